@@ -9,13 +9,16 @@ takes is rejected with one of OCPP's reason codes (OCPP 2.0.1 Part 2, appendix 5
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
+from controller.model.effects import LogEntry
+from controller.model.journal import ProfilesStored
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import format_time, read_payload
@@ -306,6 +309,23 @@ def read_stored_profile(version: Version, evse: int, raw: bytes) -> BackendProfi
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ProfileError("InvalidProfile", str(error)) from error
     return to_backend_profile(ProfileCommand(evse=evse, content=content, raw=raw))
+
+
+def read_stored_profiles(
+    records: Iterable[ProfilesStored],
+) -> tuple[dict[tuple[str, Version], list[BackendProfile]], list[LogEntry]]:
+    """Return the stored profiles by station and version, and a log entry for each that is unreadable."""
+    found: dict[tuple[str, Version], list[BackendProfile]] = {}
+    entries: list[LogEntry] = []
+    for record in records:
+        profiles = found.setdefault((record.station, Version(record.version)), [])
+        for each in record.profiles:
+            try:
+                profiles.append(read_stored_profile(Version(record.version), each.evse, each.profile))
+            except ProfileError as error:
+                line = f"stored profile dropped station={record.station} reason={error}"
+                entries.append(LogEntry(logging.WARNING, line))
+    return found, entries
 
 
 def to_backend_profile(command: ProfileCommand) -> BackendProfile:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from controller.backends.pool import BackendPool
 from controller.commands.site_command import ReloadConfiguration
 from controller.config import Config
 from controller.load_management.events import MeterUpdated
@@ -41,7 +42,8 @@ from controller.services.relay_memory import KEY_FILE, open_token_key
 from controller.services.reload_service import ReloadService
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.session_reader import make_session_reader
-from controller.services.site_identity_service import SiteIdentityService
+from controller.services.site_identity_service import SiteIdentityService, SiteReceivers
+from controller.services.site_link import SiteLink
 from controller.services.site_mailbox import SiteMailbox
 from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
@@ -54,6 +56,7 @@ from controller.services.trust_evidence import TrustEvidence
 from controller.services.wall_clock import utc
 from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
+from controller.site_identity.identity import SiteIdentitySettings, SiteLimited
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.store.eebus_store import EebusStore
@@ -79,6 +82,9 @@ log = logging.getLogger("controller")
 
 CERTIFICATE_ENDS_S = 86_400.0
 """Interval of the warnings about certificates and keys that end soon."""
+
+UNKNOWN_VENDOR = b'{"status":"UnknownVendorId"}'
+"""Response to a DataTransfer of the site's backend without dimming."""
 
 VERSION = metadata.version("ocpp-local-controller")
 
@@ -237,25 +243,46 @@ class App:
             if self._policy_service is not None:
                 nursery.start_soon(self._policy_service.run)
             if config.site.backend is not None:
-                uplinks = self._station_service.pool(config.site.backend)
-                identity = SiteIdentityService(
-                    config,
-                    VERSION,
-                    uplinks,
-                    self._store,
-                    self._mailbox,
-                    self._load_management,
-                    self._dimming,
-                    self._policy_service,
-                    self._own_certificates.answer_command,
-                )
-                nursery.start_soon(identity.run)
+                pool = self._station_service.pool(config.site.backend)
+                nursery.start_soon(self._make_site_identity(pool).run)
             if self._dimming is not None:
                 nursery.start_soon(self._dimming.run)
             if self._eebus is not None:
                 await nursery.start(self._eebus.run)
             nursery.start_soon(self._report_ready)
             task_status.started(self)
+
+    def _make_site_identity(self, pool: BackendPool) -> SiteIdentityService:
+        """Make the site's own identity; it passes limits and commands on, and imports no receiver of them."""
+        site, dimming = self._config.site, self._dimming
+        root = next(circuit for circuit in self._config.circuit if circuit.parent is None)
+        settings = SiteIdentitySettings(
+            id=site.id,
+            version=site.protocol,
+            firmware=VERSION,
+            voltage=site.voltage,
+            connection_a=min(root.limits_a),
+        )
+
+        def on_limit(limited: SiteLimited) -> None:
+            """Limit the grid connection, and the controllable EVSEs where the backend may dim them."""
+            whole_a = limited.lowest_a if dimming is None else dimming.on_site_limited(limited)
+            self._load_management.set_site_limit(whole_a)
+
+        def answer_request(action: str, payload: bytes) -> bytes:
+            if action != "DataTransfer":
+                return self._own_certificates.answer_command(action, payload)
+            return UNKNOWN_VENDOR if dimming is None else dimming.answer_data_transfer(payload)
+
+        receivers = SiteReceivers(
+            on_limit=on_limit,
+            on_reached=lambda there: None if dimming is None else dimming.on_backend_reached(there),
+            answer_request=answer_request,
+        )
+        link = SiteLink(pool, site.id, site.protocol.value)
+        return SiteIdentityService(
+            settings, link, self._store, self._mailbox, receivers, self._policy_service
+        )
 
     async def _report_ready(self) -> None:
         """Report that the controller works, once each meter has been read or declared missing."""

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
 
 import trio
@@ -22,6 +23,7 @@ from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_p
 from controller.signing.policy_messages import ReceivedPolicies, ReceivedPolicy
 from controller.signing.replay_cache import ReplayCache, ReplayRecord, SeenText
 from controller.signing.signing_keys import KeyFileError, OwnKey, fingerprint, read_key_files
+from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
 
@@ -56,6 +58,8 @@ class PolicyService:
     def __init__(self, name: str, policy: Path, key: Path | None, store: StateStore) -> None:
         self._policy = policy
         self._key = key
+        self._changing = trio.Lock()
+        """Held while a change becomes durable: the files are not read meanwhile."""
         self._store = store
         self._received, self._own = self._read()
         self._stamps = self._file_stamps()
@@ -69,7 +73,8 @@ class PolicyService:
         """Reload changed files until cancelled."""
         while True:
             await trio.sleep(POLL_S)
-            self.reload_changed_files()
+            async with self._changing:
+                self.reload_changed_files()
 
     def reload_changed_files(self) -> None:
         """Reload the files if one has changed; files that cannot be used change nothing."""
@@ -90,24 +95,25 @@ class PolicyService:
         """Return the policy in force with the keys that it names, and our own keys."""
         return self._received.loaded, self._own
 
-    def answer_policy_message(self, action: str, payload: bytes, decision: Decision) -> bytes:
+    async def answer_policy_message(self, action: str, payload: bytes, decision: Decision) -> bytes:
         """Apply a policy message to the site's own identity and return its answer.
 
         `decision` is the policy enforcer's on the message. The change is durable and in force on return.
-        Raises StoreError.
+        Raises StoreError; then nothing has changed.
         """
-        answer = self._received.handle_message(action, payload, decision)
-        if answer.changed is not None:
-            self._store.persist_now([answer.changed])
+        async with self._changing:
+            before = copy(self._received)
+            answer = self._received.handle_message(action, payload, decision)
+            if answer.changed is None:
+                return answer.payload
+            try:
+                await self._store.persist([answer.changed])
+            except StoreError:
+                self._received = before
+                raise
             self._apply_policy()
-            log.warning(
-                "policy changed action=%s id=%s reason=%s", action, answer.changed.id, decision.reason
-            )
+        log.warning("policy changed action=%s id=%s reason=%s", action, answer.changed.id, decision.reason)
         return answer.payload
-
-    def store_replays(self, records: Sequence[ReplayRecord]) -> None:
-        """Store which signed messages have been seen; durable on return. Raises StoreError."""
-        self._store.persist_now(records)
 
     def _read(self) -> tuple[ReceivedPolicies, Sequence[OwnKey]]:
         try:

@@ -1,200 +1,171 @@
-"""Service of the site's own identity: its link to a backend, and the storage of its profiles.
+"""Service of the site's own identity: executes the effects of its protocol and of its signature policy.
 
 OCPP 2.x Part 4, 6.2 (a local controller may have an identity of its own); 1.6 edition 2, 3.13.4 (a limit
-for the group may be sent to it). The protocol is `site_identity.identity`.
+for the group may be sent to it). The protocol is `site_identity.identity`, the policy on its link
+`site_identity.site_link_policy`; both are pure.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import msgspec
 import trio
 
-from controller.backends.pool import BackendPool, LinkRequest
-from controller.config import Config
-from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
-from controller.model.exception_groups import leaves
-from controller.model.journal import ProfilesStored, StoredProfile
-from controller.profiles.profile_messages import (
-    BackendProfile,
-    ProfileError,
-    ProfilesAbsorbed,
-    read_stored_profile,
-)
-from controller.services.dimming_service import DimmingService
-from controller.services.load_management_service import LoadManagementService
+from controller.model.effects import FromBackend, LogEntry, TimePassed, ToBackend
+from controller.model.journal import Persist, ProfilesStored
+from controller.ocpp.frames import call_result
 from controller.services.policy_service import PolicyService
-from controller.services.site_link_policy import SiteLinkPolicy
+from controller.services.site_link import LinkEvent, SiteLink
 from controller.services.site_mailbox import SiteMailbox
 from controller.services.wall_clock import utc
-from controller.site_identity.group_profiles import GroupProfiles
 from controller.site_identity.identity import (
+    IdentityAction,
     IdentityEvent,
     SiteBackendReached,
     SiteIdentity,
+    SiteIdentitySettings,
     SiteLimited,
     SiteReply,
     SiteRequest,
 )
+from controller.site_identity.site_link_policy import LinkAction, PolicyRequest, SiteLinkPolicy
+from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
-from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
-from controller.transport.dial import DialError
-from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
-
-UNKNOWN_VENDOR = b'{"status":"UnknownVendorId"}'
-REJECTED = b'{"status":"Rejected"}'
 
 log = logging.getLogger("controller.identity")
 
 
-class SiteIdentityService:
-    """The site's link to its backend: limits and commands go to load management and dimming.
+class SiteReceivers(msgspec.Struct, frozen=True, kw_only=True):
+    """Receivers of what the backend sends to the site.
 
-    `mailbox` has the messages of other services for the backend. `answer_certificates` answers its commands
-    about certificates of the controller, by action and payload.
+    `answer_request` returns the response payload to a CALL, by action and payload.
     """
+
+    on_limit: Callable[[SiteLimited], None]
+    on_reached: Callable[[bool], None]
+    answer_request: Callable[[str, bytes], bytes]
+
+
+class SiteIdentityService:
+    """The site as a station of its backend. `mailbox` has the messages of other services for it."""
 
     def __init__(
         self,
-        config: Config,
-        firmware: str,
-        pool: BackendPool,
+        settings: SiteIdentitySettings,
+        link: SiteLink,
         store: StateStore,
         mailbox: SiteMailbox,
-        load_management: LoadManagementService,
-        dimming: DimmingService | None = None,
-        policy: PolicyService | None = None,
-        answer_certificates: Callable[[str, bytes], bytes] = lambda action, payload: REJECTED,
+        receivers: SiteReceivers,
+        policy_service: PolicyService | None = None,
     ) -> None:
-        self._id = config.site.id
-        self._version = config.site.protocol
-        self._pool = pool
-        self._request = LinkRequest(self._id, (self._version.value,))
+        self._link = link
         self._store = store
         self._mailbox = mailbox
-        self._load_management = load_management
-        self._dimming = dimming
-        self._answer_certificates = answer_certificates
-        root = next(circuit for circuit in config.circuit if circuit.parent is None)
-        profiles = GroupProfiles(self._version, config.site.voltage, min(root.limits_a))
-        profiles.restore(self._load_profiles())
-        self._identity = SiteIdentity(self._version, firmware, profiles, lambda: str(uuid.uuid4()))
-        self._timer = DeadlineTimer(lambda: self._identity.deadline)
+        self._receivers = receivers
+        self._policy_service = policy_service
         self._policy: SiteLinkPolicy | None = None
-        if policy is not None:
-            self._policy = SiteLinkPolicy(policy, self._version, self._id, pool.backend, self._put, utc)
-        self._link: Channel | None = None
-        self._scope = trio.CancelScope()
-
-    def _load_profiles(self) -> list[BackendProfile]:
-        found: list[BackendProfile] = []
-        for stored in self._store.load(ProfilesStored):
-            if (stored.station, stored.version) != (self._id, self._version):
-                continue
-            for each in stored.profiles:
-                try:
-                    found.append(read_stored_profile(self._version, each.evse, each.profile))
-                except ProfileError as error:
-                    log.warning("stored profile of the site dropped reason=%s", error)
-        return found
+        if policy_service is not None:
+            self._policy = SiteLinkPolicy(policy_service.gate, settings.version, settings.id, link.backend)
+        self._identity = SiteIdentity(settings, lambda: str(uuid.uuid4()))
+        for entry in self._identity.restore(store.load(ProfilesStored)):
+            log.log(entry.level, "%s", entry.text)
+        self._timer = DeadlineTimer(lambda: self._identity.deadline)
+        self._turn = trio.StrictFIFOLock()
+        """Held while the effects of one event are executed: they may wait for the store."""
 
     async def run(self) -> None:
         """Keep the link open, and the limit with or without it, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_time)
             nursery.start_soon(self._send_mail)
-            self._feed(TimePassed())  # limits that were stored before a restart hold from the start
-            while True:
-                self._scope = trio.CancelScope()
-                with self._scope:
-                    await self._serve()
-                if self._scope.cancelled_caught:
-                    self._on_lost("it does not read")
-                await self._pool.wait_ready(self._request)
-
-    async def _serve(self) -> None:
-        """Serve one link until it ends."""
-        try:
-            async with self._pool.hold_link(self._request, is_owner=True) as opened:
-                self._link = link = opened.channel
-                self._feed(BackendUp())
-                while True:
-                    message = await link.receive()
-                    if isinstance(message, str):
-                        self._on_message(message)
-        except* (ConnectionLostError, DialError) as lost:
-            self._on_lost("; ".join(sorted({str(each) for each in leaves(lost)})))
-
-    def _on_lost(self, reasons: str) -> None:
-        self._link = None
-        log.warning("link of the site to its backend lost reason=%s", reasons)
-        self._feed(BackendLost(reasons))
-
-    def _on_message(self, text: str) -> None:
-        passed = text if self._policy is None else self._policy.on_text(text, trio.current_time())
-        if passed is not None:
-            self._feed(FromBackend(passed))
+            await self._handle(TimePassed())  # limits that were stored before a restart hold from the start
+            nursery.start_soon(self._link.run, self._on_link_event)
 
     async def _keep_time(self) -> None:
         while True:
             await self._timer.wait_due()
-            self._feed(TimePassed())
+            await self._handle(TimePassed())
 
     async def _send_mail(self) -> None:
         while True:
             for message in await self._mailbox.take():
-                self._feed(message)
+                await self._handle(message)
 
-    def _feed(self, event: IdentityEvent) -> None:
-        now = trio.current_time()
-        for action in self._identity.handle(event, now, utc(now)):
+    async def _on_link_event(self, event: LinkEvent) -> None:
+        if isinstance(event, FromBackend) and self._policy is not None:
+            await self._check_text(self._policy, event.text)
+        else:
+            await self._handle(event)
+
+    async def _check_text(self, policy: SiteLinkPolicy, text: str) -> None:
+        """Hold a received text against the policy; what passes goes to the identity."""
+        async with self._turn:
+            try:
+                await self._execute(policy.check_text(text, self._utc()))
+            except StoreError as error:
+                log.error("message to the site rejected, it cannot be stored reason=%s", error)
+                await self._execute(policy.reject_unstored(text))
+
+    async def _handle(self, event: IdentityEvent) -> None:
+        async with self._turn:
+            await self._feed(event)
+
+    async def _feed(self, event: IdentityEvent) -> None:
+        """Pass an event to the identity and execute what follows; the messages are signed by policy."""
+        actions = self._identity.handle(event, trio.current_time(), self._utc())
+        self._timer.update()
+        for action in actions:
+            if isinstance(action, ToBackend):
+                self._send_signed(action.text)
+            else:
+                await self._execute([action])
+
+    async def _execute(self, actions: Sequence[IdentityAction | LinkAction]) -> None:
+        """Execute effects in their order. Raises StoreError where one cannot be durable."""
+        for action in actions:
             match action:
-                case ToBackend(text=text) if self._policy is not None:
-                    self._policy.send_text(text, now)
+                case Persist(records=records):
+                    await self._store.persist(records)
                 case ToBackend(text=text):
-                    self._put(text)
-                case ProfilesAbsorbed(profiles=profiles):
-                    stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
-                    self._store.persist_now([ProfilesStored(self._id, self._version, stored)])
+                    self._link.send(text)
+                case FromBackend():
+                    await self._feed(action)
+                case PolicyRequest():
+                    await self._change_policy(action)
                 case SiteLimited():
                     log.info("limit of the site changed %s", _describe(action))
-                    self._on_limit(action)
+                    self._receivers.on_limit(action)
                 case SiteBackendReached(there=there):
-                    if self._dimming is not None:
-                        self._dimming.on_backend_reached(there)
-                case SiteRequest(id=id, payload=payload, action="DataTransfer"):
-                    self._feed(SiteReply(id, self._answer_data_transfer(payload)))
+                    self._receivers.on_reached(there)
                 case SiteRequest(id=id, payload=payload, action=name):
-                    self._feed(SiteReply(id, self._answer_certificates(name, payload)))
+                    await self._feed(SiteReply(id, self._receivers.answer_request(name, payload)))
                 case LogEntry(level=level, text=text):
                     log.log(level, "%s", text)
-        self._timer.update()
 
-    def _on_limit(self, limited: SiteLimited) -> None:
-        """Limit the grid connection, and the controllable EVSEs where the backend may dim them."""
-        whole_a = limited.lowest_a
-        if self._dimming is not None:
-            whole_a = self._dimming.on_site_limited(limited)
-        self._load_management.set_site_limit(whole_a)
+    async def _change_policy(self, request: PolicyRequest) -> None:
+        assert self._policy_service is not None  # without a policy nothing is taken for a request
+        answer = await self._policy_service.answer_policy_message(
+            request.action, request.payload, request.decision
+        )
+        self._send_signed(call_result(request.id, answer))
 
-    def _answer_data_transfer(self, payload: bytes) -> bytes:
-        if self._dimming is None:
-            return UNKNOWN_VENDOR
-        return self._dimming.answer_data_transfer(payload)
-
-    def _put(self, text: str) -> None:
-        """Send a text; a backend that does not read is disconnected."""
-        if self._link is None:
+    def _send_signed(self, text: str) -> None:
+        """Send a message of ours, signed where the policy requires it."""
+        if self._policy is None:
+            self._link.send(text)
             return
-        try:
-            self._link.send_nowait(text)
-        except SendQueueFullError:
-            self._scope.cancel()
-        except ConnectionLostError:
-            return  # its reader gets the same error
+        for action in self._policy.sign_text(text, self._utc()):
+            if isinstance(action, ToBackend):
+                self._link.send(action.text)
+            elif isinstance(action, LogEntry):
+                log.log(action.level, "%s", action.text)
+
+    def _utc(self) -> float:
+        return utc(trio.current_time())
 
 
 def _describe(limited: SiteLimited) -> str:

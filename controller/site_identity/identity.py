@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
+from controller.model.journal import Persist, ProfilesStored, StoredProfile
 from controller.ocpp.frames import (
     Answer,
     Call,
@@ -30,7 +31,12 @@ from controller.ocpp.frames import (
     parse,
 )
 from controller.ocpp.payloads import Int32, format_time, read_payload
-from controller.profiles.profile_messages import ProfilesAbsorbed, UnreadableCommandError, rejected
+from controller.profiles.profile_messages import (
+    BackendProfile,
+    UnreadableCommandError,
+    read_stored_profiles,
+    rejected,
+)
 from controller.profiles.schedule import lowest
 from controller.site_identity import variables
 from controller.site_identity.group_profiles import GroupProfiles
@@ -93,7 +99,20 @@ class SiteLimited(msgspec.Struct, frozen=True):
 
 
 IdentityEvent = BackendUp | BackendLost | FromBackend | TimePassed | SiteMessage | SiteReply
-IdentityAction = ToBackend | ProfilesAbsorbed | SiteLimited | SiteRequest | SiteBackendReached | LogEntry
+IdentityAction = ToBackend | Persist | SiteLimited | SiteRequest | SiteBackendReached | LogEntry
+
+
+class SiteIdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The site as its backend has it: its id, OCPP version and firmware, and its grid connection.
+
+    `voltage`: V, line to neutral; `connection_a`: rating (A per phase).
+    """
+
+    id: str
+    version: Version
+    firmware: str
+    voltage: float
+    connection_a: float
 
 
 class _BootAnswer(msgspec.Struct):
@@ -116,12 +135,10 @@ def _is_certificate_trigger(command: Call) -> bool:
 class SiteIdentity:
     """The site's identity over all its links. `new_id` returns a unique message id."""
 
-    def __init__(
-        self, version: Version, firmware: str, profiles: GroupProfiles, new_id: Callable[[], str]
-    ) -> None:
-        self._version = version
-        self._firmware = firmware
-        self._profiles = profiles
+    def __init__(self, settings: SiteIdentitySettings, new_id: Callable[[], str]) -> None:
+        self._settings = settings
+        self._version = settings.version
+        self._profiles = GroupProfiles(settings.version, settings.voltage, settings.connection_a)
         self._new_id = new_id
         self._accepted = False
         self._interval_s = RETRY_S
@@ -139,6 +156,12 @@ class SiteIdentity:
     def deadline(self) -> float | None:
         """Time of the next TimePassed (s, monotonic)."""
         return earliest(self._send_at, self._change_at)
+
+    def restore(self, records: Iterable[ProfilesStored]) -> list[LogEntry]:
+        """Take over the profiles that were stored before a restart; return what to log of them."""
+        found, entries = read_stored_profiles(each for each in records if each.station == self._settings.id)
+        self._profiles.restore(found.get((self._settings.id, self._version), ()))
+        return entries
 
     def handle(self, event: IdentityEvent, now: float, utc: float) -> list[IdentityAction]:
         """Handle one event and return the effects in order. Limits outlive a lost link."""
@@ -199,9 +222,13 @@ class SiteIdentity:
             return {
                 "chargePointVendor": "local-controller",
                 "chargePointModel": "site",
-                "firmwareVersion": self._firmware,
+                "firmwareVersion": self._settings.firmware,
             }
-        station = {"vendorName": "local-controller", "model": "site", "firmwareVersion": self._firmware}
+        station = {
+            "vendorName": "local-controller",
+            "model": "site",
+            "firmwareVersion": self._settings.firmware,
+        }
         return {"reason": "PowerUp", "chargingStation": station}
 
     def _on_text(self, text: str, now: float, utc: float) -> list[IdentityAction]:
@@ -254,8 +281,12 @@ class SiteIdentity:
         if result is None:
             return [ToBackend(call_error(command.id, "NotImplemented", "a site does not support this"))]
         kept = self._profiles.stored
-        saved: list[IdentityAction] = [ProfilesAbsorbed(kept)] if kept != before else []
+        saved: list[IdentityAction] = [self._persist(kept)] if kept != before else []
         return [*saved, ToBackend(call_result(command.id, result))]
+
+    def _persist(self, profiles: Iterable[BackendProfile]) -> Persist:
+        stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
+        return Persist((ProfilesStored(self._settings.id, self._version, stored),))
 
     def _answer_other(self, command: Call) -> bytes | None:
         action = command.action

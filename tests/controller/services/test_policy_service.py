@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from controller.ocpp.frames import Version
 from controller.services.policy_service import PolicyService, SigningSetupError
@@ -15,6 +16,7 @@ from controller.signing.replay_cache import ReplayRecord
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
+from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
@@ -25,8 +27,8 @@ REJECT_RESET = '[[verify]]\nid = "no-reset"\nactions = ["Reset"]\nrequire = "rej
 SIGN = '[[sign]]\nid = "own"\nactions = ["Reset"]\n'
 
 
-def keeper(folder: Path, key: Path | None = None) -> PolicyService:
-    return PolicyService("lc", folder / "signing.toml", key, StateStore(folder))
+def keeper(folder: Path, key: Path | None = None, store: StateStore | None = None) -> PolicyService:
+    return PolicyService("lc", folder / "signing.toml", key, store or StateStore(folder))
 
 
 def reset(keeper: PolicyService) -> str:
@@ -106,22 +108,28 @@ def test_policy_service_replay_memory_survives_a_restart(tmp_path: Path) -> None
     ruling = passes(before.gate, text)
     assert isinstance(ruling, ForwardDecision)
     assert isinstance(ruling.record, ReplayRecord)
-    before.store_replays([ruling.record])
+    StateStore(tmp_path).persist_now([ruling.record])
     assert why(passes(keeper(tmp_path).gate, text)) == "refuse safe-profiles: it was received before"
 
 
-def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:
+async def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:
     payload = {"userRole": ROLE, "customData": limit()["customData"]}
     body = signed(payload, OLGA, action="AddUserRole") if signer is OLGA else compact(payload)
-    return kept.answer_policy_message("AddUserRole", body, passes(kept.gate, body, action="AddUserRole"))
+    return await kept.answer_policy_message(
+        "AddUserRole", body, passes(kept.gate, body, action="AddUserRole")
+    )
 
 
-def test_received_role_is_in_force_at_once_and_after_restart(tmp_path: Path) -> None:
+async def test_received_role_is_in_force_at_once_and_after_restart(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
     write_policy(tmp_path, '[[verify]]\nid = "reset"\nactions = ["Reset"]\nrequire = "verifyAny"\n')
-    kept = keeper(tmp_path)
+    store = StateStore(tmp_path)
+    nursery.start_soon(store.run)
+    kept = keeper(tmp_path, store=store)
     toms = signed({"type": "Soft"}, TOM, action="Reset")
     assert why(passes(kept.gate, toms, action="Reset")).startswith("refuse reset: tom")
-    assert add_role(kept) == b'{"status":"Accepted"}'
+    assert await add_role(kept) == b'{"status":"Accepted"}'
     for each in (kept, keeper(tmp_path)):
         assert why(passes(each.gate, toms, action="Reset")) == "pass reset: signed by tom"
     write_policy(tmp_path, "# it stays beside a new file\n" + REJECT_RESET)
@@ -129,22 +137,39 @@ def test_received_role_is_in_force_at_once_and_after_restart(tmp_path: Path) -> 
     assert reset(kept).startswith("refuse no-reset")
 
 
-def test_policy_service_unsigned_change_is_refused(tmp_path: Path) -> None:
+async def test_policy_service_unsigned_change_is_refused(tmp_path: Path, nursery: trio.Nursery) -> None:
     write_policy(tmp_path)
-    kept = keeper(tmp_path)
-    assert b"Rejected" in add_role(kept, None)
-    assert (
-        keeper(tmp_path)
-        .answer_policy_message("DeleteUserRole", b'{"userRoleId":"helper"}', ForwardDecision(rule="r"))
-        .startswith(b'{"status":"Rejected"')
-    )
+    store = StateStore(tmp_path)
+    nursery.start_soon(store.run)
+    kept = keeper(tmp_path, store=store)
+    assert b"Rejected" in await add_role(kept, None)
+    deletion = b'{"userRoleId":"helper"}'
+    answer = await kept.answer_policy_message("DeleteUserRole", deletion, ForwardDecision(rule="r"))
+    assert answer.startswith(b'{"status":"Rejected"')
 
 
-def test_policy_service_received_role_that_fits_no_more_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_policy_service_change_that_cannot_be_stored_is_undone(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    write_policy(tmp_path, '[[verify]]\nid = "reset"\nactions = ["Reset"]\nrequire = "verifyAny"\n')
+    store = StateStore(tmp_path)
+    nursery.start_soon(store.run)
+    kept = keeper(tmp_path, store=store)
+    store.close()
+    with pytest.raises(StoreError):
+        await add_role(kept)
+    toms = signed({"type": "Soft"}, TOM, action="Reset")
+    assert why(passes(kept.gate, toms, action="Reset")).startswith("refuse reset: tom")
+    assert kept.in_force[0].file.role == keeper(tmp_path).in_force[0].file.role
+
+
+async def test_policy_service_received_role_that_fits_no_more_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, nursery: trio.Nursery
 ) -> None:
     write_policy(tmp_path)
-    add_role(keeper(tmp_path))
+    store = StateStore(tmp_path)
+    nursery.start_soon(store.run)
+    await add_role(keeper(tmp_path, store=store))
     (tmp_path / "signing.toml").write_text("version = 1")
     keeper(tmp_path)
     assert "received policy not in force, it does not fit" in caplog.text

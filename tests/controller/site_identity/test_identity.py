@@ -9,14 +9,15 @@ import msgspec
 import pytest
 
 from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed, ToBackend
+from controller.model.journal import Persist, ProfilesStored
 from controller.ocpp.frames import Version
-from controller.profiles.profile_messages import ProfilesAbsorbed
-from controller.site_identity.group_profiles import MOST_GROUP_PROFILES, GroupProfiles
+from controller.site_identity.group_profiles import MOST_GROUP_PROFILES
 from controller.site_identity.identity import (
     RETRY_S,
     IdentityEvent,
     SiteBackendReached,
     SiteIdentity,
+    SiteIdentitySettings,
     SiteLimited,
 )
 from tests.controller.ocpp.schemas import check, request
@@ -31,8 +32,10 @@ class Talk:
     def __init__(self, version: Version) -> None:
         self.version = version
         ids = map(str, itertools.count(1))
-        profiles = GroupProfiles(version, 230.0, 250.0)
-        self.identity = SiteIdentity(version, "1.0", profiles, lambda: next(ids))
+        settings = SiteIdentitySettings(
+            id="lc", version=version, firmware="1.0", voltage=230.0, connection_a=250.0
+        )
+        self.identity = SiteIdentity(settings, lambda: next(ids))
         self.others: list[object] = []
 
     def on(self, event: IdentityEvent, now: float = 0.0) -> list[list[Any]]:
@@ -91,7 +94,10 @@ def test_identity_limit_is_stored_before_accepted_and_outlives_link(version: Ver
         "status": "Accepted"
     }
     kept, limited = talk.others
-    assert isinstance(kept, ProfilesAbsorbed)
+    assert isinstance(kept, Persist)
+    [record] = kept.records
+    assert isinstance(record, ProfilesStored)
+    assert (record.station, record.version, len(record.profiles)) == ("lc", version, 1)
     assert limited == SiteLimited(40.0)
     talk.on(BackendLost("gone"), 10)
     assert talk.identity.deadline == 600

@@ -1,0 +1,82 @@
+"""Signature policy on the site's own link to its backend, which also changes policies.
+
+Received messages are checked like those of a station; messages that change policies and roles are separated
+from those for the identity (`PolicyRequest`); sent messages are signed where the policy requires it. `utc`
+is POSIX s.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.model.effects import FromBackend, LogEntry, ToBackend
+from controller.model.journal import Persist
+from controller.ocpp.frames import Call, CallResult, Frame, Version, call_error, parse
+from controller.relay.policy_check import PolicyCheck, SignedText, backend_peer
+from controller.signing.policy_enforcer import Decision, PolicyEnforcer
+from controller.signing.signature_format import POLICY_ACTIONS
+
+_NONE = ("", "")
+
+
+class PolicyRequest(msgspec.Struct, frozen=True):
+    """A CALL of the backend that changes policies or roles, and the decision on it."""
+
+    id: str
+    action: str
+    payload: bytes
+    decision: Decision
+
+
+LinkAction = FromBackend | ToBackend | Persist | PolicyRequest | LogEntry
+
+
+class SiteLinkPolicy:
+    """Checks and signs the messages of the link. `site`: our id on it; `backend`: its name."""
+
+    def __init__(self, enforcer: PolicyEnforcer, version: Version, site: str, backend: str) -> None:
+        self._policy = PolicyCheck(enforcer, version, site)
+        self._backend = backend_peer(backend)
+        self._sent = _NONE
+        """Id and action of our last CALL; one at most is without an answer."""
+        self._received = _NONE
+        """Id and action of the backend's last CALL, which is answered before the next is read."""
+
+    def check_text(self, text: str, utc: float) -> list[LinkAction]:
+        """Return the effects of a received text in order; what passes is a FromBackend or PolicyRequest.
+
+        Where a `Persist` among them fails, those of `reject_unstored` replace the ones after it.
+        """
+        frame = parse(text)
+        if not isinstance(frame, Frame):
+            return [FromBackend(text)]  # the identity answers what is not a frame
+        action = self._sent[1] if isinstance(frame, CallResult) and frame.id == self._sent[0] else None
+        decision = self._policy.decide(frame, self._backend, action, utc)
+        checked = self._policy.follow(decision, frame, self._backend, action)
+        actions: list[LinkAction] = [*checked.effects]
+        if checked.answer:
+            actions.append(ToBackend(checked.answer))
+        passed = checked.frame
+        if isinstance(passed, Call):
+            self._received = (passed.id, passed.action)
+            if passed.action in POLICY_ACTIONS:
+                return [*actions, PolicyRequest(passed.id, passed.action, passed.payload, decision)]
+        return actions if passed is None else [*actions, FromBackend(passed.text)]
+
+    def reject_unstored(self, text: str) -> list[LinkAction]:
+        """Return the answer to a received text whose records cannot be stored."""
+        frame = parse(text)
+        if not isinstance(frame, Call):
+            return []
+        return [ToBackend(call_error(frame.id, "InternalError", "the store cannot be written"))]
+
+    def sign_text(self, text: str, utc: float) -> list[LinkAction]:
+        """Return the effects of sending a message of ours, signed if the policy requires it."""
+        frame = parse(text)
+        signed = SignedText(text)
+        if isinstance(frame, Call):
+            self._sent = (frame.id, frame.action)
+            signed = self._policy.sign_own(self._backend, frame.action, text, frame.payload, utc)
+        elif isinstance(frame, CallResult) and frame.id == self._received[0]:
+            signed = self._policy.sign_own_answer(self._backend, self._received[1], frame, utc)
+        return [*signed.effects, ToBackend(signed.text)]

@@ -1,0 +1,212 @@
+"""Signature policy on the link of the site: who may change policies, and the answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from controller.model.effects import FromBackend, LogEntry, ToBackend
+from controller.model.journal import Persist
+from controller.ocpp.frames import Version, call_result
+from controller.services.policy_service import PolicyService
+from controller.signing import payload_signatures, signature_format, signing_keys
+from controller.signing.policy_messages import ReceivedPolicy
+from controller.signing.signature_format import Direction, MessageKind
+from controller.signing.signing_keys import write_key_file
+from controller.site_identity.site_link_policy import LinkAction, PolicyRequest, SiteLinkPolicy
+from controller.store.state_store import StateStore
+from tests.controller.signing.authors import compact
+from tests.controller.signing.files import write_policy
+from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
+
+POLICY = {
+    "id": "p",
+    "priority": 5,
+    "notBefore": "2026-01-01T00:00:00Z",
+    "verificationRules": [
+        {
+            "context": signature_format.context(Version.V201, Direction.DOWN, MessageKind.REQUEST, "Reset"),
+            "priority": 1,
+            "action": "reject",
+        }
+    ],
+    "signingRules": [],
+}
+ROLE = {"id": "helper", "holders": ["tom"], "may": [{"actions": ["Reset"]}]}
+SIGN = '[[sign]]\nid = "own"\nkinds = ["request", "response"]\ndirection = "up"\n'
+
+
+class House:
+    """A site whose policy lets Olga change policies, and the messages that it has sent."""
+
+    def __init__(self, folder: Path, nursery: trio.Nursery, key: Path | None = None) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+        self.store = StateStore(folder)
+        self.nursery = nursery
+        nursery.start_soon(self.store.run)
+        self.keeper = PolicyService("lc", folder / "signing.toml", key, self.store)
+        self.guard = SiteLinkPolicy(self.keeper.gate, Version.V201, "lc", "cpo")
+
+    async def answers(self, action: str, payload: bytes, number: str = "1") -> Any:
+        """The answer that went back at once; None: the identity is to answer."""
+        text = f'[2,"{number}","{action}",{payload.decode()}]'
+        passed = [await self.follow(effect) for effect in self.guard.check_text(text, NOW)]
+        assert (text in passed) is not bool(self.said)
+        return json.loads(self.said.pop()) if self.said else None
+
+    async def follow(self, effect: LinkAction) -> str | None:
+        """Execute an effect; return the text of one that passes."""
+        match effect:
+            case Persist(records=records):
+                await self.store.persist(records)
+            case ToBackend(text=text):
+                self.said.append(text)
+            case PolicyRequest():
+                answer = await self.keeper.answer_policy_message(
+                    effect.action, effect.payload, effect.decision
+                )
+                self.send(call_result(effect.id, answer))
+            case FromBackend(text=text):
+                return text
+        return None
+
+    def send(self, text: str) -> None:
+        self.said += [each.text for each in self.guard.sign_text(text, NOW) if isinstance(each, ToBackend)]
+
+    async def asks(self, action: str, message: dict[str, Any], author: Any = OLGA) -> Any:
+        """The answer to a change of policies that somebody has signed."""
+        dated = {**message, "customData": limit()["customData"]}
+        return await self.answers(
+            action, compact(dated) if author is None else signed(dated, author, action=action)
+        )
+
+    def reset(self) -> str:
+        return why(passes(self.keeper.gate, b"{}", action="Reset"))
+
+
+@pytest.fixture
+async def house(tmp_path: Path, nursery: trio.Nursery) -> House:
+    write_policy(tmp_path)
+    return House(tmp_path, nursery)
+
+
+async def test_policy_is_in_force_changed_and_gone(house: House) -> None:
+    assert await house.asks("AddSignaturePolicy", {"signaturePolicy": POLICY}) == [
+        3,
+        "1",
+        {"status": "Accepted"},
+    ]
+    assert house.reset().startswith("refuse p/verify/0")
+    house = House(house.folder, house.nursery)  # after a restart
+    assert house.reset().startswith("refuse p/verify/0")
+    lax = {**POLICY, "verificationRules": []}
+    assert await house.asks("UpdateSignaturePolicy", {"signaturePolicy": lax}) == [
+        3,
+        "1",
+        {"status": "Accepted"},
+    ]
+    assert house.reset() == "pass"
+    gone = await house.asks("DeleteSignaturePolicy", {"signaturePolicyId": "p"})
+    assert gone == [3, "1", {"status": "Accepted"}]
+    assert house.store.load(ReceivedPolicy) == []
+
+
+async def test_site_link_policy_role_comes_and_goes(house: House) -> None:
+    assert await house.asks("AddUserRole", {"userRole": ROLE}) == [3, "1", {"status": "Accepted"}]
+    assert await house.asks("DeleteUserRole", {"userRoleId": "helper"}) == [3, "1", {"status": "Accepted"}]
+
+
+@pytest.mark.parametrize(
+    ("author", "words"),
+    [
+        (None, "rule safe-policies: it is not signed"),
+        (TOM, "rule safe-policies: tom"),
+    ],
+)
+async def test_site_link_policy_policies_are_taken_from_no_one_else(
+    house: House, author: Any, words: str
+) -> None:
+    kind, _, code, description, _ = await house.asks("AddUserRole", {"userRole": ROLE}, author)
+    assert (kind, code) == (4, "SecurityError")
+    assert words in description
+    assert house.store.load(ReceivedPolicy) == []
+
+
+async def test_site_link_policy_same_change_twice_is_no_change(house: House) -> None:
+    text = signed({"userRole": ROLE, "customData": limit()["customData"]}, OLGA, action="AddUserRole")
+    assert await house.answers("AddUserRole", text) == [3, "1", {"status": "Accepted"}]
+    assert "it was received before" in (await house.answers("AddUserRole", text))[3]
+    assert (
+        "it was received before" in (await House(house.folder, house.nursery).answers("AddUserRole", text))[3]
+    )
+
+
+async def test_policy_that_states_nothing_is_refused_with_reason(house: House) -> None:
+    answer = await house.asks("AddUserRole", {"userRole": {**ROLE, "holders": ["nobody"]}})
+    assert answer[2]["status"] == "Rejected"
+    assert "nobody" in answer[2]["statusInfo"]["additionalInfo"]
+
+
+async def test_site_link_policy_where_no_role_may_change_policies_no_one_may(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    (tmp_path / "signing.toml").write_text("version = 1")
+    answer = await House(tmp_path, nursery).asks("AddUserRole", {"userRole": ROLE})
+    assert answer[2]["status"] == "Rejected"
+
+
+async def test_limit_for_site_is_held_to_policy(house: House) -> None:
+    assert await house.answers("SetChargingProfile", signed(limit(evse=0), OLGA)) is None  # it goes on
+    assert "it is not signed" in (await house.answers("SetChargingProfile", compact(limit(evse=0))))[3]
+    assert await house.answers("GetVariables", b"{}") is None
+
+
+async def test_site_link_policy_refused_answer_of_backend_is_error_for_identity(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    write_policy(
+        tmp_path,
+        '[[verify]]\nid = "answers"\nkinds = ["response"]\nrequire = "verifyAny"\ndirection = "down"\n',
+    )
+    house = House(tmp_path, nursery)
+    house.send('[2,"7","BootNotification",{}]')
+    [logged, passed] = house.guard.check_text('[3,"7",{"status":"Accepted"}]', NOW)
+    assert isinstance(logged, LogEntry)
+    assert isinstance(passed, FromBackend)
+    assert json.loads(passed.text)[:3] == [4, "7", "SecurityError"]
+    assert house.guard.check_text("[3,", NOW) == [FromBackend("[3,")]  # the identity answers it
+
+
+async def test_site_message_is_signed_where_the_policy_requires_it(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    write_policy(tmp_path, SIGN)
+    file = write_key_file(
+        tmp_path / "keys", "a", signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW + 10)
+    )
+    own = signing_keys.parse_private_key(file.read_bytes()).known.id
+    house = House(tmp_path, nursery, file)
+
+    def signers(payload: Any, action: str, kind: MessageKind) -> object:
+        context = signature_format.context(Version.V201, Direction.UP, kind, action)
+        return payload_signatures.verify_payload(compact(payload), context, lambda _: True).keys
+
+    house.send('[2,"7","BootNotification",{}]')
+    assert signers(json.loads(house.said.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
+    _, _, answer = await house.asks("AddUserRole", {"userRole": ROLE})
+    assert signers(answer, "AddUserRole", MessageKind.RESPONSE) == {own}
+    assert await house.answers("GetVariables", b"{}") is None
+    house.send('[3,"1",{"getVariableResult":[]}]')
+    assert signers(json.loads(house.said.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}
+
+
+async def test_site_link_policy_unstored_call_is_answered_with_error(house: House) -> None:
+    [refused] = house.guard.reject_unstored('[2,"8","SetChargingProfile",{}]')
+    assert isinstance(refused, ToBackend)
+    assert json.loads(refused.text)[:3] == [4, "8", "InternalError"]
+    assert house.guard.reject_unstored('[3,"8",{}]') == []
