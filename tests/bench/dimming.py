@@ -78,15 +78,19 @@ class Site:
 
     async def dim(self, command: bytes) -> list[float]:
         """Send a command; when the first lower limit came to each station (s after it was sent)."""
-        assert self._own is not None
-        payload = {"vendorId": "org.local-controller", "messageId": "dim", "data": json.loads(command)}
         sent = trio.current_time()
-        await self._own.send_message(json.dumps([2, "dim", "DataTransfer", payload]))
+        await self.send_command(command)
         lower = await self.all_lower(sent)
         while self.acknowledged is None:
             await self._changed.wait()
         self.acknowledged -= sent
         return lower
+
+    async def send_command(self, command: bytes) -> None:
+        """Send a command to the controller itself."""
+        assert self._own is not None
+        payload = {"vendorId": "org.local-controller", "messageId": "dim", "data": json.loads(command)}
+        await self._own.send_message(json.dumps([2, "dim", "DataTransfer", payload]))
 
     async def all_lower(self, since: float) -> list[float]:
         """Wait until each station has a lower limit; when its first came (s after `since`)."""

@@ -1,10 +1,21 @@
 """Length of the way of a message through the running daemon: calls, functions, files, changes of file.
 
 The daemon runs in this process, over real sockets, with the stations and backends of the dimming bench and a
-meter on Modbus TCP. All calls of functions of `controller` and `drivers` are counted from the moment the
-message is sent until its last consequence has arrived: a Heartbeat and its answer, a meter reading above the
-circuit's limit and the SetChargingProfile that follows, a signed dimming command and its profile. The control
-loop runs meanwhile as always: each way is taken several times, and the shortest counts.
+meter on Modbus TCP. Calls of functions of `controller` and `drivers` are counted in the daemon's thread
+between an event and its consequence:
+
+    Heartbeat         sent by the station, until its answer has arrived
+    meter reading     answered by the meter with a current above the circuit's limit, until the station has
+                      received the lower SetChargingProfile
+    signed command    sent by the backend, until the station has received the lower SetChargingProfile
+
+The daemon's own polls and ticks go on meanwhile. They are taken out in three ways: the window begins with the
+event itself (the meter's answer, not the change before it); other windows begin behind a poll, so that the
+next one is far; and each way is taken several times, each time with an idle window of the same length. A
+function counts with its median over the windows of the event, less its median over the idle ones. Changes of
+file are those of the median window, without the functions that do not count.
+
+`python -m tests.bench.path FOLDER` also writes the calls of each way, in their order, into files there.
 """
 
 from __future__ import annotations
@@ -12,21 +23,25 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.services import app
 from controller.services.configuration import load_configuration
 from drivers.meter_model import load_model
+from drivers.modbus.pymodbus_frames import ReadRequest
 from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.bench.dimming import Site, site_config
 from tests.controller.signing.authors import Author
@@ -34,8 +49,10 @@ from tests.interop.programs import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 LONGEST_S = 90.0
-HEARTBEATS = 20
-CUTS = 2
+"""Bound of one way, with the time until the station charges again (s)."""
+HEARTBEATS = 9
+CUTS = 3
+SIMULATED = "drivers/simulated.py"
 METER_MODEL = "janitza-umg604"
 PHASES = ("l1", "l2", "l3")
 VOLTS = 230.0
@@ -46,7 +63,12 @@ INTERVAL_S = 0.5
 MOVE_S = 0.3
 """Interval in which the meter's last digits change: one that repeats itself is planned with at the worst."""
 
+BEHIND_POLL_S = 0.15
+"""Time after a poll of the meter at which its reading has been processed (s)."""
+
 Row = dict[str, object]
+Call = tuple[str, str]
+"""File and qualified name of a function."""
 
 
 class ReportingSite(Site):
@@ -67,11 +89,25 @@ class ReportingSite(Site):
         await socket.send_message(json.dumps([2, f"report{before}", "MeterValues", report]))
 
 
+class PolledMeter(SimulatedMeter):
+    """A simulated meter that reports its next poll."""
+
+    on_poll: Callable[[], None] | None = None
+    """Called at the next poll, once."""
+
+    def answer(self, request: ReadRequest) -> Sequence[int] | int:
+        """Answer a request, and report that there was one."""
+        if self.on_poll is not None:
+            on_poll, self.on_poll = self.on_poll, None
+            on_poll()
+        return super().answer(request)
+
+
 class Meter:
     """The simulated meter of the circuit, with plausible values that never stand still."""
 
     def __init__(self, site: Site) -> None:
-        self.simulated = SimulatedMeter(load_model(METER_MODEL))
+        self.simulated = PolledMeter(load_model(METER_MODEL))
         self._site = site
         self._beside_a = USUAL_A
         self._moves = 0
@@ -95,59 +131,119 @@ class Meter:
             self.show(self._beside_a)
             await trio.sleep(MOVE_S)
 
-
-def bench() -> list[Row]:
-    """One row a way."""
-    return trio.run(_measure)
+    async def wait_quiet(self) -> None:
+        """Wait until a poll has just been processed: the next one is most of an interval away."""
+        polled = trio.Event()
+        self.simulated.on_poll = polled.set
+        await polled.wait()
+        await trio.sleep(BEHIND_POLL_S)
 
 
 class Tracer:
-    """Counts the calls of the project's functions while it is on."""
+    """Counts the calls of the project's functions in this thread while it is on."""
 
     def __init__(self) -> None:
-        self._calls: list[tuple[str, str]] = []
+        self.calls: list[Call] = []
+        self.began_at = 0.0
+        self._simulated_depth = 0
 
     def __enter__(self) -> Tracer:
-        self._calls = []
-        sys.setprofile(self._on_event)
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
 
-    def _on_event(self, frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call":
-            code = frame.f_code
-            path = code.co_filename.removeprefix(f"{ROOT}/")
-            if path.startswith(("controller/", "drivers/")) and path != "drivers/simulated.py":
-                self._calls.append((path, code.co_qualname))
+    def start(self) -> None:
+        """Begin to count."""
+        self.began_at = trio.current_time()
+        sys.setprofile(self._on_event)
 
-    def row(self, what: str) -> Row:
+    def _on_event(self, frame: FrameType, event: str, _argument: object) -> None:
+        if event not in ("call", "return"):
+            return
+        code = frame.f_code
+        path = code.co_filename.removeprefix(f"{ROOT}/")
+        if path == SIMULATED:  # the meter itself encodes its values with functions of the daemon's drivers
+            self._simulated_depth = max(0, self._simulated_depth + (1 if event == "call" else -1))
+        elif event == "call" and not self._simulated_depth and path.startswith(("controller/", "drivers/")):
+            self.calls.append((path, code.co_qualname))
+
+
+class Way(msgspec.Struct):
+    """A way that was taken several times, each time beside an idle window of the same length."""
+
+    what: str
+    taken: list[list[Call]] = []
+    idle: list[list[Call]] = []
+
+    length_s: float = 0.0
+    """Length of the newest window of the event."""
+
+    async def take(self, event: Callable[[Tracer], Awaitable[None]]) -> None:
+        """Take the way once: `event` starts the tracer, and ends with its last consequence."""
+        tracer = Tracer()
+        try:
+            await event(tracer)
+        finally:
+            sys.setprofile(None)
+        self.length_s = trio.current_time() - tracer.began_at
+        self.taken.append(tracer.calls)
+
+    async def idle_as_long(self, meter: Meter) -> None:
+        """Take an idle window of the length of the newest one of the event, as far from polls."""
+        await meter.wait_quiet()
+        with Tracer() as tracer:
+            await trio.sleep(self.length_s)
+        self.idle.append(tracer.calls)
+
+    def counted(self) -> Counter[Call]:
+        """Return how often each function belongs to the event."""
+        taken, idle = [Counter(each) for each in self.taken], [Counter(each) for each in self.idle]
+        return Counter(
+            {
+                call: count
+                for call in set().union(*taken)
+                if (count := _median(taken, call) - _median(idle, call)) > 0
+            }
+        )
+
+    def listing(self) -> list[Call]:
+        """Return the calls of the median window in their order, without functions that do not count."""
+        counted = self.counted()
+        return [call for call in sorted(self.taken, key=len)[len(self.taken) // 2] if call in counted]
+
+    def row(self) -> Row:
         """Return the figures."""
-        files = [path for path, _ in self._calls]
-        changes = sum(one != other for one, other in itertools.pairwise(files))
+        counted = self.counted()
+        files = [path for path, _ in self.listing()]
         return {
-            "what": what,
-            "calls": len(self._calls),
-            "functions": len(set(self._calls)),
-            "files": len(set(files)),
-            "changes of file": changes,
+            "what": self.what,
+            "calls": counted.total(),
+            "functions": len(counted),
+            "files": len({path for path, _ in counted}),
+            "changes of file": sum(one != other for one, other in itertools.pairwise(files)),
         }
 
-    def listing(self) -> list[str]:
-        """Return the calls in their order."""
-        return [f"{path} {name}" for path, name in self._calls]
+
+def _median(windows: Sequence[Counter[Call]], call: Call) -> int:
+    return round(statistics.median(window[call] for window in windows))
 
 
-async def _measure() -> list[Row]:
+def bench() -> list[Row]:
+    """One row a way."""
+    return [way.row() for way in trio.run(_measure)]
+
+
+async def _measure() -> list[Way]:
     site, operator = ReportingSite(["CS0000"]), Author()
     meter = Meter(site)
-    with tempfile.TemporaryDirectory() as directory, trio.fail_after(LONGEST_S):
+    with tempfile.TemporaryDirectory() as directory, trio.fail_after((1 + 2 * CUTS) * LONGEST_S):
         async with _running(Path(directory), site, operator, meter) as port:
             return [
-                _shortest("Heartbeat and its answer", await _beat(port)),
-                _shortest("meter reading to SetChargingProfile", await _overload(site, meter)),
-                _shortest("signed dimming command to its profile", await _dim(site, operator)),
+                await _beat(port, meter),
+                await _overload(site, meter),
+                await _dim(site, operator, meter),
             ]
     raise AssertionError("unreachable")
 
@@ -169,11 +265,6 @@ async def decision_delays(count: int) -> list[float]:
                 await site.all_charge_again()
             return delays
     raise AssertionError("unreachable")
-
-
-def _shortest(what: str, ways: Sequence[Tracer]) -> Row:
-    """Return the way with the fewest calls: nothing else happened meanwhile."""
-    return min((way.row(what) for way in ways), key=lambda row: int(str(row["calls"])))
 
 
 @asynccontextmanager
@@ -202,35 +293,43 @@ async def _running(folder: Path, site: Site, operator: Author, meter: Meter) -> 
         nursery.cancel_scope.cancel()
 
 
-async def _beat(port: int) -> list[Tracer]:
-    ways = []
+async def _beat(port: int, meter: Meter) -> Way:
+    way = Way("Heartbeat and its answer")
     url = f"ws://127.0.0.1:{port}/ocpp/BEATS"
     async with open_websocket_url(url, subprotocols=["ocpp1.6"]) as socket:
         for number in range(HEARTBEATS):
-            with Tracer() as way:
-                await socket.send_message(f'[2,"beat{number}","Heartbeat",{{}}]')
-                while (frame := json.loads(await socket.get_message()))[0] != 3:
-                    await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
-            ways.append(way)
-            await trio.sleep(0.05)
-    return ways
+            await meter.wait_quiet()
+
+            async def beat(tracer: Tracer, number: int = number) -> None:
+                with tracer:
+                    await socket.send_message(f'[2,"beat{number}","Heartbeat",{{}}]')
+                    while (frame := json.loads(await socket.get_message()))[0] != 3:
+                        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+
+            await way.take(beat)
+            await way.idle_as_long(meter)
+    return way
 
 
-async def _overload(site: Site, meter: Meter) -> list[Tracer]:
-    ways = []
+async def _overload(site: Site, meter: Meter) -> Way:
+    way = Way("meter reading to SetChargingProfile")
+
+    async def overload(tracer: Tracer) -> None:
+        await meter.wait_quiet()
+        meter.show(OVERLOAD_A)
+        meter.simulated.on_poll = tracer.start
+        await site.lower_limit_since(trio.current_time())
+
     for _ in range(CUTS):
-        with Tracer() as way:
-            sent = trio.current_time()
-            meter.show(OVERLOAD_A)
-            await site.lower_limit_since(sent)
-        ways.append(way)
+        await way.take(overload)
         meter.show(USUAL_A)
         await site.all_charge_again()
-    return ways
+        await way.idle_as_long(meter)
+    return way
 
 
-async def _dim(site: Site, operator: Author) -> list[Tracer]:
-    ways = []
+async def _dim(site: Site, operator: Author, meter: Meter) -> Way:
+    way = Way("signed dimming command to its profile")
     for sequence in range(1, CUTS + 1):
         now = datetime.now(UTC)
         command = operator.signed(
@@ -240,18 +339,33 @@ async def _dim(site: Site, operator: Author) -> list[Tracer]:
                 "scope": {"connectionPoint": "lc"},
                 "limitW": 4200,
                 "notBefore": now.isoformat(),
-                "notAfter": (now + timedelta(seconds=3)).isoformat(),
+                "notAfter": (now + timedelta(seconds=5)).isoformat(),
                 "sequence": sequence,
             },
             "urn:local-controller:dim:command:1",
         )
-        with Tracer() as way:
-            await site.dim(command)
-        ways.append(way)
+        await meter.wait_quiet()
+
+        async def dim(tracer: Tracer, command: bytes = command) -> None:
+            with tracer:
+                sent = trio.current_time()
+                await site.send_command(command)
+                await site.all_lower(sent)
+
+        await way.take(dim)
         await site.all_charge_again()
-    return ways
+        await way.idle_as_long(meter)
+    return way
+
+
+def main() -> None:
+    """Print the rows; write the calls of each way into the folder that is named."""
+    for way in trio.run(_measure):
+        print(way.row())
+        for folder in sys.argv[1:]:
+            lines = [f"{path} {name}" for path, name in way.listing()]
+            (Path(folder) / f"{way.what.split()[0].lower()}.txt").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    for row in bench():
-        print(row)
+    main()
