@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -19,9 +19,6 @@ log = logging.getLogger("drivers.inputs")
 
 PublishInputs = Callable[[str, tuple[bool, ...]], None]
 """Called with a module's id and, for each of its inputs, True if its contact is closed."""
-
-RunInputs = Callable[[Sequence[InputModuleSettings], PublishInputs], Awaitable[None]]
-"""`run_digital_inputs` on the buses of its caller."""
 
 INPUT_PRIORITY = 1
 """Inputs are read before meters where both wait for the same bus: one may be a dimming contact."""

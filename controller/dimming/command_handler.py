@@ -13,24 +13,20 @@ import msgspec
 
 from controller.dimming import dimming_records
 from controller.dimming.dimming_command import DimmingCommand
-from controller.dimming.dimming_messages import digest
 from controller.dimming.dimming_records import CommandMoments, CommandStanding, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import NO_PHASES, EffectiveLimit, SourceLimit
-from controller.dimming.events import (
-    CommandAnswer,
-    CommandReceived,
-    DimmingAction,
-    DimmingLogEntry,
-    RecordEvidence,
-)
+from controller.dimming.events import CommandAnswer, CommandReceived, DimmingAction, RecordEvidence
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.key_proofs import ProofVerifier
 from controller.dimming.limit_effect import Measurement
 from controller.dimming.limit_source import LimitSource, SourceFailsafe
 from controller.dimming.verification import CommandContext, CommandVerdict, Issuers, Situation, Verification
+from controller.model.effects import LogEntry
 from controller.model.rate_limits import TokenBucket
 
+REFUSALS_A_MINUTE = 60
+"""Refused commands and writes that are recorded."""
 LOGGED_A_MINUTE = 6
 """Refusals that are logged."""
 
@@ -47,12 +43,7 @@ class HandledCommand(msgspec.Struct, frozen=True):
         """The command whose effect is to be reported; None if it is refused."""
         if self.limit is None or self.verdict.command is None:
             return None
-        return OpenCommand(
-            command_id=self.verdict.command.command_id,
-            digest=digest(self.event.received),
-            via=self.event.via,
-            begins=self.limit.begins,
-        )
+        return dimming_records.open_command(self.event, self.verdict.command, self.limit)
 
 
 class CommandHandler:
@@ -63,13 +54,13 @@ class CommandHandler:
         settings: DimmingSettings,
         signatures: ProofVerifier,
         limit_sources: Mapping[str, LimitSource],
-        refusals: TokenBucket,
     ) -> None:
         self._settings = settings
         self._signatures = signatures
         self._limit_sources = limit_sources
         self._verification = _verification(settings, signatures)
-        self._refusals = refusals
+        self.refusals = TokenBucket(REFUSALS_A_MINUTE / 60, burst=REFUSALS_A_MINUTE)
+        """Rate of refusals that are recorded, those of other sources included."""
         self.memory_durable = True
         """The store of obeyed commands can be written: without it, a replay could not be detected."""
         self._logged = TokenBucket(LOGGED_A_MINUTE / 60, burst=LOGGED_A_MINUTE)
@@ -127,12 +118,12 @@ class CommandHandler:
     ) -> list[DimmingAction]:
         """Return the line for the log; of refusals, not more than `LOGGED_A_MINUTE`."""
         if verdict.reason is None:
-            return [DimmingLogEntry(logging.INFO, _log_text(event, verdict))]
+            return [LogEntry(logging.INFO, _log_text(event, verdict))]
         if not self._logged.try_take(at.now):
             return []
         unlogged = self._logged.pop_rejected()
         more = f" ({unlogged} more refusals were not logged)" if unlogged else ""
-        return [DimmingLogEntry(logging.WARNING, _log_text(event, verdict) + more)]
+        return [LogEntry(logging.WARNING, _log_text(event, verdict) + more)]
 
     def _obey(self, command: DimmingCommand, source: str, at: CommandMoments) -> SourceLimit:
         """Set the limit of a command; return it in monotonic time."""
@@ -155,9 +146,9 @@ class CommandHandler:
     def _record_command(
         self, event: CommandReceived, verdict: CommandVerdict, answer: bytes, at: CommandMoments
     ) -> list[DimmingAction]:
-        if verdict.reason is not None and not self._refusals.try_take(at.now):
+        if verdict.reason is not None and not self.refusals.try_take(at.now):
             return []
-        left_out = self._refusals.pop_rejected()
+        left_out = self.refusals.pop_rejected()
         return [
             RecordEvidence(EvidenceKind.COMMAND, dimming_records.received(event)),
             RecordEvidence(

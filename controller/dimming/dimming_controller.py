@@ -22,14 +22,12 @@ from controller.dimming.events import (
     DimmingAction,
     DimmingChanged,
     DimmingEvent,
-    DimmingLogEntry,
     DimmingMemory,
     DimmingTick,
     EebusReported,
     InputsRead,
     Measured,
     MemoryChecked,
-    PersistDimming,
     ProductionAnswered,
     RecordEvidence,
     SourceLimited,
@@ -39,10 +37,8 @@ from controller.dimming.events import (
 from controller.dimming.key_proofs import ProofVerifier
 from controller.dimming.limit_source import LimitSource
 from controller.dimming.outcome_reports import OutcomeReporter
-from controller.model.rate_limits import TokenBucket
-
-REFUSALS_A_MINUTE = 60
-"""Refused commands and writes that are recorded."""
+from controller.model.effects import LogEntry
+from controller.model.journal import Persist
 
 
 class DimmingController:
@@ -55,14 +51,13 @@ class DimmingController:
             for each in settings.sources
             if each.kind in ("signed", "ocpp")
         }
-        refusals = TokenBucket(REFUSALS_A_MINUTE / 60, burst=REFUSALS_A_MINUTE)
-        self._eebus = EebusSources(settings, refusals, now)
         self._inputs = {
             each.id: DigitalInputs(each.id, each.contacts)
             for each in settings.sources
             if each.contacts is not None
         }
-        self._commands = CommandHandler(settings, signatures, self._limit_sources, refusals)
+        self._commands = CommandHandler(settings, signatures, self._limit_sources)
+        self._eebus = EebusSources(settings, self._commands.refusals, now)
         self._outcomes = OutcomeReporter(settings, signatures, now)
         self._clock_trusted = False
         self._to_restore: DimmingMemory | None = None
@@ -186,23 +181,22 @@ class DimmingController:
         level = logging.WARNING if now_holds.dimmed else logging.INFO
         return [
             DimmingChanged(now_holds),
-            DimmingLogEntry(level, dimming_records.in_words(now_holds)),
+            LogEntry(level, dimming_records.in_words(now_holds)),
             *self._outcomes.on_limit(now_holds, at),
         ]
 
     # -- memory ---------------------------------------------------------------------------------------
 
-    def _persist(self, at: CommandMoments) -> PersistDimming:
+    def _persist(self, at: CommandMoments) -> Persist:
         """Return the state to store; limits of kind "ocpp" are stored with their profiles."""
         signed = [each.id for each in self._settings.sources if each.kind == "signed"]
-        return PersistDimming(
-            DimmingMemory(
-                saved=at.utc,
-                words={name: self._limit_sources[name].memory(at.now, at.utc) for name in signed},
-                said=self._commands.obeyed,
-                failsafes=self._eebus.failsafes,
-            )
+        memory = DimmingMemory(
+            saved=at.utc,
+            words={name: self._limit_sources[name].memory(at.now, at.utc) for name in signed},
+            said=self._commands.obeyed,
+            failsafes=self._eebus.failsafes,
         )
+        return Persist((memory,))
 
     def _restore_limits(self, memory: DimmingMemory, now: float, utc: float) -> None:
         for source, saved in memory.words.items():
@@ -214,9 +208,9 @@ class DimmingController:
         return (*self._limit_sources.values(), *self._eebus.sources.values(), *self._inputs.values())
 
 
-def _chatter_entry(source: str, report: ChatterReport) -> DimmingLogEntry:
+def _chatter_entry(source: str, report: ChatterReport) -> LogEntry:
     name = f"source={source} contact={report.contact} changes={report.changes}"
     if report.is_over:
-        return DimmingLogEntry(logging.INFO, f"contact at rest again {name}")
+        return LogEntry(logging.INFO, f"contact at rest again {name}")
     text = f"contact chatters {name}: it lifts only after a minute of rest; check its wiring and its relay"
-    return DimmingLogEntry(logging.WARNING, text)
+    return LogEntry(logging.WARNING, text)

@@ -15,13 +15,13 @@ from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import SourceLimit
 from controller.dimming.events import (
     DimmingAction,
-    DimmingLogEntry,
     EebusAction,
     EebusReported,
     ProductionAnswered,
     RecordEvidence,
 )
 from controller.dimming.evidence_chain import EvidenceKind
+from controller.model.effects import LogEntry
 from controller.model.rate_limits import TokenBucket
 from drivers.eebus import lpc
 
@@ -109,7 +109,7 @@ class EebusSources:
             actions.append(RecordEvidence(EvidenceKind.VERDICT, body))
             obeyed = f"refused reason={event.obstacle}" if event.obstacle else "obeyed"
             severity = logging.WARNING if event.obstacle else logging.INFO
-            actions.append(DimmingLogEntry(severity, f"active limits {obeyed} source={source}"))
+            actions.append(LogEntry(severity, f"active limits {obeyed} source={source}"))
         for action in self._sources[source].handle(event, now):
             match action:
                 case lpc.SaveFailsafe():
@@ -178,10 +178,10 @@ def _make_sources(
     }
 
 
-def _log_transition(source: str, moved: lpc.Moved) -> DimmingLogEntry:
+def _log_transition(source: str, moved: lpc.Moved) -> LogEntry:
     level = logging.WARNING if moved.state is lpc.State.FAILSAFE else logging.INFO
     remedy = "; check the control box and its connection" if level > logging.INFO else ""
-    return DimmingLogEntry(
+    return LogEntry(
         level,
         f"LPC state changed source={source} from={moved.origin.value} to={moved.state.value} "
         f"transition={moved.number}{remedy}",

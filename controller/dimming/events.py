@@ -12,7 +12,8 @@ from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_source import LimitSourceMemory
 from controller.dimming.verification import CommandContext
-from controller.model.journal import Record
+from controller.model.effects import LogEntry
+from controller.model.journal import Persist, Record
 from controller.model.observations import EvseRef
 from drivers.eebus import lpc
 
@@ -131,12 +132,6 @@ class DimmingMemory(Record, frozen=True, kw_only=True):
     failsafes: Mapping[str, lpc.Failsafe] = {}
 
 
-class PersistDimming(msgspec.Struct, frozen=True):
-    """Store this durably before the following actions."""
-
-    memory: DimmingMemory
-
-
 class DimmingChanged(msgspec.Struct, frozen=True):
     """The limit on the grid draw of the controllable EVSEs has changed."""
 
@@ -173,31 +168,18 @@ class EebusAction(msgspec.Struct, frozen=True):
     action: lpc.Answered
 
 
-class DimmingLogEntry(msgspec.Struct, frozen=True):
-    """A line for the log, of a level of `logging`."""
-
-    level: int
-    text: str
-
-
 DimmingAction = (
-    PersistDimming
-    | DimmingChanged
-    | RecordEvidence
-    | CommandAnswer
-    | NotifyBackends
-    | EebusAction
-    | DimmingLogEntry
+    Persist | DimmingChanged | RecordEvidence | CommandAnswer | NotifyBackends | EebusAction | LogEntry
 )
 
 ORDER: tuple[type[msgspec.Struct], ...] = (
-    PersistDimming,
+    Persist,
     DimmingChanged,
     RecordEvidence,
     CommandAnswer,
     EebusAction,
     NotifyBackends,
-    DimmingLogEntry,
+    LogEntry,
 )
 """Order: stored state, limit, evidence, answers, log."""
 

@@ -16,11 +16,16 @@ import trio
 from controller.backends.pool import BackendPool
 from controller.commands.site_command import ReloadConfiguration
 from controller.config import Config
+from controller.config.schema import DimmingConfig
+from controller.dimming.dimming_builder import make_dimming_settings, module_settings
 from controller.load_management.events import MeterUpdated
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
 from controller.services.certificate_service import due_warnings, find_certificate_ends
 from controller.services.configuration import ActiveConfiguration
+from controller.services.dimming_backend import DimmingBackend
+from controller.services.dimming_factory import make_dimming_service
+from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.dimming_service import DimmingService
 from controller.services.eebus_identity import load_identity
 from controller.services.eebus_limits import EebusLimits
@@ -124,18 +129,8 @@ class App:
         self._own_certificates = OwnCertificateService(config, self._mailbox.post)
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
-            run_inputs = partial(run_digital_inputs, registry=self._meters.buses)
-            self._dimming = DimmingService(
-                config,
-                config.dimming,
-                self._load_management,
-                self._registry,
-                self._mailbox,
-                self._store,
-                self._policy_service,
-                run_inputs,
-            )
-        record = None if self._dimming is None else self._dimming.record_evidence
+            self._dimming = self._make_dimming(config, config.dimming)
+        record = None if self._dimming is None else self._dimming.evidence.append
         self._trust_evidence = TrustEvidence(config, self._store, self._policy_service, record)
         self._clock = make_time_service(config.time, self._trust_evidence.on_clock_event)
         self._eebus = (
@@ -254,7 +249,7 @@ class App:
 
     def _make_site_identity(self, pool: BackendPool) -> SiteIdentityService:
         """Make the site's own identity; it passes limits and commands on, and imports no receiver of them."""
-        site, dimming = self._config.site, self._dimming
+        site, dimming = self._config.site, self._make_dimming_backend()
         root = next(circuit for circuit in self._config.circuit if circuit.parent is None)
         settings = SiteIdentitySettings(
             id=site.id,
@@ -266,7 +261,7 @@ class App:
 
         def on_limit(limited: SiteLimited) -> None:
             """Limit the grid connection, and the controllable EVSEs where the backend may dim them."""
-            whole_a = limited.lowest_a if dimming is None else dimming.on_site_limited(limited)
+            whole_a = limited.lowest_a if dimming is None else dimming.on_limit(limited)
             self._load_management.set_site_limit(whole_a)
 
         def answer_request(action: str, payload: bytes) -> bytes:
@@ -276,12 +271,36 @@ class App:
 
         receivers = SiteReceivers(
             on_limit=on_limit,
-            on_reached=lambda there: None if dimming is None else dimming.on_backend_reached(there),
+            on_reached=lambda there: None if dimming is None else dimming.on_reached(there),
             answer_request=answer_request,
         )
         link = SiteLink(pool, site.id, site.protocol.value)
         return SiteIdentityService(
             settings, link, self._store, self._mailbox, receivers, self._policy_service
+        )
+
+    def _make_dimming(self, config: Config, dimming: DimmingConfig) -> DimmingService:
+        settings = make_dimming_settings(config, dimming)
+        modules = list(module_settings(dimming).values())
+        return make_dimming_service(
+            config,
+            dimming,
+            settings,
+            DimmingNotifier(config, dimming, settings, self._registry, self._mailbox),
+            self._load_management,
+            self._store,
+            self._policy_service,
+            partial(run_digital_inputs, modules, registry=self._meters.buses),
+        )
+
+    def _make_dimming_backend(self) -> DimmingBackend | None:
+        """Make the site's backend a source of limits; None without dimming."""
+        config = self._config
+        if self._dimming is None or config.dimming is None:
+            return None
+        settings = make_dimming_settings(config, config.dimming)
+        return DimmingBackend(
+            self._dimming, settings, config.site.backend or "", config.site.protocol, config.site.voltage
         )
 
     async def _report_ready(self) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from controller.config import Config
 from controller.config.schema import DimmingConfig
-from controller.dimming import dimming_messages
-from controller.dimming.events import DimmingAction, DimmingMemory, PersistDimming, RecordEvidence
+from controller.dimming.events import DimmingAction, DimmingMemory, RecordEvidence
 from controller.dimming.evidence_recovery import recover_obeyed_commands
-from controller.model.journal import Record
-from controller.services.site_mailbox import SiteMailbox
+from controller.model.journal import Persist, Record
+from controller.services.wall_clock import utc_now
 from controller.signing.signing_keys import OwnKey
 from controller.store.evidence_files import FOLDER, EvidenceLog
 from controller.store.evidence_records import EvidenceLine
@@ -35,15 +34,11 @@ class DimmingEvidence:
         dimming: DimmingConfig,
         key: OwnKey,
         store: StateStore,
-        mailbox: SiteMailbox,
-        utc: float,
     ) -> None:
         self.unwritten = 0
-        self._protocol = config.site.protocol
         self._retention = timedelta(days=dimming.retention_days)
-        self._log = EvidenceLog(Path(config.store.directory) / FOLDER, key.private, utc, store)
+        self._log = EvidenceLog(Path(config.store.directory) / FOLDER, key.private, _utc_now(), store)
         self._store = store
-        self._mailbox = mailbox
         self._witnessed = self._log.head.count
 
     @property
@@ -68,17 +63,21 @@ class DimmingEvidence:
             )
         return memory
 
-    def persist(self, actions: Sequence[DimmingAction], utc: float, also: Sequence[Record] = ()) -> None:
+    def append(self, record: RecordEvidence, also: Record | None = None) -> None:
+        """Append a record to the evidence log, in one transaction with `also`."""
+        self.persist([record] if also is None else [record, Persist((also,))])
+
+    def persist(self, actions: Sequence[DimmingAction]) -> None:
         """Store the changes of an event and its evidence in one transaction.
 
         A store that cannot be written keeps no limit from being obeyed: the records are kept in memory.
         """
-        records: list[Record] = list(also)
+        records: list[Record] = []
         for action in actions:
-            if isinstance(action, PersistDimming):
-                records.append(action.memory)
+            if isinstance(action, Persist):
+                records += action.records
             elif isinstance(action, RecordEvidence):
-                records += self._log.prepare(action.kind, action.body, utc)
+                records += self._log.prepare(action.kind, action.body, _utc_now())
         if not records:
             return
         try:
@@ -88,23 +87,28 @@ class DimmingEvidence:
             self.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
             log.error("evidence not in its file yet reason=%s", error)
 
-    def send_checkpoint(self, utc: float) -> None:
-        """Send a checkpoint of new records to the site's backend, as a witness of their end."""
+    def make_checkpoint(self) -> bytes | None:
+        """Append a checkpoint of new records and return its line; None: there are none, or it failed."""
         if self._log.head.count <= self._witnessed:
-            return
+            return None
         try:
-            line = self._log.checkpoint(utc)
+            line = self._log.checkpoint(_utc_now())
         except StoreError as failed:
             log.error("checkpoint not made reason=%s", failed)
-            return
+            return None
         self._witnessed = self._log.head.count
-        self._mailbox.post(dimming_messages.ACTION, dimming_messages.checkpoint(self._protocol, line))
+        return line
 
-    def retire(self, utc: float) -> None:
+    def retire(self) -> None:
         """Remove files after their retention; the clock must be right."""
+        utc = _utc_now()
         self._log.check_files(utc)
         try:
             for name in self._log.retire(utc, self._retention):
                 log.info("evidence removed after its retention file=%s days=%d", name, self._retention.days)
         except StoreError as failed:
             log.error("old evidence not removed reason=%s", failed)
+
+
+def _utc_now() -> float:
+    return utc_now().timestamp()

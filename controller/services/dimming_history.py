@@ -1,4 +1,4 @@
-"""History of dimming since the start: limits, commands and the draw, for the status page."""
+"""History of dimming since the start: limits, commands and the measured draw."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from msgspec.structs import replace
 from controller.dimming.dimming_messages import moment
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit
-from controller.dimming.events import CommandAnswer
+from controller.dimming.events import CommandAnswer, Decided, Measured
 from controller.load_management.site_view import SiteView
 from controller.model.observations import EvseRef
 from controller.web.status_model import DimmingSpanStatus, DimmingStatus
-from drivers.reading import NO_VALUES, Reading
+from drivers.reading import NO_VALUES, MeterState, Quality, Reading
 
 SPANS_KEPT = 20
 """Limits that are kept."""
 
 
 class DimmingHistory:
-    """Counters and limits. `drawn_w`, `grid_w`: last measured."""
+    """Counters, limits and last measured draw. `meter`: of the grid connection; `voltage`: nominal (V)."""
 
-    def __init__(self, settings: DimmingSettings) -> None:
-        self.drawn_w: float | None = None
-        self.grid_w: float | None = None
+    def __init__(self, settings: DimmingSettings, meter: str | None, voltage: float) -> None:
         self._settings = settings
+        self._meter = meter
+        self._voltage = voltage
+        self._reading: Reading | None = None
+        self._drawn_w: float | None = None
+        self._grid_w: float | None = None
         self._spans: deque[DimmingSpanStatus] = deque(maxlen=SPANS_KEPT)
         self._accepted = 0
         self._refused: Counter[str] = Counter()
@@ -37,6 +40,26 @@ class DimmingHistory:
             self._accepted += 1
         else:
             self._refused[answer.reason] += 1
+
+    def on_meter_state(self, state: MeterState) -> bool:
+        """Take the state of a meter; return True if it is that of the grid connection."""
+        if state.meter != self._meter:
+            return False
+        self._reading = state.reading if state.quality is Quality.GOOD else None
+        return True
+
+    def measure(self, view: SiteView) -> tuple[Measured, Decided]:
+        """Return the draw and the limits of the controllable EVSEs at present."""
+        devices_w = draws_w(view, self._settings.devices, self._reading, self._voltage)
+        known = [watts for watts in devices_w.values() if watts is not None]
+        self._drawn_w = sum(known) if len(known) == len(devices_w) else None
+        self._grid_w = None if self._reading is None else power_w(self._reading, self._voltage)
+        decisions = {
+            each.ref: (round(each.offered_a, 2), each.reason)
+            for each in view.evses
+            if each.ref in self._settings.devices
+        }
+        return Measured(devices_w, self._grid_w), Decided(decisions)
 
     def on_limit(self, effective: EffectiveLimit, utc: float) -> None:
         """Take the limit that applies from now on (POSIX s)."""
@@ -59,8 +82,8 @@ class DimmingHistory:
             phases_w=effective.phases_w,
             evses_w={str(ref): bound.watts for ref, bound in effective.evses.items()},
             sources=effective.sources,
-            drawn_w=_rounded(self.drawn_w),
-            grid_w=_rounded(self.grid_w),
+            drawn_w=_rounded(self._drawn_w),
+            grid_w=_rounded(self._grid_w),
             devices=len(self._settings.devices),
             minimum_w=round(self._settings.minimum_w, 1),
             spans=tuple(self._spans),

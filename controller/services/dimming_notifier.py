@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from controller.config import Config
 from controller.config.schema import DimmingConfig
-from controller.dimming import notifications
+from controller.dimming import dimming_messages, notifications
+from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.notifications import DimmingSpan
 from controller.model.effects import OwnCall
 from controller.services.load_management_service import UNTRACKED
@@ -28,14 +28,15 @@ class DimmingNotifier:
         self,
         config: Config,
         dimming: DimmingConfig,
+        settings: DimmingSettings,
         registry: SessionRegistry,
-        stations: Iterable[str],
         mailbox: SiteMailbox,
     ) -> None:
         self._version = config.site.protocol
         self._language = dimming.language
         self._timezone = ZoneInfo(config.site.timezone)
         self._registry = registry
+        stations = {ref.station for ref in settings.devices}
         self._stations = sorted(stations) if dimming.displays else []
         self._mailbox = mailbox
         self._span: DimmingSpan | None = None
@@ -63,6 +64,14 @@ class DimmingNotifier:
         if self._span is not None:
             notice = notifications.to_backend(self._version, self._span)
         self._mailbox.post(notice.action, notice.payload)
+
+    def report_effect(self, report: bytes) -> None:
+        """Send the signed report of a command's effect to the backend."""
+        self._mailbox.post(dimming_messages.ACTION, dimming_messages.effect(self._version, report))
+
+    def send_checkpoint(self, line: bytes) -> None:
+        """Send a line of the evidence log to the backend, as a witness."""
+        self._mailbox.post(dimming_messages.ACTION, dimming_messages.checkpoint(self._version, line))
 
     def update_displays(self) -> None:
         """Update the displays of the connected stations."""

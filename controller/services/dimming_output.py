@@ -1,18 +1,18 @@
-"""Output of dimming: the limit to load management, notifications, and what is measured and shown of it."""
+"""Output of dimming: the limit to load management, notifications, measurements and the status."""
 
 from __future__ import annotations
 
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit
-from controller.dimming.events import Decided, Measured
+from controller.dimming.events import CommandAnswer, Decided, Measured
 from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events
-from controller.services.dimming_history import DimmingHistory, draws_w, power_w
+from controller.services.dimming_history import DimmingHistory
 from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.load_management_service import LoadManagementService
 from controller.services.wall_clock import utc
 from controller.web.status_model import DimmingStatus
-from drivers.reading import Reading
+from drivers.reading import MeterState
 
 
 class DimmingOutput:
@@ -25,30 +25,34 @@ class DimmingOutput:
         limits: LoadManagementService,
         notifier: DimmingNotifier,
     ) -> None:
-        self.history = DimmingHistory(settings)
-        self._voltage = voltage
         self._settings = settings
         self._limits = limits
+        self._history = DimmingHistory(settings, limits.site.circuits[0].meter, voltage)
         self._notifier = notifier
 
     def status(self, effective: EffectiveLimit, records: int, unwritten: int) -> DimmingStatus:
         """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
-        return self.history.status(effective, self._describe_all(effective), records, unwritten)
+        return self._history.status(effective, self._describe_all(effective), records, unwritten)
 
-    def measure(self, reading: Reading | None) -> tuple[Measured, Decided]:
-        """Return the draw and the limits of the controllable EVSEs; `reading`: of the grid connection."""
-        view = self._limits.view()
-        devices_w = draws_w(view, self._settings.devices, reading, self._voltage)
-        grid_w = None if reading is None else power_w(reading, self._voltage)
-        known = [watts for watts in devices_w.values() if watts is not None]
-        self.history.drawn_w = sum(known) if len(known) == len(devices_w) else None
-        self.history.grid_w = grid_w
-        decisions = {
-            each.ref: (round(each.offered_a, 2), each.reason)
-            for each in view.evses
-            if each.ref in self._settings.devices
-        }
-        return Measured(devices_w, grid_w), Decided(decisions)
+    def on_meter_state(self, state: MeterState) -> bool:
+        """Take the state of a meter; return True if it is that of the grid connection."""
+        return self._history.on_meter_state(state)
+
+    def measure(self) -> tuple[Measured, Decided]:
+        """Return the draw and the limits of the controllable EVSEs."""
+        return self._history.measure(self._limits.view())
+
+    def count_answer(self, answer: CommandAnswer) -> None:
+        """Count the answer to a command."""
+        self._history.count_answer(answer)
+
+    def report_effect(self, report: bytes) -> None:
+        """Send the signed report of a command's effect to the backend."""
+        self._notifier.report_effect(report)
+
+    def send_checkpoint(self, line: bytes) -> None:
+        """Send a line of the evidence log to the backend, as a witness."""
+        self._notifier.send_checkpoint(line)
 
     def notify(self, effective: EffectiveLimit, now: float) -> None:
         """Notify the backend and displays of the limit that applies."""
@@ -79,7 +83,7 @@ class DimmingOutput:
                 until=min((bound.until for bound in bounds if bound.until is not None), default=None),
             )
         )
-        self.history.on_limit(effective, utc(now))
+        self._history.on_limit(effective, utc(now))
 
     def _span(self, effective: EffectiveLimit, now: float) -> DimmingSpan | None:
         """Return the limit to notify: of all devices, or the sum where each has its own."""

@@ -10,6 +10,7 @@ from controller.config.schema import DimmingConfig
 from controller.dimming.key_proofs import KeyProofs
 from controller.services.clock_state import is_synchronised
 from controller.services.policy_service import PolicyService
+from controller.services.wall_clock import utc_now
 from controller.signing.signing_keys import Keyring, OwnKey, read_key_files, select_signing_key
 
 log = logging.getLogger("controller.dimming")
@@ -29,8 +30,9 @@ class DimmingTrust:
         self.signatures = KeyProofs(Keyring(), (), self._own)
         self.update_keys()
 
-    def evidence_key(self, utc: float) -> OwnKey:
+    def evidence_key(self) -> OwnKey:
         """Return the key that signs the evidence: the newest, even if the clock is wrong."""
+        utc = utc_now().timestamp()
         return select_signing_key(self._own, utc) or max(self._own, key=lambda each: each.known.not_before)
 
     def update_keys(self) -> None:

@@ -10,7 +10,7 @@ import logging
 
 import trio
 
-from controller.dimming.events import EebusProof
+from controller.dimming.events import EebusAction, EebusProof, EebusReported, ProductionAnswered
 from controller.services.dimming_service import DimmingService
 from controller.store.eebus_store import EebusStore
 from controller.store.state_journal import StoreError
@@ -81,17 +81,23 @@ class EebusLimits:
 
     def on_heartbeat(self) -> None:
         """Process a heartbeat of the energy guard."""
-        self._dimming.report_eebus(self._source, Heartbeat())
+        self._report(Heartbeat())
         self._on_production(Heartbeat())
 
     def set_obstacle(self, obstacle: str) -> None:
         """Refuse active limits of consumption for a reason; empty: obey them again."""
-        self._dimming.report_eebus(self._source, ObedienceChanged(obstacle))
+        self._report(ObedienceChanged(obstacle))
 
     def on_tick(self) -> None:
         """Process the passing of time."""
-        self._dimming.report_eebus(self._source, Tick())
+        self._report(Tick())
         self._on_production(Tick())
+
+    def _report(self, event: Event, proof: EebusProof | None = None) -> Answered:
+        """Pass an event of the energy guard to dimming; return the answer to a write."""
+        actions = self._dimming.handle_event(EebusReported(self._source, event, proof))
+        answers = [each.action for each in actions if isinstance(each, EebusAction)]
+        return answers[-1] if answers else Answered(False, "no answer")
 
     def _log_answer(self, request: LimitRequested, ski: str, answered: Answered) -> None:
         """Log a write and its answer; of refusals without end, one every LOG_EVERY_S."""
@@ -118,7 +124,7 @@ class EebusLimits:
 
     def _decide_consumption(self, request: LimitRequested, ski: str) -> Answered:
         proof = self._proof(request, ski)
-        answered = self._dimming.report_eebus(self._source, request.event, proof)
+        answered = self._report(request.event, proof)
         if self._production is not None:
             # The duration is shared: what consumption holds now, holds for production as well.
             self._production.share_duration(self._dimming.eebus_view(self._source).failsafe.duration_s)
@@ -129,7 +135,8 @@ class EebusLimits:
         answered = self._on_production(request.event)
         if self._production is not None:
             state = self._production.view.state
-            self._dimming.record_production(self._source, request.event, proof, answered, state)
+            written = EebusReported(self._source, request.event, proof)
+            self._dimming.handle_event(ProductionAnswered(written, answered, state))
         return answered
 
     def _on_production(self, event: Event) -> Answered:

@@ -21,6 +21,7 @@ from controller.dimming.events import (
 )
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_source import SourceFailsafe
+from controller.model.journal import Persist
 from controller.model.observations import EvseRef
 from tests.controller.dimming.commands import NOON, POINT
 from tests.controller.dimming.signers import PlainSignatures, signed
@@ -79,6 +80,13 @@ class Talk:
     def recorded(self, kind: EvidenceKind | None = None) -> list[dict[str, Any]]:
         found = [each for each in self.actions if isinstance(each, RecordEvidence)]
         return [dict(each.body) for each in found if kind in (None, each.kind)]
+
+    def saved_memory(self) -> DimmingMemory:
+        """The one state that is to be stored."""
+        [persist] = self.of(Persist)
+        [memory] = persist.records
+        assert isinstance(memory, DimmingMemory)
+        return memory
 
     def kinds(self) -> list[str]:
         return [each.kind.value for each in self.actions if isinstance(each, RecordEvidence)]

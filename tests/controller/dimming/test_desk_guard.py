@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from controller.dimming.events import DimmingTick, EebusAction, EebusProof, EebusReported, PersistDimming
+from controller.dimming.events import DimmingTick, EebusAction, EebusProof, EebusReported
 from controller.dimming.evidence_chain import EvidenceKind
 from drivers.eebus import lpc
 from tests.controller.dimming.talk import GUARDED, MINIMUM, Talk
@@ -82,7 +82,7 @@ def test_desk_guard_eebus_failsafe_survives_restart() -> None:
     talk.on(EebusReported("box", lpc.Heartbeat()), 1)
     talk.on(EebusReported("box", lpc.LimitWritten(watts=9000, active=False)))
     talk.on(EebusReported("box", lpc.FailsafeWritten(watts=10_000, duration_s=10_000)))
-    [saved] = talk.of(PersistDimming)
-    again = Talk(GUARDED, saved.memory)
+    saved = talk.saved_memory()
+    again = Talk(GUARDED, saved)
     again.on(DimmingTick())
     assert again.total_w == 10_000

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from controller.dimming.command_handler import LOGGED_A_MINUTE
+from controller.dimming.command_handler import LOGGED_A_MINUTE, REFUSALS_A_MINUTE
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
-from controller.dimming.dimming_controller import REFUSALS_A_MINUTE, DimmingController
+from controller.dimming.dimming_controller import DimmingController
 from controller.dimming.dimming_settings import SourceSettings
 from controller.dimming.events import (
     ClockTrusted,
@@ -18,19 +18,19 @@ from controller.dimming.events import (
     CommandReceived,
     Decided,
     DimmingChanged,
-    DimmingLogEntry,
     DimmingMemory,
     DimmingTick,
     InputsRead,
     MemoryChecked,
     NotifyBackends,
-    PersistDimming,
     SourceLimited,
     SourceReached,
 )
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_effect import PATIENCE_S
 from controller.dimming.outcome_reports import DECISIONS_APART_S, MOST_OPEN
+from controller.model.effects import LogEntry
+from controller.model.journal import Persist
 from tests.controller.dimming.commands import NOON, POINT, command
 from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.controller.dimming.talk import MINIMUM, ONE, SETTINGS, TWO, Talk
@@ -42,12 +42,12 @@ def test_command_is_stored_obeyed_recorded_answered_in_order() -> None:
     answer = talk.sends(command(1, 9000.0), "dso", at=1.5)
     order = [type(action).__name__ for action in talk.actions]
     assert order == [
-        "PersistDimming",
+        "Persist",
         "DimmingChanged",
         *["RecordEvidence"] * 4,
         "CommandAnswer",
-        "DimmingLogEntry",
-        "DimmingLogEntry",
+        "LogEntry",
+        "LogEntry",
     ]
     assert talk.kinds() == ["command", "verdict", "limit", "readings"]
     assert answer | {"command": ""} == {
@@ -129,7 +129,7 @@ def test_refusal_is_signed_recorded_and_without_effect(
     assert answer["detail"]
     assert talk.desk.effective == before
     assert talk.kinds() == ["command", "verdict"]
-    assert talk.of(PersistDimming) == talk.of(DimmingChanged) == []
+    assert talk.of(Persist) == talk.of(DimmingChanged) == []
     verdict = talk.recorded(EvidenceKind.VERDICT)[0]
     assert (verdict["reason"], verdict["commandId"]) == (reason, payload["commandId"])
 
@@ -211,7 +211,7 @@ def test_dimming_controller_lost_source_has_failsafe_until_reached() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0, failsafe={"limitW": 8000, "durationS": 3600}), "dso")
     talk.on(SourceReached("dso", False), 100)
-    assert talk.of(PersistDimming)
+    assert talk.saved_memory()
     talk.on(DimmingTick(), 699)
     assert talk.total_w == 9000
     talk.on(DimmingTick(), 700)
@@ -233,8 +233,8 @@ def test_failsafe_of_unwatched_source_is_partly_accepted() -> None:
 def test_dimming_controller_restart_restores_limit() -> None:
     before = Talk()
     before.sends(command(1, 9000.0), "dso", at=10)
-    [saved] = before.of(PersistDimming)
-    memory = msgspec.json.decode(msgspec.json.encode(saved.memory), type=DimmingMemory)
+    saved = before.saved_memory()
+    memory = msgspec.json.decode(msgspec.json.encode(saved), type=DimmingMemory)
     after = DimmingController(SETTINGS, PlainSignatures(), 5.0)
     after.restore(memory, 5.0, NOON + 100, clock_trusted=True)
     [dimmed] = [
@@ -250,9 +250,9 @@ def test_dimming_controller_restart_restores_limit() -> None:
 def test_dimming_controller_restart_without_clock_keeps_limits(trusted_at: float, holds: bool) -> None:
     before = Talk()
     before.sends(command(1, 9000.0), "dso", at=10)
-    [saved] = before.of(PersistDimming)
+    saved = before.saved_memory()
     after = DimmingController(SETTINGS, PlainSignatures(), 0.0)
-    after.restore(saved.memory, 0.0, 0.0, clock_trusted=False)  # 1970
+    after.restore(saved, 0.0, 0.0, clock_trusted=False)  # 1970
     after.handle(DimmingTick(), 0.0, 0.0)
     assert after.effective.dimmed
     after.handle(ClockTrusted(True), 30.0, trusted_at)
@@ -263,8 +263,8 @@ def test_ocpp_limit_is_not_stored_here() -> None:
     talk = Talk()
     talk.on(SourceLimited(source="csms", watts=8000.0))
     talk.sends(command(1, 9000.0), "dso")
-    [saved] = talk.of(PersistDimming)
-    assert sorted(saved.memory.words) == ["cpo", "dso"]
+    saved = talk.saved_memory()
+    assert sorted(saved.words) == ["cpo", "dso"]
 
 
 def test_flood_of_forged_commands_is_recorded_at_bounded_rate() -> None:
@@ -341,7 +341,7 @@ def test_dimming_controller_refusals_in_log_are_rationed_and_counted() -> None:
     lines = []
     for number in range(100):
         talk.sends(command(number + 1), "mallory", at=float(number))
-        lines += talk.of(DimmingLogEntry)
+        lines += talk.of(LogEntry)
     assert len(lines) <= 2 * LOGGED_A_MINUTE + 5
     assert any("more refusals were not logged" in line.text for line in lines)
     assert talk.sends(command(200), "dso")["status"] == "partly"
@@ -364,7 +364,7 @@ def test_contact_that_chatters_is_logged_once() -> None:
     entries, records = [], 0
     for second in range(60):
         talk.on(InputsRead("box", (second % 4 < 2,)), float(second))
-        entries += [entry for entry in talk.of(DimmingLogEntry) if "chatters" in entry.text]
+        entries += [entry for entry in talk.of(LogEntry) if "chatters" in entry.text]
         records += len(talk.recorded(EvidenceKind.LIMIT))
     assert len(entries) == 1
     assert "source=box contact=S1" in entries[0].text

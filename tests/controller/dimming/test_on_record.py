@@ -27,13 +27,13 @@ from controller.dimming.events import (
     InputsRead,
     Measured,
     NotifyBackends,
-    PersistDimming,
     RecordEvidence,
     SourceLimited,
     SourceReached,
 )
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import ChainHead, EvidenceChain, EvidenceKind, read_record
+from controller.model.journal import Persist
 from controller.store.evidence_files import EvidenceLog, evidence_files
 from controller.store.state_store import StateStore
 from drivers.eebus import lpc
@@ -159,7 +159,7 @@ def test_on_record_random_events_leave_lowest_limit(
                 case RecordEvidence(kind=kind, body=body):
                     lines.append(chain.record(kind, body, NOON + now))
                     chain.written(lines[-1])
-                case PersistDimming(memory=memory):
+                case Persist(records=(memory,)):
                     saved = msgspec.json.encode(memory)
                     assert msgspec.json.decode(saved, type=type(memory)) == memory
                 case NotifyBackends(payload=payload) | CommandAnswer(payload=payload):
