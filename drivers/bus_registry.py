@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from drivers.modbus.bus import Bus
+from drivers.modbus.modbus_tls import FindObjection
 from drivers.modbus.serial_bus import SerialBus
 from drivers.modbus.tcp_bus import TcpBus, UdpBus
 from drivers.settings import BusSettings
@@ -14,9 +15,13 @@ log = logging.getLogger("drivers.bus")
 
 
 class BusRegistry:
-    """Buses by their settings. Nothing is opened before the first exchange."""
+    """Buses by their settings. Nothing is opened before the first exchange.
 
-    def __init__(self) -> None:
+    `find_objection` returns why the certificate of a Modbus/TLS server is not accepted.
+    """
+
+    def __init__(self, find_objection: FindObjection | None = None) -> None:
+        self._find_objection = find_objection
         self._buses: dict[tuple[object, ...], Bus] = {}
         self._users: dict[Bus, int] = {}
 
@@ -29,7 +34,7 @@ class BusRegistry:
         """Return the bus of these settings for one more user, who must `detach` from it."""
         bus = self._buses.get(settings.key)
         if bus is None:
-            bus = self._buses[settings.key] = open_bus(settings)
+            bus = self._buses[settings.key] = open_bus(settings, self._find_objection)
         elif isinstance(bus, SerialBus):
             _warn_of_other_settings(bus, settings)
         self._users[bus] = self._users.get(bus, 0) + 1
@@ -44,13 +49,19 @@ class BusRegistry:
             await bus.close()
 
 
-def open_bus(settings: BusSettings) -> Bus:
+def open_bus(settings: BusSettings, find_objection: FindObjection | None = None) -> Bus:
     """Build the bus of these settings; it opens its port or connection at the first exchange."""
     if settings.transport == "rtu":
         return SerialBus(settings.device, settings.baud, settings.parity, settings.stopbits)
     if settings.transport == "udp":
         return UdpBus(settings.host, settings.port)
-    return TcpBus(settings.host, settings.port, rtu=settings.transport == "rtu-over-tcp", tls=settings.tls)
+    return TcpBus(
+        settings.host,
+        settings.port,
+        rtu=settings.transport == "rtu-over-tcp",
+        tls=settings.tls,
+        find_objection=find_objection,
+    )
 
 
 def _warn_of_other_settings(bus: SerialBus, settings: BusSettings) -> None:

@@ -21,7 +21,11 @@ from controller.dimming.dimming_builder import make_dimming_settings, module_set
 from controller.load_management.events import MeterUpdated
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
-from controller.services.certificate_service import due_warnings, find_certificate_ends
+from controller.services.certificate_service import (
+    due_warnings,
+    find_certificate_ends,
+    make_server_check,
+)
 from controller.services.configuration import ActiveConfiguration
 from controller.services.dimming_backend import DimmingBackend
 from controller.services.dimming_factory import make_dimming_service
@@ -117,7 +121,10 @@ class App:
         self._meter_readiness = MeterReadiness(meter.id for meter in config.meter)
         self._store = StateStore(Path(config.store.directory))
         self._load_management = LoadManagementService(config, self._registry, self._store)
-        self._meters = SiteMeters(config, self._load_management.station_meters, self._on_meter_state)
+        find_objection = make_server_check(config)
+        self._meters = SiteMeters(
+            config, self._load_management.station_meters, self._on_meter_state, find_objection
+        )
         self._meter_values = MeterValuesService(
             dict.fromkeys((station.id for station in config.station), config.load_management.meter_values),
             self._registry,
@@ -126,7 +133,7 @@ class App:
         self._policy_service = open_policy_service(config, self._store)
         self._certificate_ends = find_certificate_ends(config)
         self._mailbox = SiteMailbox()
-        self._own_certificates = OwnCertificateService(config, self._mailbox.post)
+        self._own_certificates = OwnCertificateService(config, self._mailbox.post, find_objection)
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
             self._dimming = self._make_dimming(config, config.dimming)
@@ -186,7 +193,9 @@ class App:
             None if active is None else active.path,
             request_reload,
         )
-        self._publishing = PublishingService(config, self.status, self._operations.commands, self._web.alarms)
+        self._publishing = PublishingService(
+            config, self.status, self._operations.commands, self._web.alarms, find_objection
+        )
         if self._reloads is not None:
             self._operations.commands.add_handler(ReloadConfiguration, self._reloads.on_command)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -64,6 +65,8 @@ class CertificateService:
         self._evses = evses
         self._connection_points = connection_points
         self._peers: dict[bytes, PeerCertificate] = {}
+        self._lock = threading.Lock()
+        """Clients with a thread of their own, as that of MQTT, check certificates in it."""
 
     @property
     def folder(self) -> CaFolder:
@@ -87,7 +90,9 @@ class CertificateService:
         TLS has compared its names; those of other CAs are not in the ledger.
         """
         try:
-            check_issuance(self._read_peer(certificate), self._current_ledger(), self._issuers, time.time())
+            with self._lock:
+                peer, ledger = self._read_peer(certificate), self._current_ledger()
+            check_issuance(peer, ledger, self._issuers, time.time())
         except PeerCertificateUnreadableError:
             return None  # not one of the site CA, which has exactly one common name
         except PeerCertificateError as error:
@@ -131,6 +136,16 @@ class CertificateService:
         except OSError:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def make_server_check(config: Config) -> Callable[[bytes], str | None] | None:
+    """Return the check of servers that the controller connects to, None without [pki]. Raises ServiceError.
+
+    It is that of `CertificateService.find_server_objection`; it may be called in any thread.
+    """
+    if config.pki is None:
+        return None
+    return CertificateService(Path(config.pki.folder), {}).find_server_objection
 
 
 class CertificateEnd(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from controller.config.backend_rules import endpoints_by_backend
 from controller.config.password_files import StationSecret, parse_password_file
 from controller.config.schema import WebConfig
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode
-from controller.services.certificate_service import CertificateService
+from controller.services.certificate_service import CertificateService, make_server_check
 from controller.stations.credential_memory import CredentialMemory
 from controller.stations.listener import ListenSettings
 from controller.store.credential_store import CredentialOrigin, OriginHashes
@@ -92,8 +92,7 @@ def _connection_points(config: Config) -> frozenset[str]:
 
 def make_pools(config: Config) -> dict[str, BackendPool]:
     """Make the pools of all backends, by name. Raises TlsError, and ServiceError for the site CA."""
-    certificates = None if config.pki is None else CertificateService(Path(config.pki.folder), {})
-    find_objection = None if certificates is None else certificates.find_server_objection
+    find_objection = make_server_check(config)
     return {
         name: BackendPool(
             name,

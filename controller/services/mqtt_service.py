@@ -6,8 +6,10 @@ control loop, at the same cost as its socket hooks. Its queue is bounded.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import socket
 import ssl
 import sys
 import time
@@ -37,6 +39,7 @@ from controller.publishing.mqtt_topics import (
 )
 from controller.services.command_service import CommandService
 from controller.services.service_error import ServiceError
+from controller.transport.tls import make_checked_context
 from controller.web.alarm_model import AlarmChange
 from controller.web.status_model import ControllerStatus
 
@@ -50,10 +53,16 @@ KEEP_ALIVE_S = 30
 WHOLE_S = 60.0
 """Interval at which also values are published that have not changed: they expire in Home Assistant."""
 STOP_S = 2.0
+CERTIFICATE_CHECK_S = 5.0
+"""Interval at which the certificate of the connected broker is checked for a revocation."""
 
 
 class MqttService:
-    """The MQTT client of one site. `on_alarm` publishes an alarm that began or ended."""
+    """The MQTT client of one site. `on_alarm` publishes an alarm that began or ended.
+
+    `find_objection` returns why the certificate of the broker (DER) is not accepted; an open connection to
+    such a broker is closed.
+    """
 
     def __init__(
         self,
@@ -61,7 +70,9 @@ class MqttService:
         settings: MqttConfig,
         read_status: Callable[[], ControllerStatus],
         commands: CommandService,
+        find_objection: Callable[[bytes], str | None] | None = None,
     ) -> None:
+        self._find_objection = find_objection
         self._settings = settings
         self._voltage = config.site.voltage
         self._root = settings.root or f"local-controller/{level(config.site.id)}"
@@ -96,10 +107,29 @@ class MqttService:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._execute_commands)
+                if self._find_objection is not None:
+                    nursery.start_soon(self._watch_certificate, self._find_objection)
                 await self._keep_publishing()
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(STOP_S):
                 await trio.to_thread.run_sync(self._stop, abandon_on_cancel=True)
+
+    async def _watch_certificate(self, find_objection: Callable[[bytes], str | None]) -> None:
+        """Close the connection to a broker whose certificate is not accepted any more, until cancelled.
+
+        The client's thread then connects again, and its handshake gives the reason.
+        """
+        while True:
+            await trio.sleep(CERTIFICATE_CHECK_S)
+            connection = self._client.socket()
+            # The client's thread may close the connection meanwhile, or be in its handshake.
+            with contextlib.suppress(OSError, ValueError):
+                if not isinstance(connection, ssl.SSLSocket):
+                    continue
+                objection = find_objection(connection.getpeercert(binary_form=True) or b"")
+                if objection is not None:
+                    log.warning("MQTT connection closed host=%s reason=%s", self._settings.host, objection)
+                    connection.shutdown(socket.SHUT_RDWR)
 
     async def _keep_publishing(self) -> None:
         while True:
@@ -147,11 +177,9 @@ class MqttService:
                 None if password is None else Path(password).read_text("utf-8").rstrip("\r\n"),
             )
         if settings.tls:
-            context = ssl.create_default_context(cafile=settings.ca)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if settings.certificate is not None:
-                context.load_cert_chain(settings.certificate, settings.key)
-            client.tls_set_context(context)
+            client.tls_set_context(
+                make_checked_context(settings.ca, settings.certificate, settings.key, self._find_objection)
+            )
         return client
 
     @property

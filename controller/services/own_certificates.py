@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from controller.pki.certificate_requests import RequestContent
 from controller.pki.est_messages import EstPending
 from controller.pki.identity_files import IdentityFolder
 from controller.pki.object_ids import ObjectIds
+from controller.transport.tls import make_checked_context
 
 log = logging.getLogger("controller.pki")
 
@@ -40,11 +40,18 @@ TIMEOUT_S = 30.0
 class OwnCertificateService:
     """Renews the client certificates of backends whose files are identities of [pki].
 
-    `post` sends a CALL of the site's own identity to its backend.
+    `post` sends a CALL of the site's own identity to its backend. `find_objection` returns why an EST
+    server's certificate is not accepted.
     """
 
-    def __init__(self, config: Config, post: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        post: Callable[[str, bytes], None],
+        find_objection: Callable[[bytes], str | None] | None = None,
+    ) -> None:
         self._post = post
+        self._find_objection = find_objection
         self._version = config.site.protocol
         self._folder = IdentityFolder(
             Path(config.pki.folder if config.pki is not None else "") / "identities"
@@ -86,7 +93,9 @@ class OwnCertificateService:
             self._post("SignCertificate", _sign_certificate(self._version, request))
             log.info("certificate requested backend=%s identity=%s", backend.id, name)
             return
-        answer = await trio.to_thread.run_sync(_reenroll, backend, request, abandon_on_cancel=True)
+        answer = await trio.to_thread.run_sync(
+            _reenroll, backend, request, self._find_objection, abandon_on_cancel=True
+        )
         if isinstance(answer, EstPending):
             log.info(
                 "certificate not issued yet backend=%s retry_after=%gs", backend.id, answer.retry_after_s
@@ -138,12 +147,12 @@ def _sign_certificate(version: Version, request: bytes) -> bytes:
     return msgspec.json.encode(payload)
 
 
-def _reenroll(backend: BackendConfig, request: bytes) -> bytes | EstPending:
+def _reenroll(
+    backend: BackendConfig, request: bytes, find_objection: Callable[[bytes], str | None] | None
+) -> bytes | EstPending:
     """Send a simplereenroll and read its response; blocks. Raises EstError, OSError and HTTPException."""
     parts = urlsplit(backend.est_url or "")
-    context = ssl.create_default_context(cafile=backend.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(backend.certificate or "", backend.key, password=lambda: "")
+    context = make_checked_context(backend.ca, backend.certificate, backend.key, find_objection)
     connection = http.client.HTTPSConnection(
         parts.hostname or "", parts.port or 443, timeout=TIMEOUT_S, context=context
     )

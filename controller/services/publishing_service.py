@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class PublishingService:
-    """MQTT and webhooks of one site; both receive its alarms."""
+    """MQTT and webhooks of one site; both receive its alarms.
+
+    `find_objection` returns why the certificate of a broker or a webhook's server is not accepted.
+    """
 
     def __init__(
         self,
@@ -26,14 +29,15 @@ class PublishingService:
         read_status: Callable[[], ControllerStatus],
         commands: CommandService,
         alarms: AlarmService,
+        find_objection: Callable[[bytes], str | None] | None = None,
     ) -> None:
         self._mqtt: MqttService | None = None
         if config.mqtt is not None:
             # Here and not above: paho-mqtt costs 6 MB, which a site without MQTT does not need.
             from controller.services.mqtt_service import MqttService
 
-            self._mqtt = MqttService(config, config.mqtt, read_status, commands)
-        self._webhooks = [WebhookService(config.site.id, each) for each in config.webhook]
+            self._mqtt = MqttService(config, config.mqtt, read_status, commands, find_objection)
+        self._webhooks = [WebhookService(config.site.id, each, find_objection) for each in config.webhook]
         if self._mqtt is not None:
             alarms.listeners.append(self._mqtt.on_alarm)
         alarms.listeners += [each.on_alarm for each in self._webhooks]

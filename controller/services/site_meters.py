@@ -9,16 +9,26 @@ from controller.load_management.metering.station_meters import StationMeters
 from controller.web.status_model import BusStatus, MeterStatus
 from drivers.bus_registry import BusRegistry
 from drivers.meter_service import MeterFleet, MeterReport, Publish
+from drivers.modbus.modbus_tls import FindObjection
 
 STATION_METER_S = 1.0
 """Interval of the states of meters that are made of the stations' reports."""
 
 
 class SiteMeters:
-    """All meters of the site. `publish` gets each state; `buses` are shared with the digital inputs."""
+    """All meters of the site. `publish` gets each state; `buses` are shared with the digital inputs.
 
-    def __init__(self, config: Config, station_meters: StationMeters, publish: Publish) -> None:
-        self.buses = BusRegistry()
+    `find_objection` returns why the certificate of a Modbus/TLS server is not accepted.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        station_meters: StationMeters,
+        publish: Publish,
+        find_objection: FindObjection | None = None,
+    ) -> None:
+        self.buses = BusRegistry(find_objection)
         self._station_meters = station_meters
         self._fleet = MeterFleet([meter.settings() for meter in config.meter], publish, self.buses)
 

@@ -17,6 +17,7 @@ import trio
 from controller.config.schema import WebhookConfig
 from controller.model.rate_limits import Backoff
 from controller.publishing.webhook import WebhookRequest, is_wanted, make_webhook
+from controller.transport.tls import make_checked_context
 from controller.web.alarm_model import AlarmChange
 
 log = logging.getLogger("controller.webhook")
@@ -28,9 +29,19 @@ RETRIES = Backoff(first_s=2.0, longest_s=60.0)
 
 
 class WebhookService:
-    """One URL that alarms are posted to."""
+    """One URL that alarms are posted to.
 
-    def __init__(self, site: str, settings: WebhookConfig, utc: Callable[[], float] = time.time) -> None:
+    `find_objection` returns why the certificate of its server is not accepted.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        settings: WebhookConfig,
+        find_objection: Callable[[bytes], str | None] | None = None,
+        utc: Callable[[], float] = time.time,
+    ) -> None:
+        self._tls = make_checked_context(None, None, None, find_objection)
         self._site = site
         self._settings = settings
         self._utc = utc
@@ -71,7 +82,7 @@ class WebhookService:
         """Send one request; return what went wrong, empty for success."""
         made = urllib.request.Request(self._settings.url, request.body, request.headers, method="POST")
         try:
-            with urllib.request.urlopen(made, timeout=TIMEOUT_S) as response:
+            with urllib.request.urlopen(made, timeout=TIMEOUT_S, context=self._tls) as response:
                 response.read(1024)
         except urllib.error.HTTPError as error:
             return f"HTTP status {error.code}"

@@ -58,6 +58,31 @@ def make_client_context(ca: str | None, certificate: str | None, key: str | None
     return context
 
 
+def make_checked_context(
+    ca: str | None,
+    certificate: str | None,
+    key: str | None,
+    find_objection: Callable[[bytes], str | None] | None,
+) -> ssl.SSLContext:
+    """Make a context for clients with blocking sockets, as `make_client_context` does.
+
+    A handshake fails with ssl.SSLCertVerificationError where `find_objection` returns why the server's
+    certificate (DER), which TLS has verified, is not accepted.
+    """
+    context = make_client_context(ca, certificate, key)
+    if find_objection is not None:
+        check = find_objection
+
+        class CheckedSocket(ssl.SSLSocket):
+            def do_handshake(self, block: bool = False) -> None:
+                super().do_handshake(block)
+                if (objection := check(self.getpeercert(binary_form=True) or b"")) is not None:
+                    raise ssl.SSLCertVerificationError(1, objection)
+
+        context.sslsocket_class = CheckedSocket
+    return context
+
+
 def load_key(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
     """Load a certificate and its private key; raises KeyLockedError where the key has a pass phrase.
 

@@ -7,7 +7,7 @@ specification V3.6, section 8). A server without a rule for the role answers exc
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -28,6 +28,8 @@ _STRING_TYPES = {
     0x30: "a sequence",
 }  # fmt: skip
 EXPIRES_SOON_DAYS = 30
+FindObjection = Callable[[bytes], str | None]
+"""Why the certificate of a server (DER), whose chain TLS has verified, is not accepted now; None: it is."""
 
 
 class ModbusTlsError(BusError):

@@ -11,6 +11,7 @@ from drivers.errors import BusError, Cause
 from drivers.modbus.bus import Bus, ConnectionClosedError, os_reason, read_descriptor, write_descriptor
 from drivers.modbus.framing import Exchange, RtuExchange, TcpExchange
 from drivers.modbus.modbus_tls import (
+    FindObjection,
     ModbusTlsError,
     TlsFiles,
     build_context,
@@ -24,21 +25,35 @@ CHUNK = 1024
 ALERT_WAIT_S = 0.1
 RENEWAL_CHECK_S = 30.0
 """How often the certificate files of a connection are looked at for new versions."""
+REVOCATION_CHECK_S = 5.0
+"""How often the certificate of a meter with an open connection is checked for a revocation."""
 
 
 class TcpBus(Bus):
     """Modbus TCP, Modbus/TCP Security (`tls`), or RTU frames over TCP (`rtu`).
 
     The files of `tls` are read anew for each connection. A connection that holds is replaced within
-    RENEWAL_CHECK_S after its files were renewed, as soon as the new ones are usable.
+    RENEWAL_CHECK_S after its files were renewed, as soon as the new ones are usable. A meter whose
+    certificate `find_objection` does not accept is not read; an open connection to it ends within
+    REVOCATION_CHECK_S.
     """
 
-    def __init__(self, host: str, port: int, *, rtu: bool = False, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        rtu: bool = False,
+        tls: TlsFiles | None = None,
+        find_objection: FindObjection | None = None,
+    ) -> None:
         super().__init__(f"{host}:{port}", serial_timing=rtu)
         self._host = host
         self._port = port
         self._rtu = rtu
         self._tls = tls
+        self._find_objection = find_objection
+        self._certificate_checked_at = 0.0
         self._stamps: tuple[tuple[int, int] | None, ...] = ()
         self._checked_at = 0.0
         self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] | None = None
@@ -52,6 +67,7 @@ class TcpBus(Bus):
     async def _is_ready(self) -> bool:
         if self._stream is not None and self._tls is not None:
             await self._close_if_renewed(self._tls)
+            await self._close_if_revoked()
         return self._stream is not None
 
     async def _open(self) -> None:
@@ -81,6 +97,20 @@ class TcpBus(Bus):
         self.events["renewals"] += 1
         await self.close()
 
+    async def _close_if_revoked(self) -> None:
+        """Close a connection whose server is not accepted any more; opening it again gives the reason."""
+        now = trio.current_time()
+        if now - self._certificate_checked_at < REVOCATION_CHECK_S:
+            return
+        self._certificate_checked_at = now
+        if isinstance(self._stream, trio.SSLStream) and self._objection(self._stream) is not None:
+            await self.close()
+
+    def _objection(self, stream: trio.SSLStream[trio.SocketStream]) -> str | None:
+        if self._find_objection is None:
+            return None
+        return self._find_objection(stream.getpeercert(binary_form=True) or b"")
+
     async def _secure(
         self, stream: trio.SocketStream, context: ssl.SSLContext
     ) -> trio.SSLStream[trio.SocketStream]:
@@ -90,6 +120,11 @@ class TcpBus(Bus):
             await secured.do_handshake()
         except trio.BrokenResourceError as error:
             raise ModbusTlsError(explain_handshake(self.name, error)) from error
+        self._certificate_checked_at = trio.current_time()
+        if (objection := self._objection(secured)) is not None:
+            raise ModbusTlsError(
+                f"the certificate of {self.name} is rejected ({objection}); issue a new one for it"
+            )
         if secured.version() == "TLSv1.3":
             await self._wait_for_alert(secured)
         return secured

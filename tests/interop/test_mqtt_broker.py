@@ -283,6 +283,37 @@ def make_certificates(folder: Path) -> None:
         (folder / name_of).chmod(0o644)
 
 
+async def test_mqtt_broker_with_revoked_certificate_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    make_certificates(tmp_path)
+    lines = (
+        f"certfile {tmp_path / 'broker.pem'}",
+        f"keyfile {tmp_path / 'broker.key'}",
+        "allow_anonymous true",
+    )
+    objections: list[str] = []
+
+    def find_objection(certificate: bytes) -> str | None:
+        assert x509.load_der_x509_certificate(certificate).serial_number == 1
+        return objections[0] if objections else None
+
+    monkeypatch.setattr("controller.services.app.make_server_check", lambda config: find_objection)
+    monkeypatch.setattr("controller.services.mqtt_service.CERTIFICATE_CHECK_S", 0.1)
+    settings = MqttConfig(
+        host="localhost", port=port, tls=True, ca=str(tmp_path / "broker.pem"), interval_s=1.0
+    )
+    async with broker(tmp_path, *lines, port=port), publishing(tmp_path, settings) as app:
+        service = app._publishing._mqtt
+        assert service is not None
+        await until(lambda: service._is_connected)
+        objections.append("certificate 1 of broker is revoked")
+        await until(lambda: "MQTT connection closed host=localhost reason=certificate 1" in caplog.text)
+        await until(lambda: "MQTT connection failed" in caplog.text)
+        assert "reason=certificate 1 of broker is revoked" in caplog.text.partition("failed")[2]
+
+
 @pytest.mark.parametrize(("host", "connects"), [("localhost", True), ("127.0.0.1", False)])
 async def test_mqtt_broker_tls_needs_certificate_for_host(
     tmp_path: Path, host: str, connects: bool, caplog: pytest.LogCaptureFixture

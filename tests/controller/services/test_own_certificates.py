@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 
 from controller.config.loader import check_config, read_config
 from controller.pki.ca_folder import CaFolder
+from controller.pki.certificate_ledger import RevocationReason
 from controller.pki.certificate_profiles import Purpose
 from controller.pki.issuance import Applicant
 from controller.services import app
+from controller.services.certificate_service import make_server_check
 from controller.services.own_certificates import OwnCertificateService
 from tests.controller.services.test_certificate_service import issue_identity, write_site
 from tests.controller.transport.rig import Backend, heard
@@ -107,7 +109,8 @@ def _serial(ca: CaFolder) -> int:
 
 def _service(file: Path, est: EstServer, *, due: bool = True) -> OwnCertificateService:
     _configure(file, f'est_url = "https://127.0.0.1:{est.port}/.well-known/est"')
-    service = OwnCertificateService(read_config(file)[0], lambda action, payload: None)
+    config, _ = read_config(file)
+    service = OwnCertificateService(config, lambda action, payload: None, make_server_check(config))
     if due:
         service._is_due = lambda backend: True  # type: ignore[method-assign]
     return service
@@ -122,6 +125,20 @@ async def test_own_certificate_is_renewed_by_est(site: tuple[CaFolder, Path], es
     pair = str(ca.path / "identities" / "lc.pem")
     ssl.create_default_context().load_cert_chain(pair)  # key and certificate fit
     assert not (ca.path / "identities" / "lc.next.key.pem").exists()
+
+
+async def test_own_certificate_is_not_renewed_by_revoked_server(
+    site: tuple[CaFolder, Path], est: EstServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    ca, file = site
+    old = _serial(ca)
+    service = _service(file, est)
+    serial = next(each.serial for each in ca.ledger() if each.subject == "parent")
+    ca.revoke(serial, RevocationReason.KEY_COMPROMISE, None, time.time())
+    await service.renew_due()
+    assert est.peers == []
+    assert _serial(ca) == old
+    assert "of parent is revoked" in caplog.text
 
 
 async def test_own_certificate_not_due_is_left_alone(site: tuple[CaFolder, Path], est: EstServer) -> None:

@@ -66,7 +66,7 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
 
 @asynccontextmanager
 async def sending(settings: WebhookConfig) -> AsyncIterator[WebhookService]:
-    service = WebhookService("lc", settings, lambda: 1000.0)
+    service = WebhookService("lc", settings, utc=lambda: 1000.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.run)
         yield service
