@@ -11,8 +11,9 @@ from controller.cli.arguments import OK, CommandError, Subcommands, add_config, 
 from controller.config import Config, StationConfig
 from controller.load_management.energy.calendar_text import describe_calendar
 from controller.load_management.energy.energy_builder import build_energy_settings
+from controller.model.expiry import Expiry, ExpiryLevel
 from controller.model.journal import BootStored
-from controller.services.certificate_service import due_warnings, find_certificate_ends, year_hints
+from controller.services.certificate_service import due_expiries, find_expiries, year_hints
 from controller.services.connection_settings import unusable_certificates
 from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.state_journal import StoreError
@@ -35,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     failures = [f"{options.config}: {failure}" for failure in unusable_certificates(config)]
     if failures:
         raise CommandError("\n".join(failures))
-    ends, now = find_certificate_ends(config), time.time()
-    lines = [f"warning: {each}; renew it in time" for each in due_warnings(ends, now)]
+    ends, now = find_expiries(config), time.time()
+    lines = [_warn_of_end(each, now) for each in due_expiries(ends, now)]
     lines += [f"{each} (hint)" for each in year_hints(ends, now)]
     lines += [f"{each} (hint)" for each in _find_unseen_stations(config)]
     for line in lines:
@@ -45,6 +46,17 @@ def run(options: argparse.Namespace) -> int:
     for line in describe_calendar(build_energy_settings(config), now):
         print(line)
     return OK
+
+
+def _warn_of_end(end: Expiry, utc: float) -> str:
+    """Return a line about an end that is near, more urgent from level to level."""
+    match end.level(utc):
+        case ExpiryLevel.SOON:
+            return f"warning: {end.describe(utc)}; renew it in time"
+        case ExpiryLevel.URGENT:
+            return f"urgent: {end.describe(utc)}; renew it this week"
+        case _:
+            return f"critical: {end.describe(utc)}; renew it now"
 
 
 def _find_unseen_stations(config: Config) -> list[str]:

@@ -30,7 +30,7 @@ from controller.cli.doctor_checks import (
 from controller.cli.status import NoStatusError, address, fetch
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import Config
-from controller.services.certificate_service import find_certificate_ends
+from controller.services.certificate_service import find_expiries
 from controller.services.clock_state import is_synchronised
 from controller.services.configuration import load_configuration
 from controller.tomlcheck.diagnostics import FileUnreadableError
@@ -88,7 +88,7 @@ def _check_site(config: Config) -> Iterator[DoctorFinding]:
     status, reason = _fetch_status(config)
     directory = Path(config.store.directory)
     yield from check_devices(config, find_service_user())
-    yield from check_certificates(find_certificate_ends(config), time.time())
+    yield from check_certificates(find_expiries(config), time.time())
     yield from check_disk(directory)
     yield from check_over_commitment(config)
     yield from check_running(status, reason)

@@ -19,8 +19,8 @@ import msgspec
 
 from controller.chargers.quirks import find_quirk
 from controller.config.schema import BackendConfig, CircuitConfig, Config
+from controller.model.expiry import Expiry, ExpiryLevel
 from controller.model.journal import BootStored
-from controller.services.certificate_service import CertificateEnd
 from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.sqlite_journal import FILE
 from controller.store.state_journal import StoreError
@@ -33,11 +33,9 @@ Level = Literal["ok", "warning", "error"]
 SERVICE_USER = "local-controller"
 LOW_SPACE = 0.10
 LOW_SPACE_BYTES = 100 << 20
-WARNING_DAYS = 30
 BACKEND_TIMEOUT_S = 5.0
 BACKEND_LATE_S = 3600.0
 """Age of the oldest message in a backend's queue that is worth a warning."""
-DAY_S = 86_400.0
 
 
 class DoctorFinding(msgspec.Struct, frozen=True):
@@ -149,14 +147,14 @@ def _group_name(gid: int) -> str:
         return str(gid)
 
 
-def check_certificates(ends: Iterable[CertificateEnd], utc: float) -> Iterator[DoctorFinding]:
+def check_certificates(ends: Iterable[Expiry], utc: float) -> Iterator[DoctorFinding]:
     """Check the ends of certificates and keys."""
     for end in ends:
-        days = (end.not_after - utc) / DAY_S
-        if days > WARNING_DAYS:
+        urgency = end.level(utc)
+        if urgency is ExpiryLevel.NONE:
             yield DoctorFinding("certificates", "ok", end.describe(utc))
         else:
-            level: Level = "error" if days <= 0 else "warning"
+            level: Level = "error" if urgency >= ExpiryLevel.CRITICAL else "warning"
             yield DoctorFinding("certificates", level, end.describe(utc), "renew it")
 
 

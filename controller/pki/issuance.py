@@ -147,8 +147,10 @@ def _validity(
         raise IssuanceError(f"the requested begin is more than {MAX_LEAD_S / DAY_S:g} days ahead")
     if end <= max(begin, utc):
         raise IssuanceError("the requested end is not after the begin, or is over already")
-    if end - begin > longest * DAY_S:
-        raise IssuanceError(f"the request asks for {(end - begin) / DAY_S:.1f} days, {longest:g} are allowed")
+    # From now on: the skew before it does not count against an end that was asked for.
+    lasting_s = end - max(begin, utc)
+    if lasting_s > longest * DAY_S:
+        raise IssuanceError(f"the request asks for {lasting_s / DAY_S:.1f} days, {longest:g} are allowed")
     if end > issuer_not_after:
         raise IssuanceError(
             "the requested end is after the end of the issuing CA: rotate the issuing CA first"

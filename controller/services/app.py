@@ -20,10 +20,11 @@ from controller.config.schema import DimmingConfig
 from controller.dimming.dimming_builder import make_dimming_settings, module_settings
 from controller.load_management.events import MeterUpdated
 from controller.load_management.site_view import SiteView
+from controller.model.expiry import DAY_S, ExpiryLevel
 from controller.ocpp.frames import Version
 from controller.services.certificate_service import (
-    due_warnings,
-    find_certificate_ends,
+    due_expiries,
+    find_expiries,
     make_server_check,
 )
 from controller.services.configuration import ActiveConfiguration
@@ -74,7 +75,6 @@ from controller.store.store_lock import hold_store
 from controller.web.status_model import (
     MISSED_TICKS,
     ControllerStatus,
-    ExpiryReport,
     LinkCounts,
     StoreHealth,
     circuit_statuses,
@@ -89,8 +89,14 @@ from drivers.reading import MeterState
 
 log = logging.getLogger("controller")
 
-CERTIFICATE_ENDS_S = 86_400.0
+EXPIRY_CHECK_S = 86_400.0
 """Interval of the warnings about certificates and keys that end soon."""
+LOG_LEVELS = {
+    ExpiryLevel.SOON: logging.WARNING,
+    ExpiryLevel.URGENT: logging.ERROR,
+    ExpiryLevel.CRITICAL: logging.CRITICAL,
+    ExpiryLevel.EXPIRED: logging.CRITICAL,
+}
 
 UNKNOWN_VENDOR = b'{"status":"UnknownVendorId"}'
 """Response to a DataTransfer of the site's backend without dimming."""
@@ -131,7 +137,7 @@ class App:
             self._load_management.find_silent_evses,
         )
         self._policy_service = open_policy_service(config, self._store)
-        self._certificate_ends = find_certificate_ends(config)
+        self._expiries = find_expiries(config)
         self._mailbox = SiteMailbox()
         self._own_certificates = OwnCertificateService(config, self._mailbox.post, find_objection)
         self._dimming: DimmingService | None = None
@@ -240,7 +246,7 @@ class App:
             nursery.start_soon(self._own_certificates.run)
             nursery.start_soon(self.sessions.run)
             nursery.start_soon(self._energy.run)
-            nursery.start_soon(self._watch_certificate_ends)
+            nursery.start_soon(self._watch_expiries)
             nursery.start_soon(self._load_management.run)
             nursery.start_soon(self._meter_values.run)
             nursery.start_soon(self._run_control)
@@ -376,11 +382,7 @@ class App:
             eebus=None if self._eebus is None else self._eebus.status(),
             timezone=self._config.site.timezone,
             clock=self._clock.report(),
-            expiries=tuple(
-                ExpiryReport(name=end.name, not_after=end.not_after)
-                for end in self._certificate_ends
-                if math.isfinite(end.not_after)
-            ),
+            expiries=tuple(end for end in self._expiries if math.isfinite(end.not_after)),
             configuration_problem=self._configuration_problem,
             meters=self._meters.meter_statuses(),
             buses=self._meters.bus_statuses(),
@@ -391,13 +393,22 @@ class App:
             station_devices=station_device_statuses(self._load_management.boots),
         )
 
-    async def _watch_certificate_ends(self) -> None:
+    async def _watch_expiries(self) -> None:
         """Read the ends of certificates and keys anew, and warn once a day of those that are near."""
         while True:
-            self._certificate_ends = await trio.to_thread.run_sync(find_certificate_ends, self._config)
-            for warning in due_warnings(self._certificate_ends, time.time()):
-                log.warning("certificate or key ends soon what=%s remedy=renew it", warning)
-            await trio.sleep(CERTIFICATE_ENDS_S)
+            self._expiries = await trio.to_thread.run_sync(find_expiries, self._config)
+            now = time.time()
+            for end in due_expiries(self._expiries, now):
+                event = "has ended" if end.not_after <= now else "ends soon"
+                days = max(0.0, end.not_after - now) / DAY_S
+                log.log(
+                    LOG_LEVELS[end.level(now)],
+                    "certificate or key %s name=%s days=%.1f remedy=renew it",
+                    event,
+                    end.name,
+                    days,
+                )
+            await trio.sleep(EXPIRY_CHECK_S)
 
     # -- reload ---------------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-import msgspec
 from cryptography import x509
 
-from controller.config import Config
+from controller.config import BackendConfig, Config
+from controller.model.expiry import DAY_S, FIRST_WARNING_S, Expiry, ExpiryLevel, warn_before
 from controller.pki import PkiError
 from controller.pki.ca_folder import CaFolder
 from controller.pki.certificate_ledger import CertificateLedger
@@ -37,11 +37,8 @@ from controller.tomlcheck.diagnostics import FileUnreadableError
 
 log = logging.getLogger("controller.pki")
 
-DAY_S = 86_400.0
 HINT_DAYS = 365
 """Days before an end at which `check` names it."""
-WARNING_DAYS = (30, 14, 7)
-"""Days before an end at which `check` and the log warn."""
 
 _Stamp = tuple[int, int, int] | None
 
@@ -148,19 +145,7 @@ def make_server_check(config: Config) -> Callable[[bytes], str | None] | None:
     return CertificateService(Path(config.pki.folder), {}).find_server_objection
 
 
-class CertificateEnd(msgspec.Struct, frozen=True):
-    """End of a certificate or key (POSIX s). `name`: place in the configuration, or its holder."""
-
-    name: str
-    not_after: float
-
-    def describe(self, utc: float) -> str:
-        """Describe the end as seen at `utc`."""
-        days = (self.not_after - utc) / DAY_S
-        return f"{self.name} has expired" if days <= 0 else f"{self.name} ends in {days:.0f} days"
-
-
-def find_certificate_ends(config: Config) -> list[CertificateEnd]:
+def find_expiries(config: Config) -> list[Expiry]:
     """Return the ends of all certificates and keys that a configuration names, the first end first.
 
     Files that cannot be read are left out: other checks name them.
@@ -168,51 +153,60 @@ def find_certificate_ends(config: Config) -> list[CertificateEnd]:
     return sorted(_ends(config), key=lambda end: end.not_after)
 
 
-def due_warnings(ends: Iterable[CertificateEnd], utc: float) -> list[str]:
-    """Return a line for each end that is at most 30 days ahead."""
-    return [end.describe(utc) for end in ends if end.not_after - utc <= WARNING_DAYS[0] * DAY_S]
+def due_expiries(ends: Iterable[Expiry], utc: float) -> list[Expiry]:
+    """Return the ends that are to be warned of at `utc`."""
+    return [end for end in ends if end.level(utc) is not ExpiryLevel.NONE]
 
 
-def year_hints(ends: Iterable[CertificateEnd], utc: float) -> list[str]:
-    """Return a line for each end within a year that is not due yet."""
+def year_hints(ends: Iterable[Expiry], utc: float) -> list[str]:
+    """Return a line for each end within a year that is not to be warned of yet."""
     return [
         end.describe(utc)
         for end in ends
-        if WARNING_DAYS[0] * DAY_S < end.not_after - utc <= HINT_DAYS * DAY_S
+        if end.level(utc) is ExpiryLevel.NONE and end.not_after - utc <= HINT_DAYS * DAY_S
     ]
 
 
-def _ends(config: Config) -> Iterator[CertificateEnd]:
+def _ends(config: Config) -> Iterator[Expiry]:
     files = [("listen.certificate", config.listen.certificate), ("listen.client_ca", config.listen.client_ca)]
-    for backend in config.backend:
-        files += [
-            (f"backend {backend.id} certificate", backend.certificate),
-            (f"backend {backend.id} ca", backend.ca),
-        ]
+    files += [] if config.web is None else [("web.certificate", config.web.certificate)]
+    files += [] if config.mqtt is None else [("mqtt.certificate", config.mqtt.certificate)]
+    files += [(f"backend {backend.id} ca", backend.ca) for backend in config.backend]
     files += [(f"meter {meter.id} certificate", meter.certificate) for meter in config.meter]
     for name, file in files:
         if file is not None:
             yield from _file_ends(name, Path(file))
+    for backend in config.backend:
+        if backend.certificate is not None:
+            name = f"backend {backend.id} certificate"
+            yield from _file_ends(name, Path(backend.certificate), renews_itself=_renews_itself(backend))
     if config.signing is not None:
         yield from _signing_ends(config.signing.key, config.signing.policy)
     if config.pki is not None:
         yield from _ca_ends(Path(config.pki.folder))
 
 
-def _file_ends(name: str, file: Path) -> Iterator[CertificateEnd]:
+def _renews_itself(backend: BackendConfig) -> bool:
+    return backend.est_url is not None or backend.renew_by_ocpp
+
+
+def _file_ends(name: str, file: Path, *, renews_itself: bool = False) -> Iterator[Expiry]:
     try:
         certificates = x509.load_pem_x509_certificates(file.read_bytes())
     except (OSError, ValueError):
         return
-    yield CertificateEnd(name, min(each.not_valid_after_utc.timestamp() for each in certificates))
+    first = min(certificates, key=lambda each: each.not_valid_after_utc)
+    begin, end = first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
+    warn_before_s = warn_before(end - begin) if renews_itself else FIRST_WARNING_S
+    yield Expiry(name=name, not_after=end, warn_before_s=warn_before_s)
 
 
-def _signing_ends(key: str | None, policy: str | None) -> Iterator[CertificateEnd]:
+def _signing_ends(key: str | None, policy: str | None) -> Iterator[Expiry]:
     try:
         own = () if key is None else tuple(read_key_files(Path(key)).values())
         # Of several own keys the last one counts: the older ones are meant to end.
         if own:
-            yield CertificateEnd("signing.key", max(each.known.not_after for each in own))
+            yield Expiry(name="signing.key", not_after=max(each.known.not_after for each in own))
         known = () if policy is None else read_policy(Path(policy)).keys
     except (SigningError, FileUnreadableError):
         return
@@ -220,18 +214,23 @@ def _signing_ends(key: str | None, policy: str | None) -> Iterator[CertificateEn
     for each in known:
         latest[each.holder] = max(each.not_after, latest.get(each.holder, each.not_after))
     for holder, end in latest.items():
-        yield CertificateEnd(f"key of {holder}", end)
+        yield Expiry(name=f"key of {holder}", not_after=end)
 
 
-def _ca_ends(folder: Path) -> Iterator[CertificateEnd]:
+def _ca_ends(folder: Path) -> Iterator[Expiry]:
     try:
         ca = CaFolder(folder)
         ledger, now = ca.ledger(), time.time()
         certificates = x509.load_pem_x509_certificates(ca.trust(now))
     except (PkiError, ValueError):
         return
-    yield CertificateEnd("site CA", max(each.not_valid_after_utc.timestamp() for each in certificates[1:]))
+    end = max(each.not_valid_after_utc.timestamp() for each in certificates[1:])
+    yield Expiry(name="site CA", not_after=end)
     for group in {record.key_group for record in ledger}:
         current = ledger.current(group, now)
         if current is not None:
-            yield CertificateEnd(f"certificate {group}", current.not_after)
+            yield Expiry(
+                name=f"certificate {group}",
+                not_after=current.not_after,
+                warn_before_s=warn_before(current.not_after - current.not_before),
+            )

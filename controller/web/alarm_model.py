@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from controller.model.expiry import DAY_S, ExpiryLevel
 from controller.model.observations import EvseState
 from controller.web.status_model import AlarmStatus, ControllerStatus
 from drivers.reading import Quality
 
-DAY_S = 86_400.0
 OVER_LIMIT_S = 10.0
 BACKEND_AWAY_S = 300.0
 STATION_AWAY_S = 600.0
@@ -27,7 +27,6 @@ SETTLE_S = 30.0
 MOST_NAMED = 5
 """EVSEs that one text names."""
 OUTBOX_WARN_S, OUTBOX_CRITICAL_S = 3600.0, DAY_S
-CERTIFICATE_WARN_S, CERTIFICATE_CRITICAL_S = 30 * DAY_S, 7 * DAY_S
 
 
 class Severity(enum.StrEnum):
@@ -308,13 +307,12 @@ def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:
 
 def _certificates(status: ControllerStatus, utc: float) -> Iterator[AlarmCondition]:
     for expiry in status.expiries:
-        left_s = expiry.not_after - utc
-        if left_s < CERTIFICATE_WARN_S:
-            when = "has ended" if left_s <= 0 else f"ends in {left_s / DAY_S:.0f} days"
+        level = expiry.level(utc)
+        if level is not ExpiryLevel.NONE:
             yield AlarmCondition(
                 kind="certificate-ends",
                 subject=expiry.name,
-                severity=Severity.CRITICAL if left_s < CERTIFICATE_CRITICAL_S else Severity.WARNING,
-                text=f"{expiry.name} {when}",
+                severity=Severity.CRITICAL if level >= ExpiryLevel.CRITICAL else Severity.WARNING,
+                text=expiry.describe(utc),
                 remedy="renew it; newer files are used without a restart",
             )

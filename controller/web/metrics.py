@@ -6,6 +6,7 @@ A reason is a label of `evse_reason_info` alone: each new text begins a new time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from operator import attrgetter
 
 from prometheus_client import CollectorRegistry
@@ -74,14 +75,22 @@ class _StatusCollector(Collector):
         )
         if status.clock is not None:
             yield from _clock(status.clock)
-        ends = [((each.name,), each.not_after) for each in status.expiries]
-        yield _gauge("expiry_timestamp_seconds", "End of a certificate or key.", ("name",), ends)
+        yield from _expiries(status)
         alarms = [((each.kind, each.subject, each.severity), 1.0) for each in status.alarms]
         yield _gauge("alarm", "1 for each alarm that is present.", ("kind", "subject", "severity"), alarms)
         if status.eebus is not None:
             yield from _eebus(status.eebus)
         if status.overlay is not None:
             yield from _overlay(status.overlay)
+
+
+def _expiries(status: ControllerStatus) -> Iterator[Family]:
+    now = datetime.fromisoformat(status.time).timestamp()
+    ends = [((each.name,), each.not_after) for each in status.expiries]
+    yield _gauge("expiry_timestamp_seconds", "End of a certificate or key.", ("name",), ends)
+    levels = [((each.name,), float(each.level(now))) for each in status.expiries]
+    text = "Urgency of a renewal: 1 from 30, 2 from 14, 3 from 7 days before the end, 4 after it."
+    yield _gauge("expiry_level", text, ("name",), levels)
 
 
 def _clock(clock: ClockReport) -> Iterator[Family]:

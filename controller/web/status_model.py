@@ -16,6 +16,7 @@ from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView
+from controller.model.expiry import Expiry
 from controller.model.observations import Booted, EvseRef, EvseState
 from controller.ocpp.frames import Version
 from controller.signing.signature_policy import PolicyOutcome
@@ -418,13 +419,6 @@ class KnockStatus(msgspec.Struct, frozen=True, kw_only=True):
     ocpp: tuple[str, ...] = ()
 
 
-class ExpiryReport(msgspec.Struct, frozen=True, kw_only=True):
-    """End of a certificate or key (POSIX s)."""
-
-    name: str
-    not_after: float
-
-
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
@@ -455,7 +449,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     overlay: OverlayStatus | None = None
     eebus: EebusStatus | None = None
     clock: ClockReport | None = None
-    expiries: tuple[ExpiryReport, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
     configuration_problem: str = ""
     meters: tuple[MeterStatus, ...] = ()
     buses: tuple[BusStatus, ...] = ()

@@ -12,8 +12,9 @@ import yaml
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from controller.model.expiry import Expiry
 from controller.web.metrics import render_metrics
-from controller.web.status_model import ClockReport, ExpiryReport
+from controller.web.status_model import ClockReport
 from tests.controller.web.examples import STATUS
 from tests.docs.example_sites import ROOT
 
@@ -28,7 +29,7 @@ def exposed() -> dict[str, set[str]]:
     status = replace(
         STATUS,
         clock=ClockReport(state="unverified"),
-        expiries=(ExpiryReport(name="listen.certificate", not_after=2e9),),
+        expiries=(Expiry(name="listen.certificate", not_after=2e9),),
     )
     labels: defaultdict[str, set[str]] = defaultdict(set)
     for family in text_string_to_metric_families(render_metrics(status).decode()):

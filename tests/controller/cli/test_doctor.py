@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from controller.cli import doctor
 from controller.cli.doctor_checks import (
-    DAY_S,
     DoctorFinding,
     ServiceUser,
     check_backends,
@@ -29,8 +28,8 @@ from controller.cli.doctor_checks import (
 from controller.cli.main import main
 from controller.config.loader import read_config
 from controller.config.schema import Config
+from controller.model.expiry import DAY_S, Expiry
 from controller.model.journal import BootStored
-from controller.services.certificate_service import CertificateEnd
 from controller.store.state_store import StateStore
 from controller.web.status_model import BackendStatus
 from tests.controller.cli.command_line import CONFIG, write_config
@@ -98,7 +97,7 @@ def test_doctor_missing_device_is_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("days", "level"), [(31, "ok"), (29, "warning"), (-1, "error")])
 def test_doctor_certificate_near_end_is_reported(days: int, level: str) -> None:
-    ends = [CertificateEnd("listen.certificate", days * DAY_S)]
+    ends = [Expiry(name="listen.certificate", not_after=days * DAY_S)]
     assert levels(list(check_certificates(ends, 0.0))) == [level]
 
 

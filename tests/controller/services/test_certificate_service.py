@@ -17,6 +17,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 from controller.backends import pool
 from controller.cli.main import main
 from controller.config.loader import read_config
+from controller.model.expiry import DAY_S, Expiry
 from controller.pki.ca_folder import CaFolder, CaSettings
 from controller.pki.certificate_ledger import RevocationReason
 from controller.pki.certificate_profiles import Purpose
@@ -26,17 +27,14 @@ from controller.pki.issuance import Applicant
 from controller.services import app
 from controller.services.app import App
 from controller.services.certificate_service import (
-    CertificateEnd,
     CertificateService,
-    due_warnings,
-    find_certificate_ends,
+    due_expiries,
+    find_expiries,
     year_hints,
 )
 from controller.services.service_error import ServiceError
 from controller.stations import listener
 from tests.controller.transport.rig import Backend
-
-DAY_S = 86_400.0
 
 
 def issue_identity(ca: CaFolder, name: str, applicant: Applicant, days: float = 10) -> str:
@@ -204,13 +202,13 @@ def test_certificate_service_missing_ca_is_error_at_start(tmp_path: Path) -> Non
 def test_check_warns_before_certificate_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, file = write_site(tmp_path, days=5)
     assert main(["check", "-c", str(file)]) == 0
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert any("listen.certificate ends in 5 days; renew it in time" in line for line in warnings)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "critical:" in line]
+    assert any("critical: listen.certificate ends in 5 days; renew it now" in line for line in warnings)
 
 
 def test_ends_of_all_certificates_are_found_first_one_first(tmp_path: Path) -> None:
     _, file = write_site(tmp_path, days=40)
-    ends = find_certificate_ends(read_config(file)[0])
+    ends = find_expiries(read_config(file)[0])
     assert [end.name for end in ends] == [
         "listen.certificate",
         "certificate controller/gateway",
@@ -221,11 +219,20 @@ def test_ends_of_all_certificates_are_found_first_one_first(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("days", "warns"), [(31, False), (29.9, True), (-1, True)])
 def test_end_is_warned_of_from_30_days_before(days: float, warns: bool) -> None:
-    end = CertificateEnd("listen.certificate", 1e9 + days * DAY_S)
-    assert bool(due_warnings([end], 1e9)) is warns
+    end = Expiry(name="listen.certificate", not_after=1e9 + days * DAY_S)
+    assert bool(due_expiries([end], 1e9)) is warns
+
+
+def test_short_certificate_of_site_ca_is_warned_of_when_its_renewal_is_due(tmp_path: Path) -> None:
+    ca, file = write_site(tmp_path, days=60)
+    issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION), days=30)
+    expiries, now = find_expiries(read_config(file)[0]), time.time()
+    assert due_expiries(expiries, now) == []
+    (due,) = due_expiries(expiries, now + 21 * DAY_S)
+    assert due.name == "certificate station/CS01"
 
 
 @pytest.mark.parametrize(("days", "names"), [(-1, False), (29, False), (31, True), (364, True), (366, False)])
 def test_certificate_service_end_within_year_is_hint_unless_it_is_due(days: int, names: bool) -> None:
-    end = CertificateEnd("key", 1e9 + days * DAY_S)
+    end = Expiry(name="key", not_after=1e9 + days * DAY_S)
     assert bool(year_hints([end], 1e9)) is names

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from controller.model.expiry import Expiry
 from controller.model.observations import EvseState
 from controller.web.alarm_model import DAY_S, AlarmBook, AlarmCondition, Severity, find_conditions
 from controller.web.status_model import (
     ClockOffsetStatus,
     ClockReport,
     ControllerStatus,
-    ExpiryReport,
     StoreHealth,
 )
 from drivers.reading import Quality
@@ -118,13 +118,13 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
         Severity.CRITICAL,
     ),
     (
-        replace(FINE, expiries=(ExpiryReport(name="server.pem", not_after=NOON + 20 * DAY_S),)),
+        replace(FINE, expiries=(Expiry(name="server.pem", not_after=NOON + 20 * DAY_S),)),
         "certificate-ends",
         "server.pem",
         Severity.WARNING,
     ),
     (
-        replace(FINE, expiries=(ExpiryReport(name="server.pem", not_after=NOON - 1),)),
+        replace(FINE, expiries=(Expiry(name="server.pem", not_after=NOON - 1),)),
         "certificate-ends",
         "server.pem",
         Severity.CRITICAL,

@@ -1,0 +1,59 @@
+"""Ends of certificates and keys, and how urgent it is to renew them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+DAY_S = 86_400.0
+FIRST_WARNING_S = 30 * DAY_S
+SECOND_WARNING_S = 14 * DAY_S
+LAST_WARNING_S = 7 * DAY_S
+
+
+class ExpiryLevel(IntEnum):
+    """Urgency of a renewal, rising from 30, 14 and 7 days before the end."""
+
+    NONE = 0
+    SOON = 1
+    URGENT = 2
+    CRITICAL = 3
+    EXPIRED = 4
+
+
+class Expiry(msgspec.Struct, frozen=True, kw_only=True):
+    """End of a certificate or key (POSIX s). `name`: place in the configuration, or its holder.
+
+    `warn_before_s`: first warning before the end (s); less than 30 days for short certificates that are
+    renewed by themselves. The second one is at most half as long before the end, the last one a quarter.
+    """
+
+    name: str
+    not_after: float
+    warn_before_s: float = FIRST_WARNING_S
+
+    def level(self, utc: float) -> ExpiryLevel:
+        """Return the urgency at `utc`."""
+        left_s = self.not_after - utc
+        if left_s <= 0:
+            return ExpiryLevel.EXPIRED
+        if left_s <= min(LAST_WARNING_S, self.warn_before_s / 4):
+            return ExpiryLevel.CRITICAL
+        if left_s <= min(SECOND_WARNING_S, self.warn_before_s / 2):
+            return ExpiryLevel.URGENT
+        return ExpiryLevel.SOON if left_s <= self.warn_before_s else ExpiryLevel.NONE
+
+    def describe(self, utc: float) -> str:
+        """Describe the end as seen at `utc`."""
+        days = (self.not_after - utc) / DAY_S
+        if days <= 0:
+            return f"{self.name} has expired"
+        return (
+            f"{self.name} ends in {days:.0f} days" if days >= 2 else f"{self.name} ends in {days * 24:.0f} h"
+        )
+
+
+def warn_before(validity_s: float) -> float:
+    """Return when to warn of the end of a certificate that renews itself after two thirds of its validity."""
+    return min(FIRST_WARNING_S, validity_s / 3)
