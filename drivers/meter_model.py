@@ -171,6 +171,9 @@ class MeterModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 USER_FOLDER = "meters"
 """Directory beside the configuration that holds the user's own model files."""
 
+FILE_PREFIX = "file:"
+"""Begins a driver that is the path of a model file."""
+
 _user_models: dict[str, MeterModel] = {}
 
 
@@ -186,12 +189,18 @@ def read_user_models(folder: Path) -> tuple[dict[str, MeterModel], dict[str, Mod
     errors: dict[str, ModelFileError] = {}
     for file in sorted(folder.glob("*.toml")):
         try:
-            models[file.stem] = parse_model(file.read_text(encoding="utf-8"), file.name)
+            models[file.stem] = read_user_model(file)
         except ModelFileError as error:
             errors[file.stem] = error
-        except (OSError, UnicodeDecodeError) as error:
-            errors[file.stem] = ModelFileError(f"{file}: cannot be read ({error})")
     return models, errors
+
+
+def read_user_model(file: Path) -> MeterModel:
+    """Read a model file of the user's. Raises ModelFileError where it cannot be read or has mistakes."""
+    try:
+        return parse_model(file.read_text(encoding="utf-8"), file.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{file}: cannot be read ({error})") from error
 
 
 def list_models() -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from controller.config.local_csms_rules import find_local_csms_hints
+from controller.config.meter_rules import find_meter_hints
 from controller.config.schema import Config
 from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
@@ -20,6 +23,7 @@ def find_hints(config: Config) -> list[Problem]:
         *_dimming(config),
         *_circuits(config),
         *find_value_hints(config),
+        *find_meter_hints(config),
         *find_local_csms_hints(config),
     ]
 
@@ -32,10 +36,32 @@ def _backends(config: Config) -> Iterator[Problem]:
                 "has no effect: the backend has one endpoint",
                 "give the endpoints of one backend the same group",
             )
+        if backend.url.startswith("ws://") and _leaves_the_site(backend.url):
+            yield Problem(
+                ("backend", index, "url"),
+                "passwords, cards and meter values pass in the clear",
+                'begin it with "wss://"',
+            )
+
+
+def _leaves_the_site(url: str) -> bool:
+    """Return whether a URL leads out of the private networks; a name without a dot does not."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith((".local", ".lan", ".internal", ".home.arpa"))
 
 
 def _stations(config: Config) -> Iterator[Problem]:
     for index, station in enumerate(config.station):
+        odd = sorted({letter for letter in station.id if letter in ' /?#%\\"'})
+        if odd:
+            yield Problem(
+                ("station", index, "id"),
+                "contains " + " and ".join("a blank" if letter == " " else letter for letter in odd),
+                "compare it with the id in the settings of the station; few write such an id in a URL",
+            )
         is_served_offline = station.owner is not None and station.when_backend_away == "autonomous"
         if is_served_offline and station.password_file is None and config.listen.client_ca is None:
             yield Problem(
@@ -91,6 +117,12 @@ def _circuits(config: Config) -> Iterator[Problem]:
                 ("circuit", index, "limit_a"),
                 f'is above the limit of "{circuit.parent}", which feeds it',
                 "the lower limit applies",
+            )
+        if circuit.generation_a is not None and circuit.generation_a > max(circuit.limits_a):
+            yield Problem(
+                ("circuit", index, "generation_a"),
+                f"{circuit.generation_a:g} A is more than the circuit carries ({max(circuit.limits_a):g} A)",
+                "write the rated current of the generation per phase",
             )
         if circuit.parent is None and circuit.meter is not None and circuit.base_load_a is None:
             yield Problem(

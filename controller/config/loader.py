@@ -57,6 +57,40 @@ _PLACEHOLDERS: dict[str, object] = {
 }
 """For required keys that are wrong or missing, so that the other rules can still be checked."""
 
+_OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "address": ("host", "unit"),
+    "baudrate": ("baud",),
+    "breaker": ("fuse",),
+    "broker": ("mqtt",),
+    "charger": ("station",),
+    "chargers": ("station",),
+    "charge_point": ("station",),
+    "chargepoint": ("station",),
+    "charging_station": ("station",),
+    "connector": ("evse",),
+    "connectors": ("evse",),
+    "csms": ("backend", "owner"),
+    "current_limit": ("limit_a",),
+    "fuse_a": ("limit_a",),
+    "id": ("name",),
+    "ip": ("host",),
+    "max_current": ("max_a", "limit_a"),
+    "min_current": ("min_a",),
+    "model": ("driver",),
+    "mqtt_broker": ("mqtt",),
+    "name": ("label", "id"),
+    "server": ("host", "backend"),
+    "serial": ("device",),
+    "slave": ("unit",),
+    "slave_id": ("unit",),
+    "stop_bits": ("stopbits",),
+    "type": ("driver", "kind"),
+    "tz": ("timezone",),
+    "unit_id": ("unit",),
+    "wallbox": ("station",),
+}
+"""Other names of keys that installers use; the first one that the table has is meant."""
+
 
 class InvalidConfigError(ConfigError):
     """The file can be read, but has errors."""
@@ -96,7 +130,7 @@ def check_config(
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
     model_problems = [] if folder is None else load_user_models(data, folder)
-    schema = SchemaCheck(_PLACEHOLDERS)
+    schema = SchemaCheck(_PLACEHOLDERS, _OTHER_NAMES)
     expanded, stations = _expand_stations(data, schema)
     config = msgspec.convert(schema.check_table(Config, expanded, ()), Config)
     config = with_derived_currents(config)

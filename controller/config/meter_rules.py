@@ -12,7 +12,17 @@ from msgspec.structs import replace
 from controller.config.schema import Config, MeterConfig
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.meter_model import USER_FOLDER, list_models, load_model, read_user_models, set_user_models
+from drivers.errors import ModelFileError
+from drivers.meter_model import (
+    FILE_PREFIX,
+    USER_FOLDER,
+    list_models,
+    load_model,
+    read_user_model,
+    read_user_models,
+    set_user_models,
+)
+from drivers.settings import default_port
 from drivers.virtual_meter import find_source_mistakes
 
 _OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp", "udp"})
@@ -28,26 +38,48 @@ _BELONGS = {
     "key": {"tls"},
 }
 """Keys that only some transports have."""
+BAUD_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+WEB_PORTS = (80, 443, 8080)
 STATIONS_REPORT_S = 10.0
 """No station reports its meter values more often than that."""
 
 
 def load_user_models(data: dict[str, Any], folder: FilePath) -> list[Problem]:
-    """Load the user's models beside the configuration; find meters whose model file has mistakes."""
+    """Load the user's models beside the configuration; find meters whose model file has mistakes.
+
+    A driver is the name of a file in the directory of models, or `file:PATH`, relative to the configuration.
+    """
     models, errors = read_user_models(folder / USER_FOLDER)
-    set_user_models(models)
+    files = {driver: folder / USER_FOLDER / f"{driver}.toml" for driver in errors}
     meters = data.get("meter", [])
-    if not isinstance(meters, list):
-        return []
-    return [
-        Problem(
-            ("meter", index, "driver"),
-            f"the file {folder / USER_FOLDER / driver}.toml has mistakes",
-            f"run `local-controller meter check {folder / USER_FOLDER / driver}.toml`",
-        )
-        for index, meter in enumerate(meters)
-        if isinstance(meter, dict) and isinstance(driver := meter.get("driver"), str) and driver in errors
+    drivers = [
+        (index, driver)
+        for index, meter in enumerate(meters if isinstance(meters, list) else [])
+        if isinstance(meter, dict) and isinstance(driver := meter.get("driver"), str)
     ]
+    for _, driver in drivers:
+        if driver.startswith(FILE_PREFIX) and driver not in files and driver not in models:
+            files[driver] = folder / driver.removeprefix(FILE_PREFIX)
+            try:
+                models[driver] = read_user_model(files[driver])
+            except ModelFileError as error:
+                errors[driver] = error
+    set_user_models(models)
+    return [
+        _unusable_model(("meter", index, "driver"), files[driver])
+        for index, driver in drivers
+        if driver in errors
+    ]
+
+
+def _unusable_model(path: DataPath, file: FilePath) -> Problem:
+    if not file.is_file():
+        return Problem(
+            path,
+            f"the file {file} does not exist",
+            "write its path relative to this file, or name a delivered model: `local-controller meter list`",
+        )
+    return Problem(path, f"the file {file} has mistakes", f"run `local-controller meter check {file}`")
 
 
 def check_meters(config: Config) -> Iterator[Problem]:
@@ -217,7 +249,12 @@ def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> 
 def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
     wanted = "device" if meter.transport == "rtu" else "host"
     if getattr(meter, wanted) is None:
-        yield Problem((*path, "transport"), f'"{meter.transport}" needs a {wanted}', f"add {wanted}")
+        yield Problem(
+            (*path, wanted),
+            f'is missing: transport "{meter.transport}" needs it',
+            f'add {wanted} = "{"/dev/serial/by-id/..." if wanted == "device" else "192.0.2.20"}"',
+            depends_on=(*path, "transport"),
+        )
     for key, transports in _BELONGS.items():
         if meter.transport not in transports and getattr(meter, key) is not None:
             yield Problem(
@@ -227,6 +264,13 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
             )
     if meter.transport == "rtu" and not 1 <= meter.unit <= 247:  # Modbus over Serial Line V1.02, 2.2
         yield Problem((*path, "unit"), f"is not a unit of a serial bus: {meter.unit}", "use 1 to 247")
+    if meter.device is not None and not meter.device.startswith("/"):
+        name = meter.device if meter.device.startswith("dev/") else f"dev/{meter.device}"
+        yield Problem(
+            (*path, "device"),
+            f'"{meter.device}" is not the whole path of a serial port',
+            f'did you mean "/{name}"? better is its name in /dev/serial/by-id',
+        )
     if meter.key and not meter.certificate:
         yield Problem((*path, "key"), "needs a certificate", "add certificate, or remove key")
 
@@ -268,6 +312,30 @@ def _buses(config: Config, known: list[str]) -> Iterator[Problem]:
                 f'its TLS files are others than those of meter "{first.id}" at the same address; '
                 "one connection serves both",
                 "set ca, certificate and key of both to the same files",
+            )
+
+
+def find_meter_hints(config: Config) -> Iterator[Problem]:
+    """Find settings of meters that are possible, but unusual."""
+    for index, meter in enumerate(config.meter):
+        path: DataPath = ("meter", index)
+        if meter.baud is not None and meter.baud not in BAUD_RATES:
+            yield Problem(
+                (*path, "baud"),
+                f"{meter.baud} is no usual baud rate",
+                "compare it with the display of the meter: " + ", ".join(map(str, BAUD_RATES)),
+            )
+        if meter.port in WEB_PORTS:
+            yield Problem(
+                (*path, "port"),
+                f"{meter.port} is the port of a web page",
+                f"write the port of its Modbus server, usually {default_port(meter.transport)}",
+            )
+        if meter.unit == 0 and meter.transport == "rtu-over-tcp":
+            yield Problem(
+                (*path, "unit"),
+                "0 addresses all units of a serial bus, and none of them answers",
+                "write the unit of the meter, 1 to 247",
             )
 
 

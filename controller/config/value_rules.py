@@ -5,6 +5,7 @@ Every rule here is a slip that an installer makes and that the type of the key a
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 
@@ -22,6 +23,9 @@ LEAST_W = 100.0
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_HOST_NAME = re.compile(
+    r"^(?=.{1,253}\.?$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?$", re.I
+)
 _PORT = re.compile(r"^([^:\[\]]+):(\d+)$|^\[(.+)\]:(\d+)$")
 
 
@@ -118,8 +122,19 @@ def _hosts(config: Config) -> Iterator[Problem]:
         elif match := _PORT.match(host):
             name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
             yield Problem(path, f'"{host}" contains a port', f'write host = "{name}" and port = {port}')
-        elif any(letter.isspace() or letter == "/" for letter in host):
+        elif host in EVERYWHERE and path[0] in ("listen", "web"):
+            continue
+        elif not _is_host(host):
             yield Problem(path, f'"{host}" is not an address', "write a host name or an IP address")
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a text is an IP address or a host name (RFC 1123, section 2.1)."""
+    try:
+        ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return _HOST_NAME.match(host) is not None and not host.rpartition(".")[2].isdigit()
+    return True
 
 
 def _urls(config: Config) -> Iterator[Problem]:

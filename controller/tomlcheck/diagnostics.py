@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
@@ -25,12 +26,14 @@ class Problem(msgspec.Struct, frozen=True):
     """Mistake at a place in the data, with its remedy; not yet located in the file.
 
     `refers_to`: the array of tables that a dangling reference should lead to; empty for anything else.
+    `depends_on`: another key without whose value there were no problem; empty for none.
     """
 
     path: DataPath
     what: str
     remedy: str
     refers_to: str = ""
+    depends_on: DataPath = ()
 
 
 class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,32 +136,48 @@ def locate_problems(
 
 def _syntax_error(text: str, file: str, error: tomllib.TOMLDecodeError) -> ErrorDiagnostic:
     what, _, place = str(error).partition(" (at ")
+    what = _KEY_TUPLE.sub(lambda match: "[" + ".".join(_QUOTED.findall(match[0])) + "]", what)
     digits = place.removeprefix("line ").split(",")[0]
     line = int(digits) if digits.isdigit() else text.rstrip().count("\n") + 1
     remedies = (remedy for start, remedy in _SYNTAX_REMEDIES.items() if what.startswith(start))
     remedy = next(remedies, "see https://toml.io for the syntax")
     written = text.splitlines()[line - 1].strip() if line <= text.count("\n") + 1 and text else ""
-    if what.startswith("Invalid value") and (quoted := _unquoted_text(written)):
-        remedy = f"did you mean {quoted}?"
+    if what.startswith(("Invalid value", "Expected newline")) and (meant := _meant_assignment(written)):
+        remedy = f"did you mean {meant}?"
     return ErrorDiagnostic(file=file, line=line, key="TOML", what=what, remedy=remedy)
 
 
-def _unquoted_text(line: str) -> str | None:
-    """Return the corrected assignment where its value is a bare word, e.g. `owner = cpo`."""
+def _meant_assignment(line: str) -> str | None:
+    """Return the assignment that a line most likely means, e.g. `owner = "cpo"` for `owner = cpo`."""
     key, equals, value = line.partition("=")
-    value = value.partition("#")[0].strip()
-    if not equals or not value or not value.replace("-", "").replace("_", "").isalnum() or value[0].isdigit():
+    key, value = key.strip(), value.partition("#")[0].strip()
+    if not equals or not value:
         return None
+    if value[0] in _CURLY_QUOTES:
+        return f'{key} = "{value.strip(_CURLY_QUOTES)}"'
     if value.lower() in ("true", "false"):
-        return f"{key.strip()} = {value.lower()}"
-    return f'{key.strip()} = "{value}"'
+        return f"{key} = {value.lower()}"
+    if match := _NUMBER.fullmatch(value):
+        number = match[1].replace(",", ".")
+        text = f'; as text: {key} = "{value}"' if value.isdigit() else ""
+        return f"{key} = {number.lstrip('0') or '0'}{text}" if number[0] != "." else f"{key} = 0{number}"
+    return f'{key} = "{value}"' if _BARE_TEXT.fullmatch(value) else None
 
+
+_CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
+_NUMBER = re.compile(r"(\d*[.,]?\d+)\s*[a-zA-Z%]{0,3}")
+_BARE_TEXT = re.compile(r"[\w.:/@{}+-]+")
+
+_KEY_TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
+_QUOTED = re.compile(r"'([^']*)'")
+"""How the parser writes the name of a table: as a tuple of its keys."""
 
 _SYNTAX_REMEDIES = {
     "Invalid value": 'put text in quotes, key = "text"; true and false are lower case',
     "Expected newline": "write one key = value per line; a decimal has a point, 1.5, and no leading 0",
     "Invalid statement": "a line is [table], [[table]], key = value or # comment",
     "Expected '=' after a key": "a line is key = value",
+    "Expected ']'": "close the name of the table: [table], or [[table]]",
     "Cannot overwrite a value": "the key is there twice: remove one",
     "Cannot declare": "the table is there twice: remove one; one of several is written [[table]]",
     "Unescaped": r"write \\ for a backslash, or put the text in '...'",

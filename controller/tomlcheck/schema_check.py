@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import difflib
 import enum
+import re
 import types
 from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -20,20 +22,35 @@ from msgspec import Meta
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
+_SIMILAR = 0.6
+_ALMOST_EQUAL = 0.8
+"""Least ratio of difflib for a key that is meant; the higher one where the key exists below the table."""
+
 
 class SchemaCheck:
-    """One pass over the data of a file. `placeholders` are values for required keys, by their names."""
+    """One pass over the data of a file. `placeholders` are values for required keys, by their names.
 
-    def __init__(self, placeholders: Mapping[str, object]) -> None:
+    `other_names`: keys that people write instead of those of the schema, each with the keys that it may mean.
+    """
+
+    def __init__(
+        self,
+        placeholders: Mapping[str, object],
+        other_names: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> None:
         self.problems: list[Problem] = []
         self.replaced: set[DataPath] = set()
         """Places whose value is a placeholder."""
         self.misspelt: set[DataPath] = set()
         """Places of keys that are most likely meant by misspelt ones."""
         self._placeholders = placeholders
+        self._other_names = other_names
+        self._root: type[msgspec.Struct] | None = None
 
     def check_table(self, kind: type[msgspec.Struct], data: object, path: DataPath) -> dict[str, object]:
         """Return the table with wrong values left out or replaced, ready for `msgspec.convert`."""
+        if self._root is None:
+            self._root = kind
         if not isinstance(data, dict):
             name = ".".join(str(part) for part in path if isinstance(part, str))
             form = f"[[{name}]]" if path and isinstance(path[-1], int) else f"[{name}]"
@@ -43,14 +60,14 @@ class SchemaCheck:
         valid: dict[str, object] = {}
         hints = _type_hints(kind)
         meant: set[str] = set()
-        for key, value in data.items():
-            if key in hints:
-                valid |= self._check_value(hints[key], key, value, path)
-            else:
-                near = difflib.get_close_matches(key, hints, 1)
-                meant.update(near)
-                self.misspelt.update((*path, each) for each in near)
-                self._add((*path, key), "is not a known key", _remedy_for_unknown_key(key, near, hints))
+        for key in [each for each in data if each not in hints]:
+            near = self._nearest_keys(key, kind, data)
+            meant.update(near)
+            self.misspelt.update((*path, each) for each in near)
+            self._add((*path, key), "is not a known key", self._remedy_for_unknown_key(key, near, kind))
+        for key, hint in hints.items():
+            if key in data:
+                valid |= self._check_value(hint, key, data[key], path)
         for field in msgspec.structs.fields(kind):
             if not field.required or field.name in valid:
                 continue
@@ -69,7 +86,7 @@ class SchemaCheck:
         It is at a replaced place, or its reference leads to a table that is misspelt or replaced.
         """
         target = tuple(problem.refers_to.split("."))
-        return problem.path in self.replaced or target in self.replaced or target in self.misspelt
+        return bool({problem.path, problem.depends_on, target} & (self.replaced | self.misspelt))
 
     def _check_value(self, hint: Any, key: str, value: object, path: DataPath) -> dict[str, object]:
         """Return the key with its valid value; an empty dict where it has none."""
@@ -81,7 +98,8 @@ class SchemaCheck:
             return {key: self.check_table(struct, value, place)}
         if not isinstance(value, list):
             form = f"write [[{key}]] with two brackets: there may be several"
-            self._add(place, f"cannot be {describe_value(value)}", form)
+            if place not in self.misspelt:  # [[stations]] with a [[station.evse]] below it is one mistake
+                self._add(place, f"cannot be {describe_value(value)}", form)
             self.replaced.add(place)
             return {}
         return {key: [self.check_table(struct, each, (*place, index)) for index, each in enumerate(value)]}
@@ -94,6 +112,38 @@ class SchemaCheck:
             self.replaced.add(path)
             return False
         return True
+
+    def _nearest_keys(self, key: str, kind: type[msgspec.Struct], data: Mapping[str, object]) -> list[str]:
+        """Return the keys of a table that an unknown one may mean: the first way that finds any counts."""
+        known, lower = _type_hints(kind), key.lower()
+        meant = [each for each in self._other_names.get(lower, ()) if each in known]
+        required = {field.name for field in msgspec.structs.fields(kind) if field.required}
+        if meant:
+            return sorted(meant, key=lambda each: (each in data, each not in required))[:1]
+        if lower in known:
+            return [lower]
+        same_stem = [each for each in known if each.rpartition("_")[0] == lower]  # the unit is missing
+        if same_stem:
+            return same_stem
+        is_written_below = bool(self._tables_below(key, kind))
+        return difflib.get_close_matches(lower, known, 1, _ALMOST_EQUAL if is_written_below else _SIMILAR)
+
+    def _remedy_for_unknown_key(self, key: str, near: list[str], kind: type[msgspec.Struct]) -> str:
+        if key == "password":
+            return "no secrets in this file: write it into a file of its own, and name that in password_file"
+        if near:
+            return f"did you mean {_either(near)}?"
+        below = self._tables_below(key, kind)
+        if below:
+            return f"write it below {below[0]}"
+        elsewhere = _tables_with_key(key, self._root or kind, ())
+        if 1 <= len(elsewhere) <= 3:
+            return f"it is a key of {_either(elsewhere)}"
+        return "remove it; known are " + ", ".join(_type_hints(kind))
+
+    def _tables_below(self, key: str, kind: type[msgspec.Struct]) -> list[str]:
+        """Return the headers of the tables below one kind of table that have a key."""
+        return _tables_with_key(key, kind, _table_name(kind, self._root or kind))
 
     def _add(self, path: DataPath, what: str, remedy: str) -> None:
         self.problems.append(Problem(path, what, remedy))
@@ -127,7 +177,26 @@ def _describe_misfit(hint: Any, value: object) -> tuple[str, str]:
         return f"cannot be {describe_value(value)}", f'did you mean ["{value}"]?'
     if isinstance(wrong, str) and (near := difflib.get_close_matches(wrong, known, 1)):
         return f"cannot be {describe_value(wrong)}", f'did you mean "{near[0]}"?'
+    if isinstance(value, str) and (number := _meant_number(hint, value)) is not None:
+        return f"cannot be {describe_value(value)}", f"did you mean {_plain(number)}?"
     return f"cannot be {describe_value(wrong)}", f"write {describe_type(hint)}"
+
+
+_NUMBER = re.compile(r"^(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*[a-zA-Z]{0,3})$")
+
+
+def _meant_number(hint: Any, text: str) -> float | None:
+    """Return the number that a text stands for, e.g. "32 A", "0,5" or "200/5", if the key can be it."""
+    match = _NUMBER.match(text.strip())
+    if match is None:
+        return None
+    number = float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1)
+    written = int(number) if number.is_integer() else number
+    try:
+        msgspec.convert(written, hint)
+    except msgspec.ValidationError:
+        return None
+    return written
 
 
 def _remedy_for_missing(key: str, hint: Any) -> str:
@@ -137,10 +206,32 @@ def _remedy_for_missing(key: str, hint: Any) -> str:
     return f"add a table: [[{key}]]" if many else f"add a table: [{key}]"
 
 
-def _remedy_for_unknown_key(key: str, near: list[str], known: Mapping[str, Any]) -> str:
-    if key == "password":
-        return "no secrets in this file: write it into a file of its own, and name that in password_file"
-    return f"did you mean {near[0]}?" if near else "remove it; known are " + ", ".join(known)
+def _either(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + f" or {names[-1]}" if len(names) > 1 else names[0]
+
+
+@cache
+def _tables(kind: type[msgspec.Struct], place: tuple[str, ...]) -> Mapping[str, type[msgspec.Struct]]:
+    """Return the tables below one, by their headers, e.g. `[[station.evse]]`."""
+    found: dict[str, type[msgspec.Struct]] = {}
+    for key, hint in _type_hints(kind).items():
+        struct, many = _struct_in(hint)
+        if struct is not None:
+            name = ".".join((*place, key))
+            found[f"[[{name}]]" if many else f"[{name}]"] = struct
+            found |= _tables(struct, (*place, key))
+    return found
+
+
+def _tables_with_key(key: str, kind: type[msgspec.Struct], place: tuple[str, ...]) -> list[str]:
+    """Return the headers of the tables below one that have a key."""
+    return [header for header, struct in _tables(kind, place).items() if key in _type_hints(struct)]
+
+
+def _table_name(kind: type[msgspec.Struct], root: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the name of a table in the file, e.g. ("station",); empty for the file itself."""
+    headers = (header for header, struct in _tables(root, ()).items() if struct is kind)
+    return tuple(next(headers, "").strip("[]").split(".")) if kind is not root else ()
 
 
 _TYPE_NAMES: dict[Any, str] = {
@@ -184,7 +275,7 @@ def describe_value(value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
-        return "a list" if value else "an empty list"
+        return f"a list of {len(value)}" if value else "an empty list"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -62,6 +62,18 @@ def test_meter_rules_driver_may_be_model_file_beside_configuration(tmp_path: Pat
     assert "local-controller meter check" in broken
 
 
+def test_meter_rules_driver_may_be_path_of_model_file(tmp_path: Path) -> None:
+    meter = 'driver = "file:maps/own.toml"\ntransport = "tcp"\nhost = "h"\n'
+    (missing,) = errors_of(meter, tmp_path)
+    assert f"the file {tmp_path / 'maps/own.toml'} does not exist" in missing
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "own.toml").write_text(MODEL)
+    assert errors_of(meter, tmp_path) == []
+    (tmp_path / "maps" / "own.toml").write_bytes(b"\xff\xfe")
+    (broken,) = errors_of(meter, tmp_path)
+    assert f"run `local-controller meter check {tmp_path / 'maps/own.toml'}`" in broken
+
+
 @pytest.mark.parametrize(
     ("certificate", "text"),
     [

@@ -87,6 +87,41 @@ ERRORS = [
         "call_timeout_s: cannot be 0.01; write a number from 0.2 to 600 s",
     ),
     ("max_a = 32", 'max_a = 32\nphases = "L1"', 'phases: cannot be "L1"; did you mean ["L1"]?'),
+    (
+        'owner = "cpo"',
+        'owner = "cpo"\nmax_a = 32',
+        'station "CS01" max_a: is not a known key; write it below [[',
+    ),
+    ("max_a = 32", 'max_a = 32\nowner = "cpo"', "it is a key of [station_defaults] or [[station]]"),
+    (
+        "[web]",
+        "[web]\nmargin_a = 3",
+        "web.margin_a: is not a known key; it is a key of [[circuit]] or [load_management]",
+    ),
+    ("[[station]]\n", "[[wallbox]]\n", "wallbox: is not a known key; did you mean station?"),
+    ("[[station]]\n", "[[stations]]\n", "stations: is not a known key; did you mean station?"),
+    ('id = "CS01"', 'name = "CS01"', "name: is not a known key; did you mean id?"),
+    ('id = "CS01"', 'ID = "CS01"', "ID: is not a known key; did you mean id?"),
+    ("limit_a = 63", "limit = 63", "limit: is not a known key; did you mean limit_a, limit_w or limit_kva?"),
+    ('host = "192.0.2.20"', 'ip = "192.0.2.20"', "ip: is not a known key; did you mean host?"),
+    ('driver = "janitza', 'model = "janitza', "model: is not a known key; did you mean driver?"),
+    ("limit_a = 63", 'limit_a = "63 A"', 'limit_a: cannot be "63 A"; did you mean 63?'),
+    ("base_load_a = 20", 'base_load_a = "20,5"', "did you mean 20.5?"),
+    ("interval_s = 1", 'ct_ratio = "200/5"', "did you mean 40?"),
+    ("limit_a = 63", "limit_a = [63, 63]", "cannot be a list of 2; write"),
+    ("limit_a = 63", "limit_a = 63,5", "did you mean limit_a = 63.5?"),
+    ("limit_a = 63", "limit_a = 63A", "did you mean limit_a = 63?"),
+    ('id = "CS01"', "id = 007", 'did you mean id = 7; as text: id = "007"?'),
+    ('host = "192.0.2.20"', "host = 192.0.2.20", 'did you mean host = "192.0.2.20"?'),
+    ('id = "CS01"', "id = \u201eCS01\u201c", 'did you mean id = "CS01"?'),
+    ("[[circuit]]", "[circuit]\n[[circuit]]", "TOML: Cannot "),
+    ('host = "192.0.2.20"', 'host = "192.0.2.300"', '"192.0.2.300" is not an address'),
+    ('host = "192.0.2.20"', 'host = ""', '"" is not an address'),
+    (
+        'transport = "tcp"\nhost = "192.0.2.20"',
+        'transport = "rtu"\ndevice = "ttyUSB0"',
+        'device: "ttyUSB0" is not the whole path of a serial port; did you mean "/dev/ttyUSB0"?',
+    ),
 ]
 
 
@@ -112,6 +147,15 @@ HINTS = [
         '[[backend]]\nid = "fleet"\nurl = "wss://f.example/{station}"\nobserve = []\n[[circuit]]',
         "observe: the backend receives nothing",
     ),
+    ("interval_s = 1", "port = 80", "port: 80 is the port of a web page"),
+    (
+        'transport = "tcp"\nhost = "192.0.2.20"',
+        'transport = "rtu"\ndevice = "/dev/ttyUSB0"\nbaud = 9601',
+        "baud: 9601 is no usual baud rate",
+    ),
+    ("wss://csms", "ws://csms", "url: passwords, cards and meter values pass in the clear"),
+    ('id = "CS01"', 'id = "CS 01"', "id: contains a blank"),
+    ("base_load_a = 20", "base_load_a = 20\ngeneration_a = 600", "600 A is more than the circuit carries"),
 ]
 
 
@@ -140,3 +184,10 @@ def test_valid_site_has_neither_errors_nor_hints() -> None:
 def test_value_rules_misspelt_table_is_one_error_without_consequences(old: str, new: str, line: str) -> None:
     _, errors, _ = check_config(CONFIG.replace(old, new, 1), "site.toml")
     assert [line in text_of(error) for error in errors] == [True], [text_of(error) for error in errors]
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://192.0.2.7/{station}", "ws://csms.lan/{station}", "ws://csms/{station}"]
+)
+def test_backend_url_of_private_network_has_no_hint(url: str) -> None:
+    assert check_config(CONFIG.replace("wss://csms.example/{station}", url), "site.toml")[1:] == ([], [])
