@@ -387,7 +387,6 @@ MANY_COLLABORATORS: dict[str, int] = {
     "controller/load_management/evse/evse_controller.py": 14,
     "controller/load_management/site_control.py": 17,
     "controller/offline/offline_handler.py": 14,
-    "controller/services/load_management_service.py": 26,
     "controller/services/overlay_service.py": 21,
     "controller/services/relay_memory.py": 20,
     "controller/services/station_service.py": 30,

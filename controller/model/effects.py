@@ -25,6 +25,10 @@ class TimePassed(msgspec.Struct, frozen=True):
     """The state machine's `deadline` was reached."""
 
 
+UNTRACKED = -(2**40)
+"""Token of a CALL that is waited for as briefly as a question, and whose answer is ignored."""
+
+
 class OwnCall(msgspec.Struct, frozen=True):
     """A CALL of the controller's own. `id` is a UUID; `payload` is encoded JSON.
 

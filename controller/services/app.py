@@ -19,6 +19,7 @@ from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming.dimming_builder import make_dimming_settings, module_settings
 from controller.load_management.events import MeterUpdated
+from controller.load_management.site_builder import build_station_meters
 from controller.load_management.site_view import SiteView
 from controller.model.expiry import DAY_S, ExpiryLevel
 from controller.ocpp.frames import Version
@@ -38,6 +39,7 @@ from controller.services.eebus_partners import EebusPartners
 from controller.services.eebus_service import EebusService
 from controller.services.energy_service import EnergyService
 from controller.services.journal_log import set_log_level
+from controller.services.limit_encoder import LimitEncoder
 from controller.services.load_management_service import LoadManagementService
 from controller.services.local_csms_service import (
     LocalCsmsService,
@@ -57,6 +59,10 @@ from controller.services.site_link import SiteLink
 from controller.services.site_mailbox import SiteMailbox
 from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
+from controller.services.station_capabilities import StationCapabilities
+from controller.services.station_clocks import StationClocks
+from controller.services.station_limits import StationLimits
+from controller.services.station_profiles import StationProfiles
 from controller.services.station_report import StationReport
 from controller.services.station_service import StationService
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
@@ -126,11 +132,24 @@ class App:
         self._registry = SessionRegistry()
         self._meter_readiness = MeterReadiness(meter.id for meter in config.meter)
         self._store = StateStore(Path(config.store.directory))
-        self._load_management = LoadManagementService(config, self._registry, self._store)
-        find_objection = make_server_check(config)
-        self._meters = SiteMeters(
-            config, self._load_management.station_meters, self._on_meter_state, find_objection
+        self._capabilities = StationCapabilities(config, self._store)
+        quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
+        self._load_management = LoadManagementService(config, self._store, quirks)
+        self._station_clocks = StationClocks(config)
+        self._station_profiles = StationProfiles(
+            config, self._capabilities, self._station_clocks, self._store
         )
+        find_objection = make_server_check(config)
+        station_meters = build_station_meters(config, self._load_management.site)
+        self._station_limits = StationLimits(
+            self._load_management,
+            self._capabilities,
+            self._station_profiles,
+            station_meters,
+            LimitEncoder(config, self._capabilities, self._station_profiles, self._station_clocks),
+            self._registry,
+        )
+        self._meters = SiteMeters(config, station_meters, self._on_meter_state, find_objection)
         self._meter_values = MeterValuesService(
             dict.fromkeys((station.id for station in config.station), config.load_management.meter_values),
             self._registry,
@@ -156,7 +175,7 @@ class App:
         hand_over_transactions(config, self._store)
         self._station_service = StationService(
             config,
-            self._load_management,
+            self._station_limits,
             self._registry,
             self._stats,
             self._store,
@@ -185,7 +204,7 @@ class App:
         self._station_report = StationReport(
             config,
             self._registry,
-            self._load_management,
+            self._capabilities,
             self._operations.overrides,
             self._stats.knocks,
         )
@@ -247,7 +266,7 @@ class App:
             nursery.start_soon(self.sessions.run)
             nursery.start_soon(self._energy.run)
             nursery.start_soon(self._watch_expiries)
-            nursery.start_soon(self._load_management.run)
+            nursery.start_soon(self._load_management.run, self._station_limits.send_limit)
             nursery.start_soon(self._meter_values.run)
             nursery.start_soon(self._run_control)
             if self._policy_service is not None:
@@ -303,6 +322,7 @@ class App:
             settings,
             DimmingNotifier(config, dimming, settings, self._registry, self._mailbox),
             self._load_management,
+            self._station_profiles,
             self._store,
             self._policy_service,
             partial(run_digital_inputs, modules, registry=self._meters.buses),
@@ -368,8 +388,8 @@ class App:
                 refused_total=self._stats.refused,
                 from_stations_total=self._stats.from_stations,
                 from_backends_total=self._stats.from_backends,
-                limits_total=self._load_management.limits_sent,
-                limits_failed_total=self._load_management.limits_failed,
+                limits_total=self._station_limits.sent,
+                limits_failed_total=self._station_limits.failed,
             ),
             backends=self._station_service.backends(),
             damaged=self._store.status.damaged,
@@ -388,9 +408,9 @@ class App:
             buses=self._meters.bus_statuses(),
             stations=self._station_report.statuses(versions),
             alarms=self._web.alarms.present,
-            clock_offsets=clock_offset_statuses(self._load_management.clock_offsets()),
+            clock_offsets=clock_offset_statuses(self._station_clocks.offsets()),
             knocks=self._station_report.knocks(),
-            station_devices=station_device_statuses(self._load_management.boots),
+            station_devices=station_device_statuses(self._capabilities.boots),
         )
 
     async def _watch_expiries(self) -> None:

@@ -12,6 +12,7 @@ from controller.services.dimming_service import DimmingService, RunInputs
 from controller.services.dimming_trust import DimmingTrust
 from controller.services.load_management_service import LoadManagementService
 from controller.services.policy_service import PolicyService
+from controller.services.station_profiles import StationProfiles
 from controller.store.state_store import StateStore
 
 
@@ -20,17 +21,18 @@ def make_dimming_service(
     dimming: DimmingConfig,
     settings: DimmingSettings,
     notifier: DimmingNotifier,
-    limits: LoadManagementService,
+    load_management: LoadManagementService,
+    profiles: StationProfiles,
     store: StateStore,
     policy_service: PolicyService | None,
     run_inputs: RunInputs,
 ) -> DimmingService:
-    """Return the service, which limits `limits` at once if a stored limit applies.
+    """Return the service, which applies a stored limit at once.
 
     `policy_service` has keys and roles, None: no keys.
     Raises StoreError where the store, and a KeyFileError where the key cannot be used.
     """
     trust = DimmingTrust(config, dimming, policy_service)
     evidence = DimmingEvidence(config, dimming, trust.evidence_key(), store)
-    output = DimmingOutput(settings, config.site.voltage, limits, notifier)
+    output = DimmingOutput(settings, config.site.voltage, load_management, profiles, notifier)
     return DimmingService(settings, trust, evidence, output, run_inputs)

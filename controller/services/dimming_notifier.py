@@ -11,8 +11,7 @@ from controller.config.schema import DimmingConfig
 from controller.dimming import dimming_messages, notifications
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.notifications import DimmingSpan
-from controller.model.effects import OwnCall
-from controller.services.load_management_service import UNTRACKED
+from controller.model.effects import UNTRACKED, OwnCall
 from controller.services.site_mailbox import SiteMailbox
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession

@@ -10,24 +10,28 @@ from controller.load_management import events as site_events
 from controller.services.dimming_history import DimmingHistory
 from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.load_management_service import LoadManagementService
+from controller.services.station_profiles import StationProfiles
 from controller.services.wall_clock import utc
 from controller.web.status_model import DimmingStatus
 from drivers.reading import MeterState
 
 
 class DimmingOutput:
-    """Output of one site's dimming. `limits` takes the limits; `voltage` is the nominal one (V)."""
+    """Output of one site's dimming. `voltage` is the nominal one (V)."""
 
     def __init__(
         self,
         settings: DimmingSettings,
         voltage: float,
-        limits: LoadManagementService,
+        load_management: LoadManagementService,
+        profiles: StationProfiles,
         notifier: DimmingNotifier,
     ) -> None:
         self._settings = settings
-        self._limits = limits
-        self._history = DimmingHistory(settings, limits.site.circuits[0].meter, voltage)
+        self._load_management = load_management
+        self._profiles = profiles
+        meter = load_management.site.circuits[0].meter
+        self._history = DimmingHistory(settings, meter, voltage)
         self._notifier = notifier
 
     def status(self, effective: EffectiveLimit, records: int, unwritten: int) -> DimmingStatus:
@@ -40,7 +44,7 @@ class DimmingOutput:
 
     def measure(self) -> tuple[Measured, Decided]:
         """Return the draw and the limits of the controllable EVSEs."""
-        return self._history.measure(self._limits.view())
+        return self._history.measure(self._load_management.view())
 
     def count_answer(self, answer: CommandAnswer) -> None:
         """Count the answer to a command."""
@@ -69,8 +73,10 @@ class DimmingOutput:
     def limit(self, effective: EffectiveLimit, now: float) -> None:
         """Send the limit to load management."""
         total = effective.total
+        dimmed = self._settings.devices.keys() if total is not None else effective.evses.keys()
+        self._profiles.mark_dimmed(dimmed)
         bounds = [*effective.evses.values(), *([] if total is None else [total])]
-        self._limits.handle_event(
+        self._load_management.handle_event(
             site_events.SiteDimmed(
                 total_w=None if total is None else total.watts,
                 phases_w=effective.phases_w,

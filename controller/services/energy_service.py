@@ -13,6 +13,7 @@ from controller.commands.site_command import SetDeparture, SetPrices
 from controller.config import Config
 from controller.config.energy_rules import find_evses
 from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.events import StationObserved
 from controller.model.observations import EvseRef, NeedsSeen
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.services.load_management_service import LoadManagementService
@@ -105,7 +106,7 @@ class EnergyService:
         if ref not in self._find_evses(command.station):
             raise TargetUnknownError(f"EVSE {ref} is not configured")
         needs = NeedsSeen(command.evse, 1000 * command.energy_kwh, command.leaves_in_s)
-        self._load_management.on_observation(command.station, needs)
+        self._load_management.handle_event(StationObserved(command.station, needs))
         return {}
 
     async def _on_set_prices(self, command: SetPrices, _: Actor) -> object:

@@ -11,8 +11,8 @@ from controller.config.schema import Config
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
 from controller.services.command_service import CommandService, TargetUnknownError
-from controller.services.load_management_service import LoadManagementService
 from controller.services.override_service import OverrideService
+from controller.services.station_capabilities import StationCapabilities
 from controller.stations.knock_book import KnockBook
 from controller.stations.registry import SessionRegistry
 from controller.web.status_model import ChargingStationStatus, KnockStatus, OverrideStatus
@@ -25,13 +25,13 @@ class StationReport:
         self,
         config: Config,
         registry: SessionRegistry,
-        load_management: LoadManagementService,
+        capabilities: StationCapabilities,
         overrides: OverrideService,
         knocks: KnockBook,
     ) -> None:
         self._config = config
         self._registry = registry
-        self._load_management = load_management
+        self._capabilities = capabilities
         self._overrides = overrides
         self._knocks = knocks
 
@@ -43,7 +43,7 @@ class StationReport:
         """Return the status of each station; `versions` has the OCPP version of each connected one."""
         found = []
         for station in self._config.station:
-            boot = self._load_management.find_boot(station.id)
+            boot = self._capabilities.boots.get(station.id)
             version = versions.get(station.id)
             found.append(
                 ChargingStationStatus(
@@ -57,7 +57,7 @@ class StationReport:
                     vendor="" if boot is None else boot.vendor,
                     model="" if boot is None else boot.model,
                     firmware="" if boot is None else boot.firmware,
-                    quirk=self._load_management.find_quirk(station.id).name,
+                    quirk=self._capabilities.find_quirk(station.id).name,
                     peer=self._registry.find_peer(station.id),
                     overrides=tuple(
                         status

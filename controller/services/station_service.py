@@ -23,7 +23,6 @@ from controller.services.connection_settings import (
     open_credentials,
     read_station_secrets,
 )
-from controller.services.load_management_service import LoadManagementService
 from controller.services.local_csms_service import LocalCsmsService
 from controller.services.overlay_service import OverlayService
 from controller.services.policy_service import PolicyService
@@ -31,6 +30,7 @@ from controller.services.relay_factory import RelayFactory
 from controller.services.relay_memory import RelayJournals
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.station_certificates import open_station_certificates
+from controller.services.station_limits import StationLimits
 from controller.services.wall_clock import utc
 from controller.stations.admission import (
     Admission,
@@ -69,7 +69,7 @@ class StationService:
     def __init__(
         self,
         config: Config,
-        limits: LoadManagementService,
+        limits: StationLimits,
         registry: SessionRegistry,
         stats: ConnectionStats,
         store: StateStore,
@@ -187,7 +187,7 @@ class StationService:
     def _quirks_of(self, station: str) -> HandshakeQuirks:
         configured, usual_s = self._stations[station], self._config.listen.ping_s
         quirks = handshake_quirks(
-            configured.protocol, configured.ping_s, usual_s, self._limits.find_quirk(station)
+            configured.protocol, configured.ping_s, usual_s, self._limits.capabilities.find_quirk(station)
         )
         return msgspec.structs.replace(quirks, mode=_MODES[configured.mode])
 
@@ -223,7 +223,7 @@ class StationService:
         sessions: list[StationSession] = []
 
         def make() -> StationSession:
-            arbiter = self._limits.make_arbiter(station.id, admission.version)
+            arbiter = self._limits.profiles.make_arbiter(station.id, admission.version)
             sessions.append(self._make_session(station, admission, arbiter, channel))
             return sessions[0]
 
@@ -250,7 +250,7 @@ class StationService:
             version = next(iter(waiting.values()))
             pools = [self._pools[backend] for backend, first in waiting.items() if first is version]
             owner = next((each for each in pools if each.backend == self._owner_names[station.id]), None)
-            arbiter = self._limits.make_absent_arbiter(station.id, version)
+            arbiter = self._limits.profiles.make_absent_arbiter(station.id, version)
             make = partial(self._make_session, station, Admission(station.id, version), arbiter, None)
             log.info(
                 "delivering for an absent station station=%s backends=%s",

@@ -15,7 +15,7 @@ from controller.commands.site_command import convert_command
 from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.energy.energy_planner import EnergyPlanner
-from controller.load_management.events import EvseUse
+from controller.load_management.events import EvseUse, SiteEvent, StationObserved
 from controller.load_management.site_builder import build_site, site_settings
 from controller.model.journal import Record
 from controller.model.observations import EvseRef, NeedsSeen, Observation
@@ -64,8 +64,9 @@ class RecordingControl:
         self.energy.set_clock(1_795_000_000.0, 0.0)
         self.seen: list[tuple[str, Observation]] = []
 
-    def on_observation(self, station: str, observation: Observation) -> None:
-        self.seen.append((station, observation))
+    def handle_event(self, event: SiteEvent) -> None:
+        assert isinstance(event, StationObserved)
+        self.seen.append((event.station, event.observation))
 
 
 class RunningSessions:

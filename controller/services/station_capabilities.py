@@ -1,0 +1,85 @@
+"""Capabilities of the stations: their boots, the questions to them, and the quirk that follows."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+
+from controller.chargers.quirks import LimitScope, Quirk, limit_scope
+from controller.config import Config
+from controller.model.effects import OwnCall
+from controller.model.journal import BootStored
+from controller.model.observations import Booted
+from controller.ocpp.frames import Version
+from controller.services.quirk_rules import make_discovery
+from controller.store.state_store import StateStore
+
+log = logging.getLogger("controller")
+
+
+class StationCapabilities:
+    """Boots and quirks of all stations. A station does not boot again because the controller restarts."""
+
+    def __init__(self, config: Config, store: StateStore) -> None:
+        self._store = store
+        self._evses = {station.id: len(station.evse) for station in config.station}
+        self._discovery = make_discovery(config)
+        self._boots: dict[str, Booted] = {}
+        self._logged_quirks: dict[str, Quirk] = {}
+        for stored in store.load(BootStored):
+            boot = Booted(stored.vendor, stored.model, stored.firmware, stored.serial_number)
+            self._boots[stored.station] = boot
+            self._discovery.on_boot(stored.station, boot)
+
+    @property
+    def boots(self) -> Mapping[str, Booted]:
+        """The last boot of each station that has booted."""
+        return self._boots
+
+    def find_quirk(self, station: str) -> Quirk:
+        """Return the quirk that applies to a station."""
+        return self._discovery.quirk(station)
+
+    def find_scope(self, station: str) -> LimitScope:
+        """Return the scope of the limits of a station: an EVSE, or the station as a whole."""
+        return limit_scope(self._discovery.quirk(station), self._evses[station])
+
+    def on_boot(self, station: str, boot: Booted) -> None:
+        """Take a boot of a station; it is stored, unless it is as before."""
+        self._discovery.on_boot(station, boot)
+        if self._boots.get(station) != boot:
+            self._boots[station] = boot
+            texts = (boot.vendor, boot.model, boot.firmware, boot.serial_number)
+            self._store.persist_now([BootStored(station, *texts)])
+
+    def next_question(self, station: str, version: Version) -> OwnCall | None:
+        """Return the next question to a connected station; None: there are no more."""
+        asked = self._discovery.next_question(station, version, self._evses[station])
+        if asked is None:
+            return None
+        return OwnCall(asked.token, str(uuid.uuid4()), asked.question.action, asked.question.payload)
+
+    def on_answer(self, token: int, result: bytes | None) -> None:
+        """Take the answer to a question; None: it failed."""
+        self._discovery.on_result(token, result)
+
+    def on_link_lost(self, token: int) -> None:
+        """Take that the link was lost before a question was answered."""
+        self._discovery.on_link_lost(token)
+
+    def mark_cleared(self, station: str) -> None:
+        """Mark that the station has no profiles in our purpose but ours."""
+        self._discovery.mark_cleared(station)
+
+    def mark_uncleared(self, station: str) -> None:
+        """Mark that other profiles in our purpose have to be cleared again."""
+        self._discovery.mark_uncleared(station)
+
+    def select_quirk(self, station: str) -> Quirk:
+        """Return the quirk that follows from what is known of a station by now; log a change."""
+        quirk = self._discovery.quirk(station)
+        if self._logged_quirks.get(station) != quirk:
+            log.info("quirk selected station=%s quirk=%s lease=%s", station, quirk.name, quirk.form.value)
+            self._logged_quirks[station] = quirk
+        return quirk
