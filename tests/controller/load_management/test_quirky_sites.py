@@ -9,7 +9,7 @@ from controller.chargers.quirks import NO_QUIRK, Quirk
 from controller.load_management.events import QuirkSelected, SetLimit
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.limit_delivery import LimitDelivery
-from controller.load_management.site_control import NO_PAUSE
+from controller.load_management.share_planner import NO_PAUSE
 from controller.load_management.site_tree import EvseNode
 from controller.model.observations import EvseRef
 from controller.profiles.limit_profiles import LimitKind

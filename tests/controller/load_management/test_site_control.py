@@ -430,7 +430,7 @@ def test_limit_lowered_and_raised_while_site_runs_holds_at_once() -> None:
     )
     site.connect()
     site.run(200)
-    before = site.control._site
+    before = site.control._model.site
     site.replace_site(replace_limit(before, 40.0), SiteSettings(margin_a=2.0))
     site.run(120)
     lowered = [max(amps) for amps in site.row_flowed["grid"][200:]]
@@ -448,9 +448,9 @@ def test_priority_raised_while_site_runs_decides_next_pass() -> None:
     site.run(200)
     evses = tuple(
         msgspec.structs.replace(evse, priority=5 * index)
-        for index, evse in enumerate(site.control._site.evses)
+        for index, evse in enumerate(site.control._model.site.evses)
     )
-    site.replace_site(SiteTree(circuits=site.control._site.circuits, evses=evses), SiteSettings())
+    site.replace_site(SiteTree(circuits=site.control._model.site.circuits, evses=evses), SiteSettings())
     site.run(200)
     assert site.view("S1").offered_a == 32.0
     assert site.view("S0").offered_a < 8.0
@@ -458,7 +458,7 @@ def test_priority_raised_while_site_runs_decides_next_pass() -> None:
 
 def test_site_with_other_evses_cannot_replace_running_one() -> None:
     site = ToySite((grid(63.0),), [station("S0"), station("S1")])
-    smaller = SiteTree(circuits=site.control._site.circuits, evses=site.control._site.evses[:1])
+    smaller = SiteTree(circuits=site.control._model.site.circuits, evses=site.control._model.site.evses[:1])
     with pytest.raises(ValueError, match="other circuits or EVSEs"):
         site.replace_site(smaller, SiteSettings())
 

@@ -1,0 +1,154 @@
+"""Supply of the circuits: what each may carry for the EVSEs below it, per phase and for all phases."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from controller.load_management.allocation.constraints import AdmissionRooms, JointConstraint
+from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.energy.energy_planner import CircuitBase
+from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.metering.circuit_metering import BaseByCircuit, SiteBase
+from controller.load_management.site_model import SiteModel
+from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
+
+
+class CircuitSupply:
+    """Limits less base load and margin, and what the calendar, the grid operator and a backend leave."""
+
+    def __init__(self, model: SiteModel) -> None:
+        self._model = model
+        self._reserved_a: defaultdict[str, float] = defaultdict(float)
+        """Current that is kept free below each circuit for the next sessions of DC EVSEs (A per phase)."""
+
+    def supplies(self, site: SiteTree, base: BaseByCircuit, now: float) -> Headroom:
+        """Return what each circuit supplies to the EVSEs that the configuration names."""
+        supply = {c.id: self.supply(c, base[c.id]) for c in site.circuits}
+        own_a = max(0.0, self._model.metering.surplus_a(now) - self._others_draw(now))
+        found = Headroom(site, supply, self._sums(site, base), self._model.dimming.steered(own_a))
+        for unknown in self._model.unknown.values():
+            if unknown.evse.circuit in site.circuit_by_id:
+                unknown.book(found, now)
+        return found
+
+    def supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
+        """Return what a circuit with this base load supplies to the EVSEs below it (A per phase)."""
+        margin_a = self._model.metering.margin_a(circuit)
+        limit_a = self._model.energy.calendar.limit_a(circuit)
+        is_root = circuit.id == self._model.site.circuits[0].id
+        if self._model.group_a is not None and is_root:
+            limit_a = (
+                min(limit_a[0], self._model.group_a),
+                min(limit_a[1], self._model.group_a),
+                min(limit_a[2], self._model.group_a),
+            )
+        if is_root:
+            limit_a = subtract(limit_a, self._model.energy.hidden_a)
+        return subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+
+    def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:
+        """Return the supply of all phases together (A), where power or the quarter's energy is limited."""
+        found: dict[str, float] = {}
+        for circuit in site.circuits:
+            limit_w = self._model.energy.calendar.limit_w(circuit)
+            if limit_w is None and not self._model.energy.peaks.has_budget(circuit.id):
+                continue
+            volts = self._model.metering.highest_v(circuit)
+            room_a = None
+            if limit_w is not None:
+                room_a = limit_w / volts - sum(base[circuit.id]) - 3 * self._model.metering.margin_a(circuit)
+            if (bound_a := self._model.energy.peaks.bound_sum(circuit.id, room_a, volts)) is not None:
+                found[circuit.id] = bound_a
+        return found
+
+    def joint(self, site: SiteTree, base: SiteBase, room: Headroom) -> dict[str, JointConstraint]:
+        """Return what bounds phases together, where something does."""
+        sums = room.sums()
+        steered = {site.circuits[0].id: room.steered()}
+        return {
+            c.id: JointConstraint(
+                sum_a=sums.get(c.id),
+                sum_name=self._model.energy.peaks.sum_name(c.id),
+                unbalance_a=c.unbalance_a,
+                base_a=base.believed[c.id],
+                low_a=base.low[c.id],
+                steered=steered.get(c.id),
+            )
+            for c in site.circuits
+            if c.id in sums or c.unbalance_a is not None or steered.get(c.id) is not None
+        }
+
+    def book_reserves(self, controllers: Sequence[EvseController], room: Headroom, now: float) -> None:
+        """Book room for the next sessions of DC EVSEs: cars that charge are not stopped for it."""
+        self._reserved_a.clear()
+        for each in controllers:
+            if not each.evse.reserve_a or each.model.wants(now):
+                continue
+            room.book(each.evse, each.all_phases, each.evse.reserve_a)
+            for circuit in self._model.site.path(each.evse.circuit):
+                self._reserved_a[circuit.id] += each.evse.reserve_a
+
+    def admission(self, site: SiteTree, room: Headroom, base: SiteBase) -> AdmissionRooms:
+        """Return the room for minima: of cars that charge it reaches to the limit itself.
+
+        Another car starts where its minimum fits into the plan now, and into the limit with the highest base
+        load of the last minutes: if that comes again, the margin carries it.
+        """
+        rooms = room.rooms()
+        keep: dict[str, PhaseAmps] = {}
+        start: dict[str, PhaseAmps] = {}
+        for circuit in site.circuits:
+            margin_a = self._model.metering.margin_a(circuit)
+            kept_a = margin_a + self._reserved_a[circuit.id]
+            left, believed = rooms[circuit.id], base.believed[circuit.id]
+            kept, begun = base.keep[circuit.id], base.start[circuit.id]
+            keep[circuit.id] = (
+                left[0] + believed[0] - kept[0] + kept_a,
+                left[1] + believed[1] - kept[1] + kept_a,
+                left[2] + believed[2] - kept[2] + kept_a,
+            )
+            start[circuit.id] = (
+                min(left[0], left[0] + believed[0] - begun[0] + margin_a),
+                min(left[1], left[1] + believed[1] - begun[1] + margin_a),
+                min(left[2], left[2] + believed[2] - begun[2] + margin_a),
+            )
+        peaks = self._model.energy.peaks
+        unlasting = {
+            c.id: peaks.unlasting_a(c.id, self._model.metering.highest_v(c))
+            for c in site.circuits
+            if peaks.has_budget(c.id)
+        }
+        return AdmissionRooms(keep, start, unlasting)
+
+    def _others_draw(self, now: float) -> float:
+        """Return what EVSEs that the grid operator cannot dim draw of the own generation (A, all phases)."""
+        if not self._model.dimming.bounds_all:
+            return 0.0
+        return sum(sum(each.credit(now).low) for each in self._model.controllers if not each.evse.steerable)
+
+    def peak_bases(self, base: SiteBase, now: float) -> dict[str, CircuitBase]:
+        """Return the base load of each circuit whose quarter-hour peak is limited.
+
+        While its meter is not good, what may flow is the worst base load and the highest limits of the EVSEs.
+        """
+        found: dict[str, CircuitBase] = {}
+        for circuit_id in self._model.energy.peaks.circuits:
+            circuit = self._model.site.circuit_by_id[circuit_id]
+            metered = self._model.metering.metered(circuit_id)
+            is_trusted = not self._model.trust(circuit, now)[0] and not (metered and metered.is_bridged(now))
+            base_w = self._model.metering.power_w(circuit, base.believed[circuit_id])
+            worst_w = self._model.metering.power_w(circuit, circuit.limit_a)
+            if not is_trusted:
+                held_a = sum(
+                    self._model.by_ref[evse.ref].delivery.held_a(now) * len(evse.phases)
+                    for evse in self._model.site.below[circuit_id]
+                )
+                worst_w = min(worst_w, base_w + held_a * self._model.metering.highest_v(circuit))
+            found[circuit_id] = CircuitBase(base_w=base_w, worst_w=worst_w, is_trusted=is_trusted)
+        return found
+
+
+def subtract(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:
+    """Return the difference of two currents on each phase."""
+    return (one[0] - other[0], one[1] - other[1], one[2] - other[2])

@@ -1,0 +1,72 @@
+"""Notices of faults that begin and end, for people."""
+
+from __future__ import annotations
+
+from controller.load_management.decision_log import SiteNotice
+from controller.load_management.evse.evse_controller import EvseController, UnknownEvse
+from controller.load_management.metering.metered_circuit import MeteredCircuit
+
+
+class FaultNotices:
+    """Faults that are going on: one notice when a fault begins, one when it ends, nothing while it lasts."""
+
+    def __init__(self) -> None:
+        self._notices: list[SiteNotice] = []
+        self._noticed: dict[str, str] = {}
+
+    def take(self) -> list[SiteNotice]:
+        """Return the faults that began and ended since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def note(self, key: str, text: str, end: str, *, end_is_warning: bool = False) -> None:
+        """Add a notice when a fault begins, and one when it ends; nothing while it lasts."""
+        if text and key not in self._noticed:
+            self._noticed[key] = text
+            self._notices.append(SiteNotice(text=text, warning=True))
+        elif not text and self._noticed.pop(key, ""):
+            self._notices.append(SiteNotice(text=end, warning=end_is_warning))
+
+    def note_circuit(self, metered: MeteredCircuit, now: float) -> None:
+        """Warn when a meter becomes suspected and when a circuit stays above its limit, and of the end."""
+        circuit = metered.circuit
+        suspicion = metered.suspicion(now)
+        text = f"meter suspected meter={circuit.meter} circuit={circuit.id}: {suspicion}"
+        self.note(
+            f"meter {circuit.id}", text if suspicion else "", f"meter trusted again meter={circuit.meter}"
+        )
+        over = ""
+        if metered.over_limit and metered.measured is not None:
+            shown = "/".join(f"{amps:.0f}" for amps in metered.measured)
+            limit = "/".join(f"{amps:g}" for amps in dict.fromkeys(circuit.limit_a))
+            over = (
+                f"circuit above its limit circuit={circuit.id} current={shown}A limit={limit}A: reduce the "
+                "load of the building or raise margin_a"
+            )
+        ended = (
+            f"circuit within its limit again circuit={circuit.id} after={metered.last_overload_s:.0f}s "
+            f"highest={metered.last_overload_a:.0f}A"
+        )
+        self.note(f"over {circuit.id}", over, ended, end_is_warning=True)
+
+    def note_impossible(self, controller: EvseController) -> None:
+        """Warn once of a report that the EVSE's wiring does not allow."""
+        report = controller.impossible
+        shown = "" if report is None else "/".join("-" if a is None else f"{a:.3g}" for a in report.current_a)
+        text = (
+            f"report rejected evse={controller.evse.ref} current={shown}A max={controller.evse.max_a:g}A: no "
+            "such current can flow there; check the unit in the station's meter values"
+        )
+        self.note(f"report {controller.evse.ref}", text if shown else "", "reports plausible again")
+
+    def note_unknown(self, unknown: UnknownEvse, now: float) -> None:
+        """Warn once of an EVSE of a configured station that the configuration does not name."""
+        ref, max_a = unknown.evse.ref, unknown.evse.max_a
+        self.note(
+            f"unknown {ref}",
+            f"EVSE not configured evse={ref}: counted at {max_a:g} A and not limited; add [[station.evse]] "
+            f"with id = {ref.evse} to station {ref.station}"
+            if unknown.may_draw(now)
+            else "",
+            f"EVSE not configured has no car any more evse={ref}",
+        )

@@ -1,0 +1,286 @@
+"""Model of the site: what is known of its EVSEs and meters, kept up to date by events."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from heapq import heappop, heappush
+
+import msgspec
+
+from controller.load_management.allocation.dimming_cap import DimmingCap
+from controller.load_management.energy.energy_planner import EnergyPlanner
+from controller.load_management.events import (
+    ControlTick,
+    EvseOverridden,
+    GroupLimit,
+    LimitAnswered,
+    MeterUpdated,
+    QuirkSelected,
+    SiteDimmed,
+    SiteEvent,
+    StationDown,
+    StationObserved,
+    StationUp,
+)
+from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController, UnknownEvse
+from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
+from controller.load_management.fault_notices import FaultNotices
+from controller.load_management.metering.circuit_metering import CircuitMetering
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
+from controller.model.observations import (
+    BackendLimit,
+    Booted,
+    DrawSeen,
+    EvseRef,
+    NeedsSeen,
+    Observation,
+    ProfilesTouched,
+    StateSeen,
+    TransactionSeen,
+)
+
+UNBALANCE_NOISE_A = 0.5
+
+
+class SiteModel:
+    """Knowledge about the site that a pass plans with. `group_a`: limit of a backend for the whole site."""
+
+    def __init__(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
+        self.site = site
+        self.settings = settings
+        self.metering = CircuitMetering(site, settings, now)
+        self.dimming = DimmingCap(settings.voltage_v)
+        self.energy = EnergyPlanner(site, settings.energy, settings.voltage_v)
+        self.notices = FaultNotices()
+        # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token identifies its EVSE.
+        count = len(site.evses)
+        self.controllers = [
+            EvseController(evse, self._make_delivery(evse, itertools.count(index, count)), now)
+            for index, evse in enumerate(site.evses)
+        ]
+        self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
+        self.of_station: defaultdict[str, list[EvseController]] = defaultdict(list)
+        for controller in self.controllers:
+            self.of_station[controller.evse.ref.station].append(controller)
+        self.unknown: dict[EvseRef, UnknownEvse] = {}
+        self.group_a: float | None = None
+        self._index_of = {each.evse.ref: index for index, each in enumerate(self.controllers)}
+        self._credits_due: list[tuple[float, int]] = []
+        self._slowest_s: dict[str, float] = {}
+        self._reactions: dict[EvseRef, float] = {}
+
+    def _make_delivery(self, evse: EvseNode, tokens: Iterator[int]) -> LimitDelivery:
+        return LimitDelivery(evse, self.settings.lease_s, tokens, self.settings.writes_per_day)
+
+    def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
+        """Apply other limits, margins, priorities and modes.
+
+        Raises ValueError if the circuits or EVSEs differ.
+        """
+        if _shape(site) != _shape(self.site):
+            raise ValueError("the site has other circuits or EVSEs than before")
+        self.site, self.settings = site, settings
+        self.metering.replace_site(site, settings)
+        self.energy.replace_site(site, settings.voltage_v)
+        for controller, evse in zip(self.controllers, site.evses, strict=True):
+            controller.evse = evse
+            controller.wake()
+
+    def on_event(self, event: SiteEvent, now: float) -> bool:
+        """Update the model; return True if the current has to be shared anew."""
+        self._wake_concerned(event)
+        match event:
+            case StationUp(station=station):
+                for controller in self.of_station.get(station, ()):
+                    controller.delivery.on_connected(now)
+                    self.update_credit(controller, now)
+                return True
+            case StationDown(station=station):
+                for controller in self.of_station.get(station, ()):
+                    controller.on_station_down(now)
+                    self.update_credit(controller, now)
+                return True
+            case QuirkSelected(station=station, quirk=quirk):
+                for controller in self.of_station.get(station, ()):
+                    controller.apply_quirk(quirk, now)
+                return True
+            case StationObserved(station=station, observation=observation):
+                return self._on_observation(station, observation, now)
+            case LimitAnswered():
+                return self._on_limit_answered(event, now)
+            case GroupLimit(limit_a=limit_a):
+                self.group_a = limit_a
+                return True
+            case EvseOverridden(ref=ref):
+                if ref in self.by_ref:
+                    self.by_ref[ref].override = event
+                return ref in self.by_ref
+            case ControlTick() | SiteDimmed():
+                return True
+            case MeterUpdated():
+                return False  # taken in by the fast loop before
+
+    def _wake_concerned(self, event: SiteEvent) -> None:
+        """Have the next pass update the EVSEs that an event concerns."""
+        match event:
+            case StationUp() | StationDown() | QuirkSelected() | StationObserved():
+                for each in self.of_station.get(event.station, ()):
+                    each.wake()
+            case LimitAnswered(token=token) if self.controllers:
+                self.controllers[token % len(self.controllers)].wake()
+            case EvseOverridden(ref=ref):
+                if ref in self.by_ref:
+                    self.by_ref[ref].wake()
+            case _:
+                pass
+
+    def _on_observation(self, station: str, observation: Observation, now: float) -> bool:
+        if isinstance(observation, Booted | ProfilesTouched):
+            for each in self.of_station.get(station, ()):
+                if isinstance(observation, Booted):
+                    each.delivery.on_boot(now)
+                else:
+                    each.delivery.on_profiles_touched(now)
+            return True
+        controller = self.by_ref.get(EvseRef(station, observation.evse))
+        if controller is None:
+            return self._on_unknown_evse(station, observation, now)
+        if isinstance(observation, BackendLimit):
+            controller.backend_a = observation.limit_a
+            return True
+        if isinstance(observation, TransactionSeen):
+            self._plan_departure(controller, observation.running, now)
+        changed, step = controller.on_observation(observation, now)
+        self.notices.note_impossible(controller)
+        self.update_credit(controller, now)
+        if step is not None:
+            self.metering.add_step(controller.evse, step)
+        return changed
+
+    def _plan_departure(self, controller: EvseController, running: bool, now: float) -> None:
+        """Give a session that begins the planned departure goal, unless it has one from before a restart."""
+        needs = self.energy.on_transaction(controller.evse.ref, running, now)
+        if needs is not None and controller.model.goal.record() is None:
+            controller.on_observation(needs, now)
+
+    def _on_unknown_evse(
+        self,
+        station: str,
+        observation: StateSeen | TransactionSeen | DrawSeen | NeedsSeen | BackendLimit,
+        now: float,
+    ) -> bool:
+        """Count an EVSE that the configuration does not name; return True if its room changes."""
+        siblings = self.of_station.get(station)
+        if not siblings or isinstance(observation, BackendLimit) or observation.evse <= 0:
+            return False
+        ref = EvseRef(station, observation.evse)
+        if ref not in self.unknown:
+            self.unknown[ref] = UnknownEvse(observation.evse, siblings, now)
+        unknown = self.unknown[ref]
+        before = unknown.may_draw(now)
+        unknown.on_observation(observation, now)
+        self.metering.totals.set(unknown.evse, unknown.credit(now))
+        self.notices.note_unknown(unknown, now)
+        return before is not unknown.may_draw(now)
+
+    def _on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:
+        """Take in an answer; a refusal changes what can be shared at once, a cut frees its room later."""
+        if not self.controllers:
+            return False
+        controller = self.controllers[answer.token % len(self.controllers)]
+        known = controller.on_limit_answered(answer, now)
+        return known and not answer.accepted
+
+    def on_meter(self, event: MeterUpdated, circuit: CircuitNode, now: float) -> tuple[bool, bool]:
+        """Take in one state of a circuit's meter.
+
+        Return whether its circuit has to be cut now, and whether the current has to be shared anew.
+        """
+        before = self.trust(circuit, now)
+        self.update_due_credits(now)
+        overloaded = self.metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
+        if circuit.id in self.energy.peaks.circuits:
+            self._measure_peak(circuit, now)
+        metered = self.metering.metered(circuit.id)
+        if metered is not None:
+            self.notices.note_circuit(metered, now)
+        is_other = before != self.trust(circuit, now) or self.metering.crossed(circuit)
+        return overloaded, is_other or self._is_unbalanced(circuit)
+
+    def _measure_peak(self, circuit: CircuitNode, now: float) -> None:
+        """Report a good reading to the quarter-hour peak of the circuit, with the building's part of it."""
+        metered = self.metering.metered(circuit.id)
+        power_w = None if metered is None else self.metering.active_w(metered)
+        if metered is None or metered.reading is None or power_w is None or self.trust(circuit, now)[0]:
+            return
+        if metered.is_bridged(now):
+            return
+        own_w = sum(self.metering.totals.below(circuit.id).low) * self.settings.voltage_v
+        self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
+
+    def _is_unbalanced(self, circuit: CircuitNode) -> bool:
+        allowed_a = circuit.unbalance_a
+        return allowed_a is not None and self.metering.unbalanced_a(circuit) > allowed_a + UNBALANCE_NOISE_A
+
+    def trust(self, circuit: CircuitNode, now: float) -> tuple[str, bool]:
+        """Return why the meter of a circuit cannot be planned with, and whether it is in doubt."""
+        return self.metering.trouble(circuit, now), self.metering.doubted(circuit)
+
+    def update_credit(self, controller: EvseController, now: float) -> None:
+        """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself."""
+        self.metering.totals.set(controller.evse, controller.credit(now))
+        changes_at = controller.model.draw.credit_changes_at(now)
+        if changes_at < math.inf and changes_at != controller.credit_due_at:
+            controller.credit_due_at = changes_at
+            heappush(self._credits_due, (changes_at, self._index_of[controller.evse.ref]))
+
+    def update_due_credits(self, now: float) -> None:
+        """Bring the draw totals up to date for EVSEs whose draw is known less or better by now."""
+        while self._credits_due and self._credits_due[0][0] <= now:
+            self.update_credit(self.controllers[heappop(self._credits_due)[1]], now)
+
+    def note_reaction(self, controller: EvseController) -> None:
+        """Note for the metered circuits above an EVSE how long the slowest one below them takes to obey."""
+        ref, reaction_s = controller.evse.ref, controller.delivery.reaction_s
+        before = self._reactions.get(ref)
+        if reaction_s == before:
+            return
+        self._reactions[ref] = reaction_s
+        for circuit in self.site.path(controller.evse.circuit):
+            if self.metering.metered(circuit.id) is None:
+                continue
+            if before is None or reaction_s > before:
+                self._slowest_s[circuit.id] = max(self._slowest_s.get(circuit.id, 0.0), reaction_s)
+            else:
+                below = self.site.below[circuit.id]
+                self._slowest_s[circuit.id] = max(self._reactions.get(evse.ref, 0.0) for evse in below)
+
+    def note_offer(self, controller: EvseController, before: float, now: float) -> None:
+        """Notify the meters' checks that the draw of an EVSE may change now."""
+        change = controller.delivery.offered_a(now) - before
+        if abs(change) <= NOISE_A:
+            return
+        self.update_credit(controller, now)
+        if abs(change) < SEEN_CHANGE_A or not controller.may_draw(now):
+            return
+        drawn = controller.model.draw.drawn
+        offered = controller.delivery.offered_a(now)
+        delta = [0.0, 0.0, 0.0]
+        for phase in controller.evse.phases:
+            delta[phase] = (
+                min(0.0, offered - drawn[phase]) if change < 0 else max(0.0, offered - drawn[phase])
+            )
+        self.metering.add_change(controller.evse, (delta[0], delta[1], delta[2]), now)
+
+
+def _shape(site: SiteTree) -> list[object]:
+    """Return what of a site cannot change while it runs: circuits, meters, wiring and ratings."""
+    circuits = [
+        (each.id, each.parent, each.meter, each.fuse, each.measures_building) for each in site.circuits
+    ]
+    evses = [msgspec.structs.replace(each, priority=0, surplus=False) for each in site.evses]
+    return [circuits, evses]
