@@ -21,6 +21,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=48)]
 Amps = Annotated[float, Meta(ge=0, le=10_000, extra={"unit": "A"})]
 LimitAmps = Annotated[float, Meta(gt=0, le=10_000, extra={"unit": "A"})]
 Seconds = Annotated[float, Meta(gt=0, le=86_400, extra={"unit": "s"})]
+Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 PerPhaseAmps = Annotated[tuple[LimitAmps, ...], Meta(min_length=3, max_length=3)]
 """Not a tuple of fixed length: msgspec 0.22 crashes on one in a union with a bounded float."""
@@ -213,7 +214,7 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
     commands: tuple[str, ...] | None = None
     """Actions, or classes of them, that it may command; default: everything as owner, nothing as observer.
     Example: ["profiles", "transactions", "reads"]."""
-    priority: int = 0
+    priority: Priority = 0
     """Order of the endpoints of a group: the lowest is connected first."""
     group: Name | None = None
     """Name of the backend whose endpoint this is. Example: "csms"."""
@@ -301,7 +302,7 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
     generation_a: Amps | None = None
     """Most current that generation feeds in on each phase; without it, feed-in above the fuse's rating is
     implausible. Example: 60."""
-    limit_kva: Kilowatts | None = None
+    limit_kva: Annotated[float, Meta(gt=0, le=100_000, extra={"unit": "kVA"})] | None = None
     """Rated apparent power of the transformer that feeds the circuit: its rated current is a limit of each
     phase, beside limit_a. Example: 630."""
     peak_kw: Kilowatts | None = None
@@ -435,11 +436,11 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
     """The site's phases on the station's phases L1, L2, L3; ["L2"]: a single-phase station on L2."""
     max_a: LimitAmps = 32.0
     """Most current that it can draw on a phase."""
-    min_a: Annotated[float, Meta(ge=1, le=10_000)] = 6.0
+    min_a: Annotated[float, Meta(ge=1, le=10_000, extra={"unit": "A"})] = 6.0
     """Least current with which it can charge (IEC 61851-1: 6 A)."""
     fallback_a: Amps | None = None
     """Current without the controller; default: as in [load_management]. Example: 6."""
-    priority: int = 0
+    priority: Priority = 0
     """The highest is served first."""
     mode: Literal["fair", "surplus"] = "fair"
     """surplus: charge only from what the site would feed into the grid."""
@@ -600,7 +601,7 @@ class CalendarConfig(_Table, frozen=True, kw_only=True):
     """Stations, or single EVSEs, for priority and mode. Example: ["CS01", "CS02/1"]."""
     group: str | None = None
     """Group for priority and mode. Example: "bakery"."""
-    priority: int | None = None
+    priority: Priority | None = None
     """Priority in place of the configured one. Example: 5."""
     mode: Literal["fair", "surplus"] | None = None
     """Mode in place of the configured one. Example: "surplus"."""
@@ -624,7 +625,7 @@ class PriorityClassConfig(_Table, frozen=True, kw_only=True):
 
     id: Name
     """Name of the class, as in [[card]] priority_class."""
-    priority: int
+    priority: Priority
     """Priority of an EVSE while a card of the class charges there."""
 
 
@@ -647,7 +648,7 @@ class PricesConfig(_Table, frozen=True, kw_only=True):
     file: str | None = None
     """CSV file with the columns begin (RFC 3339 time) and price (of a kWh), read anew when it changes;
     default: prices are set by the command energy.prices. Example: "prices.csv"."""
-    pause_above: float | None = None
+    pause_above: Annotated[float, Meta(ge=-100, le=100)] | None = None
     """Price above which cars without a departure wait. Example: 0.35."""
 
 
@@ -678,13 +679,13 @@ class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
     """The highest role lifts what lower ones have set, never the other way round."""
     minimum: bool = True
     """It cannot go below what the law leaves the devices."""
-    lost_after_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    lost_after_s: Annotated[float, Meta(ge=0, le=86_400, extra={"unit": "s"})] = 0.0
     """How long the source may be away before its failsafe holds; 0: never, with contact 5 s."""
     module: str | None = None
     """With contact: the module that its contacts are wired to. Example: "io"."""
     pattern: Literal["each", "one-of"] = "each"
     """With contact: each contact has its limit, or exactly one of several is on."""
-    settle_s: Annotated[float, Meta(ge=0, le=10)] = 0.3
+    settle_s: Annotated[float, Meta(ge=0, le=10, extra={"unit": "s"})] = 0.3
     """With contact: how long contacts bounce."""
 
 
@@ -697,7 +698,7 @@ class DimmingContactConfig(_Table, frozen=True, kw_only=True):
     """Source that it belongs to."""
     input: Annotated[int, Meta(ge=0, le=511)]
     """Input of the module, from 0."""
-    limit_w: Annotated[float, Meta(ge=0)] | None = None
+    limit_w: Annotated[float, Meta(ge=0, le=1e8, extra={"unit": "W"})] | None = None
     """Limit of all controllable EVSEs together while it is on; default: none. Example: 4200."""
     on_when: Literal["open", "closed"] = "open"
     """When it is on. open: a broken wire dims."""
@@ -726,7 +727,7 @@ class DimmingModuleConfig(_Table, frozen=True, kw_only=True):
     """Stop bits; default: the module's. Example: 1."""
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
     """Modbus unit of the module."""
-    interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    interval_s: Annotated[float, Meta(ge=0.05, le=60, extra={"unit": "s"})] = 1.0
     """Interval of the readings."""
     timeout_s: Annotated[float, Meta(ge=0.05, le=30, extra={"unit": "s"})] = 1.0
     """How long an answer may take."""
@@ -739,9 +740,9 @@ class DimmingConfig(_Table, frozen=True, kw_only=True):
     """Name of the grid connection in commands; default: the site's id. Example: "DE0001234567890"."""
     count: Literal["evse", "circuit", "one"] = "evse"
     """What counts as one device for the grid operator: each EVSE, those of a circuit, or all."""
-    failsafe_w: Annotated[float, Meta(ge=0)] = 4200.0
+    failsafe_w: Annotated[float, Meta(ge=0, le=1e8, extra={"unit": "W"})] = 4200.0
     """Limit when a source is lost."""
-    failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400)] = 7200.0
+    failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400, extra={"unit": "s"})] = 7200.0
     """How long that holds."""
     retention_days: Annotated[int, Meta(ge=1, le=36_525)] = 732
     """How long evidence is kept."""
@@ -790,9 +791,9 @@ class TimeConfig(_Table, frozen=True, kw_only=True):
     """Authority behind the time servers; without one the clock is never legal time. Example: "PTB"."""
     servers_agree: Annotated[int, Meta(ge=1, le=16)] = 2
     """Servers with NTS (RFC 8915) that must agree."""
-    max_error_s: Annotated[float, Meta(gt=0, le=3600)] = 1.0
+    max_error_s: Annotated[float, Meta(gt=0, le=3600, extra={"unit": "s"})] = 1.0
     """How far the clock may be off."""
-    max_check_age_s: Annotated[float, Meta(ge=64, le=86_400)] = 1024.0
+    max_check_age_s: Annotated[float, Meta(ge=64, le=86_400, extra={"unit": "s"})] = 1024.0
     """How old the last check, and the last sample of a server, may be."""
     chrony_socket: str = "/run/chrony/chronyd.sock"
     """Command socket of chronyd; the controller needs write access to its directory."""
@@ -826,9 +827,9 @@ class EebusConfig(_Table, frozen=True, kw_only=True):
     """Brand in the announcement."""
     model: Annotated[str, Meta(min_length=1, max_length=32)] = "EMS"
     """Model in the announcement."""
-    consumption_w: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    consumption_w: Annotated[float, Meta(gt=0, le=1e9, extra={"unit": "W"})] | None = None
     """Contractual maximum of the grid connection; default: the limit of its circuit. Example: 69000."""
-    production_w: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    production_w: Annotated[float, Meta(ge=0, le=1e9, extra={"unit": "W"})] | None = None
     """Contractual maximum of production; with it limits of production are received and reported, not
     enforced. Example: 30000."""
     below_minimum: Literal["raise", "refuse"] = "raise"

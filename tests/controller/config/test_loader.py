@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta
 
 from controller.config import Config, MeterConfig
 from controller.config import schema as config_module
@@ -25,6 +27,7 @@ from controller.tomlcheck.diagnostics import (
     FileUnreadableError,
     render_diagnostics,
 )
+from controller.tomlcheck.schema_check import alternatives
 from drivers.input_modules import list_input_modules
 from drivers.meter_model import list_models
 from drivers.settings import MeterSettings
@@ -162,6 +165,34 @@ def test_loader_example_for_installers_shows_every_key_and_every_driver() -> Non
             assert re.search(rf"^(# )?({key} = |\[+([a-z]+\.)?{key}\])", text, re.MULTILINE), key
     drivers = re.findall(r"^(?:# )?driver = .([a-z0-9-]+)", text, re.MULTILINE)
     assert {*drivers} <= {*list_models(), *list_input_modules(), "virtual"}
+
+
+UNITS = {"_s": "s", "_w": "W", "_a": "A", "_kw": "kW", "_kwh": "kWh", "_kva": "kVA"}
+
+
+def numeric_keys() -> Iterator[tuple[str, Meta]]:
+    """Return every numeric key of the schema with the bounds of its first alternative."""
+    for kind in vars(config_module).values():
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, msgspec.Struct)
+            and kind.__module__ == Config.__module__
+        ):
+            for key, hint in get_type_hints(kind, include_extras=True).items():
+                for each in alternatives(hint):
+                    base, *meta = get_args(each) if get_origin(each) is Annotated else (each,)
+                    if base in (int, float):
+                        yield f"{kind.__name__}.{key}", meta[0] if meta else Meta()
+
+
+@pytest.mark.parametrize(("key", "meta"), sorted(numeric_keys(), key=lambda each: each[0]))
+def test_schema_number_has_bounds_and_unit(key: str, meta: Meta) -> None:
+    assert meta.ge is not None or meta.gt is not None
+    assert meta.le is not None
+    expected = next((unit for suffix, unit in UNITS.items() if key.endswith(suffix)), None)
+    if key == "SiteConfig.voltage":
+        expected = "V"
+    assert (meta.extra or {}).get("unit") == expected
 
 
 def test_loader_commented_keys_of_the_example_are_accepted() -> None:
