@@ -108,12 +108,35 @@ def parse_toml(text: str, file: str) -> dict[str, Any] | ErrorDiagnostic:
 
 
 def render_diagnostics(errors: list[ErrorDiagnostic], hints: list[HintDiagnostic]) -> str:
-    """Return errors and hints as text, a line each, and the number of errors."""
-    lines = [str(error) for error in errors]
-    lines += [f"{hint} (hint)" for hint in hints]
+    """Return errors and hints as text, a line each, and the number of errors.
+
+    A mistake that many tables share, e.g. all stations, is one line with the lines of the others.
+    """
+    lines = _render_shared(errors)
+    lines += [f"{line} (hint)" for line in _render_shared(hints)]
     if errors:
         lines.append(f"{len(errors)} error{'' if len(errors) == 1 else 's'}")
     return "\n".join(lines)
+
+
+def _render_shared(found: Iterable[Diagnostic]) -> list[str]:
+    shared: dict[tuple[str, str], list[Diagnostic]] = {}
+    for each in found:
+        shared.setdefault((each.what, each.remedy), []).append(each)
+    lines: list[tuple[int, str]] = []
+    for same in shared.values():
+        if len(same) <= MOST_ALIKE:
+            lines += [(each.line, str(each)) for each in same]
+            continue
+        others = ", ".join(str(each.line) for each in same[1 : MOST_LINES + 1])
+        others += ", ..." if len(same) > MOST_LINES + 1 else ""
+        lines.append((same[0].line, f"{same[0]}; {len(same) - 1} more like this: lines {others}"))
+    return [line for _, line in sorted(lines, key=lambda each: each[0])]
+
+
+MOST_ALIKE = 3
+MOST_LINES = 10
+"""Equal problems that are written one by one, and lines of others that are listed for more."""
 
 
 def locate_problems(

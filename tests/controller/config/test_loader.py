@@ -440,3 +440,18 @@ def test_check_hints_at_offline_service_without_proof(tmp_path: Path, added: str
     assert (
         any("cannot verify who connects while the owner is away" in str(each) for each in hints) == is_hinted
     )
+
+
+def test_diagnostics_of_many_stations_are_one_line_with_their_lines() -> None:
+    stations = "".join(
+        f'[[station]]\nid = "S{number}"\ncircuit = "grid"\nowner = "cpo"\nwhen_backend_away = "autonomous"\n'
+        for number in range(20)
+    )
+    text = GOOD.partition("[[station]]")[0].replace("limit_a = 100", "limit_a = 400") + stations
+    config, errors, hints = check_config(text, "many.toml")
+    assert config is not None
+    assert len(hints) == 20
+    (line,) = render_diagnostics(errors, hints).splitlines()
+    assert line.startswith(f'many.toml:{hints[0].line}: station "S0" when_backend_away: ')
+    assert f"19 more like this: lines {hints[1].line}, {hints[2].line}, " in line
+    assert line.endswith(", ... (hint)")
