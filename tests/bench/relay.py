@@ -31,8 +31,8 @@ from controller.relay.events import FromStation
 from controller.relay.station_relay import StationRelay
 from tests.bench.relay_load import Load, answer_of, call_of
 from tests.bench.relay_others import Place
-from tests.controller.relay.playbook import a_station
 from tests.controller.transport.certificates import Authority
+from tests.scenario.relay_harness import make_absorbed_profiles
 
 US, PEER, SPLICE, ACCEPT = "local-controller", "websockets", "splice", "accept"
 CONTROLLER = Path(sys.executable).parent / "local-controller"
@@ -133,7 +133,7 @@ def _state_machine(size: int) -> Row:
         "cpo",
         Version.V16,
         StationStateTracker(Version.V16, 230),
-        ProfileArbiter(Version.V16, LimitScope.STATION, a_station(LimitScope.STATION)),
+        ProfileArbiter(Version.V16, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
         30,
         0.0,
     )

@@ -30,9 +30,9 @@ from controller.signing.policy_schema import (
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signature_policy import SignaturePolicy
 from controller.signing.signing_keys import Keyring, KnownKey, OwnKey
-from tests.controller.relay.playbook import a_station
 from tests.controller.signing.authors import Author
 from tests.controller.signing.house import NOW, limit, signed
+from tests.scenario.relay_harness import make_absorbed_profiles
 
 ROUNDS = 2000
 CURVES = ("secp256r1", "secp384r1", "secp521r1", "secp256k1")
@@ -67,18 +67,18 @@ def bench() -> list[dict[str, object]]:
 
 def _in_the_relay(author: Author, own: OwnKey) -> list[dict[str, object]]:
     """The same in the whole state machine of a station: its CALLs pass up, the answers down."""
-    talk = [_round_trip(author, number) for number in range(ROUNDS // 2)]
+    scenario = [_round_trip(author, number) for number in range(ROUNDS // 2)]
     every = VerificationRule(
         id="every", require=VerificationMode.ANY, kinds=tuple(MessageKind), holders=("olga",)
     )
     sign = SigningRule(id="too", passing=True, kinds=tuple(MessageKind))
     other = VerificationRule(id="other", require=VerificationMode.ANY, links=("fleet",))
     return [
-        _relayed("no gate", None, talk),
-        _relayed("policy for another link", PolicyEnforcer(_policy(author, other, roles=())), talk),
-        _relayed("verify each, secp256r1", PolicyEnforcer(_policy(author, every, roles=())), talk),
+        _relayed("no gate", None, scenario),
+        _relayed("policy for another link", PolicyEnforcer(_policy(author, other, roles=())), scenario),
+        _relayed("verify each, secp256r1", PolicyEnforcer(_policy(author, every, roles=())), scenario),
         _relayed(
-            "sign each, secp256r1", PolicyEnforcer(_policy(author, sign=(sign,), roles=()), (own,)), talk
+            "sign each, secp256r1", PolicyEnforcer(_policy(author, sign=(sign,), roles=()), (own,)), scenario
         ),
     ]
 
@@ -91,24 +91,26 @@ def _round_trip(author: Author, number: int) -> tuple[str, str]:
     return f'[2,"{number}","DataTransfer",{asked.decode()}]', f'[3,"{number}",{answer.decode()}]'
 
 
-def _relayed(what: str, gate: PolicyEnforcer | None, talk: Sequence[tuple[str, str]]) -> dict[str, object]:
+def _relayed(
+    what: str, gate: PolicyEnforcer | None, scenario: Sequence[tuple[str, str]]
+) -> dict[str, object]:
     relay = StationRelay(
         "CS01",
         "cpo",
         Version.V201,
         StationStateTracker(Version.V201, 230),
-        ProfileArbiter(Version.V201, LimitScope.STATION, a_station(LimitScope.STATION)),
+        ProfileArbiter(Version.V201, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
         30,
         0.0,
         policy=None if gate is None else PolicyCheck(gate, Version.V201, "CS01"),
     )
     relay.handle(BackendUp(), 0.0, 0.0)
     start = time.process_time()
-    for asked, answer in talk:
+    for asked, answer in scenario:
         assert any(isinstance(action, ToBackend) for action in relay.handle(FromStation(asked), 1.0, 1.0))
         assert any(isinstance(action, ToStation) for action in relay.handle(FromBackend(answer), 1.0, 1.0))
-    spent = (time.process_time() - start) / len(talk) / 2
-    return _told(f"the whole relay: {what}", len(talk[0][0]), spent)
+    spent = (time.process_time() - start) / len(scenario) / 2
+    return _told(f"the whole relay: {what}", len(scenario[0][0]), spent)
 
 
 def _frame(author: Author, number: int) -> str:

@@ -13,7 +13,7 @@ from controller.offline.journal_records import TokenAuthorized, TransactionMappe
 from controller.offline.offline_responder import PENDING_S, OfflineRules
 from controller.offline.transaction_id_map import FIRST_ID
 from tests.controller.ocpp.schemas import check, request
-from tests.controller.relay.away import (
+from tests.scenario.offline_harness import (
     BOOT_2,
     BOOT_16,
     HASHES,
@@ -29,10 +29,10 @@ from tests.controller.relay.away import (
     V16,
     V21,
     V201,
-    Away,
+    OfflineHarness,
     Payload,
+    each_2x_version,
     event,
-    for_2,
     result,
 )
 
@@ -80,32 +80,33 @@ REPORTS_21 = [
 
 @pytest.mark.parametrize(
     ("version", "action", "payload"),
-    REPORTS_16 + for_2(lambda version: [(version, action, payload) for action, payload in REPORTS_2]),
+    REPORTS_16
+    + each_2x_version(lambda version: [(version, action, payload) for action, payload in REPORTS_2]),
 )
 def test_offline_responder_report_is_taken_and_kept_for_backend(
     version: Version, action: str, payload: Payload
 ) -> None:
     check(version, request(version, action), json.dumps(payload).encode())
-    answer = Away(version).says(action, payload)
+    answer = OfflineHarness(version).answer_call(action, payload)
     assert (answer.result, answer.queue, answer.records, answer.note) == (b"{}", True, (), "")
 
 
 @pytest.mark.parametrize("action", REPORTS_21)
 def test_reports_of_2_1(action: str) -> None:
-    answer = Away(V21).says(action, {})
+    answer = OfflineHarness(V21).answer_call(action, {})
     assert (answer.result, answer.queue) == (b"{}", True)
 
 
 @pytest.mark.parametrize("version", [V201, V21])
 def test_car_s_own_schedule_is_taken_and_kept_for_backend(version: Version) -> None:
-    answer = Away(version).says("NotifyEVChargingSchedule", {})
+    answer = OfflineHarness(version).answer_call("NotifyEVChargingSchedule", {})
     assert (result(answer), answer.queue) == ({"status": "Accepted"}, True)
 
 
 REFUSED: list[tuple[Version, str, str]] = [
     (V16, "DataTransfer", "Rejected"),
     (V16, "SignCertificate", "Rejected"),
-    *for_2(
+    *each_2x_version(
         lambda version: [
             (version, "DataTransfer", "Rejected"),
             (version, "SignCertificate", "Rejected"),
@@ -123,7 +124,7 @@ REFUSED: list[tuple[Version, str, str]] = [
 def test_responder_request_that_needs_the_backend_is_rejected(
     version: Version, action: str, status: str
 ) -> None:
-    answer = Away(version).says(action, {})
+    answer = OfflineHarness(version).answer_call(action, {})
     assert (result(answer)["status"], answer.queue) == (status, False)
     assert action in answer.note
 
@@ -139,7 +140,7 @@ def test_responder_request_that_needs_the_backend_is_rejected(
     ],
 )
 def test_responder_unanswered_call_may_be_repeated(version: Version, action: str) -> None:
-    answer = Away(version).says(action, {})
+    answer = OfflineHarness(version).answer_call(action, {})
     assert answer.text is not None
     assert f'[4,"id 1","GenericError","the backend that could answer {action} is away",{{}}]' == answer.text
     assert not answer.queue
@@ -156,7 +157,9 @@ def _actions(version: Version) -> set[str]:
 def test_offline_responder_no_answer_to_any_action_is_against_schema(version: Version) -> None:
     actions = _actions(version)
     assert len(actions) > 30
-    good = {action for action in actions if Away(version).says(action, {}).result is not None}
+    good = {
+        action for action in actions if OfflineHarness(version).answer_call(action, {}).result is not None
+    }
     assert {"BootNotification", "Heartbeat", "Authorize", "MeterValues"} <= good
     assert not {"Reset", "SetChargingProfile", "ClearCache", "UpdateFirmware"} & good
 
@@ -166,19 +169,19 @@ def test_offline_responder_no_answer_to_any_action_is_against_schema(version: Ve
 
 @pytest.mark.parametrize("version", list(Version))
 def test_offline_responder_clock_is_own(version: Version) -> None:
-    answer = Away(version).says("Heartbeat", {})
+    answer = OfflineHarness(version).answer_call("Heartbeat", {})
     assert (result(answer), answer.queue) == ({"currentTime": NOW}, False)
 
 
 @pytest.mark.parametrize(("version", "boot"), [(V16, BOOT_16), (V201, BOOT_2), (V21, BOOT_2)])
 def test_station_is_accepted_if_backend_has_done_so_before(version: Version, boot: Payload) -> None:
-    away = Away(version)
-    stranger = away.says("BootNotification", boot)
+    scenario = OfflineHarness(version)
+    stranger = scenario.answer_call("BootNotification", boot)
     assert result(stranger) == {"status": "Pending", "currentTime": NOW, "interval": PENDING_S}
     assert "never accepted" in stranger.note
     accepted = json.dumps({"status": "Accepted", "interval": 77, "currentTime": NOW}).encode()
-    away.snapshot.on_boot_answer(version, json.dumps(boot).encode(), accepted)
-    known = away.says("BootNotification", boot)
+    scenario.snapshot.on_boot_answer(version, json.dumps(boot).encode(), accepted)
+    known = scenario.answer_call("BootNotification", boot)
     assert result(known) == {"status": "Accepted", "currentTime": NOW, "interval": 77}
     assert (known.queue, known.note) == (False, "")
 
@@ -189,7 +192,7 @@ ASKING: list[tuple[Version, str, Payload, bool]] = [
     (V16, "Authorize", {"idTag": TAG}, False),
     (V16, "StartTransaction", START, True),
     (V16, "StopTransaction", STOP | {"idTag": TAG}, True),
-    *for_2(
+    *each_2x_version(
         lambda version: [
             (version, "Authorize", {"idToken": TOKEN}, False),
             (version, "TransactionEvent", event("Started", idToken=TOKEN), True),
@@ -223,10 +226,10 @@ def test_offline_responder_driver_is_judged_by_what_is_known(
     verdict: str,
 ) -> None:
     check(version, request(version, action), json.dumps(payload).encode())
-    away = Away(version, OfflineRules(authorise=authorise))
+    scenario = OfflineHarness(version, OfflineRules(authorise=authorise))
     if said is not None:
-        away.hears_of(said, until)
-    answer = away.says(action, payload)
+        scenario.remember_answer(said, until)
+    answer = scenario.answer_call(action, payload)
     info = result(answer)["idTagInfo" if version is V16 else "idTokenInfo"]
     assert (info, answer.queue) == ({"status": verdict}, queue)
     assert TAG not in answer.note
@@ -236,27 +239,30 @@ def test_offline_responder_driver_is_judged_by_what_is_known(
 @pytest.mark.parametrize("version", [V201, V21])
 def test_offline_responder_station_open_to_all_stays_so(version: Version) -> None:
     token = {"idToken": "", "type": "NoAuthorization"}
-    answer = Away(version).says("TransactionEvent", event("Started", idToken=token))
+    answer = OfflineHarness(version).answer_call("TransactionEvent", event("Started", idToken=token))
     assert result(answer) == {"idTokenInfo": {"status": "Accepted"}}
 
 
 @pytest.mark.parametrize("version", [V201, V21])
 @pytest.mark.parametrize("contract", [{"certificate": "PEM"}, {"iso15118CertificateHashData": HASHES}])
 def test_responder_unverified_certificate_authorizes_no_one(version: Version, contract: Payload) -> None:
-    away = Away(version, OfflineRules(authorise="everyone"))
+    scenario = OfflineHarness(version, OfflineRules(authorise="everyone"))
     asked = {"idToken": TOKEN} | contract
     check(version, "AuthorizeRequest", json.dumps(asked).encode())
-    away.hears_of("Accepted")
-    assert away.says("Authorize", asked).result is None
+    scenario.remember_answer("Accepted")
+    assert scenario.answer_call("Authorize", asked).result is None
 
 
 def test_transaction_gets_number_of_own_that_is_saved_with_it() -> None:
-    away = Away(V16)
-    first, second = away.says("StartTransaction", START), away.says("StartTransaction", START)
+    scenario = OfflineHarness(V16)
+    first, second = (
+        scenario.answer_call("StartTransaction", START),
+        scenario.answer_call("StartTransaction", START),
+    )
     numbers = [result(answer)["transactionId"] for answer in (first, second)]
     assert numbers == [first.transaction, second.transaction]
     assert FIRST_ID <= numbers[0] < numbers[1]
     assert first.records == (TransactionMapped("CS01", "csms", numbers[0], None),)
-    assert away.ids.waits_for_backend_id(
+    assert scenario.ids.waits_for_backend_id(
         "StopTransaction", json.dumps(STOP | {"transactionId": numbers[0]}).encode()
     )

@@ -29,22 +29,23 @@ from controller.profiles.schedule import (
     limit_at,
 )
 from tests.controller.profiles.test_schedule import MONDAY, any_profiles
-from tests.controller.relay.backend_profiles import (
+from tests.scenario.backend_profiles import (
     ACCEPTED,
     ENDED,
     LEASE_S,
     STARTED,
     WINDOW_S,
-    begun,
-    clearing,
-    floor,
-    lease,
-    sets,
-    setting,
-    starts,
-    whole,
+    clear_call,
+    make_commandable_relay,
+    profile_call,
+    set_fallback,
+    set_lease,
+    set_profile,
+    start_transaction,
+    station_purpose,
 )
-from tests.controller.relay.playbook import UTC_0, Playbook, a_station, call, result
+from tests.scenario.frames import call, result
+from tests.scenario.relay_harness import UTC_0, RelayHarness, make_absorbed_profiles
 
 
 @pytest.fixture(params=list(Version))
@@ -53,101 +54,105 @@ def version(request: pytest.FixtureRequest) -> Version:
 
 
 @pytest.fixture
-def talk(version: Version) -> Playbook:
+def scenario(version: Version) -> RelayHarness:
     """A station with one EVSE, which may be commanded."""
-    return begun(version)
+    return make_commandable_relay(version)
 
 
 # -- what it makes of our limits ------------------------------------------------------------------------
 
 
-def test_absorbed_profiles_lowest_limit_applies_until_it_is_cleared(version: Version, talk: Playbook) -> None:
-    sets(talk, setting(version, (0, 10)), 10.0)
-    talk.done()
-    assert (lease(talk, 16), lease(talk, 8), floor(talk)) == (10, 8, 6)
-    talk.backend(clearing(version, id=7))
-    talk.backend_hears(ACCEPTED)
-    talk.site_learns(BackendLimit(1, None))
-    talk.done()
-    assert lease(talk, 16) == 16
+def test_absorbed_profiles_lowest_limit_applies_until_it_is_cleared(
+    version: Version, scenario: RelayHarness
+) -> None:
+    set_profile(scenario, profile_call(version, (0, 10)), 10.0)
+    scenario.expect_nothing()
+    assert (set_lease(scenario, 16), set_lease(scenario, 8), set_fallback(scenario)) == (10, 8, 6)
+    scenario.csms.send(clear_call(version, id=7))
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, None))
+    scenario.expect_nothing()
+    assert set_lease(scenario, 16) == 16
 
 
 def test_absorbed_profiles_lower_fallback_is_set_and_ends_with_profile(
-    version: Version, talk: Playbook
+    version: Version, scenario: RelayHarness
 ) -> None:
-    sets(talk, setting(version, (0, 16), (7200, 4.5)), 16.0)
-    talk.site_learns(ProfilesTouched("a backend's profile"))
-    assert (lease(talk, 20), floor(talk)) == (16, 4.5)
-    talk.backend(clearing(version, purpose=whole(version)))
-    talk.backend_hears(ACCEPTED)
-    talk.site_learns(BackendLimit(1, None))
-    talk.site_learns(ProfilesTouched("a backend's profile"))
-    assert floor(talk) == 6
+    set_profile(scenario, profile_call(version, (0, 16), (7200, 4.5)), 16.0)
+    scenario.expect_observation(ProfilesTouched("a backend's profile"))
+    assert (set_lease(scenario, 20), set_fallback(scenario)) == (16, 4.5)
+    scenario.csms.send(clear_call(version, purpose=station_purpose(version)))
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, None))
+    scenario.expect_observation(ProfilesTouched("a backend's profile"))
+    assert set_fallback(scenario) == 6
 
 
-def test_absorbed_profiles_lease_is_not_above_any_limit_of_length(version: Version, talk: Playbook) -> None:
-    sets(talk, setting(version, (0, 16), (3600, 8), (7200, 12)), 16.0)
-    talk.wait(3600 - WINDOW_S - 1)
-    talk.done()
-    talk.wait(2)
-    talk.site_learns(BackendLimit(1, 8.0))
-    assert lease(talk, 32) == 8
-    talk.wait(3600 + WINDOW_S - 2)
-    talk.done()
-    talk.wait(2)
-    talk.site_learns(BackendLimit(1, 12.0))
-    talk.done()
+def test_absorbed_profiles_lease_is_not_above_any_limit_of_length(
+    version: Version, scenario: RelayHarness
+) -> None:
+    set_profile(scenario, profile_call(version, (0, 16), (3600, 8), (7200, 12)), 16.0)
+    scenario.wait(3600 - WINDOW_S - 1)
+    scenario.expect_nothing()
+    scenario.wait(2)
+    scenario.expect_observation(BackendLimit(1, 8.0))
+    assert set_lease(scenario, 32) == 8
+    scenario.wait(3600 + WINDOW_S - 2)
+    scenario.expect_nothing()
+    scenario.wait(2)
+    scenario.expect_observation(BackendLimit(1, 12.0))
+    scenario.expect_nothing()
 
 
-def test_watts_are_divided_by_phases_and_rounded_down(version: Version, talk: Playbook) -> None:
-    sets(talk, setting(version, (0, 11_000), unit="W"), 15.9)
+def test_watts_are_divided_by_phases_and_rounded_down(version: Version, scenario: RelayHarness) -> None:
+    set_profile(scenario, profile_call(version, (0, 11_000), unit="W"), 15.9)
 
 
-def test_profile_replaces_same_id_and_same_place(version: Version, talk: Playbook) -> None:
-    sets(talk, setting(version, (0, 10)), 10.0)
-    sets(talk, setting(version, (0, 12), level=3), 12.0)
-    sets(talk, setting(version, (0, 14), level=3, number=8), 14.0)
-    talk.backend(clearing(version, id=7))
-    talk.station_hears(clearing(version, id=7))
+def test_profile_replaces_same_id_and_same_place(version: Version, scenario: RelayHarness) -> None:
+    set_profile(scenario, profile_call(version, (0, 10)), 10.0)
+    set_profile(scenario, profile_call(version, (0, 12), level=3), 12.0)
+    set_profile(scenario, profile_call(version, (0, 14), level=3, number=8), 14.0)
+    scenario.csms.send(clear_call(version, id=7))
+    scenario.station.receive(clear_call(version, id=7))
 
 
-def test_profiles_above_most_are_rejected(version: Version, talk: Playbook) -> None:
+def test_profiles_above_most_are_rejected(version: Version, scenario: RelayHarness) -> None:
     for number in range(MOST_ABSORBED):
-        talk.kept.observations(talk.now)
-        talk.backend(setting(version, (0, 10), number=number, level=number))
-        talk.backend_hears(ACCEPTED)
+        scenario.profiles.observations(scenario.now)
+        scenario.csms.send(profile_call(version, (0, 10), number=number, level=number))
+        scenario.csms.receive(ACCEPTED)
         if number == 0:
-            talk.site_learns(BackendLimit(1, 10.0))
-    talk.backend(setting(version, (0, 10), number=99, level=99))
-    talk.backend_hears_rejected("b")
-    talk.noted("are set already")
-    talk.backend(setting(version, (0, 10), number=1, level=1))
-    talk.backend_hears(ACCEPTED)
+            scenario.expect_observation(BackendLimit(1, 10.0))
+    scenario.csms.send(profile_call(version, (0, 10), number=99, level=99))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log("are set already")
+    scenario.csms.send(profile_call(version, (0, 10), number=1, level=1))
+    scenario.csms.receive(ACCEPTED)
 
 
-def test_absorbed_profiles_are_persisted_and_restored(version: Version, talk: Playbook) -> None:
-    assert talk.saved is None
-    sets(talk, setting(version, (0, 10)), 10.0)
-    assert talk.saved is not None
-    saved = talk.saved.profiles
-    again = a_station(LimitScope.STATION)
+def test_absorbed_profiles_are_persisted_and_restored(version: Version, scenario: RelayHarness) -> None:
+    assert scenario.stored_profiles is None
+    set_profile(scenario, profile_call(version, (0, 10)), 10.0)
+    assert scenario.stored_profiles is not None
+    saved = scenario.stored_profiles.profiles
+    again = make_absorbed_profiles(LimitScope.STATION)
     stored = [read_stored_profile(version, each.profile.evse, each.raw) for each in saved]
-    again.restore(version, [whole(version)], stored)
-    next_talk = Playbook(version, kept=again, up=False)
-    next_talk.commandable()
-    next_talk.site_learns(BackendLimit(1, 10.0))
-    assert (lease(next_talk, 16), next_talk.saved) == (10, None)
-    talk.backend(clearing(version, id=7))
-    assert talk.saved == ProfilesAbsorbed(())
+    again.restore(version, [station_purpose(version)], stored)
+    next_link = RelayHarness(version, profiles=again, up=False)
+    next_link.make_commandable()
+    next_link.expect_observation(BackendLimit(1, 10.0))
+    assert (set_lease(next_link, 16), next_link.stored_profiles) == (10, None)
+    scenario.csms.send(clear_call(version, id=7))
+    assert scenario.stored_profiles == ProfilesAbsorbed(())
 
 
-def test_profiles_outlive_link_but_not_version(version: Version, talk: Playbook) -> None:
-    sets(talk, setting(version, (0, 10)), 10.0)
-    again = Playbook(version, kept=talk.kept)
-    again.commandable()
-    assert lease(again, 16) == 10
+def test_profiles_outlive_link_but_not_version(version: Version, scenario: RelayHarness) -> None:
+    set_profile(scenario, profile_call(version, (0, 10)), 10.0)
+    again = RelayHarness(version, profiles=scenario.profiles)
+    again.make_commandable()
+    assert set_lease(again, 16) == 10
     other = next(each for each in Version if each is not version)
-    Playbook(other, kept=talk.kept).site_learns(BackendLimit(1, None))
+    RelayHarness(other, profiles=scenario.profiles).expect_observation(BackendLimit(1, None))
 
 
 @settings(max_examples=100, deadline=None)
@@ -155,7 +160,7 @@ def test_profiles_outlive_link_but_not_version(version: Version, talk: Playbook)
 def test_absorbed_profiles_limits_are_not_above_backends_while_they_apply(
     profiles: list[LimitProfile], after: int
 ) -> None:
-    kept = a_station(LimitScope.STATION, lease_s=10.0)
+    kept = make_absorbed_profiles(LimitScope.STATION, lease_s=10.0)
     kept.restore(Version.V16, [""], [BackendProfile(profile=each, purpose="", raw=b"") for each in profiles])
     now = MONDAY - UTC_0 + after
     context = ScheduleContext(evse=1, phases=3, voltage=230.0)
@@ -170,67 +175,73 @@ def test_absorbed_profiles_limits_are_not_above_backends_while_they_apply(
 
 
 def test_absorbed_profiles_transaction_profile_ends_with_transaction(version: Version) -> None:
-    talk = begun(version, LimitScope.EVSE)
-    sets(talk, setting(version, (0, 8), named="TxDefaultProfile"), 8.0, 8.0)
-    starts(talk, version)
-    talk.backend_hears(STARTED[version])
-    talk.backend(result("s", '{"transactionId":5}'))
-    talk.station_hears(result("s", '{"transactionId":5}'))
+    scenario = make_commandable_relay(version, LimitScope.EVSE)
+    set_profile(scenario, profile_call(version, (0, 8), named="TxDefaultProfile"), 8.0, 8.0)
+    start_transaction(scenario, version)
+    scenario.csms.receive(STARTED[version])
+    scenario.csms.send(result("s", '{"transactionId":5}'))
+    scenario.station.receive(result("s", '{"transactionId":5}'))
     transaction: Any = 5 if version is Version.V16 else "T1"
-    own = setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=transaction)
-    sets(talk, own, 20.0)
-    talk.station(ENDED[version])
-    talk.site_learns(TransactionSeen(1, False))
+    own = profile_call(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=transaction)
+    set_profile(scenario, own, 20.0)
+    scenario.station.send(ENDED[version])
+    scenario.expect_observation(TransactionSeen(1, False))
     if version is not Version.V16:
-        talk.site_learns(StateSeen(1, EvseState.FINISHING))
-    talk.site_learns(BackendLimit(1, 8.0))
-    talk.backend_hears(ENDED[version])
-    talk.done()
-    assert lease(talk, 32) == 8
-    talk.backend(own)
-    talk.backend_hears_rejected("b")
-    talk.noted("no transaction runs at EVSE 1")
+        scenario.expect_observation(StateSeen(1, EvseState.FINISHING))
+    scenario.expect_observation(BackendLimit(1, 8.0))
+    scenario.csms.receive(ENDED[version])
+    scenario.expect_nothing()
+    assert set_lease(scenario, 32) == 8
+    scenario.csms.send(own)
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log("no transaction runs at EVSE 1")
 
 
 def test_absorbed_profiles_relative_default_starts_with_transaction(version: Version) -> None:
-    talk = begun(version, LimitScope.EVSE)
-    sets(talk, setting(version, (0, 8), (600, 20), named="TxDefaultProfile", start=None), 8.0, 8.0)
-    starts(talk, version)
-    talk.backend_hears(STARTED[version])
-    talk.backend(result("s", '{"transactionId":5}'))
-    talk.station_hears(result("s", '{"transactionId":5}'))
-    talk.wait(599)
-    talk.wait(2)
-    talk.site_learns(BackendLimit(1, 20.0))
-    talk.done()
+    scenario = make_commandable_relay(version, LimitScope.EVSE)
+    set_profile(
+        scenario, profile_call(version, (0, 8), (600, 20), named="TxDefaultProfile", start=None), 8.0, 8.0
+    )
+    start_transaction(scenario, version)
+    scenario.csms.receive(STARTED[version])
+    scenario.csms.send(result("s", '{"transactionId":5}'))
+    scenario.station.receive(result("s", '{"transactionId":5}'))
+    scenario.wait(599)
+    scenario.wait(2)
+    scenario.expect_observation(BackendLimit(1, 20.0))
+    scenario.expect_nothing()
 
 
 def test_absorbed_profiles_profile_for_unknown_evse_is_rejected(version: Version) -> None:
-    talk = begun(version, LimitScope.EVSE)
-    talk.backend(setting(version, (0, 8), named="TxDefaultProfile", evse=3))
-    talk.backend_hears_rejected("b")
-    talk.noted("EVSE 3 does not exist")
+    scenario = make_commandable_relay(version, LimitScope.EVSE)
+    scenario.csms.send(profile_call(version, (0, 8), named="TxDefaultProfile", evse=3))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log("EVSE 3 does not exist")
 
 
 def test_profile_of_another_transaction_is_rejected(version: Version) -> None:
     old, new = (4, 5) if version is Version.V16 else ("T0", "T1")
-    talk = begun(version, LimitScope.EVSE)
-    starts(talk, version)
-    talk.backend_hears(STARTED[version])
-    talk.backend(result("s", '{"transactionId":5}'))
-    talk.station_hears(result("s", '{"transactionId":5}'))
-    talk.backend(setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=old))
-    talk.backend_hears_rejected("b")
-    talk.noted(f"transaction {old} does not run at EVSE 1")
-    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=new), 20.0)
+    scenario = make_commandable_relay(version, LimitScope.EVSE)
+    start_transaction(scenario, version)
+    scenario.csms.receive(STARTED[version])
+    scenario.csms.send(result("s", '{"transactionId":5}'))
+    scenario.station.receive(result("s", '{"transactionId":5}'))
+    scenario.csms.send(profile_call(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=old))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log(f"transaction {old} does not run at EVSE 1")
+    set_profile(
+        scenario, profile_call(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=new), 20.0
+    )
 
 
 def test_absorbed_profiles_profile_fits_1_6_transaction_without_number() -> None:
     version = Version.V16
-    talk = begun(version, LimitScope.EVSE)
-    starts(talk, version)
-    talk.backend_hears(STARTED[version])
-    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=4), 20.0)
+    scenario = make_commandable_relay(version, LimitScope.EVSE)
+    start_transaction(scenario, version)
+    scenario.csms.receive(STARTED[version])
+    set_profile(
+        scenario, profile_call(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=4), 20.0
+    )
 
 
 # -- stations that accept W only ------------------------------------------------------------------------
@@ -239,14 +250,14 @@ def test_absorbed_profiles_profile_fits_1_6_transaction_without_number() -> None
 @pytest.mark.parametrize(("watts", "phases"), [(11_000, 3), (11_000, 1), (4_000, 1)])
 def test_absorbed_profiles_limit_in_watts_stays_exact_to_station_and_back(watts: int, phases: int) -> None:
     version = Version.V16
-    talk = begun(version)
-    talk.kept.set_watt_phases(1, phases)
-    talk.backend(setting(version, (0, watts), unit="W"))
-    talk.backend_hears(ACCEPTED)
+    scenario = make_commandable_relay(version)
+    scenario.profiles.set_watt_phases(1, phases)
+    scenario.csms.send(profile_call(version, (0, watts), unit="W"))
+    scenario.csms.receive(ACCEPTED)
     allowed_a = watts / (230.0 * phases)
-    talk.site_learns(BackendLimit(1, allowed_a))
-    limit_a = talk.kept.cap_limit(1, LimitKind.LEASE, allowed_a, LEASE_S, talk.now, token=1)
-    talk.kept.on_limit_result(1, accepted=True)
+    scenario.expect_observation(BackendLimit(1, allowed_a))
+    limit_a = scenario.profiles.cap_limit(1, LimitKind.LEASE, allowed_a, LEASE_S, scenario.now, token=1)
+    scenario.profiles.on_limit_result(1, accepted=True)
     quirk = Quirk(name="watts", unit="W")
     terms = LimitTerms(quirk=quirk, watts_per_ampere=230.0 * phases)
     now = datetime.fromtimestamp(UTC_0, UTC)
@@ -254,8 +265,8 @@ def test_absorbed_profiles_limit_in_watts_stays_exact_to_station_and_back(watts:
     sent = set_limit(version, scope, 1, kind, quirk.rounded_a(limit_a), now, LEASE_S, terms)
     schedule = json.loads(sent)["csChargingProfiles"]["chargingSchedule"]
     assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": watts}]
-    talk.backend(call("b", "GetCompositeSchedule", '{"connectorId":1,"duration":60}'))
-    told = json.loads(talk.backend_hears_text())[2]["chargingSchedule"]
+    scenario.csms.send(call("b", "GetCompositeSchedule", '{"connectorId":1,"duration":60}'))
+    told = json.loads(scenario.csms.receive_text())[2]["chargingSchedule"]
     most = min(watts, 32 * 230 * phases)
     assert told["chargingRateUnit"] == "W"
     assert told["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": most}]
@@ -266,18 +277,18 @@ def test_absorbed_profiles_limit_in_watts_stays_exact_to_station_and_back(watts:
 
 def long_profile(version: Version, number: int, periods: int) -> str:
     limits = [(second, 10 + second % 7) for second in range(periods)]
-    return setting(version, *limits, number=number, level=number)
+    return profile_call(version, *limits, number=number, level=number)
 
 
-def test_profiles_with_too_many_periods_in_all_are_rejected(version: Version, talk: Playbook) -> None:
-    talk.backend(long_profile(version, 1, 1024))
-    talk.backend_hears(ACCEPTED)
-    talk.site_learns(BackendLimit(1, 10.0))
-    talk.backend(long_profile(version, 2, 1024))
-    talk.backend_hears(ACCEPTED)
-    talk.backend(long_profile(version, 3, 2))
-    talk.backend_hears_rejected("b")
-    talk.noted("periods")
+def test_profiles_with_too_many_periods_in_all_are_rejected(version: Version, scenario: RelayHarness) -> None:
+    scenario.csms.send(long_profile(version, 1, 1024))
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, 10.0))
+    scenario.csms.send(long_profile(version, 2, 1024))
+    scenario.csms.receive(ACCEPTED)
+    scenario.csms.send(long_profile(version, 3, 2))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log("periods")
 
 
 def test_evaluation_of_longest_profiles_is_bounded(version: Version) -> None:
@@ -302,25 +313,25 @@ def test_evaluation_of_longest_profiles_is_bounded(version: Version) -> None:
 
 def test_more_than_three_schedules_are_rejected() -> None:
     version = Version.V201
-    talk = begun(version)
-    frame = json.loads(setting(version, (0, 10)))
+    scenario = make_commandable_relay(version)
+    frame = json.loads(profile_call(version, (0, 10)))
     frame[3]["chargingProfile"]["chargingSchedule"] *= 4
-    talk.backend(json.dumps(frame))
-    talk.backend_hears_rejected("b")
-    talk.noted("it has 4 schedules")
+    scenario.csms.send(json.dumps(frame))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log("it has 4 schedules")
 
 
 def test_absorbed_profiles_limit_of_whole_station_caps_each_of_evses(version: Version) -> None:
-    talk = begun(version, LimitScope.EVSE)
-    text = setting(version, (0, 12), named=whole(version))
-    talk.passes_down(text)
-    talk.station(ACCEPTED)
-    talk.backend_hears(ACCEPTED)
-    talk.site_learns(BackendLimit(1, 12.0))
-    talk.site_learns(BackendLimit(2, 12.0))
-    assert lease(talk, 16, 2) == 12
-    talk.passes_down(clearing(version, id=7))
-    talk.station(ACCEPTED)
-    talk.backend_hears(ACCEPTED)
-    talk.site_learns(BackendLimit(1, None))
-    talk.site_learns(BackendLimit(2, None))
+    scenario = make_commandable_relay(version, LimitScope.EVSE)
+    text = profile_call(version, (0, 12), named=station_purpose(version))
+    scenario.forward_down(text)
+    scenario.station.send(ACCEPTED)
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, 12.0))
+    scenario.expect_observation(BackendLimit(2, 12.0))
+    assert set_lease(scenario, 16, 2) == 12
+    scenario.forward_down(clear_call(version, id=7))
+    scenario.station.send(ACCEPTED)
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, None))
+    scenario.expect_observation(BackendLimit(2, None))

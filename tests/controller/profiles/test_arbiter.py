@@ -13,7 +13,8 @@ from controller.ocpp.frames import Call, Version, parse
 from controller.profiles.arbiter import ProfileArbiter
 from controller.profiles.limit_profiles import LimitKind, profile_id
 from tests.controller.ocpp.schemas import check, request
-from tests.controller.relay.playbook import TIMEOUT_S, Playbook, a_station, call, result
+from tests.scenario.frames import call, result
+from tests.scenario.relay_harness import TIMEOUT_S, RelayHarness, make_absorbed_profiles
 
 V2 = (Version.V201, Version.V21)
 REMOTE_START = {
@@ -95,20 +96,20 @@ RULES = [(version, scope, named, fate) for version, scope, rules in PURPOSES for
 def test_arbiter_purpose_decides_if_profile_passes(
     version: Version, scope: LimitScope, named: str, fate: str
 ) -> None:
-    talk = Playbook(version, scope)
-    talk.commandable()
+    scenario = RelayHarness(version, scope)
+    scenario.make_commandable()
     text = brings(version, named)
     if fate == PASS:
-        talk.passes_down(text)
+        scenario.forward_down(text)
         return
-    talk.backend(text)
+    scenario.csms.send(text)
     if fate == REFUSE:
-        talk.backend_hears_rejected("b")
-        talk.noted(f"{named} would rise above")
+        scenario.csms.receive_rejection("b")
+        scenario.expect_log(f"{named} would rise above")
     else:
-        talk.backend_hears(result("b", '{"status":"Accepted"}'))
-        talk.site_learns(BackendLimit(1, 10.0))
-    talk.done()
+        scenario.csms.receive(result("b", '{"status":"Accepted"}'))
+        scenario.expect_observation(BackendLimit(1, 10.0))
+    scenario.expect_nothing()
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -129,7 +130,7 @@ def test_arbiter_profile_that_no_station_takes_is_rejected_with_reason(
     named = limit_purpose(version, LimitScope.STATION)
     frame = parse(brings(version, named, **wrong))
     assert isinstance(frame, Call)
-    arbiter = ProfileArbiter(version, LimitScope.STATION, a_station(LimitScope.STATION))
+    arbiter = ProfileArbiter(version, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION))
     decision = arbiter.decide(frame, 0.0)
     assert decision.call is None
     assert word in decision.reason
@@ -170,10 +171,10 @@ def test_profile_that_readers_may_read_differently_does_not_pass(
     text = brings(version, "TxProfile", action=action)
     odd = text.replace(old.replace("{0}", "TxProfile"), new.replace("{0}", "TxProfile"))
     assert odd != text
-    talk = Playbook(version)
-    talk.backend(odd)
-    talk.backend_hears_error("b", MALFORMED[version] if code == "F" else code)
-    talk.done()
+    scenario = RelayHarness(version)
+    scenario.csms.send(odd)
+    scenario.csms.receive_error("b", MALFORMED[version] if code == "F" else code)
+    scenario.expect_nothing()
 
 
 @pytest.mark.parametrize("version", list(Version))
@@ -181,46 +182,46 @@ def test_profile_that_readers_may_read_differently_does_not_pass(
 def test_arbiter_profile_with_odd_id_does_not_pass(version: Version, odd: str) -> None:
     name = "chargingProfileId" if version is Version.V16 else "id"
     text = brings(version, "TxDefaultProfile").replace(f'"{name}": 7', f'"{name}": {odd}')
-    talk = Playbook(version)
-    talk.backend(text)
-    talk.backend_hears_error("b", "TypeConstraintViolation")
-    talk.done()
+    scenario = RelayHarness(version)
+    scenario.csms.send(text)
+    scenario.csms.receive_error("b", "TypeConstraintViolation")
+    scenario.expect_nothing()
 
 
 def test_arbiter_profile_under_misspelt_name_does_not_pass_with_start() -> None:
     text = brings(Version.V16, "TxProfile", action="RemoteStartTransaction")
-    talk = Playbook(Version.V16)
-    talk.backend(text.replace('"chargingProfile"', '"ChargingProfile"'))
-    talk.backend_hears_error("b", "FormationViolation")
+    scenario = RelayHarness(Version.V16)
+    scenario.csms.send(text.replace('"chargingProfile"', '"ChargingProfile"'))
+    scenario.csms.receive_error("b", "FormationViolation")
 
 
 @pytest.mark.parametrize("version", list(Version))
 def test_arbiter_remote_start_profile_obeys_same_rules(version: Version) -> None:
     text = brings(version, "TxProfile", action=REMOTE_START[version])
-    beside = Playbook(version, LimitScope.STATION)
-    beside.passes_down(text)
-    above = Playbook(version, LimitScope.EVSE)
-    above.backend(text)
+    beside = RelayHarness(version, LimitScope.STATION)
+    beside.forward_down(text)
+    above = RelayHarness(version, LimitScope.EVSE)
+    above.csms.send(text)
     target = "connectorId" if version is Version.V16 else "evseId"
-    above.station_hears(call("b", REMOTE_START[version], f'{{"{target}":1}}'))
-    above.station(result("b", '{"status":"Accepted"}'))
-    above.commands_allowed()
-    above.backend_hears(result("b", '{"status":"Accepted"}'))
-    above.site_learns(BackendLimit(1, 10.0))
-    without = Playbook(version, LimitScope.EVSE)
-    without.passes_down(call("b", REMOTE_START[version], '{"idTag":"VID:1","connectorId":1}'))
+    above.station.receive(call("b", REMOTE_START[version], f'{{"{target}":1}}'))
+    above.station.send(result("b", '{"status":"Accepted"}'))
+    above.expect_commandable()
+    above.csms.receive(result("b", '{"status":"Accepted"}'))
+    above.expect_observation(BackendLimit(1, 10.0))
+    without = RelayHarness(version, LimitScope.EVSE)
+    without.forward_down(call("b", REMOTE_START[version], '{"idTag":"VID:1","connectorId":1}'))
 
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("kind", list(LimitKind))
 def test_arbiter_profile_with_one_of_own_ids_is_rejected(version: Version, kind: LimitKind) -> None:
-    talk = Playbook(version)
-    talk.commandable()
-    talk.backend(brings(version, "TxDefaultProfile", profile_id(0, kind)))
-    talk.backend_hears_rejected("b")
-    talk.done()
-    talk.noted("is reserved for the site's load management")
-    talk.passes_down(brings(version, "TxDefaultProfile", profile_id(0, LimitKind.FALLBACK) - 1))
+    scenario = RelayHarness(version)
+    scenario.make_commandable()
+    scenario.csms.send(brings(version, "TxDefaultProfile", profile_id(0, kind)))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_nothing()
+    scenario.expect_log("is reserved for the site's load management")
+    scenario.forward_down(brings(version, "TxDefaultProfile", profile_id(0, LimitKind.FALLBACK) - 1))
 
 
 @pytest.mark.parametrize(
@@ -229,18 +230,18 @@ def test_arbiter_profile_with_one_of_own_ids_is_rejected(version: Version, kind:
 )
 @pytest.mark.parametrize("version", list(Version))
 def test_arbiter_command_without_readable_profile_does_not_pass(version: Version, payload: str) -> None:
-    talk = Playbook(version, LimitScope.EVSE)
-    talk.backend(call("b", "SetChargingProfile", payload))
-    kind, message_id, *_ = json.loads(talk.backend_hears_text())
+    scenario = RelayHarness(version, LimitScope.EVSE)
+    scenario.csms.send(call("b", "SetChargingProfile", payload))
+    kind, message_id, *_ = json.loads(scenario.csms.receive_text())
     assert (kind, message_id) == (4, "b")
-    talk.done()
+    scenario.expect_nothing()
 
 
 def test_arbiter_profile_for_odd_target_does_not_pass() -> None:
-    talk = Playbook()
+    scenario = RelayHarness()
     text = brings(Version.V16, "ChargePointMaxProfile")
-    talk.backend(text.replace('"connectorId": 0', '"connectorId": "0"'))
-    talk.backend_hears_error("b", "TypeConstraintViolation")
+    scenario.csms.send(text.replace('"connectorId": 0', '"connectorId": "0"'))
+    scenario.csms.receive_error("b", "TypeConstraintViolation")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_arbiter_profile_for_odd_target_does_not_pass() -> None:
 )
 @pytest.mark.parametrize("scope", list(LimitScope))
 def test_other_commands_pass(action: str, scope: LimitScope) -> None:
-    Playbook(scope=scope).passes_down(call("b", action))
+    RelayHarness(scope=scope).forward_down(call("b", action))
 
 
 # -- what would take our limits away ---------------------------------------------------------------------
@@ -272,41 +273,41 @@ def variables(*values: tuple[str, str, str]) -> str:
     ],
 )
 def test_setting_that_switches_limits_off_is_rejected(component: str, name: str, value: str) -> None:
-    talk = Playbook(Version.V21)
-    talk.backend(variables((component, name, value)))
-    payload = json.loads(talk.backend_hears_text())[2]
+    scenario = RelayHarness(Version.V21)
+    scenario.csms.send(variables((component, name, value)))
+    payload = json.loads(scenario.csms.receive_text())[2]
     check(Version.V21, "SetVariablesResponse", json.dumps(payload).encode())
     (result_,) = payload["setVariableResult"]
     assert (result_["attributeStatus"], result_["variable"]["name"]) == ("Rejected", name)
-    talk.done()
+    scenario.expect_nothing()
 
 
 def test_other_settings_of_command_pass_and_all_are_answered_in_order() -> None:
-    talk = Playbook(Version.V201)
-    talk.backend(
+    scenario = RelayHarness(Version.V201)
+    scenario.csms.send(
         variables(
             ("OCPPCommCtrlr", "HeartbeatInterval", "60"),
             ("SmartChargingCtrlr", "Enabled", "false"),
             ("SmartChargingCtrlr", "LimitChangeSignificance", "5"),
         )
     )
-    sent = json.loads(talk.station_hears_call("SetVariables").payload)["setVariableData"]
+    sent = json.loads(scenario.station.receive_call("SetVariables").payload)["setVariableData"]
     assert [each["variable"]["name"] for each in sent] == ["HeartbeatInterval", "LimitChangeSignificance"]
     done = [{key: each[key] for key in ("component", "variable")} for each in sent]
     answer = {"setVariableResult": [{"attributeStatus": "Accepted", **each} for each in done]}
-    talk.station(result("b", json.dumps(answer)))
-    talk.commands_allowed()
-    found = json.loads(talk.backend_hears_text())[2]["setVariableResult"]
+    scenario.station.send(result("b", json.dumps(answer)))
+    scenario.expect_commandable()
+    found = json.loads(scenario.csms.receive_text())[2]["setVariableResult"]
     assert [each["attributeStatus"] for each in found] == ["Accepted", "Rejected", "Accepted"]
 
 
 def test_arbiter_setting_that_may_be_read_as_own_does_not_pass() -> None:
     text = variables(("SmartChargingCtrlr", "Enabled", "true"))
-    talk = Playbook(Version.V201)
-    talk.backend(
+    scenario = RelayHarness(Version.V201)
+    scenario.csms.send(
         text.replace('"attributeValue": "true"', '"attributeValue": "true", "attributeValue": "false"')
     )
-    talk.backend_hears_error("b", "FormatViolation")
+    scenario.csms.receive_error("b", "FormatViolation")
 
 
 @pytest.mark.parametrize(
@@ -320,21 +321,21 @@ def test_arbiter_setting_that_may_be_read_as_own_does_not_pass() -> None:
     ],
 )
 def test_key_that_governs_profiles_is_not_changed(payload: str, passes: bool) -> None:
-    talk = Playbook(Version.V16)
-    talk.backend(call("b", "ChangeConfiguration", payload))
+    scenario = RelayHarness(Version.V16)
+    scenario.csms.send(call("b", "ChangeConfiguration", payload))
     if passes:
-        talk.station_hears(call("b", "ChangeConfiguration", payload))
+        scenario.station.receive(call("b", "ChangeConfiguration", payload))
     else:
-        assert json.loads(talk.backend_hears_text())[0] in (3, 4)
-    talk.done()
+        assert json.loads(scenario.csms.receive_text())[0] in (3, 4)
+    scenario.expect_nothing()
 
 
 def test_arbiter_update_of_own_dynamic_profile_is_rejected() -> None:
-    talk = Playbook(Version.V21)
+    scenario = RelayHarness(Version.V21)
     update = '{"chargingProfileId":%d,"scheduleUpdate":{"limit":99}}'
-    talk.backend(call("b", "UpdateDynamicSchedule", update % profile_id(0, LimitKind.LEASE)))
-    talk.backend_hears_rejected("b")
-    talk.passes_down(call("b", "UpdateDynamicSchedule", update % 7))
+    scenario.csms.send(call("b", "UpdateDynamicSchedule", update % profile_id(0, LimitKind.LEASE)))
+    scenario.csms.receive_rejection("b")
+    scenario.forward_down(call("b", "UpdateDynamicSchedule", update % 7))
 
 
 # -- ClearChargingProfile without a purpose --------------------------------------------------------------
@@ -342,54 +343,54 @@ def test_arbiter_update_of_own_dynamic_profile_is_rejected() -> None:
 
 @pytest.mark.parametrize("version", list(Version))
 def test_arbiter_clearing_without_purpose_is_sent_per_purpose(version: Version) -> None:
-    talk = Playbook(version)
-    talk.commandable()
-    talk.backend(call("b", "ClearChargingProfile"))
+    scenario = RelayHarness(version)
+    scenario.make_commandable()
+    scenario.csms.send(call("b", "ClearChargingProfile"))
     purposes = ["TxDefaultProfile", "TxProfile"] + ["PriorityCharging"] * (version is Version.V21)
     for purpose in purposes:
-        sent = talk.station_hears_call("ClearChargingProfile")
+        sent = scenario.station.receive_call("ClearChargingProfile")
         payload = json.loads(sent.payload)
         criteria = payload if version is Version.V16 else payload["chargingProfileCriteria"]
         assert criteria == {"chargingProfilePurpose": purpose}
         check(version, request(version, "ClearChargingProfile"), sent.payload)
-        talk.done()
+        scenario.expect_nothing()
         status = "Accepted" if purpose == "TxDefaultProfile" else "Unknown"
-        talk.station(result(sent.id, f'{{"status":"{status}"}}'))
-    talk.backend_hears(result("b", '{"status":"Accepted"}'))
-    talk.done()
+        scenario.station.send(result(sent.id, f'{{"status":"{status}"}}'))
+    scenario.csms.receive(result("b", '{"status":"Accepted"}'))
+    scenario.expect_nothing()
 
 
 def test_arbiter_clearing_that_station_refuses_is_answered_with_error() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.backend(call("b", "ClearChargingProfile"))
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.csms.send(call("b", "ClearChargingProfile"))
     for _ in range(2):
-        sent = talk.station_hears_call("ClearChargingProfile")
-        talk.station(f'[4,"{sent.id}","NotSupported","",{{}}]')
-    talk.backend_hears_error("b", "NotSupported")
+        sent = scenario.station.receive_call("ClearChargingProfile")
+        scenario.station.send(f'[4,"{sent.id}","NotSupported","",{{}}]')
+    scenario.csms.receive_error("b", "NotSupported")
 
 
 def test_arbiter_clearing_without_answer_ends_with_error_under_own_id() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.backend(call("b", "ClearChargingProfile"))
-    sent = talk.station_hears_call("ClearChargingProfile")
-    talk.station(result(sent.id, '{"status":"Unknown"}'))
-    talk.station_hears_call("ClearChargingProfile")
-    talk.wait(TIMEOUT_S)
-    talk.backend_hears_error("b", "GenericError", "no answer in time")
-    talk.done()
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.csms.send(call("b", "ClearChargingProfile"))
+    sent = scenario.station.receive_call("ClearChargingProfile")
+    scenario.station.send(result(sent.id, '{"status":"Unknown"}'))
+    scenario.station.receive_call("ClearChargingProfile")
+    scenario.wait(TIMEOUT_S)
+    scenario.csms.receive_error("b", "GenericError", "no answer in time")
+    scenario.expect_nothing()
 
 
 def test_arbiter_clearing_by_id_goes_without_criteria_that_match_own() -> None:
-    talk = Playbook()
+    scenario = RelayHarness()
     payload = '{"id":12,"chargingProfilePurpose":"ChargePointMaxProfile"}'
-    talk.backend(call("b", "ClearChargingProfile", payload))
-    talk.station_hears(call("b", "ClearChargingProfile", '{"id":12}'))
+    scenario.csms.send(call("b", "ClearChargingProfile", payload))
+    scenario.station.receive(call("b", "ClearChargingProfile", '{"id":12}'))
 
 
 def test_clearing_that_may_be_read_differently_does_not_pass() -> None:
-    talk = Playbook()
+    scenario = RelayHarness()
     payload = '{"chargingProfilePurpose":"TxProfile","chargingProfilePurpose":"ChargePointMaxProfile"}'
-    talk.backend(call("b", "ClearChargingProfile", payload))
-    talk.backend_hears_error("b", "FormationViolation")
+    scenario.csms.send(call("b", "ClearChargingProfile", payload))
+    scenario.csms.receive_error("b", "FormationViolation")

@@ -10,7 +10,7 @@ from controller.ocpp.frames import Version
 from controller.offline.journal_records import OutboxEntry, RecordKind
 from controller.offline.offline_responder import MOST_ENDED, OfflineRules
 from tests.controller.ocpp.schemas import check, request
-from tests.controller.relay.away import (
+from tests.scenario.offline_harness import (
     BOOT_16,
     METER_16,
     START,
@@ -22,10 +22,10 @@ from tests.controller.relay.away import (
     V16,
     V21,
     V201,
-    Away,
+    OfflineHarness,
     Payload,
+    each_2x_version,
     event,
-    for_2,
 )
 
 # -- signed -----------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ SIGNATURES: Payload = {"signatures": [{"keyId": "k", "value": "v"}]}
 def test_autonomy_limits_empty_answer_needs_no_signature(
     version: Version, action: str, payload: Payload
 ) -> None:
-    answer = Away(version).says(action, payload | SIGNATURES)
+    answer = OfflineHarness(version).answer_call(action, payload | SIGNATURES)
     assert (answer.result, answer.queue) == (b"{}", True)
 
 
@@ -64,7 +64,7 @@ def test_autonomy_limits_empty_answer_needs_no_signature(
 def test_autonomy_limits_signed_question_is_not_answered_unsigned(
     version: Version, action: str, payload: Payload
 ) -> None:
-    answer = Away(version).says(action, payload)
+    answer = OfflineHarness(version).answer_call(action, payload)
     assert answer.text is not None
     assert answer.text.startswith('[4,"id 1","GenericError"')
     assert not answer.queue
@@ -81,8 +81,8 @@ def test_autonomy_limits_signed_question_is_not_answered_unsigned(
 def test_autonomy_limits_signed_transaction_message_stays_with_station(
     version: Version, action: str, payload: Payload
 ) -> None:
-    away = Away(version, OfflineRules(authorise="everyone"))
-    answer = away.says(action, payload)
+    scenario = OfflineHarness(version, OfflineRules(authorise="everyone"))
+    answer = scenario.answer_call(action, payload)
     assert (answer.text, answer.result, answer.queue, answer.records) == (None, None, False, ())
     assert "signed" in answer.note
 
@@ -111,7 +111,7 @@ def _judged(version: Version, status: str) -> bytes:
 
 REFUSALS: list[tuple[Version, str, Payload, str, Payload]] = [
     (V16, "StartTransaction", START, "RemoteStopTransaction", {"transactionId": 777}),
-    *for_2(
+    *each_2x_version(
         lambda version: [
             (version, "TransactionEvent", event(kind), "RequestStopTransaction", {"transactionId": "t1"})
             for kind in ("Started", "Updated")
@@ -125,14 +125,14 @@ def test_autonomy_limits_transaction_that_backend_does_not_accept_is_ended(
     version: Version, action: str, payload: Payload, command: str, says: Payload
 ) -> None:
     entry = _entry(version, action, payload, 777 if version is V16 else None)
-    away = Away(version)
-    stop = away.responder.on_outbox_result(entry, _judged(version, "Blocked"))
+    scenario = OfflineHarness(version)
+    stop = scenario.responder.on_outbox_result(entry, _judged(version, "Blocked"))
     assert stop is not None
     assert (stop[0], json.loads(stop[1])) == (command, says)
     check(version, request(version, command), stop[1])
-    assert away.responder.on_outbox_result(entry, _judged(version, "Accepted")) is None
-    assert away.responder.on_outbox_result(entry, b"{}") is None
-    lenient = Away(version, OfflineRules(stop_unauthorised=False))
+    assert scenario.responder.on_outbox_result(entry, _judged(version, "Accepted")) is None
+    assert scenario.responder.on_outbox_result(entry, b"{}") is None
+    lenient = OfflineHarness(version, OfflineRules(stop_unauthorised=False))
     assert lenient.responder.on_outbox_result(entry, _judged(version, "Blocked")) is None
 
 
@@ -146,15 +146,15 @@ def test_autonomy_limits_transaction_that_backend_does_not_accept_is_ended(
 def test_autonomy_limits_transaction_that_is_over_is_left_alone(
     version: Version, begin: tuple[str, Payload], end: tuple[str, Payload]
 ) -> None:
-    away = Away(version)
-    away.says(*end)
+    scenario = OfflineHarness(version)
+    scenario.answer_call(*end)
     entry = _entry(version, *begin, 777 if version is V16 else None)
-    assert away.responder.on_outbox_result(entry, _judged(version, "Invalid")) is None
+    assert scenario.responder.on_outbox_result(entry, _judged(version, "Invalid")) is None
     for number in range(MOST_ENDED):
         other: Payload = {"transactionId": number, "transactionInfo": {"transactionId": str(number)}}
-        away.says(end[0], end[1] | other)
+        scenario.answer_call(end[0], end[1] | other)
     assert (
-        away.responder.on_outbox_result(entry, _judged(version, "Invalid")) is not None
+        scenario.responder.on_outbox_result(entry, _judged(version, "Invalid")) is not None
     )  # the station will refuse
 
 
@@ -171,4 +171,4 @@ def test_autonomy_limits_transaction_that_is_over_is_left_alone(
 )
 def test_nothing_is_stopped_that_cannot_be_named(now: Version, entry: OutboxEntry) -> None:
     for version in (V16, V201):
-        assert Away(now).responder.on_outbox_result(entry, _judged(version, "Invalid")) is None
+        assert OfflineHarness(now).responder.on_outbox_result(entry, _judged(version, "Invalid")) is None

@@ -39,9 +39,9 @@ from controller.relay.events import (
 )
 from controller.relay.station_relay import StationRelay
 from controller.store.state_store import StateStore
-from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, a_station
-from tests.controller.relay.remembered import Remembered
 from tests.crash.ledger import COUNTED, Ledger, Part, Payload, difference, overtakes_its_start, part_of
+from tests.scenario.relay_harness import TIMEOUT_S, UTC_0, make_absorbed_profiles
+from tests.scenario.stored_relay import StoredRelay
 
 V16, V201 = Version.V16, Version.V201
 BOOT: dict[Version, Payload] = {
@@ -199,7 +199,7 @@ class World:
 
     def _born(self) -> None:
         self._dies = None
-        self._house = Remembered(self._folder, self._version, observed=True)
+        self._stored = StoredRelay(self._folder, self._version, observed=True)
         self._store = StateStore(self._folder)
         self._connected()
 
@@ -212,12 +212,12 @@ class World:
             "cpo",
             self._version,
             StationStateTracker(self._version, 230.0),
-            ProfileArbiter(self._version, LimitScope.STATION, a_station(LimitScope.STATION)),
+            ProfileArbiter(self._version, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
             TIMEOUT_S,
             self._now,
-            offline=self._house.make_offline_handler(),
-            observers=self._house.make_secondary_backends(),
-            snapshot=self._house.snapshot,
+            offline=self._stored.make_offline_handler(),
+            observers=self._stored.make_secondary_backends(),
+            snapshot=self._stored.snapshot,
         )
 
     def _on(self, event: Event) -> None:
@@ -253,12 +253,12 @@ class World:
                 self.move("tick")
             if len(self.station.journal) == said:
                 self.move("speak")
-            elif not len(self._house.outbox) + len(self._house.copies):
+            elif not len(self._stored.outbox) + len(self._stored.copies):
                 break
         self._store.close()
 
 
-def play(folder: Path, version: Version, moves: Sequence[str]) -> None:
+def run_moves(folder: Path, version: Version, moves: Sequence[str]) -> None:
     world = World(folder, version)
     for name in ("owner up", "speak", "owner", *moves):
         world.move(name)
@@ -277,4 +277,4 @@ def play(folder: Path, version: Version, moves: Sequence[str]) -> None:
 @given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
 def test_each_transaction_is_received_whole_from_start_and_once(version: Version, moves: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        play(Path(folder), version, moves)
+        run_moves(Path(folder), version, moves)

@@ -8,104 +8,105 @@ from controller.model.observations import TransactionSeen
 from controller.relay.call_queue import QUEUE_DEPTH
 from controller.relay.events import FromStation
 from controller.relay.station_relay import DRAIN_S
-from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
+from tests.scenario.frames import call, result
+from tests.scenario.relay_harness import TIMEOUT_S, RelayHarness
 
 GRACE_S = 20.0
 START = call("1", "StartTransaction", '{"connectorId":1,"idTag":"A","meterStart":0,"timestamp":"T"}')
 
 
-def says_start(talk: Playbook) -> None:
-    talk.station(START)
-    talk.site_learns(TransactionSeen(1, True))
+def says_start(scenario: RelayHarness) -> None:
+    scenario.station.send(START)
+    scenario.expect_observation(TransactionSeen(1, True))
 
 
 @pytest.fixture
-def talk() -> Playbook:
-    talk = Playbook(grace_s=GRACE_S)
-    talk.commandable()
-    return talk
+def scenario() -> RelayHarness:
+    scenario = RelayHarness(grace_s=GRACE_S)
+    scenario.make_commandable()
+    return scenario
 
 
-def test_grace_unanswered_call_is_repeated_unchanged_and_first(talk: Playbook) -> None:
+def test_grace_unanswered_call_is_repeated_unchanged_and_first(scenario: RelayHarness) -> None:
     first, second = call("1"), call("2")
-    talk.passes_up(first)
-    talk.backend_lost()
-    talk.station(second)
-    talk.wait(GRACE_S - 1)
-    talk.backend_up()
-    talk.backend_hears(first)
-    talk.backend(result("1"))
-    talk.station_hears(result("1"))
-    talk.backend_hears(second)
-    talk.noted("waiting for it up to 20 s (grace)")
+    scenario.forward_up(first)
+    scenario.csms.disconnect()
+    scenario.station.send(second)
+    scenario.wait(GRACE_S - 1)
+    scenario.csms.connect()
+    scenario.csms.receive(first)
+    scenario.csms.send(result("1"))
+    scenario.station.receive(result("1"))
+    scenario.csms.receive(second)
+    scenario.expect_log("waiting for it up to 20 s (grace)")
 
 
-def test_away_grace_each_absence_has_own_grace(talk: Playbook) -> None:
+def test_away_grace_each_absence_has_own_grace(scenario: RelayHarness) -> None:
     for _ in range(3):
-        talk.backend_lost()
-        talk.wait(GRACE_S - 1)
-        talk.backend_up()
-    talk.passes_up(call("1"))
+        scenario.csms.disconnect()
+        scenario.wait(GRACE_S - 1)
+        scenario.csms.connect()
+    scenario.forward_up(call("1"))
 
 
-def test_away_grace_dials_that_fail_do_not_prolong_it(talk: Playbook) -> None:
-    talk.backend_lost()
-    talk.wait(GRACE_S - 1)
-    talk.backend_lost("connection refused")
-    assert talk.relay.wants("cpo")
-    talk.wait(2)
-    talk.closes("backend cpo is away")
+def test_away_grace_dials_that_fail_do_not_prolong_it(scenario: RelayHarness) -> None:
+    scenario.csms.disconnect()
+    scenario.wait(GRACE_S - 1)
+    scenario.csms.disconnect("connection refused")
+    assert scenario.relay.wants("cpo")
+    scenario.wait(2)
+    scenario.expect_close("backend cpo is away")
 
 
 def test_away_grace_owner_that_is_not_there_at_first_is_waited_for() -> None:
-    talk = Playbook(up=False, grace_s=GRACE_S)
-    talk.commandable()
-    says_start(talk)
-    talk.backend_lost("connection refused")
-    talk.wait(GRACE_S - 1)
-    talk.backend_up()
-    talk.backend_hears(START)
+    scenario = RelayHarness(up=False, grace_s=GRACE_S)
+    scenario.make_commandable()
+    says_start(scenario)
+    scenario.csms.disconnect("connection refused")
+    scenario.wait(GRACE_S - 1)
+    scenario.csms.connect()
+    scenario.csms.receive(START)
 
 
-def test_after_grace_safe_limit_goes_first_and_then_station(talk: Playbook) -> None:
-    says_start(talk)
-    talk.backend_hears(START)
-    talk.backend_lost()
-    limit = talk.own()
-    talk.station_hears(limit)
-    talk.wait(GRACE_S)
-    talk.done()  # still waits for the station's word to it
-    talk.station('[3,"00000000-0000-0000-0000-000000000001",{"status":"Accepted"}]')
-    talk.own_answered(b'{"status":"Accepted"}')
-    talk.closes("backend cpo is away")
-    assert not talk.relay.wants("cpo")
+def test_after_grace_safe_limit_goes_first_and_then_station(scenario: RelayHarness) -> None:
+    says_start(scenario)
+    scenario.csms.receive(START)
+    scenario.csms.disconnect()
+    limit = scenario.send_own_call()
+    scenario.station.receive(limit)
+    scenario.wait(GRACE_S)
+    scenario.expect_nothing()  # still waits for the station's word to it
+    scenario.station.send('[3,"00000000-0000-0000-0000-000000000001",{"status":"Accepted"}]')
+    scenario.expect_own_result(b'{"status":"Accepted"}')
+    scenario.expect_close("backend cpo is away")
+    assert not scenario.relay.wants("cpo")
 
 
-def test_away_grace_station_that_does_not_take_limit_is_closed_all_same(talk: Playbook) -> None:
-    talk.backend_lost()
-    talk.station_hears(talk.own())
-    talk.wait(GRACE_S + DRAIN_S)
-    talk.own_answered(None, "backend cpo is away")
-    talk.closes("backend cpo is away")
+def test_away_grace_station_that_does_not_take_limit_is_closed_all_same(scenario: RelayHarness) -> None:
+    scenario.csms.disconnect()
+    scenario.station.receive(scenario.send_own_call())
+    scenario.wait(GRACE_S + DRAIN_S)
+    scenario.expect_own_result(None, "backend cpo is away")
+    scenario.expect_close("backend cpo is away")
 
 
-def test_unanswered_transaction_waits_for_another_link(talk: Playbook) -> None:
+def test_unanswered_transaction_waits_for_another_link(scenario: RelayHarness) -> None:
     """An error would count as one of its tries at the station."""
-    talk.passes_up('[2,"0","MeterValues",{}]')
-    talk.wait(TIMEOUT_S)
-    says_start(talk)
-    talk.backend_hears(START)
-    talk.wait(TIMEOUT_S)
-    talk.redials("no answer to MeterValues, StartTransaction")
-    talk.backend_lost()
-    talk.backend_up()
-    talk.backend_hears(START)
+    scenario.forward_up('[2,"0","MeterValues",{}]')
+    scenario.wait(TIMEOUT_S)
+    says_start(scenario)
+    scenario.csms.receive(START)
+    scenario.wait(TIMEOUT_S)
+    scenario.expect_redial("no answer to MeterValues, StartTransaction")
+    scenario.csms.disconnect()
+    scenario.csms.connect()
+    scenario.csms.receive(START)
 
 
-def test_away_grace_meanwhile_line_fills_and_socket_is_left_alone(talk: Playbook) -> None:
-    talk.backend_lost()
+def test_away_grace_meanwhile_line_fills_and_socket_is_left_alone(scenario: RelayHarness) -> None:
+    scenario.csms.disconnect()
     said = 0
-    while talk.relay.accepts_messages:
+    while scenario.relay.accepts_messages:
         said += 1
-        assert talk.relay.handle(FromStation(call(str(said))), talk.now, talk.now) == []
+        assert scenario.relay.handle(FromStation(call(str(said))), scenario.now, scenario.now) == []
     assert said == QUEUE_DEPTH

@@ -16,7 +16,7 @@ from controller.model.observations import DrawSeen, NeedsSeen, Observation
 from controller.ocpp.frames import Call, Version, parse
 from controller.relay.events import Action, ObservationMade, ToStation
 from controller.store.record_rules import changes_of
-from tests.controller.relay.remembered import Messages, Remembered
+from tests.scenario.stored_relay import MessageHarness, StoredRelay
 
 WHEN = "2026-01-01T00:00:00Z"
 EXTREME = [
@@ -167,38 +167,34 @@ def with_number(payload: dict[str, Any], path: tuple[Any, ...], number: str) -> 
     return json.dumps(changed).replace(f'"{MARK}"', number)
 
 
-class ExtremeTalk(Messages):
-    """A conversation that nobody has to follow.
+class LenientHarness(MessageHarness):
+    """A relay whose effects need not be expected.
 
-    `observations`: what the site learned; `commands`: what the station was sent.
+    `observations`: those that the site got; `commands`: texts that the station was sent.
     """
 
-    def __init__(self, house: Remembered, version: Version, *, up: bool) -> None:
+    def __init__(self, stored: StoredRelay, version: Version, *, up: bool) -> None:
         self.observations: list[Observation] = []
         self.commands: list[str] = []
         super().__init__(
-            version, up=up, offline=house.make_offline_handler(), snapshot=house.snapshot, observers={}
+            version, up=up, offline=stored.make_offline_handler(), snapshot=stored.snapshot, observers={}
         )
 
-    def _take(self, actions: list[Action]) -> None:
+    def _take_effects(self, actions: list[Action]) -> None:
         self.commands += [each.text for each in actions if isinstance(each, ToStation)]
         self.observations += [each.observation for each in actions if isinstance(each, ObservationMade)]
-        super()._take(actions)
-
-    def let_go(self) -> None:
-        """Take whatever has happened as it is."""
-        self._unheard.clear()
+        super()._take_effects(actions)
 
     def assert_bounded(self) -> None:
-        """What the site learned and what is stored is finite, and can be written."""
+        """Check that observations and records are finite, and that the records can be written."""
         for seen in self.observations:
             amounts = seen.current_a if isinstance(seen, DrawSeen) else ()
             if isinstance(seen, NeedsSeen):
                 amounts = (seen.energy_wh, seen.departs_in_s)
             assert all(each is None or (math.isfinite(each) and abs(each) < 1e12) for each in amounts)
-        for records in self.writes:
+        for records in self.commits:
             changes_of(records)
-        msgspec.json.encode(self.writes)
+        msgspec.json.encode(self.commits)
 
 
 @pytest.mark.parametrize("up", [True, False], ids=["owner there", "owner away"])
@@ -207,9 +203,9 @@ def test_extreme_number_of_station_harms_nothing(
     tmp_path: Path, version: Version, action: str, payload: dict[str, Any], answer: dict[str, Any], up: bool
 ) -> None:
     numbers = itertools.count()
-    talk = ExtremeTalk(Remembered(tmp_path, version), version, up=up)
+    scenario = LenientHarness(StoredRelay(tmp_path, version), version, up=up)
     if not up:
-        talk.backend_lost()
+        scenario.csms.disconnect()
     variants = [with_number(payload, path, each) for path in number_paths(payload) for each in EXTREME]
     answers = [with_number(answer, path, each) for path in number_paths(answer) for each in EXTREME]
     for sent, received in [
@@ -217,31 +213,31 @@ def test_extreme_number_of_station_harms_nothing(
         *((json.dumps(payload), each) for each in answers),
     ]:
         number = next(numbers)
-        talk.let_go()
-        talk.station(f'[2,"{number}","{action}",{sent}]')
-        talk.let_go()
+        scenario.drop_effects()
+        scenario.station.send(f'[2,"{number}","{action}",{sent}]')
+        scenario.drop_effects()
         if up:
-            talk.backend(f'[3,"{number}",{received}]')
-            talk.let_go()
-        assert talk.relay.is_open
-    talk.assert_bounded()
+            scenario.csms.send(f'[3,"{number}",{received}]')
+            scenario.drop_effects()
+        assert scenario.relay.is_open
+    scenario.assert_bounded()
 
 
 @pytest.mark.parametrize(("version", "action", "payload", "answer"), OWNER, ids=lambda each: str(each)[:20])
 def test_extreme_number_of_backend_harms_nothing(
     tmp_path: Path, version: Version, action: str, payload: dict[str, Any], answer: dict[str, Any]
 ) -> None:
-    talk = ExtremeTalk(Remembered(tmp_path, version), version, up=True)
+    scenario = LenientHarness(StoredRelay(tmp_path, version), version, up=True)
     variants = [with_number(payload, path, each) for path in number_paths(payload) for each in EXTREME]
     for number, sent in enumerate([json.dumps(payload), *variants]):
-        talk.let_go()
-        talk.backend(f'[2,"c{number}","{action}",{sent}]')
-        talk.let_go()
+        scenario.drop_effects()
+        scenario.csms.send(f'[2,"c{number}","{action}",{sent}]')
+        scenario.drop_effects()
         for _ in range(3):  # one command may become several
-            sent_on, talk.commands = talk.commands, []
+            sent_on, scenario.commands = scenario.commands, []
             for frame in map(parse, sent_on):
                 if isinstance(frame, Call):
-                    talk.station(f'[3,"{frame.id}",{json.dumps(answer)}]')
-                    talk.let_go()
-        assert talk.relay.is_open
-    talk.assert_bounded()
+                    scenario.station.send(f'[3,"{frame.id}",{json.dumps(answer)}]')
+                    scenario.drop_effects()
+        assert scenario.relay.is_open
+    scenario.assert_bounded()

@@ -19,9 +19,10 @@ from controller.relay.events import Action, FromStation, ToStation
 from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.signing.replay_cache import ReplayRecord
-from tests.controller.relay.playbook import START_S, TIMEOUT_S, UTC_0, a_station, call, result
 from tests.controller.signing.authors import compact
 from tests.controller.signing.house import TOM, gate, limit, signed
+from tests.scenario.frames import call, result
+from tests.scenario.relay_harness import START_S, TIMEOUT_S, UTC_0, make_absorbed_profiles
 
 NOW = UTC_0 + START_S
 AMPS = [6.5, 8.0, 12.0, 16.0]
@@ -49,7 +50,7 @@ class Talk:
     """A relay, and what was heard on both of its sides."""
 
     def __init__(self) -> None:
-        station = ProfileArbiter(Version.V201, LimitScope.STATION, a_station(LimitScope.STATION))
+        station = ProfileArbiter(Version.V201, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION))
         self.relay = StationRelay(
             "CS01",
             "cpo",
@@ -92,23 +93,23 @@ class Talk:
 def test_signed_messages_pass_once_and_all_are_answered_once(
     events: list[tuple[dict[float, str], float] | str],
 ) -> None:
-    talk, expected, said = Talk(), dict[float, str](), 0
+    scenario, expected, said = Talk(), dict[float, str](), 0
     for event in events:
         if isinstance(event, str):
-            talk.answer()
+            scenario.answer()
             continue
         texts, amps = event
         text = call(f"{said}", "SetChargingProfile", texts[amps])
         said += 1
         if texts is GOOD:
             expected.setdefault(amps, text)
-        talk.take(talk.relay.handle(FromBackend(text), START_S, UTC_0 + START_S))
+        scenario.take(scenario.relay.handle(FromBackend(text), START_S, UTC_0 + START_S))
     for _ in events:
-        talk.answer()
-    talk.take(talk.relay.handle(TimePassed(), START_S, UTC_0 + START_S))
-    assert talk.station == list(expected.values())
-    assert talk.remembered == len(expected)
-    answers = [json.loads(text) for text in talk.backend]
+        scenario.answer()
+    scenario.take(scenario.relay.handle(TimePassed(), START_S, UTC_0 + START_S))
+    assert scenario.station == list(expected.values())
+    assert scenario.remembered == len(expected)
+    answers = [json.loads(text) for text in scenario.backend]
     assert Counter(answer[1] for answer in answers) == {f"{number}": 1 for number in range(said)}
     assert {answer[1] for answer in answers if answer[0] == 3} == {
         json.loads(text)[1] for text in expected.values()

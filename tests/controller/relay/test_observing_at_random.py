@@ -38,7 +38,7 @@ from controller.relay.secondary_backend import (
     ObserverFrame,
     SecondaryBackend,
 )
-from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_S
+from tests.scenario.observer_harness import ACCEPTED, BOOT, START, TIMEOUT_S
 
 MOVES = [
     "up",

@@ -9,7 +9,8 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.relay.call_queue import QUEUE_DEPTH
-from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
+from tests.scenario.frames import call, result
+from tests.scenario.relay_harness import TIMEOUT_S, RelayHarness
 
 CALLS = [
     '[2,"1","Heartbeat",{}]',
@@ -38,47 +39,47 @@ def answers_to(text: str) -> list[str]:
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("text", CALLS)
 def test_calls_and_answers_pass_byte_for_byte(version: Version, text: str) -> None:
-    talk = Playbook(version)
-    talk.commandable()
+    scenario = RelayHarness(version)
+    scenario.make_commandable()
     for answer in answers_to(text):
-        talk.passes_up(text)
-        talk.passes_down(answer)
-        talk.passes_down(text)
-        talk.passes_up(answer)
-    talk.noted("answer dropped", 1)  # that of `commandable` alone
+        scenario.forward_up(text)
+        scenario.forward_down(answer)
+        scenario.forward_down(text)
+        scenario.forward_up(answer)
+    scenario.expect_log("answer dropped", 1)  # that of `commandable` alone
 
 
 def test_send_passes_at_once_even_while_calls_wait() -> None:
-    talk = Playbook(Version.V21)
-    talk.commandable()
-    talk.passes_up(call("1"))
-    talk.passes_down(call("b"))
+    scenario = RelayHarness(Version.V21)
+    scenario.make_commandable()
+    scenario.forward_up(call("1"))
+    scenario.forward_down(call("b"))
     send = '[6, "s","NotifyPeriodicEventStream",{ "id":1}]'
-    talk.passes_up(send)
-    talk.passes_down(send)
-    talk.passes_down(result("1"))
-    talk.passes_up(result("b"))
+    scenario.forward_up(send)
+    scenario.forward_down(send)
+    scenario.forward_down(result("1"))
+    scenario.forward_up(result("b"))
 
 
 def test_callresulterror_passes_both_ways() -> None:
-    talk = Playbook(Version.V21)
-    talk.commandable()
+    scenario = RelayHarness(Version.V21)
+    scenario.make_commandable()
     error = '[5, "1","FormatViolation","",{}]'
-    talk.passes_up(error)
-    talk.passes_down(error)
+    scenario.forward_up(error)
+    scenario.forward_down(error)
 
 
 def test_passing_sends_wait_for_backend_in_order_and_newest_stay() -> None:
-    talk = Playbook(Version.V21, up=False)
-    talk.commandable()
+    scenario = RelayHarness(Version.V21, up=False)
+    scenario.make_commandable()
     sends = [f'[6,"{number}","NotifyPeriodicEventStream",{{}}]' for number in range(QUEUE_DEPTH + 1)]
     for send in sends:
-        talk.station(send)
-    talk.noted("send dropped station=CS01 action=NotifyPeriodicEventStream")
-    talk.backend_up()
+        scenario.station.send(send)
+    scenario.expect_log("send dropped station=CS01 action=NotifyPeriodicEventStream")
+    scenario.csms.connect()
     for send in sends[1:]:
-        talk.backend_hears(send)
-    talk.done()
+        scenario.csms.receive(send)
+    scenario.expect_nothing()
 
 
 MALFORMED = [
@@ -97,12 +98,12 @@ MALFORMED = [
 def test_malformed_frame_of_backend_is_answered_and_dropped(
     version: Version, text: str, answer: tuple[str, str] | None
 ) -> None:
-    talk = Playbook(version)
-    talk.backend(text)
+    scenario = RelayHarness(version)
+    scenario.csms.send(text)
     if answer:
-        talk.backend_hears_error(*answer)
-    talk.noted("malformed frame received backend=cpo")
-    talk.done()
+        scenario.csms.receive_error(*answer)
+    scenario.expect_log("malformed frame received backend=cpo")
+    scenario.expect_nothing()
 
 
 @pytest.mark.parametrize(
@@ -111,12 +112,12 @@ def test_malformed_frame_of_backend_is_answered_and_dropped(
 def test_unreadable_frame_of_station_is_answered_and_dropped(
     version: Version, text: str, answer: tuple[str, str] | None
 ) -> None:
-    talk = Playbook(version)
-    talk.station(text)
+    scenario = RelayHarness(version)
+    scenario.station.send(text)
     if answer:
-        talk.station_hears_error(*answer)
-    talk.noted("malformed frame received station=CS01")
-    talk.done()
+        scenario.station.receive_error(*answer)
+    scenario.expect_log("malformed frame received station=CS01")
+    scenario.expect_nothing()
 
 
 ODD_CALLS = [
@@ -131,36 +132,36 @@ ODD_CALLS = [
 
 @pytest.mark.parametrize(("text", "message_id"), ODD_CALLS, ids=[row[0] for row in ODD_CALLS])
 def test_passing_odd_call_of_station_passes_as_it_is_with_answer(text: str, message_id: str) -> None:
-    talk = Playbook()
-    talk.station(text)
-    talk.commands_allowed()
-    talk.backend_hears(text)
+    scenario = RelayHarness()
+    scenario.station.send(text)
+    scenario.expect_commandable()
+    scenario.csms.receive(text)
     answer = result(message_id)
-    talk.backend(answer)
-    talk.station_hears(answer)
-    talk.done()
+    scenario.csms.send(answer)
+    scenario.station.receive(answer)
+    scenario.expect_nothing()
 
 
 @pytest.mark.parametrize(("text", "message_id"), ODD_CALLS, ids=[row[0] for row in ODD_CALLS])
 def test_passing_odd_call_without_answer_holds_up_nothing(text: str, message_id: str) -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.passes_up(text)
-    talk.passes_up(call("8", "Heartbeat"))
-    talk.backend(result("8"))
-    talk.station_hears(result("8"))
-    talk.wait(TIMEOUT_S)
-    talk.station_hears_error(message_id, "GenericError", "no answer")
-    talk.done()
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.forward_up(text)
+    scenario.forward_up(call("8", "Heartbeat"))
+    scenario.csms.send(result("8"))
+    scenario.station.receive(result("8"))
+    scenario.wait(TIMEOUT_S)
+    scenario.station.receive_error(message_id, "GenericError", "no answer")
+    scenario.expect_nothing()
 
 
 def test_passing_odd_answer_of_backend_passes_as_it_is() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.passes_up(call("1", "Heartbeat"))
-    talk.backend('[3,"1",{"currentTime":NaN}]')
-    talk.station_hears('[3,"1",{"currentTime":NaN}]')
-    talk.done()
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.forward_up(call("1", "Heartbeat"))
+    scenario.csms.send('[3,"1",{"currentTime":NaN}]')
+    scenario.station.receive('[3,"1",{"currentTime":NaN}]')
+    scenario.expect_nothing()
 
 
 ODD_ANSWERS = [
@@ -177,36 +178,36 @@ ODD_ANSWERS = [
 
 @pytest.mark.parametrize("text", ODD_ANSWERS)
 def test_passing_odd_answer_of_station_ends_command(text: str) -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.passes_down(call("b", "GetDiagnostics"))
-    talk.station(text)
-    talk.backend_hears_error("b", "FormationViolation", "cannot be read")
-    talk.passes_down(call("c", "GetDiagnostics"))
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.forward_down(call("b", "GetDiagnostics"))
+    scenario.station.send(text)
+    scenario.csms.receive_error("b", "FormationViolation", "cannot be read")
+    scenario.forward_down(call("c", "GetDiagnostics"))
 
 
 def test_passing_odd_answer_of_station_ends_own_own_call() -> None:
-    talk = Playbook()
-    talk.commandable()
-    sent = talk.own()
-    talk.station_hears(sent)
-    talk.station(f'[3,"{json.loads(sent)[1]}",{{"status":"Accepted"')
-    talk.own_answered(None, "cannot be read")
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    sent = scenario.send_own_call()
+    scenario.station.receive(sent)
+    scenario.station.send(f'[3,"{json.loads(sent)[1]}",{{"status":"Accepted"')
+    scenario.expect_own_result(None, "cannot be read")
 
 
 def test_passing_log_never_quotes_what_came() -> None:
-    talk = Playbook()
-    talk.station('[2,"1","Authorize",{"idTag":"DEADBEEF"}')
-    talk.noted("DEADBEEF", 0)
-    talk.noted("characters=39")
+    scenario = RelayHarness()
+    scenario.station.send('[2,"1","Authorize",{"idTag":"DEADBEEF"}')
+    scenario.expect_log("DEADBEEF", 0)
+    scenario.expect_log("characters=39")
 
 
 @pytest.mark.parametrize("version", list(Version))
 def test_passing_frame_of_unknown_type_is_ignored_and_logged(version: Version) -> None:
-    talk = Playbook(version)
-    talk.station('[7,"1",{}]')
-    talk.backend('[0,"1",{}]')
-    talk.done()
-    talk.noted("frame of unknown type ignored station=CS01 type=7")
-    talk.noted("frame of unknown type ignored backend=cpo type=0")
-    assert [note.level for note in talk.notes] == [logging.WARNING] * 2
+    scenario = RelayHarness(version)
+    scenario.station.send('[7,"1",{}]')
+    scenario.csms.send('[0,"1",{}]')
+    scenario.expect_nothing()
+    scenario.expect_log("frame of unknown type ignored station=CS01 type=7")
+    scenario.expect_log("frame of unknown type ignored backend=cpo type=0")
+    assert [note.level for note in scenario.log] == [logging.WARNING] * 2

@@ -17,8 +17,9 @@ from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from tests.controller.relay.backend_profiles import ACCEPTED, STARTED, setting
-from tests.controller.relay.playbook import UTC_0, Playbook, result
+from tests.scenario.backend_profiles import ACCEPTED, STARTED, profile_call
+from tests.scenario.frames import result
+from tests.scenario.relay_harness import UTC_0, RelayHarness
 
 V16 = Version.V16
 THEIRS = 70
@@ -40,32 +41,34 @@ def a_stead() -> OfflineHandler:
 
 
 @pytest.fixture
-def talk() -> Playbook:
+def scenario() -> RelayHarness:
     """A car has begun to charge while the backend was away, which has numbered that since."""
-    talk = Playbook(V16, LimitScope.EVSE, up=False, offline=a_stead())
-    talk.commandable()
-    talk.backend_lost()
-    talk.station(STARTED[V16])
-    talk.site_learns(TransactionSeen(1, True))
-    talk.saves()
-    _, _, started = json.loads(talk.station_hears_text())
+    scenario = RelayHarness(V16, LimitScope.EVSE, up=False, offline=a_stead())
+    scenario.make_commandable()
+    scenario.csms.disconnect()
+    scenario.station.send(STARTED[V16])
+    scenario.expect_observation(TransactionSeen(1, True))
+    scenario.take_records()
+    _, _, started = json.loads(scenario.station.receive_text())
     assert started["transactionId"] != THEIRS
-    talk.backend_up()
-    talk.saves()
-    told = talk.backend_hears_call("StartTransaction")
-    talk.backend(result(told.id, json.dumps({"transactionId": THEIRS, "idTagInfo": {"status": "Accepted"}})))
-    talk.saves()
-    return talk
+    scenario.csms.connect()
+    scenario.take_records()
+    told = scenario.csms.receive_call("StartTransaction")
+    scenario.csms.send(
+        result(told.id, json.dumps({"transactionId": THEIRS, "idTagInfo": {"status": "Accepted"}}))
+    )
+    scenario.take_records()
+    return scenario
 
 
-def test_profile_when_away_is_found_by_the_backends_transaction_id(talk: Playbook) -> None:
-    talk.backend(setting(V16, (0, 20), named="TxProfile", evse=1, transactionId=THEIRS))
-    talk.backend_hears(ACCEPTED)
-    talk.site_learns(BackendLimit(1, 20.0))
-    talk.done()
+def test_profile_when_away_is_found_by_the_backends_transaction_id(scenario: RelayHarness) -> None:
+    scenario.csms.send(profile_call(V16, (0, 20), named="TxProfile", evse=1, transactionId=THEIRS))
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, 20.0))
+    scenario.expect_nothing()
 
 
-def test_another_number_means_another_one(talk: Playbook) -> None:
-    talk.backend(setting(V16, (0, 20), named="TxProfile", evse=1, transactionId=THEIRS + 1))
-    talk.backend_hears_rejected("b")
-    talk.noted(f"transaction {THEIRS + 1} does not run at EVSE 1")
+def test_another_number_means_another_one(scenario: RelayHarness) -> None:
+    scenario.csms.send(profile_call(V16, (0, 20), named="TxProfile", evse=1, transactionId=THEIRS + 1))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log(f"transaction {THEIRS + 1} does not run at EVSE 1")

@@ -17,7 +17,7 @@ from controller.relay.secondary_backend import (
     CallToObserver,
     ObserverCopy,
 )
-from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_S, UTC_0, Talk
+from tests.scenario.observer_harness import ACCEPTED, BOOT, START, TIMEOUT_S, UTC_0, ObserverHarness
 
 VERSIONS = pytest.mark.parametrize("version", list(Version))
 
@@ -27,191 +27,195 @@ VERSIONS = pytest.mark.parametrize("version", list(Version))
 
 @VERSIONS
 def test_secondary_backend_sender_attaches_receives_boot_and_states_first(version: Version) -> None:
-    talk = Talk(version)
-    talk.boots()
-    talk.status(2, "Available")
-    talk.status(1, "Available")
-    talk.status(1, "Faulted")
-    talk.up()
-    talk.hears("BootNotification", BOOT[version])
-    talk.answers(ACCEPTED)
-    talk.hears("StatusNotification", talk.a_status(1, "Faulted"))
-    talk.answers()
-    talk.hears("StatusNotification", talk.a_status(2, "Available"))
-    talk.answers()
-    talk.done()
-    assert [type(record) for record in talk.records] == [SnapshotDelivered]  # that it has accepted the boot
+    scenario = ObserverHarness(version)
+    scenario.send_boot()
+    scenario.send_status(2, "Available")
+    scenario.send_status(1, "Available")
+    scenario.send_status(1, "Faulted")
+    scenario.connect()
+    scenario.receive_call("BootNotification", BOOT[version])
+    scenario.send_result(ACCEPTED)
+    scenario.receive_call("StatusNotification", scenario.status_payload(1, "Faulted"))
+    scenario.send_result()
+    scenario.receive_call("StatusNotification", scenario.status_payload(2, "Available"))
+    scenario.send_result()
+    scenario.expect_nothing()
+    assert [type(record) for record in scenario.records] == [
+        SnapshotDelivered
+    ]  # that it has accepted the boot
 
 
 @VERSIONS
 def test_observer_gets_states_but_no_accepted_boot_with_each_link(version: Version) -> None:
-    talk = Talk(version)
-    talk.introduced()
-    talk.lost()
-    talk.status(1, "Faulted")
-    talk.up()
-    talk.hears("StatusNotification", talk.a_status(1, "Faulted"))
-    talk.answers()
-    talk.done()
+    scenario = ObserverHarness(version)
+    scenario.introduce()
+    scenario.disconnect()
+    scenario.send_status(1, "Faulted")
+    scenario.connect()
+    scenario.receive_call("StatusNotification", scenario.status_payload(1, "Faulted"))
+    scenario.send_result()
+    scenario.expect_nothing()
 
 
 def test_secondary_backend_station_that_boots_anew_has_new_snapshot() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.boots()
-    talk.hears("BootNotification")
-    talk.answers(ACCEPTED)
-    talk.done()
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_boot()
+    scenario.receive_call("BootNotification")
+    scenario.send_result(ACCEPTED)
+    scenario.expect_nothing()
 
 
 def test_observer_without_accepted_boot_gets_nothing_else() -> None:
-    talk = Talk()
-    talk.boots()
-    talk.status(1, "Available")
-    talk.up()
-    talk.hears("BootNotification")
-    talk.answers('{"status":"Pending","interval":20,"currentTime":"2027-01-15T08:00:00Z"}')
-    talk.wait(19)
-    talk.wait(1)
-    talk.hears("BootNotification")
-    talk.answers(ACCEPTED)
-    talk.hears("StatusNotification")
+    scenario = ObserverHarness()
+    scenario.send_boot()
+    scenario.send_status(1, "Available")
+    scenario.connect()
+    scenario.receive_call("BootNotification")
+    scenario.send_result('{"status":"Pending","interval":20,"currentTime":"2027-01-15T08:00:00Z"}')
+    scenario.wait(19)
+    scenario.wait(1)
+    scenario.receive_call("BootNotification")
+    scenario.send_result(ACCEPTED)
+    scenario.receive_call("StatusNotification")
 
 
 def test_observer_without_accepted_boot_gets_no_heartbeat() -> None:
-    talk = Talk()
-    talk.boots()
-    talk.up()
-    talk.hears("BootNotification")
-    talk.answers('{"status":"Rejected","interval":2000,"currentTime":"2027-01-15T08:00:00Z"}')
-    talk.wait(1999)
-    talk.wait(1)
-    talk.hears("BootNotification")
+    scenario = ObserverHarness()
+    scenario.send_boot()
+    scenario.connect()
+    scenario.receive_call("BootNotification")
+    scenario.send_result('{"status":"Rejected","interval":2000,"currentTime":"2027-01-15T08:00:00Z"}')
+    scenario.wait(1999)
+    scenario.wait(1)
+    scenario.receive_call("BootNotification")
 
 
 def test_secondary_backend_states_that_it_may_not_see_are_not_in_snapshot() -> None:
-    talk = Talk(observe=("transactions",))
-    talk.boots()
-    talk.status(1, "Available")
-    talk.up()
-    talk.hears("BootNotification")
-    talk.answers(ACCEPTED)
-    talk.status(1, "Charging")
-    talk.done()
+    scenario = ObserverHarness(observe=("transactions",))
+    scenario.send_boot()
+    scenario.send_status(1, "Available")
+    scenario.connect()
+    scenario.receive_call("BootNotification")
+    scenario.send_result(ACCEPTED)
+    scenario.send_status(1, "Charging")
+    scenario.expect_nothing()
 
 
 # -- copies --------------------------------------------------------------------------------------------
 
 
 def test_secondary_backend_copy_has_id_of_own_and_payload_as_it_came() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.station("MeterValues", '{ "connectorId" :1,"meterValue":[],"x":1.50}')
-    heard = talk.hears("MeterValues")
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_station_call("MeterValues", '{ "connectorId" :1,"meterValue":[],"x":1.50}')
+    heard = scenario.receive_call("MeterValues")
     assert heard.payload == b'{ "connectorId" :1,"meterValue":[],"x":1.50}'
     assert heard.id.startswith("own-")
 
 
 def test_secondary_backend_one_at_time_is_outstanding() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.status(1, "Preparing")
-    talk.hears("StatusNotification")
-    talk.status(1, "Charging")
-    talk.done()
-    talk.answers()
-    talk.hears("StatusNotification", talk.a_status(1, "Charging"))
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_status(1, "Preparing")
+    scenario.receive_call("StatusNotification")
+    scenario.send_status(1, "Charging")
+    scenario.expect_nothing()
+    scenario.send_result()
+    scenario.receive_call("StatusNotification", scenario.status_payload(1, "Charging"))
 
 
 @pytest.mark.parametrize("action", ["Authorize", "Heartbeat", "DataTransfer", "AnActionOfOcpp3"])
 def test_secondary_backend_gets_only_observed_actions(action: str) -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.station(action, '{"idTag":"ABC"}')
-    talk.done()
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_station_call(action, '{"idTag":"ABC"}')
+    scenario.expect_nothing()
 
 
 def test_secondary_backend_signed_message_is_seen_as_action_that_is_in_it() -> None:
-    talk = Talk(Version.V21)
-    talk.introduced()
-    talk.station("StatusNotification-Signed", '{"payload":"e30"}')
-    talk.hears("StatusNotification-Signed", '{"payload":"e30"}')
+    scenario = ObserverHarness(Version.V21)
+    scenario.introduce()
+    scenario.send_station_call("StatusNotification-Signed", '{"payload":"e30"}')
+    scenario.receive_call("StatusNotification-Signed", '{"payload":"e30"}')
 
 
 def test_secondary_backend_sends_are_copied_while_it_is_there_and_not_kept() -> None:
-    talk = Talk(Version.V21, observe=("events",))
+    scenario = ObserverHarness(Version.V21, observe=("events",))
     frame = Send('[6,"1","NotifyPeriodicEventStream",{}]', "1", "NotifyPeriodicEventStream", b"{}")
-    talk.on(ObserverCopy(frame, UTC_0))
-    talk.boots()
-    talk.up()
-    talk.hears("BootNotification")
-    talk.on(ObserverCopy(frame, UTC_0))
-    assert talk.hears_answer() == [6, "1", "NotifyPeriodicEventStream", {}]
-    talk.answers(ACCEPTED)
-    talk.done()
+    scenario.handle(ObserverCopy(frame, UTC_0))
+    scenario.send_boot()
+    scenario.connect()
+    scenario.receive_call("BootNotification")
+    scenario.handle(ObserverCopy(frame, UTC_0))
+    assert scenario.receive_frame() == [6, "1", "NotifyPeriodicEventStream", {}]
+    scenario.send_result(ACCEPTED)
+    scenario.expect_nothing()
 
 
 def test_secondary_backend_transactions_wait_on_disk_and_follow_snapshot() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.lost()
-    talk.station("StartTransaction", START, transaction=7)
-    talk.station("StopTransaction", '{"transactionId":7,"meterStop":5,"timestamp":"2027-01-15T09:00:00Z"}')
-    assert [word.entry.action for word in talk.records if isinstance(word, EntryQueued)] == [
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.disconnect()
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    scenario.send_station_call(
+        "StopTransaction", '{"transactionId":7,"meterStop":5,"timestamp":"2027-01-15T09:00:00Z"}'
+    )
+    assert [word.entry.action for word in scenario.records if isinstance(word, EntryQueued)] == [
         "StartTransaction",
         "StopTransaction",
     ]
-    talk.up()
-    talk.hears("StatusNotification")
-    talk.answers()
-    talk.hears("StartTransaction", START)
-    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
-    assert json.loads(talk.hears("StopTransaction").payload)["transactionId"] == 70
-    talk.answers()
-    talk.done()
-    assert talk.observing.is_idle
+    scenario.connect()
+    scenario.receive_call("StatusNotification")
+    scenario.send_result()
+    scenario.receive_call("StartTransaction", START)
+    scenario.send_result('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    assert json.loads(scenario.receive_call("StopTransaction").payload)["transactionId"] == 70
+    scenario.send_result()
+    scenario.expect_nothing()
+    assert scenario.backend.is_idle
 
 
 def test_secondary_backend_entry_is_durable_before_it_is_sent() -> None:
-    talk = Talk()
-    talk.introduced()
+    scenario = ObserverHarness()
+    scenario.introduce()
     frame = Call("", "s", "StartTransaction", START.encode())
-    actions = talk.observing.handle(ObserverCopy(frame, UTC_0, 7), talk.now)
+    actions = scenario.backend.handle(ObserverCopy(frame, UTC_0, 7), scenario.now)
     kinds = [type(action) for action in actions]
     assert kinds.index(Persist) < kinds.index(CallToObserver)
 
 
 def test_secondary_backend_call_without_answer_is_sent_again_under_same_id() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.station("StartTransaction", START, transaction=7)
-    first = talk.hears("StartTransaction")
-    talk.lost()
-    talk.up()
-    talk.hears("StatusNotification")
-    talk.answers()
-    assert talk.hears("StartTransaction").id == first.id
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    first = scenario.receive_call("StartTransaction")
+    scenario.disconnect()
+    scenario.connect()
+    scenario.receive_call("StatusNotification")
+    scenario.send_result()
+    assert scenario.receive_call("StartTransaction").id == first.id
 
 
 def test_observer_that_has_been_away_for_too_long_is_reported_loudly_once() -> None:
-    talk = Talk(capacity=2)
+    scenario = ObserverHarness(capacity=2)
     for number in range(5):
-        talk.station("StartTransaction", START, transaction=number)
-    assert len(talk.outbox) == 2
-    assert len([note for note in talk.notes if "away for too long" in note]) == 1
+        scenario.send_station_call("StartTransaction", START, transaction=number)
+    assert len(scenario.outbox) == 2
+    assert len([note for note in scenario.log if "away for too long" in note]) == 1
 
 
 # -- its commands --------------------------------------------------------------------------------------
 
 
 def test_secondary_backend_forbidden_command_is_refused_with_the_rule() -> None:
-    talk = Talk(may=("reads",))
-    talk.introduced()
-    talk.asks("Reset", '{"type":"Hard"}')
-    kind, number, code, description, _ = talk.hears_answer()
+    scenario = ObserverHarness(may=("reads",))
+    scenario.introduce()
+    scenario.send_call("Reset", '{"type":"Hard"}')
+    kind, number, code, description, _ = scenario.receive_frame()
     assert (kind, number, code) == (4, "o1", "SecurityError")
     assert description == 'fleet may not Reset CS01: see commands in [[backend]] "fleet"'
-    assert talk.notes == [f"command rejected backend=fleet reason={description}"]
+    assert scenario.log == [f"command rejected backend=fleet reason={description}"]
 
 
 @pytest.mark.parametrize(
@@ -225,70 +229,70 @@ def test_secondary_backend_forbidden_command_is_refused_with_the_rule() -> None:
     ],
 )
 def test_secondary_backend_command_passes_under_an_own_id(answer: str, heard: str) -> None:
-    talk = Talk(may=("reads",))
-    talk.introduced()
-    talk.asks("TriggerMessage", '{ "requestedMessage":"StatusNotification"}')
-    command = talk.station_is_commanded()
+    scenario = ObserverHarness(may=("reads",))
+    scenario.introduce()
+    scenario.send_call("TriggerMessage", '{ "requestedMessage":"StatusNotification"}')
+    command = scenario.take_command()
     assert command.payload == b'{ "requestedMessage":"StatusNotification"}'
     assert command.id != "o1"
     frame = parse(answer.format(id=command.id))
     assert isinstance(frame, CallResult | CallError)
-    talk.on(AnswerToObserver(frame))
-    assert talk.hears_text() == heard
+    scenario.handle(AnswerToObserver(frame))
+    assert scenario.receive_text() == heard
 
 
 def test_secondary_backend_observer_that_repeats_itself_commands_once() -> None:
-    talk = Talk(may=("reads",))
-    talk.introduced()
-    talk.asks("TriggerMessage")
-    command = talk.station_is_commanded()
-    talk.asks("TriggerMessage")
-    talk.done()
-    talk.station_answers(command)
-    assert talk.hears_answer() == [3, "o1", {}]
-    talk.station_answers(command)
-    talk.done()
+    scenario = ObserverHarness(may=("reads",))
+    scenario.introduce()
+    scenario.send_call("TriggerMessage")
+    command = scenario.take_command()
+    scenario.send_call("TriggerMessage")
+    scenario.expect_nothing()
+    scenario.send_station_result(command)
+    assert scenario.receive_frame() == [3, "o1", {}]
+    scenario.send_station_result(command)
+    scenario.expect_nothing()
 
 
 def test_more_commands_than_can_wait_are_refused() -> None:
-    talk = Talk(may=("reads",))
-    talk.introduced()
+    scenario = ObserverHarness(may=("reads",))
+    scenario.introduce()
     for number in range(MOST_COMMANDS):
-        talk.asks("TriggerMessage", number=f"o{number}")
-        talk.station_is_commanded()
-    talk.asks("TriggerMessage", number="too many")
-    assert talk.hears_answer()[:3] == [4, "too many", "GenericError"]
+        scenario.send_call("TriggerMessage", number=f"o{number}")
+        scenario.take_command()
+    scenario.send_call("TriggerMessage", number="too many")
+    assert scenario.receive_frame()[:3] == [4, "too many", "GenericError"]
 
 
 def test_secondary_backend_transaction_is_commanded_by_stations_number() -> None:
-    talk = Talk(may=("transactions",))
-    talk.introduced()
-    talk.station("StartTransaction", START, transaction=7)
-    talk.hears("StartTransaction")
-    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
-    talk.asks("RemoteStopTransaction", '{"transactionId":70}')
-    assert talk.station_is_commanded().payload == b'{"transactionId":7}'
+    scenario = ObserverHarness(may=("transactions",))
+    scenario.introduce()
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    scenario.receive_call("StartTransaction")
+    scenario.send_result('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    scenario.send_call("RemoteStopTransaction", '{"transactionId":70}')
+    assert scenario.take_command().payload == b'{"transactionId":7}'
 
 
 def test_number_that_is_another_transaction_at_station_is_refused() -> None:
-    talk = Talk(may=("transactions",))
-    talk.introduced()
-    talk.station("StartTransaction", START, transaction=7)
-    talk.hears("StartTransaction")
-    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
-    talk.asks("RemoteStopTransaction", '{"transactionId":7}')
-    assert talk.hears_answer()[:3] == [4, "o1", "GenericError"]
+    scenario = ObserverHarness(may=("transactions",))
+    scenario.introduce()
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    scenario.receive_call("StartTransaction")
+    scenario.send_result('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    scenario.send_call("RemoteStopTransaction", '{"transactionId":7}')
+    assert scenario.receive_frame()[:3] == [4, "o1", "GenericError"]
 
 
 def test_answer_to_command_of_link_that_is_gone_is_dropped() -> None:
-    talk = Talk(may=("reads",))
-    talk.introduced()
-    talk.asks("TriggerMessage")
-    command = talk.station_is_commanded()
-    talk.lost()
-    talk.station_answers(command)
-    talk.done()
-    assert "dropped" in talk.notes[-1]
+    scenario = ObserverHarness(may=("reads",))
+    scenario.introduce()
+    scenario.send_call("TriggerMessage")
+    command = scenario.take_command()
+    scenario.disconnect()
+    scenario.send_station_result(command)
+    scenario.expect_nothing()
+    assert "dropped" in scenario.log[-1]
 
 
 # -- what it says otherwise, and what it does not say --------------------------------------------------
@@ -304,108 +308,108 @@ def test_answer_to_command_of_link_that_is_gone_is_dropped() -> None:
     ],
 )
 def test_secondary_backend_unrequested_answer_has_no_effect(text: str) -> None:
-    talk = Talk(Version.V21, may=("reads",))
-    talk.introduced()
-    talk.observer(text)
-    talk.done()
+    scenario = ObserverHarness(Version.V21, may=("reads",))
+    scenario.introduce()
+    scenario.send(text)
+    scenario.expect_nothing()
 
 
 def test_secondary_backend_answer_that_comes_twice_counts_once() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.status(1, "Preparing")
-    talk.hears("StatusNotification")
-    talk.answers()
-    talk.answers()
-    talk.done()
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_status(1, "Preparing")
+    scenario.receive_call("StatusNotification")
+    scenario.send_result()
+    scenario.send_result()
+    scenario.expect_nothing()
 
 
 def test_secondary_backend_without_answer_is_dialled_anew() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.status(1, "Preparing")
-    talk.hears("StatusNotification")
-    talk.wait(TIMEOUT_S)
-    talk.redials("no answer to StatusNotification")
-    assert talk.observing.deadline == math.inf
-    talk.status(1, "Charging")
-    talk.done()
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_status(1, "Preparing")
+    scenario.receive_call("StatusNotification")
+    scenario.wait(TIMEOUT_S)
+    scenario.expect_redial("no answer to StatusNotification")
+    assert scenario.backend.deadline == math.inf
+    scenario.send_status(1, "Charging")
+    scenario.expect_nothing()
 
 
 def test_secondary_backend_heartbeat_is_own_at_interval_that_it_asked_for() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.wait(599)
-    talk.wait(1)
-    talk.hears("Heartbeat", "{}")
-    talk.answers('{"currentTime":"2027-01-15T08:00:00Z"}')
-    talk.wait(600)
-    talk.hears("Heartbeat", "{}")
-    talk.wait(TIMEOUT_S)
-    talk.redials("no answer to Heartbeat")
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.wait(599)
+    scenario.wait(1)
+    scenario.receive_call("Heartbeat", "{}")
+    scenario.send_result('{"currentTime":"2027-01-15T08:00:00Z"}')
+    scenario.wait(600)
+    scenario.receive_call("Heartbeat", "{}")
+    scenario.wait(TIMEOUT_S)
+    scenario.expect_redial("no answer to Heartbeat")
 
 
 def test_station_that_has_not_booted_yet_has_heartbeat_all_same() -> None:
-    talk = Talk()
-    talk.up()
-    talk.wait(USUAL_HEARTBEAT_S)
-    talk.hears("Heartbeat")
+    scenario = ObserverHarness()
+    scenario.connect()
+    scenario.wait(USUAL_HEARTBEAT_S)
+    scenario.receive_call("Heartbeat")
 
 
 def test_boot_that_is_reported_while_last_is_unanswered_is_reported_itself() -> None:
-    talk = Talk()
-    talk.boots()
-    talk.up()
-    talk.hears("BootNotification")
-    talk.boots()
-    talk.done()
-    talk.answers(ACCEPTED)
-    talk.hears("BootNotification")
-    talk.answers(ACCEPTED)
-    talk.done()
+    scenario = ObserverHarness()
+    scenario.send_boot()
+    scenario.connect()
+    scenario.receive_call("BootNotification")
+    scenario.send_boot()
+    scenario.expect_nothing()
+    scenario.send_result(ACCEPTED)
+    scenario.receive_call("BootNotification")
+    scenario.send_result(ACCEPTED)
+    scenario.expect_nothing()
 
 
 def test_boot_during_delivery_does_not_repeat_transaction() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.station("StartTransaction", START, transaction=7)
-    talk.hears("StartTransaction")
-    talk.boots()
-    talk.done()
-    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
-    talk.hears("BootNotification")
-    talk.answers(ACCEPTED)
-    talk.done()
-    assert len(talk.outbox) == 0
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    scenario.receive_call("StartTransaction")
+    scenario.send_boot()
+    scenario.expect_nothing()
+    scenario.send_result('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    scenario.receive_call("BootNotification")
+    scenario.send_result(ACCEPTED)
+    scenario.expect_nothing()
+    assert len(scenario.outbox) == 0
 
 
 def test_secondary_backend_queued_state_is_not_sent_after_newer_snapshot() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.status(1, "Preparing")
-    talk.hears("StatusNotification")
-    talk.status(1, "Charging")
-    talk.station("StartTransaction", START, transaction=7)
-    talk.lost()
-    talk.status(1, "Faulted")
-    talk.up()
-    talk.hears("StatusNotification", talk.a_status(1, "Faulted"))
-    talk.answers()
-    talk.hears("StartTransaction")
-    talk.status(1, "Available")
-    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
-    talk.hears("StatusNotification", talk.a_status(1, "Available"))
-    talk.answers()
-    talk.done()
-    assert len(talk.outbox) == 0
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_status(1, "Preparing")
+    scenario.receive_call("StatusNotification")
+    scenario.send_status(1, "Charging")
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    scenario.disconnect()
+    scenario.send_status(1, "Faulted")
+    scenario.connect()
+    scenario.receive_call("StatusNotification", scenario.status_payload(1, "Faulted"))
+    scenario.send_result()
+    scenario.receive_call("StartTransaction")
+    scenario.send_status(1, "Available")
+    scenario.send_result('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    scenario.receive_call("StatusNotification", scenario.status_payload(1, "Available"))
+    scenario.send_result()
+    scenario.expect_nothing()
+    assert len(scenario.outbox) == 0
 
 
 def test_message_that_observer_never_accepts_is_set_aside() -> None:
-    talk = Talk()
-    talk.introduced()
-    talk.station("StartTransaction", START, transaction=7)
-    asked = talk.hears("StartTransaction")
-    talk.status(1, "Charging")
-    talk.observer(call_error(asked.id, "FormationViolation", "no"))
-    talk.hears("StatusNotification")
-    assert "set aside" in talk.notes[-1]
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    asked = scenario.receive_call("StartTransaction")
+    scenario.send_status(1, "Charging")
+    scenario.send(call_error(asked.id, "FormationViolation", "no"))
+    scenario.receive_call("StatusNotification")
+    assert "set aside" in scenario.log[-1]

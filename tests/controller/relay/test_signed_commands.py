@@ -11,7 +11,8 @@ from controller.chargers.quirks import LimitScope
 from controller.ocpp.frames import Version, parse
 from controller.profiles.limit_profiles import LimitKind, profile_id
 from tests.controller.profiles.test_arbiter import brings
-from tests.controller.relay.playbook import Playbook, call
+from tests.scenario.frames import call
+from tests.scenario.relay_harness import RelayHarness
 
 V2 = (Version.V201, Version.V21)
 
@@ -53,32 +54,32 @@ def sealed(text: str) -> str:
 def test_signed_profile_that_could_loosen_own_limits_is_refused(
     version: Version, scope: LimitScope, named: str, passes: bool, action: str
 ) -> None:
-    play, text = Playbook(version, scope), sealed(brings(version, named, action=action))
+    scenario, text = RelayHarness(version, scope), sealed(brings(version, named, action=action))
     if passes:
-        play.passes_down(text)
+        scenario.forward_down(text)
     else:
-        play.backend(text)
-        play.backend_hears_error("b", "NotSupported", "send it without this signature")
-        play.done()
+        scenario.csms.send(text)
+        scenario.csms.receive_error("b", "NotSupported", "send it without this signature")
+        scenario.expect_nothing()
 
 
 def test_signed_commands_own_profile_ids_are_own_in_signed_commands_too() -> None:
-    play = Playbook(Version.V201)
-    play.backend(sealed(brings(Version.V201, "TxDefaultProfile", profile_id(1, LimitKind.LEASE))))
-    play.backend_hears_error("b", "NotSupported")
+    scenario = RelayHarness(Version.V201)
+    scenario.csms.send(sealed(brings(Version.V201, "TxDefaultProfile", profile_id(1, LimitKind.LEASE))))
+    scenario.csms.receive_error("b", "NotSupported")
 
 
 @pytest.mark.parametrize("payload", ["{}", '{"chargingProfileCriteria":{"stackLevel":1}}'])
 def test_signed_clearing_that_matches_own_is_refused(payload: str) -> None:
-    play = Playbook(Version.V201)
-    play.backend(sealed(call("b", "ClearChargingProfile", payload)))
-    play.backend_hears_error("b", "NotSupported", "it would clear limits")
-    play.done()
+    scenario = RelayHarness(Version.V201)
+    scenario.csms.send(sealed(call("b", "ClearChargingProfile", payload)))
+    scenario.csms.receive_error("b", "NotSupported", "it would clear limits")
+    scenario.expect_nothing()
 
 
 def test_signed_clearing_of_backends_own_purpose_passes() -> None:
     criteria = '{"chargingProfileCriteria":{"chargingProfilePurpose":"TxProfile"}}'
-    Playbook(Version.V201).passes_down(sealed(call("b", "ClearChargingProfile", criteria)))
+    RelayHarness(Version.V201).forward_down(sealed(call("b", "ClearChargingProfile", criteria)))
 
 
 @pytest.mark.parametrize(
@@ -90,20 +91,20 @@ def test_signed_clearing_of_backends_own_purpose_passes() -> None:
     ],
 )
 def test_signed_command_that_takes_own_limits_away_is_refused(action: str, payload: str) -> None:
-    play = Playbook(Version.V21)
-    play.backend(sealed(call("b", action, payload)))
-    answer = json.loads(play.backend_hears_text())
+    scenario = RelayHarness(Version.V21)
+    scenario.csms.send(sealed(call("b", action, payload)))
+    answer = json.loads(scenario.csms.receive_text())
     assert (answer[0], answer[1]) == (4, "b")
-    play.done()
+    scenario.expect_nothing()
 
 
 @pytest.mark.parametrize("payload", ["{}", '{"payload":"?","protected":"e30","signature":""}'])
 def test_signed_profile_that_no_one_can_read_does_not_pass(payload: str) -> None:
-    play = Playbook(Version.V201)
-    play.backend(call("b", "SetChargingProfile-Signed", payload))
-    play.backend_hears_error("b", "FormatViolation", "the signed command cannot be read")
-    play.done()
+    scenario = RelayHarness(Version.V201)
+    scenario.csms.send(call("b", "SetChargingProfile-Signed", payload))
+    scenario.csms.receive_error("b", "FormatViolation", "the signed command cannot be read")
+    scenario.expect_nothing()
 
 
 def test_other_signed_commands_pass_whatever_is_in_them() -> None:
-    Playbook(Version.V201).passes_down(call("b", "SetVariables-Signed", "{}"))
+    RelayHarness(Version.V201).forward_down(call("b", "SetVariables-Signed", "{}"))

@@ -6,81 +6,82 @@ import json
 
 import pytest
 
-from tests.controller.relay.observer_talk import Talk
-from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
+from tests.scenario.frames import call, result
+from tests.scenario.observer_harness import ObserverHarness
+from tests.scenario.relay_harness import TIMEOUT_S, RelayHarness
 
 GOING_AWAY = 1001
 METERED = '{"connectorId":1,"meterValue":[]}'
 
 
 def test_stop_without_open_calls_closes_at_once() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.stop()
-    talk.closes("the controller stops", GOING_AWAY)
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.stop()
+    scenario.expect_close("the controller stops", GOING_AWAY)
 
 
 def test_stop_waits_for_answer_of_owner() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.passes_up(call("1", "StopTransaction"))
-    talk.station(call("2", "StopTransaction"))  # waits in the queue, and is not sent any more
-    talk.stop()
-    talk.done()
-    talk.station(call("3", "Heartbeat"))
-    talk.done()
-    talk.backend(result("1"))
-    talk.station_hears(result("1"))
-    talk.closes("the controller stops", GOING_AWAY)
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.forward_up(call("1", "StopTransaction"))
+    scenario.station.send(call("2", "StopTransaction"))  # waits in the queue, and is not sent any more
+    scenario.stop()
+    scenario.expect_nothing()
+    scenario.station.send(call("3", "Heartbeat"))
+    scenario.expect_nothing()
+    scenario.csms.send(result("1"))
+    scenario.station.receive(result("1"))
+    scenario.expect_close("the controller stops", GOING_AWAY)
 
 
 def test_stop_waits_for_answer_to_command() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.passes_down(call("b", "RemoteStartTransaction"))
-    talk.stop()
-    talk.backend(call("c", "RemoteStopTransaction"))
-    talk.backend_hears_error("c", "GenericError", "the controller stops")
-    talk.done()
-    talk.station(result("b", '{"status":"Accepted"}'))
-    talk.backend_hears(result("b", '{"status":"Accepted"}'))
-    talk.closes("the controller stops", GOING_AWAY)
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.forward_down(call("b", "RemoteStartTransaction"))
+    scenario.stop()
+    scenario.csms.send(call("c", "RemoteStopTransaction"))
+    scenario.csms.receive_error("c", "GenericError", "the controller stops")
+    scenario.expect_nothing()
+    scenario.station.send(result("b", '{"status":"Accepted"}'))
+    scenario.csms.receive(result("b", '{"status":"Accepted"}'))
+    scenario.expect_close("the controller stops", GOING_AWAY)
 
 
 def test_stop_does_not_wait_for_answers_to_limits() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.station_hears(talk.own())
-    talk.stop()
-    talk.own_answered(None, "the controller stops")
-    talk.closes("the controller stops", GOING_AWAY)
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.station.receive(scenario.send_own_call())
+    scenario.stop()
+    scenario.expect_own_result(None, "the controller stops")
+    scenario.expect_close("the controller stops", GOING_AWAY)
 
 
 def test_stop_waits_for_answer_of_observer() -> None:
-    talk = Playbook(observers={"fleet": Talk().observing})
-    talk.commandable()
-    talk.observer_up("fleet")
+    scenario = RelayHarness(observers={"fleet": ObserverHarness().backend})
+    scenario.make_commandable()
+    scenario.observer("fleet").connect()
     for message_id in ("1", "2"):  # the second copy waits for the answer to the first one
-        talk.station(call(message_id, "MeterValues", METERED))
-        talk.backend_hears_call("MeterValues")
-        talk.backend(result(message_id))
-        talk.saves()
+        scenario.station.send(call(message_id, "MeterValues", METERED))
+        scenario.csms.receive_call("MeterValues")
+        scenario.csms.send(result(message_id))
+        scenario.take_records()
         if message_id == "1":
-            copy = json.loads(talk.observer_hears_text("fleet"))
-        talk.station_hears(result(message_id))
-    talk.stop()
-    talk.done()
-    talk.observer("fleet", result(copy[1]))
-    talk.saves()
-    talk.closes("the controller stops", GOING_AWAY)
+            copy = json.loads(scenario.observer("fleet").receive_text())
+        scenario.station.receive(result(message_id))
+    scenario.stop()
+    scenario.expect_nothing()
+    scenario.observer("fleet").send(result(copy[1]))
+    scenario.take_records()
+    scenario.expect_close("the controller stops", GOING_AWAY)
 
 
 @pytest.mark.parametrize("action", ["StartTransaction", "Heartbeat"])
 def test_stop_ends_calls_whose_answer_is_late(action: str) -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.passes_up(call("1", action))
-    talk.stop()
-    talk.wait(TIMEOUT_S - 1)
-    talk.done()
-    talk.station_lost()
+    scenario = RelayHarness()
+    scenario.make_commandable()
+    scenario.forward_up(call("1", action))
+    scenario.stop()
+    scenario.wait(TIMEOUT_S - 1)
+    scenario.expect_nothing()
+    scenario.station.disconnect()

@@ -24,7 +24,7 @@ from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.call_queue import COMMAND_WAIT_S, MOST_OVERTAKEN, PAUSE_S, QUEUE_DEPTH, URGENT_WAIT_S
 from controller.relay.events import Action, Close, Commandable, Event, FromStation, OwnAnswered, ToStation
 from controller.relay.station_relay import DRAIN_S, StationRelay
-from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S, a_station
+from tests.scenario.relay_harness import MOST_TICKS, TIMEOUT_S, make_absorbed_profiles
 
 TRANSACTION = "StopTransaction"
 STATION_ACTIONS = ["Heartbeat", "BootNotification", TRANSACTION, "NobodyKnowsThis"]
@@ -67,7 +67,7 @@ def given_up(message_id: str) -> str:
     return f'[4,"{message_id}","GenericError","station CS01 is being disconnected",{{}}]'
 
 
-class Talk(RuleBasedStateMachine):
+class RelayWorld(RuleBasedStateMachine):
     """The world around one relay."""
 
     @initialize(version=st.sampled_from(Version))
@@ -78,7 +78,7 @@ class Talk(RuleBasedStateMachine):
             "cpo",
             version,
             StationStateTracker(version, 230),
-            ProfileArbiter(version, LimitScope.STATION, a_station(LimitScope.STATION)),
+            ProfileArbiter(version, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
             TIMEOUT_S,
             0.0,
         )
@@ -275,11 +275,11 @@ class Talk(RuleBasedStateMachine):
         for action in actions:
             match action:
                 case ToStation(text):
-                    self.station_hears(text)
+                    self.expect_at_station(text)
                 case ToBackend(text):
-                    self.backend_hears(text, closing)
+                    self.expect_at_csms(text, closing)
                 case OwnAnswered(token, result):
-                    self.own_answered(token, result, closing)
+                    self.expect_own_result(token, result, closing)
                 case Commandable():
                     assert not self.commandable
                     self.commandable = True
@@ -289,7 +289,7 @@ class Talk(RuleBasedStateMachine):
         assert self.for_station == []
         assert self.for_backend == []
 
-    def station_hears(self, text: str) -> None:
+    def expect_at_station(self, text: str) -> None:
         if self.for_station and self.for_station[0] == text:
             self.for_station.pop(0)
             return
@@ -328,7 +328,7 @@ class Talk(RuleBasedStateMachine):
             assert queue is not self.down or not self.own[False]
         return queue
 
-    def backend_hears(self, text: str, closing: bool) -> None:
+    def expect_at_csms(self, text: str, closing: bool) -> None:
         assert self.mode in ("up", "farewell")
         if self.for_backend and self.for_backend[0] == text:
             self.for_backend.pop(0)
@@ -357,7 +357,7 @@ class Talk(RuleBasedStateMachine):
         assert closing or len(self.down) == QUEUE_DEPTH + 1
         self.down.remove(said)
 
-    def own_answered(self, token: int, result: bytes | None, closing: bool) -> None:
+    def expect_own_result(self, token: int, result: bytes | None, closing: bool) -> None:
         for said in self.at_station:
             if said.token == token:
                 self.gone.append(said.id)
@@ -411,5 +411,5 @@ class Talk(RuleBasedStateMachine):
         assert not any(self.own.values())
 
 
-TestTalk = Talk.TestCase
-TestTalk.settings = settings(max_examples=200, stateful_step_count=50, deadline=None, derandomize=True)
+TestRelayWorld = RelayWorld.TestCase
+TestRelayWorld.settings = settings(max_examples=200, stateful_step_count=50, deadline=None, derandomize=True)

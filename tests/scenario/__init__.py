@@ -1,0 +1,1 @@
+"""Scenarios: the peers of a controller and their verbs, for tests of every layer."""
