@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.load_management.decision_log import QUIET_S, DecisionLog, LoggedDecision
 from controller.model.observations import EvseRef
-from tests.controller.load_management.toysite import Car, ToySite, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 REF = EvseRef("A", 1)
 
@@ -31,11 +31,11 @@ def test_decision_log_line_names_evse_current_and_why() -> None:
 
 
 def test_decision_log_control_hands_news_out_once() -> None:
-    site = ToySite((grid(40.0),), [station("A", car=Car())])
+    site = SiteHarness((make_grid(40.0),), [make_station("A", car=Car())])
     site.connect()
-    site.run(60)
-    assert LoggedDecision(REF, 32.0, "all it can take") in site.told_people
+    site.wait(60)
+    assert LoggedDecision(REF, 32.0, "all it can take") in site.decisions
     assert site.control.take_decisions() == []
-    quiet = len(site.told_people)
-    site.run(600)
-    assert len(site.told_people) == quiet
+    quiet = len(site.decisions)
+    site.wait(600)
+    assert len(site.decisions) == quiet

@@ -17,7 +17,16 @@ from controller.load_management.site_tree import CircuitNode, Fuse, PhaseAmps
 from controller.model.observations import DrawSeen, EvseState, StateSeen
 from drivers.health import FROZEN_S, MeterHealth
 from drivers.reading import MeterState, Quality, Reading
-from tests.controller.load_management.toysite import GRID_METER, Car, ToySite, good, grid, row, stale, station
+from tests.scenario.site_harness import (
+    GRID_METER,
+    Car,
+    SiteHarness,
+    good_state,
+    make_grid,
+    make_row,
+    make_station,
+    stale_state,
+)
 
 GRID_A, ROW_A = 160.0, 80.0
 HIGH: PhaseAmps = (85.0, 70.0, 60.0)
@@ -35,85 +44,87 @@ def steps(now: float) -> PhaseAmps:
     return HIGH if high else LOW
 
 
-def depot(connection: CircuitNode | None = None) -> ToySite:
+def depot(connection: CircuitNode | None = None) -> SiteHarness:
     cars = [Car(32.0), Car(16.0), Car(32.0, (0,)), Car(16.0, (0, 1)), Car(20.0), Car(32.0)]
     rotations = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
     stations = [
-        station(f"S{i:02}", "a" if i < 6 else "b", phases=rotations[i % 3], car=cars[i % 6])
+        make_station(f"S{i:02}", "a" if i < 6 else "b", phases=rotations[i % 3], car=cars[i % 6])
         for i in range(12)
     ]
-    site = ToySite((connection or grid(GRID_A), row("a", ROW_A), row("b", ROW_A)), stations, steps)
+    site = SiteHarness(
+        (connection or make_grid(GRID_A), make_row("a", ROW_A), make_row("b", ROW_A)), stations, steps
+    )
     site.connect()
     return site
 
 
-def worth(quality: Quality) -> Callable[[ToySite], None]:
-    def fails(site: ToySite) -> None:
+def worth(quality: Quality) -> Callable[[SiteHarness], None]:
+    def fails(site: SiteHarness) -> None:
         site.meter = lambda reading: MeterState(meter=GRID_METER, quality=quality, reading=reading)
 
     return fails
 
 
-def silence(site: ToySite) -> None:
-    site.meter = stale
+def silence(site: SiteHarness) -> None:
+    site.meter = stale_state
 
 
-def freezes(site: ToySite) -> None:
+def freezes(site: SiteHarness) -> None:
     health = MeterHealth(GRID_METER, 5.0)
     frozen = Reading(time=site.now, current_a=site.flowed[-1])
     site.meter = lambda reading: health.on_outcome(msgspec.structs.replace(frozen, time=site.now), site.now)
 
 
-def turns_its_sign(site: ToySite) -> None:
+def turns_its_sign(site: SiteHarness) -> None:
     def turned(reading: Reading) -> MeterState:
         first, second, third = reading.current_a
         assert second is not None
-        return good(Reading(time=reading.time, current_a=(first, -second, third)))
+        return good_state(Reading(time=reading.time, current_a=(first, -second, third)))
 
     site.meter = turned
 
 
-def contradicts_itself(site: ToySite) -> None:
+def contradicts_itself(site: SiteHarness) -> None:
     def mixed_up(reading: Reading) -> MeterState:
         amps = [each or 0.0 for each in reading.current_a]
         watts = (230 * amps[0], 230 * amps[1], 0.0)
-        return good(Reading(time=reading.time, power_w=watts, power_total_w=230 * sum(amps)))
+        return good_state(Reading(time=reading.time, power_w=watts, power_total_w=230 * sum(amps)))
 
     site.meter = mixed_up
 
 
-def one_station_falls_silent(site: ToySite) -> None:
+def one_station_falls_silent(site: SiteHarness) -> None:
     site.station("S00").silent = True
 
 
-def one_station_stops_obeying(site: ToySite) -> None:
+def one_station_stops_obeying(site: SiteHarness) -> None:
     site.station("S00").obeys = False
 
 
-def one_station_refuses(site: ToySite) -> None:
+def one_station_refuses(site: SiteHarness) -> None:
     site.station("S00").refuses = True
 
 
-def the_backend_goes(site: ToySite) -> None:
+def the_backend_goes(site: SiteHarness) -> None:
     for ref in site.stations:
         site.disconnect(ref.station)
 
 
-def the_controller_is_killed(site: ToySite) -> None:
-    site.controlled = False
+def the_controller_is_killed(site: SiteHarness) -> None:
+    site.is_controlled = False
 
 
-def the_gateway_reboots(site: ToySite) -> None:
-    site.controlled = False
-    site.run(50)
-    site.reboot()
-    site.run(3)
+def the_gateway_reboots(site: SiteHarness) -> None:
+    site.is_controlled = False
+    site.wait(50)
+    site.restart()
+    site.wait(3)
     for ref in site.stations:
         site.connect(ref.station)
-        site.run(2)
+        site.wait(2)
 
 
-FAULTS: dict[str, tuple[Callable[[ToySite], None], int]] = {
+FAULTS: dict[str, tuple[Callable[[SiteHarness], None], int]] = {
     "meter stale": (silence, REACTS_S),
     "meter dead": (worth(Quality.DEAD), REACTS_S),
     "meter implausible": (worth(Quality.IMPLAUSIBLE), REACTS_S),
@@ -133,15 +144,15 @@ FAULTS: dict[str, tuple[Callable[[ToySite], None], int]] = {
 def test_failures_hour_with(fault: str) -> None:
     fails, at_most_s = FAULTS[fault]
     site = depot()
-    site.run(60)
+    site.wait(60)
     for flowed in site.row_flowed.values():
         flowed.clear()  # the stations have connected with no limit in them
-    site.run(FAILS_AT_S - 60)
+    site.wait(FAILS_AT_S - 60)
     assert site.longest_over("grid", GRID_A) <= REACTS_S
     used = sum(max(amps) for amps in site.flowed[-60:]) / 60
     assert used > 0.8 * GRID_A  # there was something to lose
     fails(site)
-    site.run(3600)
+    site.wait(3600)
     assert site.longest_over("grid", GRID_A) <= at_most_s
     assert site.seconds_over("grid", GRID_A) <= 4 * REACTS_S  # two steps up, and the fault itself
     assert site.longest_over("a", ROW_A) <= at_most_s
@@ -155,21 +166,21 @@ def test_failures_building_that_jumps_at_worst_moment_after(fault: str) -> None:
     """The one who does not obey holds his last lease: the others make up for him, as soon as that shows."""
     fails, _ = FAULTS[fault]
     site = depot()
-    site.run(JUMPS_AT_S - 5)
+    site.wait(JUMPS_AT_S - 5)
     fails(site)
     for flowed in site.row_flowed.values():
         flowed.clear()
-    site.run(600)
+    site.wait(600)
     for circuit, limit_a in (("grid", GRID_A), ("a", ROW_A), ("b", ROW_A)):
         assert site.longest_over(circuit, limit_a) <= 2 * REACTS_S
         assert site.seconds_over(circuit, limit_a) <= 2 * REACTS_S
 
 
-def frozen(before_s: float, base_load_a: float, fuse: Fuse = Fuse.PLAIN) -> ToySite:
+def frozen(before_s: float, base_load_a: float, fuse: Fuse = Fuse.PLAIN) -> SiteHarness:
     """The depot; its building takes much until `before_s`, little then, and jumps up as its meter freezes."""
-    site = depot(grid(GRID_A, fuse=fuse, base_load_a=base_load_a))
+    site = depot(make_grid(GRID_A, fuse=fuse, base_load_a=base_load_a))
     site.building = lambda now: HIGH if now < before_s or now >= FAILS_AT_S + 5 else LOW
-    site.run(FAILS_AT_S)
+    site.wait(FAILS_AT_S)
     freezes(site)
     site.row_flowed["grid"].clear()
     site.flowed.clear()
@@ -185,16 +196,16 @@ def test_failures_frozen_meter_costs_no_more_than_time_to_doubt_it(
     before_s: float, base_load_a: float, at_most_s: float
 ) -> None:
     site = frozen(before_s, base_load_a)
-    site.run(1800)
+    site.wait(1800)
     assert 0 < site.longest_over("grid", GRID_A) <= at_most_s
-    assert site.view("S00").reason.endswith("held at its fallback")
+    assert site.evse_view("S00").reason.endswith("held at its fallback")
 
 
 def test_failures_fuse_outlasts_frozen_meter_whose_building_was_declared() -> None:
     """A breaker at the lower edge of its band bears a third too much for seconds alone: it needs a margin."""
     fuse = Fuse.GG
     site = frozen(0, 85.0, fuse)
-    site.run(1800)
+    site.wait(1800)
     assert site.longest_over("grid", GRID_A) > 0
     heat, highest = WARM, WARM
     for amps in site.flowed:
@@ -205,66 +216,71 @@ def test_failures_fuse_outlasts_frozen_meter_whose_building_was_declared() -> No
 
 def test_failures_turned_phase_is_named_and_trusted_when_it_is_corrected() -> None:
     site = depot()
-    site.run(FAILS_AT_S)
+    site.wait(FAILS_AT_S)
     turns_its_sign(site)
-    site.run(2)
-    assert site.circuit("grid").meter_quality is Quality.IMPLAUSIBLE
-    assert "changed its sign under load" in site.circuit("grid").meter_problem
-    assert site.circuit("grid").meter_cause == "impossible_value"
-    site.meter = good
-    site.run(120)
-    assert site.circuit("grid").meter_quality is Quality.GOOD
-    assert site.circuit("grid").meter_problem == ""
-    assert site.view("S00").offered_a > 10.0
+    site.wait(2)
+    assert site.circuit_view("grid").meter_quality is Quality.IMPLAUSIBLE
+    assert "changed its sign under load" in site.circuit_view("grid").meter_problem
+    assert site.circuit_view("grid").meter_cause == "impossible_value"
+    site.meter = good_state
+    site.wait(120)
+    assert site.circuit_view("grid").meter_quality is Quality.GOOD
+    assert site.circuit_view("grid").meter_problem == ""
+    assert site.evse_view("S00").offered_a > 10.0
 
 
 def test_failures_rebooted_gateway_takes_up_where_it_stopped() -> None:
     site = depot()
-    site.run(FAILS_AT_S)
+    site.wait(FAILS_AT_S)
     before = {ref: each.limit_a(site.now) for ref, each in site.stations.items()}
     the_gateway_reboots(site)
-    site.run(180)
+    site.wait(180)
     after = {ref: each.limit_a(site.now) for ref, each in site.stations.items()}
     assert sum(after.values()) > 0.8 * sum(before.values())
 
 
 def test_unmetered_circuit_counts_reported_draw_above_offer() -> None:
-    site = ToySite((grid(40.0, meter=None),), [station("A", car=Car(), obeys=False), station("B", car=Car())])
+    site = SiteHarness(
+        (make_grid(40.0, meter=None),),
+        [make_station("A", car=Car(), obeys=False), make_station("B", car=Car())],
+    )
     site.connect()
-    site.run(300)
-    assert site.view("A").reason == "draws 32 A, though it may take 7 A"
-    assert site.view("B").offered_a == 7.0
+    site.wait(300)
+    assert site.evse_view("A").reason == "draws 32 A, though it may take 7 A"
+    assert site.evse_view("B").offered_a == 7.0
     assert site.longest_over("grid", 40.0) <= 2 * REPORTS_S
     site.station("A").obeys = True
-    site.run(300)
-    assert site.view("A").offered_a == site.view("B").offered_a == 19.5
+    site.wait(300)
+    assert site.evse_view("A").offered_a == site.evse_view("B").offered_a == 19.5
 
 
 def test_failures_unknown_evse_with_car_is_booked_at_worst_case() -> None:
-    site = ToySite((grid(63.0, meter=None),), [station("A", car=Car())])
+    site = SiteHarness((make_grid(63.0, meter=None),), [make_station("A", car=Car())])
     site.connect()
-    site.run(60)
-    assert site.view("A").offered_a == 32.0
-    site.tell(StationObserved("A", StateSeen(3, EvseState.CHARGING)))
+    site.wait(60)
+    assert site.evse_view("A").offered_a == 32.0
+    site.handle(StationObserved("A", StateSeen(3, EvseState.CHARGING)))
     (notice,) = site.control.take_notices()
     assert notice.warning
     assert "add [[station.evse]] with id = 3 to station A" in notice.text
-    site.run(30)
-    assert site.view("A").offered_a == 30.0
-    site.tell(StationObserved("A", StateSeen(3, EvseState.AVAILABLE)))
-    site.run(60)
-    assert site.view("A").offered_a == 32.0
+    site.wait(30)
+    assert site.evse_view("A").offered_a == 30.0
+    site.handle(StationObserved("A", StateSeen(3, EvseState.AVAILABLE)))
+    site.wait(60)
+    assert site.evse_view("A").offered_a == 32.0
 
 
 def test_impossible_report_harms_no_neighbour_and_warns_once() -> None:
-    site = ToySite((grid(63.0, meter=None),), [station("A", car=Car()), station("B", car=Car())])
+    site = SiteHarness(
+        (make_grid(63.0, meter=None),), [make_station("A", car=Car()), make_station("B", car=Car())]
+    )
     site.connect()
-    site.run(300)
-    before = site.view("B").offered_a
+    site.wait(300)
+    before = site.evse_view("B").offered_a
     for _ in range(3):
-        site.tell(StationObserved("A", DrawSeen(1, (3200.0, 0.0, 0.0))))
-        site.run(10)
-    assert site.view("B").offered_a == before
+        site.handle(StationObserved("A", DrawSeen(1, (3200.0, 0.0, 0.0))))
+        site.wait(10)
+    assert site.evse_view("B").offered_a == before
     assert [notice.text.partition(":")[0] for notice in site.control.take_notices()][:1] == [
         "report rejected evse=A/1 current=3.2e+03/0/0A max=32A"
     ]
@@ -274,43 +290,45 @@ def test_impossible_report_harms_no_neighbour_and_warns_once() -> None:
 def test_failures_failed_pass_brings_all_to_fallback_and_next_follows(
     monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
-    site = ToySite((grid(63.0),), [station("A", car=Car())])
+    site = SiteHarness((make_grid(63.0),), [make_station("A", car=Car())])
     site.connect()
-    site.run(60)
+    site.wait(60)
 
     def fail(*_: object, **__: object) -> None:
         raise fault("a fault")
 
     with monkeypatch.context() as patch:
         patch.setattr(site.control._pass, "run", fail)
-        site.run(10)
+        site.wait(10)
     assert site.station("A").limit_a(site.now) == 6.0
     assert [notice.warning for notice in site.control.take_notices()] == [True]
-    site.run(60)
-    assert site.view("A").offered_a > 6.0
+    site.wait(60)
+    assert site.evse_view("A").offered_a > 6.0
 
 
 def test_failures_overload_of_building_warns_and_warns_of_end() -> None:
     def building(now: float) -> tuple[float, float, float]:
         return (70.0 if 100 <= now < 200 else 10.0, 10.0, 10.0)
 
-    site = ToySite((grid(63.0),), [station("A", car=Car())], building)
+    site = SiteHarness((make_grid(63.0),), [make_station("A", car=Car())], building)
     site.connect()
-    site.run(150)
+    site.wait(150)
     begun = site.control.take_notices()
-    assert site.circuit("grid").over_limit_s > 30
-    site.run(100)
+    assert site.circuit_view("grid").over_limit_s > 30
+    site.wait(100)
     (ended,) = (each for each in site.control.take_notices() if "within" in each.text)
     assert [each.text.partition(" current=")[0] for each in begun] == ["circuit above its limit circuit=grid"]
     assert ended.warning
     assert ended.text == "circuit within its limit again circuit=grid after=99s highest=102A"
-    assert site.circuit("grid").overloads == 1
+    assert site.circuit_view("grid").overloads == 1
 
 
 def test_failures_overload_of_minute_without_cars_leaves_at_most_fallback() -> None:
-    site = ToySite((grid(63.0),), [station("A", car=Car())], lambda now: (70.0 if now >= 100 else 10.0, 0, 0))
+    site = SiteHarness(
+        (make_grid(63.0),), [make_station("A", car=Car())], lambda now: (70.0 if now >= 100 else 10.0, 0, 0)
+    )
     site.connect()
-    site.run(250)
-    assert site.view("A").offered_a <= 6.0
-    assert site.circuit("grid").meter_quality is Quality.IMPLAUSIBLE
-    assert "although no station below may draw" in site.circuit("grid").meter_problem
+    site.wait(250)
+    assert site.evse_view("A").offered_a <= 6.0
+    assert site.circuit_view("grid").meter_quality is Quality.IMPLAUSIBLE
+    assert "although no station below may draw" in site.circuit_view("grid").meter_problem

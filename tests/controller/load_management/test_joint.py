@@ -21,7 +21,7 @@ from tests.controller.load_management.allocation.test_allocator import (
     shares_of,
     tenths,
 )
-from tests.controller.load_management.toysite import Car, ToySite, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 L1, L2 = (True, False, False), (False, True, False)
 L1_L2 = (True, True, False)
@@ -117,28 +117,32 @@ def test_joint_two_phases_lead_third_together() -> None:
 
 
 def test_joint_site_stays_below_power() -> None:
-    cars = [station(f"S{i}", car=Car()) for i in range(3)]
-    site = ToySite((grid(63.0, limit_w=27_600.0),), cars, lambda now: (8.0 if now > 600 else 2.0, 2.0, 2.0))
+    cars = [make_station(f"S{i}", car=Car()) for i in range(3)]
+    site = SiteHarness(
+        (make_grid(63.0, limit_w=27_600.0),), cars, lambda now: (8.0 if now > 600 else 2.0, 2.0, 2.0)
+    )
     site.connect()
-    site.run(1200)
+    site.wait(1200)
     watts = [230 * sum(amps) for amps in site.flowed[60:]]
     assert max(watts) <= 27_600 + 6 * 230  # the second until the meter shows the jump
     assert sum(w > 27_600 for w in watts) <= 6
     assert watts[-1] > 0.9 * 27_600
-    assert site.view("S0").reason == "grid full (W)"
+    assert site.evse_view("S0").reason == "grid full (W)"
 
 
 def test_power_limit_holds_without_meter_after_newcomer_fallback() -> None:
-    site = ToySite((grid(63.0, meter=None, limit_w=24_150.0),), [station("A", car=Car()), station("B")])
+    site = SiteHarness(
+        (make_grid(63.0, meter=None, limit_w=24_150.0),), [make_station("A", car=Car()), make_station("B")]
+    )
     site.connect()
-    site.run(180)
-    assert site.view("A").offered_a == 32.0
-    site.plug("B", Car())
-    site.run(240)  # a renewal levels what a deep cut has left
+    site.wait(180)
+    assert site.evse_view("A").offered_a == 32.0
+    site.plug_in("B", Car())
+    site.wait(240)  # a renewal levels what a deep cut has left
     over = [230 * sum(amps) > 24_150 for amps in site.flowed[60:]]
     assert sum(over) <= 1 + 3 + 1  # A answers, A's car obeys
     assert not any(over[-60:])
-    assert [site.view(name).offered_a for name in "AB"] == [17.0, 17.0]
+    assert [site.evse_view(name).offered_a for name in "AB"] == [17.0, 17.0]
 
 
 def _gap(amps: PhaseAmps) -> float:
@@ -147,9 +151,9 @@ def _gap(amps: PhaseAmps) -> float:
 
 @pytest.mark.parametrize("phases", [(0,), (0, 1)])
 def test_one_phase_cars_on_three_phase_stations_stay_within_unbalance(phases: tuple[int, ...]) -> None:
-    cars = [station(f"S{i}", car=Car(32.0, phases)) for i in range(2)]
-    site = ToySite((grid(100.0, unbalance_a=20.0),), cars)
+    cars = [make_station(f"S{i}", car=Car(32.0, phases)) for i in range(2)]
+    site = SiteHarness((make_grid(100.0, unbalance_a=20.0),), cars)
     site.connect()
-    site.run(900)
+    site.wait(900)
     assert max(_gap(amps) for amps in site.flowed[-600:]) <= 20.0
     assert _gap(site.flowed[-1]) > 18.0

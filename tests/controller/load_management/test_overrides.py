@@ -5,64 +5,64 @@ from __future__ import annotations
 from controller.load_management.events import EvseOverridden
 from controller.load_management.site_tree import CircuitNode, EvseNode
 from controller.model.observations import BackendLimit, EvseRef
-from tests.controller.load_management.toysite import Car, ToySite, ToyStation
+from tests.scenario.site_harness import Car, SiteHarness, StationModel
 
 
 def test_overrides_paused_evse_gets_nothing_until_it_is_resumed() -> None:
-    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
+    site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
     site.connect()
-    site.run(60)
+    site.wait(60)
     assert site.station("A").draw_a == 32.0
-    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused by anna until 14:00"))
-    site.run(30)
+    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused by anna until 14:00"))
+    site.wait(30)
     assert site.station("A").draw_a == 0.0
-    assert site.view("A").reason == "paused by anna until 14:00"
-    site.tell(EvseOverridden(ref=EvseRef("A", 1)))
-    site.run(120)
+    assert site.evse_view("A").reason == "paused by anna until 14:00"
+    site.handle(EvseOverridden(ref=EvseRef("A", 1)))
+    site.wait(120)
     assert site.station("A").draw_a == 32.0
 
 
 def test_overrides_pause_of_backend_ends_as_soon_as_it_is_cleared() -> None:
-    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
+    site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
     site.connect()
-    site.run(60)
+    site.wait(60)
     assert site.station("A").draw_a == 32.0
-    site.observe("A", BackendLimit(1, 0.0))
-    site.run(30)
+    site.report("A", BackendLimit(1, 0.0))
+    site.wait(30)
     assert site.station("A").draw_a == 0.0
-    assert site.view("A").reason == "its backend allows 0 A"
-    site.observe("A", BackendLimit(1, None))
-    site.run(15)
+    assert site.evse_view("A").reason == "its backend allows 0 A"
+    site.report("A", BackendLimit(1, None))
+    site.wait(15)
     assert site.station("A").draw_a == 32.0
 
 
 def test_overrides_car_that_comes_to_paused_evse_gets_nothing() -> None:
-    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", None)])
+    site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", None)])
     site.connect()
-    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused"))
-    site.run(30)
-    site.plug("A", Car())
-    site.run(60)
+    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused"))
+    site.wait(30)
+    site.plug_in("A", Car())
+    site.wait(60)
     assert site.station("A").energy_as == 0.0
 
 
 def test_overrides_manual_limit_is_followed_and_never_raises_share() -> None:
-    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(20.0,) * 3),), [overridable("A", Car())])
+    site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(20.0,) * 3),), [overridable("A", Car())])
     site.connect()
-    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=10.0, why="limited by anna"))
-    site.run(120)
+    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=10.0, why="limited by anna"))
+    site.wait(120)
     assert site.station("A").draw_a == 10.0
-    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=500.0, why="limited by anna"))
-    site.run(120)
+    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=500.0, why="limited by anna"))
+    site.wait(120)
     assert site.station("A").draw_a == 19.0, "the circuit's limit less the margin"
 
 
 def test_overrides_prioritized_evse_is_served_before_other() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=(24.0,) * 3)
-    site = ToySite((grid,), [overridable("A", Car()), overridable("B", Car())])
-    site.tell(EvseOverridden(ref=EvseRef("B", 1), priority=10, why="first"))
+    site = SiteHarness((grid,), [overridable("A", Car()), overridable("B", Car())])
+    site.handle(EvseOverridden(ref=EvseRef("B", 1), priority=10, why="first"))
     site.connect()
-    site.run(300)
+    site.wait(300)
     assert site.station("A").draw_a == 6.0, "its minimum"
     assert site.station("B").draw_a == 17.0
 
@@ -70,16 +70,16 @@ def test_overrides_prioritized_evse_is_served_before_other() -> None:
 def test_overrides_boosted_surplus_evse_charges_from_grid() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3, meter="grid")
     station = overridable("A", Car(), surplus=True)
-    site = ToySite((grid,), [station], lambda now: (5.0, 5.0, 5.0))
+    site = SiteHarness((grid,), [station], lambda now: (5.0, 5.0, 5.0))
     site.connect()
-    site.run(120)
+    site.wait(120)
     assert station.draw_a == 0.0
-    site.tell(EvseOverridden(ref=EvseRef("A", 1), boost=True, priority=1000, why="boost"))
-    site.run(120)
+    site.handle(EvseOverridden(ref=EvseRef("A", 1), boost=True, priority=1000, why="boost"))
+    site.wait(120)
     assert station.draw_a == 32.0
 
 
-def overridable(name: str, car: Car | None, *, surplus: bool = False) -> ToyStation:
+def overridable(name: str, car: Car | None, *, surplus: bool = False) -> StationModel:
     evse = EvseNode(
         ref=EvseRef(name, 1),
         circuit="grid",
@@ -89,4 +89,4 @@ def overridable(name: str, car: Car | None, *, surplus: bool = False) -> ToyStat
         fallback_a=6.0,
         surplus=surplus,
     )
-    return ToyStation(evse, car)
+    return StationModel(evse, car)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from controller.load_management.site_tree import PhaseAmps
-from tests.controller.load_management.toysite import Car, ToySite, ToyStation, grid, row, station
+from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_row, make_station
 
 CONNECTING_S = 40
 """At first the stations have no limit in them."""
@@ -20,8 +20,8 @@ def some_car(chance: random.Random) -> Car:
     return Car(chance.choice([10.0, 16.0, 20.0, 32.0]), phases)
 
 
-def some_station(chance: random.Random, name: str, *, sun: bool) -> ToyStation:
-    return station(
+def some_station(chance: random.Random, name: str, *, sun: bool) -> StationModel:
+    return make_station(
         name,
         chance.choice(["grid", "a", "b"]),
         phases=chance.choice([(0, 1, 2), (1, 2, 0), (2, 0, 1)]),
@@ -54,13 +54,13 @@ class Building:
         return (self._load[0] + noise, self._load[1] + noise, self._load[2] + noise)
 
 
-def something_happens(site: ToySite, chance: random.Random, away: dict[str, float]) -> None:
+def something_happens(site: SiteHarness, chance: random.Random, away: dict[str, float]) -> None:
     """A car comes or goes, or a link breaks; broken links come back within 20 s."""
     name = chance.choice(list(site.stations)).station
     if name in away:
         return
     if chance.random() < 0.6:
-        site.plug(name, None if site.station(name).car else some_car(chance))
+        site.plug_in(name, None if site.station(name).car else some_car(chance))
     else:
         site.disconnect(name)
         away[name] = site.now + chance.randint(1, 20)
@@ -71,8 +71,8 @@ def test_every_overload_ends_as_soon_as_stations_can_obey(seed: int, sun_a: floa
     chance = random.Random(seed)
     limit_a = chance.uniform(70.0, 130.0)
     stations = [some_station(chance, f"S{i}", sun=sun_a > 0) for i in range(chance.randint(2, 8))]
-    circuits = (grid(limit_a), row("a", 63.0), row("b", 63.0))
-    site = ToySite(circuits, stations, Building(chance, limit_a - 40.0, sun_a))
+    circuits = (make_grid(limit_a), make_row("a", 63.0), make_row("b", 63.0))
+    site = SiteHarness(circuits, stations, Building(chance, limit_a - 40.0, sun_a))
     site.connect()
     away: dict[str, float] = {}
     for _ in range(1800):
@@ -86,4 +86,4 @@ def test_every_overload_ends_as_soon_as_stations_can_obey(seed: int, sun_a: floa
         del flowed[:CONNECTING_S]
     assert site.longest_over("grid", limit_a) <= CUT_S
     assert site.longest_over("a", 63.0) == site.longest_over("b", 63.0) == 0
-    assert max(site.changes(ref.station) for ref in site.stations) < 100
+    assert max(site.limit_changes(ref.station) for ref in site.stations) < 100

@@ -7,10 +7,10 @@ from msgspec import structs
 
 from controller.load_management.evse.evse_model import FULL_S, PROBE_EVERY_S, PROBE_S, EvseModel
 from controller.model.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
-from tests.controller.load_management.toysite import Car, ToySite, ToyStation, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 
 
-class Sleeper(ToyStation):
+class Sleeper(StationModel):
     """Its car is full: the station says so as long as it is there."""
 
     def next_state(self) -> EvseState:
@@ -18,21 +18,21 @@ class Sleeper(ToyStation):
 
 
 def test_sleepers_evse_model_car_without_draw_is_asleep_after_minute() -> None:
-    model = EvseModel(station("A").evse, 0.0)
+    model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     asleep = [model.asleep(100.0 + after) for after in (0, FULL_S - 1, FULL_S, PROBE_EVERY_S - 1)]
     assert asleep == [False, False, True, True]
 
 
 def test_evse_model_sleeping_car_is_probed_each_hour() -> None:
-    model = EvseModel(station("A").evse, 0.0)
+    model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     probed = [model.asleep(100.0 + PROBE_EVERY_S + after) for after in (0, PROBE_S - 1, PROBE_S)]
     assert probed == [False, False, True]
 
 
 def test_sleepers_evse_model_sleep_survives_pause_that_controller_ordered() -> None:
-    model = EvseModel(station("A").evse, 0.0)
+    model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EVSE), 0.0, 200.0)
     assert model.asleep(300.0)
@@ -42,25 +42,25 @@ def test_sleepers_evse_model_sleep_survives_pause_that_controller_ordered() -> N
     "rise", [StateSeen(1, EvseState.CHARGING), DrawSeen(1, (10.0, 10.0, 10.0))], ids=["state", "report"]
 )
 def test_evse_model_sleeping_car_wakes_up_with_state_or_report(rise: StateSeen | DrawSeen) -> None:
-    model = EvseModel(station("A").evse, 0.0)
+    model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     assert model.asleep(200.0)
     assert model.on_observation(rise, 6.0, 200.0)
     assert not model.asleep(200.0 + FULL_S)
 
 
-def scene(limit_a: float, sleepers: int, fallback_a: float = 6.0) -> ToySite:
+def scene(limit_a: float, sleepers: int, fallback_a: float = 6.0) -> SiteHarness:
     full = [
-        Sleeper(evse=structs.replace(station(f"F{k}").evse, fallback_a=fallback_a), car=Car(0.0))
+        Sleeper(evse=structs.replace(make_station(f"F{k}").evse, fallback_a=fallback_a), car=Car(0.0))
         for k in range(sleepers)
     ]
-    hungry = [station(name, car=Car()) for name in "AB"]
+    hungry = [make_station(name, car=Car()) for name in "AB"]
     for each in hungry:
         each.evse = structs.replace(each.evse, fallback_a=fallback_a)
-    site = ToySite((grid(limit_a),), [*full, *hungry])
+    site = SiteHarness((make_grid(limit_a),), [*full, *hungry])
     site.connect()
     for name in [*(f"F{k}" for k in range(sleepers)), "A", "B"]:
-        site.observe(name, TransactionSeen(1, True))
+        site.report(name, TransactionSeen(1, True))
     return site
 
 
@@ -69,15 +69,15 @@ def test_sleepers_eight_full_cars_leave_room_to_two_that_charge(
     limit_a: float, fallback_a: float, share_a: float
 ) -> None:
     site = scene(limit_a, 8, fallback_a)
-    site.run(600)
+    site.wait(600)
     assert [site.station(name).draw_a for name in "AB"] == pytest.approx([share_a] * 2, abs=0.35)
 
 
 def test_sleeping_car_without_room_is_paused_and_probed() -> None:
-    sleeper = Sleeper(evse=station("Z").evse, car=Car(0.0))
-    site = ToySite((grid(11.0),), [sleeper, station("A", car=Car())])
+    sleeper = Sleeper(evse=make_station("Z").evse, car=Car(0.0))
+    site = SiteHarness((make_grid(11.0),), [sleeper, make_station("A", car=Car())])
     site.connect()
-    site.run(int(FULL_S) + 200)
+    site.wait(int(FULL_S) + 200)
     shares = []
     for _ in range(2 * int(PROBE_EVERY_S)):
         site.step()

@@ -8,7 +8,7 @@ from controller.dimming.pmin import minimum_w
 from controller.load_management.allocation.dimming_cap import DimmingCap
 from controller.load_management.events import SiteDimmed
 from controller.model.observations import BackendLimit, EvseRef, ProfilesTouched
-from tests.controller.load_management.toysite import Car, ToySite, ToyStation, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 
 VOLT = 230.0
 WHY = "dimmed by dso to 4.2 kW until 14:45"
@@ -19,25 +19,25 @@ CARS = [Car(32.0), Car(16.0), Car(32.0, (0,)), Car(16.0, (0, 1))]
 ROTATIONS = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
 
 
-def steerable(index: int) -> ToyStation:
-    return station(f"S{index:03}", phases=ROTATIONS[index % 3], car=CARS[index % 4], steerable=True)
+def steerable(index: int) -> StationModel:
+    return make_station(f"S{index:03}", phases=ROTATIONS[index % 3], car=CARS[index % 4], steerable=True)
 
 
-def depot(count: int, *more: ToyStation, limit_a: float | None = None) -> ToySite:
+def depot(count: int, *more: StationModel, limit_a: float | None = None) -> SiteHarness:
     """So many steerable EVSEs with a car each, all charging."""
     stations = [steerable(index) for index in range(count)]
-    site = ToySite((grid(limit_a or 40.0 * (count + len(more)) + 100.0),), [*stations, *more])
+    site = SiteHarness((make_grid(limit_a or 40.0 * (count + len(more)) + 100.0),), [*stations, *more])
     site.connect()
-    site.run(CHARGING_S)
+    site.wait(CHARGING_S)
     return site
 
 
-def steered_w(site: ToySite) -> float:
+def steered_w(site: SiteHarness) -> float:
     """What the steerable EVSEs draw."""
     return sum(sum(each.drawn()) for each in site.stations.values() if each.evse.steerable) * VOLT
 
 
-def seconds_until_under(site: ToySite, watts: float, most: int = 90) -> int:
+def seconds_until_under(site: SiteHarness, watts: float, most: int = 90) -> int:
     for second in range(most):
         if steered_w(site) <= watts + 1e-6:
             return second
@@ -45,7 +45,7 @@ def seconds_until_under(site: ToySite, watts: float, most: int = 90) -> int:
     raise AssertionError(f"{steered_w(site):.0f} W after {most} s, {watts:.0f} W are allowed")
 
 
-def stays_under(site: ToySite, watts: float, seconds: int) -> None:
+def stays_under(site: SiteHarness, watts: float, seconds: int) -> None:
     for _ in range(seconds):
         site.step()
         assert steered_w(site) <= watts + 1e-6, f"at second {site.now:g}"
@@ -60,7 +60,7 @@ def test_dimming_cap_draw_is_under_limit_as_soon_as_cars_follow(count: int) -> N
     site = depot(count)
     limit_w = minimum_w(count)
     assert steered_w(site) > limit_w
-    site.tell(dim(limit_w))
+    site.handle(dim(limit_w))
     assert seconds_until_under(site, limit_w) <= FOLLOWS_S
     stays_under(site, limit_w, 60)
     assert steered_w(site) > 0.5 * limit_w, "and no lower than it must be"
@@ -68,12 +68,12 @@ def test_dimming_cap_draw_is_under_limit_as_soon_as_cars_follow(count: int) -> N
 
 def test_dimming_cap_reason_states_who_until_when() -> None:
     site = depot(2)
-    site.tell(dim(4200.0))
-    shown = {told.reason for told in site.told_people}
+    site.handle(dim(4200.0))
+    shown = {told.reason for told in site.decisions}
     assert WHY in shown
     assert f"no room for its minimum of 6 A, {WHY}: waiting" in shown
-    site.run(20)
-    assert {site.view(name).reason for name in ("S000", "S001")} == {
+    site.wait(20)
+    assert {site.evse_view(name).reason for name in ("S000", "S001")} == {
         WHY,
         f"{WHY}: gave up its place, rests 60 s at least",
     }
@@ -90,16 +90,16 @@ def test_dimming_cap_others_make_up_for_slow_deaf_and_disobedient(count: int) ->
             each.silent = True
         elif index % 25 == 3:
             each.reaction_s = 15
-    site.tell(dim(limit_w))
+    site.handle(dim(limit_w))
     assert seconds_until_under(site, limit_w) <= 40
     stays_under(site, limit_w, 30)
 
 
 def test_dimming_cap_evse_not_controllable_keeps_its_share() -> None:
-    public = station("public", car=Car(32.0))
+    public = make_station("public", car=Car(32.0))
     site = depot(3, public)
-    site.tell(dim(4200.0))
-    site.run(20)
+    site.handle(dim(4200.0))
+    site.wait(20)
     assert public.draw_a == 32.0
     assert steered_w(site) <= 4200.0
 
@@ -107,22 +107,22 @@ def test_dimming_cap_evse_not_controllable_keeps_its_share() -> None:
 def test_dimming_cap_own_generation_comes_on_top_as_far_as_meter_proves_it() -> None:
     site = depot(10)
     site.building = lambda now: (-20.0, -20.0, -20.0)
-    site.run(30)
-    site.tell(dim(4200.0))
-    site.run(60)
+    site.wait(30)
+    site.handle(dim(4200.0))
+    site.wait(60)
     with_sun = 4200.0 + 60 * VOLT
     assert 0.8 * with_sun < steered_w(site) <= with_sun
     grid_w = sum(site.flowed[-1]) * VOLT
     assert grid_w <= 4200.0
     site.building = lambda now: (0.0, 0.0, 0.0)
-    site.run(10)
+    site.wait(10)
     stays_under(site, 4200.0, 60)
 
 
 def test_dimming_cap_each_phase_has_own_limit() -> None:
     site = depot(6)
-    site.tell(SiteDimmed(total_w=9000.0, phases_w=(1500.0, 4000.0, 4000.0), why=WHY))
-    site.run(20)
+    site.handle(SiteDimmed(total_w=9000.0, phases_w=(1500.0, 4000.0, 4000.0), why=WHY))
+    site.wait(20)
     drawn = [each.drawn() for each in site.stations.values()]
     on_site = [0.0, 0.0, 0.0]
     for each, amps in zip(site.stations.values(), drawn, strict=True):
@@ -135,55 +135,55 @@ def test_dimming_cap_each_phase_has_own_limit() -> None:
 
 @pytest.mark.parametrize(("car", "expected_a"), [(Car(32.0), 6.0), (Car(32.0, (0,)), 18.2)])
 def test_direct_control_is_4200_w_on_as_many_phases_as_car_uses(car: Car, expected_a: float) -> None:
-    site = ToySite((grid(100.0),), [station("S000", car=car, steerable=True)])
+    site = SiteHarness((make_grid(100.0),), [make_station("S000", car=car, steerable=True)])
     site.connect()
-    site.run(CHARGING_S)
-    site.tell(SiteDimmed(evses_w={EvseRef("S000", 1): 4200.0}, whys={EvseRef("S000", 1): WHY}))
-    site.run(CHARGING_S)
+    site.wait(CHARGING_S)
+    site.handle(SiteDimmed(evses_w={EvseRef("S000", 1): 4200.0}, whys={EvseRef("S000", 1): WHY}))
+    site.wait(CHARGING_S)
     assert site.station("S000").draw_a == pytest.approx(expected_a)
-    assert site.view("S000").reason == WHY
+    assert site.evse_view("S000").reason == WHY
 
 
 def test_dimming_cap_less_than_minimum_is_pause() -> None:
     site = depot(1)
-    site.tell(SiteDimmed(evses_w={EvseRef("S000", 1): 4100.0}, whys={EvseRef("S000", 1): WHY}))
-    assert site.view("S000").reason == f"{WHY}: 5.9 A, less than its minimum of 6 A"
-    site.run(10)
+    site.handle(SiteDimmed(evses_w={EvseRef("S000", 1): 4100.0}, whys={EvseRef("S000", 1): WHY}))
+    assert site.evse_view("S000").reason == f"{WHY}: 5.9 A, less than its minimum of 6 A"
+    site.wait(10)
     assert site.station("S000").draw_a == 0
 
 
 def test_dimming_cap_limit_that_is_lifted_is_forgotten() -> None:
     site = depot(4)
     before = steered_w(site)
-    site.tell(dim(4200.0))
-    site.run(60)
-    site.tell(SiteDimmed())
-    site.run(60)
+    site.handle(dim(4200.0))
+    site.wait(60)
+    site.handle(SiteDimmed())
+    site.wait(60)
     assert steered_w(site) == before
 
 
 def test_dimming_cap_backend_limit_does_not_raise_it() -> None:
     site = depot(20)
     limit_w = minimum_w(20)
-    site.tell(dim(limit_w))
+    site.handle(dim(limit_w))
     seconds_until_under(site, limit_w)
     for second in range(60):
         name = f"S{second % 20:03}"
-        site.observe(name, BackendLimit(1, 32.0))
-        site.observe(name, ProfilesTouched("a boot"))
+        site.report(name, BackendLimit(1, 32.0))
+        site.report(name, ProfilesTouched("a boot"))
         stays_under(site, limit_w, 1)
 
 
 def test_dimming_cap_restart_under_limit_goes_on_under_it() -> None:
     site = depot(20)
     limit_w = minimum_w(20)
-    site.tell(dim(limit_w))
+    site.handle(dim(limit_w))
     seconds_until_under(site, limit_w)
-    site.run(10)
-    site.controlled = False
+    site.wait(10)
+    site.is_controlled = False
     stays_under(site, limit_w, 30)
-    site.reboot()
-    site.tell(dim(limit_w))  # what the desk remembers comes before all else
+    site.restart()
+    site.handle(dim(limit_w))  # what the desk remembers comes before all else
     for name in [ref.station for ref in site.stations]:
         stays_under(site, limit_w, 1)
         site.connect(name)
@@ -193,45 +193,45 @@ def test_dimming_cap_restart_under_limit_goes_on_under_it() -> None:
 
 def test_dimming_cap_car_that_comes_under_limit_finds_it_at_once() -> None:
     site = depot(3)
-    site.plug("S001", None)
-    site.run(5)
-    site.tell(dim(4200.0))
-    site.run(20)
-    assert site.view("S001").reason == f"{WHY}: no car"
-    site.plug("S001", CARS[1])
+    site.plug_in("S001", None)
+    site.wait(5)
+    site.handle(dim(4200.0))
+    site.wait(20)
+    assert site.evse_view("S001").reason == f"{WHY}: no car"
+    site.plug_in("S001", CARS[1])
     stays_under(site, 4200.0, 60)
 
 
 def test_dimming_cap_sender_is_gone_under_limit_keeps_to_it_until_end() -> None:
     """All backends away, with stations that are closed for it, or the controller's machine dead."""
     site = depot(20)
-    site.plug("S007", None)
-    site.run(5)
+    site.plug_in("S007", None)
+    site.wait(5)
     limit_w = minimum_w(20)
-    site.tell(dim(limit_w, until=site.now + 1800))
+    site.handle(dim(limit_w, until=site.now + 1800))
     seconds_until_under(site, limit_w)
-    site.run(30)
+    site.wait(30)
     for ref in list(site.stations):
         site.disconnect(ref.station)
     stays_under(site, limit_w, 300)
-    site.controlled = False
+    site.is_controlled = False
     site.station("S007").car = Car(32.0)
     stays_under(site, limit_w, 1400)
-    site.run(120)
+    site.wait(120)
     assert steered_w(site) > limit_w, "then they have their floors again"
 
 
 def test_dimming_cap_over_leaves_no_evse_below_its_floor() -> None:
     site = depot(3)
-    site.plug("S001", None)
-    site.run(5)
-    site.tell(dim(4200.0))
-    site.run(60)
-    site.tell(SiteDimmed())
-    site.run(60)
+    site.plug_in("S001", None)
+    site.wait(5)
+    site.handle(dim(4200.0))
+    site.wait(60)
+    site.handle(SiteDimmed())
+    site.wait(60)
     assert site.station("S001").limit_a(site.now) == 6.0
     leases = len(site.station("S001").leases)
-    site.run(600)
+    site.wait(600)
     assert len(site.station("S001").leases) == leases, "an idle station is not written to"
 
 

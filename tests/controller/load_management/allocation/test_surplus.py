@@ -9,7 +9,7 @@ from controller.load_management.allocation.surplus import DWELL_S, NO_SURPLUS, S
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 from tests.controller.load_management.allocation.test_allocator import demand, depot
-from tests.controller.load_management.toysite import Car, ToySite, grid, stale, station
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station, stale_state
 
 A = EvseRef("grid1", 1)
 
@@ -44,35 +44,35 @@ def test_surplus_start_keeps_minimum_then_rests_for_while() -> None:
     assert shared(surplus, 30.0, 2 * DWELL_S)[0] == 10.0
 
 
-def sunny(building: Callable[[float], PhaseAmps], *fair: Car) -> ToySite:
-    stations = [station("SUN", car=Car(), surplus=True)]
-    stations += [station(f"F{index}", car=car) for index, car in enumerate(fair)]
-    site = ToySite((grid(100.0),), stations, building)
+def sunny(building: Callable[[float], PhaseAmps], *fair: Car) -> SiteHarness:
+    stations = [make_station("SUN", car=Car(), surplus=True)]
+    stations += [make_station(f"F{index}", car=car) for index, car in enumerate(fair)]
+    site = SiteHarness((make_grid(100.0),), stations, building)
     site.connect()
-    site.run(60)
+    site.wait(60)
     site.flowed.clear()
     return site
 
 
 def test_surplus_car_takes_what_is_fed_in_and_no_more() -> None:
     site = sunny(lambda now: (-15.0, -10.0, -11.0))
-    site.run(600)
-    assert site.view("SUN").offered_a == 12.0
+    site.wait(600)
+    assert site.evse_view("SUN").offered_a == 12.0
     assert abs(sum(site.flowed[-1])) < 0.5
-    assert site.view("SUN").reason == "grid exports no more"
+    assert site.evse_view("SUN").reason == "grid exports no more"
 
 
 def test_surplus_without_sun_it_waits() -> None:
     site = sunny(lambda now: (5.0, 5.0, 5.0))
-    site.run(600)
+    site.wait(600)
     assert site.station("SUN").limit_a(site.now) == 0.0
 
 
 def test_surplus_evse_of_other_modes_uses_it_first() -> None:
     site = sunny(lambda now: (-30.0, -30.0, -30.0), Car(20.0))
-    site.run(900)
+    site.wait(900)
     assert site.station("F0").draw_a == 20.0
-    assert 7.0 <= site.view("SUN").offered_a <= 10.0  # the other is left 2 A of headroom
+    assert 7.0 <= site.evse_view("SUN").offered_a <= 10.0  # the other is left 2 A of headroom
 
 
 def test_surplus_clouds_do_not_switch_car_to_and_fro() -> None:
@@ -87,29 +87,31 @@ def test_surplus_clouds_do_not_switch_car_to_and_fro() -> None:
 
 def test_surplus_gone_for_long_stops_car_once() -> None:
     site = sunny(lambda now: (-12.0, -12.0, -12.0) if now < 900 else (2.0, 2.0, 2.0))
-    site.run(900 + int(DWELL_S) - 120)
+    site.wait(900 + int(DWELL_S) - 120)
     assert site.station("SUN").draw_a > 0
-    site.run(240)
+    site.wait(240)
     assert site.station("SUN").draw_a == 0
 
 
 def test_surplus_meter_that_is_gone_shows_no_surplus() -> None:
     site = sunny(lambda now: (-15.0, -15.0, -15.0))
-    site.run(600)
-    assert site.view("SUN").offered_a > 12.0
-    site.meter = stale
-    site.run(int(DWELL_S) + 30)
+    site.wait(600)
+    assert site.evse_view("SUN").offered_a > 12.0
+    site.meter = stale_state
+    site.wait(int(DWELL_S) + 30)
     assert site.station("SUN").limit_a(site.now) == 0.0
 
 
-def switching(building: Callable[[float], PhaseAmps]) -> ToySite:
-    site = ToySite((grid(100.0),), [station("SUN", car=Car(), surplus=True, phase_switching=True)], building)
+def switching(building: Callable[[float], PhaseAmps]) -> SiteHarness:
+    site = SiteHarness(
+        (make_grid(100.0),), [make_station("SUN", car=Car(), surplus=True, phase_switching=True)], building
+    )
     site.connect()
-    site.run(600)
+    site.wait(600)
     return site
 
 
-def phases_used(site: ToySite) -> int:
+def phases_used(site: SiteHarness) -> int:
     return sum(amps > 0 for amps in site.station("SUN").drawn())
 
 
@@ -122,9 +124,9 @@ def test_surplus_where_sun_is_too_weak_for_three_phases_one_goes_on() -> None:
         site.step()
         drawn.append(site.station("SUN").draw_a > 0)
     assert site.station("SUN").drawn() == (9.0, 0.0, 0.0)
-    assert site.view("SUN").reason == "on one phase: grid exports no more"
+    assert site.evse_view("SUN").reason == "on one phase: grid exports no more"
     assert drawn.count(False) < 60, "a pause for the contactors, and none for the cloud"
-    site.run(900)
+    site.wait(900)
     assert site.station("SUN").drawn() == (10.0, 10.0, 10.0)
 
 
@@ -135,6 +137,6 @@ def test_surplus_weak_sun_begins_with_one_phase() -> None:
 
 def test_by_night_no_phase_is_switched() -> None:
     site = switching(lambda now: (-10.0, -10.0, -10.0) if now < 600 else (5.0, 5.0, 5.0))
-    site.run(3600)
+    site.wait(3600)
     assert not any(single for _, single in site.station("SUN").one_phase)
     assert site.station("SUN").draw_a == 0.0

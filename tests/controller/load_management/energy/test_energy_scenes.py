@@ -27,7 +27,15 @@ from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
-from tests.controller.load_management.toysite import Building, Car, ToySite, ToyStation, grid, stale, station
+from tests.scenario.site_harness import (
+    Building,
+    Car,
+    SiteHarness,
+    StationModel,
+    make_grid,
+    make_station,
+    stale_state,
+)
 
 NOON = datetime(2026, 11, 27, 11, tzinfo=UTC).timestamp()
 """A Friday, 12:00 in Berlin."""
@@ -40,25 +48,27 @@ def settings(**energy: object) -> SiteSettings:
     return SiteSettings(energy=EnergySettings(zone=BERLIN, **energy))  # type: ignore[arg-type]
 
 
-def site(
-    stations: list[ToyStation],
+def make_energy_site(
+    stations: list[StationModel],
     building: Building = lambda now: (0.0, 0.0, 0.0),
     limit_a: float = 100.0,
     utc: float = NOON,
     **energy: object,
-) -> ToySite:
-    made = ToySite((grid(limit_a, base_load_a=20.0),), stations, building, settings(**energy), utc=utc)
+) -> SiteHarness:
+    made = SiteHarness(
+        (make_grid(limit_a, base_load_a=20.0),), stations, building, settings(**energy), utc=utc
+    )
     made.connect()
     return made
 
 
-def cars(*names: str) -> list[ToyStation]:
-    return [station(name, car=Car()) for name in names]
+def cars(*names: str) -> list[StationModel]:
+    return [make_station(name, car=Car()) for name in names]
 
 
-def quarter_means_w(toy: ToySite) -> list[float]:
+def quarter_means_w(site: SiteHarness) -> list[float]:
     """Return the mean power of each whole quarter hour so far (W)."""
-    powers = [V * sum(amps) for amps in toy.flowed]
+    powers = [V * sum(amps) for amps in site.flowed]
     return [
         sum(powers[k : k + QUARTER_S]) / QUARTER_S for k in range(0, len(powers) - QUARTER_S + 1, QUARTER_S)
     ]
@@ -78,82 +88,82 @@ PEAK = {"grid": PeakSettings(target_w=20_000.0)}
 
 
 def test_energy_scenes_quarter_peak_with_pulses_uses_budget_and_keeps_it() -> None:
-    toy = site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
-    toy.run(5 * QUARTER_S)
-    means = quarter_means_w(toy)
+    site = make_energy_site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
+    site.wait(5 * QUARTER_S)
+    means = quarter_means_w(site)
     assert max(means) <= 20_000.0
     assert min(means[1:]) >= 0.94 * 20_000.0
 
 
 def test_quarter_peak_gives_more_energy_than_instantaneous_limit() -> None:
-    by_peak = site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
-    by_limit = ToySite(
-        (grid(100.0, base_load_a=20.0, limit_w=20_000.0),), cars("A", "B"), pulsing(5.0, 20.0), utc=NOON
+    by_peak = make_energy_site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
+    by_limit = SiteHarness(
+        (make_grid(100.0, base_load_a=20.0, limit_w=20_000.0),), cars("A", "B"), pulsing(5.0, 20.0), utc=NOON
     )
     by_limit.connect()
-    for toy in (by_peak, by_limit):
-        toy.run(4 * QUARTER_S)
-    energies = [sum(each.energy_as for each in toy.stations.values()) for toy in (by_peak, by_limit)]
+    for site in (by_peak, by_limit):
+        site.wait(4 * QUARTER_S)
+    energies = [sum(each.energy_as for each in site.stations.values()) for site in (by_peak, by_limit)]
     assert energies[0] > 1.06 * energies[1]
 
 
 def test_energy_scenes_quarter_peak_holds_when_meter_is_killed() -> None:
-    toy = site(cars("A", "B"), lambda now: (15.0, 15.0, 15.0), peaks=PEAK)
-    toy.run(QUARTER_S + 300)
-    toy.meter = stale
-    toy.run(3 * QUARTER_S - 300)
-    assert max(quarter_means_w(toy)) <= 20_000.0
+    site = make_energy_site(cars("A", "B"), lambda now: (15.0, 15.0, 15.0), peaks=PEAK)
+    site.wait(QUARTER_S + 300)
+    site.meter = stale_state
+    site.wait(3 * QUARTER_S - 300)
+    assert max(quarter_means_w(site)) <= 20_000.0
 
 
 def test_energy_scenes_quarter_peak_after_start_counts_past_at_fuse() -> None:
-    toy = site(cars("A"), lambda now: (5.0, 5.0, 5.0), utc=NOON + 700.0, peaks=PEAK)
-    toy.run(60)
-    [peak] = toy.control.energy.view(toy.now).peaks
+    site = make_energy_site(cars("A"), lambda now: (5.0, 5.0, 5.0), utc=NOON + 700.0, peaks=PEAK)
+    site.wait(60)
+    [peak] = site.control.energy.view(site.now).peaks
     assert peak.used_wh >= 3 * 100.0 * V * 700 / 3600
-    assert toy.view("A").offered_a == 0.0
-    toy.run(240)
-    assert toy.view("A").offered_a > 6.0
+    assert site.evse_view("A").offered_a == 0.0
+    site.wait(240)
+    assert site.evse_view("A").offered_a > 6.0
 
 
 def test_energy_scenes_quarter_peak_of_month_is_free_where_chosen() -> None:
     peaks = {"grid": PeakSettings(target_w=10_000.0, reached_is_free=True)}
-    toy = site(
+    site = make_energy_site(
         cars("A", "B"),
         lambda now: (25.0, 25.0, 25.0) if now < 2 * QUARTER_S + 5 else (5.0, 5.0, 5.0),
         peaks=peaks,
     )
-    toy.run(5 * QUARTER_S)
-    means = quarter_means_w(toy)
+    site.wait(5 * QUARTER_S)
+    means = quarter_means_w(site)
     assert means[1] == pytest.approx(25 * 3 * V, rel=0.02)
     assert means[4] == pytest.approx(means[1], rel=0.05)
     assert means[4] <= means[1]
-    [month] = toy.control.energy.view(toy.now).peaks
+    [month] = site.control.energy.view(site.now).peaks
     assert month.month_w == pytest.approx(means[1], rel=0.01)
 
 
 def test_energy_scenes_quarter_peak_is_reason_of_share() -> None:
-    toy = site(cars("A", "B"), peaks=PEAK)
-    toy.run(300)
-    assert toy.view("A").reason == "grid quarter-hour peak of 20 kW"
+    site = make_energy_site(cars("A", "B"), peaks=PEAK)
+    site.wait(300)
+    assert site.evse_view("A").reason == "grid quarter-hour peak of 20 kW"
 
 
 def test_energy_scenes_quarter_peak_changes_with_calendar() -> None:
     entry = CalendarEntry(name="evening", span=WeekSpan(begin=12 * 60 + 30), circuit="grid", peak_w=10_000.0)
-    toy = site(cars("A", "B"), peaks=PEAK, calendar=(entry,))
-    toy.run(4 * QUARTER_S)
-    means = quarter_means_w(toy)
+    site = make_energy_site(cars("A", "B"), peaks=PEAK, calendar=(entry,))
+    site.wait(4 * QUARTER_S)
+    means = quarter_means_w(site)
     assert means[1] > 18_000.0
     assert 9_000.0 <= means[2] <= 10_000.0
     assert 9_000.0 <= means[3] <= 10_000.0
 
 
 def test_quarter_peak_stops_no_car_needlessly() -> None:
-    toy = site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
-    toy.run(QUARTER_S)
-    for each in toy.stations.values():
+    site = make_energy_site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
+    site.wait(QUARTER_S)
+    for each in site.stations.values():
         each.leases.clear()
-    toy.run(4 * QUARTER_S)
-    assert not [limit for each in toy.stations.values() for _, limit in each.leases if limit == 0]
+    site.wait(4 * QUARTER_S)
+    assert not [limit for each in site.stations.values() for _, limit in each.leases if limit == 0]
 
 
 # -- calendars --------------------------------------------------------------------------------------------
@@ -161,15 +171,15 @@ def test_quarter_peak_stops_no_car_needlessly() -> None:
 
 def test_energy_scenes_calendar_limit_holds_in_span_only() -> None:
     entry = CalendarEntry(name="lunch", span=WeekSpan(begin=750, end=780), circuit="grid", limit_a=20.0)
-    toy = site(cars("A", "B"), calendar=(entry,))
-    toy.run(1750)
-    assert max(map(max, toy.flowed[-300:])) > 60.0
-    toy.run(200)
-    assert toy.view("A").reason == 'calendar "lunch" limits grid to 20 A: grid L1 full'
-    toy.run(1600)
-    assert max(map(max, toy.flowed[-1500:])) <= 20.0
-    toy.run(600)
-    assert max(map(max, toy.flowed[-60:])) > 60.0
+    site = make_energy_site(cars("A", "B"), calendar=(entry,))
+    site.wait(1750)
+    assert max(map(max, site.flowed[-300:])) > 60.0
+    site.wait(200)
+    assert site.evse_view("A").reason == 'calendar "lunch" limits grid to 20 A: grid L1 full'
+    site.wait(1600)
+    assert max(map(max, site.flowed[-1500:])) <= 20.0
+    site.wait(600)
+    assert max(map(max, site.flowed[-60:])) > 60.0
 
 
 def test_calendar_priority_and_mode_apply_to_their_evses() -> None:
@@ -178,22 +188,22 @@ def test_calendar_priority_and_mode_apply_to_their_evses() -> None:
         CalendarEntry(name="b first", span=WeekSpan(begin=730), evses=first, priority=5),
         CalendarEntry(name="b sun", span=WeekSpan(begin=760), evses=first, surplus=True),
     )
-    toy = site(cars("A", "B"), limit_a=39.0, calendar=entries)
-    toy.run(500)
-    assert toy.view("B").offered_a == pytest.approx(19.0, abs=1.0)
-    toy.run(700)
-    assert toy.view("B").offered_a == pytest.approx(32.0, abs=1.0)
-    toy.run(2000)
-    assert toy.view("B").offered_a == 0.0
-    assert toy.view("A").offered_a == pytest.approx(32.0, abs=1.0)
+    site = make_energy_site(cars("A", "B"), limit_a=39.0, calendar=entries)
+    site.wait(500)
+    assert site.evse_view("B").offered_a == pytest.approx(19.0, abs=1.0)
+    site.wait(700)
+    assert site.evse_view("B").offered_a == pytest.approx(32.0, abs=1.0)
+    site.wait(2000)
+    assert site.evse_view("B").offered_a == 0.0
+    assert site.evse_view("A").offered_a == pytest.approx(32.0, abs=1.0)
 
 
 def test_energy_scenes_calendar_without_clock_applies_lowest_limit() -> None:
     entry = CalendarEntry(name="lunch", span=WeekSpan(begin=0, end=1), circuit="grid", limit_a=20.0)
-    toy = ToySite((grid(100.0),), cars("A", "B"), settings=settings(calendar=(entry,)))
-    toy.connect()
-    toy.run(600)
-    assert max(map(max, toy.flowed[-300:])) <= 20.0
+    site = SiteHarness((make_grid(100.0),), cars("A", "B"), settings=settings(calendar=(entry,)))
+    site.connect()
+    site.wait(600)
+    assert max(map(max, site.flowed[-300:])) <= 20.0
 
 
 # -- tenants ----------------------------------------------------------------------------------------------
@@ -205,66 +215,66 @@ def group(*names: str, guaranteed_a: float = 0.0, quota_wh: float | None = None)
 
 
 def test_guaranteed_current_is_given_beside_many_others() -> None:
-    toy = site(cars("A", "B", "C", "D"), limit_a=41.0, groups=(group("A", guaranteed_a=20.0),))
-    toy.run(900)
-    assert toy.view("A").offered_a == pytest.approx(20.0, abs=1.0)
-    assert [toy.view(name).offered_a for name in "BCD"] == [pytest.approx(6.6, abs=0.7)] * 3
-    assert toy.seconds_over("grid", 41.0) <= 10
+    site = make_energy_site(cars("A", "B", "C", "D"), limit_a=41.0, groups=(group("A", guaranteed_a=20.0),))
+    site.wait(900)
+    assert site.evse_view("A").offered_a == pytest.approx(20.0, abs=1.0)
+    assert [site.evse_view(name).offered_a for name in "BCD"] == [pytest.approx(6.6, abs=0.7)] * 3
+    assert site.seconds_over("grid", 41.0) <= 10
 
 
 def test_energy_scenes_guaranteed_current_never_breaks_limit() -> None:
-    toy = site(
+    site = make_energy_site(
         cars("A", "B"), lambda now: (30.0, 30.0, 30.0), limit_a=41.0, groups=(group("A", guaranteed_a=32.0),)
     )
-    toy.run(900)
-    assert toy.longest_over("grid", 41.0) <= 10
-    assert toy.view("A").offered_a >= toy.view("B").offered_a
+    site.wait(900)
+    assert site.longest_over("grid", 41.0) <= 10
+    assert site.evse_view("A").offered_a >= site.evse_view("B").offered_a
 
 
 def test_energy_scenes_quota_of_day_pauses_group_until_midnight() -> None:
-    toy = site(cars("A", "B"), utc=NOON + 10 * 3600.0, groups=(group("A", quota_wh=10_000.0),))
-    toy.run(3000)
-    assert toy.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.05)
-    assert toy.view("A").reason == 'group "bakery" has used its 10 kWh of the day'
-    assert toy.view("B").offered_a == pytest.approx(32.0, abs=0.5)
-    toy.run(4800)  # past midnight
-    assert toy.view("A").offered_a == pytest.approx(32.0, abs=0.5)
+    site = make_energy_site(cars("A", "B"), utc=NOON + 10 * 3600.0, groups=(group("A", quota_wh=10_000.0),))
+    site.wait(3000)
+    assert site.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.05)
+    assert site.evse_view("A").reason == 'group "bakery" has used its 10 kWh of the day'
+    assert site.evse_view("B").offered_a == pytest.approx(32.0, abs=0.5)
+    site.wait(4800)  # past midnight
+    assert site.evse_view("A").offered_a == pytest.approx(32.0, abs=0.5)
 
 
 def test_energy_scenes_priority_class_of_card_holds_while_it_charges() -> None:
-    toy = site(cars("A", "B"), limit_a=39.0, class_priorities={"vip": 9})
-    toy.control.energy.evses.set_priority_classes({EvseRef("B", 1): "vip"})
-    toy.run(600)
-    assert toy.view("B").offered_a == pytest.approx(32.0, abs=1.0)
-    toy.plug("B", None)
-    toy.run(10)
-    toy.plug("B", Car())
-    toy.run(600)
-    assert toy.view("B").offered_a == pytest.approx(19.0, abs=1.0)
+    site = make_energy_site(cars("A", "B"), limit_a=39.0, class_priorities={"vip": 9})
+    site.control.energy.evses.set_priority_classes({EvseRef("B", 1): "vip"})
+    site.wait(600)
+    assert site.evse_view("B").offered_a == pytest.approx(32.0, abs=1.0)
+    site.plug_in("B", None)
+    site.wait(10)
+    site.plug_in("B", Car())
+    site.wait(600)
+    assert site.evse_view("B").offered_a == pytest.approx(19.0, abs=1.0)
 
 
 def test_fairness_by_energy_lets_latecomers_catch_up() -> None:
-    toy = site(cars("A", "B"), limit_a=41.0, is_fair_by_energy=True)
-    toy.plug("B", None)
-    toy.run(1800)
-    toy.plug("B", Car())
-    toy.run(1200)
-    assert toy.view("B").offered_a > 1.8 * toy.view("A").offered_a
-    toy.run(4200)
-    first, second = (toy.station(name).energy_as for name in "AB")
+    site = make_energy_site(cars("A", "B"), limit_a=41.0, is_fair_by_energy=True)
+    site.plug_in("B", None)
+    site.wait(1800)
+    site.plug_in("B", Car())
+    site.wait(1200)
+    assert site.evse_view("B").offered_a > 1.8 * site.evse_view("A").offered_a
+    site.wait(4200)
+    first, second = (site.station(name).energy_as for name in "AB")
     assert second == pytest.approx(first, rel=0.12)
 
 
 def test_fairness_by_energy_takes_turns_where_one_minimum_fits() -> None:
-    toy = site(cars("A", "B"), limit_a=9.0, is_fair_by_energy=True)
-    toy.run(4 * 3600)
-    first, second = (toy.station(name).energy_as for name in "AB")
+    site = make_energy_site(cars("A", "B"), limit_a=9.0, is_fair_by_energy=True)
+    site.wait(4 * 3600)
+    first, second = (site.station(name).energy_as for name in "AB")
     assert second == pytest.approx(first, rel=0.35)
-    assert max(map(len, (_stops(toy, "A"), _stops(toy, "B")))) <= 5
+    assert max(map(len, (_stops(site, "A"), _stops(site, "B")))) <= 5
 
 
-def _stops(toy: ToySite, name: str) -> list[float]:
-    told = [limit for _, limit in toy.station(name).leases]
+def _stops(site: SiteHarness, name: str) -> list[float]:
+    told = [limit for _, limit in site.station(name).leases]
     return [b for a, b in pairwise(told) if b == 0 < a]
 
 
@@ -276,52 +286,57 @@ EVENING = DepartureRule(
 
 
 def test_energy_scenes_departure_plan_gives_car_need_before_others() -> None:
-    toy = site(cars("A", "B", "C"), limit_a=39.0, departures=(EVENING,), utc=NOON + 3 * 3600)  # 15:00
-    toy.run(900)
-    assert toy.view("A").offered_a >= 17.0
-    assert "leaves in" in toy.view("A").reason or toy.view("A").offered_a > toy.view("B").offered_a
+    site = make_energy_site(
+        cars("A", "B", "C"), limit_a=39.0, departures=(EVENING,), utc=NOON + 3 * 3600
+    )  # 15:00
+    site.wait(900)
+    assert site.evse_view("A").offered_a >= 17.0
+    assert (
+        "leaves in" in site.evse_view("A").reason
+        or site.evse_view("A").offered_a > site.evse_view("B").offered_a
+    )
 
 
 def test_energy_scenes_prices_move_charging_into_cheapest_hour() -> None:
-    toy = site(cars("A", "B"), departures=(EVENING,), has_prices=True)
+    site = make_energy_site(cars("A", "B"), departures=(EVENING,), has_prices=True)
     prices = [0.40, 0.30, 0.10, 0.40]
-    toy.control.energy.evses.prices.set_prices(
+    site.control.energy.evses.prices.set_prices(
         make_series([(NOON + 3600 * k, price) for k, price in enumerate(prices)])
     )
-    toy.run(60)
-    assert toy.view("A").reason == "waits for a cheaper quarter hour before its departure"
-    [waits] = toy.control.energy.view(toy.now).waiting
+    site.wait(60)
+    assert site.evse_view("A").reason == "waits for a cheaper quarter hour before its departure"
+    [waits] = site.control.energy.view(site.now).waiting
     assert waits.begins_at == NOON + 2 * 3600
-    toy.run(2 * 3600 - 120)
-    before = toy.station("A").energy_as
-    toy.run(3660)
+    site.wait(2 * 3600 - 120)
+    before = site.station("A").energy_as
+    site.wait(3660)
     assert before * 3 * V / 3600 < 500.0
-    assert toy.station("A").energy_as * 3 * V / 3600 >= 12_000.0
-    assert len(_stops(toy, "A")) <= 2
-    assert toy.station("B").energy_as > 3 * 3600 * 30
+    assert site.station("A").energy_as * 3 * V / 3600 >= 12_000.0
+    assert len(_stops(site, "A")) <= 2
+    assert site.station("B").energy_as > 3 * 3600 * 30
 
 
 def test_energy_scenes_prices_above_highest_accepted_pause_other_cars() -> None:
-    toy = site(cars("A"), has_prices=True, pause_above=0.35)
-    toy.control.energy.evses.prices.set_prices(make_series([(NOON, 0.5), (NOON + 1800, 0.2)]))
-    toy.run(900)
-    assert toy.view("A").offered_a == 0.0
-    assert toy.view("A").reason == "waits for a price of at most 0.35"
-    toy.run(1500)
-    assert toy.view("A").offered_a == 32.0
+    site = make_energy_site(cars("A"), has_prices=True, pause_above=0.35)
+    site.control.energy.evses.prices.set_prices(make_series([(NOON, 0.5), (NOON + 1800, 0.2)]))
+    site.wait(900)
+    assert site.evse_view("A").offered_a == 0.0
+    assert site.evse_view("A").reason == "waits for a price of at most 0.35"
+    site.wait(1500)
+    assert site.evse_view("A").offered_a == 32.0
 
 
 # -- battery ----------------------------------------------------------------------------------------------
 
 
-def with_battery(toy: ToySite, flow_a: Callable[[float], float]) -> None:
+def with_battery(site: SiteHarness, flow_a: Callable[[float], float]) -> None:
     """Let a battery flow at the grid connection (A on each phase; positive: it charges)."""
-    building, measured = toy.building, toy.meter
+    building, measured = site.building, site.meter
 
     def meter(reading: Reading) -> MeterState:
-        amps = flow_a(toy.now)
-        battery = Reading(time=toy.now, current_a=(amps, amps, amps))
-        toy.tell(MeterUpdated(MeterState(meter="battery", quality=Quality.GOOD, reading=battery)))
+        amps = flow_a(site.now)
+        battery = Reading(time=site.now, current_a=(amps, amps, amps))
+        site.handle(MeterUpdated(MeterState(meter="battery", quality=Quality.GOOD, reading=battery)))
         return measured(reading)
 
     def with_flow(now: float) -> PhaseAmps:
@@ -329,7 +344,7 @@ def with_battery(toy: ToySite, flow_a: Callable[[float], float]) -> None:
         amps = flow_a(now)
         return (first + amps, second + amps, third + amps)
 
-    toy.meter, toy.building = meter, with_flow
+    site.meter, site.building = meter, with_flow
 
 
 @pytest.mark.parametrize(("use_battery", "expected_a"), [(False, 0.0), (True, 10.0)])
@@ -337,10 +352,10 @@ def test_energy_scenes_surplus_car_is_charged_from_battery_only_if_allowed(
     use_battery: bool, expected_a: float
 ) -> None:
     battery = BatterySettings(meter="battery", use_battery=use_battery)
-    toy = site([station("A", car=Car(), surplus=True)], battery=battery)
-    with_battery(toy, lambda now: -10.0)
-    toy.run(1200)
-    assert toy.view("A").offered_a == pytest.approx(expected_a, abs=1.0)
+    site = make_energy_site([make_station("A", car=Car(), surplus=True)], battery=battery)
+    with_battery(site, lambda now: -10.0)
+    site.wait(1200)
+    assert site.evse_view("A").offered_a == pytest.approx(expected_a, abs=1.0)
 
 
 @pytest.mark.parametrize(("cars_first", "expected_a"), [(False, 0.0), (True, 11.0)])
@@ -348,57 +363,59 @@ def test_energy_scenes_surplus_car_comes_before_battery_only_if_chosen(
     cars_first: bool, expected_a: float
 ) -> None:
     battery = BatterySettings(meter="battery", cars_first=cars_first)  # the site feeds in 1 A beside it
-    toy = site([station("A", car=Car(), surplus=True)], lambda now: (-11.0, -11.0, -11.0), battery=battery)
-    with_battery(toy, lambda now: max(0.0, 10.0 - toy.station("A").draw_a))
-    toy.run(1200)
-    assert toy.view("A").offered_a == pytest.approx(expected_a, abs=1.5)
+    site = make_energy_site(
+        [make_station("A", car=Car(), surplus=True)], lambda now: (-11.0, -11.0, -11.0), battery=battery
+    )
+    with_battery(site, lambda now: max(0.0, 10.0 - site.station("A").draw_a))
+    site.wait(1200)
+    assert site.evse_view("A").offered_a == pytest.approx(expected_a, abs=1.5)
 
 
 def test_battery_that_delivers_is_no_room_for_cars() -> None:
-    toy = site(
+    site = make_energy_site(
         cars("A"), lambda now: (20.0, 20.0, 20.0), limit_a=40.0, battery=BatterySettings(meter="battery")
     )
-    with_battery(toy, lambda now: -15.0 if now < 1200 else 0.0)
-    toy.run(1150)
-    assert toy.view("A").offered_a == pytest.approx(19.0, abs=1.0)
-    toy.run(600)
-    assert toy.seconds_over("grid", 40.0) == 0
+    with_battery(site, lambda now: -15.0 if now < 1200 else 0.0)
+    site.wait(1150)
+    assert site.evse_view("A").offered_a == pytest.approx(19.0, abs=1.0)
+    site.wait(600)
+    assert site.seconds_over("grid", 40.0) == 0
 
 
 # -- DC stations ------------------------------------------------------------------------------------------
 
 
-def dc_station(name: str, *, reserve_a: float = 0.0, car: Car | None = None) -> ToyStation:
-    made = station(name, max_a=80.0, car=car)
+def dc_station(name: str, *, reserve_a: float = 0.0, car: Car | None = None) -> StationModel:
+    made = make_station(name, max_a=80.0, car=car)
     made.evse = replace(made.evse, is_dc=True, reserve_a=reserve_a, fallback_a=0.0, min_a=8.0)
     return made
 
 
 def test_energy_scenes_dc_reserve_is_kept_free_until_car_comes() -> None:
-    toy = site([station("A", car=Car()), dc_station("DC", reserve_a=40.0)], limit_a=60.0)
-    toy.run(600)
-    assert toy.view("A").offered_a == pytest.approx(19.0, abs=1.0)
-    toy.plug("DC", Car(max_a=80.0))
-    toy.run(15)
-    assert toy.view("DC").offered_a >= 29.0
-    assert toy.longest_over("grid", 60.0) <= 5
+    site = make_energy_site([make_station("A", car=Car()), dc_station("DC", reserve_a=40.0)], limit_a=60.0)
+    site.wait(600)
+    assert site.evse_view("A").offered_a == pytest.approx(19.0, abs=1.0)
+    site.plug_in("DC", Car(max_a=80.0))
+    site.wait(15)
+    assert site.evse_view("DC").offered_a >= 29.0
+    assert site.longest_over("grid", 60.0) <= 5
 
 
 def test_dc_reserve_stops_no_car_that_charges() -> None:
-    toy = site(
-        [station("A", car=Car()), dc_station("DC", reserve_a=40.0)],
+    site = make_energy_site(
+        [make_station("A", car=Car()), dc_station("DC", reserve_a=40.0)],
         lambda now: (0.0, 0.0, 0.0) if now < 300 else (30.0, 30.0, 30.0),
         limit_a=60.0,
     )
-    toy.run(900)
-    assert toy.view("A").offered_a >= 6.0
-    assert not _stops(toy, "A")
+    site.wait(900)
+    assert site.evse_view("A").offered_a >= 6.0
+    assert not _stops(site, "A")
 
 
 def test_dc_station_gets_power_on_three_phases_from_first_limit() -> None:
-    toy = site([dc_station("DC", car=Car(max_a=80.0))], limit_a=60.0)
-    toy.tell(QuirkSelected("DC", Quirk(name="DC", unit="W")))
-    toy.run(120)
-    [first, *_] = [each for _, each in toy.commands if each.kind is LimitKind.LEASE and each.limit_a > 0]
+    site = make_energy_site([dc_station("DC", car=Car(max_a=80.0))], limit_a=60.0)
+    site.handle(QuirkSelected("DC", Quirk(name="DC", unit="W")))
+    site.wait(120)
+    [first, *_] = [each for _, each in site.commands if each.kind is LimitKind.LEASE and each.limit_a > 0]
     assert first.phases == 3
-    assert toy.view("DC").offered_a == pytest.approx(59.0, abs=0.5)
+    assert site.evse_view("DC").offered_a == pytest.approx(59.0, abs=0.5)

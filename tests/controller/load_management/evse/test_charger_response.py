@@ -16,7 +16,7 @@ from controller.load_management.evse.charger_response import (
 from controller.load_management.metering.fuse_curve import CUT_S, WAY_S, FuseLoad, FuseWatch
 from controller.load_management.site_tree import Fuse, PhaseAmps
 from controller.model.observations import EvseRef, NeedsSeen
-from tests.controller.load_management.toysite import Car, ToySite, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 
 def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> ResponseHabits:
@@ -96,54 +96,56 @@ def stepping(now: float) -> PhaseAmps:
     return (30.0, 30.0, 30.0) if now % 600 < 120 and now > 600 else (10.0, 10.0, 10.0)
 
 
-def slow() -> ToySite:
-    site = ToySite((grid(60.0),), [station("A", car=Car(), reaction_s=20, report_s=5)], stepping)
+def slow() -> SiteHarness:
+    site = SiteHarness(
+        (make_grid(60.0),), [make_station("A", car=Car(), reaction_s=20, report_s=5)], stepping
+    )
     site.connect()
-    site.run(1000)
+    site.wait(1000)
     return site
 
 
 def test_slow_station_is_known_after_first_cut_and_not_blamed_again() -> None:
     site = slow()
-    assert 20.0 <= site.view("A").habits.reaction_s <= 30.0
-    assert site.view("A").habits.obeys
+    assert 20.0 <= site.evse_view("A").habits.reaction_s <= 30.0
+    assert site.evse_view("A").habits.obeys
     blamed = []
     for _ in range(1200):
         site.step()
-        blamed.append("though it may take" in site.view("A").reason)
+        blamed.append("though it may take" in site.evse_view("A").reason)
     assert not any(blamed)
 
 
 def test_charger_response_survives_a_restart() -> None:
     site = slow()
-    site.observe("A", NeedsSeen(1, 20_000.0, 7200.0))
+    site.report("A", NeedsSeen(1, 20_000.0, 7200.0))
     assert site.control.unsaved_evses() == {EvseRef("A", 1)}
     site.stored |= site.control.delivery_records(site.control.unsaved_evses(), site.now)
     assert site.control.unsaved_evses() == set()
-    habits = site.view("A").habits
-    site.reboot()
-    assert site.view("A").habits == habits
+    habits = site.evse_view("A").habits
+    site.restart()
+    assert site.evse_view("A").habits == habits
     site.connect("A")
     site.building = lambda now: (45.0, 45.0, 45.0)
-    site.run(240)
-    assert "leaves in 2 h, needs 15 A on average" in site.view("A").reason
+    site.wait(240)
+    assert "leaves in 2 h, needs 15 A on average" in site.evse_view("A").reason
 
 
 def test_charger_response_days_writes_outlive_restart() -> None:
     worn = Quirk(name="wears out", writes_per_day=4)
 
-    def writes(site: ToySite, *, seconds: int = 1800) -> int:
+    def writes(site: SiteHarness, *, seconds: int = 1800) -> int:
         before = len(site.commands)
-        site.run(seconds)
+        site.wait(seconds)
         return len(site.commands) - before
 
-    site = ToySite((grid(60.0),), [station("A", car=Car())])
-    site.tell(QuirkSelected("A", worn))
+    site = SiteHarness((make_grid(60.0),), [make_station("A", car=Car())])
+    site.handle(QuirkSelected("A", worn))
     site.connect()
-    site.run(1800)
+    site.wait(1800)
     assert len(site.commands) <= 4
-    site.reboot()
-    site.tell(QuirkSelected("A", worn))
+    site.restart()
+    site.handle(QuirkSelected("A", worn))
     site.connect()
     assert writes(site) <= 2  # its floor and one lease are to be sure of after any link
     held = site.stored[EvseRef("A", 1)]

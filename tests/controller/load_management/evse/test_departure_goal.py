@@ -7,10 +7,10 @@ import pytest
 from controller.load_management.evse.departure_goal import NO_NEED, DepartureGoal
 from controller.load_management.evse.evse_model import EvseModel
 from controller.model.observations import EvseState, NeedsSeen, StateSeen, TransactionSeen
-from tests.controller.load_management.toysite import Car, ToySite, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 HOUR_S = 3600.0
-EVSE = station("A").evse
+EVSE = make_station("A").evse
 
 
 def goal(energy_wh: float | None, departs_in_s: float | None) -> DepartureGoal:
@@ -94,18 +94,18 @@ def test_departure_goal_car_that_is_gone_needs_nothing() -> None:
 
 
 def test_departure_goal_departing_car_gets_energy_in_time_on_short_site() -> None:
-    site = ToySite((grid(28.0),), [station("A", car=Car()), station("B", car=Car())])
+    site = SiteHarness((make_grid(28.0),), [make_station("A", car=Car()), make_station("B", car=Car())])
     site.connect()
-    site.run(120)
+    site.wait(120)
     before_as, before_over_s = site.station("A").energy_as, site.seconds_over("grid", 28.0)
     wanted_wh = 3 * 230.0 * 15.0 / 2  # 15 A for half an hour; its fair share would be less
-    site.observe("A", NeedsSeen(1, wanted_wh, HOUR_S / 2))
-    site.run(60)
-    assert "leaves in 30 min, needs" in site.view("A").reason
-    assert site.view("B").reason == "grid L1 full"
-    site.run(int(HOUR_S / 2) - 60)
+    site.report("A", NeedsSeen(1, wanted_wh, HOUR_S / 2))
+    site.wait(60)
+    assert "leaves in 30 min, needs" in site.evse_view("A").reason
+    assert site.evse_view("B").reason == "grid L1 full"
+    site.wait(int(HOUR_S / 2) - 60)
     assert 3 * 230.0 * (site.station("A").energy_as - before_as) / 3600 >= 0.99 * wanted_wh
-    site.run(120)
-    assert site.view("A").reason == "grid L1 full"
+    site.wait(120)
+    assert site.evse_view("A").reason == "grid L1 full"
     assert site.seconds_over("grid", 28.0) == before_over_s  # when nobody was limited yet
-    assert site.changes("A") < 20
+    assert site.limit_changes("A") < 20

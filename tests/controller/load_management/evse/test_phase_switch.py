@@ -13,7 +13,7 @@ from controller.load_management.evse.phase_switch import DWELL_S, SETTLE_S, Phas
 from controller.load_management.metering.base_load import PLAIN_WAIT_S
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, ProfilesTouched
-from tests.controller.load_management.toysite import Car, ToySite, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 
 def switch() -> PhaseSwitch:
@@ -73,27 +73,27 @@ def building(now: float) -> PhaseAmps:
 
 def tight(
     *, switching: bool | None = True, switches: bool = True, phases: tuple[int, ...] = (0, 1, 2)
-) -> ToySite:
-    one = station("A", car=Car(), phases=phases, phase_switching=switching, switches=switches)  # type: ignore[arg-type]
-    site = ToySite((grid(32.0),), [one], building)
+) -> SiteHarness:
+    one = make_station("A", car=Car(), phases=phases, phase_switching=switching, switches=switches)  # type: ignore[arg-type]
+    site = SiteHarness((make_grid(32.0),), [one], building)
     site.connect()
     return site
 
 
-def changes_of_phases(site: ToySite) -> list[float]:
+def changes_of_phases(site: SiteHarness) -> list[float]:
     told = site.station("A").one_phase
     return [at for (_, before), (at, after) in pairwise(told) if before is not after]
 
 
 def test_car_without_room_for_three_phases_uses_one_and_returns() -> None:
     site = tight()
-    site.run(600)
+    site.wait(600)
     site.row_flowed["grid"].clear()
-    site.run(1200)
-    assert site.station("A").drawn() == (site.view("A").offered_a, 0.0, 0.0)
-    assert site.view("A").offered_a == 9.0
-    assert site.view("A").reason == "on one phase: grid L1 full"
-    site.run(1200)
+    site.wait(1200)
+    assert site.station("A").drawn() == (site.evse_view("A").offered_a, 0.0, 0.0)
+    assert site.evse_view("A").offered_a == 9.0
+    assert site.evse_view("A").reason == "on one phase: grid L1 full"
+    site.wait(1200)
     assert min(site.station("A").drawn()) == 26.0
     assert len(changes_of_phases(site)) == 2
     assert site.longest_over("grid", 32.0) <= 6 + PLAIN_WAIT_S
@@ -101,7 +101,7 @@ def test_car_without_room_for_three_phases_uses_one_and_returns() -> None:
 
 def test_phase_switch_never_draws_on_old_and_new_phases_at_once() -> None:
     site = tight()
-    site.run(3000)
+    site.wait(3000)
     for changed in changes_of_phases(site):
         before = [limit for at, limit in site.station("A").leases if at < changed]
         assert before[-1] == 0.0
@@ -115,8 +115,8 @@ def test_phase_switch_is_requested_of_capable_stations_only(
     switching: bool | None, says: bool | None, able: bool
 ) -> None:
     site = tight(switching=switching)
-    site.tell(QuirkSelected("A", Quirk(name="says so", phase_switching=says)))
-    site.run(1500)
+    site.handle(QuirkSelected("A", Quirk(name="says so", phase_switching=says)))
+    site.wait(1500)
     assert (site.station("A").draw_a > 0) is able
 
 
@@ -133,39 +133,39 @@ def test_phase_switch_returns_only_to_lasting_gain(
     free_a: tuple[float, float], drawn: tuple[float, float, float]
 ) -> None:
     site = tight()
-    site.run(1500)
+    site.wait(1500)
     site.building = lambda now: (31.0 - free_a[0], 31.0 - free_a[1], 5.0)
-    site.run(900)
+    site.wait(900)
     assert site.station("A").drawn() == pytest.approx(drawn)
 
 
 def test_phase_switch_takes_no_current_from_another_evse() -> None:
     """One who is served first would have three phases, on the last room of his neighbour."""
-    first = station("A", car=Car(), phase_switching=True)
+    first = make_station("A", car=Car(), phase_switching=True)
     first.evse = msgspec.structs.replace(first.evse, priority=1)
-    second = station("B", car=Car(phases=(0,)), phases=(1, 2, 0))
-    site = ToySite((grid(32.0),), [first, second], building)
+    second = make_station("B", car=Car(phases=(0,)), phases=(1, 2, 0))
+    site = SiteHarness((make_grid(32.0),), [first, second], building)
     site.connect()
-    site.run(1500)
+    site.wait(1500)
     assert site.station("A").drawn() == (9.0, 0.0, 0.0)
     site.building = lambda now: (22.0, 23.0, 5.0)
-    site.run(900)
+    site.wait(900)
     assert site.station("A").drawn() == (9.0, 0.0, 0.0)
     assert site.station("B").draw_a == 8.0
 
 
 def test_phase_switch_unanswered_is_booked_on_all_phases() -> None:
     site = tight()
-    site.run(1500)
+    site.wait(1500)
     site.station("A").refuses = True
-    site.observe("A", ProfilesTouched("a backend's command"))
-    site.run(10)
-    assert min(site.circuit("grid").booked_a) >= 6.0
+    site.report("A", ProfilesTouched("a backend's command"))
+    site.wait(10)
+    assert min(site.circuit_view("grid").booked_a) >= 6.0
 
 
 def test_station_that_draws_on_all_phases_all_same_is_found_out() -> None:
     site = tight(switches=False)
-    site.run(2300)
+    site.wait(2300)
     told = [single for at, single in site.station("A").one_phase if at > 700]
     assert any(told)
     assert not told[-1]
@@ -176,26 +176,28 @@ def test_station_that_draws_on_all_phases_all_same_is_found_out() -> None:
 
 def test_phase_switch_absent_station_is_booked_on_all_phases() -> None:
     site = tight()
-    site.run(1500)
-    assert site.circuit("grid").booked_a == pytest.approx((9.0, 0.0, 0.0))
+    site.wait(1500)
+    assert site.circuit_view("grid").booked_a == pytest.approx((9.0, 0.0, 0.0))
     site.disconnect("A")
-    site.run(5)
-    assert min(site.circuit("grid").booked_a) >= 6.0
+    site.wait(5)
+    assert min(site.circuit_view("grid").booked_a) >= 6.0
 
 
 def test_phase_switch_unbalance_bounds_what_one_phase_gets() -> None:
     site = tight()
-    leaning = ToySite((grid(32.0, unbalance_a=12.0),), [site.station("A")], lambda now: (10.0, 10.0, 31.0))
+    leaning = SiteHarness(
+        (make_grid(32.0, unbalance_a=12.0),), [site.station("A")], lambda now: (10.0, 10.0, 31.0)
+    )
     leaning.connect()
-    leaning.run(1500)
+    leaning.wait(1500)
     assert leaning.station("A").drawn() == (12.0, 0.0, 0.0)
-    assert leaning.view("A").reason == "on one phase: grid L1 too far above L2"
+    assert leaning.evse_view("A").reason == "on one phase: grid L1 too far above L2"
 
 
 def test_phase_switch_room_that_comes_and_goes_makes_no_flapping() -> None:
     site = tight()
     site.building = lambda now: (22.0, 31.0, 31.0) if now % 120 < 60 else (5.0, 5.0, 5.0)
-    site.run(7200)
+    site.wait(7200)
     assert all(after - before >= DWELL_S for before, after in pairwise(changes_of_phases(site)))
     assert len(changes_of_phases(site)) <= 2
 
@@ -203,20 +205,20 @@ def test_phase_switch_room_that_comes_and_goes_makes_no_flapping() -> None:
 def test_one_phase_is_stations_first_wherever_it_sits() -> None:
     site = tight(phases=(1, 2, 0))
     site.building = lambda now: (31.0, 22.0, 31.0)
-    site.run(900)
+    site.wait(900)
     assert site.station("A").ref == EvseRef("A", 1)
     assert site.flowed[-1] == (31.0, 31.0, 31.0)
 
 
 def test_two_cars_go_to_one_phase_together_where_one_would_wait() -> None:
     cars = [
-        station("A", car=Car(), phase_switching=True),
-        station("B", car=Car(), phases=(1, 2, 0), phase_switching=True),
+        make_station("A", car=Car(), phase_switching=True),
+        make_station("B", car=Car(), phases=(1, 2, 0), phase_switching=True),
     ]
-    site = ToySite((grid(10.0),), cars)
+    site = SiteHarness((make_grid(10.0),), cars)
     for each in cars:
         each.evse = msgspec.structs.replace(each.evse, fallback_a=0.0)
     site.connect()
-    site.run(900)
+    site.wait(900)
     assert [each.draw_a for each in cars] == [9.0, 9.0]
     assert [sum(amps > 0 for amps in each.drawn()) for each in cars] == [1, 1]

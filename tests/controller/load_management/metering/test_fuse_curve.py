@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from controller.load_management.metering.base_load import INRUSH_S
 from controller.load_management.metering.fuse_curve import CURVES, GRACE_S, FuseCurve, FuseLoad, FuseWatch
 from controller.load_management.site_tree import Fuse
-from tests.controller.load_management.toysite import Car, ToySite, grid, station
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 COLD = 0.0
 HOUR_S = 3600.0
@@ -117,7 +117,7 @@ def outlasted(fuse: Fuse, seconds: float) -> float:
     return lower
 
 
-def jumping(fuse: Fuse, reaction_s: int, load: float) -> ToySite:
+def jumping(fuse: Fuse, reaction_s: int, load: float) -> SiteHarness:
     """A full site; its building jumps up every ten minutes to `load` times the limit, for five."""
 
     def building(now: float) -> tuple[float, float, float]:
@@ -125,15 +125,16 @@ def jumping(fuse: Fuse, reaction_s: int, load: float) -> ToySite:
         return (20.0 + extra, 20.0, 20.0)
 
     stations = [
-        station(f"S{i}", car=Car(), reaction_s=reaction_s, answer_s=ANSWER_S, report_s=5) for i in range(6)
+        make_station(f"S{i}", car=Car(), reaction_s=reaction_s, answer_s=ANSWER_S, report_s=5)
+        for i in range(6)
     ]
-    site = ToySite((grid(LIMIT_A, fuse=fuse),), stations, building)
+    site = SiteHarness((make_grid(LIMIT_A, fuse=fuse),), stations, building)
     site.meter_delay_s = METER_DELAY_S
     site.connect()
     return site
 
 
-def reaction_times(site: ToySite) -> list[float]:
+def reaction_times(site: SiteHarness) -> list[float]:
     """For each jump, the s from the first reading above the limit until the first cut was sent."""
     over = [max(amps) > LIMIT_A for amps in site.flowed]
     begins = [index + 2 for index, (before, after) in enumerate(pairwise(over)) if after and not before]
@@ -150,7 +151,7 @@ def reaction_times(site: ToySite) -> list[float]:
 def test_fuse_never_trips_where_stations_delay_leaves_it_chance(fuse: Fuse, reaction_s: int) -> None:
     unavoidable_s = METER_DELAY_S + ANSWER_S + reaction_s + 2  # two more for the steps of a second
     site = jumping(fuse, reaction_s, outlasted(fuse, unavoidable_s))
-    site.run(60)
+    site.wait(60)
     real = RealFuse(fuse)
     for _ in range(3000):
         site.step()
@@ -163,7 +164,7 @@ def test_fuse_never_trips_where_stations_delay_leaves_it_chance(fuse: Fuse, reac
 @pytest.mark.parametrize("load", [1.1, 1.5])
 def test_cut_is_sent_with_reading_unless_overload_is_harmless(fuse: Fuse, load: float) -> None:
     site = jumping(fuse, 3, load)
-    site.run(1260)
+    site.wait(1260)
     waits_s = INRUSH_S if load == 1.1 and fuse is not Fuse.PLAIN else 0.0
     assert reaction_times(site) == [waits_s, waits_s]
 
@@ -171,9 +172,9 @@ def test_cut_is_sent_with_reading_unless_overload_is_harmless(fuse: Fuse, load: 
 @pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
 def test_plain_limit_is_exceeded_for_no_longer_than_stations_take(reaction_s: int) -> None:
     site = jumping(Fuse.PLAIN, reaction_s, 1.3)
-    site.run(60)
+    site.wait(60)
     site.row_flowed["grid"].clear()
-    site.run(3000)
+    site.wait(3000)
     assert site.longest_over("grid", LIMIT_A) <= METER_DELAY_S + ANSWER_S + reaction_s + 1
 
 
@@ -182,13 +183,13 @@ def test_fuse_curve_base_load_motor_that_starts_costs_no_car_current() -> None:
         return (30.0 if now >= 600 and now % 60 < 2 else 20.0, 20.0, 20.0)
 
     def told(fuse: Fuse) -> int:
-        stations = [station(f"S{i}", car=Car(), report_s=5) for i in range(6)]
-        site = ToySite((grid(LIMIT_A, fuse=fuse),), stations, building)
+        stations = [make_station(f"S{i}", car=Car(), report_s=5) for i in range(6)]
+        site = SiteHarness((make_grid(LIMIT_A, fuse=fuse),), stations, building)
         site.connect()
-        site.run(590)
-        before = site.changes("S0")
-        site.run(600)
-        return site.changes("S0") - before
+        site.wait(590)
+        before = site.limit_changes("S0")
+        site.wait(600)
+        return site.limit_changes("S0") - before
 
     assert told(Fuse.GG) == 0
     assert told(Fuse.PLAIN) > 0
