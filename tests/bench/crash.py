@@ -8,13 +8,13 @@ from pathlib import Path
 
 import trio
 
-from tests.crash.run import crash
+from tests.scenario.busy_site import run_kills
 
 
 def bench(kills: int) -> list[dict[str, object]]:
     """One run. Fails where a message of a transaction is lost or doubled, and says which."""
     with tempfile.TemporaryDirectory() as folder:
-        figures = trio.run(crash, Path(folder), kills, int(time.time()))
+        figures = trio.run(run_kills, Path(folder), kills, int(time.time()))
     if figures.differences:
         raise AssertionError(f"the ledgers differ from the journals: {figures.differences}")
     return [

@@ -14,8 +14,8 @@ import trio
 
 from controller.signing.signing_keys import new_private_key
 from tests.bench.dimming import FULL_A, LONGEST_S, Site, controller
-from tests.controller.services.eebus_site import Identity, SocketGuard, websocket
 from tests.interop.programs import free_port
+from tests.scenario.eebus_guard import Identity, SocketGuard, open_websocket
 
 COUNTS = (100,)
 
@@ -35,7 +35,7 @@ async def _limited(count: int) -> dict[str, object]:
                 await _wait_port(eebus_port)
                 before_kb = _memory_kb(process.pid)
                 started = trio.current_time()
-                async with websocket(eebus_port, identity) as connection:
+                async with open_websocket(eebus_port, identity) as connection:
                     guard = SocketGuard(connection)
                     await guard.handshake()
                     handshake_s = trio.current_time() - started

@@ -16,11 +16,11 @@ import trio
 from controller.services.control_socket import ControlError, send_command
 from drivers.meter_model import load_model
 from drivers.simulated import SimulatedMeter, serve_tcp
-from tests.crash.backends import Backend
-from tests.crash.controllers import Controller
-from tests.crash.ledger import Ledger
-from tests.crash.stations import Station
 from tests.interop.programs import free_port
+from tests.scenario.busy_csms import BusyCsms
+from tests.scenario.busy_station import BusyStation
+from tests.scenario.controller_process import ControllerProcess
+from tests.scenario.transaction_ledger import TransactionLedger
 
 SAMPLES = 60
 """Samples of a run; the first quarter is warm-up."""
@@ -74,11 +74,11 @@ async def _soak(
 ) -> tuple[list[Sample], dict[str, object]]:
     port, backend_port, meter_port = free_port(), free_port(), free_port()
     names = {f"CS{each:03d}": ("ocpp1.6", "ocpp2.0.1")[each % 2] for each in range(count)}
-    controller = Controller(folder, _configuration(folder, port, backend_port, meter_port, count))
-    backend = Backend("cpo", backend_port, Ledger(1), chance)
+    controller = ControllerProcess(folder, _configuration(folder, port, backend_port, meter_port, count))
+    backend = BusyCsms("cpo", backend_port, TransactionLedger(1), chance)
     backend.steady = True
     stations = [
-        Station(name, protocol, f"ws://127.0.0.1:{port}/ocpp/{name}", chance, pause_s=PAUSE_S)
+        BusyStation(name, protocol, f"ws://127.0.0.1:{port}/ocpp/{name}", chance, pause_s=PAUSE_S)
         for name, protocol in names.items()
     ]
     samples: list[Sample] = []
@@ -92,7 +92,7 @@ async def _soak(
         try:
             with trio.move_on_after(60):
                 while any(not station.journal for station in stations):
-                    await backend.heard.wait()
+                    await backend.received.wait()
             backend.steady = False
             for _ in range(SAMPLES):
                 await trio.sleep(seconds / SAMPLES)

@@ -20,8 +20,8 @@ import trio
 
 from controller.config.password_files import SALT_BYTES, hash_password
 from controller.transport.http_upgrade import basic_authorization
+from tests.bench.station_storm import StationStorm, StormCsms, find_peak_rate
 from tests.controller.transport.certificates import LOOPBACK, Authority
-from tests.controller.transport.fleet import BusyBackend, Fleet, most_in_a_second
 from tests.interop.programs import CONTROLLER, free_port
 
 PASSWORD = b"a password of 26 letters.."
@@ -49,7 +49,7 @@ def bench(shapes: Sequence[tuple[int, str, str, int]] = SHAPES) -> list[dict[str
 async def _storm(count: int, over: str, shows: str, max_a: int) -> dict[str, object]:
     names = [f"CS{number:04}" for number in range(count)]
     with tempfile.TemporaryDirectory() as directory:
-        folder, port, backend = Path(directory), free_port(), BusyBackend()
+        folder, port, backend = Path(directory), free_port(), StormCsms()
         authority = Authority(folder)
         async with trio.open_nursery() as nursery:
             await nursery.start(backend.run)
@@ -64,7 +64,7 @@ async def _storm(count: int, over: str, shows: str, max_a: int) -> dict[str, obj
             )
             scheme = "wss" if over == "TLS" else "ws"
             tls = ssl.create_default_context(cafile=authority.ca) if over == "TLS" else None
-            fleet = Fleet(
+            fleet = StationStorm(
                 f"{scheme}://127.0.0.1:{port}/ocpp/{{station}}",
                 {
                     name: [(b"Authorization", basic_authorization(name, PASSWORD))] if shows else []
@@ -75,21 +75,21 @@ async def _storm(count: int, over: str, shows: str, max_a: int) -> dict[str, obj
             with trio.fail_after(LONGEST_S):
                 async with _controller(config):
                     nursery.start_soon(fleet.run)
-                    await fleet.all_served()
-                await fleet.none_served()
+                    await fleet.wait_all_served()
+                await fleet.wait_none_served()
                 row = await _restart(config, backend, fleet)
             nursery.cancel_scope.cancel()
     scarce = "current is scarce" if count * max_a > LIMIT_A else ""
     return {"what": ", ".join(filter(None, (f"{count} stations", over, shows, scarce))), **row}
 
 
-async def _restart(config: Path, backend: BusyBackend, fleet: Fleet) -> dict[str, object]:
+async def _restart(config: Path, backend: StormCsms, fleet: StationStorm) -> dict[str, object]:
     backend.links.clear()
     backend.boots.clear()
     fleet.refused.clear()
     start = trio.current_time()
     async with _controller(config) as process:
-        await fleet.all_served()
+        await fleet.wait_all_served()
         back = trio.current_time()
         used = _used(process.pid)
         failed = sum(times for kind, times in fleet.refused.items() if kind != "HandshakeError")
@@ -97,8 +97,8 @@ async def _restart(config: Path, backend: BusyBackend, fleet: Fleet) -> dict[str
     return {
         "first link s": round(first - start, 2),
         "all back s": round(back - start, 2),
-        "links in one s": most_in_a_second(backend.links),
-        "boots in one s": most_in_a_second(backend.boots),
+        "links in one s": find_peak_rate(backend.links),
+        "boots in one s": find_peak_rate(backend.boots),
         "tries that failed": failed,  # those before its port was open are not
         **used,
     }

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from controller.store.sqlite_journal import FILE
-from tests.crash.run import BusySite, busy_site, come_to_rest, figures, restarted
+from tests.scenario.busy_site import BusySite, busy_site, compare_ledgers, restart, settle
 
 FULL_S = 2.0
 SMALL = 65_536
@@ -31,7 +31,7 @@ def disk_freed(pid: int) -> None:
 
 
 def all_is_well(site: BusySite) -> None:
-    found = figures(site)
+    found = compare_ledgers(site)
     assert (found.differences, found.left, found.set_aside) == ({}, 0, 0)
 
 
@@ -49,10 +49,10 @@ async def test_on_full_disk_stations_are_closed_and_keep_what_they_have_to_state
         await trio.sleep(1)
         assert [len(station.journal) for station in site.stations] == said  # nothing has an answer
         if killed:
-            await restarted(site)
+            await restart(site)
         else:
             disk_freed(site.controller.pid)
-        await come_to_rest(site)
+        await settle(site)
         assert "its messages cannot be stored" in site.controller.log
     all_is_well(site)
 
@@ -81,7 +81,7 @@ async def heard_more(site: BusySite, more: int) -> None:
     before = {station.name: len(parts[station.name]) for station in site.stations}
     with trio.fail_after(30):
         while any(len(parts[name]) < count + more for name, count in before.items()):
-            await site.owner.heard.wait()
+            await site.owner.received.wait()
 
 
 async def test_faults_clock_that_is_another_after_each_start_doubles_nothing(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_faults_clock_that_is_another_after_each_start_doubles_nothing(tmp
     async with busy_site(tmp_path, random.Random(4)) as site:
         for days in (400, -400, 0, 0):
             site.controller.prefix = ("faketime", "-f", f"{days * DAY_S:+d}s")
-            await restarted(site)
+            await restart(site)
             await trio.sleep(0.5)
-        await come_to_rest(site)
+        await settle(site)
     all_is_well(site)

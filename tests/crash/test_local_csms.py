@@ -12,8 +12,8 @@ from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
 from controller.session_ledger.charging_session import month_of
 from controller.store.session_store import open_session_file
-from tests.crash.controllers import Controller
 from tests.interop.programs import free_port
+from tests.scenario.controller_process import ControllerProcess
 
 KILLS = 6
 PATIENCE_S = 60.0
@@ -79,7 +79,7 @@ class RepeatingStation:
 
 async def test_each_transaction_is_one_session_over_kills(tmp_path: Path) -> None:
     port, chance = free_port(), random.Random(1)
-    controller = Controller(
+    controller = ControllerProcess(
         tmp_path,
         f"""
 [site]

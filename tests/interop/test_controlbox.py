@@ -19,10 +19,10 @@ from trio.testing import MockClock
 
 from controller.services.app import App
 from drivers.eebus.certificates import ski_of
-from tests.controller.services.eebus_site import configured
 from tests.controller.services.test_app import running
 from tests.interop.go_toolchain import find_go
 from tests.interop.programs import free_port
+from tests.scenario.eebus_guard import configure
 
 MODULE = Path(__file__).parent / "controlbox"
 LIMIT_W = 7000.0
@@ -114,7 +114,7 @@ async def test_controlbox_pairs_limits_is_lost_and_comes_back(
 ) -> None:
     box = Box(controlbox, tmp_path, unused_port)
     partner = f'[[eebus.partner]]\nski = "{box.ski}"\nhost = "127.0.0.1"\nport = {unused_port}'
-    async with running(configured(tmp_path, eebus=partner)) as app:
+    async with running(configure(tmp_path, eebus=partner)) as app:
         assert app.status().eebus is not None
         own_ski = app.status().eebus.ski  # type: ignore[union-attr]
         async with box.running(own_ski):
@@ -142,7 +142,7 @@ async def test_controlbox_that_is_not_trusted_is_not_obeyed(
 ) -> None:
     box = Box(controlbox, tmp_path, unused_port)
     other = f'[[eebus.partner]]\nski = "{"0" * 40}"\nhost = "127.0.0.1"\nport = {unused_port}'
-    async with running(configured(tmp_path, eebus=other)) as app:
+    async with running(configure(tmp_path, eebus=other)) as app:
         assert app.status().eebus is not None
         async with box.running(app.status().eebus.ski):  # type: ignore[union-attr]
             await trio.sleep(8)

@@ -7,8 +7,8 @@ from pathlib import Path
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
-from tests.controller.transport.rig import Backend, heard
 from tests.interop.programs import CONTROLLER, configuration, free_port, listening, started
+from tests.scenario.link_harness import CsmsServer, receive_text
 
 JWS = (
     '{"payload":"eyJ0aW1lc3RhbXAiOiIyMDI2In0","protected":"eyJPQ1BQQWN0aW9uIjoiU2V0Q2hhcmdpbmdQcm9maWxlIn0",'
@@ -36,14 +36,14 @@ COMMANDS = [
 
 
 async def test_relayed_bytes_every_text_is_text_that_was_sent(tmp_path: Path) -> None:
-    backend, port = Backend(), free_port()
+    backend, port = CsmsServer(), free_port()
     async with trio.open_nursery() as nursery:
         await nursery.start(backend.run)
         async with started(CONTROLLER, "run", "-c", configuration(tmp_path, port, backend.port)):
             await listening(port)
             url = f"ws://127.0.0.1:{port}/ocpp/CS01"
             async with open_websocket_url(url, subprotocols=["ocpp2.1"]) as station:
-                up = await backend.link()
+                up = await backend.accept()
                 await from_the_station(station, up)
                 await from_the_backend(station, up)
         nursery.cancel_scope.cancel()
@@ -52,16 +52,16 @@ async def test_relayed_bytes_every_text_is_text_that_was_sent(tmp_path: Path) ->
 async def from_the_station(station: WebSocketConnection, up: WebSocketConnection) -> None:
     for name, call, answer in ANSWERED:
         await station.send_message(call)
-        assert await heard(up) == call, name
+        assert await receive_text(up) == call, name
         await up.send_message(answer)
         assert await next_of_theirs(station) == answer, name
     for name, text in UNANSWERED:
         await station.send_message(text)
-        assert await heard(up) == text, name
+        assert await receive_text(up) == text, name
     # The station did not understand the last answer, and says so.
     complaint = '[5,"e1","FormatViolation","what is cup?",{"of" : "CALLRESULT"}]'
     await station.send_message(complaint)
-    assert await heard(up) == complaint
+    assert await receive_text(up) == complaint
 
 
 async def from_the_backend(station: WebSocketConnection, up: WebSocketConnection) -> None:
@@ -69,7 +69,7 @@ async def from_the_backend(station: WebSocketConnection, up: WebSocketConnection
         await up.send_message(call)
         assert await next_of_theirs(station) == call
         await station.send_message(answer)
-        assert await heard(up) == answer
+        assert await receive_text(up) == answer
     for text in (UNANSWERED[0][1], '[5,"c2", "GenericError","",{}]'):
         await up.send_message(text)
         assert await next_of_theirs(station) == text
@@ -78,7 +78,7 @@ async def from_the_backend(station: WebSocketConnection, up: WebSocketConnection
 async def next_of_theirs(station: WebSocketConnection) -> str:
     """What the station hears next of its backend; the controller's own calls are turned down on the way."""
     while True:
-        text = await heard(station)
+        text = await receive_text(station)
         own = own_call(text)
         if own is None:
             return text

@@ -15,15 +15,15 @@ from controller.backends.pool import DIALS_PER_SECOND, Endpoint, EndpointAnswer,
 from controller.model.rate_limits import TokenBucket
 from controller.transport.dial import DialError, DialStage
 from controller.transport.http_upgrade import basic_authorization
-from tests.controller.transport.rig import Backend
+from tests.scenario.link_harness import CsmsServer
 
 SENT = basic_authorization("CS 01", b"of the station")
 CS01 = LinkRequest("CS01", ("ocpp1.6",))
 
 
 @pytest.fixture
-async def backend(nursery: trio.Nursery) -> AsyncIterator[Backend]:
-    made = Backend()
+async def backend(nursery: trio.Nursery) -> AsyncIterator[CsmsServer]:
+    made = CsmsServer()
     await nursery.start(made.run)
     yield made
     nursery.cancel_scope.cancel()
@@ -57,7 +57,7 @@ async def failed(made: Endpoint) -> DialError:
     [(None, SENT), (b"of the backend", basic_authorization("CS 01", b"of the backend"))],
 )
 async def test_endpoint_presents_station_with_name_and_password(
-    backend: Backend, password: bytes | None, presented: bytes
+    backend: CsmsServer, password: bytes | None, presented: bytes
 ) -> None:
     await opened(endpoint(backend.port, password), LinkRequest("CS 01", ("ocpp1.6",), SENT))
     request = backend.requests[0]
@@ -91,19 +91,19 @@ def test_endpoint_link_request_claim_names_what_is_shown_without_secret() -> Non
     assert "Basic" not in "".join(each.claim + repr(each) for each in shown)
 
 
-async def test_endpoint_sends_configured_headers(backend: Backend) -> None:
+async def test_endpoint_sends_configured_headers(backend: CsmsServer) -> None:
     url = f"ws://127.0.0.1:{backend.port}/{{station}}"
     headers = (("X-OCPP-NetworkingMode", "OverlayNetwork"),)
     await opened(Endpoint(url, None, None, 1 << 20, 2.0, TokenBucket(0), headers=headers))
     assert dict(backend.requests[0].headers)[b"x-ocpp-networkingmode"] == b"OverlayNetwork"
 
 
-async def test_endpoint_returns_version_that_backend_chooses(backend: Backend) -> None:
+async def test_endpoint_returns_version_that_backend_chooses(backend: CsmsServer) -> None:
     answer = await opened(endpoint(backend.port), LinkRequest("CS01", ("ocpp2.0.1", "ocpp1.6")))
     assert answer.version == "ocpp2.0.1"
 
 
-async def test_endpoint_dials_wait_for_their_turn(backend: Backend) -> None:
+async def test_endpoint_dials_wait_for_their_turn(backend: CsmsServer) -> None:
     made = endpoint(backend.port, turns=TokenBucket(rate=0.001))
     await opened(made)
     with trio.move_on_after(0.05) as waiting:
@@ -127,9 +127,9 @@ def test_endpoint_dials_as_many_at_once_as_stations_connect() -> None:
     ],
 )
 async def test_endpoint_dial_answered_with_status_names_it_and_stage(
-    backend: Backend, status: int, stage: DialStage
+    backend: CsmsServer, status: int, stage: DialStage
 ) -> None:
-    backend.refuse_with = status
+    backend.refuse_status = status
     error = await failed(endpoint(backend.port))
     assert str(error) == f"it refused the link with HTTP status {status}"
     assert (error.status, error.stage, error.retry_after_s) == (status, stage, None)
@@ -146,9 +146,9 @@ async def test_endpoint_dial_answered_with_status_names_it_and_stage(
     ],
 )
 async def test_dial_reads_retry_after_within_bounds(
-    backend: Backend, header: str, wait_s: float | None
+    backend: CsmsServer, header: str, wait_s: float | None
 ) -> None:
-    backend.refuse_with, backend.refuse_headers = 503, [(b"Retry-After", header.encode("latin-1"))]
+    backend.refuse_status, backend.refuse_headers = 503, [(b"Retry-After", header.encode("latin-1"))]
     assert (await failed(endpoint(backend.port))).retry_after_s == wait_s
 
 

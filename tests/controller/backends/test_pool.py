@@ -18,7 +18,7 @@ from controller.transport.channel import Channel
 from controller.transport.dial import DialError, DialStage
 from controller.transport.http_upgrade import basic_authorization
 from controller.transport.transport_errors import ConnectionLostError
-from tests.controller.transport.rig import Backend
+from tests.scenario.link_harness import CsmsServer
 
 CS01 = LinkRequest("CS01", ("ocpp1.6",), basic_authorization("CS01", b"of the station"))
 CS02 = LinkRequest("CS02", ("ocpp1.6",))
@@ -326,24 +326,24 @@ async def test_links_move_to_better_endpoint_that_is_back(
 
 
 @pytest.fixture
-async def backends(nursery: trio.Nursery) -> AsyncIterator[tuple[Backend, Backend]]:
-    made = Backend(), Backend()
+async def backends(nursery: trio.Nursery) -> AsyncIterator[tuple[CsmsServer, CsmsServer]]:
+    made = CsmsServer(), CsmsServer()
     for backend in made:
         await nursery.start(backend.run)
     yield made
     nursery.cancel_scope.cancel()
 
 
-def way(backend: Backend, password: bytes | None = None) -> Endpoint:
+def way(backend: CsmsServer, password: bytes | None = None) -> Endpoint:
     url = f"ws://127.0.0.1:{backend.port}/csms/{{station}}"
     return Endpoint(url, None, password, 1 << 20, 2.0, TokenBucket(0))
 
 
 async def test_failed_upgrade_leads_to_second_backend(
-    backends: tuple[Backend, Backend], nursery: trio.Nursery
+    backends: tuple[CsmsServer, CsmsServer], nursery: trio.Nursery
 ) -> None:
     first, second = backends
-    first.refuse_with, first.refuse_headers = 503, [(b"Retry-After", b"30")]
+    first.refuse_status, first.refuse_headers = 503, [(b"Retry-After", b"30")]
     pool = await started(nursery, a=(0, way(first)), b=(1, way(second)))
     for _ in range(2):
         async with pool.hold_link(CS01, is_owner=True) as opened:
@@ -351,13 +351,13 @@ async def test_failed_upgrade_leads_to_second_backend(
             opened.channel.send_nowait("hello")
             assert await (await second.link()).get_message() == "hello"
     assert len(first.requests) == 1
-    second.refuse_with = 503
+    second.refuse_status = 503
     with pytest.raises(DialError, match=r"^it refused the link with HTTP status 503$"):
         await pool.open_link(CS01, is_owner=True)
 
 
 async def test_probe_of_backend_opens_no_station_link(
-    backends: tuple[Backend, Backend],
+    backends: tuple[CsmsServer, CsmsServer],
 ) -> None:
     await way(backends[0]).probe()
     assert backends[0].requests == []
@@ -383,7 +383,7 @@ async def test_probe_of_closed_port_fails() -> None:
     ],
 )
 async def test_pool_authorization_of_station_goes_to_owner_alone(
-    backends: tuple[Backend, Backend],
+    backends: tuple[CsmsServer, CsmsServer],
     nursery: trio.Nursery,
     owner: bool,
     password: bytes | None,
@@ -393,7 +393,7 @@ async def test_pool_authorization_of_station_goes_to_owner_alone(
     pool = await started(nursery, a=(0, way(first, password)), b=(1, way(second, password)))
     async with pool.hold_link(CS01, is_owner=owner):
         pass
-    first.refuse_with = 500
+    first.refuse_status = 500
     async with pool.hold_link(CS01, is_owner=owner):
         pass
     for backend in backends:

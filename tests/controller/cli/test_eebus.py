@@ -11,9 +11,9 @@ import trio
 
 from controller.cli.eebus import status_lines
 from controller.cli.main import main
-from tests.controller.services.eebus_site import configured, control
 from tests.controller.services.test_app import running
 from tests.controller.web.examples import STATUS
+from tests.scenario.eebus_guard import configure, run_command
 
 SKI = "0123456789abcdef0123456789abcdef01234567"
 
@@ -21,9 +21,9 @@ SKI = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture
 async def folder(tmp_path: Path) -> AsyncIterator[Path]:
     """The directory of a controller that runs."""
-    config = configured(tmp_path)
+    config = configure(tmp_path)
     async with running(config):
-        await control(config, "eebus.status")
+        await run_command(config, "eebus.status")
         yield tmp_path
 
 
@@ -82,13 +82,13 @@ async def test_suspend_and_resume_are_done(folder: Path, capsys: pytest.CaptureF
 
 
 def test_eebus_without_controller_error_states_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    configured(tmp_path)
+    configure(tmp_path)
     assert main(["eebus", "status", "-c", str(tmp_path / "site.toml")]) == 1
     assert "no controller answers at" in capsys.readouterr().err
 
 
 def test_without_eebus_error_states_what_to_add(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    configured(tmp_path)
+    configure(tmp_path)
     text = (tmp_path / "site.toml").read_text()
     start, end = text.index("[[dimming.source]]"), text.index("[[backend]]")
     (tmp_path / "site.toml").write_text(

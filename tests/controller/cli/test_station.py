@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from controller.cli.main import main
-from tests.controller.services.simple_peers import START, Station, connected
 from tests.controller.services.test_app_local_csms import begin, home, running, stopped
+from tests.scenario.daemon_peers import START, SocketStation, connect_station
 
 
 async def command(folder: Path, *arguments: str) -> int:
@@ -20,11 +20,11 @@ async def command(folder: Path, *arguments: str) -> int:
     return await trio.to_thread.run_sync(partial(main, line))
 
 
-async def obeying(station: Station, folder: Path, *arguments: str) -> int:
+async def obeying(station: SocketStation, folder: Path, *arguments: str) -> int:
     """Run the command line while the station answers what it gets."""
     status = -1
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(station.obeys, "nothing of this name")
+        nursery.start_soon(station.accept_until, "nothing of this name")
         status = await command(folder, *arguments)
         nursery.cancel_scope.cancel()
     return status
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 async def test_station_list_and_show_name_session_and_card(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with running(home(folder)) as controller, connected(controller) as station:
+    async with running(home(folder)) as controller, connect_station(controller) as station:
         await begin(station)
         assert await command(folder, "list") == 0
         listed = capsys.readouterr().out
@@ -60,13 +60,13 @@ async def test_station_list_and_show_name_session_and_card(
 async def test_station_start_uses_card_token_or_made_one(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with running(home(folder)) as controller, connected(controller) as station:
-        await station.asks("BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
+    async with running(home(folder)) as controller, connect_station(controller) as station:
+        await station.request("BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
         assert await obeying(station, folder, "start", "CS01", "--card", "anna") == 0
         assert station.payloads["RemoteStartTransaction"]["idTag"] == "A"
         assert await obeying(station, folder, "start", "CS01") == 0
         made = station.payloads["RemoteStartTransaction"]["idTag"]
-        answer = await station.asks("StartTransaction", START | {"idTag": made})
+        answer = await station.request("StartTransaction", START | {"idTag": made})
         assert answer["idTagInfo"] == {"status": "Accepted"}
         capsys.readouterr()
         assert await obeying(station, folder, "start", "CS01", "--card", "nobody") == 1
@@ -74,11 +74,11 @@ async def test_station_start_uses_card_token_or_made_one(
 
 
 async def test_station_stop_reset_pause_and_limit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async with running(home(folder)) as controller, connected(controller) as station:
+    async with running(home(folder)) as controller, connect_station(controller) as station:
         number = await begin(station)
         assert await obeying(station, folder, "stop", "CS01", "--evse", "1") == 0
         assert station.payloads["RemoteStopTransaction"] == {"transactionId": number}
-        await station.asks("StopTransaction", stopped(number))
+        await station.request("StopTransaction", stopped(number))
         assert await obeying(station, folder, "reset", "CS01", "--hard") == 0
         assert station.payloads["Reset"] == {"type": "Hard"}
         assert await obeying(station, folder, "pause", "CS01", "--for", "2h") == 0

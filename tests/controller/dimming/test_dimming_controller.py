@@ -33,14 +33,14 @@ from controller.model.effects import LogEntry
 from controller.model.journal import Persist
 from tests.controller.dimming.commands import NOON, POINT, command
 from tests.controller.dimming.signers import PlainSignatures, signed
-from tests.controller.dimming.talk import MINIMUM, ONE, SETTINGS, TWO, Talk
+from tests.scenario.dimming_harness import MINIMUM, ONE, SETTINGS, TWO, DimmingHarness
 
 
 def test_command_is_stored_obeyed_recorded_answered_in_order() -> None:
-    talk = Talk()
-    talk.measures(22_000, 11_000, grid=50_000)
-    answer = talk.sends(command(1, 9000.0), "dso", at=1.5)
-    order = [type(action).__name__ for action in talk.actions]
+    scenario = DimmingHarness()
+    scenario.measure(22_000, 11_000, grid=50_000)
+    answer = scenario.send_command(command(1, 9000.0), "dso", at=1.5)
+    order = [type(action).__name__ for action in scenario.actions]
     assert order == [
         "Persist",
         "DimmingChanged",
@@ -49,7 +49,7 @@ def test_command_is_stored_obeyed_recorded_answered_in_order() -> None:
         "LogEntry",
         "LogEntry",
     ]
-    assert talk.kinds() == ["command", "verdict", "limit", "readings"]
+    assert scenario.evidence_kinds() == ["command", "verdict", "limit", "readings"]
     assert answer | {"command": ""} == {
         "@context": "urn:local-controller:dim:acknowledgement:1",
         "command": "",
@@ -62,51 +62,51 @@ def test_command_is_stored_obeyed_recorded_answered_in_order() -> None:
         "until": "2026-11-21T13:00:00.000Z",
         "powerBeforeW": 33_000.0,
     }
-    assert talk.recorded(EvidenceKind.READINGS)[0]["phase"] == "before"
-    assert talk.total_w == 9000
+    assert scenario.evidence(EvidenceKind.READINGS)[0]["phase"] == "before"
+    assert scenario.total_w == 9000
 
 
 def test_effect_is_measured_reported_and_recorded() -> None:
-    talk = Talk()
-    talk.measures(22_000, 11_000)
-    talk.sends(command(1, 9000.0), "dso", at=1)
-    talk.measures(16_000, 0, at=2)
-    assert talk.actions == []
-    talk.measures(8500, 0, at=4.25)
-    [told] = talk.of(NotifyBackends)
+    scenario = DimmingHarness()
+    scenario.measure(22_000, 11_000)
+    scenario.send_command(command(1, 9000.0), "dso", at=1)
+    scenario.measure(16_000, 0, at=2)
+    assert scenario.actions == []
+    scenario.measure(8500, 0, at=4.25)
+    [told] = scenario.effects(NotifyBackends)
     effect = msgspec.json.decode(told.payload)
     assert told.via == "cpo"
     assert (effect["reached"], effect["timeToEffectS"]) == (True, 3.25)
     assert (effect["powerBeforeW"], effect["powerAfterW"], effect["limitW"]) == (33_000, 8500, 9000)
-    assert talk.recorded()[0]["phase"] == "reached"
-    talk.measures(8400, 0, at=5)
-    assert talk.actions == []
+    assert scenario.evidence()[0]["phase"] == "reached"
+    scenario.measure(8400, 0, at=5)
+    assert scenario.actions == []
 
 
 def test_dimming_controller_missing_effect_is_reported_and_later_effect() -> None:
-    talk = Talk()
-    talk.sends(command(1, 9000.0), "dso")
-    assert talk.desk.deadline(0) == PATIENCE_S
-    talk.on(DimmingTick(), PATIENCE_S)
-    assert talk.kinds() == ["failure"]
-    [told] = talk.of(NotifyBackends)
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0), "dso")
+    assert scenario.controller.deadline(0) == PATIENCE_S
+    scenario.handle(DimmingTick(), PATIENCE_S)
+    assert scenario.evidence_kinds() == ["failure"]
+    [told] = scenario.effects(NotifyBackends)
     assert msgspec.json.decode(told.payload)["reached"] is False
-    talk.measures(100, 100, at=70)
-    [told] = talk.of(NotifyBackends)
+    scenario.measure(100, 100, at=70)
+    [told] = scenario.effects(NotifyBackends)
     assert msgspec.json.decode(told.payload)["timeToEffectS"] == 70
 
 
 def test_limit_ends_by_itself_and_is_recorded() -> None:
-    talk = Talk()
-    talk.sends(command(1, 9000.0), "dso")
-    talk.measures(8000, at=10)
-    assert talk.desk.deadline(10) == 3600
-    assert DimmingChanged(talk.desk.effective) not in talk.on(DimmingTick(), 3599)
-    talk.on(DimmingTick(), 3600)
-    [dimmed] = talk.of(DimmingChanged)
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0), "dso")
+    scenario.measure(8000, at=10)
+    assert scenario.controller.deadline(10) == 3600
+    assert DimmingChanged(scenario.controller.effective) not in scenario.handle(DimmingTick(), 3599)
+    scenario.handle(DimmingTick(), 3600)
+    [dimmed] = scenario.effects(DimmingChanged)
     assert not dimmed.effective.dimmed
-    assert talk.kinds() == ["readings", "release"]
-    assert talk.recorded(EvidenceKind.RELEASE) == [{"lastedS": 3600.0}]
+    assert scenario.evidence_kinds() == ["readings", "release"]
+    assert scenario.evidence(EvidenceKind.RELEASE) == [{"lastedS": 3600.0}]
 
 
 @pytest.mark.parametrize(
@@ -121,119 +121,119 @@ def test_limit_ends_by_itself_and_is_recorded() -> None:
 def test_refusal_is_signed_recorded_and_without_effect(
     payload: dict[str, Any], signer: str, reason: str
 ) -> None:
-    talk = Talk()
-    talk.sends(command(1, 9000.0), "dso")
-    before = talk.desk.effective
-    answer = talk.sends(payload, signer)
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0), "dso")
+    before = scenario.controller.effective
+    answer = scenario.send_command(payload, signer)
     assert (answer["status"], answer["reason"]) == ("refused", reason)
     assert answer["detail"]
-    assert talk.desk.effective == before
-    assert talk.kinds() == ["command", "verdict"]
-    assert talk.of(Persist) == talk.of(DimmingChanged) == []
-    verdict = talk.recorded(EvidenceKind.VERDICT)[0]
+    assert scenario.controller.effective == before
+    assert scenario.evidence_kinds() == ["command", "verdict"]
+    assert scenario.effects(Persist) == scenario.effects(DimmingChanged) == []
+    verdict = scenario.evidence(EvidenceKind.VERDICT)[0]
     assert (verdict["reason"], verdict["commandId"]) == (reason, payload["commandId"])
 
 
 def test_dimming_controller_command_without_trusted_clock_is_refused() -> None:
-    talk = Talk()
-    talk.on(ClockTrusted(False))
-    assert talk.sends(command(1), "dso")["reason"] == "clock-not-trusted"
-    assert [body["clockTrusted"] for body in talk.recorded()] == [False, False]
-    talk.on(ClockTrusted(True))
-    assert talk.sends(command(1), "dso")["status"] == "partly"
-    assert not any("clockTrusted" in body for body in talk.recorded())
+    scenario = DimmingHarness()
+    scenario.handle(ClockTrusted(False))
+    assert scenario.send_command(command(1), "dso")["reason"] == "clock-not-trusted"
+    assert [body["clockTrusted"] for body in scenario.evidence()] == [False, False]
+    scenario.handle(ClockTrusted(True))
+    assert scenario.send_command(command(1), "dso")["status"] == "partly"
+    assert not any("clockTrusted" in body for body in scenario.evidence())
 
 
 def test_dimming_controller_only_site_operator_goes_below_minimum() -> None:
-    talk = Talk()
-    answer = talk.sends(command(1, 0.0), "dso")
+    scenario = DimmingHarness()
+    answer = scenario.send_command(command(1, 0.0), "dso")
     assert (answer["status"], answer["limitW"]) == ("partly", MINIMUM)
     assert "minimum" in answer["detail"]
-    assert talk.total_w == MINIMUM
-    answer = talk.sends(command(1, 1000.0, role="operator"), "cpo")
-    assert (answer["status"], talk.total_w) == ("accepted", 1000)
+    assert scenario.total_w == MINIMUM
+    answer = scenario.send_command(command(1, 1000.0, role="operator"), "cpo")
+    assert (answer["status"], scenario.total_w) == ("accepted", 1000)
 
 
 def test_dimming_controller_limits_per_phase_go_up_with_minimum() -> None:
-    talk = Talk()
-    talk.sends(command(1, 3000.0, limitPhasesW=[1000, 500, 500]), "dso")
-    assert talk.desk.effective.phases_w == pytest.approx((MINIMUM / 2, MINIMUM / 4, MINIMUM / 4))
-    talk.sends(command(2, 0.0, limitPhasesW=[0, 0, 0]), "dso")
-    assert talk.desk.effective.phases_w == (None, None, None)
-    talk.sends(command(3, 9000.0, limitPhasesW=[3000, 3000, 3000]), "dso")
-    assert talk.desk.effective.phases_w == (3000, 3000, 3000)
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 3000.0, limitPhasesW=[1000, 500, 500]), "dso")
+    assert scenario.controller.effective.phases_w == pytest.approx((MINIMUM / 2, MINIMUM / 4, MINIMUM / 4))
+    scenario.send_command(command(2, 0.0, limitPhasesW=[0, 0, 0]), "dso")
+    assert scenario.controller.effective.phases_w == (None, None, None)
+    scenario.send_command(command(3, 9000.0, limitPhasesW=[3000, 3000, 3000]), "dso")
+    assert scenario.controller.effective.phases_w == (3000, 3000, 3000)
 
 
 def test_dimming_controller_lowest_limit_applies_and_each_source_lifts_own() -> None:
-    talk = Talk()
-    talk.sends(command(1, 9000.0), "dso")
-    answer = talk.sends(command(1, 12_000.0, role="operator"), "cpo")
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0), "dso")
+    answer = scenario.send_command(command(1, 12_000.0, role="operator"), "cpo")
     assert (answer["status"], answer["limitW"]) == ("partly", 9000)
     assert answer["detail"] == "dso limits them to 9000 W"
-    talk.on(SourceLimited(source="csms", watts=8000.0))
-    assert talk.total_w == 8000
-    answer = talk.sends(command(2, None), "dso")
+    scenario.handle(SourceLimited(source="csms", watts=8000.0))
+    assert scenario.total_w == 8000
+    answer = scenario.send_command(command(2, None), "dso")
     assert answer["status"] == "partly"
     assert answer["detail"] == "lifted, and the site is still limited by cpo and csms"
-    talk.on(SourceLimited(source="csms", watts=None))
-    assert talk.total_w == 12_000
-    assert talk.sends(command(2, None, role="operator"), "cpo")["status"] == "accepted"
-    assert not talk.desk.effective.dimmed
+    scenario.handle(SourceLimited(source="csms", watts=None))
+    assert scenario.total_w == 12_000
+    assert scenario.send_command(command(2, None, role="operator"), "cpo")["status"] == "accepted"
+    assert not scenario.controller.effective.dimmed
 
 
 def test_direct_control_limits_each_evse() -> None:
-    talk = Talk()
-    talk.measures(11_000, 11_000)
-    answer = talk.sends(command(1, 4200.0, evses=["CS01/1"]), "dso")
+    scenario = DimmingHarness()
+    scenario.measure(11_000, 11_000)
+    answer = scenario.send_command(command(1, 4200.0, evses=["CS01/1"]), "dso")
     assert (answer["status"], answer["limitW"]) == ("accepted", 4200)
-    assert {ref: bound.watts for ref, bound in talk.desk.effective.evses.items()} == {ONE: 4200}
-    assert talk.total_w is None
-    assert talk.sends(command(2, 100.0, evses=["CS01/1"]), "dso")["limitW"] == 4200
-    talk.measures(4100, 11_000, at=5)
-    assert len(talk.of(NotifyBackends)) == 2
+    assert {ref: bound.watts for ref, bound in scenario.controller.effective.evses.items()} == {ONE: 4200}
+    assert scenario.total_w is None
+    assert scenario.send_command(command(2, 100.0, evses=["CS01/1"]), "dso")["limitW"] == 4200
+    scenario.measure(4100, 11_000, at=5)
+    assert len(scenario.effects(NotifyBackends)) == 2
 
 
 def test_command_for_later_waits() -> None:
-    talk = Talk()
-    answer = talk.sends(command(1, 9000.0, begins=600, ends=1200), "dso")
+    scenario = DimmingHarness()
+    answer = scenario.send_command(command(1, 9000.0, begins=600, ends=1200), "dso")
     assert (answer["status"], answer["from"]) == ("accepted", "2026-11-21T12:10:00.000Z")
-    assert not talk.desk.effective.dimmed
-    assert talk.kinds() == ["command", "verdict"]
-    assert talk.desk.deadline(0) == 600
-    talk.on(DimmingTick(), 600)
-    assert talk.total_w == 9000
-    talk.measures(8000, at=602)
-    [told] = talk.of(NotifyBackends)
+    assert not scenario.controller.effective.dimmed
+    assert scenario.evidence_kinds() == ["command", "verdict"]
+    assert scenario.controller.deadline(0) == 600
+    scenario.handle(DimmingTick(), 600)
+    assert scenario.total_w == 9000
+    scenario.measure(8000, at=602)
+    [told] = scenario.effects(NotifyBackends)
     assert msgspec.json.decode(told.payload)["timeToEffectS"] == 2
 
 
 def test_dimming_controller_lost_source_has_failsafe_until_reached() -> None:
-    talk = Talk()
-    talk.sends(command(1, 9000.0, failsafe={"limitW": 8000, "durationS": 3600}), "dso")
-    talk.on(SourceReached("dso", False), 100)
-    assert talk.saved_memory()
-    talk.on(DimmingTick(), 699)
-    assert talk.total_w == 9000
-    talk.on(DimmingTick(), 700)
-    assert talk.total_w == 8000
-    talk.on(DimmingTick(), 3600)
-    assert talk.total_w == 8000
-    talk.on(SourceReached("dso", True), 4000)
-    assert not talk.desk.effective.dimmed
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0, failsafe={"limitW": 8000, "durationS": 3600}), "dso")
+    scenario.handle(SourceReached("dso", False), 100)
+    assert scenario.take_memory()
+    scenario.handle(DimmingTick(), 699)
+    assert scenario.total_w == 9000
+    scenario.handle(DimmingTick(), 700)
+    assert scenario.total_w == 8000
+    scenario.handle(DimmingTick(), 3600)
+    assert scenario.total_w == 8000
+    scenario.handle(SourceReached("dso", True), 4000)
+    assert not scenario.controller.effective.dimmed
 
 
 def test_failsafe_of_unwatched_source_is_partly_accepted() -> None:
     failsafe = {"limitW": 8000, "durationS": 3600}
-    answer = Talk().sends(command(1, 9000.0, role="operator", failsafe=failsafe), "cpo")
+    answer = DimmingHarness().send_command(command(1, 9000.0, role="operator", failsafe=failsafe), "cpo")
     assert answer["status"] == "partly"
     assert answer["detail"] == "the link to its issuer is not monitored here: no failsafe will follow"
-    assert Talk().sends(command(1, 9000.0, failsafe=failsafe), "dso")["status"] == "accepted"
+    assert DimmingHarness().send_command(command(1, 9000.0, failsafe=failsafe), "dso")["status"] == "accepted"
 
 
 def test_dimming_controller_restart_restores_limit() -> None:
-    before = Talk()
-    before.sends(command(1, 9000.0), "dso", at=10)
-    saved = before.saved_memory()
+    before = DimmingHarness()
+    before.send_command(command(1, 9000.0), "dso", at=10)
+    saved = before.take_memory()
     memory = msgspec.json.decode(msgspec.json.encode(saved), type=DimmingMemory)
     after = DimmingController(SETTINGS, PlainSignatures(), 5.0)
     after.restore(memory, 5.0, NOON + 100, clock_trusted=True)
@@ -248,9 +248,9 @@ def test_dimming_controller_restart_restores_limit() -> None:
 
 @pytest.mark.parametrize(("trusted_at", "holds"), [(NOON + 200, True), (NOON + 5000, False)])
 def test_dimming_controller_restart_without_clock_keeps_limits(trusted_at: float, holds: bool) -> None:
-    before = Talk()
-    before.sends(command(1, 9000.0), "dso", at=10)
-    saved = before.saved_memory()
+    before = DimmingHarness()
+    before.send_command(command(1, 9000.0), "dso", at=10)
+    saved = before.take_memory()
     after = DimmingController(SETTINGS, PlainSignatures(), 0.0)
     after.restore(saved, 0.0, 0.0, clock_trusted=False)  # 1970
     after.handle(DimmingTick(), 0.0, 0.0)
@@ -260,112 +260,112 @@ def test_dimming_controller_restart_without_clock_keeps_limits(trusted_at: float
 
 
 def test_ocpp_limit_is_not_stored_here() -> None:
-    talk = Talk()
-    talk.on(SourceLimited(source="csms", watts=8000.0))
-    talk.sends(command(1, 9000.0), "dso")
-    saved = talk.saved_memory()
+    scenario = DimmingHarness()
+    scenario.handle(SourceLimited(source="csms", watts=8000.0))
+    scenario.send_command(command(1, 9000.0), "dso")
+    saved = scenario.take_memory()
     assert sorted(saved.words) == ["cpo", "dso"]
 
 
 def test_flood_of_forged_commands_is_recorded_at_bounded_rate() -> None:
-    talk = Talk()
+    scenario = DimmingHarness()
     kinds: Counter[str] = Counter()
     for number in range(REFUSALS_A_MINUTE + 40):
-        assert talk.sends(command(number + 1), "mallory", at=1)["status"] == "refused"
-        kinds.update(talk.kinds())
+        assert scenario.send_command(command(number + 1), "mallory", at=1)["status"] == "refused"
+        kinds.update(scenario.evidence_kinds())
     assert kinds == {"command": REFUSALS_A_MINUTE, "verdict": REFUSALS_A_MINUTE}
-    talk.sends(command(1), "dso")
-    assert talk.recorded(EvidenceKind.VERDICT)[0]["refusalsWithoutRecord"] == 40
-    talk.sends(command(1), "dso", at=62)
-    assert "refusalsWithoutRecord" not in talk.recorded(EvidenceKind.VERDICT)[0]
+    scenario.send_command(command(1), "dso")
+    assert scenario.evidence(EvidenceKind.VERDICT)[0]["refusalsWithoutRecord"] == 40
+    scenario.send_command(command(1), "dso", at=62)
+    assert "refusalsWithoutRecord" not in scenario.evidence(EvidenceKind.VERDICT)[0]
 
 
 def test_dimming_controller_effect_is_reported_for_newest_commands() -> None:
-    talk = Talk()
+    scenario = DimmingHarness()
     for number in range(1, MOST_OPEN + 5):
-        talk.sends(command(number, 9000.0), "dso")
-    talk.measures(100)
-    told = [msgspec.json.decode(each.payload)["commandId"] for each in talk.of(NotifyBackends)]
+        scenario.send_command(command(number, 9000.0), "dso")
+    scenario.measure(100)
+    told = [msgspec.json.decode(each.payload)["commandId"] for each in scenario.effects(NotifyBackends)]
     assert told == [f"command-{number}" for number in range(5, MOST_OPEN + 5)]
 
 
 def test_decisions_are_recorded_per_limit_and_at_intervals() -> None:
-    talk = Talk()
+    scenario = DimmingHarness()
     taken = Decided({ONE: (16.0, "its share"), TWO: (0.0, "waits")})
-    talk.on(taken, 0)
-    assert talk.kinds() == []  # nothing is dimmed
-    talk.sends(command(1, 9000.0), "dso", at=1)
-    talk.on(taken, 2)
+    scenario.handle(taken, 0)
+    assert scenario.evidence_kinds() == []  # nothing is dimmed
+    scenario.send_command(command(1, 9000.0), "dso", at=1)
+    scenario.handle(taken, 2)
     first, second = {"a": 16.0, "why": "its share"}, {"a": 0.0, "why": "waits"}
-    assert talk.recorded(EvidenceKind.DECISION) == [{"devices": {"CS01/1": first, "CS02/1": second}}]
-    talk.measures(100, at=3)
-    talk.on(taken, 3)
-    assert talk.kinds() == []
-    talk.on(taken, 2 + DECISIONS_APART_S)
-    assert talk.kinds() == ["decision"]
-    talk.sends(command(2, 8000.0), "dso")
-    talk.on(taken, 64)
-    assert talk.kinds() == ["decision"]
+    assert scenario.evidence(EvidenceKind.DECISION) == [{"devices": {"CS01/1": first, "CS02/1": second}}]
+    scenario.measure(100, at=3)
+    scenario.handle(taken, 3)
+    assert scenario.evidence_kinds() == []
+    scenario.handle(taken, 2 + DECISIONS_APART_S)
+    assert scenario.evidence_kinds() == ["decision"]
+    scenario.send_command(command(2, 8000.0), "dso")
+    scenario.handle(taken, 64)
+    assert scenario.evidence_kinds() == ["decision"]
 
 
 def test_value_that_is_not_finite_counts_as_unknown() -> None:
-    talk = Talk()
-    talk.sends(command(1, 9000.0), "dso")
-    talk.measures(float("nan"), 0, grid=float("inf"), at=1)
-    assert talk.of(NotifyBackends) == []
-    talk.measures(100, at=2)
-    assert talk.of(NotifyBackends)
+    scenario = DimmingHarness()
+    scenario.send_command(command(1, 9000.0), "dso")
+    scenario.measure(float("nan"), 0, grid=float("inf"), at=1)
+    assert scenario.effects(NotifyBackends) == []
+    scenario.measure(100, at=2)
+    assert scenario.effects(NotifyBackends)
 
 
 def test_contacts_dim_until_read_and_when_lost() -> None:
     wired = DigitalInputsSettings(contacts=(DigitalInput(name="S1", watts=9000, on_when="closed"),))
     box = SourceSettings(id="box", kind="contact", contacts=wired)
-    talk = Talk(msgspec.structs.replace(SETTINGS, sources=(box,)))
-    assert talk.total_w == 9000
-    talk.on(InputsRead("box", (False,)), 1)
-    assert not talk.desk.effective.dimmed
-    talk.on(InputsRead("box", (True,)), 2)
-    talk.on(InputsRead("box", (True,)), 3)
-    assert talk.total_w == 9000
-    assert talk.recorded(EvidenceKind.LIMIT)[0]["total"]["proof"] == "S1 on"
-    talk.on(InputsRead("box", (False,)), 4)
-    talk.on(InputsRead("box", (False,)), 5)
-    assert not talk.desk.effective.dimmed
-    assert talk.desk.deadline(5) == 10
-    talk.on(DimmingTick(), 10)
-    assert talk.total_w == 9000
+    scenario = DimmingHarness(msgspec.structs.replace(SETTINGS, sources=(box,)))
+    assert scenario.total_w == 9000
+    scenario.handle(InputsRead("box", (False,)), 1)
+    assert not scenario.controller.effective.dimmed
+    scenario.handle(InputsRead("box", (True,)), 2)
+    scenario.handle(InputsRead("box", (True,)), 3)
+    assert scenario.total_w == 9000
+    assert scenario.evidence(EvidenceKind.LIMIT)[0]["total"]["proof"] == "S1 on"
+    scenario.handle(InputsRead("box", (False,)), 4)
+    scenario.handle(InputsRead("box", (False,)), 5)
+    assert not scenario.controller.effective.dimmed
+    assert scenario.controller.deadline(5) == 10
+    scenario.handle(DimmingTick(), 10)
+    assert scenario.total_w == 9000
 
 
 def test_dimming_controller_refusals_in_log_are_rationed_and_counted() -> None:
-    talk = Talk()
+    scenario = DimmingHarness()
     lines = []
     for number in range(100):
-        talk.sends(command(number + 1), "mallory", at=float(number))
-        lines += talk.of(LogEntry)
+        scenario.send_command(command(number + 1), "mallory", at=float(number))
+        lines += scenario.effects(LogEntry)
     assert len(lines) <= 2 * LOGGED_A_MINUTE + 5
     assert any("more refusals were not logged" in line.text for line in lines)
-    assert talk.sends(command(200), "dso")["status"] == "partly"
+    assert scenario.send_command(command(200), "dso")["status"] == "partly"
 
 
 def test_signed_command_is_refused_while_store_cannot_be_written() -> None:
-    talk = Talk()
-    talk.on(MemoryChecked(False))
-    told = talk.sends(command(1), "dso")
+    scenario = DimmingHarness()
+    scenario.handle(MemoryChecked(False))
+    told = scenario.send_command(command(1), "dso")
     assert (told["status"], told["reason"]) == ("refused", "memory-unavailable")
-    assert talk.total_w is None
-    talk.on(MemoryChecked(True))
-    assert talk.sends(command(1), "dso")["status"] != "refused"
+    assert scenario.total_w is None
+    scenario.handle(MemoryChecked(True))
+    assert scenario.send_command(command(1), "dso")["status"] != "refused"
 
 
 def test_contact_that_chatters_is_logged_once() -> None:
     contact = DigitalInput(name="S1", watts=4200, on_when="closed")
     source = SourceSettings(id="box", kind="contact", contacts=DigitalInputsSettings(contacts=(contact,)))
-    talk = Talk(msgspec.structs.replace(SETTINGS, sources=(source,)))
+    scenario = DimmingHarness(msgspec.structs.replace(SETTINGS, sources=(source,)))
     entries, records = [], 0
     for second in range(60):
-        talk.on(InputsRead("box", (second % 4 < 2,)), float(second))
-        entries += [entry for entry in talk.of(LogEntry) if "chatters" in entry.text]
-        records += len(talk.recorded(EvidenceKind.LIMIT))
+        scenario.handle(InputsRead("box", (second % 4 < 2,)), float(second))
+        entries += [entry for entry in scenario.effects(LogEntry) if "chatters" in entry.text]
+        records += len(scenario.evidence(EvidenceKind.LIMIT))
     assert len(entries) == 1
     assert "source=box contact=S1" in entries[0].text
     assert records <= 4

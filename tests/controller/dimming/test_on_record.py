@@ -39,7 +39,7 @@ from controller.store.state_store import StateStore
 from drivers.eebus import lpc
 from tests.controller.dimming.commands import NOON, command
 from tests.controller.dimming.signers import PlainSignatures, signed
-from tests.controller.dimming.talk import ONE, SETTINGS, TWO, Talk
+from tests.scenario.dimming_harness import ONE, SETTINGS, TWO, DimmingHarness
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 WIRED = DigitalInputsSettings(contacts=(DigitalInput(name="W3", watts=8000),))
@@ -55,7 +55,7 @@ EVERYTHING = msgspec.structs.replace(
 
 def test_on_record_log_of_day_of_commands_verifies(tmp_path: Path) -> None:
     log = EvidenceLog(tmp_path / "evidence", KEY, NOON, StateStore(tmp_path))
-    talk = Talk()
+    scenario = DimmingHarness()
     good, forged = signed(command(1, 9000.0), "dso"), signed(command(2, 0.0), "mallory")
     kinds: list[str] = []
     for at, event in enumerate(
@@ -69,7 +69,7 @@ def test_on_record_log_of_day_of_commands_verifies(tmp_path: Path) -> None:
             CommandReceived(4, "cpo", signed(command(3, None), "dso")),
         )
     ):
-        for action in talk.on(event, float(at)):
+        for action in scenario.handle(event, float(at)):
             if isinstance(action, RecordEvidence):
                 log.append(action.kind, action.body, NOON + at)
                 kinds.append(action.kind.value)

@@ -39,9 +39,17 @@ from controller.relay.events import (
 )
 from controller.relay.station_relay import StationRelay
 from controller.store.state_store import StateStore
-from tests.crash.ledger import COUNTED, Ledger, Part, Payload, difference, overtakes_its_start, part_of
 from tests.scenario.relay_harness import TIMEOUT_S, UTC_0, make_absorbed_profiles
 from tests.scenario.stored_relay import StoredRelay
+from tests.scenario.transaction_ledger import (
+    COUNTED,
+    Part,
+    Payload,
+    TransactionLedger,
+    compare_parts,
+    make_part,
+    precedes_start,
+)
 
 V16, V201 = Version.V16, Version.V201
 BOOT: dict[Version, Payload] = {
@@ -118,7 +126,7 @@ class Station:
             self._begun[rest[0]["transactionId"]] = payload["timestamp"]
         said = next(self._script) if action == "BootNotification" else self._script.send(rest[0])
         self._now = (self._id(), *said)
-        self.journal.append(part_of(*said, self._begun))
+        self.journal.append(make_part(*said, self._begun))
 
     def _id(self) -> str:
         return f"m{next(self._ids)}"
@@ -128,7 +136,7 @@ class Backend:
     """What it was asked over the link that it has, and its ledger. `link` is None while it has none."""
 
     def __init__(self, first_number: int) -> None:
-        self.ledger = Ledger(first_number)
+        self.ledger = TransactionLedger(first_number)
         self.asked: deque[list[Any]] | None = None
         self._asked_at = 0.0
 
@@ -146,7 +154,7 @@ class Backend:
             return None
         _, message_id, action, payload = self.asked.popleft()
         if action in COUNTED:
-            return json.dumps([3, message_id, self.ledger.hear("CS01", message_id, action, payload)])
+            return json.dumps([3, message_id, self.ledger.receive("CS01", message_id, action, payload)])
         return json.dumps([3, message_id, ACCEPTED if action == "BootNotification" else {}])
 
 
@@ -266,10 +274,10 @@ def run_moves(folder: Path, version: Version, moves: Sequence[str]) -> None:
     answered = world.station.journal[:-1]  # what it would say next nobody has heard
     for name, backend in world.backends.items():
         heard = backend.ledger.parts["CS01"]
-        wrong = difference(answered, heard)
+        wrong = compare_parts(answered, heard)
         # What was not answered in time goes again later, and others of its transaction may go before it.
         assert (wrong.lost, wrong.doubled) == ([], []), (name, wrong)
-        assert not overtakes_its_start(answered, heard), (name, heard)
+        assert not precedes_start(answered, heard), (name, heard)
 
 
 @pytest.mark.parametrize("version", [V16, V201])

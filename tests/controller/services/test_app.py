@@ -21,10 +21,10 @@ from controller.services import app
 from controller.services.app import App
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
-from tests.controller.transport.rig import Backend, heard
+from tests.scenario.link_harness import CsmsServer, receive_text
 
 
-def configured(folder: Path, backend: Backend, site: str = "") -> Config:
+def configured(folder: Path, backend: CsmsServer, site: str = "") -> Config:
     config, mistakes, _ = check_config(
         f"""
         [site]
@@ -67,9 +67,9 @@ async def running(config: Config) -> AsyncIterator[App]:
 
 
 @asynccontextmanager
-async def site(folder: Path) -> AsyncIterator[tuple[Config, Backend]]:
+async def site(folder: Path) -> AsyncIterator[tuple[Config, CsmsServer]]:
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         await nursery.start(backend.run)
         yield configured(folder, backend), backend
         nursery.cancel_scope.cancel()
@@ -87,7 +87,7 @@ async def station(controller: App, name: str) -> AsyncIterator[WebSocketConnecti
 async def profile_call(socket: WebSocketConnection, said: str = "[]") -> Any:
     """The next SetChargingProfile; asked what it can take, the station says `said`."""
     while True:
-        frame = json.loads(await heard(socket))
+        frame = json.loads(await receive_text(socket))
         if frame[0] == 2 and frame[2] == "GetConfiguration":
             await socket.send_message(f'[3,"{frame[1]}",{{"configurationKey":{said}}}]')
         elif frame[0] == 2 and frame[2] == "ClearChargingProfile":  # of a stranger, once
@@ -137,11 +137,11 @@ async def test_station_without_registration_is_not_shown_as_away(tmp_path: Path)
             f"ws://127.0.0.1:{controller.port}/ocpp/CS01", subprotocols=["ocpp1.6"], disconnect_timeout=2
         ) as socket,
     ):
-        link = await backend.link()
+        link = await backend.accept()
         await socket.send_message('[2,"b","BootNotification",{}]')
-        await heard(link)
+        await receive_text(link)
         await link.send_message('[3,"b",{"status":"Pending","currentTime":"","interval":60}]')
-        await heard(socket)
+        await receive_text(socket)
         reasons = {evse.station: evse.reason for evse in controller.status().evses}
     assert reasons["CS01"].startswith("connected, registration pending: ")
     assert reasons["CS02"].startswith("offline: ")
@@ -239,12 +239,12 @@ async def test_app_station_is_known_by_boot(tmp_path: Path) -> None:
         site(tmp_path) as (config, backend),
         running(config) as controller,
         station(controller, "CS01") as socket,
-        await backend.link() as link,
+        await backend.accept() as link,
     ):
-        await heard(link)  # its StatusNotification, which stands in line before
+        await receive_text(link)  # its StatusNotification, which stands in line before
         await link.send_message('[3,"s",{}]')
         await socket.send_message(f'[2,"b",BOOT,{boot}]'.replace("BOOT", '"BootNotification"'))
-        await heard(link)
+        await receive_text(link)
         await link.send_message(f'[3,"b",{accepted}]')
         while True:
             frame = await profile_call(socket)
@@ -277,18 +277,18 @@ async def sum_of_offers(controller: App) -> float:
 
 async def test_app_site_limit_reaches_stations_and_survives_restart(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         await nursery.start(backend.run)
         config = configured(tmp_path, backend, 'backend = "cpo"\nprotocol = "ocpp1.6"')
         async with running(config) as controller:
-            csms = await backend.link()
-            boot = json.loads(await heard(csms))
+            csms = await backend.accept()
+            boot = json.loads(await receive_text(csms))
             assert boot[2] == "BootNotification"
             answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-01-01T00:00:00Z"}
             await csms.send_message(json.dumps([3, boot[1], answer]))
-            assert json.loads(await heard(csms))[2] == "StatusNotification"
+            assert json.loads(await receive_text(csms))[2] == "StatusNotification"
             await csms.send_message(json.dumps([2, "g", "SetChargingProfile", GROUP_LIMIT]))
-            assert json.loads(await heard(csms)) == [3, "g", {"status": "Accepted"}]
+            assert json.loads(await receive_text(csms)) == [3, "g", {"status": "Accepted"}]
             async with station(controller, "CS02") as first, station(controller, "CS01") as second:
                 assert await limits(first, 1) == [(0, 6.0)]
                 assert await limits(second, 1) == [(0, 6.0)]

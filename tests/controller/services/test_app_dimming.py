@@ -12,62 +12,62 @@ from msgspec.structs import replace
 from controller.services import dimming_service, dimming_trust
 from controller.store.evidence_files import EvidenceLog
 from controller.store.state_journal import StoreError
-from tests.controller.services.dimmed_site import (
+from tests.controller.services.test_app import limits, running, until
+from tests.drivers.test_input_service import Module
+from tests.scenario.dimmed_daemon import (
     MALLORY,
     MINIMUM_W,
-    attached,
-    command,
-    configured,
-    evidence,
-    found,
-    lowered,
-    now,
-    station,
-    transfer,
+    configure,
+    connect_charging_station,
+    connect_grid_operator,
+    make_command,
+    read_evidence,
+    receive_data_transfer,
+    receive_lower_limit,
+    utc_text,
+    wait_status,
 )
-from tests.controller.services.test_app import limits, running, until
-from tests.controller.transport.rig import a_backend
-from tests.drivers.test_input_service import Module
+from tests.scenario.link_harness import serve_csms
 
 
 async def test_app_dimming_signed_command_dims_station_and_is_on_record(tmp_path: Path) -> None:
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer)
-        async with running(config) as controller, station(controller, "CS01") as socket:
-            operator = await attached(peer)
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer)
+        async with running(config) as controller, connect_charging_station(controller, "CS01") as socket:
+            operator = await connect_grid_operator(peer)
             [_, (_, before_a)] = await limits(socket, 2)
             assert before_a > 20
-            told = await operator.sends(command())
+            told = await operator.send_command(make_command())
             assert (told["status"], told["limitW"]) == ("accepted", MINIMUM_W)
             # CS02 is not there: its floor of 6 A is kept free for it, 4140 W of the 7560.
-            assert await lowered(socket) <= (MINIMUM_W - 4140) / 690 + 6
+            assert await receive_lower_limit(socket) <= (MINIMUM_W - 4140) / 690 + 6
             await until(controller, "CS01", "dimmed by dso to 7.6 kW until ")
-            notice = await operator.until("NotifyChargingLimit")
+            notice = await operator.receive_call("NotifyChargingLimit")
             assert notice["chargingLimit"]["chargingLimitSource"] == "SO"
             status = controller.status().dimming
             assert status is not None
             assert (status.dimmed, status.limit_w, status.accepted_total) == (True, MINIMUM_W, 1)
-            await found(
-                controller, lambda status: "decision" in [each["kind"] for each in evidence(tmp_path)]
+            await wait_status(
+                controller, lambda status: "decision" in [each["kind"] for each in read_evidence(tmp_path)]
             )
     others = {"checkpoint", "clock", "key"}  # of the start: the state of the clock, the keys of the policy
-    kinds = [each["kind"] for each in evidence(tmp_path) if each["kind"] not in others]
-    assert {each["kind"] for each in evidence(tmp_path)} >= {"clock", "key"}
+    kinds = [each["kind"] for each in read_evidence(tmp_path) if each["kind"] not in others]
+    assert {each["kind"] for each in read_evidence(tmp_path)} >= {"clock", "key"}
     assert kinds[:5] == ["command", "verdict", "limit", "readings", "decision"]
 
 
 async def test_app_forged_or_replayed_dimming_changes_nothing(tmp_path: Path) -> None:
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer)
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer)
         async with running(config) as controller:
-            operator = await attached(peer)
-            first = command(1)
-            assert (await operator.sends(command(2, author=MALLORY)))["reason"] == "bad-signature"
-            assert (await operator.sends(first))["status"] == "accepted"
-            assert (await operator.sends(first))["reason"] == "replayed"
-            assert (await operator.sends(command(2, None)))["status"] == "accepted"
-            await operator.until("ClearedChargingLimit")
-            answer = await operator.ask("DataTransfer", {"vendorId": "org.example"})
+            operator = await connect_grid_operator(peer)
+            first = make_command(1)
+            assert (await operator.send_command(make_command(2, author=MALLORY)))["reason"] == "bad-signature"
+            assert (await operator.send_command(first))["status"] == "accepted"
+            assert (await operator.send_command(first))["reason"] == "replayed"
+            assert (await operator.send_command(make_command(2, None)))["status"] == "accepted"
+            await operator.receive_call("ClearedChargingLimit")
+            answer = await operator.request("DataTransfer", {"vendorId": "org.example"})
             assert answer == {"status": "UnknownVendorId"}
             status = controller.status().dimming
             assert status is not None
@@ -82,31 +82,31 @@ async def test_app_dimming_is_refused_without_a_trusted_clock(
 ) -> None:
     monkeypatch.setattr(dimming_service, "CLOCK_S", 0.05)
     monkeypatch.setattr(dimming_trust, "is_synchronised", lambda: False)
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer)
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer)
         assert config.dimming is not None
         config = replace(config, dimming=replace(config.dimming, clock="synchronised"))
         async with running(config) as controller:
-            operator = await attached(peer)
-            assert (await operator.sends(command()))["reason"] == "clock-not-trusted"
+            operator = await connect_grid_operator(peer)
+            assert (await operator.send_command(make_command()))["reason"] == "clock-not-trusted"
             monkeypatch.setattr(dimming_trust, "is_synchronised", lambda: True)
             with trio.fail_after(5):
-                while (await operator.sends(command()))["status"] == "refused":
+                while (await operator.send_command(make_command()))["status"] == "refused":
                     continue
-            assert (await found(controller, lambda status: status.dimmed)).limit_w == MINIMUM_W
+            assert (await wait_status(controller, lambda status: status.dimmed)).limit_w == MINIMUM_W
     assert "clock not synchronised: signed commands are refused" in caplog.text
 
 
 async def test_app_dimming_restart_goes_on_under_limit_and_obeys_no_old_command(tmp_path: Path) -> None:
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer)
-        first = command(1)
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer)
+        first = make_command(1)
         async with running(config):
-            assert (await (await attached(peer)).sends(first))["status"] == "accepted"
-        async with running(config) as controller, station(controller, "CS01") as socket:
+            assert (await (await connect_grid_operator(peer)).send_command(first))["status"] == "accepted"
+        async with running(config) as controller, connect_charging_station(controller, "CS01") as socket:
             assert [amps for _, amps in await limits(socket, 2)] == [6.0, 0.0]
-            operator = await attached(peer)
-            assert (await operator.sends(first))["reason"] == "replayed"
+            operator = await connect_grid_operator(peer)
+            assert (await operator.send_command(first))["reason"] == "replayed"
 
 
 async def test_app_dimming_limit_from_outside_is_for_steerable_alone(tmp_path: Path) -> None:
@@ -123,18 +123,18 @@ async def test_app_dimming_limit_from_outside_is_for_steerable_alone(tmp_path: P
             }
         ],
     }
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer, source='kind = "ocpp"')
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer, source='kind = "ocpp"')
         async with running(config) as controller:
-            operator = await attached(peer)
-            answer = await operator.ask("SetChargingProfile", {"evseId": 0, "chargingProfile": profile})
+            operator = await connect_grid_operator(peer)
+            answer = await operator.request("SetChargingProfile", {"evseId": 0, "chargingProfile": profile})
             assert answer == {"status": "Accepted"}
             status = controller.status().dimming
             assert status is not None
             assert status.limit_w is not None
             assert round(status.limit_w) == 9000
             assert status.sources == ("dso",)
-            notice = await operator.until("NotifyChargingLimit")
+            notice = await operator.receive_call("NotifyChargingLimit")
             assert notice["chargingLimit"]["chargingLimitSource"] == "CSO"
 
 
@@ -149,30 +149,30 @@ async def test_with_1_6_profile_of_backend_is_for_whole_site_and_dims(tmp_path: 
             "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 15}],
         },
     }
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer, source='kind = "ocpp"', protocol="ocpp1.6")
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer, source='kind = "ocpp"', protocol="ocpp1.6")
         async with running(config) as controller:
-            operator = await attached(peer)
+            operator = await connect_grid_operator(peer)
             wants = {"connectorId": 0, "csChargingProfiles": profile}
-            assert await operator.ask("SetChargingProfile", wants) == {"status": "Accepted"}
-            status = await found(controller, lambda status: status.dimmed)
+            assert await operator.request("SetChargingProfile", wants) == {"status": "Accepted"}
+            status = await wait_status(controller, lambda status: status.dimmed)
             assert status.limit_w == 3 * 15 * 230
-            while (told := await operator.until("DataTransfer"))["messageId"] != "dimmed":
-                operator.heard.clear()
+            while (told := await operator.receive_call("DataTransfer"))["messageId"] != "dimmed":
+                operator.calls.clear()
             assert json.loads(told["data"])["setBy"] == "CSO"
-            await operator.ask("ClearChargingProfile", {"id": 1})
-            await found(controller, lambda status: not status.dimmed)
+            await operator.request("ClearChargingProfile", {"id": 1})
+            await wait_status(controller, lambda status: not status.dimmed)
 
 
 async def test_app_dimming_backend_that_comes_back_receives_what_holds(tmp_path: Path) -> None:
-    async with a_backend() as peer, running(configured(tmp_path, peer)):
-        operator = await attached(peer)
-        await operator.until("ClearedChargingLimit")
-        await operator.sends(command())
-        await operator.until("NotifyChargingLimit")
-        await operator.hangs_up()
-        again = await attached(peer)
-        notice = await again.until("NotifyChargingLimit")
+    async with serve_csms() as peer, running(configure(tmp_path, peer)):
+        operator = await connect_grid_operator(peer)
+        await operator.receive_call("ClearedChargingLimit")
+        await operator.send_command(make_command())
+        await operator.receive_call("NotifyChargingLimit")
+        await operator.disconnect()
+        again = await connect_grid_operator(peer)
+        notice = await again.receive_call("NotifyChargingLimit")
         [schedule] = notice["chargingSchedule"]
         assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": MINIMUM_W}]
 
@@ -180,7 +180,7 @@ async def test_app_dimming_backend_that_comes_back_receives_what_holds(tmp_path:
 async def test_app_dimming_contact_dims_and_so_does_broken_wire_and_dead_module(tmp_path: Path) -> None:
     closed = Module()
     closed.inputs = [True]
-    async with a_backend() as peer, trio.open_nursery() as nursery:
+    async with serve_csms() as peer, trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         serving = await nursery.start(trio.serve_listeners, closed.serve, listeners)
         port = serving[0].socket.getsockname()[1]
@@ -202,56 +202,58 @@ async def test_app_dimming_contact_dims_and_so_does_broken_wire_and_dead_module(
         port = {port}
         interval_s = 0.05
         """
-        async with running(configured(tmp_path, peer, source=source)) as controller:
+        async with running(configure(tmp_path, peer, source=source)) as controller:
             status = controller.status().dimming
             assert status is not None
             assert status.dimmed, "nobody knows yet what the contact says"
-            await found(controller, lambda status: not status.dimmed)
+            await wait_status(controller, lambda status: not status.dimmed)
             closed.inputs = [False]
-            assert (await found(controller, lambda status: status.dimmed)).limit_w == 8000
+            assert (await wait_status(controller, lambda status: status.dimmed)).limit_w == 8000
             closed.inputs = [True]
-            await found(controller, lambda status: not status.dimmed)
+            await wait_status(controller, lambda status: not status.dimmed)
             closed.inputs = None
-            assert (await found(controller, lambda status: status.dimmed)).limit_w == 8000
+            assert (await wait_status(controller, lambda status: status.dimmed)).limit_w == 8000
         nursery.cancel_scope.cancel()
-    why = [record["body"]["total"]["proof"] for record in evidence(tmp_path) if record["kind"] == "limit"]
+    why = [
+        record["body"]["total"]["proof"] for record in read_evidence(tmp_path) if record["kind"] == "limit"
+    ]
     assert why == ["its contacts were not read yet", "W3 on", "its contacts cannot be read"]
 
 
 async def test_app_dimming_display_states_it_and_then_no_longer(tmp_path: Path) -> None:
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer, more='displays = true\nlanguage = "en"')
-        async with running(config) as controller, station(controller, "CS01") as socket:
-            operator = await attached(peer)
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer, more='displays = true\nlanguage = "en"')
+        async with running(config) as controller, connect_charging_station(controller, "CS01") as socket:
+            operator = await connect_grid_operator(peer)
             await limits(socket, 2)
-            await operator.sends(command(1))
-            shown = await transfer(socket)
+            await operator.send_command(make_command(1))
+            shown = await receive_data_transfer(socket)
             assert shown["messageId"] == "dimmed"
             text = json.loads(shown["data"])["text"]
             assert text.startswith("The grid operator limits the charging power until ")
-            await operator.sends(command(2, None))
-            assert (await transfer(socket))["messageId"] == "dimmedNoMore"
+            await operator.send_command(make_command(2, None))
+            assert (await receive_data_transfer(socket))["messageId"] == "dimmedNoMore"
             view = await until(controller, "CS01", "")
             assert view.connected
 
 
 async def test_app_dimming_effect_is_measured_and_reported(tmp_path: Path) -> None:
     values = [{"measurand": "Current.Import", "phase": f"L{n}", "unit": "A", "value": "4"} for n in (1, 2, 3)]
-    meter = {"connectorId": 1, "meterValue": [{"timestamp": now(), "sampledValue": values}]}
-    async with a_backend() as peer:
-        config = configured(tmp_path, peer)
+    meter = {"connectorId": 1, "meterValue": [{"timestamp": utc_text(), "sampledValue": values}]}
+    async with serve_csms() as peer:
+        config = configure(tmp_path, peer)
         async with (
             running(config) as controller,
-            station(controller, "CS01") as socket,
-            station(controller, "CS02", "Available") as other,
+            connect_charging_station(controller, "CS01") as socket,
+            connect_charging_station(controller, "CS02", "Available") as other,
         ):
-            operator = await attached(peer)
+            operator = await connect_grid_operator(peer)
             await limits(socket, 2)
             await limits(other, 1)
-            assert (await operator.sends(command()))["status"] == "accepted"
+            assert (await operator.send_command(make_command()))["status"] == "accepted"
             await socket.send_message(json.dumps([2, "m", "MeterValues", meter]))
-            while (told := await operator.until("DataTransfer"))["messageId"] != "dimEffect":
-                operator.heard.clear()
+            while (told := await operator.receive_call("DataTransfer"))["messageId"] != "dimEffect":
+                operator.calls.clear()
             assert (told["data"]["reached"], told["data"]["limitW"]) == (True, MINIMUM_W)
             assert told["data"]["powerAfterW"] == 3 * 4 * 230
             assert told["data"]["signatures"]
@@ -261,13 +263,13 @@ async def test_app_dimming_checkpoint_is_handed_out_that_log_contains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dimming_service, "CHECKPOINT_S", 0.2)
-    async with a_backend() as peer:
-        async with running(configured(tmp_path, peer)):
-            operator = await attached(peer)
-            await operator.sends(command())
-            told = await operator.until("DataTransfer")
+    async with serve_csms() as peer:
+        async with running(configure(tmp_path, peer)):
+            operator = await connect_grid_operator(peer)
+            await operator.send_command(make_command())
+            told = await operator.receive_call("DataTransfer")
         assert told["messageId"] == "dimCheckpoint"
-        assert told["data"] in evidence(tmp_path)
+        assert told["data"] in read_evidence(tmp_path)
 
 
 async def test_app_dimming_disk_that_fails_keeps_no_one_from_obeying(
@@ -278,13 +280,13 @@ async def test_app_dimming_disk_that_fails_keeps_no_one_from_obeying(
 
     monkeypatch.setattr(EvidenceLog, "write_files", fails)
     async with (
-        a_backend() as peer,
-        running(configured(tmp_path, peer)) as controller,
-        station(controller, "CS01") as socket,
+        serve_csms() as peer,
+        running(configure(tmp_path, peer)) as controller,
+        connect_charging_station(controller, "CS01") as socket,
     ):
-        operator = await attached(peer)
+        operator = await connect_grid_operator(peer)
         await limits(socket, 2)
-        assert (await operator.sends(command()))["status"] == "accepted"
-        assert await lowered(socket) < 20
-        assert (await found(controller, lambda status: status.evidence_failed_total > 0)).dimmed
+        assert (await operator.send_command(make_command()))["status"] == "accepted"
+        assert await receive_lower_limit(socket) < 20
+        assert (await wait_status(controller, lambda status: status.evidence_failed_total > 0)).dimmed
     assert "evidence not in its file yet reason=the disk is full" in caplog.text

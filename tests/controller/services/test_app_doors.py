@@ -19,7 +19,7 @@ from controller.services.app import App
 from controller.store.state_store import StateStore
 from controller.transport.http_upgrade import basic_authorization
 from tests.controller.services.test_app import running, site
-from tests.controller.transport.rig import heard
+from tests.scenario.link_harness import receive_text
 
 
 def with_first_station(config: Config, **keys: object) -> Config:
@@ -55,7 +55,7 @@ async def test_app_doors_station_whose_password_is_kept_as_hash(tmp_path: Path) 
                         pass
                 assert refused.value.status_code == 401
             async with connected(controller, "ocpp1.6", password=b"correct horse") as socket:
-                await backend.link()
+                await backend.accept()
                 assert socket.subprotocol == "ocpp1.6"
         assert b"authorization" not in {name.lower() for name, _ in backend.requests[-1].headers}
 
@@ -66,10 +66,10 @@ async def test_station_that_names_no_version_is_served_in_configured_one(
     async with site(tmp_path) as (config, backend):
         config = with_first_station(config, protocol=Version.V16)
         async with running(config) as controller, connected(controller) as socket:
-            up = await backend.link()
+            up = await backend.accept()
             assert (socket.subprotocol, up.subprotocol) == (None, "ocpp1.6")
             await socket.send_message('[2,"1","Heartbeat",{}]')
-            assert json.loads(await heard(up)) == [2, "1", "Heartbeat", {}]
+            assert json.loads(await receive_text(up)) == [2, "1", "Heartbeat", {}]
 
 
 async def test_app_doors_station_is_met_as_what_it_booted_before_restart(tmp_path: Path) -> None:

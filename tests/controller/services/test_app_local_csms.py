@@ -22,8 +22,16 @@ from controller.session_ledger.charging_session import month_of
 from controller.store.session_store import open_session_file
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
-from tests.controller.services.simple_peers import ACCEPTED, BOOT, START, STATUS, Station, connected, hears
-from tests.controller.transport.rig import Backend
+from tests.scenario.daemon_peers import (
+    ACCEPTED,
+    BOOT,
+    START,
+    STATUS,
+    SocketStation,
+    answer_call,
+    connect_station,
+)
+from tests.scenario.link_harness import CsmsServer
 
 CARDS = '[[card]]\ntoken = "A"\nlabel = "Anna"\npriority_class = "vip"\n'
 
@@ -64,11 +72,11 @@ async def running(config: Config) -> AsyncIterator[App]:
         nursery.cancel_scope.cancel()
 
 
-async def begin(station: Station) -> int:
+async def begin(station: SocketStation) -> int:
     """Boot and start a transaction; return its number."""
-    assert (await station.asks("BootNotification", BOOT))["status"] == "Accepted"
-    await station.asks("StatusNotification", STATUS)
-    answer = await station.asks("StartTransaction", START)
+    assert (await station.request("BootNotification", BOOT))["status"] == "Accepted"
+    await station.request("StatusNotification", STATUS)
+    answer = await station.request("StartTransaction", START)
     assert answer["idTagInfo"]["status"] == "Accepted"
     number: int = answer["transactionId"]
     return number
@@ -80,18 +88,18 @@ def stopped(number: int) -> dict[str, Any]:
 
 async def test_app_local_csms_transaction_over_restart_is_one_session(tmp_path: Path) -> None:
     config = home(tmp_path)
-    async with running(config) as controller, connected(controller) as station:
+    async with running(config) as controller, connect_station(controller) as station:
         number = await begin(station)
         found = controller.sessions.find_running(EvseRef("CS01", 1))
         assert found is not None
         assert (found.card.label, found.card.priority_class) == ("Anna", "vip")
-    async with running(config) as controller, connected(controller) as station:
+    async with running(config) as controller, connect_station(controller) as station:
         assert [each.transaction for each in controller.sessions.running()] == [str(number)]
         # The station repeats a message whose answer it did not get.
-        assert (await station.asks("StartTransaction", START))["transactionId"] == number
+        assert (await station.request("StartTransaction", START))["transactionId"] == number
         assert len(controller.sessions.running()) == 1
-        await station.asks("StopTransaction", stopped(number))
-        await station.asks("StopTransaction", stopped(number))
+        await station.request("StopTransaction", stopped(number))
+        await station.request("StopTransaction", stopped(number))
         assert controller.sessions.running() == []
     [session] = open_session_file(tmp_path).ended("1970-01", month_of(2e9))
     assert (session.energy_wh, session.end_reason, session.card.label) == (900, "Local", "Anna")
@@ -99,17 +107,17 @@ async def test_app_local_csms_transaction_over_restart_is_one_session(tmp_path: 
 
 
 async def test_app_local_csms_unknown_card_is_refused_and_transaction_stopped(tmp_path: Path) -> None:
-    async with running(home(tmp_path)) as controller, connected(controller) as station:
-        await station.asks("BootNotification", BOOT)
-        answer = await station.asks("StartTransaction", START | {"idTag": "B"})
+    async with running(home(tmp_path)) as controller, connect_station(controller) as station:
+        await station.request("BootNotification", BOOT)
+        answer = await station.request("StartTransaction", START | {"idTag": "B"})
         assert answer["idTagInfo"] == {"status": "Invalid"}
-        await station.obeys("RemoteStopTransaction")
+        await station.accept_until("RemoteStopTransaction")
 
 
 async def test_station_without_backend_gets_limits(tmp_path: Path) -> None:
-    async with running(home(tmp_path)) as controller, connected(controller) as station:
+    async with running(home(tmp_path)) as controller, connect_station(controller) as station:
         await begin(station)
-        await station.obeys("SetChargingProfile")
+        await station.accept_until("SetChargingProfile")
 
 
 async def test_app_local_csms_station_is_not_answered_while_store_fails(
@@ -117,32 +125,32 @@ async def test_app_local_csms_station_is_not_answered_while_store_fails(
 ) -> None:
     config = home(tmp_path)
     async with running(config) as controller:
-        async with connected(controller) as station:
-            assert (await station.asks("BootNotification", BOOT))["status"] == "Accepted"
+        async with connect_station(controller) as station:
+            assert (await station.request("BootNotification", BOOT))["status"] == "Accepted"
 
             async def fail(self: StateStore, records: object) -> None:
                 raise StoreError("disk full")
 
             with monkeypatch.context() as patched:
                 patched.setattr(StateStore, "persist", fail)
-                await station.says("StartTransaction", START)
+                await station.send_call("StartTransaction", START)
                 with pytest.raises(Exception, match="1013"):
-                    await station.obeys("never")
-        async with connected(controller) as station:
+                    await station.accept_until("never")
+        async with connect_station(controller) as station:
             number = await begin(station)
             assert [each.transaction for each in controller.sessions.running()] == [str(number)]
 
 
 async def test_app_local_csms_backend_added_later_gets_running_transaction(tmp_path: Path) -> None:
-    async with running(home(tmp_path)) as controller, connected(controller) as station:
+    async with running(home(tmp_path)) as controller, connect_station(controller) as station:
         number = await begin(station)
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         await nursery.start(backend.run)
         table = f'[[backend]]\nid = "cpo"\nurl = "ws://127.0.0.1:{backend.port}/{{station}}"\n'
         config = home(tmp_path, 'owner = "cpo"\nwhen_backend_away = "autonomous"', CARDS + table)
         async with running(config) as controller:
-            link = await backend.link()
+            link = await backend.accept()
             frame = json.loads(await link.get_message())
             while frame[2] != "StartTransaction":
                 await link.send_message(json.dumps([3, frame[1], ACCEPTED if "Boot" in frame[2] else {}]))
@@ -150,11 +158,11 @@ async def test_app_local_csms_backend_added_later_gets_running_transaction(tmp_p
             assert frame[3] == START
             given = {"transactionId": 5, "idTagInfo": {"status": "Accepted"}}
             await link.send_message(json.dumps([3, frame[1], given]))
-            async with connected(controller) as station:
-                link = await backend.link()
-                message_id = await station.says("StopTransaction", stopped(number))
-                await hears(link, "StopTransaction", stopped(5), {})
-                assert await station.hears(message_id) == {}
+            async with connect_station(controller) as station:
+                link = await backend.accept()
+                message_id = await station.send_call("StopTransaction", stopped(number))
+                await answer_call(link, "StopTransaction", stopped(5), {})
+                assert await station.receive_result(message_id) == {}
         nursery.cancel_scope.cancel()
     store = StateStore(tmp_path)
     assert store.load(LocalTransactionStored) == []
@@ -166,7 +174,7 @@ async def test_app_local_csms_backend_added_later_gets_running_transaction(tmp_p
 async def test_app_local_csms_strict_backend_added_later_gets_end_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(home(tmp_path)) as controller, connected(controller) as station:
+    async with running(home(tmp_path)) as controller, connect_station(controller) as station:
         number = await begin(station)
     table = '[[backend]]\nid = "cpo"\nurl = "ws://127.0.0.1:1/{station}"\n'
     async with running(home(tmp_path, 'owner = "cpo"', CARDS + table)):
@@ -184,9 +192,9 @@ async def test_app_local_csms_station_of_2x_charges_without_backend(tmp_path: Pa
             f"ws://127.0.0.1:{controller.port}/ocpp/CS01", subprotocols=["ocpp2.0.1"], disconnect_timeout=2
         ) as socket,
     ):
-        station = Station(socket)
+        station = SocketStation(socket)
         boot = {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
-        assert (await station.asks("BootNotification", boot))["status"] == "Accepted"
+        assert (await station.request("BootNotification", boot))["status"] == "Accepted"
         event = {
             "eventType": "Started",
             "timestamp": "2026-03-29T12:00:00Z",
@@ -196,9 +204,9 @@ async def test_app_local_csms_station_of_2x_charges_without_backend(tmp_path: Pa
             "evse": {"id": 1},
             "idToken": {"idToken": "0011223344", "type": "ISO14443"},
         }
-        assert await station.asks("TransactionEvent", event) == {"idTokenInfo": {"status": "Accepted"}}
+        assert await station.request("TransactionEvent", event) == {"idTokenInfo": {"status": "Accepted"}}
         assert [each.transaction for each in controller.sessions.running()] == ["T1"]
-        assert await station.asks("TransactionEvent", event | {"eventType": "Ended", "seqNo": 1}) == {
+        assert await station.request("TransactionEvent", event | {"eventType": "Ended", "seqNo": 1}) == {
             "idTokenInfo": {"status": "Accepted"}
         }
         assert controller.sessions.running() == []
@@ -207,10 +215,10 @@ async def test_app_local_csms_station_of_2x_charges_without_backend(tmp_path: Pa
 def test_app_local_csms_no_token_reaches_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def charge() -> None:
         cards = '[[card]]\ntoken = "SECRETTOKEN"\nlabel = "Anna"\n'
-        async with running(home(tmp_path, more=cards)) as controller, connected(controller) as station:
-            await station.asks("BootNotification", BOOT)
-            await station.asks("StartTransaction", START | {"idTag": "SECRETTOKEN"})
-            await station.asks("StartTransaction", START | {"idTag": "OTHERSECRET", "connectorId": 2})
+        async with running(home(tmp_path, more=cards)) as controller, connect_station(controller) as station:
+            await station.request("BootNotification", BOOT)
+            await station.request("StartTransaction", START | {"idTag": "SECRETTOKEN"})
+            await station.request("StartTransaction", START | {"idTag": "OTHERSECRET", "connectorId": 2})
 
     caplog.set_level("DEBUG", "controller")
     trio.run(charge)

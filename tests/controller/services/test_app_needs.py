@@ -10,7 +10,7 @@ import trio
 from trio_websocket import open_websocket_url
 
 from tests.controller.services.test_app import running, site, until
-from tests.controller.transport.rig import heard
+from tests.scenario.link_harness import receive_text
 
 IN_TWO_HOURS = timedelta(hours=2, minutes=5)
 
@@ -43,7 +43,7 @@ async def test_app_needs_when_car_leaves_is_known_by_clock_on_wall(tmp_path: Pat
 
         async def obey() -> None:
             while True:
-                frame = json.loads(await heard(socket))
+                frame = json.loads(await receive_text(socket))
                 if frame[0] == 2:
                     await socket.send_message(json.dumps([3, frame[1], {"status": "Accepted"}]))
 

@@ -14,12 +14,12 @@ from controller.signing import signature_format, signing_keys
 from controller.signing.payload_signatures import key_id, verify_payload
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
-from tests.controller.services.signed_site import backends, configured, station, text_of
 from tests.controller.services.test_app import running
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import TINA, signed
-from tests.controller.transport.rig import heard
+from tests.scenario.link_harness import receive_text
+from tests.scenario.signed_daemon import call_text, configure, connect_station, serve_csms_servers
 
 AWAY = 'when_backend_away = "autonomous"\nauthorise_when_away = "everyone"'
 BOOT = {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
@@ -40,7 +40,7 @@ def an_event(number: int, **members: Any) -> dict[str, Any]:
 async def call_told(link: WebSocketConnection, action: str) -> str:
     """The payload's text of the next such CALL; the backend accepts whatever comes until then."""
     while True:
-        text = await heard(link)
+        text = await receive_text(link)
         frame = json.loads(text)
         if frame[0] == 2:
             await link.send_message(json.dumps([3, frame[1], ACCEPTED if "Boot" in frame[2] else {}]))
@@ -55,20 +55,20 @@ async def test_app_queued_message_keeps_its_authors_signature(tmp_path: Path) ->
     write_policy(tmp_path, '[[sign]]\nid = "too"\nactions = ["TransactionEvent"]\npassing = true\n')
     by_station = signed(an_event(1), TINA, action="TransactionEvent", direction=Direction.UP)
     plain = compact(an_event(2, idToken={"idToken": "A1", "type": "ISO14443"}))
-    async with backends(1) as (cpo,):
-        config = configured(tmp_path, cpo, station=AWAY, key=file)
-        async with running(config) as controller, station(controller) as served:
-            async with await cpo.link() as link:
-                served.says(text_of("b", compact(BOOT), "BootNotification"))
+    async with serve_csms_servers(1) as (cpo,):
+        config = configure(tmp_path, cpo, station=AWAY, key=file)
+        async with running(config) as controller, connect_station(controller) as served:
+            async with await cpo.accept() as link:
+                served.send(call_text("b", compact(BOOT), "BootNotification"))
                 await call_told(link, "BootNotification")
-                assert (await served.answer("b"))[2]["status"] == "Accepted"
-                cpo.refuse_with = 503
-            served.says(text_of("e1", by_station, "TransactionEvent"))
-            assert await served.answer("e1") == [3, "e1", {}]
-            served.says(text_of("e2", plain, "TransactionEvent"))
-            assert (await served.answer("e2"))[2]["idTokenInfo"]["status"] == "Accepted"
-            cpo.refuse_with = None
-            link = await cpo.link()
+                assert (await served.receive_answer("b"))[2]["status"] == "Accepted"
+                cpo.refuse_status = 503
+            served.send(call_text("e1", by_station, "TransactionEvent"))
+            assert await served.receive_answer("e1") == [3, "e1", {}]
+            served.send(call_text("e2", plain, "TransactionEvent"))
+            assert (await served.receive_answer("e2"))[2]["idTokenInfo"]["status"] == "Accepted"
+            cpo.refuse_status = None
+            link = await cpo.accept()
             for author, told in ((TINA, by_station), (None, plain)):
                 arrived = (await call_told(link, "TransactionEvent")).encode()
                 before = json.loads(told).pop("signatures", [])

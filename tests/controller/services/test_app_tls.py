@@ -14,7 +14,7 @@ from controller.config.loader import read_config
 from controller.services import app
 from controller.transport.tls import TlsError
 from tests.controller.transport.certificates import Authority
-from tests.controller.transport.rig import Backend, heard
+from tests.scenario.link_harness import CsmsServer, receive_text
 
 CALL = '[2,"1","Heartbeat",{}]'
 
@@ -64,16 +64,16 @@ async def test_profile_3_below_and_above(tmp_path: Path) -> None:
     authority.issue("lc", "lc-depot")
     theirs = authority.client(authority.issue("cs", "CS 01"))
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         backend.tls = authority.server("csms").server(client_ca=authority.ca)
         await nursery.start(backend.run)
         controller = await nursery.start(app.run, configured(tmp_path, backend.port))
         stations = f"wss://127.0.0.1:{controller.port}/ocpp"
         async with open_websocket_url(f"{stations}/CS%2001", theirs, subprotocols=["ocpp1.6"]) as station:
-            link = await backend.link()
+            link = await backend.accept()
             assert link.path == "/csms/CS%2001"
             await station.send_message(CALL)
-            assert await heard(link) == CALL
+            assert await receive_text(link) == CALL
         with pytest.raises(ConnectionRejected) as refused:
             async with open_websocket_url(f"{stations}/CS02", theirs, subprotocols=["ocpp1.6"]):
                 pass

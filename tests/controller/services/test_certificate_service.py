@@ -34,7 +34,7 @@ from controller.services.certificate_service import (
 )
 from controller.services.service_error import ServiceError
 from controller.stations import listener
-from tests.controller.transport.rig import Backend
+from tests.scenario.link_harness import CsmsServer
 
 
 def issue_identity(ca: CaFolder, name: str, applicant: Applicant, days: float = 10) -> str:
@@ -91,7 +91,7 @@ def _context(ca: CaFolder, pair: str) -> ssl.SSLContext:
 @asynccontextmanager
 async def _running(folder: Path) -> AsyncIterator[tuple[App, CaFolder]]:
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         await nursery.start(backend.run)
         ca, file = write_site(folder, backend.port)
         config, _ = read_config(file)
@@ -157,7 +157,7 @@ async def test_revoked_certificate_of_backend_ends_links(
 ) -> None:
     monkeypatch.setattr(pool, "CERTIFICATE_CHECK_S", 0.1)
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         ca, file = write_site(tmp_path)
         parent = Applicant(id="parent", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
         backend.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -169,7 +169,7 @@ async def test_revoked_certificate_of_backend_ends_links(
         context = _context(ca, issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION)))
         url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
         async with open_websocket_url(url, context, subprotocols=["ocpp1.6"]):
-            link = await backend.link()
+            link = await backend.accept()
             serial = next(each.serial for each in ca.ledger() if each.subject == "parent")
             ca.revoke(serial, RevocationReason.KEY_COMPROMISE, None, time.time())
             with trio.fail_after(10), pytest.raises(ConnectionClosed) as closed:

@@ -28,17 +28,17 @@ from controller.services.app import App
 from controller.services.control_socket import ControlError
 from controller.store.evidence_files import FOLDER, evidence_files
 from controller.web.status_model import EebusStatus
-from tests.controller.services.eebus_site import (
+from tests.controller.services.test_app import running
+from tests.scenario.eebus_guard import (
     Identity,
     SocketGuard,
-    configured,
-    control,
-    first_answer,
-    guard,
-    logged,
-    websocket,
+    configure,
+    connect_guard,
+    open_websocket,
+    read_first_answer,
+    run_command,
+    wait_logged,
 )
-from tests.controller.services.test_app import running
 
 PARTNER = '[[eebus.partner]]\nski = "{}"'
 
@@ -51,8 +51,8 @@ def status(app: App) -> EebusStatus:
 
 async def test_limit_written_is_effective_recorded_and_answered(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
-    async with running(config) as app, guard(app, identity) as box:
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, connect_guard(app, identity) as box:
         assert await box.write_limit(8000) == 0
         dimming = app.status().dimming
         assert dimming is not None
@@ -83,7 +83,7 @@ def evidence_of(folder: Path) -> list[dict[str, Any]]:
 async def test_limit_of_production_is_recorded_and_dims_nothing(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     eebus = "production_w = 30000\n" + PARTNER.format(identity.ski)
-    async with running(configured(tmp_path, eebus=eebus)) as app, guard(app, identity) as box:
+    async with running(configure(tmp_path, eebus=eebus)) as app, connect_guard(app, identity) as box:
         assert await box.write_limit(8000, active=False) == 0
         assert await box.write_limit(5000, limitId=2) == 0
         found = status(app)
@@ -104,11 +104,11 @@ async def test_limit_of_production_is_recorded_and_dims_nothing(tmp_path: Path) 
 
 async def test_replayed_connection_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
         assert app.eebus_port is not None
         recorded: list[bytes] = []
-        async with tap(app.eebus_port, recorded) as port, guard(app, identity, port) as box:
+        async with tap(app.eebus_port, recorded) as port, connect_guard(app, identity, port) as box:
             assert await box.write_limit(8000) == 0
             assert await box.write_limit(8000, active=False) == 0
         accepted = status(app).accepted_total
@@ -121,7 +121,7 @@ async def test_replayed_connection_is_refused_and_changes_nothing(tmp_path: Path
         await trio.aclose_forcefully(stream)
         found = status(app)
         assert (found.accepted_total, found.consumption.limit_w) == (accepted, None)
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert await box.write_limit(9000) == 0
 
 
@@ -150,10 +150,10 @@ async def tap(port: int, recorded: list[bytes]) -> AsyncIterator[int]:
 
 async def test_handshake_and_limit_are_fast(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
         before = trio.current_time()
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert trio.current_time() - before < 2
             before = trio.current_time()
             assert await box.write_limit(8000) == 0
@@ -162,11 +162,11 @@ async def test_handshake_and_limit_are_fast(tmp_path: Path) -> None:
 
 async def test_eebus_service_failsafe_values_and_identity_survive_restart(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path)
+    config = configure(tmp_path)
     async with running(config) as app:
-        await control(config, "eebus.pair", ski=identity.ski)
+        await run_command(config, "eebus.pair", ski=identity.ski)
         own = status(app).ski
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert await box.write_limit(8000, active=False) == 0
             value = {"keyId": 1, "value": {"scaledNumber": {"number": 6500, "scale": 0}}}
             name = "deviceConfigurationKeyValueListData"
@@ -177,12 +177,12 @@ async def test_eebus_service_failsafe_values_and_identity_survive_restart(tmp_pa
             }
             counter = await box.datagram("write", command, source=([1], 2), destination=([1], 2), ack=True)
             assert await box.result(counter) == 0
-    async with running(configured(tmp_path)) as app:
+    async with running(configure(tmp_path)) as app:
         found = status(app)
         assert found.ski == own
         assert (found.consumption.state, found.consumption.limit_w) == ("init", 6500)
         assert [each.ship_id for each in found.partners] == ["Guard-1"]
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert await box.write_limit(9000) == 0
 
 
@@ -193,10 +193,10 @@ async def test_eebus_service_unknown_partner_waits_until_it_is_paired(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path)
+    config = configure(tmp_path)
     async with running(config) as app:
         assert app.eebus_port is not None
-        async with websocket(app.eebus_port, identity) as connection:
+        async with open_websocket(app.eebus_port, identity) as connection:
             box = SocketGuard(connection)
             await box.send(b"\x00\x00")
             assert await box.next() == b"\x00\x00"
@@ -204,46 +204,46 @@ async def test_eebus_service_unknown_partner_waits_until_it_is_paired(
             [waiting] = status(app).partners
             assert (waiting.ski, waiting.trusted, waiting.phase) == (identity.ski, False, "hello")
             assert f"local-controller eebus pair {identity.ski}" in caplog.text
-            await control(config, "eebus.pair", ski=identity.ski.upper())
+            await run_command(config, "eebus.pair", ski=identity.ski.upper())
             assert (await box.next())["connectionHello"]["phase"] == "ready"
-        await control(config, "eebus.unpair", ski=identity.ski)
+        await run_command(config, "eebus.unpair", ski=identity.ski)
         assert status(app).partners == ()
         with pytest.raises(ControlError, match="not a partner"):
-            await control(config, "eebus.unpair", ski=identity.ski)
+            await run_command(config, "eebus.unpair", ski=identity.ski)
         with pytest.raises(ControlError, match="40 hexadecimal digits"):
-            await control(config, "eebus.pair", ski="12")
+            await run_command(config, "eebus.pair", ski="12")
 
 
 async def test_registration_accepts_one_partner_and_closes(tmp_path: Path) -> None:
     first, second = Identity(tmp_path, "first"), Identity(tmp_path, "second")
-    config = configured(tmp_path)
+    config = configure(tmp_path)
     async with running(config) as app:
-        await control(config, "eebus.register", seconds=60)
+        await run_command(config, "eebus.register", seconds=60)
         assert status(app).register_s > 50
         assert app.eebus_port is not None
-        async with websocket(app.eebus_port, first) as connection:
+        async with open_websocket(app.eebus_port, first) as connection:
             box = SocketGuard(connection)
             await box.send(b"\x00\x00")
             assert await box.next() == b"\x00\x00"
             assert (await box.next())["connectionHello"]["phase"] == "pending"
             assert (await box.next())["connectionHello"]["phase"] == "ready"
             assert status(app).register_s == 0
-            async with websocket(app.eebus_port, second) as other:
+            async with open_websocket(app.eebus_port, second) as other:
                 late = SocketGuard(other)
                 await late.send(b"\x00\x00")
                 await late.next()
                 assert (await late.next())["connectionHello"]["phase"] == "pending"
         with pytest.raises(ControlError):
-            await control(config, "eebus.register", seconds=1e9)
+            await run_command(config, "eebus.register", seconds=1e9)
 
 
 async def test_eebus_service_unpaired_partner_is_reported_and_disconnected(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path)
+    config = configure(tmp_path)
     async with running(config) as app:
-        await control(config, "eebus.pair", ski=identity.ski)
-        async with guard(app, identity) as box:
-            await control(config, "eebus.unpair", ski=identity.ski)
+        await run_command(config, "eebus.pair", ski=identity.ski)
+        async with connect_guard(app, identity) as box:
+            await run_command(config, "eebus.unpair", ski=identity.ski)
             while "connectionClose" not in (message := await box.next()):
                 pass
             assert message["connectionClose"]["reason"] == "removedConnection"
@@ -253,12 +253,12 @@ async def test_eebus_service_unpaired_partner_is_reported_and_disconnected(tmp_p
 
 async def test_suspended_obedience_refuses_active_limits(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
-    async with running(config) as app, guard(app, identity) as box:
-        await control(config, "eebus.suspend", reason="emergency supply")
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, connect_guard(app, identity) as box:
+        await run_command(config, "eebus.suspend", reason="emergency supply")
         assert await box.write_limit(8000) == 7
         assert status(app).consumption.state == "unlimited/controlled"
-        await control(config, "eebus.resume")
+        await run_command(config, "eebus.resume")
         assert await box.write_limit(8000) == 0
 
 
@@ -300,7 +300,7 @@ async def test_eebus_service_tc_ship_sec_001_002_server_refuses_in_handshake(
 ) -> None:
     caplog.set_level(logging.INFO)
     trusted = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(trusted.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(trusted.ski))
     stolen = x509.SubjectKeyIdentifier(bytes.fromhex(trusted.ski))
     if case == "none":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -312,10 +312,10 @@ async def test_eebus_service_tc_ship_sec_001_002_server_refuses_in_handshake(
         context = certificate_with(tmp_path, extension, curve)
     async with running(config) as app:
         assert app.eebus_port is not None
-        assert await first_answer(app.eebus_port, context) == b""
-        await logged(caplog, "EEBUS connection refused")
+        assert await read_first_answer(app.eebus_port, context) == b""
+        await wait_logged(caplog, "EEBUS connection refused")
         assert status(app).partners[0].phase == "away"
-        async with guard(app, trusted) as box:
+        async with connect_guard(app, trusted) as box:
             assert await box.write_limit(8000) == 0
 
 
@@ -339,8 +339,8 @@ async def test_eebus_service_tc_ship_sec_001_002_client_refuses_in_handshake(
         )
         port = listeners[0].transport_listener.socket.getsockname()[1]
         place = f'host = "127.0.0.1"\nport = {port}'
-        async with running(configured(tmp_path, eebus=f"{PARTNER.format(trusted.ski)}\n{place}")) as app:
-            await logged(caplog, "SubjectKeyIdentifier is not that of its key")
+        async with running(configure(tmp_path, eebus=f"{PARTNER.format(trusted.ski)}\n{place}")) as app:
+            await wait_logged(caplog, "SubjectKeyIdentifier is not that of its key")
             assert status(app).partners[0].phase == "away"
         nursery.cancel_scope.cancel()
     assert b"".join(received) == b""
@@ -349,9 +349,9 @@ async def test_eebus_service_tc_ship_sec_001_002_client_refuses_in_handshake(
 async def test_eebus_service_second_guard_is_refused_and_first_goes_on(tmp_path: Path) -> None:
     first, second = Identity(tmp_path, "first"), Identity(tmp_path, "second")
     partners = f"{PARTNER.format(first.ski)}\n{PARTNER.format(second.ski)}"
-    async with running(configured(tmp_path, eebus=partners)) as app, guard(app, first) as box:
+    async with running(configure(tmp_path, eebus=partners)) as app, connect_guard(app, first) as box:
         assert app.eebus_port is not None
-        async with websocket(app.eebus_port, second) as connection:
+        async with open_websocket(app.eebus_port, second) as connection:
             other = SocketGuard(connection)
             await other.handshake()
             link = {
@@ -370,10 +370,10 @@ async def test_guard_that_does_not_read_is_disconnected(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
         assert app.eebus_port is not None
-        async with websocket(app.eebus_port, identity) as connection:
+        async with open_websocket(app.eebus_port, identity) as connection:
             box = SocketGuard(connection)
             await box.handshake()
             stop = trio.Event()
@@ -381,8 +381,8 @@ async def test_guard_that_does_not_read_is_disconnected(
             with suppress(ConnectionClosed, trio.BrokenResourceError):
                 for _ in range(3000):
                     await box.datagram("read", {"nodeManagementDetailedDiscoveryData": []})
-            await logged(caplog, "reason=peer does not read")
-        async with guard(app, identity) as again:
+            await wait_logged(caplog, "reason=peer does not read")
+        async with connect_guard(app, identity) as again:
             assert await again.write_limit(8000) == 0
 
 
@@ -390,23 +390,23 @@ async def test_wrong_subprotocol_and_plain_text_are_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
         assert app.eebus_port is not None
-        assert await first_answer(app.eebus_port, identity.context(), "ocpp1.6") == b"HTTP/1.1 400"
+        assert await read_first_answer(app.eebus_port, identity.context(), "ocpp1.6") == b"HTTP/1.1 400"
         async with await trio.open_tcp_stream("127.0.0.1", app.eebus_port) as stream:
             await stream.send_all(b"GET /ship/ HTTP/1.1\r\n\r\n")
             with trio.fail_after(5), suppress(trio.BrokenResourceError):
                 assert b"HTTP" not in await stream.receive_some()
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert await box.write_limit(8000) == 0
         assert caplog.text.count("EEBUS connection refused") == 2
 
 
 async def test_eebus_service_bad_messages_are_counted_and_site_runs_on(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
-    async with running(config) as app, guard(app, identity) as box:
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, connect_guard(app, identity) as box:
         assert await box.write_limit(8000) == 0
         for message in (b"\x01", b"\xff\x00", b"\x02{", b"\x02[[[[", b"\x01{}", b"\x02" + b"[" * 200_000):
             await box.send(message)
@@ -422,22 +422,26 @@ async def test_eebus_service_bad_messages_are_counted_and_site_runs_on(tmp_path:
 
 async def test_eebus_service_message_of_megabyte_ends_connection_alone(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert await box.write_limit(8000) == 0
             with suppress(ConnectionClosed):  # it may be closed before all is sent
                 await box.send(b"\x02" + b" " * 1_000_000)
             await box.until_closed()
         assert status(app).consumption.limit_w == 8000  # until the heartbeat is lost
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert await box.write_limit(9000) == 0
 
 
 async def test_eebus_service_reconnection_of_same_guard_replaces_old_one(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
-    async with running(config) as app, guard(app, identity) as first, guard(app, identity) as second:
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with (
+        running(config) as app,
+        connect_guard(app, identity) as first,
+        connect_guard(app, identity) as second,
+    ):
         assert await second.write_limit(8000) == 0
         await first.until_closed()
         assert len(status(app).partners) == 1
@@ -452,7 +456,7 @@ async def test_eebus_service_port_in_use_is_logged_and_site_runs_on(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+        config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
         assert config.eebus is not None
         config = replace(config, eebus=replace(config.eebus, port=port))
         async with running(config) as app:
@@ -460,31 +464,31 @@ async def test_eebus_service_port_in_use_is_logged_and_site_runs_on(
             assert app.status().healthy
             taken.close()
             caplog.set_level(logging.INFO)
-            await logged(caplog, f"EEBUS node ready port={port}")
-            async with guard(app, identity) as box:
+            await wait_logged(caplog, f"EEBUS node ready port={port}")
+            async with connect_guard(app, identity) as box:
                 assert await box.write_limit(8000) == 0
 
 
 async def test_eebus_service_fragments_without_end_close_connection(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             with suppress(ConnectionClosed, LocalProtocolError):
                 for _ in range(1000):
                     await box.send_fragment(b" " * 1024)
             await box.until_closed()
-        async with guard(app, identity) as box:
+        async with connect_guard(app, identity) as box:
             assert await box.write_limit(8000) == 0
 
 
 async def test_one_address_with_many_connections_is_bounded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(configured(tmp_path)) as app:
+    async with running(configure(tmp_path)) as app:
         assert app.eebus_port is not None
         streams = [await trio.open_tcp_stream("127.0.0.1", app.eebus_port) for _ in range(12)]
-        await logged(caplog, "EEBUS connection closed")
+        await wait_logged(caplog, "EEBUS connection closed")
         for stream in streams:
             await trio.aclose_forcefully(stream)
 
@@ -494,7 +498,7 @@ async def test_eebus_service_failed_step_is_logged_and_next_follows(
 ) -> None:
     monkeypatch.setattr(eebus_service, "FAILED_STEP_S", 0.01)
     identity = Identity(tmp_path)
-    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    config = configure(tmp_path, eebus=PARTNER.format(identity.ski))
     failures = iter([True])
 
     def fail_once(*_: object) -> list[object]:
@@ -505,18 +509,18 @@ async def test_eebus_service_failed_step_is_logged_and_next_follows(
     monkeypatch.setattr("drivers.eebus.spine_device.HEARTBEAT_S", 0.05)
     monkeypatch.setattr("drivers.eebus.eebus_node.EebusNode.tick", fail_once)
     async with running(config) as app:
-        await logged(caplog, "EEBUS step failed")
+        await wait_logged(caplog, "EEBUS step failed")
         assert app.status().healthy
 
 
 async def test_eebus_service_status_over_control_socket_is_complete(tmp_path: Path) -> None:
-    config = configured(tmp_path, eebus="production_w = 30000")
+    config = configure(tmp_path, eebus="production_w = 30000")
     async with running(config) as app:
-        found = await control(config, "eebus.status")
+        found = await run_command(config, "eebus.status")
         assert found["ski"] == status(app).ski
         assert found["production"]["state"] == "init"
         assert found["qr"].startswith(f"SHIP;SKI:{found['ski']};ID:")
         assert found["qr"].endswith("ENDSHIP;")
         with pytest.raises(ControlError, match="unknown command"):
-            await control(config, "eebus.nothing")
+            await run_command(config, "eebus.nothing")
         assert (tmp_path / "store" / "control.sock").stat().st_mode & 0o077 == 0

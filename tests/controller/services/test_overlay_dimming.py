@@ -8,23 +8,27 @@ from pathlib import Path
 import msgspec
 
 from controller.config.schema import OverlayConfig
-from tests.controller.services.dimmed_site import command, configured
 from tests.controller.services.test_app import running
 from tests.controller.services.test_overlay_service import said
-from tests.controller.transport.rig import a_backend
+from tests.scenario.dimmed_daemon import configure, make_command
+from tests.scenario.link_harness import serve_csms
 
 
 async def test_signed_command_over_overlay_is_obeyed_and_answered(tmp_path: Path) -> None:
-    async with a_backend() as peer:
-        plain = configured(tmp_path, peer)
+    async with serve_csms() as peer:
+        plain = configure(tmp_path, peer)
         above = msgspec.structs.replace(plain.backend[0], mode="overlay", node="CSMS")
         config = msgspec.structs.replace(plain, backend=(above,), overlay=OverlayConfig(learn="all"))
         async with running(config) as controller:
-            link = await peer.link()
+            link = await peer.accept()
             boot = await said(link, "BootNotification")
             accepted = {"status": "Accepted", "interval": 300, "currentTime": "2026-11-21T12:00:00Z"}
             await link.send_message(json.dumps([3, "lc", "CSMS", boot[3], accepted]))
-            told = {"vendorId": "org.local-controller", "messageId": "dim", "data": json.loads(command())}
+            told = {
+                "vendorId": "org.local-controller",
+                "messageId": "dim",
+                "data": json.loads(make_command()),
+            }
             await link.send_message(json.dumps([2, "lc", "CSMS", "d1", "DataTransfer", told]))
             answer = await said(link, '"d1"')
             assert (answer[0], answer[1]) == (3, "CSMS")
@@ -32,4 +36,4 @@ async def test_signed_command_over_overlay_is_obeyed_and_answered(tmp_path: Path
             assert answer[4]["data"]["signatures"]
             dimming = controller.status().dimming
             assert dimming is not None
-            assert dimming.limit_w == json.loads(command())["limitW"]
+            assert dimming.limit_w == json.loads(make_command())["limitW"]

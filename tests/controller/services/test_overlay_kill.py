@@ -12,9 +12,9 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from tests.controller.services.test_app import running
 from tests.controller.services.test_overlay_service import configuration, configured, station
-from tests.controller.transport.rig import a_backend
-from tests.crash.controllers import Controller
 from tests.interop.programs import free_port
+from tests.scenario.controller_process import ControllerProcess
+from tests.scenario.link_harness import serve_csms
 
 CONVERGED_S = 10.0
 ROUNDS, EVENTS = 2, 4
@@ -100,15 +100,15 @@ async def test_killed_middle_of_chain_loses_and_doubles_nothing(tmp_path: Path) 
     for site in ("LC01", "LC02", "LC03"):
         (tmp_path / site).mkdir()
     with trio.fail_after(WHOLE_S):
-        async with a_backend() as backend, trio.open_nursery() as nursery:
+        async with serve_csms() as backend, trio.open_nursery() as nursery:
             upper = configured(tmp_path, "LC01", backend.port, "CSMS", "LC02", "overlay")
             async with running(upper) as parent:
-                csms = End(await backend.link())
+                csms = End(await backend.accept())
                 nursery.start_soon(csms.run)
                 text = configuration(
                     tmp_path, "LC02", parent.port, "LC01", "LC03", "overlay", "ocpp", listen=port
                 )
-                middle = Controller(tmp_path, text)
+                middle = ControllerProcess(tmp_path, text)
                 await middle.start()
                 try:
                     await middle.ready()
@@ -131,7 +131,7 @@ async def test_killed_middle_of_chain_loses_and_doubles_nothing(tmp_path: Path) 
     assert [count for (action, _), count in served.asked.items() if action == "Reset"] == [1] * ROUNDS
 
 
-async def die_and_come_back(middle: Controller, csms: End, served: End, number: int) -> None:
+async def die_and_come_back(middle: ControllerProcess, csms: End, served: End, number: int) -> None:
     """What was said meanwhile is told, and commands arrive, soon after the middle is back."""
     first = number * EVENTS
     await csms.until(lambda: csms.asked["TransactionEvent", first - 1])

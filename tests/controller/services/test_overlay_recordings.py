@@ -32,7 +32,7 @@ from tests.controller.overlay.recording_player import (
 from tests.controller.services.test_app import running
 from tests.controller.services.test_app_clock import Wall
 from tests.controller.services.test_overlay_service import configured, station
-from tests.controller.transport.rig import a_backend
+from tests.scenario.link_harness import serve_csms
 
 FOLDER = Path(__file__).parent.parent / "overlay" / "recordings"
 CHAINS = {
@@ -169,7 +169,7 @@ async def daemons(
 ) -> AsyncIterator[SocketPlayer]:
     """Run ours, the upper one first, and connect the recorded nodes to them."""
     first, last = chain.index(ours[0]), chain.index(ours[-1])
-    async with a_backend() as backend, AsyncExitStack() as stack:
+    async with serve_csms() as backend, AsyncExitStack() as stack:
         port = backend.port
         controllers: list[App] = []
         links: list[WebSocketConnection] = []
@@ -178,7 +178,7 @@ async def daemons(
             controllers.append(await stack.enter_async_context(running(config)))
             port = controllers[-1].port
             if not links:
-                links.append(await backend.link())
+                links.append(await backend.accept())
         below = chain[first - 1]
         headers = {} if below == "CS01" else OVERLAY
         links.append(await stack.enter_async_context(station(controllers[-1], below, **headers)))

@@ -20,7 +20,7 @@ from controller.ocpp.frames import Version
 from controller.services.app import App
 from controller.services.overlay_service import offered_versions
 from tests.controller.services.test_app import running
-from tests.controller.transport.rig import a_backend, heard
+from tests.scenario.link_harness import receive_text, serve_csms
 
 MODE = b"x-ocpp-networkingmode"
 
@@ -78,10 +78,10 @@ async def chain(folder: Path) -> AsyncIterator[tuple[App, App, WebSocketConnecti
     """CS01 may connect to the child LC02, which is connected to LC01, which is connected to the backend."""
     for site in ("LC01", "LC02"):
         (folder / site).mkdir()
-    async with a_backend() as backend:
+    async with serve_csms() as backend:
         upper = configured(folder, "LC01", backend.port, "CSMS", "LC02", "overlay")
         async with running(upper) as parent:
-            link = await backend.link()
+            link = await backend.accept()
             assert dict(backend.requests[0].headers)[MODE] == b"OverlayNetwork"
             assert backend.requests[0].path == "/csms/LC01"
             lower = configured(
@@ -109,7 +109,7 @@ async def said(socket: WebSocketConnection, *wanted: str) -> Any:
     """The next frame that has these words in it."""
     with trio.fail_after(5):
         while True:
-            text = await heard(socket)
+            text = await receive_text(socket)
             if all(word in text for word in wanted):
                 return json.loads(text)
 
@@ -156,10 +156,10 @@ async def test_overlay_service_station_and_backend_talk_through_two_controllers(
 async def test_overlay_service_child_sends_for_itself_over_same_link(tmp_path: Path) -> None:
     """For its parent it is a station as any other, with a relay of its own, which limits it."""
     (tmp_path / "LC01").mkdir()
-    async with a_backend() as backend:
+    async with serve_csms() as backend:
         config = configured(tmp_path, "LC01", backend.port, "CSMS", "LC02", "overlay")
         async with running(config) as parent:
-            link = await backend.link()
+            link = await backend.accept()
             async with station(parent, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:
                 await child.send_message(json.dumps([2, "CSMS", "LC02", "m1", "Heartbeat", {}]))
                 asked = await said(link, "Heartbeat")
@@ -219,10 +219,10 @@ async def test_overlay_service_parent_limits_child_site_under_own_identity(
 
 async def test_station_receives_when_link_to_backend_falls_and_comes_back(tmp_path: Path) -> None:
     (tmp_path / "LC01").mkdir()
-    async with a_backend() as backend:
+    async with serve_csms() as backend:
         config = configured(tmp_path, "LC01", backend.port, "CSMS", "CS01", "standard")
         async with running(config) as controller:
-            link = await backend.link()
+            link = await backend.accept()
             async with station(controller) as socket, trio.open_nursery() as nursery:
                 await socket.send_message(json.dumps([2, "m1", "Heartbeat", {}]))
                 await said(link, "Heartbeat")
@@ -230,7 +230,7 @@ async def test_station_receives_when_link_to_backend_falls_and_comes_back(tmp_pa
                 await socket.send_message(json.dumps([2, "m2", "Heartbeat", {}]))
                 answer = await said(socket, '"m2"')
                 assert answer[0] == 3, "the controller answers in the place of its backend"
-                link = await backend.link()
+                link = await backend.accept()
                 nursery.start_soon(keep_asking, socket)
                 await said(link, "Heartbeat", "CS01")
                 nursery.cancel_scope.cancel()
@@ -244,7 +244,7 @@ async def keep_asking(socket: WebSocketConnection) -> None:
 
 async def test_overlay_service_station_that_may_not_is_refused_overlay_mode(tmp_path: Path) -> None:
     (tmp_path / "LC01").mkdir()
-    async with a_backend() as backend:
+    async with serve_csms() as backend:
         config = configured(tmp_path, "LC01", backend.port, "CSMS", "CS01", "standard")
         async with running(config) as controller:
             with pytest.raises(ConnectionRejected) as refused:

@@ -13,14 +13,14 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
-from tests.controller.services.signed_site import a_limit
 from tests.controller.services.test_app import running
 from tests.controller.services.test_app_clock import Wall
 from tests.controller.services.test_overlay_kill import End
 from tests.controller.services.test_overlay_service import MODE, configured, said, station
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import OLGA, TOM, signed
-from tests.controller.transport.rig import a_backend
+from tests.scenario.link_harness import serve_csms
+from tests.scenario.signed_daemon import limit_payload
 
 ANOTHER = '[[station]]\nid = "CS05"\ncircuit = "grid"\nowner = "above"\n'
 
@@ -66,7 +66,7 @@ async def passes(link: WebSocketConnection, number: str, payload: str) -> None:
 
 
 def a_good_one(amps: float = 16.0) -> str:
-    return signed(a_limit(amps), TOM).decode()
+    return signed(limit_payload(amps), TOM).decode()
 
 
 async def below(link: WebSocketConnection) -> None:
@@ -76,12 +76,12 @@ async def below(link: WebSocketConnection) -> None:
 
 async def test_overlay_forged_or_replayed_command_is_refused(tmp_path: Path) -> None:
     good, other = a_good_one(), a_good_one(15.0)
-    async with a_backend() as backend:
+    async with serve_csms() as backend:
         async with chain(tmp_path, backend.port):
-            link = await backend.link()
+            link = await backend.accept()
             await below(link)
             await is_refused(link, "digit", good.replace("16.0", "16.1"), "it has no valid signature")
-            await is_refused(link, "unsigned", json.dumps(a_limit()), "it is not signed")
+            await is_refused(link, "unsigned", json.dumps(limit_payload()), "it is not signed")
             for number, (name, value) in enumerate([('"limit":', "15.9,"), ('"evseId":', "2,")]):
                 twice = good.replace(name, f"{name}{value}{name}", 1)
                 await is_refused(link, f"dup{number}", twice, "has one name twice")
@@ -89,7 +89,7 @@ async def test_overlay_forged_or_replayed_command_is_refused(tmp_path: Path) -> 
             await passes(link, "good", good)
             await is_refused(link, "again", good, "it was received before")
         async with chain(tmp_path, backend.port) as upper:
-            link = await backend.link()
+            link = await backend.accept()
             await below(link)
             await is_refused(link, "later", good, "it was received before")
             await passes(link, "other", other)
@@ -104,8 +104,8 @@ async def test_overlay_signatures_no_clock_makes_old_command_new(
     monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     good, unseen = a_good_one(), a_good_one(14.0)
-    async with a_backend() as backend, chain(tmp_path, backend.port):
-        link = await backend.link()
+    async with serve_csms() as backend, chain(tmp_path, backend.port):
+        link = await backend.accept()
         await below(link)
         await passes(link, "good", good)
         monkeypatch.setattr(Wall, "ahead", timedelta(hours=1))
@@ -126,8 +126,8 @@ FALSE = [
 
 @pytest.mark.parametrize(("path", "code"), FALSE)
 async def test_child_does_not_speak_for_station_of_another_link(tmp_path: Path, path: Any, code: str) -> None:
-    async with a_backend() as backend, parent(tmp_path, backend.port) as controller:
-        link = await backend.link()
+    async with serve_csms() as backend, parent(tmp_path, backend.port) as controller:
+        link = await backend.accept()
         async with station(controller, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:
             await child.send_message(json.dumps([2, "CSMS", path, "false", "TransactionEvent", {"n": 1}]))
             answer = await said(child, '"false"')
@@ -138,10 +138,10 @@ async def test_child_does_not_speak_for_station_of_another_link(tmp_path: Path, 
 
 
 async def test_overlay_signatures_child_does_not_command_sister_or_controller(tmp_path: Path) -> None:
-    async with a_backend() as backend, parent(tmp_path, backend.port) as controller:
-        await backend.link()
+    async with serve_csms() as backend, parent(tmp_path, backend.port) as controller:
+        await backend.accept()
         async with station(controller, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:
-            limit = signed(a_limit(), OLGA)
+            limit = signed(limit_payload(), OLGA)
             for number, (to, code) in enumerate([("LC01", "NotSupported"), ("CS05", "GenericError")]):
                 frame = f'[2,"{to}","LC02","c{number}","SetChargingProfile",{limit.decode()}]'
                 await child.send_message(frame)

@@ -19,7 +19,7 @@ from controller.services.load_management_service import LoadManagementService
 from controller.services.override_service import OverrideService
 from controller.store.state_store import StateStore
 from tests.controller.services.test_app import configured
-from tests.controller.transport.rig import Backend
+from tests.scenario.link_harness import CsmsServer
 
 NOON = 1_795_262_400.0
 
@@ -46,7 +46,7 @@ def utc() -> float:
 
 
 def service(folder: Path, control: RecordingControl, store: StateStore) -> OverrideService:
-    config = configured(folder, cast(Backend, Port()))
+    config = configured(folder, cast(CsmsServer, Port()))
     return OverrideService(config, cast(LoadManagementService, control), store, utc)
 
 

@@ -27,7 +27,7 @@ from controller.services import app
 from controller.services.certificate_service import make_server_check
 from controller.services.own_certificates import OwnCertificateService
 from tests.controller.services.test_certificate_service import issue_identity, write_site
-from tests.controller.transport.rig import Backend, heard
+from tests.scenario.link_harness import CsmsServer, receive_text
 
 LC = Applicant(id="lc", purpose=Purpose.CLIENT)
 
@@ -165,7 +165,7 @@ async def test_own_certificate_is_renewed_over_ocpp_by_backend(site: tuple[CaFol
     ca, file = site
     old = _serial(ca)
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         parent = Applicant(id="parent", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
         backend.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         backend.tls.load_cert_chain(issue_identity(ca, "parent", parent))
@@ -174,25 +174,25 @@ async def test_own_certificate_is_renewed_over_ocpp_by_backend(site: tuple[CaFol
         file.write_text(text.replace("ws://127.0.0.1:1/", f"wss://127.0.0.1:{backend.port}/"))
         _configure(file, "renew_by_ocpp = true")
         await nursery.start(app.run, read_config(file)[0])
-        link = await backend.link()
-        boot = json.loads(await heard(link))
+        link = await backend.accept()
+        boot = json.loads(await receive_text(link))
         accepted = {"status": "Accepted", "interval": 300, "currentTime": "2026-11-27T00:00:00Z"}
         await link.send_message(json.dumps([3, boot[1], accepted]))
         trigger = {"requestedMessage": "SignChargingStationCertificate"}
         await link.send_message(json.dumps([2, "t", "TriggerMessage", trigger]))
-        received = [json.loads(await heard(link)) for _ in range(2)]
+        received = [json.loads(await receive_text(link)) for _ in range(2)]
         assert [3, "t", {"status": "Accepted"}] in received
         request = next(frame for frame in received if frame[0] == 2)
         assert request[2] == "SignCertificate"
         await link.send_message(json.dumps([3, request[1], {"status": "Accepted"}]))
         foreign = {"certificateChain": "nonsense"}
         await link.send_message(json.dumps([2, "bad", "CertificateSigned", foreign]))
-        assert json.loads(await heard(link)) == [3, "bad", {"status": "Rejected"}]
+        assert json.loads(await receive_text(link)) == [3, "bad", {"status": "Rejected"}]
         chain, _ = ca.sign(ca.read_request(request[3]["csr"].encode()), LC, None, time.time())
         await link.send_message(
             json.dumps([2, "good", "CertificateSigned", {"certificateChain": chain.decode()}])
         )
-        assert json.loads(await heard(link)) == [3, "good", {"status": "Accepted"}]
+        assert json.loads(await receive_text(link)) == [3, "good", {"status": "Accepted"}]
         assert _serial(ca) != old
         nursery.cancel_scope.cancel()
 

@@ -23,7 +23,7 @@ from controller.store.sqlite_journal import FILE
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from tests.controller.services.test_app import configured
-from tests.controller.transport.rig import Backend
+from tests.scenario.link_harness import CsmsServer
 
 BOOT = SnapshotDelivered("CS01", "boot", Version.V16, "BootNotification", b"{}")
 SEEN = ReplayRecord((SeenText(b"token", 7.0),), 1.0)
@@ -43,7 +43,7 @@ def queued(number: int) -> EntryQueued:
 
 
 async def save(store: StateStore, folder: Path, records: list[Record]) -> None:
-    journals = RelayJournals(configured(folder, Backend()), store)
+    journals = RelayJournals(configured(folder, CsmsServer()), store)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
         await journals.save(records)
@@ -69,7 +69,7 @@ async def test_relay_memory_save_that_fails_stores_nothing_of_event(tmp_path: Pa
 def test_relay_memory_request_to_retry_lets_message_wait_again(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), queued(2), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
-    journals = RelayJournals(configured(tmp_path, Backend()), store)
+    journals = RelayJournals(configured(tmp_path, CsmsServer()), store)
     assert (journals.queue_statuses()["cpo"].messages, journals.queue_statuses()["cpo"].set_aside) == (1, 1)
     store.persist_now([OutboxRequest("CS01", "cpo", 1, False)])
     journals.follow_requests()
@@ -80,7 +80,7 @@ def test_relay_memory_request_to_retry_lets_message_wait_again(tmp_path: Path) -
 def test_relay_memory_request_to_drop_removes_message(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
-    journals = RelayJournals(configured(tmp_path, Backend()), store)
+    journals = RelayJournals(configured(tmp_path, CsmsServer()), store)
     store.persist_now([OutboxRequest("CS01", "cpo", 1, True)])
     journals.follow_requests()
     journals.follow_requests()
@@ -93,7 +93,7 @@ def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
 ) -> None:
     (tmp_path / KEY_FILE).write_bytes(damage)
-    RelayJournals(configured(tmp_path, Backend()), StateStore(tmp_path))
+    RelayJournals(configured(tmp_path, CsmsServer()), StateStore(tmp_path))
     assert (tmp_path / f"{KEY_FILE}.corrupt").read_bytes() == damage
     assert len((tmp_path / KEY_FILE).read_bytes()) == 32
     assert "learned anew" in caplog.text
@@ -101,5 +101,5 @@ def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
 
 def test_relay_memory_of_damaged_store_is_empty_and_works(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 100)
-    journals = RelayJournals(configured(tmp_path, Backend()), StateStore(tmp_path))
+    journals = RelayJournals(configured(tmp_path, CsmsServer()), StateStore(tmp_path))
     assert journals.backends_waited_for("CS01") == {}

@@ -17,7 +17,7 @@ from controller.services.app import App
 from controller.services.configuration import open_configuration
 from controller.services.control_socket import ControlError, send_command
 from controller.services.reload_service import ReloadRejectedError
-from tests.controller.services.simple_peers import BOOT, START, connected
+from tests.scenario.daemon_peers import BOOT, START, connect_station
 
 SITE = """
 [site]
@@ -66,22 +66,22 @@ async def running(path: Path) -> AsyncIterator[App]:
 
 
 async def test_reload_service_lower_limit_reaches_station_over_open_link(tmp_path: Path) -> None:
-    async with running(write(tmp_path)) as controller, connected(controller) as station:
-        await station.asks("BootNotification", BOOT)
-        await station.asks("StartTransaction", START)
-        await station.until_limited_to(32.0)
+    async with running(write(tmp_path)) as controller, connect_station(controller) as station:
+        await station.request("BootNotification", BOOT)
+        await station.request("StartTransaction", START)
+        await station.receive_limit(32.0)
         write(tmp_path, ("limit_a = 40", "limit_a = 20"))
         await controller.reload()
-        await station.until_limited_to(19.0)
+        await station.receive_limit(19.0)
         assert controller.view().circuits[0].limit_a == (20.0, 20.0, 20.0)
 
 
 async def test_added_card_may_charge_and_removed_one_may_not(tmp_path: Path) -> None:
-    async with running(write(tmp_path)) as controller, connected(controller) as station:
-        await station.asks("BootNotification", BOOT)
+    async with running(write(tmp_path)) as controller, connect_station(controller) as station:
+        await station.request("BootNotification", BOOT)
         write(tmp_path, ('token = "A"', 'token = "B"'))
         await controller.reload()
-        answers = [await station.asks("Authorize", {"idTag": token}) for token in ("A", "B")]
+        answers = [await station.request("Authorize", {"idTag": token}) for token in ("A", "B")]
         assert [each["idTagInfo"]["status"] for each in answers] == ["Invalid", "Accepted"]
 
 

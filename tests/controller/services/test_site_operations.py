@@ -16,7 +16,7 @@ from controller.commands.site_command import PauseEvse
 from controller.services.command_service import CommandForbiddenError
 from controller.services.control_socket import FILE, ControlError, send_command
 from tests.controller.services.test_app import limits, profile_call, running, site, station, until
-from tests.controller.transport.rig import heard
+from tests.scenario.link_harness import receive_text
 
 
 async def send(folder: Path, command: str, **members: object) -> Any:
@@ -32,7 +32,7 @@ async def rejected(folder: Path, command: str, **members: object) -> str:
 async def call(socket: WebSocketConnection, action: str, status: str = "Accepted") -> dict[str, Any]:
     """Answer the station's calls until one of `action` comes; return its payload."""
     while True:
-        frame = json.loads(await heard(socket))
+        frame = json.loads(await receive_text(socket))
         if frame[0] != 2:
             continue
         if frame[2] == "GetConfiguration":

@@ -39,7 +39,7 @@ from controller.services.app import App
 from tests.controller.ocpp import schemas
 from tests.controller.pki.examples import common_name
 from tests.controller.services.test_certificate_service import issue_identity, write_site
-from tests.controller.transport.rig import Backend, heard
+from tests.scenario.link_harness import CsmsServer, receive_text
 
 DAY_S = 86_400.0
 
@@ -47,7 +47,7 @@ DAY_S = 86_400.0
 class Site:
     """A running controller with a site CA, its backend, and the certificate of CS01."""
 
-    def __init__(self, controller: App, ca: CaFolder, backend: Backend, folder: Path) -> None:
+    def __init__(self, controller: App, ca: CaFolder, backend: CsmsServer, folder: Path) -> None:
         self.controller = controller
         self.ca = ca
         self.backend = backend
@@ -102,7 +102,7 @@ class Station:
     async def receive(self, *actions: str) -> list[Any]:
         """Return the next CALLRESULT, or the next CALL of one of these actions."""
         while True:
-            frame: list[Any] = json.loads(await heard(self._socket))
+            frame: list[Any] = json.loads(await receive_text(self._socket))
             if frame[0] == 2:
                 schemas.check(
                     self._version, schemas.request(self._version, frame[2]), json.dumps(frame[3]).encode()
@@ -125,7 +125,7 @@ class Station:
 @asynccontextmanager
 async def running(folder: Path, policy: str = "site-ca", **members: Any) -> AsyncIterator[Site]:
     async with trio.open_nursery() as nursery:
-        backend = Backend()
+        backend = CsmsServer()
         await nursery.start(backend.run)
         ca, file = write_site(folder, backend.port, pki=f'station_certificates = "{policy}"', **members)
         config, _ = read_config(file)
@@ -136,7 +136,7 @@ async def running(folder: Path, policy: str = "site-ca", **members: Any) -> Asyn
 @pytest.mark.parametrize("version", list(Version))
 async def test_station_renews_certificate_over_open_link(tmp_path: Path, version: Version) -> None:
     async with running(tmp_path) as site:
-        async with site.station(version) as station:
+        async with site.connect_station(version) as station:
             key = await station.request_certificate("1")
             assert (await station.receive())[1:] == ["1", {"status": "Accepted"}]
             command = await station.receive("CertificateSigned")
@@ -146,21 +146,21 @@ async def test_station_renews_certificate_over_open_link(tmp_path: Path, version
             await station.answer(command, {"status": "Accepted"})
             # The same connection serves on: a message still passes to the owner.
             await station.send("2", "Heartbeat", {})
-            link = await site.backend.link()
-            assert json.loads(await heard(link))[1:3] == ["2", "Heartbeat"]
+            link = await site.csms.accept()
+            assert json.loads(await receive_text(link))[1:3] == ["2", "Heartbeat"]
             await site.wait_state(old, CertificateState.REPLACED)
         pair = site.write_pair(key, command[3]["certificateChain"])
-        async with site.station(version, pair) as station:
+        async with site.connect_station(version, pair) as station:
             await station.send("3", "Heartbeat", {})
         assert site.state(new) is CertificateState.VALID
 
 
 @pytest.mark.parametrize("version", list(Version))
 async def test_station_request_goes_to_owner_by_policy(tmp_path: Path, version: Version) -> None:
-    async with running(tmp_path, "owner") as site, site.station(version) as station:
+    async with running(tmp_path, "owner") as site, site.connect_station(version) as station:
         await station.request_certificate("1")
-        link = await site.backend.link()
-        assert json.loads(await heard(link))[:3] == [2, "1", "SignCertificate"]
+        link = await site.csms.accept()
+        assert json.loads(await receive_text(link))[:3] == [2, "1", "SignCertificate"]
         await link.send_message('[3,"1",{"status":"Accepted"}]')
         await link.send_message('[2,"b1","CertificateSigned",{"certificateChain":"x"}]')
         assert (await station.receive())[1:] == ["1", {"status": "Accepted"}]
@@ -169,10 +169,10 @@ async def test_station_request_goes_to_owner_by_policy(tmp_path: Path, version: 
 
 
 async def test_station_certificates_owner_does_not_touch_what_site_ca_manages(tmp_path: Path) -> None:
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         await station.send("0", "Heartbeat", {})
-        link = await site.backend.link()
-        await heard(link)
+        link = await site.csms.accept()
+        await receive_text(link)
         await link.send_message('[3,"0",{"currentTime":"2026-11-27T00:00:00Z"}]')
         await station.receive()
         root = x509.load_pem_x509_certificate(site.ca.root_pem())
@@ -188,7 +188,7 @@ async def test_station_certificates_owner_does_not_touch_what_site_ca_manages(tm
         ]
         for number, (action, payload, status) in enumerate(refused):
             await link.send_message(json.dumps([2, f"r{number}", action, payload]))
-            assert json.loads(await heard(link)) == [3, f"r{number}", {"status": status}]
+            assert json.loads(await receive_text(link)) == [3, f"r{number}", {"status": status}]
         passed = [
             ("CertificateSigned", {"certificateChain": "x", "certificateType": "V2GCertificate"}),
             ("InstallCertificate", install("V2GRootCertificate")),
@@ -198,7 +198,7 @@ async def test_station_certificates_owner_does_not_touch_what_site_ca_manages(tm
             command = await station.receive(action)
             assert command[3] == payload
             await station.answer(command, {"status": "Accepted"})
-            await heard(link)
+            await receive_text(link)
 
 
 def install(kind: str) -> dict[str, str]:
@@ -210,7 +210,7 @@ def encoded(subject: Any) -> str:
 
 
 async def test_station_status_query_is_answered_by_site_ca(tmp_path: Path) -> None:
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         issuing = site.ca.authorities()[0]
         subject = json.loads(encoded(hash_certificate(site.leaf(), issuing)))
         subject["responderURL"] = "https://example.org"
@@ -226,8 +226,8 @@ async def test_station_status_query_is_answered_by_site_ca(tmp_path: Path) -> No
         )
         foreign = subject | {"issuerNameHash": "00" * 32}
         await station.send("2", "GetCertificateStatus", {"ocspRequestData": foreign})
-        link = await site.backend.link()
-        assert json.loads(await heard(link))[1:3] == ["2", "GetCertificateStatus"]
+        link = await site.csms.accept()
+        assert json.loads(await receive_text(link))[1:3] == ["2", "GetCertificateStatus"]
 
 
 async def test_certificate_not_confirmed_is_sent_again_on_next_link(
@@ -236,12 +236,12 @@ async def test_certificate_not_confirmed_is_sent_again_on_next_link(
     monkeypatch.setattr(station_certificates, "CHECK_S", 0.05)
     monkeypatch.setattr(station_certificates, "TRIGGER_S", 0.5)
     async with running(tmp_path) as site:
-        async with site.station() as station:
+        async with site.connect_station() as station:
             await station.request_certificate("1")
             await answer_until(station, "CertificateSigned")
         old, new = site.records()
         assert site.state(old) is CertificateState.VALID
-        async with site.station() as station:
+        async with site.connect_station() as station:
             await station.send("2", "Heartbeat", {})
             command = await answer_until(station, "CertificateSigned")
             assert x509.load_pem_x509_certificates(command[3]["certificateChain"].encode())[
@@ -265,7 +265,7 @@ async def answer_until(station: Station, action: str) -> list[Any]:
 
 
 async def test_station_that_rejects_certificate_keeps_old_one(tmp_path: Path) -> None:
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         await station.request_certificate("1")
         await station.receive()
         await station.answer(await station.receive("CertificateSigned"), {"status": "Rejected"})
@@ -281,7 +281,7 @@ async def test_station_due_for_renewal_is_triggered_and_gets_root(
     monkeypatch.setattr(
         "controller.pki.certificate_ledger.CertificateLedger.due", lambda ledger, utc: list(ledger)
     )
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         await station.send("1", "Heartbeat", {})
         calls: dict[str, Any] = {}
         while not {"InstallCertificate", "TriggerMessage"} <= calls.keys():
@@ -312,18 +312,18 @@ def request(content: RequestContent | None = None, name: str = "CS01") -> str:
 async def test_hostile_request_is_rejected_and_reaches_no_backend(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, case: str, make: Any, why: str
 ) -> None:
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         await station.send("1", "SignCertificate", {"csr": make()})
         assert (await station.receive())[2] == {"status": "Rejected"}
         assert why in caplog.text
         assert len(site.records()) == 1
         await station.send("2", "Heartbeat", {})
-        link = await site.backend.link()
-        assert json.loads(await heard(link))[2] == "Heartbeat"
+        link = await site.csms.accept()
+        assert json.loads(await receive_text(link))[2] == "Heartbeat"
 
 
 async def test_flood_of_requests_is_bounded(tmp_path: Path) -> None:
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         statuses = []
         for number in range(5):
             await station.request_certificate(str(number))
@@ -337,7 +337,7 @@ async def test_flood_of_requests_is_bounded(tmp_path: Path) -> None:
 
 
 async def test_certificate_revoked_while_it_is_installed_is_not_accepted(tmp_path: Path) -> None:
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         await station.request_certificate("1")
         await station.receive()
         command = await station.receive("CertificateSigned")

@@ -14,7 +14,7 @@ from controller.stations.credential_memory import CredentialMemory
 from controller.store.credential_store import CredentialOrigin, OriginHashes
 from controller.store.state_store import StateStore
 from controller.transport.http_upgrade import basic_authorization
-from tests.controller.transport.rig import HashesInMemory
+from tests.scenario.link_harness import MemoryHashes
 
 COMMAND = json.dumps({"key": "AuthorizationKey", "value": "0aff"}).encode()
 RESULT = b'{"status":"Accepted"}'
@@ -26,7 +26,7 @@ def admission(password: bytes | None, station: str = "CS01") -> Admission:
 
 
 async def test_rotated_password_matches_as_text_and_as_bytes() -> None:
-    memory = CredentialMemory(HashesInMemory())
+    memory = CredentialMemory(MemoryHashes())
     await memory.remember_rotated("CS01", "ChangeConfiguration", COMMAND, RESULT)
     for password in (b"0aff", b"\x0a\xff"):
         assert await memory.verify(admission(password)) is True
@@ -36,7 +36,7 @@ async def test_rotated_password_matches_as_text_and_as_bytes() -> None:
 
 
 async def test_rejected_rotation_stores_nothing() -> None:
-    hashes = HashesInMemory()
+    hashes = MemoryHashes()
     memory = CredentialMemory(hashes)
     await memory.remember_rotated("CS01", "ChangeConfiguration", COMMAND, b'{"status":"Rejected"}')
     assert hashes.lines == {}
@@ -45,7 +45,7 @@ async def test_rejected_rotation_stores_nothing() -> None:
 async def test_password_that_cannot_be_stored_is_known_until_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class FullDisk(HashesInMemory):
+    class FullDisk(MemoryHashes):
         def save_hash(self, station: str, line: str) -> None:
             raise JournalError("the disk is full")
 
@@ -59,7 +59,7 @@ async def test_password_that_cannot_be_stored_is_known_until_end(
 async def test_unreadable_stored_hash_is_reported_and_matches_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    hashes = HashesInMemory()
+    hashes = MemoryHashes()
     hashes.lines["CS01"] = "$scrypt$nonsense"
     memory = CredentialMemory(hashes)
     assert await memory.verify(admission(b"secret")) is None

@@ -16,14 +16,14 @@ from controller.ocpp.frames import Version
 from controller.stations import registry
 from controller.stations.admission import HandshakeQuirks
 from controller.transport.http_upgrade import basic_authorization
-from tests.controller.transport.rig import Backend, Rig, heard, rig
+from tests.scenario.link_harness import CsmsServer, LinkHarness, link_harness, receive_text
 
 RIGHT = [(b"Authorization", basic_authorization("CS01", b"right"))]
 WRONG = [(b"Authorization", basic_authorization("CS01", b"wrong"))]
 HEARTBEAT = '[2,"1","Heartbeat",{}]'
 
 
-class CheckingBackend(Backend):
+class CheckingBackend(CsmsServer):
     """A backend that accepts one password, and only some versions."""
 
     versions: tuple[str, ...] = tuple(Version)
@@ -41,29 +41,33 @@ class CheckingBackend(Backend):
 
 
 @asynccontextmanager
-async def site(*, is_strict: bool = False, **door: None) -> AsyncIterator[tuple[Rig, CheckingBackend]]:
+async def site(
+    *, is_strict: bool = False, **secrets: None
+) -> AsyncIterator[tuple[LinkHarness, CheckingBackend]]:
     """A rig whose backend checks passwords."""
     async with trio.open_nursery() as nursery:
         backend = CheckingBackend()
         await nursery.start(backend.run)
-        made = Rig(nursery, backend, **door)
+        made = LinkHarness(nursery, backend, **secrets)
         made.is_strict = is_strict
         await made.start()
         yield made, backend
         nursery.cancel_scope.cancel()
 
 
-async def rejected(made: Rig, headers: list[tuple[bytes, bytes]] | None, *offered: str) -> ConnectionRejected:
+async def rejected(
+    made: LinkHarness, headers: list[tuple[bytes, bytes]] | None, *offered: str
+) -> ConnectionRejected:
     with pytest.raises(ConnectionRejected) as refused:
-        async with made.station("CS01", *offered, headers=headers):
+        async with made.connect_station("CS01", *offered, headers=headers):
             raise AssertionError("the station was accepted")
     return refused.value
 
 
-async def assert_served(station: WebSocketConnection, backend: Backend) -> None:
-    link = await backend.link()
+async def assert_served(station: WebSocketConnection, backend: CsmsServer) -> None:
+    link = await backend.accept()
     await station.send_message(HEARTBEAT)
-    assert await heard(link) == HEARTBEAT
+    assert await receive_text(link) == HEARTBEAT
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +86,9 @@ async def test_station_with_password_that_owner_rejects_gets_401(*, is_strict: b
             assert refused.status_code == 401
             assert (b"www-authenticate", b'Basic realm="ocpp"') in refused.headers
         assert len(backend.requests) == 1
-        assert made.memory.records == []
+        assert made.journal.records == []
         assert made.site.events == []
-        async with made.station(headers=RIGHT) as station:
+        async with made.connect_station(headers=RIGHT) as station:
             await assert_served(station, backend)
 
 
@@ -100,13 +104,13 @@ async def test_station_without_remembered_password_gets_503_while_owner_away() -
 
 async def test_password_that_owner_accepted_is_served_while_owner_away() -> None:
     async with site() as (made, backend):
-        async with made.station(headers=RIGHT) as station:
+        async with made.connect_station(headers=RIGHT) as station:
             await assert_served(station, backend)
         (line,) = made.hashes.lines.values()
         assert line.startswith("$scrypt$")
         assert "right" not in line
         backend.port = 1
-        async with made.station(headers=RIGHT):
+        async with made.connect_station(headers=RIGHT):
             pass
         for headers in (WRONG, None):
             refused = await rejected(made, headers)
@@ -117,15 +121,15 @@ async def test_password_that_owner_accepted_is_served_while_owner_away() -> None
 
 async def test_password_that_owner_accepts_anew_replaces_remembered_one() -> None:
     async with site() as (made, backend):
-        async with made.station(headers=RIGHT) as station:
+        async with made.connect_station(headers=RIGHT) as station:
             await assert_served(station, backend)
         before = dict(made.hashes.lines)
-        async with made.station(headers=RIGHT) as station:
+        async with made.connect_station(headers=RIGHT) as station:
             await assert_served(station, backend)
         assert made.hashes.lines == before
         changed = [(b"Authorization", basic_authorization("CS01", b"changed"))]
         backend.authorization = changed[0][1]
-        async with made.station(headers=changed) as station:
+        async with made.connect_station(headers=changed) as station:
             await assert_served(station, backend)
         assert made.hashes.lines != before
 
@@ -134,29 +138,29 @@ async def test_password_that_owner_accepts_anew_replaces_remembered_one() -> Non
 
 
 async def test_newcomer_that_owner_rejects_displaces_no_one() -> None:
-    async with site() as (made, backend), made.station(headers=RIGHT) as genuine:
-        link = await backend.link()
+    async with site() as (made, backend), made.connect_station(headers=RIGHT) as genuine:
+        link = await backend.accept()
         for _ in range(3):
             assert (await rejected(made, WRONG)).status_code == 401
         await genuine.send_message(HEARTBEAT)
-        assert await heard(link) == HEARTBEAT
+        assert await receive_text(link) == HEARTBEAT
 
 
 async def test_newcomer_without_proof_displaces_no_one_while_owner_away() -> None:
-    async with site() as (made, backend), made.station(headers=RIGHT) as genuine:
-        link = await backend.link()
+    async with site() as (made, backend), made.connect_station(headers=RIGHT) as genuine:
+        link = await backend.accept()
         backend.port = 1
         assert (await rejected(made, WRONG)).status_code == 503
         await genuine.send_message(HEARTBEAT)
-        assert await heard(link) == HEARTBEAT
+        assert await receive_text(link) == HEARTBEAT
 
 
 async def test_newcomer_that_owner_accepts_replaces_older_connection() -> None:
-    async with site() as (made, backend), made.station(headers=RIGHT) as older:
-        await backend.link()
-        async with made.station(headers=RIGHT) as newer:
+    async with site() as (made, backend), made.connect_station(headers=RIGHT) as older:
+        await backend.accept()
+        async with made.connect_station(headers=RIGHT) as newer:
             with pytest.raises(ConnectionClosed) as closed:
-                await heard(older)
+                await receive_text(older)
             assert closed.value.reason is not None
             assert closed.value.reason.code == 1008
             assert "newer connection" in str(closed.value.reason.reason)
@@ -167,13 +171,13 @@ async def test_two_peers_with_one_id_are_slowed_down_and_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(registry, "TAKEOVERS_PER_S", 5.0)
-    async with rig() as made:
+    async with link_harness() as made:
         began = trio.current_time()
         for _ in range(7):
-            async with made.station():
-                await made.backend.link()
-                async with made.station():
-                    await made.backend.link()
+            async with made.connect_station():
+                await made.csms.accept()
+                async with made.connect_station():
+                    await made.csms.accept()
         took_s = trio.current_time() - began
     assert took_s >= (7 - registry.TAKEOVERS_AT_ONCE) / 5.0
     warnings = [line for line in caplog.messages if "replace each other" in line]
@@ -184,15 +188,15 @@ async def test_two_peers_with_one_id_are_slowed_down_and_named(
 async def test_newcomer_that_would_wait_too_long_gets_503(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "TAKEOVERS_PER_S", 0.01)
     monkeypatch.setattr(registry, "TAKEOVERS_AT_ONCE", 1)
-    async with rig() as made, made.station() as first:
-        await made.backend.link()
-        async with made.station() as second:
+    async with link_harness() as made, made.connect_station() as first:
+        await made.csms.accept()
+        async with made.connect_station() as second:
             with pytest.raises(ConnectionClosed):
-                await heard(first)
-            link = await made.backend.link()
+                await receive_text(first)
+            link = await made.csms.accept()
             assert (await rejected(made, None)).status_code == 503
             await second.send_message(HEARTBEAT)
-            assert await heard(link) == HEARTBEAT
+            assert await receive_text(link) == HEARTBEAT
 
 
 # -- versions --------------------------------------------------------------------------------------------
@@ -202,9 +206,9 @@ async def test_owner_chooses_version_of_station(caplog: pytest.LogCaptureFixture
     caplog.set_level("INFO", "controller.transport")
     async with site() as (made, backend):
         backend.versions = ("ocpp1.6",)
-        async with made.station("CS01", "ocpp2.0.1", "OCPP1.6") as station:
+        async with made.connect_station("CS01", "ocpp2.0.1", "OCPP1.6") as station:
             assert station.subprotocol == "OCPP1.6"
-            link = await backend.link()
+            link = await backend.accept()
             assert link.subprotocol == "ocpp1.6"
         assert list(backend.requests[0].proposed_subprotocols) == ["ocpp2.0.1", "ocpp1.6"]
     assert "version=ocpp1.6 of=ocpp2.0.1,ocpp1.6 chosen_by=its backend" in caplog.text
@@ -212,12 +216,12 @@ async def test_owner_chooses_version_of_station(caplog: pytest.LogCaptureFixture
 
 async def test_version_that_model_speaks_best_is_offered_alone_first() -> None:
     async with site() as (made, backend):
-        made.habits["CS01"] = HandshakeQuirks(likely=Version.V16)
-        async with made.station("CS01", "ocpp2.0.1", "ocpp1.6") as station:
+        made.quirks["CS01"] = HandshakeQuirks(likely=Version.V16)
+        async with made.connect_station("CS01", "ocpp2.0.1", "ocpp1.6") as station:
             assert station.subprotocol == "ocpp1.6"
-            await backend.link()
+            await backend.accept()
         backend.versions = ("ocpp2.0.1",)
-        async with made.station("CS01", "ocpp2.0.1", "ocpp1.6") as station:
+        async with made.connect_station("CS01", "ocpp2.0.1", "ocpp1.6") as station:
             assert station.subprotocol == "ocpp2.0.1"
 
 
@@ -236,13 +240,13 @@ async def test_strict_station_gets_503_while_owner_away_and_returns_with_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with site(is_strict=True) as (made, backend):
-        async with made.station() as station:
+        async with made.connect_station() as station:
             await assert_served(station, backend)
-            await made.site.until("up")
+            await made.site.wait_for("up")
         port, backend.port = backend.port, 1
         with pytest.raises(ConnectionClosed):
-            async with made.station() as station:  # that the owner is away is found out with this one
-                await heard(station)
+            async with made.connect_station() as station:  # that the owner is away is found out with this one
+                await receive_text(station)
         for _ in range(3):
             refused = await rejected(made, None)
             assert refused.status_code == 503
@@ -256,5 +260,5 @@ async def test_strict_station_gets_503_while_owner_away_and_returns_with_it(
         with trio.fail_after(5):
             while made.pool.is_down:
                 await made.pool._timer.wait_updated()
-        async with made.station() as station:
+        async with made.connect_station() as station:
             await assert_served(station, backend)

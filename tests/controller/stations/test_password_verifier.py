@@ -15,7 +15,7 @@ from controller.stations import password_verifier
 from controller.stations.admission import Admission, PasswordUnverified, Rejection
 from controller.stations.password_verifier import PasswordVerifier
 from controller.transport.http_upgrade import basic_authorization
-from tests.controller.transport.rig import heard, rig
+from tests.scenario.link_harness import link_harness, receive_text
 
 GOOD = b"correct horse battery"
 HASHED = hash_password(GOOD, b"salt", log_n=4)
@@ -167,21 +167,21 @@ async def test_password_verifier_links_go_on_while_hash_is_computed(monkeypatch:
         return password == GOOD
 
     monkeypatch.setattr(HashedPassword, "matches", slow)
-    async with rig(CS02=HASHED) as site, site.station() as station:
-        backend = await site.backend.link()
+    async with link_harness(CS02=HASHED) as site, site.connect_station() as station:
+        backend = await site.csms.accept()
 
         async def newcomer() -> None:
             header = (b"Authorization", basic_authorization("CS02", GOOD))
-            async with site.station("CS02", headers=[header]):
-                await site.backend.link()
+            async with site.connect_station("CS02", headers=[header]):
+                await site.csms.accept()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(newcomer)
             assert await trio.to_thread.run_sync(computing.wait, 5)
             await station.send_message('[2,"1","Heartbeat",{}]')
-            assert await heard(backend) == '[2,"1","Heartbeat",{}]'
-            assert site.tally.accepted == 1
+            assert await receive_text(backend) == '[2,"1","Heartbeat",{}]'
+            assert site.stats.accepted == 1
             go_on.set()
-        assert site.tally.accepted == 2
-        assert site.backend.requests[-1].headers  # the newcomer's own: its password went no further
-        assert not any(name.lower() == b"authorization" for name, _ in site.backend.requests[-1].headers)
+        assert site.stats.accepted == 2
+        assert site.csms.requests[-1].headers  # the newcomer's own: its password went no further
+        assert not any(name.lower() == b"authorization" for name, _ in site.csms.requests[-1].headers)

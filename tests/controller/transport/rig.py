@@ -39,7 +39,7 @@ from controller.stations.session import SessionRules, StationSession
 from controller.store.state_journal import StoreError
 from controller.transport.tls import RenewedContext
 from controller.transport.websocket_connection import WebSocketConnection as ServedConnection
-from tests.scenario.relay_harness import make_absorbed_profiles
+from tests.controller.relay.playbook import a_station
 
 CALL_TIMEOUT_S = 0.3
 
@@ -218,7 +218,7 @@ class Rig:
             "cpo",
             admitted.version,
             StationStateTracker(admitted.version, 230),
-            ProfileArbiter(admitted.version, self.scope, make_absorbed_profiles(self.scope)),
+            ProfileArbiter(admitted.version, self.scope, a_station(self.scope)),
             CALL_TIMEOUT_S,
             trio.current_time(),
         )

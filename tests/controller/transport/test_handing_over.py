@@ -20,7 +20,7 @@ from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
 from controller.store.state_journal import StoreError
-from tests.controller.transport.rig import SiteSpy
+from tests.scenario.link_harness import RecordingSite
 
 # -- the switchboard ----------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ def word(text: str) -> Record:
 def session(link: Link, disk: SlowDisk) -> StationSession:
     rules = SessionRules(utc_of=lambda now: now, pace=TokenBucket(0), ping_s=0, backend_ping_s=0)
     admitted = Admission("CS01", Version.V16)
-    parts: Any = (Relay(), link, SiteSpy(), disk, ConnectionStats(), rules)
+    parts: Any = (Relay(), link, RecordingSite(), disk, ConnectionStats(), rules)
     return StationSession(admitted, *parts)
 
 

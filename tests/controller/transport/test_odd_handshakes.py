@@ -14,7 +14,7 @@ import trio
 
 from controller.ocpp.frames import Version
 from controller.stations.admission import HandshakeQuirks
-from tests.controller.transport.rig import Rig, rig
+from tests.scenario.link_harness import LinkHarness, link_harness
 
 HEAD = (
     "Host: lc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -24,7 +24,7 @@ PINNED = HandshakeQuirks(protocol=Version.V16)
 
 
 @asynccontextmanager
-async def asked(site: Rig, target: bytes, headers: str) -> AsyncIterator[str]:
+async def asked(site: LinkHarness, target: bytes, headers: str) -> AsyncIterator[str]:
     """The head of the response to a request; the connection stays open inside the block."""
     stream = await trio.open_tcp_stream("127.0.0.1", site.port)
     async with stream:
@@ -68,19 +68,19 @@ def subprotocol(head: str) -> str | None:
 async def test_odd_handshakes_versions_are_answered_with_stations_own_names(
     header: str, known: HandshakeQuirks, chosen: str | None
 ) -> None:
-    async with rig() as site:
-        site.habits["CS01"] = known
+    async with link_harness() as site:
+        site.quirks["CS01"] = known
         async with asked(site, b"/ocpp/CS01", header) as head:
             assert head.startswith("HTTP/1.1 101")
             assert subprotocol(head) == chosen
-            await site.backend.link()  # it is served, and its backend dialled, in a version that we know
-        assert site.backend.requests[-1].proposed_subprotocols[0] in set(Version)
+            await site.csms.accept()  # it is served, and its backend dialled, in a version that we know
+        assert site.csms.requests[-1].proposed_subprotocols[0] in set(Version)
 
 
 async def test_handshake_without_version_is_closed_with_the_remedy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with rig() as site, asked(site, b"/ocpp/CS01", "") as head:
+    async with link_harness() as site, asked(site, b"/ocpp/CS01", "") as head:
         assert head.startswith("HTTP/1.1 101")
     assert "station=CS01 reason=it offers no OCPP version" in caplog.text
     assert "set `protocol` in its [[station]]" in caplog.text
@@ -102,12 +102,12 @@ async def test_handshake_without_version_is_closed_with_the_remedy(
     ],
 )
 async def test_odd_handshakes_station_is_found_however_it_writes_id(station: str, target: bytes) -> None:
-    async with rig(**{station: None}) as site:
+    async with link_harness(**{station: None}) as site:
         async with asked(site, target, "Sec-WebSocket-Protocol: ocpp1.6\r\n") as head:
             assert head.startswith("HTTP/1.1 101")
-            await site.backend.link()
+            await site.csms.accept()
         assert (
-            site.backend.requests[-1].path == f"/csms/{quoted(station)}"
+            site.csms.requests[-1].path == f"/csms/{quoted(station)}"
         )  # upwards it is written as it must be
 
 
@@ -121,5 +121,5 @@ def percent(letter: str) -> str:
 
 @pytest.mark.parametrize("target", [b"/CS01", b"/ocpp/x/CS01", b"/ocpp/CS01/CS02", b"/ocpp/CS99", b"/ocpp/"])
 async def test_handshake_with_another_path_is_answered_with_the_right_one(target: bytes) -> None:
-    async with rig() as site, asked(site, target, "Sec-WebSocket-Protocol: ocpp1.6\r\n") as head:
+    async with link_harness() as site, asked(site, target, "Sec-WebSocket-Protocol: ocpp1.6\r\n") as head:
         assert head.startswith("HTTP/1.1 404")

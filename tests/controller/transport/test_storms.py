@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from controller.model.rate_limits import TokenBucket
 from controller.transport import websocket_connection
-from tests.controller.transport.rig import heard, rig
+from tests.scenario.link_harness import link_harness, receive_text
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -41,10 +41,10 @@ async def until_closed(stream: trio.abc.Stream) -> None:
 
 async def test_storms_storm_of_stations_is_let_in_whole() -> None:
     names = [f"ST{number}" for number in range(60)]
-    async with rig(limits=(len(names), 40.0), **dict.fromkeys(names)) as site:
+    async with link_harness(limits=(len(names), 40.0), **dict.fromkeys(names)) as site:
 
         async def station(name: str) -> None:
-            async with site.station(name):
+            async with site.connect_station(name):
                 await all_are_in.wait()
 
         all_are_in = trio.Event()
@@ -52,14 +52,14 @@ async def test_storms_storm_of_stations_is_let_in_whole() -> None:
             for name in names:
                 nursery.start_soon(station, name)
             for _ in names:
-                await site.backend.link()
+                await site.csms.accept()
             all_are_in.set()
-        assert site.tally.accepted == len(names)
-        assert site.tally.refused == 0
+        assert site.stats.accepted == len(names)
+        assert site.stats.refused == 0
 
 
 async def test_storms_address_has_so_many_connections_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
-    async with rig(limits=(2, 0)) as site:
+    async with link_harness(limits=(2, 0)) as site:
         first, _second = [await trio.open_tcp_stream("127.0.0.1", site.port) for _ in range(2)]
         for _ in range(2):
             await until_closed(await trio.open_tcp_stream("127.0.0.1", site.port))
@@ -70,37 +70,37 @@ async def test_storms_address_has_so_many_connections_and_no_more(caplog: pytest
             assert (await elsewhere.receive_some()).startswith(b"HTTP/1.1 101")
         await first.send_all(b"nonsense\r\n\r\n")
         await until_closed(first)
-        async with site.station():
-            await site.backend.link()
-        assert site.tally.refused == 2
+        async with site.connect_station():
+            await site.csms.accept()
+        assert site.stats.refused == 2
 
 
 async def test_storms_handshake_waits_for_turn() -> None:
-    async with rig(limits=(0, 0.1)) as site, site.station():
+    async with link_harness(limits=(0, 0.1)) as site, site.connect_station():
         second = await trio.open_tcp_stream("127.0.0.1", site.port)
         await second.send_all(UPGRADE)
         with trio.move_on_after(0.1) as waiting:
             await second.receive_some()
         assert waiting.cancelled_caught
-        assert (site.tally.accepted, site.tally.refused) == (1, 0)
+        assert (site.stats.accepted, site.stats.refused) == (1, 0)
 
 
 async def test_storm_connection_beyond_the_queue_is_refused_at_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with rig(limits=(0, 0.01)) as site, site.station():
+    async with link_harness(limits=(0, 0.01)) as site, site.connect_station():
         await until_closed(await trio.open_tcp_stream("127.0.0.1", site.port))
     assert "more than 30 s of handshakes wait" in caplog.text
 
 
 async def test_storms_peer_that_goes_before_upgrade_makes_room_at_once() -> None:
-    async with rig(limits=(1, 0)) as site:
+    async with link_harness(limits=(1, 0)) as site:
         for _ in range(3):
             stream = await trio.open_tcp_stream("127.0.0.1", site.port)
             await stream.send_all(UPGRADE[:40])
             await stream.send_eof()
             await until_closed(stream)
-        assert site.tally.refused == 0
+        assert site.stats.refused == 0
 
 
 class CountedPace(TokenBucket):
@@ -117,10 +117,10 @@ class CountedPace(TokenBucket):
 
 async def test_storms_station_that_floods_is_read_slowly_and_loses_nothing() -> None:
     calls = [f'[2,"{number}","Heartbeat",{{}}]' for number in range(30)]
-    async with rig() as site:
-        site.pace = pace = CountedPace(rate=100, burst=5)
-        async with site.station() as station, trio.open_nursery() as nursery:
-            backend = await site.backend.link()
+    async with link_harness() as site:
+        site.rate_limit = pace = CountedPace(rate=100, burst=5)
+        async with site.connect_station() as station, trio.open_nursery() as nursery:
+            backend = await site.csms.accept()
 
             async def flood() -> None:
                 for call in calls:
@@ -128,9 +128,9 @@ async def test_storms_station_that_floods_is_read_slowly_and_loses_nothing() -> 
 
             nursery.start_soon(flood)
             for call in calls:
-                assert await heard(backend) == call
+                assert await receive_text(backend) == call
                 await backend.send_message(f'[3,"{json.loads(call)[1]}",{{}}]')
-                assert json.loads(await heard(station))[1] == json.loads(call)[1]
+                assert json.loads(await receive_text(station))[1] == json.loads(call)[1]
     assert len(pace.waits) == len(calls)
     assert pace.waits[:5] == [0.0] * 5
 
@@ -139,15 +139,15 @@ async def test_storms_station_that_floods_is_read_slowly_and_loses_nothing() -> 
 
 
 async def test_storms_station_that_swallows_everything_is_closed(caplog: pytest.LogCaptureFixture) -> None:
-    async with rig() as site:
+    async with link_harness() as site:
         site.ping_s = 0.2
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
         await stream.send_all(UPGRADE)
-        backend = await site.backend.link()
+        backend = await site.csms.accept()
         await until_closed(stream)
         with pytest.raises(ConnectionClosed):
-            await heard(backend)
-        await site.site.until("down")
+            await receive_text(backend)
+        await site.site.wait_for("down")
     assert "station disconnected station=CS01 reason=no answer to a ping" in caplog.text
 
 
@@ -164,25 +164,25 @@ async def test_storms_backend_that_swallows_everything_closes_station(
         )
         await until_closed(stream)
 
-    async with rig() as site:
+    async with link_harness() as site:
         site.ping_s = 0.2
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         await site.nursery.start(trio.serve_listeners, swallow, listeners)
-        site.backend.port = listeners[0].socket.getsockname()[1]
-        async with site.station() as station:
+        site.csms.port = listeners[0].socket.getsockname()[1]
+        async with site.connect_station() as station:
             with pytest.raises(ConnectionClosed):
-                await heard(station)
+                await receive_text(station)
     assert "backend lost backend=cpo station=CS01" in caplog.text
 
 
 async def test_storms_station_that_does_not_read_costs_link_and_no_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with rig() as site, site.station() as station, trio.open_nursery() as nursery:
-        backend = await site.backend.link()
+    async with link_harness() as site, site.connect_station() as station, trio.open_nursery() as nursery:
+        backend = await site.csms.accept()
         nursery.start_soon(_ask_and_never_listen, station)
         nursery.start_soon(_answer_at_length, backend)
-        await site.site.until("down")
+        await site.site.wait_for("down")
         nursery.cancel_scope.cancel()
     assert "peer=station CS01 reason=" in caplog.text
 

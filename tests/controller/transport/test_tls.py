@@ -20,7 +20,7 @@ from trio_websocket import ConnectionClosed
 
 from controller.transport.tls import CHECK_INTERVAL_S, RenewedContext, TlsError, client_tls, server_tls
 from tests.controller.transport.certificates import DAY, Authority, Pair
-from tests.controller.transport.rig import Rig, heard, rig
+from tests.scenario.link_harness import LinkHarness, link_harness, receive_text
 
 CALL = '[2,"1","Heartbeat",{}]'
 
@@ -42,11 +42,11 @@ def mutual(authority: Authority) -> RenewedContext:
     return server_tls(pair.certificate, pair.key, authority.ca)
 
 
-async def talks(site: Rig, station: str, tls: ssl.SSLContext) -> None:
-    async with site.station(station, tls=tls) as link:
-        backend = await site.backend.link()
+async def talks(site: LinkHarness, station: str, tls: ssl.SSLContext) -> None:
+    async with site.connect_station(station, tls=tls) as link:
+        backend = await site.csms.accept()
         await link.send_message(CALL)
-        assert await heard(backend) == CALL
+        assert await receive_text(backend) == CALL
 
 
 async def cut_off(stream: trio.abc.Stream) -> None:
@@ -65,7 +65,7 @@ async def test_stations_come_over_tls(
 ) -> None:
     theirs = authority.client()
     theirs.minimum_version = theirs.maximum_version = version
-    async with rig(tls=tls) as site:
+    async with link_harness(tls=tls) as site:
         await talks(site, "CS01", theirs)
 
 
@@ -76,10 +76,10 @@ def test_tls_below_1_2_is_refused(tls: RenewedContext) -> None:
 async def test_tls_station_that_sends_plain_to_tls_port_costs_only_itself(
     authority: Authority, tls: RenewedContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with rig(tls=tls) as site:
+    async with link_harness(tls=tls) as site:
         await cut_off(await trio.open_tcp_stream("127.0.0.1", site.port))
         await talks(site, "CS01", authority.client())
-        assert site.tally.refused == 1
+        assert site.stats.refused == 1
     assert "it does not speak TLS at this port (http request)" in caplog.text
 
 
@@ -97,7 +97,7 @@ async def test_tls_station_that_sends_plain_to_tls_port_costs_only_itself(
 async def test_tls_station_s_certificate_is_for_id(
     authority: Authority, mutual: RenewedContext, common_name: str, alternatives: list[x509.GeneralName]
 ) -> None:
-    async with rig(tls=mutual) as site:
+    async with link_harness(tls=mutual) as site:
         await talks(site, "CS01", authority.client(authority.issue("cs", common_name, *alternatives)))
 
 
@@ -105,8 +105,8 @@ async def test_another_station_s_certificate_is_refused_and_both_are_named(
     authority: Authority, mutual: RenewedContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = authority.client(authority.issue("cs", "CS02"))
-    async with rig(tls=mutual) as site:
-        refused = await site.refusal("CS01", tls=theirs)
+    async with link_harness(tls=mutual) as site:
+        refused = await site.expect_rejection("CS01", tls=theirs)
     assert refused.status_code == 403
     assert refused.body == b"its certificate is for 'CS02', not for station 'CS01'\n"
     assert "station=CS01 status=403 reason=its certificate is for 'CS02'" in caplog.text
@@ -140,11 +140,11 @@ async def test_tls_without_good_certificate_no_station_comes_in(
     }
     theirs = authority.client(pairs[kind])
     theirs.maximum_version = version
-    async with rig(tls=mutual) as site:
+    async with link_harness(tls=mutual) as site:
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
         await cut_off(trio.SSLStream(stream, theirs, server_hostname="127.0.0.1"))
         await talks(site, "CS01", authority.client(authority.issue("good", "CS01")))
-        assert site.tally.accepted == 1
+        assert site.stats.accepted == 1
     lines = [
         record.getMessage() for record in caplog.records if "TLS handshake failed" in record.getMessage()
     ]
@@ -158,12 +158,12 @@ async def test_tls_without_good_certificate_no_station_comes_in(
 async def test_backend_over_tls(authority: Authority) -> None:
     theirs = authority.server("csms").server()
     async with (
-        rig(upwards=client_tls("cpo", authority.ca, None, None), backend_tls=theirs) as site,
-        site.station() as station,
+        link_harness(upstream_tls=client_tls("cpo", authority.ca, None, None), csms_tls=theirs) as site,
+        site.connect_station() as station,
     ):
-        backend = await site.backend.link()
+        backend = await site.csms.accept()
         await station.send_message(CALL)
-        assert await heard(backend) == CALL
+        assert await receive_text(backend) == CALL
 
 
 @pytest.mark.parametrize(
@@ -184,11 +184,14 @@ async def test_tls_backend_that_proves_nothing_gets_nothing_and_closes_station(
         "wrong host": authority.issue("other", "x", x509.DNSName("other.example")).server(),
         "plain": None,
     }
-    upwards = client_tls("cpo", authority.ca, None, None)
-    async with rig(upwards=upwards, backend_tls=servers[kind]) as site, site.station() as station:
+    upstream_tls = client_tls("cpo", authority.ca, None, None)
+    async with (
+        link_harness(upstream_tls=upstream_tls, csms_tls=servers[kind]) as site,
+        site.connect_station() as station,
+    ):
         with pytest.raises(ConnectionClosed):
-            await heard(station)
-        assert site.backend.requests == []
+            await receive_text(station)
+        assert site.csms.requests == []
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 2
     assert "backend unreachable backend=cpo" in warnings[0]
@@ -200,11 +203,14 @@ async def test_tls_backend_that_proves_nothing_gets_nothing_and_closes_station(
 async def test_tls_backend_is_shown_own_certificate(authority: Authority) -> None:
     ours = authority.issue("lc", "lc-depot")
     theirs = authority.server("csms").server(client_ca=authority.ca)
-    upwards = client_tls("cpo", authority.ca, ours.certificate, ours.key)
-    async with rig(upwards=upwards, backend_tls=theirs) as site, site.station() as station:
-        backend = await site.backend.link()
+    upstream_tls = client_tls("cpo", authority.ca, ours.certificate, ours.key)
+    async with (
+        link_harness(upstream_tls=upstream_tls, csms_tls=theirs) as site,
+        site.connect_station() as station,
+    ):
+        backend = await site.csms.accept()
         await station.send_message(CALL)
-        assert await heard(backend) == CALL
+        assert await receive_text(backend) == CALL
 
 
 async def test_tls_backend_that_wants_missing_certificate_closes_station(
@@ -217,13 +223,13 @@ async def test_tls_backend_that_wants_missing_certificate_closes_station(
             await stream.do_handshake()
         await trio.aclose_forcefully(stream)
 
-    async with rig(upwards=client_tls("cpo", authority.ca, None, None)) as site:
+    async with link_harness(upstream_tls=client_tls("cpo", authority.ca, None, None)) as site:
         listeners = await trio.open_ssl_over_tcp_listeners(0, theirs, host="127.0.0.1")
         await site.nursery.start(trio.serve_listeners, refuse, listeners)
-        site.backend.port = listeners[0].transport_listener.socket.getsockname()[1]
-        async with site.station() as station:
+        site.csms.port = listeners[0].transport_listener.socket.getsockname()[1]
+        async with site.connect_station() as station:
             with pytest.raises(ConnectionClosed):
-                await heard(station)
+                await receive_text(station)
     assert "backend lost backend=cpo station=CS01" in caplog.text
     assert "did not answer" not in caplog.text
 
@@ -234,14 +240,14 @@ async def test_tls_backend_that_wants_missing_certificate_closes_station(
 async def test_tls_new_handshakes_use_newest_certificate_and_open_links_stay(
     authority: Authority, tls: RenewedContext, tmp_path: Path
 ) -> None:
-    async with rig(tls=tls, CS02=None) as site, site.station(tls=authority.client()) as old:
-        backend = await site.backend.link()
+    async with link_harness(tls=tls, CS02=None) as site, site.connect_station(tls=authority.client()) as old:
+        backend = await site.csms.accept()
         newer = Authority(tmp_path, "newer")
         newer.server()  # in place of the pair that is in use
         tls.current(trio.current_time() + CHECK_INTERVAL_S)  # as if the second were over
         await talks(site, "CS02", newer.client())
         await old.send_message(CALL)
-        assert await heard(backend) == CALL
+        assert await receive_text(backend) == CALL
 
 
 def test_tls_files_are_looked_at_once_second(authority: Authority, tls: RenewedContext) -> None:
