@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from controller.model.effects import LogEntry
 from controller.ocpp.frames import Version
 from controller.overlay import overlay_frames
 from controller.overlay.events import LinkSide, LinkState
@@ -58,8 +59,9 @@ class BinaryMessages:
             return True  # answers and errors have no action of their own
         routed = msgspec.structs.replace(frame, destination=(self._station,), path=(self._station,))
         decision = self._transit.request(routed, source, frozenset({to.direction}), now)
-        for note in decision.notes:
-            log.log(note.level, "%s", note.text)
+        for entry in decision.effects:
+            if isinstance(entry, LogEntry):
+                log.log(entry.level, "%s", entry.text)
         return _is_cleared(decision, source)
 
 

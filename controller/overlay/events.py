@@ -6,11 +6,12 @@ from enum import Enum
 
 import msgspec
 
+from controller.model.effects import LogEntry
+from controller.model.journal import Persist
 from controller.ocpp.frames import Version
 from controller.overlay.overlay_frames import Hops, Message, RoutedFrame
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.overlay.pending_requests import ForwardedRequest
-from controller.signing.replay_cache import ReplayRecord
 from controller.signing.signature_format import Direction
 
 LOCAL = ""
@@ -107,22 +108,21 @@ class SendFailed(msgspec.Struct, frozen=True):
     sending: SendFrame
 
 
-class PersistOverlay(msgspec.Struct, frozen=True):
-    """Store replay records; `OverlayPersisted` reports that they are durable.
+class FrameHeld(msgspec.Struct, frozen=True):
+    """A message that goes on once the records of the `Persist` before it are durable: `FrameReleased`.
 
     `frame`, `origin` and, of an answer, `asked` are for the node itself.
     """
 
-    records: tuple[ReplayRecord, ...]
     frame: RoutedFrame
     origin: str
     asked: ForwardedRequest | None = None
 
 
-class OverlayPersisted(msgspec.Struct, frozen=True):
+class FrameReleased(msgspec.Struct, frozen=True):
     """The records are durable, and the message goes on; if not `done`, it is rejected."""
 
-    save: PersistOverlay
+    held: FrameHeld
     done: bool = True
 
 
@@ -140,12 +140,5 @@ class RequestUnreachable(msgspec.Struct, frozen=True):
     reason: str
 
 
-class OverlayLogEntry(msgspec.Struct, frozen=True):
-    """Write a line to the log. It never quotes a payload."""
-
-    level: int
-    text: str
-
-
-Event = LinkUp | LinkDown | FrameReceived | OwnRequest | SendFailed | OverlayPersisted | OverlayTick
-Action = SendFrame | PersistOverlay | DeliverFrame | RequestUnreachable | OverlayLogEntry
+Event = LinkUp | LinkDown | FrameReceived | OwnRequest | SendFailed | FrameReleased | OverlayTick
+Action = SendFrame | Persist | FrameHeld | DeliverFrame | RequestUnreachable | LogEntry

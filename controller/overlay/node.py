@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from controller.model.effects import LogEntry
 from controller.ocpp.frames import MalformedFrame, UnknownMessageType
 from controller.overlay import overlay_frames, source_check
 from controller.overlay.events import (
@@ -26,16 +27,15 @@ from controller.overlay.events import (
     Action,
     DeliverFrame,
     Event,
+    FrameHeld,
     FrameReceived,
+    FrameReleased,
     LinkDown,
     LinkSide,
     LinkState,
     LinkUp,
-    OverlayLogEntry,
-    OverlayPersisted,
     OverlayTick,
     OwnRequest,
-    PersistOverlay,
     RequestUnreachable,
     SendFailed,
     SendFrame,
@@ -135,8 +135,8 @@ class Node:
                 return list(self._on_own_frame(message, destination, now))
             case SendFailed(sending):
                 return list(self._on_send_failed(sending, now))
-            case OverlayPersisted():
-                return list(self._on_persisted(event, now))
+            case FrameReleased():
+                return list(self._on_released(event, now))
             case LinkUp(state):
                 self._topology_due = None
                 return list(self._on_link_up(state, now))
@@ -231,7 +231,7 @@ class Node:
     ) -> Iterator[Action]:
         self.counts["unreadable"] += 1
         if isinstance(frame, MalformedFrame):
-            yield OverlayLogEntry(logging.WARNING, f"malformed frame peer={state.peer} reason={frame.reason}")
+            yield LogEntry(logging.WARNING, f"malformed frame peer={state.peer} reason={frame.reason}")
             if frame.id is not None:
                 answer = overlay_frames.error(frame.id, "FormatViolation", frame.reason)
                 yield self._write_frame(answer, state, (state.peer,), (), LOCAL)
@@ -257,17 +257,17 @@ class Node:
             return
         towards = self._next_hop.directions(frame, origin, now)
         decision = self._transit_check.request(frame, source, towards, now)
-        yield from decision.notes
+        yield from decision.effects
         match decision.outcome:
             case RoutedFrame() as cleared:
                 yield from self._pass_request(cleared, origin, now)
-            case PersistOverlay() as save:
-                yield save
+            case FrameHeld() as held:
+                yield held
             case SourceRefusal() as refusal if frame.kind is OverlayMessageKind.CALL and self._pending.awaits(
                 origin, frame
             ):
                 # The answer is still to come: it gets no other.
-                yield OverlayLogEntry(
+                yield LogEntry(
                     logging.INFO,
                     f"request repeated before its answer link={origin} id={frame.id} reason={refusal.reason}",
                 )
@@ -293,18 +293,18 @@ class Node:
             else:
                 yield from self._forward_request(each, origin, frozenset(), now)
 
-    def _on_persisted(self, saved: OverlayPersisted, now: float) -> Iterator[Action]:
+    def _on_released(self, released: FrameReleased, now: float) -> Iterator[Action]:
         """Send on a signed message after its records are durable, or reject it."""
-        save = saved.save
-        if save.asked is not None:
+        held = released.held
+        if held.asked is not None:
             error = overlay_frames.error(
-                save.frame.id, source_check.NOT_SAVED.code, source_check.NOT_SAVED.reason, unreached=True
+                held.frame.id, source_check.NOT_SAVED.code, source_check.NOT_SAVED.reason, unreached=True
             )
-            yield from self._send_answer(save.frame if saved.done else error, save.asked)
-        elif saved.done:
-            yield from self._pass_request(save.frame, save.origin, now)
+            yield from self._send_answer(held.frame if released.done else error, held.asked)
+        elif released.done:
+            yield from self._pass_request(held.frame, held.origin, now)
         else:
-            yield from self._reject(save.frame, save.origin, source_check.NOT_SAVED)
+            yield from self._reject(held.frame, held.origin, source_check.NOT_SAVED)
 
     def _forward_request(
         self, frame: RoutedFrame, origin: str, tried: frozenset[str], now: float
@@ -449,21 +449,21 @@ class Node:
                 yield from self._apply_answer_decision(decision, answer, asked)
                 return
         self.counts["unasked"] += 1
-        yield OverlayLogEntry(logging.INFO, f"answer dropped, no request waits for it type={frame.kind.name}")
+        yield LogEntry(logging.INFO, f"answer dropped, no request waits for it type={frame.kind.name}")
 
     def _apply_answer_decision(
         self, decision: TransitDecision, answer: RoutedFrame, asked: ForwardedRequest
     ) -> Iterator[Action]:
         """Apply the decision about an answer; in the place of a rejected one, an error is sent."""
-        yield from decision.notes
+        yield from decision.effects
         match decision.outcome:
             case RoutedFrame() as cleared:
                 yield from self._send_answer(cleared, asked)
-            case PersistOverlay() as save:
-                yield save
+            case FrameHeld() as held:
+                yield held
             case SourceRefusal(code, reason, kind):
                 self.counts[kind] += 1
-                yield OverlayLogEntry(
+                yield LogEntry(
                     logging.WARNING, f"answer rejected action={asked.action} link={asked.out} reason={reason}"
                 )
                 error = overlay_frames.error(answer.id, code, reason)
@@ -491,7 +491,7 @@ class Node:
         ):
             # WWCP nodes cannot read it in overlay form.
             self.counts["objections"] += 1
-            yield OverlayLogEntry(
+            yield LogEntry(
                 logging.WARNING, f"objection to an answer not forwarded id={frame.id} peer={destination}"
             )
         elif state is not None:
@@ -507,7 +507,7 @@ class Node:
         """Reject a frame: a CALL gets an error, all are counted."""
         self.counts[refusal.kind] += 1
         level = logging.WARNING if refusal.code == SPOOFED_CODE else logging.INFO
-        yield OverlayLogEntry(
+        yield LogEntry(
             level,
             f"frame rejected type={frame.kind.name} from={frame.path[:1] or 'self'} reason={refusal.reason}",
         )

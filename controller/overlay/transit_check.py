@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from controller.model.effects import LogEntry
+from controller.model.journal import Persist, Record
 from controller.ocpp.actions import SIGNED
 from controller.ocpp.frames import Call, CallResult, Send
-from controller.overlay.events import LinkState, OverlayLogEntry, PersistOverlay
+from controller.overlay.events import FrameHeld, LinkState
 from controller.overlay.overlay_frames import RoutedFrame
 from controller.overlay.overlay_wire import OverlayMessageKind
 from controller.overlay.pending_requests import ForwardedRequest
@@ -28,7 +30,6 @@ from controller.signing.policy_enforcer import (
     PolicyEnforcer,
     RejectDecision,
 )
-from controller.signing.replay_cache import ReplayRecord
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction
 
@@ -41,13 +42,13 @@ EVERYWHERE = frozenset(Direction)
 
 
 class TransitDecision(msgspec.Struct, frozen=True):
-    """Decision about a frame: it goes on, at once or after `PersistOverlay`, is rejected, or dropped.
+    """Decision about a frame: it goes on, at once or once stored, is rejected, or dropped.
 
-    `notes` are for the log.
+    `effects` come first: lines for the log, and the `Persist` that a `FrameHeld` waits for.
     """
 
-    outcome: RoutedFrame | PersistOverlay | SourceRefusal | DropDecision
-    notes: tuple[OverlayLogEntry, ...] = ()
+    outcome: RoutedFrame | FrameHeld | SourceRefusal | DropDecision
+    effects: tuple[LogEntry | Persist, ...] = ()
 
 
 class TransitCheck:
@@ -97,8 +98,8 @@ class TransitCheck:
         if self._gate is None or carrier is None:
             return TransitDecision(frame)
         action = frame.action or (asked and asked.action) or "unknown"
-        notes: list[OverlayLogEntry] = []
-        records: list[ReplayRecord] = []
+        notes: list[LogEntry] = []
+        records: list[Record] = []
         for passage in passages:
             passage = msgspec.structs.replace(passage, binary=frame.binary)
             ruling = self._gate.decide(passage, carrier, self._utc_of(now))
@@ -111,17 +112,18 @@ class TransitCheck:
                     )
                 case DropDecision():
                     return TransitDecision(ruling, tuple(notes))
-                case ForwardDecision(record=ReplayRecord() as word):
-                    records.append(word)
+                case ForwardDecision(record=record) if record is not None:
+                    records.append(record)
         if len(passages) == 1:
             frame, lacks = self._signed(frame, passages[0], carrier.payload, now)
             notes += lacks
-        outcome = PersistOverlay(tuple(records), frame, source.link, asked) if records else frame
-        return TransitDecision(outcome, tuple(notes))
+        if not records:
+            return TransitDecision(frame, tuple(notes))
+        return TransitDecision(FrameHeld(frame, source.link, asked), (*notes, Persist(tuple(records))))
 
     def _signed(
         self, frame: RoutedFrame, passage: MessageContext, payload: bytes, now: float
-    ) -> tuple[RoutedFrame, list[OverlayLogEntry]]:
+    ) -> tuple[RoutedFrame, list[LogEntry]]:
         """Add our signature if the policy requires it; returns also what belongs in the log."""
         action = passage.action or frame.action or ""
         if self._gate is None or frame.binary or action.endswith(SIGNED):
@@ -136,7 +138,7 @@ class TransitCheck:
         signed = self._gate.sign_forwarded(facts, payload, self._utc_of(now))
         if signed.unsigned_reason:
             return frame, [
-                OverlayLogEntry(
+                LogEntry(
                     logging.WARNING,
                     f"message forwarded unsigned action={action} reason={signed.unsigned_reason}",
                 )
@@ -171,12 +173,12 @@ def _carrier(frame: RoutedFrame) -> Call | CallResult | Send | None:
             return None
 
 
-def _notes(ruling: Decision, subject: str) -> list[OverlayLogEntry]:
+def _notes(ruling: Decision, subject: str) -> list[LogEntry]:
     match ruling:
         case ForwardDecision(rule=rule, reason=why, marked=marked) if rule:
             level, how = (logging.WARNING, "passed, marked") if marked else (logging.DEBUG, "passed")
-            return [OverlayLogEntry(level, f"message {how} {subject} rule={rule} reason={why}")]
+            return [LogEntry(level, f"message {how} {subject} rule={rule} reason={why}")]
         case DropDecision(rule, why):
-            return [OverlayLogEntry(logging.WARNING, f"message dropped {subject} rule={rule} reason={why}")]
+            return [LogEntry(logging.WARNING, f"message dropped {subject} rule={rule} reason={why}")]
         case _:
             return []  # a rejection is logged where it is counted

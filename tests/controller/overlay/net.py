@@ -9,20 +9,20 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from controller.model.effects import LogEntry
 from controller.overlay.events import (
     Action,
     DeliverFrame,
     Event,
+    FrameHeld,
     FrameReceived,
+    FrameReleased,
     LinkDown,
     LinkSide,
     LinkState,
     LinkUp,
-    OverlayLogEntry,
-    OverlayPersisted,
     OverlayTick,
     OwnRequest,
-    PersistOverlay,
     RequestUnreachable,
     SendFailed,
     SendFrame,
@@ -136,12 +136,12 @@ class Net:
         match action:
             case DeliverFrame():
                 self.here[node].append(action)
-            case PersistOverlay():
+            case FrameHeld():
                 self.saved += 1
-                self.feed(node, OverlayPersisted(action, done=not self.disk_full))
+                self.feed(node, FrameReleased(action, done=not self.disk_full))
             case RequestUnreachable(leg, reason):
                 self.unreached.append((leg, reason))
-            case OverlayLogEntry(text=text):
+            case LogEntry(text=text):
                 self.notes.append(text)
             case SendFrame(link, message):
                 if (node, link) in self.broken:

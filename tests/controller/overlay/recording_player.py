@@ -24,13 +24,13 @@ import msgspec
 from controller.overlay.events import (
     DeliverFrame,
     Event,
+    FrameHeld,
     FrameReceived,
+    FrameReleased,
     LinkSide,
     LinkState,
     LinkUp,
-    OverlayPersisted,
     OwnRequest,
-    PersistOverlay,
     SendFrame,
 )
 from controller.overlay.node import Node, NodeSettings
@@ -149,8 +149,8 @@ class RecordingPlayer:
                             self._surplus.append((name, link, message))
                         else:
                             self._sent[name, link].append(message)
-                    case PersistOverlay():
-                        todo.append(OverlayPersisted(action))
+                    case FrameHeld():
+                        todo.append(FrameReleased(action))
                     case DeliverFrame(message):
                         self.delivered.append((name, message))
 

@@ -7,14 +7,9 @@ from typing import Any
 
 import pytest
 
-from controller.overlay.events import (
-    FrameReceived,
-    LinkSide,
-    LinkState,
-    LinkUp,
-    OverlayLogEntry,
-    PersistOverlay,
-)
+from controller.model.effects import LogEntry
+from controller.model.journal import Persist
+from controller.overlay.events import FrameHeld, FrameReceived, LinkSide, LinkState, LinkUp
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.overlay.routes import Hop
 from controller.signing.policy_enforcer import PolicyEnforcer
@@ -301,7 +296,7 @@ def test_missing_key_is_logged() -> None:
 def test_transit_check_message_waits_for_record() -> None:
     net = house(gate())
     actions = net.nodes["LC01"].handle(FrameReceived("CSMS", command(GOOD)), net.now)
-    assert [type(action) for action in actions] == [OverlayLogEntry, PersistOverlay]
+    assert [type(action) for action in actions] == [LogEntry, Persist, FrameHeld]
 
 
 def test_transit_check_command_from_below_to_node_is_rejected() -> None:

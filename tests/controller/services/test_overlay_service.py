@@ -18,7 +18,7 @@ from controller.config import Config
 from controller.config.loader import check_config
 from controller.ocpp.frames import Version
 from controller.services.app import App
-from controller.services.overlay_service import offered_versions
+from controller.services.overlay_uplink import offered_versions
 from tests.controller.services.test_app import running
 from tests.scenario.link_harness import receive_text, serve_csms
 
