@@ -89,12 +89,15 @@ def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
 
 
 def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iterator[Problem]:
+    kind: DataPath = (*path, "kind")
     if source.kind == "signed" and source.role is None:
-        yield Problem((*path, "role"), "is missing", "add the role whose keys may sign")
+        yield Problem((*path, "role"), "is missing", "add the role whose keys may sign", depends_on=kind)
     if source.kind == "ocpp" and config.site.backend is None:
-        yield Problem((*path, "kind"), "no backend sets a limit for the site", "set site.backend")
+        yield Problem(kind, "no backend sets a limit for the site", "set site.backend")
     if source.kind == "contact" and source.module is None:
-        yield Problem((*path, "module"), "is missing", "add the id of its [[dimming.module]]")
+        yield Problem(
+            (*path, "module"), "is missing", "add the id of its [[dimming.module]]", depends_on=kind
+        )
     default = DimmingSourceConfig(id="?", kind="signed")
     for key, kinds in _KINDS.items():
         if source.kind not in kinds and getattr(source, key) != getattr(default, key):
@@ -102,6 +105,7 @@ def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iter
                 (*path, key),
                 f'has no meaning with kind "{source.kind}"',
                 f"remove it, or set kind to {' or '.join(sorted(kinds))}",
+                depends_on=kind,
             )
 
 

@@ -99,6 +99,7 @@ def _dimming(config: Config) -> Iterator[Problem]:
                 (*path, "signed"),
                 "no key has its role: all its commands are rejected",
                 "name a policy with the key and the role: [signing] policy",
+                depends_on=(*path, "kind"),
             )
         if source.kind == "signed" and config.site.backend is None:
             yield Problem(

@@ -71,19 +71,25 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "connectors": ("evse",),
     "csms": ("backend", "owner"),
     "current_limit": ("limit_a",),
+    "end_time": ("end",),
+    "from": ("begin",),
     "fuse_a": ("limit_a",),
     "id": ("name",),
     "ip": ("host",),
     "max_current": ("max_a", "limit_a"),
     "min_current": ("min_a",),
+    "members": ("stations",),
     "model": ("driver",),
     "mqtt_broker": ("mqtt",),
     "name": ("label", "id"),
+    "start": ("begin",),
+    "start_time": ("begin",),
     "server": ("host", "backend"),
     "serial": ("device",),
     "slave": ("unit",),
     "slave_id": ("unit",),
     "stop_bits": ("stopbits",),
+    "to": ("end",),
     "type": ("driver", "kind"),
     "tz": ("timezone",),
     "unit_id": ("unit",),
@@ -130,7 +136,7 @@ def check_config(
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
     model_problems = [] if folder is None else load_user_models(data, folder)
-    schema = SchemaCheck(_PLACEHOLDERS, _OTHER_NAMES)
+    schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES)
     expanded, stations = _expand_stations(data, schema)
     config = msgspec.convert(schema.check_table(Config, expanded, ()), Config)
     config = with_derived_currents(config)

@@ -107,6 +107,8 @@ def _hosts(config: Config) -> Iterator[Problem]:
     hosts: list[tuple[DataPath, str | None]] = [(("listen", "host"), config.listen.host)]
     if config.web is not None:
         hosts.append((("web", "host"), config.web.host))
+    if config.mqtt is not None:
+        hosts.append((("mqtt", "host"), config.mqtt.host))
     hosts += [(("meter", index, "host"), meter.host) for index, meter in enumerate(config.meter)]
     if config.dimming is not None:
         hosts += [

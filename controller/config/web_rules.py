@@ -8,6 +8,8 @@ from controller.access.permissions import BUILT_IN_ROLES, PermissionSyntaxError,
 from controller.config.schema import Config
 from controller.tomlcheck.diagnostics import Problem
 
+MQTT_TLS_PORT = 8883
+"""Registered for MQTT over TLS (IANA)."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -67,6 +69,8 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
             'name certificate and key, or set host = "127.0.0.1" with a reverse proxy in front',
         )
     mqtt = config.mqtt
+    if mqtt is not None and not mqtt.tls and mqtt.port == MQTT_TLS_PORT:
+        yield Problem(("mqtt", "port"), f"{MQTT_TLS_PORT} is the port of MQTT over TLS", "set tls = true")
     if mqtt is not None and not mqtt.tls and (mqtt.password_file or mqtt.permissions):
         yield Problem(
             ("mqtt", "tls"),

@@ -87,11 +87,11 @@ def check_policy(text: str, file: str, folder: FilePath) -> tuple[LoadedPolicy |
     data = parse_toml(text, file)
     if isinstance(data, ErrorDiagnostic):
         return None, [data]
-    schema = SchemaCheck(PLACEHOLDERS)
+    schema = SchemaCheck(PolicyFile, PLACEHOLDERS)
     policy = msgspec.convert(schema.check_table(PolicyFile, data, ()), PolicyFile)
     loaded, found = load_policy(policy, folder)
     # A default stands in for what has the wrong type: what follows from the default is no error of its own.
-    found = schema.problems + [each for each in found if not _is_below(each.path, schema.replaced)]
+    found = schema.problems + [each for each in found if not schema.is_consequence(each)]
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)
     return (None if errors else loaded), errors
 
@@ -109,10 +109,6 @@ def load_policy(policy: PolicyFile, folder: FilePath) -> tuple[LoadedPolicy, lis
         unapproved,
     )
     return loaded, found
-
-
-def _is_below(path: DataPath, parents: set[DataPath]) -> bool:
-    return any(path[:length] in parents for length in range(len(path) + 1))
 
 
 def _load_keys(

@@ -252,7 +252,7 @@ def _object(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _check_table(kind: type[Any], table: object) -> Any:
     """Check a table by the schema of the file. Raises PolicyMessageError with the first error."""
-    schema = SchemaCheck(PLACEHOLDERS)
+    schema = SchemaCheck(kind, PLACEHOLDERS)
     checked = schema.check_table(kind, table, ())
     if schema.problems:
         first = schema.problems[0]

@@ -30,11 +30,13 @@ _ALMOST_EQUAL = 0.8
 class SchemaCheck:
     """One pass over the data of a file. `placeholders` are values for required keys, by their names.
 
+    `root`: the table that the whole file is.
     `other_names`: keys that people write instead of those of the schema, each with the keys that it may mean.
     """
 
     def __init__(
         self,
+        root: type[msgspec.Struct],
         placeholders: Mapping[str, object],
         other_names: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
@@ -45,12 +47,10 @@ class SchemaCheck:
         """Places of keys that are most likely meant by misspelt ones."""
         self._placeholders = placeholders
         self._other_names = other_names
-        self._root: type[msgspec.Struct] | None = None
+        self._root = root
 
     def check_table(self, kind: type[msgspec.Struct], data: object, path: DataPath) -> dict[str, object]:
         """Return the table with wrong values left out or replaced, ready for `msgspec.convert`."""
-        if self._root is None:
-            self._root = kind
         if not isinstance(data, dict):
             name = ".".join(str(part) for part in path if isinstance(part, str))
             form = f"[[{name}]]" if path and isinstance(path[-1], int) else f"[{name}]"
@@ -83,10 +83,13 @@ class SchemaCheck:
     def is_consequence(self, problem: Problem) -> bool:
         """Return whether a problem follows from one that this pass has found, and would only hide it.
 
-        It is at a replaced place, or its reference leads to a table that is misspelt or replaced.
+        It is at or below a replaced or misspelt place, depends on one, or its reference leads to one.
         """
         target = tuple(problem.refers_to.split("."))
-        return bool({problem.path, problem.depends_on, target} & (self.replaced | self.misspelt))
+        suspect = self.replaced | self.misspelt
+        if target in suspect or problem.depends_on in suspect:
+            return True
+        return any(problem.path[:length] in suspect for length in range(1, len(problem.path) + 1))
 
     def _check_value(self, hint: Any, key: str, value: object, path: DataPath) -> dict[str, object]:
         """Return the key with its valid value; an empty dict where it has none."""
@@ -105,13 +108,11 @@ class SchemaCheck:
         return {key: [self.check_table(struct, each, (*place, index)) for index, each in enumerate(value)]}
 
     def _fits(self, hint: Any, value: object, path: DataPath) -> bool:
-        try:
-            msgspec.convert(value, hint)
-        except msgspec.ValidationError:
-            self._add(path, *_describe_misfit(hint, value))
-            self.replaced.add(path)
-            return False
-        return True
+        if _is_valid(hint, value):
+            return True
+        self._add(path, *_describe_misfit(hint, value))
+        self.replaced.add(path)
+        return False
 
     def _nearest_keys(self, key: str, kind: type[msgspec.Struct], data: Mapping[str, object]) -> list[str]:
         """Return the keys of a table that an unknown one may mean: the first way that finds any counts."""
@@ -136,14 +137,14 @@ class SchemaCheck:
         below = self._tables_below(key, kind)
         if below:
             return f"write it below {below[0]}"
-        elsewhere = _tables_with_key(key, self._root or kind, ())
+        elsewhere = _tables_with_key(key, self._root, ())
         if 1 <= len(elsewhere) <= 3:
             return f"it is a key of {_either(elsewhere)}"
         return "remove it; known are " + ", ".join(_type_hints(kind))
 
     def _tables_below(self, key: str, kind: type[msgspec.Struct]) -> list[str]:
         """Return the headers of the tables below one kind of table that have a key."""
-        return _tables_with_key(key, kind, _table_name(kind, self._root or kind))
+        return _tables_with_key(key, kind, _table_name(kind, self._root))
 
     def _add(self, path: DataPath, what: str, remedy: str) -> None:
         self.problems.append(Problem(path, what, remedy))
@@ -165,6 +166,14 @@ def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
     return None, False
 
 
+def _is_valid(hint: Any, value: object) -> bool:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def _describe_misfit(hint: Any, value: object) -> tuple[str, str]:
     """Return what is wrong with a value and the remedy, of a list for its first wrong element."""
     if any((_unwrap(kind)[1].extra or {}).get("personal") for kind in alternatives(hint)):
@@ -175,13 +184,16 @@ def _describe_misfit(hint: Any, value: object) -> tuple[str, str]:
         wrong = next((each for each in value if each not in known), value)
     if isinstance(value, str) and value in known:  # a list of choices, given as a single text
         return f"cannot be {describe_value(value)}", f'did you mean ["{value}"]?'
-    if isinstance(wrong, str) and (near := difflib.get_close_matches(wrong, known, 1)):
+    if isinstance(wrong, str) and (near := difflib.get_close_matches(wrong.lower(), known, 1)):
         return f"cannot be {describe_value(wrong)}", f'did you mean "{near[0]}"?'
+    if isinstance(value, str) and _TIME_WITHOUT_ZERO.match(value) and _is_valid(hint, f"0{value}"):
+        return f"cannot be {describe_value(value)}", f'did you mean "0{value}"?'
     if isinstance(value, str) and (number := _meant_number(hint, value)) is not None:
         return f"cannot be {describe_value(value)}", f"did you mean {_plain(number)}?"
     return f"cannot be {describe_value(wrong)}", f"write {describe_type(hint)}"
 
 
+_TIME_WITHOUT_ZERO = re.compile(r"^\d:\d\d$")
 _NUMBER = re.compile(r"^(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*[a-zA-Z]{0,3})$")
 
 
@@ -192,11 +204,7 @@ def _meant_number(hint: Any, text: str) -> float | None:
         return None
     number = float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1)
     written = int(number) if number.is_integer() else number
-    try:
-        msgspec.convert(written, hint)
-    except msgspec.ValidationError:
-        return None
-    return written
+    return written if _is_valid(hint, written) else None
 
 
 def _remedy_for_missing(key: str, hint: Any) -> str:

@@ -191,3 +191,46 @@ def test_value_rules_misspelt_table_is_one_error_without_consequences(old: str, 
 )
 def test_backend_url_of_private_network_has_no_hint(url: str) -> None:
     assert check_config(CONFIG.replace("wss://csms.example/{station}", url), "site.toml")[1:] == ([], [])
+
+
+TABLES = [
+    ('[mqtt]\nhost = "mqtt://broker.lan:1883"\n', ['mqtt.host: "mqtt://broker.lan:1883" is a URL']),
+    (
+        "[station_defaults]\nmax_a = 16\n",
+        ["max_a: is not a known key; write it below [[station_defaults.evse]]"],
+    ),
+    (
+        '[[calendar]]\nid = "n"\ndays = ["Mo"]\nfrom = "7:00"\nend = "9:00"\n'
+        'stations = ["CS01"]\npriority = 1\n',
+        [
+            "id: is not a known key; did you mean name?",
+            'days: cannot be "Mo"; did you mean "mon"?',
+            "from: is not a known key; did you mean begin?",
+            'end: cannot be "9:00"; did you mean "09:00"?',
+        ],
+    ),
+    (
+        '[[group]]\nid = "bakery"\nmembers = ["CS01"]\nguaranteed_a = 16\n',
+        ["members: is not a known key; did you mean stations?"],
+    ),
+    (
+        '[[departure]]\nstation = "CS01"\nready_by = "07:00"\nenergy_kwh = 20\n',
+        ["station: is not a known key; did you mean stations?"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("table", "expected"), TABLES)
+def test_mistake_in_table_has_no_follow_on_errors(table: str, expected: list[str]) -> None:
+    _, errors, hints = check_config(CONFIG + table, "site.toml")
+    found = [text_of(each) for each in [*errors, *hints]]
+    assert [want in text for want, text in zip(expected, found, strict=True)] == [True] * len(expected), found
+
+
+def test_dimming_source_of_unknown_kind_has_no_follow_on_errors() -> None:
+    table = '[dimming]\n[[dimming.source]]\nid = "dso"\nkind = "contacts"\n'
+    _, errors, hints = check_config(CONFIG + table, "site.toml")
+    found = [each for each in [*errors, *hints] if "source" in each.key]
+    assert [text_of(each) for each in found] == [
+        'dimming.source "dso" kind: cannot be "contacts"; did you mean "contact"?'
+    ]
