@@ -23,7 +23,14 @@ from controller.backends.failover import BackendVerdict, EndpointSelector
 from controller.model.rate_limits import TokenBucket
 from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
-from controller.transport.dial import DialError, DialSettings, DialStage, dial_websocket, probe_server
+from controller.transport.dial import (
+    DialError,
+    DialSettings,
+    DialStage,
+    ServerAddress,
+    dial_websocket,
+    probe_server,
+)
 from controller.transport.http_upgrade import CompressionOffer, basic_authorization
 from controller.transport.tls import RenewedContext
 from controller.transport.transport_errors import ConnectionLostError, find_connection_loss
@@ -133,6 +140,7 @@ class Endpoint:
         self._turns = turns or TokenBucket(DIALS_PER_SECOND, burst=DIALS_PER_SECOND)
         self._compression = CompressionOffer.BEST if compression else CompressionOffer.NONE
         self._headers = headers
+        self._server = ServerAddress()
 
     def __repr__(self) -> str:
         return f"Endpoint({self._url!r})"
@@ -206,6 +214,7 @@ class Endpoint:
             offer,
             self._headers,
             self._find_objection or _accept_any,
+            self._server,
         )
 
     def _context(self) -> ssl.SSLContext | None:
