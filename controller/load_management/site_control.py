@@ -38,9 +38,11 @@ from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTre
 from controller.load_management.site_view import CircuitView, SiteView
 from controller.model.observations import EvseRef
 
-PASS_S_PER_EVSE = 1e-4
-"""Least time between two passes for each EVSE: a burst of events on a large site shares one."""
-AT_ONCE = 100
+PASS_S_PER_EVSE = 5e-4
+LONGEST_PAUSE_S = 0.5
+"""Least time between two passes for each EVSE, and its bound: a burst of events, as when all stations of a
+site connect after a restart, shares one. A cut waits for no pause."""
+AT_ONCE = 20
 """Largest site (EVSEs) on which each station that connects has a pass of its own."""
 
 
@@ -103,7 +105,7 @@ class SiteControl:
         """Return when a ControlTick is wanted (s), because a pass was a moment ago; None: it is not."""
         if not self._due:
             return None
-        pause_s = PASS_S_PER_EVSE * len(self._model.controllers)
+        pause_s = min(LONGEST_PAUSE_S, PASS_S_PER_EVSE * len(self._model.controllers))
         return -math.inf if self._planned_at is None else self._planned_at + pause_s
 
     def _on_connected(self, station: str, now: float) -> list[SetLimit]:

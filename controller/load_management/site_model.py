@@ -105,9 +105,8 @@ class SiteModel:
                     self.update_credit(controller, now)
                 return True
             case QuirkSelected(station=station, quirk=quirk):
-                for controller in self.of_station.get(station, ()):
-                    controller.apply_quirk(quirk, now)
-                return True
+                changed = [each.apply_quirk(quirk, now) for each in self.of_station.get(station, ())]
+                return any(changed)
             case StationObserved(station=station, observation=observation):
                 return self._on_observation(station, observation, now)
             case LimitAnswered():

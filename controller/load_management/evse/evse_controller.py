@@ -146,11 +146,13 @@ class EvseController:
         self.model.on_station_down(now)
         self.delivery.on_disconnected(now)
 
-    def apply_quirk(self, quirk: Quirk, now: float) -> None:
-        """Follow the quirk of its station from now on."""
-        self.delivery.apply_quirk(quirk, now)
+    def apply_quirk(self, quirk: Quirk, now: float) -> bool:
+        """Follow the quirk of its station from now on; return True if the current has to be shared anew."""
+        could_switch = self.model.switch.able
+        is_other = self.delivery.apply_quirk(quirk, now)
         self._apply_response()
         self.apply_phase_switching(quirk.phase_switching)
+        return is_other or self.model.switch.able is not could_switch
 
     def apply_phase_switching(self, reported: bool | None) -> None:
         """Use what the station reports of phase switching where the site's owner has not set it."""

@@ -175,16 +175,20 @@ class LimitDelivery:
             self._may_have_taken(pending, now)
         self._pending.clear()
 
-    def apply_quirk(self, quirk: Quirk, now: float) -> None:
-        """Follow the quirk of the station; what it was sent before may not be what it applied."""
+    def apply_quirk(self, quirk: Quirk, now: float) -> bool:
+        """Follow the quirk of the station, and return True if it is another one than before.
+
+        What the station was sent before may not be what it applied.
+        """
         quirk = self._with_site_bound(quirk)
         if quirk == self._quirk:
-            return
+            return False
         self._quirk = quirk
         self._lease_s = quirk.lease_s(self._wanted_lease_s)
         self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
         if self.connected:  # else that follows when it comes
             self.on_profiles_touched(now)
+        return True
 
     def _with_site_bound(self, quirk: Quirk) -> Quirk:
         """Return the quirk with the lower one of its own and the site's number of writes a day."""

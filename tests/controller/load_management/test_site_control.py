@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from controller.chargers.quirks import Quirk
 from controller.load_management.events import (
     ControlTick,
     GroupLimit,
     LimitAnswered,
     MeterUpdated,
+    QuirkSelected,
     StationObserved,
     StationUp,
 )
@@ -441,6 +443,17 @@ def test_station_after_pass_gets_fallback_now_and_share_when_due() -> None:
     assert due_at is not None
     assert due_at > 0.0
     assert "B" in {limit.ref.station for limit in site.handle(ControlTick(), due_at)}
+    assert site.due_at is None
+
+
+def test_quirk_selected_again_shares_nothing_anew() -> None:
+    site = SiteHarness((make_grid(4000.0),), [make_station("A")]).control
+    site.handle(StationUp("A"), 0.0)
+    site.handle(ControlTick(), 1.0)
+    assert site.due_at is None
+    site.handle(QuirkSelected("A", Quirk(name="slow", reaction_s=20.0)), 2.0)
+    site.handle(ControlTick(), 3.0)
+    site.handle(QuirkSelected("A", Quirk(name="slow", reaction_s=20.0)), 3.0)
     assert site.due_at is None
 
 
