@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import statistics
+import sys
 import tempfile
 import time
 from functools import partial
@@ -24,8 +25,10 @@ from tests.scenario.transaction_ledger import TransactionLedger
 
 SAMPLES = 60
 """Samples of a run; the first quarter is warm-up."""
-PAUSE_S = 0.5
+PAUSE_S = 2.0
 """Longest pause of a station between two messages."""
+START_S = 120.0
+"""Time in which each station must have sent a message of a transaction."""
 METER = "janitza-umg604"
 
 GROWTH = 0.10
@@ -90,13 +93,16 @@ async def _soak(
         for station in stations:
             nursery.start_soon(station.run)
         try:
-            with trio.move_on_after(60):
+            with trio.fail_after(START_S):
                 while any(not station.journal for station in stations):
                     await backend.received.wait()
             backend.steady = False
-            for _ in range(SAMPLES):
+            for number in range(1, SAMPLES + 1):
                 await trio.sleep(seconds / SAMPLES)
+                if not controller.is_running:
+                    raise SoakFailedError(f"the controller ended: {controller.log[-3000:]}")
                 samples.append(await _sample(controller.pid, folder))
+                _print_progress(number, samples[-1], stations)
         finally:
             await controller.kill()
         nursery.cancel_scope.cancel()
@@ -107,6 +113,13 @@ async def _soak(
         "messages": sum(len(station.journal) for station in stations),
         "repeated by stations": sum(station.repeated for station in stations),
     }
+
+
+def _print_progress(number: int, sample: Sample, stations: list[BusyStation]) -> None:
+    """Print one line a sample, so that a run which is cut short has shown its figures."""
+    figures = " ".join(f"{name}={value}" for name, value in sample._asdict().items())
+    messages = sum(len(station.journal) for station in stations)
+    print(f"soak sample={number}/{SAMPLES} {figures} messages={messages}", file=sys.stderr, flush=True)
 
 
 async def _run_failing_meter(port: int, chance: random.Random) -> None:
