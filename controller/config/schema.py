@@ -446,6 +446,10 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
     """surplus: charge only from what the site would feed into the grid."""
     phase_switching: bool | None = None
     """May be set to use one phase instead of three; default: as the station reports. Example: true."""
+    watts_for: Literal["one-phase", "all-phases"] = "one-phase"
+    """Of a station that accepts limits in W only: one-phase: its car may draw all of a limit on one phase, so
+    that it counts on each until reports show more phases; all-phases: the station divides a limit by its
+    phases, whatever its car uses."""
     steuve: bool = False
     """Controllable device under section 14a EnWG."""
     exempt: bool = False

@@ -154,7 +154,7 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     A fallback has no end; a lease ends `duration_s` s after the station accepted it. `urgent`: a circuit is
     over its limit now; it goes before everything else that waits for the station. `after_a`: what shall
-    hold after a lease (A per phase). `phases`: how many at least share it, for a station that takes W.
+    hold after a lease (A per phase). `limit_w` and `after_w` are the same for a station that accepts W only.
     `number_phases`: it may use so many, None: all that it has.
     """
 
@@ -164,6 +164,7 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
     limit_a: float
     duration_s: float | None
     after_a: float = 0.0
-    phases: int = 1
+    limit_w: float = 0.0
+    after_w: float = 0.0
     number_phases: int | None = None
     urgent: bool = False

@@ -68,6 +68,8 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
         reports_on_grid=evse.reports_on == "grid",
         is_dc=evse.max_kw is not None,
         reserve_a=evse.reserve_a(config.site.voltage),
+        watts_per_a=evse.watts_per_phase_ampere(config.site.voltage),
+        divides_watts=evse.watts_for == "all-phases",
         is_site=station.mode == "overlay",
     )
 

@@ -149,7 +149,7 @@ class SiteModel:
         if controller is None:
             return self._on_unknown_evse(station, observation, now)
         if isinstance(observation, BackendLimit):
-            controller.backend_a = observation.limit_a
+            controller.backend = observation
             return True
         if isinstance(observation, TransactionSeen):
             self._plan_departure(controller, observation.running, now)

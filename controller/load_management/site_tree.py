@@ -60,7 +60,8 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     it can be set to use one phase instead of three; None: as its station reports. `reports_on_grid`: its
     station reports currents on the phases of the site, not on its own. `is_dc`: it draws alike on all of its
     phases; `reserve_a` is kept free on each of them while it has no car. `is_site`: it is a whole site below
-    another controller, which reports no state for it.
+    another controller, which reports no state for it. `watts_per_a`: W for each A on one phase, in a limit of
+    a station that accepts W only; `divides_watts`: it never gives one phase more than an equal part of it.
     """
 
     ref: EvseRef
@@ -76,6 +77,8 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     reports_on_grid: bool = False
     is_dc: bool = False
     reserve_a: float = 0.0
+    watts_per_a: float = 230.0
+    divides_watts: bool = False
     is_site: bool = False
 
 

@@ -44,7 +44,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     `habits`: what its station has shown of itself. `single_phase`: it was set to use one phase.
     `problem`: why its limits are in doubt, empty if they are not. `draw_unknown`: it may draw, and has not
     reported how much, or not for too long. `reports_every_s`: time between its reports (s), 0 before the
-    second one.
+    second one. `offered_w`: the offer in W of all phases, where its station accepts W only; else None.
     """
 
     ref: EvseRef
@@ -58,6 +58,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     single_phase: bool = False
     draw_unknown: bool = False
     reports_every_s: float = 0.0
+    offered_w: float | None = None
 
 
 class SiteView(msgspec.Struct, frozen=True, kw_only=True):

@@ -87,10 +87,15 @@ class TransactionSeen(msgspec.Struct, frozen=True):
 
 
 class DrawSeen(msgspec.Struct, frozen=True):
-    """The current that an EVSE draws, in A per phase of the station."""
+    """The current that an EVSE draws, in A per phase of the station.
+
+    `least_phases`: the station names no phases; each may carry `current_a`, and at least so many do. 0: the
+    values are those of the phases.
+    """
 
     evse: int
     current_a: PerPhase
+    least_phases: int = 0
 
 
 class ProfilesTouched(msgspec.Struct, frozen=True):
@@ -100,10 +105,14 @@ class ProfilesTouched(msgspec.Struct, frozen=True):
 
 
 class BackendLimit(msgspec.Struct, frozen=True):
-    """Limit of the station's backend for an EVSE from now on, in A per phase; None: no limit."""
+    """Limit of the station's backend for an EVSE from now on, in A per phase; None: no limit.
+
+    `limit_w`: it is W of all phases, for a station that accepts W only.
+    """
 
     evse: int
     limit_a: float | None
+    limit_w: float | None = None
 
 
 class NeedsSeen(msgspec.Struct, frozen=True):

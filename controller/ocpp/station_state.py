@@ -80,6 +80,10 @@ MOST_A = 10_000.0
 """Highest current that is read (A); a higher one is an error of the station, and skipped."""
 DRAW_TOLERANCE = 1.25
 """A draw counts up to so many times the rated current of its EVSE."""
+SURE_A = 2.0
+"""Smaller currents do not show how many phases carry a power (A)."""
+SURE = 1.25
+"""Voltage, rounding and tolerances make a power on one phase appear at most so many times as high."""
 SAME_DRAW_S = 5.0
 """An unchanged draw is reported again after so long: each one costs a step of the load management."""
 MOST_TRANSACTIONS = 64
@@ -412,7 +416,7 @@ class StationStateTracker:
         elif len(self._draws) >= MOST_TRANSACTIONS:
             self._draws.clear()
         self._draws[evse] = current, utc
-        return [DrawSeen(evse, current)]
+        return [DrawSeen(evse, current, self._least_phases(evse, amps, watts))]
 
     def _read_samples(
         self, samples: Sequence[_Sample], amps: dict[int, float], watts: dict[int, float]
@@ -436,6 +440,21 @@ class StationStateTracker:
                 values.setdefault(phase, value)
         for values, phase, value in before_outlet:
             values.setdefault(phase, value)
+
+    def _least_phases(self, evse: int, amps: Mapping[int, float], watts: Mapping[int, float]) -> int:
+        """Return on how many phases current flows at least, by values that name no phase; 0: they name them.
+
+        The power is more than fewer phases could carry, at the reported current or else at the rated one.
+        """
+        rating = self._evses.get(evse)
+        named = set(amps or watts) - {_SUM}
+        if rating is None or rating.phases == 1 or rating.dc_watts_per_ampere is not None or named:
+            return 0
+        current_a = amps.get(_SUM, rating.max_a)
+        power_a = watts.get(_SUM, 0.0) / self._voltage
+        if current_a < SURE_A or power_a < SURE_A:
+            return 1
+        return max(1, min(rating.phases, math.ceil(power_a / (current_a * SURE) - 1e-9)))
 
     def _per_phase(self, evse: int, amps: dict[int, float], watts: dict[int, float]) -> PerPhase | None:
         """Return the current per phase (A), bounded by the EVSE's rating; None where none is known."""

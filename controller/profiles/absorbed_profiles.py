@@ -7,6 +7,9 @@ to answer for composite schedules.
 Both outlive the station's link, as profiles outlive it in a station. Times of callers are monotonic s;
 schedules are in UTC, `utc_of` converts.
 
+Limits are A per phase, or W of all phases for a station that accepts W only (`set_in_watts`): a backend's
+limit in W goes to such a station, to load management and back to the backend as the same W.
+
 Why the caps are here and not in load management: load management shares current and has no schedules, and a
 limit that is sent stays in the station while the schedule goes on. Each limit is therefore capped by the
 lowest that is allowed as long as it may hold: a lease for its length, a fallback for ever. Load management
@@ -58,8 +61,8 @@ HORIZON_S = 2 * DAY_S
 """How far ahead the next change of a limit is searched."""
 ROUNDING_S = 0.001
 """A change is evaluated so much after its moment, never just before it by a rounding."""
-NOISE_A = 0.05
-"""Limits have one decimal: a smaller difference counts as none."""
+NOISE = 0.05
+"""Limits in A have one decimal: a smaller difference counts as none, also one of W."""
 STORE_FORWARDED_S = 60.0
 """A change of forwarded profiles alone is stored so late: backends may set one every few seconds."""
 
@@ -75,7 +78,7 @@ class EvseWiring(msgspec.Struct, frozen=True, kw_only=True):
 class _SentLimit(msgspec.Struct, frozen=True):
     evse: int
     kind: LimitKind
-    limit_a: float
+    limit: float
     until: float
 
 
@@ -108,9 +111,7 @@ class AbsorbedProfiles:
         self._refused: set[int] = set()
         """EVSEs whose last limit was refused."""
         self._in_watts = False
-        self._phases: dict[int, int] = {}
-        """The number of phases that share a limit in W, where the station accepts W only."""
-        self._reported: dict[int, float | None] = {}
+        self._reported: dict[int, BackendLimit] = {}
         self._reported_floors = {number: evse.fallback_a for number, evse in evses.items()}
         self._awaiting_start: set[int] = set()
         """Absorbed profiles of a remote start whose transaction has not begun yet."""
@@ -258,31 +259,34 @@ class AbsorbedProfiles:
 
     # -- our limits -----------------------------------------------------------------------------------
 
-    def set_watt_phases(self, evse: int, phases: int) -> None:
-        """Take the number of phases that share a limit at an EVSE of a station that accepts W only."""
-        if self._in_watts and self._phases.get(evse) == phases:
+    def set_in_watts(self, in_watts: bool) -> None:
+        """Set whether the station accepts limits in W only; limits in the other unit no longer count."""
+        if self._in_watts is in_watts:
             return
-        self._in_watts = True
-        self._phases[evse] = phases
+        self._in_watts = in_watts
+        self._sent.clear()
+        self._leases.clear()
+        self._fallbacks.clear()
+        self._reported_floors = {
+            number: self.in_unit(number, evse.fallback_a) for number, evse in self.evses.items()
+        }
         self._mark_changed()
 
     def cap_limit(
         self,
         evse: int,
         kind: LimitKind,
-        limit_a: float,
+        limit: float,
         duration_s: float | None,
         now: float,
         token: int | None = None,
     ) -> float:
-        """Return `limit_a` (A per phase), or less as far as the backend allows less.
+        """Return `limit` (in the station's unit), or less as far as the backend allows less.
 
         With a `token` the limit is sent, and `on_limit_result` takes the station's response.
         """
-        if kind is LimitKind.FALLBACK:
-            capped = min(limit_a, self._floor_a(evse, now))
-        else:
-            capped = lowest(limit_a, self._allowed_a(evse, now)) or 0.0
+        allows = self._floor if kind is LimitKind.FALLBACK else self._allowed
+        capped = lowest(limit, allows(evse, now)) or 0.0
         if token is not None:
             self._sent[token] = _SentLimit(evse, kind, capped, now + (duration_s or math.inf))
         return capped
@@ -300,9 +304,14 @@ class AbsorbedProfiles:
         self.revision += 1
 
     def limit_in_force_a(self, evse: int, now: float) -> float | None:
-        """Return the limit that the station has accepted for an EVSE (A per phase); None: there is none."""
+        """Return the limit that the station has accepted for an EVSE (A per phase); None: there is none.
+
+        A limit in W may be used on one phase.
+        """
         held = self._lease(evse, now) or self._fallbacks.get(evse)
-        return None if held is None or evse in self._refused else held.limit_a
+        if held is None or evse in self._refused:
+            return None
+        return held.limit / self._voltage if self._in_watts else held.limit
 
     def refuses_limits(self, evse: int) -> bool:
         """Return True if the station has refused our last limit for an EVSE."""
@@ -323,7 +332,7 @@ class AbsorbedProfiles:
         held = self._lease(evse, now) or self._fallbacks.get(evse)
         if held is None:
             return not any(sent.evse == evse for sent in self._sent.values())
-        return held.limit_a <= allowed + NOISE_A
+        return held.limit <= allowed + NOISE
 
     def _lease(self, evse: int, now: float) -> _SentLimit | None:
         lease = self._leases.get(evse)
@@ -336,12 +345,13 @@ class AbsorbedProfiles:
         if self._evaluate_at is None or now < self._evaluate_at:
             return []
         found: list[Observation] = []
-        floors = {number: self._floor_a(number, now) for number in self.evses}
+        floors = {number: self._lowest_fallback(number, now) for number in self.evses}
         for number in self.evses:
-            limit = self._allowed_a(number, now)
-            if limit != self._reported.get(number):
+            allowed = self._allowed(number, now)
+            limit = BackendLimit(number, None, allowed) if self._in_watts else BackendLimit(number, allowed)
+            if limit != self._reported.get(number, BackendLimit(number, None)):
                 self._reported[number] = limit
-                found.append(BackendLimit(number, limit))
+                found.append(limit)
         if floors != self._reported_floors:
             self._reported_floors = floors
             found.append(ProfilesTouched("a backend's profile"))
@@ -367,23 +377,24 @@ class AbsorbedProfiles:
         spans: Iterable[LimitSpan] = found.spans
         lease = self._lease(evse, now)
         if lease is not None and self._since.get(evse, 0.0) is not None:
-            spans = _under(found, lease.limit_a, start + lease.until - now)
-        most = self.evses[evse].max_a
+            spans = _under(found, lease.limit, start + lease.until - now)
+        most = self.in_unit(evse, self.evses[evse].max_a)
         merged: list[LimitSpan] = []
         for span in spans:
-            limit = lowest(span.limit_a, most)
-            if not merged or merged[-1].limit_a != limit:
+            limit = lowest(span.limit, most)
+            if not merged or merged[-1].limit != limit:
                 merged.append(LimitSpan(span.start, limit))
         return CompositeLimits(tuple(merged), found.end)
 
-    def held_back_a(self, evse: int, now: float) -> float | None:
-        """Return our lease (A per phase) where it keeps a transaction below what its backend allows."""
+    def held_back(self, evse: int, now: float) -> float | None:
+        """Return our lease (in the station's unit) where it keeps a transaction below its backend's limit."""
         lease = self._lease(evse, now)
         if lease is None or self._since.get(evse) is None or evse in self._refused:
             return None
         allowed = limit_at(self._profiles(self._absorbed), self.utc_of(now), self._context(evse))
-        free = lowest(self.evses[evse].max_a, allowed)
-        return lease.limit_a if free is not None and lease.limit_a < free - NOISE_A else None
+        free = lowest(self.in_unit(evse, self.evses[evse].max_a), allowed)
+        noise = self.in_unit(evse, NOISE)
+        return lease.limit if free is not None and lease.limit < free - noise else None
 
     def next_lease_end(self, now: float) -> float | None:
         """Return when the first lease in force ends (s, monotonic)."""
@@ -395,8 +406,12 @@ class AbsorbedProfiles:
         return self._in_watts
 
     def watts_per_amp(self, evse: int) -> float:
-        """Return what 1 A per phase is at an EVSE in W."""
-        return self._voltage * self._phases.get(evse, self.evses[evse].phases)
+        """Return what 1 A on each phase of an EVSE is in W."""
+        return self._voltage * self.evses[evse].phases
+
+    def in_unit(self, evse: int, limit_a: float) -> float:
+        """Return a current on each phase of an EVSE in the station's unit."""
+        return limit_a * self.watts_per_amp(evse) if self._in_watts else limit_a
 
     def _remove_replaced(self, added: BackendProfile) -> None:
         for book in (self._absorbed, self._forwarded):
@@ -406,27 +421,32 @@ class AbsorbedProfiles:
     def _context(self, evse: int) -> ScheduleContext:
         return ScheduleContext(
             evse=evse,
-            phases=self._phases.get(evse, self.evses[evse].phases),
+            phases=self.evses[evse].phases,
             voltage=self._voltage,
             since=self._since.get(evse),
+            in_watts=self._in_watts,
         )
 
-    def _allowed_a(self, evse: int, now: float) -> float | None:
+    def _allowed(self, evse: int, now: float) -> float | None:
         """Return the lowest that the backend allows as long as a lease of now may hold."""
         profiles = self._capping_profiles()
         context = self._context(evse)
         limit = lowest_within(profiles, self.utc_of(now), self._ahead_s, context, self._steps)
         return None if limit is None else self._rounded(limit)
 
-    def _floor_a(self, evse: int, now: float) -> float:
-        profiles = self._profiles(self._absorbed)
-        limit = lowest_to_come(profiles, self.utc_of(now), self._context(evse))
-        fallback_a = self.evses[evse].fallback_a
-        return fallback_a if limit is None else min(fallback_a, self._rounded(limit))
+    def _floor(self, evse: int, now: float) -> float | None:
+        """Return the lowest that the backend allows from now on and for ever."""
+        limit = lowest_to_come(self._profiles(self._absorbed), self.utc_of(now), self._context(evse))
+        return None if limit is None else self._rounded(limit)
 
-    def _rounded(self, limit_a: float) -> float:
+    def _lowest_fallback(self, evse: int, now: float) -> float:
+        fallback = self.in_unit(evse, self.evses[evse].fallback_a)
+        floor = self._floor(evse, now)
+        return fallback if floor is None else min(fallback, floor)
+
+    def _rounded(self, limit: float) -> float:
         """Round down to one decimal of A; a limit in W stays exact, it is rounded as it is written."""
-        return limit_a if self._in_watts else math.floor(limit_a * 10 + 1e-6) / 10
+        return limit if self._in_watts else math.floor(limit * 10 + 1e-6) / 10
 
     def _profiles(self, book: Mapping[int, BackendProfile]) -> list[LimitProfile]:
         return [each.profile for each in book.values()]
@@ -457,14 +477,14 @@ class AbsorbedProfiles:
         return now + min(moment for moment in moments if moment > utc) - utc + ROUNDING_S
 
 
-def _under(found: CompositeLimits, limit_a: float, until: float) -> Iterator[LimitSpan]:
+def _under(found: CompositeLimits, limit: float, until: float) -> Iterator[LimitSpan]:
     """Yield the spans, not above a limit that holds until a moment."""
     ends = [*(span.start for span in found.spans[1:]), found.end]
     for span, end in zip(found.spans, ends, strict=True):
         if span.start < until:
-            yield LimitSpan(span.start, lowest(span.limit_a, limit_a))
+            yield LimitSpan(span.start, lowest(span.limit, limit))
             if until < end:
-                yield LimitSpan(until, span.limit_a)
+                yield LimitSpan(until, span.limit)
         else:
             yield span
 

@@ -31,7 +31,7 @@ from controller.profiles.profile_messages import (
     ProfileCommand,
     ProfileError,
 )
-from controller.profiles.profile_reports import LimitNotices, ProfileReports
+from controller.profiles.profile_reports import CHANGE_A, LimitNotices, ProfileReports
 from controller.profiles.settings_guard import RefusedSettings, check_settings
 from controller.profiles.station_clock import StationClock
 
@@ -286,8 +286,9 @@ class ProfileArbiter:
             return []
         calls = [("ReportChargingProfiles", payload) for payload in self._reports.reports()]
         if self._version is not Version.V16 and self._notices_due(now):
-            held_back = {evse: self._absorbed.held_back_a(evse, now) for evse in self._absorbed.evses}
-            calls += [self._notice(evse, limit) for evse, limit in self._notices.due(held_back, now)]
+            held_back = {evse: self._absorbed.held_back(evse, now) for evse in self._absorbed.evses}
+            step = min((self._absorbed.in_unit(evse, CHANGE_A) for evse in held_back), default=CHANGE_A)
+            calls += [self._notice(evse, limit) for evse, limit in self._notices.due(held_back, now, step)]
         return calls
 
     def _notices_due(self, now: float) -> bool:
@@ -301,12 +302,13 @@ class ProfileArbiter:
             self._noticed = (self._absorbed.revision, self._absorbed.next_lease_end(now))
         return due
 
-    def _notice(self, evse: int, limit_a: float | None) -> tuple[str, bytes]:
-        if limit_a is None:
+    def _notice(self, evse: int, limit: float | None) -> tuple[str, bytes]:
+        if limit is None:
             source = self._notice_sources.pop(evse, messages.SOURCE_US)
             return messages.limit_notice(evse, None, source)
         self._notice_sources[evse] = messages.SOURCE_GRID if evse in self._dimmed else messages.SOURCE_US
-        return messages.limit_notice(evse, limit_a, self._notice_sources[evse])
+        unit = "W" if self._absorbed.in_watts else "A"
+        return messages.limit_notice(evse, limit, self._notice_sources[evse], unit)
 
     # -- SetChargingProfile, remote starts, UpdateDynamicSchedule -------------------------------------
 
@@ -531,13 +533,14 @@ class ProfileArbiter:
         found = self._absorbed.composite_limits(target, min(duration_s, LONGEST_COMPOSITE_S), now)
         if found is None:
             return ProfileDecision(call=frame)
-        in_watts = self._absorbed.in_watts if unit is None else unit == "W"
+        own_unit = "W" if self._absorbed.in_watts else "A"
+        unit = own_unit if unit is None else "W" if unit == "W" else "A"
+        scale = 1.0
+        if unit != own_unit:
+            watts_per_amp = self._absorbed.watts_per_amp(target)
+            scale = watts_per_amp if unit == "W" else 1 / watts_per_amp
         answer = messages.composite_schedule(
-            self._version,
-            evse,
-            found.spans,
-            round(found.end - found.spans[0].start),
-            self._absorbed.watts_per_amp(target) if in_watts else None,
+            self._version, evse, found.spans, round(found.end - found.spans[0].start), unit, scale
         )
         return ProfileDecision(answer=call_result(frame.id, answer))
 

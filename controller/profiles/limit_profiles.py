@@ -53,15 +53,13 @@ def is_ours(charging_profile_id: int) -> bool:
 class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Terms under which a limit is encoded for a station.
 
-    `after_a`: the fallback after a lease (A per phase), where one profile has both.
+    `after`: the fallback after a lease, in the unit of the limit, where one profile has both.
     `number_phases`: of the limit; None: all.
-    `watts_per_ampere`: of all the phases that share the limit, for a station that accepts W only.
     """
 
     quirk: Quirk = NO_QUIRK
-    after_a: float = 0.0
+    after: float = 0.0
     number_phases: int | None = None
-    watts_per_ampere: float = 230.0
 
 
 class _Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,18 +87,19 @@ def set_limit(
     scope: LimitScope,
     evse: int,
     kind: LimitKind,
-    limit_a: float,
+    limit: float,
     now: datetime,
     duration_s: float | None,
     terms: LimitTerms | None = None,
 ) -> bytes:
-    """Return the payload of a SetChargingProfile that limits each phase to `limit_a` (A) from now on.
+    """Return the payload of a SetChargingProfile with a limit from now on.
 
+    `limit` is A per phase, or W of all phases together where the station's quirk is in W.
     `now` is the time of the station's clock. `duration_s` is the lease's length in s; None for a fallback,
     which has no end and is valid in any clock.
     """
     target = 0 if scope is LimitScope.STATION else evse
-    plan = _plan(limit_purpose(version, scope), target, kind, limit_a, now, duration_s, terms or LimitTerms())
+    plan = _plan(limit_purpose(version, scope), target, kind, limit, now, duration_s, terms or LimitTerms())
     return msgspec.json.encode(
         _message_16(target, plan) if version is Version.V16 else _message_2(target, plan)
     )
@@ -110,7 +109,7 @@ def _plan(
     named: str,
     target: int,
     kind: LimitKind,
-    limit_a: float,
+    limit: float,
     now: datetime,
     duration_s: float | None,
     terms: LimitTerms,
@@ -121,9 +120,9 @@ def _plan(
     rank = kind if stacked else LimitKind.FALLBACK
     lease_s = None if duration_s is None else int(duration_s + slack_s)
     duration, valid_to = None, None
-    periods = [(0, _limit(limit_a, terms))]
+    periods = [(0, _rounded(limit, quirk))]
     if lease_s is not None and quirk.form is LeaseForm.STEPPED:
-        periods.append((lease_s, _limit(terms.after_a, terms)))
+        periods.append((lease_s, _rounded(terms.after, quirk)))
     elif duration_s is not None and stacked and quirk.kind == "Relative":
         valid_to = _moment(now + timedelta(seconds=duration_s))
     elif stacked:
@@ -144,12 +143,11 @@ def _plan(
     )
 
 
-def _limit(limit_a: float, terms: LimitTerms) -> float:
+def _rounded(limit: float, quirk: Quirk) -> float:
     """Return the limit to send, an integer where the station accepts no decimals."""
-    quirk = terms.quirk
     if quirk.in_watts:
-        return math.floor(limit_a * terms.watts_per_ampere + 1e-6)
-    limit = quirk.rounded_a(limit_a) if quirk.steps_a or not quirk.decimals else round(limit_a, 1)
+        return math.floor(limit + 1e-6)
+    limit = quirk.rounded_a(limit) if quirk.steps_a or not quirk.decimals else round(limit, 1)
     return limit if quirk.decimals else int(limit)
 
 

@@ -464,19 +464,18 @@ def rejected(version: Version, code: str, reason: str) -> bytes:
 
 
 def composite_schedule(
-    version: Version, evse: int, spans: Sequence[LimitSpan], duration_s: int, watts_per_amp: float | None
+    version: Version, evse: int, spans: Sequence[LimitSpan], duration_s: int, unit: str, scale: float = 1.0
 ) -> bytes:
-    """Return the answer to a GetCompositeSchedule. Every span has its limit.
+    """Return the answer to a GetCompositeSchedule in `unit`, "A" or "W". Every span has its limit.
 
-    `watts_per_amp` turns A per phase into W; None: the answer is in A.
+    `scale` turns the spans' limits into that unit.
     """
     start = format_time(spans[0].start)
     periods: list[tuple[int, float]] = []
     for span in spans:
-        limit = round((span.limit_a or 0.0) * (watts_per_amp or 1.0), 1)
+        limit = round((span.limit or 0.0) * scale, 1)
         if not periods or periods[-1][1] != limit:
             periods.append((round(span.start - spans[0].start), limit))
-    unit = "A" if watts_per_amp is None else "W"
     answer: msgspec.Struct
     if version is Version.V16:
         answer = v16.CompositeScheduleV16(
@@ -508,12 +507,14 @@ def composite_schedule(
     return msgspec.json.encode(answer)
 
 
-def limit_notice(evse: int, limit_a: float | None, source: str = SOURCE_US) -> tuple[str, bytes]:
+def limit_notice(
+    evse: int, limit: float | None, source: str = SOURCE_US, unit: str = "A"
+) -> tuple[str, bytes]:
     """Return action and payload of the notice that an EVSE is held back, or no longer is (2.x).
 
-    `source`: who holds it back.
+    `limit` in `unit`, "A" (per phase) or "W". `source`: who holds it back.
     """
-    if limit_a is None:
+    if limit is None:
         cleared = v2.ClearedChargingLimitV2(charging_limit_source=source, evse_id=evse)
         return "ClearedChargingLimit", msgspec.json.encode(cleared)
     notice = v2.NotifyChargingLimitV2(
@@ -522,8 +523,8 @@ def limit_notice(evse: int, limit_a: float | None, source: str = SOURCE_US) -> t
         charging_schedule=(
             v2.ChargingScheduleV2(
                 id=evse,
-                charging_rate_unit="A",
-                charging_schedule_period=(v2.ChargingSchedulePeriodV2(start_period=0, limit=limit_a),),
+                charging_rate_unit=unit,
+                charging_schedule_period=(v2.ChargingSchedulePeriodV2(start_period=0, limit=limit),),
             ),
         ),
     )

@@ -26,6 +26,7 @@ REPORT_S = 30.0
 MOST_OPEN = 4
 """Requests at once."""
 CHANGE_A = 1.0
+"""Smallest change that is reported (A per phase)."""
 SETTLE_S = 10.0
 
 
@@ -130,7 +131,7 @@ class ProfileReports:
 
 
 class _Notice(msgspec.Struct):
-    limit_a: float | None = None
+    limit: float | None = None
     differs_since: float | None = None
 
 
@@ -146,22 +147,27 @@ class LimitNotices:
         since = [notice.differs_since for notice in self._sent.values() if notice.differs_since is not None]
         return min(since) + SETTLE_S if since else None
 
-    def due(self, held_back_a: Mapping[int, float | None], now: float) -> list[tuple[int, float | None]]:
-        """Return the notices to send now: EVSE and limit (A per phase), None where there is none any more."""
+    def due(
+        self, held_back: Mapping[int, float | None], now: float, step: float = CHANGE_A
+    ) -> list[tuple[int, float | None]]:
+        """Return the notices to send now: EVSE and limit, None where there is none any more.
+
+        `step`: smallest change that is reported, in the unit of the limits.
+        """
         due: list[tuple[int, float | None]] = []
-        for evse, limit_a in held_back_a.items():
+        for evse, limit in held_back.items():
             notice = self._sent.setdefault(evse, _Notice())
-            if not _differ(notice.limit_a, limit_a):
+            if not _differ(notice.limit, limit, step):
                 notice.differs_since = None
             elif notice.differs_since is None:
                 notice.differs_since = now
             elif now >= notice.differs_since + SETTLE_S:
-                notice.limit_a, notice.differs_since = limit_a, None
-                due.append((evse, limit_a))
+                notice.limit, notice.differs_since = limit, None
+                due.append((evse, limit))
         return due
 
 
-def _differ(one: float | None, other: float | None) -> bool:
+def _differ(one: float | None, other: float | None, step: float) -> bool:
     if one is None or other is None:
         return one is not other
-    return abs(one - other) > CHANGE_A
+    return abs(one - other) > step

@@ -14,7 +14,8 @@ Every evaluation is bounded. A schedule of n periods is searched by bisection; a
 one border of a schedule to the next, and only the profiles that have a border there are evaluated again. A
 sweep ends after `MOST_STEPS` borders: its result then states up to which moment it holds.
 
-Times are POSIX seconds. Limits are A per phase; None is no limit.
+Times are POSIX seconds. Limits are A per phase, or W of all phases where the context is in W; None is no
+limit.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class LimitProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleContext(msgspec.Struct, frozen=True, kw_only=True):
-    """The EVSE for which profiles are turned into amperes.
+    """The EVSE for which profiles are evaluated, in A per phase or `in_watts` of all its phases.
 
     `phases`: the number of phases that share a limit in W. `voltage`: V, line to neutral. `since`: the start
     of its transaction; None if that is unknown.
@@ -94,13 +95,14 @@ class ScheduleContext(msgspec.Struct, frozen=True, kw_only=True):
     phases: int
     voltage: float
     since: float | None = None
+    in_watts: bool = False
 
 
 class LimitSpan(msgspec.Struct, frozen=True):
     """A limit that holds from `start` until the next span."""
 
     start: float
-    limit_a: float | None
+    limit: float | None
 
 
 class CompositeLimits(msgspec.Struct, frozen=True):
@@ -126,7 +128,7 @@ def composite(
     sweep = _Sweep(profiles, context)
     spans: list[LimitSpan] = []
     for span in sweep.run(start, start + duration_s, most_steps):
-        if not spans or spans[-1].limit_a != span.limit_a:
+        if not spans or spans[-1].limit != span.limit:
             spans.append(span)
     return CompositeLimits(tuple(spans), sweep.end)
 
@@ -143,7 +145,7 @@ def lowest_within(
     It is the lowest, unless there are more than `most_steps` borders: then the lowest of all that may follow.
     """
     found = composite(profiles, start, duration_s, context, most_steps)
-    limit = lowest(*(span.limit_a for span in found.spans))
+    limit = lowest(*(span.limit for span in found.spans))
     if found.end < start + duration_s:
         limit = lowest(limit, lowest_to_come(profiles, start, context))
     return limit
@@ -166,7 +168,7 @@ def changes_after(
     found: list[float] = []
     limit: float | None = None
     for steps, span in enumerate(sweep.run(start, start + horizon_s, most_steps)):
-        changed, limit = steps > 0 and span.limit_a != limit, span.limit_a
+        changed, limit = steps > 0 and span.limit != limit, span.limit
         while changed and len(found) < len(moments) and span.start > moments[len(found)]:
             found.append(span.start)
         if len(found) == len(moments):
@@ -275,7 +277,7 @@ def _limit_of(
         elapsed %= every_s
     if not 0 <= elapsed < schedule.duration_s:
         return None
-    return _amperes(schedule.periods[_index_at(schedule, elapsed)], schedule, context)
+    return _in_unit_of(schedule.periods[_index_at(schedule, elapsed)], schedule, context)
 
 
 def _index_at(schedule: LimitSchedule, elapsed: float) -> int:
@@ -286,13 +288,15 @@ def _index_at(schedule: LimitSchedule, elapsed: float) -> int:
 def _lowest_of(schedule: LimitSchedule, context: ScheduleContext) -> float:
     """Return the lowest of all periods that its duration does not cut off."""
     periods = [period for period in schedule.periods if period.start_s < schedule.duration_s]
-    return min(_amperes(period, schedule, context) for period in periods)
+    return min(_in_unit_of(period, schedule, context) for period in periods)
 
 
-def _amperes(period: LimitPeriod, schedule: LimitSchedule, context: ScheduleContext) -> float:
-    if not schedule.watts:
+def _in_unit_of(period: LimitPeriod, schedule: LimitSchedule, context: ScheduleContext) -> float:
+    """Return the limit of a period in the unit of the context; one in that unit stays exact."""
+    if schedule.watts is context.in_watts:
         return period.limit
-    return period.limit / (context.voltage * min(period.phases, context.phases))
+    watts_per_a = context.voltage * min(period.phases, context.phases)
+    return period.limit / watts_per_a if schedule.watts else period.limit * watts_per_a
 
 
 def _borders(profile: LimitProfile, start: float, end: float, context: ScheduleContext) -> Iterator[float]:

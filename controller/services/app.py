@@ -146,7 +146,7 @@ class App:
             self._capabilities,
             self._station_profiles,
             station_meters,
-            LimitEncoder(config, self._capabilities, self._station_profiles, self._station_clocks),
+            LimitEncoder(self._capabilities, self._station_profiles, self._station_clocks),
             self._registry,
         )
         self._meters = SiteMeters(config, station_meters, self._on_meter_state, find_objection)

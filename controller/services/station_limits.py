@@ -140,5 +140,5 @@ class StationLimits:
     def _apply_quirk(self, station: str) -> None:
         """Apply the quirk that follows from what is known of the station."""
         quirk = self.capabilities.select_quirk(station)
-        self.profiles.update_scope(station)
+        self.profiles.apply_quirk(station)
         self._load_management.handle_event(QuirkSelected(station, quirk))

@@ -37,6 +37,8 @@ class StationProfiles:
         self._dimmed: Mapping[str, set[int]] = {}
         self._overdraw = {station.id: OverdrawWatch() for station in config.station}
         self._absorbed = {station.id: _make_absorbed(config, station) for station in config.station}
+        for station in self._absorbed:
+            self.apply_quirk(station)
         self._restore()
 
     def _restore(self) -> None:
@@ -71,8 +73,9 @@ class StationProfiles:
         scope = self._capabilities.find_scope(station)
         return ProfileArbiter(version, scope, _make_absorbed(self._config, self._stations[station]))
 
-    def update_scope(self, station: str) -> None:
-        """Use the scope that follows from the station's quirk by now."""
+    def apply_quirk(self, station: str) -> None:
+        """Use the unit and the scope of limits that follow from the station's quirk by now."""
+        self._absorbed[station].set_in_watts(self._capabilities.find_quirk(station).in_watts)
         if station in self._arbiters:
             self._arbiters[station].set_scope(self._capabilities.find_scope(station))
 

@@ -158,9 +158,11 @@ class GroupProfiles:
             return messages.rejected(self._version, "InvalidValue", reason)
         _, duration_s, unit = request
         found = composite(self._limit_profiles(), utc, duration_s, self._context)
-        spans = [LimitSpan(span.start, lowest(span.limit_a, self._connection_a)) for span in found.spans]
-        watts_per_amp = self._context.voltage * PHASES if unit == "W" else None
-        return messages.composite_schedule(self._version, 0, spans, round(found.end - utc), watts_per_amp)
+        spans = [LimitSpan(span.start, lowest(span.limit, self._connection_a)) for span in found.spans]
+        scale = self._context.voltage * PHASES if unit == "W" else 1.0
+        return messages.composite_schedule(
+            self._version, 0, spans, round(found.end - utc), "W" if unit == "W" else "A", scale
+        )
 
     def _limit_profiles(self) -> list[LimitProfile]:
         return [each.profile for each in self._profiles.values()]

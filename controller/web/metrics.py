@@ -189,6 +189,11 @@ def _meters(status: ControllerStatus) -> Iterator[Family]:
 _EVSE_COLUMNS: tuple[tuple[str, str, Callable[[EvseStatus], float | bool | None]], ...] = (
     ("connected", "1 while the EVSE's station is connected.", attrgetter("connected")),
     ("offered_amperes", "Current per phase that the EVSE may draw.", attrgetter("offered_a")),
+    (
+        "offered_watts",
+        "Power of all phases that the EVSE may draw, where its station accepts W only.",
+        attrgetter("offered_w"),
+    ),
     ("single_phase", "1 while the EVSE is limited to one of its phases.", attrgetter("single_phase")),
     (
         "reaction_seconds",

@@ -95,6 +95,7 @@ const number = (value, digits = 1) => value.toLocaleString(language(), { minimum
 const amps = (value) => number(value);
 const phaseAmps = (values) => `${values.map((value) => (value ? amps(value) : "–")).join(" / ")} A`;
 const watts = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 1000 ? `${number(value / 1000, 2)} kW` : `${number(value, 0)} W`);
+const offer = (evse) => (evse.offered_w === null ? `${amps(evse.offered_a)} A` : watts(evse.offered_w));
 const moment = (value) => (value ? new Date(value).toLocaleString(language(), { dateStyle: "short", timeStyle: "short", timeZone: state.status?.timezone }) : "–");
 const clockTime = (value) => new Date(value).toLocaleTimeString(language(), { timeStyle: "short", timeZone: state.status?.timezone });
 const evseName = (evse) => `${evse.station}/${evse.evse}`;
@@ -349,7 +350,7 @@ function evseTable() {
       write(node.children[1], order ? overrideText(order) : "");
       write(node.children[2], evse.reason);
     } },
-    { title: text("offered"), class: "number", write: cell((evse) => `${amps(evse.offered_a)} A`) },
+    { title: text("offered"), class: "number", write: cell(offer) },
     { title: text("drawn"), class: "number wide", write: cell((evse) => phaseAmps(evse.drawn_a)) },
     { title: text("energy"), class: "number wide", write: cell((evse) => { const session = runningAt(evse); return session?.energy_wh !== null && session !== undefined ? `${number(session.energy_wh / 1000)} kWh` : ""; }) },
     { title: text("card"), class: "wide", write: cell((evse) => runningAt(evse)?.card ?? "") },
@@ -441,7 +442,7 @@ function viewStation(main, id) {
     const [detail, update] = facts([
       [text("state"), (each) => stateText(each)[0]],
       [text("why"), (each) => element("span", { lang: "en" }, each.reason)],
-      [text("offered"), (each) => `${amps(each.offered_a)} A${each.single_phase ? ` (${text("onePhase")})` : ""}`],
+      [text("offered"), (each) => `${offer(each)}${each.single_phase ? ` (${text("onePhase")})` : ""}`],
       [text("drawn"), (each) => phaseAmps(each.drawn_a)],
       [text("circuit"), (each) => each.circuit],
       [text("order"), (each) => { const order = overrideOf(each); return order ? overrideText(order) : text("none"); }],

@@ -72,7 +72,8 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One EVSE: its offer, its last reported current, and why it is not offered more.
 
     `ocpp` is the OCPP version of its station, null while the station is away. `single_phase`: it is limited
-    to one of its phases.
+    to one of its phases. `offered_w`: the offer in W of all phases, where its station accepts W only; else
+    null.
 
     The charger response: `reaction_s` from an accepted lower limit until the car follows (5 unless a longer
     one was seen), `step_a` by which limits are rounded down at most, and `obeys`, whether the last lower
@@ -92,6 +93,7 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     reaction_s: float = REACTION_S
     step_a: float = 0.0
     obeys: bool | None = None
+    offered_w: float | None = None
 
 
 OptionalPhases = tuple[float | None, float | None, float | None]
@@ -588,6 +590,7 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
         drawn_a=_rounded(view.drawn_a),
         reason=_reason(view, version),
         single_phase=view.single_phase,
+        offered_w=None if view.offered_w is None else round(view.offered_w),
         reaction_s=round(view.habits.reaction_s, 1),
         step_a=round(view.habits.step_a, 1),
         obeys=view.habits.obeys,

@@ -172,7 +172,9 @@ def _state(evse: EvseStatus) -> Text:
 
 
 def _offered(evse: EvseStatus) -> str:
-    """Return the offer in A per phase, marked where it is limited to one phase."""
+    """Return the offer in A per phase, marked where it is limited to one phase, or in kW."""
+    if evse.offered_w is not None:
+        return f"{evse.offered_w / 1000:.2f} kW"
     return f"{'1x' if evse.single_phase else ''}{evse.offered_a:.1f} A"
 
 

@@ -33,7 +33,14 @@ from controller.load_management.evse.limit_delivery import (
 )
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
-from controller.model.observations import DrawSeen, EvseRef, EvseState, NeedsSeen, TransactionSeen
+from controller.model.observations import (
+    BackendLimit,
+    DrawSeen,
+    EvseRef,
+    EvseState,
+    NeedsSeen,
+    TransactionSeen,
+)
 
 RISING = "rises as others come down"
 SEEN_CHANGE_A = 1.0
@@ -54,8 +61,8 @@ class EvseController:
         self.has_unsaved_state = False
         """Return True if `record` has something new beside the limits."""
         self.reason = "not yet planned"
-        self.backend_a: float | None = None
-        """Current that its backend's own profiles allow it (A per phase); None: all."""
+        self.backend = BackendLimit(evse.ref.evse, None)
+        """Limit of its backend's own profiles."""
         self.override = EvseOverridden(ref=evse.ref)
         """Order of a person for it."""
         self.plan = NO_PLAN
@@ -190,7 +197,7 @@ class EvseController:
             self.model.holds_nothing(now)
         self.delivery.number_phases = 1 if self.model.switch.single else None
         self._need = self.model.goal.need(voltage, sum(self.model.phases), now)
-        self.delivery.set_phases(sum(self.model.phases) if self.model.phases_known else 1)
+        self.delivery.set_phases(self._watt_phases)
         pauses = not self.delivery.never_pauses
         self.wants = self.model.wants(now)
         self.waits_for_surplus = self.is_surplus
@@ -283,13 +290,34 @@ class EvseController:
     def limit_by_order(self) -> tuple[float, str]:
         """Return the lowest limit of an override, the energy plan and its backend (A per phase), and why."""
         limits = [(math.inf, "")]
-        if self.backend_a is not None:
-            limits.append((self.backend_a, f"its backend allows {self.backend_a:g} A"))
+        if self.backend.limit_a is not None:
+            limits.append((self.backend.limit_a, f"its backend allows {self.backend.limit_a:g} A"))
+        if self.backend.limit_w is not None:
+            limits.append((self._backend_share_a, f"its backend allows {self.backend.limit_w / 1000:g} kW"))
         if self.override.limit_a is not None:
             limits.append((self.override.limit_a, self.override.why))
         if self.plan.limit_a is not None and not (self.plan.is_wait and self.override.boost):
             limits.append((self.plan.limit_a, self.plan.why))
         return min(limits)
+
+    @property
+    def _watt_phases(self) -> int:
+        """Return how many phases share a limit in W at least: one, until reports have shown more."""
+        if self.evse.divides_watts:
+            return len(self.evse.phases)
+        return self.model.least_phases
+
+    @property
+    def _backend_share_a(self) -> float:
+        """Return the current on a phase that its backend's limit in W needs at most (A).
+
+        That limit is sent as it is, also where the station makes less than its minimum of it on each phase:
+        it gets the room for its minimum then, unless the W are too few for one phase.
+        """
+        one_phase_a = (self.backend.limit_w or 0.0) / self.evse.watts_per_a
+        if one_phase_a < self.evse.min_a:
+            return one_phase_a
+        return max(self.evse.min_a, one_phase_a / self._watt_phases)
 
     @property
     def is_surplus(self) -> bool:
@@ -347,7 +375,11 @@ class EvseController:
             caps.append((max(self.evse.min_a, unbalance_a), "its car may draw on one phase alone"))
         max_a, cap = min(caps, key=lambda pair: pair[0])
         min_a = self.evse.min_a
-        if self.delivery.in_watts and not self.model.phases_known:
+        if (
+            self.delivery.in_watts
+            and self._watt_phases < len(self.evse.phases)
+            and not self.model.phases_known
+        ):
             # Enough W for the minimum on all phases, which one phase alone may take together.
             min_a = min(len(self.evse.phases) * min_a, self.evse.max_a)
             max_a = max(max_a, min_a) if not trouble else max_a
@@ -454,13 +486,19 @@ class EvseController:
             single_phase=self.model.switch.single,
             draw_unknown=self.model.draw.unknown(now),
             reports_every_s=self.model.draw.report_interval_s,
+            offered_w=self._offered_w(now),
         )
+
+    def _offered_w(self, now: float) -> float | None:
+        """Return the offer in W, for a station that accepts W only: not above that of its backend."""
+        offered_w, backend_w = self.delivery.offered_w(now), self.backend.limit_w
+        return offered_w if offered_w is None or backend_w is None else min(offered_w, backend_w)
 
     @property
     def _must_obey(self) -> bool:
         """Return True if its limit was ordered by a person, which is followed to the letter."""
-        ordered = self.backend_a is not None or self.override.limit_a is not None
-        return ordered or self.delivery.hold_s > 0
+        backend = self.backend.limit_a is not None or self.backend.limit_w is not None
+        return backend or self.override.limit_a is not None or self.delivery.hold_s > 0
 
     def _phases_at_risk(self, now: float) -> PhaseFlags:
         """Return where it may draw: on all phases where it is in doubt that it uses only one."""

@@ -123,6 +123,11 @@ class EvseModel:
         return self._flags
 
     @property
+    def least_phases(self) -> int:
+        """Return on how many phases its car draws at least, by reports; 1 before the first."""
+        return sum(self.phases) if self.phases_known else self._phases.least
+
+    @property
     def phases_known(self) -> bool:
         """Return True if `phases` comes from reports, and is not just the worst case."""
         return self.evse.is_dc or self._phases.known
@@ -175,8 +180,8 @@ class EvseModel:
                 changed = self._on_state(state, now)
             case TransactionSeen(running=running):
                 changed = self._on_transaction(running, now)
-            case DrawSeen(current_a=current):
-                changed = self._on_draw(current, offered_a, now)
+            case DrawSeen():
+                changed = self._on_draw(observation, offered_a, now)
             case NeedsSeen():
                 self.goal.set_needs(observation, now)
                 changed = True
@@ -242,13 +247,11 @@ class EvseModel:
             self.goal.forget()
         return changed
 
-    def _on_draw(
-        self, current: tuple[float | None, float | None, float | None], offered_a: float, now: float
-    ) -> bool:
-        settled = self.draw.add_report(current, now)
+    def _on_draw(self, seen: DrawSeen, offered_a: float, now: float) -> bool:
+        settled = self.draw.add_report(seen.current_a, now)
         grown = False
         if self.state is EvseState.CHARGING:
-            grown = self._phases.see(self.draw.report)
+            grown = self._phases.see(self.draw.report, seen.least_phases)
             if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
                 self.switch.on_failure()
             if settled:

@@ -28,7 +28,7 @@ CAP_STEP_A = 6.0
 class LearnedPhases:
     """Phases of the station that the car draws on: `used`, one flag for each.
 
-    `known`: reports have shown it; before, `used` is the worst case.
+    `known`: reports have shown it; before, `used` is the worst case. `least`: so many are used for sure.
     """
 
     def __init__(self, wired: int) -> None:
@@ -39,16 +39,22 @@ class LearnedPhases:
         """Count every phase again for another car; the first alone where it was set to use one."""
         self.used = (True,) * (1 if single else self._wired) + (False,) * (self._wired - 1 if single else 0)
         self.known = single or self._wired == 1
+        self.least = 1
         self._seen: tuple[bool, ...] | None = None
         self._times = 0
 
-    def see(self, draw: Sequence[float | None]) -> bool:
+    def see(self, draw: Sequence[float | None], least: int = 0) -> bool:
         """Take in one report (A per phase) of a charging car; return True if `used` has grown by it.
 
+        `least`: the report names no phases, and shows only that at least so many are used; 0: it names them.
         A phase comes back at the first report that shows it in use. It goes only after agreeing
         reports in each of which it is idle, all phases are reported, and another one is loaded.
         """
         before = self.used
+        if least:
+            self.least = max(self.least, min(least, sum(before)))
+            self.known |= self.least == self._wired
+            return False
         self.used = tuple(
             used or (amps is not None and amps >= UNLOADED_A) for used, amps in zip(before, draw, strict=True)
         )

@@ -61,12 +61,14 @@ MOST_PENDING = 4
 class _Pending(msgspec.Struct, frozen=True):
     kind: LimitKind
     limit_a: float
+    limit_w: float
     sent_at: float
     duration_s: float = 0.0
 
 
 class _Lease(msgspec.Struct, frozen=True):
     limit_a: float
+    limit_w: float
     sent_at: float
     answered_at: float
     duration_s: float
@@ -196,19 +198,39 @@ class LimitDelivery:
         return msgspec.structs.replace(quirk, writes_per_day=min(bounds, default=None))
 
     def set_phases(self, phases: int) -> None:
-        """Share a limit in W among so many phases: where they become fewer, each may carry more."""
-        growth = self._phases / phases if self._quirk.in_watts else 1.0
+        """Share a limit in W among so many phases: where they become fewer, each may carry more.
+
+        Where they become more, the same W is less on each: the next rise does not wait for the last one.
+        """
+        if phases == self._phases:
+            return
+        growth = self._phases / phases
         self._phases = phases
-        if growth <= 1:
-            return  # booked at more than it can be; the next lease is written for all of its phases
+        if not self._quirk.in_watts:
+            return
         replace = msgspec.structs.replace
         self._pending = {
-            token: replace(pending, limit_a=pending.limit_a * growth)
+            token: replace(pending, limit_a=self._amps(pending.limit_w))
             for token, pending in self._pending.items()
         }
         if self._lease is not None:
-            self._lease = replace(self._lease, limit_a=self._lease.limit_a * growth)
-        self._trail = (self._trail[0] * growth, self._trail[1])
+            self._lease = replace(self._lease, limit_a=self._amps(self._lease.limit_w))
+        if growth < 1:
+            self._raised_at = None
+        else:
+            self._trail = (self._trail[0] * growth, self._trail[1])
+
+    def _amps(self, limit_w: float) -> float:
+        """Return the highest current on a phase under a limit in W: never above what the EVSE can give."""
+        return min(self._evse.max_a, limit_w / (self._evse.watts_per_a * self._phases))
+
+    def _watts(self, limit_a: float, phases: int) -> float:
+        """Return the limit in W that leaves no phase above `limit_a` where so many phases share it.
+
+        The maximum of an EVSE may flow on all of its phases: no car draws more than it on one of them.
+        """
+        is_full = limit_a >= self._evse.max_a - NOISE_A
+        return limit_a * self._evse.watts_per_a * (len(self._evse.phases) if is_full else phases)
 
     def on_profiles_touched(self, now: float) -> None:
         """Set both limits again, as something may have removed or overridden them."""
@@ -232,7 +254,7 @@ class LimitDelivery:
             self._floor = True
         else:
             self._trail = (self.held_a(now), now + self.reaction_s)
-            self._lease = _Lease(pending.limit_a, pending.sent_at, now, pending.duration_s)
+            self._lease = _Lease(pending.limit_a, pending.limit_w, pending.sent_at, now, pending.duration_s)
             self._floor |= not self._stacked
         if self._floor and self._lease is not None:
             self._doubt_since = None
@@ -288,6 +310,22 @@ class LimitDelivery:
         if self._lease is not None and now < self._lease.ends_at:
             return self._lease.limit_a
         return self._without_lease_a
+
+    def offered_w(self, now: float) -> float | None:
+        """Return the same in W of all phases; None for a station that accepts A."""
+        if not self._quirk.in_watts:
+            return None
+        for pending in reversed(self._pending.values()):
+            if pending.kind is LimitKind.LEASE:
+                return pending.limit_w
+        if self._lease is not None and now < self._lease.ends_at:
+            return self._lease.limit_w
+        return self._watts(self._without_lease_a, self._fallback_phases)
+
+    @property
+    def _fallback_phases(self) -> int:
+        """Return the phases that share a fallback in W: it is for any car, on one phase or three."""
+        return len(self._evse.phases) if self._evse.is_dc or self._evse.divides_watts else 1
 
     def held_a(self, now: float) -> float:
         """Return the highest current (A per phase) that the limits in the station may allow."""
@@ -441,17 +479,17 @@ class LimitDelivery:
         self._written.append(now)
         lease = kind is LimitKind.LEASE
         duration_s = self._duration_s(limit_a) if lease else 0.0
-        any_car = not lease and not self._evse.is_dc  # a fallback is for any car, on one phase or three
-        shared_by = self._phases if self._quirk.in_watts and not any_car else 1
-        self._pending[token] = _Pending(kind, limit_a, now, duration_s)
+        limit_w = self._watts(limit_a, self._phases if lease else self._fallback_phases)
+        self._pending[token] = _Pending(kind, limit_a, limit_w, now, duration_s)
         return SetLimit(
             token=token,
             ref=self._evse.ref,
             kind=kind,
             limit_a=limit_a,
             duration_s=duration_s if lease else None,
-            after_a=self._evse.fallback_a / shared_by,
-            phases=shared_by,
+            after_a=self._evse.fallback_a,
+            limit_w=limit_w,
+            after_w=self._watts(self._evse.fallback_a, self._fallback_phases),
             number_phases=self.number_phases if lease else None,
             urgent=urgent,
         )

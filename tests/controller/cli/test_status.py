@@ -107,6 +107,11 @@ def test_status_unusual_charger_response_has_line() -> None:
     assert "CS01/1 takes" not in "\n".join(seen(replace(STATUS, evses=(usual,))))
 
 
+def test_status_shows_offer_of_station_that_accepts_watts_in_kw() -> None:
+    in_watts = replace(STATUS.evses[0], offered_w=11_000.0)
+    assert "11.00 kW" in "\n".join(seen(replace(STATUS, evses=(in_watts,))))
+
+
 def test_status_shows_problem_of_meter() -> None:
     grid = replace(
         STATUS.circuits[0], meter_quality=Quality.STALE, meter_problem="unit 1 does not answer; check it"

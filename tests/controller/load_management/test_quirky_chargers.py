@@ -106,11 +106,11 @@ class Talk:
                 limit_scope(self.quirk, 1),
                 1,
                 command.kind,
-                command.limit_a,
+                command.limit_w if self.quirk.in_watts else command.limit_a,
                 START + timedelta(seconds=now),
                 command.duration_s,
                 LimitTerms(
-                    quirk=self.quirk, after_a=command.after_a, watts_per_ampere=230.0 * command.phases
+                    quirk=self.quirk, after=command.after_w if self.quirk.in_watts else command.after_a
                 ),
             )
             accepted = self.charger.set(json.loads(payload), now)

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
 
 from controller.chargers.quirks import NO_QUIRK, Quirk
-from controller.load_management.events import QuirkSelected, SetLimit
+from controller.load_management.events import (
+    ControlTick,
+    GroupLimit,
+    LimitAnswered,
+    QuirkSelected,
+    SetLimit,
+    SiteEvent,
+    StationObserved,
+    StationUp,
+)
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.share_planner import NO_PAUSE
-from controller.load_management.site_tree import EvseNode
-from controller.model.observations import EvseRef
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_control import SiteControl
+from controller.load_management.site_tree import EvseNode, SiteTree
+from controller.load_management.site_view import EvseView
+from controller.model.observations import BackendLimit, DrawSeen, EvseRef, EvseState, Observation, StateSeen
 from controller.profiles.limit_profiles import LimitKind
 from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 
@@ -28,7 +44,7 @@ class WattStation(StationModel):
     """Its limit is of all phases together: a car on one phase takes all of it there."""
 
     def accept(self, command: SetLimit, now: float) -> bool:
-        total_a = command.limit_a * command.phases
+        total_a = command.limit_w / 230.0
         if command.kind is LimitKind.FALLBACK:
             self.fallback_a = total_a
             return True
@@ -100,13 +116,129 @@ def test_quirky_sites_fewer_phases_that_share_it_are_booked_at_once() -> None:
     delivery.on_connected(0)
     delivery.set_phases(3)
     for command in delivery.commands(10, 32, 0):
-        assert command.phases == (1 if command.kind is LimitKind.FALLBACK else 3)
+        assert command.limit_w == (6 * 230 if command.kind is LimitKind.FALLBACK else 10 * 3 * 230)
         delivery.on_answer(command.token, True, "", 0)
     assert delivery.held_a(REACTION_S) == 10
     delivery.set_phases(1)
     assert delivery.held_a(REACTION_S) == 30
     delivery.set_phases(3)
-    assert delivery.held_a(REACTION_S) == 30  # cautious until it is told anew
+    assert delivery.held_a(REACTION_S) == 10
+
+
+def watts_evse(**changes: Any) -> EvseNode:
+    evse = EvseNode(ref=EvseRef("W", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=16, fallback_a=6)
+    return msgspec.structs.replace(evse, **changes)
+
+
+class WattControl:
+    """The control of a site with one station that accepts W only, has a car and accepts every limit."""
+
+    def __init__(self, evse: EvseNode, limit_a: float = 40.0) -> None:
+        self.sent: list[SetLimit] = []
+        self._control = SiteControl(
+            SiteTree(circuits=(make_grid(limit_a, meter=None),), evses=(evse,)), SiteSettings(), 0.0
+        )
+        for event in (QuirkSelected("W", WATTS), StationUp("W"), self.seen(StateSeen(1, EvseState.CHARGING))):
+            self.handle(event, 0.0)
+
+    @staticmethod
+    def seen(observation: Observation) -> StationObserved:
+        return StationObserved("W", observation)
+
+    def observe(self, observation: Observation, now: float) -> None:
+        self.handle(self.seen(observation), now)
+
+    def tick(self, now: float) -> None:
+        self.handle(ControlTick(), now)
+
+    def run(self, begin: int, end: int) -> None:
+        for second in range(begin, end):
+            self.tick(float(second))
+
+    def last_w(self, kind: LimitKind = LimitKind.LEASE) -> float:
+        """Return the last limit of a kind (W)."""
+        return [command.limit_w for command in self.sent if command.kind is kind][-1]
+
+    def view(self, now: float) -> EvseView:
+        [view] = self._control.snapshot(now).evses
+        return view
+
+    def handle(self, event: SiteEvent, now: float) -> None:
+        commands = self._control.handle(event, now)
+        self.sent += commands
+        for command in commands:
+            self.handle(LimitAnswered(command.token, True), now)
+
+
+def test_watt_station_on_three_phases_uses_its_whole_fuse() -> None:
+    control = WattControl(watts_evse())
+    control.run(0, 60)
+    assert control.last_w() == 3 * 16 * 230
+
+
+@pytest.mark.parametrize("backend_w", [11_000.0, 4_000.0])
+def test_watt_station_has_room_for_limit_of_its_backend_in_watts(backend_w: float) -> None:
+    control = WattControl(watts_evse())
+    control.observe(BackendLimit(1, None, backend_w), 0.0)
+    control.run(0, 60)
+    assert control.last_w() >= backend_w
+
+
+def test_watt_station_with_known_phases_is_booked_at_its_backends_limit() -> None:
+    control = WattControl(watts_evse())
+    control.observe(BackendLimit(1, None, 6_900.0), 0.0)
+    control.run(0, 30)
+    for second in (30.0, 31.0):
+        control.observe(DrawSeen(1, (9.9, 9.9, 9.9)), second)
+    control.run(31, 60)
+    assert control.last_w() == pytest.approx(6_900)
+    assert control.view(60.0).offered_a == pytest.approx(10.0)
+    assert control.view(60.0).reason == "its backend allows 6.9 kW"
+
+
+def test_watt_station_below_minimum_of_one_phase_by_its_backend_pauses() -> None:
+    control = WattControl(watts_evse())
+    control.observe(BackendLimit(1, None, 1_300.0), 0.0)
+    control.run(0, 60)
+    assert control.last_w() == 0
+
+
+def test_watt_station_with_newly_known_phases_gets_new_lease_at_once() -> None:
+    control = WattControl(watts_evse(max_a=32.0), limit_a=21.0)
+    control.handle(GroupLimit(19.0), 0.0)
+    control.run(0, 3)
+    control.handle(GroupLimit(None), 3.0)
+    control.tick(3.0)
+    assert control.last_w() == 20 * 230  # a rise a second ago
+    for second in (3.0, 4.0):
+        control.observe(DrawSeen(1, (6.6, 6.6, 6.6)), second)
+    control.tick(4.0)
+    assert control.last_w() == pytest.approx(20 * 230 * 3)
+
+
+def test_watt_station_shows_phases_by_power_that_fewer_cannot_carry() -> None:
+    control = WattControl(watts_evse())
+    control.run(0, 30)
+    control.observe(DrawSeen(1, (15.9, 15.9, 15.9), least_phases=3), 30.0)
+    control.observe(BackendLimit(1, None, 6_900.0), 31.0)
+    control.run(31, 60)
+    assert control.view(60.0).offered_a == pytest.approx(10.0)
+
+
+def test_watt_station_power_that_one_phase_carries_shows_no_phases() -> None:
+    control = WattControl(watts_evse(max_a=32.0), limit_a=21.0)
+    control.run(0, 30)
+    for second in (30.0, 31.0, 32.0):
+        control.observe(DrawSeen(1, (18.0, 18.0, 18.0), least_phases=1), second)
+    control.run(32, 60)
+    assert control.last_w() == 20 * 230
+
+
+def test_watt_station_that_divides_limits_gets_watts_for_all_phases() -> None:
+    control = WattControl(watts_evse(max_a=32.0, divides_watts=True), limit_a=21.0)
+    control.run(0, 60)
+    assert control.last_w(LimitKind.FALLBACK) == 3 * 6 * 230
+    assert control.last_w() == 3 * 20 * 230
 
 
 def pair(quirk: Quirk, limit_a: float) -> SiteHarness:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC as UTC_ZONE
 from datetime import datetime
 from typing import Any
@@ -487,6 +488,11 @@ class Tracked:
         return self.sends("TransactionEvent", **{**message, **more})
 
 
+def drawn_a(seen: Sequence[Observation]) -> list[PerPhase]:
+    """Return the draws among observations (A per phase)."""
+    return [each.current_a for each in seen if isinstance(each, DrawSeen)]
+
+
 SIXTEEN = [DrawSeen(1, (16.0, 16.0, 16.0))]
 PHASES_16 = [current("16", phase) for phase in ("L1", "L2", "L3")]
 ENERGY = {"value": 1234, "unit": "Wh"}
@@ -513,7 +519,7 @@ ODD_SAMPLES_16: list[tuple[str, list[Any]]] = [
     "samples", [row[1] for row in ODD_SAMPLES_16], ids=[row[0] for row in ODD_SAMPLES_16]
 )
 def test_meter_values_16_in_odd_form_are_read(samples: list[Any]) -> None:
-    assert Tracked(Version.V16).values_16(*samples) == SIXTEEN
+    assert drawn_a(Tracked(Version.V16).values_16(*samples)) == [(16.0, 16.0, 16.0)]
 
 
 def test_meter_values_16_of_main_meter_count_for_only_evse() -> None:
@@ -556,7 +562,32 @@ def test_current_above_rating_is_bounded() -> None:
 
 
 def test_total_power_that_one_phase_carries_counts_in_each() -> None:
-    assert Tracked(Version.V16).values_16(power("3680")) == SIXTEEN
+    assert drawn_a(Tracked(Version.V16).values_16(power("3680"))) == [(16.0, 16.0, 16.0)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "max_a", "least"),
+    [
+        (PHASES_16, 16.0, 0),
+        ([power("3680")], 16.0, 1),
+        ([power("4000")], 16.0, 1),
+        ([power("7360")], 16.0, 2),
+        ([power("11040")], 16.0, 3),
+        ([power("11040")], 32.0, 2),
+        ([current("16")], 16.0, 1),
+        ([current("16"), power("3680")], 32.0, 1),
+        ([current("16"), power("4050")], 32.0, 1),
+        ([current("16"), power("11040")], 32.0, 3),
+        ([current("16"), power("9.4", None, "kW")], 32.0, 3),
+        ([current("0.4"), power("300")], 32.0, 1),
+    ],
+)
+def test_draw_without_phases_shows_least_number_of_phases(
+    samples: list[Any], max_a: float, least: int
+) -> None:
+    [seen] = Tracked(Version.V16, {1: EvseRating(3, max_a)}).values_16(*samples)
+    assert isinstance(seen, DrawSeen)
+    assert seen.least_phases == least
 
 
 def test_replayed_meter_values_change_no_current() -> None:
@@ -642,7 +673,9 @@ def test_event_2_without_evse_counts_for_only_evse() -> None:
 )
 def test_event_2_in_odd_form_is_read(sample: Sample) -> None:
     values = [{"timestamp": at(0), "sampledValue": [sample]}]
-    assert Tracked(Version.V201).event_2("Updated", "T", meterValue=values) == [CHARGING, *SIXTEEN]
+    seen = Tracked(Version.V201).event_2("Updated", "T", meterValue=values)
+    assert seen[0] == CHARGING
+    assert drawn_a(seen) == [(16.0, 16.0, 16.0)]
 
 
 def test_boot_names_are_one_short_printable_line() -> None:

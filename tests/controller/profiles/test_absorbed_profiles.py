@@ -244,32 +244,72 @@ def test_absorbed_profiles_profile_fits_1_6_transaction_without_number() -> None
     )
 
 
+UNITS: dict[str, dict[str, str]] = {
+    "": {},
+    "A": {"chargingRateUnit": "A"},
+    "W": {"chargingRateUnit": "W"},
+}
+
+
 # -- stations that accept W only ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("watts", "phases"), [(11_000, 3), (11_000, 1), (4_000, 1)])
-def test_absorbed_profiles_limit_in_watts_stays_exact_to_station_and_back(watts: int, phases: int) -> None:
-    version = Version.V16
-    scenario = make_commandable_relay(version)
-    scenario.profiles.set_watt_phases(1, phases)
+def answered_composite(scenario: RelayHarness, version: Version, unit: str) -> float:
+    """Return the one limit of the composite schedule that the backend is answered with."""
+    target = "connectorId" if version is Version.V16 else "evseId"
+    scenario.csms.send(
+        call("b", "GetCompositeSchedule", json.dumps({target: 1, "duration": 60} | UNITS[unit]))
+    )
+    answer = json.loads(scenario.csms.receive_text())[2]
+    schedule = answer["chargingSchedule" if version is Version.V16 else "schedule"]
+    assert schedule["chargingRateUnit"] == ("A" if unit == "A" else "W")
+    [period] = schedule["chargingSchedulePeriod"]
+    return float(period["limit"])
+
+
+@pytest.mark.parametrize("watts", [11_000, 4_000, 1_380])
+def test_absorbed_profile_in_watts_stays_exact_to_station_and_back(
+    version: Version, scenario: RelayHarness, watts: int
+) -> None:
+    scenario.profiles.set_in_watts(True)
     scenario.csms.send(profile_call(version, (0, watts), unit="W"))
     scenario.csms.receive(ACCEPTED)
-    allowed_a = watts / (230.0 * phases)
-    scenario.expect_observation(BackendLimit(1, allowed_a))
-    limit_a = scenario.profiles.cap_limit(1, LimitKind.LEASE, allowed_a, LEASE_S, scenario.now, token=1)
+    scenario.expect_observation(BackendLimit(1, None, watts))
+    if watts < 3 * 6 * 230:
+        scenario.expect_observation(ProfilesTouched("a backend's profile"))  # the fallback is above it
+    limit_w = scenario.profiles.cap_limit(1, LimitKind.LEASE, 11_040.0, LEASE_S, scenario.now, token=1)
     scenario.profiles.on_limit_result(1, accepted=True)
-    quirk = Quirk(name="watts", unit="W")
-    terms = LimitTerms(quirk=quirk, watts_per_ampere=230.0 * phases)
-    now = datetime.fromtimestamp(UTC_0, UTC)
-    kind, scope = LimitKind.LEASE, LimitScope.STATION
-    sent = set_limit(version, scope, 1, kind, quirk.rounded_a(limit_a), now, LEASE_S, terms)
-    schedule = json.loads(sent)["csChargingProfiles"]["chargingSchedule"]
+    now, terms = datetime.fromtimestamp(UTC_0, UTC), LimitTerms(quirk=Quirk(name="watts", unit="W"))
+    sent = json.loads(
+        set_limit(Version.V16, LimitScope.STATION, 1, LimitKind.LEASE, limit_w, now, LEASE_S, terms)
+    )
+    schedule = sent["csChargingProfiles"]["chargingSchedule"]
     assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": watts}]
-    scenario.csms.send(call("b", "GetCompositeSchedule", '{"connectorId":1,"duration":60}'))
-    told = json.loads(scenario.csms.receive_text())[2]["chargingSchedule"]
-    most = min(watts, 32 * 230 * phases)
-    assert told["chargingRateUnit"] == "W"
-    assert told["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": most}]
+    assert answered_composite(scenario, version, "") == watts
+    assert answered_composite(scenario, version, "W") == watts
+    assert answered_composite(scenario, version, "A") == round(watts / 690, 1)
+
+
+def test_absorbed_profile_in_amperes_allows_watts_of_its_phases(
+    version: Version, scenario: RelayHarness
+) -> None:
+    scenario.profiles.set_in_watts(True)
+    scenario.csms.send(profile_call(version, (0, 10)))
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, None, 6_900))
+    assert scenario.profiles.cap_limit(1, LimitKind.LEASE, 11_040.0, LEASE_S, scenario.now) == 6_900
+
+
+def test_absorbed_profiles_unit_change_reports_limit_in_new_unit(
+    version: Version, scenario: RelayHarness
+) -> None:
+    set_profile(scenario, profile_call(version, (0, 10)), 10.0)
+    scenario.profiles.set_in_watts(True)
+    scenario.wait(0)
+    scenario.expect_observation(BackendLimit(1, None, 6_900))
+    scenario.profiles.set_in_watts(False)
+    scenario.wait(0)
+    scenario.expect_observation(BackendLimit(1, 10.0))
 
 
 # -- bounds ---------------------------------------------------------------------------------------------

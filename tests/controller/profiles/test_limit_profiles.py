@@ -158,7 +158,7 @@ def test_limit_profiles_phase_is_named_only_to_2x_station_that_can_switch(
     version: Version, says: bool | None
 ) -> None:
     quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=says)
-    terms = LimitTerms(quirk=quirk, after_a=6, number_phases=1)
+    terms = LimitTerms(quirk=quirk, after=6, number_phases=1)
     payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)
     check(version, request(version, "SetChargingProfile"), payload)
     lease, after = profile_of(version, payload)["schedule"]["chargingSchedulePeriod"]

@@ -39,7 +39,7 @@ def spans(
 ) -> list[tuple[float, float | None]]:
     """The composite with times as seconds after MONDAY."""
     found = composite(profiles, MONDAY + start, duration, AT)
-    return [(span.start - MONDAY, span.limit_a) for span in found.spans]
+    return [(span.start - MONDAY, span.limit) for span in found.spans]
 
 
 TX: dict[str, Any] = {"purpose": ProfilePurpose.TRANSACTION, "evse": 1}
@@ -132,14 +132,18 @@ def test_lowest_to_come_is_not_above_later_limits() -> None:
 # -- the model: one second after the other, written from the rules and not from the code ------------------
 
 
+def _in_unit(period: LimitPeriod, schedule: LimitSchedule, at: ScheduleContext) -> float:
+    watts_per_amp = 230.0 * min(period.phases, at.phases)
+    if at.in_watts:
+        return period.limit if schedule.watts else period.limit * watts_per_amp
+    return period.limit / watts_per_amp if schedule.watts else period.limit
+
+
 def naive_says(
     one: LimitProfile, schedule: LimitSchedule, second: float, at: ScheduleContext
 ) -> float | None:
     """What one schedule says about one second."""
-    values = [
-        each.limit / (230.0 * min(each.phases, at.phases)) if schedule.watts else each.limit
-        for each in schedule.periods
-    ]
+    values = [_in_unit(each, schedule, at) for each in schedule.periods]
     start = schedule.start if schedule.start is not None else at.since
     if start is None:
         return min(
@@ -244,15 +248,15 @@ def any_profiles(draw: st.DrawFn) -> list[LimitProfile]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(any_profiles(), st.none() | NEAR, st.integers(1, 3))
+@given(any_profiles(), st.none() | NEAR, st.integers(1, 3), st.booleans())
 def test_schedule_composite_equals_limits_of_each_second(
-    profiles: list[LimitProfile], since: float | None, phases: int
+    profiles: list[LimitProfile], since: float | None, phases: int, in_watts: bool
 ) -> None:
-    at = ScheduleContext(evse=1, phases=phases, voltage=230.0, since=since)
+    at = ScheduleContext(evse=1, phases=phases, voltage=230.0, since=since, in_watts=in_watts)
     found = composite(profiles, MONDAY, 120, at).spans
     left = lowest_to_come(profiles, MONDAY, at)
-    assert all(one.limit_a != next_.limit_a for one, next_ in pairwise(found))
+    assert all(one.limit != next_.limit for one, next_ in pairwise(found))
     for second in range(120):
-        holding = [span for span in found if span.start <= MONDAY + second][-1].limit_a
+        holding = [span for span in found if span.start <= MONDAY + second][-1].limit
         assert holding == naive(profiles, MONDAY + second, at)
         assert holding is None or (left is not None and left <= holding)

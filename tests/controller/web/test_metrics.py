@@ -69,6 +69,10 @@ def test_metrics_cause_of_meter_fault_is_label() -> None:
 def test_evses() -> None:
     assert value("evse_offered_amperes", station="CS01", evse="1") == 16.0
     assert value("evse_drawn_amperes", station="CS01", evse="1", phase="L1") == 15.5
+    assert value("evse_offered_watts", station="CS01", evse="1") is None
+    in_watts = replace(STATUS, evses=(replace(STATUS.evses[0], offered_w=11_000.0),))
+    watts = [v for (name, _), v in samples(in_watts).items() if name.endswith("evse_offered_watts")]
+    assert watts == [11_000.0]
     assert value("evse_connected", station="CS02", evse="2") == 0.0
 
 

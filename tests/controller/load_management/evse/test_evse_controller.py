@@ -11,7 +11,14 @@ from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
-from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
+from controller.model.observations import (
+    BackendLimit,
+    DrawSeen,
+    EvseRef,
+    EvseState,
+    StateSeen,
+    TransactionSeen,
+)
 
 EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
 SITE = SiteTree(circuits=(CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), evses=(EVSE,))
@@ -73,6 +80,6 @@ def test_possibly_single_phase_car_starts_within_unbalance() -> None:
 
 def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
     outlet = at(8.0)
-    outlet.backend_a = 10.0
+    outlet.backend = BackendLimit(1, 10.0)
     demand = outlet.demand(1.0, "", 10.0)
     assert (demand.max_a, demand.cap) == (10.0, "its backend allows 10 A")
