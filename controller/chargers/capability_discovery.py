@@ -25,7 +25,7 @@ from controller.ocpp.frames import Version
 from controller.ocpp.payloads import read_payload
 
 ANSWER_WAIT_S = 3.0
-"""How long the first limit waits for the answer: a station must not stay without any limit."""
+"""Time that the first limit waits for the answer: a station must not stay without any limit."""
 
 _KEYS_16 = {
     "ChargeProfileMaxStackLevel": "max_stack_level",

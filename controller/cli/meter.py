@@ -53,7 +53,7 @@ from drivers.settings import BusSettings, MeterSettings, Transport, default_port
 
 _GROUPS = ("voltage", "current", "power_active", "power_reactive", "power_factor", "frequency", "energy")
 READ_WAIT_S = 15.0
-"""How long `read --once` waits for a good reading."""
+"""Time that `read --once` waits for a good reading."""
 
 
 def add_parser(commands: Subcommands) -> None:

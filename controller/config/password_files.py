@@ -69,7 +69,7 @@ class HashedPassword(msgspec.Struct, frozen=True):
 
 
 StationSecret = bytes | HashedPassword
-"""What a station's password is compared with."""
+"""Secret that a station's password is compared with."""
 
 
 def hash_password(password: bytes, salt: bytes, log_n: int = LOG_N) -> HashedPassword:

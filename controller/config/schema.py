@@ -62,14 +62,14 @@ class SiteConfig(_Table, frozen=True, kw_only=True):
 
 
 class StoreConfig(_Table, frozen=True, kw_only=True):
-    """Where the controller stores what must survive a restart."""
+    """Storage of what must survive a restart."""
 
     directory: str = "/var/lib/local-controller"
     """Directory of the state database and the evidence, relative to the file."""
 
 
 class ListenConfig(_Table, frozen=True, kw_only=True):
-    """Where stations connect: ws(s)://HOST:PORT/PATH/STATION."""
+    """Listener for stations: ws(s)://HOST:PORT/PATH/STATION."""
 
     host: str = "0.0.0.0"
     """Address to listen at."""
@@ -92,7 +92,7 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     ping_s: Annotated[float, Meta(ge=0, le=3600, extra={"unit": "s"})] = 30.0
     """Interval of WebSocket pings on a silent connection; 0: never."""
     call_timeout_s: Annotated[float, Meta(ge=0.2, le=600, extra={"unit": "s"})] = 60.0
-    """How long an answer may take before the controller answers in its place."""
+    """Time that an answer may take before the controller answers in its place."""
     connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     """Connections from one address at a time; 0: no limit. Default: twice the number of stations, at least
     64."""
@@ -123,7 +123,7 @@ class WebRoleConfig(_Table, frozen=True, kw_only=True):
 
 
 class WebConfig(_Table, frozen=True, kw_only=True):
-    """Where page, REST API, metrics and health are served; without this table, nowhere."""
+    """Listener for page, REST API, metrics and health; without this table there is none."""
 
     host: str = "127.0.0.1"
     """Address to listen at. 0.0.0.0: reachable from other machines."""
@@ -206,7 +206,7 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
     """File with the password that is shown for every station (Basic authentication); default: the
     station's own is passed on. Example: "credentials/cpo"."""
     connect_timeout_s: Annotated[float, Meta(ge=0.2, le=120, extra={"unit": "s"})] = 10.0
-    """How long TCP, TLS and upgrade may take together."""
+    """Time that TCP, TLS and upgrade may take together."""
     compression: bool = True
     """Offer permessage-deflate."""
     observe: tuple[str, ...] = OBSERVED
@@ -296,7 +296,7 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
     margin_a: Amps | None = None
     """Kept free below the limit; default: as in [load_management]. Example: 10."""
     unbalance_a: LimitAmps | None = None
-    """How far one phase may be above another. Example: 20."""
+    """Largest difference between two phases. Example: 20."""
     base_load_a: Amps | None = None
     """Most current on each phase beside the EVSEs; used while no meter shows it. Example: 80."""
     generation_a: Amps | None = None
@@ -344,7 +344,7 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     driver: str
     """Model of the meter; `local-controller meter list` lists them."""
     transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp", "udp", "virtual"]
-    """How it is connected; virtual: computed from other meters, with `driver = "virtual"`."""
+    """Transport; virtual: computed from other meters, with `driver = "virtual"`."""
     host: str | None = None
     """Address of the meter or gateway. Example: "192.0.2.20"."""
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
@@ -363,11 +363,11 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     interval_s: Annotated[float, Meta(ge=0.05, le=60, extra={"unit": "s"})] = 1.0
     """Interval of the readings."""
     stale_after_s: Annotated[float, Meta(ge=0.5, le=300, extra={"unit": "s"})] = 5.0
-    """How old a reading may be; then the stations below get their fallback."""
+    """Age up to which a reading is used; then the stations below get their fallback."""
     frozen_after_s: Annotated[float, Meta(ge=5, le=3600, extra={"unit": "s"})] = 30.0
-    """How long readings may stay the same to the last bit under load before the meter is stale."""
+    """Time that readings may stay the same to the last bit under load before the meter is stale."""
     timeout_s: Annotated[float, Meta(ge=0.05, le=30, extra={"unit": "s"})] | None = None
-    """How long an answer may take; default: 3 s, on a serial port 1 s. Example: 3."""
+    """Time that an answer may take; default: 3 s, on a serial port 1 s. Example: 3."""
     priority: Annotated[int, Meta(ge=-2, le=2)] = 0
     """Order of the readings on a shared bus: the highest first."""
     invert: bool = False
@@ -377,11 +377,11 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     phase_order: Annotated[tuple[PhaseName, ...], Meta(min_length=3, max_length=3)] = ("L1", "L2", "L3")
     """The site's phases on the meter's phases 1, 2 and 3."""
     sunspec_instance: Annotated[int, Meta(ge=1, le=64)] | None = None
-    """Which meter of a SunSpec device with several: the n-th. Example: 1."""
+    """Meter of a SunSpec device with several: the n-th. Example: 1."""
     sunspec_model: Annotated[int, Meta(ge=201, le=214)] | None = None
-    """Which meter of a SunSpec device with several: by its model number. Example: 213."""
+    """Meter of a SunSpec device with several: its model number. Example: 213."""
     sunspec_role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    """Which meter of a SunSpec device with several: by its role. Example: "grid"."""
+    """Meter of a SunSpec device with several: its role. Example: "grid"."""
     ca: str | None = None
     """With tls: authority of the meter's certificate. Example: "meters-ca.pem"."""
     certificate: str | None = None
@@ -555,10 +555,10 @@ class StationConfig(_Table, frozen=True, kw_only=True):
 
 
 class LoadManagementConfig(_Table, frozen=True, kw_only=True):
-    """How the site's current is shared."""
+    """Sharing of the site's current."""
 
     tick_s: Annotated[float, Meta(ge=0.1, le=15, extra={"unit": "s"})] = 5.0
-    """How often current is shared while nothing happens."""
+    """Interval at which current is shared while nothing happens."""
     margin_a: Amps = 1.0
     """Kept free below every limit."""
     fallback_a: Amps = 6.0
@@ -566,15 +566,15 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     rotation_s: Annotated[float, Meta(ge=60, le=86_400, extra={"unit": "s"})] = 3600.0
     """Length of a turn while there is not enough for everybody."""
     fairness: Literal["turns", "energy"] = "turns"
-    """Who goes first within a priority. turns: cars take turns of rotation_s; energy: who has received the
+    """Order within a priority. turns: cars take turns of rotation_s; energy: who has received the
     least energy in its session."""
     departures: str | None = None
     """CSV file with further departures, read anew when it changes; columns: station, day, ready_by,
     energy_kwh. Example: "departures.csv"."""
     lease_s: Annotated[float, Meta(ge=10, le=86_400, extra={"unit": "s"})] = 180.0
-    """How long a limit holds in a station that does not get the next one."""
+    """Time that a limit holds in a station that does not get the next one."""
     meter_values: Literal["request", "configure", "off"] = "request"
-    """What stations that report their draw too seldom are sent. request: TriggerMessage for MeterValues;
+    """Request to stations that report their draw too seldom. request: TriggerMessage for MeterValues;
     configure: also, once connected, interval and measurands (ChangeConfiguration, SetVariables); off:
     nothing."""
     writes_per_day: Annotated[int, Meta(ge=24, le=10_000)] | None = None
@@ -664,7 +664,7 @@ class BatteryConfig(_Table, frozen=True, kw_only=True):
     use_battery: bool = False
     """Cars may be charged from the battery: what it delivers counts as available."""
     cars_first: bool = False
-    """What the battery takes in counts as surplus for cars."""
+    """Power that the battery takes in counts as surplus for cars."""
 
 
 class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
@@ -684,7 +684,7 @@ class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
     minimum: bool = True
     """It cannot go below what the law leaves the devices."""
     lost_after_s: Annotated[float, Meta(ge=0, le=86_400, extra={"unit": "s"})] = 0.0
-    """How long the source may be away before its failsafe holds; 0: never, with contact 5 s."""
+    """Time that the source may be away before its failsafe holds; 0: never, with contact 5 s."""
     module: str | None = None
     """With contact: the module that its contacts are wired to. Example: "io"."""
     pattern: Literal["each", "one-of"] = "each"
@@ -705,16 +705,16 @@ class DimmingContactConfig(_Table, frozen=True, kw_only=True):
     limit_w: Annotated[float, Meta(ge=0, le=1e8, extra={"unit": "W"})] | None = None
     """Limit of all controllable EVSEs together while it is on; default: none. Example: 4200."""
     on_when: Literal["open", "closed"] = "open"
-    """When it is on. open: a broken wire dims."""
+    """State of the input in which it is on. open: a broken wire dims."""
 
 
 class DimmingModuleConfig(_Table, frozen=True, kw_only=True):
-    """Where contacts are wired to: a Modbus module, or GPIO lines of this machine."""
+    """Module that contacts are wired to: a Modbus module, or GPIO lines of this machine."""
 
     id: Name
     """Name of the module."""
     transport: Literal["tcp", "rtu", "rtu-over-tcp", "gpio"]
-    """How it is connected."""
+    """Transport."""
     driver: str | None = None
     """Model of a Modbus module. Example: "wago-750"."""
     host: str | None = None
@@ -734,7 +734,7 @@ class DimmingModuleConfig(_Table, frozen=True, kw_only=True):
     interval_s: Annotated[float, Meta(ge=0.05, le=60, extra={"unit": "s"})] = 1.0
     """Interval of the readings."""
     timeout_s: Annotated[float, Meta(ge=0.05, le=30, extra={"unit": "s"})] = 1.0
-    """How long an answer may take."""
+    """Time that an answer may take."""
 
 
 class DimmingConfig(_Table, frozen=True, kw_only=True):
@@ -743,13 +743,13 @@ class DimmingConfig(_Table, frozen=True, kw_only=True):
     connection_point: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     """Name of the grid connection in commands; default: the site's id. Example: "DE0001234567890"."""
     count: Literal["evse", "circuit", "one"] = "evse"
-    """What counts as one device for the grid operator: each EVSE, those of a circuit, or all."""
+    """Unit that counts as one device for the grid operator: each EVSE, those of a circuit, or all."""
     failsafe_w: Annotated[float, Meta(ge=0, le=1e8, extra={"unit": "W"})] = 4200.0
     """Limit when a source is lost."""
     failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400, extra={"unit": "s"})] = 7200.0
-    """How long that holds."""
+    """Duration of the failsafe value."""
     retention_days: Annotated[int, Meta(ge=1, le=36_525)] = 732
-    """How long evidence is kept."""
+    """Retention of evidence."""
     clock: Literal["synchronised", "believed"] = "synchronised"
     """Signed commands need a clock that is synchronised; believed: any clock."""
     displays: bool = False
@@ -781,24 +781,24 @@ class PkiConfig(_Table, frozen=True, kw_only=True):
     """Directory of the CA. Certificates of stations that it has issued are checked against its ledger.
     Example: "pki"."""
     station_certificates: Literal["owner", "site-ca"] = "owner"
-    """Who answers the certificate requests of stations (SignCertificate): their owner, or this CA, which then
-    also renews them. Never both."""
+    """Issuer that answers the certificate requests of stations (SignCertificate): their owner, or this CA,
+    which then also renews them. Never both."""
     passphrase_file: str | None = None
     """File with the passphrase of the CA's keys, for "site-ca"; default: the systemd credential
     `pki-passphrase`, if there is one. Example: "credentials/pki"."""
 
 
 class TimeConfig(_Table, frozen=True, kw_only=True):
-    """When the gateway's clock is legal time. The time daemon is asked, nothing is set."""
+    """Conditions under which the gateway's clock is legal time. The time daemon is asked, nothing is set."""
 
     legal_authority: str | None = None
     """Authority behind the time servers; without one the clock is never legal time. Example: "PTB"."""
     servers_agree: Annotated[int, Meta(ge=1, le=16)] = 2
     """Servers with NTS (RFC 8915) that must agree."""
     max_error_s: Annotated[float, Meta(gt=0, le=3600, extra={"unit": "s"})] = 1.0
-    """How far the clock may be off."""
+    """Largest error of the clock."""
     max_check_age_s: Annotated[float, Meta(ge=64, le=86_400, extra={"unit": "s"})] = 1024.0
-    """How old the last check, and the last sample of a server, may be."""
+    """Largest age of the last check, and of the last sample of a server."""
     chrony_socket: str = "/run/chrony/chronyd.sock"
     """Command socket of chronyd; the controller needs write access to its directory."""
     nts_servers: tuple[str, ...] = ()
@@ -839,7 +839,7 @@ class EebusConfig(_Table, frozen=True, kw_only=True):
     below_minimum: Literal["raise", "refuse"] = "raise"
     """A limit below what the law leaves the devices is raised to that, or refused."""
     double_connection: Literal["initiator", "newest"] = "initiator"
-    """Which of two connections with a partner is kept: the one that the larger SKI opened, or the newest."""
+    """Choice between two connections with a partner: the one that the larger SKI opened, or the newest."""
     partner: tuple[EebusPartnerConfig, ...] = ()
     """Trusted partners."""
 
@@ -870,7 +870,7 @@ class OverlayConfig(_Table, frozen=True, kw_only=True):
     """The overlay network, in which the controller has the id of the site."""
 
     learn: Literal["signed", "all", "none"] = "signed"
-    """Whose topology is accepted: signed by a key of the policy, of all neighbors, or none."""
+    """Topology that is accepted: signed by a key of the policy, of all neighbors, or none."""
     route: tuple[OverlayRouteConfig, ...] = ()
     """Static routes."""
     group: tuple[OverlayGroupConfig, ...] = ()

@@ -44,7 +44,7 @@ class EvidenceKind(enum.StrEnum):
     DECISION = "decision"
     """Limit of each device that follows."""
     READINGS = "readings"
-    """What was measured: before, when the limit was reached, after."""
+    """Measurements: before, when the limit was reached, after."""
     RELEASE = "release"
     """End of all limits."""
     FAILURE = "failure"

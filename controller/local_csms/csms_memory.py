@@ -20,7 +20,7 @@ from controller.offline.transaction_id_map import FIRST_ID, MOST_ID
 STORED: tuple[type[Record], ...] = (LocalTransactionStored, ResponseStored)
 """The records that `CsmsMemory.restore` takes."""
 REMOTE_START_S = 600.0
-"""How long the token of a remote start without a card is accepted: until the car is plugged in."""
+"""Time that the token of a remote start without a card is accepted: until the car is plugged in."""
 MOST_TRANSACTIONS = 64
 """Transactions of one station that run at a time; with more, the oldest counts as ended."""
 

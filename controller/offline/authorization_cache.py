@@ -31,7 +31,7 @@ MOST_TOKENS = 10_000
 """Tokens that are known per station, in list and cache together."""
 
 REMOTE_START_S = 3600.0
-"""How long a token counts as authorized after a remote start with it (s), until the car is plugged in."""
+"""Time (s) that a token counts as authorized after a remote start with it."""
 
 LIST = "list"
 CACHE = "cache"

@@ -27,7 +27,7 @@ class RecordKind(enum.IntEnum):
     STATUS = 2
     """The state of a connector."""
     TRANSACTION = 3
-    """What is billed by, or proves it: never dropped."""
+    """Messages that are billed by, or prove it: never dropped."""
 
 
 class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ _DOWN: dict[str, Path] = {
     "RemoteStartTransaction": ("chargingProfile", "transactionId"),
 }
 SIGNED = "-Signed"
-"""How the action of a signed message ends (OCPP 2.x Part 4, section 7)."""
+"""End of the action of a signed message (OCPP 2.x Part 4, section 7)."""
 
 
 class IdRewriteError(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ VALID_S = 600.0
 REFRESH_S = VALID_S / 2
 
 SKEW_S = 60.0
-"""How far the clock of another node may be ahead of ours."""
+"""Largest lead of another node's clock over ours."""
 
 MAX_ROUTES = 1000
 """Routes in one message."""

@@ -20,7 +20,7 @@ from controller.pki import PkiError
 from controller.pki.certificate_profiles import Purpose
 
 DEFAULT_GRACE_S = 3600.0
-"""How long a replaced certificate is accepted after its successor became valid."""
+"""Time that a replaced certificate is accepted after its successor became valid."""
 
 
 class LedgerError(PkiError):

@@ -15,10 +15,10 @@ from controller.pki.certificate_profiles import DAY_S, PROFILES, CertificateProf
 from controller.pki.certificate_requests import CertificateRequest
 
 SKEW_S = 300.0
-"""How far a certificate may begin in the past: clocks of stations differ."""
+"""Longest time that a certificate may begin in the past: clocks of stations differ."""
 
 MAX_LEAD_S = 30 * DAY_S
-"""How far in the future a certificate may begin."""
+"""Longest time that a certificate may begin in the future."""
 
 
 class IssuanceError(PkiError):

@@ -58,7 +58,7 @@ MOST_FORWARDED = 60
 MOST_PERIODS_OF_ALL = 2048
 """Periods of all absorbed profiles of a station, and of all forwarded ones: it bounds each evaluation."""
 HORIZON_S = 2 * DAY_S
-"""How far ahead the next change of a limit is searched."""
+"""Time ahead in which the next change of a limit is searched."""
 ROUNDING_S = 0.001
 """A change is evaluated so much after its moment, never just before it by a rounding."""
 NOISE = 0.05

@@ -38,7 +38,7 @@ from controller.profiles.station_clock import StationClock
 LONGEST_COMPOSITE_S = 8 * 86_400
 """A composite schedule has at most this length: a week, and the day on which it begins."""
 CONFIRM_S = 20.0
-"""How long a backend waits for its answer until the station has taken the limit that follows."""
+"""Time that a backend waits for its answer until the station has taken the limit that follows."""
 
 _RAISING = {"LocalGeneration", "PriorityCharging"}
 """2.1: purposes that lift what others allow. No station of ours supports them where they could lift ours."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 OVERDRAW_S = 30.0
-"""How long the draw has to be too high: a car follows its limit within some seconds."""
+"""Time that the draw has to be too high: a car follows its limit within some seconds."""
 TOLERANCE_A = 1.0
 TOLERANCE = 0.1
 """Both are allowed above a limit: chargers and their meters are no more exact."""

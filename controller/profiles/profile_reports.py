@@ -22,7 +22,7 @@ from controller.profiles.limit_profiles import is_ours
 from controller.profiles.profile_messages import ACCEPTED, NO_PROFILES, SOURCE_BACKEND, BackendProfile
 
 REPORT_S = 30.0
-"""How long a station's next report is waited for."""
+"""Time that a station's next report is waited for."""
 MOST_OPEN = 4
 """Requests at once."""
 CHANGE_A = 1.0

@@ -37,7 +37,7 @@ QUIET_S = 3.0
 """A station that has connected and sent nothing for so long did not boot anew: it is commandable."""
 
 STATES_WAIT_S = 5.0
-"""How long a station that did not boot anew may take to report its states by itself."""
+"""Time that a station that did not boot anew may take to report its states by itself."""
 
 OWNER = ""
 """The origin of the owner's commands."""

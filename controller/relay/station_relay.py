@@ -112,7 +112,7 @@ from controller.relay.upstream import (
 )
 
 DRAIN_S = 5.0
-"""How long a station stays connected after its owner is lost, so that its fallback limits reach it."""
+"""Time that a station stays connected after its owner is lost, so that its fallback limits reach it."""
 
 NORMAL = 1000
 GOING_AWAY = 1001

@@ -46,7 +46,7 @@ log = logging.getLogger("controller.access")
 
 TOKEN_PREFIX = "lc_"
 REFRESH_S = 1.0
-"""How long a change that another process has stored may be unseen."""
+"""Longest time until a change that another process has stored is used."""
 MOST_LOGINS_WAITING = 16
 DAY_S = 86_400.0
 

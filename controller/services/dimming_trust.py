@@ -1,4 +1,4 @@
-"""What dimming trusts: the keys and roles of the policy, and the clock."""
+"""Trust of dimming: the keys and roles of the policy, and the clock."""
 
 from __future__ import annotations
 

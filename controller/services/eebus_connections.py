@@ -54,7 +54,7 @@ CLOSE_S = 3.0
 
 
 _FAILURES = (OSError, UpgradeError, EebusError, ConnectionLostError, trio.TooSlowError)
-"""What may end a handshake that a peer does wrong."""
+"""Errors that may end the handshake of a faulty peer."""
 
 
 class EebusListenError(ServiceError):

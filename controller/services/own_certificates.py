@@ -34,7 +34,7 @@ log = logging.getLogger("controller.pki")
 CHECK_S = 3600.0
 """Interval of the search for certificates that are due, and of further tries."""
 TIMEOUT_S = 30.0
-"""How long an EST server may take."""
+"""Time that an EST server may take."""
 
 
 class OwnCertificateService:

@@ -1,4 +1,4 @@
-"""What is sent to other programs at the site: MQTT and webhooks, where they are configured."""
+"""Publishing to other programs at the site: MQTT and webhooks, where they are configured."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ DELIVERY_BACKOFF = Backoff(first_s=60.0, longest_s=3600.0)
 """Waits before a delivery that an internal error has ended is tried again."""
 
 STOP_WAIT_S = 5.0
-"""How long a stop waits for answers: what is sent and has none would be sent to its backend twice."""
+"""Time that a stop waits for answers: what is sent and has none would be sent to its backend twice."""
 
 _MODES = {"standard": NetworkingMode.STANDARD, "overlay": NetworkingMode.OVERLAY}
 

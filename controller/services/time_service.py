@@ -40,7 +40,7 @@ CHRONY_SOCKET = Path("/run/chrony/chronyd.sock")
 CHECK_S = 60.0
 CERTIFICATE_CHECK_S = 3600.0
 REPLY_S = 2.0
-"""How long chronyd, timedatectl and a TLS handshake may take."""
+"""Time that chronyd, timedatectl and a TLS handshake may take."""
 NTS_PORT = 4460
 
 log = logging.getLogger("controller.time")

@@ -25,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class WebService:
-    """What people and programs use of one site, also without [web]: alarms, history, users.
+    """Services for people and programs, also without [web]: alarms, history, users.
 
     `path`: the configuration file, None without one; `request_reload` reads it again.
     """

@@ -40,7 +40,7 @@ STORE_INTERVAL_S = 900.0
 """Interval at which a running session is stored again: its last register survives a restart."""
 PLAUSIBLE_PAST_S = 90 * 86_400.0
 PLAUSIBLE_FUTURE_S = 3600.0
-"""How far a station's timestamp may be from the controller's clock and still be used."""
+"""Largest difference of a usable timestamp of a station from the controller's clock."""
 NOT_REPORTED = "NotReported"
 """End reason of a session whose end the station has not reported."""
 

@@ -19,7 +19,7 @@ from controller.signing.signature_format import decode_base64, encode_base64
 from controller.signing.signing_keys import KnownKey, OwnKey
 
 _PREFIX = b"local-controller key approval 1\n"
-"""What no message begins with: an approval is never taken for a signed message, nor the reverse."""
+"""Beginning that no message has: an approval is never taken for a signed message, nor the reverse."""
 
 
 class UnapprovedKey(msgspec.Struct, frozen=True):

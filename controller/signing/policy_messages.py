@@ -74,7 +74,7 @@ class ReceivedPolicies:
         self._received: dict[tuple[str, str], ReceivedPolicy] = {}
         self.loaded, _ = load_policy(file, folder)
         self.not_applied: list[str] = []
-        """What was received once and does not fit the file any more: it is not in force. A line each."""
+        """Policies received once that no longer fit the file, and are not in force. A line each."""
         for each in received:
             self._restore(each)
 

@@ -39,7 +39,7 @@ MOST_GROUP_PROFILES = 20
 """Profiles that a backend may set for the site; stations hold about ten."""
 HIGHEST_STACK_LEVEL = 1000
 HORIZON_S = 2 * DAY_S
-"""How far ahead the next change is searched."""
+"""Time ahead in which the next change is searched."""
 
 _PURPOSES = (ProfilePurpose.STATION, ProfilePurpose.EXTERNAL)
 

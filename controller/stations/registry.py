@@ -33,7 +33,7 @@ WARNING_INTERVAL_S = 600.0
 
 
 DELIVERY_WAIT_S = 5.0
-"""How long a station that connects waits for the answers to what is being delivered for it: what has none is
+"""Time that a station that connects waits for the answers to what is being delivered for it: what has none is
 sent to its backend again."""
 
 MOST_NAMED = 10

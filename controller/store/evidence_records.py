@@ -39,7 +39,7 @@ class EvidenceFileRetired(Record, frozen=True):
 
 
 class TrustRecorded(Record, frozen=True):
-    """What the log has of the site CA and the policy: lines of the ledger, and the keys that hold."""
+    """Content of the log about the site CA and the policy: lines of the ledger, and the keys that hold."""
 
     ledger_lines: int
     keys: tuple[str, ...]

@@ -26,7 +26,7 @@ class RecordRule(msgspec.Struct, frozen=True):
     key: tuple[str, ...]
     failure: WriteFailure
     loses: str
-    """What is lost with a value that cannot be read."""
+    """Loss that follows from a value that cannot be read."""
     secret: bool = False
     """True if it contains a key, a password or a hash of one: a backup encrypts it or leaves it out."""
 

@@ -48,7 +48,7 @@ MIGRATIONS = (
 SCHEMA_VERSION = len(MIGRATIONS)
 
 WAIT_S = 2.0
-"""How long a commit waits for another process that writes to the same file."""
+"""Time that a commit waits for another process that writes to the same file."""
 
 _SIDE_FILES = ("", "-wal", "-shm")
 """Suffixes of the files that make up one database."""

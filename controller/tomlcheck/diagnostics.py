@@ -193,7 +193,7 @@ _BARE_TEXT = re.compile(r"[\w.:/@{}+-]+")
 
 _KEY_TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
 _QUOTED = re.compile(r"'([^']*)'")
-"""How the parser writes the name of a table: as a tuple of its keys."""
+"""Name of a table as the parser writes it: a tuple of its keys."""
 
 _SYNTAX_REMEDIES = {
     "Invalid value": 'put text in quotes, key = "text"; true and false are lower case',

@@ -58,7 +58,7 @@ ACCEPTED = (
         compress_settings=DEFLATE_SETTINGS,
     ),
 )
-"""What a station's offer is accepted with, the better agreement first."""
+"""Agreements on a station's offer, the better one first."""
 
 LIMITED_WINDOW = ClientPerMessageDeflateFactory(
     server_max_window_bits=WINDOW_BITS,

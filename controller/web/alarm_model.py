@@ -23,7 +23,7 @@ STATION_AWAY_S = 600.0
 CLOCK_S = 600.0
 METER_S = 30.0
 SETTLE_S = 30.0
-"""How long a condition lasts before it is an alarm, by kind."""
+"""Time that a condition lasts before it is an alarm, by kind."""
 MOST_NAMED = 5
 """EVSEs that one text names."""
 OUTBOX_WARN_S, OUTBOX_CRITICAL_S = 3600.0, DAY_S

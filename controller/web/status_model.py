@@ -362,7 +362,7 @@ class ClockReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OverrideStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person has ordered for an EVSE: pause, limit (`value` in A), priority or boost, until a time.
+    """Override of a person for an EVSE: pause, limit (`value` in A), priority or boost, until a time.
 
     `until`: RFC 3339, UTC.
     """

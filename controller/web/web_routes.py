@@ -46,7 +46,7 @@ A status that takes 2 ms is shown for 40 ms; one that takes 50 ms, at a site of 
 """
 
 DEGRADED_S = 10.0
-"""How long (s) a circuit is above its limit until the site counts as degraded."""
+"""Time (s) that a circuit is above its limit until the site counts as degraded."""
 
 REQUESTS_PER_S, REQUEST_BURST = 10.0, 60
 """Requests of one actor to the API; one more gets 429."""

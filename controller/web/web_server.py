@@ -41,7 +41,7 @@ FILE_PATHS = ("/api/v1/configuration/check", "/api/v1/commands/configuration.wri
 MOST_STREAMS = 24
 """Live streams at a time; each is a connection of its own."""
 TIMEOUT_S = 20.0
-"""How long a connection may take from one response to the next, its request included."""
+"""Time from one response of a connection to the next, its request included."""
 
 REPORT_PERIOD_S = 60.0
 """Closed connections are logged at most once a period."""
