@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from controller.cli.arguments import OK, UNREADABLE, CommandError, Subcommands, add_config, count_of, new_file
+from controller.cli.arguments import OK, UNREADABLE, Subcommands, add_config, count_of, new_file
 from controller.cli.site_archive import (
     CONFIG,
     EVIDENCE,
@@ -17,11 +17,11 @@ from controller.cli.site_archive import (
     ArchiveError,
     print_left_out,
     read_passphrase,
+    report_errors,
     write_archive,
 )
 from controller.cli.site_files import SiteFiles, find_site_files, read_site, read_store_directory
 from controller.store.evidence_files import FOLDER, PATTERN
-from controller.store.state_journal import StoreError
 from controller.store.store_transfer import PUBLIC_KINDS, SECRET_KINDS, export_lines, open_store_file
 
 
@@ -43,14 +43,8 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: Namespace) -> int:
     """Write the archive and print what it leaves out. Raises CommandError."""
-    try:
+    with report_errors(str(options.config), UNREADABLE):
         _write_backup(options)
-    except StoreError as error:
-        raise CommandError(str(error)) from error
-    except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
-    except ValueError as error:
-        raise CommandError(f"{options.config}: {error}", UNREADABLE) from error
     return OK
 
 

@@ -21,13 +21,14 @@ from controller.cli.site_archive import (
     read_archive,
     read_manifest,
     read_passphrase,
+    report_errors,
 )
 from controller.cli.site_files import read_store_directory
 from controller.config.loader import InvalidConfigError
 from controller.services.configuration import load_configuration
 from controller.store.evidence_files import FOLDER
 from controller.store.sqlite_journal import FILE, SqliteJournal
-from controller.store.state_journal import Put, StoreError
+from controller.store.state_journal import Put
 from controller.store.store_lock import hold_store
 from controller.store.store_transfer import import_entries, read_export
 from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
@@ -51,14 +52,8 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: Namespace) -> int:
     """Restore the archive and check the configuration on this machine. Raises CommandError."""
-    try:
+    with report_errors(f"{options.file}: its configuration is invalid", FAILED):
         return _restore(options)
-    except StoreError as error:
-        raise CommandError(str(error)) from error
-    except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
-    except ValueError as error:
-        raise CommandError(f"{options.file}: its configuration is invalid: {error}") from error
 
 
 def _restore(options: Namespace) -> int:

@@ -15,7 +15,8 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
@@ -24,8 +25,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from controller.cli.arguments import CommandError
+from controller.cli.arguments import UNREADABLE, CommandError
 from controller.store.sqlite_journal import SCHEMA_VERSION
+from controller.store.state_journal import StoreError
 
 FORMAT = "local-controller backup"
 VERSION = 1
@@ -46,6 +48,22 @@ _LOG_N = 16
 
 class ArchiveError(CommandError):
     """A backup cannot be read or made."""
+
+
+@contextmanager
+def report_errors(subject: str, status: int) -> Iterator[None]:
+    """Report errors of the block as CommandError; `subject`: where a configuration is invalid.
+
+    `status`: exit status for an invalid configuration.
+    """
+    try:
+        yield
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+    except ValueError as error:
+        raise CommandError(f"{subject}: {error}", status) from error
 
 
 class Manifest(msgspec.Struct, frozen=True):

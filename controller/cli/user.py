@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from controller.access.access_records import TokenStored, UserStored
 from controller.access.passwords import check_password, generate_password, hash_user_password
@@ -25,6 +27,8 @@ from controller.store.record_rules import changes_of, kind_of_type, read_entry
 from controller.store.sqlite_journal import FILE as STORE_FILE
 from controller.store.sqlite_journal import SqliteJournal
 from controller.store.state_journal import StoreError
+
+_Stored = TypeVar("_Stored", UserStored, TokenStored)
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -54,8 +58,8 @@ def add_parser(commands: Subcommands) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     with _open_journal(read_configuration(options.config)) as journal:
-        users = list(_load_users(journal).values())
-        tokens = list(_load_tokens(journal).values())
+        users = list(_load_valid(journal, UserStored).values())
+        tokens = list(_load_valid(journal, TokenStored).values())
     if options.json:
         print(
             json.dumps(
@@ -98,13 +102,7 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    config = read_configuration(options.config)
-    if not _send(config, "user.remove", {"user": options.name}):
-        with _open_journal(config) as journal:
-            user = _load_users(journal).get(options.name)
-        if user is None:
-            raise CommandError(f"user {options.name!r} is unknown; `user list` lists them")
-        _store(config, UserStored(user.name, user.role, ""))
+    _withdraw(options, UserStored, "user", "user.remove")
     print(f"removed: {options.name}")
     return OK
 
@@ -122,15 +120,21 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    config = read_configuration(options.config)
-    if not _send(config, "token.revoke", {"token": options.name}):
-        with _open_journal(config) as journal:
-            token = _load_tokens(journal).get(options.name)
-        if token is None:
-            raise CommandError(f"token {options.name!r} is unknown; `user list` lists them")
-        _store(config, TokenStored(token.name, "", token.scopes, token.created, token.expires))
+    _withdraw(options, TokenStored, "token", "token.revoke")
     print(f"revoked: {options.name}")
     return OK
+
+
+def _withdraw(options: argparse.Namespace, kind: type[_Stored], what: str, command: str) -> None:
+    """Remove a user or revoke a token: its record stays, without a hash. Raises CommandError."""
+    config = read_configuration(options.config)
+    if _send(config, command, {what: options.name}):
+        return
+    with _open_journal(config) as journal:
+        record = _load_valid(journal, kind).get(options.name)
+    if record is None:
+        raise CommandError(f"{what} {options.name!r} is unknown; `user list` lists them")
+    _store(config, msgspec.structs.replace(record, hash=""))
 
 
 def _send(config: Config, command: str, members: dict[str, Any]) -> dict[str, Any]:
@@ -179,15 +183,8 @@ def _store(config: Config, record: UserStored | TokenStored) -> None:
         journal.commit(changes_of([record]), journal.token)
 
 
-def _load_users(journal: SqliteJournal) -> dict[str, UserStored]:
-    """Return the users that may log in, by name."""
-    records = map(read_entry, journal.load(kind_of_type(UserStored)))
-    found = {each.name: each for each in records if isinstance(each, UserStored)}
-    return {name: each for name, each in found.items() if each.hash}
-
-
-def _load_tokens(journal: SqliteJournal) -> dict[str, TokenStored]:
-    """Return the tokens that are not revoked, by name."""
-    records = map(read_entry, journal.load(kind_of_type(TokenStored)))
-    found = {each.name: each for each in records if isinstance(each, TokenStored)}
+def _load_valid(journal: SqliteJournal, kind: type[_Stored]) -> dict[str, _Stored]:
+    """Return the users that may log in, or the tokens that are not revoked, by name."""
+    records = map(read_entry, journal.load(kind_of_type(kind)))
+    found = {each.name: each for each in records if isinstance(each, kind)}
     return {name: each for name, each in found.items() if each.hash}

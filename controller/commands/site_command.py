@@ -61,58 +61,66 @@ _EDIT_USERS = AccessPermission(Resource.USERS, Verb.EDIT)
 _EDIT_EEBUS = AccessPermission(Resource.EEBUS, Verb.EDIT)
 
 
-class PauseEvse(SiteCommand, frozen=True, kw_only=True, tag="station.pause"):
-    """Give an EVSE no current until it is resumed or the time is over."""
+class _StationCommand(SiteCommand, frozen=True, kw_only=True):
+    """Command to a station, for who may run stations."""
 
     permission: ClassVar[AccessPermission] = _RUN_STATIONS
     station: StationId
+
+
+class _EvseCommand(_StationCommand, frozen=True, kw_only=True):
+    """Command to an EVSE; None: to all EVSEs of the station."""
+
     evse: EvseNumber | None = None
+
+
+class _CarCommand(_StationCommand, frozen=True, kw_only=True):
+    """Command about the car at one EVSE."""
+
+    evse: EvseNumber = 1
+
+
+class _MessageCommand(SiteCommand, frozen=True, kw_only=True):
+    """Command about a message of a station that a backend has rejected."""
+
+    station: StationId
+    backend: Annotated[str, Meta(min_length=1, max_length=48)]
+    number: Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class PauseEvse(_EvseCommand, frozen=True, kw_only=True, tag="station.pause"):
+    """Give an EVSE no current until it is resumed or the time is over."""
+
     duration_s: Duration = 86_400.0
 
 
-class ResumeEvse(SiteCommand, frozen=True, kw_only=True, tag="station.resume"):
+class ResumeEvse(_EvseCommand, frozen=True, kw_only=True, tag="station.resume"):
     """End a pause, a manual limit, a priority or a boost."""
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
-    evse: EvseNumber | None = None
 
-
-class LimitEvse(SiteCommand, frozen=True, kw_only=True, tag="station.limit"):
+class LimitEvse(_EvseCommand, frozen=True, kw_only=True, tag="station.limit"):
     """Limit an EVSE to a current (A per phase) for a time, below what the load management gives it."""
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
-    evse: EvseNumber | None = None
     limit_a: Annotated[float, Meta(ge=0, le=1000, description="A per phase")]
     duration_s: Duration
 
 
-class PrioritizeEvse(SiteCommand, frozen=True, kw_only=True, tag="station.prioritize"):
+class PrioritizeEvse(_EvseCommand, frozen=True, kw_only=True, tag="station.prioritize"):
     """Serve an EVSE with this priority for a time; the highest is served first."""
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
-    evse: EvseNumber | None = None
     priority: Annotated[int, Meta(ge=-1000, le=1000)]
     duration_s: Duration = 43_200.0
 
 
-class BoostEvse(SiteCommand, frozen=True, kw_only=True, tag="station.boost"):
+class BoostEvse(_EvseCommand, frozen=True, kw_only=True, tag="station.boost"):
     """Charge as fast as the circuits allow for a time: before all others, and not only with surplus."""
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
-    evse: EvseNumber | None = None
     duration_s: Duration = 14_400.0
 
 
-class SetDeparture(SiteCommand, frozen=True, kw_only=True, tag="energy.departure"):
+class SetDeparture(_CarCommand, frozen=True, kw_only=True, tag="energy.departure"):
     """Set by when the car at an EVSE needs how much energy, from now on (kWh, s)."""
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
-    evse: EvseNumber = 1
     energy_kwh: Annotated[float, Meta(gt=0, le=1000, description="kWh from now on")]
     leaves_in_s: Duration
 
@@ -131,40 +139,28 @@ class SetPrices(SiteCommand, frozen=True, kw_only=True, tag="energy.prices"):
     prices: Annotated[tuple[PricePoint, ...], Meta(min_length=1, max_length=2000)]
 
 
-class StartTransaction(SiteCommand, frozen=True, kw_only=True, tag="station.start"):
+class StartTransaction(_CarCommand, frozen=True, kw_only=True, tag="station.start"):
     """Start a transaction remotely for a card (OCPP RemoteStartTransaction, RequestStartTransaction).
 
     `id_token`: an idToken, or the label of a card in the configuration. Without one, a station of the
     local CSMS gets a token that is accepted for this start alone.
     """
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
-    evse: EvseNumber = 1
     id_token: Annotated[str, Meta(min_length=1, max_length=48)] | None = None
 
 
-class StopTransaction(SiteCommand, frozen=True, kw_only=True, tag="station.stop"):
+class StopTransaction(_CarCommand, frozen=True, kw_only=True, tag="station.stop"):
     """Stop the transaction of an EVSE remotely."""
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
-    evse: EvseNumber = 1
 
-
-class ResetStation(SiteCommand, frozen=True, kw_only=True, tag="station.reset"):
+class ResetStation(_StationCommand, frozen=True, kw_only=True, tag="station.reset"):
     """Restart a station: soft ends transactions in order (2.x: when they are over), hard does it at once."""
 
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
     mode: Literal["soft", "hard"] = "soft"
 
 
-class ReconnectStation(SiteCommand, frozen=True, kw_only=True, tag="station.reconnect"):
+class ReconnectStation(_StationCommand, frozen=True, kw_only=True, tag="station.reconnect"):
     """Close the connection of a station, so that it connects again."""
-
-    permission: ClassVar[AccessPermission] = _RUN_STATIONS
-    station: StationId
 
 
 class AdoptStation(SiteCommand, frozen=True, kw_only=True, tag="station.adopt"):
@@ -206,22 +202,16 @@ class RollBackConfiguration(SiteCommand, frozen=True, kw_only=True, tag="configu
     version: Annotated[str, Meta(min_length=64, max_length=64)]
 
 
-class RetryMessage(SiteCommand, frozen=True, kw_only=True, tag="outbox.retry"):
+class RetryMessage(_MessageCommand, frozen=True, kw_only=True, tag="outbox.retry"):
     """Send a message again that a backend has rejected."""
 
     permission: ClassVar[AccessPermission] = _RUN_OUTBOX
-    station: StationId
-    backend: Annotated[str, Meta(min_length=1, max_length=48)]
-    number: Annotated[int, Meta(ge=0, le=2**53)]
 
 
-class DropMessage(SiteCommand, frozen=True, kw_only=True, tag="outbox.drop"):
+class DropMessage(_MessageCommand, frozen=True, kw_only=True, tag="outbox.drop"):
     """Remove a message that a backend has rejected."""
 
     permission: ClassVar[AccessPermission] = AccessPermission(Resource.OUTBOX, Verb.EDIT)
-    station: StationId
-    backend: Annotated[str, Meta(min_length=1, max_length=48)]
-    number: Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class PairPartner(SiteCommand, frozen=True, kw_only=True, tag="eebus.pair"):
