@@ -2,92 +2,14 @@
 // textContent, never as markup.
 
 import { lineChart } from "/assets/charts.js";
+import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, select, show, showSecret, table, write } from "/assets/elements.js";
 import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
 
-const API = "/api/v1";
 const LOST_MS = 5000; // without an event of any kind for so long, and a failed request: the values are old
 const FULL = 1.0, NEAR = 0.9;
 const PHASES = ["L1", "L2", "L3"];
-const byId = (id) => document.getElementById(id);
 
 const state = { status: null, me: null, stream: null, heardAt: Date.now(), sessions: [], update: () => {} };
-
-// -- elements ---------------------------------------------------------------------------------------------
-
-function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name === "class") made.className = value;
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name in made && typeof value !== "string") made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
-function write(node, value, className) {
-  if (node.textContent !== value) node.textContent = value; // untouched text stays selectable
-  if (className !== undefined && node.className !== className) node.className = className;
-}
-
-let fieldNumber = 0;
-function field(label, input) {
-  fieldNumber += 1;
-  input.id = `field-${fieldNumber}`;
-  return element("div", {}, element("label", { for: input.id }, label), input);
-}
-
-function select(options, chosen) {
-  const made = element("select", {}, ...options.map(([value, label]) => element("option", { value }, label)));
-  if (chosen !== undefined) made.value = chosen;
-  return made;
-}
-
-function button(label, act, className = "") {
-  return element("button", { type: "button", class: className, onclick: act }, label);
-}
-
-// A table whose rows are kept over updates by their key: `columns` are {title, class, write(cell, row)}.
-function table(caption, columns, empty) {
-  const head = element("tr", {}, ...columns.map((column) => element("th", { scope: "col", class: column.class ?? "" }, column.title)));
-  const body = element("tbody"), rows = new Map();
-  const none = element("p", { class: "quiet", hidden: true }, empty ?? "");
-  const made = element("table", {}, element("caption", {}, caption), element("thead", {}, head), body);
-  const update = (items, keyOf) => {
-    const keys = new Set();
-    items.forEach((item, index) => {
-      const key = keyOf(item);
-      keys.add(key);
-      if (!rows.has(key)) {
-        const cells = columns.map((column, place) => element(place === 0 ? "th" : "td", place === 0 ? { scope: "row", class: column.class ?? "" } : { class: column.class ?? "" }));
-        rows.set(key, { row: element("tr", {}, ...cells), cells });
-      }
-      const { row, cells } = rows.get(key);
-      columns.forEach((column, place) => column.write(cells[place], item));
-      if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null);
-    });
-    for (const [key, { row }] of rows) if (!keys.has(key)) { row.remove(); rows.delete(key); }
-    made.hidden = items.length === 0;
-    none.hidden = items.length > 0 || !empty;
-  };
-  return [element("div", {}, made, none), update];
-}
-
-const cell = (value) => (node, row) => write(node, String(value(row) ?? ""));
-
-function facts(entries) {
-  const list = element("dl", { class: "facts" }), places = entries.map(([label]) => {
-    const place = element("dd");
-    list.append(element("dt", {}, label), place);
-    return place;
-  });
-  return [list, (source) => entries.forEach(([, value], index) => {
-    const found = value(source);
-    if (typeof found === "string") write(places[index], found);
-    else places[index].replaceChildren(found);
-  })];
-}
 
 // -- values -----------------------------------------------------------------------------------------------
 
@@ -114,77 +36,7 @@ const runningAt = (evse) => state.sessions.find((each) => each.station === evse.
 const overrideText = (each) => text("orderUntil", { kind: text(`kind.${each.kind}`, { value: each.value }), time: moment(each.until), by: each.by });
 const carried = (circuit, phase) => (circuit.measured_a ? circuit.measured_a[phase] : circuit.base_a[phase] + circuit.booked_a[phase]);
 
-// -- requests ---------------------------------------------------------------------------------------------
-
-class RequestError extends Error {
-  constructor(status, detail) {
-    super(detail);
-    this.status = status;
-  }
-}
-
-async function request(method, path, body) {
-  const options = { method, headers: {}, cache: "no-store" };
-  if (body !== undefined) {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
-  }
-  const response = await fetch(`${API}${path}`, options);
-  const answer = (response.headers.get("Content-Type") ?? "").includes("json") ? await response.json() : null;
-  if (!response.ok) throw new RequestError(response.status, answer?.detail ?? response.statusText);
-  return answer;
-}
-
-let messageTimer = 0;
-function show(message) {
-  const place = byId("message");
-  place.hidden = false;
-  place.textContent = message;
-  clearTimeout(messageTimer);
-  messageTimer = setTimeout(() => { place.hidden = true; }, 8000);
-}
-
-async function command(name, members, label) {
-  try {
-    const answer = await request("POST", `/commands/${name}`, members);
-    show(text("done", { action: label ?? name }));
-    return answer.result;
-  } catch (error) {
-    show(text("notDone", { text: error.message }));
-    return null;
-  }
-}
-
-// -- dialogs ----------------------------------------------------------------------------------------------
-
-// Asks in a dialog; `inputs` are [member, label, input, read]. Resolves to the members, null if it was closed.
-function ask(title, inputs, { danger = false, note = "" } = {}) {
-  const dialog = byId("dialog");
-  return new Promise((resolve) => {
-    const finish = (result) => { dialog.close(); resolve(result); };
-    const act = element("button", { type: "submit", class: danger ? "danger" : "main" }, text("do"));
-    const form = element("form", { method: "dialog", onsubmit: (event) => {
-      event.preventDefault();
-      finish(Object.fromEntries(inputs.map(([member, , input, read]) => [member, (read ?? ((each) => each.value))(input)]).filter(([, value]) => value !== undefined)));
-    } }, element("h2", { id: "dialog-title" }, title), note ? element("p", {}, note) : null, ...inputs.map(([, label, input]) => field(label, input)), element("p", { class: "actions" }, act, button(text("cancel"), () => finish(null))));
-    dialog.setAttribute("aria-labelledby", "dialog-title");
-    dialog.oncancel = () => resolve(null);
-    dialog.replaceChildren(form);
-    dialog.showModal();
-  });
-}
-
-function showSecret(label, secret) {
-  const dialog = byId("dialog");
-  dialog.setAttribute("aria-labelledby", "dialog-title");
-  dialog.replaceChildren(element("h2", { id: "dialog-title" }, label), element("p", { class: "secret", tabindex: "0" }, secret), button(text("close"), () => dialog.close(), "main"));
-  dialog.showModal();
-}
-
 const durations = () => select([[900, text("minutes", { count: 15 })], [3600, text("hours", { count: 1 })], [14400, text("hours", { count: 4 })], [43200, text("hours", { count: 12 })], [86400, text("hours", { count: 24 })], [604800, text("days", { count: 7 })]].map(([value, label]) => [String(value), label]), "14400");
-const numberInput = (value, min, max, step = 1) => element("input", { type: "number", value: String(value), min: String(min), max: String(max), step: String(step), required: true });
-const readNumber = (input) => Number(input.value);
-
 // What can be ordered for an EVSE: [command, label, extra inputs].
 const ORDERS = [
   ["station.pause", "pause", () => [["duration_s", text("duration"), durations(), readNumber]]],

@@ -13,6 +13,7 @@ _FILES = {
     "/": ("page.html", _HTML),
     "/assets/page.css": ("page.css", _STYLE),
     "/assets/page.js": ("page.js", _SCRIPT),
+    "/assets/elements.js": ("elements.js", _SCRIPT),
     "/assets/texts.js": ("texts.js", _SCRIPT),
     "/assets/charts.js": ("charts.js", _SCRIPT),
     "/assets/icon.svg": ("icon.svg", "image/svg+xml"),
