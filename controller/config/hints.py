@@ -54,6 +54,13 @@ def _leaves_the_site(url: str) -> bool:
 
 
 def _stations(config: Config) -> Iterator[Problem]:
+    if not config.station:
+        yield Problem(
+            ("station",),
+            "is missing: no station may connect",
+            "those that try are listed by `local-controller station list --unknown`; adopt them, or add a "
+            "[[station]]",
+        )
     for index, station in enumerate(config.station):
         odd = sorted({letter for letter in station.id if letter in ' /?#%\\"'})
         if odd:

@@ -40,7 +40,6 @@ _PLACEHOLDERS: dict[str, object] = {
     "url": "ws://?/{station}",
     "site": {"id": "?"},
     "circuit": [],
-    "station": [],
     "name": "?",
     "source": "?",
     "input": 0,

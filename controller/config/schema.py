@@ -894,7 +894,7 @@ class Config(_Table, frozen=True, kw_only=True):
     circuit: tuple[CircuitConfig, ...]
     meter: tuple[MeterConfig, ...] = ()
     station_defaults: StationDefaultsConfig = StationDefaultsConfig()
-    station: tuple[StationConfig, ...]
+    station: tuple[StationConfig, ...] = ()
     load_management: LoadManagementConfig = LoadManagementConfig()
     calendar: tuple[CalendarConfig, ...] = ()
     group: tuple[GroupConfig, ...] = ()
