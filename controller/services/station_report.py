@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from controller.access.permissions import Actor
 from controller.commands.site_command import DismissStation
 from controller.config.schema import Config
-from controller.model.observations import EvseRef
+from controller.model.observations import Booted, EvseRef
 from controller.ocpp.frames import Version
 from controller.services.command_service import CommandService, TargetUnknownError
 from controller.services.override_service import OverrideService
@@ -70,17 +70,7 @@ class StationReport:
 
     def knocks(self) -> tuple[KnockStatus, ...]:
         """Return the unknown stations that tried to connect, the latest first."""
-        return tuple(
-            KnockStatus(
-                id=knock.station,
-                peer=knock.peer,
-                first_seen=_moment(knock.first_seen),
-                last_seen=_moment(knock.last_seen),
-                tries=knock.tries,
-                ocpp=knock.protocols,
-            )
-            for knock in self._knocks.knocks
-        )
+        return knock_statuses(self._knocks)
 
     async def _on_dismiss(self, command: DismissStation, _: Actor) -> object:
         if not self._knocks.forget(command.station):
@@ -98,6 +88,28 @@ class StationReport:
             until=_moment(stored.until),
             by=stored.by,
         )
+
+
+def knock_statuses(knocks: KnockBook) -> tuple[KnockStatus, ...]:
+    """Return the unknown stations that tried to connect, the latest first."""
+    found = []
+    for knock in knocks.knocks:
+        boot = knock.boot or Booted("", "")
+        found.append(
+            KnockStatus(
+                id=knock.station,
+                peer=knock.peer,
+                first_seen=_moment(knock.first_seen),
+                last_seen=_moment(knock.last_seen),
+                tries=knock.tries,
+                ocpp=knock.protocols,
+                vendor=boot.vendor,
+                model=boot.model,
+                serial_number=boot.serial_number,
+                firmware=boot.firmware,
+            )
+        )
+    return tuple(found)
 
 
 def _moment(utc: float) -> str:

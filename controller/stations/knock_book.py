@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import msgspec
 
+from controller.model.observations import Booted
+
 MOST_KNOCKS = 50
 MOST_PROTOCOLS = 8
 
 
 class Knock(msgspec.Struct):
-    """One station id that is not in the configuration. Times are POSIX s; `peer`: the last address."""
+    """One station id that is not in the configuration. Times are POSIX s; `peer`: the last address.
+
+    `boot`: what its BootNotification reports, None where it could not send one.
+    """
 
     station: str
     peer: str
@@ -19,6 +24,7 @@ class Knock(msgspec.Struct):
     last_seen: float
     tries: int
     protocols: tuple[str, ...]
+    boot: Booted | None = None
 
 
 class KnockBook:
@@ -38,6 +44,12 @@ class KnockBook:
         known.peer, known.last_seen, known.protocols = peer, utc, offered
         known.tries += 1
         self._knocks[station] = known
+
+    def on_boot(self, station: str, boot: Booted) -> None:
+        """Store what the BootNotification of a station that tried to connect reports."""
+        known = self._knocks.get(station)
+        if known is not None:
+            known.boot = boot
 
     def forget(self, station: str) -> bool:
         """Forget a station; return False if it has not tried."""

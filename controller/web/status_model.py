@@ -411,7 +411,10 @@ class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KnockStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A station that tried to connect and is not in the configuration. Times are RFC 3339, UTC."""
+    """A station that tried to connect and is not in the configuration. Times are RFC 3339, UTC.
+
+    Vendor, model, serial number and firmware are empty where it could not send a BootNotification.
+    """
 
     id: str
     peer: str
@@ -419,6 +422,10 @@ class KnockStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_seen: str
     tries: int
     ocpp: tuple[str, ...] = ()
+    vendor: str = ""
+    model: str = ""
+    serial_number: str = ""
+    firmware: str = ""
 
 
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):

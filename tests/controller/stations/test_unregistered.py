@@ -1,0 +1,122 @@
+"""Stations that are not adopted: listed with what they report, answered Pending, served in nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.stations import unregistered
+from controller.stations.admission import Admission
+from controller.stations.knock_book import KnockBook
+from controller.stations.unregistered import AnyStation, UnregisteredStations, answer_unregistered
+from controller.transport.transport_errors import ConnectionLostError
+
+BOOT_16 = {
+    "chargePointVendor": "ACME",
+    "chargePointModel": "Wallbox",
+    "firmwareVersion": "1.2",
+    "chargeBoxSerialNumber": "S7",
+}
+BOOT_2 = {
+    "reason": "PowerUp",
+    "chargingStation": {"vendorName": "ACME", "model": "Two", "serialNumber": "S8"},
+}
+
+
+class ScriptedChannel:
+    """A channel that delivers texts, then is lost."""
+
+    def __init__(self, *texts: str | bytes) -> None:
+        self._texts = list(texts)
+        self.sent: list[str | bytes] = []
+        self.closed: list[int] = []
+
+    async def receive(self) -> str | bytes:
+        if not self._texts:
+            raise ConnectionLostError("the station has left")
+        return self._texts.pop(0)
+
+    def send_nowait(self, message: str | bytes) -> None:
+        self.sent.append(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed.append(code)
+
+
+def call(action: str, payload: Any, number: str = "1") -> str:
+    return json.dumps([2, number, action, payload])
+
+
+@pytest.mark.parametrize(
+    ("version", "payload", "model"),
+    [(Version.V16, BOOT_16, "Wallbox"), (Version.V201, BOOT_2, "Two"), (Version.V21, BOOT_2, "Two")],
+)
+def test_unregistered_boot_is_pending_and_read(version: Version, payload: Any, model: str) -> None:
+    answer, boot = answer_unregistered(call("BootNotification", payload), version, 0.0)
+    assert answer is not None
+    assert json.loads(answer)[2] == {
+        "status": "Pending",
+        "currentTime": "1970-01-01T00:00:00Z",
+        "interval": unregistered.BOOT_INTERVAL_S,
+    }
+    assert boot is not None
+    assert (boot.vendor, boot.model) == ("ACME", model)
+
+
+@pytest.mark.parametrize("action", ["StartTransaction", "Authorize", "MeterValues", "TransactionEvent"])
+def test_unregistered_other_call_is_answered_with_an_error(action: str) -> None:
+    answer, boot = answer_unregistered(call(action, {}), Version.V16, 0.0)
+    assert answer is not None
+    assert json.loads(answer)[:3] == [4, "1", "GenericError"]
+    assert boot is None
+
+
+@pytest.mark.parametrize("text", ["{", '[3,"1",{}]', "[2]", "[]", '[2,"1","BootNotification",[]]'])
+def test_unregistered_odd_text_ends_nothing(text: str) -> None:
+    answer_unregistered(text, Version.V16, 0.0)
+    answer_unregistered(text, Version.V201, 0.0)
+
+
+def test_unregistered_text_of_peer_is_escaped() -> None:
+    payload = {**BOOT_16, "chargePointVendor": "\x1b[31mACME" + "x" * 1000}
+    _, boot = answer_unregistered(call("BootNotification", payload), Version.V16, 0.0)
+    assert boot is not None
+    assert "\x1b" not in boot.vendor
+    assert len(boot.vendor) <= 50
+
+
+async def test_unregistered_station_is_listed_with_its_boot() -> None:
+    knocks = KnockBook()
+    channel = ScriptedChannel(b"\x00binary", call("BootNotification", BOOT_16), call("Heartbeat", {}, "2"))
+    admission = Admission("CS01", Version.V16, peer="192.0.2.7:4711")
+    await UnregisteredStations(knocks, lambda: 5.0).serve_station(admission, channel)  # type: ignore[arg-type]
+    [knock] = knocks.knocks
+    assert (knock.station, knock.peer, knock.first_seen, knock.tries) == ("CS01", "192.0.2.7", 5.0, 1)
+    assert knock.boot is not None
+    assert (knock.boot.model, knock.boot.serial_number, knock.boot.firmware) == ("Wallbox", "S7", "1.2")
+    assert len(channel.sent) == 2
+
+
+async def test_unregistered_station_that_talks_without_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unregistered, "MOST_MESSAGES", 3)
+    channel = ScriptedChannel(*[call("Heartbeat", {})] * 5)
+    await UnregisteredStations(KnockBook()).serve_station(Admission("CS01", Version.V16), channel)  # type: ignore[arg-type]
+    assert (len(channel.sent), channel.closed) == (3, [1013])
+
+
+async def test_unregistered_links_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unregistered, "MOST_LINKS", 1)
+    host = UnregisteredStations(KnockBook())
+    host._links.acquire_on_behalf_of_nowait("another station")
+    channel = ScriptedChannel(call("BootNotification", BOOT_16))
+    await host.serve_station(Admission("CS02", Version.V16), channel)  # type: ignore[arg-type]
+    assert (channel.sent, channel.closed) == ([], [1013])
+
+
+def test_any_station_has_every_id_of_ocpp_length() -> None:
+    assert "CS01" in AnyStation()
+    assert "x" * 49 not in AnyStation()
+    assert AnyStation()["CS01"] is None
