@@ -7,12 +7,10 @@ and then, by the route, the permission of its actor.
 from __future__ import annotations
 
 import io
-import ipaddress
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 import segno
@@ -33,6 +31,12 @@ from controller.web.live_stream import LiveStream
 from controller.web.metrics import CONTENT_TYPE, render_metrics
 from controller.web.openapi import render_openapi
 from controller.web.page import ASSETS, PAGE_HEADERS
+from controller.web.request_checks import (
+    read_session_cookie,
+    reject_foreign_name,
+    require_own_origin,
+    session_cookie,
+)
 from controller.web.site_interface import AccessInterface, SiteInterface
 from controller.web.status_model import ControllerStatus
 from drivers.reading import Quality
@@ -51,8 +55,6 @@ DEGRADED_S = 10.0
 REQUESTS_PER_S, REQUEST_BURST = 10.0, 60
 """Requests of one actor to the API; one more gets 429."""
 MOST_BUCKETS = 256
-
-COOKIE, SECURE_COOKIE = "session", "__Host-session"
 
 ReadStatus = Callable[[], ControllerStatus]
 Route = Callable[[WebRequest], Awaitable[Response | StreamResponse]]
@@ -76,8 +78,7 @@ class WebRoutes:
     """All addresses of the server. `names`: host names, beside IP addresses, under which it is reached.
 
     `open_status`: without a login the status may be read, nothing else. `clock` returns s of a fine clock:
-    the effort of a status decides for how long it is shown. A request with another Host header is rejected:
-    with DNS rebinding a foreign page could otherwise use the site through the visitor's browser.
+    the effort of a status decides for how long it is shown.
     """
 
     def __init__(
@@ -121,13 +122,13 @@ class WebRoutes:
 
     async def respond(self, request: WebRequest) -> Response | StreamResponse:
         """Return the response to a request. Raises ProblemError."""
-        if not self._is_own_name(request.headers.get("host", "")):
-            body = "unknown host name; add it to names in [web], or use the gateway's IP address\n"
-            return Response(421, TEXT, body.encode())
+        rejection = reject_foreign_name(request, self._names)
+        if rejection is not None:
+            return rejection
         if request.path in self._login_routes:
             if request.method != "POST":
                 raise ProblemError(405, f"{request.path} has POST", (("Allow", "POST"),))
-            self._require_own_origin(request)
+            require_own_origin(request)
             return await self._login_routes[request.path](request)
         route = self._routes.get(request.path)
         if route is None and request.path.startswith(f"{PREFIX}/"):
@@ -147,7 +148,7 @@ class WebRoutes:
         actor = self._actor_of(request)
         if request.method not in ("GET", "HEAD"):
             if actor is not self._anonymous and actor.origin == "page":
-                self._require_own_origin(request)
+                require_own_origin(request)
             if actor is self._anonymous:
                 raise _unauthorized()
         self._count_request(actor, request)
@@ -171,27 +172,8 @@ class WebRoutes:
             if actor is None:
                 raise _unauthorized("the bearer token is not valid")
             return actor
-        secret = self._cookie_of(request)
+        secret = read_session_cookie(request)
         return (self._access.find_login(secret) if secret else None) or self._anonymous
-
-    def _cookie_of(self, request: WebRequest) -> str:
-        return request.cookies.get(SECURE_COOKIE if request.is_secure else COOKIE, "")
-
-    def _require_own_origin(self, request: WebRequest) -> None:
-        """Reject a request that a foreign page makes through the browser of a person who is logged in.
-
-        Browsers send Sec-Fetch-Site or Origin with each request that is not a plain GET.
-        """
-        site = request.headers.get("sec-fetch-site")
-        origin = request.headers.get("origin")
-        if site is not None:
-            is_own = site in ("same-origin", "none")
-        elif origin is not None:
-            is_own = urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-        else:
-            is_own = request.path.endswith("/login")  # a program that logs in has no cookie to abuse yet
-        if not is_own:
-            raise ProblemError(403, "the request comes from another page; programs use a bearer token")
 
     def _count_request(self, actor: Actor, request: WebRequest) -> None:
         """Raise ProblemError for an actor that makes too many requests."""
@@ -210,31 +192,19 @@ class WebRoutes:
             )
         bucket.take(request.now)
 
-    def _is_own_name(self, host: str) -> bool:
-        name = host.lower()
-        if name.startswith("["):
-            name = name[1:].partition("]")[0]
-        elif name.count(":") == 1:
-            name = name.partition(":")[0]
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name.rstrip(".") in self._names
-        return True
-
     # -- login ------------------------------------------------------------------------------------------
 
     async def _login(self, request: WebRequest) -> Response:
         members: LoginRequest = read_body(request, LoginRequest)
         secret = await self._access.login(members.name, members.password, request.peer)
-        old = self._cookie_of(request)
+        old = read_session_cookie(request)
         if old:
             self._access.logout(old)
-        return Response(200, JSON, b"{}", (_cookie(secret, secure=request.is_secure),))
+        return Response(200, JSON, b"{}", (session_cookie(secret, secure=request.is_secure),))
 
     async def _logout(self, request: WebRequest) -> Response:
-        self._access.logout(self._cookie_of(request))
-        return Response(200, JSON, b"{}", (_cookie("", secure=request.is_secure),))
+        self._access.logout(read_session_cookie(request))
+        return Response(200, JSON, b"{}", (session_cookie("", secure=request.is_secure),))
 
     async def _password(self, request: WebRequest) -> Response:
         actor = self._actor_of(request)
@@ -242,7 +212,7 @@ class WebRoutes:
             raise _unauthorized()
         members: PasswordRequest = read_body(request, PasswordRequest)
         await self._access.change_password(actor, members.old, members.new, request.peer)
-        return Response(200, JSON, b"{}", (_cookie("", secure=request.is_secure),))
+        return Response(200, JSON, b"{}", (session_cookie("", secure=request.is_secure),))
 
     # -- what is there ----------------------------------------------------------------------------------
 
@@ -278,7 +248,7 @@ class WebRoutes:
         """Open a live stream, which ends with the login or token that opened it."""
         actor = self._require_status(request)
         token = request.headers.get("authorization", "").partition(" ")[2].strip()
-        secret = self._cookie_of(request)
+        secret = read_session_cookie(request)
 
         def is_allowed() -> bool:
             if actor is self._anonymous:
@@ -325,13 +295,3 @@ class WebRoutes:
 
 def _unauthorized(detail: str = "log in, or send a bearer token") -> ProblemError:
     return ProblemError(401, detail, (("WWW-Authenticate", 'Bearer realm="local-controller"'),))
-
-
-def _cookie(secret: str, *, secure: bool) -> tuple[str, str]:
-    """Return the header that sets the session's cookie, or removes it for an empty secret."""
-    name = SECURE_COOKIE if secure else COOKIE
-    end = "" if secret else "; Max-Age=0"
-    return (
-        "Set-Cookie",
-        f"{name}={secret}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}{end}",
-    )
