@@ -170,8 +170,10 @@ class AdoptStation(SiteCommand, frozen=True, kw_only=True, tag="station.adopt"):
     station: StationId
     circuit: Annotated[str, Meta(min_length=1, max_length=48)]
     phases: tuple[Literal["L1", "L2", "L3"], ...] = ("L1", "L2", "L3")
-    max_a: Annotated[float, Meta(gt=0, le=1000)] = 32.0
+    max_a: Annotated[float, Meta(ge=6, le=1000)] = 32.0
     owner: str | None = None
+    label: Annotated[str, Meta(max_length=60)] = ""
+    steuve: bool = False
 
 
 class DismissStation(SiteCommand, frozen=True, kw_only=True, tag="station.dismiss"):

@@ -66,7 +66,7 @@ def open_configuration(path: Path) -> ActiveConfiguration:
     try:
         config, hints = load_configuration(path)
     except (FileUnreadableError, InvalidConfigError) as error:
-        copy = _find_copy(path)
+        copy = find_copy(path)
         last_valid = None if copy is None else _read_copy(copy, path)
         if last_valid is None:
             raise
@@ -106,8 +106,11 @@ def _describe(error: FileUnreadableError | InvalidConfigError) -> str:
     return str(error)
 
 
-def _find_copy(path: Path) -> Path | None:
-    """Return the copy in the store that the broken file names, else in systemd's state directory."""
+def find_copy(path: Path) -> Path | None:
+    """Return the last valid copy: in the store that the broken file names, else in systemd's state directory.
+
+    None without a copy.
+    """
     places = [StoreConfig().directory, *os.environ.get("STATE_DIRECTORY", "").split(":")[:1]]
     try:
         store = tomllib.loads(read_text(path)).get("store", {})

@@ -5,15 +5,12 @@ A file with errors is never written. Each version that was read or written is st
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import tomli_w
 import trio
 
 from controller.access.access_records import ConfigurationForgotten, ConfigurationStored
@@ -22,6 +19,9 @@ from controller.commands.site_command import AdoptStation, RollBackConfiguration
 from controller.config.loader import check_config
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.services.configuration import ERROR_RULES, HINT_RULES
+from controller.services.first_configuration import version_of, write_configuration_file
+from controller.site_setup.setup_document import NewStation, SetupDocument, add_station
+from controller.site_setup.setup_error import SetupError
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding, ConfigurationText, ConfigurationVersion
@@ -97,9 +97,12 @@ class ConfigurationEditor:
         return await self._write(self._find(command.version).text, present.version, actor)
 
     async def _on_adopt(self, command: AdoptStation, actor: Actor) -> object:
-        """Append the station to the file, so that everything else in it stays as it was written."""
+        """Add the station to the file; everything else in it stays as it was written."""
         present = await self.read()
-        text = present.text.rstrip("\n") + "\n\n" + render_station(command, actor, self._utc())
+        try:
+            text = await trio.to_thread.run_sync(_add_station, present.text, command, actor, self._utc())
+        except SetupError as error:
+            raise SiteCommandError(str(error)) from error
         return await self._write(text, present.version, actor)
 
     async def _write(self, text: str, base: str, actor: Actor) -> object:
@@ -117,7 +120,7 @@ class ConfigurationEditor:
             if present.version not in known:
                 await self._keep(present.text, "file")
             try:
-                await trio.to_thread.run_sync(_replace_file, path, text)
+                await trio.to_thread.run_sync(write_configuration_file, path, text)
             except OSError as error:
                 raise SiteCommandError(
                     f"{path} cannot be written: {error.strerror}; let the controller's user write there, "
@@ -149,34 +152,20 @@ class ConfigurationEditor:
         return self._path
 
 
-def version_of(text: str) -> str:
-    """Return the version of a text: its SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def render_station(command: AdoptStation, actor: Actor, utc: float) -> str:
-    """Return the tables of an adopted station."""
-    station: dict[str, object] = {"id": command.station, "circuit": command.circuit}
-    if command.owner is not None:
-        station["owner"] = command.owner
-    evse = {"phases": list(command.phases), "max_a": command.max_a}
-    head = f"# adopted {_moment(utc)} by {actor.name}\n"
-    tables = f"[[station]]\n{tomli_w.dumps(station)}\n[[station.evse]]\n{tomli_w.dumps(evse)}"
-    return head + tables
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Write a file in one step, with the rights of the one before. Raises OSError."""
-    status = path.stat()
-    partial = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fchmod(file.fileno(), status.st_mode & 0o777)
-        if os.geteuid() == 0:
-            os.fchown(file.fileno(), status.st_uid, status.st_gid)
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _add_station(text: str, command: AdoptStation, actor: Actor, utc: float) -> str:
+    """Return the configuration with an adopted station. Raises SetupError."""
+    document = SetupDocument(text)
+    station = NewStation(
+        id=command.station,
+        circuit=command.circuit,
+        phases=command.phases,
+        max_a=command.max_a,
+        owner=command.owner,
+        label=command.label,
+        steuve=command.steuve,
+    )
+    add_station(document, station, head=f"adopted {_moment(utc)} by {actor.name}")
+    return document.text
 
 
 def _moment(utc: float) -> str:

@@ -17,8 +17,19 @@ from controller.services.command_service import CommandForbiddenError, TargetUnk
 from controller.services.configuration_editor import ConfigurationEditor
 from controller.services.history_service import HistoryService
 from controller.services.service_error import ServiceError
+from controller.services.setup_service import SetupService
 from controller.services.site_operations import SiteOperations
 from controller.web.http_messages import ProblemError
+from controller.web.setup_interface import (
+    FieldForms,
+    FieldRequest,
+    FieldReview,
+    MeterSearch,
+    SearchRequest,
+    SetupProgress,
+    SetupRequest,
+    SetupResult,
+)
 from controller.web.site_interface import (
     CheckFinding,
     ConfigurationText,
@@ -42,6 +53,7 @@ class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
     alarms: AlarmService
     history: HistoryService
     editor: ConfigurationEditor
+    setup: SetupService
     read_status: Callable[[], ControllerStatus]
     read_sessions: ReadSessions
 
@@ -51,6 +63,11 @@ class SiteData:
 
     def __init__(self, parts: SiteParts) -> None:
         self._parts = parts
+
+    @property
+    def setup(self) -> WebSetup:
+        """Return the setup of the site."""
+        return WebSetup(self._parts.setup)
 
     def status(self) -> ControllerStatus:
         """Return the status now."""
@@ -145,6 +162,33 @@ class WebUsers:
             TokenEntry(name=each.name, scopes=list(each.scopes), created=each.created, expires=each.expires)
             for each in self._access.list_tokens()
         ]
+
+
+class WebSetup:
+    """The setup for the page: a SetupInterface around the SetupService."""
+
+    def __init__(self, setup: SetupService) -> None:
+        self._setup = setup
+
+    async def advance_setup(self, request: SetupRequest) -> SetupProgress:
+        """Check the answers, and return the next questions or the review. Raises ProblemError."""
+        return await _guarded(self._setup.advance_setup(request))
+
+    async def search_meter(self, request: SearchRequest) -> MeterSearch:
+        """Begin to search for meters, unless that goes on. Raises ProblemError."""
+        return await _guarded(self._setup.search_meter(request))
+
+    async def read_fields(self) -> FieldForms:
+        """Return the forms of the present configuration. Raises ProblemError."""
+        return await _guarded(self._setup.read_fields())
+
+    async def review_fields(self, request: FieldRequest) -> FieldReview:
+        """Return the configuration with some keys changed. Raises ProblemError."""
+        return await _guarded(self._setup.review_fields(request))
+
+    async def write_setup(self, request: SetupRequest, actor: Actor) -> SetupResult:
+        """Write the configuration that the answers make. Raises ProblemError."""
+        return await _guarded(self._setup.write_setup(request, actor))
 
 
 async def _guarded(done: Awaitable[ResultT]) -> ResultT:

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import trio
 
+from controller.access.permissions import ADMINISTRATOR, Actor
+from controller.commands.site_command import AddUser, WriteConfiguration
 from controller.config.schema import Config, WebConfig
 from controller.services.access_service import AccessService, make_roles
 from controller.services.alarm_service import AlarmService
+from controller.services.command_service import CommandService
 from controller.services.configuration_editor import ConfigurationEditor
 from controller.services.connection_settings import load_web_tls
 from controller.services.history_service import HistoryService
+from controller.services.setup_service import SetupService
 from controller.services.site_operations import SiteOperations
 from controller.services.web_adapters import ReadSessions, SiteData, SiteParts, WebUsers
 from controller.store.state_store import StateStore
-from controller.web.status_model import ControllerStatus
+from controller.web.status_model import ControllerStatus, KnockStatus
 from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 
@@ -45,6 +49,7 @@ class WebService:
         self._access.register_handlers(operations.commands)
         editor = ConfigurationEditor(path, store, request_reload)
         editor.register_handlers(operations.commands)
+        self._setup = make_site_setup(path, read_status, self._access, operations.commands)
         self.alarms = AlarmService(read_status)
         self._history = HistoryService(store, read_status, config.site.voltage)
         self._parts = SiteParts(
@@ -52,6 +57,7 @@ class WebService:
             alarms=self.alarms,
             history=self._history,
             editor=editor,
+            setup=self._setup,
             read_status=read_status,
             read_sessions=read_sessions,
         )
@@ -71,6 +77,7 @@ class WebService:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.alarms.run)
             nursery.start_soon(self._history.run)
+            nursery.start_soon(self._setup.run)
             if self._config.web is None:
                 task_status.started(None)
                 return
@@ -89,3 +96,24 @@ class WebService:
         return WebRoutes(
             SiteData(self._parts), WebUsers(self._access), names, open_status=open_status, version=version
         )
+
+
+def make_site_setup(
+    path: Path | None,
+    read_status: Callable[[], ControllerStatus],
+    access: AccessService,
+    commands: CommandService,
+) -> SetupService:
+    """Return the setup of a site that runs: what it changes are commands of the person who uses it."""
+
+    async def read_knocks() -> Sequence[KnockStatus]:
+        return read_status().knocks
+
+    async def store_text(text: str, base: str, user: str, actor: Actor) -> str:
+        await commands.execute(WriteConfiguration(text=text, base=base), actor)
+        if not user:
+            return ""
+        added = await commands.execute(AddUser(user=user, role=ADMINISTRATOR), actor)
+        return str(added["password"]) if isinstance(added, dict) else ""
+
+    return SetupService(path, read_knocks, lambda: access.has_users, store_text)

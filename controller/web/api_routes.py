@@ -17,6 +17,16 @@ import msgspec
 from controller.access.permissions import AccessPermission, Actor, Resource, Verb
 from controller.commands.site_command import COMMANDS, CommandFormatError, convert_command
 from controller.web.http_messages import CSV, JSON, ProblemError, Response, WebRequest
+from controller.web.setup_interface import (
+    FieldForms,
+    FieldRequest,
+    FieldReview,
+    MeterSearch,
+    SearchRequest,
+    SetupProgress,
+    SetupRequest,
+    SetupResult,
+)
 from controller.web.site_interface import (
     AccessInterface,
     CheckFinding,
@@ -249,6 +259,54 @@ class ApiRoutes:
                 result=list[CheckFinding],
                 body=CheckRequest,
             ),
+            get(
+                "/configuration/fields",
+                "Forms of the keys that installers change",
+                Resource.CONFIGURATION,
+                self._fields,
+                FieldForms,
+            ),
+            *(
+                ApiRoute(
+                    method="POST",
+                    path=path,
+                    text=text,
+                    permission=_may(Resource.CONFIGURATION, Verb.EDIT),
+                    handler=handler,
+                    result=result,
+                    body=body,
+                )
+                for path, text, handler, body, result in (
+                    (
+                        "/configuration/fields",
+                        "The file with some keys changed; nothing is written",
+                        self._review_fields,
+                        FieldRequest,
+                        FieldReview,
+                    ),
+                    (
+                        "/setup/next",
+                        "The next questions of the setup, or its review",
+                        self._advance_setup,
+                        SetupRequest,
+                        SetupProgress,
+                    ),
+                    (
+                        "/setup/search",
+                        "Begin to search for a meter",
+                        self._search_meter,
+                        SearchRequest,
+                        MeterSearch,
+                    ),
+                    (
+                        "/setup/write",
+                        "Write the configuration that the answers of the setup make",
+                        self._write_setup,
+                        SetupRequest,
+                        SetupResult,
+                    ),
+                )
+            ),
             get("/users", "Users", Resource.USERS, self._users, list[UserEntry]),
             get("/tokens", "Bearer tokens", Resource.USERS, self._tokens, list[TokenEntry]),
         )
@@ -313,6 +371,21 @@ class ApiRoutes:
 
     async def _check(self, call: ApiCall) -> object:
         return await self._site.check_configuration(read_body(call.request, CheckRequest).text)
+
+    async def _fields(self, _: ApiCall) -> object:
+        return await self._site.setup.read_fields()
+
+    async def _review_fields(self, call: ApiCall) -> object:
+        return await self._site.setup.review_fields(read_body(call.request, FieldRequest))
+
+    async def _advance_setup(self, call: ApiCall) -> object:
+        return await self._site.setup.advance_setup(read_body(call.request, SetupRequest))
+
+    async def _search_meter(self, call: ApiCall) -> object:
+        return await self._site.setup.search_meter(read_body(call.request, SearchRequest))
+
+    async def _write_setup(self, call: ApiCall) -> object:
+        return await self._site.setup.write_setup(read_body(call.request, SetupRequest), call.actor)
 
     async def _users(self, _: ApiCall) -> object:
         return self._access.users()

@@ -2,7 +2,8 @@
 // textContent, never as markup.
 
 import { lineChart } from "/assets/charts.js";
-import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, select, show, showSecret, table, write } from "/assets/elements.js";
+import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
+import { showSettings } from "/assets/settings.js";
 import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
 
 const LOST_MS = 5000; // without an event of any kind for so long, and a failed request: the values are old
@@ -254,7 +255,7 @@ function viewStations(main) {
 
 function knockCard() {
   const [made, update] = table(text("knocks"), [
-    { title: text("station"), write: cell((knock) => knock.id) },
+    { title: text("station"), write: (node, knock) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, knock.id); write(node.lastChild, [knock.vendor, knock.model, knock.serial_number, knock.firmware].filter(Boolean).join(" ")); } },
     { title: text("address"), write: cell((knock) => knock.peer) },
     { title: text("firstSeen"), class: "wide", write: cell((knock) => moment(knock.first_seen)) },
     { title: text("lastSeen"), class: "wide", write: cell((knock) => moment(knock.last_seen)) },
@@ -272,7 +273,8 @@ async function adopt(knock) {
   const members = await ask(text("confirm", { action: text("adopt"), subject: knock.id }), [
     ["circuit", text("circuit"), circuits],
     ["phases", text("phases"), phases, (input) => input.value.split(",")],
-    ["max_a", text("maxAmps"), numberInput(32, 1, 1000, 0.1), readNumber],
+    ["max_a", text("maxAmps"), numberInput(32, 6, 1000, 0.1), readNumber],
+    ["label", text("name"), element("input", { maxlength: "60", autocomplete: "off" }), (input) => input.value.trim() || undefined],
     ["owner", text("owner"), owners, (input) => input.value || undefined],
   ], { note: text("knockText") });
   if (members) await command("station.adopt", { station: knock.id, ...members }, `${text("adopt")} ${knock.id}`);
@@ -486,112 +488,6 @@ function viewEvents(main) {
   return () => {};
 }
 
-// -- settings ---------------------------------------------------------------------------------------------
-
-const secretInput = (autocomplete) => element("input", { type: "password", required: true, autocomplete });
-
-function viewSettings(main) {
-  if (state.me?.origin === "page" && state.me.name !== "anonymous") main.append(accountCard());
-  if (may("users:read")) main.append(usersCard(), tokensCard());
-  if (may("configuration:read")) main.append(configurationCard());
-  return () => {};
-}
-
-function accountCard() {
-  return element("section", { class: "card" }, element("h2", {}, text("account")), element("p", {}, state.me.name), button(text("ownPassword"), async () => {
-    const members = await ask(text("ownPassword"), [["old", text("oldPassword"), secretInput("current-password")], ["new", text("newPassword"), secretInput("new-password")]]);
-    if (!members) return;
-    try { await request("POST", "/password", members); await begin(); } catch (error) { show(text("notDone", { text: error.message })); }
-  }));
-}
-
-function usersCard() {
-  const [made, update] = table(text("users"), [
-    { title: text("name"), write: cell((user) => user.name) },
-    { title: text("role"), write: cell((user) => user.role) },
-    { title: text("action"), write: (node, user) => { if (!node.firstChild && can("user.remove")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: user.name }), [], { danger: true })) { await command("user.remove", { user: user.name }); load(); } }, "danger")); } },
-  ], text("none"));
-  const load = async () => update(await request("GET", "/users"), (user) => user.name);
-  load();
-  return element("section", { class: "card" }, element("h2", {}, text("users")), made, can("user.add") ? button(text("addUser"), async () => {
-    const members = await ask(text("addUser"), [["user", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })], ["role", text("role"), element("input", { required: true, value: "operator", maxlength: "48" })]]);
-    const result = members && await command("user.add", members);
-    if (result) { showSecret(text("generated"), result.password); load(); }
-  }) : null);
-}
-
-function tokensCard() {
-  const [made, update] = table(text("tokens"), [
-    { title: text("name"), write: cell((token) => token.name) },
-    { title: text("scopes"), write: cell((token) => token.scopes.join(" ")) },
-    { title: text("expires"), class: "wide", write: cell((token) => (token.expires ? moment(token.expires * 1000) : "–")) },
-    { title: text("action"), write: (node, token) => { if (!node.firstChild && can("token.revoke")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: token.name }), [], { danger: true })) { await command("token.revoke", { token: token.name }); load(); } }, "danger")); } },
-  ], text("none"));
-  const load = async () => update(await request("GET", "/tokens"), (token) => token.name);
-  load();
-  return element("section", { class: "card" }, element("h2", {}, text("tokens")), made, can("token.create") ? button(text("addToken"), async () => {
-    const members = await ask(text("addToken"), [
-      ["token", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })],
-      ["scopes", text("scopes"), element("input", { required: true, value: "status:read stations:read" }), (input) => input.value.split(/[\s,]+/).filter(Boolean)],
-      ["days", text("daysValid"), element("input", { type: "number", min: "1", max: "3650" }), (input) => (input.value ? Number(input.value) : undefined)],
-    ]);
-    const result = members && await command("token.create", members);
-    if (result) { showSecret(text("secret"), result.secret); load(); }
-  }) : null);
-}
-
-// Returns the lines of two texts as [kind, line]: " " both, "-" only the first, "+" only the second.
-function differences(before, after) {
-  const one = before.split("\n"), two = after.split("\n");
-  let start = 0, end = 0;
-  while (start < one.length && start < two.length && one[start] === two[start]) start += 1;
-  while (end < one.length - start && end < two.length - start && one.at(-1 - end) === two.at(-1 - end)) end += 1;
-  const left = one.slice(start, one.length - end), right = two.slice(start, two.length - end);
-  if (left.length * right.length > 4e6) return [...left.map((line) => ["-", line]), ...right.map((line) => ["+", line])];
-  // Longest common subsequence of what is left, from the back.
-  const lengths = Array.from({ length: left.length + 1 }, () => new Uint32Array(right.length + 1));
-  for (let i = left.length - 1; i >= 0; i -= 1) for (let j = right.length - 1; j >= 0; j -= 1) lengths[i][j] = left[i] === right[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1]);
-  const found = [];
-  let i = 0, j = 0;
-  while (i < left.length || j < right.length) {
-    if (i < left.length && j < right.length && left[i] === right[j]) { found.push([" ", left[i]]); i += 1; j += 1; }
-    else if (j >= right.length || (i < left.length && lengths[i + 1][j] >= lengths[i][j + 1])) { found.push(["-", left[i]]); i += 1; }
-    else { found.push(["+", right[j]]); j += 1; }
-  }
-  return found;
-}
-
-function configurationCard() {
-  const editor = element("textarea", { spellcheck: false, readOnly: !can("configuration.write") }), findings = element("ul"), diff = element("pre", { class: "diff" });
-  const versions = element("ul");
-  let present = { text: "", version: "" };
-  const showDiff = () => {
-    const lines = differences(present.text, editor.value).filter(([kind]) => kind !== " ");
-    diff.replaceChildren(...(lines.length ? lines.map(([kind, line]) => element(kind === "+" ? "ins" : "del", {}, `${kind} ${line}`)) : [text("noDifferences")]));
-  };
-  const check = async () => {
-    try {
-      const found = await request("POST", "/configuration/check", { text: editor.value });
-      findings.replaceChildren(...(found.length ? found.map((each) => element("li", { class: each.severity === "error" ? "over" : "near", lang: "en" }, `${each.line === null ? "" : `${text("line", { line: each.line })}: `}${each.text}`)) : [element("li", { class: "good" }, text("noFindings"))]));
-    } catch (error) { show(error.message); }
-  };
-  const load = async () => {
-    try {
-      present = await request("GET", "/configuration");
-      editor.value = present.text;
-      diff.replaceChildren();
-      const stored = await request("GET", "/configuration/versions");
-      versions.replaceChildren(...stored.map((each) => element("li", {}, `${moment(each.time)} ${each.actor} ${each.version.slice(0, 12)} `, button(text("differences"), async () => { editor.value = (await request("GET", `/configuration/versions/${each.version}`)).text; showDiff(); }), can("configuration.rollback") ? button(text("rollBack"), async () => { if (await ask(text("confirm", { action: text("rollBack"), subject: moment(each.time) }), [], { danger: true }) && await command("configuration.rollback", { version: each.version }, text("rollBack"))) load(); }) : null)));
-    } catch (error) { findings.replaceChildren(element("li", {}, error.message)); }
-  };
-  const save = async () => {
-    showDiff();
-    if (await ask(text("confirm", { action: text("write"), subject: present.path }), []) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load();
-  };
-  load();
-  return element("section", { class: "card" }, element("h2", {}, text("configuration")), field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), element("div", { role: "status" }, findings), diff, element("h3", {}, text("versions")), versions);
-}
-
 // -- login ------------------------------------------------------------------------------------------------
 
 function viewLogin(main) {
@@ -621,7 +517,7 @@ async function logout() {
 const VIEWS = [
   ["overview", viewOverview, "status:read"], ["circuits", viewCircuits, "status:read"], ["stations", viewStations, "stations:read"], ["backends", viewBackends, "status:read"],
   ["meters", viewMeters, "status:read"], ["sessions", viewSessions, "sessions:read"], ["dimming", viewDimming, "dimming:read"], ["history", viewHistory, "history:read"],
-  ["events", viewEvents, "events:read"], ["settings", viewSettings, "users:read"],
+  ["events", viewEvents, "events:read"], ["settings", (main) => showSettings(main, { me: state.me, may, can, moment, begin }), "users:read"],
 ];
 const isLoggedIn = () => Boolean(state.me) && state.me.name !== "anonymous";
 const isShown = ([name, , permission]) => may(permission) || (name === "settings" && isLoggedIn());

@@ -11,13 +11,21 @@ _SCRIPT = "text/javascript; charset=utf-8"
 _STYLE = "text/css; charset=utf-8"
 _FILES = {
     "/": ("page.html", _HTML),
+    "/setup": ("setup.html", _HTML),
+    "/assets/setup.js": ("setup.js", _SCRIPT),
     "/assets/page.css": ("page.css", _STYLE),
     "/assets/page.js": ("page.js", _SCRIPT),
+    "/assets/settings.js": ("settings.js", _SCRIPT),
+    "/assets/differences.js": ("differences.js", _SCRIPT),
     "/assets/elements.js": ("elements.js", _SCRIPT),
     "/assets/texts.js": ("texts.js", _SCRIPT),
     "/assets/charts.js": ("charts.js", _SCRIPT),
     "/assets/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+
+
+SETUP_PAGE = "/setup"
+"""Address of the setup's page; in setup mode it is also at /."""
 
 
 class Asset(msgspec.Struct, frozen=True):

@@ -6,13 +6,16 @@ The services implement both: here is no socket and no store. Errors are ProblemE
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
 from controller.web.status_model import ControllerStatus
+
+if TYPE_CHECKING:
+    from controller.web.setup_interface import SetupInterface
 
 
 class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,10 @@ class TokenEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 class SiteInterface(Protocol):
     """The site as the page and the API use it. Methods raise ProblemError."""
+
+    @property
+    def setup(self) -> SetupInterface:
+        """Return the setup of the site."""
 
     def status(self) -> ControllerStatus:
         """Return the status now."""

@@ -16,7 +16,8 @@ from controller.services import configuration_editor
 from controller.services.audit_log import AuditLog
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.services.configuration import load_configuration
-from controller.services.configuration_editor import ConfigurationEditor, version_of
+from controller.services.configuration_editor import ConfigurationEditor
+from controller.services.first_configuration import version_of
 from controller.store.state_store import StateStore
 
 TEXT = """# kept as it was written
@@ -142,7 +143,7 @@ async def test_file_that_cannot_be_written_states_what_to_do(
     def refuse(path: Path, text: str) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(configuration_editor, "_replace_file", refuse)
+    monkeypatch.setattr(configuration_editor, "write_configuration_file", refuse)
     async with editing(tmp_path) as made:
         base = (await made.editor.read()).version
         with pytest.raises(SiteCommandError, match="Read-only file system; let the controller"):

@@ -21,6 +21,7 @@ from controller.web.site_interface import (
 from controller.web.status_model import ControllerStatus
 from controller.web.web_routes import WebRoutes
 from tests.controller.web.examples import STATUS
+from tests.controller.web.fake_setup import FakeSetup
 
 VERSION = "a" * 64
 
@@ -31,6 +32,7 @@ class FakeSite:
     def __init__(self, read: Callable[[], ControllerStatus] = lambda: STATUS) -> None:
         self._read = read
         self.executed: list[tuple[SiteCommand, Actor]] = []
+        self.setup = FakeSetup()
 
     def status(self) -> ControllerStatus:
         return self._read()

@@ -38,6 +38,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "role": {"role": "viewer"},
     "token": {"token": "grafana"},
     "scopes": {"scopes": ["status:read"]},
+    "answers": {"answers": {"site.id": "depot"}},
+    "target": {"target": "192.0.2.20:502"},
+    "changes": {"changes": [{"path": ["circuit", 0, "limit_a"], "value": "50"}]},
 }
 
 

@@ -1,0 +1,146 @@
+// The settings: the person's account, forms for what installers change, users, tokens, the whole file.
+
+import { ask, button, byId, cell, command, element, field, request, secretInput, select, show, showSecret, table } from "/assets/elements.js";
+import { differenceList, differenceNodes } from "/assets/differences.js";
+import { hasText, text } from "/assets/texts.js";
+
+let me = null, may = () => false, can = () => false, moment = String, begin = () => {};
+
+// `page`: who looks at it and what they may do; `begin` loads the page anew.
+export function showSettings(main, page) {
+  ({ me, may, can, moment, begin } = page);
+  if (me?.origin === "page" && me.name !== "anonymous") main.append(accountCard());
+  if (may("configuration:read")) main.append(formsCard());
+  if (may("users:read")) main.append(usersCard(), tokensCard());
+  if (may("configuration:read")) main.append(configurationCard());
+  return () => {};
+}
+
+function accountCard() {
+  return element("section", { class: "card" }, element("h2", {}, text("account")), element("p", {}, me.name), button(text("ownPassword"), async () => {
+    const members = await ask(text("ownPassword"), [["old", text("oldPassword"), secretInput("current-password")], ["new", text("newPassword"), secretInput("new-password")]]);
+    if (!members) return;
+    try { await request("POST", "/password", members); await begin(); } catch (error) { show(text("notDone", { text: error.message })); }
+  }));
+}
+
+function usersCard() {
+  const [made, update] = table(text("users"), [
+    { title: text("name"), write: cell((user) => user.name) },
+    { title: text("role"), write: cell((user) => user.role) },
+    { title: text("action"), write: (node, user) => { if (!node.firstChild && can("user.remove")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: user.name }), [], { danger: true })) { await command("user.remove", { user: user.name }); load(); } }, "danger")); } },
+  ], text("none"));
+  const load = async () => update(await request("GET", "/users"), (user) => user.name);
+  load();
+  return element("section", { class: "card" }, element("h2", {}, text("users")), made, can("user.add") ? button(text("addUser"), async () => {
+    const members = await ask(text("addUser"), [["user", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })], ["role", text("role"), element("input", { required: true, value: "operator", maxlength: "48" })]]);
+    const result = members && await command("user.add", members);
+    if (result) { showSecret(text("generated"), result.password); load(); }
+  }) : null);
+}
+
+function tokensCard() {
+  const [made, update] = table(text("tokens"), [
+    { title: text("name"), write: cell((token) => token.name) },
+    { title: text("scopes"), write: cell((token) => token.scopes.join(" ")) },
+    { title: text("expires"), class: "wide", write: cell((token) => (token.expires ? moment(token.expires * 1000) : "–")) },
+    { title: text("action"), write: (node, token) => { if (!node.firstChild && can("token.revoke")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: token.name }), [], { danger: true })) { await command("token.revoke", { token: token.name }); load(); } }, "danger")); } },
+  ], text("none"));
+  const load = async () => update(await request("GET", "/tokens"), (token) => token.name);
+  load();
+  return element("section", { class: "card" }, element("h2", {}, text("tokens")), made, can("token.create") ? button(text("addToken"), async () => {
+    const members = await ask(text("addToken"), [
+      ["token", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })],
+      ["scopes", text("scopes"), element("input", { required: true, value: "status:read stations:read" }), (input) => input.value.split(/[\s,]+/).filter(Boolean)],
+      ["days", text("daysValid"), element("input", { type: "number", min: "1", max: "3650" }), (input) => (input.value ? Number(input.value) : undefined)],
+    ]);
+    const result = members && await command("token.create", members);
+    if (result) { showSecret(text("secret"), result.secret); load(); }
+  }) : null);
+}
+
+function configurationCard() {
+  const editor = element("textarea", { spellcheck: false, readOnly: !can("configuration.write") }), findings = element("ul"), diff = element("pre", { class: "diff" });
+  const versions = element("ul");
+  let present = { text: "", version: "" };
+  const showDiff = () => diff.replaceChildren(...differenceNodes(present.text, editor.value));
+  const check = async () => {
+    try {
+      const found = await request("POST", "/configuration/check", { text: editor.value });
+      findings.replaceChildren(...(found.length ? found.map((each) => element("li", { class: each.severity === "error" ? "over" : "near", lang: "en" }, `${each.line === null ? "" : `${text("line", { line: each.line })}: `}${each.text}`)) : [element("li", { class: "good" }, text("noFindings"))]));
+    } catch (error) { show(error.message); }
+  };
+  const load = async () => {
+    try {
+      present = await request("GET", "/configuration");
+      editor.value = present.text;
+      diff.replaceChildren();
+      const stored = await request("GET", "/configuration/versions");
+      versions.replaceChildren(...stored.map((each) => element("li", {}, `${moment(each.time)} ${each.actor} ${each.version.slice(0, 12)} `, button(text("differences"), async () => { editor.value = (await request("GET", `/configuration/versions/${each.version}`)).text; showDiff(); }), can("configuration.rollback") ? button(text("rollBack"), async () => { if (await ask(text("confirm", { action: text("rollBack"), subject: moment(each.time) }), [], { danger: true }) && await command("configuration.rollback", { version: each.version }, text("rollBack"))) load(); }) : null)));
+    } catch (error) { findings.replaceChildren(element("li", {}, error.message)); }
+  };
+  const save = async () => {
+    showDiff();
+    if (await ask(text("confirm", { action: text("write"), subject: present.path }), []) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load();
+  };
+  load();
+  return element("section", { class: "card" }, element("h2", {}, text("configuration")), field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), element("div", { role: "status" }, findings), diff, element("h3", {}, text("versions")), versions);
+}
+
+// -- forms --------------------------------------------------------------------------------------------------
+
+const fieldLabel = (each) => { const key = `field.${each.label}`; return `${hasText(key) ? text(key) : each.label}${each.unit ? ` (${each.unit})` : ""}`; };
+
+function fieldInput(each) {
+  if (each.choices.length) return select([["", text("notSet")], ...each.choices.map((choice) => [choice, choice])], each.value);
+  return element("input", { type: "text", inputmode: each.kind === "number" ? "decimal" : "text", value: each.value, placeholder: text("notSet"), autocomplete: "off", maxlength: "1000" });
+}
+
+// One form for each table; EVSEs of a station are told apart by their place.
+function formOf(group, forms, load) {
+  const fields = group.fields.map((each) => [each, fieldInput(each)]);
+  const evses = group.fields.filter((each) => each.path[2] === "evse").map((each) => each.path[3]);
+  const label = (each) => fieldLabel(each) + (each.path[2] === "evse" && Math.max(...evses) > 0 ? ` – ${text("evse")} ${each.path[3] + 1}` : "");
+  const form = element("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    const changes = fields.filter(([each, input]) => input.value.trim() !== each.value).map(([each, input]) => ({ path: each.path, value: input.value.trim() }));
+    if (!changes.length) return show(text("noDifferences"));
+    try {
+      const review = await request("POST", "/configuration/fields", { base: forms.version, changes, language: document.documentElement.lang });
+      if (await confirmReview(review) && await command("configuration.write", { text: review.text, base: review.version }, text("write"))) load();
+    } catch (error) { show(text("notDone", { text: error.message })); }
+  } }, element("div", { class: "fields" }, ...fields.map(([each, input]) => field(label(each), input))), can("configuration.write") ? element("p", { class: "actions" }, element("button", { type: "submit" }, text("save"))) : null);
+  const name = text(`table.${group.table}`);
+  return element("details", {}, element("summary", {}, group.id ? `${name} ${group.id}` : name), form);
+}
+
+// Shows the differences and what the check finds; resolves to true if they are to be written.
+function confirmReview(review) {
+  const dialog = byId("dialog"), errors = review.findings.some((each) => each.severity === "error");
+  return new Promise((resolve) => {
+    const finish = (agreed) => { dialog.close(); resolve(agreed); };
+    const act = button(text("write"), () => finish(true), "main");
+    act.disabled = errors;
+    dialog.setAttribute("aria-labelledby", "dialog-title");
+    dialog.oncancel = () => resolve(false);
+    dialog.replaceChildren(element("h2", { id: "dialog-title" }, text("differences")), differenceList(review.before, review.text), element("ul", {}, ...review.findings.map((each) => element("li", { class: each.severity === "error" ? "over" : "quiet", lang: "en" }, `${text("line", { line: each.line })}: ${each.text}`))), element("p", { class: "actions" }, act, button(text("cancel"), () => finish(false))));
+    dialog.showModal();
+  });
+}
+
+function formsCard() {
+  const place = element("div"), search = element("input", { type: "search" });
+  const filter = () => { for (const fold of place.children) fold.hidden = !fold.firstChild.textContent.toLowerCase().includes(search.value.trim().toLowerCase()); };
+  const load = async () => {
+    try {
+      const forms = await request("GET", "/configuration/fields");
+      const open = [...place.querySelectorAll("details[open] > summary")].map((each) => each.textContent);
+      place.replaceChildren(...forms.groups.map((group) => formOf(group, forms, load)));
+      for (const fold of place.children) fold.open = open.includes(fold.firstChild.textContent);
+      filter();
+    } catch (error) { place.replaceChildren(element("p", {}, error.message)); }
+  };
+  search.addEventListener("input", filter);
+  load();
+  return element("section", { class: "card" }, element("h2", {}, text("forms")), element("p", { class: "quiet" }, text("formsText")), can("configuration.write") ? element("p", {}, element("a", { href: "/setup" }, text("setupLink"))) : null, field(text("search"), search), place);
+}
