@@ -17,6 +17,7 @@ from controller.cli.arguments import CommandError, Subcommands
 
 SUBCOMMANDS = {
     "run": "run",
+    "setup": "setup",
     "check": "check",
     "status": "status",
     "reload": "reload",

@@ -9,16 +9,19 @@ import logging
 import os
 import signal
 from functools import partial
+from pathlib import Path
 
 import trio
 
 from controller.cli.arguments import FAILED, OK, Subcommands, add_config, open_configuration_or_exit
+from controller.config.schema import ListenConfig, WebConfig
 from controller.model.exception_groups import leaves
 from controller.services import app
-from controller.services.configuration import ActiveConfiguration, keep_copy
+from controller.services.configuration import ActiveConfiguration, find_copy, keep_copy
 from controller.services.journal_log import start_logging
 from controller.services.policy_service import SigningSetupError
 from controller.services.reload_service import ReloadRejectedError
+from controller.services.setup_mode import SetupPlaces, run_setup_mode
 from controller.services.systemd import notify_ready, notify_reloading
 from controller.stations.listener import ListenError
 from controller.store.state_journal import StoreError
@@ -37,14 +40,40 @@ def add_parser(commands: Subcommands) -> None:
     parser = commands.add_parser("run", help="run the controller")
     add_config(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "--setup-page",
+        type=_address,
+        default=("127.0.0.1", WebConfig().port),
+        metavar="HOST:PORT",
+        help="without a configuration: where the setup's page is served; default: 127.0.0.1:8080",
+    )
+    parser.add_argument(
+        "--setup-stations",
+        type=_address,
+        default=(ListenConfig().host, ListenConfig().port),
+        metavar="HOST:PORT",
+        help="without a configuration: where stations connect; default: 0.0.0.0:8887",
+    )
     parser.set_defaults(run=run)
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Parse HOST:PORT."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads the configuration.
 
-    Raises CommandError for an invalid configuration without a last valid copy.
+    Without a configuration file the setup mode comes first. Raises CommandError for an invalid configuration
+    without a last valid copy.
     """
+    is_new = not options.config.exists() and find_copy(options.config) is None
+    if is_new and not _run_setup(options):
+        return FAILED
     active = open_configuration_or_exit(options.config)
     start_logging(None if options.verbose else active.config.log.level)
     # At lower levels it logs whole messages, and with them identities of drivers.
@@ -59,6 +88,31 @@ def run(options: argparse.Namespace) -> int:
             log.error("%s", error)
         status = FAILED
     return status
+
+
+def _run_setup(options: argparse.Namespace) -> bool:
+    """Run the setup mode until there is a configuration; return False if it was ended before."""
+    start_logging(None if options.verbose else "info")
+    places = SetupPlaces(*options.setup_page, *options.setup_stations)
+    try:
+        trio.run(_run_setup_until_signalled, options.config.absolute(), places, strict_exception_groups=True)
+    except* (ListenError, WebServerError) as group:
+        for error in leaves(group):
+            log.error("%s", error)
+    return bool(options.config.exists())
+
+
+async def _run_setup_until_signalled(path: Path, places: SetupPlaces) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+        await run_setup_mode(path, places, partial(print, flush=True))
+        nursery.cancel_scope.cancel()
+
+
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
 
 
 def _report_configuration(active: ActiveConfiguration) -> None:
