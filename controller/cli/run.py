@@ -19,14 +19,9 @@ from controller.model.exception_groups import leaves
 from controller.services import app
 from controller.services.configuration import ActiveConfiguration, find_copy, keep_copy
 from controller.services.journal_log import start_logging
-from controller.services.policy_service import SigningSetupError
 from controller.services.reload_service import ReloadRejectedError
-from controller.services.setup_mode import SetupPlaces, run_setup_mode
+from controller.services.setup_mode import run_setup_mode
 from controller.services.systemd import notify_ready, notify_reloading
-from controller.stations.listener import ListenError
-from controller.store.state_journal import StoreError
-from controller.transport.tls import TlsError
-from controller.web.web_server import WebServerError
 
 GC_THRESHOLD = 50_000
 """New objects between two runs of the cyclic garbage collector; few cycles are made. With Python's usual
@@ -83,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         gc.set_threshold(GC_THRESHOLD)
         trio.run(_run_until_signalled, active, strict_exception_groups=True)
-    except* (ListenError, SigningSetupError, StoreError, TlsError, WebServerError) as group:
+    except* app.START_ERRORS as group:
         for error in leaves(group):
             log.error("%s", error)
         status = FAILED
@@ -93,19 +88,19 @@ def run(options: argparse.Namespace) -> int:
 def _run_setup(options: argparse.Namespace) -> bool:
     """Run the setup mode until there is a configuration; return False if it was ended before."""
     start_logging(None if options.verbose else "info")
-    places = SetupPlaces(*options.setup_page, *options.setup_stations)
     try:
-        trio.run(_run_setup_until_signalled, options.config.absolute(), places, strict_exception_groups=True)
-    except* (ListenError, WebServerError) as group:
+        trio.run(_run_setup_until_signalled, options, strict_exception_groups=True)
+    except* app.START_ERRORS as group:
         for error in leaves(group):
             log.error("%s", error)
     return bool(options.config.exists())
 
 
-async def _run_setup_until_signalled(path: Path, places: SetupPlaces) -> None:
+async def _run_setup_until_signalled(options: argparse.Namespace) -> None:
+    path = Path(options.config.absolute())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
-        await run_setup_mode(path, places, partial(print, flush=True))
+        await run_setup_mode(path, options.setup_page, options.setup_stations, partial(print, flush=True))
         nursery.cancel_scope.cancel()
 
 

@@ -15,67 +15,35 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import trio
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
-from controller.cli.arguments import (
-    FAILED,
-    OK,
-    UNREADABLE,
-    CommandError,
-    Subcommands,
-    add_config,
+from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, add_config
+from controller.cli.setup_dialog import (
+    ask_all_questions,
+    dialog_text,
+    is_open_question,
+    read_running_knocks,
+    read_terminal_line,
 )
 from controller.model.exception_groups import leaves
-from controller.services.control_socket import FILE, ControlError, send_command
+from controller.services.control_socket import FILE, send_command
 from controller.services.first_configuration import (
-    add_administrator,
     has_users,
     store_directory_of,
-    version_of,
-    write_configuration_file,
+    write_or_replace_site,
 )
 from controller.services.service_error import ServiceError
-from controller.services.setup_mode import SetupPlaces, collect_stations, write_site
 from controller.services.setup_service import SetupService
-from controller.services.station_report import knock_statuses
-from controller.site_setup.setup_questions import SetupQuestion
+from controller.services.station_collector import CollectorError, StationCollector
 from controller.site_setup.setup_texts import Language
-from controller.stations.connection_stats import ConnectionStats
-from controller.stations.listener import ListenError
 from controller.tomlcheck.diagnostics import FileUnreadableError, read_text
 from controller.web.setup_interface import (
-    SearchRequest,
     SetupProgress,
     SetupRequest,
     SetupResult,
     SetupReview,
 )
-from controller.web.status_model import KnockStatus
-
-SEARCH_PERIOD_S = 0.5
-_WORDS: dict[str, dict[Language, str]] = {
-    "back": {
-        "en": "Enter takes the value in [ ]; < goes back; Ctrl-C ends without a change.",
-        "de": "Eingabetaste übernimmt den Wert in [ ]; < geht zurück; Strg-C bricht ohne Änderung ab.",
-    },
-    "write": {"en": "Write {path}? (yes/no) ", "de": "{path} schreiben? (ja/nein) "},
-    "written": {"en": "written: {path}", "de": "geschrieben: {path}"},
-    "unchanged": {"en": "nothing is changed", "de": "nichts wurde geändert"},
-    "password": {
-        "en": "password of {user}, shown this once: {password}",
-        "de": "Passwort von {user}, nur dieses Mal gezeigt: {password}",
-    },
-    "start": {
-        "en": "start it: sudo systemctl restart local-controller",
-        "de": "starten: sudo systemctl restart local-controller",
-    },
-    "listening": {
-        "en": "Stations that connect to ws://GATEWAY:{port}/ocpp/ meanwhile are offered below.",
-        "de": "Stationen, die sich währenddessen mit ws://GATEWAY:{port}/ocpp/ verbinden, werden angeboten.",
-    },
-}
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -100,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         status = max(each.status if isinstance(each, CommandError) else FAILED for each in errors)
         raise CommandError("\n".join(map(str, errors)), status) from group
     except* KeyboardInterrupt:
-        print(f"\n{_say('unchanged', _language(options))}")
+        print(f"\n{dialog_text('unchanged', _language(options))}")
     return status
 
 
@@ -111,19 +79,15 @@ def _language(options: argparse.Namespace) -> Language:
     return "de" if os.environ.get("LC_ALL", os.environ.get("LANG", "")).startswith("de") else "en"
 
 
-def _say(key: str, language: Language, **values: object) -> str:
-    return _WORDS[key][language].format(**values)
-
-
 async def _run(options: argparse.Namespace) -> int:
     path: Path = options.config.absolute()
     language = _language(options)
-    stats, places = ConnectionStats(), SetupPlaces()
+    collector = StationCollector()
     store = _store_of(path)
     is_running = (store / FILE).exists()
     setup = SetupService(
         path,
-        partial(_read_knocks, store if is_running else None, stats),
+        partial(read_running_knocks, store) if is_running else collector.read_knocks,
         partial(has_users, store),
         partial(_store_text, path, store if is_running else None),
     )
@@ -134,24 +98,22 @@ async def _run(options: argparse.Namespace) -> int:
             request = await setup.complete_answers(request)
         else:
             if not is_running:
-                await _listen(nursery, stats, places, language)
-            print(_say("back", language))
-            request = SetupRequest(answers=await _ask_all(setup, language), language=language)
+                await _listen(nursery, collector, language)
+            print(dialog_text("back", language))
+            request = SetupRequest(answers=await ask_all_questions(setup, language), language=language)
         status = await _finish(setup, request, path, is_asked=not (options.answers and options.yes))
         nursery.cancel_scope.cancel()
     return status
 
 
-async def _listen(
-    nursery: trio.Nursery, stats: ConnectionStats, places: SetupPlaces, language: Language
-) -> None:
+async def _listen(nursery: trio.Nursery, collector: StationCollector, language: Language) -> None:
     """List stations that connect during the questions; a port in use leaves that out."""
     try:
-        await nursery.start(collect_stations, stats, places)
-    except ListenError as error:
+        await nursery.start(collector.run)
+    except CollectorError as error:
         print(error, file=sys.stderr)
         return
-    print(_say("listening", language, port=places.port))
+    print(dialog_text("listening", language, port=collector.port))
 
 
 def read_answers(path: Path) -> dict[str, str]:
@@ -185,17 +147,6 @@ def _store_of(path: Path) -> Path:
         raise CommandError(f"{path}: cannot be read: {error}", UNREADABLE) from error
 
 
-async def _read_knocks(running: Path | None, stats: ConnectionStats) -> Sequence[KnockStatus]:
-    """Return the unknown stations that tried to connect, here or at the running controller."""
-    if running is None:
-        return knock_statuses(stats.knocks)
-    try:
-        status = await trio.to_thread.run_sync(send_command, running, "status")
-    except ControlError:
-        return ()
-    return msgspec.convert(status.get("knocks", []), list[KnockStatus])
-
-
 async def _store_text(path: Path, running: Path | None, text: str, base: str, user: str, _: Actor) -> str:
     """Write the configuration: a running controller does it, with check, version and reload."""
     if running is not None:
@@ -207,117 +158,7 @@ async def _store_text(path: Path, running: Path | None, text: str, base: str, us
         members = {"user": user, "role": "administrator"}
         result = await trio.to_thread.run_sync(partial(send_command, running, "user.add", **members))
         return str(result.get("password", ""))
-    return await trio.to_thread.run_sync(_write_files, path, text, base, user)
-
-
-def _write_files(path: Path, text: str, base: str, user: str) -> str:
-    """Write the configuration where no controller runs; return the password of a new administrator."""
-    if not path.exists():
-        return write_site(path, text, user)
-    if version_of(read_text(path)) != base:
-        raise ControlError(f"{path} was changed meanwhile; begin again")
-    try:
-        write_configuration_file(path, text)
-    except OSError as error:
-        raise ControlError(f"{path} cannot be written: {error.strerror}; run it as root") from error
-    return add_administrator(store_directory_of(text, path.parent), user) if user else ""
-
-
-# -- the dialog -------------------------------------------------------------------------------------------
-
-
-async def _ask_all(setup: SetupService, language: Language) -> dict[str, str]:
-    """Ask question by question until all are answered; "<" asks the one before again."""
-    answers: dict[str, str] = {}
-    order: list[str] = []
-    title = ""
-    while True:
-        progress = await setup.advance_setup(SetupRequest(answers=answers, language=language))
-        section = progress.section
-        if section is None:
-            return answers
-        if section.title != title:
-            title = section.title
-            print(f"\n{title}\n{'-' * len(title)}")
-        question = next(each for each in section.questions if _is_open(each, answers))
-        if question.kind == "scan":
-            await _search(setup, question)
-            continue
-        given = await _ask(question)
-        if given == "<":
-            if order:
-                answers.pop(order.pop(), None)
-            continue
-        answers[question.id] = given
-        checked = await setup.advance_setup(SetupRequest(answers=answers, language=language))
-        if (problem := _problem_of(question, checked)) is not None:
-            del answers[question.id]
-            print(f"  {problem}" if problem else "", end="\n" if problem else "")
-            continue
-        order.append(question.id)
-
-
-def _is_open(question: SetupQuestion, answers: dict[str, str]) -> bool:
-    return not question.value and not (question.is_optional and question.id in answers)
-
-
-def _problem_of(question: SetupQuestion, progress: SetupProgress) -> str | None:
-    """Return why an answer is not taken, "" where it asks for a new search; None if it is."""
-    if question.id in progress.problems:
-        return progress.problems[question.id]
-    if question.id == "meter.model" and question.id not in progress.answers:
-        return ""
-    return None
-
-
-async def _search(setup: SetupService, question: SetupQuestion) -> None:
-    """Search for meters, and print each step."""
-    print(question.text)
-    state = await setup.search_meter(SearchRequest(target=question.target))
-    shown: list[str] = []
-    while state.running:
-        for step in state.steps:
-            if step not in shown:
-                print(f"  {step}")
-                shown.append(step)
-        await trio.sleep(SEARCH_PERIOD_S)
-        state = setup.search_state()
-
-
-async def _ask(question: SetupQuestion) -> str:
-    """Print a question, and return what the person types: of a choice its number or its value."""
-    print(f"\n{question.text}")
-    if question.help:
-        print(f"  {question.help}")
-    for number, choice in enumerate(question.choices, 1):
-        print(f"  {number}  {choice.text}")
-    default = f" [{_shown_default(question)}]" if question.default else ""
-    line = await _read_line(f">{default} ")
-    given = line.strip() or question.default
-    values = [each.value for each in question.choices]
-    if given.isdecimal() and given not in values and 1 <= int(given) <= len(values):
-        return values[int(given) - 1]
-    return given
-
-
-def _shown_default(question: SetupQuestion) -> str:
-    values = [each.value for each in question.choices]
-    return str(values.index(question.default) + 1) if question.default in values else question.default
-
-
-async def _read_line(prompt: str) -> str:
-    """Read a line from the terminal in a thread. Raises KeyboardInterrupt at its end."""
-
-    def read() -> str:
-        try:
-            return input(prompt)
-        except EOFError:
-            return "\x04"
-
-    line = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
-    if line == "\x04":
-        raise KeyboardInterrupt
-    return line
+    return await trio.to_thread.run_sync(write_or_replace_site, path, text, base, user)
 
 
 # -- review and writing -----------------------------------------------------------------------------------
@@ -333,12 +174,12 @@ async def _finish(setup: SetupService, request: SetupRequest, path: Path, *, is_
     if any(each.severity == "error" for each in review.findings):
         return FAILED
     if review.text == review.before and not review.user:
-        print(_say("unchanged", request.language))
+        print(dialog_text("unchanged", request.language))
         return OK
     if is_asked:
-        agreed = await _read_line(_say("write", request.language, path=path))
+        agreed = await read_terminal_line(dialog_text("write", request.language, path=path))
         if agreed.strip().lower() not in ("yes", "y", "ja", "j"):
-            print(_say("unchanged", request.language))
+            print(dialog_text("unchanged", request.language))
             return FAILED
     result = await setup.write_setup(request, LOCAL_ACTOR)
     _print_result(result, review, path, request.language)
@@ -351,7 +192,7 @@ def _describe_missing(progress: SetupProgress) -> str:
     section = progress.section
     if section is not None:
         for each in section.questions:
-            if _is_open(each, progress.answers) and each.id not in progress.problems:
+            if is_open_question(each, progress.answers) and each.id not in progress.problems:
                 wanted = ", ".join(choice.value for choice in each.choices)
                 lines.append(f"{each.id}: missing: {each.text}{f' ({wanted})' if wanted else ''}")
     return "\n".join(lines)
@@ -372,8 +213,8 @@ def _print_review(review: SetupReview, path: Path) -> None:
 
 
 def _print_result(result: SetupResult, review: SetupReview, path: Path, language: Language) -> None:
-    print(_say("written", language, path=path))
+    print(dialog_text("written", language, path=path))
     if result.password:
-        print(_say("password", language, user=result.user, password=result.password))
+        print(dialog_text("password", language, user=result.user, password=result.password))
     if not review.before:
-        print(_say("start", language))
+        print(dialog_text("start", language))

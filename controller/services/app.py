@@ -47,7 +47,7 @@ from controller.services.local_csms_service import (
 )
 from controller.services.meter_values_service import MeterValuesService
 from controller.services.own_certificates import OwnCertificateService
-from controller.services.policy_service import open_policy_service
+from controller.services.policy_service import SigningSetupError, open_policy_service
 from controller.services.publishing_service import PublishingService
 from controller.services.readiness import MeterReadiness
 from controller.services.relay_memory import KEY_FILE, open_token_key
@@ -61,6 +61,7 @@ from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
 from controller.services.station_capabilities import StationCapabilities
 from controller.services.station_clocks import StationClocks
+from controller.services.station_collector import CollectorError
 from controller.services.station_limits import StationLimits
 from controller.services.station_profiles import StationProfiles
 from controller.services.station_report import StationReport
@@ -74,10 +75,13 @@ from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
 from controller.site_identity.identity import SiteIdentitySettings, SiteLimited
 from controller.stations.connection_stats import ConnectionStats
+from controller.stations.listener import ListenError
 from controller.stations.registry import SessionRegistry
 from controller.store.eebus_store import EebusStore
+from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore, StoreStatus
 from controller.store.store_lock import hold_store
+from controller.transport.tls import TlsError
 from controller.web.status_model import (
     MISSED_TICKS,
     ControllerStatus,
@@ -90,6 +94,7 @@ from controller.web.status_model import (
     station_device_statuses,
     verdict_statuses,
 )
+from controller.web.web_server import WebServerError
 from drivers.input_service import run_digital_inputs
 from drivers.reading import MeterState
 
@@ -108,6 +113,9 @@ UNKNOWN_VENDOR = b'{"status":"UnknownVendorId"}'
 """Response to a DataTransfer of the site's backend without dimming."""
 
 VERSION = metadata.version("ocpp-local-controller")
+
+START_ERRORS = (CollectorError, ListenError, SigningSetupError, StoreError, TlsError, WebServerError)
+"""Errors with which a part that cannot start ends the process; their texts are for a person."""
 
 
 class App:

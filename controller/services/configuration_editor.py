@@ -16,14 +16,12 @@ import trio
 from controller.access.access_records import ConfigurationForgotten, ConfigurationStored
 from controller.access.permissions import Actor
 from controller.commands.site_command import AdoptStation, RollBackConfiguration, WriteConfiguration
-from controller.config.loader import check_config
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
-from controller.services.configuration import ERROR_RULES, HINT_RULES
+from controller.services.configuration_check import find_in_configuration, read_present_configuration
 from controller.services.first_configuration import version_of, write_configuration_file
 from controller.site_setup.setup_document import NewStation, SetupDocument, add_station
 from controller.site_setup.setup_error import SetupError
 from controller.store.state_store import StateStore
-from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding, ConfigurationText, ConfigurationVersion
 
 log = logging.getLogger("controller")
@@ -54,12 +52,9 @@ class ConfigurationEditor:
         commands.add_handler(AdoptStation, self._on_adopt)
 
     async def read(self) -> ConfigurationText:
-        """Return the file. Raises SiteCommandError."""
+        """Return the file. Raises ServiceError."""
         path = self._require_path()
-        try:
-            text = await trio.to_thread.run_sync(read_text, path)
-        except FileUnreadableError as error:
-            raise SiteCommandError(str(error)) from error
+        text = await trio.to_thread.run_sync(read_present_configuration, path)
         return ConfigurationText(text=text, version=version_of(text), path=str(path))
 
     async def versions(self) -> list[ConfigurationVersion]:
@@ -76,18 +71,7 @@ class ConfigurationEditor:
 
     async def check(self, text: str) -> list[CheckFinding]:
         """Return all errors and hints of a text."""
-        path = self._require_path()
-        _, errors, hints = await trio.to_thread.run_sync(
-            check_config, text, path.name, path.parent, ERROR_RULES, HINT_RULES
-        )
-        return [
-            CheckFinding(
-                severity="error" if isinstance(each, ErrorDiagnostic) else "hint",
-                line=each.line,
-                text=f"{each.key}: {each.what}; {each.remedy}",
-            )
-            for each in [*errors, *hints]
-        ]
+        return await trio.to_thread.run_sync(find_in_configuration, text, self._require_path())
 
     async def _on_write(self, command: WriteConfiguration, actor: Actor) -> object:
         return await self._write(command.text, command.base, actor)

@@ -12,9 +12,10 @@ from pathlib import Path
 from controller.access.access_records import UserStored
 from controller.access.passwords import generate_password, hash_user_password
 from controller.access.permissions import ADMINISTRATOR
-from controller.config.schema import StoreConfig
+from controller.config.schema import ListenConfig, StoreConfig, WebConfig
 from controller.services.service_error import ServiceError
 from controller.signing.signing_keys import KeyFileError, new_private_key, write_key_file
+from controller.site_setup.setup_document import SitePlaces
 from controller.store.record_rules import changes_of, kind_of_type, read_entry
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import StoreError
@@ -125,6 +126,42 @@ def add_administrator(store: Path, name: str) -> str:
     return password
 
 
+def write_site(path: Path, text: str, user: str) -> str:
+    """Write a first configuration and its administrator; return the password, empty without one.
+
+    Raises FirstConfigurationError.
+    """
+    if path.exists():
+        raise FirstConfigurationError(f"{path} was written meanwhile; begin again")
+    password = add_administrator(store_directory_of(text, path.parent), user) if user else ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        write_configuration_file(path, text)
+    except OSError as error:
+        raise FirstConfigurationError(
+            f"{path} cannot be written: {error.strerror}; let the controller's user write there"
+        ) from error
+    return password
+
+
+def write_or_replace_site(path: Path, text: str, base: str, user: str) -> str:
+    """Write the configuration where no controller runs, made from the version `base` of a present one.
+
+    Returns the password of a new administrator, empty without one. Raises FirstConfigurationError.
+    """
+    if not path.exists():
+        return write_site(path, text, user)
+    if version_of(path.read_text("utf-8-sig")) != base:
+        raise FirstConfigurationError(f"{path} was changed meanwhile; begin again")
+    try:
+        write_configuration_file(path, text)
+    except OSError as error:
+        raise FirstConfigurationError(
+            f"{path} cannot be written: {error.strerror}; run it as root"
+        ) from error
+    return add_administrator(store_directory_of(text, path.parent), user) if user else ""
+
+
 def _service_owner() -> tuple[int, int] | None:
     """Return user and group of the packaged service; None on a machine without it."""
     try:
@@ -140,3 +177,13 @@ def _give_to_service(*paths: Path) -> None:
     if os.geteuid() == 0 and owner is not None:
         for path in paths:
             os.chown(path, *owner)
+
+
+def find_site_places(port: int = ListenConfig().port, web_port: int = WebConfig().port) -> SitePlaces:
+    """Return where a new site has its state and its ports; None for what is the default."""
+    store = usual_store_directory()
+    return SitePlaces(
+        store=None if store == StoreConfig().directory else store,
+        port=None if port == ListenConfig().port else port,
+        web_port=None if web_port == WebConfig().port else web_port,
+    )

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import trio
 
 from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
-from controller.services.access_service import AccessService, LoginRejectedError
+from controller.services.access_service import AccessService
 from controller.services.alarm_service import AlarmService
-from controller.services.command_service import CommandForbiddenError, TargetUnknownError
 from controller.services.configuration_editor import ConfigurationEditor
 from controller.services.history_service import HistoryService
-from controller.services.service_error import ServiceError
-from controller.services.setup_service import SetupService
 from controller.services.site_operations import SiteOperations
-from controller.web.http_messages import ProblemError
-from controller.web.setup_interface import (
-    FieldForms,
-    FieldRequest,
-    FieldReview,
-    MeterSearch,
-    SearchRequest,
-    SetupProgress,
-    SetupRequest,
-    SetupResult,
-)
+from controller.services.web_problems import await_or_problem
+from controller.web.setup_interface import SetupInterface
 from controller.web.site_interface import (
     CheckFinding,
     ConfigurationText,
@@ -43,7 +31,6 @@ from controller.web.site_interface import (
 from controller.web.status_model import ControllerStatus
 
 ReadSessions = Callable[[str, str], Sequence[SessionEntry]]
-ResultT = TypeVar("ResultT")
 
 
 class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +40,7 @@ class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
     alarms: AlarmService
     history: HistoryService
     editor: ConfigurationEditor
-    setup: SetupService
+    setup: SetupInterface
     read_status: Callable[[], ControllerStatus]
     read_sessions: ReadSessions
 
@@ -65,9 +52,9 @@ class SiteData:
         self._parts = parts
 
     @property
-    def setup(self) -> WebSetup:
+    def setup(self) -> SetupInterface:
         """Return the setup of the site."""
-        return WebSetup(self._parts.setup)
+        return self._parts.setup
 
     def status(self) -> ControllerStatus:
         """Return the status now."""
@@ -79,7 +66,7 @@ class SiteData:
 
     async def execute(self, command: SiteCommand, actor: Actor) -> Mapping[str, Any]:
         """Execute a command and return its result. Raises ProblemError."""
-        result = await _guarded(self._parts.operations.commands.execute(command, actor))
+        result = await await_or_problem(self._parts.operations.commands.execute(command, actor))
         return result if isinstance(result, dict) else {}
 
     def events(self, most: int) -> Sequence[EventEntry]:
@@ -102,23 +89,23 @@ class SiteData:
 
     async def history(self, channels: Sequence[str], start: int, end: int) -> Sequence[HistorySeries]:
         """Return stored values."""
-        return await _guarded(self._parts.history.read(channels, start, end))
+        return await await_or_problem(self._parts.history.read(channels, start, end))
 
     async def configuration(self) -> ConfigurationText:
         """Return the configuration file."""
-        return await _guarded(self._parts.editor.read())
+        return await await_or_problem(self._parts.editor.read())
 
     async def configuration_versions(self) -> Sequence[ConfigurationVersion]:
         """Return the stored versions of the file."""
-        return await _guarded(self._parts.editor.versions())
+        return await await_or_problem(self._parts.editor.versions())
 
     async def configuration_version(self, version: str) -> ConfigurationText:
         """Return one stored version."""
-        return await _guarded(self._parts.editor.version(version))
+        return await await_or_problem(self._parts.editor.version(version))
 
     async def check_configuration(self, text: str) -> Sequence[CheckFinding]:
         """Return what the check finds in a text."""
-        return await _guarded(self._parts.editor.check(text))
+        return await await_or_problem(self._parts.editor.check(text))
 
 
 class WebUsers:
@@ -142,7 +129,7 @@ class WebUsers:
 
     async def login(self, name: str, password: str, peer: str) -> str:
         """Open a session. Raises ProblemError."""
-        return await _guarded(self._access.login(name, password, peer))
+        return await await_or_problem(self._access.login(name, password, peer))
 
     def logout(self, secret: str) -> None:
         """End a session."""
@@ -150,7 +137,7 @@ class WebUsers:
 
     async def change_password(self, actor: Actor, old: str, new: str, peer: str) -> None:
         """Set a user's own password. Raises ProblemError."""
-        await _guarded(self._access.change_password(actor, old, new, peer))
+        await await_or_problem(self._access.change_password(actor, old, new, peer))
 
     def users(self) -> Sequence[UserEntry]:
         """Return the users."""
@@ -162,46 +149,3 @@ class WebUsers:
             TokenEntry(name=each.name, scopes=list(each.scopes), created=each.created, expires=each.expires)
             for each in self._access.list_tokens()
         ]
-
-
-class WebSetup:
-    """The setup for the page: a SetupInterface around the SetupService."""
-
-    def __init__(self, setup: SetupService) -> None:
-        self._setup = setup
-
-    async def advance_setup(self, request: SetupRequest) -> SetupProgress:
-        """Check the answers, and return the next questions or the review. Raises ProblemError."""
-        return await _guarded(self._setup.advance_setup(request))
-
-    async def search_meter(self, request: SearchRequest) -> MeterSearch:
-        """Begin to search for meters, unless that goes on. Raises ProblemError."""
-        return await _guarded(self._setup.search_meter(request))
-
-    async def read_fields(self) -> FieldForms:
-        """Return the forms of the present configuration. Raises ProblemError."""
-        return await _guarded(self._setup.read_fields())
-
-    async def review_fields(self, request: FieldRequest) -> FieldReview:
-        """Return the configuration with some keys changed. Raises ProblemError."""
-        return await _guarded(self._setup.review_fields(request))
-
-    async def write_setup(self, request: SetupRequest, actor: Actor) -> SetupResult:
-        """Write the configuration that the answers make. Raises ProblemError."""
-        return await _guarded(self._setup.write_setup(request, actor))
-
-
-async def _guarded(done: Awaitable[ResultT]) -> ResultT:
-    """Await, and turn an error of a service into the problem that a client gets."""
-    try:
-        return await done
-    except LoginRejectedError as error:
-        if error.wait_s > 0:
-            raise ProblemError(429, str(error), (("Retry-After", f"{error.wait_s:.0f}"),)) from error
-        raise ProblemError(401, str(error)) from error
-    except CommandForbiddenError as error:
-        raise ProblemError(403, str(error)) from error
-    except TargetUnknownError as error:
-        raise ProblemError(404, str(error)) from error
-    except ServiceError as error:
-        raise ProblemError(409, str(error)) from error

@@ -8,21 +8,17 @@ from pathlib import Path
 
 import trio
 
-from controller.access.permissions import ADMINISTRATOR, Actor
-from controller.commands.site_command import AddUser, WriteConfiguration
 from controller.config.schema import Config, WebConfig
 from controller.services.access_service import AccessService, make_roles
 from controller.services.alarm_service import AlarmService
-from controller.services.command_service import CommandService
 from controller.services.configuration_editor import ConfigurationEditor
 from controller.services.connection_settings import load_web_tls
 from controller.services.history_service import HistoryService
-from controller.services.setup_service import SetupService
 from controller.services.site_operations import SiteOperations
 from controller.services.web_adapters import ReadSessions, SiteData, SiteParts, WebUsers
+from controller.services.web_setup import WebSetup, make_site_setup
 from controller.store.state_store import StateStore
-from controller.web.status_model import ControllerStatus, KnockStatus
-from controller.web.web_routes import WebRoutes
+from controller.web.web_routes import ReadStatus, WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -39,7 +35,7 @@ class WebService:
         config: Config,
         store: StateStore,
         operations: SiteOperations,
-        read_status: Callable[[], ControllerStatus],
+        read_status: ReadStatus,
         read_sessions: ReadSessions,
         path: Path | None,
         request_reload: Callable[[], None],
@@ -57,7 +53,7 @@ class WebService:
             alarms=self.alarms,
             history=self._history,
             editor=editor,
-            setup=self._setup,
+            setup=WebSetup(self._setup),
             read_status=read_status,
             read_sessions=read_sessions,
         )
@@ -96,24 +92,3 @@ class WebService:
         return WebRoutes(
             SiteData(self._parts), WebUsers(self._access), names, open_status=open_status, version=version
         )
-
-
-def make_site_setup(
-    path: Path | None,
-    read_status: Callable[[], ControllerStatus],
-    access: AccessService,
-    commands: CommandService,
-) -> SetupService:
-    """Return the setup of a site that runs: what it changes are commands of the person who uses it."""
-
-    async def read_knocks() -> Sequence[KnockStatus]:
-        return read_status().knocks
-
-    async def store_text(text: str, base: str, user: str, actor: Actor) -> str:
-        await commands.execute(WriteConfiguration(text=text, base=base), actor)
-        if not user:
-            return ""
-        added = await commands.execute(AddUser(user=user, role=ADMINISTRATOR), actor)
-        return str(added["password"]) if isinstance(added, dict) else ""
-
-    return SetupService(path, read_knocks, lambda: access.has_users, store_text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Protocol
 
 import msgspec
@@ -9,9 +10,10 @@ from msgspec import Meta
 
 from controller.access.permissions import Actor
 from controller.site_setup.configuration_fields import FieldChange, FieldGroup
-from controller.site_setup.setup_questions import SetupSection
+from controller.site_setup.setup_questions import KnockingStation, SetupSection
 from controller.site_setup.setup_texts import Language
 from controller.web.site_interface import CheckFinding
+from controller.web.status_model import KnockStatus
 
 AnswerText = Annotated[str, Meta(max_length=10_000)]
 
@@ -112,3 +114,19 @@ class SetupInterface(Protocol):
 
     async def write_setup(self, request: SetupRequest, actor: Actor) -> SetupResult:
         """Write the configuration that the answers make."""
+
+
+def knocking_stations(knocks: Sequence[KnockStatus]) -> list[KnockingStation]:
+    """Return unknown stations as the setup asks for them: the first one that connected first."""
+    return [
+        KnockingStation(
+            id=knock.id,
+            address=knock.peer,
+            first_seen=knock.first_seen,
+            vendor=knock.vendor,
+            model=knock.model,
+            serial_number=knock.serial_number,
+            firmware=knock.firmware,
+        )
+        for knock in sorted(knocks, key=lambda each: each.first_seen)
+    ]

@@ -10,25 +10,19 @@ import pytest
 import trio
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
-from controller.services import setup_service
-from controller.services.setup_service import (
-    SetupRejectedError,
-    SetupService,
-    find_serial_ports,
-    find_timezone,
-)
+from controller.services import meter_search
+from controller.services.machine_report import find_serial_ports, find_timezone
+from controller.services.service_error import ServiceError
+from controller.services.setup_service import SetupRejectedError, SetupService
 from controller.site_setup.configuration_fields import FieldChange
-from controller.site_setup.setup_questions import MeterScan
+from controller.site_setup.setup_questions import KnockingStation, MeterScan
 from controller.web.setup_interface import FieldRequest, SearchRequest, SetupProgress, SetupRequest
-from controller.web.status_model import KnockStatus
 from drivers.meter_model import load_model
 from drivers.simulated import SimulatedBus, SimulatedMeter
 from tests.controller.site_setup.test_setup_questions import HOME
 
 NETWORK = {"meter.connection": "network", "meter.host": "127.0.0.1"}
-KNOCK = KnockStatus(
-    id="CS01", peer="192.0.2.7", first_seen="2026-11-27T10:04:00Z", last_seen="", tries=1, vendor="ACME"
-)
+KNOCK = KnockingStation(id="CS01", address="192.0.2.7", first_seen="2026-11-27T10:04:00Z", vendor="ACME")
 
 
 class SetupSite:
@@ -39,7 +33,7 @@ class SetupSite:
         self.stored: list[tuple[str, str, str]] = []
         self.setup = SetupService(self.path, self._read_knocks, lambda: False, self._store_text)
 
-    async def _read_knocks(self) -> Sequence[KnockStatus]:
+    async def _read_knocks(self) -> Sequence[KnockingStation]:
         return [KNOCK]
 
     async def _store_text(self, text: str, base: str, user: str, _: Actor) -> str:
@@ -75,7 +69,7 @@ async def serve_meter(*, task_status: trio.TaskStatus[int]) -> None:
 async def test_setup_service_finds_meter_and_offers_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup_service, "TCP_UNITS", (1,))
+    monkeypatch.setattr(meter_search, "TCP_UNITS", (1,))
     async with setting_up(tmp_path) as site, trio.open_nursery() as nursery:
         port = await nursery.start(serve_meter)
         answers = {**HOME, **NETWORK, "meter.host": f"127.0.0.1:{port}"}
@@ -105,7 +99,7 @@ async def test_setup_service_again_searches_once_more(
         searched.append(target)
         return MeterScan(problem="connection refused")
 
-    monkeypatch.setattr(setup_service, "search_meters", search)
+    monkeypatch.setattr(meter_search, "search_meters", search)
     async with setting_up(tmp_path) as site:
         answers = {**HOME, **NETWORK}
         for again in ({}, {"meter.model": "again"}):
@@ -122,7 +116,7 @@ async def test_setup_service_again_searches_once_more(
 @pytest.mark.parametrize("target", ["/etc/passwd", "/dev/../etc/passwd", "meter.lan", "meter.lan:0", "x:y"])
 async def test_setup_service_searches_ports_and_hosts_alone(tmp_path: Path, target: str) -> None:
     async with setting_up(tmp_path) as site:
-        with pytest.raises(SetupRejectedError, match="neither a serial port nor"):
+        with pytest.raises(ServiceError, match="neither a serial port nor"):
             await site.setup.search_meter(SearchRequest(target=target))
 
 
@@ -186,7 +180,7 @@ async def test_setup_service_without_a_file_states_it() -> None:
     async def nothing(*_: object) -> str:
         return ""
 
-    async def no_knocks() -> Sequence[KnockStatus]:
+    async def no_knocks() -> Sequence[KnockingStation]:
         return ()
 
     setup = SetupService(None, no_knocks, lambda: True, nothing)

@@ -1,0 +1,148 @@
+"""Dialog of the setup on a terminal: one question after the other, with the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import trio
+
+from controller.services.control_socket import ControlError, send_command
+from controller.services.setup_service import SetupService
+from controller.site_setup.setup_questions import KnockingStation, SetupQuestion
+from controller.site_setup.setup_texts import Language
+from controller.web.setup_interface import SearchRequest, SetupProgress, SetupRequest, knocking_stations
+from controller.web.status_model import KnockStatus
+
+SEARCH_PERIOD_S = 0.5
+_WORDS: dict[str, dict[Language, str]] = {
+    "back": {
+        "en": "Enter takes the value in [ ]; < goes back; Ctrl-C ends without a change.",
+        "de": "Eingabetaste übernimmt den Wert in [ ]; < geht zurück; Strg-C bricht ohne Änderung ab.",
+    },
+    "write": {"en": "Write {path}? (yes/no) ", "de": "{path} schreiben? (ja/nein) "},
+    "written": {"en": "written: {path}", "de": "geschrieben: {path}"},
+    "unchanged": {"en": "nothing is changed", "de": "nichts wurde geändert"},
+    "password": {
+        "en": "password of {user}, shown this once: {password}",
+        "de": "Passwort von {user}, nur dieses Mal gezeigt: {password}",
+    },
+    "start": {
+        "en": "start it: sudo systemctl restart local-controller",
+        "de": "starten: sudo systemctl restart local-controller",
+    },
+    "listening": {
+        "en": "Stations that connect to ws://GATEWAY:{port}/ocpp/ meanwhile are offered below.",
+        "de": "Stationen, die sich währenddessen mit ws://GATEWAY:{port}/ocpp/ verbinden, werden angeboten.",
+    },
+}
+
+
+def dialog_text(key: str, language: Language, **values: object) -> str:
+    """Return a text of the dialog with its values."""
+    return _WORDS[key][language].format(**values)
+
+
+async def read_running_knocks(store: Path) -> Sequence[KnockingStation]:
+    """Return the unknown stations that tried to connect to the running controller."""
+    try:
+        status = await trio.to_thread.run_sync(send_command, store, "status")
+    except ControlError:
+        return ()
+    return knocking_stations(msgspec.convert(status.get("knocks", []), list[KnockStatus]))
+
+
+async def ask_all_questions(setup: SetupService, language: Language) -> dict[str, str]:
+    """Ask question by question until all are answered; "<" asks the one before again."""
+    answers: dict[str, str] = {}
+    order: list[str] = []
+    title = ""
+    while True:
+        progress = await setup.advance_setup(SetupRequest(answers=answers, language=language))
+        section = progress.section
+        if section is None:
+            return answers
+        if section.title != title:
+            title = section.title
+            print(f"\n{title}\n{'-' * len(title)}")
+        question = next(each for each in section.questions if is_open_question(each, answers))
+        if question.kind == "scan":
+            await _search(setup, question)
+            continue
+        given = await _ask(question)
+        if given == "<":
+            if order:
+                answers.pop(order.pop(), None)
+            continue
+        answers[question.id] = given
+        checked = await setup.advance_setup(SetupRequest(answers=answers, language=language))
+        if (problem := _problem_of(question, checked)) is not None:
+            del answers[question.id]
+            print(f"  {problem}" if problem else "", end="\n" if problem else "")
+            continue
+        order.append(question.id)
+
+
+def is_open_question(question: SetupQuestion, answers: dict[str, str]) -> bool:
+    """Return True for a question without a valid answer."""
+    return not question.value and not (question.is_optional and question.id in answers)
+
+
+def _problem_of(question: SetupQuestion, progress: SetupProgress) -> str | None:
+    """Return why an answer is not taken, "" where it asks for a new search; None if it is."""
+    if question.id in progress.problems:
+        return progress.problems[question.id]
+    if question.id == "meter.model" and question.id not in progress.answers:
+        return ""
+    return None
+
+
+async def _search(setup: SetupService, question: SetupQuestion) -> None:
+    """Search for meters, and print each step."""
+    print(question.text)
+    state = await setup.search_meter(SearchRequest(target=question.target))
+    shown: list[str] = []
+    while state.running:
+        for step in state.steps:
+            if step not in shown:
+                print(f"  {step}")
+                shown.append(step)
+        await trio.sleep(SEARCH_PERIOD_S)
+        state = setup.search_state()
+
+
+async def _ask(question: SetupQuestion) -> str:
+    """Print a question, and return what the person types: of a choice its number or its value."""
+    print(f"\n{question.text}")
+    if question.help:
+        print(f"  {question.help}")
+    for number, choice in enumerate(question.choices, 1):
+        print(f"  {number}  {choice.text}")
+    default = f" [{_shown_default(question)}]" if question.default else ""
+    line = await read_terminal_line(f">{default} ")
+    given = line.strip() or question.default
+    values = [each.value for each in question.choices]
+    if given.isdecimal() and given not in values and 1 <= int(given) <= len(values):
+        return values[int(given) - 1]
+    return given
+
+
+def _shown_default(question: SetupQuestion) -> str:
+    values = [each.value for each in question.choices]
+    return str(values.index(question.default) + 1) if question.default in values else question.default
+
+
+async def read_terminal_line(prompt: str) -> str:
+    """Read a line from the terminal in a thread. Raises KeyboardInterrupt at its end."""
+
+    def read() -> str:
+        try:
+            return input(prompt)
+        except EOFError:
+            return "\x04"
+
+    line = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+    if line == "\x04":
+        raise KeyboardInterrupt
+    return line

@@ -1,0 +1,74 @@
+"""The setup for the page: of a site that runs, its writes are commands of the person who uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from controller.access.permissions import ADMINISTRATOR, Actor
+from controller.commands.site_command import AddUser, WriteConfiguration
+from controller.services.access_service import AccessService
+from controller.services.command_service import CommandService
+from controller.services.setup_service import SetupService
+from controller.services.web_problems import await_or_problem
+from controller.site_setup.setup_questions import KnockingStation
+from controller.web.setup_interface import (
+    FieldForms,
+    FieldRequest,
+    FieldReview,
+    MeterSearch,
+    SearchRequest,
+    SetupProgress,
+    SetupRequest,
+    SetupResult,
+    knocking_stations,
+)
+from controller.web.status_model import ControllerStatus
+
+
+class WebSetup:
+    """The setup for the page: a SetupInterface around the SetupService."""
+
+    def __init__(self, setup: SetupService) -> None:
+        self._setup = setup
+
+    async def advance_setup(self, request: SetupRequest) -> SetupProgress:
+        """Check the answers, and return the next questions or the review. Raises ProblemError."""
+        return await await_or_problem(self._setup.advance_setup(request))
+
+    async def search_meter(self, request: SearchRequest) -> MeterSearch:
+        """Begin to search for meters, unless that goes on. Raises ProblemError."""
+        return await await_or_problem(self._setup.search_meter(request))
+
+    async def read_fields(self) -> FieldForms:
+        """Return the forms of the present configuration. Raises ProblemError."""
+        return await await_or_problem(self._setup.read_fields())
+
+    async def review_fields(self, request: FieldRequest) -> FieldReview:
+        """Return the configuration with some keys changed. Raises ProblemError."""
+        return await await_or_problem(self._setup.review_fields(request))
+
+    async def write_setup(self, request: SetupRequest, actor: Actor) -> SetupResult:
+        """Write the configuration that the answers make. Raises ProblemError."""
+        return await await_or_problem(self._setup.write_setup(request, actor))
+
+
+def make_site_setup(
+    path: Path | None,
+    read_status: Callable[[], ControllerStatus],
+    access: AccessService,
+    commands: CommandService,
+) -> SetupService:
+    """Return the setup of a site that runs: what it changes are commands of the person who uses it."""
+
+    async def read_knocks() -> Sequence[KnockingStation]:
+        return knocking_stations(read_status().knocks)
+
+    async def store_text(text: str, base: str, user: str, actor: Actor) -> str:
+        await commands.execute(WriteConfiguration(text=text, base=base), actor)
+        if not user:
+            return ""
+        added = await commands.execute(AddUser(user=user, role=ADMINISTRATOR), actor)
+        return str(added["password"]) if isinstance(added, dict) else ""
+
+    return SetupService(path, read_knocks, lambda: access.has_users, store_text)
