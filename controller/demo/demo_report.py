@@ -67,14 +67,14 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Return a summary for the end of a run."""
-        said = self.messages
+        messages = self.messages
         over = ", ".join(f"{each.id} {each.seconds_over_limit:g} s" for each in self.circuits)
         reaction = "no cut was needed"
         if self.reaction_s.max is not None:
             reaction = f"cuts after {self.reaction_s.median} s, {self.reaction_s.max} s at most"
         return (
-            f"{said.relayed} frames relayed, {said.lost} lost, {said.duplicated} duplicated, "
-            f"{said.altered} altered, {said.own} of the controller's own\n"
+            f"{messages.relayed} frames relayed, {messages.lost} lost, {messages.duplicated} duplicated, "
+            f"{messages.altered} altered, {messages.own} of the controller's own\n"
             f"{self.energy_wh:.0f} Wh charged, {self.utilisation or 0:.0%} of what the limits allowed; "
             f"over limit: {over}; {reaction}"
             f"{'' if self.dimming is None else _dimming_in_words(self.dimming, self.evidence)}"

@@ -55,7 +55,7 @@ class DemoWorld:
 
     async def drain(self) -> None:
         """Let all peers send what is queued and nothing new, then let the last frames arrive."""
-        self.backend.quiet = True
+        self.backend.sends_no_commands = True
         for station in self._stations:
             station.outbox.closed = True
         with trio.move_on_after(SILENCE_S):

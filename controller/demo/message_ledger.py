@@ -5,10 +5,10 @@ received the same text. The rest is classified:
 
 - *altered*: the other end received a frame of the same type and id with other bytes;
 - *own*: a CALL or SEND that a station got and the backend never sent; the other way, one of the messages
-  by which a controller sends messages of its own (OWN_WORDS). Its answer is the controller's business: an
+  by which a controller sends messages of its own (OWN_WORDS). Its answer belongs to the controller: an
   answer that reaches the other end all the same counts as duplicated;
-- a CALLERROR that is the only answer to a CALL is the controller's word for a silent addressee: it settles
-  the CALL, and counts as nothing;
+- a CALLERROR that is the only answer to a CALL comes from the controller, for an addressee without an
+  answer: it settles the CALL, and counts as nothing;
 - *lost*: a frame that never came and that was not answered, though its link lived for FLIGHT_S after it
   was sent (a frame may be on its way when a link ends; what a station then sends again is a new frame);
 - *duplicated*: whatever else came without having been sent.

@@ -35,7 +35,7 @@ class SimulatedCsms:
     """CSMS that answers and commands all stations of a site."""
 
     def __init__(self, ledger: MessageLedger, seed: int, site_id: str) -> None:
-        self.quiet = False
+        self.sends_no_commands = False
         """No new commands: the run is about to end."""
         self._ledger = ledger
         self._seed = seed
@@ -137,7 +137,7 @@ class SimulatedCsms:
     ) -> None:
         while True:
             await trio.sleep(dice.uniform(*COMMAND_S))
-            if self.quiet:
+            if self.sends_no_commands:
                 return
             action, payload = random_command(version, dice)
             try:

@@ -138,7 +138,7 @@ class SimulatedStation:
         if not outgoing.message_id or self.plan.counts:
             outgoing.message_id = connection.new_id()
         try:
-            result = await connection.ask(*outgoing.said, outgoing.message_id)
+            result = await connection.ask(*outgoing.message, outgoing.message_id)
         except NoAnswerError:
             if outgoing.kept:
                 raise  # the message is sent again on a new link

@@ -158,21 +158,21 @@ class SimulatedSite:
         the same current on each of their phases, this is a bound that no controller can beat;
         semi-continuous currents, ramps and reaction times lower what it can reach further.
         """
-        wants = {circuit: [0.0, 0.0, 0.0] for circuit in self.circuits}
+        demand = {circuit: [0.0, 0.0, 0.0] for circuit in self.circuits}
         for outlet in self.outlets.values():
             for phase in outlet.used_phases:
-                wants[outlet.plan.circuit][phase] += outlet.wanted_a
+                demand[outlet.plan.circuit][phase] += outlet.wanted_a
         flow = [0.0, 0.0, 0.0]
         for circuit in reversed(self.circuits.values()):
             load = self._load_of(circuit.id)
             flow = [
-                max(0.0, min(want, circuit.limit_a - circuit.margin_a - other))
-                for want, other in zip(wants[circuit.id], load, strict=True)
+                max(0.0, min(wanted_a, circuit.limit_a - circuit.margin_a - other))
+                for wanted_a, other in zip(demand[circuit.id], load, strict=True)
             ]
             if circuit.parent is not None:
-                above = wants[circuit.parent]
+                parent_demand = demand[circuit.parent]
                 for phase in range(3):
-                    above[phase] += flow[phase]
+                    parent_demand[phase] += flow[phase]
         return flow[0], flow[1], flow[2]
 
     def _load_of(self, circuit: str) -> PhaseAmps:

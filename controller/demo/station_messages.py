@@ -136,7 +136,7 @@ class StationDialect16:
         )
 
     def charging_state(self, session: MeteredSession, state: str, when: str) -> StationMessage:
-        """See `Talk`: 1.6 has the connector's state for it."""
+        """See `StationDialect`; 1.6 reports the state of the connector."""
         return self.status(session.evse, state, when)
 
     def metered(
@@ -203,10 +203,10 @@ class StationDialect2:
 
     def started(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
         """See `StationDialect`."""
-        said = self._event(session, "Started", "Authorized", "EVConnected", when)
-        said.payload["idToken"] = {"idToken": session.tag, "type": "ISO14443"}
-        said.payload["meterValue"] = [_meter_value_2(MessageStyle.AMPS, sample, "Transaction.Begin", when)]
-        return said
+        message = self._event(session, "Started", "Authorized", "EVConnected", when)
+        message.payload["idToken"] = {"idToken": session.tag, "type": "ISO14443"}
+        message.payload["meterValue"] = [_meter_value_2(MessageStyle.AMPS, sample, "Transaction.Begin", when)]
+        return message
 
     def charging_state(self, session: MeteredSession, state: str, when: str) -> StationMessage:
         """See `StationDialect`."""
@@ -217,16 +217,16 @@ class StationDialect2:
     ) -> StationMessage:
         """See `StationDialect`."""
         state = "Charging" if max(sample.current_a) > 0 else "SuspendedEVSE"
-        said = self._event(session, "Updated", "MeterValuePeriodic", state, when)
-        said.payload["meterValue"] = [_meter_value_2(identity.style, sample, "Sample.Periodic", when)]
-        return said
+        message = self._event(session, "Updated", "MeterValuePeriodic", state, when)
+        message.payload["meterValue"] = [_meter_value_2(identity.style, sample, "Sample.Periodic", when)]
+        return message
 
     def stopped(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
         """See `StationDialect`."""
-        said = self._event(session, "Ended", "EVCommunicationLost", "Idle", when)
-        said.payload["transactionInfo"]["stoppedReason"] = "EVDisconnected"
-        said.payload["meterValue"] = [_meter_value_2(MessageStyle.AMPS, sample, "Transaction.End", when)]
-        return said
+        message = self._event(session, "Ended", "EVCommunicationLost", "Idle", when)
+        message.payload["transactionInfo"]["stoppedReason"] = "EVDisconnected"
+        message.payload["meterValue"] = [_meter_value_2(MessageStyle.AMPS, sample, "Transaction.End", when)]
+        return message
 
     def _event(
         self, session: MeteredSession, kind: str, trigger: str, state: str, when: str

@@ -36,7 +36,7 @@ class Outgoing:
         self._then = then
 
     @property
-    def said(self) -> StationMessage:
+    def message(self) -> StationMessage:
         """Return the message, the same each time that it is sent."""
         if self._built is None:
             self._built = self._build()

@@ -236,6 +236,6 @@ def _loads(lines: list[_Line]) -> dict[str, DayLoad]:
         if line.what == "load":
             by_circuit[line.circuit].append(line)
     return {
-        circuit: DayLoad(tuple(line.time_s for line in told), tuple(line.amps for line in told))
-        for circuit, told in by_circuit.items()
+        circuit: DayLoad(tuple(line.time_s for line in loads), tuple(line.amps for line in loads))
+        for circuit, loads in by_circuit.items()
     }

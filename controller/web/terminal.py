@@ -93,7 +93,9 @@ def meter_problem_lines(rows: Iterable[CircuitStatus]) -> list[Text]:
 
 def response_lines(rows: Iterable[EvseStatus]) -> list[Text]:
     """Return a line for each EVSE whose station is slow, rounds limits, or does not follow them."""
-    return [Text(f"{evse.station}/{evse.evse} {said}") for evse in rows if (said := _habits(evse))]
+    return [
+        Text(f"{evse.station}/{evse.evse} {words}") for evse in rows if (words := _learned_response(evse))
+    ]
 
 
 def energy_lines(energy: EnergyStatus) -> list[Text]:
@@ -178,15 +180,15 @@ def _offered(evse: EvseStatus) -> str:
     return f"{'1x' if evse.single_phase else ''}{evse.offered_a:.1f} A"
 
 
-def _habits(evse: EvseStatus) -> str:
-    said = []
+def _learned_response(evse: EvseStatus) -> str:
+    words = []
     if evse.obeys is False:
-        said.append("did not follow its last lower limit")
+        words.append("did not follow its last lower limit")
     elif evse.reaction_s > REACTION_S:
-        said.append(f"takes {evse.reaction_s:.0f} s to follow")
+        words.append(f"takes {evse.reaction_s:.0f} s to follow")
     if evse.step_a:
-        said.append(f"rounds limits down, by {evse.step_a:g} A at most")
-    return "; ".join(said)
+        words.append(f"rounds limits down, by {evse.step_a:g} A at most")
+    return "; ".join(words)
 
 
 def _amps(amps: PhaseAmps) -> Text:
