@@ -5,7 +5,7 @@ received the same text. The rest is classified:
 
 - *altered*: the other end received a frame of the same type and id with other bytes;
 - *own*: a CALL or SEND that a station got and the backend never sent; the other way, one of the messages
-  by which a controller sends messages of its own (OWN_WORDS). Its answer belongs to the controller: an
+  by which a controller sends messages of its own (OWN_ACTIONS). Its answer belongs to the controller: an
   answer that reaches the other end all the same counts as duplicated;
 - a CALLERROR that is the only answer to a CALL comes from the controller, for an addressee without an
   answer: it settles the CALL, and counts as nothing;
