@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
@@ -131,6 +132,15 @@ def issue_certificate(
         not_after=certificate.not_valid_after_utc.timestamp(),
         must_be_installed=must_be_installed,
     )
+
+
+def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Return True if `issuer` has signed a certificate; its name alone proves nothing."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def sign_revocation_list(

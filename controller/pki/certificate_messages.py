@@ -58,7 +58,9 @@ class _StatusCall(msgspec.Struct, frozen=True, rename="camel"):
     ocsp_request_data: CertificateHash
 
 
-class _DeleteCall(msgspec.Struct, frozen=True, rename="camel"):
+class DeleteCertificateCall(msgspec.Struct, frozen=True, rename="camel"):
+    """Payload of a DeleteCertificate."""
+
     certificate_hash_data: CertificateHash
 
 
@@ -118,6 +120,20 @@ def has_root(installed: tuple[CertificateHash, ...], root: x509.Certificate) -> 
     return any(each.serial == serial and each.is_issued_by(root) for each in installed)
 
 
+def find_earlier_roots(
+    installed: tuple[CertificateHash, ...], root: x509.Certificate
+) -> tuple[CertificateHash, ...]:
+    """Return the roots among the installed certificates that have the name of `root`, but another key."""
+    return tuple(
+        each for each in installed if each.has_issuer_name(root.subject) and not each.is_issued_by(root)
+    )
+
+
+def write_delete(subject: CertificateHash) -> bytes:
+    """Write a DeleteCertificate."""
+    return msgspec.json.encode(DeleteCertificateCall(subject))
+
+
 def write_install_root(version: Version, root: bytes) -> bytes:
     """Write an InstallCertificate of a root in PEM."""
     kind = "CentralSystemRootCertificate" if version is Version.V16 else "CSMSRootCertificate"
@@ -138,10 +154,16 @@ def write_status_answer(response: bytes) -> bytes:
 
 
 class StationCertificateScope:
-    """Certificate messages of stations that a site CA handles; `authorities`: its CAs, the root last."""
+    """Certificate messages of stations that a site CA handles; `authorities`: its CAs, the root last.
 
-    def __init__(self, authorities: tuple[x509.Certificate, ...]) -> None:
+    `listener_chain`: certificates that the stations' port presents. The CAs of both may not be deleted.
+    """
+
+    def __init__(
+        self, authorities: tuple[x509.Certificate, ...], listener_chain: tuple[x509.Certificate, ...] = ()
+    ) -> None:
         self._authorities = authorities
+        self._needed_names = tuple(each.issuer for each in listener_chain)
 
     def takes_call(self, action: str, payload: bytes) -> bool:
         """Return True if the site CA answers a CALL of a station, and no backend gets it."""
@@ -169,11 +191,15 @@ class StationCertificateScope:
                 kind = None if use is None else use.certificate_type
                 return REJECTED if kind is None or kind in CONNECTION_ROOTS else None
             case "DeleteCertificate":
-                read = read_payload(_DeleteCall, payload)
-                is_own = read is None or self._is_issued_here(read.certificate_hash_data)
-                return FAILED if is_own else None
+                read = read_payload(DeleteCertificateCall, payload)
+                is_needed = read is None or self._is_needed(read.certificate_hash_data)
+                return FAILED if is_needed else None
             case _:
                 return None
+
+    def _is_needed(self, subject: CertificateHash) -> bool:
+        """Return True for a certificate without which a station could not connect any more."""
+        return self._is_issued_here(subject) or any(map(subject.has_issuer_name, self._needed_names))
 
     def _is_issued_here(self, subject: CertificateHash) -> bool:
         return any(subject.is_issued_by(each) for each in self._authorities)

@@ -42,6 +42,10 @@ class CertificateHash(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
         name, key = _issuer_hashes(issuer, self.hash_algorithm)
         return (self.issuer_name_hash.lower(), self.issuer_key_hash.lower()) == (name, key)
 
+    def has_issuer_name(self, name: x509.Name) -> bool:
+        """Return True if the issuer has this name, whatever its key."""
+        return self.issuer_name_hash.lower() == _digest(name.public_bytes(), self.hash_algorithm)
+
     @property
     def serial(self) -> str:
         """Serial number as the ledger has it."""

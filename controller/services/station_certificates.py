@@ -7,7 +7,8 @@
 
 A certificate whose installation is not confirmed is sent again, also after a restart; until then the old one
 stays valid. A certificate that is due is requested with a trigger. At its first connection a station is asked
-whether it has the site's root, and gets it if it has not.
+whether it has the site's root, and gets it if it has not. Earlier roots of the site are then deleted in it,
+once the stations' port presents a certificate of the present one.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import trio
+from cryptography import x509
 
 from controller.config import Config
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.payloads import is_accepted
-from controller.pki import PkiError, certificate_messages
+from controller.pki import PkiError, authority, certificate_messages
 from controller.pki.ca_folder import CaFolder, read_passphrase
 from controller.pki.certificate_ledger import IssuedCertificate, RevocationReason
 from controller.pki.certificate_messages import SignCertificateCall, StationCertificateScope
@@ -52,13 +54,17 @@ def open_station_certificates(config: Config, registry: SessionRegistry) -> Stat
     evses = {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
     try:
         passphrase = read_passphrase(file, os.environ.get("CREDENTIALS_DIRECTORY"))
-        return StationCertificateService(CaFolder(Path(config.pki.folder)), passphrase, evses, registry)
+        chain = _read_chain(config.listen.certificate)
+        folder = CaFolder(Path(config.pki.folder))
+        return StationCertificateService(folder, passphrase, evses, registry, chain)
     except PkiError as error:
         raise ServiceError(f"[pki] station_certificates: {error}") from error
 
 
 class StationCertificateService:
     """Issuer of the certificates of connected stations. `evses`: by station, for their certificates.
+
+    `listener_chain`: certificates that the stations' port presents, the leaf first.
 
     Raises PkiError if the CA or its key cannot be used.
     """
@@ -69,6 +75,7 @@ class StationCertificateService:
         passphrase: bytes | None,
         evses: Mapping[str, tuple[str, ...]],
         registry: SessionRegistry,
+        listener_chain: tuple[x509.Certificate, ...],
     ) -> None:
         self._folder = folder
         self._passphrase = passphrase
@@ -81,7 +88,10 @@ class StationCertificateService:
         self._busy: set[str] = set()
         folder.check_key(passphrase)
         self._authorities = folder.authorities()
-        self.scope = StationCertificateScope(self._authorities)
+        self.scope = StationCertificateScope(self._authorities, listener_chain)
+        self._presents_site_ca = any(
+            authority.is_signed_by(leaf, each) for leaf in listener_chain[:1] for each in self._authorities
+        )
         self._calls, self._received = trio.open_memory_channel[tuple[StationSession, LocalCall]](64)
 
     def on_local_call(self, session: StationSession, call: LocalCall) -> None:
@@ -262,12 +272,37 @@ class StationCertificateService:
         )
         installed = None if answer.result is None else certificate_messages.read_installed(answer.result)
         root = self._authorities[-1]
-        if installed is None or certificate_messages.has_root(installed, root):
+        if installed is None:
             return
-        payload = certificate_messages.write_install_root(session.version, self._folder.root_pem())
-        answer = await session.request("InstallCertificate", payload)
-        is_installed = answer.result is not None and is_accepted(answer.result)
-        level = logging.INFO if is_installed else logging.WARNING
-        log.log(
-            level, "root of the site sent to station station=%s installed=%s", session.station, is_installed
-        )
+        if not certificate_messages.has_root(installed, root):
+            payload = certificate_messages.write_install_root(session.version, self._folder.root_pem())
+            if not await self._change_root(session, "InstallCertificate", payload):
+                return
+        if self._presents_site_ca:
+            for earlier in certificate_messages.find_earlier_roots(installed, root):
+                payload = certificate_messages.write_delete(earlier)
+                await self._change_root(session, "DeleteCertificate", payload)
+
+    async def _change_root(self, session: StationSession, action: str, payload: bytes) -> bool:
+        """Install or delete a root in a station; return True if the station has accepted it."""
+        answer = await session.request(action, payload)
+        is_done = answer.result is not None and is_accepted(answer.result)
+        if is_done:
+            log.info("root changed in station station=%s action=%s", session.station, action)
+        else:
+            log.warning(
+                "root not changed in station station=%s action=%s reason=%s remedy=change it by hand, or "
+                "update the firmware",
+                session.station,
+                action,
+                answer.detail or "it rejected the command",
+            )
+        return is_done
+
+
+def _read_chain(file: str | None) -> tuple[x509.Certificate, ...]:
+    """Read the certificates in a file; none if it cannot be read, which the listener reports."""
+    try:
+        return () if file is None else tuple(x509.load_pem_x509_certificates(Path(file).read_bytes()))
+    except (OSError, ValueError):
+        return ()

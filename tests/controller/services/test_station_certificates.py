@@ -23,12 +23,13 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config.loader import read_config
 from controller.ocpp.frames import Version
-from controller.pki.ca_folder import CaFolder
+from controller.pki.ca_folder import CaFolder, CaSettings
 from controller.pki.certificate_ledger import (
     CertificateState,
     IssuedCertificate,
     RevocationReason,
 )
+from controller.pki.certificate_messages import StationCertificateScope
 from controller.pki.certificate_profiles import Purpose
 from controller.pki.certificate_requests import RequestContent, build_request
 from controller.pki.certificate_status import hash_certificate
@@ -294,6 +295,94 @@ async def test_station_due_for_renewal_is_triggered_and_gets_root(
             "certificate": site.ca.root_pem().decode(),
         }
         assert calls["TriggerMessage"] == {"requestedMessage": "SignChargingStationCertificate"}
+
+
+ROOT_CALLS = ("GetInstalledCertificateIds", "InstallCertificate", "DeleteCertificate")
+
+
+OTHER_CALLS = (
+    "TriggerMessage", "GetVariables", "GetConfiguration", "ClearChargingProfile", "SetChargingProfile",
+)  # fmt: skip
+"""What a station is also asked at its first connection: one CALL waits for the answer to the other."""
+
+
+def earlier_ca(folder: Path) -> CaFolder:
+    """Make a CA with the name of the site's, as somebody does who has lost it."""
+    return CaFolder.create(folder / "earlier", CaSettings(name="depot"), None, time.time())
+
+
+def root_hash(ca: CaFolder) -> dict[str, str]:
+    root = x509.load_pem_x509_certificate(ca.root_pem())
+    found: dict[str, str] = json.loads(encoded(hash_certificate(root, root)))
+    return found
+
+
+@pytest.mark.parametrize("version", list(Version))
+async def test_earlier_root_is_deleted_once_present_one_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Version
+) -> None:
+    monkeypatch.setattr(station_certificates, "CHECK_S", 0.05)
+    earlier = root_hash(earlier_ca(tmp_path))
+    foreign = earlier | {"issuerNameHash": "00" * 32}
+    async with running(tmp_path) as site, site.station(version) as station:
+        await station.send("1", "Heartbeat", {})
+        calls: list[list[Any]] = []
+        while not calls or calls[-1][2] != "DeleteCertificate":
+            asked = await station.receive(*ROOT_CALLS, *OTHER_CALLS)
+            if asked[0] != 2:
+                continue
+            answer: dict[str, Any] = {"status": "Accepted"}
+            if asked[2] in ROOT_CALLS:
+                calls.append(asked)
+            if asked[2] == "GetInstalledCertificateIds":
+                answer |= installed(version, earlier, foreign)
+            await station.answer(asked, answer)
+        assert tuple(each[2] for each in calls) == ROOT_CALLS
+        assert calls[-1][3] == {"certificateHashData": earlier}
+
+
+def identity_chain(ca: CaFolder, applicant: Applicant) -> tuple[x509.Certificate, ...]:
+    file = Path(issue_identity(ca, applicant.id, applicant))
+    return tuple(x509.load_pem_x509_certificates(file.read_bytes()))
+
+
+def installed(version: Version, *roots: dict[str, str]) -> dict[str, Any]:
+    if version is Version.V16:
+        return {"certificateHashData": list(roots)}
+    kind = "CSMSRootCertificate"
+    return {
+        "certificateHashDataChain": [{"certificateType": kind, "certificateHashData": each} for each in roots]
+    }
+
+
+async def test_earlier_root_stays_while_listener_is_certified_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station_certificates, "CHECK_S", 0.05)
+    ca = earlier_ca(tmp_path)
+    server = Applicant(id="gateway", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
+    chain = identity_chain(ca, server)
+    monkeypatch.setattr(station_certificates, "_read_chain", lambda file: chain)
+    async with running(tmp_path) as site, site.station() as station:
+        await station.send("1", "Heartbeat", {})
+        asked = await station.receive("GetInstalledCertificateIds")
+        await station.answer(asked, {"status": "Accepted"} | installed(Version.V201, root_hash(ca)))
+        await station.answer(await station.receive("InstallCertificate"), {"status": "Accepted"})
+        link = await site.backend.link()
+        await heard(link)
+        command = [2, "1", "DeleteCertificate", {"certificateHashData": root_hash(ca)}]
+        await link.send_message(json.dumps(command))
+        assert json.loads(await heard(link)) == [3, "1", {"status": "Failed"}]
+
+
+def test_root_of_public_ca_that_listener_needs_may_not_be_deleted(tmp_path: Path) -> None:
+    ca = earlier_ca(tmp_path)
+    server = Applicant(id="gateway", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
+    scope = StationCertificateScope((), identity_chain(ca, server))
+    needed = encoded({"certificateHashData": root_hash(ca)}).encode()
+    assert scope.refuse_command("DeleteCertificate", needed) == b'{"status":"Failed"}'
+    other = encoded({"certificateHashData": root_hash(ca) | {"issuerNameHash": "ab" * 32}}).encode()
+    assert scope.refuse_command("DeleteCertificate", other) is None
 
 
 HOSTILE = [
