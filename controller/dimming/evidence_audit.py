@@ -1,7 +1,8 @@
 """Audit of an evidence log, by its files and the public key alone.
 
 Every line is looked at, whatever was found before it, and each finding names its file and line. A line that
-is no good record is found as such; a mismatch in the next one is then no finding of its own.
+is no good record is found as such; a mismatch in the next one is then no finding of its own. A record without
+a signature, because a hardware key did not sign in time, is proven by the hash in the next signed one.
 """
 
 from __future__ import annotations
@@ -62,9 +63,15 @@ def audit(
     """
     auditor = _Auditor({key_name(key): key for key in keys}, part=part)
     findings = [finding for name, data in files for finding in auditor.file(name, data)]
+    findings += auditor.unproven
     findings += [finding for name, line in checkpoints for finding in auditor.checkpoint(name, line)]
     head = ChainHead(auditor.number, auditor.hash)
     return EvidenceAudit(findings=tuple(findings), records=auditor.records, first=auditor.first, head=head)
+
+
+_UNPROVEN = (
+    "it is not signed, and no signed record follows it: its key was in a module that did not sign in time"
+)
 
 
 class _Auditor:
@@ -79,6 +86,9 @@ class _Auditor:
         """Expected number of the next record."""
         self.hash = BEGINNING
         self._last_good = True
+        self.unproven: list[AuditFinding] = []
+        """Records without a signature that no signed one follows."""
+        self._is_unproven = False
 
     def file(self, name: str, data: bytes) -> Iterator[AuditFinding]:
         lines = data.split(b"\n")
@@ -89,6 +99,8 @@ class _Auditor:
         for index, line in enumerate(lines):
             for what in self._line(line, begins_file=index == 0):
                 yield AuditFinding(name, index + 1, what)
+            if self._is_unproven:
+                self.unproven.append(AuditFinding(name, index + 1, _UNPROVEN))
 
     def checkpoint(self, name: str, line: bytes) -> Iterator[AuditFinding]:
         """Return True if the log contains this checkpoint."""
@@ -117,6 +129,7 @@ class _Auditor:
 
     def _line(self, line: bytes, *, begins_file: bool) -> Iterator[str]:
         self.records += 1
+        self._is_unproven = False
         try:
             record = read_record(line)
         except InvalidRecordError as error:
@@ -124,7 +137,8 @@ class _Auditor:
             self._pass(self.number, line, good=False)
             return
         wrong = self._unsigned(record)
-        if wrong is not None:
+        self._is_unproven = not record.signature and record.key in self._keys
+        if wrong is not None and not self._is_unproven:
             yield wrong
             self._pass(self.number, line, good=False)
             return
@@ -133,6 +147,8 @@ class _Auditor:
             self.first = record.number
         else:
             yield from self._follows(record, begins_file=begins_file)
+        if record.previous == self.hash and not self._is_unproven:
+            self.unproven.clear()
         self._lines[record.number] = line_hash(line)
         self._pass(record.number, line, good=True)
 

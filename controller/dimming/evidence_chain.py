@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from controller.dimming.dimming_error import DimmingError
 from controller.dimming.dimming_messages import moment
 from controller.signing import curves, payload_signatures, signing_keys
+from controller.signing.hardware_keys import HardwareKeyError
 
 BEGINNING = "0" * 64
 """Hash that the first record has as that of its predecessor."""
@@ -128,9 +129,14 @@ class EvidenceChain:
         self._key = key
         self._key_name = key_name(key.public_key())
         self.head = head
+        self.unsigned_reason = ""
+        """Why the last record is not signed: its key is in a hardware module that has not signed it."""
 
     def record(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        """Return the next line, with its line feed. `body` is JSON; `utc` POSIX s. `written` completes it."""
+        """Return the next line, with its line feed. `body` is JSON; `utc` POSIX s. `written` completes it.
+
+        Where a hardware key does not sign, the signature is empty: the next signed record covers this one.
+        """
         record = {
             "body": msgspec.to_builtins(body),
             "key": self._key_name,
@@ -139,7 +145,11 @@ class EvidenceChain:
             "previous": self.head.hash,
             "time": moment(utc),
         }
-        signature = base64.b64encode(curves.sign_text(self._key, _text(record))).decode()
+        signature, self.unsigned_reason = "", ""
+        try:
+            signature = base64.b64encode(curves.sign_text(self._key, _text(record))).decode()
+        except HardwareKeyError as error:
+            self.unsigned_reason = str(error)
         return rfc8785.dumps({**record, "signature": signature}) + b"\n"
 
     def written(self, line: bytes) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from controller.dimming import dimming_command
 from controller.signing import payload_signatures, signing_keys
+from controller.signing.hardware_keys import HardwareKeyError
 from controller.signing.policy_schema import SignerRole
 from controller.signing.signed_text import SignedTextError
 from controller.signing.signing_keys import Keyring, OwnKey
@@ -89,12 +90,15 @@ class KeyProofs:
         )
 
     def sign(self, payload: bytes, utc: float) -> bytes:
-        """Return the payload with our signature; without a valid key, unsigned."""
+        """Return the payload with our signature; unsigned where no key is valid, or a hardware key fails."""
         own = signing_keys.select_signing_key(self._own, utc)
         if own is None:
             return payload
         context = msgspec.json.decode(payload)["@context"]
-        return payload_signatures.add_signature(payload, own.private, context, own.known.holder or None)
+        try:
+            return payload_signatures.add_signature(payload, own.private, context, own.known.holder or None)
+        except HardwareKeyError:
+            return payload  # the limit is obeyed all the same, and its evidence names the reason
 
     def _roles_of(self, holder: str, present: frozenset[str]) -> frozenset[str]:
         """Return the roles of a holder, given the other signers."""

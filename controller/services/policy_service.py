@@ -61,7 +61,8 @@ class PolicyService:
         self._changing = trio.Lock()
         """Held while a change becomes durable: the files are not read meanwhile."""
         self._store = store
-        self._received, self._own = self._read()
+        loaded_file, self._own = self._read_files()
+        self._received = self._add_received(loaded_file)
         self._stamps = self._file_stamps()
         loaded = self._received.loaded
         seen = ReplayCache(loaded.policy().window_s)
@@ -74,18 +75,20 @@ class PolicyService:
         while True:
             await trio.sleep(POLL_S)
             async with self._changing:
-                self.reload_changed_files()
+                await self.reload_changed_files()
 
-    def reload_changed_files(self) -> None:
+    async def reload_changed_files(self) -> None:
         """Reload the files if one has changed; files that cannot be used change nothing."""
         if (stamps := self._file_stamps()) == self._stamps:
             return
         self._stamps = stamps
         try:
-            self._received, self._own = self._read()
+            # In a thread: a hardware module takes its time to open a key.
+            loaded, self._own = await trio.to_thread.run_sync(self._read_files)
         except SigningSetupError as failed:
             log.error("signature policy not reloaded, the previous one stays in force reason=%s", failed)
             return
+        self._received = self._add_received(loaded)
         self._stamps = self._file_stamps()  # the new policy may name other certificates
         self._apply_policy()
         self._log_policy()
@@ -115,13 +118,16 @@ class PolicyService:
         log.warning("policy changed action=%s id=%s reason=%s", action, answer.changed.id, decision.reason)
         return answer.payload
 
-    def _read(self) -> tuple[ReceivedPolicies, Sequence[OwnKey]]:
+    def _read_files(self) -> tuple[LoadedPolicy, Sequence[OwnKey]]:
         try:
             loaded = read_policy(self._policy)
             own = () if self._key is None else tuple(read_key_files(self._key).values())
         except (FileUnreadableError, PolicyFileError, KeyFileError) as wrong:
             raise SigningSetupError(str(wrong)) from wrong
-        return ReceivedPolicies(loaded.file, self._policy.parent, self._store.load(ReceivedPolicy)), own
+        return loaded, own
+
+    def _add_received(self, loaded: LoadedPolicy) -> ReceivedPolicies:
+        return ReceivedPolicies(loaded.file, self._policy.parent, self._store.load(ReceivedPolicy))
 
     def _apply_policy(self) -> None:
         loaded = self._received.loaded

@@ -7,12 +7,16 @@ front:
     Not-Before: 2026-11-27T00:00:00Z
     pkcs11:token=site;object=lc?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/lc/pin
 
-Needs the extra `pkcs11`. A signature takes as long as the module takes, 1 to 100 ms.
+Needs the extra `pkcs11`. A signature takes as long as the module takes, usually 1 to 100 ms. It is made in a
+thread of its own, and its caller waits `WAIT_S` at most: a module that hangs stops nothing. Then no signature
+is tried until that one has come and `RETRY_AFTER_S` are over: a slow module delays its callers rarely.
 """
 
 from __future__ import annotations
 
 import importlib
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -27,6 +31,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from controller.signing import SigningError
 
 SCHEME = "pkcs11:"
+WAIT_S = 0.25
+"""How long a caller waits for a signature."""
+RETRY_AFTER_S = 10.0
+"""Pause after a signature that came too late."""
 
 
 class HardwareKeyError(SigningError):
@@ -63,6 +71,8 @@ class HardwarePrivateKey(ec.EllipticCurvePrivateKey):
 
     def __init__(self, uri: HardwareKeyUri) -> None:
         self._uri = uri
+        self._free = threading.Lock()
+        """Held while a signature is made, and during the pause after one that came too late."""
         self._pkcs11 = _load_library()
         try:
             self._key = self._open()
@@ -90,25 +100,57 @@ class HardwarePrivateKey(ec.EllipticCurvePrivateKey):
         )
 
     def sign(self, data: bytes, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:  # type: ignore[override]
-        """Sign `data` in the module; returns DER. A lost session is opened again once."""
+        """Sign `data` in the module; returns DER. Raises HardwareKeyError, also if it takes too long."""
         algorithm = signature_algorithm.algorithm
         if isinstance(algorithm, Prehashed):
             raise UnsupportedAlgorithm("signs messages only, no hashes")
         digest = hashes.Hash(algorithm)
         digest.update(data)
-        hashed = digest.finalize()[: (self.key_size + 7) // 8]
+        raw = self._sign_in_thread(digest.finalize()[: (self.key_size + 7) // 8])
+        half = len(raw) // 2
+        return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+
+    def _sign_in_thread(self, hashed: bytes) -> bytes:
+        """Sign a hash in the module, and wait for it no longer than WAIT_S."""
+        if not self._free.acquire(blocking=False):
+            raise HardwareKeyError(
+                f"hardware key {self._uri.object} is too slow: an earlier signature took longer than "
+                f"{WAIT_S:g} s"
+            )
+        signature: Future[bytes] = Future()
+        is_late = threading.Event()
+
+        def run() -> None:
+            try:
+                signature.set_result(self._sign_in_module(hashed))
+            except HardwareKeyError as error:
+                signature.set_exception(error)
+            if is_late.is_set():
+                threading.Event().wait(RETRY_AFTER_S)
+            self._free.release()
+
+        # A daemon thread: a module that never answers does not keep the process from ending.
+        threading.Thread(target=run, name="hardware key", daemon=True).start()
+        try:
+            return signature.result(WAIT_S)
+        except TimeoutError:
+            is_late.set()
+            raise HardwareKeyError(
+                f"hardware key {self._uri.object} is too slow: it takes longer than {WAIT_S:g} s"
+            ) from None
+
+    def _sign_in_module(self, hashed: bytes) -> bytes:
+        """Sign a hash; returns r and s. A lost session is opened again once. Raises HardwareKeyError."""
         mechanism = self._pkcs11.Mechanism.ECDSA
         try:
-            raw = self._key.sign(hashed, mechanism=mechanism)
+            return bytes(self._key.sign(hashed, mechanism=mechanism))
         except self._pkcs11.PKCS11Error:
             try:
                 self._key = self._open()
-                raw = self._key.sign(hashed, mechanism=mechanism)
+                return bytes(self._key.sign(hashed, mechanism=mechanism))
             except (self._pkcs11.PKCS11Error, OSError, RuntimeError) as error:
                 reason = str(error) or type(error).__name__
                 raise HardwareKeyError(f"hardware key {self._uri.object} does not sign: {reason}") from error
-        half = len(raw) // 2
-        return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Return the public half."""

@@ -281,7 +281,15 @@ class EvidenceLog:
     # -- files --------------------------------------------------------------------------------------
 
     def _add_line(self, file: str, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> EvidenceLine:
+        was_unsigned = self._chain.unsigned_reason
         number, line = self.head.count, self._chain.record(kind, body, utc)
+        if self._chain.unsigned_reason and not was_unsigned:
+            log.warning(
+                "evidence record not signed number=%d reason=%s remedy=check the hardware module; the next "
+                "signed record covers it",
+                number,
+                self._chain.unsigned_reason,
+            )
         self._chain.written(line)
         self._pending.append(_PendingLine(file, number, line))
         return EvidenceLine(number, line)

@@ -23,6 +23,8 @@ from controller.dimming.evidence_chain import (
     line_hash,
     read_record,
 )
+from controller.signing import curves
+from controller.signing.hardware_keys import HardwareKeyError
 from tests.controller.dimming.commands import NOON
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
@@ -227,10 +229,64 @@ def test_record_in_another_form_is_invalid() -> None:
 
 def test_signature_without_base64_is_invalid() -> None:
     record = json.loads(lines()[0])
-    for value in ("!", base64.b64encode(b"\0").decode(), ""):
+    for value in ("!", base64.b64encode(b"\0").decode()):
         changed = rfc8785.dumps({**record, "signature": value}) + b"\n"
         assert found(look(changed)) == ["a.jsonl:1: it was changed after it was signed"]
 
 
 def test_command_struct_has_every_member() -> None:
     assert sorted(json.loads(lines()[0])) == sorted(EvidenceRecord.__struct_fields__)
+
+
+# -- hardware keys that do not sign in time ---------------------------------------------------------------
+
+
+def partly_signed(signed: str, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return the lines of a chain, of which those with `s` in `signed` are signed."""
+    chain, made = EvidenceChain(KEY, ChainHead()), []
+    sign_text = curves.sign_text
+    for number, each in enumerate(signed):
+
+        def sign(key: ec.EllipticCurvePrivateKey, text: bytes, is_signed: bool = each == "s") -> bytes:
+            if not is_signed:
+                raise HardwareKeyError("hardware key lc is too slow")
+            return sign_text(key, text)
+
+        monkeypatch.setattr(curves, "sign_text", sign)
+        line = chain.record(EvidenceKind.READINGS, {"n": number}, NOON)
+        assert bool(chain.unsigned_reason) is (each != "s")
+        chain.written(line)
+        made.append(line)
+    return made
+
+
+@pytest.mark.parametrize("signed", ["s.s", ".s", "s..s", "ss.ss.s"])
+def test_unsigned_record_is_proven_by_next_signed_one(signed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(b"".join(partly_signed(signed, monkeypatch))).good
+
+
+@pytest.mark.parametrize(("signed", "lines_found"), [("s.", [2]), ("s.s..", [4, 5]), (".", [1])])
+def test_unsigned_record_without_signed_successor_is_found(
+    signed: str, lines_found: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = look(b"".join(partly_signed(signed, monkeypatch)))
+    assert [each.line for each in result.findings] == lines_found
+    assert all("it is not signed" in each.what for each in result.findings)
+
+
+def test_altered_unsigned_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = partly_signed("s.s", monkeypatch)
+    made[1] = made[1].replace(b'{"n":1}', b'{"n":7}')
+    assert [each.line for each in look(b"".join(made)).findings] == [3, 2]
+
+
+def test_signature_removed_from_signed_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = partly_signed("sss", monkeypatch)
+    record = json.loads(made[1])
+    made[1] = rfc8785.dumps({**record, "signature": ""}) + b"\n"
+    assert look(b"".join(made)).findings
+
+
+def test_unsigned_checkpoint_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = partly_signed(".", monkeypatch)
+    assert "proves nothing" in found(look(line, None, line))[-1]

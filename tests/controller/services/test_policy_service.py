@@ -35,19 +35,19 @@ def reset(keeper: PolicyService) -> str:
     return why(passes(keeper.gate, b"{}", action="Reset"))
 
 
-def test_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_path: Path) -> None:
+async def test_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_path: Path) -> None:
     write_policy(tmp_path)
     kept = keeper(tmp_path)
     text = signed(limit(), TOM)
     assert isinstance(passes(kept.gate, text), ForwardDecision)
     assert reset(kept) == "pass"
     write_policy(tmp_path, REJECT_RESET)
-    kept.reload_changed_files()
+    await kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
     assert why(passes(kept.gate, text)) == "refuse safe-profiles: it was received before"
 
 
-def test_file_that_cannot_be_used_is_reported_once_and_old_one_holds(
+async def test_file_that_cannot_be_used_is_reported_once_and_old_one_holds(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_policy(tmp_path, REJECT_RESET)
@@ -55,18 +55,18 @@ def test_file_that_cannot_be_used_is_reported_once_and_old_one_holds(
     for _ in range(2):
         (tmp_path / "signing.toml").write_text("version = 2")
         os.utime(tmp_path / "signing.toml", ns=(7, 7))
-        kept.reload_changed_files()
+        await kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
     assert caplog.text.count("signature policy not reloaded") == 1
     (tmp_path / "signing.toml").unlink()
-    kept.reload_changed_files()
+    await kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
     write_policy(tmp_path)
-    kept.reload_changed_files()
+    await kept.reload_changed_files()
     assert reset(kept) == "pass"
 
 
-def test_policy_service_new_key_in_folder_signs(tmp_path: Path) -> None:
+async def test_policy_service_new_key_in_folder_signs(tmp_path: Path) -> None:
     write_policy(tmp_path, SIGN)
     folder = tmp_path / "keys"
     write_key_file(folder, "a", signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW - 5))
@@ -80,7 +80,7 @@ def test_policy_service_new_key_in_folder_signs(tmp_path: Path) -> None:
     )
     assert "no key of the controller is valid" in kept.gate.sign_own(own, b"{}", NOW).unsigned_reason
     write_key_file(folder, "b", signing_keys.new_private_key("secp256r1", "lc", NOW - 5, NOW + 5))
-    kept.reload_changed_files()
+    await kept.reload_changed_files()
     assert kept.gate.sign_own(own, b"{}", NOW).unsigned_reason == ""
 
 
@@ -133,7 +133,7 @@ async def test_received_role_is_in_force_at_once_and_after_restart(
     for each in (kept, keeper(tmp_path)):
         assert why(passes(each.gate, toms, action="Reset")) == "pass reset: signed by tom"
     write_policy(tmp_path, "# it stays beside a new file\n" + REJECT_RESET)
-    kept.reload_changed_files()
+    await kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
 
 

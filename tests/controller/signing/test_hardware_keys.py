@@ -6,17 +6,31 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from controller.cli.main import main
+from controller.ocpp.frames import Version
 from controller.signing import curves, hardware_keys
 from controller.signing.hardware_keys import HardwareKeyError, HardwarePrivateKey, parse_uri
-from controller.signing.signing_keys import KeyFileError, new_private_key, parse_private_key, read_key_files
+from controller.signing.message_signer import sign_message
+from controller.signing.payload_signatures import key_id
+from controller.signing.rule_set import RuleKey
+from controller.signing.signature_format import Direction, MessageKind
+from controller.signing.signing_keys import (
+    KeyFileError,
+    KnownKey,
+    OwnKey,
+    new_private_key,
+    parse_private_key,
+    read_key_files,
+)
 
 MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
 PIN = "1234"
@@ -66,6 +80,70 @@ def test_hardware_key_signs_as_key_in_file(tmp_path: Path, token: str) -> None:
     assert not curves.is_valid_signature(curve, public, signature, b"another one")
     with pytest.raises(UnsupportedAlgorithm):
         own.private.private_numbers()
+
+
+class HeldKey:
+    """A key in a module that signs once it is released."""
+
+    def __init__(self, key: Any) -> None:
+        self.is_released = threading.Event()
+        self._key = key
+
+    def sign(self, data: bytes, **options: object) -> bytes:
+        self.is_released.wait(30)
+        return bytes(self._key.sign(data, **options))
+
+
+def test_hardware_key_that_is_too_slow_does_not_block(
+    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware_keys, "WAIT_S", 0.01)
+    monkeypatch.setattr(hardware_keys, "RETRY_AFTER_S", 0.0)
+    (tmp_path / "lc.pkcs11").write_text(f"Holder: lc\n{token}\n")
+    (tmp_path / "lc.pkcs11").chmod(0o600)
+    ((_, own),) = read_key_files(tmp_path).items()
+    assert isinstance(own.private, HardwarePrivateKey)
+    held = HeldKey(own.private._key)
+    monkeypatch.setattr(own.private, "_key", held)
+    with pytest.raises(HardwareKeyError, match="takes longer than"):
+        curves.sign_text(own.private, b"a message")
+    with pytest.raises(HardwareKeyError, match="an earlier signature took longer"):
+        curves.sign_text(own.private, b"another message")
+    held.is_released.set()
+    assert own.private._free.acquire(timeout=30), "free once the late signature has come"
+    own.private._free.release()
+    monkeypatch.setattr(hardware_keys, "WAIT_S", 30.0)
+    signature = curves.sign_text(own.private, b"a message")
+    public = curves.decode_point(curves.CURVES["secp384r1"], own.known.id.point)
+    assert curves.is_valid_signature(curves.CURVES["secp384r1"], public, signature, b"a message")
+
+
+def test_hardware_key_too_slow_pauses_before_next_signature(
+    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware_keys, "WAIT_S", 0.01)
+    monkeypatch.setattr(hardware_keys, "RETRY_AFTER_S", 600.0)
+    key = HardwarePrivateKey(parse_uri(token))
+    held = HeldKey(key._key)
+    monkeypatch.setattr(key, "_key", held)
+    with pytest.raises(HardwareKeyError, match="takes longer than"):
+        curves.sign_text(key, b"a message")
+    held.is_released.set()
+    with pytest.raises(HardwareKeyError, match="an earlier signature took longer"):
+        curves.sign_text(key, b"another message")
+
+
+def test_hardware_key_too_slow_leaves_message_unsigned_with_reason(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware_keys, "WAIT_S", 0.01)
+    key = HardwarePrivateKey(parse_uri(token))
+    monkeypatch.setattr(key, "_key", HeldKey(key._key))
+    own = OwnKey(KnownKey(id=key_id(key.public_key()), holder="lc"), key)
+    reset = RuleKey.of_message(Version.V201, "Reset", Direction.DOWN, MessageKind.REQUEST, "CS01")
+    signed = sign_message(reset, b'{"type":"Immediate"}', [own], "lc", 1.8e9, is_own=True)
+    assert signed.payload == b'{"type":"Immediate"}'
+    assert "too slow" in signed.unsigned_reason
 
 
 @pytest.mark.parametrize(("old", "new"), [("object=lc", "object=other"), ("token=site", "token=other")])
