@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 import trio
+from trio_websocket import WebSocketConnection
 
+from controller.ocpp.frames import Version
 from controller.services import policy_service as gatekeeper
+from controller.signing import signature_format
+from controller.signing.payload_signatures import KeyId, verify_payload
+from controller.signing.signature_format import Direction, MessageKind
+from controller.signing.signing_keys import new_private_key, parse_private_key, write_key_file
 from tests.controller.services.test_app import running
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import MALLORY, OLGA, TOM, limit, signed
 from tests.controller.signing.test_jws import EC_PEM, flattened
+from tests.scenario.link_harness import receive_text
 from tests.scenario.signed_daemon import (
     call_text,
     configure,
@@ -193,3 +200,114 @@ async def test_role_that_comes_over_sites_own_link_counts_for_stations(tmp_path:
             async with connect_station(controller) as served:
                 await expect_forwarded(await cpo.accept(), served, call_text("3", reset, "Reset"))
                 await expect_refusal(own, add, "it was received before")
+
+
+SIGN_ALL_UP = """
+[[sign]]
+id = "own"
+actions = ["*"]
+direction = "up"
+kinds = ["request", "response", "send"]
+"""
+SITE_LIMIT = {"stackLevel": 0, "chargingProfileKind": "Absolute"}
+PERIODS = {"chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 20.0}]}
+START = {"startSchedule": "2026-01-01T00:00:00.000Z"}
+SCHEDULE_16 = {
+    "chargingProfileId": 7,
+    "chargingProfilePurpose": "ChargePointMaxProfile",
+    "chargingSchedule": PERIODS | START,
+}
+SCHEDULE_201 = {
+    "id": 7,
+    "chargingProfilePurpose": "ChargingStationMaxProfile",
+    "chargingSchedule": [{"id": 1} | PERIODS | START],
+}
+OWN_COMMANDS: dict[Version, list[tuple[str, dict[str, Any]]]] = {
+    Version.V16: [
+        ("GetConfiguration", {}),
+        ("SetChargingProfile", {"connectorId": 0, "csChargingProfiles": SITE_LIMIT | SCHEDULE_16}),
+        ("GetCompositeSchedule", {"connectorId": 0, "duration": 600}),
+        ("TriggerMessage", {"requestedMessage": "Heartbeat"}),
+        ("Reset", {"type": "Soft"}),
+    ],
+    Version.V201: [
+        ("GetVariables", {"getVariableData": [{"component": {"name": "C"}, "variable": {"name": "V"}}]}),
+        ("SetChargingProfile", {"evseId": 0, "chargingProfile": SITE_LIMIT | SCHEDULE_201}),
+        ("GetCompositeSchedule", {"evseId": 0, "duration": 600}),
+        ("TriggerMessage", {"requestedMessage": "Heartbeat"}),
+        ("Reset", {"type": "OnIdle"}),
+    ],
+}
+
+
+UNSIGNABLE = {Version.V16: [], Version.V201: ["GetCompositeSchedule"]}
+"""Answers that WWCP cannot write as OCPP has them: they are sent unsigned, with a warning."""
+
+
+class SiteBackend:
+    """The backend of a site's own identity; it verifies what it receives with the site's key."""
+
+    def __init__(self, link: WebSocketConnection, version: Version, key: KeyId) -> None:
+        self._link = link
+        self._version = version
+        self._key = key
+        self.signed: set[tuple[MessageKind, str]] = set()
+        self.unsigned: list[str] = []
+
+    async def receive(self, commands: dict[str, str]) -> list[Any]:
+        """Return the next message, once its signature was verified; `commands`: action by id."""
+        text = await receive_text(self._link)
+        frame: list[Any] = json.loads(text)
+        assert frame[0] in (2, 3), text
+        is_call = frame[0] == 2
+        action = frame[2] if is_call else commands[frame[1]]
+        kind = MessageKind.REQUEST if is_call else MessageKind.RESPONSE
+        context = signature_format.context(self._version, Direction.UP, kind, action)
+        payload = text.partition(f'"{action if is_call else frame[1]}",')[2].removesuffix("]")
+        free = action == "DataTransfer"
+        report = verify_payload(payload.encode(), context, self._key.__eq__, free_data=free)
+        if report.keys == {self._key}:
+            self.signed.add((kind, action))
+        else:
+            self.unsigned.append(action)
+        return frame
+
+    async def answer(self, frame: list[Any]) -> None:
+        answer: dict[str, Any] = {}
+        if frame[2] == "BootNotification":
+            answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-11-27T08:00:00.000Z"}
+        await self._link.send_message(json.dumps([3, frame[1], answer]))
+
+    async def command(self, number: str, action: str, payload: dict[str, Any]) -> None:
+        """Send a command of somebody who may, and return once it was answered."""
+        dated = payload | {"customData": limit(made=time.time())["customData"]}
+        content = signed(dated, OLGA, action=action, version=self._version)
+        await self._link.send_message(call_text(number, content, action))
+        while True:
+            frame = await self.receive({number: action})
+            if frame[0] == 3:
+                return
+            await self.answer(frame)
+
+
+@pytest.mark.parametrize("version", list(OWN_COMMANDS))
+async def test_site_identity_signs_requests_and_answers(
+    tmp_path: Path, version: Version, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_policy(tmp_path, SIGN_ALL_UP)
+    file = write_key_file(tmp_path, "lc", new_private_key("secp256r1", "lc", 0.0, 4e9))
+    key = parse_private_key(file.read_bytes()).known.id
+    site = f'backend = "cpo"\nprotocol = "{version}"'
+    async with serve_csms_servers(1) as (cpo,):
+        config = configure(tmp_path, cpo, site=site, key=file)
+        async with running(config):
+            backend = SiteBackend(await cpo.accept(), version, key)
+            await backend.answer(await backend.receive({}))
+            for number, (action, payload) in enumerate(OWN_COMMANDS[version]):
+                await backend.command(f"c{number}", action, payload)
+    assert backend.unsigned == UNSIGNABLE[version]
+    assert (MessageKind.REQUEST, "BootNotification") in backend.signed
+    answered = {action for action, _ in OWN_COMMANDS[version]} - set(UNSIGNABLE[version])
+    assert {action for kind, action in backend.signed if kind is MessageKind.RESPONSE} == answered
+    for action in UNSIGNABLE[version]:
+        assert f"message sent without our signature action={action}" in caplog.text
