@@ -225,6 +225,10 @@ class CaFolder:
         files = [self.path / f"issuing-{number}.pem" for number in self._issuing_numbers()]
         return tuple(_certificate(file) for file in (*files, self.path / "root.pem"))
 
+    def has_signed(self, certificate: x509.Certificate) -> bool:
+        """Return True if an issuing CA of this folder has signed a certificate. Raises PkiError."""
+        return any(authority.is_signed_by(certificate, each) for each in self.authorities())
+
     def root_pem(self) -> bytes:
         """Return the root in PEM. Raises PkiError."""
         return read_file(self.path / "root.pem")

@@ -25,7 +25,7 @@ from cryptography import x509
 from controller.config import Config
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.payloads import is_accepted
-from controller.pki import PkiError, authority, certificate_messages
+from controller.pki import PkiError, certificate_messages
 from controller.pki.ca_folder import CaFolder, read_passphrase
 from controller.pki.certificate_ledger import IssuedCertificate, RevocationReason
 from controller.pki.certificate_messages import SignCertificateCall, StationCertificateScope
@@ -89,9 +89,7 @@ class StationCertificateService:
         folder.check_key(passphrase)
         self._authorities = folder.authorities()
         self.scope = StationCertificateScope(self._authorities, listener_chain)
-        self._presents_site_ca = any(
-            authority.is_signed_by(leaf, each) for leaf in listener_chain[:1] for each in self._authorities
-        )
+        self._presents_site_ca = any(map(folder.has_signed, listener_chain[:1]))
         self._calls, self._received = trio.open_memory_channel[tuple[StationSession, LocalCall]](64)
 
     def on_local_call(self, session: StationSession, call: LocalCall) -> None:

@@ -51,7 +51,7 @@ class Site:
     def __init__(self, controller: App, ca: CaFolder, backend: CsmsServer, folder: Path) -> None:
         self.controller = controller
         self.ca = ca
-        self.backend = backend
+        self.csms = backend
         self._folder = folder
         self.pair = issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION))
 
@@ -70,7 +70,9 @@ class Site:
         return [each for each in self.ca.ledger() if each.subject == "CS01"]
 
     @asynccontextmanager
-    async def station(self, version: Version = Version.V201, pair: str = "") -> AsyncIterator[Station]:
+    async def connect_station(
+        self, version: Version = Version.V201, pair: str = ""
+    ) -> AsyncIterator[Station]:
         context = ssl.create_default_context(cafile=str(self.ca.path / "trust.pem"))
         context.load_cert_chain(pair or self.pair)
         url = f"wss://127.0.0.1:{self.controller.port}/ocpp/CS01"
@@ -196,7 +198,7 @@ async def test_station_certificates_owner_does_not_touch_what_site_ca_manages(tm
         ]
         for number, (action, payload) in enumerate(passed):
             await link.send_message(json.dumps([2, f"p{number}", action, payload]))
-            command = await station.receive(action)
+            command = await answer_until(station, action)
             assert command[3] == payload
             await station.answer(command, {"status": "Accepted"})
             await receive_text(link)
@@ -253,12 +255,16 @@ async def test_certificate_not_confirmed_is_sent_again_on_next_link(
 RENEWAL_CALLS = ("GetInstalledCertificateIds", "InstallCertificate", "TriggerMessage")
 
 
+OTHER_CALLS = (
+    "TriggerMessage", "GetVariables", "GetConfiguration", "ClearChargingProfile", "SetChargingProfile",
+)  # fmt: skip
+"""What a station is also asked at its first connection: one CALL waits for the answer to the other."""
+
+
 async def answer_until(station: Station, action: str) -> list[Any]:
-    """Answer the root query and triggers until a CALL of `action` arrives."""
+    """Answer what the controller asks by itself until a CALL of `action` arrives."""
     while True:
-        asked = await station.receive(
-            "GetInstalledCertificateIds", "InstallCertificate", "TriggerMessage", action
-        )
+        asked = await station.receive(*RENEWAL_CALLS, *OTHER_CALLS, action)
         if asked[0] == 2 and asked[2] == action:
             return asked
         if asked[0] == 2:
@@ -300,12 +306,6 @@ async def test_station_due_for_renewal_is_triggered_and_gets_root(
 ROOT_CALLS = ("GetInstalledCertificateIds", "InstallCertificate", "DeleteCertificate")
 
 
-OTHER_CALLS = (
-    "TriggerMessage", "GetVariables", "GetConfiguration", "ClearChargingProfile", "SetChargingProfile",
-)  # fmt: skip
-"""What a station is also asked at its first connection: one CALL waits for the answer to the other."""
-
-
 def earlier_ca(folder: Path) -> CaFolder:
     """Make a CA with the name of the site's, as somebody does who has lost it."""
     return CaFolder.create(folder / "earlier", CaSettings(name="depot"), None, time.time())
@@ -324,7 +324,7 @@ async def test_earlier_root_is_deleted_once_present_one_is_installed(
     monkeypatch.setattr(station_certificates, "CHECK_S", 0.05)
     earlier = root_hash(earlier_ca(tmp_path))
     foreign = earlier | {"issuerNameHash": "00" * 32}
-    async with running(tmp_path) as site, site.station(version) as station:
+    async with running(tmp_path) as site, site.connect_station(version) as station:
         await station.send("1", "Heartbeat", {})
         calls: list[list[Any]] = []
         while not calls or calls[-1][2] != "DeleteCertificate":
@@ -363,16 +363,16 @@ async def test_earlier_root_stays_while_listener_is_certified_by_it(
     server = Applicant(id="gateway", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
     chain = identity_chain(ca, server)
     monkeypatch.setattr(station_certificates, "_read_chain", lambda file: chain)
-    async with running(tmp_path) as site, site.station() as station:
+    async with running(tmp_path) as site, site.connect_station() as station:
         await station.send("1", "Heartbeat", {})
         asked = await station.receive("GetInstalledCertificateIds")
         await station.answer(asked, {"status": "Accepted"} | installed(Version.V201, root_hash(ca)))
         await station.answer(await station.receive("InstallCertificate"), {"status": "Accepted"})
-        link = await site.backend.link()
-        await heard(link)
+        link = await site.csms.accept()
+        await receive_text(link)
         command = [2, "1", "DeleteCertificate", {"certificateHashData": root_hash(ca)}]
         await link.send_message(json.dumps(command))
-        assert json.loads(await heard(link)) == [3, "1", {"status": "Failed"}]
+        assert json.loads(await receive_text(link)) == [3, "1", {"status": "Failed"}]
 
 
 def test_root_of_public_ca_that_listener_needs_may_not_be_deleted(tmp_path: Path) -> None:
