@@ -27,6 +27,8 @@ SAMPLES = 60
 """Samples of a run; the first quarter is warm-up."""
 PAUSE_S = 2.0
 """Longest pause of a station between two messages."""
+UP_S, AWAY_S = (20.0, 60.0), (2.0, 15.0)
+"""Times for which the backend serves and is away: what has been queued meanwhile is delivered in between."""
 START_S = 120.0
 """Time in which each station must have sent a message of a transaction."""
 METER = "janitza-umg604"
@@ -78,7 +80,7 @@ async def _soak(
     port, backend_port, meter_port = free_port(), free_port(), free_port()
     names = {f"CS{each:03d}": ("ocpp1.6", "ocpp2.0.1")[each % 2] for each in range(count)}
     controller = ControllerProcess(folder, _configuration(folder, port, backend_port, meter_port, count))
-    backend = BusyCsms("cpo", backend_port, TransactionLedger(1), chance)
+    backend = BusyCsms("cpo", backend_port, TransactionLedger(1), chance, UP_S, AWAY_S)
     backend.steady = True
     stations = [
         BusyStation(name, protocol, f"ws://127.0.0.1:{port}/ocpp/{name}", chance, pause_s=PAUSE_S)

@@ -18,10 +18,19 @@ NOW = "2027-01-15T08:00:00Z"
 class BusyCsms:
     """Serves one port until cancelled; while it is not `steady` it is away at times, and fails at times.
 
+    `up_s` and `away_s`: shortest and longest time for which it serves, and for which it is away.
     `calls_before_boot`: messages of stations whose boot it has not accepted yet.
     """
 
-    def __init__(self, name: str, port: int, ledger: TransactionLedger, chance: random.Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        ledger: TransactionLedger,
+        chance: random.Random,
+        up_s: tuple[float, float] = (0.2, 2.5),
+        away_s: tuple[float, float] = (0.05, 1.2),
+    ) -> None:
         self.name = name
         self.ledger = ledger
         self.steady = False
@@ -30,6 +39,8 @@ class BusyCsms:
         self.received = trio.Event()
         self._port = port
         self._chance = chance
+        self._up_s = up_s
+        self._away_s = away_s
 
     async def run(self) -> None:
         """Serve, and be away at times."""
@@ -37,13 +48,13 @@ class BusyCsms:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(serve_websocket, self._serve, "127.0.0.1", self._port, None)
-                    await trio.sleep(self._chance.uniform(0.2, 2.5))
+                    await trio.sleep(self._chance.uniform(*self._up_s))
                     while self.steady:
                         await self.received.wait()
                     nursery.cancel_scope.cancel()
             except* LocalProtocolError:
                 pass  # trio-websocket answers a ping after it has sent its close: the CSMS starts again
-            await trio.sleep(self._chance.uniform(0.05, 1.2))
+            await trio.sleep(self._chance.uniform(*self._away_s))
 
     async def _serve(self, request: WebSocketRequest) -> None:
         socket = await request.accept(subprotocol=request.proposed_subprotocols[0])
