@@ -189,6 +189,13 @@ class OfflineHandler:
         before = self._memory.answers.get_response(key) if counts else None
         if before is not None:
             return OfflineServed(text=call_result(message_id, before))
+        queued = None if number is None else self._memory.outbox.get_entry(number)
+        if queued is not None and queued.answered:
+            # The station has repeated it under another id, and has the answer to that: this is the same one.
+            text = self._responder.answer_repeated(
+                message_id, action, payload, queued.transaction, self._utc_of(now)
+            )
+            return OfflineServed(text=text)
         waiting = self._memory.outbox.find_duplicate(key) if counts else None
         answer = self._responder.answer_call(message_id, action, payload, self._utc_of(now))
         notes = (LogEntry(logging.WARNING, answer.note),) if answer.note else ()

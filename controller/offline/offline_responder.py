@@ -139,6 +139,17 @@ class OfflineResponder:
             note=self._note(good.note),
         )
 
+    def answer_repeated(
+        self, message_id: str, action: str, payload: bytes, transaction: int | None, utc: float
+    ) -> str | None:
+        """Return the answer to a message that was answered under another id; None: there can be none.
+
+        `transaction`: the id that a 1.6 StartTransaction was given.
+        """
+        if transaction is not None:
+            return call_result(message_id, self._started(transaction, payload, utc))
+        return self.answer_call(message_id, action, payload, utc).text
+
     def on_outbox_result(self, entry: OutboxEntry, result: bytes) -> tuple[str, bytes] | None:
         """Take the backend's result for a queued message; return a command for the station, or None.
 
@@ -221,9 +232,12 @@ class OfflineResponder:
 
     def _start(self, payload: bytes, utc: float) -> _Good:
         own, records = self._ids.allocate_id(utc)
-        verdict = self._info(named_token(self._version, payload), utc)
-        result = msgspec.json.encode({"transactionId": own, "idTagInfo": verdict})
+        result = self._started(own, payload, utc)
         return _Good(result=result, queue=True, transaction=own, records=tuple(records))
+
+    def _started(self, transaction: int, payload: bytes, utc: float) -> bytes:
+        verdict = self._info(named_token(self._version, payload), utc)
+        return msgspec.json.encode({"transactionId": transaction, "idTagInfo": verdict})
 
     def _stop(self, payload: bytes, utc: float) -> _Good:
         token = None if is_signed("StopTransaction", payload) else named_token(self._version, payload)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller.chargers.quirks import LimitScope
@@ -283,6 +283,7 @@ def run_moves(folder: Path, version: Version, moves: Sequence[str]) -> None:
 @pytest.mark.parametrize("version", [V16, V201])
 @settings(max_examples=150)
 @given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
+@example(moves=["speak", "speak anew", "speak", "speak"])
 def test_each_transaction_is_received_whole_from_start_and_once(version: Version, moves: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         run_moves(Path(folder), version, moves)
