@@ -138,6 +138,14 @@ class TransactionMapped(Record, frozen=True):
     theirs: int | None
 
 
+class NewestTransactionId(Record, frozen=True):
+    """The newest id that a 1.6 transaction was given in the backend's place; it replaces the one before."""
+
+    station: str
+    backend: str
+    number: int
+
+
 class TransactionUnmapped(Record, frozen=True):
     """The transaction is over, and nothing of it waits any more."""
 

@@ -17,7 +17,7 @@ from controller.model.journal import Record
 from controller.ocpp import v16
 from controller.ocpp.json_members import Path, has_member, integers_at, with_integers
 from controller.ocpp.payloads import read_payload
-from controller.offline.journal_records import TransactionMapped, TransactionUnmapped
+from controller.offline.journal_records import NewestTransactionId, TransactionMapped, TransactionUnmapped
 
 MOST_ID = 2**31 - 1
 """Stations keep the id in 32 bits, signed."""
@@ -66,21 +66,27 @@ class TransactionIdMap:
     def restore(self, records: Iterable[Record]) -> None:
         """Restore what was stored before a restart; records of others are ignored."""
         for record in records:
-            if isinstance(record, TransactionMapped) and (record.station, record.backend) == (
-                self._station,
-                self._backend,
-            ):
+            if not isinstance(record, TransactionMapped | NewestTransactionId):
+                continue
+            if (record.station, record.backend) != (self._station, self._backend):
+                continue
+            if isinstance(record, NewestTransactionId):
+                newest = record.number
+            else:
                 self._map(record.own, record.theirs)
-                self._last_given = max(self._last_given, record.own)
+                newest = record.own
+            if newest <= MOST_ID:
+                self._last_given = max(self._last_given, newest)
 
     # -- the life of an id --------------------------------------------------------------------------
 
     def allocate_id(self, utc: float, taken: Collection[int] = ()) -> tuple[int, list[Record]]:
         """Return a new id for a transaction whose backend is away.
 
-        It is made of the time, so that it is another after any restart, without a counter on disk;
-        `taken` are ids that the station has from elsewhere. The range lasts for four years, after
-        which no transaction of its beginning is in use any more.
+        Ids rise, also over a restart with a clock that was set back: the newest one is stored. They are not
+        below the time, so that they rise where the store was lost. `taken` are ids that the station has from
+        elsewhere. The range lasts for four years, after which no transaction of its beginning is in use any
+        more.
         """
         clock = FIRST_ID + int(utc) % (MOST_ID - FIRST_ID + 1)
         own = max(clock, self._last_given + 1)  # several within a second
@@ -89,7 +95,8 @@ class TransactionIdMap:
         while own in taken or own in self._theirs or own in self._own:
             own = own + 1 if own < MOST_ID else FIRST_ID
         self._last_given = own
-        return own, self.expect_backend_id(own)
+        newest = NewestTransactionId(self._station, self._backend, own)
+        return own, [newest, *self.expect_backend_id(own)]
 
     def expect_backend_id(self, own: int) -> list[Record]:
         """Note that the station has this id; the backend gives its own when it gets the start."""

@@ -14,6 +14,7 @@ from controller.offline.journal_records import (
     EntryQueued,
     EntrySent,
     EntrySetAside,
+    NewestTransactionId,
     RecordKind,
     TransactionMapped,
 )
@@ -66,7 +67,8 @@ def _queue_start(
     outbox, ids = Outbox(station.id, owner), TransactionIdMap(station.id, owner)
     for kind in (EntryQueued, EntrySent, EntrySetAside):
         outbox.restore(store.load(kind, prefix))
-    ids.restore(store.load(TransactionMapped, prefix))
+    for id_kind in (TransactionMapped, NewestTransactionId):
+        ids.restore(store.load(id_kind, prefix))
     own = int(transaction.transaction) if transaction.version is Version.V16 else None
     records = outbox.queue_message(
         transaction.version,

@@ -26,6 +26,7 @@ from controller.offline.journal_records import (
     EntrySent,
     EntrySetAside,
     LocalListVersion,
+    NewestTransactionId,
     OutboxRequest,
     OutboxRequestDone,
     RecordKind,
@@ -87,6 +88,12 @@ RULES: Mapping[type[Record], RecordRule] = {
         ("station", "backend", "own"),
         WriteFailure.KEEP,
         "the backend's id of a running transaction",
+    ),
+    NewestTransactionId: RecordRule(
+        "newest-transaction-id",
+        ("station", "backend"),
+        WriteFailure.KEEP,
+        "the newest transaction id: with a clock that was set back it may be given again",
     ),
     SnapshotDelivered: RecordRule(
         "snapshot", ("station", "topic"), WriteFailure.KEEP, "the last state that a station reported"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.offline.journal_records import TokenAuthorized, TransactionMapped
+from controller.offline.journal_records import NewestTransactionId, TokenAuthorized, TransactionMapped
 from controller.offline.offline_responder import PENDING_S, OfflineRules
 from controller.offline.transaction_id_map import FIRST_ID
 from tests.controller.ocpp.schemas import check, request
@@ -262,7 +262,10 @@ def test_transaction_gets_number_of_own_that_is_saved_with_it() -> None:
     numbers = [result(answer)["transactionId"] for answer in (first, second)]
     assert numbers == [first.transaction, second.transaction]
     assert FIRST_ID <= numbers[0] < numbers[1]
-    assert first.records == (TransactionMapped("CS01", "csms", numbers[0], None),)
+    assert first.records == (
+        NewestTransactionId("CS01", "csms", numbers[0]),
+        TransactionMapped("CS01", "csms", numbers[0], None),
+    )
     assert scenario.ids.waits_for_backend_id(
         "StopTransaction", json.dumps(STOP | {"transactionId": numbers[0]}).encode()
     )

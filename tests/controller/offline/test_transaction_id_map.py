@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.model.journal import Record
-from controller.offline.journal_records import TransactionMapped, TransactionUnmapped
+from controller.offline.journal_records import NewestTransactionId, TransactionMapped, TransactionUnmapped
 from controller.offline.transaction_id_map import (
     FIRST_ID,
     MOST_ID,
@@ -51,10 +51,28 @@ def test_transaction_id_map_ids_given_before_restart_are_not_given_again() -> No
     before = []
     for _ in range(5):
         number, records = ids.allocate_id(UTC)
-        assert records == [TransactionMapped("CS01", "csms", number, None)]
+        assert TransactionMapped("CS01", "csms", number, None) in records
         before.append(number)
         ids.end_transaction(number)
     assert TransactionIdMap("CS01", "csms").allocate_id(UTC + 5)[0] not in before
+
+
+@pytest.mark.parametrize("later", [UTC, UTC - 3600, 0.0])
+def test_transaction_id_map_clock_set_back_over_restart_gives_higher_id(later: float) -> None:
+    ids, stored = TransactionIdMap("CS01", "csms"), list[Record]()
+    for utc in (UTC, UTC + 1):
+        newest, records = ids.allocate_id(utc)
+        stored += records
+        ids.end_transaction(newest)
+    restored = TransactionIdMap("CS01", "csms")
+    restored.restore([each for each in stored if not isinstance(each, TransactionMapped)])
+    assert restored.allocate_id(later)[0] == newest + 1
+
+
+def test_transaction_id_map_stored_id_out_of_range_counts_as_none() -> None:
+    ids = TransactionIdMap("CS01", "csms")
+    ids.restore([NewestTransactionId("CS01", "csms", 2**40), NewestTransactionId("CS02", "csms", MOST_ID)])
+    assert ids.allocate_id(0.0)[0] == FIRST_ID
 
 
 def test_transaction_id_map_clock_that_goes_back_gives_no_id_twice() -> None:
