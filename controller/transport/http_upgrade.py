@@ -24,7 +24,7 @@ from websockets.extensions.permessage_deflate import (
     ClientPerMessageDeflateFactory,
     ServerPerMessageDeflateFactory,
 )
-from websockets.frames import CLOSE, Frame
+from websockets.frames import CLOSE, CloseCode, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
@@ -244,8 +244,17 @@ def basic_authorization(user: str, password: bytes) -> bytes:
     return b"Basic " + base64.b64encode(user.encode() + b":" + password)
 
 
-class _ToleratesClose(Protocol):
-    """Protocol in which a peer may close in the middle of its message (RFC 6455, 5.4)."""
+class _UpgradedProtocol(Protocol):
+    """Protocol in which a peer may close in the middle of its message (RFC 6455, 5.4).
+
+    Its peer is sent the name of the key that bounds a message that was too long.
+    """
+
+    def fail(self, code: CloseCode | int, reason: str = "") -> None:
+        """Fail the connection; see Protocol."""
+        if code == CloseCode.MESSAGE_TOO_BIG:
+            reason = f"message longer than {self.max_message_size} bytes (max_message_bytes)"
+        super().fail(code, reason)
 
     def recv_frame(self, frame: Frame) -> None:
         """Forget the size of an unfinished message when a close frame comes."""
@@ -254,7 +263,7 @@ class _ToleratesClose(Protocol):
         super().recv_frame(frame)
 
 
-class ServerUpgrade(_ToleratesClose, ServerProtocol):
+class ServerUpgrade(_UpgradedProtocol, ServerProtocol):
     """Server that answers with the `chosen` subprotocol: names that stations send may not be tokens."""
 
     chosen: Subprotocol | None = None
@@ -264,7 +273,7 @@ class ServerUpgrade(_ToleratesClose, ServerProtocol):
         return self.chosen
 
 
-class ClientUpgrade(_ToleratesClose, ClientProtocol):
+class ClientUpgrade(_UpgradedProtocol, ClientProtocol):
     """Client that stores which part of the answer it could not accept."""
 
     has_invalid_extension = False

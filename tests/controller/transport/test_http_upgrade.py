@@ -129,6 +129,16 @@ def test_upgrade_with_early_data_that_ends_it_is_rejected(upgrade: str | None, e
         received.receive_data(request(Upgrade=upgrade) + early)
 
 
+def test_upgrade_message_too_long_is_closed_with_the_name_of_its_key() -> None:
+    upgrade = asked(request())
+    upgrade.accept(None)
+    upgrade.protocol.take_output()
+    upgrade.protocol.receive_data(b"\x81\xfe\x03\xe9\0\0\0\0" + b"x" * 1001)
+    close = upgrade.protocol.take_output()
+    assert close[2:4] == (1009).to_bytes(2, "big")
+    assert close[4:].decode() == "message longer than 1000 bytes (max_message_bytes)"
+
+
 def test_upgrade_peer_lost_within_its_request_is_not_waited_for() -> None:
     upgrade = asked(request()[:40])
     with pytest.raises(UpgradeError, match="the peer closed the connection during the handshake"):
