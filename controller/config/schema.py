@@ -87,8 +87,9 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     Example: "stations-ca.pem"."""
     protocols: Annotated[tuple[Version, ...], Meta(min_length=1)] = (Version.V21, Version.V201, Version.V16)
     """OCPP versions, preferred first."""
-    max_message_bytes: Annotated[int, Meta(ge=1024, le=100_000_000)] = 1_048_576
-    """Longest message; a longer one ends the connection."""
+    max_message_bytes: Annotated[int, Meta(ge=1024, le=100_000_000)] = 2_097_152
+    """Longest message; a longer one ends the connection. The stop of a long session with signed meter values
+    may have more than a megabyte."""
     ping_s: Annotated[float, Meta(ge=0, le=3600, extra={"unit": "s"})] = 30.0
     """Interval of WebSocket pings on a silent connection; 0: never."""
     call_timeout_s: Annotated[float, Meta(ge=0.2, le=600, extra={"unit": "s"})] = 60.0
