@@ -144,6 +144,8 @@ def lowest_within(
 
     It is the lowest, unless there are more than `most_steps` borders: then the lowest of all that may follow.
     """
+    if not profiles:
+        return None
     found = composite(profiles, start, duration_s, context, most_steps)
     limit = lowest(*(span.limit for span in found.spans))
     if found.end < start + duration_s:

@@ -55,6 +55,8 @@ class GroupProfiles:
         self._connection_a = connection_a
         self._context = ScheduleContext(evse=0, phases=PHASES, voltage=voltage)
         self._profiles: dict[int, BackendProfile] = {}
+        self.revision = 0
+        """Rises with each change of the profiles."""
 
     @property
     def stored(self) -> tuple[BackendProfile, ...]:
@@ -64,9 +66,12 @@ class GroupProfiles:
     def restore(self, profiles: Iterable[BackendProfile]) -> None:
         """Take over the profiles that were stored before a restart."""
         self._profiles = {each.profile.id: each for each in profiles}
+        self.revision += 1
 
     def limits_a(self, utc: float) -> tuple[float | None, float | None]:
         """Return the limits of the backend and of the outside purpose at a moment; None: no limit."""
+        if not self._profiles:
+            return None, None
         own, outside = (
             limit_at([each for each in self._limit_profiles() if each.purpose is purpose], utc, self._context)
             for purpose in _PURPOSES
@@ -108,6 +113,7 @@ class GroupProfiles:
             return messages.rejected(self._version, error.code, str(error))
         self._profiles = {n: each for n, each in self._profiles.items() if not is_replaced(each, added)}
         self._profiles[added.profile.id] = added
+        self.revision += 1
         return messages.ACCEPTED
 
     def _check(self, added: BackendProfile) -> None:
@@ -149,6 +155,7 @@ class GroupProfiles:
         cleared = [number for number, each in self._profiles.items() if criteria.matches(each)]
         for number in cleared:
             del self._profiles[number]
+        self.revision += 1
         return messages.ACCEPTED if cleared else messages.UNKNOWN
 
     def _composite(self, payload: bytes, utc: float) -> bytes:

@@ -45,6 +45,8 @@ RETRY_S = 60.0
 """Interval of the boot where the backend gave none, or no answer at all."""
 MOST_REPORTS = 20
 """Reports that wait for their turn; the oldest is dropped for a newer one."""
+CLOCK_SET_S = 0.5
+"""Change of the difference between UTC and the monotonic clock from which on the clock counts as set."""
 SHORTEST_S = 1.0
 """Shortest time between two heartbeats or boots, whatever interval the backend gives."""
 SERVED_ACTIONS = frozenset({"DataTransfer", "CertificateSigned"})
@@ -151,6 +153,9 @@ class SiteIdentity:
         """The message without an answer: it is sent again on the next link."""
         self._reported = SiteLimited(None)
         self._change_at: float | None = None
+        """Time of the next change of the limit (s, monotonic); None: not before a profile is set."""
+        self._limit_basis: tuple[int, float] | None = None
+        """Revision of the profiles, and UTC at 0 s monotonic, with which the limit was computed."""
 
     @property
     def deadline(self) -> float | None:
@@ -302,7 +307,12 @@ class SiteIdentity:
         return variables.answer_variables(self._version, action, command.payload)
 
     def _changed_limit(self, now: float, utc: float) -> list[IdentityAction]:
-        """Return the site's limit if it has changed."""
+        """Return the site's limit if it has changed: by a profile, by time, or by a clock that was set."""
+        revision, clock = self._limit_basis or (-1, 0.0)
+        is_due = self._change_at is not None and now >= self._change_at
+        if not is_due and revision == self._profiles.revision and abs(utc - now - clock) < CLOCK_SET_S:
+            return []
+        self._limit_basis = (self._profiles.revision, utc - now)
         limited, change = SiteLimited(*self._profiles.limits_a(utc)), self._profiles.next_change(utc)
         self._change_at = None if change is None else now + change - utc
         if limited == self._reported:

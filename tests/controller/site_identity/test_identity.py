@@ -106,6 +106,16 @@ def test_identity_limit_is_stored_before_accepted_and_outlives_link(version: Ver
 
 
 @VERSIONS
+def test_identity_limit_follows_clock_that_was_set(version: Version) -> None:
+    talk = Talk(version)
+    talk.booted("Accepted", 300)
+    talk.asked("SetChargingProfile", setting(version, start=NOON, duration=600))
+    talk.others.clear()
+    talk.identity.handle(TimePassed(), 1.0, NOON + 1.0)
+    assert talk.identity.handle(TimePassed(), 2.0, NOON + 700.0)[-1:] == [SiteLimited(None)]
+
+
+@VERSIONS
 @pytest.mark.parametrize(("action", "status"), [("Reset", "Rejected"), ("TriggerMessage", "NotImplemented")])
 def test_identity_site_rejects_what_it_does_not_support(version: Version, action: str, status: str) -> None:
     answer = Talk(version).asked(action, b"{}")

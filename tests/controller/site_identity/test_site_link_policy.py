@@ -104,7 +104,8 @@ async def test_policy_is_in_force_changed_and_gone(house: House) -> None:
     assert house.reset().startswith("refuse p/verify/0")
     house = House(house.folder, house.nursery)  # after a restart
     assert house.reset().startswith("refuse p/verify/0")
-    lax = {**POLICY, "verificationRules": []}
+    other = signature_format.context(Version.V201, Direction.DOWN, MessageKind.REQUEST, "ClearCache")
+    lax = {**POLICY, "verificationRules": [{"context": other, "priority": 1, "action": "reject"}]}
     assert await house.asks("UpdateSignaturePolicy", {"signaturePolicy": lax}) == [
         3,
         "1",
