@@ -72,12 +72,10 @@ class DimmingEvidence:
 
         A store that cannot be written keeps no limit from being obeyed: the records are kept in memory.
         """
-        records: list[Record] = []
-        for action in actions:
-            if isinstance(action, Persist):
-                records += action.records
-            elif isinstance(action, RecordEvidence):
-                records += self._log.prepare(action.kind, action.body, _utc_now())
+        records = [record for each in actions if isinstance(each, Persist) for record in each.records]
+        entries = [(each.kind, each.body) for each in actions if isinstance(each, RecordEvidence)]
+        if entries:
+            records += self._log.prepare(entries, _utc_now())
         if not records:
             return
         try:

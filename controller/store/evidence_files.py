@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -114,25 +114,32 @@ class EvidenceLog:
         """Return the names of files that should be there and are not."""
         return tuple(sorted(self._missing))
 
-    def prepare(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> list[Record]:
-        """Add a record to the chain; return what has to be persisted, in one transaction, for it."""
-        month = f"{datetime.fromtimestamp(utc, UTC):%Y-%m}"
-        current = self._current_file
+    def prepare(self, entries: Iterable[tuple[EvidenceKind, Mapping[str, Any]]], utc: float) -> list[Record]:
+        """Add entries to the chain; return what has to be persisted, in one transaction, for them."""
         records: list[Record] = []
-        if current is None or _month_of(current) != month:
-            name = f"evidence-{self.head.count:09d}-{month}.jsonl"
-            started = EvidenceFileStarted(name, self.head.count)
-            self._files[name] = started
-            records.append(started)
-            if current is not None:
-                rotation = {"after": current, "records": self.head.count}
-                records.append(self._add_line(name, EvidenceKind.ROTATION, rotation, utc))
-            current = name
-        records.append(self._add_line(current, kind, body, utc))
-        records.append(EvidenceHead(self.head.count, self.head.hash))
+        for kind, body in entries:
+            current = self._current_file
+            if current is None or not current.endswith(f"{datetime.fromtimestamp(utc, UTC):%Y-%m}.jsonl"):
+                current = self._start_file(records, utc)
+            records.append(self._add_line(current, kind, body, utc))
+        if not records:
+            return []
+        head = self._chain.head
+        records.append(EvidenceHead(head.count, head.hash))
         if self._written_below:
             records.append(EvidenceLinesWritten(self._written_below))
         return records
+
+    def _start_file(self, records: list[Record], utc: float) -> str:
+        """Start the file of a month, with the records for it; return its name."""
+        before, first = self._current_file, self.head.count
+        name = f"evidence-{first:09d}-{datetime.fromtimestamp(utc, UTC):%Y-%m}.jsonl"
+        self._files[name] = EvidenceFileStarted(name, first)
+        records.append(self._files[name])
+        if before is not None:
+            rotation = {"after": before, "records": first}
+            records.append(self._add_line(name, EvidenceKind.ROTATION, rotation, utc))
+        return name
 
     def write_files(self) -> None:
         """Append to the files what is not in them yet; durable when it returns.
@@ -154,7 +161,7 @@ class EvidenceLog:
 
         Raises StoreError if it is not in its file yet.
         """
-        records = self.prepare(kind, body, utc)
+        records = self.prepare([(kind, body)], utc)
         line = self._pending[-1].line
         self._store.persist_now(records)
         self.write_files()
@@ -243,7 +250,7 @@ class EvidenceLog:
 
     def _record_found(self, bodies: list[dict[str, Any]], utc: float) -> None:
         """Put what is torn or missing on record, and write what a crash kept from its file."""
-        records = [record for body in bodies for record in self.prepare(EvidenceKind.TORN, body, utc)]
+        records = self.prepare([(EvidenceKind.TORN, body) for body in bodies], utc)
         self._store.persist_now(records)
         try:
             self.write_files()
@@ -282,7 +289,7 @@ class EvidenceLog:
 
     def _add_line(self, file: str, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> EvidenceLine:
         was_unsigned = self._chain.unsigned_reason
-        number, line = self.head.count, self._chain.record(kind, body, utc)
+        number, line = self._chain.head.count, self._chain.record(kind, body, utc)
         if self._chain.unsigned_reason and not was_unsigned:
             log.warning(
                 "evidence record not signed number=%d reason=%s remedy=check the hardware module; the next "

@@ -56,7 +56,7 @@ from controller.store.evidence_records import (
 )
 from controller.store.load_rules import LOAD_RULES
 from controller.store.rule_types import RecordRule, WriteFailure, key_of
-from controller.store.session_rules import SESSION_RULES, session_changes
+from controller.store.session_rules import COMPOUND_SESSION_RECORDS, SESSION_RULES, session_changes
 from controller.store.state_journal import Change, Delete, DeleteBelow, JournalEntry, Put
 
 log = logging.getLogger("controller.store")
@@ -163,9 +163,28 @@ RULES: Mapping[type[Record], RecordRule] = {
 _TYPES: Mapping[str, type[Record]] = {rule.kind: type_ for type_, rule in RULES.items()}
 
 
+_VALUES = frozenset(RULES.keys()) - {
+    EntryQueued,
+    SnapshotDelivered,
+    TokenAuthorized,
+    ReceivedPolicy,
+    ReplayRecord,
+    *COMPOUND_SESSION_RECORDS,
+}
+"""Types of records of which each replaces one stored value, and does nothing else."""
+
+
 def changes_of(records: Iterable[Record]) -> list[Change]:
     """Return the changes that make records durable, in their order."""
-    return [change for record in records for change in _changes(record)]
+    changes: list[Change] = []
+    for record in records:
+        if type(record) in _VALUES:  # nothing but a value: most of all that is stored
+            rule = RULES[type(record)]
+            key = key_of(*map(record.__getattribute__, rule.key))
+            changes.append(Put(rule.kind, key, msgspec.json.encode(record)))
+        else:
+            changes += _changes(record)
+    return changes
 
 
 def can_be_kept(record: Record) -> bool:
@@ -206,6 +225,9 @@ def _changes(record: Record) -> Iterator[Change]:
         yield from changes
         return
     match record:
+        case EntryQueued(station=station, backend=backend, entry=entry):
+            key = key_of(station, backend, entry.number)
+            yield Put("outbox", key, msgspec.json.encode(record))
         case EntryRemoved(station, backend, number):
             key = key_of(station, backend, number)
             for kind in ("outbox", "outbox-sent", "outbox-set-aside"):
@@ -234,15 +256,8 @@ def _changes(record: Record) -> Iterator[Change]:
             yield Delete("evidence-file", key_of(name))
         case _:
             rule = RULES[type(record)]
-            key = key_of(*(_member(record, name) for name in rule.key))
+            key = key_of(*map(record.__getattribute__, rule.key))
             yield Put(rule.kind, key, msgspec.json.encode(record))
-
-
-def _member(record: Record, name: str) -> str | int:
-    value: str | int = getattr(
-        record.entry if isinstance(record, EntryQueued) and name == "number" else record, name
-    )
-    return value
 
 
 def _replay_changes(remember: ReplayRecord) -> Iterator[Change]:

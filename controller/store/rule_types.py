@@ -33,13 +33,10 @@ class RecordRule(msgspec.Struct, frozen=True):
 
 def key_of(*members: str | float) -> str:
     """Return the key of a record that is identified by these values."""
-    return msgspec.json.encode([_key_text(member) for member in members]).decode()
+    texts = [each if isinstance(each, str) else f"{each:0{_NUMBER_WIDTH}d}" for each in members]
+    return msgspec.json.encode(texts).decode()
 
 
 def key_prefix(*members: str | int) -> str:
     """Return what the keys of all records begin with whose first members are these."""
     return f"{key_of(*members)[:-1]},"
-
-
-def _key_text(member: str | float) -> str:
-    return member if isinstance(member, str) else f"{member:0{_NUMBER_WIDTH}d}"

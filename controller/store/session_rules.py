@@ -43,6 +43,10 @@ SESSION_RULES: Mapping[type[Record], RecordRule] = {
 """The rule of each record that is stored as a value."""
 
 
+COMPOUND_SESSION_RECORDS = frozenset({EndedSessionStored})
+"""Types with a rule whose records change more than the one value of it."""
+
+
 def session_changes(record: Record) -> list[Change]:
     """Return the changes of a record that does more than store a value; none for all others."""
     match record:

@@ -144,8 +144,8 @@ def test_line_that_crash_kept_from_file_is_written_at_next_start(tmp_path: Path)
     log = opened(tmp_path)
     log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
     store = log._store
-    store.persist_now([*log.prepare(EvidenceKind.VERDICT, {}, NOVEMBER)])
-    store.persist_now([*log.prepare(EvidenceKind.LIMIT, {}, DECEMBER)])
+    store.persist_now([*log.prepare([(EvidenceKind.VERDICT, {})], NOVEMBER)])
+    store.persist_now([*log.prepare([(EvidenceKind.LIMIT, {})], DECEMBER)])
     opened(tmp_path, DECEMBER)
     kinds = [
         read_record(line).kind
