@@ -61,8 +61,6 @@ class CommandHandler:
         self._verification = _verification(settings, signatures)
         self.refusals = TokenBucket(REFUSALS_A_MINUTE / 60, burst=REFUSALS_A_MINUTE)
         """Rate of refusals that are recorded, those of other sources included."""
-        self.memory_durable = True
-        """The store of obeyed commands can be written: without it, a replay could not be detected."""
         self._logged = TokenBucket(LOGGED_A_MINUTE / 60, burst=LOGGED_A_MINUTE)
 
     @property
@@ -82,7 +80,7 @@ class CommandHandler:
         situation = Situation(
             utc=at.utc,
             clock_trusted=clock_trusted,
-            memory_durable=self.memory_durable,
+            memory_durable=event.is_durable,
             holding=holding,
         )
         verdict = self._verification.verify_command(event.received, situation)

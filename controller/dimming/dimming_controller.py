@@ -27,7 +27,6 @@ from controller.dimming.events import (
     EebusReported,
     InputsRead,
     Measured,
-    MemoryChecked,
     ProductionAnswered,
     RecordEvidence,
     SourceLimited,
@@ -129,8 +128,6 @@ class DimmingController:
                 self._outcomes.on_decisions(decisions)
             case ClockTrusted(trusted=trusted):
                 self._set_clock_trusted(trusted, at)
-            case MemoryChecked(durable=durable):
-                self._commands.memory_durable = durable
         return actions + self._update_effective(at) + self._outcomes.record_decisions(at)
 
     # -- what comes in --------------------------------------------------------------------------------

@@ -19,11 +19,15 @@ from drivers.eebus import lpc
 
 
 class CommandReceived(msgspec.Struct, frozen=True):
-    """A command was received `via` a link. One `CommandAnswer` of `token` answers it."""
+    """A command was received `via` a link. One `CommandAnswer` of `token` answers it.
+
+    `is_durable`: the store of obeyed commands can be written; without it a replay could not be detected.
+    """
 
     token: int
     via: str
     received: bytes
+    is_durable: bool = True
 
 
 class SourceLimited(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,12 +102,6 @@ class ClockTrusted(msgspec.Struct, frozen=True):
     trusted: bool
 
 
-class MemoryChecked(msgspec.Struct, frozen=True):
-    """The store of obeyed commands can be written from now on, or cannot."""
-
-    durable: bool
-
-
 class DimmingTick(msgspec.Struct, frozen=True):
     """The deadline of the controller was reached."""
 
@@ -118,7 +116,6 @@ DimmingEvent = (
     | Measured
     | Decided
     | ClockTrusted
-    | MemoryChecked
     | DimmingTick
 )
 
@@ -186,4 +183,4 @@ ORDER: tuple[type[msgspec.Struct], ...] = (
 
 def in_order(actions: list[DimmingAction]) -> list[DimmingAction]:
     """Return the actions in the order in which they are to be carried out."""
-    return sorted(actions, key=lambda action: ORDER.index(type(action)))
+    return [action for kind in ORDER for action in actions if type(action) is kind]

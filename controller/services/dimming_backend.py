@@ -9,7 +9,6 @@ from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.events import (
     CommandAnswer,
     CommandReceived,
-    MemoryChecked,
     SourceLimited,
     SourceReached,
 )
@@ -44,8 +43,8 @@ class DimmingBackend:
         received = dimming_messages.command_in(dimming_messages.ACTION, payload)
         if received is None:
             return dimming_messages.not_understood(payload)
-        self._dimming.handle_event(MemoryChecked(self._dimming.evidence.is_durable))
-        command = CommandReceived(next(self._tokens), self._backend, received)
+        is_durable = self._dimming.evidence.is_durable
+        command = CommandReceived(next(self._tokens), self._backend, received, is_durable)
         actions = self._dimming.handle_event(command)
         # The controller answers each command at once.
         answer = next(action for action in actions if isinstance(action, CommandAnswer))

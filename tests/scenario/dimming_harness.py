@@ -62,9 +62,11 @@ class DimmingHarness:
         self.actions = self.controller.handle(event, self.now, NOON + self.now)
         return self.actions
 
-    def send_command(self, payload: dict[str, Any], *signers: str, at: float | None = None) -> dict[str, Any]:
+    def send_command(
+        self, payload: dict[str, Any], *signers: str, at: float | None = None, is_durable: bool = True
+    ) -> dict[str, Any]:
         """Send a command and return its acknowledgement."""
-        self.handle(CommandReceived(7, "cpo", signed(payload, *signers)), at)
+        self.handle(CommandReceived(7, "cpo", signed(payload, *signers), is_durable), at)
         [answer] = [action for action in self.actions if isinstance(action, CommandAnswer)]
         assert answer.token == 7
         acknowledged: dict[str, Any] = msgspec.json.decode(answer.payload)

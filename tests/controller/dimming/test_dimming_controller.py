@@ -21,7 +21,6 @@ from controller.dimming.events import (
     DimmingMemory,
     DimmingTick,
     InputsRead,
-    MemoryChecked,
     NotifyBackends,
     SourceLimited,
     SourceReached,
@@ -349,11 +348,9 @@ def test_dimming_controller_refusals_in_log_are_rationed_and_counted() -> None:
 
 def test_signed_command_is_refused_while_store_cannot_be_written() -> None:
     scenario = DimmingHarness()
-    scenario.handle(MemoryChecked(False))
-    told = scenario.send_command(command(1), "dso")
+    told = scenario.send_command(command(1), "dso", is_durable=False)
     assert (told["status"], told["reason"]) == ("refused", "memory-unavailable")
     assert scenario.total_w is None
-    scenario.handle(MemoryChecked(True))
     assert scenario.send_command(command(1), "dso")["status"] != "refused"
 
 
