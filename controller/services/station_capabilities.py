@@ -26,6 +26,8 @@ class StationCapabilities:
         self._evses = {station.id: len(station.evse) for station in config.station}
         self._discovery = make_discovery(config)
         self._boots: dict[str, Booted] = {}
+        self._quirks: dict[str, Quirk] = {}
+        """Quirk of each station that follows from what is known of it by now."""
         self._logged_quirks: dict[str, Quirk] = {}
         for stored in store.load(BootStored):
             boot = Booted(stored.vendor, stored.model, stored.firmware, stored.serial_number)
@@ -39,15 +41,19 @@ class StationCapabilities:
 
     def find_quirk(self, station: str) -> Quirk:
         """Return the quirk that applies to a station."""
-        return self._discovery.quirk(station)
+        quirk = self._quirks.get(station)
+        if quirk is None:
+            quirk = self._quirks[station] = self._discovery.quirk(station)
+        return quirk
 
     def find_scope(self, station: str) -> LimitScope:
         """Return the scope of the limits of a station: an EVSE, or the station as a whole."""
-        return limit_scope(self._discovery.quirk(station), self._evses[station])
+        return limit_scope(self.find_quirk(station), self._evses[station])
 
     def on_boot(self, station: str, boot: Booted) -> None:
         """Take a boot of a station; it is stored, unless it is as before."""
         self._discovery.on_boot(station, boot)
+        self._quirks.pop(station, None)
         if self._boots.get(station) != boot:
             self._boots[station] = boot
             texts = (boot.vendor, boot.model, boot.firmware, boot.serial_number)
@@ -63,6 +69,7 @@ class StationCapabilities:
     def on_answer(self, token: int, result: bytes | None) -> None:
         """Take the answer to a question; None: it failed."""
         self._discovery.on_result(token, result)
+        self._quirks.clear()
 
     def on_link_lost(self, token: int) -> None:
         """Take that the link was lost before a question was answered."""
@@ -78,7 +85,7 @@ class StationCapabilities:
 
     def select_quirk(self, station: str) -> Quirk:
         """Return the quirk that follows from what is known of a station by now; log a change."""
-        quirk = self._discovery.quirk(station)
+        quirk = self._quirks[station] = self._discovery.quirk(station)
         if self._logged_quirks.get(station) != quirk:
             log.info("quirk selected station=%s quirk=%s lease=%s", station, quirk.name, quirk.form.value)
             self._logged_quirks[station] = quirk

@@ -14,4 +14,4 @@ def utc_now() -> datetime:
 
 def utc(now: float) -> float:
     """Convert s, monotonic, to POSIX s."""
-    return utc_now().timestamp() + now - trio.current_time()
+    return datetime.now(UTC).timestamp() + now - trio.current_time()
