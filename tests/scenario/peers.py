@@ -361,6 +361,7 @@ class GridOperator:
         self.author = Author()
         self._csms = csms
         self._clock = clock
+        self._last: Any = None
         self._sequence = itertools.count(1)
 
     async def send_limit(self, watts: float | None, *, author: Author | None = None) -> Payload:
@@ -380,7 +381,13 @@ class GridOperator:
             },
             self.CONTEXT,
         )
-        payload = {"vendorId": "org.local-controller", "messageId": "dim", "data": json.loads(command)}
+        self._last = json.loads(command)
+        return await self.repeat_last()
+
+    async def repeat_last(self) -> Payload:
+        """Send the last command again, unchanged; return its acknowledgement."""
+        link = await self._csms.link("lc")
+        payload = {"vendorId": "org.local-controller", "messageId": "dim", "data": self._last}
         answer = await link.request("DataTransfer", payload)
         acknowledgement: Payload = answer["data"]
         assert is_accepted(json.dumps(answer).encode()) == (acknowledgement["status"] != "refused")

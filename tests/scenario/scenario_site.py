@@ -27,15 +27,17 @@ class SiteSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is configured: the grid connection (A), the stations, and the features of the scenario.
 
     `when_away`: "strict", "grace" or "autonomous". `keys`: further lines of each station's table.
+    `meter_has_failed`: the meter does not answer from the start.
     """
 
     limit_a: float = 40.0
     stations: tuple[str, ...] = ("CS01",)
     version: Version = Version.V16
     when_away: str = "autonomous"
-    keys: str = 'authorise_when_away = "everyone"'
+    keys: str = ""
     is_observed: bool = False
     has_meter: bool = False
+    meter_has_failed: bool = False
     has_grid_operator: bool = False
     has_policy: bool = False
     lease_s: int = 120
@@ -92,11 +94,11 @@ def build_config(
 
 def _station_table(spec: SiteSpec, name: str) -> str:
     steuve = "[[station.evse]]\nid = 1\nsteuve = true\n" if spec.has_grid_operator else ""
+    away = 'authorise_when_away = "everyone"\n' if spec.when_away == "autonomous" else ""
     observers = f'observers = ["{OBSERVER}"]\n' if spec.is_observed else ""
-    keys = spec.keys if spec.when_away == "autonomous" or "authorise" not in spec.keys else ""
     return (
         f'[[station]]\nid = "{name}"\ncircuit = "grid"\nowner = "{OWNER}"\n{observers}'
-        f'when_backend_away = "{spec.when_away}"\n{keys}\n{steuve}'
+        f'when_backend_away = "{spec.when_away}"\n{away}{spec.keys}\n{steuve}'
     )
 
 
@@ -115,7 +117,7 @@ def _write_keys(spec: SiteSpec, folder: Path, operator: Author) -> None:
             'id = "operator"\nholders = ["olga"]\n',
             'id = "operator"\nholders = ["olga"]\n[[role.may]]\nactions = ["*"]\n',
         )
-        tables += '[[verify]]\nid = "profiles"\nactions = ["SetChargingProfile"]\nrequire = "any"\n'
+        tables += '[[verify]]\nid = "profiles"\nactions = ["SetChargingProfile"]\nrequire = "verifyAny"\n'
     (folder / "policy.toml").write_text(tables)
 
 
@@ -128,6 +130,7 @@ class ScenarioSite(ABC):
         self.csms = Csms(OWNER, clock)
         self.observer = Csms(OBSERVER, clock)
         self.meter = Meter()
+        self.meter.has_failed = spec.meter_has_failed
         self.grid_operator = GridOperator(self.csms, clock)
         self._stations = {name: Station(name, spec.version, clock) for name in spec.stations}
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from controller.ocpp.frames import Version
+from tests.controller.signing.authors import Author
 from tests.scenario.drivers import Driver, run_site
 from tests.scenario.peers import CsmsLink, Station
-from tests.scenario.scenario_site import SiteSpec
+from tests.scenario.scenario_site import SIGNER, ScenarioSite, SiteSpec
 
 DRIVERS = pytest.mark.parametrize("driver", list(Driver), ids=lambda each: each.value)
 VERSIONS = pytest.mark.parametrize("version", list(Version))
 
+SIGNED = SiteSpec(version=Version.V201, has_policy=True)
 ODD = '[2, "19223201" ,"SomethingNew",\n{"näme":"\\u00e4",  "big":123456789012345678901234567890,"f":1.0e0}]'
 STAMP = "2026-03-29T12:00:0{}Z"
 
@@ -98,6 +101,95 @@ async def test_transaction_over_outage_and_restart_reaches_csms_once(driver: Dri
         csms = await site.csms.link()
         await receive_transaction(csms, Version.V16, number)
         csms.expect_nothing()
+
+
+@DRIVERS
+async def test_station_in_grace_is_closed_when_csms_stays_away(driver: Driver, tmp_path: Path) -> None:
+    spec = SiteSpec(when_away="grace", keys="grace_s = 1")
+    async with run_site(driver, spec, tmp_path) as site:
+        station = await site.connect_station()
+        csms = await site.csms.link()
+        await boot(station, csms)
+        await site.csms.go_away()
+        await station.send_call("Heartbeat", {})
+        await station.wait_closed()
+
+
+@DRIVERS
+async def test_station_in_grace_stays_when_csms_comes_back(driver: Driver, tmp_path: Path) -> None:
+    spec = SiteSpec(when_away="grace", keys="grace_s = 15")
+    async with run_site(driver, spec, tmp_path) as site:
+        station = await site.connect_station()
+        csms = await site.csms.link()
+        await boot(station, csms)
+        await site.csms.go_away()
+        heartbeat = await station.send_call("Heartbeat", {})
+        await site.csms.come_back()
+        csms = await site.csms.link()
+        await csms.answer_call("Heartbeat", {"currentTime": STAMP.format(3)})
+        await station.receive_result(heartbeat)
+        assert station.is_connected
+
+
+@DRIVERS
+async def test_observer_gets_copies_and_station_owners_answers(driver: Driver, tmp_path: Path) -> None:
+    async with run_site(driver, SiteSpec(is_observed=True), tmp_path) as site:
+        station = await site.connect_station()
+        csms, observer = await site.csms.link(), await site.observer.link()
+        site.observer.answer_automatically()
+        await boot(station, csms)
+        started = {"transactionId": 70, "idTagInfo": {"status": "Accepted"}}
+        [(action, start), *_] = transaction_calls(Version.V16, 0)
+        message_id = await station.send_call(action, start)
+        await csms.answer_call(action, started, start)
+        assert await station.receive_result(message_id) == started
+        copy = await observer.wait_call(action)
+        assert json.loads(copy.payload) == start
+
+
+@DRIVERS
+async def test_profile_passes_signature_policy_unchanged_if_signed(driver: Driver, tmp_path: Path) -> None:
+    async with run_site(driver, SIGNED, tmp_path) as site:
+        station = await site.connect_station()
+        csms = await site.csms.link()
+        await boot(station, csms)
+        signed = f'[2,"csms-s","SetChargingProfile",{SIGNER.signed(profile(site, 16.0)).decode()}]'
+        await csms.send(signed)
+        await station.receive(signed)
+        await station.send('[3,"csms-s",{"status":"Accepted"}]')
+        await csms.receive('[3,"csms-s",{"status":"Accepted"}]')
+
+
+@DRIVERS
+async def test_profile_that_is_unsigned_or_forged_reaches_no_station(driver: Driver, tmp_path: Path) -> None:
+    async with run_site(driver, SIGNED, tmp_path) as site:
+        station = await site.connect_station()
+        csms = await site.csms.link()
+        await boot(station, csms)
+        unsigned = json.dumps(profile(site, 16.0))
+        forged = SIGNER.signed(profile(site, 16.0)).decode().replace("16.0", "26.0")
+        foreign = Author().signed(profile(site, 16.0)).decode()
+        for number, text in enumerate((unsigned, forged, foreign)):
+            await csms.send(f'[2,"csms-{number}x","SetChargingProfile",{text}]')
+            await csms.receive_error(f"csms-{number}x", "SecurityError")
+        station.expect_nothing()
+
+
+def profile(site: ScenarioSite, limit_a: float) -> dict[str, object]:
+    """Return a SetChargingProfile of OCPP 2.0.1 that the controller passes on, made at the site's time."""
+    period = {"startPeriod": 0, "limit": limit_a}
+    schedule = {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [period]}
+    return {
+        "evseId": 1,
+        "chargingProfile": {
+            "id": 7,
+            "stackLevel": 0,
+            "chargingProfilePurpose": "TxDefaultProfile",
+            "chargingProfileKind": "Absolute",
+            "chargingSchedule": [schedule],
+        },
+        "customData": {"vendorId": "scenario", "timestamp": site.clock.utc().isoformat()},
+    }
 
 
 async def boot(station: Station, csms: CsmsLink) -> None:

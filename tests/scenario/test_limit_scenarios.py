@@ -1,0 +1,124 @@
+"""Limits of the stations under a grid connection: the same scenarios on every driver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.scenario.drivers import Driver, run_site
+from tests.scenario.peers import Car
+from tests.scenario.scenario_site import ScenarioSite, SiteSpec
+
+DRIVERS = pytest.mark.parametrize("driver", list(Driver), ids=lambda each: each.value)
+
+FALLBACK_A = 6.0
+
+
+async def plug_in_cars(site: ScenarioSite) -> list[Car]:
+    """Connect all stations and plug in a car at each; the CSMS answers everything."""
+    site.csms.answer_automatically()
+    cars = []
+    for station in site.stations:
+        await site.connect_station(station.name)
+        cars.append(Car())
+        await cars[-1].plug_in(station)
+    return cars
+
+
+@DRIVERS
+async def test_station_that_connects_gets_fallback_then_lease(driver: Driver, tmp_path: Path) -> None:
+    async with run_site(driver, SiteSpec(), tmp_path) as site:
+        await plug_in_cars(site)
+        [station] = site.stations
+        assert await station.wait_limit(lambda limit_a: limit_a > FALLBACK_A) <= 32.0
+        fallback, lease = station.limits[0], station.limits[-1]
+        assert (fallback.limit_a, fallback.until) == (FALLBACK_A, None)
+        assert lease.until is not None
+
+
+@DRIVERS
+async def test_stations_share_grid_connection_within_its_limit(driver: Driver, tmp_path: Path) -> None:
+    spec = SiteSpec(limit_a=40.0, stations=("CS01", "CS02"))
+    async with run_site(driver, spec, tmp_path) as site:
+        await plug_in_cars(site)
+        for station in site.stations:
+            await station.wait_limit(lambda limit_a: limit_a > FALLBACK_A)
+        for station in site.stations:
+            for limit in station.limits:
+                assert limit.limit_a <= 40.0 - FALLBACK_A
+        assert site.limits_a <= 40.0
+
+
+@DRIVERS
+async def test_car_that_leaves_gives_its_current_to_the_other(driver: Driver, tmp_path: Path) -> None:
+    spec = SiteSpec(limit_a=32.0, stations=("CS01", "CS02"))
+    async with run_site(driver, spec, tmp_path) as site:
+        first, _ = await plug_in_cars(site)
+        other = site.stations[1]
+        shared_a = await other.wait_limit(lambda limit_a: limit_a > FALLBACK_A)
+        assert shared_a < 26.0
+        await first.unplug()
+        assert await other.wait_limit(lambda limit_a: limit_a > shared_a) <= 32.0
+
+
+@DRIVERS
+async def test_profile_of_csms_lowers_limit_of_station(driver: Driver, tmp_path: Path) -> None:
+    async with run_site(driver, SiteSpec(), tmp_path) as site:
+        await plug_in_cars(site)
+        [station] = site.stations
+        await station.wait_limit(lambda limit_a: limit_a > 12.0)
+        csms = await site.csms.link()
+        profile = {
+            "chargingProfileId": 7,
+            "stackLevel": 0,
+            "chargingProfilePurpose": "ChargePointMaxProfile",
+            "chargingProfileKind": "Absolute",
+            "chargingSchedule": {
+                "chargingRateUnit": "A",
+                "startSchedule": "2020-01-01T00:00:00Z",
+                "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 10.0}],
+            },
+        }
+        payload = {"connectorId": 0, "csChargingProfiles": profile}
+        assert await csms.request("SetChargingProfile", payload) == {"status": "Accepted"}
+        assert await station.wait_limit(lambda limit_a: limit_a <= 10.0) >= FALLBACK_A
+
+
+@DRIVERS
+async def test_overload_of_building_lowers_limits_of_cars(driver: Driver, tmp_path: Path) -> None:
+    spec = SiteSpec(limit_a=40.0, has_meter=True)
+    async with run_site(driver, spec, tmp_path) as site:
+        site.meter.measure_building(2.0, 1.5, 1.0)
+        [car] = await plug_in_cars(site)
+        [station] = site.stations
+        before_a = await station.wait_limit(lambda limit_a: limit_a > 20.0)
+        await car.report_draw()
+        site.meter.measure_building(28.0, 1.5, 1.0)
+        after_a = await station.wait_limit(lambda limit_a: limit_a < before_a)
+        assert after_a + 28.0 <= 40.0
+
+
+@DRIVERS
+async def test_limits_stay_at_fallback_until_meter_answers(driver: Driver, tmp_path: Path) -> None:
+    spec = SiteSpec(limit_a=40.0, has_meter=True, meter_has_failed=True)
+    async with run_site(driver, spec, tmp_path) as site:
+        site.meter.measure_building(2.0, 1.5, 1.0)
+        await plug_in_cars(site)
+        [station] = site.stations
+        await station.wait_limit(lambda limit_a: limit_a == FALLBACK_A)
+        site.meter.recover()
+        await station.wait_limit(lambda limit_a: limit_a > FALLBACK_A)
+        assert {each.limit_a for each in station.limits[:2]} == {FALLBACK_A}
+
+
+async def test_meter_that_fails_takes_limits_to_fallback(tmp_path: Path) -> None:
+    """On the core alone: the last reading is used for half a minute (`metered_circuit.BRIDGE_S`)."""
+    async with run_site(Driver.CORE, SiteSpec(limit_a=40.0, has_meter=True), tmp_path) as site:
+        await plug_in_cars(site)
+        [station] = site.stations
+        await station.wait_limit(lambda limit_a: limit_a > 20.0)
+        site.meter.fail()
+        await station.wait_limit(lambda limit_a: limit_a == FALLBACK_A)
+        site.meter.recover()
+        await station.wait_limit(lambda limit_a: limit_a > FALLBACK_A)
