@@ -184,9 +184,10 @@ class Station(Peer):
         return next((each.limit_a for each in reversed(self.limits) if each.until is None), UNLIMITED_A)
 
     async def wait_limit(self, is_reached: Callable[[float], bool]) -> float:
-        """Wait until the limit in force fulfils a condition; return it (A)."""
+        """Wait until it has a limit, and the one in force fulfils a condition; return it (A)."""
         await self.clock.wait_until(
-            lambda: is_reached(self.limit_a), f"{self.name}: another limit than {self.limit_a} A"
+            lambda: bool(self.limits) and is_reached(self.limit_a),
+            f"{self.name}: another limit than {self.limit_a} A",
         )
         return self.limit_a
 
@@ -274,17 +275,33 @@ class CsmsLink(Peer):
         super().__init__(name, clock, CSMS_ID)
         self.is_automatic = False
         self.calls: list[Call] = []
+        self._answers: dict[str, str] = {}
         self._transactions = itertools.count(70)
 
+    def on_connected(self, line: Line) -> None:
+        """Take a new connection: what was received over the last one can no longer be answered."""
+        self.line = line
+        self._received.clear()
+
     def on_text(self, text: str) -> None:
-        """Answer a CALL at once if it is automatic; queue everything else."""
+        """Answer a CALL at once if it is automatic, or repeated with a known id (OCPP-J); queue the rest."""
         frame = parse(text)
-        if self.is_automatic and isinstance(frame, Call):
+        assert self.line is not None
+        if isinstance(frame, Call) and frame.id in self._answers:
+            self.line.send_text(self._answers[frame.id])
+        elif self.is_automatic and isinstance(frame, Call):
             self.calls.append(frame)
-            assert self.line is not None
-            self.line.send_text(json.dumps([3, frame.id, self._make_result(frame.action)]))
+            self.line.send_text(self._make_answer(frame, self._make_result(frame.action)))
         else:
             super().on_text(text)
+
+    def _make_answer(self, call: Call, result: Payload) -> str:
+        self._answers[call.id] = json.dumps([3, call.id, result])
+        return self._answers[call.id]
+
+    async def send_result(self, call: Call, payload: Payload) -> None:
+        """Answer a CALL, and the same again if the station repeats it."""
+        await self.send(self._make_answer(call, payload))
 
     def _make_result(self, action: str) -> Payload:
         match action:
@@ -323,7 +340,7 @@ class Csms:
         if link is None:
             link = self.links[station] = CsmsLink(station, self._clock)
         link.is_automatic = self.is_automatic
-        link.line = line
+        link.on_connected(line)
         return link
 
     async def link(self, station: str = "CS01") -> CsmsLink:

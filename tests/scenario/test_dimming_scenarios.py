@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.controller.signing.authors import Author
-from tests.scenario.drivers import Driver, run_site
+from tests.scenario.drivers import Driver, on_drivers, run_site
 from tests.scenario.peers import Car
 from tests.scenario.scenario_site import ScenarioSite, SiteSpec
-
-DRIVERS = pytest.mark.parametrize("driver", list(Driver), ids=lambda each: each.value)
 
 SPEC = SiteSpec(limit_a=63.0, has_grid_operator=True)
 LIMIT_W = 4200.0
@@ -26,7 +22,7 @@ async def charge(site: ScenarioSite) -> float:
     return await site.stations[0].wait_limit(lambda limit_a: limit_a > 20.0)
 
 
-@DRIVERS
+@on_drivers()
 async def test_signed_command_lowers_limit_until_it_is_lifted(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SPEC, tmp_path) as site:
         await charge(site)
@@ -37,7 +33,7 @@ async def test_signed_command_lowers_limit_until_it_is_lifted(driver: Driver, tm
         await station.wait_limit(lambda limit_a: limit_a > 20.0)
 
 
-@DRIVERS
+@on_drivers()
 async def test_forged_command_is_refused_and_changes_no_limit(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SPEC, tmp_path) as site:
         charging_a = await charge(site)
@@ -47,7 +43,7 @@ async def test_forged_command_is_refused_and_changes_no_limit(driver: Driver, tm
         assert station.limit_a == charging_a
 
 
-@DRIVERS
+@on_drivers()
 async def test_command_repeated_is_refused_as_replay(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SPEC, tmp_path) as site:
         await charge(site)

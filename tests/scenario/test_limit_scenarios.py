@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.scenario.drivers import Driver, run_site
+from tests.scenario.drivers import Driver, on_drivers, run_site
 from tests.scenario.peers import Car
 from tests.scenario.scenario_site import ScenarioSite, SiteSpec
-
-DRIVERS = pytest.mark.parametrize("driver", list(Driver), ids=lambda each: each.value)
 
 FALLBACK_A = 6.0
 
@@ -26,7 +22,7 @@ async def plug_in_cars(site: ScenarioSite) -> list[Car]:
     return cars
 
 
-@DRIVERS
+@on_drivers()
 async def test_station_that_connects_gets_fallback_then_lease(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SiteSpec(), tmp_path) as site:
         await plug_in_cars(site)
@@ -37,7 +33,7 @@ async def test_station_that_connects_gets_fallback_then_lease(driver: Driver, tm
         assert lease.until is not None
 
 
-@DRIVERS
+@on_drivers()
 async def test_stations_share_grid_connection_within_its_limit(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(limit_a=40.0, stations=("CS01", "CS02"))
     async with run_site(driver, spec, tmp_path) as site:
@@ -50,7 +46,7 @@ async def test_stations_share_grid_connection_within_its_limit(driver: Driver, t
         assert site.limits_a <= 40.0
 
 
-@DRIVERS
+@on_drivers()
 async def test_car_that_leaves_gives_its_current_to_the_other(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(limit_a=32.0, stations=("CS01", "CS02"))
     async with run_site(driver, spec, tmp_path) as site:
@@ -62,7 +58,7 @@ async def test_car_that_leaves_gives_its_current_to_the_other(driver: Driver, tm
         assert await other.wait_limit(lambda limit_a: limit_a > shared_a) <= 32.0
 
 
-@DRIVERS
+@on_drivers()
 async def test_profile_of_csms_lowers_limit_of_station(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SiteSpec(), tmp_path) as site:
         await plug_in_cars(site)
@@ -85,7 +81,7 @@ async def test_profile_of_csms_lowers_limit_of_station(driver: Driver, tmp_path:
         assert await station.wait_limit(lambda limit_a: limit_a <= 10.0) >= FALLBACK_A
 
 
-@DRIVERS
+@on_drivers()
 async def test_overload_of_building_lowers_limits_of_cars(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(limit_a=40.0, has_meter=True)
     async with run_site(driver, spec, tmp_path) as site:
@@ -99,7 +95,7 @@ async def test_overload_of_building_lowers_limits_of_cars(driver: Driver, tmp_pa
         assert after_a + 28.0 <= 40.0
 
 
-@DRIVERS
+@on_drivers()
 async def test_limits_stay_at_fallback_until_meter_answers(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(limit_a=40.0, has_meter=True, meter_has_failed=True)
     async with run_site(driver, spec, tmp_path) as site:
@@ -112,9 +108,10 @@ async def test_limits_stay_at_fallback_until_meter_answers(driver: Driver, tmp_p
         assert {each.limit_a for each in station.limits[:2]} == {FALLBACK_A}
 
 
-async def test_meter_that_fails_takes_limits_to_fallback(tmp_path: Path) -> None:
-    """On the core alone: the last reading is used for half a minute (`metered_circuit.BRIDGE_S`)."""
-    async with run_site(Driver.CORE, SiteSpec(limit_a=40.0, has_meter=True), tmp_path) as site:
+@on_drivers(Driver.CORE, Driver.SESSION)
+async def test_meter_that_fails_takes_limits_to_fallback(driver: Driver, tmp_path: Path) -> None:
+    """In virtual time: the last reading is used for half a minute (`metered_circuit.BRIDGE_S`)."""
+    async with run_site(driver, SiteSpec(limit_a=40.0, has_meter=True), tmp_path) as site:
         await plug_in_cars(site)
         [station] = site.stations
         await station.wait_limit(lambda limit_a: limit_a > 20.0)

@@ -9,11 +9,10 @@ import pytest
 
 from controller.ocpp.frames import Version
 from tests.controller.signing.authors import Author
-from tests.scenario.drivers import Driver, run_site
+from tests.scenario.drivers import Driver, on_drivers, run_site
 from tests.scenario.peers import CsmsLink, Station
 from tests.scenario.scenario_site import SIGNER, ScenarioSite, SiteSpec
 
-DRIVERS = pytest.mark.parametrize("driver", list(Driver), ids=lambda each: each.value)
 VERSIONS = pytest.mark.parametrize("version", list(Version))
 
 SIGNED = SiteSpec(version=Version.V201, has_policy=True)
@@ -45,7 +44,7 @@ def transaction_calls(version: Version, number: int) -> list[tuple[str, dict[str
     return events
 
 
-@DRIVERS
+@on_drivers()
 @VERSIONS
 async def test_message_passes_unchanged_in_both_directions(
     driver: Driver, version: Version, tmp_path: Path
@@ -66,7 +65,7 @@ async def test_message_passes_unchanged_in_both_directions(
         await csms.receive(error)
 
 
-@DRIVERS
+@on_drivers()
 @VERSIONS
 async def test_transaction_over_outage_reaches_csms_once_in_order(
     driver: Driver, version: Version, tmp_path: Path
@@ -87,7 +86,7 @@ async def test_transaction_over_outage_reaches_csms_once_in_order(
         csms.expect_nothing()
 
 
-@DRIVERS
+@on_drivers()
 async def test_transaction_over_outage_and_restart_reaches_csms_once(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SiteSpec(), tmp_path) as site:
         station = await site.connect_station()
@@ -103,7 +102,7 @@ async def test_transaction_over_outage_and_restart_reaches_csms_once(driver: Dri
         csms.expect_nothing()
 
 
-@DRIVERS
+@on_drivers()
 async def test_station_in_grace_is_closed_when_csms_stays_away(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(when_away="grace", keys="grace_s = 1")
     async with run_site(driver, spec, tmp_path) as site:
@@ -115,7 +114,7 @@ async def test_station_in_grace_is_closed_when_csms_stays_away(driver: Driver, t
         await station.wait_closed()
 
 
-@DRIVERS
+@on_drivers()
 async def test_station_in_grace_stays_when_csms_comes_back(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(when_away="grace", keys="grace_s = 15")
     async with run_site(driver, spec, tmp_path) as site:
@@ -131,7 +130,7 @@ async def test_station_in_grace_stays_when_csms_comes_back(driver: Driver, tmp_p
         assert station.is_connected
 
 
-@DRIVERS
+@on_drivers()
 async def test_observer_gets_copies_and_station_owners_answers(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SiteSpec(is_observed=True), tmp_path) as site:
         station = await site.connect_station()
@@ -147,7 +146,7 @@ async def test_observer_gets_copies_and_station_owners_answers(driver: Driver, t
         assert json.loads(copy.payload) == start
 
 
-@DRIVERS
+@on_drivers()
 async def test_profile_passes_signature_policy_unchanged_if_signed(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SIGNED, tmp_path) as site:
         station = await site.connect_station()
@@ -160,7 +159,7 @@ async def test_profile_passes_signature_policy_unchanged_if_signed(driver: Drive
         await csms.receive('[3,"csms-s",{"status":"Accepted"}]')
 
 
-@DRIVERS
+@on_drivers()
 async def test_profile_that_is_unsigned_or_forged_reaches_no_station(driver: Driver, tmp_path: Path) -> None:
     async with run_site(driver, SIGNED, tmp_path) as site:
         station = await site.connect_station()
