@@ -281,7 +281,7 @@ async def test_meter_service_meters_on_same_bus_share_it(
 ) -> None:
     opened: list[BusSettings] = []
 
-    def open_in_memory(settings: BusSettings) -> Bus:
+    def open_in_memory(settings: BusSettings, _find_objection: object) -> Bus:
         opened.append(settings)
         return MemoryBus(moving(1), moving(2))
 
