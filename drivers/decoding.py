@@ -20,7 +20,7 @@ from drivers.errors import Cause
 from drivers.meter_model import MeterModel
 from drivers.read_plan import RegisterImage
 from drivers.reading import NO_VALUES, PerPhase, Reading
-from drivers.register import Register
+from drivers.register import WORDS
 
 MAX_AMPS = 20_000.0
 MAX_VOLTS = 1_500.0
@@ -70,9 +70,15 @@ def decode_values(model: MeterModel, image: RegisterImage, base: int = 0) -> dic
     """Decode all quantities whose registers were read; None where the meter has no value."""
     values: dict[str, float | None] = {}
     for quantity, register in model.by_quantity.items():
-        words = image.get(register.function, base + register.address, register.words)
-        if words is not None:
-            values[quantity] = _decode(register, words, image, base)
+        words = image.get(register.function, base + register.address, WORDS[register.type])
+        if words is None:
+            continue
+        if register.scale_register is None:
+            values[quantity] = register.decode(words)
+            continue
+        scale = image.get(register.function, base + register.scale_register, 1)
+        exponent = None if scale is None else scale[0] - 0x10000 if scale[0] & 0x8000 else scale[0]
+        values[quantity] = register.decode(words, exponent)
     for suffix in ("l1", "l2", "l3", "total"):
         if f"power_active_{suffix}" not in values and f"power_import_{suffix}" in values:
             imported, exported = values[f"power_import_{suffix}"], values.get(f"power_export_{suffix}")
@@ -147,15 +153,6 @@ def apply_wiring(reading: Reading, wiring: Wiring) -> Reading:
         energy_export_wh=energies[1],
         direction_unknown=tuple(sorted(order[phase - 1] for phase in reading.direction_unknown)),
     )
-
-
-def _decode(register: Register, words: list[int], image: RegisterImage, base: int) -> float | None:
-    if register.scale_register is None:
-        return register.decode(words)
-    scale = image.get(register.function, base + register.scale_register, 1)
-    if scale is None:
-        return None
-    return register.decode(words, scale[0] - 0x10000 if scale[0] & 0x8000 else scale[0])
 
 
 def _find_impossible(

@@ -71,10 +71,8 @@ class RegisterImage:
         words = self._words.get(function)
         if words is None:
             return None
-        try:
-            return [words[each] for each in range(address, address + count)]
-        except KeyError:
-            return None
+        found = [*map(words.get, range(address, address + count))]
+        return None if None in found else found  # type: ignore[return-value]
 
 
 class ReadPlan:

@@ -36,6 +36,8 @@ _FORMATS = {
     "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "uint64": ">Q",
     "float32": ">f", "float64": ">d", "iskra_t5": ">I", "iskra_t6": ">I", "iskra_t7": ">I",
 }  # fmt: skip
+WORDS = {kind: struct.calcsize(text) // 2 for kind, text in _FORMATS.items()}
+"""Number of registers (16 bits each) by type."""
 _PACK_WORDS = {count: struct.Struct(f">{count}H") for count in (1, 2, 4)}
 
 SCALE_NOT_IMPLEMENTED = -0x8000
@@ -71,7 +73,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def words(self) -> int:
         """Number of registers (16 bits each)."""
-        return struct.calcsize(_FORMATS[self.type]) // 2
+        return WORDS[self.type]
 
     @property
     def unit(self) -> str:
@@ -83,7 +85,8 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
         `exponent` is the signed content of `scale_register`.
         """
-        value = self._number(words)
+        ordered = words[::-1] if self.word_order == "little" else words
+        value: float = struct.unpack(_FORMATS[self.type], _PACK_WORDS[len(ordered)].pack(*ordered))[0]
         if value != value or (self.no_value is not None and self._is_no_value(value)):
             return None
         if self.type.startswith("iskra"):
@@ -106,11 +109,6 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raw = value / factor if "float" in self.type else round(value / factor)
         words = list(_PACK_WORDS[self.words].unpack(struct.pack(_FORMATS[self.type], raw)))
         return words[::-1] if self.word_order == "little" else words
-
-    def _number(self, words: Sequence[int]) -> float:
-        ordered = words[::-1] if self.word_order == "little" else words
-        number: float = struct.unpack(_FORMATS[self.type], _PACK_WORDS[len(ordered)].pack(*ordered))[0]
-        return number
 
     def _is_no_value(self, value: float) -> bool:
         if self.no_value == "overflow":
