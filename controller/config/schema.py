@@ -801,7 +801,7 @@ class TimeConfig(_Table, frozen=True, kw_only=True):
     max_check_age_s: Annotated[float, Meta(ge=64, le=86_400, extra={"unit": "s"})] = 1024.0
     """Largest age of the last check, and of the last sample of a server."""
     chrony_socket: str = "/run/chrony/chronyd.sock"
-    """Command socket of chronyd; the controller needs write access to its directory."""
+    """Command socket of chronyd, asked if the unit local-controller-chrony has left no report."""
     nts_servers: tuple[str, ...] = ()
     """Servers (HOST or HOST:PORT) whose certificates are watched. Example: ["ptbtime1.ptb.de"]."""
 

@@ -1,6 +1,7 @@
 """Time service: asks the time daemon of the machine at intervals and keeps the state of the clock.
 
-chronyd is asked by its command socket, systemd-timesyncd by `timedatectl`; where neither answers, the flag of
+chronyd is asked by its command socket, or by the process of `chrony_state` where only that may ask; then
+systemd-timesyncd by `timedatectl`; where neither answers, the flag of
 the kernel is all that is known. Nothing is set. chronyd verifies the certificates of NTS servers, but does
 not report which it was shown: they are read in a TLS handshake of our own (RFC 8915, 4).
 """
@@ -20,10 +21,9 @@ from pathlib import Path
 import trio
 
 from controller.config.schema import TimeConfig
+from controller.services.chrony_state import CHRONY_SOCKET, REPORT_FILE, ask_chrony, read_report
 from controller.services.clock_state import is_synchronised
 from controller.timekeeping import TimekeepingError
-from controller.timekeeping.chrony_protocol import MAX_REPLY_BYTES
-from controller.timekeeping.chrony_session import ChronySession
 from controller.timekeeping.clock_status import (
     ClockEvent,
     ClockEventKind,
@@ -36,11 +36,10 @@ from controller.timekeeping.clock_status import (
 from controller.timekeeping.timesyncd import UNSYNCHRONISED_LEAP, read_timesyncd
 from controller.web.status_model import ClockReport
 
-CHRONY_SOCKET = Path("/run/chrony/chronyd.sock")
 CHECK_S = 60.0
 CERTIFICATE_CHECK_S = 3600.0
 REPLY_S = 2.0
-"""Time that chronyd, timedatectl and a TLS handshake may take."""
+"""Time that timedatectl and a TLS handshake may take."""
 NTS_PORT = 4460
 
 log = logging.getLogger("controller.time")
@@ -93,6 +92,7 @@ class TimeService:
         on_event: Callable[[ClockEvent], None],
         is_kernel_synchronised: Callable[[], bool],
         chrony_socket: Path = CHRONY_SOCKET,
+        chrony_report: Path = REPORT_FILE,
         nts_servers: Sequence[tuple[str, int]] = (),
         trust: str | None = None,
     ) -> None:
@@ -100,9 +100,9 @@ class TimeService:
         self._on_event = on_event
         self._is_kernel_synchronised = is_kernel_synchronised
         self._chrony_socket = chrony_socket
+        self._chrony_report = chrony_report
         self._nts_servers = tuple(nts_servers)
         self._trust = trust
-        self._sequence = 1
 
     def status(self) -> ClockStatus:
         """Return the state of the clock now."""
@@ -162,39 +162,35 @@ class TimeService:
             self._on_event(event)
 
     async def _read(self) -> ClockReading:
-        if self._chrony_socket.exists():
+        """Ask the time daemon that there is. Raises TimekeepingError."""
+        reading = read_report(self._chrony_report, time.monotonic())
+        if reading is not None:
+            return reading
+        if self._has_chrony():
             return await self._read_chrony()
         reading = await _read_timesyncd()
         if reading is not None:
             return reading
         return ClockReading(source="kernel", synchronised=self._is_kernel_synchronised())
 
-    async def _read_chrony(self) -> ClockReading:
-        """Ask chronyd. Raises TimekeepingError."""
-        own = self._chrony_socket.with_name(f"local-controller.{os.getpid()}.sock")
-        session = ChronySession(self._sequence)
+    def _has_chrony(self) -> bool:
+        """Return True if chronyd seems to run, also where its folder is closed to us."""
         try:
-            own.unlink(missing_ok=True)
-            with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as sock:
-                await sock.bind(str(own))
-                # chronyd has given up its privileges and must be able to write to our socket.
-                own.chmod(0o666)
-                await sock.connect(str(self._chrony_socket))
-                while (request := session.next_request()) is not None:
-                    with trio.fail_after(REPLY_S):
-                        await sock.send(request)
-                        session.on_reply(await sock.recv(MAX_REPLY_BYTES))
-                    self._sequence += 1
-        except trio.TooSlowError:
+            return self._chrony_socket.exists()
+        except OSError:
+            return True
+
+    async def _read_chrony(self) -> ClockReading:
+        """Ask chronyd in a thread. Raises TimekeepingError."""
+        try:
+            return await trio.to_thread.run_sync(ask_chrony, self._chrony_socket, abandon_on_cancel=True)
+        except TimeoutError:
             raise TimekeepingError(f"chronyd did not answer within {REPLY_S:g} s") from None
         except OSError as error:
             raise TimekeepingError(
-                f"chronyd cannot be asked by {self._chrony_socket}: {error.strerror}; "
-                "the controller needs write access to that folder (group _chrony)"
+                f"chronyd cannot be asked by {self._chrony_socket}: {error.strerror}; it answers to root and "
+                "its own user: start the unit local-controller-chrony"
             ) from None
-        finally:
-            own.unlink(missing_ok=True)
-        return session.reading()
 
 
 async def _read_timesyncd() -> ClockReading | None:

@@ -65,7 +65,7 @@ def test_package_files_socket_unit_listens_where_schema_does() -> None:
 
 
 def test_package_files_service_units_have_no_capability_and_clock_by_file() -> None:
-    for name in ("local-controller", "local-controller-clock"):
+    for name in ("local-controller", "local-controller-chrony", "local-controller-clock"):
         lines = (ROOT / "systemd" / f"{name}.service").read_text().splitlines()
         assert "CapabilityBoundingSet=" in lines
         assert "NoNewPrivileges=yes" in lines

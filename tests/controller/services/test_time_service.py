@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -18,8 +19,22 @@ from controller.pki.certificate_profiles import Purpose
 from controller.pki.certificate_requests import RequestContent
 from controller.pki.identity_files import IdentityFolder
 from controller.pki.issuance import Applicant
+from controller.services.chrony_state import (
+    CHRONY_SOCKET,
+    REPORT_FILE,
+    ChronyReport,
+    read_report,
+    write_report,
+)
 from controller.services.time_service import TimeService
-from controller.timekeeping.clock_status import ClockEvent, ClockMonitor, ClockRequirements, ClockState
+from controller.timekeeping import TimekeepingError
+from controller.timekeeping.clock_status import (
+    ClockEvent,
+    ClockMonitor,
+    ClockReading,
+    ClockRequirements,
+    ClockState,
+)
 
 NTP_PORT, NTS_PORT = 21123, 21460
 SERVERS = ("127.0.0.1", "127.0.0.2")
@@ -158,3 +173,81 @@ async def test_time_service_kernel_flag_alone_makes_clock_synchronised(tmp_path:
     await service.check()
     assert service.status().state is ClockState.SYNCHRONISED
     assert service.status().reason == "kernel does not report how far the clock may be off"
+
+
+async def test_chrony_report_of_second_process_is_used(chronyds: Chronyds, tmp_path: Path) -> None:
+    for host in SERVERS:
+        chronyds.start_server(host)
+    chrony, path = chronyds.start_client(), tmp_path / "report.json"
+    service = TimeService(
+        ClockMonitor(ClockRequirements(legal_authority="PTB", servers_agree=2, max_error_s=0.5)),
+        on_event=lambda event: None,
+        is_kernel_synchronised=lambda: False,
+        chrony_socket=tmp_path / "closed",
+        chrony_report=path,
+    )
+    with trio.move_on_after(READY_S):
+        while service.status().state is not ClockState.LEGAL:
+            write_report(path, time.monotonic(), chrony)
+            await service.check()
+            await trio.sleep(0.1)
+    assert service.status().state is ClockState.LEGAL, service.status()
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert not list(chrony.parent.glob("local-controller.*")), "its own socket is removed"
+
+
+def test_chrony_report_without_chronyd_has_reason(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    assert read_report(path, 1000.0) is None
+    assert write_report(path, 1000.0, tmp_path / "chronyd.sock").problem
+    with pytest.raises(TimekeepingError, match="chronyd cannot be asked: No such file"):
+        read_report(path, 1001.0)
+
+
+@pytest.mark.parametrize(("age_s", "is_used"), [(-1.0, False), (0.0, True), (95.0, True), (96.0, False)])
+def test_chrony_report_is_used_within_its_age(tmp_path: Path, age_s: float, is_used: bool) -> None:
+    path = tmp_path / "report.json"
+    reading = ClockReading(source="chrony", synchronised=True)
+    path.write_bytes(msgspec.json.encode(ChronyReport(monotonic=1000.0, reading=reading)))
+    if is_used:
+        assert read_report(path, 1000.0 + age_s) == reading
+    else:
+        with pytest.raises(TimekeepingError, match="is too old"):
+            read_report(path, 1000.0 + age_s)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"monotonic":"x"}'])
+def test_chrony_report_that_is_invalid_is_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "report.json").write_bytes(content)
+    with pytest.raises(TimekeepingError, match="cannot be read"):
+        read_report(tmp_path / "report.json", 1000.0)
+
+
+async def test_chrony_folder_that_is_closed_names_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = TimeService(
+        ClockMonitor(ClockRequirements()),
+        on_event=lambda event: None,
+        is_kernel_synchronised=lambda: True,
+        chrony_socket=tmp_path / "chronyd.sock",
+        chrony_report=tmp_path / "report.json",
+    )
+
+    def refuse(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr("controller.services.time_service.ask_chrony", refuse)
+    await service.check()
+    assert service.status().state is ClockState.UNVERIFIED
+    assert "Permission denied" in service.status().reason
+    assert "start the unit local-controller-chrony" in service.status().reason
+
+
+def test_chrony_unit_runs_as_user_of_chronyd_and_writes_where_it_is_read() -> None:
+    unit = (Path(__file__).parents[3] / "systemd" / "local-controller-chrony.service").read_text()
+    lines = unit.splitlines()
+    assert {"User=_chrony", f"RuntimeDirectory={REPORT_FILE.parent.name}"} <= set(lines)
+    assert f"ReadWritePaths=-{CHRONY_SOCKET.parent}" in lines
+    assert "-m controller.services.chrony_state" in unit
