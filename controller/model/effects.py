@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class FromBackend(msgspec.Struct, frozen=True):
+class FromBackend(msgspec.Struct, frozen=True, gc=False):
     """A text message that came from the backend."""
 
     text: str
@@ -43,7 +43,7 @@ class OwnCall(msgspec.Struct, frozen=True):
     urgent: bool = False
 
 
-class ToBackend(msgspec.Struct, frozen=True):
+class ToBackend(msgspec.Struct, frozen=True, gc=False):
     """Send this text to the backend."""
 
     text: str

@@ -20,7 +20,7 @@ class Version(enum.StrEnum):
     V21 = "ocpp2.1"
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A request that requires exactly one answer (message type 2)."""
 
     text: str
@@ -29,7 +29,7 @@ class Call(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class CallResult(msgspec.Struct, frozen=True):
+class CallResult(msgspec.Struct, frozen=True, gc=False):
     """The response to a CALL (message type 3)."""
 
     text: str
@@ -37,7 +37,7 @@ class CallResult(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class CallError(msgspec.Struct, frozen=True):
+class CallError(msgspec.Struct, frozen=True, gc=False):
     """The error response to a CALL (message type 4)."""
 
     text: str
@@ -46,14 +46,14 @@ class CallError(msgspec.Struct, frozen=True):
     description: str = ""
 
 
-class CallResultError(msgspec.Struct, frozen=True):
+class CallResultError(msgspec.Struct, frozen=True, gc=False):
     """The error response to a CALLRESULT (message type 5)."""
 
     text: str
     id: str
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """A message without an answer (message type 6)."""
 
     text: str

@@ -88,6 +88,8 @@ SAME_DRAW_S = 5.0
 """An unchanged draw is reported again after so long: each one costs a step of the load management."""
 MOST_TRANSACTIONS = 64
 """Transactions remembered per station: running ones, and as many ended ones."""
+MOST_REMEMBERED_BYTES = 8192
+"""Size of a message up to which its samples are compared with those of the next one."""
 MOST_UNCONFIGURED = 8
 """EVSEs of a station beside the configured ones that are counted: each takes current from the others."""
 PAST_S = 300.0
@@ -146,8 +148,14 @@ class StationStateTracker:
         self._unconfigured: set[int] = set()
         """EVSEs that the station reports and the configuration does not name."""
         self._recorded: tuple[EvseRecord, ...] = ()
+        self.sampled_at: float | None = None
+        """Timestamp of the newest of the values in the last MeterValues (POSIX s); None: it has none."""
+        self._newest_time: tuple[str | None, float | None] = (None, None)
+        """The timestamp that was read last, as text and in POSIX s."""
         self._draws: dict[int, tuple[PerPhase, float]] = {}
         """The last draw of each EVSE that was reported, and when (POSIX s)."""
+        self._samples: dict[int, tuple[tuple[_Sample, ...], DrawSeen | None]] = {}
+        """The last samples of each EVSE, and the draw that they show: often they are as before."""
         self._charging_at: dict[int, EvseState] = {}
         """The last state of each EVSE that a transaction (2.x) or a connector (1.6) reported as charging."""
         self._readers: dict[str, _Reader] = (
@@ -174,7 +182,10 @@ class StationStateTracker:
         reader = self._readers.get(action)
         if reader is None:
             return []
-        seen = [each for each in reader(payload, utc) if self._is_counted(each)]
+        read = reader(payload, utc)
+        if not read:
+            return read
+        seen = [each for each in read if self._is_counted(each)]
         for each in seen:
             if isinstance(each, StateSeen) and each.evse in self._evses:
                 self._reported_on_link.add(each.evse)
@@ -276,7 +287,7 @@ class StationStateTracker:
         message = read_payload(v16.StartTransactionV16, payload)
         if message is None or message.connector_id < 1:
             return []
-        self._clock.is_past(message.timestamp, utc)
+        self._clock.is_past(self._read_time(message.timestamp), utc)
         _remember(self._running, message.connector_id, None)
         self._draws.pop(message.connector_id, None)
         return [TransactionSeen(message.connector_id, True)]
@@ -288,7 +299,7 @@ class StationStateTracker:
         transaction = message.transaction_id
         evse = self._evse_of.get(transaction)
         self._end_transaction(transaction)
-        is_past = self._clock.is_past(message.timestamp, utc)
+        is_past = self._clock.is_past(self._read_time(message.timestamp), utc)
         if evse is None or self._running.get(evse, transaction) != transaction:
             return []  # another transaction has begun there since
         self._running.pop(evse, None)
@@ -302,7 +313,7 @@ class StationStateTracker:
             return []
         transaction, kind = message.transaction_info.transaction_id, message.event_type
         evse = self._find_evse_2(message)
-        is_past = self._clock.is_past(message.timestamp, utc) or bool(message.offline)
+        is_past = self._clock.is_past(self._read_time(message.timestamp), utc) or bool(message.offline)
         if evse is None or (transaction in self._ended and kind != "Started"):
             return []
         running = self._running.get(evse)
@@ -325,7 +336,7 @@ class StationStateTracker:
         if state is not None:
             _remember(self._charging_at, evse, state)
             seen.append(StateSeen(evse, state))
-        return seen + self._read_draw(evse, message.meter_value or (), utc)
+        return seen + self._read_draw(evse, message.meter_value or (), utc, len(payload))
 
     def _find_evse_2(self, message: v2.TransactionEventV2) -> int | None:
         """Return the EVSE of an event: only the first event of a transaction has to name it."""
@@ -378,27 +389,62 @@ class StationStateTracker:
 
     def _on_meter_values_16(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_carrier(METER_VALUES_16, payload)
+        self._note_sampled(() if message is None else message.meter_value or ())
         if message is None:
             return []
         evse = message.connector_id or self._only_evse
         transaction = message.transaction_id
         if evse is None or (transaction in self._ended and transaction is not None):
             return []
-        return self._read_draw(evse, message.meter_value or (), utc)
+        return self._read_draw(evse, message.meter_value or (), utc, len(payload))
 
     def _on_meter_values_2(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_carrier(METER_VALUES_2, payload)
+        self._note_sampled(() if message is None else message.meter_value or ())
         if message is None:
             return []
         evse = message.evse_id or self._only_evse
-        return [] if evse is None else self._read_draw(evse, message.meter_value or (), utc)
+        return [] if evse is None else self._read_draw(evse, message.meter_value or (), utc, len(payload))
 
-    def _read_draw(self, evse: int, meter_value: Sequence[_Values], utc: float) -> list[Observation]:
-        """Read the current of an EVSE from the newest values that contain one.
+    def _note_sampled(self, meter_value: Sequence[_Values]) -> None:
+        self.sampled_at = self._read_time(meter_value[-1].timestamp) if meter_value else None
+
+    def _read_time(self, timestamp: str | None) -> float | None:
+        """Return a timestamp as POSIX s; one message often repeats it in several places."""
+        if timestamp != self._newest_time[0]:
+            self._newest_time = timestamp, read_time(timestamp)
+        return self._newest_time[1]
+
+    def _read_draw(
+        self, evse: int, meter_value: Sequence[_Values], utc: float, size: int
+    ) -> list[Observation]:
+        """Read the current of an EVSE from the newest values of a message of `size` bytes."""
+        draw, moment = self._find_draw(evse, meter_value, can_remember=size <= MOST_REMEMBERED_BYTES)
+        if draw is None or self._clock.is_past(moment, utc):
+            return []
+        if (last := self._draws.get(evse)) is not None:
+            if last[0] == draw.current_a and 0 <= utc - last[1] < SAME_DRAW_S:
+                return []
+        elif len(self._draws) >= MOST_TRANSACTIONS:
+            self._draws.clear()
+        self._draws[evse] = draw.current_a, utc
+        return [draw]
+
+    def _find_draw(
+        self, evse: int, meter_value: Sequence[_Values], *, can_remember: bool
+    ) -> tuple[DrawSeen | None, float | None]:
+        """Return the draw of an EVSE, and when it was sampled (POSIX s).
 
         Stations put all values of one moment into one element, or each into its own: elements with the
-        same timestamp are read together, the newest moment first.
+        same timestamp are read together, the newest moment first. One element with the samples of the last
+        message shows what that showed.
         """
+        is_one = can_remember and len(meter_value) == 1
+        samples = meter_value[0].sampled_value or () if is_one else None
+        if samples is not None:
+            known = self._samples.get(evse)
+            if known is not None and known[0] == samples:
+                return known[1], self._read_time(meter_value[0].timestamp)
         amps: dict[int, float] = {}
         watts: dict[int, float] = {}
         moment: str | None = None
@@ -408,15 +454,10 @@ class StationStateTracker:
             moment = values.timestamp
             self._read_samples(values.sampled_value or (), amps, watts)
         current = self._per_phase(evse, amps, watts) if amps or watts else None
-        if current is None or self._clock.is_past(moment, utc):
-            return []
-        if (last := self._draws.get(evse)) is not None:
-            if last[0] == current and 0 <= utc - last[1] < SAME_DRAW_S:
-                return []
-        elif len(self._draws) >= MOST_TRANSACTIONS:
-            self._draws.clear()
-        self._draws[evse] = current, utc
-        return [DrawSeen(evse, current, self._least_phases(evse, amps, watts))]
+        draw = None if current is None else DrawSeen(evse, current, self._least_phases(evse, amps, watts))
+        if samples is not None:
+            _remember(self._samples, evse, (samples, draw))
+        return draw, self._read_time(moment)
 
     def _read_samples(
         self, samples: Sequence[_Sample], amps: dict[int, float], watts: dict[int, float]
@@ -501,9 +542,8 @@ class _StationClock:
         self._lagging: tuple[float, float] | None = None
         """Lead of the first of the messages that lag alike, and when it arrived (POSIX s)."""
 
-    def is_past(self, timestamp: str | None, utc: float) -> bool:
-        """Return True if a message with this timestamp is a replay; take note of the timestamp."""
-        moment = read_time(timestamp)
+    def is_past(self, moment: float | None, utc: float) -> bool:
+        """Return True if a message of this moment (POSIX s) is a replay; take note of the moment."""
         if moment is None:
             return False
         lead_s = moment - utc

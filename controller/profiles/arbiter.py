@@ -210,6 +210,11 @@ class ProfileArbiter:
             self.absorbed.revision += 1
         return is_report
 
+    def on_sampled(self, sampled_at: float | None, utc: float) -> None:
+        """Take the timestamp (POSIX s) of the newest meter values at `utc`; None: it is not readable."""
+        if sampled_at is not None and self._clock.on_sampled(sampled_at, utc) and self._clock.has_moved:
+            self.absorbed.revision += 1
+
     def on_settled(self, frame: Call, result: bytes, now: float) -> None:
         """Take the backend's answer to a CALL of the station."""
         self._clock.on_result(frame.action, result, self._absorbed.utc_of(now))

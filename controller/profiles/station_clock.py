@@ -35,14 +35,9 @@ _LATEST = 4_102_444_800.0
 _EVENTS = {"StatusNotification", "StartTransaction", "StopTransaction", "TransactionEvent"}
 
 
-class _Sampled(msgspec.Struct, frozen=True):
-    timestamp: str = ""
-
-
-class _Stamped(msgspec.Struct, frozen=True, rename="camel"):
+class _Stamped(msgspec.Struct, frozen=True):
     timestamp: str = ""
     offline: bool = False
-    meter_value: tuple[_Sampled, ...] = ()
 
 
 class _CurrentTime(msgspec.Struct, frozen=True, rename="camel"):
@@ -81,20 +76,20 @@ class StationClock:
         return self._written_s
 
     def on_call(self, action: str, payload: bytes, utc: float) -> None:
-        """Take the timestamp of a station's CALL at `utc`."""
-        if action not in _EVENTS and action != "MeterValues":
-            return
-        stamped = read_payload(_Stamped, payload)
+        """Take the timestamp of a station's CALL at `utc`; those of meter values go to `on_sampled`."""
+        stamped = read_payload(_Stamped, payload) if action in _EVENTS else None
         if stamped is None or stamped.offline:
             return
-        if action in _EVENTS:
-            samples, text = self._events, stamped.timestamp
-        else:
-            samples = self._meter_values
-            text = stamped.meter_value[-1].timestamp if stamped.meter_value else ""
-        sent = parse_time(text)
+        sent = parse_time(stamped.timestamp)
         if sent is not None:
-            samples.append(sent - utc)
+            self._events.append(sent - utc)
+
+    def on_sampled(self, sampled_at: float, utc: float) -> bool:
+        """Take the timestamp of meter values (POSIX s) at `utc`; return False if events give a better one."""
+        if self._events or not _EARLIEST <= sampled_at <= _LATEST:
+            return False
+        self._meter_values.append(sampled_at - utc)
+        return True
 
     def on_result(self, action: str, result: bytes, utc: float) -> None:
         """Take the backend's time from its answer to a BootNotification or a Heartbeat at `utc`."""

@@ -50,7 +50,7 @@ class Rank(enum.IntEnum):
     PEER = 2
 
 
-class PendingCall(msgspec.Struct, frozen=True):
+class PendingCall(msgspec.Struct, frozen=True, gc=False):
     """A CALL in the queue. `text` is the frame as it is sent, unless it is signed on leaving.
 
     `origin`: the backend that sent it, on the way to a station. `token` names one of our own, a negative
@@ -285,7 +285,11 @@ class CallQueue:
         """Remove and return the sent CALL that an answer with this id ends; None: there is none."""
         sent = self.outstanding
         if sent is not None and sent.id == message_id:
-            return self._remove_outstanding()
+            if self._beside:
+                return self._remove_outstanding()
+            # A message that passes: nothing else is out.
+            self.outstanding, self._answer_by, self.deadline = None, math.inf, math.inf
+            return sent
         for place, beside in enumerate(self._beside):
             if beside.call.id == message_id:
                 del self._beside[place]

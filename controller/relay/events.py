@@ -21,7 +21,7 @@ from controller.model.observations import EvseRecord, Observation, ProfilesTouch
 from controller.profiles.profile_messages import ProfilesAbsorbed
 
 
-class FromStation(msgspec.Struct, frozen=True):
+class FromStation(msgspec.Struct, frozen=True, gc=False):
     """A text message arrived from the station."""
 
     text: str
@@ -73,7 +73,7 @@ Event = (
 )
 
 
-class ToStation(msgspec.Struct, frozen=True):
+class ToStation(msgspec.Struct, frozen=True, gc=False):
     """Send this text to the station."""
 
     text: str

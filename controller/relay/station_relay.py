@@ -123,14 +123,14 @@ for the moment."""
 _SNAPSHOT_ACTIONS = {"BootNotification", "StatusNotification"}
 _ARBITER_ACTIONS = {
     "BootNotification",
-    "MeterValues",
     "ReportChargingProfiles",
     "StartTransaction",
     "StatusNotification",
     "StopTransaction",
     "TransactionEvent",
 }
-"""The station's CALLs of which the arbiter reads the timestamp, or more."""
+"""The station's CALLs of which the arbiter reads the timestamp, or more; it gets that of MeterValues from the
+tracker, which reads them anyway."""
 _UNREADABLE = (MalformedFrame, UnknownMessageType)
 _ANSWERS = (CallResult, CallError)
 
@@ -237,14 +237,13 @@ class StationRelay:
             return [] if token is None else [OwnAnswered(token, None, "the link is closed")]
         actions: list[Action] = []
         self._actions = actions
-        match event:
-            case FromStation(text):
-                self._on_station_text(text, now, utc)
-            case FromBackend(text):
-                self._on_backend_text(text, now, utc)
-            case _:
-                self._on_other_event(event, now, utc)
-                self._parts_deadline = -math.inf
+        if isinstance(event, FromStation):
+            self._on_station_text(event.text, now, utc)
+        elif isinstance(event, FromBackend):
+            self._on_backend_text(event.text, now, utc)
+        else:
+            self._on_other_event(event, now, utc)
+            self._parts_deadline = -math.inf
         self._advance(now, utc)
         if self._tracker.has_unsaved_state and (evses := self._tracker.take_record()) is not None:
             # Last: nothing that is sent waits for it.
@@ -331,7 +330,9 @@ class StationRelay:
             return
         if is_valid and frame.action in self._tracked_actions:
             self._track(frame, now, utc)
-            if frame.action in _ARBITER_ACTIONS and self._profiles.on_station_call(frame, now):
+            if frame.action == "MeterValues":
+                self._profiles.on_sampled(self._tracker.sampled_at, utc)
+            elif frame.action in _ARBITER_ACTIONS and self._profiles.on_station_call(frame, now):
                 self._parts_deadline = -math.inf
                 self._apply([ServedOffline(frame.action, call_result(frame.id, b"{}"))], now, utc)
                 return
@@ -624,18 +625,19 @@ class StationRelay:
         if now >= self._parts_deadline or self._own_calls_wait or has_changed:
             self._share_profiles(now, utc)
             self._parts_deadline = -math.inf
-        up = self._up
-        if self._down.is_stopping:
+        up, down = self._up, self._down
+        state = up.owner.state
+        if down.is_stopping:
             if self._has_all_answers():
                 self._settle(GOING_AWAY, "the controller stops", now, utc)
-        elif up.owner.state is OwnerState.LOST:
+        elif state is OwnerState.LOST:
             self._advance_drain(now, utc)
-        elif up.owner.is_up:
+        elif state is OwnerState.ATTACHED or state is OwnerState.CATCHING_UP:
             if self._serves_offline:
                 self._apply(up.catch_up(now), now, utc)
             if up.queue.waiting:
                 self._send_up(now, utc)
-        if self._down.queue.waiting:
+        if down.queue.waiting:
             self._send_down(now, utc)
         if self.is_open and not self._is_present and self._is_idle():
             self._settle(NORMAL, "all is delivered", now, utc)
@@ -644,7 +646,12 @@ class StationRelay:
         self.accepts_messages = not up.queue.is_full
         if self._parts_deadline <= now:
             self._parts_deadline = self._find_parts_deadline()
-        deadline = min(up.queue.deadline, self._down.queue.deadline, self._parts_deadline)
+        # Written out: min() of three would be a tenth of this function, which runs for each message.
+        deadline = self._parts_deadline
+        if up.queue.deadline < deadline:
+            deadline = up.queue.deadline
+        if down.queue.deadline < deadline:
+            deadline = down.queue.deadline
         if self._serves_offline:
             deadline = min(deadline, up.deadline)
         if self._drain_until < math.inf:

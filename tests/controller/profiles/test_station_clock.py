@@ -42,11 +42,19 @@ def test_clock_that_is_set_back_is_followed_after_some_messages() -> None:
 
 def test_meter_values_count_only_where_nothing_else_is_known() -> None:
     clock = StationClock()
-    values = json.dumps({"meterValue": [{"timestamp": format_time(NOW - 540)}]}).encode()
-    clock.on_call("MeterValues", values, NOW)
+    assert clock.on_sampled(NOW - 540, NOW)
     assert clock.offset_s == -540
     clock.on_call("StatusNotification", status(NOW), NOW)
     assert clock.offset_s == 0
+    assert not clock.on_sampled(NOW + 540, NOW)
+    assert clock.offset_s == 0
+
+
+def test_meter_values_of_impossible_time_do_not_count() -> None:
+    clock = StationClock()
+    assert not clock.on_sampled(-1.0, NOW)
+    assert not clock.on_sampled(1e11, NOW)
+    assert not clock.is_known
 
 
 def test_station_that_boots_has_time_of_backend() -> None:

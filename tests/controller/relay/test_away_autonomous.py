@@ -127,7 +127,7 @@ def test_restart_in_middle_of_handing_over_goes_on_where_it_was(stored: StoredRe
     for text, answered in parts[:heard]:
         told(scenario, text, answered)
     scenario.csms.receive(parts[heard][0])  # and we die before its answer
-    scenario = stored.restart(scenario).link()
+    scenario = stored.restart(scenario).open_link()
     introduced(scenario)
     for text, answered in parts[heard:]:
         told(scenario, text, answered)
@@ -173,7 +173,7 @@ def test_away_autonomous_one_that_owner_has_never_accepted_stays_pending(stored:
 
 
 def test_autonomous_unknown_token_is_refused_by_known_only(tmp_path: Path) -> None:
-    scenario = StoredRelay(tmp_path, rules=OfflineRules()).link()
+    scenario = StoredRelay(tmp_path, rules=OfflineRules()).open_link()
     known(scenario)
     scenario.csms.disconnect()
     started = served(scenario, "1", "StartTransaction", START)
@@ -204,7 +204,7 @@ def test_autonomous_repeated_call_gets_the_same_answer_once(
     known(scenario)
     scenario.csms.disconnect()
     first = served(scenario, "1", "StartTransaction", START)
-    scenario = stored.restart(scenario).link(up=up)
+    scenario = stored.restart(scenario).open_link(up=up)
     if up:
         scenario.csms.receive(call("1", "StartTransaction", START))
     assert served(scenario, message_id, "StartTransaction", START) == first

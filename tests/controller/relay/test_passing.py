@@ -8,9 +8,10 @@ import logging
 import pytest
 
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import format_time
 from controller.relay.call_queue import QUEUE_DEPTH
 from tests.scenario.frames import call, result
-from tests.scenario.relay_harness import TIMEOUT_S, RelayHarness
+from tests.scenario.relay_harness import TIMEOUT_S, UTC_0, RelayHarness
 
 CALLS = [
     '[2,"1","Heartbeat",{}]',
@@ -211,3 +212,11 @@ def test_passing_frame_of_unknown_type_is_ignored_and_logged(version: Version) -
     scenario.expect_log("frame of unknown type ignored station=CS01 type=7")
     scenario.expect_log("frame of unknown type ignored backend=cpo type=0")
     assert [note.level for note in scenario.log] == [logging.WARNING] * 2
+
+
+def test_passing_meter_values_show_clock_of_station() -> None:
+    scenario = RelayHarness()
+    values = [{"timestamp": format_time(UTC_0 + scenario.now + 7200), "sampledValue": []}]
+    text = json.dumps([2, "1", "MeterValues", {"connectorId": 1, "meterValue": values}])
+    scenario.station.send(text)
+    assert scenario.arbiter._clock.offset_s == pytest.approx(7200, abs=1)
