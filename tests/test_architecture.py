@@ -437,6 +437,44 @@ def test_files_have_few_collaborators() -> None:
     assert {path for path in MANY_COLLABORATORS if counts.get(path, 0) <= MOST_IMPORTED_MODULES} == set()
 
 
+MOST_NAMED_CLASSES = 25
+MANY_CLASSES: dict[str, int] = {
+    "ApiRoutes": 38,
+    "Config": 30,
+    "Node": 33,
+    "SecondaryBackend": 27,
+    "SiteModel": 29,
+    "StationRelay": 54,
+    "StationService": 29,
+    "StationSession": 43,
+}
+"""Classes that still name more classes of the project than the rule allows, and how many at most."""
+
+
+def _named_classes(node: ast.ClassDef, classes: set[str]) -> set[str]:
+    """Return the classes of the project that a class names, in annotations and patterns, too."""
+    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    names |= {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+    return (names & classes) - {node.name}
+
+
+def test_classes_have_few_collaborators() -> None:
+    classes = {
+        node.name
+        for text in _product().values()
+        for node in ast.walk(_parse(text))
+        if isinstance(node, ast.ClassDef)
+    }
+    counts = {
+        node.name: len(_named_classes(node, classes))
+        for path, node in _public_classes()
+        if path not in MAY_IMPORT_MORE
+    }
+    most = {name: max(MOST_NAMED_CLASSES, MANY_CLASSES.get(name, 0)) for name in counts}
+    assert {name: count for name, count in counts.items() if count > most[name]} == {}
+    assert {name for name in MANY_CLASSES if counts.get(name, 0) <= MOST_NAMED_CLASSES} == set()
+
+
 GOOD = [
     ("controller/services/app.py", "import trio, ssl, time\nfrom controller.transport.dial import open_link"),
     ("controller/services/app.py", "from controller import store, web"),

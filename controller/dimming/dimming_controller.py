@@ -14,7 +14,7 @@ from controller.dimming.digital_inputs import ChatterReport, DigitalInputs
 from controller.dimming.dimming_records import CommandMoments
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.eebus_source import EebusSource, EebusSources
-from controller.dimming.effective_limit import EffectiveLimit, SourceLimit, effective
+from controller.dimming.effective_limit import EffectiveLimit, effective
 from controller.dimming.events import (
     ClockTrusted,
     CommandReceived,
@@ -150,14 +150,7 @@ class DimmingController:
         return [*actions, self._persist(at)] if changed else actions
 
     def _set_limit(self, event: SourceLimited, at: CommandMoments) -> list[DimmingAction]:
-        limit = SourceLimit(
-            source=event.source,
-            watts=event.watts,
-            begins=at.now,
-            until=event.until,
-            proof=event.proof,
-        )
-        self._limit_sources[event.source].set_limit(limit, (), at.now)
+        self._limit_sources[event.source].set_limit(event.begin_limit(at.now), (), at.now)
         return [dimming_records.limit_set(event, at)]
 
     def _set_clock_trusted(self, trusted: bool, at: CommandMoments) -> None:

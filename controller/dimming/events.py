@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from controller.dimming.digital_inputs import Level
-from controller.dimming.effective_limit import EffectiveLimit
+from controller.dimming.effective_limit import EffectiveLimit, SourceLimit
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_source import LimitSourceMemory
 from controller.dimming.verification import CommandContext
@@ -37,6 +37,12 @@ class SourceLimited(msgspec.Struct, frozen=True, kw_only=True):
     watts: float | None
     until: float | None = None
     proof: str = ""
+
+    def begin_limit(self, now: float) -> SourceLimit:
+        """Return the limit that applies from `now` on (s, monotonic)."""
+        return SourceLimit(
+            source=self.source, watts=self.watts, begins=now, until=self.until, proof=self.proof
+        )
 
 
 class SourceReached(msgspec.Struct, frozen=True):
