@@ -9,7 +9,7 @@ from tests.scenario.busy_site import run_kills
 KILLS = 25
 
 
-async def test_nothing_is_lost_and_nothing_is_doubled(tmp_path: Path) -> None:
+async def test_kills_at_random_lose_and_double_nothing(tmp_path: Path) -> None:
     figures = await run_kills(tmp_path, KILLS, seed=1)
     assert figures.differences == {}
     assert (figures.left, figures.still_waiting, figures.set_aside, figures.calls_before_boot) == (

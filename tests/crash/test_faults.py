@@ -36,9 +36,7 @@ def all_is_well(site: BusySite) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_on_full_disk_stations_are_closed_and_keep_what_they_have_to_state(
-    tmp_path: Path, *, killed: bool
-) -> None:
+async def test_faults_full_disk_closes_stations_unanswered(tmp_path: Path, *, killed: bool) -> None:
     """Nothing that has an answer is lost: neither when the disk is freed, nor when we die before that."""
     async with busy_site(tmp_path, random.Random(2)) as site:
         await trio.sleep(1)
@@ -57,7 +55,7 @@ async def test_on_full_disk_stations_are_closed_and_keep_what_they_have_to_state
     all_is_well(site)
 
 
-async def test_faults_spoilt_memory_is_kept_aside_loudly_and_site_goes_on(tmp_path: Path) -> None:
+async def test_faults_damaged_store_is_moved_aside_and_site_continues(tmp_path: Path) -> None:
     spoilt = b"no database" * 1000
     async with busy_site(tmp_path, random.Random(3)) as site:
         site.owner.steady = True
@@ -84,7 +82,7 @@ async def heard_more(site: BusySite, more: int) -> None:
             await site.owner.received.wait()
 
 
-async def test_faults_clock_that_is_another_after_each_start_doubles_nothing(tmp_path: Path) -> None:
+async def test_faults_clock_changed_at_each_start_doubles_nothing(tmp_path: Path) -> None:
     """Ids that we give are made of the time, and lists in the store have an order of their own."""
     assert shutil.which("faketime") is not None, "faketime is missing: apt install faketime"
     async with busy_site(tmp_path, random.Random(4)) as site:

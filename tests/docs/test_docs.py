@@ -92,7 +92,7 @@ def test_docs_links_lead_to_files(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_docs_are_found_at_all() -> None:
+def test_docs_files_are_found() -> None:
     assert len(list(commands())) > 20
     assert len(list(blocks("toml"))) >= 6
 

@@ -113,7 +113,7 @@ def test_counter_that_runs_backwards_is_named_and_counted() -> None:
     assert meter.on_outcome(reading(later, energy=30.0), later).limitation == ""
 
 
-def test_health_reading_without_direction_states_it() -> None:
+def test_health_reading_without_direction_has_limitation() -> None:
     meter = health()
     state = meter.on_outcome(Reading(time=0.0, current_a=(1.0, 2.0, 3.0), direction_unknown=(1, 3)), 0.0)
     assert state.quality is Quality.GOOD

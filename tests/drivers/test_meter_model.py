@@ -187,12 +187,12 @@ def test_meter_model_user_models_are_read_from_directory(tmp_path: Path) -> None
         (GOOD_FILE + "= 1", r"m\.toml: .*line"),
     ],
 )
-def test_meter_model_file_with_mistake_is_refused_with_place(wrong: str, text: str) -> None:
+def test_meter_model_file_with_error_is_refused_with_place(wrong: str, text: str) -> None:
     with pytest.raises(ModelFileError, match=text):
         parse_model(wrong, "m.toml")
 
 
-def test_file_with_several_mistakes_names_them_all() -> None:
+def test_file_with_several_errors_names_all() -> None:
     wrong = GOOD_FILE.replace('"int16"', '"int17"').replace("phases = 1", "phases = 7")
     with pytest.raises(ModelFileError) as raised:
         parse_model(wrong, "m.toml")

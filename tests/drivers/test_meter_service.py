@@ -426,7 +426,7 @@ async def test_slow_bus_delays_no_other_bus() -> None:
     assert sum(state.meter == "fast" for state in states) > 20
 
 
-async def test_meter_is_asked_for_serial_number_once(
+async def test_meter_serial_number_is_read_once(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

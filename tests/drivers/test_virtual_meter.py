@@ -111,7 +111,7 @@ def test_virtual_meter_of_virtual_meter_follows() -> None:
         ([virtual(("a", "a")), virtual((), name="a")], "names a meter twice"),
     ],
 )
-def test_mistakes_in_sources_are_found(meters: list[MeterSettings], text: str) -> None:
+def test_virtual_meter_source_errors_are_found(meters: list[MeterSettings], text: str) -> None:
     assert any(mistake.text == text for mistake in find_source_mistakes(meters))
 
 
@@ -170,7 +170,7 @@ def test_virtual_meter_backup_is_not_used_while_source_is_good() -> None:
 
 
 @pytest.mark.parametrize("quality", [Quality.STALE, Quality.DEAD, Quality.IMPLAUSIBLE])
-def test_backup_that_is_not_good_stands_in_for_nothing(quality: Quality) -> None:
+def test_backup_meter_without_good_reading_replaces_none(quality: Quality) -> None:
     dead = MeterState(meter="main", quality=Quality.DEAD, problem="unit 2 is silent")
     backup = structs.replace(good("cars", (6.0, 6.0, 6.0)), quality=quality)
     assert with_backup(0.0, dead, backup).quality is Quality.DEAD
@@ -181,7 +181,7 @@ def test_virtual_meter_backup_with_old_reading_stands_in_for_nothing() -> None:
     assert with_backup(6.0, dead, good("cars", (6.0, 6.0, 6.0))).quality is Quality.DEAD
 
 
-def test_virtual_meter_backup_in_circle_is_mistake() -> None:
+def test_virtual_meter_backup_in_circle_is_error() -> None:
     one = structs.replace(virtual(("x",), name="one"), backup="two")
     other = virtual(("one",), name="two")
     real = MeterSettings(id="x", driver="janitza-umg96", transport="tcp")

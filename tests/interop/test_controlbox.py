@@ -109,7 +109,7 @@ async def until(app: App, box: Box, state: str, real_s: float, clock: MockClock)
     raise AssertionError(f"not {state}: {app.status().eebus}; the box said: {box.output}")
 
 
-async def test_controlbox_pairs_limits_is_lost_and_comes_back(
+async def test_controlbox_pairs_limits_and_reconnects(
     controlbox: Path, tmp_path: Path, clock: MockClock, unused_port: int
 ) -> None:
     box = Box(controlbox, tmp_path, unused_port)
@@ -137,7 +137,7 @@ async def test_controlbox_pairs_limits_is_lost_and_comes_back(
             assert await until(app, box, "limited", 40, clock) == LIMIT_W
 
 
-async def test_controlbox_that_is_not_trusted_is_not_obeyed(
+async def test_controlbox_without_trust_changes_no_limit(
     controlbox: Path, tmp_path: Path, clock: MockClock, unused_port: int
 ) -> None:
     box = Box(controlbox, tmp_path, unused_port)

@@ -183,7 +183,7 @@ async def test_commands_are_not_subscribed_without_permissions(tmp_path: Path) -
         subscriber.close()
 
 
-async def test_broker_that_comes_late_and_again_gets_whole_state(tmp_path: Path) -> None:
+async def test_broker_that_connects_late_gets_whole_state(tmp_path: Path) -> None:
     port = free_port()
     async with publishing(tmp_path, MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)):
         for _ in range(2):

@@ -104,9 +104,7 @@ def test_station_of_watts_only_gets_watts_unless_quirk_names_unit() -> None:
 @pytest.mark.parametrize(
     ("text", "said"), [("true", True), (" TRUE", True), ("false", False), ("maybe", None), ("", None)]
 )
-def test_capabilities_phase_switching_is_as_reported_unless_quirk_names_it(
-    text: str, said: bool | None
-) -> None:
+def test_capabilities_quirk_overrides_reported_phase_switching(text: str, said: bool | None) -> None:
     old = read_capabilities(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=text))
     new = read_capabilities(Version.V201, answer_2(ACPhaseSwitchingSupported=text))
     assert old.phase_switching is new.phase_switching is said

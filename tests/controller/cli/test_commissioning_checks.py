@@ -79,7 +79,7 @@ def test_commissioning_checks_fallback_is_judged_by_meter(
     assert text in result.text
 
 
-def test_meter_and_fuse_margin_are_judged() -> None:
+def test_meter_and_fuse_margin_are_checked() -> None:
     assert check_meter("grid", Quality.GOOD, "").verdict == "passed"
     limited = check_meter("grid", Quality.GOOD, "the direction of L1 is unknown")
     assert (limited.verdict, "direction of L1" in limited.text) == ("failed", True)

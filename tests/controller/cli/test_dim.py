@@ -43,7 +43,7 @@ def judged(verification: Verification, command: str) -> CommandVerdict:
     return verification.verify_command(command.encode(), Situation(utc=time.time(), clock_trusted=True))
 
 
-def test_one_command_after_another_is_obeyed(key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_in_sequence_are_each_applied(key: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verification = site(key)
     _, limit, _ = typed(capsys, key, "--limit-w", "4200", "--for", "15min", "--sequence", "1")
     verdict = judged(verification, limit)
@@ -89,9 +89,7 @@ def test_dim_command_that_every_site_refuses_is_not_signed(
     assert told in err
 
 
-def test_dim_without_key_that_counts_nothing_is_signed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dim_without_valid_key_signs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     over = write_key_file(tmp_path, "old", new_private_key("secp256r1", "dso", 0, 1))
     for file, told in ((over, "no valid key"), (tmp_path / "none", "cannot be read")):
         status, out, err = typed(capsys, file, "--lift")
@@ -111,7 +109,7 @@ def test_dim_without_key_that_counts_nothing_is_signed(
         ["--lift", "--for", "200h"],
     ],
 )
-def test_dim_command_line_that_cannot_be_meant(key: Path, words: list[str]) -> None:
+def test_dim_command_line_out_of_range_is_refused(key: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dim", "--key", str(key), "--connection-point", "DE01", *words])
     assert ended.value.code == 2

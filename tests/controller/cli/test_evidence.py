@@ -71,7 +71,7 @@ def test_evidence_list_has_line_record(folder: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == '       1  2026-11-22T12:00:00.000Z  limit       {"w":4200}\n'
 
 
-def test_evidence_list_shows_what_was_received_to_persons(
+def test_evidence_list_shows_received_command_readably(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     received = {"@context": "urn:x", "id": "r" * LONGEST_SHOWN, "signatures": [], "limitW": 4200}
@@ -101,22 +101,20 @@ def test_evidence_list_shows_what_was_received_to_persons(
         ("2026-11-22T12:00:01Z", "2026-11-24", ["2", "3"]),
     ],
 )
-def test_times_are_times_and_no_texts(
+def test_time_members_are_parsed_as_times(
     folder: Path, capsys: pytest.CaptureFixture[str], since: str, until: str, numbers: list[str]
 ) -> None:
     assert run(folder, "list", "log", "--since", since, "--until", until) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == numbers
 
 
-def test_evidence_time_that_is_none_is_refused(folder: Path) -> None:
+def test_evidence_invalid_time_is_refused(folder: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         run(folder, "list", "log", "--since", "yesterday")
     assert ended.value.code == 2
 
 
-def test_evidence_list_goes_on_behind_line_that_is_none(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evidence_list_continues_after_invalid_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [path] = (folder / "log").iterdir()
     path.write_bytes(b"\x1b[2Jgarbage\n" + path.read_bytes())
     assert run(folder, "list", "log") == 1
@@ -138,7 +136,7 @@ def test_evidence_export_of_no_record_makes_no_file(folder: Path) -> None:
     assert not (folder / "part.jsonl").exists()
 
 
-def test_evidence_folder_that_only_others_may_look_into(
+def test_evidence_folder_without_read_permission_is_named(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "listdir", forbidden)
@@ -150,7 +148,7 @@ def forbidden(path: Path) -> list[str]:
     raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
-def test_files_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_files_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "empty").mkdir()
     edwards = ed25519.Ed25519PrivateKey.generate().public_key()
     (folder / "ed.pem").write_bytes(edwards.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

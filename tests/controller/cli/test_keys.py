@@ -117,7 +117,7 @@ def test_keys_folder_that_only_others_may_look_into_is_not_empty(
     assert typed(capsys, "list", tmp_path) == (1, "", f"{tmp_path} cannot be read: Permission denied\n")
 
 
-def test_keys_mistake_is_reported_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_error_is_reported_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for what in ("list", "export"):
         status, out, err = typed(capsys, what, tmp_path)
         assert (status, out) == (1, "")

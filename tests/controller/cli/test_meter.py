@@ -95,7 +95,7 @@ def test_meter_show_names_registers_sources_and_notes(command: Command) -> None:
     assert "did you mean" in unknown.stderr
 
 
-def test_meter_check_explains_mistakes_with_their_lines(command: Command, tmp_path: Path) -> None:
+def test_meter_check_names_errors_with_their_lines(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text(MODEL)
     good = command("meter", "check", file)

@@ -24,7 +24,7 @@ def test_password_empty_exits_1() -> None:
 
 
 @pytest.mark.parametrize(("repeated", "status"), [("correct horse", 0), ("correct hoarse", 1)])
-def test_password_at_terminal_is_asked_for_twice(
+def test_password_prompt_at_terminal_repeats_once(
     repeated: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = iter(["correct horse", repeated])

@@ -60,7 +60,7 @@ def test_policy_action_that_is_none_is_reported_with_nearest(
         assert typed(capsys, "explain", "--action", known, "--link", "cpo", policy)[2] == ""
 
 
-def test_policy_good_file(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_valid_file_is_accepted(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(capsys, "check", policy) == (
         0,
         f"{policy}: good: 1 key, 1 role, 1 rule to verify, 1 rule to sign\n",
@@ -77,7 +77,9 @@ def test_mistakes_and_files_that_are_not_there(policy: Path, capsys: pytest.Capt
         assert typed(capsys, *command, policy.with_name("other"))[0] == 2
 
 
-def test_which_rule_and_why(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_enforcer_decision_names_rule_and_reason(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status, out, _ = typed(capsys, "explain", "--action", "Reset", "--link", "fleet", policy)
     assert status == 0
     assert out.splitlines() == [

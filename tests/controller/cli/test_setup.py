@@ -141,7 +141,7 @@ def test_setup_dialog_asks_again_goes_back_and_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stdin", ["", "home\nEurope/Berlin\n35\n20\nnone\n1\nfree\n\n\nanna\nno\n"])
-def test_setup_without_a_persons_yes_changes_nothing(tmp_path: Path, stdin: str) -> None:
+def test_setup_without_confirmation_changes_nothing(tmp_path: Path, stdin: str) -> None:
     done = run_setup(tmp_path, "--language", "de", stdin=stdin)
     assert done.returncode == 1
     assert "nichts wurde geändert" in done.stdout

@@ -60,7 +60,7 @@ def test_dimming_rules_drivers_poll_wired_inputs_for_source() -> None:
     }
 
 
-def test_exempt_devices_are_none() -> None:
+def test_dimming_rules_exempt_device_is_not_counted() -> None:
     text = WHOLE.replace("id = 2\n", "id = 2\nsteuve = true\nexempt = true\n")
     config = read(text)
     assert config.dimming is not None
@@ -119,7 +119,7 @@ def test_dimming_rules_connection_point_and_times_of_own() -> None:
         ),
     ],
 )
-def test_mistakes_are_named(old: str, new: str, found: list[str]) -> None:
+def test_dimming_rules_error_is_named_at_its_place(old: str, new: str, found: list[str]) -> None:
     assert old in WHOLE
     got = mistakes(WHOLE.replace(old, new, 1))
     assert len(got) == len(found), got
@@ -137,7 +137,7 @@ def test_dimming_rules_source_without_sender_is_reported() -> None:
     assert 'dimming.source "dso" signed' not in {n.key for n in check_config(unsigned, "dimming.toml")[2]}
 
 
-def test_dimming_rules_pattern_of_one_contact_is_mistake() -> None:
+def test_dimming_rules_pattern_of_one_contact_is_error() -> None:
     text = WHOLE.replace(OTHER_WIRE, "").replace('module = "io"\n', 'module = "io"\npattern = "one-of"\n', 1)
     assert len(mistakes(text)) == 1
     assert "is for several contacts" in mistakes(text)[0]

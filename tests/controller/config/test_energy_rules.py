@@ -87,7 +87,7 @@ def checked(text: str) -> tuple[Config | None, list[str]]:
     "text",
     [SITE, SITE + CALENDAR, SITE + GROUPS, SITE + GROUPS + CALENDAR, SITE + DEPARTURE, DC, SITE + BATTERY],
 )
-def test_energy_tables_without_mistake_are_accepted(text: str) -> None:
+def test_energy_tables_without_error_are_accepted(text: str) -> None:
     assert checked(text)[1] == []
 
 
@@ -135,7 +135,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("part", "right", "wrong", "message"), ERRORS)
-def test_energy_mistake_is_named_with_remedy(part: str, right: str, wrong: str, message: str) -> None:
+def test_energy_error_is_named_with_remedy(part: str, right: str, wrong: str, message: str) -> None:
     assert right in part
     changed = part.replace(right, wrong, 1)
     config, errors = checked(changed if part in (SITE, DC) else SITE + changed)

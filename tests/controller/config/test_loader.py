@@ -54,7 +54,7 @@ owner = "cpo"
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
-def test_loader_each_mistake_is_found_at_line_and_nothing_else(path: Path) -> None:
+def test_loader_each_error_is_found_at_its_line_alone(path: Path) -> None:
     text = path.read_text()
     config, mistakes, _ = check_config(text, path.name)
     expected = list(marks(text))
@@ -80,7 +80,7 @@ def words(remark: Diagnostic) -> str:
     return f"{remark.key}: {remark.what}; {remark.remedy}"
 
 
-def test_loader_mistake_states_file_line_key_what_and_mend() -> None:
+def test_loader_error_names_file_line_key_and_remedy() -> None:
     mistake = ErrorDiagnostic(file="a.toml", line=3, key="listen.port", what="is wrong", remedy="right it")
     assert str(mistake) == "a.toml:3: listen.port: is wrong; right it"
 
@@ -100,7 +100,7 @@ def test_loader_missing_key_has_its_default() -> None:
     assert config.circuit[0].limits_a == (100, 100, 100)
 
 
-def test_loader_depots_unused_meter_is_only_mistake() -> None:
+def test_loader_depots_unused_meter_is_only_error() -> None:
     _, mistakes, _ = check_config(DEPOT, "depot.toml")
     (mistake,) = mistakes
     assert mistake.line == DEPOT.splitlines().index('id = "building"') + 1
@@ -146,7 +146,7 @@ def test_loader_value_at_its_bound_is_accepted() -> None:
     assert check_config(text, "edge.toml")[1:] == ([], [])
 
 
-def test_loader_example_for_installers_is_good_and_without_notes() -> None:
+def test_loader_example_for_installers_is_valid_without_hints() -> None:
     _, notes = read_config(FOR_INSTALLERS)
     assert notes == []
 
@@ -213,7 +213,7 @@ def test_loader_commented_keys_of_the_example_are_accepted() -> None:
         ),
     ],
 )
-def test_loader_meter_as_drivers_want_it(said: dict[str, object], settings: dict[str, object]) -> None:
+def test_loader_meter_becomes_driver_settings(said: dict[str, object], settings: dict[str, object]) -> None:
     meter = msgspec.convert({"id": "m", "driver": "abb-b23", "unit": 7} | said, MeterConfig)
     expected = {"id": "m", "driver": "abb-b23", "unit": 7, "transport": said["transport"]} | settings
     assert meter.settings() == msgspec.convert(expected, MeterSettings)
@@ -229,7 +229,7 @@ def test_loader_files_are_looked_for_beside_configuration(tmp_path: Path) -> Non
     assert config.station[0].password_file == str(tmp_path / "CS01")
 
 
-def test_loader_store_too_is_beside_configuration(tmp_path: Path) -> None:
+def test_loader_store_is_beside_configuration_too(tmp_path: Path) -> None:
     config, _ = read_config(written(tmp_path, GOOD + '[store]\ndirectory = "store"\n'))
     assert config.store.directory == str(tmp_path / "store")
     config, _ = read_config(written(tmp_path, GOOD))
@@ -264,7 +264,7 @@ def test_loader_two_addresses_may_share_port(web: str, listen: str, wrong: bool)
         (None, "", "cannot be read: No such file or directory", "create it"),
     ],
 )
-def test_secrets_that_are_none(
+def test_invalid_secret_files_are_errors(
     tmp_path: Path, mode: int | None, content: str, what: str, remedy: str
 ) -> None:
     if mode is not None:
@@ -302,19 +302,19 @@ def test_loader_every_missing_certificate_is_reported_beside_all_else(tmp_path: 
     ]
 
 
-def test_loader_directory_is_no_file(tmp_path: Path) -> None:
+def test_loader_directory_in_place_of_file_is_error(tmp_path: Path) -> None:
     with pytest.raises(
         FileUnreadableError, match=r"is a directory; name the file in it, e.g. .*controller.toml"
     ):
         read_config(tmp_path)
 
 
-def test_loader_file_that_is_not_there(tmp_path: Path) -> None:
+def test_loader_missing_file_is_error(tmp_path: Path) -> None:
     with pytest.raises(FileUnreadableError, match=r"none\.toml: cannot be read: No such file"):
         read_config(tmp_path / "none.toml")
 
 
-def test_loader_file_that_is_no_text(tmp_path: Path) -> None:
+def test_loader_file_without_text_is_error(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes("[site]\nid = 'Süd'".encode("latin-1"))
     with pytest.raises(FileUnreadableError, match=r"is not UTF-8 text \(byte 14\)"):
         read_config(tmp_path / "latin.toml")
@@ -323,7 +323,7 @@ def test_loader_file_that_is_no_text(tmp_path: Path) -> None:
 # -- whatever the file is --------------------------------------------------------------------------------
 
 
-def test_loader_text_that_nests_without_end_is_mistake() -> None:
+def test_loader_text_nested_too_deep_is_error() -> None:
     (mistake,) = check_config("a = " + "[" * 10_000, "deep.toml")[1]
     assert mistake.what == "is nested too deeply"
 
@@ -362,14 +362,14 @@ files = st.dictionaries(
 
 
 @given(data=files)
-def test_loader_whatever_file_states_check_ends_in_verdict(data: dict[str, object]) -> None:
+def test_loader_check_of_any_file_ends_with_result(data: dict[str, object]) -> None:
     text = tomli_w.dumps(data)
     config, mistakes, _ = check_config(text, "any.toml")
     assert (config is None) == bool(mistakes)
     assert all(1 <= mistake.line <= text.count("\n") + 1 for mistake in mistakes)
 
 
-def test_loader_person_reads_mistakes_first_then_notes_then_how_many() -> None:
+def test_loader_report_lists_errors_then_hints_then_counts() -> None:
     _, mistakes, notes = check_config(GOOD.replace('"cpo"\nurl', '"cpp"\nurl') + "[signing]\n", "f.toml")
     assert render_diagnostics(mistakes, notes).splitlines() == [
         'f.toml:13: station "CS01" owner: backend "cpo" does not exist; did you mean "cpp"?',

@@ -130,7 +130,7 @@ def test_meter_of_stations_is_accepted() -> None:
         ("", '"virtual" needs plus or stations'),
     ],
 )
-def test_meter_of_stations_with_mistake_is_rejected(keys: str, text: str) -> None:
+def test_meter_of_stations_with_error_is_rejected(keys: str, text: str) -> None:
     assert any(text in error for error in errors_of_cars(keys)), errors_of_cars(keys)
 
 

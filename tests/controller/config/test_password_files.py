@@ -54,7 +54,7 @@ def test_password_files_line_is_in_phc_format() -> None:
     ("text", "password"),
     [(b"secret\n", b"secret"), (b" s p \r\n", b" s p "), (b"$2b$not-ours", b"$2b$not-ours"), (b"", b"")],
 )
-def test_anything_else_is_password_itself(text: bytes, password: bytes) -> None:
+def test_password_file_text_without_hash_is_password(text: bytes, password: bytes) -> None:
     assert parse_password_file(text) == password
 
 
@@ -72,6 +72,6 @@ def test_anything_else_is_password_itself(text: bytes, password: bytes) -> None:
         (f"$scrypt$ln=14,r=0,p=1${SALT}${HASH}", "unusable cost"),
     ],
 )
-def test_password_files_line_that_is_no_good_hash_is_refused_with_mend(line: str, remedy: str) -> None:
+def test_password_files_invalid_hash_is_refused_with_remedy(line: str, remedy: str) -> None:
     with pytest.raises(PasswordFileError, match=remedy):
         parse_password_file(line.encode())

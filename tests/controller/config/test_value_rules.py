@@ -126,7 +126,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), ERRORS)
-def test_value_rules_slip_is_error_with_remedy(old: str, new: str, expected: str) -> None:
+def test_value_rules_wrong_value_is_error_with_remedy(old: str, new: str, expected: str) -> None:
     assert old in CONFIG
     config, errors, _ = check_config(CONFIG.replace(old, new, 1), "site.toml")
     assert config is None
@@ -221,7 +221,7 @@ TABLES = [
 
 
 @pytest.mark.parametrize(("table", "expected"), TABLES)
-def test_mistake_in_table_has_no_follow_on_errors(table: str, expected: list[str]) -> None:
+def test_error_in_table_has_no_follow_on_errors(table: str, expected: list[str]) -> None:
     _, errors, hints = check_config(CONFIG + table, "site.toml")
     found = [text_of(each) for each in [*errors, *hints]]
     assert [want in text for want, text in zip(expected, found, strict=True)] == [True] * len(expected), found

@@ -82,7 +82,7 @@ def test_no_profile_is_no_limit() -> None:
         ),
     ],
 )
-def test_installed_profiles_lease_stands_above_floor_and_falls_back_to_it(
+def test_installed_profiles_lease_prevails_then_fallback_returns(
     floor: dict[str, Any], lease: dict[str, Any]
 ) -> None:
     profiles = installed(floor, lease)
@@ -90,7 +90,7 @@ def test_installed_profiles_lease_stands_above_floor_and_falls_back_to_it(
     assert profiles.limit_a(1, NOW + 31, RUNNING) == 6
 
 
-def test_installed_profiles_lease_without_floor_ends_in_no_limit() -> None:
+def test_installed_profiles_lease_without_fallback_ends_unlimited() -> None:
     profiles = installed(v16("ChargePointMaxProfile", 20, duration=90))
     assert profiles.limit_a(1, NOW + 31, RUNNING) == math.inf
 
@@ -130,7 +130,7 @@ def test_installed_profiles_watts_are_spread_over_phases_in_use() -> None:
     assert profiles.limit_a(1, NOW, Charging("7", NOW, 1)) == pytest.approx(30.0)
 
 
-def test_installed_profiles_schedule_that_starts_later_states_nothing_yet() -> None:
+def test_installed_profiles_future_schedule_sets_no_limit_yet() -> None:
     profiles = installed(v16("ChargePointMaxProfile", 9, startSchedule=stamp(NOW + 10)))
     assert profiles.limit_a(1, NOW, RUNNING) == math.inf
     assert profiles.limit_a(1, NOW + 10, RUNNING) == 9
@@ -145,7 +145,7 @@ def test_installed_profiles_relative_schedule_counts_from_transaction() -> None:
     assert profiles.limit_a(1, NOW, None) == math.inf
 
 
-def test_installed_profiles_daily_schedule_comes_again() -> None:
+def test_installed_profiles_daily_schedule_recurs() -> None:
     message = v16("TxDefaultProfile", 9, duration=3600)
     message["csChargingProfiles"] |= {"chargingProfileKind": "Recurring", "recurrencyKind": "Daily"}
     profiles = installed(message)

@@ -61,7 +61,7 @@ def test_ledger_second_delivery_counts_as_duplicated(wires: Wires) -> None:
     assert wires.result() == {"relayed": 1, "duplicated": 1}
 
 
-def test_message_ledger_controllers_own_call_is_own_and_answer_nobodys(wires: Wires) -> None:
+def test_message_ledger_own_call_and_its_answer_are_counted_own(wires: Wires) -> None:
     wires.got(End.STATION, SET)
     wires.sent(End.STATION, SET_DONE)
     assert wires.result() == {"own": 1}
@@ -73,7 +73,7 @@ def test_message_ledger_own_answer_that_leaks_is_duplicated(wires: Wires) -> Non
     assert wires.result() == {"own": 1, "duplicated": 1}
 
 
-def test_message_ledger_controller_may_speak_to_backend_for_itself(wires: Wires) -> None:
+def test_message_ledger_own_message_to_backend_is_counted_own(wires: Wires) -> None:
     wires.got(End.BACKEND, '[2,"n","ClearedChargingLimit",{"chargingLimitSource":"EMS"}]')
     wires.sent(End.BACKEND, '[3,"n",{}]')
     assert wires.result() == {"own": 1}
@@ -108,7 +108,7 @@ def test_message_ledger_frame_on_way_when_link_ends_is_not_lost(wires: Wires) ->
     assert wires.result() == {}
 
 
-def test_message_ledger_frame_that_had_time_to_arrive_is_lost(wires: Wires) -> None:
+def test_message_ledger_undelivered_frame_after_grace_is_lost(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT)
     wires.ledger.link_ended(wires.links[End.STATION], wires.now + FLIGHT_S)
     assert wires.result() == {"lost": 1}
@@ -123,7 +123,7 @@ def test_message_ledger_same_text_on_second_link_must_arrive_as_well(wires: Wire
     assert wires.result() == {"relayed": 1}
 
 
-def test_stations_are_counted_each_by_itself(wires: Wires) -> None:
+def test_stations_are_counted_separately(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT)
     wires.ledger.got(End.BACKEND, "other", wires.links[End.BACKEND], HEARTBEAT, 0.0)
     assert wires.ledger.count() == MessageCounts(relayed=0, own=0, lost=1, duplicated=1, altered=0)

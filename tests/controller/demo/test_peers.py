@@ -29,7 +29,7 @@ async def live(world: DemoWorld, seconds: float) -> DemoReport:
     return world.report(seen)
 
 
-async def test_peers_that_no_one_stands_between_lose_nothing(fast_clock: trio.testing.MockClock) -> None:
+async def test_busy_peers_without_controller_lose_nothing(fast_clock: trio.testing.MockClock) -> None:
     outage_ends = sum(demo_site.AWAY)
     report = await live(DemoWorld(7, {}), outage_ends + 15)
     assert report.stations == {"ocpp1.6": 4, "ocpp2.0.1": 4, "ocpp2.1": 4}

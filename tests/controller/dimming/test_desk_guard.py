@@ -11,7 +11,7 @@ from drivers.eebus import lpc
 from tests.scenario.dimming_harness import GUARDED, MINIMUM, DimmingHarness
 
 
-def test_desk_guard_eebus_limit_holds_from_write_to_end() -> None:
+def test_eebus_guard_limit_applies_from_write_to_end() -> None:
     scenario = DimmingHarness(GUARDED)
     assert scenario.total_w == MINIMUM  # init: the failsafe, and not less than the devices keep
     scenario.handle(EebusReported("box", lpc.Heartbeat()), 1)
@@ -38,7 +38,7 @@ def test_eebus_limit_refused_is_on_record_and_lifts_no_other(watts: float) -> No
     assert scenario.controller.effective == before
 
 
-def test_desk_guard_eebus_limit_below_minimum_is_raised_and_sent() -> None:
+def test_eebus_guard_limit_below_minimum_is_raised_and_sent() -> None:
     scenario = DimmingHarness(GUARDED)
     scenario.handle(EebusReported("box", lpc.Heartbeat()), 1)
     scenario.handle(EebusReported("box", lpc.LimitWritten(watts=0, active=True)))
@@ -48,7 +48,7 @@ def test_desk_guard_eebus_limit_below_minimum_is_raised_and_sent() -> None:
     assert scenario.total_w == MINIMUM
 
 
-def test_desk_guard_eebus_limit_below_minimum_is_refused_where_so_set() -> None:
+def test_eebus_guard_limit_below_minimum_is_refused_if_configured() -> None:
     sources = tuple(replace(each, refuses_below_minimum=True) for each in GUARDED.sources)
     scenario = DimmingHarness(replace(GUARDED, sources=sources))
     scenario.handle(EebusReported("box", lpc.Heartbeat()), 1)
@@ -58,7 +58,7 @@ def test_desk_guard_eebus_limit_below_minimum_is_refused_where_so_set() -> None:
     assert "below the minimum" in answer.action.reason
 
 
-def test_desk_guard_eebus_write_is_on_record_with_datagram() -> None:
+def test_eebus_guard_write_is_recorded_with_datagram() -> None:
     scenario = DimmingHarness(GUARDED)
     scenario.handle(EebusReported("box", lpc.Heartbeat()), 1)
     proof = EebusProof("ab" * 20, b'{"data":"W\xc3\xa4rme"}', 0.5)
@@ -68,7 +68,7 @@ def test_desk_guard_eebus_write_is_on_record_with_datagram() -> None:
     assert scenario.evidence(EvidenceKind.VERDICT)[0]["state"] == "limited"
 
 
-def test_desk_guard_eebus_refusals_without_end_do_not_fill_evidence() -> None:
+def test_eebus_guard_endless_refusals_do_not_fill_evidence() -> None:
     scenario = DimmingHarness(GUARDED)
     count = 0
     for _ in range(200):
@@ -77,7 +77,7 @@ def test_desk_guard_eebus_refusals_without_end_do_not_fill_evidence() -> None:
     assert count < 150
 
 
-def test_desk_guard_eebus_failsafe_survives_restart() -> None:
+def test_eebus_guard_failsafe_survives_restart() -> None:
     scenario = DimmingHarness(GUARDED)
     scenario.handle(EebusReported("box", lpc.Heartbeat()), 1)
     scenario.handle(EebusReported("box", lpc.LimitWritten(watts=9000, active=False)))

@@ -68,7 +68,7 @@ def found(of: EvidenceAudit) -> list[str]:
     return [str(each) for each in of.findings]
 
 
-def test_written_log_verifies() -> None:
+def test_evidence_log_verifies_after_writing() -> None:
     result = look(b"".join(lines()[:5]), b"".join(lines()[5:]), lines()[CHECKPOINT_AT])
     assert result.findings == ()
     assert (result.records, result.first) == (8, 0)

@@ -42,7 +42,7 @@ def judged(received: bytes, utc: float = NOON) -> Reason | None:
     return verification.verify_command(received, Situation(utc=utc, clock_trusted=True)).reason
 
 
-def test_command_with_valid_keys_is_obeyed() -> None:
+def test_command_with_valid_keys_is_applied() -> None:
     assert judged(signed(1, NETZ)) is None
     assert judged(signed(1, MALLORY, NETZ)) is None
     assert judged(signed(1)) is Reason.UNSIGNED

@@ -56,7 +56,7 @@ def test_newest_of_waiting_limits_applies() -> None:
     assert source.holds(100) == {None: 4200}
 
 
-def test_lift_for_later_waits() -> None:
+def test_lift_in_the_future_waits() -> None:
     source = Source()
     source.says(word(4200), at=0)
     source.says(word(None, 50), at=1)

@@ -53,7 +53,7 @@ EVERYTHING = msgspec.structs.replace(
 )
 
 
-def test_on_record_log_of_day_of_commands_verifies(tmp_path: Path) -> None:
+def test_dimming_evidence_of_day_verifies(tmp_path: Path) -> None:
     log = EvidenceLog(tmp_path / "evidence", KEY, NOON, StateStore(tmp_path))
     scenario = DimmingHarness()
     good, forged = signed(command(1, 9000.0), "dso"), signed(command(2, 0.0), "mallory")
@@ -141,7 +141,7 @@ events = st.one_of(
 
 @settings(max_examples=150)
 @given(st.lists(st.tuples(events, st.sampled_from([0.0, 0.5, 30.0, 400.0, 4000.0])), max_size=25))
-def test_on_record_random_events_leave_lowest_limit(
+def test_dimming_random_events_leave_lowest_limit(
     script: list[tuple[DimmingEvent, float]],
 ) -> None:
     desk = DimmingController(EVERYTHING, PlainSignatures(), 0.0)

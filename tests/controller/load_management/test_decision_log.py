@@ -9,7 +9,7 @@ from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_statio
 REF = EvseRef("A", 1)
 
 
-def test_first_word_and_each_change_is_reported_and_nothing_twice() -> None:
+def test_first_state_and_each_change_are_reported_once() -> None:
     news = DecisionLog()
     assert news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 0.0)
     assert not news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 100.0)
@@ -30,7 +30,7 @@ def test_decision_log_line_names_evse_current_and_why() -> None:
     )
 
 
-def test_decision_log_control_hands_news_out_once() -> None:
+def test_decision_log_entry_is_returned_once() -> None:
     site = SiteHarness((make_grid(40.0),), [make_station("A", car=Car())])
     site.connect()
     site.wait(60)

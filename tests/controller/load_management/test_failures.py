@@ -141,7 +141,7 @@ FAULTS: dict[str, tuple[Callable[[SiteHarness], None], int]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_failures_hour_with(fault: str) -> None:
+def test_failures_hour_with_fault_stays_within_limits(fault: str) -> None:
     fails, at_most_s = FAULTS[fault]
     site = depot()
     site.wait(60)
@@ -162,7 +162,7 @@ def test_failures_hour_with(fault: str) -> None:
 @pytest.mark.parametrize(
     "fault", ["station silent", "station disobeys", "station refuses", "meter stale", "gateway rebooted"]
 )
-def test_failures_building_that_jumps_at_worst_moment_after(fault: str) -> None:
+def test_failures_building_jump_after_fault_stays_within_fuse(fault: str) -> None:
     """The one who does not obey holds his last lease: the others make up for him, as soon as that shows."""
     fails, _ = FAULTS[fault]
     site = depot()
@@ -192,7 +192,7 @@ def frozen(before_s: float, base_load_a: float, fuse: Fuse = Fuse.PLAIN) -> Site
     [(1500, 0.0, STILL_S + REACTS_S), (0, 85.0, STILL_S + REACTS_S), (0, 0.0, FROZEN_S + REACTS_S)],
     ids=["seen before", "declared", "unheard of"],
 )
-def test_failures_frozen_meter_costs_no_more_than_time_to_doubt_it(
+def test_failures_frozen_meter_is_overrun_only_until_suspected(
     before_s: float, base_load_a: float, at_most_s: float
 ) -> None:
     site = frozen(before_s, base_load_a)
@@ -229,7 +229,7 @@ def test_failures_turned_phase_is_named_and_trusted_when_it_is_corrected() -> No
     assert site.evse_view("S00").offered_a > 10.0
 
 
-def test_failures_rebooted_gateway_takes_up_where_it_stopped() -> None:
+def test_failures_rebooted_gateway_continues_with_stored_limits() -> None:
     site = depot()
     site.wait(FAILS_AT_S)
     before = {ref: each.limit_a(site.now) for ref, each in site.stations.items()}
@@ -270,7 +270,7 @@ def test_failures_unknown_evse_with_car_is_booked_at_worst_case() -> None:
     assert site.evse_view("A").offered_a == 32.0
 
 
-def test_impossible_report_harms_no_neighbour_and_warns_once() -> None:
+def test_impossible_report_affects_no_other_evse_and_warns_once() -> None:
     site = SiteHarness(
         (make_grid(63.0, meter=None),), [make_station("A", car=Car()), make_station("B", car=Car())]
     )

@@ -71,7 +71,7 @@ def test_neither_power_nor_unbalance_is_exceeded(drawn: tuple[Case, dict[str, Jo
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(cases())
-def test_joint_bounds_that_no_one_reaches_change_nothing(case: Case) -> None:
+def test_joint_bounds_not_reached_change_nothing(case: Case) -> None:
     joint = {circuit.id: JointConstraint(sum_a=10_000.0, unbalance_a=5_000.0) for circuit in case[0].circuits}
     assert allocate(*case, joint) == allocate(*case)
 

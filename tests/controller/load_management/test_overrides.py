@@ -36,7 +36,7 @@ def test_overrides_pause_of_backend_ends_as_soon_as_it_is_cleared() -> None:
     assert site.station("A").draw_a == 32.0
 
 
-def test_overrides_car_that_comes_to_paused_evse_gets_nothing() -> None:
+def test_overrides_new_car_at_paused_evse_gets_nothing() -> None:
     site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", None)])
     site.connect()
     site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused"))

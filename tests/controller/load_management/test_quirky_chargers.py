@@ -217,7 +217,7 @@ def test_quirky_charger_accepts_and_keeps_every_limit(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [make for make in CHARGERS if make not in ENDLESS])
-def test_quirky_chargers_without_controller_it_ends_in_floor(make: Any) -> None:
+def test_quirky_chargers_without_controller_end_at_fallback(make: Any) -> None:
     talk = Talk(make())
     talk.turn(16.0, 0)
     lease_s = talk.quirk.lease_s(LEASE_S)
@@ -276,7 +276,7 @@ def test_watts_are_whole_and_of_all_phases_that_share_them() -> None:
     assert one_phase.charger.limits_sent[-1] == 2323
 
 
-def test_quirky_chargers_steps_are_known_so_that_rest_is_free_for_others() -> None:
+def test_quirky_chargers_unused_part_of_step_is_free_for_others() -> None:
     talk = Talk(necharge())
     talk.turn(12.9, 0)
     assert talk.charger.limits_sent[-1] == 10
@@ -292,7 +292,7 @@ def test_quirky_chargers_limit_below_minimum_is_pause() -> None:
     assert delivery.possible_a(10) == 10
 
 
-def test_memory_that_wears_out_is_spared_but_never_at_cost_of_cut() -> None:
+def test_write_budget_reduces_writes_but_delays_no_cut() -> None:
     talk = Talk(easee())
     for minute in range(24 * 60):  # a restless day: the share goes up and down
         talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
@@ -302,7 +302,7 @@ def test_memory_that_wears_out_is_spared_but_never_at_cost_of_cut() -> None:
     assert talk.charger.limit_a(DAY_S + 1) == 7
 
 
-def test_one_without_such_memory_is_written_to_as_often_as_wanted() -> None:
+def test_station_without_write_budget_is_written_at_any_rate() -> None:
     talk = Talk(plain())
     for minute in range(60):
         talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
@@ -320,7 +320,7 @@ def test_quirky_chargers_slow_station_is_booked_until_it_has_followed() -> None:
     assert delivery.held_a(81) == 8
 
 
-def test_quirky_chargers_learning_quirk_again_disturbs_nothing() -> None:
+def test_quirky_chargers_quirk_applied_again_changes_nothing() -> None:
     talk = Talk(plain())
     talk.turn(16.0, 0)
     talk.delivery.apply_quirk(NO_QUIRK, 1)

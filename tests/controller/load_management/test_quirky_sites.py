@@ -265,7 +265,7 @@ def test_unpausable_station_takes_minimum_and_others_nothing() -> None:
     assert site.evse_view("A").reason == NO_PAUSE
 
 
-def test_those_without_this_quirk_take_turns() -> None:
+def test_stations_without_quirk_take_turns() -> None:
     site = pair(NO_QUIRK, 11.0)
     site.wait(3600)
     assert 0 in {limit for _, limit in site.station("A").leases}

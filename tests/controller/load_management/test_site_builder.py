@@ -39,14 +39,14 @@ def config(**tables: object) -> Config:
     return msgspec.convert(whole | tables, Config)
 
 
-def test_site_builder_circuits_stand_parents_first_whatever_order_in_file() -> None:
+def test_site_builder_orders_circuits_parents_first() -> None:
     assert build_site(config()).circuits == (
         CircuitNode(id="grid", parent=None, limit_a=(250, 240, 230), meter="g", margin_a=9, fuse=Fuse.GG),
         CircuitNode(id="row", parent="grid", limit_a=(63, 63, 63)),
     )
 
 
-def test_site_builder_evses_know_phases_circuit_and_fallback() -> None:
+def test_site_builder_evses_have_phases_circuit_and_fallback() -> None:
     first, second = build_site(config()).evses
     assert first == EvseNode(
         ref=EvseRef("CS01", 1),
@@ -67,7 +67,7 @@ def test_site_builder_station_in_overlay_mode_is_site(mode: str, *, is_site: boo
     assert evse.is_site is is_site
 
 
-def test_site_builder_settings_are_files() -> None:
+def test_site_builder_settings_follow_configuration() -> None:
     assert site_settings(config()) == SiteSettings(
         tick_s=2,
         margin_a=3,
@@ -91,7 +91,7 @@ def test_site_builder_slow_meter_may_be_silent_for_longer() -> None:
 
 
 @pytest.mark.parametrize("parent", ["b", "nowhere"])
-def test_site_builder_circuits_without_way_to_grid_are_named(parent: str) -> None:
+def test_site_builder_circuits_without_grid_connection_are_named(parent: str) -> None:
     circuits = [{"id": "a", "parent": parent, "limit_a": 1}, {"id": "b", "parent": "a", "limit_a": 1}]
     with pytest.raises(ValueError, match="circuits that the grid connection does not feed: a, b"):
         build_site(config(circuit=circuits))

@@ -72,7 +72,7 @@ def test_site_control_stepping_building_stays_within_every_limit() -> None:
     assert max(site.limit_changes(ref.station) for ref in site.stations) <= 40
 
 
-def test_when_demand_exceeds_supply_fullest_phase_is_used_well() -> None:
+def test_water_filling_uses_most_of_fullest_phase() -> None:
     site = depot((60.0, 60.0, 60.0))
     site.connect()
     site.wait(1800)
@@ -113,7 +113,7 @@ def test_site_control_stale_meter_brings_all_to_fallback() -> None:
     assert site.evse_view("A").reason == "meter grid is stale: held at its fallback"
 
 
-def test_site_control_meter_of_which_no_one_brings_word_counts_as_dead() -> None:
+def test_site_control_meter_without_readings_counts_as_dead() -> None:
     site = two_rows_of_one()
     site.connect()
     site.wait(120)
@@ -142,7 +142,7 @@ def test_site_control_offline_station_keeps_current_until_lease_end() -> None:
     assert max(max(amps) for amps in site.flowed[connected:]) <= 40.0
 
 
-def test_site_control_station_that_has_never_been_seen_is_kept_maximum() -> None:
+def test_site_control_unknown_station_is_reserved_maximum() -> None:
     site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A"), make_station("B", car=Car())])
     site.connect("B")
     site.wait(120)
@@ -150,7 +150,7 @@ def test_site_control_station_that_has_never_been_seen_is_kept_maximum() -> None
     assert site.evse_view("A").reason == "offline: 32 A kept free for it"
 
 
-def test_site_control_station_that_does_not_obey_is_paid_for_by_others() -> None:
+def test_site_control_disobedient_station_is_compensated() -> None:
     site = two_rows_of_one(obeys=False)
     site.connect()
     site.wait(600)
@@ -172,7 +172,7 @@ def test_station_rejecting_limits_counts_with_maximum_and_is_retried() -> None:
     assert site.seconds_over("grid", 40.0) <= 60
 
 
-def test_site_control_gone_leaves_leases_to_end_and_fallbacks_fit() -> None:
+def test_site_control_that_stops_leaves_fallbacks_within_limit() -> None:
     site = depot((20.0, 20.0, 20.0))
     site.connect()
     site.wait(300)
@@ -237,7 +237,7 @@ def test_site_control_rest_of_a_small_car_goes_to_the_others() -> None:
     assert site.evse_view("B").offered_a == 27.0
 
 
-def test_site_control_evse_without_car_books_nothing_and_is_left_alone() -> None:
+def test_site_control_evse_without_car_reserves_nothing() -> None:
     site = SiteHarness((make_grid(40.0),), [make_station("A"), make_station("B", car=Car())])
     site.connect()
     site.wait(600)
@@ -283,7 +283,7 @@ def test_station_that_reports_once_minute_is_served_without_swinging() -> None:
     assert site.evse_view("A").offered_a > 15.0
 
 
-def test_site_control_late_answer_of_older_life_is_ignored() -> None:
+def test_site_control_answer_from_before_restart_is_ignored() -> None:
     site = two_rows_of_one()
     site.connect()
     site.report("A", StateSeen(1, EvseState.CHARGING))
@@ -327,7 +327,7 @@ def test_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
     assert min(site.evse_view(f"S{i}").offered_a for i in range(4)) > 8.0
 
 
-def test_strangers_report_site_nothing() -> None:
+def test_unconfigured_evses_are_not_reported_to_site() -> None:
     site = two_rows_of_one()
     site.handle(StationUp("nobody"))
     site.handle(StationObserved("nobody", StateSeen(1, EvseState.CHARGING)))
@@ -376,7 +376,7 @@ def test_site_control_rise_waits_until_another_has_left_the_room() -> None:
     assert [site.evse_view(name).offered_a for name in "ABC"] == [11.6, 11.6, 11.6]
 
 
-def test_site_control_trouble_with_meter_is_answered_in_same_moment() -> None:
+def test_site_control_meter_fault_lowers_limits_at_once() -> None:
     site = two_rows_of_one()
     site.connect()
     site.wait(121)
@@ -385,7 +385,7 @@ def test_site_control_trouble_with_meter_is_answered_in_same_moment() -> None:
     assert [(c.ref.station, c.limit_a) for c in commands] == [("A", 6.0), ("B", 6.0)]
 
 
-def test_site_control_refused_cut_is_paid_for_by_others_in_same_moment() -> None:
+def test_site_control_refused_cut_is_compensated_at_once() -> None:
     stations = [make_station("A", car=Car()), make_station("B", car=Car()), make_station("C")]
     site = SiteHarness((make_grid(40.0, meter=None),), stations)
     site.connect()
@@ -446,7 +446,7 @@ def test_station_after_pass_gets_fallback_now_and_share_when_due() -> None:
     assert site.due_at is None
 
 
-def test_quirk_selected_again_shares_nothing_anew() -> None:
+def test_quirk_selected_again_makes_no_pass() -> None:
     site = SiteHarness((make_grid(4000.0),), [make_station("A")]).control
     site.handle(StationUp("A"), 0.0)
     site.handle(ControlTick(), 1.0)
@@ -505,7 +505,7 @@ def replace_limit(site: SiteTree, limit_a: float) -> SiteTree:
     )
 
 
-def test_circuit_view_without_cars_books_nothing_and_shows_reserve() -> None:
+def test_circuit_view_without_cars_reserves_nothing() -> None:
     site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A", car=Car()), make_station("B")])
     site.connect()
     site.wait(121)

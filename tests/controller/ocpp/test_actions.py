@@ -17,7 +17,7 @@ IN_SCHEMAS = {
 }
 
 
-def test_actions_each_action_of_schemas_stands_in_one_class() -> None:
+def test_actions_each_action_of_schemas_has_one_class() -> None:
     down = Counter(action for actions in (*COMMANDS.values(), *SHARED.values()) for action in actions)
     up = Counter(action for actions in REPORTS.values() for action in actions)
     assert set(down.values()) == set(up.values()) == {1}
@@ -41,5 +41,5 @@ def test_list_means_actions_and_those_of_classes() -> None:
 @pytest.mark.parametrize(
     ("action", "meant"), [("Reset-Signed", "Reset"), ("Reset", "Reset"), ("Signed", "Signed")]
 )
-def test_actions_signed_action_is_action_that_is_in_it(action: str, meant: str) -> None:
+def test_actions_signed_action_is_read_as_inner_action(action: str, meant: str) -> None:
     assert plain(action) == meant

@@ -64,7 +64,7 @@ def test_departure_without_zone_is_utc_and_invalid_time_is_unknown() -> None:
         {"evseId": 1, "chargingNeeds": needs(None, WANTED | {"energyAmount": 1e300})},
     ],
 )
-def test_nonsense_tells_nothing(message: dict[str, Any]) -> None:
+def test_malformed_text_changes_no_state(message: dict[str, Any]) -> None:
     assert seen(Version.V21, message) == []
 
 

@@ -92,7 +92,7 @@ def power(value: str, phase: str | None = None, unit: str | None = "W") -> Sampl
         ("Faulted", EvseState.FAULTED),
     ],
 )
-def test_states_of_16(status: str, state: EvseState) -> None:
+def test_status_of_16_becomes_evse_state(status: str, state: EvseState) -> None:
     assert seen(Version.V16, status_16(2, status)) == [StateSeen(2, state)]
 
 
@@ -101,7 +101,7 @@ def test_connector_0_is_no_evse() -> None:
     assert seen(Version.V16, values_16(0, current("16"))) == []
 
 
-def test_state_that_no_one_has_is_unknown() -> None:
+def test_state_without_record_is_unknown() -> None:
     assert oddly_seen(Version.V16, status_16(1, "Dreaming")) == [StateSeen(1, EvseState.UNKNOWN)]
 
 
@@ -136,7 +136,7 @@ DRAWS_16: list[tuple[str, list[Sample], PerPhase | None]] = [
 
 
 @pytest.mark.parametrize(("samples", "draw"), [row[1:] for row in DRAWS_16], ids=[row[0] for row in DRAWS_16])
-def test_draws_of_16(samples: list[Sample], draw: PerPhase | None) -> None:
+def test_meter_values_of_16_become_draw(samples: list[Sample], draw: PerPhase | None) -> None:
     assert seen(Version.V16, values_16(1, *samples)) == ([] if draw is None else [DrawSeen(1, draw)])
 
 
@@ -160,12 +160,12 @@ def test_station_state_transaction_of_16_ends_at_evse_where_it_began() -> None:
     assert observer.on_message("StopTransaction", stop, UTC) == []
 
 
-def test_end_of_transaction_that_no_one_saw_begin_states_nothing() -> None:
+def test_end_of_unknown_transaction_is_not_observed() -> None:
     stop = ("StopTransaction", {"transactionId": -1, "meterStop": 9, "timestamp": WHEN})
     assert seen(Version.V16, stop) == []
 
 
-def test_transactions_kept_in_mind_are_bounded() -> None:
+def test_tracked_transactions_are_bounded() -> None:
     observer = StationStateTracker(Version.V16, VOLTAGE)
     for number in range(1000):
         observer.on_call_result("StartTransaction", b'{"connectorId":1}', b'{"transactionId":%d}' % number)
@@ -286,7 +286,9 @@ CONVERSATIONS_2: list[tuple[str, list[Said], list[Observation]]] = [
 @pytest.mark.parametrize(
     ("said", "told"), [row[1:] for row in CONVERSATIONS_2], ids=[row[0] for row in CONVERSATIONS_2]
 )
-def test_conversations_of_2(version: Version, said: list[Said], told: list[Observation]) -> None:
+def test_station_state_messages_become_observations(
+    version: Version, said: list[Said], told: list[Observation]
+) -> None:
     assert seen(version, *said) == told
 
 
@@ -307,7 +309,9 @@ DRAWS_2: list[tuple[str, list[Sample], PerPhase | None]] = [
 
 @pytest.mark.parametrize("version", V2)
 @pytest.mark.parametrize(("samples", "draw"), [row[1:] for row in DRAWS_2], ids=[row[0] for row in DRAWS_2])
-def test_draws_of_2(version: Version, samples: list[Sample], draw: PerPhase | None) -> None:
+def test_meter_values_of_2x_become_draw(
+    version: Version, samples: list[Sample], draw: PerPhase | None
+) -> None:
     told = seen(version, values_2(1, *samples))
     assert len(told) == (0 if draw is None else 1)
     for observation in told:
@@ -366,7 +370,7 @@ def test_station_state_boot_counts_when_it_is_accepted(version: Version, boot: d
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_station_state_odd_boot_is_boot_all_same(version: Version) -> None:
+def test_station_state_boot_with_invalid_members_counts(version: Version) -> None:
     """Our limits may be gone whatever the station calls itself."""
     odd = b'{"chargePointVendor":null,"firmwareVersion":7,"chargingStation":{"model":null}}'
     told = StationStateTracker(version, VOLTAGE).on_call_result(
@@ -388,7 +392,7 @@ def test_station_state_odd_boot_is_boot_all_same(version: Version) -> None:
         (b'{"status":1}', False),
     ],
 )
-def test_accepted(result: bytes, good: bool) -> None:
+def test_is_accepted_reads_status_of_result(result: bytes, good: bool) -> None:
     assert is_accepted(result) is good
 
 

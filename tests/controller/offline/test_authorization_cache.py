@@ -125,7 +125,7 @@ def test_concurrent_transaction_does_not_make_token_bad() -> None:
     ],
 )
 @VERSIONS
-def test_authorization_cache_authorisation_ends(
+def test_authorization_cache_authorization_expires(
     version: Version, until: str, before: str, after: str
 ) -> None:
     known = AuthorizationCache("CS01", KEY)
@@ -134,7 +134,7 @@ def test_authorization_cache_authorisation_ends(
 
 
 @VERSIONS
-def test_list_comes_before_cache(version: Version) -> None:
+def test_authorization_list_precedes_cache(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_call_result(version, "Authorize", _asked(version, "a"), _said(version, "Accepted"))
     records = known.on_command_result(
@@ -169,7 +169,7 @@ def test_authorization_cache_difference_changes_and_full_list_replaces(version: 
 
 
 @pytest.mark.parametrize("result", [b'{"status":"Failed"}', b'{"status":"VersionMismatch"}', b"{}"])
-def test_authorization_cache_list_that_station_does_not_take_is_none(result: bytes) -> None:
+def test_authorization_cache_list_rejected_by_station_is_ignored(result: bytes) -> None:
     known = AuthorizationCache("CS01", KEY)
     assert (
         known.on_command_result(V16, "SendLocalList", _list(V16, 1, "Full", {"a": "Accepted"}), result, UTC)
@@ -197,7 +197,7 @@ def test_clearing_cache_leaves_list(version: Version) -> None:
 
 
 @VERSIONS
-def test_authorization_cache_backend_vouches_for_what_it_starts(version: Version) -> None:
+def test_authorization_cache_remote_start_authorizes_its_token(version: Version) -> None:
     action = "RemoteStartTransaction" if version is V16 else "RequestStartTransaction"
     known = AuthorizationCache("CS01", KEY)
     known.on_command_result(version, action, _asked(version, "a"), b'{"status":"Rejected"}', UTC)
@@ -214,7 +214,7 @@ def test_authorization_cache_remote_start_does_not_shorten_what_is_known() -> No
     assert _known(V16, known, "a", utc=UTC + 2 * REMOTE_START_S) == ["Accepted"]
 
 
-def test_there_is_room_for_so_many_and_oldest_of_cache_goes_first() -> None:
+def test_authorization_cache_is_bounded_and_drops_oldest() -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_command_result(
         V16, "SendLocalList", _list(V16, 1, "Full", {"listed": "Accepted"}), ACCEPTED, UTC
@@ -236,7 +236,7 @@ def test_authorization_cache_list_without_end_ends_at_bound() -> None:
     assert _known(V16, known, "0", str(MOST_TOKENS)) == ["Accepted", None]
 
 
-def test_same_again_is_no_word_and_others_words_are_left_alone() -> None:
+def test_repeated_or_foreign_overrides_change_nothing() -> None:
     known = AuthorizationCache("CS01", KEY)
     records = known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
     assert known.on_call_result(V16, "Authorize", _asked(V16, "A"), _said(V16, "Accepted")) == []
@@ -260,7 +260,7 @@ _SECRETS = st.text(max_size=16).map("tag-".__add__)
 
 
 @given(_SECRETS, _SECRETS, st.sampled_from(list(Version)))
-def test_authorization_cache_no_word_reports_token(value: str, group: str, version: Version) -> None:
+def test_authorization_cache_log_contains_no_token(value: str, group: str, version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
     said = _said(version, "Accepted", group=group)
     records = known.on_call_result(version, "Authorize", _asked(version, value), said)

@@ -52,7 +52,9 @@ def _print(version: Version, action: str, payload: dict[str, Any]) -> str:
         ),
     ],
 )
-def test_said_again(version: Version, action: str, first: dict[str, Any], again: dict[str, Any]) -> None:
+def test_dedup_key_of_repeated_message_is_same(
+    version: Version, action: str, first: dict[str, Any], again: dict[str, Any]
+) -> None:
     assert _print(version, action, first) == _print(version, action, again)
 
 
@@ -70,11 +72,13 @@ def test_said_again(version: Version, action: str, first: dict[str, Any], again:
         (V201, "StartTransaction", START, START | {"reservationId": 4}),  # not of this version: all counts
     ],
 )
-def test_another_message(version: Version, action: str, first: dict[str, Any], other: dict[str, Any]) -> None:
+def test_dedup_key_of_other_message_is_another(
+    version: Version, action: str, first: dict[str, Any], other: dict[str, Any]
+) -> None:
     assert _print(version, action, first) != _print(version, action, other)
 
 
-def test_two_ends_of_transactions_that_began_without_backend_are_two() -> None:
+def test_dedup_key_of_two_offline_transaction_ends_differs() -> None:
     first, second = STOP | {"transactionId": -1}, STOP | {"transactionId": -1, "meterStop": 90}
     assert _print(V16, "StopTransaction", first) != _print(V16, "StopTransaction", second)
 
@@ -92,7 +96,9 @@ def test_dedup_key_action_counts() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(CASES))
-def test_any_bytes_have_one(payload: bytes, case: tuple[Version, str, dict[str, Any]]) -> None:
+def test_dedup_key_of_any_bytes_has_64_digits(
+    payload: bytes, case: tuple[Version, str, dict[str, Any]]
+) -> None:
     assert len(dedup_key(case[0], case[1], payload)) == 64
 
 

@@ -92,13 +92,13 @@ def test_offline_responder_report_is_taken_and_kept_for_backend(
 
 
 @pytest.mark.parametrize("action", REPORTS_21)
-def test_reports_of_2_1(action: str) -> None:
+def test_offline_responder_reports_of_2_1_are_queued_and_answered(action: str) -> None:
     answer = OfflineHarness(V21).answer_call(action, {})
     assert (answer.result, answer.queue) == (b"{}", True)
 
 
 @pytest.mark.parametrize("version", [V201, V21])
-def test_car_s_own_schedule_is_taken_and_kept_for_backend(version: Version) -> None:
+def test_offline_responder_charging_schedule_is_accepted_and_queued(version: Version) -> None:
     answer = OfflineHarness(version).answer_call("NotifyEVChargingSchedule", {})
     assert (result(answer), answer.queue) == ({"status": "Accepted"}, True)
 
@@ -215,7 +215,7 @@ VERDICTS = [
 
 @pytest.mark.parametrize(("version", "action", "payload", "queue"), ASKING)
 @pytest.mark.parametrize(("authorise", "said", "until", "verdict"), VERDICTS)
-def test_offline_responder_driver_is_judged_by_what_is_known(
+def test_offline_responder_authorizes_token_by_cache(
     version: Version,
     action: str,
     payload: Payload,
@@ -237,7 +237,7 @@ def test_offline_responder_driver_is_judged_by_what_is_known(
 
 
 @pytest.mark.parametrize("version", [V201, V21])
-def test_offline_responder_station_open_to_all_stays_so(version: Version) -> None:
+def test_offline_responder_without_authorization_accepts_all(version: Version) -> None:
     token = {"idToken": "", "type": "NoAuthorization"}
     answer = OfflineHarness(version).answer_call("TransactionEvent", event("Started", idToken=token))
     assert result(answer) == {"idTokenInfo": {"status": "Accepted"}}

@@ -63,11 +63,11 @@ def test_outbox_message_priority_by_action(
     assert kind_of(version, action, json.dumps(payload).encode()) is kind
 
 
-def test_outbox_meter_values_that_cannot_be_read_are_worth_most() -> None:
+def test_outbox_meter_values_with_invalid_id_count_as_transaction() -> None:
     assert kind_of(V16, "MeterValues", b'{"transactionId": "5"}') is RecordKind.TRANSACTION
 
 
-def test_first_in_first_out() -> None:
+def test_queue_is_first_in_first_out() -> None:
     outbox = Outbox("CS01", "csms")
     for number in (1, 2, 3):
         assert numbers(queue(outbox, RecordKind.NOTICE)) == [("EntryQueued", number)]
@@ -79,7 +79,7 @@ def test_first_in_first_out() -> None:
     assert (len(outbox), outbox.oldest_at) == (0, None)
 
 
-def test_outbox_least_goes_first_and_of_it_oldest() -> None:
+def test_outbox_drops_lowest_priority_then_oldest() -> None:
     outbox = Outbox("CS01", "csms", capacity=4)
     for kind in (RecordKind.STATUS, RecordKind.METER, RecordKind.NOTICE, RecordKind.METER):
         queue(outbox, kind)
@@ -141,7 +141,7 @@ def test_outbox_removed_entry_is_removed_once() -> None:
     assert outbox.set_entry_aside(1, "NotSupported") == outbox.remove_entry(1) == []
 
 
-def test_outbox_only_what_is_own_is_recalled() -> None:
+def test_outbox_restores_only_own_entries() -> None:
     outbox = Outbox("CS01", "csms")
     (word,) = queue(outbox, RecordKind.TRANSACTION)
     assert isinstance(word, EntryQueued)

@@ -89,7 +89,7 @@ class Talk:
         self.records, self.notes = self.sender.on_answer(self._asked, payload, error, self.now)
 
 
-def test_outbox_sender_first_snapshot_then_what_has_waited() -> None:
+def test_outbox_sender_sends_snapshot_then_queued_entries() -> None:
     talk = Talk()
     talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     for connector in (2, 1):
@@ -149,7 +149,7 @@ def test_next_link_repeats_entry_under_id_but_no_accepted_boot() -> None:
         (None, "InternalError", BOOT_WAIT_S),
     ],
 )
-def test_outbox_sender_nothing_is_reported_to_who_has_not_accepted_boot(
+def test_outbox_sender_sends_nothing_before_boot_is_accepted(
     result: dict[str, Any] | None, error: str | None, wait_s: float
 ) -> None:
     talk = Talk()
@@ -203,7 +203,7 @@ def test_failed_entry_goes_again_later_and_is_set_aside_after_last_try(error: st
     assert talk.sender.is_done
 
 
-def test_outbox_sender_start_that_waits_for_try_holds_up_only_transaction() -> None:
+def test_outbox_sender_start_to_retry_delays_own_transaction_only() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP)
@@ -220,7 +220,7 @@ def test_outbox_sender_start_that_waits_for_try_holds_up_only_transaction() -> N
     talk.hears("StopTransaction", STOP | {"transactionId": 70})
 
 
-def test_outbox_sender_entry_that_is_on_way_already_is_not_sent() -> None:
+def test_outbox_sender_entry_in_flight_is_not_sent_again() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})
@@ -264,7 +264,7 @@ def test_sender_entries_of_a_start_set_aside_are_not_sent() -> None:
     assert talk.outbox.set_aside_count == 2
 
 
-def test_start_whose_answer_names_no_transaction_is_received_all_same() -> None:
+def test_start_answered_without_transaction_id_is_delivered() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.sender.on_attached()
@@ -273,7 +273,7 @@ def test_start_whose_answer_names_no_transaction_is_received_all_same() -> None:
     assert talk.records == [EntryRemoved("CS01", "csms", 1), TransactionUnmapped("CS01", "csms", OWN)]
 
 
-def test_outbox_sender_signed_message_is_reported_as_it_is() -> None:
+def test_outbox_sender_signed_message_is_sent_unchanged() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP | {"signatures": []})
@@ -297,7 +297,7 @@ def test_sender_entry_of_another_version_waits_for_its_link() -> None:
     assert boot.action == "BootNotification"
 
 
-def test_outbox_sender_answer_to_what_waits_no_more_changes_nothing() -> None:
+def test_outbox_sender_answer_to_removed_entry_changes_nothing() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.sender.on_attached()

@@ -56,7 +56,7 @@ def test_station_snapshot_boot_and_statuses_are_reported_in_order(version: Versi
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_station_snapshot_same_again_is_no_word(version: Version) -> None:
+def test_station_snapshot_unchanged_status_is_no_record(version: Version) -> None:
     snapshot = StationSnapshot("CS01")
     boot, status = _payload(BOOTS[version]), _status(version, 1)
     assert len(snapshot.on_boot(version, boot)) == 1
@@ -122,7 +122,7 @@ def test_station_that_was_accepted_is_known_again(version: Version) -> None:
 
 
 @pytest.mark.parametrize(("status", "known"), [("Accepted", True), ("Pending", True), ("Rejected", False)])
-def test_station_snapshot_backend_s_last_word_counts(status: str, known: bool) -> None:
+def test_station_snapshot_last_boot_answer_counts(status: str, known: bool) -> None:
     snapshot, boot = StationSnapshot("CS01"), _payload(BOOT_16)
     records = snapshot.on_boot_answer(V16, boot, _answer("Accepted")) + snapshot.on_boot_answer(
         V16, boot, _answer(status)

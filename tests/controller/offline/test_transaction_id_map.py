@@ -38,7 +38,7 @@ def _given(utc: float, count: int, ids: TransactionIdMap, taken: set[int]) -> li
 
 
 @pytest.mark.parametrize("utc", [0.0, UTC, 2.0**27 - 1, 2.0**31, 4e9])
-def test_transaction_id_map_ids_of_own_own_are_new_and_near_top(utc: float) -> None:
+def test_transaction_id_map_own_ids_are_new_and_near_maximum(utc: float) -> None:
     ids = TransactionIdMap("CS01", "csms")
     first = _given(utc, 3, ids, set())
     others = _given(utc, 3, TransactionIdMap("CS01", "csms"), set(first))
@@ -88,7 +88,7 @@ def test_transaction_id_map_clock_that_goes_back_gives_no_id_twice() -> None:
         ("StopTransaction", _payload(transactionId=7, meterStop=7, timestamp="7")),
     ],
 )
-def test_up(action: str, payload: bytes) -> None:
+def test_transaction_id_map_translates_id_for_backend(action: str, payload: bytes) -> None:
     expected = payload.replace(b'"transactionId": 7', b'"transactionId": 123')
     assert _mapped(7, 123).translate_for_backend(action, payload) == expected
 
@@ -104,7 +104,7 @@ def test_up(action: str, payload: bytes) -> None:
         ("RemoteStartTransaction", _payload(idTag="123", chargingProfile={"transactionId": 123})),
     ],
 )
-def test_down(action: str, payload: bytes) -> None:
+def test_transaction_id_map_translates_id_for_station(action: str, payload: bytes) -> None:
     expected = payload.replace(b'"transactionId": 123', b'"transactionId": 7')
     assert _mapped(7, 123).translate_for_station(action, payload) == expected
 
@@ -148,7 +148,7 @@ def test_signed_message_with_same_id_on_both_sides_passes() -> None:
     assert _mapped(7, 7).translate_for_backend("StopTransaction", payload) == payload
 
 
-def test_other_side_s_number_does_not_hit_another_transaction() -> None:
+def test_foreign_transaction_number_stops_no_other_transaction() -> None:
     ids = _mapped(7, 123)
     assert isinstance(
         ids.translate_for_station("RemoteStopTransaction", _payload(transactionId=7)), IdRewriteError
@@ -170,7 +170,7 @@ def test_message_waits_until_id_is_known() -> None:
     assert (ids.backend_id(own), ids.station_id(42)) == (42, own)
 
 
-def test_nothing_waits_for_transaction_that_backend_will_never_know() -> None:
+def test_messages_of_never_delivered_start_are_dropped() -> None:
     ids = TransactionIdMap("CS01", "csms")
     own, _ = ids.allocate_id(UTC)
     assert ids.end_transaction(own) == [TransactionUnmapped("CS01", "csms", own)]

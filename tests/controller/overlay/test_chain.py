@@ -148,7 +148,7 @@ def test_chain_ring_delivers_broadcast_once() -> None:
     assert [len(net.delivered(name)) for name in ("LC01", "LC02", "LC03")] == [1, 1, 1]
 
 
-def test_chain_ring_forgets_what_is_gone() -> None:
+def test_chain_ring_removes_lost_nodes() -> None:
     net = ring()
     net.cut("CS01", "LC03")
     net.wait(60)

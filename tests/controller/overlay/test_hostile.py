@@ -271,7 +271,7 @@ messages = st.one_of(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["CS01", "LC02", "LC03", "CSMS"]), messages), max_size=12))
-def test_random_frames_come_to_rest(
+def test_random_frames_cause_no_endless_exchange(
     said: list[tuple[str, str | bytes]],
 ) -> None:
     net = house(groups={"row": ("CS01", "LC02", "LC01", "row")})

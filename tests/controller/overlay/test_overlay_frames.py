@@ -75,7 +75,7 @@ def test_overlay_frames_short_error_frame_keeps_form(text: str) -> None:
     assert frame.body[0] == b'"GenericError"'
 
 
-def test_full_plain_error_is_no_overlay_frame() -> None:
+def test_plain_error_of_five_members_is_no_overlay_frame() -> None:
     assert not read('[4,"m1","GenericError","why",{}]').is_overlay
 
 

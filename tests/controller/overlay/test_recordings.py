@@ -51,15 +51,13 @@ def _verifier(
 
 
 @pytest.mark.parametrize(("name", "ours"), PLACES)
-def test_recordings_recorded_frames_pass_own_controllers_as_theirs(name: str, ours: tuple[str, ...]) -> None:
+def test_recordings_frames_pass_controllers_unchanged(name: str, ours: tuple[str, ...]) -> None:
     player = RecordingPlayer(CHAINS[name], ours)
     assert player.play(read_recording(FOLDER / f"{name}.jsonl")) == []
 
 
 @pytest.mark.parametrize(("name", "ours"), [each for each in PLACES if "unsigned" not in each[0]])
-def test_recordings_recorded_frames_pass_own_controllers_that_verify(
-    name: str, ours: tuple[str, ...]
-) -> None:
+def test_recordings_frames_pass_verifying_controllers(name: str, ours: tuple[str, ...]) -> None:
     recording = [each for each in read_recording(FOLDER / f"{name}.jsonl") if each.kind != "binary"]
     player = RecordingPlayer(CHAINS[name], ours, _verifier(recording))
     assert player.play(recording) == []
@@ -73,7 +71,7 @@ def _surplus(name: str, ours: tuple[str, ...]) -> list[tuple[str, list[object]]]
     return [(receiver, frame) for receiver, frame in found if frame[0] in (2, 6)]
 
 
-def test_recordings_broadcast_reaches_station_where_theirs_keep_it() -> None:
+def test_recordings_broadcast_is_forwarded_to_station() -> None:
     ((receiver, frame),) = [
         (receiver, frame) for receiver, frame in _surplus("chain3-signed", ("LC01",)) if frame[0] == 6
     ]
@@ -81,7 +79,7 @@ def test_recordings_broadcast_reaches_station_where_theirs_keep_it() -> None:
     assert frame[:3] == [6, "900007", "MessageTransfer"]
 
 
-def test_recordings_source_route_goes_on_where_theirs_answer_it() -> None:
+def test_recordings_source_route_is_forwarded() -> None:
     ((receiver, frame),) = _surplus("chain4-signed", ("LC01",))
     assert receiver == "LC02"
     assert frame[:5] == [2, ["LC02", "CS01"], ["csms01", "LC01"], "900005", "DataTransfer"]

@@ -220,7 +220,7 @@ def test_oversized_request_is_rejected_unread() -> None:
 
 
 @pytest.mark.parametrize("arc", ["", "3.1", "1.2.", "1.02.3", "2.25.264836228984741403557120940115184213845"])
-def test_arc_that_is_no_oid_or_too_large_is_rejected(arc: str) -> None:
+def test_oid_arc_invalid_or_too_large_is_rejected(arc: str) -> None:
     with pytest.raises(PkiError, match="OID arc"):
         ObjectIds(arc)
 

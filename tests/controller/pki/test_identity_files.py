@@ -56,7 +56,7 @@ def test_file_of_many_certificates_is_matched_to_each_key(tmp_path: Path) -> Non
     assert sorted(each.name for each in imported) == ["csms-a", "csms-b"]
 
 
-def test_private_key_that_comes_along_is_refused(tmp_path: Path) -> None:
+def test_request_with_private_key_is_refused(tmp_path: Path) -> None:
     ca, folder = site_ca(tmp_path), IdentityFolder(tmp_path / "identities")
     chain = _signed(ca, _new(folder))
     key = new_key().private_bytes(
@@ -118,6 +118,6 @@ def test_identity_files_full_disk_on_renewal_leaves_old_pair(
 
 
 @pytest.mark.parametrize("name", ["../root", "", "a.b", "x" * 65])
-def test_identity_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> None:
+def test_identity_name_invalid_as_file_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="no name"):
         _new(IdentityFolder(tmp_path), name)

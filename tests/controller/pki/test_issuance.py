@@ -255,7 +255,7 @@ def test_issuance_certificates_of_older_issuing_ca_stay_accepted(tmp_path: Path)
         _check(ca, certificate, name, NOW + 200)
 
 
-def test_issuance_root_kept_elsewhere_is_used_from_file(tmp_path: Path) -> None:
+def test_issuance_root_stored_elsewhere_is_read_from_file(tmp_path: Path) -> None:
     ca = site_ca(tmp_path, passphrase=b"correct horse")
     offline = tmp_path / "usb-stick.pem"
     (ca.path / "root.key.pem").rename(offline)

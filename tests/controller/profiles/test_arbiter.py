@@ -196,7 +196,7 @@ def test_arbiter_profile_under_misspelt_name_does_not_pass_with_start() -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_arbiter_remote_start_profile_obeys_same_rules(version: Version) -> None:
+def test_arbiter_remote_start_profile_follows_same_rules(version: Version) -> None:
     text = brings(version, "TxProfile", action=REMOTE_START[version])
     beside = RelayHarness(version, LimitScope.STATION)
     beside.forward_down(text)

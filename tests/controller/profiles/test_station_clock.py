@@ -24,7 +24,7 @@ def test_station_clock_offset_is_read_from_timestamp(offset_s: float) -> None:
     assert clock.offset_s == pytest.approx(offset_s, abs=1)
 
 
-def test_station_clock_message_of_past_does_not_move_clock() -> None:
+def test_station_clock_old_message_does_not_move_clock() -> None:
     clock = StationClock()
     clock.on_call("StatusNotification", status(NOW), NOW)
     clock.on_call("StopTransaction", status(NOW - 5000), NOW)
@@ -72,7 +72,7 @@ def test_impossible_timestamp_is_ignored(text: str) -> None:
     assert not clock.is_known
 
 
-def test_clock_has_moved_once_limits_are_written_in_another_time() -> None:
+def test_clock_step_is_detected_by_time_of_written_limits() -> None:
     clock = StationClock()
     clock.on_call("StatusNotification", status(NOW), NOW)
     assert not clock.has_moved

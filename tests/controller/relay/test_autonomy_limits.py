@@ -78,7 +78,7 @@ def test_autonomy_limits_signed_question_is_not_answered_unsigned(
         (V21, "TransactionEvent-Signed", {}),
     ],
 )
-def test_autonomy_limits_signed_transaction_message_stays_with_station(
+def test_autonomy_limits_signed_transaction_is_left_unanswered(
     version: Version, action: str, payload: Payload
 ) -> None:
     scenario = OfflineHarness(version, OfflineRules(authorise="everyone"))
@@ -169,6 +169,6 @@ def test_autonomy_limits_transaction_that_is_over_is_left_alone(
         (V201, _entry(V201, "TransactionEvent", {})),
     ],
 )
-def test_nothing_is_stopped_that_cannot_be_named(now: Version, entry: OutboxEntry) -> None:
+def test_transaction_without_known_id_is_not_stopped(now: Version, entry: OutboxEntry) -> None:
     for version in (V16, V201):
         assert OfflineHarness(now).responder.on_outbox_result(entry, _judged(version, "Invalid")) is None

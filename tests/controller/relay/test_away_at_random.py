@@ -284,6 +284,6 @@ def run_moves(folder: Path, version: Version, moves: Sequence[str]) -> None:
 @settings(max_examples=150)
 @given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
 @example(moves=["speak", "speak anew", "speak", "speak"])
-def test_each_transaction_is_received_whole_from_start_and_once(version: Version, moves: list[str]) -> None:
+def test_random_outages_deliver_each_transaction_once_in_order(version: Version, moves: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         run_moves(Path(folder), version, moves)

@@ -83,7 +83,7 @@ def handed_over(scenario: RelayHarness) -> None:
     scenario.expect_nothing()
 
 
-def test_station_is_served_and_owner_gets_all_in_order_with_ids(stored: StoredRelay) -> None:
+def test_away_autonomous_serves_station_and_delivers_all_in_order(stored: StoredRelay) -> None:
     scenario = stored.open_link()
     known(scenario)
     scenario.csms.disconnect()
@@ -100,7 +100,7 @@ def test_station_is_served_and_owner_gets_all_in_order_with_ids(stored: StoredRe
     assert len(stored.outbox) == 0
 
 
-def test_away_autonomous_restart_in_between_changes_nothing_of_it(stored: StoredRelay) -> None:
+def test_away_autonomous_restart_keeps_queued_transaction(stored: StoredRelay) -> None:
     scenario = stored.open_link()
     known(scenario)
     scenario.csms.disconnect()
@@ -112,7 +112,7 @@ def test_away_autonomous_restart_in_between_changes_nothing_of_it(stored: Stored
 
 
 @pytest.mark.parametrize("heard", range(3))
-def test_restart_in_middle_of_handing_over_goes_on_where_it_was(stored: StoredRelay, heard: int) -> None:
+def test_restart_during_delivery_continues_with_next_message(stored: StoredRelay, heard: int) -> None:
     scenario = stored.open_link()
     known(scenario)
     scenario.csms.disconnect()
@@ -137,7 +137,7 @@ def test_restart_in_middle_of_handing_over_goes_on_where_it_was(stored: StoredRe
     )
 
 
-def test_transaction_that_owner_was_reported_live_is_not_reported_twice(stored: StoredRelay) -> None:
+def test_transaction_delivered_live_is_not_delivered_again(stored: StoredRelay) -> None:
     scenario = stored.open_link()
     known(scenario)
     scenario.forward_up(call("1", "StartTransaction", START))
@@ -153,7 +153,7 @@ def test_transaction_that_owner_was_reported_live_is_not_reported_twice(stored: 
     scenario.station.receive(call("r", "RemoteStopTransaction", f'{{"transactionId":{own}}}'))
 
 
-def test_away_autonomous_driver_whom_owner_does_not_accept_is_stopped(stored: StoredRelay) -> None:
+def test_away_autonomous_transaction_owner_rejects_is_stopped(stored: StoredRelay) -> None:
     scenario = stored.open_link()
     known(scenario)
     scenario.csms.disconnect()
@@ -166,7 +166,7 @@ def test_away_autonomous_driver_whom_owner_does_not_accept_is_stopped(stored: St
     }
 
 
-def test_away_autonomous_one_that_owner_has_never_accepted_stays_pending(stored: StoredRelay) -> None:
+def test_away_autonomous_never_accepted_station_stays_pending(stored: StoredRelay) -> None:
     scenario = stored.open_link(up=False)
     scenario.csms.disconnect()
     assert served(scenario, "b", "BootNotification", BOOT)["status"] == "Pending"
@@ -224,7 +224,7 @@ def test_autonomous_entry_the_owner_rejects_is_set_aside(stored: StoredRelay) ->
     scenario.expect_log("StartTransaction 1 is answered with FormationViolation: it is set aside")
 
 
-def test_away_autonomous_owner_in_trouble_is_waited_for_and_asked_again(stored: StoredRelay) -> None:
+def test_away_autonomous_owner_with_errors_is_retried_later(stored: StoredRelay) -> None:
     scenario = stored.open_link()
     known(scenario)
     scenario.csms.disconnect()

@@ -58,7 +58,7 @@ def test_away_grace_dials_that_fail_do_not_prolong_it(scenario: RelayHarness) ->
     scenario.expect_close("backend cpo is away")
 
 
-def test_away_grace_owner_that_is_not_there_at_first_is_waited_for() -> None:
+def test_away_grace_owner_absent_from_start_has_grace() -> None:
     scenario = RelayHarness(up=False, grace_s=GRACE_S)
     scenario.make_commandable()
     says_start(scenario)
@@ -68,7 +68,7 @@ def test_away_grace_owner_that_is_not_there_at_first_is_waited_for() -> None:
     scenario.csms.receive(START)
 
 
-def test_after_grace_safe_limit_goes_first_and_then_station(scenario: RelayHarness) -> None:
+def test_grace_that_ends_sends_safe_limit_then_closes_station(scenario: RelayHarness) -> None:
     says_start(scenario)
     scenario.csms.receive(START)
     scenario.csms.disconnect()
@@ -82,7 +82,7 @@ def test_after_grace_safe_limit_goes_first_and_then_station(scenario: RelayHarne
     assert not scenario.relay.wants("cpo")
 
 
-def test_away_grace_station_that_does_not_take_limit_is_closed_all_same(scenario: RelayHarness) -> None:
+def test_away_grace_station_that_refuses_limit_is_closed(scenario: RelayHarness) -> None:
     scenario.csms.disconnect()
     scenario.station.receive(scenario.send_own_call())
     scenario.wait(GRACE_S + DRAIN_S)
@@ -103,7 +103,7 @@ def test_unanswered_transaction_waits_for_another_link(scenario: RelayHarness) -
     scenario.csms.receive(START)
 
 
-def test_away_grace_meanwhile_line_fills_and_socket_is_left_alone(scenario: RelayHarness) -> None:
+def test_away_grace_full_queue_stops_reading_socket(scenario: RelayHarness) -> None:
     scenario.csms.disconnect()
     said = 0
     while scenario.relay.accepts_messages:

@@ -234,7 +234,7 @@ def test_call_queue_command_goes_first_after_limit_expired() -> None:
     assert sent(queue, TIMEOUT_S) == "stop"
 
 
-def test_call_queue_limit_is_asked_again_after_pause() -> None:
+def test_call_queue_limit_is_sent_again_after_pause() -> None:
     queue = a_queue(a_call("limit", Rank.OWN))
     assert sent(queue, 0.0) == "limit"
     assert queue.expire(TIMEOUT_S) is not None

@@ -178,7 +178,9 @@ SPEAKS, TOLD = True, False
 @pytest.mark.parametrize("last_is_on_disk", [True, False])
 @pytest.mark.parametrize("writes", range(1, 15))
 @pytest.mark.parametrize("refused", [set(), {1}, {3}])
-def test_death_at_each_write(tmp_path: Path, writes: int, last_is_on_disk: bool, refused: set[int]) -> None:
+def test_crash_at_each_write_loses_nothing(
+    tmp_path: Path, writes: int, last_is_on_disk: bool, refused: set[int]
+) -> None:
     steps = [SPEAKS, SPEAKS, TOLD, SPEAKS, TOLD, TOLD, SPEAKS, TOLD, SPEAKS, TOLD]
     play(tmp_path, steps, [(writes, last_is_on_disk)], refused)
 
@@ -189,7 +191,9 @@ def test_death_at_each_write(tmp_path: Path, writes: int, last_is_on_disk: bool,
     st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=6),
     st.sets(st.integers(0, 10), max_size=3),
 )
-def test_death_again_and_again(steps: list[bool], lives: list[tuple[int, bool]], refused: set[int]) -> None:
+def test_crash_after_each_random_write_loses_nothing(
+    steps: list[bool], lives: list[tuple[int, bool]], refused: set[int]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         play(Path(folder), steps, lives, refused)
 

@@ -23,7 +23,7 @@ def boot_answer(status: str) -> str:
 # -- commandable ----------------------------------------------------------------------------------------
 
 
-def test_links_boot_that_is_accepted_opens_way() -> None:
+def test_links_accepted_boot_makes_commandable() -> None:
     scenario = RelayHarness()
     scenario.forward_up(BOOT)
     scenario.wait(QUIET_S + 1)
@@ -36,7 +36,7 @@ def test_links_boot_that_is_accepted_opens_way() -> None:
 
 
 @pytest.mark.parametrize("status", ["Pending", "Rejected"])
-def test_links_boot_that_is_not_accepted_does_not(status: str) -> None:
+def test_links_rejected_boot_does_not_make_commandable(status: str) -> None:
     scenario = RelayHarness()
     scenario.forward_up(BOOT)
     scenario.forward_down(boot_answer(status))
@@ -74,7 +74,7 @@ def test_links_message_beside_the_boot_does_not_make_commandable() -> None:
     scenario.csms.receive(STATUS)
 
 
-def test_links_station_that_goes_on_without_yes_may_be_commanded() -> None:
+def test_links_station_that_continues_unaccepted_is_commandable() -> None:
     """It would charge without a limit otherwise."""
     scenario = RelayHarness()
     scenario.forward_up(BOOT)
@@ -133,7 +133,7 @@ def test_links_station_that_did_not_boot_anew_may_be_commanded(text: str) -> Non
     scenario.station.receive(scenario.send_own_call())  # even before the backend is there
 
 
-def test_links_station_that_states_nothing_may_be_commanded_after_while() -> None:
+def test_links_silent_station_becomes_commandable_after_wait() -> None:
     scenario = RelayHarness()
     own = scenario.send_own_call()
     scenario.wait(QUIET_S - 0.001)
@@ -146,7 +146,7 @@ def test_links_station_that_states_nothing_may_be_commanded_after_while() -> Non
     scenario.expect_nothing()
 
 
-def test_links_backends_commands_do_not_wait_for_that() -> None:
+def test_links_backend_commands_do_not_wait_for_boot() -> None:
     """A pending station is configured by its backend before it is accepted."""
     scenario = RelayHarness()
     scenario.forward_up(BOOT)
@@ -167,7 +167,7 @@ def test_links_station_becomes_commandable_once() -> None:
 # -- the backend is lost --------------------------------------------------------------------------------
 
 
-def test_links_without_word_to_state_station_is_closed_at_once() -> None:
+def test_links_without_limit_to_send_station_is_closed_at_once() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     scenario.forward_up(call("1", "StopTransaction"))
@@ -177,7 +177,7 @@ def test_links_without_word_to_state_station_is_closed_at_once() -> None:
     scenario.expect_log("backend lost backend=cpo station=CS01 reason='the other side closed")
 
 
-def test_links_own_limits_still_reach_station_and_then_it_is_closed() -> None:
+def test_links_drain_sends_own_limits_then_closes_station() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     first = scenario.send_own_call()
@@ -203,7 +203,7 @@ def test_links_station_without_boot_gets_limits_before_close() -> None:
     scenario.expect_close("backend cpo is away")
 
 
-def test_links_farewell_to_which_site_states_nothing_ends_at_once() -> None:
+def test_links_drain_without_limit_to_send_ends_at_once() -> None:
     scenario = RelayHarness(up=False)
     scenario.csms.disconnect()
     scenario.expect_commandable()
@@ -211,7 +211,7 @@ def test_links_farewell_to_which_site_states_nothing_ends_at_once() -> None:
     scenario.expect_close("backend cpo is away")
 
 
-def test_links_farewell_waits_for_no_station_that_is_silent() -> None:
+def test_links_drain_does_not_wait_for_silent_station() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     scenario.station.receive(scenario.send_own_call())
@@ -223,7 +223,7 @@ def test_links_farewell_waits_for_no_station_that_is_silent() -> None:
     scenario.expect_close("backend cpo is away")
 
 
-def test_links_farewell_is_not_stretched_by_what_was_waited_for() -> None:
+def test_links_drain_is_not_prolonged_by_earlier_wait() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     scenario.forward_up(call("1", "StopTransaction"))
@@ -236,7 +236,7 @@ def test_links_farewell_is_not_stretched_by_what_was_waited_for() -> None:
     scenario.expect_log("backend lost backend=cpo station=CS01")
 
 
-def test_nothing_goes_between_station_and_backend_after_farewell_began() -> None:
+def test_drain_forwards_nothing_between_station_and_backend() -> None:
     scenario = RelayHarness(Version.V21)
     scenario.make_commandable()
     scenario.forward_down(call("b"))
@@ -254,7 +254,7 @@ def test_nothing_goes_between_station_and_backend_after_farewell_began() -> None
     scenario.expect_close("backend cpo is away")
 
 
-def test_links_full_line_does_not_keep_farewell_from_answers() -> None:
+def test_links_full_queue_does_not_delay_answers_of_drain() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     scenario.forward_up(call("0"))
@@ -269,7 +269,7 @@ def test_links_full_line_does_not_keep_farewell_from_answers() -> None:
 # -- the station is lost --------------------------------------------------------------------------------
 
 
-def test_links_station_that_is_lost_leaves_nothing_open() -> None:
+def test_links_lost_station_leaves_no_open_call() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     scenario.forward_up(call("1"))
@@ -284,7 +284,7 @@ def test_links_station_that_is_lost_leaves_nothing_open() -> None:
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_links_nothing_happens_after_end_but_own_own_calls_are_answered(up: bool) -> None:
+def test_links_after_end_only_own_calls_get_result(up: bool) -> None:
     scenario = RelayHarness(up=up)
     scenario.station.disconnect()
     scenario.expect_close("station CS01 is gone")

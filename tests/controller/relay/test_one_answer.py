@@ -100,7 +100,7 @@ def test_one_answer_own_answers_never_reach_backend(scenario: RelayHarness) -> N
     scenario.expect_nothing()
 
 
-def test_one_answer_station_that_refuses_with_error_states_why(scenario: RelayHarness) -> None:
+def test_one_answer_error_of_station_reaches_owner_with_reason(scenario: RelayHarness) -> None:
     own = scenario.send_own_call()
     scenario.station.receive(own)
     scenario.station.send(f'[4,"{own[4:40]}","NotSupported","no smart charging",{{}}]')
@@ -175,7 +175,7 @@ def test_one_answer_station_that_does_not_answer_is_answered_for(scenario: Relay
     scenario.expect_nothing()
 
 
-def test_answer_at_last_moment_counts(scenario: RelayHarness) -> None:
+def test_answer_just_before_timeout_counts(scenario: RelayHarness) -> None:
     scenario.forward_up(call("1"))
     scenario.wait(TIMEOUT_S - 0.001)
     scenario.forward_down(result("1"))
@@ -231,7 +231,7 @@ def test_one_answer_link_that_is_lost_after_backend_was_late_is_lost_once(scenar
 # -- full -----------------------------------------------------------------------------------------------
 
 
-def test_one_answer_full_line_leaves_stations_messages_in_socket(scenario: RelayHarness) -> None:
+def test_one_answer_full_queue_leaves_messages_in_socket(scenario: RelayHarness) -> None:
     scenario.forward_up(call("0"))
     for number in range(1, QUEUE_DEPTH + 1):
         assert scenario.relay.accepts_messages
@@ -243,7 +243,7 @@ def test_one_answer_full_line_leaves_stations_messages_in_socket(scenario: Relay
     assert scenario.relay.accepts_messages
 
 
-def test_one_answer_backend_that_fills_line_is_refused(scenario: RelayHarness) -> None:
+def test_one_answer_backend_that_fills_queue_is_refused(scenario: RelayHarness) -> None:
     scenario.forward_down(call("0"))
     for number in range(1, QUEUE_DEPTH + 1):
         scenario.csms.send(call(f"{number}"))

@@ -144,7 +144,7 @@ def test_passing_odd_call_of_station_passes_as_it_is_with_answer(text: str, mess
 
 
 @pytest.mark.parametrize(("text", "message_id"), ODD_CALLS, ids=[row[0] for row in ODD_CALLS])
-def test_passing_odd_call_without_answer_holds_up_nothing(text: str, message_id: str) -> None:
+def test_passing_unanswered_odd_call_delays_no_other(text: str, message_id: str) -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     scenario.forward_up(text)
@@ -187,7 +187,7 @@ def test_passing_odd_answer_of_station_ends_command(text: str) -> None:
     scenario.forward_down(call("c", "GetDiagnostics"))
 
 
-def test_passing_odd_answer_of_station_ends_own_own_call() -> None:
+def test_passing_odd_answer_of_station_ends_own_call() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     sent = scenario.send_own_call()
@@ -196,7 +196,7 @@ def test_passing_odd_answer_of_station_ends_own_own_call() -> None:
     scenario.expect_own_result(None, "cannot be read")
 
 
-def test_passing_log_never_quotes_what_came() -> None:
+def test_passing_log_quotes_no_received_text() -> None:
     scenario = RelayHarness()
     scenario.station.send('[2,"1","Authorize",{"idTag":"DEADBEEF"}')
     scenario.expect_log("DEADBEEF", 0)

@@ -76,7 +76,7 @@ def test_policy_check_call_that_may_not_pass_is_refused_with_rule(text: str, why
     scenario.expect_log("message rejected backend=cpo action=SetChargingProfile id=1 rule=safe-profiles")
 
 
-def test_policy_check_same_again_is_refused_under_another_id_too() -> None:
+def test_policy_check_repeat_under_another_id_is_refused() -> None:
     scenario, text = make_relay(), a_limit()
     scenario.csms.send(text)
     scenario.take_records()
@@ -90,7 +90,7 @@ def test_policy_check_same_again_is_refused_under_another_id_too() -> None:
 
 
 @pytest.mark.parametrize("sign", [(), (SigningRule(id="too", passing=True),)])
-def test_backend_that_repeats_itself_before_answer_has_one_answer(sign: Iterable[SigningRule]) -> None:
+def test_backend_call_repeated_before_answer_has_one_answer(sign: Iterable[SigningRule]) -> None:
     scenario, text = make_relay(sign=sign), a_limit()
     scenario.csms.send(text)
     scenario.take_records()
@@ -133,7 +133,7 @@ def test_policy_check_marked_message_passes_and_is_logged() -> None:
     assert [note.level for note in scenario.log] == [logging.WARNING]
 
 
-def test_policy_check_send_that_may_not_pass_goes_no_further() -> None:
+def test_policy_check_forbidden_send_is_dropped() -> None:
     send = '[6,"1","NotifyPeriodicEventStream",{}]'
     scenario = make_relay(
         VerificationRule(id="r", require=VerificationMode.ANY, kinds=(MessageKind.SEND,)), version=Version.V21
@@ -175,7 +175,7 @@ def test_policy_check_signed_answer_of_station_passes() -> None:
     scenario.csms.receive(result("1", answer.decode()))
 
 
-def test_policy_check_refused_answer_to_own_own_call_is_no_good_one() -> None:
+def test_policy_check_refused_answer_to_own_call_is_error() -> None:
     scenario = make_relay(ANSWERS)
     scenario.make_commandable()
     asked = scenario.send_own_call("GetVariables")
@@ -204,7 +204,7 @@ def watched(*verify: VerificationRule) -> RelayHarness:
     return scenario
 
 
-def test_policy_check_observer_is_held_to_policy_too() -> None:
+def test_policy_check_applies_to_observer_too() -> None:
     scenario = watched()
     scenario.observer("fleet").send(call("1", "SetChargingProfile", compact(profile()).decode()))
     kind, number, code, description, _ = json.loads(scenario.observer("fleet").receive_text())
@@ -242,14 +242,14 @@ def ours(
     return payload_signatures.verify_payload(payload, context, lambda _: True).keys == {OWN.known.id}
 
 
-def test_policy_check_own_own_calls_are_signed_where_policy_has_it_so() -> None:
+def test_policy_check_own_calls_are_signed_by_policy() -> None:
     scenario = make_relay(sign=[SigningRule(id="own", actions=("Example",), direction=Direction.DOWN)])
     scenario.make_commandable()
     scenario.send_own_call("Example")
     assert ours(scenario.station.receive_call("Example").payload, "Example", Direction.DOWN)
 
 
-def test_policy_check_own_own_answers_are_signed_where_policy_has_it_so() -> None:
+def test_policy_check_own_answers_are_signed_by_policy() -> None:
     sign = [SigningRule(id="own", kinds=(MessageKind.RESPONSE,), direction=Direction.UP)]
     scenario = RelayHarness(Version.V201, LimitScope.EVSE, policy=gate((), sign, [OWN], roles=()))
     scenario.csms.send(
@@ -263,14 +263,14 @@ def test_policy_check_own_own_answers_are_signed_where_policy_has_it_so() -> Non
     assert ours(compact(answer), "ClearChargingProfile", Direction.UP, MessageKind.RESPONSE)
 
 
-def test_policy_check_without_key_that_counts_own_limits_go_out_all_same() -> None:
+def test_policy_check_without_valid_key_sends_own_limits_unsigned() -> None:
     scenario = RelayHarness(Version.V201, policy=gate((), [SigningRule(id="own")]))
     scenario.make_commandable()
     scenario.station.receive(scenario.send_own_call())
     scenario.expect_log("message sent without our signature action=SetChargingProfile kind=request")
 
 
-def test_policy_check_own_signature_stands_beside_those_that_are_there() -> None:
+def test_policy_check_own_signature_is_added_to_others() -> None:
     scenario, text = make_relay(sign=[SigningRule(id="too", passing=True)]), a_limit()
     scenario.csms.send(text)
     scenario.take_records()
@@ -281,7 +281,7 @@ def test_policy_check_own_signature_stands_beside_those_that_are_there() -> None
     assert heard.payload.startswith(compact(profile())[:-1])
 
 
-def test_policy_check_forwarded_message_gets_our_signature() -> None:
+def test_policy_check_forwarded_message_gets_own_signature() -> None:
     scenario = make_relay(
         sign=[SigningRule(id="too", passing=True, actions=("Heartbeat",), kinds=tuple(MessageKind))]
     )

@@ -245,7 +245,7 @@ def test_profile_questions_own_are_not_shown(version: Version) -> None:
 
 
 @pytest.mark.parametrize("version", V2)
-def test_profile_questions_stations_and_kept_ones_are_reported_together(version: Version) -> None:
+def test_profile_questions_installed_and_absorbed_are_merged(version: Version) -> None:
     scenario = make_commandable_relay(version)
     text = profile_call(version, (0, 10))
     set_profile(scenario, text, 10.0)
@@ -268,7 +268,7 @@ def test_profile_questions_stations_and_kept_ones_are_reported_together(version:
 
 
 @pytest.mark.parametrize("version", V2)
-def test_profile_questions_kept_one_is_there_where_station_has_none(version: Version) -> None:
+def test_profile_questions_absorbed_profile_is_reported(version: Version) -> None:
     scenario = make_commandable_relay(version)
     set_profile(scenario, profile_call(version, (0, 10)), 10.0)
     scenario.forward_down(wants())
@@ -280,7 +280,7 @@ def test_profile_questions_kept_one_is_there_where_station_has_none(version: Ver
 
 
 @pytest.mark.parametrize("version", V2)
-def test_station_that_promises_and_does_not_report_is_not_waited_for(version: Version) -> None:
+def test_station_without_promised_report_is_not_waited_for(version: Version) -> None:
     scenario = make_commandable_relay(version)
     scenario.forward_down(wants())
     scenario.station.send(ACCEPTED)
@@ -289,7 +289,7 @@ def test_station_that_promises_and_does_not_report_is_not_waited_for(version: Ve
 
 
 @pytest.mark.parametrize("version", V2)
-def test_answer_that_waits_for_reports_is_given_before_link_ends(version: Version) -> None:
+def test_answer_that_waits_for_reports_is_sent_before_link_ends(version: Version) -> None:
     scenario = make_commandable_relay(version)
     scenario.forward_down(wants())
     scenario.station.send(ACCEPTED)

@@ -24,7 +24,7 @@ def own_ended(scenario: RelayHarness, result_: bytes | None, detail: str = "") -
     assert (ended.token, ended.result, ended.detail) == (-1, result_, detail)
 
 
-def test_questions_station_that_does_not_answer_gets_limits_all_same() -> None:
+def test_questions_unanswered_question_delays_no_limit() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     ask(scenario)
@@ -35,7 +35,7 @@ def test_questions_station_that_does_not_answer_gets_limits_all_same() -> None:
     scenario.station.receive(scenario.send_own_call())
 
 
-def test_questions_late_answer_disturbs_no_one() -> None:
+def test_questions_late_answer_is_dropped() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     ask(scenario)
@@ -46,7 +46,7 @@ def test_questions_late_answer_disturbs_no_one() -> None:
     scenario.expect_log(f"answer dropped station=CS01 id={QUESTION_ID}")
 
 
-def test_questions_farewell_waits_for_limits_that_follow_answer() -> None:
+def test_questions_drain_waits_for_limits_after_answer() -> None:
     scenario = RelayHarness()
     scenario.make_commandable()
     ask(scenario)
@@ -61,7 +61,7 @@ def test_questions_farewell_waits_for_limits_that_follow_answer() -> None:
     scenario.expect_close("backend cpo is away")
 
 
-def test_questions_farewell_leaves_time_for_limits_after_silence() -> None:
+def test_questions_drain_leaves_time_for_limits_after_timeout() -> None:
     assert ANSWER_WAIT_S < DRAIN_S - 1
     scenario = RelayHarness()
     scenario.make_commandable()

@@ -26,7 +26,7 @@ VERSIONS = pytest.mark.parametrize("version", list(Version))
 
 
 @VERSIONS
-def test_secondary_backend_sender_attaches_receives_boot_and_states_first(version: Version) -> None:
+def test_secondary_backend_that_attaches_gets_boot_and_states(version: Version) -> None:
     scenario = ObserverHarness(version)
     scenario.send_boot()
     scenario.send_status(2, "Available")
@@ -91,7 +91,7 @@ def test_observer_without_accepted_boot_gets_no_heartbeat() -> None:
     scenario.receive_call("BootNotification")
 
 
-def test_secondary_backend_states_that_it_may_not_see_are_not_in_snapshot() -> None:
+def test_secondary_backend_snapshot_has_permitted_states_only() -> None:
     scenario = ObserverHarness(observe=("transactions",))
     scenario.send_boot()
     scenario.send_status(1, "Available")
@@ -105,7 +105,7 @@ def test_secondary_backend_states_that_it_may_not_see_are_not_in_snapshot() -> N
 # -- copies --------------------------------------------------------------------------------------------
 
 
-def test_secondary_backend_copy_has_id_of_own_and_payload_as_it_came() -> None:
+def test_secondary_backend_copy_has_own_id_and_same_payload() -> None:
     scenario = ObserverHarness()
     scenario.introduce()
     scenario.send_station_call("MeterValues", '{ "connectorId" :1,"meterValue":[],"x":1.50}')
@@ -133,14 +133,14 @@ def test_secondary_backend_gets_only_observed_actions(action: str) -> None:
     scenario.expect_nothing()
 
 
-def test_secondary_backend_signed_message_is_seen_as_action_that_is_in_it() -> None:
+def test_secondary_backend_signed_message_counts_as_inner_action() -> None:
     scenario = ObserverHarness(Version.V21)
     scenario.introduce()
     scenario.send_station_call("StatusNotification-Signed", '{"payload":"e30"}')
     scenario.receive_call("StatusNotification-Signed", '{"payload":"e30"}')
 
 
-def test_secondary_backend_sends_are_copied_while_it_is_there_and_not_kept() -> None:
+def test_secondary_backend_sends_are_copied_only_while_connected() -> None:
     scenario = ObserverHarness(Version.V21, observe=("events",))
     frame = Send('[6,"1","NotifyPeriodicEventStream",{}]', "1", "NotifyPeriodicEventStream", b"{}")
     scenario.handle(ObserverCopy(frame, UTC_0))
@@ -197,7 +197,7 @@ def test_secondary_backend_call_without_answer_is_sent_again_under_same_id() -> 
     assert scenario.receive_call("StartTransaction").id == first.id
 
 
-def test_observer_that_has_been_away_for_too_long_is_reported_loudly_once() -> None:
+def test_observer_away_too_long_is_warned_of_once() -> None:
     scenario = ObserverHarness(capacity=2)
     for number in range(5):
         scenario.send_station_call("StartTransaction", START, transaction=number)
@@ -241,7 +241,7 @@ def test_secondary_backend_command_passes_under_an_own_id(answer: str, heard: st
     assert scenario.receive_text() == heard
 
 
-def test_secondary_backend_observer_that_repeats_itself_commands_once() -> None:
+def test_secondary_backend_repeated_command_is_sent_once() -> None:
     scenario = ObserverHarness(may=("reads",))
     scenario.introduce()
     scenario.send_call("TriggerMessage")
@@ -324,7 +324,7 @@ def test_secondary_backend_answer_that_comes_twice_counts_once() -> None:
     scenario.expect_nothing()
 
 
-def test_secondary_backend_without_answer_is_dialled_anew() -> None:
+def test_secondary_backend_without_answer_is_redialled() -> None:
     scenario = ObserverHarness()
     scenario.introduce()
     scenario.send_status(1, "Preparing")
@@ -336,7 +336,7 @@ def test_secondary_backend_without_answer_is_dialled_anew() -> None:
     scenario.expect_nothing()
 
 
-def test_secondary_backend_heartbeat_is_own_at_interval_that_it_asked_for() -> None:
+def test_secondary_backend_gets_heartbeats_at_its_interval() -> None:
     scenario = ObserverHarness()
     scenario.introduce()
     scenario.wait(599)
@@ -349,7 +349,7 @@ def test_secondary_backend_heartbeat_is_own_at_interval_that_it_asked_for() -> N
     scenario.expect_redial("no answer to Heartbeat")
 
 
-def test_station_that_has_not_booted_yet_has_heartbeat_all_same() -> None:
+def test_station_without_boot_gets_heartbeat_answer() -> None:
     scenario = ObserverHarness()
     scenario.connect()
     scenario.wait(USUAL_HEARTBEAT_S)

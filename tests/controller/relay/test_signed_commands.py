@@ -99,7 +99,7 @@ def test_signed_command_that_takes_own_limits_away_is_refused(action: str, paylo
 
 
 @pytest.mark.parametrize("payload", ["{}", '{"payload":"?","protected":"e30","signature":""}'])
-def test_signed_profile_that_no_one_can_read_does_not_pass(payload: str) -> None:
+def test_signed_profile_that_is_unreadable_does_not_pass(payload: str) -> None:
     scenario = RelayHarness(Version.V201)
     scenario.csms.send(call("b", "SetChargingProfile-Signed", payload))
     scenario.csms.receive_error("b", "FormatViolation", "the signed command cannot be read")

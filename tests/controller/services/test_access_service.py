@@ -84,7 +84,7 @@ async def test_access_service_guessing_is_paused_before_password_is_checked(tmp_
         assert await made.access.login("anna", PASSWORD, "192.0.2.2")
 
 
-async def test_access_service_rights_are_those_of_now_and_not_of_login(tmp_path: Path) -> None:
+async def test_access_service_rights_follow_role_changed_after_login(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         await made.add()
         secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
@@ -114,7 +114,7 @@ async def test_removed_user_cannot_log_in(tmp_path: Path) -> None:
         assert not made.access.has_users
 
 
-async def test_access_service_user_of_role_that_is_gone_cannot_log_in(tmp_path: Path) -> None:
+async def test_access_service_user_of_deleted_role_cannot_log_in(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         made.store.persist_now([UserStored("anna", "former", hash_user_password(PASSWORD))])
         made.access._refreshed_at = float("-inf")
@@ -122,7 +122,7 @@ async def test_access_service_user_of_role_that_is_gone_cannot_log_in(tmp_path: 
             await made.access.login("anna", PASSWORD, "192.0.2.1")
 
 
-async def test_access_service_own_password_needs_old_one_and_ends_all_sessions(tmp_path: Path) -> None:
+async def test_access_service_own_password_change_needs_old_one_ends_sessions(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         await made.add()
         secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
@@ -136,7 +136,9 @@ async def test_access_service_own_password_needs_old_one_and_ends_all_sessions(t
 
 
 @pytest.mark.parametrize("command", [AddUser(user="eve", role="administrator"), RemoveUser(user="root")])
-async def test_nobody_gives_or_takes_more_than_he_has(tmp_path: Path, command: AddUser | RemoveUser) -> None:
+async def test_access_service_grants_no_permission_beyond_own(
+    tmp_path: Path, command: AddUser | RemoveUser
+) -> None:
     async with site(tmp_path) as made:
         await made.add("root", "administrator")
         manager = Actor("mia", "page", read_permissions(["users:*", "status:read"]))

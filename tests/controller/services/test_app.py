@@ -147,7 +147,7 @@ async def test_station_without_registration_is_not_shown_as_away(tmp_path: Path)
     assert reasons["CS02"].startswith("offline: ")
 
 
-async def test_app_restart_remembers_what_stations_were_left_with(tmp_path: Path) -> None:
+async def test_app_restart_restores_limits_of_stations(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS02") as socket:
             assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
@@ -158,7 +158,7 @@ async def test_app_restart_remembers_what_stations_were_left_with(tmp_path: Path
                 assert await limits(socket, 2) == [(0, 6.0), (1, 32.0)]
 
 
-async def test_app_damaged_store_is_kept_aside_loudly_and_site_is_served(
+async def test_app_damaged_store_is_moved_aside_logged_and_site_served(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
@@ -168,7 +168,7 @@ async def test_app_damaged_store_is_kept_aside_loudly_and_site_is_served(
     assert any(name.startswith(f"{FILE}.corrupt-") for name in os.listdir(tmp_path))
 
 
-async def test_app_store_that_cannot_be_used_at_start_leaves_current_shared(tmp_path: Path) -> None:
+async def test_app_unusable_store_at_start_leaves_current_shared(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     async with (
         site(tmp_path) as (config, _),
@@ -200,7 +200,7 @@ async def test_full_disk_lets_limits_fall_and_links_stay(tmp_path: Path) -> None
         await socket.send_message('[2,"1","Heartbeat",{}]')
 
 
-async def test_app_refused_limit_is_reported_and_booked_at_worst(
+async def test_app_refused_limit_is_reported_and_reserved_at_worst(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -254,7 +254,7 @@ async def test_app_station_is_known_by_boot(tmp_path: Path) -> None:
         assert frame[3]["connectorId"] == 1
 
 
-async def test_app_restart_remembers_who_stations_are(tmp_path: Path) -> None:
+async def test_app_restart_restores_boots_of_stations(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([BootStored(id, "EV-BOX", "Elvi", "") for id in ("CS01", "gone")])
     store.close()

@@ -64,7 +64,7 @@ async def hears_of_it(link: Any, *statuses: dict[str, Any], boot: bool = True) -
     await answer_call(link, "StopTransaction", stop_transaction(70), {})
 
 
-async def test_station_charges_while_owner_is_away_who_receives_it_afterwards(tmp_path: Path) -> None:
+async def test_app_away_transaction_is_delivered_when_owner_returns(tmp_path: Path) -> None:
     async with (
         serve_csms_by_name("cpo") as made,
         running(configure(tmp_path, made, {}, AUTONOMOUS)) as controller,

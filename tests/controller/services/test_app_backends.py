@@ -71,7 +71,7 @@ async def test_app_backends_observer_commands_what_it_may_and_nothing_else(tmp_p
             assert "Reset" not in station.commands
 
 
-async def test_app_backends_no_backend_is_shown_what_is_another_s(tmp_path: Path) -> None:
+async def test_app_backends_backend_sees_no_data_of_another(tmp_path: Path) -> None:
     (tmp_path / "fleet.password").write_text("fleet's own secret\n")
     shown = b"Basic " + base64.b64encode(b"CS01:station secret")
     keys = {"fleet": f'password_file = "{tmp_path}/fleet.password"'}

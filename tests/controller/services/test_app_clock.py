@@ -25,7 +25,7 @@ class Wall(datetime):
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=-20_000), timedelta(hours=-1), timedelta(days=365)])
-async def test_app_clock_limits_go_on_by_new_time_and_no_station_is_lost(
+async def test_app_clock_step_keeps_limits_and_stations(
     jump: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)

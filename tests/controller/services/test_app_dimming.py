@@ -97,7 +97,7 @@ async def test_app_dimming_is_refused_without_a_trusted_clock(
     assert "clock not synchronised: signed commands are refused" in caplog.text
 
 
-async def test_app_dimming_restart_goes_on_under_limit_and_obeys_no_old_command(tmp_path: Path) -> None:
+async def test_app_dimming_restart_keeps_limit_and_refuses_old_command(tmp_path: Path) -> None:
     async with serve_csms() as peer:
         config = configure(tmp_path, peer)
         first = make_command(1)
@@ -138,7 +138,7 @@ async def test_app_dimming_limit_from_outside_is_for_steerable_alone(tmp_path: P
             assert notice["chargingLimit"]["chargingLimitSource"] == "CSO"
 
 
-async def test_with_1_6_profile_of_backend_is_for_whole_site_and_dims(tmp_path: Path) -> None:
+async def test_profile_of_1_6_backend_limits_site_and_dims(tmp_path: Path) -> None:
     profile = {
         "chargingProfileId": 1,
         "stackLevel": 0,
@@ -164,7 +164,7 @@ async def test_with_1_6_profile_of_backend_is_for_whole_site_and_dims(tmp_path: 
             await wait_status(controller, lambda status: not status.dimmed)
 
 
-async def test_app_dimming_backend_that_comes_back_receives_what_holds(tmp_path: Path) -> None:
+async def test_app_dimming_backend_that_reconnects_gets_limit_in_force(tmp_path: Path) -> None:
     async with serve_csms() as peer, running(configure(tmp_path, peer)):
         operator = await connect_grid_operator(peer)
         await operator.receive_call("ClearedChargingLimit")
@@ -177,7 +177,7 @@ async def test_app_dimming_backend_that_comes_back_receives_what_holds(tmp_path:
         assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": MINIMUM_W}]
 
 
-async def test_app_dimming_contact_dims_and_so_does_broken_wire_and_dead_module(tmp_path: Path) -> None:
+async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Path) -> None:
     closed = Module()
     closed.inputs = [True]
     async with serve_csms() as peer, trio.open_nursery() as nursery:
@@ -220,7 +220,7 @@ async def test_app_dimming_contact_dims_and_so_does_broken_wire_and_dead_module(
     assert why == ["its contacts were not read yet", "W3 on", "its contacts cannot be read"]
 
 
-async def test_app_dimming_display_states_it_and_then_no_longer(tmp_path: Path) -> None:
+async def test_app_dimming_display_shows_limit_until_its_end(tmp_path: Path) -> None:
     async with serve_csms() as peer:
         config = configure(tmp_path, peer, more='displays = true\nlanguage = "en"')
         async with running(config) as controller, connect_charging_station(controller, "CS01") as socket:
@@ -272,7 +272,7 @@ async def test_app_dimming_checkpoint_is_handed_out_that_log_contains(
         assert told["data"] in read_evidence(tmp_path)
 
 
-async def test_app_dimming_disk_that_fails_keeps_no_one_from_obeying(
+async def test_app_dimming_failed_disk_does_not_prevent_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: object) -> None:

@@ -43,7 +43,7 @@ async def connected(
         yield socket
 
 
-async def test_app_doors_station_whose_password_is_kept_as_hash(tmp_path: Path) -> None:
+async def test_app_admission_station_with_hashed_password_is_accepted(tmp_path: Path) -> None:
     kept = tmp_path / "CS01"
     kept.write_text(hash_password(b"correct horse", b"salt", log_n=4).line() + "\n")
     async with site(tmp_path) as (config, backend):
@@ -72,7 +72,7 @@ async def test_station_that_names_no_version_is_served_in_configured_one(
             assert json.loads(await receive_text(up)) == [2, "1", "Heartbeat", {}]
 
 
-async def test_app_doors_station_is_met_as_what_it_booted_before_restart(tmp_path: Path) -> None:
+async def test_app_admission_station_has_quirk_of_boot_before_restart(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([BootStored("CS01", "FoxESS", "A022KP1", "1.10")])
     store.close()

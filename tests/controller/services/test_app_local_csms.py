@@ -120,7 +120,7 @@ async def test_station_without_backend_gets_limits(tmp_path: Path) -> None:
         await station.accept_until("SetChargingProfile")
 
 
-async def test_app_local_csms_station_is_not_answered_while_store_fails(
+async def test_app_local_csms_does_not_answer_while_store_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = home(tmp_path)

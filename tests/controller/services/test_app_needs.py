@@ -15,7 +15,7 @@ from tests.scenario.link_harness import receive_text
 IN_TWO_HOURS = timedelta(hours=2, minutes=5)
 
 
-async def test_app_needs_when_car_leaves_is_known_by_clock_on_wall(tmp_path: Path) -> None:
+async def test_app_needs_departure_is_converted_by_wall_clock(tmp_path: Path) -> None:
     needs = {
         "requestedEnergyTransfer": "AC_three_phase",
         "departureTime": (datetime.now(UTC) + IN_TWO_HOURS).isoformat(),

@@ -50,7 +50,7 @@ async def told(controller: App) -> ControllerStatus:
             await trio.sleep(0.05)
 
 
-async def test_app_page_station_that_comes_and_is_limited_is_on_page(tmp_path: Path) -> None:
+async def test_app_page_connected_station_is_shown_with_limit(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
         before = await told(controller)
         assert before.links.connected == {"ocpp2.1": 0, "ocpp2.0.1": 0, "ocpp1.6": 0}
@@ -74,7 +74,7 @@ async def test_app_page_station_that_comes_and_is_limited_is_on_page(tmp_path: P
     assert "kept free" in status.evses[1].reason
 
 
-async def test_app_page_stranger_s_knock_is_counted(tmp_path: Path) -> None:
+async def test_app_page_unknown_stations_attempt_is_counted(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
         with pytest.raises(ConnectionRejected):
             async with station(controller, "CS99"):
@@ -85,14 +85,14 @@ async def test_app_page_stranger_s_knock_is_counted(tmp_path: Path) -> None:
         assert (knock.id, knock.peer, knock.tries, knock.ocpp) == ("CS99", "127.0.0.1", 1, ("ocpp1.6",))
 
 
-async def test_app_page_loop_that_stands_still_is_not_healthy(tmp_path: Path) -> None:
+async def test_app_page_stopped_control_loop_is_not_healthy(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
         assert (await get(controller, "/healthz"))[0] == 200
         controller._ticked_at -= 60
         assert not controller.status().healthy
 
 
-async def test_app_page_without_table_nothing_is_served(tmp_path: Path) -> None:
+async def test_app_page_without_web_table_is_not_served(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(config) as controller:
         assert controller.web_port is None
 
@@ -104,7 +104,7 @@ async def test_page_ends_with_daemon(tmp_path: Path) -> None:
         await get(controller, "/")
 
 
-async def test_app_page_port_in_use_is_no_start(tmp_path: Path) -> None:
+async def test_app_page_port_in_use_prevents_start(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -102,7 +102,7 @@ async def test_app_signed_commands_by_role(
                 assert served.has_no_text()
 
 
-async def test_app_signatures_policy_that_changes_is_in_force_while_links_stay(
+async def test_app_signatures_changed_policy_applies_to_open_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gatekeeper, "POLL_S", 0.05)

@@ -81,7 +81,7 @@ async def test_profile_3_below_and_above(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_app_tls_certificate_that_cannot_be_used_is_sent_at_start(tmp_path: Path) -> None:
+async def test_app_tls_unusable_certificate_is_reported_at_start(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.server()
     authority.issue("lc", "lc-depot")
@@ -91,7 +91,7 @@ async def test_app_tls_certificate_that_cannot_be_used_is_sent_at_start(tmp_path
         await app.run(config)
 
 
-def test_app_tls_check_finds_it_before_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_app_tls_check_finds_unusable_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     authority = Authority(tmp_path)
     pairs = authority.server(), authority.issue("lc", "lc-depot")
     configured(tmp_path, 1)

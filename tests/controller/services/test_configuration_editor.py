@@ -103,7 +103,7 @@ async def test_configuration_editor_roll_back_writes_earlier_version_again(tmp_p
             await made.commands.execute(RollBackConfiguration(version="0" * 64), LOCAL_ACTOR)
 
 
-async def test_adopted_station_is_appended_and_all_else_stays(tmp_path: Path) -> None:
+async def test_adopted_station_is_appended_and_rest_unchanged(tmp_path: Path) -> None:
     async with editing(tmp_path) as made:
         command = AdoptStation(station='CS"02', circuit="grid", phases=("L2", "L3", "L1"), max_a=16)
         await made.commands.execute(command, LOCAL_ACTOR)

@@ -122,7 +122,7 @@ async def test_energy_files_are_read_at_start(tmp_path: Path) -> None:
     assert needs.energy_wh == 20_000.0
 
 
-async def test_energy_file_with_mistake_leaves_what_held(
+async def test_energy_file_with_error_keeps_previous_values(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = Scene(tmp_path)

@@ -14,7 +14,7 @@ from tests.scenario.dimmed_daemon import configure, make_command
 from tests.scenario.link_harness import serve_csms
 
 
-async def test_signed_command_over_overlay_is_obeyed_and_answered(tmp_path: Path) -> None:
+async def test_signed_command_over_overlay_is_applied_and_answered(tmp_path: Path) -> None:
     async with serve_csms() as peer:
         plain = configure(tmp_path, peer)
         above = msgspec.structs.replace(plain.backend[0], mode="overlay", node="CSMS")

@@ -95,7 +95,7 @@ async def charge(served: End, first: int) -> None:
         await served.until(lambda number=number: f"e{number}" in served.answers)
 
 
-async def test_killed_middle_of_chain_loses_and_doubles_nothing(tmp_path: Path) -> None:
+async def test_chain_with_killed_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
     port = free_port()
     for site in ("LC01", "LC02", "LC03"):
         (tmp_path / site).mkdir()

@@ -217,7 +217,7 @@ async def test_overlay_service_parent_limits_child_site_under_own_identity(
         logging.getLogger("controller.identity").removeHandler(limited)
 
 
-async def test_station_receives_when_link_to_backend_falls_and_comes_back(tmp_path: Path) -> None:
+async def test_station_is_notified_when_its_route_is_lost_and_restored(tmp_path: Path) -> None:
     (tmp_path / "LC01").mkdir()
     async with serve_csms() as backend:
         config = configured(tmp_path, "LC01", backend.port, "CSMS", "CS01", "standard")

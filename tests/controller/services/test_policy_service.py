@@ -35,7 +35,7 @@ def reset(keeper: PolicyService) -> str:
     return why(passes(keeper.gate, b"{}", action="Reset"))
 
 
-async def test_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_path: Path) -> None:
+async def test_changed_policy_applies_at_once_and_keeps_replays(tmp_path: Path) -> None:
     write_policy(tmp_path)
     kept = keeper(tmp_path)
     text = signed(limit(), TOM)
@@ -47,7 +47,7 @@ async def test_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp
     assert why(passes(kept.gate, text)) == "refuse safe-profiles: it was received before"
 
 
-async def test_file_that_cannot_be_used_is_reported_once_and_old_one_holds(
+async def test_unusable_file_is_reported_once_and_old_one_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_policy(tmp_path, REJECT_RESET)
@@ -92,7 +92,7 @@ async def test_policy_service_new_key_in_folder_signs(tmp_path: Path) -> None:
         ("version = 1", "keys", "keys cannot be read"),
     ],
 )
-def test_without_good_files_there_is_no_start(
+def test_tls_without_valid_files_prevents_start(
     tmp_path: Path, policy: str | None, key: str | None, words: str
 ) -> None:
     if policy is not None:

@@ -200,7 +200,7 @@ def test_find_serial_ports_prefers_stable_names(tmp_path: Path) -> None:
     )
 
 
-def test_find_timezone_reads_name_or_link(tmp_path: Path) -> None:
+def test_timezone_is_read_from_name_or_link(tmp_path: Path) -> None:
     (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/Europe/Vienna")
     assert find_timezone(tmp_path) == "Europe/Vienna"
     (tmp_path / "timezone").write_text("Europe/Berlin\n")

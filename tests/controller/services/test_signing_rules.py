@@ -31,7 +31,7 @@ policy = "signing.toml"
 """
 
 
-def test_files_that_are_good_are_named_in_full(tmp_path: Path) -> None:
+def test_valid_files_are_named_in_full(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "lc.pem").write_bytes(signing_keys.new_private_key("secp256r1", "lc", 0, 1))
     (tmp_path / "keys" / "lc.pem").chmod(0o600)
@@ -45,7 +45,7 @@ def test_files_that_are_good_are_named_in_full(tmp_path: Path) -> None:
     )
 
 
-def test_signing_rules_mistakes_in_files_are_reported(tmp_path: Path) -> None:
+def test_signing_rules_errors_in_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text('version = 1\n[[verify]]\nid = "a"\n[[sign]]\nid = "a"\n')
     (tmp_path / "controller.toml").write_text(CONFIG)
     with pytest.raises(InvalidConfigError) as wrong:
@@ -61,7 +61,7 @@ def test_signing_rules_mistakes_in_files_are_reported(tmp_path: Path) -> None:
     ]
 
 
-def test_signing_rules_policy_that_is_not_there(tmp_path: Path) -> None:
+def test_signing_rules_missing_policy_is_error(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
     with pytest.raises(InvalidConfigError) as wrong:
         load_configuration(tmp_path / "controller.toml")
@@ -83,7 +83,7 @@ def test_signing_rules_sign_rule_needs_a_key(tmp_path: Path) -> None:
     load_configuration(tmp_path / "controller.toml")
 
 
-def test_signing_rules_role_that_may_dim_and_that_no_one_bears_is_noted(tmp_path: Path) -> None:
+def test_signing_rules_dimming_role_without_holder_is_hint(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "lc.pem").write_bytes(signing_keys.new_private_key("secp256r1", "lc", 0, 1))
     (tmp_path / "keys" / "lc.pem").chmod(0o600)

@@ -26,7 +26,7 @@ async def test_reader_gets_all_messages_in_order() -> None:
     assert found == [[SiteMessage("A", b"1"), SiteMessage("B", b"2")], [SiteMessage("C", b"3")]]
 
 
-async def test_mailbox_without_reader_keeps_newest() -> None:
+async def test_mailbox_without_reader_keeps_newest_messages() -> None:
     mailbox = SiteMailbox()
     for number in range(MOST_MESSAGES + 10):
         mailbox.post("A", b"%d" % number)

@@ -55,7 +55,7 @@ stale_after_s = 60
 """
 
 
-async def test_site_meters_go_over_to_stations_reports_and_back(
+async def test_site_meters_fail_over_to_station_reports_and_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -147,7 +147,7 @@ def test_hardware_key_too_slow_leaves_message_unsigned_with_reason(
 
 
 @pytest.mark.parametrize(("old", "new"), [("object=lc", "object=other"), ("token=site", "token=other")])
-def test_hardware_key_that_is_not_there_is_error(tmp_path: Path, token: str, old: str, new: str) -> None:
+def test_hardware_key_missing_is_error(tmp_path: Path, token: str, old: str, new: str) -> None:
     file = tmp_path / "lc.pkcs11"
     file.write_text(f"Holder: lc\n{token.replace(old, new)}\n")
     file.chmod(0o600)

@@ -90,7 +90,7 @@ def test_forged_approval_does_not_count(site: Site, value: str) -> None:
     assert "dso" not in site.holders()
 
 
-def test_approval_by_somebody_else_is_refused(site: Site, tmp_path: Path) -> None:
+def test_approval_by_foreign_key_is_refused(site: Site, tmp_path: Path) -> None:
     site.write()
     command = ["keys", "approve", site.file, "--holder", "dso", "--key", tmp_path / "dso"]
     assert main([*map(str, command)]) != 0

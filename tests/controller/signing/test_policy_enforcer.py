@@ -269,7 +269,7 @@ def test_enforcer_verifies_answers_by_role() -> None:
 @pytest.mark.parametrize(
     "text", ['[4,"1","GenericError","",{}]', '[5,"1","GenericError","",{}]', '[3,"1",{}]']
 )
-def test_enforcer_forwards_errors_and_unasked_answers(text: str) -> None:
+def test_enforcer_forwards_errors_and_unrequested_answers(text: str) -> None:
     passage = MessageContext(version=Version.V21, direction=Direction.DOWN, link="cpo", station="CS01")
     kinds = tuple(MessageKind)
     house = gate([VerificationRule(id="x", require=VerificationMode.REJECT, kinds=kinds)])

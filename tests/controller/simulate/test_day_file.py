@@ -62,7 +62,7 @@ def test_unplug_comes_before_plug_at_one_time_in_any_line_order() -> None:
     ]
 
 
-def test_remarks_and_empty_lines_count_as_lines_and_are_skipped() -> None:
+def test_comments_and_empty_lines_are_counted_and_skipped() -> None:
     text = "# a day\n\n" + HEAD + "\n# morning\n25:00,load,grid,1,1,1,,,\n"
     assert mistakes(text, head="")[0].startswith("day.csv:6: time")
 
@@ -87,13 +87,13 @@ def test_remarks_and_empty_lines_count_as_lines_and_are_skipped() -> None:
         ("07:30,plug,A,,,,10,1.5,", "phases: 1.5 is no whole number"),
     ],
 )
-def test_day_file_each_mistake_has_line(line: str, words: str) -> None:
+def test_day_file_each_error_has_line(line: str, words: str) -> None:
     (mistake,) = mistakes(f"06:00,load,grid,1,1,1,,,\n{line}\n")
     assert mistake.startswith("day.csv:3: ")
     assert words in mistake
 
 
-def test_day_file_all_mistakes_are_reported_at_once() -> None:
+def test_day_file_all_errors_are_reported_at_once() -> None:
     found = mistakes(
         "xx,load,grid,1,1,1,,,\n08:00,plug,A,,,,1,,\n09:00,plug,A,,,,1,,\n"
         "07:00,plug,B/1,,,,1,,\n07:00:59,unplug,B/1,,,,,,\n"

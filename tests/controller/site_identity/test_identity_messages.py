@@ -33,7 +33,7 @@ def answers(talk: Talk, frame: list[Any], now: float = 0.0) -> list[list[Any]]:
 
 
 @VERSIONS
-def test_identity_messages_words_wait_for_backend_and_for_each_other(version: Version) -> None:
+def test_identity_messages_wait_for_link_and_previous_answer(version: Version) -> None:
     talk = Talk(version)
     assert talk.on(word(1)) == []
     frames = talk.booted("Accepted", 300)
@@ -45,7 +45,7 @@ def test_identity_messages_words_wait_for_backend_and_for_each_other(version: Ve
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_identity_messages_word_without_answer_is_sent_again(lost: bool) -> None:
+def test_identity_messages_unanswered_one_is_sent_again(lost: bool) -> None:
     talk = Talk(Version.V201)
     talk.booted("Accepted", 300)
     [first] = talk.on(word(1))
@@ -62,7 +62,7 @@ def test_identity_messages_word_without_answer_is_sent_again(lost: bool) -> None
     assert said(answers(talk, frames[0], 302)) == ["2"]
 
 
-def test_identity_messages_error_is_answer_too() -> None:
+def test_identity_messages_error_counts_as_answer() -> None:
     talk = Talk(Version.V201)
     talk.booted("Accepted", 300)
     [first] = talk.on(word(1))
@@ -71,7 +71,7 @@ def test_identity_messages_error_is_answer_too() -> None:
     assert said(frames) == ["2"]
 
 
-def test_identity_messages_oldest_words_are_abandoned() -> None:
+def test_identity_messages_oldest_are_dropped_beyond_bound() -> None:
     talk = Talk(Version.V201)
     for number in range(MOST_MESSAGES + 2):
         talk.on(word(number))

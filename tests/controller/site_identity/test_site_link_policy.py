@@ -95,7 +95,7 @@ async def house(tmp_path: Path, nursery: trio.Nursery) -> House:
     return House(tmp_path, nursery)
 
 
-async def test_policy_is_in_force_changed_and_gone(house: House) -> None:
+async def test_policy_is_added_changed_and_removed(house: House) -> None:
     assert await house.asks("AddSignaturePolicy", {"signaturePolicy": POLICY}) == [
         3,
         "1",
@@ -117,7 +117,7 @@ async def test_policy_is_in_force_changed_and_gone(house: House) -> None:
     assert house.store.load(ReceivedPolicy) == []
 
 
-async def test_site_link_policy_role_comes_and_goes(house: House) -> None:
+async def test_site_link_policy_role_is_added_and_removed(house: House) -> None:
     assert await house.asks("AddUserRole", {"userRole": ROLE}) == [3, "1", {"status": "Accepted"}]
     assert await house.asks("DeleteUserRole", {"userRoleId": "helper"}) == [3, "1", {"status": "Accepted"}]
 
@@ -129,7 +129,7 @@ async def test_site_link_policy_role_comes_and_goes(house: House) -> None:
         (TOM, "rule safe-policies: tom"),
     ],
 )
-async def test_site_link_policy_policies_are_taken_from_no_one_else(
+async def test_site_link_policy_accepts_policies_from_permitted_role_only(
     house: House, author: Any, words: str
 ) -> None:
     kind, _, code, description, _ = await house.asks("AddUserRole", {"userRole": ROLE}, author)
@@ -147,13 +147,13 @@ async def test_site_link_policy_same_change_twice_is_no_change(house: House) -> 
     )
 
 
-async def test_policy_that_states_nothing_is_refused_with_reason(house: House) -> None:
+async def test_empty_policy_is_refused_with_reason(house: House) -> None:
     answer = await house.asks("AddUserRole", {"userRole": {**ROLE, "holders": ["nobody"]}})
     assert answer[2]["status"] == "Rejected"
     assert "nobody" in answer[2]["statusInfo"]["additionalInfo"]
 
 
-async def test_site_link_policy_where_no_role_may_change_policies_no_one_may(
+async def test_site_link_policy_without_permitted_role_rejects_changes(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
     (tmp_path / "signing.toml").write_text("version = 1")

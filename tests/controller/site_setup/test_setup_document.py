@@ -105,7 +105,7 @@ def test_document_serial_meter_has_its_line_settings() -> None:
     assert data["circuit"][0]["meter"] == "grid"
 
 
-def test_document_places_are_written_where_they_are_not_usual() -> None:
+def test_document_unusual_places_of_files_are_written() -> None:
     places = SitePlaces(store="/srv/state", port=9000, web_port=8081)
     data = tomllib.loads(write_document("", HOME, CONTEXT, "en", places))
     assert (data["store"], data["listen"], data["web"]) == (

@@ -105,7 +105,7 @@ def test_questions_decimal_comma_and_limit_per_phase_are_read() -> None:
     assert accepted["connection.base_load"] == "7.5"
 
 
-def test_questions_knocking_station_is_not_adopted_without_a_word() -> None:
+def test_questions_unknown_station_is_not_adopted_without_consent() -> None:
     complete = with_defaults({}, CONTEXT, "en")
     assert "stations.CS01.adopt" not in complete
     assert adopted_stations({**HOME, "stations.CS01.adopt": "no"}, CONTEXT) == []
@@ -187,7 +187,7 @@ def test_questions_address_of_meter_is_checked(host: str) -> None:
         MeterChoice(driver="sunspec", unit=126, instance=2),
     ],
 )
-def test_meter_choice_answer_is_read_back(meter: MeterChoice) -> None:
+def test_chosen_meter_is_read_back_from_answer(meter: MeterChoice) -> None:
     assert read_meter(meter.value) == meter
 
 
@@ -217,7 +217,7 @@ def test_questions_present_site_proposes_its_values() -> None:
     assert next_section(complete, context, "en") is None
 
 
-def test_questions_present_site_knows_its_stations() -> None:
+def test_questions_existing_site_has_its_stations() -> None:
     context = SetupContext(document=PRESENT, knocks=(KNOCK,), has_users=True)
     complete = with_defaults({}, context, "en")
     assert next_section(complete, context, "en") is None

@@ -104,7 +104,7 @@ def test_admission_id_is_last_segment_percent_decoded(target: str, station: str)
         (("ocpp1.6j", "ocpp2.0.1"), Version.V16),
     ],
 )
-def test_admission_station_s_first_choice_that_controller_speak_is_taken(
+def test_admission_first_supported_version_of_station_is_chosen(
     offered: tuple[str, ...], chosen: Version
 ) -> None:
     answer = verdict("/ocpp/CS01", offered)
@@ -114,11 +114,11 @@ def test_admission_station_s_first_choice_that_controller_speak_is_taken(
 
 
 @pytest.mark.parametrize("offered", [(), ("",), ("soap",), ("ocpp2.0",)])
-def test_admission_without_common_protocol_handshake_ends_without_one(offered: tuple[str, ...]) -> None:
+def test_admission_without_common_version_selects_no_subprotocol(offered: tuple[str, ...]) -> None:
     assert isinstance(verdict("/ocpp/CS01", offered), NoCommonProtocol)
 
 
-def test_admission_ocpp15_is_refused_with_mend() -> None:
+def test_admission_ocpp15_is_refused_with_remedy() -> None:
     answer = verdict("/ocpp/CS01", ("ocpp1.5",))
     assert isinstance(answer, Rejection)
     assert answer.status == 400
@@ -160,7 +160,7 @@ def as_sent_by(station: str, authorization: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("station", ["CS03", "CS04"])
-def test_admission_right_password_opens_and_goes_no_further(station: str) -> None:
+def test_admission_right_password_is_accepted_and_not_forwarded(station: str) -> None:
     answer = verdict(f"/ocpp/{station}", authorization=basic_authorization(station, PASSWORD))
     assert isinstance(answer, Admission)
     assert answer.authorization is None
@@ -170,7 +170,7 @@ def test_admission_without_password_costs_no_hash() -> None:
     assert isinstance(decide_admission(DOOR, "/ocpp/CS04", [], ["ocpp1.6"]), Rejection)
 
 
-def test_admission_unproven_station_is_not_reported_more_than_that() -> None:
+def test_admission_unproven_station_gets_no_further_details() -> None:
     unproven = decide_admission(
         DOOR, "/ocpp/CS04", [(b"Authorization", basic_authorization("CS04", b"guess"))], ["ocpp1.5"]
     )
@@ -181,7 +181,7 @@ def test_admission_unproven_station_is_not_reported_more_than_that() -> None:
     assert refused.status == 401
 
 
-def test_password_that_is_not_checked_goes_to_owner_unshown() -> None:
+def test_unchecked_password_is_forwarded_to_owner_only() -> None:
     header = basic_authorization("CS01", b"for the backend")
     answer = verdict("/ocpp/CS01", authorization=header)
     assert isinstance(answer, Admission)
@@ -284,7 +284,9 @@ def test_admission_ping_interval_of_a_station(
         (("Mennekes", "4You", ""), HandshakeQuirks(ping_s=90)),
     ],
 )
-def test_admission_rows_of_table(boot: tuple[str, str, str], expected: HandshakeQuirks) -> None:
+def test_admission_each_row_of_table_is_decided(
+    boot: tuple[str, str, str], expected: HandshakeQuirks
+) -> None:
     assert handshake_quirks(None, None, 90, find_quirk(*boot)) == expected
 
 

@@ -40,13 +40,13 @@ def test_certificate_opens_for_own_id_alone_percent_decoded() -> None:
     )
 
 
-def test_certificate_without_name_is_for_no_one() -> None:
+def test_certificate_without_name_matches_no_station() -> None:
     refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ())
     assert isinstance(refused, Rejection)
     assert "is for nobody, not for station 'CS02'" in refused.reason
 
 
-def test_certificate_does_not_stand_for_password() -> None:
+def test_certificate_does_not_replace_password() -> None:
     refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ("CS02",))
     assert isinstance(refused, Rejection)
     assert refused.status == 401

@@ -12,7 +12,7 @@ def test_attempts_of_one_station_are_counted() -> None:
     assert (knock.peer, knock.protocols) == ("192.0.2.2", ("ocpp2.0.1",))
 
 
-def test_knock_book_latest_station_is_first_and_oldest_is_forgotten() -> None:
+def test_knock_book_newest_station_is_first_and_oldest_dropped() -> None:
     book = KnockBook()
     for number in range(MOST_KNOCKS + 1):
         book.on_unknown(f"CS{number}", "192.0.2.1", [], float(number))

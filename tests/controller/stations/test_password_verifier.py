@@ -63,7 +63,7 @@ async def test_right_password_is_computed_once(counted: Counted) -> None:
     assert counted.calls == 1
 
 
-async def test_wrong_one_is_refused_each_time_and_forgets_no_right_one(counted: Counted) -> None:
+async def test_wrong_password_is_refused_and_keeps_accepted_one(counted: Counted) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     for _ in range(2):
@@ -84,7 +84,7 @@ async def test_password_cache_of_one_station_admits_no_other(counted: Counted) -
     assert isinstance(await checks.decide(stolen), Rejection)
 
 
-async def test_password_verifier_new_hash_in_configuration_is_asked_anew(counted: Counted) -> None:
+async def test_password_verifier_new_configured_hash_is_verified_again(counted: Counted) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     changed = hash_password(b"another", b"salt", log_n=4)
@@ -92,7 +92,7 @@ async def test_password_verifier_new_hash_in_configuration_is_asked_anew(counted
     assert counted.calls == 2
 
 
-async def test_one_station_s_guesses_stand_in_line_and_others_pass_them(counted: Counted) -> None:
+async def test_guesses_of_one_station_wait_and_delay_no_other(counted: Counted) -> None:
     checks = PasswordVerifier(at_once=2)
     counted.go_on.clear()
     verdicts: list[object] = []
@@ -114,7 +114,7 @@ async def test_one_station_s_guesses_stand_in_line_and_others_pass_them(counted:
     assert sum(isinstance(verdict, Admission) for verdict in verdicts) == 1
 
 
-async def test_password_verifier_storm_has_so_many_hashes_at_once_and_no_more(counted: Counted) -> None:
+async def test_password_verifier_hashes_at_once_are_bounded(counted: Counted) -> None:
     checks = PasswordVerifier(at_once=2)
     async with trio.open_nursery() as nursery:
         for number in range(20):

@@ -57,7 +57,7 @@ async def test_session_relays_json_in_binary_frames_as_text() -> None:
         assert await receive_text(station) == answer
 
 
-async def test_where_nothing_states_that_it_may_what_is_binary_is_ignored() -> None:
+async def test_session_binary_message_without_permission_is_ignored() -> None:
     async with link_harness(binary=False) as site, site.connect_station() as station:
         backend = await site.csms.accept()
         for sender, hearer in ((station, backend), (backend, station)):
@@ -73,7 +73,7 @@ async def test_session_message_before_the_backend_link_waits() -> None:
         assert await receive_text(backend) == '[2,"1","BootNotification",{}]'
 
 
-async def test_session_own_own_call_is_answered_to_site_and_not_to_backend() -> None:
+async def test_session_result_of_own_call_goes_to_site_only() -> None:
     async with link_harness() as site, site.connect_station() as station:
         backend = await site.csms.accept()
         await station.send_message('[2,"1","Heartbeat",{}]')
@@ -165,7 +165,7 @@ async def test_session_backend_that_is_not_there_closes_station(caplog: pytest.L
     assert "backend lost backend=cpo station=CS01" in caplog.text
 
 
-async def test_session_station_that_goes_takes_backend_link_along() -> None:
+async def test_session_station_that_disconnects_ends_backend_link() -> None:
     async with link_harness() as site:
         async with site.connect_station():
             backend = await site.csms.accept()
@@ -213,7 +213,7 @@ async def test_session_newcomer_replaces_older_link() -> None:
             assert await receive_text(backend) == '[2,"1","Heartbeat",{}]'
 
 
-async def test_session_refusals_before_upgrade(caplog: pytest.LogCaptureFixture) -> None:
+async def test_session_invalid_request_is_refused_before_upgrade(caplog: pytest.LogCaptureFixture) -> None:
     async with link_harness(CS03=b"secret") as site:
         assert (await site.expect_rejection("CS99")).status_code == 404
         assert (await site.expect_rejection("CS01", "ocpp1.5")).status_code == 400
@@ -308,7 +308,7 @@ async def test_port_monitor_leaves_no_log_line(caplog: pytest.LogCaptureFixture)
     assert caplog.messages == []
 
 
-async def test_session_port_in_use_is_reported_with_mend() -> None:
+async def test_session_port_in_use_is_reported_with_remedy() -> None:
     with sockets.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -42,7 +42,7 @@ def test_evidence_files_chain_goes_on_after_restart(tmp_path: Path) -> None:
     assert look(tmp_path).records == again.head.count == 2
 
 
-def test_empty_log_has_no_file_until_there_is_something_to_state(tmp_path: Path) -> None:
+def test_empty_log_has_no_file_until_first_record(tmp_path: Path) -> None:
     assert opened(tmp_path).head == ChainHead()
     assert evidence_files(tmp_path / "evidence") == []
 
@@ -78,7 +78,7 @@ def test_files_past_time_are_removed_and_rest_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "end", [b"", b"{", b'{"half":', b"\x00" * 4096, b"{}\n", b"\n", b"{}\n{", b"\xff\xff\n\n"]
 )
-def test_evidence_files_torn_end_is_set_aside_and_goes_on_record(tmp_path: Path, end: bytes) -> None:
+def test_evidence_files_torn_end_is_moved_aside_and_recorded(tmp_path: Path, end: bytes) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
     log.append(EvidenceKind.VERDICT, {}, NOVEMBER)
@@ -107,7 +107,7 @@ def test_evidence_files_record_that_was_cut_short_is_set_aside(tmp_path: Path, c
     assert kinds == ["command", "verdict", "torn"]  # the journal still has what was cut off
 
 
-def test_file_of_which_nothing_can_be_read_is_set_aside_whole(tmp_path: Path) -> None:
+def test_unreadable_file_is_moved_aside_whole(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.append(EvidenceKind.LIMIT, {}, DECEMBER)

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_legacy_files_of_all_kinds_are_at_hand() -> None:
+def test_legacy_files_of_all_kinds_are_present_as_data() -> None:
     assert {path.name for path in LEGACY.iterdir()} == READERS.keys()
 
 

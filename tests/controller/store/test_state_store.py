@@ -102,7 +102,7 @@ def test_state_store_kept_records_come_before_those_of_next_commit(store: StateS
     assert StateStore(tmp_path).load(BootStored) == [newer]
 
 
-def test_kept_removal_counts_when_state_is_read_again(store: StateStore) -> None:
+def test_pending_removal_counts_when_state_is_loaded(store: StateStore) -> None:
     store.persist_now([entry(1), entry(2), ResponseStored("CS01", "a", b"1")])
     FullDisk(store).fill()
     store.persist_now([EntryRemoved("CS01", "cpo", 1), ResponseStored("CS01", "a", b"2")])

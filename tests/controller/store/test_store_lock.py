@@ -11,7 +11,7 @@ import pytest
 from controller.store.store_lock import StoreLockedError, hold_store
 
 
-def test_hold_store_lets_no_other_in_until_it_is_released(tmp_path: Path) -> None:
+def test_hold_store_excludes_other_process_until_released(tmp_path: Path) -> None:
     store = tmp_path / "var" / "store"
     other = f"another controller works in {store}; stop it"
     with hold_store(store), pytest.raises(StoreLockedError, match=other), hold_store(store):
@@ -20,9 +20,7 @@ def test_hold_store_lets_no_other_in_until_it_is_released(tmp_path: Path) -> Non
         pass
 
 
-def test_hold_store_in_directory_that_cannot_be_made_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_hold_store_without_directory_starts_anyway(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     with hold_store(tmp_path / "file" / "below"):
         assert "store directory cannot be opened" in caplog.text
@@ -36,7 +34,7 @@ def test_hold_store_without_room_for_file_still_locks(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_hold_store_on_file_system_without_locks_goes_on(
+def test_hold_store_without_file_locks_starts_anyway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(file: int, how: int) -> None:

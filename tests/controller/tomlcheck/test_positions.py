@@ -90,7 +90,7 @@ def test_positions_each_place_has_line(path: DataPath, line: int) -> None:
     assert locate_lines(TEXT)[path] == line
 
 
-def test_positions_all_that_parser_finds_is_found_and_nothing_else() -> None:
+def test_positions_equal_those_of_parser() -> None:
     assert set(locate_lines(TEXT)) == set(places(tomllib.loads(TEXT)))
 
 
@@ -104,7 +104,7 @@ def test_positions_only_newline_ends_line(odd: str) -> None:
     assert locate_lines(f'a = "x{odd}y"\nb = 1')[("b",)] == 2
 
 
-def test_windows_line_ends() -> None:
+def test_windows_line_ends_are_accepted() -> None:
     assert locate_lines('a = """x\r\n"""\r\n[t]\r\nb = 1\r\n')[("t", "b")] == 4
 
 

@@ -73,7 +73,7 @@ async def test_deadline_that_stays_in_past_lets_others_have_turn() -> None:
     assert patience.cancelled_caught
 
 
-async def test_deadline_timer_all_who_wait_until_something_happens_are_woken() -> None:
+async def test_deadline_timer_update_wakes_all_waiting_tasks() -> None:
     machine = Machine(None)
     async with trio.open_nursery() as nursery:
         for _ in range(2):

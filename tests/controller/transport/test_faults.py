@@ -50,7 +50,7 @@ async def test_faults_message_ids_start_anew_on_new_connection() -> None:
                 assert await receive_text(station) == f'[3,"1",{{"status":"{status}"}}]'
 
 
-async def test_faults_answer_to_link_before_is_no_answer_on_next() -> None:
+async def test_faults_answer_for_previous_link_is_dropped() -> None:
     async with link_harness() as site:
         async with site.connect_station() as station:
             old = await site.csms.accept()
@@ -87,7 +87,7 @@ UNASKED = ['[3,"never",{}]', '[4,"never","GenericError","",{}]', '[3,"",null]', 
 
 
 @pytest.mark.parametrize("text", UNASKED)
-async def test_faults_answer_to_call_that_no_one_made_goes_nowhere(text: str) -> None:
+async def test_faults_answer_without_call_is_dropped(text: str) -> None:
     async with link_harness() as site, site.connect_station() as station:
         backend = await site.csms.accept()
         for speaker, listener in ((station, backend), (backend, station)):
@@ -98,7 +98,7 @@ async def test_faults_answer_to_call_that_no_one_made_goes_nowhere(text: str) ->
             assert await receive_text(speaker) == '[3,"1",{"status":"Accepted"}]'
 
 
-async def test_faults_second_answer_goes_nowhere() -> None:
+async def test_faults_second_answer_is_dropped() -> None:
     async with link_harness() as site, site.connect_station() as station:
         backend = await site.csms.accept()
         for speaker, listener in ((station, backend), (backend, station)):
@@ -114,7 +114,7 @@ async def test_faults_second_answer_goes_nowhere() -> None:
             assert await receive_text(listener) == '[3,"2",{"status":"Accepted"}]'
 
 
-async def test_faults_late_answer_goes_nowhere_for_call_has_one() -> None:
+async def test_faults_late_answer_after_timeout_is_dropped() -> None:
     async with link_harness() as site, site.connect_station() as station:
         backend = await site.csms.accept()
         await station.send_message('[2,"1","DataTransfer",{"vendorId":"V"}]')
@@ -186,7 +186,7 @@ async def test_faults_unproven_station_does_not_displace_the_genuine_one() -> No
             assert await receive_text(backend) == '[2,"1","Heartbeat",{}]'
 
 
-async def test_two_sockets_that_fight_for_one_identity_leave_one_link_up() -> None:
+async def test_two_sockets_of_one_identity_leave_one_link_open() -> None:
     """Each newcomer wins; the backend sees all links end but the last."""
     async with link_harness() as site, AsyncExitStack() as stack:
         stations, links = [], []

@@ -50,7 +50,7 @@ def made(name: str, log: list[str]) -> Callable[[], StationSession]:
     return lambda: cast(StationSession, Served(name, log))
 
 
-async def test_each_is_made_when_one_before_has_ended_and_newest_stays(
+async def test_session_is_made_once_the_older_one_has_ended(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     board, log = SessionRegistry(), list[str]()
@@ -65,7 +65,7 @@ async def test_each_is_made_when_one_before_has_ended_and_newest_stays(
     assert not board.has_session("CS01")
 
 
-async def test_handing_over_delivery_for_absent_station_ends_before_session(
+async def test_handing_over_delivery_for_absent_station_ends_first(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     board, log = SessionRegistry(), list[str]()
@@ -177,7 +177,7 @@ async def test_handover_unsaved_state_is_not_used_by_the_next_session(
     assert "last messages not stored station=CS01 reason=the disk is full" in caplog.text
 
 
-async def test_handing_over_on_full_disk_it_is_closed_unanswered_and_reported(
+async def test_handing_over_on_full_disk_closes_session_unanswered(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     link, disk = Link(), SlowDisk(0)

@@ -82,7 +82,7 @@ def test_http_upgrade_subprotocols_are_reported_as_they_were_sent(
         ("//ocpp/CS01/", "//ocpp/CS01/"),
     ],
 )
-def test_target_is_reported_as_it_was_sent_and_what_is_not_ascii_encoded(sent: str, target: str) -> None:
+def test_request_target_is_reported_as_sent_or_percent_encoded(sent: str, target: str) -> None:
     data = request(f"GET {sent} HTTP/1.1")
     whole, bytewise = asked(data), UpgradeRequest(1000, compression=True)
     for byte in data:
@@ -206,7 +206,7 @@ def test_http_upgrade_request_line_that_ends_in_bare_line_feed_is_read() -> None
         (b"", "the peer closed the connection during the handshake"),
     ],
 )
-def test_http_upgrade_answer_that_opens_no_websocket_of_own(data: bytes, told: str) -> None:
+def test_http_upgrade_invalid_answer_opens_no_websocket(data: bytes, told: str) -> None:
     with pytest.raises(UpgradeError, match=told) as failed:
         asking().receive_data(data)
     assert failed.value.answer is None

@@ -101,7 +101,7 @@ async def test_handshake_without_version_is_closed_with_the_remedy(
         ("S\u00e4ule", b"/ocpp/S%C3%A4ule?key=1"),
     ],
 )
-async def test_odd_handshakes_station_is_found_however_it_writes_id(station: str, target: bytes) -> None:
+async def test_odd_handshakes_station_id_in_any_encoding_is_found(station: str, target: bytes) -> None:
     async with link_harness(**{station: None}) as site:
         async with asked(site, target, "Sec-WebSocket-Protocol: ocpp1.6\r\n") as head:
             assert head.startswith("HTTP/1.1 101")

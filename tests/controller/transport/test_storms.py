@@ -39,7 +39,7 @@ async def until_closed(stream: trio.abc.Stream) -> None:
 # -- masses --------------------------------------------------------------------------------------------
 
 
-async def test_storms_storm_of_stations_is_let_in_whole() -> None:
+async def test_storms_all_stations_of_storm_are_accepted() -> None:
     names = [f"ST{number}" for number in range(60)]
     async with link_harness(limits=(len(names), 40.0), **dict.fromkeys(names)) as site:
 
@@ -58,7 +58,7 @@ async def test_storms_storm_of_stations_is_let_in_whole() -> None:
         assert site.stats.refused == 0
 
 
-async def test_storms_address_has_so_many_connections_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+async def test_storms_connections_per_address_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     async with link_harness(limits=(2, 0)) as site:
         first, _second = [await trio.open_tcp_stream("127.0.0.1", site.port) for _ in range(2)]
         for _ in range(2):
@@ -93,7 +93,7 @@ async def test_storm_connection_beyond_the_queue_is_refused_at_once(
     assert "more than 30 s of handshakes wait" in caplog.text
 
 
-async def test_storms_peer_that_goes_before_upgrade_makes_room_at_once() -> None:
+async def test_storms_peer_gone_before_upgrade_frees_its_place() -> None:
     async with link_harness(limits=(1, 0)) as site:
         for _ in range(3):
             stream = await trio.open_tcp_stream("127.0.0.1", site.port)
@@ -138,7 +138,7 @@ async def test_storms_station_that_floods_is_read_slowly_and_loses_nothing() -> 
 # -- peers that stop -----------------------------------------------------------------------------------
 
 
-async def test_storms_station_that_swallows_everything_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_storms_station_that_does_not_answer_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     async with link_harness() as site:
         site.ping_s = 0.2
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
@@ -151,7 +151,7 @@ async def test_storms_station_that_swallows_everything_is_closed(caplog: pytest.
     assert "station disconnected station=CS01 reason=no answer to a ping" in caplog.text
 
 
-async def test_storms_backend_that_swallows_everything_closes_station(
+async def test_storms_backend_that_does_not_answer_closes_station(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def swallow(stream: trio.SocketStream) -> None:

@@ -124,7 +124,7 @@ async def test_another_station_s_certificate_is_refused_and_both_are_named(
         ("expired", "its certificate is not trusted: certificate has expired"),
     ],
 )
-async def test_tls_without_good_certificate_no_station_comes_in(
+async def test_tls_without_valid_certificate_accepts_no_station(
     authority: Authority,
     mutual: RenewedContext,
     tmp_path: Path,
@@ -175,7 +175,7 @@ async def test_backend_over_tls(authority: Authority) -> None:
         ("plain", "wrong version number"),
     ],
 )
-async def test_tls_backend_that_proves_nothing_gets_nothing_and_closes_station(
+async def test_tls_unverified_backend_gets_nothing_and_closes_station(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, told: str
 ) -> None:
     servers = {
@@ -250,7 +250,7 @@ async def test_tls_new_handshakes_use_newest_certificate_and_open_links_stay(
         assert await receive_text(backend) == CALL
 
 
-def test_tls_files_are_looked_at_once_second(authority: Authority, tls: RenewedContext) -> None:
+def test_tls_files_are_checked_once_a_second(authority: Authority, tls: RenewedContext) -> None:
     first = tls.current(100.0)
     authority.server()
     assert tls.current(100.0 + CHECK_INTERVAL_S / 2) is first

@@ -95,7 +95,7 @@ async def test_connection_message_with_the_handshake_is_received() -> None:
 
 
 @pytest.mark.parametrize("how", ["listen", "receive"])
-async def test_peer_that_talks_without_end_lets_others_have_turn(how: str) -> None:
+async def test_peer_that_sends_endlessly_delays_no_other(how: str) -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
 
         async def talk() -> None:
@@ -263,7 +263,7 @@ async def test_connection_inflated_message_above_the_limit_is_refused() -> None:
             await link.receive()
 
 
-async def test_fragments_of_nothing_cost_no_memory_and_end_in_message() -> None:
+async def test_empty_fragments_use_no_memory_until_final() -> None:
     nothing = (b"\x00\x80" + MASK) * 20_000
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(peer.stream.send_all, b"\x01\x80" + MASK + nothing + b"\x80\x81" + MASK + b"x")
@@ -280,7 +280,7 @@ async def test_one_task_closes_while_another_listens() -> None:
         assert (lost.value.is_clean, lost.value.is_local) == (True, True)
 
 
-async def test_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(
+async def test_peer_without_close_answer_is_abandoned_soon(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with pair() as (link, peer):
@@ -304,7 +304,7 @@ async def test_websocket_connection_peer_that_is_silent_is_gone(
         nursery.cancel_scope.cancel()
 
 
-async def test_peer_that_sends_is_there_whatever_it_does_with_pings(
+async def test_peer_that_sends_is_alive_without_answering_pings(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
@@ -321,7 +321,7 @@ async def test_peer_that_sends_is_there_whatever_it_does_with_pings(
         nursery.cancel_scope.cancel()
 
 
-async def test_peer_that_controller_do_not_listen_to_is_not_called_silent(
+async def test_peer_is_not_silent_while_controller_does_not_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with pair() as (link, _):
@@ -368,7 +368,7 @@ async def test_connection_send_raises_when_it_was_not_sent(
             await link.send("x" * 20_000_000)
 
 
-async def test_so_many_messages_may_wait_and_no_more() -> None:
+async def test_queued_messages_are_bounded() -> None:
     async with pair() as (link, _):
         await clog(link)
         for _ in range(MOST_WAITING_MESSAGES - 1):
@@ -379,7 +379,7 @@ async def test_so_many_messages_may_wait_and_no_more() -> None:
             link.send_nowait("x")
 
 
-async def test_so_many_bytes_may_wait_and_what_waits_arrives_in_order() -> None:
+async def test_queued_bytes_are_bounded_and_arrive_in_order() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         sent = [str(number) + "é" * (MOST_WAITING_BYTES // 8) for number in range(100)]
         count = fill(link, sent)

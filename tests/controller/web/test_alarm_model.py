@@ -30,7 +30,7 @@ def conditions(status: ControllerStatus) -> dict[tuple[str, str], AlarmCondition
     return {each.key: each for each in find_conditions(status, NOON)}
 
 
-def test_fine_site_has_no_condition() -> None:
+def test_site_without_fault_has_no_condition() -> None:
     assert conditions(FINE) == {}
 
 

@@ -99,7 +99,7 @@ def test_document_has_every_command_and_is_valid_itself() -> None:
         assert "command" not in schema.get("required", ()), name
 
 
-async def test_document_is_served() -> None:
+async def test_openapi_document_is_served() -> None:
     response = await WebClient().get(f"{PREFIX}/openapi.json")
     assert msgspec.json.decode(response.body)["openapi"] == "3.1.0"
 

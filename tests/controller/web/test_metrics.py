@@ -66,7 +66,7 @@ def test_metrics_cause_of_meter_fault_is_label() -> None:
     assert len(causes) == len(Cause)
 
 
-def test_evses() -> None:
+def test_metrics_of_evse_have_offer_draw_and_connection() -> None:
     assert value("evse_offered_amperes", station="CS01", evse="1") == 16.0
     assert value("evse_drawn_amperes", station="CS01", evse="1", phase="L1") == 15.5
     assert value("evse_offered_watts", station="CS01", evse="1") is None

@@ -70,7 +70,7 @@ async def test_two_requests_on_one_connection() -> None:
     assert answers.endswith(b"</html>\n")
 
 
-async def test_head_has_length_and_no_body() -> None:
+async def test_http_head_request_has_length_and_no_body() -> None:
     answer = await conversation(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     body = (await conversation(GET % b"/healthz")).partition(b"\r\n\r\n")[2]
     assert b"Content-Length: %d\r\n" % len(body) in answer
@@ -204,7 +204,9 @@ async def test_silent_connections_do_not_lock_visitors_out(
     assert len([each for each in caplog.records if each.name == "controller.web"]) <= 1
 
 
-async def test_active_visitor_stays_while_silent_connections_come(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_active_visitor_stays_connected_among_silent_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 3)
     async with serving() as port, await trio.open_tcp_stream(HOST, port) as visitor:
         for _ in range(10):

@@ -217,7 +217,7 @@ def test_limit_without_duration_does_not_expire() -> None:
 
 @pytest.mark.parametrize("watts", [-1, -0.001, math.nan, math.inf, 1e99])
 @pytest.mark.parametrize("active", [True, False])
-def test_limit_that_is_no_power_is_refused(watts: float, active: bool) -> None:
+def test_limit_that_is_not_power_is_refused(watts: float, active: bool) -> None:
     [answer] = controlled().on(LimitWritten(watts=watts, active=active))
     assert isinstance(answer, Answered)
     assert not answer.accepted

@@ -113,7 +113,7 @@ STATES: dict[State, Callable[[PowerDirection], Case]] = {
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_each_state_is_reached(direction: PowerDirection, state: State) -> None:
+def test_lpc_machine_reaches_each_state(direction: PowerDirection, state: State) -> None:
     case = STATES[state](direction)
     assert case.state is state
     assert case.active is (state is State.LIMITED)
@@ -499,7 +499,7 @@ def test_lpc_cases_write_without_ack_request_is_not_answered_by_result() -> None
         ([], 7),
     ],
 )
-def test_limit_that_cannot_be_meant_is_refused(limits: list[object], result: int) -> None:
+def test_limit_out_of_range_is_refused(limits: list[object], result: int) -> None:
     case = limited(PowerDirection.CONSUME)
     partial = [{"cmdControl": {"partial": {}}}]
     command = {"function": LIMITS, "filter": partial, LIMITS: {"loadControlLimitData": limits}}
@@ -518,7 +518,7 @@ def test_limit_that_cannot_be_meant_is_refused(limits: list[object], result: int
         ([{"cmdControl": {"partial": {}}, "timestampInterval": {}}], 8),
     ],
 )
-def test_filter_that_is_not_understood_is_refused(filters: list[object], result: int) -> None:
+def test_unknown_filter_is_refused(filters: list[object], result: int) -> None:
     case = limited(PowerDirection.CONSUME)
     command = {"function": LIMITS, "filter": filters, LIMITS: {"loadControlLimitData": [{"limitId": 1}]}}
     assert case.guard.write(command, 1) == result
@@ -566,7 +566,7 @@ def test_lpc_cases_write_without_filter_replaces_whole_limit() -> None:
         [],
     ],
 )
-def test_configuration_that_is_not_understood_is_refused(keys: list[object]) -> None:
+def test_invalid_configuration_write_is_refused(keys: list[object]) -> None:
     case = controlled(PowerDirection.CONSUME)
     name = "deviceConfigurationKeyValueListData"
     command = {

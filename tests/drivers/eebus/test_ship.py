@@ -338,7 +338,7 @@ def test_ship_message_with_appended_zero_byte_is_understood() -> None:
 # -- access methods and data --------------------------------------------------------------------------
 
 
-def test_tc_ship_am_001_asked_again_answered_each_time() -> None:
+def test_tc_ship_am_001_repeated_request_is_answered_each_time() -> None:
     guard = after_handshake(Site())
     for _ in range(20):
         assert guard.send(READ_ACCESS) == [{"accessMethods": {"id": "Site-1"}}]

@@ -284,7 +284,7 @@ def test_tc_spine_subs_002_deleted_twice_leaves_no_entry(guard: Guard) -> None:
     assert guard.read("nodeManagementSubscriptionData") == []
 
 
-def test_subscription_asked_twice_is_one_entry(guard: Guard) -> None:
+def test_subscription_requested_twice_is_one_entry(guard: Guard) -> None:
     for _ in range(3):
         assert guard.link("Subscription", 1, 1) == 0
     assert len(guard.read("nodeManagementSubscriptionData")["subscriptionEntry"]) == 1
@@ -414,7 +414,7 @@ def test_lost_heartbeat_subscription_is_renewed(site: Site, bound: Guard) -> Non
     assert heartbeat_subscriptions(bound) == [[1]] * 4
 
 
-def test_refused_heartbeat_subscription_is_asked_again(site: Site) -> None:
+def test_refused_heartbeat_subscription_is_retried(site: Site) -> None:
     bound = Guard(site)
     bound.answers_calls = False
     bound.connect()

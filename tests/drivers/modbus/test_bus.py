@@ -58,7 +58,7 @@ async def listening(handler: Handler) -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("rtu", [False, True])
-async def test_tcp_bus_reads_is_refused_times_out_and_goes_on(
+async def test_tcp_bus_continues_after_refusal_and_timeout(
     meter: SimulatedMeter, nursery: trio.Nursery, rtu: bool
 ) -> None:
     port = await nursery.start(partial(serve_tcp, meter, rtu=rtu))
@@ -185,7 +185,7 @@ async def serial_meter(meter: SimulatedMeter, timing: SerialTiming | None = None
             nursery.cancel_scope.cancel()
 
 
-async def test_serial_bus_reads_is_refused_times_out_and_goes_on(meter: SimulatedMeter) -> None:
+async def test_serial_bus_continues_after_refusal_and_timeout(meter: SimulatedMeter) -> None:
     async with serial_meter(meter) as device:
         bus = SerialBus(device, 19200, "N", 1)
         assert await bus.read(1, CURRENTS, LONG_S) == VALUES
@@ -305,7 +305,7 @@ async def test_bus_vanished_serial_port_is_named_until_it_is_back(
             await bus.read(1, CURRENTS, LONG_S)
 
 
-async def test_bus_turns_are_given_by_priority_and_no_one_starves(
+async def test_bus_turns_follow_priority_without_starvation(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     turns = TurnQueue()

@@ -174,7 +174,7 @@ def test_allocator_waiting_evse_does_not_fit_beside_those_before_it(case: Case) 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases(), st.randoms(use_true_random=False))
-def test_allocator_order_of_demands_does_not_matter(case: Case, chance: random.Random) -> None:
+def test_allocator_order_of_demands_changes_no_share(case: Case, chance: random.Random) -> None:
     site, demands, capacity = case
     shuffled = list(demands)
     chance.shuffle(shuffled)
@@ -185,7 +185,7 @@ def test_allocator_order_of_demands_does_not_matter(case: Case, chance: random.R
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases())
-def test_allocator_everybody_gets_answer_with_words(case: Case) -> None:
+def test_allocator_each_demand_gets_share_with_reason(case: Case) -> None:
     allocations = allocate(*case)
     assert set(allocations) == {demand.ref for demand in case[1]}
     assert all(allocation.reason for allocation in allocations.values())
@@ -276,7 +276,7 @@ def test_one_phase_cars_on_different_phases_do_not_share() -> None:
     assert got == {"grid1": 20.0, "grid2": 20.0}
 
 
-def test_higher_priority_is_filled_first_lower_keeps_minimum() -> None:
+def test_water_filling_higher_priority_first_lower_keeps_minimum() -> None:
     site, capacity = depot(grid=30)
     got = allocate(site, [demand("grid1"), demand("grid2", priority=1)], capacity)
     assert shares_of(got) == {"grid1": 6.0, "grid2": 24.0}

@@ -80,7 +80,7 @@ def test_dimming_cap_reason_states_who_until_when() -> None:
 
 
 @pytest.mark.parametrize("count", [100, 500])
-def test_dimming_cap_others_make_up_for_slow_deaf_and_disobedient(count: int) -> None:
+def test_dimming_cap_others_compensate_slow_and_unresponsive(count: int) -> None:
     site = depot(count)
     limit_w = minimum_w(count)
     for index, each in enumerate(site.stations.values()):
@@ -104,7 +104,7 @@ def test_dimming_cap_evse_not_controllable_keeps_its_share() -> None:
     assert steered_w(site) <= 4200.0
 
 
-def test_dimming_cap_own_generation_comes_on_top_as_far_as_meter_proves_it() -> None:
+def test_dimming_cap_adds_own_generation_proven_by_meter() -> None:
     site = depot(10)
     site.building = lambda now: (-20.0, -20.0, -20.0)
     site.wait(30)
@@ -174,7 +174,7 @@ def test_dimming_cap_backend_limit_does_not_raise_it() -> None:
         stays_under(site, limit_w, 1)
 
 
-def test_dimming_cap_restart_under_limit_goes_on_under_it() -> None:
+def test_dimming_cap_survives_restart() -> None:
     site = depot(20)
     limit_w = minimum_w(20)
     site.handle(dim(limit_w))
@@ -191,7 +191,7 @@ def test_dimming_cap_restart_under_limit_goes_on_under_it() -> None:
     assert steered_w(site) > 0
 
 
-def test_dimming_cap_car_that_comes_under_limit_finds_it_at_once() -> None:
+def test_dimming_cap_applies_at_once_to_new_car() -> None:
     site = depot(3)
     site.plug_in("S001", None)
     site.wait(5)
@@ -202,7 +202,7 @@ def test_dimming_cap_car_that_comes_under_limit_finds_it_at_once() -> None:
     stays_under(site, 4200.0, 60)
 
 
-def test_dimming_cap_sender_is_gone_under_limit_keeps_to_it_until_end() -> None:
+def test_dimming_cap_of_lost_sender_applies_until_its_end() -> None:
     """All backends away, with stations that are closed for it, or the controller's machine dead."""
     site = depot(20)
     site.plug_in("S007", None)

@@ -27,7 +27,7 @@ def test_surplus_is_shared_over_all_phases() -> None:
     assert {ref.station: each.limit_a for ref, each in got.items()} == {"grid1": 10.0, "grid2": 10.0}
 
 
-def test_surplus_less_than_minimum_is_nothing_and_states_it() -> None:
+def test_surplus_below_minimum_gives_nothing_with_reason() -> None:
     assert shared(Surplus(), 17.9, 0.0) == (
         0.0,
         "no room for its minimum of 6 A, grid exports no more: waiting",
@@ -62,7 +62,7 @@ def test_surplus_car_takes_what_is_fed_in_and_no_more() -> None:
     assert site.evse_view("SUN").reason == "grid exports no more"
 
 
-def test_surplus_without_sun_it_waits() -> None:
+def test_surplus_without_feed_in_waits() -> None:
     site = sunny(lambda now: (5.0, 5.0, 5.0))
     site.wait(600)
     assert site.station("SUN").limit_a(site.now) == 0.0
@@ -115,7 +115,7 @@ def phases_used(site: SiteHarness) -> int:
     return sum(amps > 0 for amps in site.station("SUN").drawn())
 
 
-def test_surplus_where_sun_is_too_weak_for_three_phases_one_goes_on() -> None:
+def test_surplus_too_low_for_three_phases_continues_on_one() -> None:
     """3 x 6 A it began with; then 9 A in all is left, and 30 A in the end."""
     site = switching(lambda now: (-(6.5 if now < 900 else 3.0 if now < 2700 else 10.0),) * 3)
     assert phases_used(site) == 3

@@ -13,7 +13,7 @@ from controller.model.observations import EvseRef
 FRIDAY_EVENING = datetime(2026, 11, 27, 17, 30, tzinfo=UTC).timestamp()
 
 
-def test_calendar_is_described_with_what_holds_now() -> None:
+def test_calendar_is_described_with_entry_in_force() -> None:
     entries = (
         CalendarEntry(
             name="evening",

@@ -58,11 +58,11 @@ def test_departures_are_read_from_csv() -> None:
         ("A,,07:00,20000", "line 2: energy_kwh: 20000 is not between 0 and 1000"),
     ],
 )
-def test_departure_rules_mistake_in_departures_is_named_with_line(row: str, message: str) -> None:
+def test_departure_rules_error_in_departures_is_named_with_line(row: str, message: str) -> None:
     with pytest.raises(EnergyFileError, match=message):
         parse_departures(f"station,day,ready_by,energy_kwh\n{row}\n", find)
 
 
-def test_departures_without_head_are_rejected() -> None:
+def test_departures_without_header_are_rejected() -> None:
     with pytest.raises(EnergyFileError, match="the first line has to be station,day"):
         parse_departures("A,mon,07:00,20\n", find)

@@ -371,7 +371,7 @@ def test_energy_scenes_surplus_car_comes_before_battery_only_if_chosen(
     assert site.evse_view("A").offered_a == pytest.approx(expected_a, abs=1.5)
 
 
-def test_battery_that_delivers_is_no_room_for_cars() -> None:
+def test_battery_discharge_adds_no_headroom_for_cars() -> None:
     site = make_energy_site(
         cars("A"), lambda now: (20.0, 20.0, 20.0), limit_a=40.0, battery=BatterySettings(meter="battery")
     )

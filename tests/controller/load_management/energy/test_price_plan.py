@@ -101,7 +101,7 @@ def test_price_plan_waiting_car_shows_when_it_charges_next() -> None:
     assert plan.next_begin(REF, BEGIN) is None
 
 
-def test_price_plan_series_states_nothing_before_begin_and_after_end() -> None:
+def test_price_plan_series_has_no_price_outside_its_span() -> None:
     series = hourly(0.1, 0.2)
     assert series.price_at(BEGIN - 1) is None
     assert series.price_at(BEGIN) == 0.1
@@ -126,6 +126,6 @@ def test_prices_are_read_from_csv() -> None:
         ("begin,price\n2026-11-27T06:00Z,1\n2026-11-27T07:00+01:00,2\n", "two prices begin at the same time"),
     ],
 )
-def test_price_plan_mistake_in_prices_is_named_with_line(text: str, message: str) -> None:
+def test_price_plan_error_in_prices_is_named_with_line(text: str, message: str) -> None:
     with pytest.raises(EnergyFileError, match=message.replace("(", r"\(")):
         parse_prices(text)

@@ -105,7 +105,7 @@ def slow() -> SiteHarness:
     return site
 
 
-def test_slow_station_is_known_after_first_cut_and_not_blamed_again() -> None:
+def test_slow_station_delay_is_learned_from_first_cut() -> None:
     site = slow()
     assert 20.0 <= site.evse_view("A").habits.reaction_s <= 30.0
     assert site.evse_view("A").habits.obeys

@@ -192,7 +192,7 @@ def test_consumption_phases_of_station_are_put_on_those_of_site(
     assert draw.drawn == low
 
 
-def test_phases_that_report_does_not_report_carry_up_to_what_it_reports() -> None:
+def test_unreported_phases_count_up_to_reported_maximum() -> None:
     draw = watch()
     draw.add_report((10.0, None, None), 10)
     assert credit(draw, 11) == OfferCredit((10, 0, 0), flat(10), (10, 0, 0))

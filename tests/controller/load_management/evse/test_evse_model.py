@@ -43,7 +43,7 @@ def test_evse_model_needs_current_by_state(state: EvseState, wants: bool) -> Non
     assert model(state).wants(0) is wants
 
 
-def test_evse_model_transaction_wants_current_whatever_state_states() -> None:
+def test_evse_model_transaction_needs_current_in_any_state() -> None:
     found = model(EvseState.FINISHING)
     assert found.on_observation(TransactionSeen(1, True), 16, 1)
     assert found.wants(5)

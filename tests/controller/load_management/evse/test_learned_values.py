@@ -36,7 +36,7 @@ def test_phases_go_after_two_agreeing_reports_and_come_back_at_once(
     assert seen(*reports) == used
 
 
-def test_learned_values_growing_is_reported_and_shrinking_is_not() -> None:
+def test_learned_values_growth_is_reported_and_decrease_is_not() -> None:
     phases = LearnedPhases(3)
     assert [phases.see(r) for r in [(9.0, 0.0, 0.0), (9.0, 0.0, 0.0), (9.0, 9.0, 0.0)]] == [
         False,

@@ -49,7 +49,7 @@ def answer(delivery: LimitDelivery, commands: list[SetLimit], now: float, *, acc
         assert delivery.on_answer(command.token, accepted, "Rejected", now)
 
 
-def test_limit_delivery_station_that_comes_gets_floor_and_then_lease() -> None:
+def test_limit_delivery_new_station_gets_fallback_then_lease() -> None:
     delivery = fresh()
     assert send(delivery, 16, 0) == []
     delivery.on_connected(0)
@@ -69,7 +69,7 @@ def test_limit_delivery_record_holds_latest_end_of_lease() -> None:
     assert successor.held_a(memory.until) == 6
 
 
-def test_limit_delivery_until_both_are_answered_it_is_booked_at_maximum() -> None:
+def test_limit_delivery_reserves_maximum_until_both_answered() -> None:
     delivery = fresh()
     delivery.on_connected(0)
     floor, lease = send(delivery, 16, 0)
@@ -81,7 +81,7 @@ def test_limit_delivery_until_both_are_answered_it_is_booked_at_maximum() -> Non
     assert delivery.held_a(1 + REACTION_S) == 16
 
 
-def test_cut_goes_out_at_once_and_counts_only_when_answered_and_obeyed() -> None:
+def test_cut_is_sent_at_once_and_counts_once_followed() -> None:
     delivery = confirmed(16)
     (cut,) = send(delivery, 10, 20)
     assert (cut.kind, cut.limit_a) == (LimitKind.LEASE, 10)
@@ -99,7 +99,7 @@ def test_limit_delivery_second_cut_does_not_wait_for_answer_to_first() -> None:
     assert second.limit_a == 8
 
 
-def test_limit_delivery_calls_without_answer_are_bounded_and_abandoned() -> None:
+def test_limit_delivery_unanswered_calls_are_bounded_and_dropped() -> None:
     delivery = confirmed(32)
     sent = [command for n in range(20) for command in send(delivery, 30 - n, 20 + n / 10)]
     assert len(sent) == MOST_PENDING
@@ -123,7 +123,7 @@ def test_limit_delivery_rise_waits_for_answer_to_last_call() -> None:
     assert send(delivery, 16, 25) == []
 
 
-def test_limit_delivery_rise_takes_only_room_that_is_free() -> None:
+def test_limit_delivery_rise_uses_only_free_headroom() -> None:
     (rise,) = send(confirmed(10), 16, 20, ceiling_a=13)
     assert rise.limit_a == 13
     assert send(confirmed(10), 16, 20, ceiling_a=10) == []
@@ -170,7 +170,7 @@ def test_limit_delivery_without_car_lease_is_not_renewed() -> None:
     assert delivery.offered_a(LEASE_S) == 6
 
 
-def test_limit_delivery_offline_it_holds_lease_to_end_and_then_floor() -> None:
+def test_limit_delivery_offline_station_keeps_lease_then_fallback() -> None:
     delivery = confirmed(16)
     delivery.on_disconnected(10)
     assert delivery.problem(10) == "offline"
@@ -187,19 +187,19 @@ def test_limit_delivery_offline_call_that_was_under_way_may_have_arrived() -> No
     assert delivery.held_a(22) == 20
 
 
-def test_limit_delivery_lease_below_floor_ends_in_floor() -> None:
+def test_limit_delivery_lease_below_fallback_ends_in_fallback() -> None:
     delivery = confirmed(0)
     delivery.on_disconnected(10)
     assert delivery.held_a(LOW_LEASE_S - 1) == 0
     assert delivery.held_a(LOW_LEASE_S + 1) == 6
 
 
-def test_limit_delivery_never_seen_it_may_take_maximum() -> None:
+def test_limit_delivery_unknown_station_counts_with_maximum() -> None:
     assert fresh().held_a(0) == 32
     assert fresh().problem(0) == "offline"
 
 
-def test_limit_delivery_refusal_is_kept_for_while_and_then_asked_again() -> None:
+def test_limit_delivery_refused_limit_is_retried_after_pause() -> None:
     delivery = fresh()
     delivery.on_connected(0)
     answer(delivery, send(delivery, 16, 0), 1, accepted=False)
@@ -229,7 +229,7 @@ def test_foreign_command_sends_both_again_and_books_held_limit() -> None:
     assert [c.kind for c in send(delivery, 10, 20)] == [LimitKind.FALLBACK, LimitKind.LEASE]
 
 
-def test_limit_delivery_repeated_doubts_do_not_put_worst_case_off() -> None:
+def test_limit_delivery_repeated_suspicion_keeps_worst_case_time() -> None:
     delivery = confirmed(10)
     for now in range(20, 30):
         delivery.on_profiles_touched(now)
@@ -248,7 +248,7 @@ def test_limit_delivery_overtaken_lease_that_is_taken_last_is_corrected() -> Non
     assert again.limit_a == 8
 
 
-def test_limit_delivery_unknown_token_is_nobodys_answer() -> None:
+def test_limit_delivery_answer_with_unknown_token_is_ignored() -> None:
     assert not confirmed(10).on_answer(999, True, "", 5)
 
 
@@ -290,7 +290,7 @@ def test_delivery_site_bound_makes_leases_longer_and_rises_fewer() -> None:
     assert [each.limit_a for each in send(delivery, 30, 300 + 433)] == [30]
 
 
-def test_delivery_site_bound_never_holds_back_cut() -> None:
+def test_delivery_site_bound_never_delays_cut() -> None:
     delivery = LimitDelivery(EVSE, LEASE_S, itertools.count(1), writes_per_day=24)
     delivery.on_connected(0)
     answer(delivery, send(delivery, 20, 0), 0)

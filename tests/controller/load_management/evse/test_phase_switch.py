@@ -163,7 +163,7 @@ def test_phase_switch_unanswered_is_booked_on_all_phases() -> None:
     assert min(site.circuit_view("grid").booked_a) >= 6.0
 
 
-def test_station_that_draws_on_all_phases_all_same_is_found_out() -> None:
+def test_station_that_ignores_phase_limit_is_detected() -> None:
     site = tight(switches=False)
     site.wait(2300)
     told = [single for at, single in site.station("A").one_phase if at > 700]
@@ -210,7 +210,7 @@ def test_one_phase_is_stations_first_wherever_it_sits() -> None:
     assert site.flowed[-1] == (31.0, 31.0, 31.0)
 
 
-def test_two_cars_go_to_one_phase_together_where_one_would_wait() -> None:
+def test_two_cars_switch_to_one_phase_so_that_both_charge() -> None:
     cars = [
         make_station("A", car=Car(), phase_switching=True),
         make_station("B", car=Car(), phases=(1, 2, 0), phase_switching=True),

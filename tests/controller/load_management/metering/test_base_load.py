@@ -43,7 +43,7 @@ def total(*credits: OfferCredit) -> OfferCredit:
     return OfferCredit(low, high, unreacted)  # type: ignore[arg-type]
 
 
-def test_base_load_before_any_reading_it_is_nothing() -> None:
+def test_base_load_before_any_reading_is_zero() -> None:
     assert BaseLoad(LIMIT).believed(0) == all_phases(0)
     assert BaseLoad(LIMIT).worst() == all_phases(0)
 
@@ -54,7 +54,7 @@ def test_known_draws_are_subtracted() -> None:
     assert load.believed(0) == all_phases(35)
 
 
-def test_base_load_at_first_most_is_taken_for_building() -> None:
+def test_base_load_first_readings_count_as_building() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 50, 0, credit(0, 20))
     assert load.believed(0) == all_phases(50)
@@ -69,7 +69,7 @@ def test_base_load_ignores_what_a_transition_explains() -> None:
     assert load.believed(2) == all_phases(34)
 
 
-def test_base_load_over_limit_nothing_is_explained_away() -> None:
+def test_base_load_above_limit_is_not_attributed_to_cars() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
     assert not measured(load, 100, 1, credit(10, 40))
@@ -78,14 +78,14 @@ def test_base_load_over_limit_nothing_is_explained_away() -> None:
     assert load.believed(2) == all_phases(91)
 
 
-def test_base_load_cut_that_is_under_way_is_not_made_again() -> None:
+def test_base_load_cut_under_way_is_not_repeated() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
     measured(load, 110, 1, credit(10, 40, unreacted=40))
     assert load.believed(1) == all_phases(70)
 
 
-def test_base_load_each_phase_has_own() -> None:
+def test_base_load_is_kept_per_phase() -> None:
     load = BaseLoad(LIMIT)
     load.measure((10.0, 20.0, 30.0), OfferCredit((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), 0)
     assert load.believed(0) == (9.0, 18.0, 27.0)
@@ -151,7 +151,7 @@ def test_base_load_margin_carries_part_of_surge_that_is_over() -> None:
     assert load.believed(1) == all_phases(30 - 10 * MARGIN_USED)
 
 
-def test_base_load_worst_case_is_what_lasted() -> None:
+def test_base_load_worst_case_is_longest_lasting_load() -> None:
     load = BaseLoad(LIMIT)
     for now in range(200):
         amps = 90 if now in (100, 101) else 40 if now < 60 else 20
@@ -185,7 +185,7 @@ def test_rolling_maximum_errs_only_upwards_by_1_40_of_window(
         assert exact <= highest <= lenient
 
 
-def test_base_load_rolling_maximum_keeps_little_however_often_it_is_fed() -> None:
+def test_base_load_rolling_maximum_memory_is_bounded() -> None:
     rolling = RollingMax(20.0)
     for n in range(20_000):
         rolling.add(-float(n), n / 1000)

@@ -64,7 +64,7 @@ def test_circuit_without_meter_carries_what_childrens_meters_show() -> None:
     }
 
 
-def test_circuit_metering_circuits_own_meter_states_all_of_it() -> None:
+def test_circuit_metering_own_meter_covers_whole_circuit() -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid", meter="a"))
     meters.see(state("g", 40), 1)
     meters.see(state("a", 10), 1)
@@ -107,7 +107,7 @@ def test_metering_states_when_circuit_is_above_limit_unexplained() -> None:
     assert meters.trouble(circuit("grid", meter="g"), 63) == ""
 
 
-def test_circuit_metering_meter_of_which_nothing_is_received_is_dead() -> None:
+def test_circuit_metering_meter_without_readings_is_dead() -> None:
     meters = metering(circuit("grid", meter="g"))
     assert meters.quality(circuit("grid"), 0) is Quality.DEAD
     meters.see(state("g", 50), 1)
@@ -130,7 +130,7 @@ def test_circuit_metering_overload_is_reported() -> None:
     assert meters.see(state("g", 100.1), 2)
 
 
-def test_circuit_metering_which_circuits_meter_covers() -> None:
+def test_circuit_metering_covers_circuits_below_meter() -> None:
     meters = metering(circuit("grid"), circuit("a", "grid", meter="a"), circuit("a1", "a"))
     assert meters.covers == {"grid": False, "a": True, "a1": True}
     assert meters.circuit_of("building") is None

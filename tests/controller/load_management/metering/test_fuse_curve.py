@@ -148,7 +148,7 @@ def reaction_times(site: SiteHarness) -> list[float]:
 
 @pytest.mark.parametrize("fuse", REAL)
 @pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
-def test_fuse_never_trips_where_stations_delay_leaves_it_chance(fuse: Fuse, reaction_s: int) -> None:
+def test_fuse_never_trips_if_station_delay_allows(fuse: Fuse, reaction_s: int) -> None:
     unavoidable_s = METER_DELAY_S + ANSWER_S + reaction_s + 2  # two more for the steps of a second
     site = jumping(fuse, reaction_s, outlasted(fuse, unavoidable_s))
     site.wait(60)

@@ -55,7 +55,7 @@ def test_plausibility_meter_recovers_with_load_or_none() -> None:
     ]
 
 
-def test_plausibility_words_name_phase() -> None:
+def test_plausibility_text_names_phase() -> None:
     watch = SignWatch()
     watch.see((20.0, 50.0, 20.0), ZERO, 0.0)
     assert watch.see((20.0, -50.0, -20.0), ZERO, 1.0).startswith("L2 and L3 changed its sign under load")
