@@ -45,7 +45,7 @@ BACKENDS = {
     ("station_kind", "backend_kind"),
     [("python", "python"), ("node", "node"), ("python", "node"), ("node", "python")],
 )
-async def test_ocpp_libraries_charging_session_between_strangers(
+async def test_ocpp_libraries_charging_session_passes_controller(
     station_kind: str, backend_kind: str, version: str, tmp_path: Path
 ) -> None:
     port, backend_port = free_port(), free_port()

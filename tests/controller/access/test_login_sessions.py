@@ -18,7 +18,7 @@ def test_login_sessions_session_is_found_by_secret_alone() -> None:
     assert sessions.find_user(secret[:-1], 1.0) is None
 
 
-def test_idle_session_ends_and_used_one_goes_on() -> None:
+def test_login_sessions_idle_one_ends_and_used_one_stays() -> None:
     sessions = LoginSessions()
     secret = sessions.open("anna", 0.0)
     assert sessions.find_user(secret, IDLE_S) == "anna"

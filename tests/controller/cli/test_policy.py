@@ -68,7 +68,9 @@ def test_policy_valid_file_is_accepted(policy: Path, capsys: pytest.CaptureFixtu
     )
 
 
-def test_mistakes_and_files_that_are_not_there(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_check_reports_errors_and_missing_files(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     policy.write_text(POLICY.replace("verifyAll", "verifyal"))
     for command in (["check"], ["explain", "--action", "Reset", "--link", "cpo"]):
         status, _, err = typed(capsys, *command, policy)
@@ -77,9 +79,7 @@ def test_mistakes_and_files_that_are_not_there(policy: Path, capsys: pytest.Capt
         assert typed(capsys, *command, policy.with_name("other"))[0] == 2
 
 
-def test_policy_enforcer_decision_names_rule_and_reason(
-    policy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_policy_explain_names_rule_and_reason(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = typed(capsys, "explain", "--action", "Reset", "--link", "fleet", policy)
     assert status == 0
     assert out.splitlines() == [

@@ -66,7 +66,7 @@ def test_sessions_by_card_over_two_months(config: Path, capsys: pytest.CaptureFi
     assert lines[1:] == ["2026-12,Anna,1,1.5,600,0", "2027-01,Anna,1,1.5,600,0"]
 
 
-def test_sessions_as_table(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sessions_are_printed_as_table(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sessions", "-c", str(config), "--month", "2027-01"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [

@@ -51,7 +51,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "what"), WRONG)
-def test_mistakes(text: str, what: str) -> None:
+def test_overlay_rules_error_is_found(text: str, what: str) -> None:
     found = mistakes(text)
     assert len(found) == 1
     assert what in found[0]

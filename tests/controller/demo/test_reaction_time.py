@@ -54,7 +54,7 @@ def test_reaction_time_overload_that_ends_by_itself_is_no_reaction(site: Simulat
     assert watch.result() == Reaction(None, None)
 
 
-def test_reaction_time_overload_that_no_one_cuts_counts_with_age(site: SimulatedSite) -> None:
+def test_reaction_time_overload_without_cut_counts_with_age(site: SimulatedSite) -> None:
     watch = ReactionWatch(site)
     run(site, watch, 28.0)
     assert watch.result().max == pytest.approx(8.0, abs=0.2)

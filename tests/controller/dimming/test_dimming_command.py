@@ -44,7 +44,7 @@ def test_evse_names_are_parsed() -> None:
     assert got.evses == {EvseRef("CS01", 1), EvseRef("depot/7", 2)}
 
 
-def test_release_is_logged() -> None:
+def test_dimming_command_without_limit_is_release_or_malformed() -> None:
     assert read_command(msgspec.json.encode(command(limit_w=None))).limit_w is None
     silent = command()
     del silent["limitW"]
@@ -84,7 +84,7 @@ def test_other_data_transfer_is_answered_as_unknown(change: dict[str, object], n
 
 
 @pytest.mark.parametrize("garbage", [b"", b"[]", b"null", b"\xff", b'{"a":' * 5000, b" " * (MOST_BYTES + 1)])
-def test_garbage_is_malformed(garbage: bytes) -> None:
+def test_dimming_command_garbage_is_malformed(garbage: bytes) -> None:
     with pytest.raises(CommandMalformedError):
         read_command(garbage)
 

@@ -35,7 +35,7 @@ from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.scenario.dimming_harness import MINIMUM, ONE, SETTINGS, TWO, DimmingHarness
 
 
-def test_command_is_stored_obeyed_recorded_answered_in_order() -> None:
+def test_dimming_controller_command_effects_are_in_order() -> None:
     scenario = DimmingHarness()
     scenario.measure(22_000, 11_000, grid=50_000)
     answer = scenario.send_command(command(1, 9000.0), "dso", at=1.5)

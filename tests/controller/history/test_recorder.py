@@ -58,7 +58,7 @@ def test_recorder_restart_continues_quarter_hour() -> None:
     assert quarter == HistoryQuarter(START, {"a": (1.0, 3.0, 5.0)})
 
 
-def test_channels_are_bounded() -> None:
+def test_recorder_channels_are_bounded() -> None:
     recorder = HistoryRecorder()
     for _ in range(2):
         recorder.add({f"c{number}": 1.0 for number in range(MOST_CHANNELS + 50)}, START)

@@ -72,7 +72,7 @@ def test_site_control_stepping_building_stays_within_every_limit() -> None:
     assert max(site.limit_changes(ref.station) for ref in site.stations) <= 40
 
 
-def test_water_filling_uses_most_of_fullest_phase() -> None:
+def test_site_control_high_demand_uses_fullest_phase() -> None:
     site = depot((60.0, 60.0, 60.0))
     site.connect()
     site.wait(1800)

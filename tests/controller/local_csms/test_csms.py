@@ -322,7 +322,7 @@ def test_csms_setup_reads_changes_and_sends_list() -> None:
     assert len(talk.commands) == 6
 
 
-def test_csms_setup_goes_on_without_answer_and_runs_again_after_boot() -> None:
+def test_csms_setup_continues_without_answer_and_repeats_after_boot() -> None:
     talk = Talk()
     talk.call("Heartbeat", {})
     talk.pass_time(SETUP_DELAY_S)

@@ -87,7 +87,7 @@ def test_json_members_nothing_but_digits_changes(message: tuple[bytes, bytes, by
         (b'{"transactionId":7,"transactionId":8}', [7, 8]),
     ],
 )
-def test_message_id_forms(payload: bytes, found: list[int]) -> None:
+def test_json_members_message_id_forms_are_read(payload: bytes, found: list[int]) -> None:
     assert integers_at(payload, TOP) == found
 
 

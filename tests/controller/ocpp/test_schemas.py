@@ -10,7 +10,7 @@ from tests.controller.ocpp.schemas import check, request
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_schemas_check_refuses(version: Version) -> None:
+def test_schemas_check_of_invalid_payload_fails(version: Version) -> None:
     with pytest.raises(jsonschema.ValidationError):
         check(version, request(version, "SetChargingProfile"), b'{"connectorId":1}')
 

@@ -77,7 +77,7 @@ ASKING = [
 
 
 @pytest.mark.parametrize(("version", "action"), ASKING)
-def test_answers_are_remembered(version: Version, action: str) -> None:
+def test_authorization_cache_stores_answers(version: Version, action: str) -> None:
     known = AuthorizationCache("CS01", KEY)
     records = known.on_call_result(
         version, action, _asked(version, "AbC"), _said(version, "Accepted", group="G")
@@ -236,7 +236,7 @@ def test_authorization_cache_list_without_end_ends_at_bound() -> None:
     assert _known(V16, known, "0", str(MOST_TOKENS)) == ["Accepted", None]
 
 
-def test_repeated_or_foreign_overrides_change_nothing() -> None:
+def test_authorization_cache_repeated_answer_makes_no_record() -> None:
     known = AuthorizationCache("CS01", KEY)
     records = known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
     assert known.on_call_result(V16, "Authorize", _asked(V16, "A"), _said(V16, "Accepted")) == []

@@ -245,7 +245,7 @@ def test_offline_responder_without_authorization_accepts_all(version: Version) -
 
 @pytest.mark.parametrize("version", [V201, V21])
 @pytest.mark.parametrize("contract", [{"certificate": "PEM"}, {"iso15118CertificateHashData": HASHES}])
-def test_responder_unverified_certificate_authorizes_no_one(version: Version, contract: Payload) -> None:
+def test_responder_unverified_certificate_is_not_accepted(version: Version, contract: Payload) -> None:
     scenario = OfflineHarness(version, OfflineRules(authorise="everyone"))
     asked = {"idToken": TOKEN} | contract
     check(version, "AuthorizeRequest", json.dumps(asked).encode())

@@ -51,7 +51,7 @@ def test_binary_message_is_decided_by_rule(gate: PolicyEnforcer | None, up: bool
 @pytest.mark.parametrize(
     "message", [b"", b"\x07", b"\x02\0\0", binary("FileTransfer", OverlayMessageKind.RESULT)]
 )
-def test_binary_answer_passes(message: bytes) -> None:
+def test_binary_messages_answer_passes(message: bytes) -> None:
     assert sealed(rules()).goes_down(message, NOW)
 
 

@@ -248,7 +248,7 @@ def test_arbiter_profile_for_odd_target_does_not_pass() -> None:
     "action", ["Reset", "GetCompositeSchedule", "ChangeAvailability", "UpdateFirmware", "NobodyKnowsThis"]
 )
 @pytest.mark.parametrize("scope", list(LimitScope))
-def test_other_commands_pass(action: str, scope: LimitScope) -> None:
+def test_arbiter_other_commands_pass(action: str, scope: LimitScope) -> None:
     RelayHarness(scope=scope).forward_down(call("b", action))
 
 

@@ -27,7 +27,7 @@ async def answer_to(socket: WebSocketConnection, number: str) -> object:
             return frame[2]
 
 
-async def test_app_backend_limit_is_obeyed_and_survives_a_restart(tmp_path: Path) -> None:
+async def test_app_backend_limit_is_applied_and_survives_a_restart(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, backend):
         async with running(config) as controller, station(controller, "CS01") as socket:
             assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]

@@ -127,7 +127,9 @@ async def test_adoption_that_is_not_valid_changes_nothing(tmp_path: Path, comman
         assert made.path.read_text() == TEXT
 
 
-async def test_versions_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_configuration_editor_versions_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(configuration_editor, "MOST_VERSIONS", 3)
     async with editing(tmp_path) as made:
         for number in range(6):

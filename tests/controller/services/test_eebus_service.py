@@ -346,7 +346,7 @@ async def test_eebus_service_tc_ship_sec_001_002_client_refuses_in_handshake(
     assert b"".join(received) == b""
 
 
-async def test_eebus_service_second_guard_is_refused_and_first_goes_on(tmp_path: Path) -> None:
+async def test_eebus_service_second_guard_is_refused_and_first_kept(tmp_path: Path) -> None:
     first, second = Identity(tmp_path, "first"), Identity(tmp_path, "second")
     partners = f"{PARTNER.format(first.ski)}\n{PARTNER.format(second.ski)}"
     async with running(configure(tmp_path, eebus=partners)) as app, connect_guard(app, first) as box:

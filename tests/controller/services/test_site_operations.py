@@ -163,7 +163,7 @@ async def test_site_operations_socket_is_for_owner_alone_and_removed(tmp_path: P
         assert not (tmp_path / FILE).exists()
 
 
-async def test_audit_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_audit_log_entries_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.services.audit_log.MOST_ENTRIES", 10)
     monkeypatch.setattr("controller.services.audit_log.TRIM_EVERY", 5)
     async with site(tmp_path) as (config, _), running(config) as controller:

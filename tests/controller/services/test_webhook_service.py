@@ -124,7 +124,7 @@ def test_webhook_service_alarm_below_severity_is_not_queued() -> None:
     assert service._receive.statistics().current_buffer_used == 0
 
 
-def test_queue_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+def test_webhook_service_queue_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     service = WebhookService("lc", WebhookConfig(url="http://127.0.0.1:1/"))
     for number in range(MOST_WAITING + 1):
         service.on_alarm(AlarmChange(replace(STATUS.alarms[0], subject=str(number)), has_ended=False))

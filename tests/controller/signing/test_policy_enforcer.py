@@ -304,7 +304,7 @@ def test_policy_enforcer_sign_forwarded_needs_passing_rule() -> None:
     )
 
 
-def test_policy_enforcer_unsignable_message_goes_on_with_reason() -> None:
+def test_policy_enforcer_unsignable_message_passes_with_reason() -> None:
     house = gate((), [SigningRule(id="too", passing=True)], [OWN], roles=())
     twice = house.sign_forwarded(PASSING, b'{"a":1,"a":2}', NOW)
     assert twice.payload == b'{"a":1,"a":2}'

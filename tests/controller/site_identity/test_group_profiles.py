@@ -95,7 +95,7 @@ def test_group_profiles_profile_for_stations_is_rejected_by_site(version: Versio
 
 
 @VERSIONS
-def test_restart_keeps_profiles(version: Version) -> None:
+def test_group_profiles_survive_restart(version: Version) -> None:
     site, next_one = a_site(version), a_site(version)
     ask(site, version, "SetChargingProfile", setting(version))
     next_one.restore(site.stored)

@@ -25,7 +25,7 @@ SUBJECT = ((("organizationName", "ACME"),), (("commonName", "CS01"),))
         ({}, ()),
     ],
 )
-def test_names_of_certificate(certificate: dict[str, object], names: tuple[str, ...]) -> None:
+def test_certificate_identity_names_are_read(certificate: dict[str, object], names: tuple[str, ...]) -> None:
     assert certificate_names(certificate) == names
 
 

@@ -137,7 +137,7 @@ async def test_password_that_owner_accepts_anew_replaces_remembered_one() -> Non
 # -- displacing ------------------------------------------------------------------------------------------
 
 
-async def test_newcomer_that_owner_rejects_displaces_no_one() -> None:
+async def test_newcomer_rejected_by_owner_replaces_no_connection() -> None:
     async with site() as (made, backend), made.connect_station(headers=RIGHT) as genuine:
         link = await backend.accept()
         for _ in range(3):
@@ -146,7 +146,7 @@ async def test_newcomer_that_owner_rejects_displaces_no_one() -> None:
         assert await receive_text(link) == HEARTBEAT
 
 
-async def test_newcomer_without_proof_displaces_no_one_while_owner_away() -> None:
+async def test_newcomer_without_proof_is_rejected_while_owner_away() -> None:
     async with site() as (made, backend), made.connect_station(headers=RIGHT) as genuine:
         link = await backend.accept()
         backend.port = 1

@@ -32,7 +32,7 @@ def look(folder: Path, *checkpoints: bytes) -> EvidenceAudit:
     return audit(files, [KEY.public_key()], [("kept", each) for each in checkpoints])
 
 
-def test_evidence_files_chain_goes_on_after_restart(tmp_path: Path) -> None:
+def test_evidence_files_chain_continues_after_restart(tmp_path: Path) -> None:
     first = opened(tmp_path)
     first.append(EvidenceKind.COMMAND, {"bytes": "e30="}, NOVEMBER)
     first.close()
@@ -47,7 +47,7 @@ def test_empty_log_has_no_file_until_first_record(tmp_path: Path) -> None:
     assert evidence_files(tmp_path / "evidence") == []
 
 
-def test_evidence_files_each_month_has_file_and_chain_goes_on(tmp_path: Path) -> None:
+def test_evidence_files_each_month_has_file_of_one_chain(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.append(EvidenceKind.RELEASE, {}, DECEMBER)

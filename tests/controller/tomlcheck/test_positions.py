@@ -95,7 +95,7 @@ def test_positions_equal_those_of_parser() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment", "[a]", "a = 1", "a = ''\r\n"])
-def test_short_texts(text: str) -> None:
+def test_positions_of_short_texts_are_found(text: str) -> None:
     assert set(locate_lines(text)) == set(places(tomllib.loads(text)))
 
 

@@ -155,7 +155,7 @@ async def test_tls_without_valid_certificate_accepts_no_station(
 # -- up ------------------------------------------------------------------------------------------------
 
 
-async def test_backend_over_tls(authority: Authority) -> None:
+async def test_tls_backend_is_reached_with_valid_certificate(authority: Authority) -> None:
     theirs = authority.server("csms").server()
     async with (
         link_harness(upstream_tls=client_tls("cpo", authority.ca, None, None), csms_tls=theirs) as site,

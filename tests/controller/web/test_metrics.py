@@ -26,7 +26,7 @@ def value(name: str, **labels: str) -> float | None:
     return samples(STATUS).get((name, frozenset(labels.items())))
 
 
-def test_circuits_by_phase() -> None:
+def test_metrics_of_circuit_have_each_phase() -> None:
     assert value("circuit_limit_amperes", circuit="grid", phase="L3") == 100.0
     assert value("circuit_measured_amperes", circuit="grid", phase="L1") == 60.5
     assert value("circuit_base_amperes", circuit="grid", phase="L2") == 26.0
@@ -88,7 +88,7 @@ def test_reason_of_any_characters_is_one_label() -> None:
     assert value("evse_reason_info", station="CS02", evse="2", circuit="grid", reason=EVIL) == 1.0
 
 
-def test_links_and_health() -> None:
+def test_metrics_have_links_and_health() -> None:
     assert value("stations_connected", ocpp="ocpp1.6") == 1.0
     assert value("limits_failed_total") == 1.0
     assert value("healthy") == 1.0
@@ -101,7 +101,7 @@ def test_metrics_every_metric_has_type_and_help() -> None:
     assert len({family.name for family in families}) == len(families)
 
 
-def test_queue_of_backend() -> None:
+def test_metrics_of_backend_have_its_queue() -> None:
     text = render_metrics(STATUS).decode()
     for line in (
         'local_controller_backend_links{backend="cpo",uplink="main"} 2.0',
@@ -124,7 +124,7 @@ def test_alarm_has_kind_subject_and_severity() -> None:
     assert value("alarm", kind="station-away", subject="CS02", severity="warning") == 1.0
 
 
-def test_dimming() -> None:
+def test_metrics_of_dimming_have_limit_and_draw() -> None:
     assert value("dimming_active") == 1.0
     assert value("dimming_limit_watts") == 7560.0
     assert value("dimming_drawn_watts") == 7130.0

@@ -119,7 +119,7 @@ def test_array_json_encoding_is_decoded_again(entries: list[LimitData]) -> None:
         ("P2W", 1_209_600),
     ],
 )
-def test_durations_are_parsed(text: str, seconds: float) -> None:
+def test_array_json_durations_are_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 

@@ -71,7 +71,7 @@ def test_key_of_another_kind_is_refused(kind: str) -> None:
         " 0123 4567 89ab cdef 0123 4567 89ab cdef 0123 4567\n",
     ],
 )
-def test_ski_is_normalized(text: str) -> None:
+def test_certificates_ski_is_normalized(text: str) -> None:
     assert normalize_ski(text) == "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -216,7 +216,7 @@ def test_ship_hello_replaced_by_datagram_is_aborted() -> None:
 # -- protocol handshake and PIN -----------------------------------------------------------------------
 
 
-def test_tc_ship_prot_001_server_selects_and_goes_on_when_confirmed() -> None:
+def test_tc_ship_prot_001_server_selects_and_continues_if_confirmed() -> None:
     guard = after_hello(Site(), Role.SERVER)
     [select] = guard.send(ANNOUNCE)
     assert select["messageProtocolHandshake"] == {"handshakeType": "select", **OFFER}

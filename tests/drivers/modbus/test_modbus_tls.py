@@ -174,7 +174,7 @@ async def read_once(port: int, files: TlsFiles, timeout_s: float = LONG_S) -> ob
 
 
 @pytest.mark.parametrize("server", ["server", "s-ok", "s-rsa", "s-iponly"])
-async def test_mutual_tls_reads(server: str) -> None:
+async def test_modbus_tls_mutual_authentication_reads(server: str) -> None:
     with secured_meter(server_context(server)) as port:
         assert await read_once(port, files_of()) == Registers((0x3F80, 0, 0, 0, 0, 0))
 

@@ -211,9 +211,7 @@ def test_needs_first_then_all_rise_from_there(case: Case) -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(pressing(), st.randoms(use_true_random=False))
-def test_needs_admit_no_one_else_and_load_no_conductor_over_in_any_order(
-    case: Case, chance: random.Random
-) -> None:
+def test_allocator_needs_overload_no_conductor_in_any_order(case: Case, chance: random.Random) -> None:
     site, demands, capacity = case
     given = allocate(site, demands, capacity)
     shares = in_tenths(given)
@@ -276,7 +274,7 @@ def test_one_phase_cars_on_different_phases_do_not_share() -> None:
     assert got == {"grid1": 20.0, "grid2": 20.0}
 
 
-def test_water_filling_higher_priority_first_lower_keeps_minimum() -> None:
+def test_allocator_fills_higher_priority_first_keeps_minimum() -> None:
     site, capacity = depot(grid=30)
     got = allocate(site, [demand("grid1"), demand("grid2", priority=1)], capacity)
     assert shares_of(got) == {"grid1": 6.0, "grid2": 24.0}
