@@ -18,7 +18,6 @@ from controller.dimming.effective_limit import EffectiveLimit, effective
 from controller.dimming.events import (
     ClockTrusted,
     CommandReceived,
-    Decided,
     DimmingAction,
     DimmingChanged,
     DimmingEvent,
@@ -124,8 +123,6 @@ class DimmingController:
                 actions += [_chatter_entry(source, each) for each in self._inputs[source].take_reports()]
             case Measured():
                 actions += self._outcomes.on_measured(event, at)
-            case Decided(decisions=decisions):
-                self._outcomes.on_decisions(decisions)
             case ClockTrusted(trusted=trusted):
                 self._set_clock_trusted(trusted, at)
         return actions + self._update_effective(at) + self._outcomes.record_decisions(at)

@@ -90,16 +90,14 @@ class InputsRead(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """Draw of each controllable EVSE (W; None: unknown), and of the grid connection."""
+    """Draw of each controllable EVSE (W; None: unknown), and of the grid connection.
+
+    `decisions`: limit of each EVSE (A per phase), and its reason.
+    """
 
     devices_w: Mapping[EvseRef, float | None]
     grid_w: float | None
-
-
-class Decided(msgspec.Struct, frozen=True):
-    """Limit of each controllable EVSE (A per phase), and its reason."""
-
-    decisions: Mapping[EvseRef, tuple[float, str]]
+    decisions: Mapping[EvseRef, tuple[float, str]] = {}
 
 
 class ClockTrusted(msgspec.Struct, frozen=True):
@@ -120,7 +118,6 @@ DimmingEvent = (
     | ProductionAnswered
     | InputsRead
     | Measured
-    | Decided
     | ClockTrusted
     | DimmingTick
 )

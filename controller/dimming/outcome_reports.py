@@ -72,6 +72,7 @@ class OutcomeReporter:
     def on_measured(self, event: Measured, at: CommandMoments) -> list[DimmingAction]:
         """Compare a measurement with the limit; values that are not finite are unknown."""
         devices_w = {ref: _finite(watts) for ref, watts in event.devices_w.items()}
+        self._decisions = event.decisions or self._decisions
         self.measurement = Measurement(at.now, devices_w, _finite(event.grid_w))
         if self._watch is None:
             return []
@@ -80,10 +81,6 @@ class OutcomeReporter:
     def on_time(self, at: CommandMoments) -> list[DimmingAction]:
         """Return what follows from the time that has passed."""
         return [] if self._watch is None else self._report_all(self._watch.pass_time(at.now), at)
-
-    def on_decisions(self, decisions: Mapping[EvseRef, tuple[float, str]]) -> None:
-        """Take the limit of each EVSE (A per phase) and its reason."""
-        self._decisions = decisions
 
     def record_decisions(self, at: CommandMoments) -> list[DimmingAction]:
         """Record the decision for each EVSE, once for each limit and then at intervals."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from controller.dimming.dimming_messages import moment
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit
-from controller.dimming.events import CommandAnswer, Decided, Measured
+from controller.dimming.events import CommandAnswer, Measured
 from controller.load_management.site_view import SiteView
 from controller.model.observations import EvseRef
 from controller.web.status_model import DimmingSpanStatus, DimmingStatus
@@ -48,7 +48,7 @@ class DimmingHistory:
         self._reading = state.reading if state.quality is Quality.GOOD else None
         return True
 
-    def measure(self, view: SiteView) -> tuple[Measured, Decided]:
+    def measure(self, view: SiteView) -> Measured:
         """Return the draw and the limits of the controllable EVSEs at present."""
         devices_w = draws_w(view, self._settings.devices, self._reading, self._voltage)
         known = [watts for watts in devices_w.values() if watts is not None]
@@ -59,7 +59,7 @@ class DimmingHistory:
             for each in view.evses
             if each.ref in self._settings.devices
         }
-        return Measured(devices_w, self._grid_w), Decided(decisions)
+        return Measured(devices_w, self._grid_w, decisions)
 
     def on_limit(self, effective: EffectiveLimit, utc: float) -> None:
         """Take the limit that applies from now on (POSIX s)."""

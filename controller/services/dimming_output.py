@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit
-from controller.dimming.events import CommandAnswer, Decided, Measured
+from controller.dimming.events import CommandAnswer, Measured
 from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events
 from controller.services.dimming_history import DimmingHistory
@@ -42,7 +42,7 @@ class DimmingOutput:
         """Take the state of a meter; return True if it is that of the grid connection."""
         return self._history.on_meter_state(state)
 
-    def measure(self) -> tuple[Measured, Decided]:
+    def measure(self) -> Measured:
         """Return the draw and the limits of the controllable EVSEs."""
         return self._history.measure(self._load_management.view())
 

@@ -117,10 +117,7 @@ class DimmingService:
 
     def update_measurement(self) -> None:
         """Compare the draw and the limits of the site now with the limit."""
-        measured, decided = self._output.measure()
-        self.handle_event(measured)
-        if self._controller.effective.dimmed:
-            self.handle_event(decided)
+        self.handle_event(self._output.measure())
         self._output.update_displays()
 
     def repeat_notices(self) -> None:

@@ -16,11 +16,11 @@ from controller.dimming.events import (
     ClockTrusted,
     CommandAnswer,
     CommandReceived,
-    Decided,
     DimmingChanged,
     DimmingMemory,
     DimmingTick,
     InputsRead,
+    Measured,
     NotifyBackends,
     SourceLimited,
     SourceReached,
@@ -290,21 +290,21 @@ def test_dimming_controller_effect_is_reported_for_newest_commands() -> None:
 
 def test_decisions_are_recorded_per_limit_and_at_intervals() -> None:
     scenario = DimmingHarness()
-    taken = Decided({ONE: (16.0, "its share"), TWO: (0.0, "waits")})
+    decisions = {ONE: (16.0, "its share"), TWO: (0.0, "waits")}
+    taken = Measured({ONE: 100.0, TWO: 0.0}, None, decisions)
     scenario.handle(taken, 0)
     assert scenario.evidence_kinds() == []  # nothing is dimmed
     scenario.send_command(command(1, 9000.0), "dso", at=1)
     scenario.handle(taken, 2)
     first, second = {"a": 16.0, "why": "its share"}, {"a": 0.0, "why": "waits"}
     assert scenario.evidence(EvidenceKind.DECISION) == [{"devices": {"CS01/1": first, "CS02/1": second}}]
-    scenario.measure(100, at=3)
     scenario.handle(taken, 3)
     assert scenario.evidence_kinds() == []
     scenario.handle(taken, 2 + DECISIONS_APART_S)
     assert scenario.evidence_kinds() == ["decision"]
     scenario.send_command(command(2, 8000.0), "dso")
     scenario.handle(taken, 64)
-    assert scenario.evidence_kinds() == ["decision"]
+    assert scenario.evidence_kinds() == ["readings", "decision"]
 
 
 def test_value_that_is_not_finite_counts_as_unknown() -> None:

@@ -19,7 +19,6 @@ from controller.dimming.events import (
     ClockTrusted,
     CommandAnswer,
     CommandReceived,
-    Decided,
     DimmingChanged,
     DimmingEvent,
     DimmingTick,
@@ -62,7 +61,7 @@ def test_dimming_evidence_of_day_verifies(tmp_path: Path) -> None:
         (
             Measured({ONE: 11_000.0, TWO: 11_000.0}, 30_000.0),
             CommandReceived(1, "cpo", good),
-            Decided({ONE: (13.0, "its share"), TWO: (0.0, "waits")}),
+            Measured({ONE: 11_000.0, TWO: 0.0}, None, {ONE: (13.0, "its share"), TWO: (0.0, "waits")}),
             CommandReceived(2, "cpo", forged),
             CommandReceived(3, "cpo", good),
             Measured({ONE: 8900.0, TWO: 0.0}, 20_000.0),
@@ -133,7 +132,7 @@ events = st.one_of(
     ),
     st.builds(lambda level: InputsRead("wired", (level,)), st.sampled_from([True, False, None])),
     st.builds(lambda one, two, grid: Measured({ONE: one, TWO: two}, grid), measured, measured, measured),
-    st.builds(lambda a: Decided({ONE: (a, "why")}), st.sampled_from([0.0, 6.0])),
+    st.builds(lambda a: Measured({}, None, {ONE: (a, "why")}), st.sampled_from([0.0, 6.0])),
     st.builds(ClockTrusted, st.booleans()),
     st.just(DimmingTick()),
 )
