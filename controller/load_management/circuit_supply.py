@@ -27,9 +27,9 @@ class CircuitSupply:
         supply = {c.id: self.supply(c, base[c.id]) for c in site.circuits}
         own_a = max(0.0, self._model.metering.surplus_a(now) - self._others_draw(now))
         found = Headroom(site, supply, self._sums(site, base), self._model.dimming.steered(own_a))
-        for unknown in self._model.unknown.values():
-            if unknown.evse.circuit in site.circuit_by_id:
-                unknown.book(found, now)
+        for each in self._model.unconfigured.values():
+            if each.evse.circuit in site.circuit_by_id:
+                each.book(found, now)
         return found
 
     def supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:

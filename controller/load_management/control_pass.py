@@ -111,7 +111,11 @@ class ControlPass:
                 self._decisions.append(decision)
             controller.settle(allocation, now)
             self._bookings.set(controller.evse, controller.booking(now))
-        return commands
+        return commands + self._limit_unconfigured(now)
+
+    def _limit_unconfigured(self, now: float) -> list[SetLimit]:
+        """Return what brings the EVSEs that the configuration does not name to their fallback."""
+        return [limit for each in self._model.unconfigured.values() for limit in each.commands(now)]
 
     def _refresh(self, controllers: Sequence[EvseController], now: float) -> None:
         """Update what depends on time and on events of these EVSEs, and what is booked for them."""

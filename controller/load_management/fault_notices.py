@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from controller.load_management.decision_log import SiteNotice
-from controller.load_management.evse.evse_controller import EvseController, UnknownEvse
+from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.metered_circuit import MeteredCircuit
+from controller.load_management.site_view import UnconfiguredView
 
 
 class FaultNotices:
@@ -59,14 +60,16 @@ class FaultNotices:
         )
         self.note(f"report {controller.evse.ref}", text if shown else "", "reports plausible again")
 
-    def note_unknown(self, unknown: UnknownEvse, now: float) -> None:
+    def note_unconfigured(self, view: UnconfiguredView) -> None:
         """Warn once of an EVSE of a configured station that the configuration does not name."""
-        ref, max_a = unknown.evse.ref, unknown.evse.max_a
+        ref = view.ref
+        phases = ", ".join(f'"L{phase + 1}"' for phase in view.phases)
         self.note(
-            f"unknown {ref}",
-            f"EVSE not configured evse={ref}: counted at {max_a:g} A and not limited; add [[station.evse]] "
-            f"with id = {ref.evse} to station {ref.station}"
-            if unknown.may_draw(now)
+            f"unconfigured {ref}",
+            f"EVSE not configured evse={ref}: held at the fallback of its station, and counted at up to "
+            f"{view.max_a:g} A; add to the station [[station.evse]] id = {ref.evse} phases = [{phases}] "
+            f"max_a = {view.max_a:g} as it is wired"
+            if view.may_draw
             else "",
             f"EVSE not configured has no car any more evse={ref}",
         )

@@ -125,8 +125,9 @@ class SiteControl:
         return self._model.notices.take()
 
     def delivery_records(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, DeliveryMemory]:
-        """Return what must survive a restart of these EVSEs."""
-        return {ref: self._model.by_ref[ref].record(now) for ref in refs}
+        """Return what must survive a restart of those of these EVSEs that the configuration names."""
+        named = [ref for ref in refs if ref in self._model.by_ref]
+        return {ref: self._model.by_ref[ref].record(now) for ref in named}
 
     def silent_evses(self, now: float) -> list[EvseRef]:
         """Return the EVSEs with a car that charges, of which no recent report shows how much it draws."""
@@ -167,6 +168,7 @@ class SiteControl:
             ),
             evses=tuple(controller.view(now) for controller in self._model.controllers),
             energy=self.energy.view(now),
+            unconfigured=tuple(each.view(now) for each in self._model.unconfigured.values()),
         )
 
     def _circuit_view(

@@ -25,8 +25,9 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController, UnknownEvse
+from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
+from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
 from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
@@ -44,6 +45,9 @@ from controller.model.observations import (
 )
 
 UNBALANCE_NOISE_A = 0.5
+
+UNCONFIGURED_TOKENS = 2**48
+"""Limits of EVSEs that the configuration does not name have tokens from here on."""
 
 
 class SiteModel:
@@ -66,7 +70,9 @@ class SiteModel:
         self.of_station: defaultdict[str, list[EvseController]] = defaultdict(list)
         for controller in self.controllers:
             self.of_station[controller.evse.ref.station].append(controller)
-        self.unknown: dict[EvseRef, UnknownEvse] = {}
+        self.unconfigured: dict[EvseRef, UnconfiguredEvse] = {}
+        """EVSEs of the site's stations that the configuration does not name, as they are reported."""
+        self._unconfigured_tokens = itertools.count(UNCONFIGURED_TOKENS)
         self.group_a: float | None = None
         self._index_of = {each.evse.ref: index for index, each in enumerate(self.controllers)}
         self._credits_due: list[tuple[float, int]] = []
@@ -98,14 +104,21 @@ class SiteModel:
                 for controller in self.of_station.get(station, ()):
                     controller.delivery.on_connected(now)
                     self.update_credit(controller, now)
+                for each in self._unconfigured_of(station):
+                    each.delivery.on_connected(now)
                 return True
             case StationDown(station=station):
                 for controller in self.of_station.get(station, ()):
                     controller.on_station_down(now)
                     self.update_credit(controller, now)
+                for each in self._unconfigured_of(station):
+                    each.on_station_down(now)
+                self._update_guests(station, now)
                 return True
             case QuirkSelected(station=station, quirk=quirk):
                 changed = [each.apply_quirk(quirk, now) for each in self.of_station.get(station, ())]
+                for unconfigured in self._unconfigured_of(station):
+                    unconfigured.delivery.apply_quirk(quirk, now)
                 return any(changed)
             case StationObserved(station=station, observation=observation):
                 return self._on_observation(station, observation, now)
@@ -129,7 +142,7 @@ class SiteModel:
             case StationUp() | StationDown() | QuirkSelected() | StationObserved():
                 for each in self.of_station.get(event.station, ()):
                     each.wake()
-            case LimitAnswered(token=token) if self.controllers:
+            case LimitAnswered(token=token) if self.controllers and token < UNCONFIGURED_TOKENS:
                 self.controllers[token % len(self.controllers)].wake()
             case EvseOverridden(ref=ref):
                 if ref in self.by_ref:
@@ -139,7 +152,7 @@ class SiteModel:
 
     def _on_observation(self, station: str, observation: Observation, now: float) -> bool:
         if isinstance(observation, Booted | ProfilesTouched):
-            for each in self.of_station.get(station, ()):
+            for each in (*self.of_station.get(station, ()), *self._unconfigured_of(station)):
                 if isinstance(observation, Booted):
                     each.delivery.on_boot(now)
                 else:
@@ -147,7 +160,7 @@ class SiteModel:
             return True
         controller = self.by_ref.get(EvseRef(station, observation.evse))
         if controller is None:
-            return self._on_unknown_evse(station, observation, now)
+            return self._on_unconfigured(station, observation, now)
         if isinstance(observation, BackendLimit):
             controller.backend = observation
             return True
@@ -166,7 +179,7 @@ class SiteModel:
         if needs is not None and controller.model.goal.record() is None:
             controller.on_observation(needs, now)
 
-    def _on_unknown_evse(
+    def _on_unconfigured(
         self,
         station: str,
         observation: StateSeen | TransactionSeen | DrawSeen | NeedsSeen | BackendLimit,
@@ -177,17 +190,37 @@ class SiteModel:
         if not siblings or isinstance(observation, BackendLimit) or observation.evse <= 0:
             return False
         ref = EvseRef(station, observation.evse)
-        if ref not in self.unknown:
-            self.unknown[ref] = UnknownEvse(observation.evse, siblings, now)
-        unknown = self.unknown[ref]
-        before = unknown.may_draw(now)
-        unknown.on_observation(observation, now)
-        self.metering.totals.set(unknown.evse, unknown.credit(now))
-        self.notices.note_unknown(unknown, now)
-        return before is not unknown.may_draw(now)
+        is_new = ref not in self.unconfigured
+        if is_new:
+            self.unconfigured[ref] = UnconfiguredEvse(
+                observation.evse, siblings, self.settings.lease_s, self._unconfigured_tokens, now
+            )
+        each = self.unconfigured[ref]
+        before = each.booked_a(now)
+        each.on_observation(observation, now)
+        self.metering.totals.set(each.evse, each.credit(now))
+        self.notices.note_unconfigured(each.view(now))
+        self._update_guests(station, now)
+        return is_new or before != each.booked_a(now)
+
+    def _unconfigured_of(self, station: str) -> list[UnconfiguredEvse]:
+        return [each for ref, each in self.unconfigured.items() if ref.station == station]
+
+    def _update_guests(self, station: str, now: float) -> None:
+        """Note for the only configured EVSE of a station whether others draw under its limit, too."""
+        guests = self._unconfigured_of(station)
+        for controller in self.of_station.get(station, ()):
+            controller.has_guest = any(each.shares_limit and each.may_draw(now) for each in guests)
+            controller.wake()
 
     def _on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:
         """Take in an answer; a refusal changes what can be shared at once, a cut frees its room later."""
+        if answer.token >= UNCONFIGURED_TOKENS:
+            answered = [
+                each.delivery.on_answer(answer.token, answer.accepted, answer.detail, now)
+                for each in self.unconfigured.values()
+            ]
+            return any(answered)
         if not self.controllers:
             return False
         controller = self.controllers[answer.token % len(self.controllers)]

@@ -61,9 +61,31 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     offered_w: float | None = None
 
 
+class UnconfiguredView(msgspec.Struct, frozen=True, kw_only=True):
+    """State of an EVSE that the configuration does not name (A per phase).
+
+    `phases` and `max_a`: as it is taken to be wired. `may_draw`: a car may be there. `booked_a`: what is kept
+    free for it beside the configured EVSEs. `is_limited`: a limit is in force; `shares_limit`: it is that of
+    the whole station.
+    """
+
+    ref: EvseRef
+    phases: tuple[int, ...]
+    max_a: float
+    may_draw: bool
+    drawn_a: PhaseAmps
+    booked_a: float
+    is_limited: bool
+    shares_limit: bool
+
+
 class SiteView(msgspec.Struct, frozen=True, kw_only=True):
-    """State of all circuits, parents first, all EVSEs in the configuration's order, and the energy plan."""
+    """State of all circuits, parents first, all EVSEs in the configuration's order, and the energy plan.
+
+    `unconfigured`: EVSEs of its stations that the configuration does not name.
+    """
 
     circuits: tuple[CircuitView, ...]
     evses: tuple[EvseView, ...]
     energy: EnergyView = EnergyView()
+    unconfigured: tuple[UnconfiguredView, ...] = ()

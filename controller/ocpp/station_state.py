@@ -187,7 +187,7 @@ class StationStateTracker:
             return read
         seen = [each for each in read if self._is_counted(each)]
         for each in seen:
-            if isinstance(each, StateSeen) and each.evse in self._evses:
+            if isinstance(each, StateSeen) and (each.evse in self._evses or each.evse in self._unconfigured):
                 self._reported_on_link.add(each.evse)
                 self.has_unsaved_state |= self._states.get(each.evse) is not each.state
                 self._states[each.evse] = each.state
@@ -239,7 +239,8 @@ class StationStateTracker:
     def take_record(self) -> tuple[EvseRecord, ...] | None:
         """Return what has to outlive the process; None if it is as before."""
         self.has_unsaved_state = False
-        evses = [evse for evse in self._evses if evse in self._states or evse in self._running]
+        counted = (*self._evses, *sorted(self._unconfigured))
+        evses = [evse for evse in counted if evse in self._states or evse in self._running]
         record = tuple(
             EvseRecord(
                 evse,
@@ -257,6 +258,8 @@ class StationStateTracker:
         self._recorded = tuple(record)
         seen: list[Observation] = []
         for each in record:
+            if each.evse not in self._evses:
+                self._unconfigured.add(each.evse)
             self._states[each.evse] = each.state
             if each.state is not EvseState.UNKNOWN:
                 seen.append(StateSeen(each.evse, each.state))

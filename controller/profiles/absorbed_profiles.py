@@ -283,8 +283,11 @@ class AbsorbedProfiles:
     ) -> float:
         """Return `limit` (in the station's unit), or less as far as the backend allows less.
 
-        With a `token` the limit is sent, and `on_limit_result` takes the station's response.
+        With a `token` the limit is sent, and `on_limit_result` takes the station's response. A backend cannot
+        limit an EVSE that the configuration does not name.
         """
+        if evse not in self.evses:
+            return limit
         allows = self._floor if kind is LimitKind.FALLBACK else self._allowed
         capped = lowest(limit, allows(evse, now)) or 0.0
         if token is not None:

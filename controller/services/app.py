@@ -92,6 +92,7 @@ from controller.web.status_model import (
     energy_status,
     evse_statuses,
     station_device_statuses,
+    unconfigured_statuses,
     verdict_statuses,
 )
 from controller.web.web_server import WebServerError
@@ -390,6 +391,7 @@ class App:
             circuits=circuit_statuses(self._load_management.site, view),
             evses=evse_statuses(self._load_management.site, view, versions),
             energy=energy_status(view.energy),
+            unconfigured=unconfigured_statuses(view),
             links=LinkCounts(
                 connected={each.value: list(versions.values()).count(each) for each in Version},
                 accepted_total=self._stats.accepted,

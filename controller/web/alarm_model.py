@@ -120,6 +120,7 @@ def find_conditions(status: ControllerStatus, utc: float) -> Iterator[AlarmCondi
     yield from _circuits(status)
     yield from _clocks(status)
     yield from _evses(status)
+    yield from _unconfigured(status)
     yield from _backends(status)
     yield from _dimming(status)
     yield from _certificates(status, utc)
@@ -249,6 +250,26 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 remedy="check the station's firmware and whether smart charging is enabled in it",
                 after_s=SETTLE_S,
             )
+
+
+def _unconfigured(status: ControllerStatus) -> Iterator[AlarmCondition]:
+    for evse in status.unconfigured:
+        if not evse.has_car:
+            continue
+        name = f"{evse.station}/{evse.evse}"
+        held = "is limited to its station's fallback" if evse.is_limited else "takes no limit"
+        if evse.is_limited and evse.shares_limit:
+            held = "draws under the limit of its station"
+        table = "; ".join(evse.table.strip().splitlines())
+        yield AlarmCondition(
+            kind="evse-not-configured",
+            subject=name,
+            severity=Severity.WARNING,
+            text=f"EVSE {name} is not configured, and a car may be there: it {held}; {evse.booked_a:g} A are "
+            "kept free for it",
+            remedy=f"add to the station, as it is wired: {table}",
+            after_s=0.0,
+        )
 
 
 def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:

@@ -25,6 +25,7 @@ from controller.web.status_model import (
     EebusStatus,
     EvseStatus,
     OverlayStatus,
+    UnconfiguredEvseStatus,
 )
 from drivers.errors import Cause
 from drivers.reading import Quality
@@ -65,6 +66,7 @@ class _StatusCollector(Collector):
         yield from _circuits(status.circuits)
         yield from _meters(status)
         yield from _evses(status.evses)
+        yield from _unconfigured(status.unconfigured)
         yield from _links(status)
         if status.dimming is not None:
             yield from _dimming(status.dimming)
@@ -184,6 +186,16 @@ def _meters(status: ControllerStatus) -> Iterator[Family]:
     of_buses = [((each.name, name), n) for each in status.buses for name, n in each.events_total.items()]
     text = "Requests and answers on a Modbus bus, and what went wrong."
     yield _counter("bus_events_total", text, ("bus", "event"), of_buses)
+
+
+def _unconfigured(evses: Sequence[UnconfiguredEvseStatus]) -> Iterator[Family]:
+    rows = [((each.station, str(each.evse)), each) for each in evses if each.has_car]
+    text = "Current kept free for a car at an EVSE that the configuration does not name."
+    booked = [(key, each.booked_a) for key, each in rows]
+    yield _gauge("unconfigured_evse_booked_amperes", text, ("station", "evse"), booked)
+    text = "1 if an EVSE that the configuration does not name is limited."
+    limited = [(key, float(each.is_limited)) for key, each in rows]
+    yield _gauge("unconfigured_evse_limited", text, ("station", "evse"), limited)
 
 
 _EVSE_COLUMNS: tuple[tuple[str, str, Callable[[EvseStatus], float | bool | None]], ...] = (

@@ -15,7 +15,7 @@ import msgspec
 from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.site_tree import PhaseAmps, SiteTree
-from controller.load_management.site_view import CircuitView, EvseView, SiteView
+from controller.load_management.site_view import CircuitView, EvseView, SiteView, UnconfiguredView
 from controller.model.expiry import Expiry
 from controller.model.observations import Booted, EvseRef, EvseState
 from controller.ocpp.frames import Version
@@ -94,6 +94,24 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     step_a: float = 0.0
     obeys: bool | None = None
     offered_w: float | None = None
+
+
+class UnconfiguredEvseStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An EVSE that its station reports and the configuration does not name.
+
+    `has_car`: one may be there. `booked_a`: current that is kept free for it beside the configured EVSEs (A
+    per phase). `is_limited`: a limit is in force, at its station's fallback, or `shares_limit`: that of the
+    whole station. `table`: TOML to add to the station, with the wiring that is assumed.
+    """
+
+    station: str
+    evse: int
+    has_car: bool
+    drawn_a: PhaseAmps
+    booked_a: float
+    is_limited: bool
+    shares_limit: bool
+    table: str
 
 
 OptionalPhases = tuple[float | None, float | None, float | None]
@@ -439,6 +457,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     `configuration_problem`: errors of the file, while the last valid copy is in use. `buses`: the Modbus
     buses in use. `alarms`: those that are present, the most severe first. `knocks`: unknown stations that
     tried to connect. `clock_offsets`: clocks of stations and backends that differ from the gateway's.
+    `unconfigured`: EVSEs of configured stations that the configuration does not name.
     """
 
     site: str
@@ -468,6 +487,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     knocks: tuple[KnockStatus, ...] = ()
     energy: EnergyStatus = EnergyStatus()
     clock_offsets: tuple[ClockOffsetStatus, ...] = ()
+    unconfigured: tuple[UnconfiguredEvseStatus, ...] = ()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""
@@ -601,6 +621,25 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
         reaction_s=round(view.habits.reaction_s, 1),
         step_a=round(view.habits.step_a, 1),
         obeys=view.habits.obeys,
+    )
+
+
+def unconfigured_statuses(view: SiteView) -> tuple[UnconfiguredEvseStatus, ...]:
+    """Return the status of each EVSE that the configuration does not name."""
+    return tuple(_unconfigured(each) for each in view.unconfigured)
+
+
+def _unconfigured(view: UnconfiguredView) -> UnconfiguredEvseStatus:
+    phases = ", ".join(f'"L{phase + 1}"' for phase in view.phases)
+    return UnconfiguredEvseStatus(
+        station=view.ref.station,
+        evse=view.ref.evse,
+        has_car=view.may_draw,
+        drawn_a=_rounded(view.drawn_a),
+        booked_a=round(view.booked_a, 2),
+        is_limited=view.is_limited,
+        shares_limit=view.shares_limit,
+        table=f"[[station.evse]]\nid = {view.ref.evse}\nphases = [{phases}]\nmax_a = {view.max_a:g}\n",
     )
 
 

@@ -110,7 +110,7 @@ const DE = {
   "alarm.store-not-writable": "Der Speicher kann nicht beschrieben werden", "alarm.store-damaged": "Eine Datei des Speichers war beschädigt: {subject}",
   "alarm.clock-unverified": "Die Uhr des Gateways ist nicht geprüft", "alarm.meter-lost": "Der Zähler von {subject} liefert keine guten Werte",
   "alarm.circuit-over-limit": "{subject} liegt über seiner Grenze", "alarm.station-away": "Ladestation {subject} ist nicht verbunden; Strom wird für sie freigehalten",
-  "alarm.evse-faulted": "Ladepunkt {subject} meldet eine Störung", "alarm.limit-not-followed": "Ladepunkt {subject} hat die letzte niedrigere Grenze nicht befolgt",
+  "alarm.evse-faulted": "Ladepunkt {subject} meldet eine Störung", "alarm.evse-not-configured": "Ladepunkt {subject} fehlt in der Konfiguration; dort kann ein Fahrzeug laden", "alarm.limit-not-followed": "Ladepunkt {subject} hat die letzte niedrigere Grenze nicht befolgt",
   "alarm.backend-away": "Backend {subject} ist nicht verbunden", "alarm.outbox-old": "Nachrichten warten lange auf {subject}",
   "alarm.messages-set-aside": "{subject} lehnt Nachrichten ab; sie sind zurückgestellt", "alarm.dimming-source-lost": "Eine Begrenzung wird angenommen, nicht vom Netzbetreiber angeordnet: die Quelle {subject} ist ausgefallen",
   "alarm.dimming-active": "Der Netzbetreiber begrenzt die Ladepunkte ({subject})", "alarm.certificate-ends": "{subject} läuft ab oder ist abgelaufen",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -36,7 +35,6 @@ from controller.load_management.site_view import EvseView
 from controller.model.observations import (
     BackendLimit,
     DrawSeen,
-    EvseRef,
     EvseState,
     NeedsSeen,
     TransactionSeen,
@@ -67,6 +65,8 @@ class EvseController:
         """Order of a person for it."""
         self.plan = NO_PLAN
         """Its part of the energy plan."""
+        self.has_guest = False
+        """True while an EVSE that the configuration does not name may draw under its limit."""
         self.impossible: DrawSeen | None = None
         self.credit_due_at = 0.0
         """When `credit` changes next without an event (s, monotonic)."""
@@ -170,12 +170,12 @@ class EvseController:
     @property
     def all_phases(self) -> PhaseFlags:
         """Return the site's phases that it is wired to."""
-        return _flags(self.evse.phases)
+        return to_flags(self.evse.phases)
 
     @property
     def one_phase(self) -> PhaseFlags:
         """Return the site's phase that it uses when it is set to use one: its own L1."""
-        return _flags(self.evse.phases[:1])
+        return to_flags(self.evse.phases[:1])
 
     def wake(self) -> None:
         """Have the next pass update it: an event has changed something here."""
@@ -245,7 +245,7 @@ class EvseController:
 
     def may_draw(self, now: float) -> bool:
         """Return True if current is kept for it: while a station is away, a car may come unseen."""
-        return self.model.wants(now) or not self.delivery.connected
+        return self.model.wants(now) or self.has_guest or not self.delivery.connected
 
     def credit(self, now: float) -> OfferCredit:
         """Return what it draws on the site's phases now."""
@@ -503,7 +503,7 @@ class EvseController:
     def _phases_at_risk(self, now: float) -> PhaseFlags:
         """Return where it may draw: on all phases where it is in doubt that it uses only one."""
         in_doubt = self.model.switch.single and self.delivery.problem(now)
-        return self.all_phases if in_doubt else self.model.phases
+        return self.all_phases if in_doubt or self.has_guest else self.model.phases
 
     @property
     def phases_to_come(self) -> PhaseFlags:
@@ -542,38 +542,6 @@ class EvseController:
         return f"on one phase: {allocation.reason}" if self.model.switch.single else allocation.reason
 
 
-class UnknownEvse:
-    """EVSE of a configured station that the configuration does not name: counted, not limited.
-
-    It is taken to be wired like the station's first EVSE, and to draw the most that any of them can while
-    a car may be there.
-    """
-
-    def __init__(self, evse: int, siblings: Sequence[EvseController], now: float) -> None:
-        first = siblings[0].evse
-        ref = EvseRef(first.ref.station, evse)
-        max_a = max(each.evse.max_a for each in siblings)
-        self.evse = replace(first, ref=ref, max_a=max_a, fallback_a=max_a)
-        self._model = EvseModel(self.evse, now)
-
-    def on_observation(self, observation: EvseObservation, now: float) -> None:
-        """Take in one observation of its station; a report that cannot be true is ignored."""
-        if not isinstance(observation, DrawSeen) or is_possible(self.evse, observation.current_a):
-            self._model.on_observation(observation, self.evse.max_a, now)
-
-    def may_draw(self, now: float) -> bool:
-        """Return True if a car may be there."""
-        return self._model.wants(now)
-
-    def credit(self, now: float) -> OfferCredit:
-        """Return what it draws on the site's phases now."""
-        return self._model.draw.credit(now, has_car=self.may_draw(now))
-
-    def book(self, ledger: Headroom, now: float) -> None:
-        """Book the most that it may be taking now."""
-        if self.may_draw(now):
-            ledger.book(self.evse, _flags(self.evse.phases), self.evse.max_a)
-
-
-def _flags(used: tuple[int, ...]) -> PhaseFlags:
+def to_flags(used: tuple[int, ...]) -> PhaseFlags:
+    """Return a flag for each of the site's phases."""
     return (0 in used, 1 in used, 2 in used)

@@ -409,6 +409,8 @@ class LimitDelivery:
         if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
             if lease_a > self.offered_a(now) + NOISE_A:
                 self._raised_at = now
+            # A cut for which others wait does not wait for the answer to a backend's command.
+            urgent |= firm and lease_a < self.offered_a(now) - NOISE_A
             wanted.append((LimitKind.LEASE, lease_a))
         return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
 
@@ -456,6 +458,16 @@ class LimitDelivery:
     def reaction_s(self) -> float:
         """Return how long its station takes from its answer to its current (s): by kind, or as learned."""
         return max(REACTION_S, self._quirk.reaction_s, self.learned_s)
+
+    @property
+    def quirk(self) -> Quirk:
+        """Return the quirk that its station has, with the site's bound of writes."""
+        return self._quirk
+
+    @property
+    def has_fallback(self) -> bool:
+        """Return True if the permanent limit is in the station, as far as is known."""
+        return self._floor
 
     @property
     def in_watts(self) -> bool:

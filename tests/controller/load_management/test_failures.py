@@ -262,7 +262,7 @@ def test_failures_unknown_evse_with_car_is_booked_at_worst_case() -> None:
     site.handle(StationObserved("A", StateSeen(3, EvseState.CHARGING)))
     (notice,) = site.control.take_notices()
     assert notice.warning
-    assert "add [[station.evse]] with id = 3 to station A" in notice.text
+    assert "[[station.evse]] id = 3" in notice.text
     site.wait(30)
     assert site.evse_view("A").offered_a == 30.0
     site.handle(StationObserved("A", StateSeen(3, EvseState.AVAILABLE)))

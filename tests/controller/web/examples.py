@@ -22,12 +22,24 @@ from controller.web.status_model import (
     NeighbourStatus,
     OverlayStatus,
     OverrideStatus,
+    UnconfiguredEvseStatus,
     VerdictStatus,
 )
 from drivers.errors import Cause
 from drivers.reading import Quality
 
 EVIL = '<script>alert("x")</script>\n\\'
+
+UNCONFIGURED = UnconfiguredEvseStatus(
+    station="CS01",
+    evse=3,
+    has_car=True,
+    drawn_a=(5.9, 5.9, 5.9),
+    booked_a=6.0,
+    is_limited=True,
+    shares_limit=False,
+    table="[[station.evse]]\nid = 3\nmax_a = 32\n",
+)
 
 STATUS = ControllerStatus(
     site="lc-depot",

@@ -13,7 +13,7 @@ from controller.web.status_model import (
     StoreHealth,
 )
 from drivers.reading import Quality
-from tests.controller.web.examples import STATUS
+from tests.controller.web.examples import STATUS, UNCONFIGURED
 
 NOON = 1_795_262_400.0
 FINE = replace(
@@ -93,6 +93,12 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
         Severity.WARNING,
     ),
     (
+        replace(FINE, unconfigured=(UNCONFIGURED,)),
+        "evse-not-configured",
+        "CS01/3",
+        Severity.WARNING,
+    ),
+    (
         replace(FINE, backends=(replace(FINE.backends[0], links={"main": 0}),)),
         "backend-away",
         "cpo",
@@ -147,6 +153,13 @@ def test_fault_is_one_condition_with_remedy(
 def test_away_station_with_several_evses_is_one_condition() -> None:
     away = tuple(replace(FINE.evses[0], evse=number, connected=False) for number in (1, 2, 3))
     assert list(conditions(replace(FINE, evses=away))) == [("station-away", "CS01")]
+
+
+def test_unconfigured_evse_with_car_is_condition_with_the_table() -> None:
+    [found] = conditions(replace(FINE, unconfigured=(UNCONFIGURED,))).values()
+    assert found.text.endswith("it is limited to its station's fallback; 6 A are kept free for it")
+    assert found.remedy == "add to the station, as it is wired: [[station.evse]]; id = 3; max_a = 32"
+    assert not conditions(replace(FINE, unconfigured=(replace(UNCONFIGURED, has_car=False),)))
 
 
 def condition(severity: Severity = Severity.WARNING, after_s: float = 0.0) -> AlarmCondition:

@@ -9,7 +9,7 @@ from controller.web.metrics import PREFIX, render_metrics
 from controller.web.status_model import ControllerStatus
 from drivers.errors import Cause
 from drivers.reading import Quality
-from tests.controller.web.examples import EVIL, STATUS
+from tests.controller.web.examples import EVIL, STATUS, UNCONFIGURED
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -74,6 +74,12 @@ def test_metrics_of_evse_have_offer_draw_and_connection() -> None:
     watts = [v for (name, _), v in samples(in_watts).items() if name.endswith("evse_offered_watts")]
     assert watts == [11_000.0]
     assert value("evse_connected", station="CS02", evse="2") == 0.0
+
+
+def test_unconfigured_evse_with_car_has_booked_current() -> None:
+    found = samples(replace(STATUS, unconfigured=(UNCONFIGURED,)))
+    shown = {name: v for (name, _), v in found.items() if "unconfigured" in name}
+    assert shown == {"unconfigured_evse_booked_amperes": 6.0, "unconfigured_evse_limited": 1.0}
 
 
 def test_charger_response_of_station() -> None:
