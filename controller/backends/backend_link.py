@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -128,8 +127,10 @@ class BackendLink:
     def send_nowait(self, message: str | bytes) -> None:
         """Send a message, or queue it for the backend. Raises SendQueueFullError."""
         if self._opened is not None:
-            with suppress(ConnectionLostError):  # the reading task raises it as well, and reports it
+            try:
                 self._opened.channel.send_nowait(message)
+            except ConnectionLostError:
+                return  # the reading task raises it as well, and reports it
 
     def keep_alive(self, silence_s: float) -> None:
         """Send a ping if there is a connection, or end it after `silence_s` without data."""

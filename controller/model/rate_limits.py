@@ -38,6 +38,12 @@ class TokenBucket:
         self._spent_until = max(self._spent_until, now) + tokens * self._interval_s
         return wait if wait > 0 else 0.0
 
+    def charge(self, now: float, tokens: float) -> float:
+        """Take tokens that have been used already; return the s until a further one is there."""
+        self._spent_until = max(self._spent_until, now) + tokens * self._interval_s
+        wait = self._spent_until - self._ahead_s - now
+        return wait if wait > 0 else 0.0
+
     def try_take(self, now: float) -> bool:
         """Take one token if there is one; count the attempt as rejected if not."""
         if self.wait_s(now) > 0:

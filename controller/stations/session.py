@@ -180,6 +180,8 @@ class StationSession:
         self._todo: deque[Action] = deque()
         self._utc_offset_s = 0.0
         self._clock_checked_at = -math.inf
+        self._fed_at = -math.inf
+        """When the newest message was taken (s, monotonic): the clock is read once for each."""
         self._doing = False
         self._saving: tuple[Record, ...] = ()
         self._requests: dict[int, _PendingRequest] = {}
@@ -331,7 +333,7 @@ class StationSession:
     # -- the relay and its actions ------------------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
-        now = trio.current_time()
+        self._fed_at = now = trio.current_time()
         if now >= self._clock_checked_at + CLOCK_CHECK_S:
             self._utc_offset_s, self._clock_checked_at = self._rules.utc_of(now) - now, now
         actions = self._relay.handle(event, now, now + self._utc_offset_s)
@@ -483,8 +485,9 @@ class StationSession:
         elif (text := decode_binary(message)) is not None:
             self._feed(FromStation(text))
         else:
+            self._fed_at = trio.current_time()
             self._pass_up(message)
-        wait_s = self._rules.pace.take(trio.current_time())
+        wait_s = self._rules.pace.take(self._fed_at)
         if wait_s > 0 or not self._relay.accepts_messages:
             return partial(self._wait_accepting, wait_s)
         return None

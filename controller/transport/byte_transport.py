@@ -58,7 +58,8 @@ class ByteTransport:
         enable_keepalive(connected)
         self._socket = socket.socket(fileno=connected.socket.detach())
         self._socket.setblocking(False)
-        self._watcher = watch_socket(self._socket)
+        self.watcher = watch_socket(self._socket)
+        """Readiness of the socket."""
         self._has_tls = False
 
     async def start_tls(
@@ -75,7 +76,7 @@ class ByteTransport:
             except ssl.SSLWantReadError:
                 await self._wait_readable()
             except ssl.SSLWantWriteError:
-                await self._watcher.wait_writable()
+                await self.watcher.wait_writable()
 
     @property
     def peer_certificate(self) -> dict[str, object]:
@@ -99,7 +100,7 @@ class ByteTransport:
 
     def receive(self, most: int) -> bytes | None:
         """Return up to `most` received bytes, b"" at the end of the stream, None if nothing is there yet."""
-        watcher = self._watcher
+        watcher = self.watcher
         if not watcher.is_readable:
             return None
         try:
@@ -115,11 +116,11 @@ class ByteTransport:
 
     async def wait_received(self, receive: Callable[[], T | None]) -> T:
         """Call `receive` whenever data came, until it returns a value: see `FdWatcher.wait_read`."""
-        return await self._watcher.wait_read(receive)
+        return await self.watcher.wait_read(receive)
 
     async def wait_writable(self) -> None:
         """Wait until sending may succeed. Raises trio.ClosedResourceError after `close`."""
-        await self._watcher.wait_writable()
+        await self.watcher.wait_writable()
 
     async def send_all(self, data: bytes) -> None:
         """Send all of `data`, waiting as long as it takes."""
@@ -138,8 +139,8 @@ class ByteTransport:
         return data
 
     async def _wait_readable(self) -> None:
-        self._watcher.is_readable = False
-        await self._watcher.wait_read(lambda: True)
+        self.watcher.is_readable = False
+        await self.watcher.wait_read(lambda: True)
 
     def shutdown_send(self) -> None:
         """Close the sending direction; what the peer still sends can be received."""
@@ -154,5 +155,5 @@ class ByteTransport:
     def close(self) -> None:
         """Close the socket at once and wake the tasks that wait for it; repeated calls do nothing."""
         if self._socket.fileno() >= 0:
-            self._watcher.close()
+            self.watcher.close()
             self._socket.close()

@@ -96,17 +96,25 @@ class FdWatcher:
             self.is_readable = True
             self.is_ending |= bool(events & ENDING)
             if self._read is not None:
-                found = outcome.capture(self._read)
-                # The callback may have cancelled the reader, which then has been rescheduled already.
-                if self._reader is not None and (isinstance(found, outcome.Error) or found.value is not None):
-                    reschedule(self._reader, found)
-                    self._reader = self._read = None
+                try:
+                    found = self._read()
+                except BaseException as error:  # noqa: BLE001  # raised in the task that waits
+                    self._end_read(outcome.Error(error))
+                else:
+                    if found is not None:  # not so for a message that passes: nobody is woken
+                        self._end_read(outcome.Value(found))
         if events & WRITE:
             if self._writer is None:
                 self._is_writable = True
             else:
                 reschedule(self._writer)
                 self._writer = None
+
+    def _end_read(self, found: outcome.Outcome[object]) -> None:
+        """Wake the reader, unless the callback has cancelled it: then it has been rescheduled already."""
+        if self._reader is not None:
+            reschedule(self._reader, found)
+            self._reader = self._read = None
 
     def close(self) -> None:
         """Unregister before the socket closes; waiting tasks get trio.ClosedResourceError."""

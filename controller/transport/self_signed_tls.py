@@ -77,7 +77,7 @@ class SelfSignedTransport(ByteTransport):
             except SSL.WantReadError:
                 await self._wait_readable()
             except SSL.WantWriteError:
-                await self._watcher.wait_writable()
+                await self.watcher.wait_writable()
             except SSL.Error as error:
                 raise ConnectionError(self._tls.get_app_data() or describe_openssl_error(error)) from None
         certificate = self._tls.get_peer_certificate(as_cryptography=True)
@@ -96,12 +96,12 @@ class SelfSignedTransport(ByteTransport):
 
     def receive(self, most: int) -> bytes | None:
         """Return what has come, up to so many bytes; b"" is the end, None is nothing yet. Raises OSError."""
-        if not self._watcher.is_readable and not self._tls.pending():
+        if not self.watcher.is_readable and not self._tls.pending():
             return None
         try:
             return bytes(self._tls.recv(most))
         except (SSL.WantReadError, SSL.WantWriteError):
-            self._watcher.is_readable = False
+            self.watcher.is_readable = False
             return None
         except SSL.ZeroReturnError:
             return b""

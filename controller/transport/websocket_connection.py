@@ -125,8 +125,8 @@ class WebSocketConnection:
             if self._wait_s:
                 wait_s, self._wait_s = self._wait_s, 0.0
                 return partial(trio.sleep, wait_s)
-            if not self._read():
-                self._silent_since = trio.current_time()
+            # A short read has emptied the socket: most messages end here, without another one.
+            if not (self._transport.watcher.is_readable and self._read()):
                 return None
         return LET_OTHERS_RUN
 
@@ -186,12 +186,12 @@ class WebSocketConnection:
         protocol = self._protocol
         frames = protocol.frames
         protocol.receive_data(data)
+        now = trio.current_time()
+        if self._is_reading:
+            self._silent_since = now
         if self._pace is not None:
             # All that costs time is counted, also what never becomes a message: pongs, empty fragments.
-            cost = len(data) + FRAME_COST_BYTES * (protocol.frames - frames)
-            now = trio.current_time()
-            self._pace.take(now, cost)
-            self._wait_s = self._pace.wait_s(now)
+            self._wait_s = self._pace.charge(now, len(data) + FRAME_COST_BYTES * (protocol.frames - frames))
         if len(self._waiting) > 2 * MOST_WAITING_MESSAGES:
             self._drop(CloseCause("it sends, but does not read"))
         elif protocol.frames != frames or protocol.close_cause is not None:
@@ -239,7 +239,11 @@ class WebSocketConnection:
         if not data:
             return
         if not self._waiting:
-            sent = self._try_to_send(data)
+            try:
+                sent = self._transport.send(data)
+            except OSError as error:
+                self._set_closed(_close_cause(error))  # what the peer sent before can still be received
+                return
             if sent == len(data):
                 return
             self._waiting.append(memoryview(data)[sent:])

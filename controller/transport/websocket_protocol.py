@@ -7,6 +7,7 @@ without the library, in a quarter of the time.
 
 from __future__ import annotations
 
+import os
 from math import inf
 
 import msgspec
@@ -30,6 +31,9 @@ CLEAN_CODES = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STAT
 WHOLE_TEXT = 0x81
 """First byte of a frame that is a whole uncompressed text message (RFC 6455, 5.2)."""
 
+KEYS_AT_ONCE = 1024
+"""Masking keys that one system call gives: it takes as long as a quarter of a frame."""
+
 VANISHED = "the connection ended without a close frame"
 
 
@@ -38,6 +42,24 @@ class CloseCause(msgspec.Struct, frozen=True):
 
     reason: str
     is_clean: bool = False
+
+
+class _MaskingKeys:
+    """Masking keys from the system's source of strong entropy (RFC 6455, 5.3), read many at a time."""
+
+    def __init__(self) -> None:
+        self._entropy = b""
+        self._at = 0
+
+    def next_key(self) -> bytes:
+        """Return a key that was never used."""
+        if self._at >= len(self._entropy):
+            self._entropy, self._at = os.urandom(4 * KEYS_AT_ONCE), 0
+        at, self._at = self._at, self._at + 4
+        return self._entropy[at : at + 4]
+
+
+_masking_keys = _MaskingKeys()
 
 
 class WebSocketProtocol:
@@ -180,8 +202,21 @@ class WebSocketProtocol:
 
     def encode_text(self, text: bytes) -> bytes:
         """Return the frame of a text message, given in UTF-8; send it after `take_output`."""
-        extensions = self._protocol.extensions if len(text) >= SMALLEST_DEFLATED else ()
-        return Frame(TEXT, text).serialize(mask=self._masks, extensions=extensions)
+        length = len(text)
+        if self._protocol.extensions and length >= SMALLEST_DEFLATED:
+            return Frame(TEXT, text).serialize(mask=self._masks, extensions=self._protocol.extensions)
+        # The frame that `Frame.serialize` makes without extensions, in a third of its time (RFC 6455, 5.2).
+        mask_bit = 0x80 if self._masks else 0
+        if length < 126:
+            head = bytes((WHOLE_TEXT, mask_bit | length))
+        elif length < 65_536:
+            head = bytes((WHOLE_TEXT, mask_bit | 126)) + length.to_bytes(2, "big")
+        else:
+            head = bytes((WHOLE_TEXT, mask_bit | 127)) + length.to_bytes(8, "big")
+        if not self._masks:
+            return head + text
+        key = _masking_keys.next_key()
+        return head + key + apply_mask(text, key)
 
     def encode_binary(self, data: bytes) -> bytes:
         """Return the frames of a binary message, of `fragment_bytes` at most; they are not deflated."""

@@ -119,3 +119,12 @@ def test_rate_limits_backoff_jitter_draws_within_part_of_wait() -> None:
     assert 0 <= min(waits) < 1
     assert 7 < max(waits) <= 8
     assert all(4 <= half.wait_s(3, chance) <= 8 for _ in range(200))
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 20)), max_size=30))
+def test_token_bucket_charge_is_take_and_then_wait(steps: list[tuple[float, float]]) -> None:
+    charged, taken, now = TokenBucket(2.0, burst=4), TokenBucket(2.0, burst=4), 0.0
+    for pause_s, tokens in steps:
+        now += pause_s
+        taken.take(now, tokens)
+        assert charged.charge(now, tokens) == taken.wait_s(now)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets import frames
+from websockets.frames import TEXT, Frame
 from wsproto import WSConnection
 from wsproto.connection import ConnectionType
 from wsproto.events import (
@@ -22,6 +24,7 @@ from wsproto.events import (
 )
 from wsproto.extensions import Extension, PerMessageDeflate
 
+from controller.transport import websocket_protocol
 from controller.transport.http_upgrade import CompressionOffer, UpgradeOffer, UpgradeRequest
 from controller.transport.websocket_protocol import SMALLEST_DEFLATED, WebSocketProtocol
 
@@ -166,6 +169,34 @@ def test_protocol_sent_text_is_received(
                 arrived.append(text)
                 text = ""
     assert arrived == sent
+
+
+@given(
+    st.sampled_from(sorted(SIDES)), st.one_of(texts, st.sampled_from(["x" * 125, "x" * 126, "é" * 40_000]))
+)
+def test_protocol_text_is_the_frame_of_the_library(side: str, text: str) -> None:
+    _, wire = SIDES[side](None)
+    data = text.encode()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(websocket_protocol._masking_keys, "next_key", lambda: b"\1\2\3\4")
+        patched.setattr(frames.secrets, "token_bytes", lambda _: b"\1\2\3\4")
+        assert wire.encode_text(data) == Frame(TEXT, data).serialize(mask=wire._masks)
+
+
+def test_masking_keys_are_those_of_the_system_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+
+    def urandom(count: int) -> bytes:
+        given.append(bytes(range(256)) * (count // 256))
+        return given[-1]
+
+    monkeypatch.setattr(websocket_protocol.os, "urandom", urandom)
+    keys = websocket_protocol._MaskingKeys()
+    used = [keys.next_key() for _ in range(websocket_protocol.KEYS_AT_ONCE)]
+    assert b"".join(used) == given[0]
+    assert len(given) == 1
+    keys.next_key()
+    assert len(given) == 2
 
 
 @given(sides, deflates, st.lists(st.binary(max_size=2 * SMALLEST_DEFLATED), max_size=5), cuts)
