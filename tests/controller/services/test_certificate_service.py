@@ -11,8 +11,15 @@ from pathlib import Path
 import pytest
 import trio
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, open_websocket_url
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    open_websocket_url,
+)
 
 from controller.backends import pool
 from controller.cli.main import main
@@ -21,7 +28,7 @@ from controller.model.expiry import DAY_S, Expiry
 from controller.pki.ca_folder import CaFolder, CaSettings
 from controller.pki.certificate_ledger import RevocationReason
 from controller.pki.certificate_profiles import Purpose
-from controller.pki.certificate_requests import RequestContent
+from controller.pki.certificate_requests import RequestContent, build_request
 from controller.pki.identity_files import IdentityFolder
 from controller.pki.issuance import Applicant
 from controller.services import app
@@ -34,6 +41,7 @@ from controller.services.certificate_service import (
 )
 from controller.services.service_error import ServiceError
 from controller.stations import listener
+from tests.controller.pki.examples import common_name
 from tests.scenario.link_harness import CsmsServer
 
 
@@ -142,6 +150,45 @@ async def test_replaced_certificate_is_rejected_and_successor_accepted(tmp_path:
         url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
         async with open_websocket_url(url, new, subprotocols=["ocpp1.6"]):
             pass
+
+
+def write_pair(ca: CaFolder, begin: float, end: float, utc: float) -> str:
+    """Write a key and a certificate of CS01, issued at `utc`; returns the file's name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    content = RequestContent(not_before=begin, not_after=end)
+    request = build_request(key, common_name("CS01"), content, ca.ids)
+    station = Applicant(id="CS01", purpose=Purpose.STATION)
+    chain, _ = ca.sign(ca.read_request(request), station, None, utc)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (ca.path / "pair.pem").write_bytes(pem + chain)
+    return str(ca.path / "pair.pem")
+
+
+@pytest.mark.parametrize(("begin_days", "end_days"), [(-10, -1), (1, 10)], ids=["expired", "not yet valid"])
+async def test_certificate_outside_its_validity_is_rejected_in_handshake(
+    tmp_path: Path, begin_days: float, end_days: float
+) -> None:
+    async with _running(tmp_path) as (controller, ca):
+        now = time.time()
+        begin, end = now + begin_days * DAY_S, now + end_days * DAY_S
+        context = _context(ca, write_pair(ca, begin, end, min(begin, now)))
+        await _fails_handshake(controller, context)
+
+
+async def test_certificate_of_other_ca_with_same_name_is_rejected_in_handshake(tmp_path: Path) -> None:
+    async with _running(tmp_path) as (controller, ca):
+        other = CaFolder.create(tmp_path / "other", CaSettings(name="depot"), None, time.time())
+        pair = issue_identity(other, "CS01", Applicant(id="CS01", purpose=Purpose.STATION))
+        await _fails_handshake(controller, _context(ca, pair))
+
+
+async def _fails_handshake(controller: App, context: ssl.SSLContext) -> None:
+    """Expect that a station does not get as far as a request."""
+    url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
+    with pytest.raises((HandshakeError, OSError, trio.BrokenResourceError)) as failed:
+        async with open_websocket_url(url, context, subprotocols=["ocpp1.6"]):
+            pass
+    assert not isinstance(failed.value, ConnectionRejected)
 
 
 async def test_certificate_that_names_foreign_evses_is_rejected(tmp_path: Path) -> None:

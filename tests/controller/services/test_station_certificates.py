@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.lowlevel
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from trio_websocket import WebSocketConnection, open_websocket_url
@@ -389,7 +389,35 @@ HOSTILE = [
     ("other-name", lambda: request(name="CS02"), "the request is for"),
     ("ten-years", lambda: request(RequestContent(not_after=time.time() + 3650 * DAY_S)), "days"),
     ("not-a-request", lambda: "nonsense", "no certificate request"),
+    ("ca", lambda: ca_request(), "asks for a CA"),
+    ("expired", lambda: request(RequestContent(not_after=time.time() - 1)), "over already"),
+    ("foreign-proof", lambda: forged_request(), "not signed with its own key"),
 ]
+
+
+def ca_request() -> str:
+    """Return a request for a certificate with which others could be issued."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(common_name("CS01"))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def forged_request() -> str:
+    """Return a request whose key was exchanged after it was signed."""
+    own, other = (
+        x509.load_pem_x509_csr(request().encode()),
+        x509.load_pem_x509_csr(request().encode()),
+    )
+    keys = [
+        each.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        for each in (own, other)
+    ]
+    der = own.public_bytes(serialization.Encoding.DER).replace(*keys)
+    pem = base64.encodebytes(der).decode()
+    return f"-----BEGIN CERTIFICATE REQUEST-----\n{pem}-----END CERTIFICATE REQUEST-----\n"
 
 
 def request(content: RequestContent | None = None, name: str = "CS01") -> str:
