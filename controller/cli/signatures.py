@@ -66,6 +66,8 @@ def add_parser(commands: Subcommands) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     entries = _read_entries(options.file)
+    if not entries:
+        raise CommandError(f"{options.file} has no message: nothing was checked", UNREADABLE)
     if options.key is None:
         print("no --key is given: any key counts that fits its signature")
         is_known: Callable[[KeyId], bool] = lambda _: True  # noqa: E731

@@ -82,6 +82,8 @@ class CaFolder:
     def __init__(self, path: Path) -> None:
         """Open an existing CA. Raises PkiError."""
         self.path = path
+        if not (path / "ca.json").exists():
+            raise CaFolderError(f"{path} has no site CA; make one with `pki init`, or name its folder")
         try:
             self.settings = msgspec.json.decode(read_file(path / "ca.json"), type=CaSettings)
         except msgspec.DecodeError as error:

@@ -161,8 +161,10 @@ def _load(data: bytes) -> x509.CertificateSigningRequest:
     is_pem = data.lstrip().startswith(b"-----BEGIN")
     try:
         return x509.load_pem_x509_csr(data) if is_pem else x509.load_der_x509_csr(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise RequestError(f"the file is no certificate request in PEM or DER: {error}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise RequestError(
+            "the file is no certificate request in PEM or DER; one is made with `openssl req -new`"
+        ) from None
 
 
 def _checked_key(request: x509.CertificateSigningRequest) -> PublicKey:

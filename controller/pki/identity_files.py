@@ -88,8 +88,10 @@ class IdentityFolder:
             )
         try:
             certificates = x509.load_pem_x509_certificates(data)
-        except ValueError as error:
-            raise IdentityError(f"the file has no certificates in PEM: {error}") from None
+        except ValueError:
+            raise IdentityError(
+                "the file has no certificates in PEM; convert one in DER with `openssl x509 -inform DER`"
+            ) from None
         waiting = self._waiting()
         fitting = [
             (each, waiting[found]) for each in certificates if (found := _fingerprint(each)) in waiting
@@ -119,6 +121,8 @@ class IdentityFolder:
     def certificate(self, name: str) -> x509.Certificate:
         """Return the certificate in use. Raises PkiError."""
         file = self.path / f"{name}.pem"
+        if not file.exists():
+            raise IdentityError(f"{file} is missing: there is no identity {name}; make it with `pki issue`")
         try:
             return x509.load_pem_x509_certificates(read_file(file))[0]
         except ValueError:

@@ -7,6 +7,9 @@ without a word.
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 import msgspec
 
 from controller.pki import PkiError
@@ -51,6 +54,20 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     key_group: str
     not_before: float
     not_after: float
+
+
+_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_DNS_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+MAX_HOST_LENGTH = 253
+
+
+def is_host(host: str) -> bool:
+    """Return True for an IP address or a DNS name, whose first label may be a star (RFC 6125, 6.4.3)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return len(host) <= MAX_HOST_LENGTH and _DNS_NAME.fullmatch(host) is not None
+    return True
 
 
 class IssuancePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +123,13 @@ def _check_claims(request: CertificateRequest, applicant: Applicant, profile: Ce
     if profile.named_hosts:
         if not applicant.hosts:
             raise IssuanceError(
-                f"a certificate of profile {profile.purpose} needs at least one host name or address"
+                f"a certificate of profile {profile.purpose} needs at least one host name or address: --host"
             )
+        for host in applicant.hosts:
+            if not is_host(host):
+                raise IssuanceError(
+                    f"{host!r} is no DNS name and no IP address; write it without port and scheme"
+                )
         foreign_names = set(request.dns_names) - set(applicant.hosts)
         if foreign_names:
             raise IssuanceError(

@@ -125,3 +125,35 @@ def test_issuing_ca_is_rotated_and_both_are_trusted(site: Path, capsys: pytest.C
     assert "depot issuing 2 signs from now on" in capsys.readouterr().out
     assert _pki(site, "export", "trust") == 0
     assert capsys.readouterr().out.count("BEGIN CERTIFICATE") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["list", "--folder", "none"], "none has no site CA; make one with `pki init`"),
+        (["sign", "text", "--profile", "station", "--id", "CS01"], "openssl req -new"),
+        (["import", "text"], "the file has no certificates in PEM; convert one in DER"),
+        (["renew", "nobody"], "there is no identity nobody; make it with `pki issue`"),
+        (["issue", "gw", "--profile", "controller", "--id", "gw", "--host", "a b"], "'a b' is no DNS name"),
+        (
+            ["issue", "gw", "--profile", "controller", "--id", "gw"],
+            "at least one host name or address: --host",
+        ),
+        (["revoke", "zz"], "certificate zz is unknown; `local-controller pki list` shows all"),
+    ],
+)
+def test_pki_error_says_what_and_remedy(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("{")
+    assert main(["pki", "init", "--name", "depot", "--folder", "pki"]) == 0
+    folder = [] if "--folder" in arguments else ["--folder", "pki"]
+    assert main(["pki", *arguments, *folder]) != 0
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert text in line
+    assert "Error" not in line

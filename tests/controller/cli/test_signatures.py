@@ -101,3 +101,9 @@ def test_missing_file_and_key_that_is_none_are_refused(tmp_path: Path) -> None:
     assert main(["signatures", "check", str(tmp_path / "none.json")]) == 2
     file = _file(tmp_path, [])
     assert main(["signatures", "check", "--key", file, file]) == 2
+
+
+def test_signatures_check_of_empty_array_is_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "messages.json").write_text("[]")
+    assert main(["signatures", "check", str(tmp_path / "messages.json")]) != 0
+    assert "nothing was checked" in capsys.readouterr().err

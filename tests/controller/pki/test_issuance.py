@@ -17,7 +17,7 @@ from controller.pki.ca_folder import CaFolder, CaFolderError
 from controller.pki.certificate_ledger import CertificateState, LedgerError, RevocationReason
 from controller.pki.certificate_profiles import Purpose
 from controller.pki.certificate_requests import RequestContent
-from controller.pki.issuance import Applicant, IssuanceError
+from controller.pki.issuance import Applicant, IssuanceError, is_host
 from controller.pki.object_ids import MODBUS_ROLE
 from controller.pki.peer_certificates import (
     PeerCertificateError,
@@ -346,3 +346,23 @@ def test_issuance_ledger_altered_in_middle_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"nonsense\n" + file.read_bytes())
     with pytest.raises(CaFolderError, match="restore it"):
         ca.ledger()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_valid"),
+    [
+        ("gateway", True), ("gw.example", True), ("*.example", True), ("192.0.2.1", True),
+        ("2001:db8::1", True), ("a b", False), ("gw.example:8887", False), ("wss://gw.example", False),
+        ("", False), ("-x", False), ("a..b", False), ("x" * 64, False), ("a." * 126 + "a", True),
+        ("a." * 126 + "aa", False),
+    ],
+)  # fmt: skip
+def test_issuance_host_is_dns_name_or_address(host: str, is_valid: bool) -> None:
+    assert is_host(host) is is_valid
+
+
+def test_issuance_of_server_with_invalid_host_is_refused(tmp_path: Path) -> None:
+    ca = site_ca(tmp_path)
+    applicant = Applicant(id="CS01", purpose=Purpose.CONTROLLER, hosts=("a b",))
+    with pytest.raises(IssuanceError, match="is no DNS name and no IP address"):
+        ca.sign(ca.read_request(request_pem()), applicant, None, NOW)
