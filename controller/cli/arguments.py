@@ -18,7 +18,12 @@ from controller.config import Config
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import StoreConfig
 from controller.services.configuration import ActiveConfiguration, load_configuration, open_configuration
-from controller.tomlcheck.diagnostics import FileUnreadableError, read_text, render_diagnostics
+from controller.tomlcheck.diagnostics import (
+    FileUnreadableError,
+    read_text,
+    remedy_for_file_error,
+    render_diagnostics,
+)
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -58,7 +63,7 @@ def read_configuration(path: Path, *, prints_hints: bool = False) -> Config:
     try:
         config, hints = load_configuration(path)
     except (FileUnreadableError, InvalidConfigError) as error:
-        raise _command_error(error) from error
+        raise _command_error(path, error) from error
     if hints and prints_hints:
         print(render_diagnostics([], hints), file=sys.stderr)
     return config
@@ -87,16 +92,26 @@ def open_configuration_or_exit(path: Path) -> ActiveConfiguration:
     try:
         active = open_configuration(path)
     except (FileUnreadableError, InvalidConfigError) as error:
-        raise _command_error(error) from error
+        raise _command_error(path, error) from error
     if active.hints:
         print(render_diagnostics([], active.hints), file=sys.stderr)
     return active
 
 
-def _command_error(error: FileUnreadableError | InvalidConfigError) -> CommandError:
+def _command_error(path: Path, error: FileUnreadableError | InvalidConfigError) -> CommandError:
     if isinstance(error, InvalidConfigError):
         return CommandError(render_diagnostics(error.errors, error.hints))
+    if not path.exists():
+        return CommandError(
+            f"{path}: does not exist; make it with `local-controller setup`, or name another file with -c",
+            UNREADABLE,
+        )
     return CommandError(str(error), UNREADABLE)
+
+
+def file_error(error: OSError, path: Path | None = None, status: int = UNREADABLE) -> CommandError:
+    """Return the error of a file that cannot be read or written, with the remedy; `path`: as typed."""
+    return CommandError(f"{path or error.filename}: {error.strerror}; {remedy_for_file_error(error)}", status)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

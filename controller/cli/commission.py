@@ -34,6 +34,7 @@ from controller.cli.arguments import (
     CommandError,
     Subcommands,
     add_config,
+    file_error,
     new_file,
     read_configuration,
 )
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
         for path in write_report(report, Path(options.report)):
             print(path)
     except OSError as error:
-        raise CommandError(f"{options.report}: {error.strerror}") from error
+        raise file_error(error, Path(options.report)) from error
     return OK if report.passed else FAILED
 
 

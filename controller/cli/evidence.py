@@ -22,6 +22,7 @@ from controller.cli.arguments import (
     CommandError,
     Subcommands,
     add_json,
+    file_error,
     moment,
     print_json,
 )
@@ -151,7 +152,7 @@ def _export(options: argparse.Namespace) -> int:
     try:
         options.out.write_bytes(b"".join(line + b"\n" for line in part))
     except OSError as error:
-        raise CommandError(f"{options.out}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error, options.out) from error
     print(f"{options.out}: {len(part)} records; verify it with --part")
     return OK
 
@@ -192,7 +193,7 @@ def _expanded(files: list[Path]) -> list[Path]:
         try:
             found += evidence_files(path) if path.is_dir() else [path]
         except OSError as error:
-            raise CommandError(f"{path}: {error.strerror}", UNREADABLE) from error
+            raise file_error(error, path) from error
     if not found:
         raise CommandError(f"{files[0]}: contains no evidence", UNREADABLE)
     return found

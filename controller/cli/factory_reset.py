@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from controller.cli.arguments import OK, UNREADABLE, CommandError, Subcommands, add_config
+from controller.cli.arguments import OK, UNREADABLE, CommandError, Subcommands, add_config, file_error
 from controller.cli.site_files import find_site_files, read_site, read_store_directory
 from controller.store.evidence_files import FOLDER
 from controller.store.state_journal import StoreError
@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
         files, site = find_site_files(config), read_site(config)
         directory = read_store_directory(config.read_text("utf-8-sig"), config)
     except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error) from error
     except ValueError as error:
         raise CommandError(f"{config}: {error}", UNREADABLE) from error
     _confirm(options, site, directory)
@@ -57,7 +57,7 @@ def run(options: Namespace) -> int:
             f"{error}\nsudo systemctl stop local-controller.service local-controller.socket"
         ) from error
     except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error) from error
     for outside in files.outside:
         print(f"not removed: {outside}, which is outside of {config.parent}")
     if not options.with_evidence and (directory / FOLDER).is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from controller.cli.arguments import UNREADABLE, CommandError
+from controller.cli.arguments import UNREADABLE, CommandError, file_error
 from controller.signing.curves import CurveKeyError, curve_of
 
 
@@ -16,7 +16,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error, path) from error
 
 
 def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:

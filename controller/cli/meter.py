@@ -30,6 +30,7 @@ from controller.cli.arguments import (
     Subcommands,
     add_json,
     count_of,
+    file_error,
     new_file,
     print_json,
     read_configuration,
@@ -465,7 +466,7 @@ def _watch(options: argparse.Namespace) -> int:
         with _ends_at_interrupt(), options.csv.open("w", newline="", encoding="utf-8") as file:
             trio.run(_record, meters, file, options.duration)
     except OSError as error:
-        raise CommandError(f"{options.csv}: {error.strerror}") from error
+        raise file_error(error, options.csv) from error
     return OK
 
 

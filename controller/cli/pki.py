@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, add_json, print_json
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    UNREADABLE,
+    CommandError,
+    Subcommands,
+    add_json,
+    file_error,
+    print_json,
+)
 from controller.pki import PkiError
 from controller.pki.ca_folder import CREDENTIAL, CaFolder, CaSettings, read_passphrase
 from controller.pki.certificate_ledger import CertificateState, IssuedCertificate, RevocationReason
@@ -255,14 +264,14 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}", UNREADABLE) from error
+        raise file_error(error, file) from error
 
 
 def _write(file: Path, data: bytes) -> None:
     try:
         file.write_bytes(data)
     except OSError as error:
-        raise CommandError(f"{file} cannot be written: {error.strerror}", FAILED) from error
+        raise file_error(error, file, FAILED) from error
 
 
 def _print_issued(record: IssuedCertificate) -> None:

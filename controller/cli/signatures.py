@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands
+from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, file_error
 from controller.ocpp.frames import Version
 from controller.signing import SigningError, payload_signatures, signature_format
 from controller.signing.curves import CurveKeyError
@@ -115,7 +115,7 @@ def _read_entries(file: Path) -> list[SignedPayloadEntry]:
         content = json.loads(file.read_text("utf-8"))
         return msgspec.convert(content, list[SignedPayloadEntry])
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}", UNREADABLE) from error
+        raise file_error(error, file) from error
     except (ValueError, RecursionError) as error:
         raise CommandError(
             f"{file} is not a JSON array of {{id, version, kind, action, author, wire}}: {error}", UNREADABLE
@@ -126,7 +126,7 @@ def _read_keys(file: Path) -> list[KeyId]:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}", UNREADABLE) from error
+        raise file_error(error, file) from error
     try:
         if b"-----BEGIN CERTIFICATE" in data:
             keys: list[object] = [each.public_key() for each in x509.load_pem_x509_certificates(data)]

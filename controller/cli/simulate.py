@@ -15,6 +15,7 @@ from controller.cli.arguments import (
     CommandError,
     Subcommands,
     add_config,
+    file_error,
     new_file,
     read_configuration,
 )
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     except UnicodeDecodeError as error:
         raise CommandError(f"{options.day}: is not UTF-8 text; save it as UTF-8", UNREADABLE) from error
     except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error) from error
     return OK
 
 

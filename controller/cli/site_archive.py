@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from controller.cli.arguments import UNREADABLE, CommandError
+from controller.cli.arguments import CommandError, file_error
 from controller.store.sqlite_journal import SCHEMA_VERSION
 from controller.store.state_journal import StoreError
 
@@ -61,7 +61,7 @@ def report_errors(subject: str, status: int) -> Iterator[None]:
     except StoreError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error) from error
     except ValueError as error:
         raise CommandError(f"{subject}: {error}", status) from error
 

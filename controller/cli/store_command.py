@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from controller.cli.arguments import OK, UNREADABLE, CommandError, Subcommands, add_config, read_configuration
+from controller.cli.arguments import OK, CommandError, Subcommands, add_config, file_error, read_configuration
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import StoreError
 from controller.store.store_lock import hold_store
@@ -37,7 +37,7 @@ def _run_guarded(action: object, options: argparse.Namespace) -> int:
     except StoreError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error) from error
     return OK
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from controller.cli.arguments import OK, UNREADABLE, CommandError, Subcommands, add_config, new_file
+from controller.cli.arguments import OK, CommandError, Subcommands, add_config, file_error, new_file
 from controller.cli.doctor import diagnose
 from controller.cli.redaction import Redactor
 from controller.cli.site_files import read_store_directory
@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
     try:
         handle = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise CommandError(f"{options.out}: {error.strerror}", UNREADABLE) from error
+        raise file_error(error, options.out) from error
     with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
             archive.writestr(name, text)

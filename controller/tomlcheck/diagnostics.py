@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -92,7 +93,27 @@ def read_text(path: FilePath) -> str:
     except UnicodeDecodeError as error:
         raise FileUnreadableError(f"{path}: is not UTF-8 text (byte {error.start}); TOML must be") from None
     except OSError as error:
-        raise FileUnreadableError(f"{path}: cannot be read: {error.strerror}") from None
+        raise FileUnreadableError(
+            f"{path}: cannot be read: {error.strerror}; {remedy_for_file_error(error)}"
+        ) from None
+
+
+def remedy_for_file_error(error: OSError) -> str:
+    """Return what a person does about a file that cannot be read or written."""
+    return _FILE_REMEDIES.get(error.errno or 0, "check the path and the disk")
+
+
+_FILE_REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path: a part of it is a file",
+    errno.EISDIR: "name a file in the directory",
+    errno.EEXIST: "name another file, or remove this one",
+    errno.EACCES: "run the command with sudo, or give its user the right",
+    errno.EPERM: "run the command with sudo, or give its user the right",
+    errno.EROFS: "name a file on a disk that can be written",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+}
 
 
 def parse_toml(text: str, file: str) -> dict[str, Any] | ErrorDiagnostic:
