@@ -141,7 +141,10 @@ def test_evidence_folder_without_read_permission_is_named(
 ) -> None:
     monkeypatch.setattr(os, "listdir", forbidden)
     assert run(folder, "list", "log") == 2
-    assert capsys.readouterr().err == f"{folder}/log: Permission denied; run the command with sudo, or give its user the right\n"
+    assert (
+        capsys.readouterr().err
+        == f"{folder}/log: Permission denied; run the command with sudo, or give its user the right\n"
+    )
 
 
 def forbidden(path: Path) -> list[str]:

@@ -46,8 +46,10 @@ def test_main_config_error_is_printed_with_line_and_exits_1(tmp_path: Path, comm
     assert "limit_a" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["check", "run", "status"])
-@pytest.mark.parametrize("name", ["", "nothing.toml"])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("check", ""), ("run", ""), ("status", ""), ("check", "nothing.toml"), ("status", "nothing.toml")],
+)  # `run` without a configuration begins the setup mode
 def test_main_unreadable_config_exits_2(tmp_path: Path, command: str, name: str) -> None:
     done = run_command(command, "-c", tmp_path / name)
     assert done.returncode == 2
