@@ -84,7 +84,7 @@ class DimmingController:
         """
         self._clock_trusted = clock_trusted
         self._to_restore = None if clock_trusted else memory
-        self._commands.restore(memory.said)
+        self._commands.restore(memory.obeyed)
         self._eebus.restore(memory.failsafes, now)
         self._restore_limits(memory, now, utc if clock_trusted else memory.saved)
 
@@ -179,14 +179,14 @@ class DimmingController:
         signed = [each.id for each in self._settings.sources if each.kind == "signed"]
         memory = DimmingMemory(
             saved=at.utc,
-            words={name: self._limit_sources[name].memory(at.now, at.utc) for name in signed},
-            said=self._commands.obeyed,
+            limits={name: self._limit_sources[name].memory(at.now, at.utc) for name in signed},
+            obeyed=self._commands.obeyed,
             failsafes=self._eebus.failsafes,
         )
         return Persist((memory,))
 
     def _restore_limits(self, memory: DimmingMemory, now: float, utc: float) -> None:
-        for source, saved in memory.words.items():
+        for source, saved in memory.limits.items():
             if source in self._limit_sources:
                 self._limit_sources[source].restore(saved, now, max(utc, memory.saved))
 

@@ -123,12 +123,15 @@ DimmingEvent = (
 )
 
 
-class DimmingMemory(Record, frozen=True, kw_only=True):
-    """Stored state. `saved` is POSIX s."""
+class DimmingMemory(Record, frozen=True, kw_only=True, rename={"limits": "words", "obeyed": "said"}):
+    """Stored state: limits and obeyed commands by source, failsafe values. `saved` is POSIX s.
+
+    The stored names are older than those of the members.
+    """
 
     saved: float
-    words: Mapping[str, LimitSourceMemory] = {}
-    said: Mapping[str, CommandContext] = {}
+    limits: Mapping[str, LimitSourceMemory] = {}
+    obeyed: Mapping[str, CommandContext] = {}
     failsafes: Mapping[str, lpc.Failsafe] = {}
 
 

@@ -4,9 +4,9 @@ Each limit is for all controllable EVSEs together, or for one EVSE; a newer one 
 One whose time has not come yet waits beside the one that holds: there is one of each, for the newest limit
 counts. What a newer limit has replaced does not come back when that ends.
 
-A way to the source that is lost ends no limit: each carries its own end. Where the source has declared that
+A link to the source that is lost ends no limit: each carries its own end. Where the source has declared that
 it must be received (`lost_after_s`), its failsafe holds beside them once it has not been for so long, until
-its duration is over or the way is there again. Then the site is on its own, as EEBUS LPC has it.
+its duration is over or the link is open again. Then the site is on its own, as EEBUS LPC has it.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class LimitSource:
             watts=self._failsafe.watts,
             begins=begins,
             until=begins + self._failsafe.duration_s,
-            proof="failsafe: the way to it is lost",
+            proof="failsafe: the link to it is lost",
             is_assumed=True,
         )
 

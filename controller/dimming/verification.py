@@ -200,9 +200,9 @@ class Verification:
         if not situation.memory_durable:
             reason = "the memory of obeyed commands cannot be stored: check the controller's disk"
             raise _RefusedError(Reason.NO_MEMORY, reason)
-        said = self._obeyed.get(source, CommandContext())
-        last = said.last_of(keys)
-        if command.command_id in said.ids:
+        obeyed = self._obeyed.get(source, CommandContext())
+        last = obeyed.last_of(keys)
+        if command.command_id in obeyed.ids:
             raise _RefusedError(Reason.REPLAYED, f"command {command.command_id!r} was obeyed before")
         if command.sequence <= last:
             reason = f"sequence {command.sequence}, and {last} was the last of {source}"
@@ -221,14 +221,14 @@ class Verification:
             raise _RefusedError(Reason.LOWER_ROLE, f"{higher[0]} of a higher role limits the site")
 
     def _remember(self, command: DimmingCommand, source: str, keys: frozenset[str]) -> None:
-        said = self._obeyed.get(source, CommandContext())
-        ids = (*said.ids, command.command_id)[-IDS_KEPT:]
+        obeyed = self._obeyed.get(source, CommandContext())
+        ids = (*obeyed.ids, command.command_id)[-IDS_KEPT:]
         # Before keys were recorded, the last sequence was that of any key.
-        last = dict(said.keys) or {ANY_KEY: said.sequence}
+        last = dict(obeyed.keys) or {ANY_KEY: obeyed.sequence}
         floor = last.pop(ANY_KEY, 0)
         last |= dict.fromkeys(keys, command.sequence)
         newest = {ANY_KEY: floor, **dict(list(last.items())[-KEYS_KEPT:])}
-        self._obeyed[source] = CommandContext(max(said.sequence, command.sequence), ids, newest)
+        self._obeyed[source] = CommandContext(max(obeyed.sequence, command.sequence), ids, newest)
 
 
 def _check_time(command: DimmingCommand, situation: Situation) -> None:

@@ -29,13 +29,13 @@ class BinaryMessages:
 
     def __init__(
         self,
-        gate: PolicyEnforcer | None,
+        enforcer: PolicyEnforcer | None,
         utc_of: Callable[[float], float],
         version: Version,
         station: str,
         owner: str,
     ) -> None:
-        self._transit = TransitCheck(gate, utc_of)
+        self._transit = TransitCheck(enforcer, utc_of)
         self._station = station
         self._below, self._above = (
             LinkState(link=link, peer=link, mode=NetworkingMode.STANDARD, side=side, version=version)

@@ -62,7 +62,7 @@ class LinkState(msgspec.Struct, frozen=True, kw_only=True):
 class LinkUp(msgspec.Struct, frozen=True):
     """A link was opened. One of the same name that was open is closed."""
 
-    way: LinkState
+    state: LinkState
 
 
 class LinkDown(msgspec.Struct, frozen=True):
@@ -111,12 +111,12 @@ class SendFailed(msgspec.Struct, frozen=True):
 class FrameHeld(msgspec.Struct, frozen=True):
     """A message that goes on once the records of the `Persist` before it are durable: `FrameReleased`.
 
-    `frame`, `origin` and, of an answer, `asked` are for the node itself.
+    `frame`, `origin` and, of an answer, `pending` are for the node itself.
     """
 
     frame: RoutedFrame
     origin: str
-    asked: ForwardedRequest | None = None
+    pending: ForwardedRequest | None = None
 
 
 class FrameReleased(msgspec.Struct, frozen=True):
@@ -136,7 +136,7 @@ class DeliverFrame(msgspec.Struct, frozen=True):
 class RequestUnreachable(msgspec.Struct, frozen=True):
     """End a virtual channel: its other end is not reachable, though the link that carries it is open."""
 
-    leg: str
+    channel: str
     reason: str
 
 

@@ -68,9 +68,9 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one node. `own`: its id.
 
     `routes`: configured hops by destination; `groups`: members by the name of the group. `homes`: by the id
-    of each configured node the links that it may come over. `sign` and `verify` are for topology; `gate` is
-    the policy of signatures for forwarded messages, if there is one. `utc_of` converts monotonic s to POSIX
-    s; `new_id` makes unique message ids.
+    of each configured node the links that it may come over. `sign` and `verify` are for topology; `enforcer`
+    is the policy of signatures for forwarded messages, if there is one. `utc_of` converts monotonic s to
+    POSIX s; `new_id` makes unique message ids.
     """
 
     own: str
@@ -83,7 +83,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[], str]
     dice: random.Random
     timeout_s: float = 60.0
-    gate: PolicyEnforcer | None = None
+    enforcer: PolicyEnforcer | None = None
 
 
 MAX_BROADCASTS = 1000
@@ -109,7 +109,7 @@ class Node:
         )
         self._link_states: dict[str, LinkState] = {}
         self._next_hop = NextHopSelector(settings.own, self._link_states, self._routes)
-        self._transit_check = TransitCheck(settings.gate, settings.utc_of)
+        self._transit_check = TransitCheck(settings.enforcer, settings.utc_of)
         self._broadcasts: dict[tuple[str, str], None] = {}
         self._carried = CarriedPaths()
         self._topology_due: float | None = None
@@ -163,14 +163,14 @@ class Node:
         self._source_check.link_down(link)
         self._routes.link_down(link)
         self._announcer.link_down(link, now)
-        for asked in self._pending.link_down(link):
-            yield from self._fail_request(asked, "the link was lost before an answer came", "unanswered")
+        for pending in self._pending.remove_link(link):
+            yield from self._fail_request(pending, "the link was lost before an answer came", "unanswered")
 
     def _on_time(self, now: float) -> Iterator[Action]:
         if self._routes.forget_old(now):
             self._announcer.changed(now)
-        for asked in self._pending.expired(now):
-            yield from self._fail_request(asked, f"no answer within {self._timeout_s:g} s", "unanswered")
+        for pending in self._pending.take_expired(now):
+            yield from self._fail_request(pending, f"no answer within {self._timeout_s:g} s", "unanswered")
         yield from self._announcer.ticked(now)
 
     # -- received frames ------------------------------------------------------------------------------
@@ -263,8 +263,8 @@ class Node:
                 yield from self._pass_request(cleared, origin, now)
             case FrameHeld() as held:
                 yield held
-            case SourceRefusal() as refusal if frame.kind is OverlayMessageKind.CALL and self._pending.awaits(
-                origin, frame
+            case SourceRefusal() as refusal if (
+                frame.kind is OverlayMessageKind.CALL and self._pending.is_waiting(origin, frame)
             ):
                 # The answer is still to come: it gets no other.
                 yield LogEntry(
@@ -296,11 +296,11 @@ class Node:
     def _on_released(self, released: FrameReleased, now: float) -> Iterator[Action]:
         """Send on a signed message after its records are durable, or reject it."""
         held = released.held
-        if held.asked is not None:
+        if held.pending is not None:
             error = overlay_frames.error(
                 held.frame.id, source_check.NOT_SAVED.code, source_check.NOT_SAVED.reason, unreached=True
             )
-            yield from self._send_answer(held.frame if released.done else error, held.asked)
+            yield from self._send_answer(held.frame if released.done else error, held.pending)
         elif released.done:
             yield from self._pass_request(held.frame, held.origin, now)
         else:
@@ -329,25 +329,25 @@ class Node:
     ) -> Iterator[Action]:
         """Send `onward`; `frame` is kept for a retry over another link."""
         if frame.kind is OverlayMessageKind.CALL:
-            asked = self._pending.ask(
+            pending = self._pending.add_request(
                 origin, onward, state.link, now, keeps_id=state.mode is NetworkingMode.OVERLAY
             )
-            if asked is None:
+            if pending is None:
                 yield from self._reject(frame, origin, source_check.TOO_MANY)
                 return
-            if asked.out_id != frame.id:
-                frame = msgspec.structs.replace(frame, id=asked.out_id)
-                onward = msgspec.structs.replace(onward, id=asked.out_id)
+            if pending.out_id != frame.id:
+                frame = msgspec.structs.replace(frame, id=pending.out_id)
+                onward = msgspec.structs.replace(onward, id=pending.out_id)
         message = self._write_message(onward, state, onward.destination, onward.path)
         yield SendFrame(state.link, message, frame, origin, tried | {state.link})
 
     def _on_send_failed(self, sending: SendFrame, now: float) -> Iterator[Action]:
         frame = sending.frame
         if frame.kind is OverlayMessageKind.CALL:
-            asked = self._pending.take(sending.link, frame.id, frame.path[:1] or (self._own,))
-            if asked is None:
+            pending = self._pending.take_request(sending.link, frame.id, frame.path[:1] or (self._own,))
+            if pending is None:
                 return  # it was answered when its link was lost
-            frame = msgspec.structs.replace(frame, id=asked.id)
+            frame = msgspec.structs.replace(frame, id=pending.id)
         if sending.tried:
             yield from self._forward_request(frame, sending.origin, sending.tried, now)
         else:
@@ -385,12 +385,12 @@ class Node:
         elif frame.kind is OverlayMessageKind.SEND:
             yield DeliverFrame(overlay_frames.to_plain(frame), frame.path)
         else:
-            asked = self._pending.ask(origin, frame, LOCAL, now)
-            if asked is None:
+            pending = self._pending.add_request(origin, frame, LOCAL, now)
+            if pending is None:
                 yield from self._reject(frame, origin, source_check.TOO_MANY)
                 return
             yield DeliverFrame(
-                overlay_frames.to_plain(msgspec.structs.replace(frame, id=asked.out_id)), frame.path
+                overlay_frames.to_plain(msgspec.structs.replace(frame, id=pending.out_id)), frame.path
             )
 
     def _is_neighbours_own(self, frame: RoutedFrame, origin: str) -> bool:
@@ -431,50 +431,51 @@ class Node:
     def _route_answer(self, frame: RoutedFrame, link: str, now: float) -> Iterator[Action]:
         """Route an answer to the link of its CALL, or an objection to the link of the answer."""
         if frame.kind is OverlayMessageKind.RESULT_ERROR:
-            objected = self._pending.objected(link, frame.id, frame.path)
+            objected = self._pending.take_objected(link, frame.id, frame.path)
             if objected is not None:
                 onward = msgspec.structs.replace(frame, id=objected.out_id)
                 yield from self._send_back(onward, objected.out, objected.to)
                 return
         else:
-            asked = self._pending.take(link, frame.id, frame.destination)
-            if asked is not None:
-                answer = frame if frame.id == asked.id else msgspec.structs.replace(frame, id=asked.id)
-                to = self._link_states.get(asked.origin)
+            pending = self._pending.take_request(link, frame.id, frame.destination)
+            if pending is not None:
+                answer = frame if frame.id == pending.id else msgspec.structs.replace(frame, id=pending.id)
+                to = self._link_states.get(pending.origin)
                 source = self._link_states.get(link)
                 if not (self._transit_check.applies_to(source) and self._transit_check.applies_to(to)):
-                    yield from self._send_answer(answer, asked)
+                    yield from self._send_answer(answer, pending)
                     return
-                decision = self._transit_check.answer(answer, source, to, asked, now)
-                yield from self._apply_answer_decision(decision, answer, asked)
+                decision = self._transit_check.answer(answer, source, to, pending, now)
+                yield from self._apply_answer_decision(decision, answer, pending)
                 return
         self.counts["unasked"] += 1
         yield LogEntry(logging.INFO, f"answer dropped, no request waits for it type={frame.kind.name}")
 
     def _apply_answer_decision(
-        self, decision: TransitDecision, answer: RoutedFrame, asked: ForwardedRequest
+        self, decision: TransitDecision, answer: RoutedFrame, pending: ForwardedRequest
     ) -> Iterator[Action]:
         """Apply the decision about an answer; in the place of a rejected one, an error is sent."""
         yield from decision.effects
         match decision.outcome:
             case RoutedFrame() as cleared:
-                yield from self._send_answer(cleared, asked)
+                yield from self._send_answer(cleared, pending)
             case FrameHeld() as held:
                 yield held
             case SourceRefusal(code, reason, kind):
                 self.counts[kind] += 1
                 yield LogEntry(
-                    logging.WARNING, f"answer rejected action={asked.action} link={asked.out} reason={reason}"
+                    logging.WARNING,
+                    f"answer rejected action={pending.action} link={pending.out} reason={reason}",
                 )
                 error = overlay_frames.error(answer.id, code, reason)
-                yield from self._send_answer(msgspec.structs.replace(error, path=answer.path), asked)
+                yield from self._send_answer(msgspec.structs.replace(error, path=answer.path), pending)
             case DropDecision():
                 self.counts["dropped"] += 1
 
-    def _send_answer(self, answer: RoutedFrame, asked: ForwardedRequest) -> Iterator[Action]:
+    def _send_answer(self, answer: RoutedFrame, pending: ForwardedRequest) -> Iterator[Action]:
         if answer.kind is OverlayMessageKind.RESULT:
-            self._pending.remember(msgspec.structs.replace(asked, to=answer.path[:1]))
-        yield from self._send_back(answer, asked.origin, asked.path[:1])
+            self._pending.keep_answered(msgspec.structs.replace(pending, to=answer.path[:1]))
+        yield from self._send_back(answer, pending.origin, pending.path[:1])
 
     def _send_back(self, frame: RoutedFrame, link: str, destination: Hops) -> Iterator[Action]:
         """Send an answer to a link, or deliver it here."""
@@ -497,11 +498,11 @@ class Node:
         elif state is not None:
             yield self._write_frame(frame, state, destination, frame.path, LOCAL)
 
-    def _fail_request(self, asked: ForwardedRequest, why: str, kind: str) -> Iterator[Action]:
+    def _fail_request(self, pending: ForwardedRequest, why: str, kind: str) -> Iterator[Action]:
         """Answer a CALL that has no answer with an error."""
         self.counts[kind] += 1
-        error = overlay_frames.error(asked.id, GENERIC_ERROR, why, unreached=True)
-        yield from self._send_back(error, asked.origin, asked.path[:1])
+        error = overlay_frames.error(pending.id, GENERIC_ERROR, why, unreached=True)
+        yield from self._send_back(error, pending.origin, pending.path[:1])
 
     def _reject(self, frame: RoutedFrame, origin: str, refusal: SourceRefusal) -> Iterator[Action]:
         """Reject a frame: a CALL gets an error, all are counted."""

@@ -154,8 +154,8 @@ def to_overlay(frame: RoutedFrame, destination: Hops, path: Hops) -> Message:
 def error(message_id: str, code: str, description: str, *, unreached: bool = False) -> RoutedFrame:
     """Make a CALLERROR of our own; see `says_unreached`. OCPP allows 255 characters of description."""
     details = UNREACHED if unreached else b"{}"
-    words = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), details)
-    return RoutedFrame(OverlayMessageKind.ERROR, message_id, words)
+    body = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), details)
+    return RoutedFrame(OverlayMessageKind.ERROR, message_id, body)
 
 
 def result(message_id: str, payload: bytes) -> RoutedFrame:

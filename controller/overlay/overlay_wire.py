@@ -25,9 +25,9 @@ _MODES = {mode.value.lower(): mode for mode in NetworkingMode} | {
 }
 
 
-def mode_of(said: str) -> NetworkingMode | None:
+def mode_of(header: str) -> NetworkingMode | None:
     """Read the header, a name without regard to case or its number; None if it is no mode."""
-    return _MODES.get(said.strip().lower())
+    return _MODES.get(header.strip().lower())
 
 
 class OverlayMessageKind(IntEnum):

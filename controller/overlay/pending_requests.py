@@ -1,6 +1,6 @@
 """Requests that were forwarded and wait for their answers, and paths through a station's relay.
 
-An answer finds its way back by the link that it comes over, its id and the node that it is for: ids are
+An answer is routed back by the link that it comes over, its id and the node that it is for: ids are
 counters that begin alike at every node of WWCP. A plain link has no destinations: where two requests with
 the same id wait there, the later one goes under another id.
 """
@@ -26,7 +26,7 @@ MAX_ANSWERED = 1000
 class ForwardedRequest(msgspec.Struct, frozen=True):
     """A forwarded request. It was received over `origin` as `id`, by `path`, and sent over `out` as `out_id`.
 
-    `action` it asks for, of the node `whom`. `to`: author of its answer, once there is one.
+    `action` is requested of the node `whom`. `to`: author of its answer, once there is one.
     """
 
     origin: str
@@ -52,76 +52,78 @@ class PendingRequests:
         self._timeout_s = timeout_s
         self._new_id = new_id
         self._waiting: dict[tuple[str, str, Hops], ForwardedRequest] = {}
-        """By outgoing link, its id there and the asking node (not on plain links), the oldest first."""
+        """By outgoing link, its id there and the requesting node (not on plain links), the oldest first."""
         self._per_link: Counter[str] = Counter()
         self._answered: dict[tuple[str, str, Hops], ForwardedRequest] = {}
 
-    def ask(
+    def add_request(
         self, origin: str, frame: RoutedFrame, out: str, now: float, *, keeps_id: bool = False
     ) -> ForwardedRequest | None:
         """Add a request that is forwarded; None if too many of its link wait already.
 
-        `keeps_id`: the link names who asks, so that equal ids of several nodes are distinguished.
+        `keeps_id`: the link names the requesting node, so that equal ids of several nodes are distinguished.
         """
         if self._per_link[origin] >= MAX_PENDING:
             return None
-        asker = frame.path[:1] if keeps_id else ()
-        out_id = self._new_id() if (out, frame.id, asker) in self._waiting else frame.id
+        requester = frame.path[:1] if keeps_id else ()
+        out_id = self._new_id() if (out, frame.id, requester) in self._waiting else frame.id
         until, whom = now + self._timeout_s, frame.destination[-1] if frame.destination else ""
-        asked = ForwardedRequest(origin, frame.id, frame.path, out, out_id, until, frame.action, whom)
-        self._waiting[out, out_id, asker] = asked
+        request = ForwardedRequest(origin, frame.id, frame.path, out, out_id, until, frame.action, whom)
+        self._waiting[out, out_id, requester] = request
         self._per_link[origin] += 1
-        return asked
+        return request
 
-    def take(self, out: str, out_id: str, destination: Hops = ()) -> ForwardedRequest | None:
+    def take_request(self, out: str, out_id: str, destination: Hops = ()) -> ForwardedRequest | None:
         """Take the request that an answer to `destination` is for; None if there is none."""
         key = self._find(out, out_id, destination)
         return None if key is None else self._remove(key)
 
     def _find(self, out: str, out_id: str, destination: Hops) -> tuple[str, str, Hops] | None:
-        for asker in (destination[:1], destination[-1:], ()):
-            if (out, out_id, asker) in self._waiting:
-                return out, out_id, asker
-        # The destination is none that asked: it is enough if no other request has this id.
+        for requester in (destination[:1], destination[-1:], ()):
+            if (out, out_id, requester) in self._waiting:
+                return out, out_id, requester
+        # The destination is no requesting node: it is enough if no other request has this id.
         found = [key for key in self._waiting if key[:2] == (out, out_id)]
         return found[0] if len(found) == 1 else None
 
     def _remove(self, key: tuple[str, str, Hops]) -> ForwardedRequest:
-        asked = self._waiting.pop(key)
-        self._per_link[asked.origin] -= 1
-        return asked
+        request = self._waiting.pop(key)
+        self._per_link[request.origin] -= 1
+        return request
 
-    def awaits(self, origin: str, frame: RoutedFrame) -> bool:
+    def is_waiting(self, origin: str, frame: RoutedFrame) -> bool:
         """Return True if a request of this author with this id waits already."""
         author = origin, frame.id, frame.path[:1]
-        return any(asked.author == author for asked in self._waiting.values())
+        return any(request.author == author for request in self._waiting.values())
 
-    def remember(self, asked: ForwardedRequest) -> None:
+    def keep_answered(self, request: ForwardedRequest) -> None:
         """Keep an answered request, to whose answer its author may still object."""
-        self._answered.pop(asked.author, None)
-        self._answered[asked.author] = asked
+        self._answered.pop(request.author, None)
+        self._answered[request.author] = request
         if len(self._answered) > MAX_ANSWERED:
             del self._answered[next(iter(self._answered))]
 
-    def objected(self, origin: str, message_id: str, path: Hops) -> ForwardedRequest | None:
+    def take_objected(self, origin: str, message_id: str, path: Hops) -> ForwardedRequest | None:
         """Take the request to whose answer its author objects."""
         return self._answered.pop((origin, message_id, path[:1]), None)
 
-    def link_down(self, link: str) -> list[ForwardedRequest]:
+    def remove_link(self, link: str) -> list[ForwardedRequest]:
         """Remove what was received over a link; returns what waits for an answer over it."""
-        for key in [key for key, asked in self._waiting.items() if asked.origin == link]:
+        for key in [key for key, request in self._waiting.items() if request.origin == link]:
             self._remove(key)
         lost = [self._remove(key) for key in list(self._waiting) if key[0] == link]
         self._answered = {
-            author: asked for author, asked in self._answered.items() if link not in (asked.origin, asked.out)
+            author: request
+            for author, request in self._answered.items()
+            if link not in (request.origin, request.out)
         }
         return lost
 
-    def expired(self, now: float) -> list[ForwardedRequest]:
+    def take_expired(self, now: float) -> list[ForwardedRequest]:
         """Take the requests that have waited too long."""
         late = []
-        for key, asked in list(self._waiting.items()):
-            if asked.until > now:
+        for key, request in list(self._waiting.items()):
+            if request.until > now:
                 break
             late.append(self._remove(key))
         return late
@@ -129,7 +131,7 @@ class PendingRequests:
     @property
     def next_end(self) -> float:
         """Time at which the first request has waited too long; infinity if none waits."""
-        return next((asked.until for asked in self._waiting.values()), math.inf)
+        return next((request.until for request in self._waiting.values()), math.inf)
 
 
 MAX_CARRIED = 1000
@@ -142,7 +144,7 @@ class CarriedPaths:
     """Paths of frames that pass through the relays of stations in overlay mode.
 
     Into the relay of such a station, and out of it, frames are plain. Their paths are remembered at the one
-    end and restored at the other: the station reads there who asks, and who has answered.
+    end and restored at the other: the station reads the sender of a request or answer there.
     """
 
     def __init__(self) -> None:

@@ -146,8 +146,8 @@ def _read(payload: bytes) -> _Information:
         raise TopologyRejectedError("it cannot be read") from None
     if len(information.routes) > MAX_ROUTES:
         raise TopologyRejectedError(f"it has more than {MAX_ROUTES} routes")
-    for said in (information.not_before, information.not_after):
-        if said is not None and said.tzinfo is None:
+    for moment in (information.not_before, information.not_after):
+        if moment is not None and moment.tzinfo is None:
             raise TopologyRejectedError("its times have no time zone")
     return information
 
@@ -156,8 +156,8 @@ def _ends(information: _Information) -> float:
     return math.inf if information.not_after is None else _posix(information.not_after)
 
 
-def _posix(said: datetime) -> float:
-    return said.timestamp()
+def _posix(moment: datetime) -> float:
+    return moment.timestamp()
 
 
 DEBOUNCE_S = 1.0
@@ -188,7 +188,7 @@ class TopologyAnnouncer:
         self._utc_of = utc_of
         self._new_id = new_id
         self._link_states: dict[str, LinkState] = {}
-        self._said: dict[str, _Said] = {}
+        self._sent_reports: dict[str, _Said] = {}
         self._changed_at = math.inf
         self._began = -math.inf
 
@@ -197,7 +197,7 @@ class TopologyAnnouncer:
         """Time of the next report; infinity if there is no neighbor."""
         if not self._link_states:
             return math.inf
-        refresh = min((said.at + REFRESH_S for said in self._said.values()), default=math.inf)
+        refresh = min((sent.at + REFRESH_S for sent in self._sent_reports.values()), default=math.inf)
         return min(refresh, self._changed_at + DEBOUNCE_S)
 
     def link_up(self, state: LinkState, now: float) -> None:
@@ -210,7 +210,7 @@ class TopologyAnnouncer:
         """Remove a link."""
         self.changed(now)
         self._link_states.pop(link, None)
-        self._said.pop(link, None)
+        self._sent_reports.pop(link, None)
 
     def changed(self, now: float) -> None:
         """Note that what is reached may have changed."""
@@ -223,9 +223,9 @@ class TopologyAnnouncer:
         self._changed_at = math.inf
         for link, state in self._link_states.items():
             reachable = self._routes.reachable(now, link)
-            said = self._said.get(link)
-            if said is None or said.reachable != reachable or said.at + REFRESH_S <= now:
-                self._said[link] = _Said(reachable, now)
+            sent = self._sent_reports.get(link)
+            if sent is None or sent.reachable != reachable or sent.at + REFRESH_S <= now:
+                self._sent_reports[link] = _Said(reachable, now)
                 yield self._telling(state, reachable, now)
 
     def _telling(self, state: LinkState, reachable: dict[str, int], now: float) -> SendFrame:

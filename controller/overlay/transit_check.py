@@ -54,19 +54,19 @@ class TransitDecision(msgspec.Struct, frozen=True):
 class TransitCheck:
     """Check with the policy in force, if there is one. `utc_of` converts monotonic s to POSIX s."""
 
-    def __init__(self, gate: PolicyEnforcer | None, utc_of: Callable[[float], float]) -> None:
-        self._gate = gate
+    def __init__(self, enforcer: PolicyEnforcer | None, utc_of: Callable[[float], float]) -> None:
+        self._enforcer = enforcer
         self._utc_of = utc_of
 
     def applies_to(self, state: LinkState | None) -> bool:
         """Return True if what comes or goes over a link is checked here."""
-        return self._gate is not None and state is not None and not state.is_channel
+        return self._enforcer is not None and state is not None and not state.is_channel
 
     def request(
         self, frame: RoutedFrame, source: LinkState | None, towards: frozenset[Direction], now: float
     ) -> TransitDecision:
         """Check a CALL or a SEND that may leave in these directions."""
-        if self._gate is None or source is None or source.is_channel:
+        if self._enforcer is None or source is None or source.is_channel:
             return TransitDecision(msgspec.structs.replace(frame, cleared=EVERYWHERE))
         passages = [_passage(source, direction, _station(frame, direction)) for direction in sorted(towards)]
         cleared = msgspec.structs.replace(frame, cleared=towards)
@@ -77,14 +77,16 @@ class TransitCheck:
         frame: RoutedFrame,
         source: LinkState | None,
         to: LinkState | None,
-        asked: ForwardedRequest,
+        pending: ForwardedRequest,
         now: float,
     ) -> TransitDecision:
         """Check an answer that goes on over another link."""
-        if self._gate is None or source is None or to is None or source.is_channel or to.is_channel:
+        if self._enforcer is None or source is None or to is None or source.is_channel or to.is_channel:
             return TransitDecision(frame)
-        whose = asked.whom if to.direction is Direction.UP else asked.path[0]
-        return self._look(frame, source, [_passage(source, to.direction, whose, asked.action)], now, asked)
+        whose = pending.whom if to.direction is Direction.UP else pending.path[0]
+        return self._look(
+            frame, source, [_passage(source, to.direction, whose, pending.action)], now, pending
+        )
 
     def _look(
         self,
@@ -92,17 +94,17 @@ class TransitCheck:
         source: LinkState,
         passages: list[MessageContext],
         now: float,
-        asked: ForwardedRequest | None = None,
+        pending: ForwardedRequest | None = None,
     ) -> TransitDecision:
         carrier = _carrier(frame)
-        if self._gate is None or carrier is None:
+        if self._enforcer is None or carrier is None:
             return TransitDecision(frame)
-        action = frame.action or (asked and asked.action) or "unknown"
+        action = frame.action or (pending and pending.action) or "unknown"
         notes: list[LogEntry] = []
         records: list[Record] = []
         for passage in passages:
             passage = msgspec.structs.replace(passage, binary=frame.binary)
-            ruling = self._gate.decide(passage, carrier, self._utc_of(now))
+            ruling = self._enforcer.decide(passage, carrier, self._utc_of(now))
             subject = f"peer={source.peer} station={passage.station} type={frame.kind.name} action={action}"
             notes += _notes(ruling, f"{subject} id={frame.id}")
             match ruling:
@@ -119,14 +121,14 @@ class TransitCheck:
             notes += lacks
         if not records:
             return TransitDecision(frame, tuple(notes))
-        return TransitDecision(FrameHeld(frame, source.link, asked), (*notes, Persist(tuple(records))))
+        return TransitDecision(FrameHeld(frame, source.link, pending), (*notes, Persist(tuple(records))))
 
     def _signed(
         self, frame: RoutedFrame, passage: MessageContext, payload: bytes, now: float
     ) -> tuple[RoutedFrame, list[LogEntry]]:
         """Add our signature if the policy requires it; returns also what belongs in the log."""
         action = passage.action or frame.action or ""
-        if self._gate is None or frame.binary or action.endswith(SIGNED):
+        if self._enforcer is None or frame.binary or action.endswith(SIGNED):
             return frame, []
         facts = RuleKey(
             version=passage.version,
@@ -135,7 +137,7 @@ class TransitCheck:
             kind=_KINDS[frame.kind],
             link=passage.link,
         )
-        signed = self._gate.sign_forwarded(facts, payload, self._utc_of(now))
+        signed = self._enforcer.sign_forwarded(facts, payload, self._utc_of(now))
         if signed.unsigned_reason:
             return frame, [
                 LogEntry(

@@ -406,7 +406,7 @@ class App:
             store=_store_status(self._store.status),
             signatures=()
             if self._policy_service is None
-            else verdict_statuses(self._policy_service.gate.verdicts),
+            else verdict_statuses(self._policy_service.enforcer.verdicts),
             dimming=None if self._dimming is None else self._dimming.status(),
             overlay=self._station_service.overlay(),
             eebus=None if self._eebus is None else self._eebus.status(),

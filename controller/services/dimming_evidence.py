@@ -55,11 +55,11 @@ class DimmingEvidence:
         """Load the stored state; where it was lost, recover what the evidence holds of it."""
         memory = max(self._store.load(DimmingMemory), key=lambda each: each.saved, default=None)
         if memory is None and self._store.status.was_lost:
-            memory = DimmingMemory(saved=utc, said=recover_obeyed_commands(self._log.records()))
+            memory = DimmingMemory(saved=utc, obeyed=recover_obeyed_commands(self._log.records()))
             log.error(
                 "memory of dimming commands lost: sequences recovered from the evidence log sources=%s; "
                 "limits that held before the start are gone, ask the grid operator for them",
-                sorted(memory.said),
+                sorted(memory.obeyed),
             )
         return memory
 

@@ -38,13 +38,13 @@ class OverlayService:
         self,
         config: Config,
         uplinks: Mapping[str, BackendPool],
-        gate: PolicyEnforcer | None,
+        enforcer: PolicyEnforcer | None,
         save: SaveRecords,
     ) -> None:
         self._own = config.site.id
         self._listen = config.listen
         self._endpoints = first_endpoints(config)
-        self._node = Node(node_settings(config, gate))
+        self._node = Node(node_settings(config, enforcer))
         self._links = OverlayLinks(self._node, save)
         self._pools = uplinks
         self._uplinks = [

@@ -26,18 +26,20 @@ log = logging.getLogger("controller.overlay")
 
 
 class OverlayTrust:
-    """Signs topology messages and verifies those of others, by policy; `gate` None: no policy."""
+    """Signs topology messages and verifies those of others, by policy; `enforcer` None: no policy."""
 
-    def __init__(self, overlay: OverlayConfig, gate: PolicyEnforcer | None, utc: Callable[[], float]) -> None:
+    def __init__(
+        self, overlay: OverlayConfig, enforcer: PolicyEnforcer | None, utc: Callable[[], float]
+    ) -> None:
         self._learn = overlay.learn
-        self.gate = gate
+        self.enforcer = enforcer
         self._utc = utc
 
     def sign(self, payload: bytes) -> bytes:
         """Return the payload to send: signed where the policy requires it."""
-        if self.gate is None:
+        if self.enforcer is None:
             return payload
-        signed = self.gate.sign_own(_facts("", is_call=False), payload, self._utc())
+        signed = self.enforcer.sign_own(_facts("", is_call=False), payload, self._utc())
         if signed.unsigned_reason:
             log.warning("topology sent unsigned reason=%s", signed.unsigned_reason)
         return signed.payload
@@ -48,10 +50,10 @@ class OverlayTrust:
             return None
         if self._learn == "none":
             return '[overlay] has learn = "none"'
-        if self.gate is None:
+        if self.enforcer is None:
             return "[signing] has no policy with keys"
         try:
-            signers = self.gate.valid_signers(_facts(node, is_call=is_call), payload, self._utc())
+            signers = self.enforcer.valid_signers(_facts(node, is_call=is_call), payload, self._utc())
         except SignedTextError as error:
             return str(error)
         return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
@@ -63,11 +65,11 @@ def first_endpoints(config: Config) -> dict[str, BackendConfig]:
 
 
 def node_settings(
-    config: Config, gate: PolicyEnforcer | None, utc_of: Callable[[float], float] = utc
+    config: Config, enforcer: PolicyEnforcer | None, utc_of: Callable[[float], float] = utc
 ) -> NodeSettings:
     """Return the settings of the node. Links have the ids of stations and the names of backends."""
     overlay = config.overlay or OverlayConfig()
-    trust = OverlayTrust(overlay, gate, lambda: utc_of(trio.current_time()))
+    trust = OverlayTrust(overlay, enforcer, lambda: utc_of(trio.current_time()))
     backends = backend_names(config)
     routes: dict[str, list[Hop]] = {}
     for route in overlay.route:
@@ -86,7 +88,7 @@ def node_settings(
         new_id=lambda: str(uuid.uuid4()),
         dice=random.Random(),
         timeout_s=config.listen.call_timeout_s,
-        gate=gate,
+        enforcer=enforcer,
     )
 
 

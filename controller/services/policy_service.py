@@ -67,7 +67,7 @@ class PolicyService:
         loaded = self._received.loaded
         seen = ReplayCache(loaded.policy().window_s)
         seen.load(_stored_replays(store, loaded.policy().window_s))
-        self.gate = PolicyEnforcer(loaded.policy(), self._own, seen, loaded.verifier(), name)
+        self.enforcer = PolicyEnforcer(loaded.policy(), self._own, seen, loaded.verifier(), name)
         self._log_policy()
 
     async def run(self) -> None:
@@ -131,7 +131,7 @@ class PolicyService:
 
     def _apply_policy(self) -> None:
         loaded = self._received.loaded
-        self.gate.replace_policy(loaded.policy(), self._own, loaded.verifier())
+        self.enforcer.replace_policy(loaded.policy(), self._own, loaded.verifier())
 
     def _log_policy(self) -> None:
         file = self._received.loaded.file

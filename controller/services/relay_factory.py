@@ -21,20 +21,20 @@ from controller.signing.policy_enforcer import PolicyEnforcer
 
 
 class RelayFactory:
-    """Makes relays for the stations of a configuration; `gate`: the policy of signatures, if there is one."""
+    """Makes relays for the stations of a configuration; `enforcer`: the policy, if there is one."""
 
     def __init__(
         self,
         config: Config,
         journals: RelayJournals,
         ledger: SessionLedger,
-        gate: PolicyEnforcer | None,
+        enforcer: PolicyEnforcer | None,
         utc_of: Callable[[float], float],
     ) -> None:
         self._config = config
         self._journals = journals
         self._ledger = ledger
-        self._gate = gate
+        self._enforcer = enforcer
         self._utc_of = utc_of
         self._owners = owner_names(config)
         self._trackers: dict[str, tuple[Version, StationStateTracker]] = {}
@@ -64,7 +64,7 @@ class RelayFactory:
             snapshot=self._journals.find_snapshot(station),
             permissions=self._journals.owner_permissions(station.id),
             is_present=is_present,
-            policy=None if self._gate is None else PolicyCheck(self._gate, version, station.id),
+            policy=None if self._enforcer is None else PolicyCheck(self._enforcer, version, station.id),
             local=local,
             recorder=self._ledger.find_recorder(station.id, version),
         )

@@ -69,7 +69,9 @@ class SiteIdentityService:
         self._policy_service = policy_service
         self._policy: SiteLinkPolicy | None = None
         if policy_service is not None:
-            self._policy = SiteLinkPolicy(policy_service.gate, settings.version, settings.id, link.backend)
+            self._policy = SiteLinkPolicy(
+                policy_service.enforcer, settings.version, settings.id, link.backend
+            )
         self._identity = SiteIdentity(settings, lambda: str(uuid.uuid4()))
         for entry in self._identity.restore(store.load(ProfilesStored)):
             log.log(entry.level, "%s", entry.text)

@@ -90,8 +90,8 @@ class StationService:
         self._journals.on_forget = ledger.forget
         self._accepting = trio.CancelScope()
         """Cancelled once no more stations are accepted: the controller stops."""
-        self._gate = None if policy is None else policy.gate
-        self._relays = RelayFactory(config, self._journals, ledger, self._gate, utc)
+        self._enforcer = None if policy is None else policy.enforcer
+        self._relays = RelayFactory(config, self._journals, ledger, self._enforcer, utc)
         self._relays.restore_states(limits.on_observation)
         self._listen_settings = make_listen_settings(config)
         self._certificates = open_station_certificates(config, registry)
@@ -195,7 +195,7 @@ class StationService:
         """Make the overlay node; stations reach backends in overlay mode through it from now on."""
         modes = {backend.name: backend.mode for backend in self._config.backend}
         carriers = {name: each for name, each in self._pools.items() if modes[name] == "overlay"}
-        service = OverlayService(self._config, carriers, self._gate, self._journals.save)
+        service = OverlayService(self._config, carriers, self._enforcer, self._journals.save)
         self._pools |= {name: service.make_pool(name) for name in carriers}
         return service
 
@@ -292,7 +292,7 @@ class StationService:
             ping_s=self._quirks_of(station.id).ping_s,
             backend_ping_s=listen.ping_s,
             sealed=BinaryMessages(
-                self._gate, utc, admission.version, station.id, self._owner_names[station.id]
+                self._enforcer, utc, admission.version, station.id, self._owner_names[station.id]
             ),
             on_password_command=lambda *command: self._nursery.start_soon(
                 self._rotated.remember_rotated, station.id, *command

@@ -264,14 +264,14 @@ class SiteIdentity:
                     logging.WARNING, f"boot of the site not accepted status={answered and answered.status}"
                 )
             ]
-        news: list[IdentityAction] = [
+        actions: list[IdentityAction] = [
             SiteBackendReached(True),
             LogEntry(logging.INFO, "boot of the site accepted"),
         ]
         if self._version is Version.V16:  # 2.x has no status but that of an EVSE, and the site has none
             status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
-            news += self._send("StatusNotification", status | {"timestamp": format_time(utc)}, now)
-        return news
+            actions += self._send("StatusNotification", status | {"timestamp": format_time(utc)}, now)
+        return actions
 
     def _on_call(self, command: Call, utc: float) -> list[IdentityAction]:
         before = self._profiles.stored
@@ -285,8 +285,8 @@ class SiteIdentity:
             return [SiteRequest(command.id, command.payload, command.action)]
         if result is None:
             return [ToBackend(call_error(command.id, "NotImplemented", "a site does not support this"))]
-        kept = self._profiles.stored
-        saved: list[IdentityAction] = [self._persist(kept)] if kept != before else []
+        stored = self._profiles.stored
+        saved: list[IdentityAction] = [self._persist(stored)] if stored != before else []
         return [*saved, ToBackend(call_result(command.id, result))]
 
     def _persist(self, profiles: Iterable[BackendProfile]) -> Persist:

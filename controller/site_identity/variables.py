@@ -70,9 +70,9 @@ def answer_variables(version: Version, action: str, payload: bytes) -> bytes | N
     return msgspec.json.encode({"getVariableResult": [_result(each) for each in request.get_variable_data]})
 
 
-def _configuration(wanted: tuple[str, ...]) -> bytes:
-    known = [{"key": key, "readonly": True, "value": _KEYS_16[key]} for key in wanted if key in _KEYS_16]
-    unknown = [key for key in wanted if key not in _KEYS_16]
+def _configuration(keys: tuple[str, ...]) -> bytes:
+    known = [{"key": key, "readonly": True, "value": _KEYS_16[key]} for key in keys if key in _KEYS_16]
+    unknown = [key for key in keys if key not in _KEYS_16]
     return msgspec.json.encode({"configurationKey": known, "unknownKey": unknown})
 
 

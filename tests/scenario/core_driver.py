@@ -293,7 +293,7 @@ class CoreSite(ScenarioSite):
             observers=self._journals.make_secondary_backends(name, version),
             snapshot=self._journals.find_snapshot(table),
             permissions=self._journals.owner_permissions(name),
-            policy=None if self._policy is None else PolicyCheck(self._policy.gate, version, name),
+            policy=None if self._policy is None else PolicyCheck(self._policy.enforcer, version, name),
         )
         link = self._links[name] = _StationLink(self, station, relay)
         on_text = lambda text: link.handle(FromStation(text))  # noqa: E731

@@ -263,7 +263,7 @@ def test_ocpp_limit_is_not_stored_here() -> None:
     scenario.handle(SourceLimited(source="csms", watts=8000.0))
     scenario.send_command(command(1, 9000.0), "dso")
     saved = scenario.take_memory()
-    assert sorted(saved.words) == ["cpo", "dso"]
+    assert sorted(saved.limits) == ["cpo", "dso"]
 
 
 def test_flood_of_forged_commands_is_recorded_at_bounded_rate() -> None:

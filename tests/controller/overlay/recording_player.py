@@ -125,7 +125,7 @@ class RecordingPlayer:
                 utc_of=lambda now: UTC_S + now,
                 new_id=lambda: "new",
                 dice=random.Random(1),
-                gate=gate,
+                enforcer=gate,
             )
         )
 

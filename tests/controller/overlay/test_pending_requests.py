@@ -23,7 +23,7 @@ def frame(came: str, number: int) -> RoutedFrame:
 
 
 def ask(pending: PendingRequests, came: str, number: int, out: str = "up") -> ForwardedRequest:
-    asked = pending.ask(came, frame(came, number), out, 0.0)
+    asked = pending.add_request(came, frame(came, number), out, 0.0)
     assert asked is not None
     return asked
 
@@ -32,43 +32,43 @@ def test_answered_request_is_removed() -> None:
     pending = book()
     for number in range(2 * MAX_PENDING):
         asked = ask(pending, "CS01", number)
-        assert pending.take("up", asked.out_id) == asked
-    assert pending.take("up", "0") is None
+        assert pending.take_request("up", asked.out_id) == asked
+    assert pending.take_request("up", "0") is None
 
 
 def test_requests_of_lost_link_are_removed() -> None:
     pending = book()
     for number in range(MAX_PENDING):
         ask(pending, "CS01", number)
-    assert pending.link_down("CS01") == []
-    assert pending.take("up", "0") is None
+    assert pending.remove_link("CS01") == []
+    assert pending.take_request("up", "0") is None
     ask(pending, "CS01", 0)
 
 
 def test_requests_to_lost_link_are_returned() -> None:
     pending = book()
     first, second = ask(pending, "CS01", 1), ask(pending, "CS02", 2, out="down")
-    assert pending.link_down("up") == [first]
-    assert pending.take("down", "2") == second
+    assert pending.remove_link("up") == [first]
+    assert pending.take_request("down", "2") == second
 
 
 def test_objection_is_possible_once_while_links_are_open() -> None:
     pending = book()
     asked = ask(pending, "CS01", 1)
     for gone in ("", "CS01", "up"):
-        pending.remember(asked)
-        pending.link_down(gone)
-        found = pending.objected("CS01", "1", ("CS01", "LC02"))
+        pending.keep_answered(asked)
+        pending.remove_link(gone)
+        found = pending.take_objected("CS01", "1", ("CS01", "LC02"))
         assert found == (asked if gone == "" else None)
-    assert pending.objected("CS01", "1", ("CS01",)) is None
+    assert pending.take_objected("CS01", "1", ("CS01",)) is None
 
 
 def test_remembered_answers_are_bounded() -> None:
     pending = book()
     for number in range(MAX_ANSWERED + 1):
-        pending.remember(ask(pending, f"CS{number}", number))
-    assert pending.objected("CS0", "0", ("CS0",)) is None
-    assert pending.objected("CS1", "1", ("CS1",)) is not None
+        pending.keep_answered(ask(pending, f"CS{number}", number))
+    assert pending.take_objected("CS0", "0", ("CS0",)) is None
+    assert pending.take_objected("CS1", "1", ("CS1",)) is not None
 
 
 def test_carried_path_is_restored_once() -> None:

@@ -31,7 +31,7 @@ V21: Any = {"version": "ocpp2.1"}
 def house(gate: PolicyEnforcer, **settings: Any) -> Net:
     """LC01 with a gate, LC02 and LC03 below it, CSMS above: strangers all, in overlay mode."""
     net = Net()
-    net.node("LC01", gate=gate, utc_of=lambda now: NOW, **settings)
+    net.node("LC01", enforcer=gate, utc_of=lambda now: NOW, **settings)
     for child in ("LC02", "LC03"):
         net.link(child, "LC01")
     net.link("LC01", "CSMS")
@@ -125,7 +125,7 @@ def test_transit_check_each_controller_of_chain_verifies() -> None:
     """CSMS - LC01 - LC02 - CS01, and somebody in the cable between the two controllers."""
     net = Net()
     for name in ("LC01", "LC02"):
-        net.node(name, gate=gate(), utc_of=lambda now: NOW)
+        net.node(name, enforcer=gate(), utc_of=lambda now: NOW)
     net.link("CS01", "LC02", NetworkingMode.STANDARD)
     net.link("LC02", "LC01")
     net.link("LC01", "CSMS")

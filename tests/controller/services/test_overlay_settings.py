@@ -22,7 +22,7 @@ KEY = parse_private_key(new_private_key("secp256r1", "LC02", 0.0, 2e9))
 PAYLOAD = b'{"networkTopologyInformation":{"routingNode":"LC02"}}'
 
 
-def gate(sign: bool = False, own: tuple[OwnKey, ...] = ()) -> PolicyEnforcer:
+def enforcer(sign: bool = False, own: tuple[OwnKey, ...] = ()) -> PolicyEnforcer:
     rules = (
         [SigningRule(id="topology", actions=("NotifyNetworkTopology",), do=SigningAction.SIGN)]
         if sign
@@ -31,14 +31,14 @@ def gate(sign: bool = False, own: tuple[OwnKey, ...] = ()) -> PolicyEnforcer:
     return PolicyEnforcer(SignaturePolicy(keyring=Keyring([KEY.known]), roles=(), verify=(), sign=rules), own)
 
 
-def trust(learn: str = "signed", gate: PolicyEnforcer | None = None) -> OverlayTrust:
-    return OverlayTrust(msgspec.convert({"learn": learn}, OverlayConfig), gate, lambda: NOW)
+def trust(learn: str = "signed", enforcer: PolicyEnforcer | None = None) -> OverlayTrust:
+    return OverlayTrust(msgspec.convert({"learn": learn}, OverlayConfig), enforcer, lambda: NOW)
 
 
 def test_topology_signed_by_one_controller_is_accepted_by_another() -> None:
-    signed = trust(gate=gate(sign=True, own=(KEY,))).sign(PAYLOAD)
+    signed = trust(enforcer=enforcer(sign=True, own=(KEY,))).sign(PAYLOAD)
     assert b"signatures" in signed
-    believing = trust(gate=gate())
+    believing = trust(enforcer=enforcer())
     assert believing.verify("LC02", signed, False) is None
     assert believing.verify("LC02", signed, True) is not None
     assert (
@@ -52,19 +52,19 @@ def test_topology_signed_by_one_controller_is_accepted_by_another() -> None:
     ("trusting", "why"),
     [
         (trust("all"), None),
-        (trust("all", gate()), None),
-        (trust("none", gate()), '[overlay] has learn = "none"'),
+        (trust("all", enforcer()), None),
+        (trust("none", enforcer()), '[overlay] has learn = "none"'),
         (trust("signed"), "[signing] has no policy with keys"),
-        (trust("signed", gate()), "it has no valid signature of a key whose holder is 'LC02'"),
+        (trust("signed", enforcer()), "it has no valid signature of a key whose holder is 'LC02'"),
     ],
 )
 def test_topology_without_signature_is_rejected(trusting: OverlayTrust, why: str | None) -> None:
     assert trusting.verify("LC02", PAYLOAD, False) == why
 
 
-@pytest.mark.parametrize("signing", [None, gate(), gate(own=(KEY,))])
+@pytest.mark.parametrize("signing", [None, enforcer(), enforcer(own=(KEY,))])
 def test_overlay_settings_without_rule_nothing_is_signed(signing: PolicyEnforcer | None) -> None:
-    assert trust(gate=signing).sign(PAYLOAD) == PAYLOAD
+    assert trust(enforcer=signing).sign(PAYLOAD) == PAYLOAD
 
 
 def test_overlay_settings_node_is_notified_of_configuration() -> None:

@@ -50,7 +50,7 @@ class House:
         self.nursery = nursery
         nursery.start_soon(self.store.run)
         self.keeper = PolicyService("lc", folder / "signing.toml", key, self.store)
-        self.guard = SiteLinkPolicy(self.keeper.gate, Version.V201, "lc", "cpo")
+        self.guard = SiteLinkPolicy(self.keeper.enforcer, Version.V201, "lc", "cpo")
 
     async def answers(self, action: str, payload: bytes, number: str = "1") -> Any:
         """The answer that went back at once; None: the identity is to answer."""
@@ -86,7 +86,7 @@ class House:
         )
 
     def reset(self) -> str:
-        return why(passes(self.keeper.gate, b"{}", action="Reset"))
+        return why(passes(self.keeper.enforcer, b"{}", action="Reset"))
 
 
 @pytest.fixture

@@ -122,8 +122,8 @@ def test_legacy_memory_of_signed_messages_and_dimming_is_taken_over(folder: Path
     ]
     assert [each.forgotten_until for each in store.load(ReplayRecord)] == [1_795_269_000.0]
     [memory] = store.load(DimmingMemory)
-    assert memory.said["dso"].sequence == 7
-    assert memory.words["dso"].limits[0].watts == 4200.0
+    assert memory.obeyed["dso"].sequence == 7
+    assert memory.limits["dso"].limits[0].watts == 4200.0
 
 
 def test_legacy_files_are_renamed_and_taken_over_once(folder: Path) -> None:

@@ -38,8 +38,9 @@ from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store.eebus_records import EebusPartnerRemoved, EebusPartnerStored
 from controller.store.evidence_records import EvidenceHead, EvidenceLine, EvidenceLinesWritten
-from controller.store.record_rules import RULES, can_be_kept
+from controller.store.record_rules import RULES, can_be_kept, changes_of
 from controller.store.rule_types import WriteFailure
+from controller.store.state_journal import Put
 from controller.store.state_store import StateStore
 from drivers.eebus import lpc
 
@@ -65,8 +66,8 @@ LIMIT = SourceLimit(
 )
 DIMMING = DimmingMemory(
     saved=NOON,
-    words={"dso": LimitSourceMemory(limits=(LIMIT,), failsafe=SourceFailsafe(4200, 7200), away_since=NOON)},
-    said={"dso": CommandContext(7, ("a", "b"))},
+    limits={"dso": LimitSourceMemory(limits=(LIMIT,), failsafe=SourceFailsafe(4200, 7200), away_since=NOON)},
+    obeyed={"dso": CommandContext(7, ("a", "b"))},
     failsafes={"box": lpc.Failsafe(5000, 8000)},
 )
 STORED: list[Record] = [
@@ -128,6 +129,12 @@ def test_record_rules_removal_leaves_nothing_of_record(
     store.persist_now([record])
     store.persist_now(removal)
     assert store.load(type(record)) == []
+
+
+def test_dimming_memory_is_stored_under_its_older_names() -> None:
+    [put] = changes_of([DIMMING])
+    assert isinstance(put, Put)
+    assert {"saved", "words", "said", "failsafes"} <= msgspec.json.decode(put.value).keys()
 
 
 def test_later_record_of_same_key_replaces_earlier(tmp_path: Path) -> None:
