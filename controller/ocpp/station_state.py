@@ -109,7 +109,7 @@ _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
 _Sample = v16.SampledValueV16 | v2.SampledValueV2
 _Values = v16.MeterValueV16 | v2.MeterValueV2
 _Carrier = TypeVar("_Carrier", v16.MeterValuesV16, v2.MeterValuesV2, v2.TransactionEventV2)
-_Reader = Callable[[bytes, float], list[Observation]]
+_Reader = Callable[["StationStateTracker", bytes, float], list[Observation]]
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 METER_VALUES_16 = msgspec.json.Decoder(v16.MeterValuesV16)
@@ -158,22 +158,8 @@ class StationStateTracker:
         """The last samples of each EVSE, and the draw that they show: often they are as before."""
         self._charging_at: dict[int, EvseState] = {}
         """The last state of each EVSE that a transaction (2.x) or a connector (1.6) reported as charging."""
-        self._readers: dict[str, _Reader] = (
-            {
-                "StatusNotification": self._on_status_16,
-                "StartTransaction": self._on_start_16,
-                "StopTransaction": self._on_stop_16,
-                "MeterValues": self._on_meter_values_16,
-            }
-            if version is Version.V16
-            else {
-                "StatusNotification": self._on_status_2,
-                "TransactionEvent": self._on_transaction_event_2,
-                "MeterValues": self._on_meter_values_2,
-                "NotifyEVChargingNeeds": self._on_charging_needs_2,
-            }
-        )
-        self.actions = frozenset(self._readers)
+        self._readers = _READERS_16 if version is Version.V16 else _READERS_2
+        self.actions = _ACTIONS_16 if version is Version.V16 else _ACTIONS_2
         """The actions that `on_message` reads."""
         self._read_boot = _read_boot_16 if version is Version.V16 else _read_boot_2
 
@@ -182,7 +168,7 @@ class StationStateTracker:
         reader = self._readers.get(action)
         if reader is None:
             return []
-        read = reader(payload, utc)
+        read = reader(self, payload, utc)
         if not read:
             return read
         seen = [each for each in read if self._is_counted(each)]
@@ -523,6 +509,22 @@ class StationStateTracker:
         most = MOST_A if rating is None else rating.max_a * DRAW_TOLERANCE
         bounded = [None if value is None else max(-most, min(most, value)) for value in values]
         return (bounded[0], bounded[1], bounded[2])
+
+
+# One table a version, not one a station: bound methods would take half a KiB of each.
+_READERS_16: Mapping[str, _Reader] = {
+    "StatusNotification": StationStateTracker._on_status_16,
+    "StartTransaction": StationStateTracker._on_start_16,
+    "StopTransaction": StationStateTracker._on_stop_16,
+    "MeterValues": StationStateTracker._on_meter_values_16,
+}
+_READERS_2: Mapping[str, _Reader] = {
+    "StatusNotification": StationStateTracker._on_status_2,
+    "TransactionEvent": StationStateTracker._on_transaction_event_2,
+    "MeterValues": StationStateTracker._on_meter_values_2,
+    "NotifyEVChargingNeeds": StationStateTracker._on_charging_needs_2,
+}
+_ACTIONS_16, _ACTIONS_2 = frozenset(_READERS_16), frozenset(_READERS_2)
 
 
 def _remember(table: dict[_KeyT, _ValueT], key: _KeyT, value: _ValueT) -> None:

@@ -20,6 +20,7 @@ has to be evaluated again show it by their deadline or mark: a message that pass
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import uuid
@@ -135,6 +136,12 @@ _UNREADABLE = (MalformedFrame, UnknownMessageType)
 _ANSWERS = (CallResult, CallError)
 
 
+@functools.cache
+def _join_actions(tracked: frozenset[str], recorded: frozenset[str]) -> frozenset[str]:
+    """Return the actions that somebody reads: one set for all stations alike."""
+    return tracked | recorded | _ARBITER_ACTIONS | _SNAPSHOT_ACTIONS
+
+
 class StationRelay:
     """The state machine of one connected station. Times: `now` is s, monotonic; `utc` POSIX s.
 
@@ -202,9 +209,7 @@ class StationRelay:
         self._backend_peers = {name: backend_peer(name) for name in self._observers}
         self._backend_peers[OWNER] = backend_peer(owner)
         self._recorded_actions = frozenset() if recorder is None else recorder.actions
-        self._tracked_actions = (
-            tracker.actions | _ARBITER_ACTIONS | _SNAPSHOT_ACTIONS | self._recorded_actions
-        )
+        self._tracked_actions = _join_actions(tracker.actions, self._recorded_actions)
         self._drain_until = math.inf
         self.next_deadline = self._parts_deadline = -math.inf
         """The first deadline as of the last event, and that of the parts other than the two queues."""

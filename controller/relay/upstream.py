@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 
 import msgspec
 
@@ -105,7 +104,7 @@ class Upstream:
         self._is_observed = is_observed
         self._clock_due_at = -math.inf
         self._grace_until = math.inf
-        self._sends: deque[Send] = deque()
+        self._sends: list[Send] = []
         self._unanswered: dict[str, str] = {}
         """Actions by id of the CALLs that the owner has not answered since its last answer."""
 
@@ -169,7 +168,7 @@ class Upstream:
         self._sends.append(frame)
         if len(self._sends) <= QUEUE_DEPTH:
             return []
-        action = self._sends.popleft().action
+        action = self._sends.pop(0).action
         line = f"send dropped station={self._station} action={action} reason='no backend yet'"
         return [LogEntry(logging.WARNING, line)]
 

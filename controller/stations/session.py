@@ -13,7 +13,6 @@ import itertools
 import logging
 import math
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -177,7 +176,7 @@ class StationSession:
         self._links: dict[str, StationLink] = {}
         self._owner = ""
         self._owner_link: StationLink | None = None
-        self._todo: deque[Action] = deque()
+        self._todo: list[Action] = []  # an empty deque takes 600 bytes
         self._utc_offset_s = 0.0
         self._clock_checked_at = -math.inf
         self._fed_at = -math.inf
@@ -368,7 +367,7 @@ class StationSession:
         self._doing = True
         try:
             while self._todo and not self._saving:
-                self._act(self._todo.popleft())
+                self._act(self._todo.pop(0))
         finally:
             self._doing = False
         self._timer.update()
@@ -464,7 +463,7 @@ class StationSession:
             return
         self._saving = ()
         dependent = (ToStation, ToBackend, ToObserver, Persist)
-        self._todo = deque(action for action in self._todo if not isinstance(action, dependent))
+        self._todo = [action for action in self._todo if not isinstance(action, dependent)]
 
     # -- the station --------------------------------------------------------------------------------
 
