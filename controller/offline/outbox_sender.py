@@ -7,6 +7,9 @@ station's own bytes, with the times that are in them. The holder of the link sen
 reports its outcome.
 
 An entry keeps its message id over all its tries, so that a backend that has booked it before can see that.
+What was out when a link ended may be in the backend's books already, and a slow backend may answer it over
+the next link. The answer to a transaction message is waited for, for `LATE_ANSWER_S`, before anything goes
+again. Each is waited for once, so that a backend that comes and goes gets what is queued all the same.
 An error or no answer is a failed try: the entry waits for its next one, and the others go on, but for those
 of a transaction whose start waits. After the last try a transaction message is set aside for a person, and
 anything else is dropped. What belongs to a start that was set aside is not sent: in OCPP 1.6 the backend
@@ -39,6 +42,9 @@ MOST_BOOT_WAIT_S = 86_400
 
 WAITS_S = (5.0, 30.0, 120.0)
 """Times between the tries of an entry that the backend answers with an error, or not at all."""
+
+LATE_ANSWER_S = 3.0
+"""Time on a new link for the answers to what was out when the last one ended."""
 
 NO_ANSWER = "no answer"
 """The reason of a failed try that has no error code."""
@@ -103,6 +109,11 @@ class OutboxSender:
         self._boot_due_at: float | None = None
         self._failed: dict[int, _FailedTries] = {}
         """Failed tries by the entry's number."""
+        self._awaited: set[int] = set()
+        """Numbers of the entries whose answers may come late over this link."""
+        self._awaited_until: float | None = None
+        """Until when they are waited for (s, monotonic); None before the wait begins."""
+        self._awaited_before: set[int] = set()
         self._dropped_records: list[Record] = []
         self._dropped_notes: list[str] = []
 
@@ -110,7 +121,7 @@ class OutboxSender:
     def deadline(self) -> float | None:
         """Return when there is something to send, if not now (s, monotonic)."""
         due = (each.due_at for number, each in self._failed.items() if self._outbox.get_entry(number))
-        return earliest(self._boot_due_at, *due)
+        return earliest(self._boot_due_at, self._awaited_until, *due)
 
     @property
     def is_done(self) -> bool:
@@ -125,6 +136,13 @@ class OutboxSender:
         calls = [] if boot is None else [*([boot] if boot_due else []), *self._snapshot.statuses]
         self._snapshot_calls = deque(each for each in calls if each.version is self._version)
         self._boot_due_at = None
+        out = {
+            each.number
+            for each in self._entries()
+            if each.sent and each.kind is RecordKind.TRANSACTION and each.number not in self._failed
+        }
+        self._awaited, self._awaited_until = out - self._awaited_before, None
+        self._awaited_before = out
 
     def next_call(self, now: float, passing: Collection[int] = ()) -> OutboundCall | None:
         """Return the next CALL; None if nothing is left, or nothing is due yet.
@@ -137,6 +155,8 @@ class OutboxSender:
         if self._snapshot_calls:
             call = self._snapshot_calls[0]
             return OutboundCall(id=self._new_id(), action=call.action, payload=call.payload or b"{}")
+        if self._waits_for_answers(now):
+            return None
         while (entry := self._find_due(now, passing)) is not None:
             if not self._drop_refused(entry):
                 return self._prepare_entry(entry)
@@ -144,7 +164,18 @@ class OutboxSender:
 
     def has_due(self, now: float, passing: Collection[int] = ()) -> bool:
         """Return whether something is to be sent now, or once the backend accepts the boot."""
-        return bool(self._snapshot_calls) or self._find_due(now, passing) is not None
+        if self._snapshot_calls or self._waits_for_answers(now):
+            return True
+        return self._find_due(now, passing) is not None
+
+    def _waits_for_answers(self, now: float) -> bool:
+        """Return whether answers to what was out when the last link ended may still come."""
+        self._awaited = {number for number in self._awaited if self._outbox.get_entry(number) is not None}
+        if self._awaited and self._awaited_until is None:
+            self._awaited_until = now + LATE_ANSWER_S
+        if not self._awaited or (self._awaited_until is not None and now >= self._awaited_until):
+            self._awaited, self._awaited_until = set(), None
+        return bool(self._awaited)
 
     def _find_due(self, now: float, passing: Collection[int]) -> OutboxEntry | None:
         """Return the first entry that may be sent.
@@ -227,6 +258,16 @@ class OutboxSender:
             return self._on_boot_answer(result, code, now)
         self._finish_snapshot(outbound.action)
         return [], []
+
+    def on_late_result(
+        self, message_id: str, result: bytes, now: float
+    ) -> tuple[list[Record], list[str]] | None:
+        """Take the CALLRESULT for an entry that is not out any more; None: there is no such entry."""
+        entry = next((each for each in self._entries() if each.sent and each.id == message_id), None)
+        if entry is None:
+            return None
+        outbound = OutboundCall(id=entry.id, action=entry.action, payload=b"", number=entry.number)
+        return self.on_answer(outbound, result, None, now)
 
     def on_failed_try(self, number: int, code: str, now: float) -> tuple[list[Record], list[str]]:
         """Count a failed try of an entry that was sent by another part."""

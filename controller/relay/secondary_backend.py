@@ -333,6 +333,10 @@ class SecondaryBackend:
         """End the CALL that the observer answers; the answer does not go to the station."""
         sent = self._outstanding
         if sent is None or sent.id != frame.id:
+            good = frame.payload if isinstance(frame, CallResult) else None
+            late = None if good is None else self._sender.on_late_result(frame.id, good, now)
+            if late is not None:
+                return [*persist(late[0]), *self._log_notes(late[1])]
             about = f"backend={self._backend} station={self._station} id={frame.id}"
             return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
         self._outstanding, self._answer_by = None, math.inf

@@ -21,6 +21,7 @@ from controller.offline.journal_records import (
 from controller.offline.outbox import Outbox, kind_of
 from controller.offline.outbox_sender import (
     BOOT_WAIT_S,
+    LATE_ANSWER_S,
     MOST_BOOT_WAIT_S,
     WAITS_S,
     OutboundCall,
@@ -133,9 +134,40 @@ def test_next_link_repeats_entry_under_id_but_no_accepted_boot() -> None:
     sent = talk.hears("StopTransaction")
     assert talk.notes == []
     talk.sender.on_attached()
+    assert talk.sender.next_call(talk.now) is None
+    talk.now += LATE_ANSWER_S
     again = talk.hears("StopTransaction")
     assert (again.id, again.payload) == (sent.id, sent.payload)
     assert (talk.records, "its answer was never seen" in talk.notes[0]) == ([], True)
+
+
+def test_next_link_waits_for_late_answer_and_goes_on_with_it() -> None:
+    talk = Talk()
+    talk.said("StartTransaction", START)
+    talk.said("StopTransaction", STOP)
+    talk.sender.on_attached()
+    start = talk.hears("StartTransaction")
+    talk.sender.on_attached()
+    assert talk.sender.next_call(talk.now) is None
+    assert talk.sender.has_due(talk.now)
+    assert talk.sender.deadline == talk.now + LATE_ANSWER_S
+    assert talk.sender.on_late_result("unknown", b"{}", talk.now) is None
+    late = talk.sender.on_late_result(start.id, json.dumps(STARTED).encode(), talk.now)
+    assert late is not None
+    assert talk.ids.backend_id(OWN) == 70
+    talk.hears("StopTransaction")
+    assert talk.sender.deadline is None
+
+
+def test_next_links_wait_once_for_each_answer() -> None:
+    talk = Talk()
+    talk.said("StartTransaction", START)
+    talk.sender.on_attached()
+    talk.hears("StartTransaction")
+    talk.sender.on_attached()
+    assert talk.sender.next_call(talk.now) is None
+    talk.sender.on_attached()
+    talk.hears("StartTransaction")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.offline.offline_responder import OfflineRules
-from controller.offline.outbox_sender import WAITS_S
+from controller.offline.outbox_sender import LATE_ANSWER_S, WAITS_S
 from tests.scenario.frames import call, result
 from tests.scenario.relay_harness import TIMEOUT_S, RelayHarness
 from tests.scenario.stored_relay import StoredRelay
@@ -129,6 +129,8 @@ def test_restart_during_delivery_continues_with_next_message(stored: StoredRelay
     scenario.csms.receive(parts[heard][0])  # and we die before its answer
     scenario = stored.restart(scenario).open_link()
     introduced(scenario)
+    scenario.expect_nothing()  # its answer may come over this link
+    scenario.wait(LATE_ANSWER_S)
     for text, answered in parts[heard:]:
         told(scenario, text, answered)
     scenario.expect_nothing()
@@ -147,10 +149,27 @@ def test_transaction_delivered_live_is_not_delivered_again(stored: StoredRelay) 
     assert (kind, own != THEIRS) == (3, True)
     scenario.csms.connect()
     introduced(scenario)
+    scenario.wait(LATE_ANSWER_S)
     told(scenario, call("1", "StartTransaction", START), STARTED)
     scenario.expect_log("StartTransaction 1 goes again: its answer was never seen")
     scenario.csms.send(call("r", "RemoteStopTransaction", f'{{"transactionId":{THEIRS}}}'))
     scenario.station.receive(call("r", "RemoteStopTransaction", f'{{"transactionId":{own}}}'))
+
+
+def test_transaction_answered_late_over_next_link_is_not_delivered_again(stored: StoredRelay) -> None:
+    scenario = stored.open_link()
+    known(scenario)
+    scenario.forward_up(call("1", "StartTransaction", START))
+    scenario.csms.disconnect()
+    own = json.loads(scenario.station.receive_text())[2]["transactionId"]
+    scenario.station.send(call("2", "MeterValues", meter(own)))
+    scenario.station.receive_text()
+    scenario.csms.connect()
+    introduced(scenario)
+    scenario.expect_nothing()
+    scenario.csms.send(result("1", STARTED))
+    scenario.csms.receive(call("2", "MeterValues", meter(THEIRS)))
+    scenario.expect_log("answer came late action=StartTransaction id=1")
 
 
 def test_away_autonomous_transaction_owner_rejects_is_stopped(stored: StoredRelay) -> None:

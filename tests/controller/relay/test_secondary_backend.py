@@ -10,6 +10,7 @@ import pytest
 from controller.model.journal import Persist
 from controller.ocpp.frames import Call, CallError, CallResult, Send, Version, call_error, call_result, parse
 from controller.offline.journal_records import EntryQueued, SnapshotDelivered
+from controller.offline.outbox_sender import LATE_ANSWER_S
 from controller.relay.secondary_backend import (
     MOST_COMMANDS,
     USUAL_HEARTBEAT_S,
@@ -194,7 +195,24 @@ def test_secondary_backend_call_without_answer_is_sent_again_under_same_id() -> 
     scenario.connect()
     scenario.receive_call("StatusNotification")
     scenario.send_result()
+    scenario.wait(LATE_ANSWER_S)
     assert scenario.receive_call("StartTransaction").id == first.id
+
+
+def test_secondary_backend_late_answer_over_next_link_ends_its_call() -> None:
+    scenario = ObserverHarness()
+    scenario.introduce()
+    scenario.send_station_call("StartTransaction", START, transaction=7)
+    first = scenario.receive_call("StartTransaction")
+    scenario.disconnect()
+    scenario.connect()
+    scenario.receive_call("StatusNotification")
+    scenario.send_result()
+    started = b'{"transactionId":9,"idTagInfo":{"status":"Accepted"}}'
+    scenario.send(call_result(first.id, started))
+    assert len(scenario.outbox) == 0
+    scenario.wait(LATE_ANSWER_S)
+    scenario.expect_nothing()
 
 
 def test_observer_away_too_long_is_warned_of_once() -> None:
