@@ -162,6 +162,14 @@ def new_file(text: str) -> Path:
     return path
 
 
+def address(text: str) -> tuple[str, int]:
+    """Parse HOST:PORT, an address to listen at."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def http_url(text: str) -> str:
     """Parse an address of the page."""
     if not text.startswith(("http://", "https://")):

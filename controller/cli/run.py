@@ -9,18 +9,24 @@ import logging
 import os
 import signal
 from functools import partial
-from pathlib import Path
 
 import trio
 
-from controller.cli.arguments import FAILED, OK, Subcommands, add_config, open_configuration_or_exit
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    Subcommands,
+    add_config,
+    address,
+    open_configuration_or_exit,
+)
 from controller.config.schema import ListenConfig, WebConfig
 from controller.model.exception_groups import leaves
 from controller.services import app
 from controller.services.configuration import ActiveConfiguration, find_copy, keep_copy
 from controller.services.journal_log import start_logging
 from controller.services.reload_service import ReloadRejectedError
-from controller.services.setup_mode import run_setup_mode
+from controller.services.setup_mode import serve_setup
 from controller.services.systemd import notify_ready, notify_reloading
 
 GC_THRESHOLD = 50_000
@@ -37,27 +43,19 @@ def add_parser(commands: Subcommands) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
     parser.add_argument(
         "--setup-page",
-        type=_address,
+        type=address,
         default=("127.0.0.1", WebConfig().port),
         metavar="HOST:PORT",
         help="without a configuration: where the setup's page is served; default: 127.0.0.1:8080",
     )
     parser.add_argument(
         "--setup-stations",
-        type=_address,
+        type=address,
         default=(ListenConfig().host, ListenConfig().port),
         metavar="HOST:PORT",
         help="without a configuration: where stations connect; default: 0.0.0.0:8887",
     )
     parser.set_defaults(run=run)
-
-
-def _address(text: str) -> tuple[str, int]:
-    """Parse HOST:PORT."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,27 +85,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_setup(options: argparse.Namespace) -> bool:
     """Run the setup mode until there is a configuration; return False if it was ended before."""
-    start_logging(None if options.verbose else "info")
-    try:
-        trio.run(_run_setup_until_signalled, options, strict_exception_groups=True)
-    except* app.START_ERRORS as group:
-        for error in leaves(group):
-            log.error("%s", error)
-    return bool(options.config.exists())
-
-
-async def _run_setup_until_signalled(options: argparse.Namespace) -> None:
-    path = Path(options.config.absolute())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
-        await run_setup_mode(path, options.setup_page, options.setup_stations, partial(print, flush=True))
-        nursery.cancel_scope.cancel()
-
-
-async def _cancel_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
+    level = None if options.verbose else "info"
+    path = options.config.absolute()
+    return serve_setup(path, options.setup_page, options.setup_stations, level=level)
 
 
 def _report_configuration(active: ActiveConfiguration) -> None:

@@ -10,19 +10,18 @@ import argparse
 import difflib
 import os
 import sys
-import tomllib
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, add_config
+from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, add_config, address
 from controller.cli.setup_dialog import (
     ask_all_questions,
     dialog_text,
     is_open_question,
+    read_answers,
     read_running_knocks,
     read_terminal_line,
 )
@@ -34,10 +33,10 @@ from controller.services.first_configuration import (
     write_or_replace_site,
 )
 from controller.services.service_error import ServiceError
+from controller.services.setup_mode import serve_setup
 from controller.services.setup_service import SetupService
 from controller.services.station_collector import CollectorError, StationCollector
 from controller.site_setup.setup_texts import Language
-from controller.tomlcheck.diagnostics import FileUnreadableError, read_text
 from controller.web.setup_interface import (
     SetupProgress,
     SetupRequest,
@@ -53,6 +52,14 @@ def add_parser(commands: Subcommands) -> None:
     parser.add_argument(
         "--answers", type=Path, metavar="FILE", help="TOML file with answers by question; nothing is asked"
     )
+    parser.add_argument(
+        "--page",
+        nargs="?",
+        type=address,
+        const=("127.0.0.1", 8080),
+        metavar="HOST:PORT",
+        help="serve the questions as a page, with a code that is printed; default: 127.0.0.1:8080",
+    )
     parser.add_argument("--language", choices=("en", "de"), help="default: by LANG")
     parser.add_argument("--yes", action="store_true", help="with --answers: write without a last question")
     parser.set_defaults(run=run)
@@ -60,6 +67,8 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask, or read the answers, and write the configuration. Raises CommandError."""
+    if options.page is not None:
+        return _serve_page(options)
     status = FAILED
     try:
         status = trio.run(partial(_run, options), strict_exception_groups=True)
@@ -70,6 +79,15 @@ def run(options: argparse.Namespace) -> int:
     except* KeyboardInterrupt:
         print(f"\n{dialog_text('unchanged', _language(options))}")
     return status
+
+
+def _serve_page(options: argparse.Namespace) -> int:
+    """Serve the setup of a new site as a page until its configuration is written. Raises CommandError."""
+    path = options.config.absolute()
+    if path.exists():
+        raise CommandError(f"{path} exists: the setup of this site is on its page, at /setup")
+    collector = StationCollector()
+    return OK if serve_setup(path, options.page, (collector.host, collector.port)) else FAILED
 
 
 def _language(options: argparse.Namespace) -> Language:
@@ -114,30 +132,6 @@ async def _listen(nursery: trio.Nursery, collector: StationCollector, language: 
         print(error, file=sys.stderr)
         return
     print(dialog_text("listening", language, port=collector.port))
-
-
-def read_answers(path: Path) -> dict[str, str]:
-    """Read a file with answers, e.g. `connection.limit = 63` or [connection] limit = 63. Raises CommandError.
-
-    Ids with dots are tables in TOML; numbers, booleans and lists are written as a person would answer.
-    """
-    try:
-        data = tomllib.loads(read_text(path))
-    except FileUnreadableError as error:
-        raise CommandError(str(error), UNREADABLE) from error
-    except tomllib.TOMLDecodeError as error:
-        raise CommandError(f"{path}: is not valid TOML: {error}") from error
-    return dict(_flatten("", data))
-
-
-def _flatten(prefix: str, value: object) -> Sequence[tuple[str, str]]:
-    if isinstance(value, dict):
-        return [pair for key, each in value.items() for pair in _flatten(f"{prefix}.{key}".strip("."), each)]
-    if isinstance(value, bool):
-        return [(prefix, "yes" if value else "no")]
-    if isinstance(value, list):
-        return [(prefix, " ".join(map(str, value)))]
-    return [(prefix, str(value))]
 
 
 def _store_of(path: Path) -> Path:

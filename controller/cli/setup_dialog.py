@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import trio
 
+from controller.cli.arguments import UNREADABLE, CommandError
 from controller.services.control_socket import ControlError, send_command
 from controller.services.setup_service import SetupService
 from controller.site_setup.setup_questions import KnockingStation, SetupQuestion
 from controller.site_setup.setup_texts import Language
+from controller.tomlcheck.diagnostics import FileUnreadableError, read_text
 from controller.web.setup_interface import SearchRequest, SetupProgress, SetupRequest, knocking_stations
 from controller.web.status_model import KnockStatus
 
@@ -29,8 +32,8 @@ _WORDS: dict[str, dict[Language, str]] = {
         "de": "Passwort von {user}, nur dieses Mal gezeigt: {password}",
     },
     "start": {
-        "en": "start it: sudo systemctl restart local-controller",
-        "de": "starten: sudo systemctl restart local-controller",
+        "en": "start it: sudo systemctl daemon-reload && sudo systemctl restart local-controller",
+        "de": "starten: sudo systemctl daemon-reload && sudo systemctl restart local-controller",
     },
     "listening": {
         "en": "Stations that connect to ws://GATEWAY:{port}/ocpp/ meanwhile are offered below.",
@@ -42,6 +45,30 @@ _WORDS: dict[str, dict[Language, str]] = {
 def dialog_text(key: str, language: Language, **values: object) -> str:
     """Return a text of the dialog with its values."""
     return _WORDS[key][language].format(**values)
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """Read a file with answers, e.g. `connection.limit = 63` or [connection] limit = 63. Raises CommandError.
+
+    Ids with dots are tables in TOML; numbers, booleans and lists are written as a person would answer.
+    """
+    try:
+        data = tomllib.loads(read_text(path))
+    except FileUnreadableError as error:
+        raise CommandError(str(error), UNREADABLE) from error
+    except tomllib.TOMLDecodeError as error:
+        raise CommandError(f"{path}: is not valid TOML: {error}") from error
+    return dict(_flatten("", data))
+
+
+def _flatten(prefix: str, value: object) -> Sequence[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [pair for key, each in value.items() for pair in _flatten(f"{prefix}.{key}".strip("."), each)]
+    if isinstance(value, bool):
+        return [(prefix, "yes" if value else "no")]
+    if isinstance(value, list):
+        return [(prefix, " ".join(map(str, value)))]
+    return [(prefix, str(value))]
 
 
 async def read_running_knocks(store: Path) -> Sequence[KnockingStation]:

@@ -17,7 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_store_directory
+from controller.cli.arguments import (
+    OK,
+    CommandError,
+    Subcommands,
+    add_config,
+    number,
+    read_store_directory,
+)
 from controller.services.control_socket import ControlError, send_command
 from controller.session_ledger.session_export import SessionRow
 from controller.web.status_model import ControllerStatus, EvseStatus
@@ -38,10 +45,15 @@ class StationDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_parser(commands: Subcommands) -> None:
     """Add the subcommand and its actions."""
-    parser = commands.add_parser("station", help="list stations, and pause, limit, start, stop or reset them")
+    parser = commands.add_parser(
+        "station", help="list and adopt stations; pause, limit, start, stop or reset them"
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = _add(actions, "list", "all EVSEs with their state, session and limit", _list)
     listing.add_argument("--json", action="store_true", help="as JSON")
+    listing.add_argument(
+        "--unknown", action="store_true", help="stations that tried to connect and are not adopted"
+    )
     show = _add(actions, "show", "one station in full", _show)
     show.add_argument("station", metavar="STATION")
     show.add_argument("--json", action="store_true", help="as JSON")
@@ -61,6 +73,21 @@ def add_parser(commands: Subcommands) -> None:
     reset.add_argument(
         "--hard", dest="mode", action="store_const", const="hard", help="without ending transactions first"
     )
+    adopt = _add(actions, "adopt", "add a station to the configuration", _adopt)
+    adopt.add_argument("station", metavar="STATION")
+    adopt.add_argument("--circuit", required=True, metavar="CIRCUIT", help="that it is connected to")
+    adopt.add_argument(
+        "--phases",
+        type=_phases,
+        default=("L1", "L2", "L3"),
+        metavar="L1,L2,L3",
+        help="the site's phases on its L1, L2, L3; L2: a single-phase station; default: %(metavar)s",
+    )
+    adopt.add_argument("--max-a", type=number, default=32.0, metavar="A", help="its fuse; default: 32")
+    adopt.add_argument("--owner", metavar="BACKEND", help="default: none, the controller is its CSMS")
+    adopt.add_argument("--label", metavar="TEXT", help="name for people")
+    adopt.add_argument("--steuve", action="store_true", help="controllable device of section 14a")
+    _add_command(actions, "dismiss", "forget a station that tried to connect", evse=False)
     _add_command(actions, "reconnect", "close its connection, so that it connects again", evse=False)
 
 
@@ -106,7 +133,55 @@ def _send_command(command: str, options: argparse.Namespace) -> int:
     return OK
 
 
+def _phases(text: str) -> tuple[str, ...]:
+    """Parse phases like L2,L3,L1."""
+    phases = tuple(text.upper().replace(" ", "").split(","))
+    if not set(phases) <= {"L1", "L2", "L3"} or len(set(phases)) != len(phases):
+        raise argparse.ArgumentTypeError(f"{text!r} are no phases; write them like L2,L3,L1 or L2")
+    return phases
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    """Add the station to the configuration of the running controller. Raises CommandError."""
+    given = {name: getattr(options, name) for name in ("owner", "label") if getattr(options, name)}
+    _send(
+        options,
+        "station.adopt",
+        station=options.station,
+        circuit=options.circuit,
+        phases=options.phases,
+        max_a=options.max_a,
+        steuve=options.steuve,
+        **given,
+    )
+    print(f"{options.station}: adopted on {options.circuit}; it is served when it connects again")
+    return OK
+
+
+def _list_unknown(options: argparse.Namespace) -> int:
+    """Print the stations that tried to connect and are not in the configuration."""
+    status = msgspec.convert(_send(options, "status"), ControllerStatus, strict=False)
+    if options.json:
+        print(json.dumps(msgspec.to_builtins(status.knocks), indent=2))
+        return OK
+    if not status.knocks:
+        print("no unknown station has tried to connect since the start")
+        return OK
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("station", "address", "first seen", "last seen", "tries", "OCPP", "device"):
+        table.add_column(column, overflow="fold")
+    for knock in status.knocks:
+        device = " ".join(filter(None, (knock.vendor, knock.model, knock.serial_number)))
+        versions = " ".join(each.removeprefix("ocpp") for each in knock.ocpp)
+        cells = (knock.id, knock.peer, knock.first_seen, knock.last_seen, str(knock.tries), versions, device)
+        table.add_row(*map(Text, cells))
+    Console(soft_wrap=True).print(table)
+    return OK
+
+
 def _list(options: argparse.Namespace) -> int:
+    if options.unknown:
+        return _list_unknown(options)
     details = _fetch_details(options)
     if options.json:
         print(json.dumps(msgspec.to_builtins(details), indent=2))

@@ -61,7 +61,6 @@ from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
 from controller.services.station_capabilities import StationCapabilities
 from controller.services.station_clocks import StationClocks
-from controller.services.station_collector import CollectorError
 from controller.services.station_limits import StationLimits
 from controller.services.station_profiles import StationProfiles
 from controller.services.station_report import StationReport
@@ -115,7 +114,7 @@ UNKNOWN_VENDOR = b'{"status":"UnknownVendorId"}'
 
 VERSION = metadata.version("ocpp-local-controller")
 
-START_ERRORS = (CollectorError, ListenError, SigningSetupError, StoreError, TlsError, WebServerError)
+START_ERRORS = (ListenError, SigningSetupError, StoreError, TlsError, WebServerError)
 """Errors with which a part that cannot start ends the process; their texts are for a person."""
 
 
@@ -260,9 +259,13 @@ class App:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._meters.run)
             inherited = take_listening_sockets()
-            listeners = select_listeners(inherited, "stations", config.listen.port)
+            listeners = select_listeners(inherited, "stations", config.listen.host, config.listen.port)
             self.port = await nursery.start(partial(self._station_service.run, listeners))
-            page = None if config.web is None else select_listeners(inherited, "web", config.web.port)
+            page = (
+                None
+                if config.web is None
+                else select_listeners(inherited, "web", config.web.host, config.web.port)
+            )
             self.web_port = await nursery.start(self._web.run, VERSION, page)
             if (web := config.web) is not None:
                 scheme = "https" if web.certificate else "http"

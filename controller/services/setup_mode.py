@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,18 +16,20 @@ from pathlib import Path
 import trio
 
 from controller.access.permissions import Actor
+from controller.model.exception_groups import leaves
 from controller.services.first_configuration import (
     find_site_places,
     has_users,
     store_directory_of,
     write_site,
 )
+from controller.services.journal_log import start_logging
 from controller.services.setup_service import SetupService
-from controller.services.station_collector import StationCollector
+from controller.services.station_collector import CollectorError, StationCollector
 from controller.services.systemd import notify, notify_ready
 from controller.services.web_setup import WebSetup
 from controller.web.setup_routes import SetupRoutes
-from controller.web.web_server import WebSettings, serve_web
+from controller.web.web_server import WebServerError, WebSettings, serve_web
 
 log = logging.getLogger("controller")
 
@@ -81,6 +84,35 @@ async def run_setup_mode(
             await finished.wait()
         nursery.cancel_scope.cancel()
     log.info("setup finished configuration=%s", path)
+
+
+def serve_setup(
+    path: Path, page: tuple[str, int], stations: tuple[str, int], *, level: str | None = "info"
+) -> bool:
+    """Run the setup mode; return False if a signal or an error has ended it.
+
+    `level`: least level that is logged, None for all.
+    """
+    start_logging(level)
+    try:
+        trio.run(_serve_until_signalled, path, page, stations, strict_exception_groups=True)
+    except* (CollectorError, WebServerError) as group:
+        for error in leaves(group):
+            log.error("%s", error)
+    return path.exists()
+
+
+async def _serve_until_signalled(path: Path, page: tuple[str, int], stations: tuple[str, int]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+        await run_setup_mode(path, page, stations, partial(print, flush=True))
+        nursery.cancel_scope.cancel()
+
+
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
 
 
 async def _feed_watchdog() -> None:

@@ -70,16 +70,23 @@ def take_listening_sockets() -> dict[str, list[socket.socket]]:
 
 
 def select_listeners(
-    inherited: dict[str, list[socket.socket]], name: str, port: int
+    inherited: dict[str, list[socket.socket]], name: str, host: str, port: int
 ) -> list[trio.SocketListener] | None:
     """Return the inherited sockets called `name` as listeners; None if there are none for `port`.
 
-    Those for another port are closed, with a warning: the configuration and the socket unit differ.
+    Those for another port are closed; one for another host is used, as systemd holds its port. Both with a
+    warning: the configuration and the socket unit differ.
     """
     listeners = []
     for each in inherited.get(name, []):
         bound = each.getsockname()
         if each.family in (socket.AF_INET, socket.AF_INET6) and bound[1] == port:
+            if bound[0] != host and host != "localhost":
+                log.warning(
+                    "inherited socket has another address name=%s address=%s host=%s "
+                    "remedy=run 'systemctl daemon-reload' and restart its .socket unit",
+                    name, bound[0], host,
+                )  # fmt: skip
             listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(each)))
             continue
         log.warning(

@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -44,6 +44,13 @@ MIGRATIONS = (
     """,
 )
 """SQL that leads from each schema version to the next; the version is the file's `user_version`."""
+
+READABLE_FROM: Mapping[int, int] = {}
+"""By schema version the oldest one whose controller can use the file; without an entry the version itself.
+
+It is written into the file (`application_id`), where the older controller reads it: a package is taken back
+by one release without a change of the file.
+"""
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -144,6 +151,10 @@ class SqliteJournal:
 
     def _migrate(self) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        (readable_from,) = self._connection.execute("PRAGMA application_id").fetchone()
+        if version > len(MIGRATIONS) >= readable_from > 0:
+            log.info("state of a newer version in use file=%s version=%d", self._path, version)
+            return
         if version > len(MIGRATIONS):
             self._connection.close()
             raise StoreError(
@@ -151,7 +162,11 @@ class SqliteJournal:
                 f"to {len(MIGRATIONS)}; install the newer version again"
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            self._connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+            readable_from = READABLE_FROM.get(number, number)
+            self._connection.executescript(
+                f"BEGIN; {script} PRAGMA user_version = {number}; "
+                f"PRAGMA application_id = {readable_from}; COMMIT;"
+            )
 
     def _restore_file(self) -> None:
         """Copy the open database to its path if another file, or none, is there now.

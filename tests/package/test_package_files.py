@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.config.schema import ListenConfig
+from controller.config.schema import ListenConfig, WebConfig
 from controller.services.clock_state import STATE_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -20,14 +20,14 @@ GENERATOR = ROOT / "systemd" / "local-controller-generator"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def generate(tmp_path: Path, text: str | None) -> str | None:
-    """Run the generator; return the text of its drop-in, None without one."""
+def generate(tmp_path: Path, text: str | None, unit: str = "local-controller.socket") -> str | None:
+    """Run the generator; return the text of a unit's drop-in, None without one."""
     config = tmp_path / "controller.toml"
     if text is not None:
         config.write_text(text)
     arguments = [str(tmp_path / name) for name in ("normal", "early", "late")]
     subprocess.run([sys.executable, "-IS", GENERATOR, *arguments, config], check=True)
-    drop_in = tmp_path / "normal" / "local-controller.socket.d" / "listen.conf"
+    drop_in = tmp_path / "normal" / f"{unit}.d" / "listen.conf"
     return drop_in.read_text() if drop_in.exists() else None
 
 
@@ -57,7 +57,33 @@ def test_package_files_generator_disables_unit_for_other_addresses(tmp_path: Pat
     assert generate(tmp_path, text) == "[Unit]\nConditionPathExists=!/\n"
 
 
-def test_package_files_socket_unit_listens_where_schema_does() -> None:
+@pytest.mark.parametrize(
+    ("web", "drop_in"),
+    [
+        ("", "[Unit]\nConditionPathExists=!/\n"),
+        ("[web]", "[Socket]\nListenStream=\nListenStream=127.0.0.1:8080\n"),
+        ('[web]\nhost = "0.0.0.0"\nport = 443', "[Socket]\nListenStream=\nListenStream=0.0.0.0:443\n"),
+        ('[web]\nhost = "lc.lan"', "[Unit]\nConditionPathExists=!/\n"),
+    ],
+)
+def test_package_files_generator_writes_address_of_page(tmp_path: Path, web: str, drop_in: str) -> None:
+    assert generate(tmp_path, web, "local-controller-web.socket") == drop_in
+
+
+def test_package_files_setup_unit_has_the_sandbox_of_the_service() -> None:
+    def sandbox(name: str) -> list[str]:
+        text = (ROOT / "systemd" / name).read_text()
+        lines = text[text.index("User=") : text.index("SystemCallErrorNumber")].splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
+
+    assert sandbox("local-controller-setup.service") == sandbox("local-controller.service")
+
+
+def test_package_files_socket_units_listen_where_schema_does() -> None:
+    page = (ROOT / "systemd" / "local-controller-web.socket").read_text()
+    web = WebConfig()
+    assert f"ListenStream={web.host}:{web.port}\n" in page
+    assert "FileDescriptorName=web\n" in page
     unit = (ROOT / "systemd" / "local-controller.socket").read_text()
     listen = ListenConfig()
     assert f"ListenStream={listen.host}:{listen.port}\n" in unit
@@ -65,7 +91,8 @@ def test_package_files_socket_unit_listens_where_schema_does() -> None:
 
 
 def test_package_files_service_units_have_no_capability_and_clock_by_file() -> None:
-    for name in ("local-controller", "local-controller-chrony", "local-controller-clock"):
+    names = ("local-controller", "local-controller-setup", "local-controller-chrony", "local-controller-clock")
+    for name in names:
         lines = (ROOT / "systemd" / f"{name}.service").read_text().splitlines()
         assert "CapabilityBoundingSet=" in lines
         assert "NoNewPrivileges=yes" in lines

@@ -105,10 +105,20 @@ def test_take_listening_sockets_of_another_process_are_left() -> None:
 async def test_select_listeners_closes_those_of_another_port(caplog: pytest.LogCaptureFixture) -> None:
     right, wrong = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
     port = right.getsockname()[1]
-    listeners = select_listeners({"stations": [right, wrong]}, "stations", port)
+    listeners = select_listeners({"stations": [right, wrong]}, "stations", "127.0.0.1", port)
     assert listeners is not None
     assert [each.socket.getsockname()[1] for each in listeners] == [port]
     await listeners[0].aclose()
     assert wrong.fileno() == -1
     assert "inherited socket not used name=stations" in caplog.text
-    assert select_listeners({}, "stations", port) is None
+    assert select_listeners({}, "stations", "127.0.0.1", port) is None
+
+
+async def test_select_listeners_uses_port_of_another_host_with_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inherited = socket.create_server(("127.0.0.1", 0))
+    listeners = select_listeners({"web": [inherited]}, "web", "0.0.0.0", inherited.getsockname()[1])
+    assert listeners is not None
+    await listeners[0].aclose()
+    assert "host=0.0.0.0 remedy=run 'systemctl daemon-reload'" in caplog.text

@@ -128,10 +128,30 @@ def test_sqlite_journal_file_of_newer_version_is_left_alone(tmp_path: Path) -> N
     SqliteJournal(tmp_path / FILE).close()
     with closing(sqlite3.connect(tmp_path / FILE)) as database:
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        database.execute(f"PRAGMA application_id = {len(MIGRATIONS) + 1}")
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(StoreError, match="install the newer version again"):
         SqliteJournal(tmp_path / FILE)
     assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_sqlite_journal_newer_file_that_names_this_version_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = (*MIGRATIONS, "ALTER TABLE entries ADD COLUMN note TEXT;")
+    with monkeypatch.context() as patch:
+        patch.setattr("controller.store.sqlite_journal.MIGRATIONS", newer)
+        patch.setattr("controller.store.sqlite_journal.READABLE_FROM", {len(newer): len(MIGRATIONS)})
+        journal = SqliteJournal(tmp_path / FILE)
+        journal.commit([Put("a", "[1]", b"one")], 1)
+        journal.close()
+    journal = SqliteJournal(tmp_path / FILE)  # the package was taken back
+    assert values(journal) == [b"one"]
+    journal.commit([Put("a", "[2]", b"two")], journal.token)
+    assert journal._connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
+    journal.close()
+    monkeypatch.setattr("controller.store.sqlite_journal.MIGRATIONS", newer)
+    assert values(SqliteJournal(tmp_path / FILE)) == [b"one", b"two"]
 
 
 def test_sqlite_journal_migrations_run_one_after_other_from_older_version(
