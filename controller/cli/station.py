@@ -154,7 +154,10 @@ def _adopt(options: argparse.Namespace) -> int:
         steuve=options.steuve,
         **given,
     )
-    print(f"{options.station}: adopted on {options.circuit}; it is served when it connects again")
+    print(
+        f"{options.station}: adopted on {options.circuit}; a restart makes it served: "
+        "sudo systemctl restart local-controller"
+    )
     return OK
 
 

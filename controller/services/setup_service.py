@@ -199,7 +199,8 @@ class SetupService:
 
     def _check(self, text: str) -> list[CheckFinding]:
         """Return what the check finds in a text; a key that is made when it is written is not missing."""
-        has_key = (self._directory / KEY_DIRECTORY).is_dir()
+        keys = self._directory / KEY_DIRECTORY
+        has_key = keys.is_dir() and any(keys.iterdir())
         return [
             each
             for each in find_in_configuration(text, self._place)

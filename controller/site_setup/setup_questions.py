@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 from typing import Any, Literal
@@ -385,7 +386,7 @@ def _station_steps(answers: Answers, context: SetupContext, language: Language) 
     for knock in context.knocks:
         if knock.id in known:
             continue
-        yield _adoption_step(knock, language)
+        yield _adoption_step(knock, answers.get("site.timezone", ""), language)
         if answers.get(f"stations.{knock.id}.adopt") == "yes":
             yield from _wiring_steps(knock.id, context, language)
     yield QuestionStep(
@@ -396,7 +397,7 @@ def _station_steps(answers: Answers, context: SetupContext, language: Language) 
             yield from _wiring_steps(station, context, language)
 
 
-def _adoption_step(knock: KnockingStation, language: Language) -> QuestionStep:
+def _adoption_step(knock: KnockingStation, timezone: str, language: Language) -> QuestionStep:
     parts = (knock.vendor, knock.model, knock.serial_number, knock.firmware)
     return QuestionStep(
         id=f"stations.{knock.id}.adopt",
@@ -408,9 +409,15 @@ def _adoption_step(knock: KnockingStation, language: Language) -> QuestionStep:
             "id": knock.id,
             "model": " ".join(filter(None, parts)) or setup_text(language, "stations.model"),
             "address": knock.address,
-            "first": knock.first_seen,
+            "first": _local_time(knock.first_seen, timezone),
         },
     )
+
+
+def _local_time(moment: str, timezone: str) -> str:
+    """Return a time (RFC 3339) as a person of the site reads it, to the minute; in UTC without a time zone."""
+    zone = timezone if timezone in zoneinfo.available_timezones() else "UTC"
+    return f"{datetime.fromisoformat(moment).astimezone(zoneinfo.ZoneInfo(zone)):%Y-%m-%d %H:%M}"
 
 
 def _wiring_steps(station: str, context: SetupContext, language: Language) -> Iterator[QuestionStep]:

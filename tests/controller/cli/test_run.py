@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.controller.cli.command_line import COMMAND, CONFIG, run_command, write_config
 
@@ -109,3 +114,46 @@ def receive_state(systemd: socket.socket, state: str) -> str:
         text = systemd.recv(1000).decode()
         if state in text.splitlines():
             return text
+
+
+@contextmanager
+def stopped_at_the_end(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A daemon that ends with the block, whatever happens in it."""
+    with start_daemon(path) as daemon:
+        try:
+            yield daemon
+        finally:
+            daemon.terminate()
+
+
+def test_run_unknown_station_is_listed_and_adopted(tmp_path: Path) -> None:
+    text = "\n".join(line for line in CONFIG.splitlines() if "cpo" not in line)
+    path = write_config(
+        tmp_path, text.replace("[[backend]]", "").replace('url = "ws://127.0.0.1:1/{{station}}"', ""), port=0
+    )
+    with stopped_at_the_end(path) as daemon:
+        log = read_until(daemon, "ready")
+        port = int(re.search(r" port=(\d+)", log)[1])  # type: ignore[index]
+        assert connect_status(port) == 404
+        listed = run_command("station", "list", "--unknown", "-c", path)
+        assert "CS09" in listed.stdout
+        assert "127.0.0.1" in listed.stdout
+        wrong = run_command("station", "adopt", "CS09", "--circuit", "moon", "-c", path)
+        assert wrong.returncode == 1
+        assert "moon" in wrong.stderr
+        done = run_command("station", "adopt", "CS09", "--circuit", "grid", "--phases", "L2", "-c", path)
+        assert done.returncode == 0, done.stderr
+        assert "restart" in done.stdout
+        read_until(daemon, "restart needed")
+    with stopped_at_the_end(path) as daemon:
+        port = int(re.search(r" port=(\d+)", read_until(daemon, "ready"))[1])  # type: ignore[index]
+        assert connect_status(port) == 101
+
+
+def connect_status(port: int) -> int:
+    """Open a WebSocket as CS09; return the HTTP status."""
+    try:
+        with connect(f"ws://127.0.0.1:{port}/ocpp/CS09", subprotocols=[Subprotocol("ocpp1.6")]):
+            return 101
+    except InvalidStatus as error:
+        return error.response.status_code

@@ -132,13 +132,16 @@ async def test_setup_service_review_has_findings_and_write_stores(tmp_path: Path
         assert (text, user) == (progress.review.text, "anna")
 
 
-async def test_setup_service_writes_key_that_the_file_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_directory", [False, True])
+async def test_setup_service_writes_key_that_the_file_names(tmp_path: Path, *, has_directory: bool) -> None:
     answers = {**HOME, "dimming.kind": "eebus"}
+    if has_directory:  # as the package makes it
+        (tmp_path / "keys").mkdir()
     async with setting_up(tmp_path) as site:
         progress = await site.advance(answers)
         assert progress.review is not None
         assert "error" not in [each.severity for each in progress.review.findings]
-        assert not (tmp_path / "keys").exists()
+        assert list(tmp_path.glob("keys/*")) == []
         await site.setup.write_setup(SetupRequest(answers=answers), LOCAL_ACTOR)
         [key] = (tmp_path / "keys").iterdir()
         assert key.stat().st_mode & 0o077 == 0

@@ -111,7 +111,8 @@ def test_questions_unknown_station_is_not_adopted_without_consent() -> None:
     assert adopted_stations({**HOME, "stations.CS01.adopt": "no"}, CONTEXT) == []
     section = next_section({**HOME, "stations.CS01.adopt": ""}, CONTEXT, "en")
     assert section is not None
-    assert section.questions[0].text.startswith("CS01: ACME Wallbox, 192.0.2.7")
+    text = "CS01: ACME Wallbox, 192.0.2.7, first seen 2026-11-27 11:04. Adopt it?"  # in Berlin
+    assert section.questions[0].text == text
     assert section.questions[0].default == ""
 
 
