@@ -48,6 +48,8 @@ class SetupDocument:
     """
 
     def __init__(self, text: str) -> None:
+        if text and not text.endswith("\n"):
+            text += "\n"
         try:
             self.root = tomlkit.parse(text)
         except TOMLKitError as error:
@@ -56,9 +58,14 @@ class SetupDocument:
 
     @property
     def text(self) -> str:
-        """Return the changed text."""
+        """Return the changed text. Raises SetupError if it would not mean what it should."""
         text = _separate_tables(self._before, tomlkit.dumps(self.root))
-        assert tomllib.loads(text) == self.root.unwrap()  # what is read is what was meant
+        try:
+            is_meant = tomllib.loads(text) == self.root.unwrap()
+        except tomllib.TOMLDecodeError:
+            is_meant = False
+        if not is_meant:
+            raise SetupError("the file cannot be changed in this place; change it in an editor")
         return text
 
     def table(self, name: str, comment: str = "") -> Parent:
@@ -130,7 +137,7 @@ def _separate_tables(before: str, after: str) -> str:
     Only lines that were added are touched: values that are written here have one line each, while a text in
     several lines of the file may look like a table.
     """
-    old, new = before.splitlines(), after.splitlines()
+    old, new = before.split("\n"), after.split("\n")
     lines: list[str] = []
     for kind, _, _, start, end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":

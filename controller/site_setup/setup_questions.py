@@ -415,7 +415,7 @@ def _adoption_step(knock: KnockingStation, timezone: str, language: Language) ->
 
 
 def _local_time(moment: str, timezone: str) -> str:
-    """Return a time (RFC 3339) as a person of the site reads it, to the minute; in UTC without a time zone."""
+    """Return a time (RFC 3339) in the site's time zone, to the minute; in UTC without one."""
     zone = timezone if timezone in zoneinfo.available_timezones() else "UTC"
     return f"{datetime.fromisoformat(moment).astimezone(zoneinfo.ZoneInfo(zone)):%Y-%m-%d %H:%M}"
 

@@ -91,7 +91,12 @@ def test_package_files_socket_units_listen_where_schema_does() -> None:
 
 
 def test_package_files_service_units_have_no_capability_and_clock_by_file() -> None:
-    names = ("local-controller", "local-controller-setup", "local-controller-chrony", "local-controller-clock")
+    names = (
+        "local-controller",
+        "local-controller-setup",
+        "local-controller-chrony",
+        "local-controller-clock",
+    )
     for name in names:
         lines = (ROOT / "systemd" / f"{name}.service").read_text().splitlines()
         assert "CapabilityBoundingSet=" in lines

@@ -146,6 +146,17 @@ def test_document_station_is_added_to_an_empty_list() -> None:
     assert tomllib.loads(document.text)["station"][0]["evse"] == [{"phases": ["L1"], "max_a": 16.5}]
 
 
+def test_document_without_a_last_line_end_is_changed() -> None:
+    text = (
+        '[site]\nid = "lc"\n[[circuit]]\nid = "grid"\nlimit_a = 63\n'
+        '[[station]]\nid = "A\u2028B"\ncircuit = "grid"'
+    )
+    document = SetupDocument(text)
+    add_station(document, NewStation(id="CS02", circuit="grid", phases=("L1",), max_a=16), head="adopted")
+    assert [each["id"] for each in tomllib.loads(document.text)["station"]] == ["A\u2028B", "CS02"]
+    assert document.text.startswith(text + "\n")
+
+
 def test_document_text_in_several_lines_is_not_taken_for_tables() -> None:
     text = '[site]\nid = "lc"\nnote = """\na\n[not.a.table]\nb"""\n'
     document = SetupDocument(text)
