@@ -120,7 +120,7 @@ class CommandHandler:
         if not self._logged.try_take(at.now):
             return []
         unlogged = self._logged.pop_rejected()
-        more = f" ({unlogged} more refusals were not logged)" if unlogged else ""
+        more = f" unlogged_refusals={unlogged}" if unlogged else ""
         return [LogEntry(logging.WARNING, _log_text(event, verdict) + more)]
 
     def _obey(self, command: DimmingCommand, source: str, at: CommandMoments) -> SourceLimit:
@@ -168,6 +168,6 @@ def _verification(settings: DimmingSettings, signatures: ProofVerifier) -> Verif
 def _log_text(event: CommandReceived, verdict: CommandVerdict) -> str:
     """Return the line for the log about a command."""
     if verdict.reason is not None:
-        return f"a dimming command by {event.via} is refused: {verdict.reason}: {verdict.detail}"
+        return f"dimming command refused link={event.via} reason={verdict.reason} detail={verdict.detail}"
     name = "" if verdict.command is None else verdict.command.command_id
-    return f"dimming command {name} of {verdict.source}, by {event.via}, is taken"
+    return f"dimming command accepted id={name} source={verdict.source} link={event.via}"

@@ -168,7 +168,7 @@ class DimmingController:
         level = logging.WARNING if now_holds.dimmed else logging.INFO
         return [
             DimmingChanged(now_holds),
-            LogEntry(level, dimming_records.in_words(now_holds)),
+            LogEntry(level, dimming_records.describe_limit(now_holds)),
             *self._outcomes.on_limit(now_holds, at),
         ]
 

@@ -231,14 +231,15 @@ def outcome(what: LimitOutcome, at: CommandMoments) -> dict[str, Any]:
     }
 
 
-def in_words(effective: EffectiveLimit) -> str:
-    """Return the effective limit as a line of text."""
+def describe_limit(effective: EffectiveLimit) -> str:
+    """Return the log line of a new effective limit."""
     if not effective.dimmed:
-        return "nothing is dimmed any more"
-    parts = [] if effective.total is None else [_bound_in_words("all devices", effective.total)]
-    parts += [_bound_in_words(str(ref), bound) for ref, bound in sorted(effective.evses.items())[:3]]
+        return "dimming ended"
+    bounds = [] if effective.total is None else [("all", effective.total)]
+    bounds += [(str(ref), bound) for ref, bound in sorted(effective.evses.items())[:3]]
+    parts = [f"evse={name} {_describe_bound(bound)}" for name, bound in bounds]
     more = len(effective.evses) - 3
-    return "dimmed: " + ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+    return "dimming limit changed " + ", ".join(parts) + (f" more_evses={more}" if more > 0 else "")
 
 
 def _bound(bound: LimitBound, at: CommandMoments) -> dict[str, Any]:
@@ -250,5 +251,5 @@ def _bound(bound: LimitBound, at: CommandMoments) -> dict[str, Any]:
     }
 
 
-def _bound_in_words(what: str, bound: LimitBound) -> str:
-    return f"{what} to {bound.watts:g} W by {bound.source} ({bound.proof})"
+def _describe_bound(bound: LimitBound) -> str:
+    return f"limit={bound.watts:g}W source={bound.source} proof={bound.proof}"
