@@ -400,7 +400,7 @@ def test_test_names_are_short() -> None:
 MANY_COLLABORATORS: dict[str, int] = {
     "controller/load_management/evse/evse_controller.py": 14,
     "controller/offline/offline_handler.py": 14,
-    "controller/services/relay_memory.py": 20,
+    "controller/services/relay_memory.py": 15,
     "controller/services/station_service.py": 30,
     "controller/stations/session.py": 17,
     "controller/relay/station_relay.py": 14,

@@ -6,11 +6,8 @@ import contextlib
 import logging
 import os
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import msgspec
 
 from controller.config.backend_rules import (
     backend_names,
@@ -23,28 +20,11 @@ from controller.model.journal import EvseStatesStored, Record
 from controller.model.observations import EvseRecord
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
-from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.journal_records import (
-    EntryQueued,
-    EntryRemoved,
-    EntrySent,
-    EntrySetAside,
-    LocalListVersion,
-    NewestTransactionId,
-    OutboxRequest,
-    OutboxRequestDone,
-    ResponseStored,
-    SnapshotDelivered,
-    TokenAuthorized,
-    TransactionMapped,
-)
-from controller.offline.offline_handler import OfflineHandler, OwnerMemory
-from controller.offline.offline_responder import OfflineResponder, OfflineRules
-from controller.offline.outbox import Outbox
-from controller.offline.outbox_sender import OutboxSender
-from controller.offline.response_cache import ResponseCache
+from controller.offline.journal_records import EntryRemoved, OutboxRequest, OutboxRequestDone
+from controller.offline.offline_handler import OfflineHandler
+from controller.offline.offline_responder import OfflineRules
+from controller.offline.station_memory import STATION_RECORDS, QueueStatus, StationMemory, add_up_queues
 from controller.offline.station_snapshot import StationSnapshot
-from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.secondary_backend import CommandPermissions, SecondaryBackend
 from controller.store.rule_types import key_prefix
 from controller.store.state_journal import StoreError
@@ -54,58 +34,6 @@ log = logging.getLogger("controller.store")
 
 KEY_FILE = "authorisations.key"
 KEY_BYTES = 32
-
-_STATION_RECORDS: tuple[type[Record], ...] = (
-    EntryQueued,
-    EntrySent,
-    EntrySetAside,
-    ResponseStored,
-    TransactionMapped,
-    NewestTransactionId,
-    SnapshotDelivered,
-    TokenAuthorized,
-    LocalListVersion,
-)
-"""The stored records of one station; their keys begin with its id."""
-
-
-class _BackendMemory(msgspec.Struct):
-    """Outbox and transaction ids of one station towards one backend."""
-
-    outbox: Outbox
-    ids: TransactionIdMap
-
-
-class _StationMemory:
-    """Durable parts of one station's relay, restored from its records."""
-
-    def __init__(self, station: str, backends: Sequence[str], key: bytes, records: Sequence[Record]) -> None:
-        self.snapshot = StationSnapshot(station)
-        self.answers = ResponseCache(station)
-        self.authorizations = AuthorizationCache(station, key)
-        self.waiting = {
-            backend: _BackendMemory(Outbox(station, backend), TransactionIdMap(station, backend))
-            for backend in backends
-        }
-        self.snapshot.restore(records)
-        self.answers.restore(records)
-        self.authorizations.restore(records)
-        for each in self.waiting.values():
-            each.outbox.restore(records)
-            each.ids.restore(records)
-
-
-class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages that wait for a backend, over all stations.
-
-    `oldest`: when the oldest was received (POSIX s). `dropped`: messages that were dropped because
-    room was short. `set_aside`: messages that the backend rejects.
-    """
-
-    messages: int
-    oldest: float | None
-    dropped: int
-    set_aside: int
 
 
 class RelayJournals:
@@ -187,23 +115,11 @@ class RelayJournals:
         """Return the handler for the owner's absences, or None if the station is not autonomous."""
         if station.when_backend_away != "autonomous" or station.owner is None:
             return None
-        memory = self._stations[station.id]
-        waiting = memory.waiting[self._owners[station.id]]
         rules = OfflineRules(
             authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised
         )
-        snapshot, authorizations = memory.snapshot, memory.authorizations
-        kept = OwnerMemory(
-            snapshot=snapshot,
-            authorizations=authorizations,
-            answers=memory.answers,
-            outbox=waiting.outbox,
-            ids=waiting.ids,
-        )
-        responder = OfflineResponder(station.id, version, authorizations, waiting.ids, snapshot, rules)
-        owner = self._owners[station.id]
-        sender = OutboxSender(waiting.outbox, snapshot, waiting.ids, version, owner)
-        return OfflineHandler(version, responder, sender, kept, utc_of)
+        memory = self._stations[station.id]
+        return memory.make_offline_handler(self._owners[station.id], version, rules, utc_of)
 
     def make_secondary_backends(self, station: str, version: Version) -> dict[str, SecondaryBackend]:
         """Return the secondary backends of a station, for a link of it that begins now."""
@@ -214,7 +130,7 @@ class RelayJournals:
         }
 
     def _make_secondary_backend(
-        self, station: str, version: Version, backend: str, memory: _StationMemory
+        self, station: str, version: Version, backend: str, memory: StationMemory
     ) -> SecondaryBackend:
         table, waiting = self._backends[backend], memory.waiting[backend]
         return SecondaryBackend(
@@ -222,7 +138,7 @@ class RelayJournals:
             version,
             CommandPermissions(backend, permitted_commands(table, owner=False)),
             reports(table.observe),
-            OutboxSender(waiting.outbox, memory.snapshot, waiting.ids, version, backend),
+            memory.make_sender(backend, version),
             waiting.outbox,
             waiting.ids,
             self._call_timeout_s,
@@ -246,30 +162,21 @@ class RelayJournals:
 
     def queue_statuses(self) -> dict[str, QueueStatus]:
         """Return what waits for each backend."""
-        boxes: defaultdict[str, list[Outbox]] = defaultdict(list)
-        for memory in self._stations.values():
-            for backend, waiting in memory.waiting.items():
-                boxes[backend].append(waiting.outbox)
-        return {backend: _queue_status(boxes[backend]) for backend in self._backends}
+        memories = self._stations.values()
+        return {
+            backend: add_up_queues([each.waiting[backend] for each in memories if backend in each.waiting])
+            for backend in self._backends
+        }
 
-    def _restore(self, station: str) -> _StationMemory:
+    def _restore(self, station: str) -> StationMemory:
         backends = [self._owners[station], *self._observers[station]]
-        return _StationMemory(station, backends, self._key, load_station_records(self._store, station))
+        return StationMemory(station, backends, self._key, load_station_records(self._store, station))
 
 
 def load_station_records(store: StateStore, station: str) -> list[Record]:
     """Return what is stored of a station's relay. Raises StoreError."""
     prefix = key_prefix(station)
-    return [record for record_type in _STATION_RECORDS for record in store.load(record_type, prefix)]
-
-
-def _queue_status(boxes: Sequence[Outbox]) -> QueueStatus:
-    return QueueStatus(
-        messages=sum(map(len, boxes)),
-        oldest=min((box.oldest_at for box in boxes if box.oldest_at is not None), default=None),
-        dropped=sum(sum(box.dropped.values()) for box in boxes),
-        set_aside=sum(box.set_aside_count for box in boxes),
-    )
+    return [record for record_type in STATION_RECORDS for record in store.load(record_type, prefix)]
 
 
 def open_token_key(file: Path) -> bytes:

@@ -1,0 +1,119 @@
+"""Durable parts of one station's relay, for all its backends: they outlive its links, restored from records.
+
+memory = StationMemory("CS01", ["csms", "observer"], key, records)
+handler = memory.make_offline_handler("csms", Version.V16, OfflineRules(), utc_of)
+sender = memory.make_sender("observer", Version.V16)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from controller.model.journal import Record
+from controller.ocpp.frames import Version
+from controller.offline.authorization_cache import AuthorizationCache
+from controller.offline.journal_records import (
+    EntryQueued,
+    EntrySent,
+    EntrySetAside,
+    LocalListVersion,
+    ResponseStored,
+    SnapshotDelivered,
+    TokenAuthorized,
+    TransactionMapped,
+)
+from controller.offline.offline_handler import OfflineHandler, OwnerMemory
+from controller.offline.offline_responder import OfflineResponder, OfflineRules
+from controller.offline.outbox import Outbox
+from controller.offline.outbox_sender import OutboxSender
+from controller.offline.response_cache import ResponseCache
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
+
+STATION_RECORDS: tuple[type[Record], ...] = (
+    EntryQueued,
+    EntrySent,
+    EntrySetAside,
+    ResponseStored,
+    TransactionMapped,
+    SnapshotDelivered,
+    TokenAuthorized,
+    LocalListVersion,
+)
+"""The stored records of one station; their keys begin with its id."""
+
+
+class BackendMemory(msgspec.Struct):
+    """Outbox and transaction ids of one station towards one backend."""
+
+    outbox: Outbox
+    ids: TransactionIdMap
+
+
+class StationMemory:
+    """Durable parts of one station's relay, restored from its records; `key` hashes its idTokens."""
+
+    def __init__(self, station: str, backends: Sequence[str], key: bytes, records: Sequence[Record]) -> None:
+        self.snapshot = StationSnapshot(station)
+        self.waiting = {
+            backend: BackendMemory(Outbox(station, backend), TransactionIdMap(station, backend))
+            for backend in backends
+        }
+        """What waits for each backend."""
+        self._station = station
+        self._answers = ResponseCache(station)
+        self._authorizations = AuthorizationCache(station, key)
+        self.snapshot.restore(records)
+        self._answers.restore(records)
+        self._authorizations.restore(records)
+        for each in self.waiting.values():
+            each.outbox.restore(records)
+            each.ids.restore(records)
+
+    def make_sender(self, backend: str, version: Version) -> OutboxSender:
+        """Return the sender of what waits for a backend, for a link of the station that begins now."""
+        waiting = self.waiting[backend]
+        return OutboxSender(waiting.outbox, self.snapshot, waiting.ids, version, backend)
+
+    def make_offline_handler(
+        self, owner: str, version: Version, rules: OfflineRules, utc_of: Callable[[float], float]
+    ) -> OfflineHandler:
+        """Return the handler of the owner's absences, for a link of the station that begins now."""
+        waiting = self.waiting[owner]
+        kept = OwnerMemory(
+            snapshot=self.snapshot,
+            authorizations=self._authorizations,
+            answers=self._answers,
+            outbox=waiting.outbox,
+            ids=waiting.ids,
+        )
+        responder = OfflineResponder(
+            self._station, version, self._authorizations, waiting.ids, self.snapshot, rules
+        )
+        return OfflineHandler(version, responder, self.make_sender(owner, version), kept, utc_of)
+
+
+class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages that wait for a backend, over all stations.
+
+    `oldest`: when the oldest was received (POSIX s). `dropped`: messages that were dropped because
+    room was short. `set_aside`: messages that the backend rejects.
+    """
+
+    messages: int
+    oldest: float | None
+    dropped: int
+    set_aside: int
+
+
+def add_up_queues(waiting: Sequence[BackendMemory]) -> QueueStatus:
+    """Return what waits for one backend, over all stations."""
+    boxes = [each.outbox for each in waiting]
+    return QueueStatus(
+        messages=sum(map(len, boxes)),
+        oldest=min((box.oldest_at for box in boxes if box.oldest_at is not None), default=None),
+        dropped=sum(sum(box.dropped.values()) for box in boxes),
+        set_aside=sum(box.set_aside_count for box in boxes),
+    )
