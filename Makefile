@@ -34,9 +34,9 @@ fuzz: dev                                   ## fuzz what peers send, coverage-gu
 FAST := tests/test_architecture.py $(addprefix tests/controller/,chargers config dimming model ocpp offline overlay \
     pki profiles relay signing simulate site_identity timekeeping tomlcheck) \
     tests/controller/load_management/allocation tests/controller/load_management/evse \
-    tests/controller/load_management/metering tests/drivers
+    tests/controller/load_management/metering tests/drivers tests/scenario
 
-test-fast: dev                              ## tests of pure code and drivers, at each save
+test-fast: dev                              ## tests of pure code and drivers, scenarios on cores, at each save
 	TEST_FAST=1 $(BIN)/pytest -q -x -n 2 --ignore tests/drivers/test_mbpoll.py $(FAST)
 
 check: dev                                  ## format, lint, strict types

@@ -12,7 +12,7 @@ from tests.scenario.busy_site import run_kills
 
 
 def bench(kills: int) -> list[dict[str, object]]:
-    """One run. Fails where a message of a transaction is lost or doubled, and says which."""
+    """Run once; exit with the names of lost or doubled messages of transactions."""
     with tempfile.TemporaryDirectory() as folder:
         figures = trio.run(run_kills, Path(folder), kills, int(time.time()))
     if figures.differences:

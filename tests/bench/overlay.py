@@ -56,7 +56,7 @@ def bench(rounds: int = 3) -> list[Row]:
 
 
 async def _measure(mode: str) -> float:
-    """Return the CPU time (us) of the daemon for each round trip."""
+    """Return the daemon's CPU time (us) for each round trip."""
     with tempfile.TemporaryDirectory() as folder:
         async with _backend() as backend, _daemon(Path(folder), mode, backend) as (pid, port):
             stations = [await _connect(port, number) for number in range(STATIONS)]

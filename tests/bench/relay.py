@@ -96,7 +96,7 @@ def _latency(site: _Site, stations: int) -> Row:
 
 
 def _memory(site: _Site, stations: int, *, tls: bool, kinds: tuple[str, ...] = (US, PEER)) -> Row:
-    """What a station costs that is connected through and says nothing."""
+    """Memory of a station that is connected and idle."""
     found: dict[str, list[float]] = {}
     for kind in kinds:
         with site.relay(kind, stations, tls=tls) as relay:
@@ -256,7 +256,7 @@ class _Relay:
         idle: bool = False,
         bare: bool = False,
     ) -> Iterator[_Load]:
-        """A load that is through to the backend when the block begins; `idle`: it says nothing then."""
+        """Run a load whose links are open when the block begins; `idle`: without messages."""
         place = self._place
         wanted = Load(
             place.port,

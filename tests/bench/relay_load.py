@@ -108,7 +108,7 @@ class Side:
         self._rest = early
 
     def receive(self) -> int:
-        """How many calls, or answers to our calls, have come."""
+        """Return the number of received calls and answers."""
         try:
             data = self.sock.recv(65_536)
         except NOT_NOW:
@@ -219,10 +219,10 @@ def opened(load: Load, number: int, listener: socket.socket) -> tuple[Side, Side
     )
 
 
-# -- the talk ----------------------------------------------------------------------------------------------
+# -- the links ----------------------------------------------------------------------------------------------
 
 
-class Talk:
+class LoadedLinks:
     """Calls and answers over all links. `delays`: how long each call took from station to backend, in s."""
 
     def __init__(self, pairs: list[tuple[Side, Side]]) -> None:
@@ -297,16 +297,16 @@ def main() -> None:
         print("through", flush=True)
         if not sys.stdin.readline().strip():
             sys.exit(f"{len(bare) + len(pairs)} stations were not asked to speak")
-        talk = Talk(pairs)
+        links = LoadedLinks(pairs)
         if load.rate:
-            talk.at_rate(WARM_S + load.stations / load.rate, load.seconds, load.rate)
+            links.at_rate(WARM_S + load.stations / load.rate, load.seconds, load.rate)
         else:
-            talk.at_once(WARM_S, load.seconds)
-        delays = sorted(talk.delays)
+            links.at_once(WARM_S, load.seconds)
+        delays = sorted(links.delays)
         print(
             json.dumps(
                 {
-                    "round_trips": talk.round_trips,
+                    "round_trips": links.round_trips,
                     "p50_ms": delays[len(delays) // 2] * 1e3,
                     "p99_ms": delays[len(delays) * 99 // 100] * 1e3,
                 }

@@ -1,4 +1,4 @@
-"""What the relay bench holds us against, each a process of its own.
+"""Peers that the relay bench compares with, each a process of its own.
 
     python -m tests.bench.relay_others websockets|splice|accept '{"port": 8887, "backend": 9000}'
 

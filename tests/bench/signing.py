@@ -31,7 +31,7 @@ from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signature_policy import SignaturePolicy
 from controller.signing.signing_keys import Keyring, KnownKey, OwnKey
 from tests.controller.signing.authors import Author
-from tests.controller.signing.house import NOW, limit, signed
+from tests.controller.signing.policy_examples import NOW, limit, signed
 from tests.scenario.relay_harness import make_absorbed_profiles
 
 ROUNDS = 2000

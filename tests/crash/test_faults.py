@@ -37,7 +37,7 @@ def all_is_well(site: BusySite) -> None:
 
 @pytest.mark.parametrize("killed", [False, True])
 async def test_faults_full_disk_closes_stations_unanswered(tmp_path: Path, *, killed: bool) -> None:
-    """Nothing that has an answer is lost: neither when the disk is freed, nor when we die before that."""
+    """No answered message is lost: neither when the disk is freed, nor when the controller is killed."""
     async with busy_site(tmp_path, random.Random(2)) as site:
         await trio.sleep(1)
         disk_full(site.controller.pid)
@@ -74,7 +74,7 @@ def kept_aside(folder: Path) -> list[bytes]:
 
 
 async def heard_more(site: BusySite, more: int) -> None:
-    """The owner hears so many more messages of each station."""
+    """Wait until the owner has received so many more messages of each station."""
     parts = site.owner.ledger.parts
     before = {station.name: len(parts[station.name]) for station in site.stations}
     with trio.fail_after(30):
@@ -83,7 +83,7 @@ async def heard_more(site: BusySite, more: int) -> None:
 
 
 async def test_faults_clock_changed_at_each_start_doubles_nothing(tmp_path: Path) -> None:
-    """Ids that we give are made of the time, and lists in the store have an order of their own."""
+    """The controller's ids are made of the time; lists in the store have an order of their own."""
     assert shutil.which("faketime") is not None, "faketime is missing: apt install faketime"
     async with busy_site(tmp_path, random.Random(4)) as site:
         for days in (400, -400, 0, 0):

@@ -1,4 +1,4 @@
-"""A pseudo-terminal as a serial line between a test and whoever opens its device."""
+"""A pseudo-terminal as a serial line between a test and the program that opens its device."""
 
 from __future__ import annotations
 

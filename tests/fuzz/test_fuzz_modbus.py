@@ -26,7 +26,7 @@ REQUEST = ReadRequest(17, 9, 4, 300, COUNT)
 
 
 def feed(start: type[RtuExchange] | partial[TcpExchange], data: bytes) -> None:
-    """Feed data in pieces; whatever is accepted has the length that was asked for."""
+    """Feed data in pieces; an accepted answer has the requested length."""
     exchange: Exchange = start(17, 4, 300, COUNT)
     step = 1 + (data[0] % 16 if data else 0)
     for at in range(0, len(data), step):

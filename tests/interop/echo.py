@@ -54,7 +54,7 @@ async def serve(stream: trio.SocketStream) -> None:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[tuple[WebSocketConnection, WebSocketProtocol]]:
-    """A link to the judge's server, which knows no subprotocol."""
+    """Open a link to the test server, which has no subprotocol."""
     uri = parse_uri(url)
     protocol = ClientUpgrade(uri, max_size=MOST, extensions=CompressionOffer.BEST.value)
     protocol.send_request(protocol.connect())

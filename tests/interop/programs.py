@@ -1,4 +1,4 @@
-"""Programs that we did not write, run beside the daemon, and the daemon as installed."""
+"""Third-party programs that run beside the daemon, and the daemon as installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Event = dict[str, Any]
 
 
 class Program:
-    """A program of a stranger: its JSON lines as they come."""
+    """A third-party program and the JSON lines that it prints."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

@@ -29,7 +29,7 @@ def now() -> str:
 
 
 class Complaints(logging.Handler):
-    """What the package logs as an error is a message of ours that it did not like."""
+    """Fail on what the package logs as an error: it has rejected a message."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(complaint=record.getMessage())

@@ -1,4 +1,4 @@
-"""The daemon without any backend, with stations that we did not write: PyPI `ocpp` and npm `ocpp-rpc`."""
+"""The daemon without a backend, with third-party stations: PyPI `ocpp` and npm `ocpp-rpc`."""
 
 from __future__ import annotations
 

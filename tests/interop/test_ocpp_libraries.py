@@ -1,4 +1,4 @@
-"""The daemon, as installed, between programs that we did not write: PyPI `ocpp` and npm `ocpp-rpc`."""
+"""The installed daemon between third-party programs: PyPI `ocpp` and npm `ocpp-rpc`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def check_limits(version: str, station: Program) -> None:
 
 
 def _profile(payload: Event) -> Event:
-    """The members that count, whatever case the program keeps them in and whatever version they are of."""
+    """Return the members that are compared, in any case and of any version."""
     flat = {key.replace("_", "").lower(): value for key, value in payload.items()}
     profile = {
         key.replace("_", "").lower(): value

@@ -1,4 +1,4 @@
-"""Triggers, resets, firmware and log transfers work through the daemon, between programs of strangers."""
+"""Triggers, resets, firmware and log transfers through the daemon, between third-party programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes the daemon, as installed, is the text that was sent: both ways, between two strangers."""
+"""Texts pass the installed daemon unchanged in both directions, between third-party programs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def from_the_backend(station: WebSocketConnection, up: WebSocketConnection
 
 
 async def next_of_theirs(station: WebSocketConnection) -> str:
-    """What the station hears next of its backend; the controller's own calls are turned down on the way."""
+    """Return the next text of the backend; the controller's own calls are answered with an error."""
     while True:
         text = await receive_text(station)
         own = own_call(text)

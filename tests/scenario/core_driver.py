@@ -156,7 +156,7 @@ class _StationLink:
                     self._site.execute(self, action)
 
     def open_backends(self) -> None:
-        """Open the links that the relay wants to the CSMSs that are there."""
+        """Open the links that the relay requests, to the CSMSs that are not away."""
         for csms in self._site.backends:
             name = csms.name
             if name in self.attached or csms.is_away or not self.relay.wants(name):

@@ -13,8 +13,8 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.loader import check_config
 from controller.services.app import App
+from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
 BOOT = {"chargePointVendor": "ACME", "chargePointModel": "One"}
@@ -58,7 +58,7 @@ def configure(folder: Path, made: Mapping[str, CsmsServer], keys: Mapping[str, s
         """
         for name, backend in made.items()
     )
-    config, mistakes, _ = check_config(
+    return read_valid_config(
         f"""
         [site]
         id = "lc"
@@ -81,9 +81,6 @@ def configure(folder: Path, made: Mapping[str, CsmsServer], keys: Mapping[str, s
         """,
         "test.toml",
     )
-    assert mistakes == []
-    assert config is not None
-    return config
 
 
 class SocketStation:

@@ -14,7 +14,6 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.loader import check_config
 from controller.dimming.evidence_audit import audit
 from controller.services.app import App
 from controller.signing.signing_keys import new_private_key, read_key_files
@@ -22,6 +21,7 @@ from controller.store.evidence_files import FOLDER, evidence_files
 from controller.web.status_model import DimmingStatus
 from tests.controller.services.test_app import limits
 from tests.controller.signing.authors import Author
+from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
 CONTEXT = "urn:local-controller:dim:command:1"
@@ -46,7 +46,7 @@ def configure(
         holders = ["dso"]
         """
     )
-    config, mistakes, _ = check_config(
+    return read_valid_config(
         f"""
         [site]
         id = "lc"
@@ -93,9 +93,6 @@ def configure(
         "test.toml",
         folder,
     )
-    assert mistakes == []
-    assert config is not None
-    return config
 
 
 class GridOperator:

@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.examples import IS_FAST
 from tests.scenario.core_driver import CoreSite
 from tests.scenario.daemon_driver import run_daemon_site
 from tests.scenario.scenario_site import ScenarioSite, SiteSpec
@@ -28,7 +29,10 @@ class Driver(enum.Enum):
 
 
 def on_drivers(*drivers: Driver) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
-    """Run an async scenario with the argument `driver` on each of these drivers; by default on all."""
+    """Run an async scenario with the argument `driver` on each of these drivers; by default on all.
+
+    `make test-fast` runs it on the pure cores alone.
+    """
 
     def decorate(scenario: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         @wraps(scenario)
@@ -36,7 +40,7 @@ def on_drivers(*drivers: Driver) -> Callable[[Callable[..., Awaitable[None]]], C
             clock = trio.testing.MockClock(autojump_threshold=0) if driver is Driver.SESSION else None
             trio.run(partial(scenario, driver=driver, **arguments), clock=clock)
 
-        chosen = drivers or tuple(Driver)
+        chosen = (Driver.CORE,) if IS_FAST else drivers or tuple(Driver)
         return pytest.mark.parametrize("driver", chosen, ids=[each.value for each in chosen])(run)
 
     return decorate

@@ -21,12 +21,12 @@ from trio_websocket import (
 from wsproto.events import BytesMessage
 
 from controller.config import Config
-from controller.config.loader import check_config
 from controller.services.app import App
 from controller.services.control_socket import send_command
 from controller.signing.signing_keys import new_private_key
 from drivers.eebus.certificates import make_identity, ski_of
 from tests.drivers.eebus.guard import to_array, to_object
+from tests.scenario.configuration import read_valid_config
 
 OFFER: dict[str, Any] = {"version": {"major": 1, "minor": 0}, "formats": {"format": ["JSON-UTF8"]}}
 
@@ -95,10 +95,7 @@ def configure(folder: Path, *, eebus: str = "", stations: int = 1, meter: str = 
         {evses}
         """
     (folder / "site.toml").write_text(text)
-    config, mistakes, _ = check_config(text, "test.toml", folder)
-    assert mistakes == [], mistakes
-    assert config is not None
-    return config
+    return read_valid_config(text, "test.toml", folder)
 
 
 async def run_command(config: Config, command: str, **arguments: object) -> Any:

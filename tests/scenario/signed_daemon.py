@@ -13,9 +13,9 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.loader import check_config
 from controller.services.app import App
-from tests.controller.signing.house import limit
+from tests.controller.signing.policy_examples import limit
+from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
 OBSERVED = """
@@ -36,7 +36,7 @@ def configure(
 ) -> Config:
     """Return the configuration; with an observer that may set profiles, the owner may not."""
     commands = "" if fleet is None else 'commands = ["reset", "configuration"]'
-    config, mistakes, _ = check_config(
+    return read_valid_config(
         f"""
         [site]
         id = "lc"
@@ -66,9 +66,6 @@ def configure(
         """,
         "test.toml",
     )
-    assert mistakes == []
-    assert config is not None
-    return config
 
 
 @asynccontextmanager

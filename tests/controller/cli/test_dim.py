@@ -32,7 +32,7 @@ def typed(capsys: pytest.CaptureFixture[str], key: Path, *words: str) -> tuple[i
 
 
 def site(key: Path) -> Verification:
-    """A site that knows the key."""
+    """A site whose policy has the key."""
     [own] = read_key_files(key).values()
     role = SignerRole(id="grid-operator", holders=("dso",))
     signatures = KeyProofs(Keyring([own.known]), [role], ())

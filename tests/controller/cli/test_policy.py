@@ -9,7 +9,7 @@ import pytest
 from controller.cli.main import main
 from controller.signing.signature_format import MessageKind
 from tests.controller.signing.authors import compact
-from tests.controller.signing.house import OLGA, limit, signed
+from tests.controller.signing.policy_examples import OLGA, limit, signed
 from tests.controller.signing.test_policy_file import HEAD
 
 POLICY = (

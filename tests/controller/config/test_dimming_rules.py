@@ -1,4 +1,4 @@
-"""[dimming]: what is a mistake, and what the desk and the drivers make of what is none."""
+"""[dimming]: errors of the table, and the settings of valid ones."""
 
 from __future__ import annotations
 

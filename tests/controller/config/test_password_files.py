@@ -1,4 +1,4 @@
-"""A password's hash: a line that says whether a password is right, and nothing else."""
+"""Hash lines of passwords: they verify a password and reveal nothing of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of the demo must not show: a report that fails says why."""
+"""A failed report of the demo names its reason."""
 
 from __future__ import annotations
 

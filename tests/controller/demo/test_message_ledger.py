@@ -27,7 +27,7 @@ class Wires:
             self.got(other, each)
 
     def got(self, end: End, text: str) -> None:
-        """`end` gets a text, whoever sent it."""
+        """Record that `end` received a text."""
         self.ledger.got(end, "CS", self.links[end], text, self.now)
 
     def result(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The desk in conversation with grid operators, devices and meters."""
+"""The dimming controller with grid operators, devices and meters."""
 
 from __future__ import annotations
 

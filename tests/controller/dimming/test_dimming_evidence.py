@@ -1,4 +1,4 @@
-"""The desk and its evidence together: whatever happens can be written, proven, and adds up."""
+"""The dimming controller with its evidence: records are complete and verify."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from controller.store.state_store import StateStore
 from drivers.eebus import lpc
 from tests.controller.dimming.commands import NOON, command
 from tests.controller.dimming.signers import PlainSignatures, signed
+from tests.examples import examples
 from tests.scenario.dimming_harness import ONE, SETTINGS, TWO, DimmingHarness
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
@@ -138,21 +139,21 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(st.tuples(events, st.sampled_from([0.0, 0.5, 30.0, 400.0, 4000.0])), max_size=25))
 def test_dimming_random_events_leave_lowest_limit(
     script: list[tuple[DimmingEvent, float]],
 ) -> None:
-    desk = DimmingController(EVERYTHING, PlainSignatures(), 0.0)
+    controller = DimmingController(EVERYTHING, PlainSignatures(), 0.0)
     chain, lines = EvidenceChain(KEY, ChainHead()), []
-    now, told = 0.0, desk.effective
+    now, effective = 0.0, controller.effective
     for event, wait in script:
         now += wait
-        actions = desk.handle(event, now, NOON + now)
+        actions = controller.handle(event, now, NOON + now)
         counts = Counter(type(each) for each in actions)
         assert counts[CommandAnswer] == isinstance(event, CommandReceived)
-        assert counts[DimmingChanged] == (desk.effective != told)
-        told = desk.effective
+        assert counts[DimmingChanged] == (controller.effective != effective)
+        effective = controller.effective
         for action in actions:
             match action:
                 case RecordEvidence(kind=kind, body=body):
@@ -163,7 +164,7 @@ def test_dimming_random_events_leave_lowest_limit(
                     assert msgspec.json.decode(saved, type=type(memory)) == memory
                 case NotifyBackends(payload=payload) | CommandAnswer(payload=payload):
                     assert msgspec.json.decode(payload)["signatures"]
-        deadline = desk.deadline(now)
+        deadline = controller.deadline(now)
         if isinstance(event, DimmingTick):
             assert deadline is None or deadline > now
     if lines:

@@ -1,4 +1,4 @@
-"""The chain: what it says, and that nobody changes a byte of it unseen."""
+"""The evidence chain: its records, and the detection of each changed byte."""
 
 from __future__ import annotations
 

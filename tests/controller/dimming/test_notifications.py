@@ -1,4 +1,4 @@
-"""What is told, held against the official schemas of each version."""
+"""Notices about dimming, checked by the official schemas of each version."""
 
 from __future__ import annotations
 

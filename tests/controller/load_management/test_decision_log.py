@@ -1,4 +1,4 @@
-"""What is told of an EVSE, and how often."""
+"""Decisions of an EVSE that are logged, and how often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An hour with each thing that can fail: no circuit above its limit but for the moment nobody can spare it.
+"""An hour with each fault: no circuit above its limit but for the unavoidable reaction time.
 
 The README's table "What the site does when something fails" says in words what is held here.
 """
@@ -202,7 +202,7 @@ def test_failures_frozen_meter_is_overrun_only_until_suspected(
 
 
 def test_failures_fuse_outlasts_frozen_meter_whose_building_was_declared() -> None:
-    """A breaker at the lower edge of its band bears a third too much for seconds alone: it needs a margin."""
+    """A breaker at the lower edge of its band allows a third too much for seconds only: it needs a margin."""
     fuse = Fuse.GG
     site = frozen(0, 85.0, fuse)
     site.wait(1800)

@@ -21,6 +21,7 @@ from tests.controller.load_management.allocation.test_allocator import (
     shares_of,
     tenths,
 )
+from tests.examples import examples
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 L1, L2 = (True, False, False), (False, True, False)
@@ -51,7 +52,7 @@ def on(case: Case, shares: dict[EvseRef, int], circuit: str) -> Iterator[tuple[t
             yield each.phases, shares[each.ref]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(joints())
 def test_neither_power_nor_unbalance_is_exceeded(drawn: tuple[Case, dict[str, JointConstraint]]) -> None:
     case, joint = drawn
@@ -69,7 +70,7 @@ def test_neither_power_nor_unbalance_is_exceeded(drawn: tuple[Case, dict[str, Jo
                 assert leading <= max(0, allowed + helping)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=examples(100), deadline=None, derandomize=True)
 @given(cases())
 def test_joint_bounds_not_reached_change_nothing(case: Case) -> None:
     joint = {circuit.id: JointConstraint(sum_a=10_000.0, unbalance_a=5_000.0) for circuit in case[0].circuits}

@@ -1,4 +1,4 @@
-"""The allocator against a linear solver that knows nothing of levels, groups or conductors.
+"""The allocator against a linear solver without levels, groups or conductors.
 
 For those whom the allocator admits, the max-min fair shares are found the textbook way: raise the
 least share as far as it goes, pin who cannot rise any further, and go on with the rest. Everything is
@@ -16,6 +16,7 @@ from controller.load_management.allocation.allocator import Demand, allocate
 from controller.load_management.allocation.constraints import JointConstraint
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from tests.controller.load_management.allocation.test_allocator import SOME_PHASES, Case, EvseRef
+from tests.examples import examples
 
 SCALE = 1000
 TENTH_A = 0.1
@@ -122,7 +123,7 @@ class Solver:
         return float(-found.fun)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(small_cases())
 def test_optimality_shares_of_admitted_are_solvers(drawn: tuple[Case, dict[str, JointConstraint]]) -> None:
     case, joint = drawn

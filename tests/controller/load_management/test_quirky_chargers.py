@@ -1,4 +1,4 @@
-"""Each quirk against a charger that has it: it takes what we send, keeps to it, and is left safe.
+"""Each quirk against a charger that has it: limits are accepted and kept, the fallback is safe.
 
 The chargers here refuse what the real ones refuse, whatever our table says, and evaluate what they have
 installed by a station's rules. At every second of the conversation they may take no more than is booked.
@@ -87,8 +87,8 @@ class Charger:
         return limit_a
 
 
-class Talk:
-    """Our side: one EVSE's delivery, and its limits on their way to the charger."""
+class DeliveryHarness:
+    """The limit delivery of one EVSE, whose limits go to the charger."""
 
     def __init__(self, charger: Charger, phases: int = 3) -> None:
         self.charger = charger
@@ -98,8 +98,8 @@ class Talk:
         self.delivery.on_connected(0)
         self.delivery.set_phases(phases)
 
-    def turn(self, target_a: float, now: float, *, idle: bool = False) -> None:
-        """One pass of the site, answered at once."""
+    def run_pass(self, target_a: float, now: float, *, idle: bool = False) -> None:
+        """Run one pass of the site control, answered at once."""
         for command in self.delivery.commands(target_a, EVSE.max_a, now, idle=idle):
             payload = set_limit(
                 Version.V16,
@@ -116,7 +116,7 @@ class Talk:
             accepted = self.charger.set(json.loads(payload), now)
             self.delivery.on_answer(command.token, accepted, "Rejected", now)
 
-    def keeps_to(self, booked_a: float, now: float) -> None:
+    def expect_within(self, booked_a: float, now: float) -> None:
         assert self.charger.limit_a(now) <= booked_a + 1e-6
         assert self.charger.limit_a(now) <= self.delivery.held_a(now) + 1e-6
 
@@ -205,83 +205,83 @@ ENDLESS = [wallbox_5, says_one_profile_of_one_period]
 
 @pytest.mark.parametrize("make", CHARGERS)
 def test_quirky_charger_accepts_and_keeps_every_limit(make: Any) -> None:
-    talk = Talk(make())
+    scenario = DeliveryHarness(make())
     for now, target_a in enumerate([12.0, 12.0, 9.5, 6.0]):
-        talk.turn(target_a, now)
-        talk.keeps_to(target_a, now + 0.5)
-    talk.turn(16.0, 2000)
-    talk.keeps_to(16.0, 2000.5)
-    assert talk.charger.refused == []
-    assert talk.delivery.problem(2001) == ""
-    assert talk.charger.limit_a(2000.5) >= 6
+        scenario.run_pass(target_a, now)
+        scenario.expect_within(target_a, now + 0.5)
+    scenario.run_pass(16.0, 2000)
+    scenario.expect_within(16.0, 2000.5)
+    assert scenario.charger.refused == []
+    assert scenario.delivery.problem(2001) == ""
+    assert scenario.charger.limit_a(2000.5) >= 6
 
 
 @pytest.mark.parametrize("make", [make for make in CHARGERS if make not in ENDLESS])
 def test_quirky_chargers_without_controller_end_at_fallback(make: Any) -> None:
-    talk = Talk(make())
-    talk.turn(16.0, 0)
-    lease_s = talk.quirk.lease_s(LEASE_S)
-    assert talk.charger.limit_a(lease_s - 1) > 12
-    floor_a = 2 if talk.quirk.in_watts else 6  # in W it is for a car on one phase, and this has three
-    assert talk.charger.limit_a(lease_s + 1) == pytest.approx(floor_a, abs=0.01)
-    assert talk.charger.limit_a(lease_s + 40 * DAY_S) == pytest.approx(floor_a, abs=0.01)
+    scenario = DeliveryHarness(make())
+    scenario.run_pass(16.0, 0)
+    lease_s = scenario.quirk.lease_s(LEASE_S)
+    assert scenario.charger.limit_a(lease_s - 1) > 12
+    floor_a = 2 if scenario.quirk.in_watts else 6  # in W it is for a car on one phase, and this has three
+    assert scenario.charger.limit_a(lease_s + 1) == pytest.approx(floor_a, abs=0.01)
+    assert scenario.charger.limit_a(lease_s + 40 * DAY_S) == pytest.approx(floor_a, abs=0.01)
 
 
 @pytest.mark.parametrize("make", ENDLESS)
 def test_quirky_chargers_station_without_leases_counts_with_last_limit(make: Any) -> None:
-    talk = Talk(make())
-    talk.turn(16.0, 0)
-    talk.delivery.on_disconnected(10)
+    scenario = DeliveryHarness(make())
+    scenario.run_pass(16.0, 0)
+    scenario.delivery.on_disconnected(10)
     for now in (11, 1000, 40 * DAY_S):
-        assert talk.charger.limit_a(now) == 16
-        assert talk.delivery.held_a(now) == 16
+        assert scenario.charger.limit_a(now) == 16
+        assert scenario.delivery.held_a(now) == 16
 
 
 @pytest.mark.parametrize("make", CHARGERS)
 def test_quirky_charger_limit_never_exceeds_its_booking(make: Any) -> None:
-    talk = Talk(make())
-    talk.turn(8.0, 0)
+    scenario = DeliveryHarness(make())
+    scenario.run_pass(8.0, 0)
     for second in range(1, 900):
         target_a = 8.0 + 4 * (second // 60 % 3)
         if second < 500:  # then we are gone
-            talk.turn(target_a, second)
+            scenario.run_pass(target_a, second)
         if second > REACTION_S:
-            talk.keeps_to(32.0, second)
-    assert talk.charger.refused == []
+            scenario.expect_within(32.0, second)
+    assert scenario.charger.refused == []
 
 
 @pytest.mark.parametrize("make", [huawei, huawei_without_vendor])
 def test_quirky_chargers_station_that_must_not_pause_counts_with_minimum(make: Any) -> None:
-    talk = Talk(make())
-    talk.turn(16.0, 0)
-    talk.turn(0.0, 20)
-    assert 0 not in talk.charger.limits_sent
-    assert talk.charger.limit_a(21) == pytest.approx(6, abs=0.01)
-    assert talk.delivery.held_a(21 + REACTION_S) == 6
+    scenario = DeliveryHarness(make())
+    scenario.run_pass(16.0, 0)
+    scenario.run_pass(0.0, 20)
+    assert 0 not in scenario.charger.limits_sent
+    assert scenario.charger.limit_a(21) == pytest.approx(6, abs=0.01)
+    assert scenario.delivery.held_a(21 + REACTION_S) == 6
 
 
 def test_quirky_chargers_others_are_reported_to_pause() -> None:
-    talk = Talk(plain())
-    talk.turn(16.0, 0)
-    talk.turn(0.0, 20)
-    assert talk.charger.limit_a(21) == 0
+    scenario = DeliveryHarness(plain())
+    scenario.run_pass(16.0, 0)
+    scenario.run_pass(0.0, 20)
+    assert scenario.charger.limit_a(21) == 0
 
 
 def test_watts_are_whole_and_of_all_phases_that_share_them() -> None:
-    talk = Talk(huawei())
-    talk.turn(10.1, 0)
-    assert talk.charger.limits_sent[-1] == 6969
-    one_phase = Talk(huawei(), phases=1)
-    one_phase.turn(10.1, 0)
+    scenario = DeliveryHarness(huawei())
+    scenario.run_pass(10.1, 0)
+    assert scenario.charger.limits_sent[-1] == 6969
+    one_phase = DeliveryHarness(huawei(), phases=1)
+    one_phase.run_pass(10.1, 0)
     assert one_phase.charger.limits_sent[-1] == 2323
 
 
 def test_quirky_chargers_unused_part_of_step_is_free_for_others() -> None:
-    talk = Talk(necharge())
-    talk.turn(12.9, 0)
-    assert talk.charger.limits_sent[-1] == 10
-    assert isinstance(talk.charger.limits_sent[-1], int)
-    assert talk.delivery.held_a(REACTION_S) == 10
+    scenario = DeliveryHarness(necharge())
+    scenario.run_pass(12.9, 0)
+    assert scenario.charger.limits_sent[-1] == 10
+    assert isinstance(scenario.charger.limits_sent[-1], int)
+    assert scenario.delivery.held_a(REACTION_S) == 10
 
 
 def test_quirky_chargers_limit_below_minimum_is_pause() -> None:
@@ -293,20 +293,20 @@ def test_quirky_chargers_limit_below_minimum_is_pause() -> None:
 
 
 def test_write_budget_reduces_writes_but_delays_no_cut() -> None:
-    talk = Talk(easee())
+    scenario = DeliveryHarness(easee())
     for minute in range(24 * 60):  # a restless day: the share goes up and down
-        talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
-    writes = len(talk.charger.writes)
+        scenario.run_pass(10.0 + minute % 2 * 4, 60.0 * minute)
+    writes = len(scenario.charger.writes)
     assert writes <= 25 + 2
-    talk.turn(7.0, DAY_S)
-    assert talk.charger.limit_a(DAY_S + 1) == 7
+    scenario.run_pass(7.0, DAY_S)
+    assert scenario.charger.limit_a(DAY_S + 1) == 7
 
 
 def test_station_without_write_budget_is_written_at_any_rate() -> None:
-    talk = Talk(plain())
+    scenario = DeliveryHarness(plain())
     for minute in range(60):
-        talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
-    assert len(talk.charger.writes) > 50
+        scenario.run_pass(10.0 + minute % 2 * 4, 60.0 * minute)
+    assert len(scenario.charger.writes) > 50
 
 
 def test_quirky_chargers_slow_station_is_booked_until_it_has_followed() -> None:
@@ -321,18 +321,18 @@ def test_quirky_chargers_slow_station_is_booked_until_it_has_followed() -> None:
 
 
 def test_quirky_chargers_quirk_applied_again_changes_nothing() -> None:
-    talk = Talk(plain())
-    talk.turn(16.0, 0)
-    talk.delivery.apply_quirk(NO_QUIRK, 1)
-    assert talk.delivery.problem(20) == ""
+    scenario = DeliveryHarness(plain())
+    scenario.run_pass(16.0, 0)
+    scenario.delivery.apply_quirk(NO_QUIRK, 1)
+    assert scenario.delivery.problem(20) == ""
 
 
 def test_another_quirk_means_all_limits_anew() -> None:
-    talk = Talk(plain())
-    talk.turn(16.0, 0)
-    talk.delivery.apply_quirk(find_quirk(*terra().boot), 1)
-    assert talk.delivery.held_a(20) == EVSE.max_a
-    (command,) = talk.delivery.commands(16, 32, 2)
-    assert talk.delivery.on_answer(command.token, True, "", 2)
+    scenario = DeliveryHarness(plain())
+    scenario.run_pass(16.0, 0)
+    scenario.delivery.apply_quirk(find_quirk(*terra().boot), 1)
+    assert scenario.delivery.held_a(20) == EVSE.max_a
+    (command,) = scenario.delivery.commands(16, 32, 2)
+    assert scenario.delivery.on_answer(command.token, True, "", 2)
     assert find_quirk(*terra().boot).form is LeaseForm.STEPPED
-    assert talk.delivery.held_a(20) == 16
+    assert scenario.delivery.held_a(20) == 16

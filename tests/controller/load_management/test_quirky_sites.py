@@ -1,4 +1,4 @@
-"""Stations with quirks among others: the site's own limits hold, whatever one of them cannot do."""
+"""Stations with quirks among others: the limits of the site apply in spite of any quirk."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_gri
 
 
 class Sleeper(StationModel):
-    """Its car is full: the station says so as long as it is there."""
+    """A station whose car is full, as it reports until the car leaves."""
 
     def next_state(self) -> EvseState:
         return EvseState.SUSPENDED_EV if self.car else EvseState.AVAILABLE

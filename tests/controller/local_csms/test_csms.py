@@ -32,7 +32,7 @@ FREE = CardList([Card(token="DEAD", is_blocked=True)], "free")
 START = {"connectorId": 1, "idTag": "04a1b2", "meterStart": 100, "timestamp": "2026-11-18T00:00:00Z"}
 
 
-class Talk:
+class CsmsHarness:
     """A station and the local CSMS; every text of the CSMS is checked by the official schemas."""
 
     def __init__(
@@ -104,12 +104,12 @@ def test_csms_boot_is_accepted_with_heartbeat_interval(version: Version) -> None
         if version is Version.V16
         else {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
     )
-    answer = Talk(version).call("BootNotification", boot)
+    answer = CsmsHarness(version).call("BootNotification", boot)
     assert (answer["status"], answer["interval"]) == ("Accepted", 300)
 
 
 def test_csms_heartbeat_gets_time() -> None:
-    assert Talk().call("Heartbeat", {}) == {"currentTime": "2026-11-18T11:06:40Z"}
+    assert CsmsHarness().call("Heartbeat", {}) == {"currentTime": "2026-11-18T11:06:40Z"}
 
 
 @pytest.mark.parametrize(
@@ -123,68 +123,68 @@ def test_csms_heartbeat_gets_time() -> None:
     ],
 )
 def test_csms_authorize_gives_status_of_card(token: str, cards: CardList, status: str) -> None:
-    assert Talk(cards=cards).call("Authorize", {"idTag": token}) == {"idTagInfo": {"status": status}}
+    assert CsmsHarness(cards=cards).call("Authorize", {"idTag": token}) == {"idTagInfo": {"status": status}}
 
 
 def test_csms_authorize_after_last_day_gives_expired() -> None:
     cards = CardList([Card(token="A", valid_until=UTC)])
-    assert Talk(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Expired"
+    assert CsmsHarness(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Expired"
     cards = CardList([Card(token="A", valid_until=UTC + 1)])
-    assert Talk(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Accepted"
+    assert CsmsHarness(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Accepted"
 
 
 def test_unknown_token_of_2x_gives_unknown() -> None:
-    answer = Talk(Version.V201).call("Authorize", {"idToken": {"idToken": "X", "type": "ISO14443"}})
+    answer = CsmsHarness(Version.V201).call("Authorize", {"idToken": {"idToken": "X", "type": "ISO14443"}})
     assert answer == {"idTokenInfo": {"status": "Unknown"}}
 
 
 def test_csms_station_without_authorization_charges_only_where_it_is_free() -> None:
     without = {"idToken": {"idToken": "", "type": "NoAuthorization"}}
-    assert Talk(Version.V201).call("Authorize", without)["idTokenInfo"]["status"] == "Unknown"
-    assert Talk(Version.V201, FREE).call("Authorize", without)["idTokenInfo"]["status"] == "Accepted"
+    assert CsmsHarness(Version.V201).call("Authorize", without)["idTokenInfo"]["status"] == "Unknown"
+    assert CsmsHarness(Version.V201, FREE).call("Authorize", without)["idTokenInfo"]["status"] == "Accepted"
 
 
 def test_transaction_is_numbered_stored_and_ended() -> None:
-    talk = Talk()
-    answer = talk.call("StartTransaction", START)
+    scenario = CsmsHarness()
+    answer = scenario.call("StartTransaction", START)
     assert answer["idTagInfo"] == {"status": "Accepted"}
     number = answer["transactionId"]
     assert 2_013_265_920 <= number < 2**31
-    kinds = [type(each) for each in talk.records]
+    kinds = [type(each) for each in scenario.records]
     assert kinds == [TransactionIdAllocated, LocalTransactionStored, ResponseStored]
-    talk.call(
+    scenario.call(
         "StopTransaction", {"transactionId": number, "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
     )
-    assert LocalTransactionEnded("CS01", str(number)) in talk.records
-    assert not talk.memory.is_running(str(number))
+    assert LocalTransactionEnded("CS01", str(number)) in scenario.records
+    assert not scenario.memory.is_running(str(number))
 
 
 def test_csms_repeated_start_counts_once_also_after_restart() -> None:
-    first = Talk()
+    first = CsmsHarness()
     answer = first.call("StartTransaction", START)
     assert first.call("StartTransaction", START) == answer
     restarted = CsmsMemory("CS01")
     restarted.restore(first.records)
-    again = Talk(memory=restarted)
+    again = CsmsHarness(memory=restarted)
     assert again.call("StartTransaction", START) == answer
     assert again.records == []
     assert restarted.is_running(str(answer["transactionId"]))
 
 
 def test_csms_equal_start_after_stop_is_another_transaction() -> None:
-    talk = Talk()
-    first = talk.call("StartTransaction", START)["transactionId"]
+    scenario = CsmsHarness()
+    first = scenario.call("StartTransaction", START)["transactionId"]
     stop = {"transactionId": first, "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
-    talk.call("StopTransaction", stop)
-    second = talk.call("StartTransaction", START)["transactionId"]
-    assert talk.memory.is_running(str(second))
-    assert len([each for each in talk.records if isinstance(each, LocalTransactionStored)]) == 2
+    scenario.call("StopTransaction", stop)
+    second = scenario.call("StartTransaction", START)["transactionId"]
+    assert scenario.memory.is_running(str(second))
+    assert len([each for each in scenario.records if isinstance(each, LocalTransactionStored)]) == 2
 
 
 def test_two_starts_of_one_second_get_two_numbers() -> None:
-    talk = Talk()
+    scenario = CsmsHarness()
     numbers = {
-        talk.call("StartTransaction", START | {"connectorId": connector})["transactionId"]
+        scenario.call("StartTransaction", START | {"connectorId": connector})["transactionId"]
         for connector in (1, 2, 3)
     }
     assert len(numbers) == 3
@@ -192,74 +192,76 @@ def test_two_starts_of_one_second_get_two_numbers() -> None:
 
 def test_csms_numbers_are_unique_over_all_stations_and_restart() -> None:
     numbers = TransactionNumbers()
-    talks = [Talk(memory=CsmsMemory(name, numbers)) for name in ("CS01", "CS02")]
-    given = [talk.call("StartTransaction", START)["transactionId"] for talk in talks]
+    talks = [CsmsHarness(memory=CsmsMemory(name, numbers)) for name in ("CS01", "CS02")]
+    given = [scenario.call("StartTransaction", START)["transactionId"] for scenario in talks]
     restarted = TransactionNumbers()
     memory = CsmsMemory("CS02", restarted)
     memory.restore(talks[1].records)
-    given.append(Talk(memory=CsmsMemory("CS03", restarted)).call("StartTransaction", START)["transactionId"])
+    given.append(
+        CsmsHarness(memory=CsmsMemory("CS03", restarted)).call("StartTransaction", START)["transactionId"]
+    )
     assert len(set(given)) == 3
 
 
 def test_csms_ids_of_ended_transactions_are_not_given_after_restart() -> None:
     """Three starts within a second, all stopped: the ids are ahead of the clock and none of them runs."""
-    talk, given = Talk(), []
+    scenario, given = CsmsHarness(), []
     for meter in range(3):
-        given.append(talk.call("StartTransaction", START | {"meterStart": meter})["transactionId"])
+        given.append(scenario.call("StartTransaction", START | {"meterStart": meter})["transactionId"])
         stop = {"transactionId": given[-1], "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
-        talk.call("StopTransaction", stop)
-    stored = [each for each in talk.records if isinstance(each, TransactionIdAllocated)]
+        scenario.call("StopTransaction", stop)
+    stored = [each for each in scenario.records if isinstance(each, TransactionIdAllocated)]
     memory = CsmsMemory("CS01", TransactionNumbers(stored[-1:]))
     memory.restore([])
-    assert Talk(memory=memory).call("StartTransaction", START)["transactionId"] not in given
+    assert CsmsHarness(memory=memory).call("StartTransaction", START)["transactionId"] not in given
 
 
 def test_csms_events_of_2x_store_transaction_once_and_end_it() -> None:
-    talk = Talk(Version.V21)
-    assert talk.call("TransactionEvent", event("Started", 0)) == {}
-    assert talk.call("TransactionEvent", event("Updated", 1, "04A1B2")) == {
+    scenario = CsmsHarness(Version.V21)
+    assert scenario.call("TransactionEvent", event("Started", 0)) == {}
+    assert scenario.call("TransactionEvent", event("Updated", 1, "04A1B2")) == {
         "idTokenInfo": {"status": "Accepted"}
     }
-    assert talk.call("TransactionEvent", event("Ended", 2)) == {}
-    kinds = [type(each) for each in talk.records if not isinstance(each, ResponseStored)]
+    assert scenario.call("TransactionEvent", event("Ended", 2)) == {}
+    kinds = [type(each) for each in scenario.records if not isinstance(each, ResponseStored)]
     assert kinds == [LocalTransactionStored, LocalTransactionEnded]
 
 
 @pytest.mark.parametrize("version", [Version.V16, Version.V201])
 def test_csms_transaction_with_unknown_card_is_stopped(version: Version) -> None:
-    talk = Talk(version)
+    scenario = CsmsHarness(version)
     if version is Version.V16:
-        number = talk.call("StartTransaction", START | {"idTag": "X"})["transactionId"]
+        number = scenario.call("StartTransaction", START | {"idTag": "X"})["transactionId"]
         expected = ["RemoteStopTransaction", {"transactionId": number}]
     else:
-        talk.call("TransactionEvent", event("Started", 0, "X"))
+        scenario.call("TransactionEvent", event("Started", 0, "X"))
         expected = ["RequestStopTransaction", {"transactionId": "T1"}]
-    assert talk.commands[0][2:] == expected
+    assert scenario.commands[0][2:] == expected
 
 
 def test_csms_station_with_too_many_transactions_loses_oldest() -> None:
-    talk = Talk(Version.V201)
+    scenario = CsmsHarness(Version.V201)
     for number in range(MOST_TRANSACTIONS + 3):
         started = event("Started", 0, transaction=f"T{number}")
-        talk.call("TransactionEvent", started | {"evse": {"id": number + 1}})
-    assert len(list(talk.memory.running)) == MOST_TRANSACTIONS
-    assert not talk.memory.is_running("T0")
+        scenario.call("TransactionEvent", started | {"evse": {"id": number + 1}})
+    assert len(list(scenario.memory.running)) == MOST_TRANSACTIONS
+    assert not scenario.memory.is_running("T0")
 
 
 def test_csms_start_at_occupied_evse_ends_lost_transaction() -> None:
-    talk = Talk()
-    first = talk.call("StartTransaction", START)["transactionId"]
-    talk.call("StartTransaction", START | {"timestamp": "2026-11-18T02:00:00Z"})
-    assert not talk.memory.is_running(str(first))
-    assert len(list(talk.memory.running)) == 1
+    scenario = CsmsHarness()
+    first = scenario.call("StartTransaction", START)["transactionId"]
+    scenario.call("StartTransaction", START | {"timestamp": "2026-11-18T02:00:00Z"})
+    assert not scenario.memory.is_running(str(first))
+    assert len(list(scenario.memory.running)) == 1
 
 
 def test_csms_remote_token_is_accepted_for_time_alone() -> None:
-    talk = Talk()
-    token = talk.memory.make_remote_token(talk.now)
-    assert talk.call("Authorize", {"idTag": token})["idTagInfo"]["status"] == "Accepted"
-    talk.now += REMOTE_START_S
-    assert talk.call("Authorize", {"idTag": token})["idTagInfo"]["status"] == "Invalid"
+    scenario = CsmsHarness()
+    token = scenario.memory.make_remote_token(scenario.now)
+    assert scenario.call("Authorize", {"idTag": token})["idTagInfo"]["status"] == "Accepted"
+    scenario.now += REMOTE_START_S
+    assert scenario.call("Authorize", {"idTag": token})["idTagInfo"]["status"] == "Invalid"
 
 
 @pytest.mark.parametrize(
@@ -271,96 +273,104 @@ def test_csms_remote_token_is_accepted_for_time_alone() -> None:
     ],
 )
 def test_csms_other_messages_of_16_get_valid_answer(action: str, payload: dict[str, Any]) -> None:
-    assert isinstance(Talk().call(action, payload), dict)
+    assert isinstance(CsmsHarness().call(action, payload), dict)
 
 
 def test_unknown_action_and_malformed_frame_are_answered_with_errors() -> None:
-    talk = Talk()
-    assert talk.call("Bogus", {}) == "NotImplemented"
-    assert talk.send([2, "x", "Heartbeat"])[0][:3] == [4, "x", "FormationViolation"]
+    scenario = CsmsHarness()
+    assert scenario.call("Bogus", {}) == "NotImplemented"
+    assert scenario.send([2, "x", "Heartbeat"])[0][:3] == [4, "x", "FormationViolation"]
 
 
 def test_csms_start_that_cannot_be_read_still_gets_transaction() -> None:
-    talk = Talk(cards=FREE)
-    number, _ = talk.memory.allocate_id(UTC)
+    scenario = CsmsHarness(cards=FREE)
+    number, _ = scenario.memory.allocate_id(UTC)
     [answer] = [
-        frame for frame in talk.send([2, "x", "StartTransaction", {"connectorId": "one"}]) if frame[0] == 3
+        frame
+        for frame in scenario.send([2, "x", "StartTransaction", {"connectorId": "one"}])
+        if frame[0] == 3
     ]
     assert answer[2] == {"transactionId": number + 1, "idTagInfo": {"status": "Accepted"}}
 
 
 def test_csms_setup_reads_changes_and_sends_list() -> None:
-    talk = Talk()
-    talk.call("Heartbeat", {})
-    talk.pass_time(SETUP_DELAY_S)
-    assert talk.commands[-1][2] == "GetConfiguration"
+    scenario = CsmsHarness()
+    scenario.call("Heartbeat", {})
+    scenario.pass_time(SETUP_DELAY_S)
+    assert scenario.commands[-1][2] == "GetConfiguration"
     keys = [
         {"key": "MeterValueSampleInterval", "readonly": False, "value": "900"},
         {"key": "MeterValuesSampledData", "readonly": False, "value": "Energy.Active.Import.Register"},
         {"key": "LocalAuthListEnabled", "readonly": False, "value": "true"},
         {"key": "SendLocalListMaxLength", "readonly": True, "value": "1"},
     ]
-    talk.answer({"configurationKey": keys})
-    assert talk.commands[-1][3] == {"key": "MeterValueSampleInterval", "value": "60"}
-    talk.answer({"status": "Accepted"})
-    assert talk.commands[-1][3] == {
+    scenario.answer({"configurationKey": keys})
+    assert scenario.commands[-1][3] == {"key": "MeterValueSampleInterval", "value": "60"}
+    scenario.answer({"status": "Accepted"})
+    assert scenario.commands[-1][3] == {
         "key": "MeterValuesSampledData",
         "value": "Energy.Active.Import.Register,Current.Import,Power.Active.Import",
     }
-    talk.answer({"status": "Rejected"})
-    assert talk.commands[-1][2] == "GetLocalListVersion"
-    talk.answer({"listVersion": 0})
-    first, second = talk.commands[-1], None
-    talk.answer({"status": "Accepted"})
-    second = talk.commands[-1]
+    scenario.answer({"status": "Rejected"})
+    assert scenario.commands[-1][2] == "GetLocalListVersion"
+    scenario.answer({"listVersion": 0})
+    first, second = scenario.commands[-1], None
+    scenario.answer({"status": "Accepted"})
+    second = scenario.commands[-1]
     assert [first[3]["updateType"], second[3]["updateType"]] == ["Full", "Differential"]
     assert second[3]["listVersion"] == first[3]["listVersion"] + 1
-    talk.answer({"status": "Accepted"})
-    assert len(talk.commands) == 6
-    talk.call("Heartbeat", {})
-    talk.pass_time(SETUP_DELAY_S)
-    assert len(talk.commands) == 6
+    scenario.answer({"status": "Accepted"})
+    assert len(scenario.commands) == 6
+    scenario.call("Heartbeat", {})
+    scenario.pass_time(SETUP_DELAY_S)
+    assert len(scenario.commands) == 6
 
 
 def test_csms_setup_continues_without_answer_and_repeats_after_boot() -> None:
-    talk = Talk()
-    talk.call("Heartbeat", {})
-    talk.pass_time(SETUP_DELAY_S)
-    talk.pass_time(60)
-    assert talk.commands[-1][2] == "GetLocalListVersion"
-    talk.answer(None)
-    assert len(talk.commands) == 2
-    talk.call("BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
-    talk.call("StatusNotification", {"connectorId": 0, "errorCode": "NoError", "status": "Available"})
-    assert len(talk.commands) == 2
-    talk.pass_time(SETUP_DELAY_S)
-    assert talk.commands[-1][2] == "GetConfiguration"
+    scenario = CsmsHarness()
+    scenario.call("Heartbeat", {})
+    scenario.pass_time(SETUP_DELAY_S)
+    scenario.pass_time(60)
+    assert scenario.commands[-1][2] == "GetLocalListVersion"
+    scenario.answer(None)
+    assert len(scenario.commands) == 2
+    scenario.call("BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
+    scenario.call("StatusNotification", {"connectorId": 0, "errorCode": "NoError", "status": "Available"})
+    assert len(scenario.commands) == 2
+    scenario.pass_time(SETUP_DELAY_S)
+    assert scenario.commands[-1][2] == "GetConfiguration"
 
 
 def test_csms_station_with_current_list_gets_none() -> None:
-    talk = Talk(Version.V201)
-    talk.call("Heartbeat", {})
-    talk.pass_time(SETUP_DELAY_S)
+    scenario = CsmsHarness(Version.V201)
+    scenario.call("Heartbeat", {})
+    scenario.pass_time(SETUP_DELAY_S)
     listed = {"component": {"name": "LocalAuthListCtrlr"}, "variable": {"name": "Enabled"}}
-    talk.answer({"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]})
-    talk.answer({"versionNumber": 0})
-    version = talk.commands[-1][3]["versionNumber"]
-    talk.answer({"status": "Accepted"})
-    count = len(talk.commands)
-    talk.call("BootNotification", {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}})
-    talk.call("Heartbeat", {})
-    talk.pass_time(SETUP_DELAY_S)
-    talk.answer({"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]})
-    talk.answer({"versionNumber": version})
-    assert [each[2] for each in talk.commands[count:]] == ["GetVariables", "GetLocalListVersion"]
+    scenario.answer(
+        {"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]}
+    )
+    scenario.answer({"versionNumber": 0})
+    version = scenario.commands[-1][3]["versionNumber"]
+    scenario.answer({"status": "Accepted"})
+    count = len(scenario.commands)
+    scenario.call(
+        "BootNotification", {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
+    )
+    scenario.call("Heartbeat", {})
+    scenario.pass_time(SETUP_DELAY_S)
+    scenario.answer(
+        {"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]}
+    )
+    scenario.answer({"versionNumber": version})
+    assert [each[2] for each in scenario.commands[count:]] == ["GetVariables", "GetLocalListVersion"]
 
 
 def test_free_charging_sends_no_list() -> None:
-    talk = Talk(cards=FREE)
-    talk.call("Heartbeat", {})
-    talk.pass_time(SETUP_DELAY_S)
-    talk.answer({"configurationKey": []})
-    assert [each[2] for each in talk.commands] == ["GetConfiguration"]
+    scenario = CsmsHarness(cards=FREE)
+    scenario.call("Heartbeat", {})
+    scenario.pass_time(SETUP_DELAY_S)
+    scenario.answer({"configurationKey": []})
+    assert [each[2] for each in scenario.commands] == ["GetConfiguration"]
 
 
 def test_records_and_cards_show_no_token() -> None:

@@ -371,7 +371,7 @@ def test_station_state_boot_counts_when_it_is_accepted(version: Version, boot: d
 
 @pytest.mark.parametrize("version", list(Version))
 def test_station_state_boot_with_invalid_members_counts(version: Version) -> None:
-    """Our limits may be gone whatever the station calls itself."""
+    """The limits may be lost after any boot."""
     odd = b'{"chargePointVendor":null,"firmwareVersion":7,"chargingStation":{"model":null}}'
     told = StationStateTracker(version, VOLTAGE).on_call_result(
         "BootNotification", odd, b'{"status":"Accepted"}'

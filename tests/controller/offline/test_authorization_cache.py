@@ -1,4 +1,4 @@
-"""What is known of drivers' tokens without their backend, and that nobody can read them from it."""
+"""Stored authorizations of drivers' tokens, without the tokens themselves."""
 
 from __future__ import annotations
 
@@ -251,9 +251,9 @@ def test_another_type_or_another_key_is_another_token() -> None:
         Version.V201, "Authorize", _asked(Version.V201, "a"), _said(Version.V201, "Accepted")
     )
     assert known.find_status(IdToken("a", "eMAID"), UTC) is None
-    stranger = AuthorizationCache("CS01", b"another key")
-    stranger.restore(records)
-    assert _known(Version.V201, stranger, "a") == [None]
+    other = AuthorizationCache("CS01", b"another key")
+    other.restore(records)
+    assert _known(Version.V201, other, "a") == [None]
 
 
 _SECRETS = st.text(max_size=16).map("tag-".__add__)

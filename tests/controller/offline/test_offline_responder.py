@@ -1,4 +1,4 @@
-"""Each message of each version while the backend is away: its answer, and whether the backend hears of it."""
+"""Each message of each version while the backend is away: its answer, and its entry in the outbox."""
 
 from __future__ import annotations
 
@@ -176,9 +176,9 @@ def test_offline_responder_clock_is_own(version: Version) -> None:
 @pytest.mark.parametrize(("version", "boot"), [(V16, BOOT_16), (V201, BOOT_2), (V21, BOOT_2)])
 def test_station_is_accepted_if_backend_has_done_so_before(version: Version, boot: Payload) -> None:
     scenario = OfflineHarness(version)
-    stranger = scenario.answer_call("BootNotification", boot)
-    assert result(stranger) == {"status": "Pending", "currentTime": NOW, "interval": PENDING_S}
-    assert "never accepted" in stranger.note
+    pending = scenario.answer_call("BootNotification", boot)
+    assert result(pending) == {"status": "Pending", "currentTime": NOW, "interval": PENDING_S}
+    assert "never accepted" in pending.note
     accepted = json.dumps({"status": "Accepted", "interval": 77, "currentTime": NOW}).encode()
     scenario.snapshot.on_boot_answer(version, json.dumps(boot).encode(), accepted)
     known = scenario.answer_call("BootNotification", boot)

@@ -1,4 +1,4 @@
-"""What a station said of itself, in the order in which a backend wants to hear it."""
+"""Snapshot of a station, in the order in which a backend needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network in memory: nodes that are ours, and strangers that only write down what they are sent."""
+"""A network in memory: nodes of the controller, and foreign nodes that only record frames."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def trusting(node: str, payload: bytes, is_call: bool) -> str | None:
 
 
 class Net:
-    """Nodes and the links between them. `got`: what each stranger was sent; `here`: what nodes delivered."""
+    """Nodes and their links; `got`: frames to each foreign node, `here`: messages that nodes delivered."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -77,7 +77,7 @@ class Net:
     def link(
         self, lower: str, upper: str, mode: NetworkingMode = NetworkingMode.OVERLAY, **more: Any
     ) -> None:
-        """A link between two, at least one of them a node; it bears the name of the other end."""
+        """Open a link between two, at least one of them a node; it has the name of the other end."""
         for one, other, side in ((lower, upper, LinkSide.UP), (upper, lower, LinkSide.DOWN)):
             self._links.add((one, other))
             if one in self.nodes:
@@ -95,7 +95,7 @@ class Net:
         self.run()
 
     def say(self, stranger: str, node: str, *frame: Any) -> None:
-        """A stranger sends a frame, given element by element."""
+        """Send a frame of a foreign node, given element by element."""
         self.send(stranger, node, json.dumps(frame))
 
     def send(self, stranger: str, node: str, message: Message) -> None:
@@ -162,7 +162,7 @@ class Net:
     # -- what was heard -----------------------------------------------------------------------------
 
     def heard(self, stranger: str) -> list[Any]:
-        """What a stranger was sent since it was last asked, topology apart."""
+        """Return the frames to a foreign node since the last call, without topologies."""
         messages = [json.loads(message) for message in self.got[stranger]]
         self.got[stranger].clear()
         return [message for message in messages if "NotifyNetworkTopology" not in message]

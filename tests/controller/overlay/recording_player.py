@@ -1,4 +1,4 @@
-"""Player for recorded traffic of WWCP nodes around nodes of ours: a new recording is a new test.
+"""Player for recorded traffic of WWCP nodes around the controller's nodes: a new recording is a new test.
 
 A recording has one frame a line: `from`, `to`, `kind` (`http`, `text`, `binary` in hex) and `data`. Nodes
 named as `ours` are built anew; frames of all others are fed to them as recorded, and every frame that ours
@@ -62,7 +62,7 @@ def read_recording(file: Path) -> list[RecordedFrame]:
 
 
 class RecordingPlayer:
-    """Nodes of ours in a chain, stations first: `chain` has all nodes of the recording in order."""
+    """The controller's nodes in a chain, stations first; `chain`: all nodes of the recording in order."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class RecordingPlayer:
         self.nodes: dict[str, Node] = {}
         self._sent: dict[tuple[str, str], deque[Message]] = defaultdict(deque)
         self._beyond: set[tuple[str, str]] = set()
-        """Author and id of requests that go further by ours than by theirs."""
+        """Author and id of requests that the controller forwards and the recorded node does not."""
         self._surplus: list[tuple[str, str, Message]] = []
         self.delivered: list[tuple[str, Message]] = []
         for name in ours:
@@ -112,7 +112,7 @@ class RecordingPlayer:
             yield f"{frame.source} > {frame.target}: {sent!r} instead of {frame.data}"
 
     def surplus(self) -> list[tuple[str, str, Message]]:
-        """What ours have sent beyond the recording: sender, receiver, message."""
+        """Messages beyond the recording: sender, receiver, message."""
         waiting = [(*link, message) for link, queue in self._sent.items() for message in queue]
         return [*self._surplus, *waiting]
 

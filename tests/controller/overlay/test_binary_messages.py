@@ -10,7 +10,7 @@ from controller.overlay.overlay_wire import OverlayMessageKind
 from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.signing.policy_schema import FailureAction, VerificationMode, VerificationRule
 from controller.signing.signature_format import Direction
-from tests.controller.signing.house import NOW, gate
+from tests.controller.signing.policy_examples import NOW, make_enforcer
 
 
 def binary(action: str, kind: OverlayMessageKind = OverlayMessageKind.CALL) -> bytes:
@@ -18,17 +18,17 @@ def binary(action: str, kind: OverlayMessageKind = OverlayMessageKind.CALL) -> b
     return bytes((kind, 0, 0, 0)) + b"\0\2m1" + len(word).to_bytes(2, "big") + word + b"\xff\0"
 
 
-def sealed(gate: PolicyEnforcer | None) -> BinaryMessages:
-    return BinaryMessages(gate, lambda now: now, Version.V201, "CS01", "cpo")
+def sealed(enforcer: PolicyEnforcer | None) -> BinaryMessages:
+    return BinaryMessages(enforcer, lambda now: now, Version.V201, "CS01", "cpo")
 
 
 def rules(**more: object) -> PolicyEnforcer:
     usual = {"id": "r", "actions": ("FileTransfer",), "require": VerificationMode.ANY}
-    return gate([VerificationRule(**(usual | more))])  # type: ignore[arg-type]
+    return make_enforcer([VerificationRule(**(usual | more))])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("gate", "up", "down"),
+    ("enforcer", "up", "down"),
     [
         (None, True, True),
         (rules(), False, False),
@@ -42,10 +42,10 @@ def rules(**more: object) -> PolicyEnforcer:
         (rules(require=VerificationMode.UNVERIFIED), True, True),
     ],
 )
-def test_binary_message_is_decided_by_rule(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:
-    door = sealed(gate)
-    assert door.goes_up(binary("FileTransfer"), NOW) is up
-    assert door.goes_down(binary("FileTransfer"), NOW) is down
+def test_binary_message_is_decided_by_rule(enforcer: PolicyEnforcer | None, up: bool, down: bool) -> None:
+    messages = sealed(enforcer)
+    assert messages.goes_up(binary("FileTransfer"), NOW) is up
+    assert messages.goes_down(binary("FileTransfer"), NOW) is down
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a node is told by who lies, and what it makes of it: nothing."""
+"""Forged frames and topologies change nothing in a node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLAIN = NetworkingMode.STANDARD
 
 
 def house(**settings: Any) -> Net:
-    """Plain CS01, controllers LC02 and LC03 below LC01; CS05 is configured as a station of ours, and away."""
+    """Plain CS01, controllers LC02 and LC03 below LC01; CS05 is a configured station that is away."""
     net = Net()
     net.node("LC01", homes={"CS01": frozenset({"CS01"}), "CS05": frozenset({"CS05"})}, **settings)
     net.link("CS01", "LC01", PLAIN)
@@ -128,7 +128,7 @@ def context(is_call: bool) -> str:
 
 
 def verify(node: str, payload: bytes, is_call: bool) -> str | None:
-    """As a policy would have it that knows each controller's key."""
+    """Verify topologies as a policy with the key of each controller does."""
     known = Keyring([key.known for key in KEYS.values()])
     try:
         examined = payload_signatures.verify_payload(payload, context(is_call), known.__contains__)

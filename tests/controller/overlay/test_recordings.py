@@ -1,4 +1,4 @@
-"""Recorded traffic of WWCP nodes, with ours in each place of a controller: frame by frame the same."""
+"""Recorded traffic of WWCP nodes, with a controller in each place: frame by frame the same."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_recordings_frames_pass_verifying_controllers(name: str, ours: tuple[str
 
 
 def _surplus(name: str, ours: tuple[str, ...]) -> list[tuple[str, list[object]]]:
-    """Return receiver and frame of what ours send beyond the recording, answers apart."""
+    """Return receiver and frame of what the controllers send beyond the recording, without answers."""
     player = RecordingPlayer(CHAINS[name], ours)
     player.play(read_recording(FOLDER / f"{name}.jsonl"))
     found = [(receiver, json.loads(text)) for _, receiver, text in player.surplus() if isinstance(text, str)]

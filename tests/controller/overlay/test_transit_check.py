@@ -1,4 +1,4 @@
-"""Commands that only pass us: nobody on the way forges one, changes a digit, or says it twice."""
+"""Commands in transit: a forged, altered or repeated one does not pass."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from controller.signing.policy_schema import (
 from controller.signing.signature_format import Direction, MessageKind
 from tests.controller.overlay.net import Net
 from tests.controller.overlay.test_hostile import KEYS
-from tests.controller.signing.house import MALLORY, NOW, OLGA, TOM, gate, limit, signed
+from tests.controller.signing.policy_examples import MALLORY, NOW, OLGA, TOM, limit, make_enforcer, signed
 
 V21: Any = {"version": "ocpp2.1"}
 
 
-def house(gate: PolicyEnforcer, **settings: Any) -> Net:
-    """LC01 with a gate, LC02 and LC03 below it, CSMS above: strangers all, in overlay mode."""
+def house(enforcer: PolicyEnforcer, **settings: Any) -> Net:
+    """LC01 with a policy; LC02, LC03 and CSMS are foreign nodes in overlay mode."""
     net = Net()
-    net.node("LC01", enforcer=gate, utc_of=lambda now: NOW, **settings)
+    net.node("LC01", enforcer=enforcer, utc_of=lambda now: NOW, **settings)
     for child in ("LC02", "LC03"):
         net.link(child, "LC01")
     net.link("LC01", "CSMS")
@@ -63,7 +63,7 @@ FORGED = [
 
 @pytest.mark.parametrize(("payload", "to", "why"), FORGED)
 def test_transit_check_forged_command_is_rejected_with_rule(payload: str, to: str, why: str) -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     net.send("CSMS", "LC01", command(payload, to=to))
     assert net.heard("LC02") == []
     ((kind, destination, path, number, code, description, _),) = net.heard("CSMS")
@@ -74,7 +74,7 @@ def test_transit_check_forged_command_is_rejected_with_rule(payload: str, to: st
 
 
 def test_signed_command_passes_unaltered_once_durable() -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     net.send("CSMS", "LC01", command(GOOD))
     (passed,) = [text for text in net.got["LC02"] if isinstance(text, str) and "SetCharging" in text]
     assert passed == f'[2,["LC02","CS01"],"LC01","m1","SetChargingProfile",{GOOD}]'
@@ -84,7 +84,7 @@ def test_signed_command_passes_unaltered_once_durable() -> None:
 
 
 def test_replayed_command_is_rejected_under_any_id() -> None:
-    net = house(gate(), routes={"CS01": [Hop("LC02")]})
+    net = house(make_enforcer(), routes={"CS01": [Hop("LC02")]})
     net.send("CSMS", "LC01", command(GOOD))
     net.heard("LC02")
     net.send("CSMS", "LC01", command(GOOD, "m2"))
@@ -94,7 +94,7 @@ def test_replayed_command_is_rejected_under_any_id() -> None:
 
 
 def test_transit_check_repeated_command_before_answer_is_dropped() -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     net.send("CSMS", "LC01", command(GOOD))
     net.send("CSMS", "LC01", command(GOOD))
     assert net.heard("CSMS") == []
@@ -104,7 +104,7 @@ def test_transit_check_repeated_command_before_answer_is_dropped() -> None:
 
 
 def test_command_that_cannot_be_stored_is_rejected() -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     net.disk_full = True
     net.send("CSMS", "LC01", command(GOOD))
     assert net.heard("LC02") == []
@@ -114,7 +114,7 @@ def test_command_that_cannot_be_stored_is_rejected() -> None:
 
 
 def test_command_between_neighbors_is_verified() -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     payload = json.dumps(limit())
     net.send("LC03", "LC01", command(payload).replace('"CSMS"', '"LC03"'))
     assert net.heard("LC02") == []
@@ -122,10 +122,10 @@ def test_command_between_neighbors_is_verified() -> None:
 
 
 def test_transit_check_each_controller_of_chain_verifies() -> None:
-    """CSMS - LC01 - LC02 - CS01, and somebody in the cable between the two controllers."""
+    """CSMS - LC01 - LC02 - CS01, with an attacker between the two controllers."""
     net = Net()
     for name in ("LC01", "LC02"):
-        net.node(name, enforcer=gate(), utc_of=lambda now: NOW)
+        net.node(name, enforcer=make_enforcer(), utc_of=lambda now: NOW)
     net.link("CS01", "LC02", NetworkingMode.STANDARD)
     net.link("LC02", "LC01")
     net.link("LC01", "CSMS")
@@ -137,7 +137,7 @@ def test_transit_check_each_controller_of_chain_verifies() -> None:
 
 
 def test_retried_request_is_not_verified_again() -> None:
-    net = house(gate(), routes={"CS01": [Hop("LC03", 1), Hop("LC02", 2)]})
+    net = house(make_enforcer(), routes={"CS01": [Hop("LC03", 1), Hop("LC02", 2)]})
     net.broken.add(("LC01", "LC03"))
     net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
     assert [frame[3] for frame in net.heard("LC02")] == ["m1"]
@@ -145,7 +145,7 @@ def test_retried_request_is_not_verified_again() -> None:
 
 def test_request_cleared_for_one_direction_takes_no_other() -> None:
     """Where the way down fails, another way that leads up was looked at by no rule of that direction."""
-    net = house(gate(), routes={"CS01": [Hop("LC02", 1), Hop("up", 2)]})
+    net = house(make_enforcer(), routes={"CS01": [Hop("LC02", 1), Hop("up", 2)]})
     net.feed("LC01", LinkUp(LinkState(link="up", peer="LC00", mode=NetworkingMode.OVERLAY, side=LinkSide.UP)))
     net.broken.add(("LC01", "LC02"))
     net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
@@ -154,7 +154,7 @@ def test_request_cleared_for_one_direction_takes_no_other() -> None:
 
 
 def test_transit_check_virtual_channel_is_verified_by_relay() -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     leg = LinkState(link="leg", peer="CS01", mode=NetworkingMode.STANDARD, side=LinkSide.DOWN, only="CSMS")
     net.got["leg"] = []
     net.feed("LC01", LinkUp(leg))
@@ -173,7 +173,7 @@ def rule(name: str = "r", require: VerificationMode = VerificationMode.ANY, **mo
 
 def test_transit_check_report_is_verified_upwards_for_station() -> None:
     upwards = rule(actions=("NotifyX",), direction=Direction.UP, links=("LC02",))
-    net = house(gate([upwards]))
+    net = house(make_enforcer([upwards]))
     good = json.loads(signed({"a": 1}, OLGA, action="NotifyX", direction=Direction.UP, **V21))
     downwards = json.loads(signed({"a": 1}, OLGA, action="NotifyX", **V21))
     for number, (link, payload) in enumerate([("LC02", good), ("LC02", downwards), ("LC03", {})]):
@@ -189,7 +189,7 @@ def test_transit_check_report_is_verified_upwards_for_station() -> None:
     [(FailureAction.REFUSE, True), (FailureAction.DROP, False), (FailureAction.MARK, False)],
 )
 def test_transit_decisions_are_applied(failing: FailureAction, answered: bool) -> None:
-    net = house(gate([rule(actions=("Reset",), failing=failing)]))
+    net = house(make_enforcer([rule(actions=("Reset",), failing=failing)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "Reset", {})
     assert len(net.heard("CSMS")) == answered
     assert len(net.heard("LC02")) == (failing is FailureAction.MARK)
@@ -206,7 +206,7 @@ RESPONSES = (MessageKind.RESPONSE,)
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("upwards", [False, True])
 def test_transit_check_unsigned_answer_becomes_error(upwards: bool, fresh: bool) -> None:
-    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
+    net = house(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
     direction = Direction.UP if upwards else Direction.DOWN
     dated = {"customData": limit()["customData"]}
     good = signed(dated, OLGA, action="GetX", kind=MessageKind.RESPONSE, direction=direction, **V21)
@@ -221,7 +221,7 @@ def test_transit_check_unsigned_answer_becomes_error(upwards: bool, fresh: bool)
 
 
 def test_transit_check_answer_that_cannot_be_stored_becomes_error() -> None:
-    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
+    net = house(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
     net.disk_full = True
     dated = {"customData": limit()["customData"]}
     good = signed(dated, OLGA, action="GetX", kind=MessageKind.RESPONSE, direction=Direction.UP, **V21)
@@ -231,7 +231,7 @@ def test_transit_check_answer_that_cannot_be_stored_becomes_error() -> None:
 
 
 def test_transit_check_dropped_answer_lets_request_time_out() -> None:
-    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
+    net = house(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
     assert net.heard("CSMS") == []
@@ -240,7 +240,7 @@ def test_transit_check_dropped_answer_lets_request_time_out() -> None:
 
 def test_fresh_group_message_counts_once() -> None:
     fresh = rule(actions=("NotifyX",), fresh=True, direction=Direction.DOWN)
-    net = house(gate([fresh]), groups={"row": ("LC02", "LC03")})
+    net = house(make_enforcer([fresh]), groups={"row": ("LC02", "LC03")})
     dated = {"customData": limit()["customData"]}
     payload = json.loads(signed(dated, OLGA, action="NotifyX", kind=MessageKind.SEND, **V21))
     for number in ("m1", "m2"):
@@ -250,14 +250,14 @@ def test_fresh_group_message_counts_once() -> None:
 
 
 def test_broadcast_rejected_in_one_direction_is_not_sent() -> None:
-    net = house(gate([rule(actions=("NotifyX",), direction=Direction.UP)]))
+    net = house(make_enforcer([rule(actions=("NotifyX",), direction=Direction.UP)]))
     net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyX", {})
     assert net.heard("CSMS") == net.heard("LC03") == []
     assert net.nodes["LC01"].counts == {"refused": 1}
 
 
 def test_binary_message_without_signature_is_rejected() -> None:
-    net = house(gate([rule(actions=("BinaryDataTransfer",))]))
+    net = house(make_enforcer([rule(actions=("BinaryDataTransfer",))]))
     for action in (b"BinaryDataTransfer", b"BinaryOther"):
         frame = b"\x06\0\4LC02\1\0\4CSMS\0\1m" + len(action).to_bytes(2, "big") + action + b"\0\1\2"
         net.send("CSMS", "LC01", frame)
@@ -274,7 +274,7 @@ def test_transit_check_forwarded_message_gets_own_signature() -> None:
         passing=True,
         kinds=tuple(MessageKind),
     )
-    net = house(gate(sign=[ours], own=[KEYS["LC02"]]))
+    net = house(make_enforcer(sign=[ours], own=[KEYS["LC02"]]))
     net.send("CSMS", "LC01", command(GOOD))
     (frame,) = net.heard("LC02")
     before = json.loads(GOOD)
@@ -287,20 +287,20 @@ def test_transit_check_forwarded_message_gets_own_signature() -> None:
 
 
 def test_missing_key_is_logged() -> None:
-    net = house(gate(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
+    net = house(make_enforcer(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
     net.say("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
     assert net.heard("LC02")[0][5] == {}
     assert "message forwarded unsigned" in net.notes[0]
 
 
 def test_transit_check_message_waits_for_record() -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     actions = net.nodes["LC01"].handle(FrameReceived("CSMS", command(GOOD)), net.now)
     assert [type(action) for action in actions] == [LogEntry, Persist, FrameHeld]
 
 
 def test_transit_check_command_from_below_to_node_is_rejected() -> None:
-    net = house(gate())
+    net = house(make_enforcer())
     net.say("LC02", "LC01", 2, "LC01", "LC02", "m1", "SetChargingProfile", {})
     assert net.delivered("LC01") == []
     assert [answer[3:5] for answer in net.heard("LC02")] == [["m1", "NotSupported"]]

@@ -1,4 +1,4 @@
-"""A controller that has lost its own way up says no for nobody: what stations have said is not refused."""
+"""A controller without a link upwards rejects no message of its stations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames, mode headers and topologies as WWCP nodes write and read them, each with our verdict.
+"""Frames, mode headers and topologies as WWCP nodes write and read them, each with the verdict.
 
 `wwcp/frames.json`: frames that they have written, texts that they were given with their verdict, binary
 frames (hexadecimal), and values of the header. `wwcp/topologies.json`: the same for routes and topologies.
@@ -48,7 +48,7 @@ ACCEPTED_HERE = {
     '[5,["LC01","CSMS"],["CS01"],"id-1","SecurityError","d",{}]': "read in both forms",
     '[5,"id-1","SecurityError",null,{}]': "an error is passed, whatever it lacks",
 }
-"""Texts that only we read, and why that does no harm."""
+"""Texts that only the controller reads, and why that is harmless."""
 REJECTED_HERE = {'[2,[1,2],["CSMS"],"id-1","Reset",{"a":1}]': "ids are texts"}
 OTHER_ROUTE = {
     '[2," CS01 "," CSMS ","id-1","Reset",{"a":1}]': ((" CS01 ",), (" CSMS ",)),

@@ -1,4 +1,4 @@
-"""Requests: those of the OCPI implementation, our own, and hostile ones."""
+"""Certificate requests: those of the OCPI implementation, the controller's own, and hostile ones."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_certificate_requests_request_of_openssl_is_read_with_names(tmp_path: Pa
 
 
 def _raw_request(*attributes: Attribute) -> bytes:
-    """Sign a request with these attributes, whatever they are."""
+    """Sign a request with any attributes."""
     public = KEY.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -226,7 +226,7 @@ def test_oid_arc_invalid_or_too_large_is_rejected(arc: str) -> None:
 
 
 def test_request_with_unknown_signature_algorithm_is_rejected() -> None:
-    """ecdsa-with-SHA256 becomes an object identifier that nobody has assigned."""
+    """Replace ecdsa-with-SHA256 by an unassigned object identifier."""
     der = x509.load_pem_x509_csr(request_pem()).public_bytes(serialization.Encoding.DER)
     known, unknown = bytes.fromhex("2a8648ce3d040302"), bytes.fromhex("2a8648ce3d04037f")
     assert der.count(known) == 1

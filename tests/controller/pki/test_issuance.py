@@ -27,6 +27,7 @@ from controller.pki.peer_certificates import (
 )
 from tests.controller.pki.examples import DAY_S, IDS, NOW, new_key, request_pem, site_ca, station
 from tests.controller.pki.test_certificate_requests import CONTENT, OCPI
+from tests.examples import examples
 
 VECTOR_NOW = 1796119200.0 - DAY_S
 """A day before the begin that the OCPI requests ask for."""
@@ -76,7 +77,7 @@ def test_ocpi_request_is_honoured_and_copied_to_certificate(vector: dict[str, An
 
 
 @given(CONTENT)
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_issued_certificate_is_verified_by_openssl(tmp_path_factory: Any, content: RequestContent) -> None:
     folder = tmp_path_factory.mktemp("pki")
     ca = site_ca(folder)

@@ -1,4 +1,4 @@
-"""A backend's profiles that are kept here, and what they make of our limits."""
+"""Absorbed profiles of a backend, and their effect on the limits."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from controller.profiles.schedule import (
     limit_at,
 )
 from tests.controller.profiles.test_schedule import MONDAY, any_profiles
+from tests.examples import examples
 from tests.scenario.backend_profiles import (
     ACCEPTED,
     ENDED,
@@ -155,7 +156,7 @@ def test_profiles_outlive_link_but_not_version(version: Version, scenario: Relay
     RelayHarness(other, profiles=scenario.profiles).expect_observation(BackendLimit(1, None))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(any_profiles(), st.integers(0, 200))
 def test_absorbed_profiles_limits_are_not_above_backends_while_they_apply(
     profiles: list[LimitProfile], after: int

@@ -1,4 +1,4 @@
-"""Which commands of a backend pass, which are refused and why, and which make us assert our limits again."""
+"""Commands of a backend that pass, that are refused and why, and that make limits be sent again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REMOTE_START = {
 def brings(
     version: Version, named: str, number: int = 7, action: str = "SetChargingProfile", **more: Any
 ) -> str:
-    """A backend's CALL that brings a profile of this purpose: 10 A, always."""
+    """Return a CALL of the backend with a profile of this purpose: 10 A, always."""
     evse = more.pop("evse", 0 if named.endswith("MaxProfile") else 1)
     schedule = {
         "id": 1,

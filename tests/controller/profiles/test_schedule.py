@@ -21,6 +21,7 @@ from controller.profiles.schedule import (
     composite,
     lowest_to_come,
 )
+from tests.examples import examples
 
 MONDAY = 1_795_996_800.0
 AT = ScheduleContext(evse=1, phases=3, voltage=230.0, since=MONDAY + 30)
@@ -142,7 +143,7 @@ def _in_unit(period: LimitPeriod, schedule: LimitSchedule, at: ScheduleContext) 
 def naive_says(
     one: LimitProfile, schedule: LimitSchedule, second: float, at: ScheduleContext
 ) -> float | None:
-    """What one schedule says about one second."""
+    """Return the limit of one schedule in one second."""
     values = [_in_unit(each, schedule, at) for each in schedule.periods]
     start = schedule.start if schedule.start is not None else at.since
     if start is None:
@@ -247,7 +248,7 @@ def any_profiles(draw: st.DrawFn) -> list[LimitProfile]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(any_profiles(), st.none() | NEAR, st.integers(1, 3), st.booleans())
 def test_schedule_composite_equals_limits_of_each_second(
     profiles: list[LimitProfile], since: float | None, phases: int, in_watts: bool

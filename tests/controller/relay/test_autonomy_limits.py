@@ -1,4 +1,4 @@
-"""Where serving in place of a backend ends: what is signed, and what the backend says of it afterwards."""
+"""Limits of offline mode: signed messages, and the backend's later answers."""
 
 from __future__ import annotations
 

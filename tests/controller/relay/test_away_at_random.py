@@ -1,4 +1,4 @@
-"""Whatever comes and goes, and wherever we die: each backend hears each transaction whole, in order, once.
+"""Random outages and crashes: each backend gets each transaction whole, in order, once.
 
 The real machines around the real file. A life ends at one of its writes, before or after that is on disk, and
 before anything that follows it. The station is as strict as OCPP wants it: one CALL at a time, repeated until
@@ -39,6 +39,7 @@ from controller.relay.events import (
 )
 from controller.relay.station_relay import StationRelay
 from controller.store.state_store import StateStore
+from tests.examples import examples
 from tests.scenario.relay_harness import TIMEOUT_S, UTC_0, make_absorbed_profiles
 from tests.scenario.stored_relay import StoredRelay
 from tests.scenario.transaction_ledger import (
@@ -58,9 +59,9 @@ BOOT: dict[Version, Payload] = {
 }
 ACCEPTED = {"status": "Accepted", "currentTime": "2027-01-15T08:00:00Z", "interval": 300}
 MOVES = [
-    "speak",
-    "speak",
-    "speak anew",
+    "send",
+    "send",
+    "send anew",
     "owner",
     "owner",
     "fleet",
@@ -70,16 +71,16 @@ MOVES = [
     "fleet lost",
     "station lost",
     "tick",
-    "die before",
-    "die after",
+    "crash before",
+    "crash after",
 ]
 OWNER, FLEET = "owner", "fleet"
 
 Script = Generator[tuple[str, Payload], Payload, None]
 
 
-class DiedError(Exception):
-    """The life is over."""
+class CrashedError(Exception):
+    """The controller has crashed."""
 
 
 def cars_16() -> Script:
@@ -99,8 +100,8 @@ def cars_2() -> Script:
             yield "TransactionEvent", event | more
 
 
-class Station:
-    """Says one thing after the other; what has no answer, again. It boots on its first link alone."""
+class RandomStation:
+    """A station that sends one CALL after the other, and unanswered ones again; it boots once."""
 
     def __init__(self, version: Version) -> None:
         self.journal: list[Part] = []
@@ -109,15 +110,15 @@ class Station:
         self._ids = itertools.count(1)
         self._now: tuple[str, str, Payload] = (self._id(), "BootNotification", BOOT[version])
 
-    def says(self, *, anew: bool) -> str:
-        """What it has no answer to."""
+    def next_call(self, *, anew: bool) -> str:
+        """Return the CALL that has no answer yet."""
         message_id, action, payload = self._now
         if anew:
             self._now = (message_id, action, payload) = (self._id(), action, payload)
         return json.dumps([2, message_id, action, payload])
 
-    def hears(self, text: str) -> None:
-        """Whatever answers something else is nothing to it, and so is an error: it says it again."""
+    def receive(self, text: str) -> None:
+        """Take an answer; errors and answers to other CALLs are ignored, and the CALL is repeated."""
         kind, message_id, *rest = json.loads(text)
         if (kind, message_id) != (3, self._now[0]) or rest[0].get("status", "Accepted") != "Accepted":
             return
@@ -132,15 +133,15 @@ class Station:
         return f"m{next(self._ids)}"
 
 
-class Backend:
-    """What it was asked over the link that it has, and its ledger. `link` is None while it has none."""
+class RandomCsms:
+    """A CSMS with its ledger and the unanswered CALLs of its link; `asked` is None without a link."""
 
     def __init__(self, first_number: int) -> None:
         self.ledger = TransactionLedger(first_number)
         self.asked: deque[list[Any]] | None = None
         self._asked_at = 0.0
 
-    def hears(self, text: str, now: float) -> None:
+    def receive(self, text: str, now: float) -> None:
         """Take a CALL; what has not been answered within the timeout is lost in the backend."""
         frame = json.loads(text)
         if frame[0] == 2 and self.asked is not None:
@@ -163,26 +164,26 @@ class World:
 
     def __init__(self, folder: Path, version: Version) -> None:
         self._folder, self._version = folder, version
-        self.station = Station(version)
-        self.backends = {OWNER: Backend(1), FLEET: Backend(500)}
+        self.station = RandomStation(version)
+        self.backends = {OWNER: RandomCsms(1), FLEET: RandomCsms(500)}
         self._now = 0.0
-        self._dies: str | None = None
-        self._born()
+        self._crashes: str | None = None
+        self._start()
 
     def move(self, name: str) -> None:
         """Something happens, if it can."""
         try:
             self._move(name)
-        except DiedError:
+        except CrashedError:
             self._store.close()
-            self._born()
+            self._start()
 
     def _move(self, name: str) -> None:
         self._now += 1.0
         what, _, how = name.partition(" ")
         match what:
-            case "speak":
-                self._on(FromStation(self.station.says(anew=how == "anew")))
+            case "send":
+                self._on(FromStation(self.station.next_call(anew=how == "anew")))
             case "owner" | "fleet":
                 self._of_backend(what, how)
             case "station":
@@ -191,8 +192,8 @@ class World:
                 if self._relay.deadline < math.inf:
                     self._now = max(self._now, self._relay.deadline)
                 self._on(TimePassed())
-            case "die":
-                self._dies = how
+            case "crash":
+                self._crashes = how
 
     def _of_backend(self, name: str, how: str) -> None:
         backend = self.backends[name]
@@ -205,8 +206,8 @@ class World:
         elif how == "" and (text := backend.answer()) is not None:
             self._on(FromBackend(text) if name == OWNER else FromObserver(FLEET, text))
 
-    def _born(self) -> None:
-        self._dies = None
+    def _start(self) -> None:
+        self._crashes = None
         self._stored = StoredRelay(self._folder, self._version, observed=True)
         self._store = StateStore(self._folder)
         self._connected()
@@ -232,25 +233,25 @@ class World:
         for action in self._relay.handle(event, self._now, UTC_0 + self._now):
             match action:
                 case Persist(records):
-                    if self._dies == "before":
-                        raise DiedError
+                    if self._crashes == "before":
+                        raise CrashedError
                     self._store.persist_now(records)
-                    if self._dies == "after":
-                        raise DiedError
+                    if self._crashes == "after":
+                        raise CrashedError
                 case ToStation(text):
-                    self.station.hears(text)
+                    self.station.receive(text)
                 case ToBackend(text):
-                    self.backends[OWNER].hears(text, self._now)
+                    self.backends[OWNER].receive(text, self._now)
                 case ToObserver(text=text):
-                    self.backends[FLEET].hears(text, self._now)
+                    self.backends[FLEET].receive(text, self._now)
                 case Redial(backend):
                     self.move(f"{FLEET if backend == FLEET else OWNER} lost")
                 case Close():
                     self._connected()
 
-    def comes_to_rest(self) -> None:
-        """All are there to stay; the station says what it has to, and hears the answer to it."""
-        self._dies = None
+    def settle(self) -> None:
+        """Keep all links open until the station has its answer and nothing waits for a backend."""
+        self._crashes = None
         self.move("owner lost")
         self.move("fleet lost")
         said = len(self.station.journal)
@@ -260,7 +261,7 @@ class World:
             if not any(backend.asked for backend in self.backends.values()):
                 self.move("tick")
             if len(self.station.journal) == said:
-                self.move("speak")
+                self.move("send")
             elif not len(self._stored.outbox) + len(self._stored.copies):
                 break
         self._store.close()
@@ -268,10 +269,10 @@ class World:
 
 def run_moves(folder: Path, version: Version, moves: Sequence[str]) -> None:
     world = World(folder, version)
-    for name in ("owner up", "speak", "owner", *moves):
+    for name in ("owner up", "send", "owner", *moves):
         world.move(name)
-    world.comes_to_rest()
-    answered = world.station.journal[:-1]  # what it would say next nobody has heard
+    world.settle()
+    answered = world.station.journal[:-1]  # its next CALL was not sent yet
     for name, backend in world.backends.items():
         heard = backend.ledger.parts["CS01"]
         wrong = compare_parts(answered, heard)
@@ -281,9 +282,9 @@ def run_moves(folder: Path, version: Version, moves: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("version", [V16, V201])
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
-@example(moves=["speak", "speak anew", "speak", "speak"])
+@example(moves=["send", "send anew", "send", "send"])
 def test_random_outages_deliver_each_transaction_once_in_order(version: Version, moves: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         run_moves(Path(folder), version, moves)

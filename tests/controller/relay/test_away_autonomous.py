@@ -1,4 +1,4 @@
-"""`autonomous`: a station is served while its owner is away, who then hears all of it once, in order."""
+"""`autonomous`: a station is served while its owner is away, which then gets all messages once, in order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def known(scenario: RelayHarness) -> None:
 
 
 def served(scenario: RelayHarness, message_id: str, action: str, payload: str) -> dict[str, object]:
-    """The station asks and has a good answer, of nobody else."""
+    """Send a CALL of the station that the controller answers; return the payload."""
     scenario.station.send(call(message_id, action, payload))
     kind, heard_id, answered = json.loads(scenario.station.receive_text())
     assert (kind, heard_id) == (3, message_id)
@@ -52,7 +52,7 @@ def served(scenario: RelayHarness, message_id: str, action: str, payload: str) -
 
 
 def told(scenario: RelayHarness, text: str, answered: str) -> None:
-    """The owner hears exactly this, and answers it."""
+    """Expect exactly this text at the owner, and answer it."""
     scenario.csms.receive(text)
     scenario.csms.send(result(json.loads(text)[1], answered))
 
@@ -76,7 +76,7 @@ def a_transaction(scenario: RelayHarness) -> int:
 
 
 def handed_over(scenario: RelayHarness) -> None:
-    """The owner hears the transaction, under its own number."""
+    """Expect the transaction at the owner, under its own number."""
     told(scenario, call("1", "StartTransaction", START), STARTED)
     told(scenario, call("2", "MeterValues", meter(THEIRS)), "{}")
     told(scenario, call("3", "StopTransaction", stop(THEIRS)), "{}")

@@ -1,6 +1,6 @@
-"""We may die between any two writes: what a station was told to be kept, its backend hears, in order, once.
+"""Crashes between any two commits: acknowledged messages reach the backend in order, once.
 
-The real machines, the real file. A life ends when its writes are used up: before or after the last of them
+The real machines, the real file. A run ends when its writes are used up: before or after the last of them
 is on disk, and so before or after anything that is done between two writes. The station repeats what was
 not answered; the backend knows an id again, as OCPP-J asks of it.
 """
@@ -30,16 +30,17 @@ from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from controller.services.relay_memory import load_station_records
 from controller.store.state_store import StateStore
+from tests.examples import examples
 
 V16 = Version.V16
 
 
-class DiedError(Exception):
-    """The life is over."""
+class CrashedError(Exception):
+    """The run is over."""
 
 
-class Backend:
-    """Numbers transactions, knows each id again, and writes down what it hears."""
+class NumberingCsms:
+    """A CSMS that numbers transactions, recognizes repeated ids, and records what it receives."""
 
     def __init__(self, refuse: set[int]) -> None:
         self.ledger: list[tuple[str, Any, int]] = []
@@ -53,10 +54,10 @@ class Backend:
         if next(self._calls) in self._refuse:
             return CallError("", message_id, "InternalError")
         if message_id not in self._answers:
-            self._answers[message_id] = self._heard(action, json.loads(payload))
+            self._answers[message_id] = self._record(action, json.loads(payload))
         return CallResult("", message_id, self._answers[message_id])
 
-    def _heard(self, action: str, said: dict[str, Any]) -> bytes:
+    def _record(self, action: str, said: dict[str, Any]) -> bytes:
         starts = action == "StartTransaction"
         number = next(self._numbers) if starts else said["transactionId"]
         self.ledger.append((action, said["timestamp"], number))
@@ -64,103 +65,103 @@ class Backend:
         return json.dumps(info | {"transactionId": number} if starts else info).encode()
 
 
-class Station:
-    """Charges one car after the other, and says each thing until it has an answer."""
+class TransactionStation:
+    """A station that charges one car after the other and repeats each CALL until it is answered."""
 
     def __init__(self) -> None:
         self.acknowledged: list[tuple[str, int]] = []
         self._own: int | None = None
         self._said = 0
 
-    def says(self) -> tuple[str, bytes]:
+    def next_call(self) -> tuple[str, bytes]:
         if self._own is None:
             told = {"connectorId": 1, "idTag": "A", "meterStart": 0, "timestamp": self._said}
             return "StartTransaction", json.dumps(told).encode()
         told = {"transactionId": self._own, "meterStop": 1, "timestamp": self._said}
         return "StopTransaction", json.dumps(told).encode()
 
-    def hears(self, action: str, result: bytes) -> None:
+    def receive_result(self, action: str, result: bytes) -> None:
         self.acknowledged.append((action, self._said))
         self._said += 1
         self._own = json.loads(result)["transactionId"] if action == "StartTransaction" else None
 
 
-class Life:
-    """The controller from a start to its death, which comes when it has written so often."""
+class ControllerRun:
+    """The controller from a start to its crash, after so many commits."""
 
     def __init__(self, folder: Path, writes: int | None, *, last_is_on_disk: bool) -> None:
         self._store = StateStore(folder)
         self._writes = writes
         self._last_is_on_disk = last_is_on_disk
-        words = load_station_records(self._store, "CS01")
+        records = load_station_records(self._store, "CS01")
         snapshot, answers = StationSnapshot("CS01"), ResponseCache("CS01")
         drivers = AuthorizationCache("CS01", b"key")
         self.outbox, ids = Outbox("CS01", "csms"), TransactionIdMap("CS01", "csms")
         for part in (snapshot, answers, drivers, self.outbox, ids):
-            part.restore(words)
+            part.restore(records)
         responder = OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorise="everyone"))
         kept = OwnerMemory(
             snapshot=snapshot, authorizations=drivers, answers=answers, outbox=self.outbox, ids=ids
         )
         sender = OutboxSender(self.outbox, snapshot, ids, V16, "csms")
-        self.stead = OfflineHandler(V16, responder, sender, kept, lambda now: 1_800_000_000.0 + now)
-        self.stead.on_attached(was_away=True)
+        self.offline = OfflineHandler(V16, responder, sender, kept, lambda now: 1_800_000_000.0 + now)
+        self.offline.on_attached(was_away=True)
 
-    def save(self, words: Sequence[Record]) -> None:
+    def save(self, records: Sequence[Record]) -> None:
         if self._writes is None:
-            self._store.persist_now(words)
-        elif words:
+            self._store.persist_now(records)
+        elif records:
             self._writes -= 1
             if self._writes > 0 or self._last_is_on_disk:
-                self._store.persist_now(words)
+                self._store.persist_now(records)
             if self._writes <= 0:
-                raise DiedError
+                raise CrashedError
 
-    def serve(self, station: Station, now: float) -> None:
-        action, payload = station.says()
-        served = self.stead.answer_call(f"s{now}", action, payload, None, now)
+    def serve(self, station: TransactionStation, now: float) -> None:
+        action, payload = station.next_call()
+        served = self.offline.answer_call(f"s{now}", action, payload, None, now)
         self.save(served.records)
         assert served.result is not None or served.text is not None
         result = json.dumps(json.loads(served.text or "")[2]).encode()
-        station.hears(action, result)
+        station.receive_result(action, result)
 
-    def tell(self, backend: Backend, now: float) -> None:
-        following = self.stead.next_outbox_call(now)
+    def tell(self, backend: NumberingCsms, now: float) -> None:
+        following = self.offline.next_outbox_call(now)
         if following is None:
             return
         self.save(following.records)
         answer = backend.call(following.id, following.action, following.payload)
-        self.save(self.stead.on_outbox_answer(answer, now).records)
+        self.save(self.offline.on_outbox_answer(answer, now).records)
 
     def close(self) -> None:
         self._store.close()
 
 
 def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]], refused: set[int]) -> None:
-    """Of each step, whether the station speaks or the backend is told.
+    """Of each step, whether the station sends or the backend receives.
 
-    `lives`: how many writes each life has, and whether the last is on disk; then comes one without end.
+    `lives`: how many writes each run has, and whether the last is on disk; then comes one without end.
     `refused`: the calls that the backend answers with an error.
     """
-    station, backend = Station(), Backend(refused)
+    station, backend = TransactionStation(), NumberingCsms(refused)
     deaths, clock = iter(lives), itertools.count(0, 1000)
 
-    def born() -> Life:
+    def born() -> ControllerRun:
         writes, last_is_on_disk = next(deaths, (None, True))
-        return Life(folder, writes, last_is_on_disk=last_is_on_disk)
+        return ControllerRun(folder, writes, last_is_on_disk=last_is_on_disk)
 
-    life = born()
-    for speaks in steps:
+    run = born()
+    for sends in steps:
         try:
-            if speaks:
-                life.serve(station, next(clock))
+            if sends:
+                run.serve(station, next(clock))
             else:
-                life.tell(backend, next(clock))
-        except DiedError:
-            life.close()
-            life = born()
-    life.close()
-    last = Life(folder, None, last_is_on_disk=True)
+                run.tell(backend, next(clock))
+        except CrashedError:
+            run.close()
+            run = born()
+    run.close()
+    last = ControllerRun(folder, None, last_is_on_disk=True)
     for _ in range(len(steps) + 5):
         last.tell(backend, next(clock))
     assert len(last.outbox) == 0
@@ -185,7 +186,7 @@ def test_crash_at_each_write_loses_nothing(
     play(tmp_path, steps, [(writes, last_is_on_disk)], refused)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(st.booleans(), min_size=1, max_size=30),
     st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=6),
@@ -200,15 +201,15 @@ def test_crash_after_each_random_write_loses_nothing(
 
 @pytest.mark.parametrize("last_is_on_disk", [True, False])
 def test_message_delivered_before_kill_is_resent_under_same_id(tmp_path: Path, last_is_on_disk: bool) -> None:
-    station, backend = Station(), Backend(set())
-    life = Life(tmp_path, 3, last_is_on_disk=last_is_on_disk)
-    life.serve(station, 1)
-    with pytest.raises(DiedError):
-        life.tell(backend, 2)  # the third write is that of the answer
-    life.close()
-    again = Life(tmp_path, None, last_is_on_disk=True)
-    assert again.stead.next_outbox_call(4) is None  # its answer may come over this link
-    following = again.stead.next_outbox_call(4 + LATE_ANSWER_S)
+    station, backend = TransactionStation(), NumberingCsms(set())
+    run = ControllerRun(tmp_path, 3, last_is_on_disk=last_is_on_disk)
+    run.serve(station, 1)
+    with pytest.raises(CrashedError):
+        run.tell(backend, 2)  # the third write is that of the answer
+    run.close()
+    again = ControllerRun(tmp_path, None, last_is_on_disk=True)
+    assert again.offline.next_outbox_call(4) is None  # its answer may come over this link
+    following = again.offline.next_outbox_call(4 + LATE_ANSWER_S)
     if last_is_on_disk:
         assert following is None
     else:

@@ -1,4 +1,4 @@
-"""One CALL outstanding per direction, in order; each has one answer, whatever the other side does."""
+"""One CALL outstanding per direction, in order; each has one answer in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes is the text that came; what cannot be read is answered as its version says."""
+"""Forwarded texts are unchanged; unreadable ones are answered as their version requires."""
 
 from __future__ import annotations
 

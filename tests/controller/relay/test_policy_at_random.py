@@ -20,7 +20,7 @@ from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.signing.replay_cache import ReplayRecord
 from tests.controller.signing.authors import compact
-from tests.controller.signing.house import TOM, gate, limit, signed
+from tests.controller.signing.policy_examples import TOM, limit, make_enforcer, signed
 from tests.scenario.frames import call, result
 from tests.scenario.relay_harness import START_S, TIMEOUT_S, UTC_0, make_absorbed_profiles
 
@@ -46,8 +46,8 @@ commands = st.tuples(st.sampled_from([GOOD, GOOD, UNSIGNED, FORGED, STRANGE]), s
 ANSWER = "answer"
 
 
-class Talk:
-    """A relay, and what was heard on both of its sides."""
+class PolicyRelay:
+    """A relay with a signature policy, and the texts that both of its peers received."""
 
     def __init__(self) -> None:
         station = ProfileArbiter(Version.V201, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION))
@@ -59,11 +59,11 @@ class Talk:
             station,
             TIMEOUT_S,
             START_S,
-            policy=PolicyCheck(gate(), Version.V201, "CS01"),
+            policy=PolicyCheck(make_enforcer(), Version.V201, "CS01"),
         )
         self.station: list[str] = []
         self.backend: list[str] = []
-        self.remembered = 0
+        self.stored_replays = 0
         self._answered = 0
         self.take(self.relay.handle(BackendUp(), START_S, UTC_0 + START_S))
 
@@ -71,15 +71,15 @@ class Talk:
         for action in actions:
             match action:
                 case Persist(records):
-                    self.remembered += sum(isinstance(record, ReplayRecord) for record in records)
+                    self.stored_replays += sum(isinstance(record, ReplayRecord) for record in records)
                 case ToStation(text):
                     self.station.append(text)
-                    assert len(self.station) <= self.remembered  # nothing goes that is not on disk
+                    assert len(self.station) <= self.stored_replays  # nothing goes that is not on disk
                 case ToBackend(text):
                     self.backend.append(text)
 
     def answer(self) -> None:
-        """The station answers what it has heard last."""
+        """Answer the last CALL that the station received."""
         if self.station and len(self.station) > self._answered:
             self._answered += 1
             self.take(
@@ -93,7 +93,7 @@ class Talk:
 def test_signed_messages_pass_once_and_all_are_answered_once(
     events: list[tuple[dict[float, str], float] | str],
 ) -> None:
-    scenario, expected, said = Talk(), dict[float, str](), 0
+    scenario, expected, said = PolicyRelay(), dict[float, str](), 0
     for event in events:
         if isinstance(event, str):
             scenario.answer()
@@ -108,7 +108,7 @@ def test_signed_messages_pass_once_and_all_are_answered_once(
         scenario.answer()
     scenario.take(scenario.relay.handle(TimePassed(), START_S, UTC_0 + START_S))
     assert scenario.station == list(expected.values())
-    assert scenario.remembered == len(expected)
+    assert scenario.stored_replays == len(expected)
     answers = [json.loads(text) for text in scenario.backend]
     assert Counter(answer[1] for answer in answers) == {f"{number}": 1 for number in range(said)}
     assert {answer[1] for answer in answers if answer[0] == 3} == {

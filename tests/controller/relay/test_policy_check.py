@@ -1,4 +1,4 @@
-"""The policy of signatures in transit: who hears what when a message may not pass, and when it may."""
+"""The signature policy in transit: forwarded messages, and the errors for rejected ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from controller.signing.policy_schema import FailureAction, SigningRule, Verific
 from controller.signing.replay_cache import ReplayRecord
 from controller.signing.signature_format import Direction, MessageKind
 from tests.controller.signing.authors import compact
-from tests.controller.signing.house import OLGA, TOM, gate, limit, signed
+from tests.controller.signing.policy_examples import OLGA, TOM, limit, make_enforcer, signed
 from tests.scenario.frames import call, result
 from tests.scenario.observer_harness import ObserverHarness
 from tests.scenario.relay_harness import START_S, UTC_0, RelayHarness
@@ -33,7 +33,7 @@ def make_relay(
     version: Version = Version.V201,
     scope: LimitScope = LimitScope.STATION,
 ) -> RelayHarness:
-    return RelayHarness(version, scope, policy=gate(verify, sign, [OWN]))
+    return RelayHarness(version, scope, policy=make_enforcer(verify, sign, [OWN]))
 
 
 def profile(amps: float = 16.0, purpose: str = "TxDefaultProfile") -> dict[str, Any]:
@@ -199,7 +199,7 @@ def test_policy_check_refused_answer_of_backend_is_error_for_station() -> None:
 
 def watched(*verify: VerificationRule) -> RelayHarness:
     observing = ObserverHarness(Version.V201, may=("profiles",)).backend
-    scenario = RelayHarness(Version.V201, policy=gate(verify), observers={"fleet": observing})
+    scenario = RelayHarness(Version.V201, policy=make_enforcer(verify), observers={"fleet": observing})
     scenario.observer("fleet").connect()
     return scenario
 
@@ -237,7 +237,7 @@ def ours(
     kind: MessageKind = MessageKind.REQUEST,
     version: Version = Version.V201,
 ) -> bool:
-    """Whether our signature is on it, and good, and no other."""
+    """Return True if the controller's signature is on it, valid, and the only one."""
     context = signature_format.context(version, direction, kind, action)
     return payload_signatures.verify_payload(payload, context, lambda _: True).keys == {OWN.known.id}
 
@@ -251,7 +251,7 @@ def test_policy_check_own_calls_are_signed_by_policy() -> None:
 
 def test_policy_check_own_answers_are_signed_by_policy() -> None:
     sign = [SigningRule(id="own", kinds=(MessageKind.RESPONSE,), direction=Direction.UP)]
-    scenario = RelayHarness(Version.V201, LimitScope.EVSE, policy=gate((), sign, [OWN], roles=()))
+    scenario = RelayHarness(Version.V201, LimitScope.EVSE, policy=make_enforcer((), sign, [OWN], roles=()))
     scenario.csms.send(
         call(
             "1", "ClearChargingProfile", '{"chargingProfileCriteria":{"chargingProfilePurpose":"TxProfile"}}'
@@ -264,7 +264,7 @@ def test_policy_check_own_answers_are_signed_by_policy() -> None:
 
 
 def test_policy_check_without_valid_key_sends_own_limits_unsigned() -> None:
-    scenario = RelayHarness(Version.V201, policy=gate((), [SigningRule(id="own")]))
+    scenario = RelayHarness(Version.V201, policy=make_enforcer((), [SigningRule(id="own")]))
     scenario.make_commandable()
     scenario.station.receive(scenario.send_own_call())
     scenario.expect_log("message sent without our signature action=SetChargingProfile kind=request")
@@ -298,12 +298,12 @@ def test_policy_check_forwarded_message_gets_own_signature() -> None:
 
 
 def test_own_signature_comes_after_whatever_must_be_changed_in_message() -> None:
-    """An observer's number of a transaction is another one: exchanged in what nobody has signed."""
+    """An observer's transaction number differs: it is replaced in unsigned messages."""
     watching = ObserverHarness(Version.V16, may=("transactions",))
     watching.ids.set_backend_id(7, 8)
     scenario = RelayHarness(
         Version.V16,
-        policy=gate((), [SigningRule(id="too", passing=True)], [OWN], roles=()),
+        policy=make_enforcer((), [SigningRule(id="too", passing=True)], [OWN], roles=()),
         observers={"fleet": watching.backend},
     )
     scenario.observer("fleet").connect()

@@ -1,4 +1,4 @@
-"""What a backend hears when it clears, asks for schedules or profiles, or is held back."""
+"""Answers to a backend that clears profiles, or requests schedules or profiles."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def asks(version: Version, evse: int, duration: int, unit: str = "A") -> str:
 
 
 def heard_schedule(scenario: RelayHarness, version: Version) -> list[tuple[int, float]]:
-    """The periods of our answer, which fits the schema."""
+    """Return the periods of the answer, which fits the schema."""
     payload = json.loads(scenario.csms.receive_text())[2]
     check(version, "GetCompositeScheduleResponse", json.dumps(payload).encode())
     assert payload["status"] == "Accepted"

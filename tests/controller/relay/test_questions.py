@@ -1,4 +1,4 @@
-"""A question of ours to the station: its limits wait for the answer, and not for long."""
+"""Capability questions to a station: its limits wait for the answer, within a bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Station, backend, controller and time in any order: a model that knows only what was said and heard.
+"""Station, backend, controller and time in any order, against a model of the messages.
 
 It never looks into the relay. It holds, at every step: what is forwarded is the very text, once, in
 order; one CALL is outstanding per direction, but for an urgent limit of ours after 2 s and a command after
@@ -24,6 +24,7 @@ from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.call_queue import COMMAND_WAIT_S, MOST_OVERTAKEN, PAUSE_S, QUEUE_DEPTH, URGENT_WAIT_S
 from controller.relay.events import Action, Close, Commandable, Event, FromStation, OwnAnswered, ToStation
 from controller.relay.station_relay import DRAIN_S, StationRelay
+from tests.examples import examples
 from tests.scenario.relay_harness import MOST_TICKS, TIMEOUT_S, make_absorbed_profiles
 
 TRANSACTION = "StopTransaction"
@@ -49,7 +50,7 @@ bursts = st.sampled_from([1, 1, 1, QUEUE_DEPTH + 1])
 
 @dataclass(frozen=True)
 class Said:
-    """A CALL on its way: whose it is (a token: ours), and when it was sent on."""
+    """A CALL in flight: its token if it is the controller's, and when it was forwarded."""
 
     id: str
     text: str
@@ -63,7 +64,7 @@ class Said:
 
 
 def given_up(message_id: str) -> str:
-    """What a backend hears that commands a station which is being closed for want of it."""
+    """Return the error for a backend's command to a station that is being disconnected."""
     return f'[4,"{message_id}","GenericError","station CS01 is being disconnected",{{}}]'
 
 
@@ -97,7 +98,7 @@ class RelayWorld(RuleBasedStateMachine):
         self.at_station: list[Said] = []
         self.own_paused_until = 0.0
         self.is_registered = True
-        """False from a boot on: whether our CALLs may be sent then is held elsewhere."""
+        """False from a boot on: the CALLs of the controller after it are tested elsewhere."""
         # Texts that must come out in this very turn.
         self.for_station: list[str] = []
         self.for_backend: list[str] = []
@@ -397,7 +398,7 @@ class RelayWorld(RuleBasedStateMachine):
             assert self.at_station or not self.own[False] or self.now < self.own_paused_until
 
     def teardown(self) -> None:
-        """In the end everybody has an answer, even if nobody gives one."""
+        """Each CALL has an answer in the end, also if its peer gives none."""
         if self.mode == "dialling":
             self.backend_comes()
         for _ in range(3 * self.numbers):
@@ -412,4 +413,9 @@ class RelayWorld(RuleBasedStateMachine):
 
 
 TestRelayWorld = RelayWorld.TestCase
-TestRelayWorld.settings = settings(max_examples=200, stateful_step_count=50, deadline=None, derandomize=True)
+TestRelayWorld.settings = settings(
+    max_examples=examples(200),
+    stateful_step_count=50 if examples(50) == 50 else 20,
+    deadline=None,
+    derandomize=True,
+)

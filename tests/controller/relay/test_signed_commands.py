@@ -1,4 +1,4 @@
-"""OCPP's own signed commands (2.x Part 4, section 7): untouched, and past our limits no more than others."""
+"""OCPP's own signed commands (2.x Part 4, section 7): forwarded unchanged, within the site's limits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWITCH_OFF = json.dumps(
 
 
 def sealed(text: str) -> str:
-    """The command as somebody signs it; nobody here looks at the signature."""
+    """Return the command in signed form; its signature is not verified here."""
     frame = parse(text)
     inner = base64.urlsafe_b64encode(frame.payload).rstrip(b"=").decode()  # type: ignore[union-attr]
     jws = {"payload": inner, "protected": "e30", "signature": "AA"}

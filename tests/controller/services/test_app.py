@@ -1,4 +1,4 @@
-"""The whole daemon in process: a stranger's station and backend over loopback, real files, real restarts."""
+"""The whole daemon in process: station and backend over loopback sockets, files and restarts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.loader import check_config
 from controller.load_management.site_view import EvseView
 from controller.model.journal import BootStored
 from controller.services import app
 from controller.services.app import App
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
+from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
 
 def configured(folder: Path, backend: CsmsServer, site: str = "") -> Config:
-    config, mistakes, _ = check_config(
+    return read_valid_config(
         f"""
         [site]
         id = "lc"
@@ -54,9 +54,6 @@ def configured(folder: Path, backend: CsmsServer, site: str = "") -> Config:
         """,
         "test.toml",
     )
-    assert mistakes == []
-    assert config is not None
-    return config
 
 
 @asynccontextmanager
@@ -85,12 +82,12 @@ async def station(controller: App, name: str) -> AsyncIterator[WebSocketConnecti
 
 
 async def profile_call(socket: WebSocketConnection, said: str = "[]") -> Any:
-    """The next SetChargingProfile; asked what it can take, the station says `said`."""
+    """Return the next SetChargingProfile; capability questions are answered with `said`."""
     while True:
         frame = json.loads(await receive_text(socket))
         if frame[0] == 2 and frame[2] == "GetConfiguration":
             await socket.send_message(f'[3,"{frame[1]}",{{"configurationKey":{said}}}]')
-        elif frame[0] == 2 and frame[2] == "ClearChargingProfile":  # of a stranger, once
+        elif frame[0] == 2 and frame[2] == "ClearChargingProfile":  # of other profiles, once
             await socket.send_message(f'[3,"{frame[1]}",{{"status":"Unknown"}}]')
         elif frame[0] == 2:
             assert frame[2] == "SetChargingProfile"

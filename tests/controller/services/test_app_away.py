@@ -1,4 +1,4 @@
-"""The owner goes and comes back, and in between the daemon may start anew: what each side hears of it."""
+"""Absences of the owner, with restarts of the daemon in between: messages at both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock on the wall jumps, as it does when a gateway without a battery hears of the time."""
+"""The wall clock jumps, as on a gateway without a battery that gets the time by NTP."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import trio
 from trio_websocket import open_websocket_url
 
 from controller.config import Config
-from controller.config.loader import check_config
 from controller.local_csms.csms_records import LocalTransactionStored
 from controller.model.observations import EvseRef
 from controller.services import app
@@ -22,6 +21,7 @@ from controller.session_ledger.charging_session import month_of
 from controller.store.session_store import open_session_file
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
+from tests.scenario.configuration import read_valid_config
 from tests.scenario.daemon_peers import (
     ACCEPTED,
     BOOT,
@@ -37,7 +37,7 @@ CARDS = '[[card]]\ntoken = "A"\nlabel = "Anna"\npriority_class = "vip"\n'
 
 
 def home(folder: Path, station: str = "", more: str = CARDS) -> Config:
-    config, errors, _ = check_config(
+    return read_valid_config(
         f"""
         [site]
         id = "home"
@@ -59,9 +59,6 @@ def home(folder: Path, station: str = "", more: str = CARDS) -> Config:
         """,
         "test.toml",
     )
-    assert errors == []
-    assert config is not None
-    return config
 
 
 @asynccontextmanager

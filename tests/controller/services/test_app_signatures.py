@@ -19,7 +19,7 @@ from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import new_private_key, parse_private_key, write_key_file
 from tests.controller.services.test_app import running
 from tests.controller.signing.files import write_policy
-from tests.controller.signing.house import MALLORY, OLGA, TOM, limit, signed
+from tests.controller.signing.policy_examples import MALLORY, OLGA, TOM, limit, signed
 from tests.controller.signing.test_jws import EC_PEM, flattened
 from tests.scenario.link_harness import receive_text
 from tests.scenario.signed_daemon import (
@@ -47,8 +47,8 @@ async def test_technicians_limit_passes_untouched_and_no_other_does(tmp_path: Pa
             await expect_refusal(link, good.replace('"good"', '"again"'), "it was received before")
             forged = call_text("f", signed(limit_payload(15.5), TOM)).replace("15.5", "15.6")
             await expect_refusal(link, forged, "it has no valid signature")
-            stranger = call_text("m", signed(limit_payload(), MALLORY))
-            await expect_refusal(link, stranger, "its key is unknown")
+            foreign = call_text("m", signed(limit_payload(), MALLORY))
+            await expect_refusal(link, foreign, "its key is unknown")
             too_much = call_text("t", signed(limit_payload(17), TOM))
             await expect_refusal(link, too_much, "has no permission for SetChargingProfile 17 A at CS01/1")
             old = limit_payload() | {"customData": limit(made=time.time() - 400)["customData"]}
@@ -279,7 +279,7 @@ class SiteBackend:
         await self._link.send_message(json.dumps([3, frame[1], answer]))
 
     async def command(self, number: str, action: str, payload: dict[str, Any]) -> None:
-        """Send a command of somebody who may, and return once it was answered."""
+        """Send a permitted command, and return once it was answered."""
         dated = payload | {"customData": limit(made=time.time())["customData"]}
         content = signed(dated, OLGA, action=action, version=self._version)
         await self._link.send_message(call_text(number, content, action))

@@ -17,7 +17,7 @@ from controller.signing.signing_keys import write_key_file
 from tests.controller.services.test_app import running
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
-from tests.controller.signing.house import TINA, signed
+from tests.controller.signing.policy_examples import TINA, signed
 from tests.scenario.link_harness import receive_text
 from tests.scenario.signed_daemon import call_text, configure, connect_station, serve_csms_servers
 
@@ -38,7 +38,7 @@ def an_event(number: int, **members: Any) -> dict[str, Any]:
 
 
 async def call_told(link: WebSocketConnection, action: str) -> str:
-    """The payload's text of the next such CALL; the backend accepts whatever comes until then."""
+    """Return the payload's text of the next such CALL; CALLs before it are accepted."""
     while True:
         text = await receive_text(link)
         frame = json.loads(text)

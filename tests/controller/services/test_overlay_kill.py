@@ -22,7 +22,7 @@ WHOLE_S = 60.0
 
 
 class End:
-    """Either end of the chain: answers what it is asked, and writes down what it has heard.
+    """Either end of the chain: it answers each CALL and records what it receives.
 
     `asked`: how often each CALL came, by action and what tells it from others; `answers` by message id.
     """
@@ -63,7 +63,7 @@ class End:
         await self._socket.send_message(json.dumps(frame))
 
     async def until(self, heard: Any) -> None:
-        """Wait for something to be true; whoever calls it has the patience."""
+        """Wait until a condition holds; the caller bounds the wait."""
         while not heard():
             await self._heard.wait()
 
@@ -89,7 +89,7 @@ def event(number: int) -> dict[str, Any]:
 
 
 async def charge(served: End, first: int) -> None:
-    """Some events of a transaction, one after the other: each is answered, whoever does it."""
+    """Send some events of a transaction, one after the other; each is answered."""
     for number in range(first, first + EVENTS):
         await served.ask(2, f"e{number}", "TransactionEvent", event(number))
         await served.until(lambda number=number: f"e{number}" in served.answers)
@@ -132,7 +132,7 @@ async def test_chain_with_killed_middle_loses_and_doubles_nothing(tmp_path: Path
 
 
 async def die_and_come_back(middle: ControllerProcess, csms: End, served: End, number: int) -> None:
-    """What was said meanwhile is told, and commands arrive, soon after the middle is back."""
+    """Messages of the outage are delivered, and commands arrive, soon after the middle is back."""
     first = number * EVENTS
     await csms.until(lambda: csms.asked["TransactionEvent", first - 1])
     await middle.kill()

@@ -55,7 +55,7 @@ _REQUESTS = (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
 
 
 class SocketPlayer:
-    """The recorded nodes around daemons of ours. `sockets`: to the node below and to the one above."""
+    """The recorded nodes around the daemons; `sockets`: to the node below and to the one above."""
 
     def __init__(self, ours: Sequence[str], sockets: dict[str, WebSocketConnection], uppermost: App) -> None:
         self._ours = set(ours)
@@ -65,7 +65,7 @@ class SocketPlayer:
         self._bodies: set[tuple[bytes, ...]] = set()
         """What the recorded nodes have sent: only that can be passed on."""
         self._left_out: set[tuple[str, str]] = set()
-        """Author and id of requests that are not played, or go further by ours."""
+        """Author and id of requests that are not played, or that the daemons forward."""
         self.compared = 0
 
     async def play(self, recording: Sequence[RecordedFrame]) -> list[str]:
@@ -135,7 +135,7 @@ class SocketPlayer:
 
 
 def _is_own(message: Message, ours: set[str]) -> bool:
-    """Return True for what a daemon of ours says for itself."""
+    """Return True for a message that a daemon sends for itself."""
     frame = parse(message)
     assert isinstance(frame, RoutedFrame)
     if frame.kind in _REQUESTS:
@@ -167,7 +167,7 @@ def policy_of(folder: Path, recording: Sequence[RecordedFrame]) -> str:
 async def daemons(
     folder: Path, chain: Sequence[str], ours: Sequence[str], policy: str
 ) -> AsyncIterator[SocketPlayer]:
-    """Run ours, the upper one first, and connect the recorded nodes to them."""
+    """Run the daemons, the upper one first, and connect the recorded nodes to them."""
     first, last = chain.index(ours[0]), chain.index(ours[-1])
     async with serve_csms() as backend, AsyncExitStack() as stack:
         port = backend.port

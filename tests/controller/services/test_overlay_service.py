@@ -1,4 +1,4 @@
-"""Whole daemons in the overlay network: a stranger's station and backend at the ends of a chain of two."""
+"""Whole daemons in an overlay network: station and backend at the ends of a chain of two."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.loader import check_config
 from controller.ocpp.frames import Version
 from controller.services.app import App
 from controller.services.overlay_uplink import offered_versions
 from tests.controller.services.test_app import running
+from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import receive_text, serve_csms
 
 MODE = b"x-ocpp-networkingmode"
@@ -67,10 +67,7 @@ def configuration(
 
 
 def configured(*of: Any, **more: Any) -> Config:
-    config, mistakes, _ = check_config(configuration(*of, **more), "test.toml")
-    assert mistakes == []
-    assert config is not None
-    return config
+    return read_valid_config(configuration(*of, **more), "test.toml")
 
 
 @asynccontextmanager
@@ -191,7 +188,7 @@ async def binary(socket: WebSocketConnection) -> bytes:
 
 
 class Heard(logging.Handler):
-    """Is told when a log says something."""
+    """A log handler that waits for a text."""
 
     def __init__(self, words: str) -> None:
         super().__init__()

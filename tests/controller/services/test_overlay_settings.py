@@ -1,4 +1,4 @@
-"""Whose topology is believed, and what the node is told of the configuration."""
+"""Settings of the overlay node: accepted topologies, and the configuration."""
 
 from __future__ import annotations
 

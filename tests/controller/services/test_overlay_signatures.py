@@ -1,4 +1,4 @@
-"""Whole controllers in a chain, the upper one with a policy of signatures, and somebody above who forges."""
+"""Whole controllers in a chain, the upper one with a signature policy, and a forger above."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.controller.services.test_app_clock import Wall
 from tests.controller.services.test_overlay_kill import End
 from tests.controller.services.test_overlay_service import MODE, configured, said, station
 from tests.controller.signing.files import write_policy
-from tests.controller.signing.house import OLGA, TOM, signed
+from tests.controller.signing.policy_examples import OLGA, TOM, signed
 from tests.scenario.link_harness import serve_csms
 from tests.scenario.signed_daemon import limit_payload
 
@@ -36,7 +36,7 @@ async def parent(folder: Path, port: int) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def chain(folder: Path, port: int) -> AsyncIterator[Any]:
-    """CS01, which does what it is told, behind LC02, behind LC01."""
+    """CS01, which accepts each command, behind LC02, behind LC01."""
     (folder / "LC02").mkdir(exist_ok=True)
     async with parent(folder, port) as upper, trio.open_nursery() as nursery:
         lower = configured(folder, "LC02", upper.port, "LC01", "CS01", "standard", "ocpp")

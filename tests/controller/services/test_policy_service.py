@@ -1,4 +1,4 @@
-"""The gate follows its files, and what must last outlives us."""
+"""The policy service follows its files, and durable state survives a restart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
-from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
+from tests.controller.signing.policy_examples import NOW, OLGA, TOM, decide, describe_decision, limit, signed
 
 ROLE = {"id": "helper", "holders": ["tom"], "may": [{"actions": ["Reset"]}]}
 REJECT_RESET = '[[verify]]\nid = "no-reset"\nactions = ["Reset"]\nrequire = "reject"\n'
@@ -32,19 +32,19 @@ def keeper(folder: Path, key: Path | None = None, store: StateStore | None = Non
 
 
 def reset(keeper: PolicyService) -> str:
-    return why(passes(keeper.enforcer, b"{}", action="Reset"))
+    return describe_decision(decide(keeper.enforcer, b"{}", action="Reset"))
 
 
 async def test_changed_policy_applies_at_once_and_keeps_replays(tmp_path: Path) -> None:
     write_policy(tmp_path)
     kept = keeper(tmp_path)
     text = signed(limit(), TOM)
-    assert isinstance(passes(kept.enforcer, text), ForwardDecision)
+    assert isinstance(decide(kept.enforcer, text), ForwardDecision)
     assert reset(kept) == "pass"
     write_policy(tmp_path, REJECT_RESET)
     await kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
-    assert why(passes(kept.enforcer, text)) == "refuse safe-profiles: it was received before"
+    assert describe_decision(decide(kept.enforcer, text)) == "refuse safe-profiles: it was received before"
 
 
 async def test_unusable_file_is_reported_once_and_old_one_kept(
@@ -105,18 +105,21 @@ def test_policy_service_replay_memory_survives_a_restart(tmp_path: Path) -> None
     write_policy(tmp_path)
     text = signed(limit(), TOM)
     before = keeper(tmp_path)
-    ruling = passes(before.enforcer, text)
+    ruling = decide(before.enforcer, text)
     assert isinstance(ruling, ForwardDecision)
     assert isinstance(ruling.record, ReplayRecord)
     StateStore(tmp_path).persist_now([ruling.record])
-    assert why(passes(keeper(tmp_path).enforcer, text)) == "refuse safe-profiles: it was received before"
+    assert (
+        describe_decision(decide(keeper(tmp_path).enforcer, text))
+        == "refuse safe-profiles: it was received before"
+    )
 
 
 async def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:
     payload = {"userRole": ROLE, "customData": limit()["customData"]}
     body = signed(payload, OLGA, action="AddUserRole") if signer is OLGA else compact(payload)
     return await kept.answer_policy_message(
-        "AddUserRole", body, passes(kept.enforcer, body, action="AddUserRole")
+        "AddUserRole", body, decide(kept.enforcer, body, action="AddUserRole")
     )
 
 
@@ -128,10 +131,10 @@ async def test_received_role_is_in_force_at_once_and_after_restart(
     nursery.start_soon(store.run)
     kept = keeper(tmp_path, store=store)
     toms = signed({"type": "Soft"}, TOM, action="Reset")
-    assert why(passes(kept.enforcer, toms, action="Reset")).startswith("refuse reset: tom")
+    assert describe_decision(decide(kept.enforcer, toms, action="Reset")).startswith("refuse reset: tom")
     assert await add_role(kept) == b'{"status":"Accepted"}'
     for each in (kept, keeper(tmp_path)):
-        assert why(passes(each.enforcer, toms, action="Reset")) == "pass reset: signed by tom"
+        assert describe_decision(decide(each.enforcer, toms, action="Reset")) == "pass reset: signed by tom"
     write_policy(tmp_path, "# it stays beside a new file\n" + REJECT_RESET)
     await kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
@@ -159,7 +162,7 @@ async def test_policy_service_change_that_cannot_be_stored_is_undone(
     with pytest.raises(StoreError):
         await add_role(kept)
     toms = signed({"type": "Soft"}, TOM, action="Reset")
-    assert why(passes(kept.enforcer, toms, action="Reset")).startswith("refuse reset: tom")
+    assert describe_decision(decide(kept.enforcer, toms, action="Reset")).startswith("refuse reset: tom")
     assert kept.in_force[0].file.role == keeper(tmp_path).in_force[0].file.role
 
 
@@ -182,4 +185,6 @@ def test_policy_of_docs_is_valid(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text(block.partition("```")[0])
     kept = keeper(tmp_path)
     assert reset(kept) == "refuse resets: it is not signed"
-    assert why(passes(kept.enforcer, compact(limit()))) == "refuse safe-profiles: it is not signed"
+    assert (
+        describe_decision(decide(kept.enforcer, compact(limit()))) == "refuse safe-profiles: it is not signed"
+    )

@@ -307,7 +307,7 @@ ROOT_CALLS = ("GetInstalledCertificateIds", "InstallCertificate", "DeleteCertifi
 
 
 def earlier_ca(folder: Path) -> CaFolder:
-    """Make a CA with the name of the site's, as somebody does who has lost it."""
+    """Make a CA with the name of the site's, as after its loss."""
     return CaFolder.create(folder / "earlier", CaSettings(name="depot"), None, time.time())
 
 

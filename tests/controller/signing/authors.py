@@ -1,4 +1,4 @@
-"""Authors of signed messages that know nothing of our code, and every way to write a JSON document."""
+"""Authors of signed messages without code of the controller, and many notations of a JSON document."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 from tests.controller.signing.authors import Author
-from tests.controller.signing.house import OLGA, TOM
+from tests.controller.signing.policy_examples import OLGA, TOM
 
 ROLES = """
 [[role]]

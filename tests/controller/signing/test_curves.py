@@ -1,4 +1,4 @@
-"""Keys and signatures as numbers: what is none is none, in whatever form it comes."""
+"""Keys and signatures as numbers: invalid ones are rejected in any form."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_is_valid_signature_rejects_invalid_numbers(r: int, s: int) -> None:
 
 
 def test_curves_is_valid_signature_accepts_other_s() -> None:
-    """ECDSA has it so: that is why nothing is told apart by its signature's bytes."""
+    """ECDSA allows both; therefore messages are not distinguished by the bytes of their signature."""
     author = Author()
     r, s = utils.decode_dss_signature(author.der(b"text"))
     other = utils.encode_dss_signature(r, P256_ORDER - s)

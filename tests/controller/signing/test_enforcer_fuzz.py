@@ -1,4 +1,4 @@
-"""Whatever comes, signed or not, the gate says one of its three words and never stumbles."""
+"""The policy enforcer decides on any input, signed or not, without an exception."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from controller.signing.policy_messages import ReceivedPolicies
 from controller.signing.policy_schema import PolicyFile, SigningRule, VerificationMode, VerificationRule
 from controller.signing.signature_format import POLICY_ACTIONS, Direction
 from tests.controller.signing.authors import compact, members
-from tests.controller.signing.house import NOW, OLGA, gate, signed
+from tests.controller.signing.policy_examples import NOW, OLGA, make_enforcer, signed
 
 ACTIONS = (
     "SetChargingProfile",
@@ -93,19 +93,19 @@ _values = st.recursive(
 )
 payloads: st.SearchStrategy[dict[str, Any]] = st.dictionaries(st.sampled_from(WORDS), _values, max_size=6)
 
-EVERY = gate(
+EVERY = make_enforcer(
     [VerificationRule(id="every", require=VerificationMode.ANY, fresh=True)],
     [SigningRule(id="sign", passing=True)],
 )
 
 
 def look(
-    house: PolicyEnforcer, action: str, version: Version, payload: bytes
+    policies: PolicyEnforcer, action: str, version: Version, payload: bytes
 ) -> ForwardDecision | RejectDecision | DropDecision | None:
     frame = parse(f'[2,"1","{action}",{payload.decode()}]')
     if not isinstance(frame, Call):
         return None
-    return house.decide(
+    return policies.decide(
         MessageContext(version=version, direction=Direction.DOWN, link="cpo", station="CS01"), frame, NOW
     )
 
@@ -129,8 +129,8 @@ def test_random_unsigned_messages_are_decided(
 @pytest.mark.parametrize("action", sorted(POLICY_ACTIONS))
 @given(payload=payloads)
 def test_random_policies_are_rejected_with_errors(action: str, payload: dict[str, Any]) -> None:
-    desk = ReceivedPolicies(PolicyFile(version=1), Path("/nowhere"))
-    answer = desk.handle_message(
+    received = ReceivedPolicies(PolicyFile(version=1), Path("/nowhere"))
+    answer = received.handle_message(
         action, compact(payload), ForwardDecision(signers=frozenset({key_id(OLGA.key.public_key())}))
     )
     assert answer.payload.startswith((b'{"status":"Accepted"', b'{"status":"Rejected"'))

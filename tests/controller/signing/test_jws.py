@@ -1,4 +1,4 @@
-"""OCPP's own signed messages, signed as RFC 7515 has it, with nothing of our code and no JOSE library."""
+"""OCPP's own signed messages, signed by RFC 7515 without code of the controller or a JOSE library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from controller.signing.signature_policy import SignaturePolicy
 from controller.signing.signed_text import SignedTextError
 from controller.signing.signing_keys import Keyring, KnownKey
 from tests.controller.signing.authors import compact
-from tests.controller.signing.house import NOW, ROLES, limit, passes, why
+from tests.controller.signing.policy_examples import NOW, ROLES, decide, describe_decision, limit
 
 Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 P256 = ec.generate_private_key(ec.SECP256R1())
@@ -187,22 +187,25 @@ def house(
 
 
 def test_jws_without_rule_passes_untouched() -> None:
-    assert passes(house(known=(), roles=False), compact(flattened(b"{}")), action=ACTION) is FORWARD
+    assert decide(house(known=(), roles=False), compact(flattened(b"{}")), action=ACTION) is FORWARD
 
 
 def test_jws_fulfils_rule_that_needs_signature() -> None:
     payload = compact(flattened(compact(limit())))
-    assert why(passes(house(), payload, action=ACTION)) == "pass safe-profiles: signed by olga"
-    assert why(passes(house(), payload, action=ACTION, version=Version.V21)).startswith("pass")
+    assert describe_decision(decide(house(), payload, action=ACTION)) == "pass safe-profiles: signed by olga"
+    assert describe_decision(decide(house(), payload, action=ACTION, version=Version.V21)).startswith("pass")
     again = house()
-    assert [why(passes(again, payload, action=ACTION))[:6] for _ in range(2)] == ["pass s", "refuse"]
+    assert [describe_decision(decide(again, payload, action=ACTION))[:6] for _ in range(2)] == [
+        "pass s",
+        "refuse",
+    ]
 
 
 def test_jws_signed_action_does_not_bypass_policy() -> None:
-    assert why(passes(house(known=()), compact(flattened(compact(limit()))), action=ACTION)) == (
-        "refuse safe-profiles: it has no valid signature: its certificate is unknown"
-    )
-    assert "not a flattened JWS" in why(passes(house(), compact(limit()), action=ACTION))
+    assert describe_decision(
+        decide(house(known=()), compact(flattened(compact(limit()))), action=ACTION)
+    ) == ("refuse safe-profiles: it has no valid signature: its certificate is unknown")
+    assert "not a flattened JWS" in describe_decision(decide(house(), compact(limit()), action=ACTION))
 
 
 def test_jws_certificate_counts_within_validity() -> None:
@@ -210,5 +213,7 @@ def test_jws_certificate_counts_within_validity() -> None:
     end = KNOWN[0].not_after
     assert end == (BEGIN + timedelta(days=365)).timestamp()
     payload = compact(flattened(compact(limit())))
-    assert why(passes(house(rule), payload, action=ACTION, utc=NOW)) == "pass any: signed by olga"
-    assert "is not valid at" in why(passes(house(rule), payload, action=ACTION, utc=end))
+    assert (
+        describe_decision(decide(house(rule), payload, action=ACTION, utc=NOW)) == "pass any: signed by olga"
+    )
+    assert "is not valid at" in describe_decision(decide(house(rule), payload, action=ACTION, utc=end))

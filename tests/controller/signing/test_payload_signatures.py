@@ -1,4 +1,4 @@
-"""Signatures of authors who know nothing of our code, and of those who would like to be somebody else."""
+"""Payload signatures made without code of the controller, and forged ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes the gate, what does not, and what those are told who are refused."""
+"""Decisions of the policy enforcer: what passes, what does not, and the reason of a rejection."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signature_policy import SignaturePolicy
 from controller.signing.signing_keys import Keyring, KnownKey
 from tests.controller.signing.authors import compact
-from tests.controller.signing.house import (
+from tests.controller.signing.policy_examples import (
     HOLDERS,
     MALLORY,
     NOW,
@@ -43,11 +43,11 @@ from tests.controller.signing.house import (
     ROLES,
     TINA,
     TOM,
-    gate,
+    decide,
+    describe_decision,
     limit,
-    passes,
+    make_enforcer,
     signed,
-    why,
 )
 from tests.controller.signing.test_curves import P256_ORDER
 
@@ -127,45 +127,45 @@ OWN = signing_keys.parse_private_key(signing_keys.new_private_key("secp256r1", "
     ],
 )
 def test_enforcer_decides_as_rule_states(verify: VerificationRule, payload: bytes, expected: str) -> None:
-    assert why(passes(gate([verify]), payload)) == expected
+    assert describe_decision(decide(make_enforcer([verify]), payload)) == expected
 
 
 def test_enforcer_without_rules_forwards_all() -> None:
     empty = PolicyEnforcer(SignaturePolicy(keyring=Keyring()))
-    assert passes(empty, b'{"a":1,"a":2}') is FORWARD
+    assert decide(empty, b'{"a":1,"a":2}') is FORWARD
 
 
 def test_enforcer_verifies_only_named_links_and_actions() -> None:
-    one = gate(
+    one = make_enforcer(
         [VerificationRule(id="one", require=VerificationMode.REJECT, links=("fleet",), actions=("Reset",))],
         roles=(),
     )
-    assert passes(one, b"{}", action="Reset") is FORWARD
-    assert passes(one, b"{}", link="fleet") is FORWARD
-    assert why(passes(one, b"{}", action="Reset", link="fleet")).startswith("refuse one")
+    assert decide(one, b"{}", action="Reset") is FORWARD
+    assert decide(one, b"{}", link="fleet") is FORWARD
+    assert describe_decision(decide(one, b"{}", action="Reset", link="fleet")).startswith("refuse one")
 
 
 def test_enforcer_by_default_needs_signatures_on_limits() -> None:
-    safe = gate()
-    assert why(passes(safe, compact(limit()))) == "refuse safe-profiles: it is not signed"
-    assert "does not say when it was made" in why(passes(safe, signed(limit(made=None), OLGA)))
-    assert why(passes(safe, signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
-    assert passes(safe, b"{}", action="TriggerMessage") is FORWARD
+    safe = make_enforcer()
+    assert describe_decision(decide(safe, compact(limit()))) == "refuse safe-profiles: it is not signed"
+    assert "does not say when it was made" in describe_decision(decide(safe, signed(limit(made=None), OLGA)))
+    assert describe_decision(decide(safe, signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
+    assert decide(safe, b"{}", action="TriggerMessage") is FORWARD
 
 
 def test_policy_enforcer_rejection_describes_rule_in_255_characters() -> None:
-    ruling = passes(gate(), compact(limit()))
+    ruling = decide(make_enforcer(), compact(limit()))
     assert isinstance(ruling, RejectDecision)
     assert ruling.description == "signature policy, rule safe-profiles: it is not signed"
     assert len(RejectDecision("r" * 128, "w" * 500).description) == 255
 
 
 def test_enforcer_rejects_evse_of_another_station() -> None:
-    house = gate()
-    assert why(passes(house, signed(limit(), TOM), station="CS02")) == (
+    house = make_enforcer()
+    assert describe_decision(decide(house, signed(limit(), TOM), station="CS02")) == (
         "refuse safe-profiles: tom (technician) has no permission for SetChargingProfile 16 A at CS02/1"
     )
-    assert isinstance(passes(house, signed(limit(), TOM), station="CS01"), ForwardDecision)
+    assert isinstance(decide(house, signed(limit(), TOM), station="CS01"), ForwardDecision)
 
 
 def test_enforcer_with_approvals_needs_two_of_three() -> None:
@@ -174,12 +174,14 @@ def test_enforcer_with_approvals_needs_two_of_three() -> None:
             id="board", holders=("olga", "tom", "tina"), approvals=2, may=(Permission(actions=("*",)),)
         )
     ]
-    assert "needs 2 signatures of role board, it has 1" in why(
-        passes(gate(roles=roles), signed(limit(), TOM))
+    assert "needs 2 signatures of role board, it has 1" in describe_decision(
+        decide(make_enforcer(roles=roles), signed(limit(), TOM))
     )
-    assert "it has 1" in why(passes(gate(roles=roles), signed(limit(), TOM, TOM)))
-    assert "it has 1" in why(passes(gate(roles=roles), signed(limit(), TOM, MALLORY)))
-    assert why(passes(gate(roles=roles), signed(limit(), TOM, TINA))).endswith("signed by tina, tom")
+    assert "it has 1" in describe_decision(decide(make_enforcer(roles=roles), signed(limit(), TOM, TOM)))
+    assert "it has 1" in describe_decision(decide(make_enforcer(roles=roles), signed(limit(), TOM, MALLORY)))
+    assert describe_decision(decide(make_enforcer(roles=roles), signed(limit(), TOM, TINA))).endswith(
+        "signed by tina, tom"
+    )
 
 
 def test_enforcer_rejects_keys_outside_their_validity() -> None:
@@ -187,49 +189,55 @@ def test_enforcer_rejects_keys_outside_their_validity() -> None:
     ring = Keyring([KnownKey(id=name, holder="olga", not_before=NOW, not_after=NOW + 100)])
     house = PolicyEnforcer(SignaturePolicy(keyring=ring, roles=ROLES, verify=[ANY]))
     payload = signed(limit(), OLGA)
-    assert "is not valid at this time" in why(passes(house, payload, utc=NOW - 1))
-    assert why(passes(house, payload, utc=NOW)) == "pass any: signed by olga"
-    assert "is not valid at this time" in why(passes(house, payload, utc=NOW + 100))
+    assert "is not valid at this time" in describe_decision(decide(house, payload, utc=NOW - 1))
+    assert describe_decision(decide(house, payload, utc=NOW)) == "pass any: signed by olga"
+    assert "is not valid at this time" in describe_decision(decide(house, payload, utc=NOW + 100))
 
 
 def test_enforcer_rejects_replay_from_any_link() -> None:
-    house = gate()
+    house = make_enforcer()
     payload = signed(limit(), OLGA)
-    first = passes(house, payload)
+    first = decide(house, payload)
     assert isinstance(first, ForwardDecision)
     assert first.record is not None
     for again in (
-        passes(house, payload),
-        passes(house, payload, station="CS02"),
-        passes(house, payload, link="x"),
+        decide(house, payload),
+        decide(house, payload, station="CS02"),
+        decide(house, payload, link="x"),
     ):
-        assert why(again) == "refuse safe-profiles: it was received before"
-    assert "it was made 3600 s before now" in why(passes(house, signed(limit(made=NOW - 3600), OLGA)))
+        assert describe_decision(again) == "refuse safe-profiles: it was received before"
+    assert "it was made 3600 s before now" in describe_decision(
+        decide(house, signed(limit(made=NOW - 3600), OLGA))
+    )
 
 
 def test_enforcer_rejects_replay_with_malleated_signature() -> None:
-    house = gate()
+    house = make_enforcer()
     message = json.loads(signed(limit(), OLGA))
-    assert isinstance(passes(house, compact(message)), ForwardDecision)
+    assert isinstance(decide(house, compact(message)), ForwardDecision)
     element = message["signatures"][0]
     r, s = utils.decode_dss_signature(base64.b64decode(element["value"]))
     element["value"] = base64.b64encode(utils.encode_dss_signature(r, P256_ORDER - s)).decode()
-    assert why(passes(gate([ANY]), compact(message))) == "pass any: signed by olga"
-    assert why(passes(house, compact(message))) == "refuse safe-profiles: it was received before"
+    assert describe_decision(decide(make_enforcer([ANY]), compact(message))) == "pass any: signed by olga"
+    assert (
+        describe_decision(decide(house, compact(message))) == "refuse safe-profiles: it was received before"
+    )
 
 
 def test_enforcer_rejects_replay_with_white_space() -> None:
-    house = gate()
+    house = make_enforcer()
     payload = signed(limit(), OLGA)
-    assert isinstance(passes(house, payload), ForwardDecision)
-    assert "received before" in why(passes(house, payload.replace(b'"evseId":', b'"evseId" : ')))
+    assert isinstance(decide(house, payload), ForwardDecision)
+    assert "received before" in describe_decision(
+        decide(house, payload.replace(b'"evseId":', b'"evseId" : '))
+    )
 
 
 def test_rejected_message_is_not_remembered() -> None:
-    house = gate()
+    house = make_enforcer()
     payload = signed(limit(16), TOM)
-    assert isinstance(passes(house, payload, station="CS02"), RejectDecision)
-    assert isinstance(passes(house, payload, station="CS01"), ForwardDecision)
+    assert isinstance(decide(house, payload, station="CS02"), RejectDecision)
+    assert isinstance(decide(house, payload, station="CS01"), ForwardDecision)
 
 
 def test_enforcer_verifies_reports_and_answers_of_stations() -> None:
@@ -240,13 +248,13 @@ def test_enforcer_verifies_reports_and_answers_of_stations() -> None:
         holders=("tina",),
         kinds=(MessageKind.REQUEST, MessageKind.RESPONSE, MessageKind.SEND),
     )
-    house = gate([rule])
+    house = make_enforcer([rule])
     for kind in MessageKind:
         payload = signed({"status": "Accepted"}, TINA, direction=Direction.UP, kind=kind)
         up = {"direction": Direction.UP, "link": "CS01"}
-        assert why(passes(house, payload, kind=kind, **up)) == "pass stations: signed by tina"  # type: ignore[arg-type]
+        assert describe_decision(decide(house, payload, kind=kind, **up)) == "pass stations: signed by tina"  # type: ignore[arg-type]
         for other in set(MessageKind) - {kind}:
-            assert "not that key's" in why(passes(house, payload, kind=other, **up))  # type: ignore[arg-type]
+            assert "not that key's" in describe_decision(decide(house, payload, kind=other, **up))  # type: ignore[arg-type]
 
 
 def test_enforcer_verifies_answers_by_role() -> None:
@@ -260,10 +268,14 @@ def test_enforcer_verifies_answers_by_role() -> None:
         direction=Direction.UP,
         kind=MessageKind.RESPONSE,
     )
-    ruling = passes(
-        gate([rule]), payload, action="SetVariables", direction=Direction.UP, kind=MessageKind.RESPONSE
+    ruling = decide(
+        make_enforcer([rule]),
+        payload,
+        action="SetVariables",
+        direction=Direction.UP,
+        kind=MessageKind.RESPONSE,
     )
-    assert why(ruling) == "pass answers: signed by olga"
+    assert describe_decision(ruling) == "pass answers: signed by olga"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +284,7 @@ def test_enforcer_verifies_answers_by_role() -> None:
 def test_enforcer_forwards_errors_and_unrequested_answers(text: str) -> None:
     passage = MessageContext(version=Version.V21, direction=Direction.DOWN, link="cpo", station="CS01")
     kinds = tuple(MessageKind)
-    house = gate([VerificationRule(id="x", require=VerificationMode.REJECT, kinds=kinds)])
+    house = make_enforcer([VerificationRule(id="x", require=VerificationMode.REJECT, kinds=kinds)])
     assert house.decide(passage, parse(text), NOW) is FORWARD  # type: ignore[arg-type]
 
 
@@ -286,7 +298,7 @@ PASSING = RuleKey(
 
 
 def test_sign_forwarded_leaves_every_other_byte() -> None:
-    house = gate([ANY], [SigningRule(id="too", passing=True)], [OWN])
+    house = make_enforcer([ANY], [SigningRule(id="too", passing=True)], [OWN])
     payload = signed(limit(), OLGA)
     made = house.sign_forwarded(PASSING, payload, NOW).payload
     element = json.loads(made)["signatures"][1]
@@ -299,13 +311,13 @@ def test_sign_forwarded_leaves_every_other_byte() -> None:
 
 
 def test_policy_enforcer_sign_forwarded_needs_passing_rule() -> None:
-    assert gate([ANY], [SigningRule(id="own")], [OWN]).sign_forwarded(PASSING, b"{}", NOW) == SignedMessage(
-        b"{}"
-    )
+    assert make_enforcer([ANY], [SigningRule(id="own")], [OWN]).sign_forwarded(
+        PASSING, b"{}", NOW
+    ) == SignedMessage(b"{}")
 
 
 def test_policy_enforcer_unsignable_message_passes_with_reason() -> None:
-    house = gate((), [SigningRule(id="too", passing=True)], [OWN], roles=())
+    house = make_enforcer((), [SigningRule(id="too", passing=True)], [OWN], roles=())
     twice = house.sign_forwarded(PASSING, b'{"a":1,"a":2}', NOW)
     assert twice.payload == b'{"a":1,"a":2}'
     assert "the payload has one name twice" in twice.unsigned_reason
@@ -323,34 +335,34 @@ FACTS = RuleKey(
 
 
 def test_policy_enforcer_sign_own_signs_if_rule_states_it() -> None:
-    house = gate((), [SigningRule(id="own", links=("CS01",))], [OWN])
+    house = make_enforcer((), [SigningRule(id="own", links=("CS01",))], [OWN])
     made = house.sign_own(FACTS, b'{"connectorId":1}', NOW)
     assert not made.unsigned_reason
     assert verify_payload(made.payload, FACTS.context, lambda key: True).keys == {OWN.known.id}
     for silent in (
-        gate((), [SigningRule(id="own", links=("CS02",))], [OWN]),
-        gate((), [SigningRule(id="no", do=SigningAction.FORWARD)], [OWN]),
+        make_enforcer((), [SigningRule(id="own", links=("CS02",))], [OWN]),
+        make_enforcer((), [SigningRule(id="no", do=SigningAction.FORWARD)], [OWN]),
     ):
         assert silent.sign_own(FACTS, b"{}", NOW).payload == b"{}"
 
 
 def test_policy_enforcer_sign_own_without_rule_changes_nothing() -> None:
-    assert gate([ANY], roles=()).sign_own(
+    assert make_enforcer([ANY], roles=()).sign_own(
         msgspec.structs.replace(FACTS, direction=Direction.UP), b"x", NOW
     ) == (SignedMessage(b"x"))
 
 
 def test_policy_enforcer_sign_own_without_key_returns_payload() -> None:
-    house = gate((), [SigningRule(id="own")], [OWN])
+    house = make_enforcer((), [SigningRule(id="own")], [OWN])
     made = house.sign_own(FACTS, b"{}", NOW + 11)
     assert made.payload == b"{}"
     assert "no key of the controller is valid" in made.unsigned_reason
 
 
 def test_replaced_policy_keeps_replay_memory() -> None:
-    house = gate()
+    house = make_enforcer()
     payload = signed(limit(), OLGA)
-    assert isinstance(passes(house, payload), ForwardDecision)
+    assert isinstance(decide(house, payload), ForwardDecision)
     other = SignaturePolicy(
         keyring=Keyring(
             [KnownKey(id=key_id(each.key.public_key()), holder=name) for name, each in HOLDERS.items()]
@@ -360,7 +372,7 @@ def test_replaced_policy_keeps_replay_memory() -> None:
         window_s=10,
     )
     house.replace_policy(other, (), JwsVerifier())
-    assert why(passes(house, payload)) == "refuse new: it was received before"
-    assert "11 s before now, at most 10 s are allowed" in why(
-        passes(house, signed(limit(made=NOW - 11), OLGA))
+    assert describe_decision(decide(house, payload)) == "refuse new: it was received before"
+    assert "11 s before now, at most 10 s are allowed" in describe_decision(
+        decide(house, signed(limit(made=NOW - 11), OLGA))
     )

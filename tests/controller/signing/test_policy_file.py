@@ -15,7 +15,7 @@ from controller.signing.policy_file import PolicyFileError, check_policy, read_p
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
 from controller.tomlcheck.diagnostics import FileUnreadableError
-from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
+from tests.controller.signing.policy_examples import NOW, OLGA, TOM, decide, describe_decision, limit, signed
 from tests.controller.signing.test_jws import EC_PEM
 
 POINT, POINT_384 = (base64.b64encode(author.point).decode() for author in (OLGA, TOM))
@@ -66,7 +66,7 @@ def test_valid_policy_file_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text(GOOD)
     loaded = read_policy(tmp_path / "signing.toml")
     house = PolicyEnforcer(loaded.policy(), jws=loaded.verifier())
-    assert why(passes(house, signed(limit(), TOM), link="CS01")) == "pass limits: signed by tom"
+    assert describe_decision(decide(house, signed(limit(), TOM), link="CS01")) == "pass limits: signed by tom"
     facts = RuleKey(
         version=Version.V201,
         action="SetChargingProfile",
@@ -75,8 +75,8 @@ def test_valid_policy_file_is_loaded(tmp_path: Path) -> None:
         link="CS01",
     )
     assert "no key of the controller is valid" in house.sign_forwarded(facts, b"{}", NOW).unsigned_reason
-    assert "technician" in why(passes(house, signed(limit(17), TOM)))
-    assert "is not valid at" in why(passes(house, signed(limit(), TOM), utc=NOW + 3600))
+    assert "technician" in describe_decision(decide(house, signed(limit(17), TOM)))
+    assert "is not valid at" in describe_decision(decide(house, signed(limit(), TOM), utc=NOW + 3600))
     assert [key.holder for key in loaded.keys] == ["olga", "tom", "cpo"]
     assert loaded.keys[2].not_after == loaded.certificates[0].not_after
 
@@ -84,7 +84,7 @@ def test_valid_policy_file_is_loaded(tmp_path: Path) -> None:
 def test_empty_policy_has_no_rules() -> None:
     loaded, _ = check_policy("version = 1", "signing.toml", Path())
     assert loaded is not None
-    assert passes(PolicyEnforcer(loaded.policy()), b"no JSON") is FORWARD
+    assert decide(PolicyEnforcer(loaded.policy()), b"no JSON") is FORWARD
 
 
 RULE = '[[verify]]\nid = "r"\nrequire = "verifyAny"\n'

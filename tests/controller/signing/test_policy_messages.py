@@ -17,7 +17,17 @@ from controller.signing.policy_file import check_policy
 from controller.signing.policy_messages import MAX_RECEIVED, ReceivedPolicies, ReceivedPolicy
 from controller.store.state_store import StateStore
 from tests.controller.signing.authors import Author, compact
-from tests.controller.signing.house import MALLORY, NOW, OLGA, TINA, TOM, limit, passes, signed, why
+from tests.controller.signing.policy_examples import (
+    MALLORY,
+    NOW,
+    OLGA,
+    TINA,
+    TOM,
+    decide,
+    describe_decision,
+    limit,
+    signed,
+)
 
 CONTEXT = signature_format.context(
     Version.V201, signature_format.Direction.DOWN, signature_format.MessageKind.REQUEST, "SetChargingProfile"
@@ -67,12 +77,14 @@ POLICY: dict[str, Any] = {
 }
 
 
-def desk(received: tuple[ReceivedPolicy, ...] = ()) -> ReceivedPolicies:
+def make_received_policies(received: tuple[ReceivedPolicy, ...] = ()) -> ReceivedPolicies:
     assert FILE is not None
     return ReceivedPolicies(FILE.file, Path("/nowhere"), received)
 
 
-def said(desk: ReceivedPolicies, action: str, payload: dict[str, Any], ruling: Decision | None = None) -> str:
+def said(
+    received_policies: ReceivedPolicies, action: str, payload: dict[str, Any], ruling: Decision | None = None
+) -> str:
     """The answer in a word, or why not. The message comes through the gate."""
     raw = signed(
         {**payload, "customData": {"vendorId": "x", "timestamp": signature_format.format_time(NOW)}},
@@ -80,48 +92,58 @@ def said(desk: ReceivedPolicies, action: str, payload: dict[str, Any], ruling: D
         action=action,
     )
     if ruling is None:
-        ruling = passes(PolicyEnforcer(desk.loaded.policy()), raw, action=action)
-    answer = desk.handle_message(action, raw, ruling)
+        ruling = decide(PolicyEnforcer(received_policies.loaded.policy()), raw, action=action)
+    answer = received_policies.handle_message(action, raw, ruling)
     read = json.loads(answer.payload)
     assert (answer.changed is not None) == (read["status"] == "Accepted")
     return str(read["statusInfo"]["additionalInfo"] if "statusInfo" in read else read["status"])
 
 
-def gate(desk: ReceivedPolicies) -> PolicyEnforcer:
-    return PolicyEnforcer(desk.loaded.policy())
+def gate(received_policies: ReceivedPolicies) -> PolicyEnforcer:
+    return PolicyEnforcer(received_policies.loaded.policy())
 
 
 def test_received_role_is_in_force() -> None:
-    house = desk()
-    assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
-    assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
-    assert why(passes(gate(house), signed(limit(), TOM))) == "pass safe-profiles: signed by tom"
-    assert "17 A" in why(passes(gate(house), signed(limit(17), TOM)))
+    policies = make_received_policies()
+    assert "unknown" in describe_decision(decide(gate(policies), signed(limit(), TOM)))
+    assert said(policies, "AddUserRole", {"userRole": ROLE}) == "Accepted"
+    assert (
+        describe_decision(decide(gate(policies), signed(limit(), TOM))) == "pass safe-profiles: signed by tom"
+    )
+    assert "17 A" in describe_decision(decide(gate(policies), signed(limit(17), TOM)))
     wider = {**ROLE, "may": [{"actions": ["SetChargingProfile"], "maxA": 32}]}
-    assert said(house, "UpdateUserRole", {"userRole": wider}) == "Accepted"
-    assert why(passes(gate(house), signed(limit(17), TOM))).startswith("pass")
-    assert said(house, "DeleteUserRole", {"userRoleId": "technician"}) == "Accepted"
-    assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
+    assert said(policies, "UpdateUserRole", {"userRole": wider}) == "Accepted"
+    assert describe_decision(decide(gate(policies), signed(limit(17), TOM))).startswith("pass")
+    assert said(policies, "DeleteUserRole", {"userRoleId": "technician"}) == "Accepted"
+    assert "unknown" in describe_decision(decide(gate(policies), signed(limit(), TOM)))
 
 
 def test_received_policy_is_in_force() -> None:
-    house = desk()
-    assert said(house, "AddSignaturePolicy", {"signaturePolicy": POLICY}) == "Accepted"
-    assert why(passes(gate(house), signed(limit(32), TINA))) == "pass p1/verify/0: signed by p1/verify/0 key"
-    assert "is not one of p1/verify/0 key" in why(passes(gate(house), signed(limit(), OLGA)))
-    assert "not all of its signatures" in why(passes(gate(house), signed(limit(), TINA, MALLORY)))
-    assert why(passes(gate(house), b"{}", action="Reset")) == "pass"
-    assert said(house, "DeleteSignaturePolicy", {"signaturePolicyId": "p1"}) == "Accepted"
-    assert why(passes(gate(house), signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
+    policies = make_received_policies()
+    assert said(policies, "AddSignaturePolicy", {"signaturePolicy": POLICY}) == "Accepted"
+    assert (
+        describe_decision(decide(gate(policies), signed(limit(32), TINA)))
+        == "pass p1/verify/0: signed by p1/verify/0 key"
+    )
+    assert "is not one of p1/verify/0 key" in describe_decision(decide(gate(policies), signed(limit(), OLGA)))
+    assert "not all of its signatures" in describe_decision(
+        decide(gate(policies), signed(limit(), TINA, MALLORY))
+    )
+    assert describe_decision(decide(gate(policies), b"{}", action="Reset")) == "pass"
+    assert said(policies, "DeleteSignaturePolicy", {"signaturePolicyId": "p1"}) == "Accepted"
+    assert (
+        describe_decision(decide(gate(policies), signed(limit(), OLGA)))
+        == "pass safe-profiles: signed by olga"
+    )
 
 
 def test_received_policies_are_ordered_by_priority() -> None:
-    house = desk()
+    policies = make_received_policies()
     for name, priority, action in (("low", 1, "drop"), ("high", 2, "reject")):
         rules = [{"context": CONTEXT, "priority": 3, "action": action}]
         policy = {"id": name, "priority": priority, "verificationRules": rules}
-        assert said(house, "AddSignaturePolicy", {"signaturePolicy": policy}) == "Accepted"
-    assert why(passes(gate(house), compact(limit()))).startswith("refuse high/verify/0")
+        assert said(policies, "AddSignaturePolicy", {"signaturePolicy": policy}) == "Accepted"
+    assert describe_decision(decide(gate(policies), compact(limit()))).startswith("refuse high/verify/0")
 
 
 @pytest.mark.parametrize(
@@ -133,11 +155,11 @@ def test_received_policies_are_ordered_by_priority() -> None:
     ],
 )
 def test_unsigned_policy_message_is_rejected(ruling: Decision) -> None:
-    house = desk()
+    policies = make_received_policies()
     assert "accepted only with a permitted signature" in said(
-        house, "AddUserRole", {"userRole": ROLE}, ruling
+        policies, "AddUserRole", {"userRole": ROLE}, ruling
     )
-    assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
+    assert "unknown" in describe_decision(decide(gate(policies), signed(limit(), TOM)))
 
 
 def changed(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -205,19 +227,19 @@ def signing(action: str) -> dict[str, Any]:
 def test_invalid_policy_message_is_rejected_with_reason(
     action: str, payload: dict[str, Any], what: str
 ) -> None:
-    house = desk()
-    before = house.loaded
-    assert what in said(house, action, payload)
-    assert house.loaded is before
+    policies = make_received_policies()
+    before = policies.loaded
+    assert what in said(policies, action, payload)
+    assert policies.loaded is before
 
 
 def test_policy_message_twice_or_above_bound_is_rejected() -> None:
-    house = desk()
-    assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
-    assert said(house, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"
+    policies = make_received_policies()
+    assert said(policies, "AddUserRole", {"userRole": ROLE}) == "Accepted"
+    assert said(policies, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"
     rule = '{"context":"x","priority":1,"action":"verifyAll"}'
     policies = [f'{{"id":"p{number}","verificationRules":[{rule}]}}' for number in range(MAX_RECEIVED)]
-    full = desk(
+    full = make_received_policies(
         tuple(
             ReceivedPolicy("SignaturePolicy", f"p{number}", each.encode())
             for number, each in enumerate(policies)
@@ -228,7 +250,7 @@ def test_policy_message_twice_or_above_bound_is_rejected() -> None:
 
 def test_received_policies_are_restored_if_they_fit(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
-    house = desk()
+    policies = make_received_policies()
     for action, payload in (
         ("AddUserRole", {"userRole": ROLE}),
         ("AddSignaturePolicy", {"signaturePolicy": POLICY}),
@@ -236,15 +258,17 @@ def test_received_policies_are_restored_if_they_fit(tmp_path: Path) -> None:
         ("UpdateUserRole", {"userRole": {**ROLE, "may": [{"actions": ["SetChargingProfile"], "maxA": 20}]}}),
     ):
         raw = compact(payload)
-        answer = house.handle_message(
+        answer = policies.handle_message(
             action, raw, ForwardDecision(rule="r", signers=frozenset({key_id(OLGA.key.public_key())}))
         )
         assert answer.changed is not None
         store.persist_now([answer.changed])
     store.close()
-    again = desk(tuple(StateStore(tmp_path).load(ReceivedPolicy)))
+    again = make_received_policies(tuple(StateStore(tmp_path).load(ReceivedPolicy)))
     assert again.not_applied == []
-    assert why(passes(gate(again), signed(limit(20), TOM))) == "pass safe-profiles: signed by tom"
-    misfit = desk((ReceivedPolicy("UserRole", "root", compact({**ROLE, "id": "root"})),))
+    assert (
+        describe_decision(decide(gate(again), signed(limit(20), TOM))) == "pass safe-profiles: signed by tom"
+    )
+    misfit = make_received_policies((ReceivedPolicy("UserRole", "root", compact({**ROLE, "id": "root"})),))
     assert misfit.not_applied == ['UserRole root: "root" is already defined; give each its own id']
-    assert why(passes(gate(misfit), signed(limit(), OLGA))).startswith("pass")
+    assert describe_decision(decide(gate(misfit), signed(limit(), OLGA))).startswith("pass")

@@ -91,7 +91,7 @@ def test_replay_cache_that_is_full_rejects_texts() -> None:
 def test_replay_cache_with_random_clock_accepts_no_text_twice(
     messages: list[tuple[int, int, int]], restart: int
 ) -> None:
-    """Each message is a text, made at a time of its own (the text says it), on a clock that jumps."""
+    """Each message is a text with its own time of creation in it, on a clock that jumps."""
     cache = ReplayCache(300)
     on_disk: dict[bytes, float] = {}
     forgotten = float("-inf")

@@ -88,10 +88,10 @@ MATRIX: dict[frozenset[str], set[AccessRequest]] = {
         RESET_1,
         RESET_EVSE,
     },
-    frozenset({"dso-a", "stranger"}): set(),
+    frozenset({"dso-a", "foreign"}): set(),
     frozenset({"gus"}): set(),
     frozenset({"gus", "olga"}): set(EVERYTHING),
-    frozenset({"stranger"}): set(),
+    frozenset({"foreign"}): set(),
 }
 
 

@@ -55,8 +55,8 @@ def test_select_signing_key_takes_newest_valid_one() -> None:
 
 
 def test_signing_keys_keyring_has_holders_of_valid_keys() -> None:
-    one, two, stranger = Author(), Author("secp384r1"), Author()
-    names = [payload_signatures.key_id(author.key.public_key()) for author in (one, two, stranger)]
+    one, two, foreign = Author(), Author("secp384r1"), Author()
+    names = [payload_signatures.key_id(author.key.public_key()) for author in (one, two, foreign)]
     ring = Keyring(
         [
             KnownKey(id=names[0], holder="alice", not_after=BEGIN),

@@ -32,7 +32,7 @@ NOT_WRITTEN = {
     "ours-16-scp-minrate-str": "minChargingRate cannot be written",
     "ours-16-scp-minrate-num": "minChargingRate cannot be written",
 }
-"""Payloads that ours does not write in signed form, and why."""
+"""Payloads that the controller does not write in signed form, and why."""
 
 
 def _write(vector: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Policies, rules, roles and keys as WWCP nodes write and read them, each with our answer.
+"""Policies, rules, roles and keys as WWCP nodes write and read them, each with the controller's answer.
 
 `wwcp/policies.json`: what they were given, with their verdict, and what they have written. Rules and keys
 are received here inside of a policy, in an AddSignaturePolicy that is signed by somebody who may.
@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from controller.signing.payload_signatures import WireSignature
-from tests.controller.signing.test_policy_messages import desk, said
+from tests.controller.signing.test_policy_messages import make_received_policies, said
 
 OBJECTS: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "wwcp" / "policies.json").read_text()
@@ -50,12 +50,12 @@ ANSWERS: Mapping[str, str] = {
 
 
 def answer(row: dict[str, Any]) -> str:
-    """Return our answer to an object of this kind."""
+    """Return the controller's answer to an object of this kind."""
     given = json.loads(row["given"])
     policy: dict[str, Any] = {"id": "p", "priority": 1, "notBefore": "2026-08-11T00:00:00.000Z"}
     match row["kind"]:
         case "UserRole":
-            return said(desk(), "AddUserRole", {"userRole": given})
+            return said(make_received_policies(), "AddUserRole", {"userRole": given})
         case "SignaturePolicy":
             policy = given
         case "SigningRule":
@@ -64,7 +64,7 @@ def answer(row: dict[str, Any]) -> str:
             policy["verificationRules"] = [given]
         case _:
             policy["verificationRules"] = [{"context": "x", "action": "verifyAll", "keyPair": given}]
-    return said(desk(), "AddSignaturePolicy", {"signaturePolicy": policy})
+    return said(make_received_policies(), "AddSignaturePolicy", {"signaturePolicy": policy})
 
 
 @pytest.mark.parametrize(

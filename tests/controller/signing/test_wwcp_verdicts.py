@@ -23,7 +23,7 @@ from controller.signing.policy_schema import Moment, VerificationMode, Verificat
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signature_policy import SignaturePolicy
 from controller.signing.signing_keys import Keyring, KnownKey
-from tests.controller.signing.house import NOW, OLGA, gate
+from tests.controller.signing.policy_examples import NOW, OLGA, make_enforcer
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "wwcp" / "verdicts.json").read_text())
 ROOT = "https://open.charging.cloud/context/ocpp/"
@@ -67,7 +67,7 @@ DIFFERENCES = {
     "policy/": "rules outside of their validity are not in force",
     "16/": "as in 2.1",
 }
-"""Cases, by the beginning of their id, in which ours differs from theirs."""
+"""Cases, by the beginning of their id, in which the controller differs from WWCP."""
 
 
 def _rules(case: dict[str, Any]) -> list[VerificationRule]:
@@ -147,6 +147,6 @@ def test_request_whose_context_is_shared_is_refused() -> None:
     payload = OLGA.signed({"signal": 7}, f"{ROOT}v2.1/csms/aFRRSignalRequest")
     rules = [VerificationRule(id="any", require=VerificationMode.ANY)]
     context = MessageContext(version=Version.V21, direction=Direction.DOWN, link="peer", station="CS01")
-    decision = gate(rules).decide(context, Call("", "1", "BatterySwap", payload), NOW)
+    decision = make_enforcer(rules).decide(context, Call("", "1", "BatterySwap", payload), NOW)
     assert isinstance(decision, RejectDecision)
     assert "does not distinguish BatterySwap from AFRRSignal, RequestBatterySwap" in decision.reason

@@ -1,4 +1,4 @@
-"""The file of a day: what it may say, and that each mistake is told on its line with the mend."""
+"""The file of a day: its columns, and errors with line and remedy."""
 
 from __future__ import annotations
 

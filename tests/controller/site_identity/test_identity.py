@@ -26,8 +26,8 @@ from tests.controller.site_identity.test_group_profiles import NOON, setting
 VERSIONS = pytest.mark.parametrize("version", list(Version))
 
 
-class Talk:
-    """A conversation from second 0 on; whatever is sent is held against the schemas."""
+class IdentityHarness:
+    """A `SiteIdentity` from second 0 on; each CALL that it sends is checked by its schema."""
 
     def __init__(self, version: Version) -> None:
         self.version = version
@@ -38,8 +38,8 @@ class Talk:
         self.identity = SiteIdentity(settings, lambda: next(ids))
         self.others: list[object] = []
 
-    def on(self, event: IdentityEvent, now: float = 0.0) -> list[list[Any]]:
-        """The frames that are sent because of it; the rest goes to `others`."""
+    def handle(self, event: IdentityEvent, now: float = 0.0) -> list[list[Any]]:
+        """Pass an event; return the frames that are sent, the other effects go to `others`."""
         actions = self.identity.handle(event, now, NOON + now)
         sent = [msgspec.json.decode(action.text) for action in actions if isinstance(action, ToBackend)]
         self.others += [action for action in actions if not isinstance(action, ToBackend)]
@@ -48,30 +48,30 @@ class Talk:
                 check(self.version, request(self.version, frame[2]), msgspec.json.encode(frame[3]))
         return sent
 
-    def asked(self, action: str, payload: bytes, now: float = 0.0) -> list[Any]:
-        """The one answer to a CALL of the backend."""
-        sent = self.on(FromBackend(f'[2,"b","{action}",{payload.decode()}]'), now)
+    def request(self, action: str, payload: bytes, now: float = 0.0) -> list[Any]:
+        """Send a CALL of the backend and return its one answer."""
+        sent = self.handle(FromBackend(f'[2,"b","{action}",{payload.decode()}]'), now)
         assert len(sent) == 1
         assert sent[0][1] == "b"
         return sent[0]
 
-    def booted(self, status: str, interval: int) -> list[list[Any]]:
-        """Link up and boot answered; what is sent because of the answer."""
-        [boot] = self.on(BackendUp())
+    def boot(self, status: str, interval: int) -> list[list[Any]]:
+        """Connect, answer the boot, and return the frames that follow."""
+        [boot] = self.handle(BackendUp())
         assert boot[2] == "BootNotification"
         answer = {"status": status, "interval": interval, "currentTime": "2026-01-01T00:00:00Z"}
-        return self.on(FromBackend(msgspec.json.encode([3, boot[1], answer]).decode()))
+        return self.handle(FromBackend(msgspec.json.encode([3, boot[1], answer]).decode()))
 
 
 @VERSIONS
 def test_identity_boots_and_sends_heartbeats(version: Version) -> None:
-    talk = Talk(version)
-    said = [frame[2] for frame in talk.booted("Accepted", 300)]
+    scenario = IdentityHarness(version)
+    said = [frame[2] for frame in scenario.boot("Accepted", 300)]
     assert said == (["StatusNotification"] if version is Version.V16 else [])
-    assert talk.identity.deadline == 300
-    assert talk.on(TimePassed(), 299) == []
-    assert [frame[2] for frame in talk.on(TimePassed(), 300)] == ["Heartbeat"]
-    assert talk.identity.deadline == 600
+    assert scenario.identity.deadline == 300
+    assert scenario.handle(TimePassed(), 299) == []
+    assert [frame[2] for frame in scenario.handle(TimePassed(), 300)] == ["Heartbeat"]
+    assert scenario.identity.deadline == 600
 
 
 @VERSIONS
@@ -79,61 +79,61 @@ def test_identity_boots_and_sends_heartbeats(version: Version) -> None:
 def test_identity_boots_again_after_interval(
     version: Version, status: str, interval: int, wait: float
 ) -> None:
-    talk = Talk(version)
-    assert talk.booted(status, interval) == []
-    assert talk.identity.deadline == wait
-    assert [frame[2] for frame in talk.on(TimePassed(), wait)] == ["BootNotification"]
+    scenario = IdentityHarness(version)
+    assert scenario.boot(status, interval) == []
+    assert scenario.identity.deadline == wait
+    assert [frame[2] for frame in scenario.handle(TimePassed(), wait)] == ["BootNotification"]
 
 
 @VERSIONS
 def test_identity_limit_is_stored_before_accepted_and_outlives_link(version: Version) -> None:
-    talk = Talk(version)
-    talk.booted("Accepted", 300)
-    talk.others.clear()
-    assert talk.asked("SetChargingProfile", setting(version, start=NOON, duration=600))[2] == {
+    scenario = IdentityHarness(version)
+    scenario.boot("Accepted", 300)
+    scenario.others.clear()
+    assert scenario.request("SetChargingProfile", setting(version, start=NOON, duration=600))[2] == {
         "status": "Accepted"
     }
-    kept, limited = talk.others
+    kept, limited = scenario.others
     assert isinstance(kept, Persist)
     [record] = kept.records
     assert isinstance(record, ProfilesStored)
     assert (record.station, record.version, len(record.profiles)) == ("lc", version, 1)
     assert limited == SiteLimited(40.0)
-    talk.on(BackendLost("gone"), 10)
-    assert talk.identity.deadline == 600
-    talk.on(TimePassed(), 600)
-    assert talk.others[2:] == [SiteBackendReached(False), SiteLimited(None)]
+    scenario.handle(BackendLost("gone"), 10)
+    assert scenario.identity.deadline == 600
+    scenario.handle(TimePassed(), 600)
+    assert scenario.others[2:] == [SiteBackendReached(False), SiteLimited(None)]
 
 
 @VERSIONS
 def test_identity_limit_follows_clock_that_was_set(version: Version) -> None:
-    talk = Talk(version)
-    talk.booted("Accepted", 300)
-    talk.asked("SetChargingProfile", setting(version, start=NOON, duration=600))
-    talk.others.clear()
-    talk.identity.handle(TimePassed(), 1.0, NOON + 1.0)
-    assert talk.identity.handle(TimePassed(), 2.0, NOON + 700.0)[-1:] == [SiteLimited(None)]
+    scenario = IdentityHarness(version)
+    scenario.boot("Accepted", 300)
+    scenario.request("SetChargingProfile", setting(version, start=NOON, duration=600))
+    scenario.others.clear()
+    scenario.identity.handle(TimePassed(), 1.0, NOON + 1.0)
+    assert scenario.identity.handle(TimePassed(), 2.0, NOON + 700.0)[-1:] == [SiteLimited(None)]
 
 
 @VERSIONS
 @pytest.mark.parametrize(("action", "status"), [("Reset", "Rejected"), ("TriggerMessage", "NotImplemented")])
 def test_identity_site_rejects_what_it_does_not_support(version: Version, action: str, status: str) -> None:
-    answer = Talk(version).asked(action, b"{}")
+    answer = IdentityHarness(version).request(action, b"{}")
     check(version, f"{action}Response", msgspec.json.encode(answer[2]))
     assert answer[2]["status"] == status
 
 
 @VERSIONS
 def test_other_calls_are_not_implemented(version: Version) -> None:
-    answer = Talk(version).asked("UnlockConnector", b"{}")
+    answer = IdentityHarness(version).request("UnlockConnector", b"{}")
     assert (answer[0], answer[2]) == (4, "NotImplemented")
 
 
 @VERSIONS
 def test_malformed_frame_is_answered_without_effect(version: Version) -> None:
-    talk = Talk(version)
-    assert talk.on(FromBackend('[3,"nobody asked",{}]')) == []
-    assert [frame[0] for frame in talk.on(FromBackend('[2,"b"]'))] == [4]
+    scenario = IdentityHarness(version)
+    assert scenario.handle(FromBackend('[3,"nobody asked",{}]')) == []
+    assert [frame[0] for frame in scenario.handle(FromBackend('[2,"b"]'))] == [4]
 
 
 NEW = pytest.mark.parametrize("version", [Version.V201, Version.V21])
@@ -141,13 +141,17 @@ NEW = pytest.mark.parametrize("version", [Version.V201, Version.V21])
 
 @NEW
 def test_reports_follow_their_answer_in_turn(version: Version) -> None:
-    talk = Talk(version)
-    talk.booted("Accepted", 60)
-    talk.asked("SetChargingProfile", setting(version))
-    [heartbeat] = talk.on(TimePassed(), 60)
-    answer = talk.asked("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}', 61)
+    scenario = IdentityHarness(version)
+    scenario.boot("Accepted", 60)
+    scenario.request("SetChargingProfile", setting(version))
+    [heartbeat] = scenario.handle(TimePassed(), 60)
+    answer = scenario.request(
+        "GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}', 61
+    )
     assert answer[2] == {"status": "Accepted"}
-    [report] = talk.on(FromBackend(f'[3,"{heartbeat[1]}",{{"currentTime":"2026-01-01T00:00:00Z"}}]'), 62)
+    [report] = scenario.handle(
+        FromBackend(f'[3,"{heartbeat[1]}",{{"currentTime":"2026-01-01T00:00:00Z"}}]'), 62
+    )
     assert report[2] == "ReportChargingProfiles"
     assert (report[3]["requestId"], report[3]["chargingLimitSource"], report[3]["evseId"]) == (7, "CSO", 0)
     assert [profile["id"] for profile in report[3]["chargingProfile"]] == [1]
@@ -158,29 +162,29 @@ def test_reports_follow_their_answer_in_turn(version: Version) -> None:
     "criteria", ['{"stackLevel":1}', '{"chargingProfileId":[2]}', '{"chargingLimitSource":["EMS"]}']
 )
 def test_missing_profiles_are_not_reported(version: Version, criteria: str) -> None:
-    talk = Talk(version)
-    talk.asked("SetChargingProfile", setting(version))
+    scenario = IdentityHarness(version)
+    scenario.request("SetChargingProfile", setting(version))
     asked = f'{{"requestId":7,"chargingProfile":{criteria}}}'.encode()
-    assert talk.asked("GetChargingProfiles", asked)[2] == {"status": "NoProfiles"}
+    assert scenario.request("GetChargingProfiles", asked)[2] == {"status": "NoProfiles"}
 
 
 @NEW
 def test_reports_end_with_their_link(version: Version) -> None:
-    talk = Talk(version)
-    talk.asked("SetChargingProfile", setting(version))
-    talk.on(BackendUp())
-    talk.asked("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}')
-    assert talk.on(BackendLost("gone")) == []
-    assert [frame[2] for frame in talk.on(BackendUp())] == ["BootNotification"]
+    scenario = IdentityHarness(version)
+    scenario.request("SetChargingProfile", setting(version))
+    scenario.handle(BackendUp())
+    scenario.request("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}')
+    assert scenario.handle(BackendLost("gone")) == []
+    assert [frame[2] for frame in scenario.handle(BackendUp())] == ["BootNotification"]
 
 
 def test_bounds_are_answered_in_1_6() -> None:
     asked = b'{"key":["MaxChargingProfilesInstalled","Nonsense"]}'
-    answer = Talk(Version.V16).asked("GetConfiguration", asked)[2]
+    answer = IdentityHarness(Version.V16).request("GetConfiguration", asked)[2]
     check(Version.V16, "GetConfigurationResponse", msgspec.json.encode(answer))
     bound = {"key": "MaxChargingProfilesInstalled", "readonly": True, "value": str(MOST_GROUP_PROFILES)}
     assert answer == {"configurationKey": [bound], "unknownKey": ["Nonsense"]}
-    everything = Talk(Version.V16).asked("GetConfiguration", b"{}")[2]
+    everything = IdentityHarness(Version.V16).request("GetConfiguration", b"{}")[2]
     assert bound in everything["configurationKey"]
     assert everything["unknownKey"] == []
 
@@ -206,7 +210,7 @@ def test_bounds_are_answered_in_2x(
     version: Version, component: str, variable: str, more: str, status: str, value: str | None
 ) -> None:
     asked = f'{{"getVariableData":[{{"component":{{"name":"{component}"}},"variable":{variable}{more}}}]}}'
-    answer = Talk(version).asked("GetVariables", asked.encode())[2]
+    answer = IdentityHarness(version).request("GetVariables", asked.encode())[2]
     check(version, "GetVariablesResponse", msgspec.json.encode(answer))
     [told] = answer["getVariableResult"]
     assert (told["attributeStatus"], told.get("attributeValue")) == (status, value)

@@ -21,7 +21,7 @@ from controller.site_identity.site_link_policy import LinkAction, PolicyRequest,
 from controller.store.state_store import StateStore
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
-from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
+from tests.controller.signing.policy_examples import NOW, OLGA, TOM, decide, describe_decision, limit, signed
 
 POLICY = {
     "id": "p",
@@ -40,7 +40,7 @@ ROLE = {"id": "helper", "holders": ["tom"], "may": [{"actions": ["Reset"]}]}
 SIGN = '[[sign]]\nid = "own"\nkinds = ["request", "response"]\ndirection = "up"\n'
 
 
-class House:
+class PolicyHarness:
     """A site whose policy lets Olga change policies, and the messages that it has sent."""
 
     def __init__(self, folder: Path, nursery: trio.Nursery, key: Path | None = None) -> None:
@@ -79,47 +79,47 @@ class House:
         self.said += [each.text for each in self.guard.sign_text(text, NOW) if isinstance(each, ToBackend)]
 
     async def asks(self, action: str, message: dict[str, Any], author: Any = OLGA) -> Any:
-        """The answer to a change of policies that somebody has signed."""
+        """Return the answer to a signed change of policies."""
         dated = {**message, "customData": limit()["customData"]}
         return await self.answers(
             action, compact(dated) if author is None else signed(dated, author, action=action)
         )
 
     def reset(self) -> str:
-        return why(passes(self.keeper.enforcer, b"{}", action="Reset"))
+        return describe_decision(decide(self.keeper.enforcer, b"{}", action="Reset"))
 
 
 @pytest.fixture
-async def house(tmp_path: Path, nursery: trio.Nursery) -> House:
+async def harness(tmp_path: Path, nursery: trio.Nursery) -> PolicyHarness:
     write_policy(tmp_path)
-    return House(tmp_path, nursery)
+    return PolicyHarness(tmp_path, nursery)
 
 
-async def test_policy_is_added_changed_and_removed(house: House) -> None:
-    assert await house.asks("AddSignaturePolicy", {"signaturePolicy": POLICY}) == [
+async def test_policy_is_added_changed_and_removed(harness: PolicyHarness) -> None:
+    assert await harness.asks("AddSignaturePolicy", {"signaturePolicy": POLICY}) == [
         3,
         "1",
         {"status": "Accepted"},
     ]
-    assert house.reset().startswith("refuse p/verify/0")
-    house = House(house.folder, house.nursery)  # after a restart
-    assert house.reset().startswith("refuse p/verify/0")
+    assert harness.reset().startswith("refuse p/verify/0")
+    harness = PolicyHarness(harness.folder, harness.nursery)  # after a restart
+    assert harness.reset().startswith("refuse p/verify/0")
     other = signature_format.context(Version.V201, Direction.DOWN, MessageKind.REQUEST, "ClearCache")
     lax = {**POLICY, "verificationRules": [{"context": other, "priority": 1, "action": "reject"}]}
-    assert await house.asks("UpdateSignaturePolicy", {"signaturePolicy": lax}) == [
+    assert await harness.asks("UpdateSignaturePolicy", {"signaturePolicy": lax}) == [
         3,
         "1",
         {"status": "Accepted"},
     ]
-    assert house.reset() == "pass"
-    gone = await house.asks("DeleteSignaturePolicy", {"signaturePolicyId": "p"})
+    assert harness.reset() == "pass"
+    gone = await harness.asks("DeleteSignaturePolicy", {"signaturePolicyId": "p"})
     assert gone == [3, "1", {"status": "Accepted"}]
-    assert house.store.load(ReceivedPolicy) == []
+    assert harness.store.load(ReceivedPolicy) == []
 
 
-async def test_site_link_policy_role_is_added_and_removed(house: House) -> None:
-    assert await house.asks("AddUserRole", {"userRole": ROLE}) == [3, "1", {"status": "Accepted"}]
-    assert await house.asks("DeleteUserRole", {"userRoleId": "helper"}) == [3, "1", {"status": "Accepted"}]
+async def test_site_link_policy_role_is_added_and_removed(harness: PolicyHarness) -> None:
+    assert await harness.asks("AddUserRole", {"userRole": ROLE}) == [3, "1", {"status": "Accepted"}]
+    assert await harness.asks("DeleteUserRole", {"userRoleId": "helper"}) == [3, "1", {"status": "Accepted"}]
 
 
 @pytest.mark.parametrize(
@@ -130,25 +130,26 @@ async def test_site_link_policy_role_is_added_and_removed(house: House) -> None:
     ],
 )
 async def test_site_link_policy_accepts_policies_from_permitted_role_only(
-    house: House, author: Any, words: str
+    harness: PolicyHarness, author: Any, words: str
 ) -> None:
-    kind, _, code, description, _ = await house.asks("AddUserRole", {"userRole": ROLE}, author)
+    kind, _, code, description, _ = await harness.asks("AddUserRole", {"userRole": ROLE}, author)
     assert (kind, code) == (4, "SecurityError")
     assert words in description
-    assert house.store.load(ReceivedPolicy) == []
+    assert harness.store.load(ReceivedPolicy) == []
 
 
-async def test_site_link_policy_same_change_twice_is_no_change(house: House) -> None:
+async def test_site_link_policy_same_change_twice_is_no_change(harness: PolicyHarness) -> None:
     text = signed({"userRole": ROLE, "customData": limit()["customData"]}, OLGA, action="AddUserRole")
-    assert await house.answers("AddUserRole", text) == [3, "1", {"status": "Accepted"}]
-    assert "it was received before" in (await house.answers("AddUserRole", text))[3]
+    assert await harness.answers("AddUserRole", text) == [3, "1", {"status": "Accepted"}]
+    assert "it was received before" in (await harness.answers("AddUserRole", text))[3]
     assert (
-        "it was received before" in (await House(house.folder, house.nursery).answers("AddUserRole", text))[3]
+        "it was received before"
+        in (await PolicyHarness(harness.folder, harness.nursery).answers("AddUserRole", text))[3]
     )
 
 
-async def test_empty_policy_is_refused_with_reason(house: House) -> None:
-    answer = await house.asks("AddUserRole", {"userRole": {**ROLE, "holders": ["nobody"]}})
+async def test_empty_policy_is_refused_with_reason(harness: PolicyHarness) -> None:
+    answer = await harness.asks("AddUserRole", {"userRole": {**ROLE, "holders": ["nobody"]}})
     assert answer[2]["status"] == "Rejected"
     assert "nobody" in answer[2]["statusInfo"]["additionalInfo"]
 
@@ -157,14 +158,14 @@ async def test_site_link_policy_without_permitted_role_rejects_changes(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
     (tmp_path / "signing.toml").write_text("version = 1")
-    answer = await House(tmp_path, nursery).asks("AddUserRole", {"userRole": ROLE})
+    answer = await PolicyHarness(tmp_path, nursery).asks("AddUserRole", {"userRole": ROLE})
     assert answer[2]["status"] == "Rejected"
 
 
-async def test_limit_for_site_is_held_to_policy(house: House) -> None:
-    assert await house.answers("SetChargingProfile", signed(limit(evse=0), OLGA)) is None  # it goes on
-    assert "it is not signed" in (await house.answers("SetChargingProfile", compact(limit(evse=0))))[3]
-    assert await house.answers("GetVariables", b"{}") is None
+async def test_limit_for_site_is_held_to_policy(harness: PolicyHarness) -> None:
+    assert await harness.answers("SetChargingProfile", signed(limit(evse=0), OLGA)) is None  # it goes on
+    assert "it is not signed" in (await harness.answers("SetChargingProfile", compact(limit(evse=0))))[3]
+    assert await harness.answers("GetVariables", b"{}") is None
 
 
 async def test_site_link_policy_refused_answer_of_backend_is_error_for_identity(
@@ -174,13 +175,13 @@ async def test_site_link_policy_refused_answer_of_backend_is_error_for_identity(
         tmp_path,
         '[[verify]]\nid = "answers"\nkinds = ["response"]\nrequire = "verifyAny"\ndirection = "down"\n',
     )
-    house = House(tmp_path, nursery)
-    house.send('[2,"7","BootNotification",{}]')
-    [logged, passed] = house.guard.check_text('[3,"7",{"status":"Accepted"}]', NOW)
+    harness = PolicyHarness(tmp_path, nursery)
+    harness.send('[2,"7","BootNotification",{}]')
+    [logged, passed] = harness.guard.check_text('[3,"7",{"status":"Accepted"}]', NOW)
     assert isinstance(logged, LogEntry)
     assert isinstance(passed, FromBackend)
     assert json.loads(passed.text)[:3] == [4, "7", "SecurityError"]
-    assert house.guard.check_text("[3,", NOW) == [FromBackend("[3,")]  # the identity answers it
+    assert harness.guard.check_text("[3,", NOW) == [FromBackend("[3,")]  # the identity answers it
 
 
 async def test_site_message_is_signed_where_the_policy_requires_it(
@@ -191,23 +192,23 @@ async def test_site_message_is_signed_where_the_policy_requires_it(
         tmp_path / "keys", "a", signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW + 10)
     )
     own = signing_keys.parse_private_key(file.read_bytes()).known.id
-    house = House(tmp_path, nursery, file)
+    harness = PolicyHarness(tmp_path, nursery, file)
 
     def signers(payload: Any, action: str, kind: MessageKind) -> object:
         context = signature_format.context(Version.V201, Direction.UP, kind, action)
         return payload_signatures.verify_payload(compact(payload), context, lambda _: True).keys
 
-    house.send('[2,"7","BootNotification",{}]')
-    assert signers(json.loads(house.said.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
-    _, _, answer = await house.asks("AddUserRole", {"userRole": ROLE})
+    harness.send('[2,"7","BootNotification",{}]')
+    assert signers(json.loads(harness.said.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
+    _, _, answer = await harness.asks("AddUserRole", {"userRole": ROLE})
     assert signers(answer, "AddUserRole", MessageKind.RESPONSE) == {own}
-    assert await house.answers("GetVariables", b"{}") is None
-    house.send('[3,"1",{"getVariableResult":[]}]')
-    assert signers(json.loads(house.said.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}
+    assert await harness.answers("GetVariables", b"{}") is None
+    harness.send('[3,"1",{"getVariableResult":[]}]')
+    assert signers(json.loads(harness.said.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}
 
 
-async def test_site_link_policy_unstored_call_is_answered_with_error(house: House) -> None:
-    [refused] = house.guard.reject_unstored('[2,"8","SetChargingProfile",{}]')
+async def test_site_link_policy_unstored_call_is_answered_with_error(harness: PolicyHarness) -> None:
+    [refused] = harness.guard.reject_unstored('[2,"8","SetChargingProfile",{}]')
     assert isinstance(refused, ToBackend)
     assert json.loads(refused.text)[:3] == [4, "8", "InternalError"]
-    assert house.guard.reject_unstored('[3,"8",{}]') == []
+    assert harness.guard.reject_unstored('[3,"8",{}]') == []

@@ -1,4 +1,4 @@
-"""Real sockets: a stranger's station, our links, a stranger's backend."""
+"""Sessions over loopback sockets, with peers on another WebSocket implementation."""
 
 from __future__ import annotations
 

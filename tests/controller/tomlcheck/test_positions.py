@@ -1,4 +1,4 @@
-"""Every key is found on the line where it stands, whatever stands around it."""
+"""Every key is found on its line, with any text around it."""
 
 from __future__ import annotations
 

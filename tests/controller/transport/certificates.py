@@ -1,4 +1,4 @@
-"""Certificates as a site and its strangers have them, made on the spot."""
+"""Certificates of a site and of foreign authorities, made for a test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pair:
         self.key = str(key)
 
     def server(self, *, client_ca: str | None = None) -> ssl.SSLContext:
-        """What a stranger's server shows, and whose clients it lets in."""
+        """Return the context of a server with this certificate, and the clients that it accepts."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         if client_ca is not None:
@@ -73,7 +73,7 @@ class Authority:
         return self.issue(file, "localhost", x509.DNSName("localhost"), LOOPBACK, **other)
 
     def client(self, pair: Pair | None = None) -> ssl.SSLContext:
-        """What a stranger's client brings that trusts this authority."""
+        """Return the context of a client that trusts this authority."""
         context = ssl.create_default_context(cafile=self.ca)
         if pair is not None:
             context.load_cert_chain(pair.certificate, pair.key)

@@ -1,4 +1,4 @@
-"""One of our links, and the socket of a peer that speaks through wsproto: a stranger to our engine."""
+"""A `WebSocketConnection`, and the socket of a peer on wsproto, another implementation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 10_000
 
 
 class Peer:
-    """Sends events, and any bytes; hears events."""
+    """A peer that sends events and any bytes, and receives events."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
@@ -32,14 +32,14 @@ class Peer:
         await self.stream.send_all(b"".join(self._speech.send(event) for event in events))
 
     async def hear_one(self) -> Event:
-        """What the link says next."""
+        """Return the next event of the link."""
         while not self._events:
             if not await self._hear_more():
                 raise AssertionError("it has ended")
         return self._events.pop(0)
 
     async def hear(self) -> list[Event]:
-        """All that the link says until it closes; then the peer goes as well."""
+        """Return all events of the link until it closes, and close the peer."""
         while not any(isinstance(event, CloseConnection) for event in self._events):
             if not await self._hear_more():
                 break

@@ -1,4 +1,4 @@
-"""How many files may be open: raised where it may be, told where it is too little."""
+"""The limit of open files: it is raised if possible, and reported if too low."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ async def test_handing_over_delivery_for_absent_station_ends_first(
 
 
 class Relay:
-    """Whatever a station says is to be saved before it is answered."""
+    """Persist each message of the station before it is answered."""
 
     deadline, accepts_messages, is_open = math.inf, True, True
 
@@ -101,7 +101,7 @@ class Relay:
 
 
 class Link:
-    """What the station says comes from `says`; `heard` is what it hears."""
+    """A channel of a station: it reads from `says`, and its answers are in `heard`."""
 
     def __init__(self) -> None:
         self.says, self._receives = trio.open_memory_channel[str](10)

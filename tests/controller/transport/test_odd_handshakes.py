@@ -1,4 +1,4 @@
-"""Upgrade requests as stations of the field send them, byte by byte over a socket, and what they are told.
+"""Upgrade requests as stations in the field send them, byte by byte over a socket, and their answers.
 
 The sources of each stand in `ocpp/quirks.toml` or with the row here.
 """

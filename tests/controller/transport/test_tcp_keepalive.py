@@ -1,4 +1,4 @@
-"""What the system is told about a link."""
+"""Keep-alive options of a TCP connection."""
 
 from __future__ import annotations
 

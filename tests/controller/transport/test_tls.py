@@ -1,4 +1,4 @@
-"""TLS down and up over loopback: who is let in, who is told why not, and certificates that change."""
+"""TLS to stations and backends over loopback: accepted and rejected peers, changed certificates."""
 
 from __future__ import annotations
 

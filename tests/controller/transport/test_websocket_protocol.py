@@ -71,7 +71,7 @@ def fresh(deflate: PerMessageDeflate | None) -> list[Extension]:
 def station_and_wire(
     deflate: PerMessageDeflate | None, sizes: Iterable[int] = ()
 ) -> tuple[WSConnection, WebSocketProtocol]:
-    """A peer that has come in, and our wire to it."""
+    """A client peer, and the server's protocol."""
     peer = WSConnection(ConnectionType.CLIENT)
     asked = UpgradeRequest(MOST, compression=True)
     request = peer.send(Request("lc", "/ocpp/CS01", extensions=fresh(deflate), subprotocols=["ocpp1.6"]))
@@ -91,7 +91,7 @@ def station_and_wire(
 def backend_and_wire(
     deflate: PerMessageDeflate | None, sizes: Iterable[int] = ()
 ) -> tuple[WSConnection, WebSocketProtocol]:
-    """A peer that has let us in, and our wire to it."""
+    """A server peer, and the client's protocol."""
     peer = WSConnection(ConnectionType.SERVER)
     asking = UpgradeOffer(
         "ws://csms/CS01", ["ocpp1.6"], b"Basic eA==", MOST, compression=CompressionOffer.BEST
@@ -220,7 +220,7 @@ def test_protocol_sent_binary_is_received_as_binary(
 def test_websocket_protocol_no_bytes_from_peer_bring_it_down(
     side: str, deflate: PerMessageDeflate | None, noise: bytes, sizes: list[int]
 ) -> None:
-    """Whatever comes, it is messages, or an end that is told in words; and after the end nothing comes."""
+    """Any input becomes messages, or an end with a reason; nothing follows the end."""
     _, wire = SIDES[side](deflate)
     for piece in pieces(noise, sizes):
         was_gone, messages = wire.close_cause, len(wire.messages)

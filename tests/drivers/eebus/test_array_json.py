@@ -1,4 +1,4 @@
-"""EEBUS JSON in array form: by schema, both ways, whatever the strings contain."""
+"""EEBUS JSON in array form: by schema, in both directions, with any strings."""
 
 from __future__ import annotations
 

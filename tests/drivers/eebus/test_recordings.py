@@ -110,7 +110,7 @@ class Player:
         assert _contains(commands_of(ours), command), (number, commands_of(ours), command)
 
     def _answer_to(self, header: dict[str, Any], function: str) -> dict[str, Any]:
-        """Our answer with the same reference, or our next notification of the function."""
+        """Return the node's answer with the same reference, or its next notification of the function."""
         reference = header.get("msgCounterReference")
         for each in self.guard.received:
             ours = each["header"]
@@ -129,7 +129,7 @@ def _message(line: dict[str, Any]) -> bytes:
 
 
 def _contains(ours: Any, recorded: Any) -> bool:
-    """Whether everything that was recorded is in ours; more may be."""
+    """Return True if everything recorded is in the node's message, which may have more."""
     if isinstance(recorded, dict):
         ours = ours or {}  # an empty object is an empty list as well
         return isinstance(ours, dict) and all(

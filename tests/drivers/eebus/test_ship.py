@@ -1,4 +1,4 @@
-"""SHIP test cases for our device, on the pure node and a simulated clock, named by their identifiers."""
+"""SHIP test cases for the device, on the pure node and a simulated clock, named by their identifiers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ READ_ACCESS = control(accessMethodsRequest=[])
 
 
 def served(site: Site) -> Guard:
-    """A partner that has dialed us, its WebSocket open."""
+    """A partner that has opened the WebSocket to the node."""
     guard = Guard(site)
     site.open()
     return guard
 
 
 def dialed(site: Site) -> Guard:
-    """A partner that we have dialed: our CMI is out."""
+    """A partner to which the node has opened the WebSocket and sent its CMI."""
     guard = Guard(site)
     site.open(role=Role.CLIENT)
     assert guard.take() == [CMI]

@@ -1,4 +1,4 @@
-"""SPINE test cases for our device, on the pure node and a simulated clock, named by their identifiers."""
+"""SPINE test cases for the device, on the pure node and a simulated clock, named by their identifiers."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def bound(site: Site) -> Guard:
 
 
 def asked_of(guard: Guard, name: str) -> list[dict[str, Any]]:
-    """Datagrams of ours with a function or call."""
+    """Return the node's datagrams with a function or call."""
     return [each for each in guard.received if name in commands_of(each)]
 
 
 def heartbeat_subscriptions(guard: Guard) -> list[list[int]]:
-    """Entities whose heartbeat we have subscribed to."""
+    """Return the entities whose heartbeat the node has subscribed to."""
     calls = asked_of(guard, "nodeManagementSubscriptionRequestCall")
     links = [
         commands_of(each)["nodeManagementSubscriptionRequestCall"]["subscriptionRequest"] for each in calls
@@ -458,7 +458,7 @@ def test_spine_new_subscriber_gets_own_heartbeat_at_once(guard: Guard) -> None:
 
 
 def heartbeat_read(guard: Guard) -> int:
-    """The counter of our read of the heartbeat."""
+    """Return the counter of the node's read of the heartbeat."""
     [read] = [
         each
         for each in asked_of(guard, "deviceDiagnosisHeartbeatData")

@@ -171,7 +171,7 @@ pieces = st.lists(
 
 @given(pieces)
 def test_exchange_with_random_bytes_never_fails(dirt: list[bytes]) -> None:
-    """An answer from dirt would need our unit, function, length and a right CRC or MBAP by chance."""
+    """Noise is an answer only with the right unit, function, length, and CRC or MBAP by chance."""
     for start in (rtu, tcp):
         exchange = start()
         for piece in dirt:

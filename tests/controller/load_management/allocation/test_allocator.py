@@ -14,6 +14,7 @@ from controller.load_management.allocation.allocator import Allocation, Demand, 
 from controller.load_management.allocation.constraints import PhaseFlags
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
+from tests.examples import examples
 
 ALL: PhaseFlags = (True, True, True)
 SOME_PHASES = [flags for flags in itertools.product([True, False], repeat=3) if any(flags)]
@@ -102,7 +103,7 @@ def bounds(demand: Demand) -> tuple[int, int]:
     return round(demand.min_a * 10), round(demand.max_a * 10)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(cases())
 def test_constraints_hold_and_shares_are_zero_or_at_least_minimum(case: Case) -> None:
     shares = in_tenths(allocate(*case))
@@ -115,7 +116,7 @@ def test_constraints_hold_and_shares_are_zero_or_at_least_minimum(case: Case) ->
             assert all(sums.room(conductor) >= 0 for conductor in sums.path(demand))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(cases())
 def test_allocator_share_below_maximum_is_largest_on_full_constraint(case: Case) -> None:
     """The certificate of max-min fairness: raising one needs taking from one of its rank with no more.
@@ -152,7 +153,7 @@ def test_allocator_share_below_maximum_is_largest_on_full_constraint(case: Case)
         assert any(certificates), demand
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(cases())
 def test_allocator_waiting_evse_does_not_fit_beside_those_before_it(case: Case) -> None:
     shares = in_tenths(allocate(*case))
@@ -172,7 +173,7 @@ def test_allocator_waiting_evse_does_not_fit_beside_those_before_it(case: Case) 
         assert any(sums.room(conductor) < low for conductor in sums.path(demand))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(cases(), st.randoms(use_true_random=False))
 def test_allocator_order_of_demands_changes_no_share(case: Case, chance: random.Random) -> None:
     site, demands, capacity = case
@@ -183,7 +184,7 @@ def test_allocator_order_of_demands_changes_no_share(case: Case, chance: random.
     assert allocate(site, demands, capacity) == first
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(cases())
 def test_allocator_each_demand_gets_share_with_reason(case: Case) -> None:
     allocations = allocate(*case)
@@ -191,7 +192,7 @@ def test_allocator_each_demand_gets_share_with_reason(case: Case) -> None:
     assert all(allocation.reason for allocation in allocations.values())
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(pressing())
 def test_needs_first_then_all_rise_from_there(case: Case) -> None:
     """Both steps are sharings without needs, whose certificate is above: up to the needs, then on."""
@@ -209,7 +210,7 @@ def test_needs_first_then_all_rise_from_there(case: Case) -> None:
     assert in_tenths(allocate(site, pressed, capacity)) == expected
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(pressing(), st.randoms(use_true_random=False))
 def test_allocator_needs_overload_no_conductor_in_any_order(case: Case, chance: random.Random) -> None:
     site, demands, capacity = case

@@ -1,4 +1,4 @@
-"""Dimmed by the grid operator: what the steerable EVSEs draw from the grid, whoever does not obey."""
+"""Dimming by the grid operator: grid draw of the controllable EVSEs, also with disobedient ones."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_dimming_cap_survives_restart() -> None:
     site.is_controlled = False
     stays_under(site, limit_w, 30)
     site.restart()
-    site.handle(dim(limit_w))  # what the desk remembers comes before all else
+    site.handle(dim(limit_w))  # the restored limit comes before all else
     for name in [ref.station for ref in site.stations]:
         stays_under(site, limit_w, 1)
         site.connect(name)

@@ -23,7 +23,7 @@ def hourly(*prices: float) -> PriceSeries:
 def simulate(
     plan: PricePlan, need_wh: float, hours: float, power_w: float = POWER_W
 ) -> tuple[list[int], float]:
-    """Charge whenever the plan says so; return the minutes with current, and what is still missing (Wh)."""
+    """Charge by the plan; return the minutes with current, and the missing energy (Wh)."""
     minutes = []
     for minute in range(int(hours * 60)):
         utc = BEGIN + 60 * minute

@@ -19,6 +19,7 @@ from controller.load_management.metering.base_load import (
     RollingMax,
 )
 from controller.load_management.site_tree import ZERO, Fuse, PhaseAmps
+from tests.examples import examples
 
 LIMIT: PhaseAmps = (100.0, 100.0, 100.0)
 
@@ -166,7 +167,7 @@ def test_base_load_soon_after_start_worst_case_is_least_seen() -> None:
     assert load.worst() == all_phases(30)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=examples(100), deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(-100, 100)), min_size=1, max_size=300))
 def test_rolling_maximum_errs_only_upwards_by_1_40_of_window(
     steps: list[tuple[int, int]],

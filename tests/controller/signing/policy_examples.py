@@ -1,4 +1,4 @@
-"""A house with a gate: those who hold keys, and messages on their way through it."""
+"""A signature policy with holders of keys, and messages that it decides on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROLES = (
 )
 
 
-def policy(
+def make_policy(
     verify: Iterable[VerificationRule] = (),
     sign: Iterable[SigningRule] = (),
     roles: Iterable[SignerRole] = ROLES,
@@ -46,13 +46,13 @@ def policy(
     return SignaturePolicy(keyring=Keyring(keys), roles=roles, verify=verify, sign=sign)
 
 
-def gate(
+def make_enforcer(
     verify: Iterable[VerificationRule] = (),
     sign: Iterable[SigningRule] = (),
     own: Iterable[OwnKey] = (),
     roles: Iterable[SignerRole] = ROLES,
 ) -> PolicyEnforcer:
-    return PolicyEnforcer(policy(verify, sign, roles), tuple(own), name="LC01")
+    return PolicyEnforcer(make_policy(verify, sign, roles), tuple(own), name="LC01")
 
 
 def limit(amps: float = 16.0, evse: int = 1, made: float | None = NOW) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def limit(amps: float = 16.0, evse: int = 1, made: float | None = NOW) -> dict[s
         },
     }
     if made is not None:
-        payload["customData"] = {"vendorId": "house", "timestamp": signature_format.format_time(made)}
+        payload["customData"] = {"vendorId": "example", "timestamp": signature_format.format_time(made)}
     return payload
 
 
@@ -85,8 +85,8 @@ def signed(
     return compact({**payload, "signatures": elements})
 
 
-def passes(
-    gate: PolicyEnforcer,
+def decide(
+    enforcer: PolicyEnforcer,
     payload: bytes,
     *,
     action: str = "SetChargingProfile",
@@ -97,25 +97,25 @@ def passes(
     utc: float = NOW,
     kind: MessageKind = MessageKind.REQUEST,
 ) -> Decision:
-    """What the gate says of a payload that comes in a frame."""
+    """Return the decision on a payload that comes in a frame."""
     body = payload.decode()
     text = {
         MessageKind.REQUEST: f'[2,"1","{action}",{body}]',
         MessageKind.RESPONSE: f'[3,"1",{body}]',
         MessageKind.SEND: f'[6,"1","{action}",{body}]',
     }[kind]
-    passage = MessageContext(version=version, direction=direction, link=link, station=station, action=action)
-    return gate.decide(passage, parse(text), utc)  # type: ignore[arg-type]
+    context = MessageContext(version=version, direction=direction, link=link, station=station, action=action)
+    return enforcer.decide(context, parse(text), utc)  # type: ignore[arg-type]
 
 
-def why(ruling: Decision) -> str:
-    """In one line: pass, mark, refuse or drop, the rule and the reason."""
-    match ruling:
+def describe_decision(decision: Decision) -> str:
+    """Return the decision in one line: pass, mark, refuse or drop, the rule and the reason."""
+    match decision:
         case ForwardDecision(marked=True):
-            return f"mark {ruling.rule}: {ruling.reason}"
+            return f"mark {decision.rule}: {decision.reason}"
         case ForwardDecision():
-            return f"pass {ruling.rule}: {ruling.reason}" if ruling.rule else "pass"
+            return f"pass {decision.rule}: {decision.reason}" if decision.rule else "pass"
         case RejectDecision():
-            return f"refuse {ruling.rule}: {ruling.reason}"
+            return f"refuse {decision.rule}: {decision.reason}"
         case DropDecision():
-            return f"drop {ruling.rule}: {ruling.reason}"
+            return f"drop {decision.rule}: {decision.reason}"
