@@ -48,7 +48,7 @@ def bench(*, quick: bool = False) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         site = _Site(Path(folder))
         return [
-            *(_state_machine(size) for size in (300, 2000)),
+            *(_state_machine(size, changing=changing) for size in (300, 2000) for changing in (False, True)),
             *(
                 _throughput(site, stations, size, rounds)
                 for stations in ((64,) if quick else (1, 64, 1000))
@@ -126,8 +126,8 @@ def _compared(found: dict[str, list[float]], digits: int) -> Row:
     return row
 
 
-def _state_machine(size: int) -> Row:
-    """The part of it that is decision, and not transport."""
+def _state_machine(size: int, *, changing: bool = False) -> Row:
+    """The part of it that is decision, and not transport; `changing`: each message has another value."""
     relay = StationRelay(
         "CS01",
         "cpo",
@@ -140,12 +140,18 @@ def _state_machine(size: int) -> Row:
     relay.handle(BackendUp(), 0.0, 0.0)
     rounds, call, answer = 3000, call_of(size), answer_of(size)
     texts = [(call.payload(number).decode(), answer.payload(number).decode()) for number in range(rounds)]
+    if changing:
+        texts = [(asked.replace("2417.5", f"{n:06}"), answered) for n, (asked, answered) in enumerate(texts)]
     start = time.process_time()
     for asked, answered in texts:
         relay.handle(FromStation(asked), 1.0, 1.0)
         relay.handle(FromBackend(answered), 1.0, 1.0)
     spent = time.process_time() - start
-    return {"what": f"us a round trip, the state machine alone, {size} B", US: round(spent / rounds * 1e6, 1)}
+    values = "other values each" if changing else "the same values"
+    return {
+        "what": f"us a round trip, the state machine alone, {size} B, {values}",
+        US: round(spent / rounds * 1e6, 1),
+    }
 
 
 # -- the processes -----------------------------------------------------------------------------------------
