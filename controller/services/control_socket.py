@@ -25,7 +25,8 @@ from controller.services.service_error import ServiceError
 log = logging.getLogger("controller")
 
 FILE = "control.sock"
-LONGEST_LINE = 65_536
+LONGEST_LINE = 1_500_000
+"""Bytes of a request: some have a whole configuration file."""
 PATIENCE_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 """Longest wait for the result of a command: a station may take its time to answer."""
@@ -99,7 +100,7 @@ async def _serve(
 ) -> None:
     async with stream, room:
         try:
-            line = b""
+            line = bytearray()
             with trio.move_on_after(PATIENCE_S):
                 while not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                     chunk = await stream.receive_some(4096)
@@ -108,7 +109,7 @@ async def _serve(
                     line += chunk
             if line.endswith(b"\n"):
                 with trio.move_on_after(ANSWER_TIMEOUT_S):
-                    await stream.send_all(await answer_line(line, queries, executor))
+                    await stream.send_all(await answer_line(bytes(line), queries, executor))
         except (trio.BrokenResourceError, OSError):
             log.debug("control client disconnected")
 

@@ -277,7 +277,7 @@ async function adopt(knock) {
     ["label", text("name"), element("input", { maxlength: "60", autocomplete: "off" }), (input) => input.value.trim() || undefined],
     ["owner", text("owner"), owners, (input) => input.value || undefined],
   ], { note: text("knockText") });
-  if (members) await command("station.adopt", { station: knock.id, ...members }, `${text("adopt")} ${knock.id}`);
+  if (members && await command("station.adopt", { station: knock.id, ...members })) show(text("adopted", { station: knock.id }));
 }
 
 function viewStation(main, id) {
