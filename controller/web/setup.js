@@ -14,7 +14,7 @@ const RADIOS = 4; // more choices are a list
 const state = { answers: {}, drafts: {}, done: [], progress: null, timer: 0, isNew: true };
 
 function show(...nodes) {
-  byId("main").replaceChildren(...nodes);
+  byId("main").replaceChildren(...nodes.filter(Boolean));
   document.title = `${text("setup")} – local-controller`;
 }
 

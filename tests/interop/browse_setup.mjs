@@ -30,6 +30,8 @@ try {
     for (const each of found.violations) accessibility.push(`${name}: ${each.id}: ${each.help}: ${each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     if (overflow > 0) wide.push(`${name}: ${overflow} px`);
+    const odd = await page.evaluate(() => /\b(null|undefined|NaN|\[object)\b/.exec(document.body.innerText)?.[0]);
+    if (odd) problems.push(`${name}: shows ${odd}`);
     await page.screenshot({ path: `${folder}/setup-${name}-${width}-${language}-${scheme}.png`, fullPage: true });
   };
   const at = (question) => `[data-question="${question}"]`;
