@@ -219,8 +219,9 @@ class StationStateTracker:
         self._reported_on_link.clear()
 
     def list_unreported(self) -> list[int]:
-        """Return the configured EVSEs whose state was not reported over the present link."""
-        return [evse for evse in self._evses if evse not in self._reported_on_link]
+        """Return the EVSEs whose state was not reported over the present link."""
+        counted = (*self._evses, *sorted(self._unconfigured))
+        return [evse for evse in counted if evse not in self._reported_on_link]
 
     def take_record(self) -> tuple[EvseRecord, ...] | None:
         """Return what has to outlive the process; None if it is as before."""

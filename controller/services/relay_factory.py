@@ -76,9 +76,7 @@ class RelayFactory:
             station = stations.get(name)
             if station is None:
                 continue
-            configured = {evse.id for evse in station.evse}
-            evses = [each for each in stored if each.evse in configured]
-            for seen in self._state_tracker(station, version).restore(evses):
+            for seen in self._state_tracker(station, version).restore(stored):
                 on_observation(name, seen)
 
     def find_transaction(self, station: str, evse: int) -> int | str | None:

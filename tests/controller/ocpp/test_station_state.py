@@ -804,3 +804,14 @@ def test_station_state_tracker_counts_bounded_number_of_unconfigured_evses() -> 
             assert isinstance(seen, StateSeen)
             counted.append(seen.evse)
     assert counted == [*range(3, 3 + MOST_UNCONFIGURED), 3, 1]
+
+
+def test_station_state_of_unconfigured_evse_outlives_restart() -> None:
+    tracked = Tracked(Version.V16, {1: EvseRating(3, 32.0)})
+    tracked.starts_16(7, connector=3)
+    tracked.sends("StatusNotification", connectorId=3, errorCode="NoError", status="Charging")
+    record = tracked.tracker.take_record()
+    assert record is not None
+    restored = Tracked(Version.V16, {1: EvseRating(3, 32.0)}).tracker
+    assert restored.restore(record) == [StateSeen(3, EvseState.CHARGING), TransactionSeen(3, True)]
+    assert restored.list_unreported() == [1, 3]
