@@ -198,6 +198,7 @@ class EvseController:
         self.delivery.number_phases = 1 if self.model.switch.single else None
         self._need = self.model.goal.need(voltage, sum(self.model.phases), now)
         self.delivery.set_phases(self._watt_phases)
+        self.delivery.most_w = self.backend.limit_w
         pauses = not self.delivery.never_pauses
         self.wants = self.model.wants(now)
         self.waits_for_surplus = self.is_surplus
@@ -486,13 +487,8 @@ class EvseController:
             single_phase=self.model.switch.single,
             draw_unknown=self.model.draw.unknown(now),
             reports_every_s=self.model.draw.report_interval_s,
-            offered_w=self._offered_w(now),
+            offered_w=self.delivery.offered_w(now),
         )
-
-    def _offered_w(self, now: float) -> float | None:
-        """Return the offer in W, for a station that accepts W only: not above that of its backend."""
-        offered_w, backend_w = self.delivery.offered_w(now), self.backend.limit_w
-        return offered_w if offered_w is None or backend_w is None else min(offered_w, backend_w)
 
     @property
     def _must_obey(self) -> bool:

@@ -41,6 +41,8 @@ LOW_LEASE_S = 900.0
 """Length of a lease that is not above the fallback: it ends in more current, so it may be long."""
 NOISE_A = 0.05
 """Limits have one decimal: smaller differences are none."""
+NOISE_W = 1.0
+"""Limits in W have no decimals."""
 RETRY_S = 60.0
 """How long a refusal counts (s)."""
 LATE_S = 10.0
@@ -114,6 +116,8 @@ class LimitDelivery:
         self.hold_s = 0.0
         """How long a lease that is not above the floor lasts at least: the grid operator dims it."""
         self._written: deque[float] = deque(maxlen=writes_per_day or 0)  # when, of as many as fit in a day
+        self.most_w: float | None = None
+        """Limit in W of its backend, for a station that accepts W only; None: no limit."""
         self.learned_s = REACTION_S
         self.connected = False
         self._floor = False
@@ -230,7 +234,8 @@ class LimitDelivery:
         The maximum of an EVSE may flow on all of its phases: no car draws more than it on one of them.
         """
         is_full = limit_a >= self._evse.max_a - NOISE_A
-        return limit_a * self._evse.watts_per_a * (len(self._evse.phases) if is_full else phases)
+        watts = limit_a * self._evse.watts_per_a * (len(self._evse.phases) if is_full else phases)
+        return watts if self.most_w is None else min(watts, self.most_w)
 
     def on_profiles_touched(self, now: float) -> None:
         """Set both limits again, as something may have removed or overridden them."""
@@ -430,6 +435,11 @@ class LimitDelivery:
         """Return the lease to send now (A per phase), None if there is none to send."""
         offered_a = self.offered_a(now)
         cut_a = offered_a - target_a
+        gains_w = 0.0
+        if (offered_w := self.offered_w(now)) is not None:
+            if self.most_w is not None and offered_w > self.most_w + NOISE_W:
+                return target_a
+            gains_w = self._watts(target_a, self._phases) - offered_w
         if cut_a > NOISE_A and (firm or cut_a >= SMALL_CUT_A or target_a < self._evse.min_a):
             return target_a
         if any(pending.kind is LimitKind.LEASE for pending in self._pending.values()):
@@ -445,6 +455,8 @@ class LimitDelivery:
         if self._raised_at is None or now >= self._raised_at + self._quirk.rise_s(RAMP_S):
             rises_a = max(offered_a, min(target_a, ceiling_a))
         gains = rises_a - offered_a >= STEP_A - NOISE_A
+        # The same current may be more W once a backend's limit has ended.
+        gains |= rises_a >= target_a - NOISE_A and gains_w >= STEP_A * self._evse.watts_per_a
         return rises_a if gains or due else None
 
     def possible_a(self, limit_a: float) -> float:

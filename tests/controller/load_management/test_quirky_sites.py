@@ -179,9 +179,22 @@ def test_watt_station_on_three_phases_uses_its_whole_fuse() -> None:
 @pytest.mark.parametrize("backend_w", [11_000.0, 4_000.0])
 def test_watt_station_has_room_for_limit_of_its_backend_in_watts(backend_w: float) -> None:
     control = WattControl(watts_evse())
-    control.observe(BackendLimit(1, None, backend_w), 0.0)
-    control.run(0, 60)
-    assert control.last_w() >= backend_w
+    control.run(0, 30)
+    assert control.last_w() == 11_040
+    control.observe(BackendLimit(1, None, backend_w), 30.0)
+    control.tick(31.0)
+    assert control.last_w() == backend_w
+    assert control.view(31.0).offered_w == backend_w
+
+
+def test_watt_station_rises_at_once_when_its_backends_limit_in_watts_ends() -> None:
+    control = WattControl(watts_evse())
+    control.observe(BackendLimit(1, None, 4_000.0), 0.0)
+    control.run(0, 30)
+    assert control.last_w() == 4_000
+    control.observe(BackendLimit(1, None), 30.0)
+    control.tick(31.0)
+    assert control.last_w() == 11_040
 
 
 def test_watt_station_with_known_phases_is_booked_at_its_backends_limit() -> None:
