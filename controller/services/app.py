@@ -54,6 +54,7 @@ from controller.services.relay_memory import KEY_FILE, open_token_key
 from controller.services.reload_service import ReloadService
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.session_reader import make_session_reader
+from controller.services.set_aside_messages import read_set_aside
 from controller.services.site_identity_service import SiteIdentityService, SiteReceivers
 from controller.services.site_link import SiteLink
 from controller.services.site_mailbox import SiteMailbox
@@ -223,6 +224,7 @@ class App:
             self._operations,
             self.status,
             make_session_reader(self.sessions),
+            partial(read_set_aside, self._store),
             None if active is None else active.path,
             request_reload,
         )

@@ -25,12 +25,14 @@ from controller.web.site_interface import (
     EventEntry,
     HistorySeries,
     SessionEntry,
+    SetAsideMessage,
     TokenEntry,
     UserEntry,
 )
 from controller.web.status_model import ControllerStatus
 
 ReadSessions = Callable[[str, str], Sequence[SessionEntry]]
+ReadSetAside = Callable[[], Sequence[SetAsideMessage]]
 
 
 class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,7 @@ class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
     setup: SetupInterface
     read_status: Callable[[], ControllerStatus]
     read_sessions: ReadSessions
+    read_set_aside: ReadSetAside
 
 
 class SiteData:
@@ -68,6 +71,10 @@ class SiteData:
         """Execute a command and return its result. Raises ProblemError."""
         result = await await_or_problem(self._parts.operations.commands.execute(command, actor))
         return result if isinstance(result, dict) else {}
+
+    def set_aside(self) -> Sequence[SetAsideMessage]:
+        """Return the messages that backends reject."""
+        return self._parts.read_set_aside()
 
     def events(self, most: int) -> Sequence[EventEntry]:
         """Return the latest events, the newest first."""

@@ -15,7 +15,13 @@ from controller.services.configuration_editor import ConfigurationEditor
 from controller.services.connection_settings import load_web_tls
 from controller.services.history_service import HistoryService
 from controller.services.site_operations import SiteOperations
-from controller.services.web_adapters import ReadSessions, SiteData, SiteParts, WebUsers
+from controller.services.web_adapters import (
+    ReadSessions,
+    ReadSetAside,
+    SiteData,
+    SiteParts,
+    WebUsers,
+)
 from controller.services.web_setup import WebSetup, make_site_setup
 from controller.store.state_store import StateStore
 from controller.web.web_routes import ReadStatus, WebRoutes
@@ -37,6 +43,7 @@ class WebService:
         operations: SiteOperations,
         read_status: ReadStatus,
         read_sessions: ReadSessions,
+        read_set_aside: ReadSetAside,
         path: Path | None,
         request_reload: Callable[[], None],
     ) -> None:
@@ -56,6 +63,7 @@ class WebService:
             setup=WebSetup(self._setup),
             read_status=read_status,
             read_sessions=read_sessions,
+            read_set_aside=read_set_aside,
         )
 
     async def run(

@@ -35,6 +35,7 @@ from controller.web.site_interface import (
     EventEntry,
     HistorySeries,
     SessionEntry,
+    SetAsideMessage,
     SiteInterface,
     TokenEntry,
     UserEntry,
@@ -115,6 +116,7 @@ def _may(resource: Resource, verb: Verb = Verb.READ) -> AccessPermission:
     return AccessPermission(resource, verb)
 
 
+_SET_ASIDE = list[SetAsideMessage]
 _MONTH_SCHEMA = {"type": "string", "pattern": f"^{_MONTH.pattern}$"}
 _SECOND_SCHEMA = {"type": "integer", "minimum": 0, "maximum": LAST_SECOND}
 _MONTHS = (
@@ -197,6 +199,13 @@ class ApiRoutes:
             get("/stations", "Stations", stations, self._member("stations"), list[ChargingStationStatus]),
             get("/stations/{station}", "One station", stations, self._station, ChargingStationStatus),
             get("/backends", "Backends", status, self._member("backends"), list[BackendStatus]),
+            get(
+                "/outbox",
+                "Messages of stations that backends reject",
+                Resource.OUTBOX,
+                self._outbox,
+                _SET_ASIDE,
+            ),
             get("/meters", "Meters", status, self._member("meters"), list[MeterStatus]),
             get("/alarms", "Alarms that are present", status, self._member("alarms"), list[AlarmStatus]),
             get("/events", "Latest events", Resource.EVENTS, self._events, list[EventEntry]),
@@ -338,6 +347,9 @@ class ApiRoutes:
 
     async def _events(self, _: ApiCall) -> object:
         return self._site.events(MOST_EVENTS)
+
+    async def _outbox(self, call: ApiCall) -> object:
+        return self._site.set_aside()
 
     async def _sessions(self, call: ApiCall) -> object:
         return await self._site.sessions(*_months(call.request.query))

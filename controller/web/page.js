@@ -161,13 +161,47 @@ function viewOverview(main) {
   ]);
   const [alarms, updateAlarms] = alarmTable();
   const [evses, updateEvses] = evseTable(() => true);
-  main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), element("section", { class: "card" }, element("h2", {}, text("chargingNow")), evses));
+  const [energy, updateEnergy] = energyCard();
+  main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), energy, element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), element("section", { class: "card" }, element("h2", {}, text("chargingNow")), evses));
   return (status) => {
     updateCard(status);
     updateList(status);
     updateAlarms(status);
+    updateEnergy(status);
     updateEvses(status, status.evses.filter((evse) => evse.state === "charging").slice(0, 20));
   };
+}
+
+// Energy over hours: what the plan holds to now. Hidden at a site without targets, prices, groups or a battery.
+function energyCard() {
+  const [list, updateList] = facts([
+    [text("price"), (energy) => (energy.price === null ? "–" : `${number(energy.price, 3)} / kWh`)],
+    [text("calendar"), (energy) => energy.calendar.join(", ") || "–"],
+    [text("battery"), (energy) => `${amps(energy.battery_a)} A`],
+  ]);
+  const [peaks, updatePeaks] = table(text("quarterPeaks"), [
+    { title: text("circuit"), write: cell((peak) => peak.circuit) },
+    { title: text("quarterUsed"), class: "number", write: (node, peak) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, `${number(peak.used_kwh, 2)} / ${number(peak.budget_kwh, 2)} kWh`); write(node.lastChild, text("quarterTarget", { target: watts(1000 * peak.target_kw), ends: age(peak.ends_in_s) })); } },
+    { title: text("monthPeak"), class: "number wide", write: cell((peak) => (peak.month_kw ? watts(1000 * peak.month_kw) : "–")) },
+  ]);
+  const [groups, updateGroups] = table(text("groups"), [
+    { title: text("group"), write: cell((group) => group.id) },
+    { title: text("guaranteed"), class: "number wide", write: cell((group) => `${amps(group.guaranteed_a)} A`) },
+    { title: text("usedToday"), class: "number", write: cell((group) => `${number(group.used_kwh)}${group.quota_kwh === null ? "" : ` / ${number(group.quota_kwh)}`} kWh`) },
+  ]);
+  const [waiting, updateWaiting] = table(text("waitingCars"), [
+    { title: text("evse"), write: cell(evseName) },
+    { title: text("begins"), write: cell((each) => (each.begins === null ? "–" : moment(each.begins))) },
+  ]);
+  const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("energyPlan")), list, peaks, groups, waiting);
+  return [card, ({ energy }) => {
+    card.hidden = !energy || !(energy.peaks.length || energy.calendar.length || energy.groups.length || energy.waiting.length || energy.price !== null || energy.battery_a);
+    if (card.hidden) return;
+    updateList(energy);
+    updatePeaks(energy.peaks, (peak) => peak.circuit);
+    updateGroups(energy.groups, (group) => group.id);
+    updateWaiting(energy.waiting, evseName);
+  }];
 }
 
 function dimmingText(status) {
@@ -322,8 +356,37 @@ function viewBackends(main) {
     { title: text("setAside"), class: "number", write: (node, backend) => write(node, String(backend.set_aside), backend.set_aside ? "number near" : "number") },
     { title: text("dropped"), class: "number wide", write: cell((backend) => backend.dropped_total) },
   ], text("none"));
-  main.append(element("section", { class: "card" }, made, element("p", { class: "note" }, text("setAsideText"))));
-  return (status) => update(status.backends, (backend) => backend.id);
+  const [card, updateSetAside] = setAsideCard();
+  main.append(element("section", { class: "card" }, made), card);
+  return (status) => { update(status.backends, (backend) => backend.id); updateSetAside(status); };
+}
+
+// Messages that backends reject; they are requested when the view opens and whenever their number changes.
+function setAsideCard() {
+  const decide = (name, label, each, danger) => button(text(label), async () => {
+    const subject = `${each.action} ${each.station}`;
+    if (!await ask(text("confirm", { action: text(label), subject }), [], { danger, note: each.reason })) return;
+    await command(name, { station: each.station, backend: each.backend, number: each.number }, `${text(label)} ${subject}`);
+  }, danger ? "danger" : "");
+  const [made, update] = table(text("setAsideTitle"), [
+    { title: text("station"), write: cell((each) => each.station) },
+    { title: text("backend"), class: "wide", write: cell((each) => each.backend) },
+    { title: text("message"), write: (node, each) => { if (!node.firstChild) node.append(element("span", { lang: "en" }), element("span", { class: "second", lang: "en" })); write(node.firstChild, each.action); write(node.lastChild, each.reason); } },
+    { title: text("received"), class: "wide", write: cell((each) => moment(each.received)) },
+    { title: text("decision"), write: (node, each) => { if (!node.firstChild) node.append(element("div", { class: "actions" }, can("outbox.retry") ? decide("outbox.retry", "retry", each, false) : null, can("outbox.drop") ? decide("outbox.drop", "drop", each, true) : null)); } },
+  ]);
+  const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("setAsideTitle")), element("p", { class: "quiet" }, text("setAsideText")), made);
+  let shown = -1;
+  return [card, async (status) => {
+    const count = status.backends.reduce((sum, backend) => sum + backend.set_aside, 0);
+    if (count === shown || !may("outbox:read")) return;
+    shown = count;
+    try {
+      const messages = count ? await request("GET", "/outbox") : [];
+      card.hidden = messages.length === 0;
+      update(messages, (each) => `${each.station} ${each.backend} ${each.number}`);
+    } catch { shown = -1; /* requested again with the next status */ }
+  }];
 }
 
 const perPhase = (values, unit) => (values.some((value) => value !== null) ? `${values.map((value) => (value === null ? "–" : number(value))).join(" / ")} ${unit}` : "–");

@@ -46,6 +46,20 @@ class SessionEntry(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class SetAsideMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Message of a station that its backend rejects; it is kept until a person decides.
+
+    `number` names it in the commands outbox.retry and outbox.drop. `received`: RFC 3339, UTC.
+    """
+
+    station: str
+    backend: str
+    number: int
+    action: str
+    received: str
+    reason: str
+
+
 class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
     """Values of one channel: for each time (POSIX s, start of the interval) lowest, mean and highest."""
 
@@ -113,6 +127,9 @@ class SiteInterface(Protocol):
 
     async def execute(self, command: SiteCommand, actor: Actor) -> Mapping[str, Any]:
         """Execute a command and return its result."""
+
+    def set_aside(self) -> Sequence[SetAsideMessage]:
+        """Return the messages that backends reject, by station and backend, the oldest first."""
 
     def events(self, most: int) -> Sequence[EventEntry]:
         """Return the latest events, the newest first."""

@@ -15,6 +15,7 @@ from controller.web.site_interface import (
     EventEntry,
     HistorySeries,
     SessionEntry,
+    SetAsideMessage,
     TokenEntry,
     UserEntry,
 )
@@ -45,6 +46,18 @@ class FakeSite:
             raise ProblemError(403, "missing permission")
         self.executed.append((command, actor))
         return {"done": command.name}
+
+    def set_aside(self) -> Sequence[SetAsideMessage]:
+        return [
+            SetAsideMessage(
+                station="CS01",
+                backend="cpo",
+                number=7,
+                action="StopTransaction",
+                received="2026-11-21T12:00:00+00:00",
+                reason="GenericError: unknown transaction",
+            )
+        ]
 
     def events(self, most: int) -> Sequence[EventEntry]:
         return [EventEntry(time="2026-11-21T12:00:00+00:00", severity="warning", text="meter lost")][:most]

@@ -9,8 +9,12 @@ from controller.web.status_model import (
     ChargingStationStatus,
     CircuitStatus,
     ControllerStatus,
+    EnergyStatus,
     EvseStatus,
+    GroupStatus,
     OverrideStatus,
+    PeakStatus,
+    WaitStatus,
 )
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
@@ -18,6 +22,18 @@ from tests.controller.web.examples import STATUS
 STATES = (EvseState.CHARGING, EvseState.AVAILABLE, EvseState.PREPARING, EvseState.SUSPENDED_EV)
 ROW = 50
 """Stations below one circuit."""
+ENERGY = EnergyStatus(
+    peaks=(
+        PeakStatus(
+            circuit="grid", target_kw=60.0, used_kwh=7.5, budget_kwh=15.0, ends_in_s=420.0, month_kw=58.2
+        ),
+    ),
+    calendar=("night tariff",),
+    groups=(GroupStatus(id="tenant-a", guaranteed_a=16.0, used_kwh=31.5, quota_kwh=50.0),),
+    waiting=(WaitStatus(station="CS001", evse=1, begins="2026-11-21T13:00:00+00:00"),),
+    price=0.291,
+    battery_a=5.0,
+)
 
 
 def site_of(stations: int, *, faulty: bool = False) -> ControllerStatus:
@@ -45,6 +61,8 @@ def site_of(stations: int, *, faulty: bool = False) -> ControllerStatus:
         STATUS,
         circuits=circuits,
         evses=evses,
+        energy=ENERGY,
+        backends=tuple(replace(each, set_aside=1 if faulty else 0) for each in STATUS.backends),
         stations=charging,
         alarms=STATUS.alarms if faulty else (),
         knocks=STATUS.knocks if faulty else (),
