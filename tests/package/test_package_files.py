@@ -70,6 +70,11 @@ def test_package_files_generator_writes_address_of_page(tmp_path: Path, web: str
     assert generate(tmp_path, web, "local-controller-web.socket") == drop_in
 
 
+def test_package_files_service_may_make_callbacks_of_openssl() -> None:
+    lines = (ROOT / "systemd" / "local-controller.service").read_text().splitlines()
+    assert "MemoryDenyWriteExecute=yes" not in lines  # the daemon with [eebus] would end at its start
+
+
 def test_package_files_setup_unit_has_the_sandbox_of_the_service() -> None:
     def sandbox(name: str) -> list[str]:
         text = (ROOT / "systemd" / name).read_text()
