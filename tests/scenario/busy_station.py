@@ -98,11 +98,11 @@ class BusyStation:
     async def _send_next(self, link: _Link) -> None:
         if self._now is None:
             try:
-                said = next(self._script)
+                call = next(self._script)
             except StopIteration:
                 self.finished.set()
                 await trio.sleep_forever()
-            self._put(*said)
+            self._put(*call)
         elif self._chance.random() < 0.3:
             self._now = (self._id(), *self._now[1:])
         assert self._now is not None
