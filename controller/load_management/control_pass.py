@@ -3,15 +3,19 @@
 The steps of a pass: update what events and time have changed; find the energy plan's part of each EVSE; plan
 the shares with the limits less margin and base load; find who is cut because others need the room; then send
 cuts, and rises only into room that is free with every EVSE booked at the most that it may still be taking.
+
+A pass over a large site is cut into slices, between which events are taken in. What an EVSE shows meanwhile
+counts in the next pass; what the meters and the bookings show counts in the next slice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import msgspec
 
-from controller.load_management.allocation.headroom import Bookings
+from controller.load_management.allocation.allocator import Allocation
+from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.cut_planner import CutPlanner
 from controller.load_management.decision_log import LoggedDecision
@@ -19,10 +23,19 @@ from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A
 from controller.load_management.metering.circuit_metering import SiteBase
-from controller.load_management.share_planner import SharePlanner, SitePart
-from controller.load_management.site_model import SiteModel
+from controller.load_management.share_planner import SharePlanner, SitePart, Turns
+from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.load_management.site_tree import CircuitNode, SiteTree
 from controller.model.observations import EvseRef
+
+SLICE = 15_000
+"""Work (about us of a small computer) after which a pass lets others run."""
+COST_CREDIT = 12
+COST_REFRESH = 25
+COST_CIRCUIT = 10
+COST_COMMAND = 60
+COST_NOTED = 2
+"""Work of one EVSE or circuit in each step of a pass."""
 
 
 class ControlPass:
@@ -31,19 +44,30 @@ class ControlPass:
     def __init__(self, model: SiteModel, supply: CircuitSupply) -> None:
         self._model = model
         self._supply = supply
-        self._shares = SharePlanner(model, supply)
+        self._turns = Turns(model.settings.rotation_s)
         self._cuts = CutPlanner(model)
         self._bookings = Bookings(model.site)
         self._planned: set[EvseRef] = set()
         self.whole = SitePart(model.site, model.controllers)
         self._parts: dict[str, SitePart] = {}
+        self._planners: dict[str, SharePlanner] = {}
+        self._now = 0.0
+        self._steps: Iterator[int] | None = None
+        self._commands: list[SetLimit] = []
         self._decisions: list[LoggedDecision] = []
+        self._touched: dict[EvseRef, None] = {}
+        """EVSEs to update."""
+        self._concerned: dict[EvseRef, None] = {}
+        """EVSEs that were updated or given another share and have not been sent what follows from it."""
+        self._off_share: dict[EvseRef, None] = {}
+        self._rising: dict[EvseRef, None] = {}
 
     def replace_site(self) -> None:
         """Follow another tree and other settings of the model."""
-        self._shares.replace_site()
+        self._turns.rotation.set_turn(self._model.settings.rotation_s)
         self.whole = SitePart(self._model.site, self._model.controllers)
         self._parts.clear()
+        self._planners.clear()
 
     def take_decisions(self) -> list[LoggedDecision]:
         """Return the changes of EVSEs' limits since the last call, in words for people."""
@@ -52,6 +76,8 @@ class ControlPass:
 
     def all_to_fallback(self, now: float) -> list[SetLimit]:
         """Send every station to its fallback, after a fault in a pass."""
+        self._steps, self._commands = None, []
+        self._planners.clear()  # the fault may have left them incomplete
         commands: list[SetLimit] = []
         for controller in self._model.controllers:
             target_a = min(controller.evse.fallback_a, controller.delivery.offered_a(now))
@@ -67,64 +93,184 @@ class ControlPass:
                 )
         return commands
 
-    def run(self, now: float, part: SitePart, *, urgent: bool) -> list[SetLimit]:
-        """Share the current of a part of the site anew; return what brings every station there.
+    @property
+    def is_running(self) -> bool:
+        """Return True if a pass is not finished: `advance` goes on with it."""
+        return self._steps is not None
 
-        `urgent`: a circuit is above its limit.
+    def begin(self, part: SitePart, *, urgent: bool) -> None:
+        """Begin a pass over a part of the site, in place of one that is running.
+
+        `urgent`: a circuit is above its limit. What the other pass had left to do is left to the next one.
         """
-        self._model.update_due_credits(now)
-        base = self._model.metering.base(now)
-        self._apply_energy_plan(base, now)
-        supply = self._supply.supplies(part.site, base.believed, now)
-        touched = [each for each in part.controllers if each.quiet_until <= now]
-        self._refresh(touched, now)
-        ledger = supply.copy()
-        allocations = self._shares.allocations(part, touched, supply, base, now)
-        ledger.book_all(self._bookings)
-        cuts = self._cuts.plan_cuts(allocations, ledger)
-        commands: list[SetLimit] = []
         self._decisions = []  # of a pass that was not requested
-        concerned = [
-            each
-            for each in part.controllers
-            if urgent
-            or each.quiet_until <= now
-            or each.evse.ref in cuts
-            or each.is_given_another(allocations.get(each.evse.ref))
-            or (each.is_rising and ledger.room(each.evse, each.model.phases) >= STEP_A - NOISE_A)
-            or each.model.switch.changing
+        self._steps = self._make_steps(part, urgent=urgent)
+
+    def advance(self, now: float) -> list[SetLimit]:
+        """Go on with the pass until it is finished or `SLICE` is used up; return what to send by now."""
+        assert self._steps is not None
+        self._now, spent = now, 0
+        for cost in self._steps:
+            spent += cost
+            if spent >= SLICE:
+                break
+        else:
+            self._steps = None
+        commands, self._commands = self._commands, []
+        return commands
+
+    def cut(self, part: SitePart, now: float) -> list[SetLimit]:
+        """Make a pass over a small part of the site at once; another one may be running."""
+        self._now = now
+        self._model.changes += 1
+        before, self._commands = self._commands, []
+        for _ in self._make_steps(part, urgent=True):
+            pass
+        commands, self._commands = self._commands, before
+        return commands
+
+    def _make_steps(self, part: SitePart, *, urgent: bool) -> Iterator[int]:
+        """Share the current of a part of the site anew; `_commands` has what to send.
+
+        Yields the cost of each step. Between two steps events may come: shares are planned once, and whatever
+        is sent afterwards rises only into room that is free by then.
+        """
+        model, planner = self._model, self._planner_of(part)
+        is_whole = part is self.whole
+        while model.update_due_credits(self._now):
+            yield DUE_AT_ONCE * COST_CREDIT
+        base = model.metering.base(self._now, part.site)
+        changes = model.changes
+        if is_whole:
+            self._apply_energy_plan(base, self._now)
+            touched = self._touched
+            touched |= dict.fromkeys(model.awake.take(self._now))
+            turned = model.turns_due.take(self._now)
+        else:
+            touched, turned = {each.evse.ref: None for each in part.controllers}, []
+        planner.mark([*touched, *turned])
+        for number, ref in enumerate(list(touched), 1):
+            self._refresh(model.by_ref[ref], self._now)
+            self._concerned[ref] = None
+            del touched[ref]
+            if number % 20 == 0:
+                yield 20 * COST_REFRESH
+        yield from planner.update(self._now)
+        if changes != model.changes:
+            base = model.metering.base(self._now, part.site)
+        room = self._supply.supplies(part.site, base.believed, self._now)
+        yield len(part.site.circuits) * COST_CIRCUIT
+        yield from planner.share(room, base, self._now)
+        yield from self._send(part, planner, urgent=urgent)
+
+    def _send(self, part: SitePart, planner: SharePlanner, *, urgent: bool) -> Iterator[int]:
+        """Bring every station to its share, as far as its room is free by now.
+
+        Cuts are sent first. Who has least rises first, while there is not yet room for all to rise.
+        """
+        by_ref, allocations = self._model.by_ref, planner.allocations
+        for ref in planner.take_changed():
+            self._note_share(by_ref[ref], allocations.get(ref))
+            if by_ref[ref].is_given_another(allocations.get(ref)):
+                self._concerned[ref] = None
+        ledger, changes = self._ledger(part), self._model.changes
+        off_share = [
+            (by_ref[ref], allocation, by_ref[ref].offered_a)
+            for ref in self._off_share_in(part)
+            if (allocation := allocations.get(ref)) is not None
         ]
-        # Who has least rises first, while there is not yet room for all to rise.
-        for controller in sorted(concerned, key=lambda c: (c.delivery.offered_a(now), c.evse.ref)):
-            before = controller.delivery.offered_a(now)
-            ref = controller.evse.ref
-            allocation = allocations.get(ref)
-            commands += controller.commands_towards(
-                allocation,
-                ledger,
-                now,
-                urgent=urgent,
-                cut_a=cuts.get(ref),
-            )
-            self._model.note_offer(controller, before, now)
-            if decision := controller.take_decision(now):
-                self._decisions.append(decision)
-            controller.settle(allocation, now)
-            self._bookings.set(controller.evse, controller.booking(now))
-        return commands + self._limit_unconfigured(now)
+        cuts = self._cuts.plan_cuts(off_share, ledger)
+        yield len(off_share) * COST_NOTED
+        concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
+        for ref in self._rising:
+            if ref not in concerned and self._can_rise(by_ref[ref], ledger):
+                concerned[ref] = None
+        yield len(self._rising) * COST_NOTED
+        if urgent:
+            concerned |= self._off_share_in(part)
+        if part is not self.whole:
+            refs = {each.evse.ref for each in part.controllers}
+            concerned = {ref: None for ref in concerned if ref in refs}
+        order = {ref: (ref not in cuts, by_ref[ref].delivery.offered_a(self._now), ref) for ref in concerned}
+        yield len(order) * COST_NOTED
+        for number, ref in enumerate(sorted(concerned, key=order.__getitem__), 1):
+            if changes != self._model.changes:
+                ledger, changes = self._ledger(part), self._model.changes
+            self._command(by_ref[ref], allocations.get(ref), ledger, urgent=urgent, cut_a=cuts.get(ref))
+            self._concerned.pop(ref, None)
+            if part is not self.whole:
+                self._model.awake.add(ref)  # its share of the whole is planned next
+            if number % 10 == 0:
+                yield 10 * COST_COMMAND
+        for each in self._model.unconfigured.values():
+            self._commands += each.commands(self._now)
 
-    def _limit_unconfigured(self, now: float) -> list[SetLimit]:
-        """Return what brings the EVSEs that the configuration does not name to their fallback."""
-        return [limit for each in self._model.unconfigured.values() for limit in each.commands(now)]
+    def _ledger(self, part: SitePart) -> Headroom:
+        """Return the room that is free now with every EVSE booked at the most that it may be taking."""
+        base = self._model.metering.base(self._now, part.site)
+        ledger = self._supply.supplies(part.site, base.believed, self._now)
+        ledger.book_all(self._bookings)
+        return ledger
 
-    def _refresh(self, controllers: Sequence[EvseController], now: float) -> None:
-        """Update what depends on time and on events of these EVSEs, and what is booked for them."""
-        for controller in controllers:
-            controller.refresh(self._model.settings.voltage_v, now)
-            self._model.update_credit(controller, now)
-            controller.delivery.hold_s = self._model.dimming.hold_s(controller.evse, now)
-            self._bookings.set(controller.evse, controller.booking(now))
-            self._model.note_reaction(controller)
+    def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:
+        circuit = controller.evse.circuit
+        return (
+            ledger.has_circuit(circuit)
+            and ledger.room(controller.evse, controller.model.phases) >= STEP_A - NOISE_A
+        )
+
+    def _command(
+        self,
+        controller: EvseController,
+        allocation: Allocation | None,
+        ledger: Headroom,
+        *,
+        urgent: bool,
+        cut_a: float | None,
+    ) -> None:
+        """Add what brings one EVSE to its allocation, and book what it may take from now on."""
+        now = self._now
+        before = controller.delivery.offered_a(now)
+        self._commands += controller.commands_towards(allocation, ledger, now, urgent=urgent, cut_a=cut_a)
+        self._model.note_offer(controller, before, now)
+        if decision := controller.take_decision(now):
+            self._decisions.append(decision)
+        controller.settle(allocation, now)
+        self._bookings.set(controller.evse, controller.booking(now))
+        self._note_share(controller, allocation)
+
+    def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
+        """Note whether the offer of an EVSE differs from its share, and whether it would rise."""
+        ref = controller.evse.ref
+        share_a = controller.evse.fallback_a if allocation is None else allocation.limit_a
+        if abs(controller.offered_a - share_a) > NOISE_A:
+            self._off_share[ref] = None
+        else:
+            self._off_share.pop(ref, None)
+        if controller.is_rising:
+            self._rising[ref] = None
+        else:
+            self._rising.pop(ref, None)
+
+    def _off_share_in(self, part: SitePart) -> dict[EvseRef, None]:
+        """Return the EVSEs of a part whose offer differs from their share."""
+        if part is self.whole:
+            return self._off_share
+        return {each.evse.ref: None for each in part.controllers if each.evse.ref in self._off_share}
+
+    def _planner_of(self, part: SitePart) -> SharePlanner:
+        key = part.site.circuits[0].id
+        if key not in self._planners:
+            self._planners[key] = SharePlanner(self._model, self._supply, self._turns, part)
+        return self._planners[key]
+
+    def _refresh(self, controller: EvseController, now: float) -> None:
+        """Update what depends on time and on events of an EVSE, and what is booked for it."""
+        controller.refresh(self._model.settings.voltage_v, now)
+        self._model.update_credit(controller, now)
+        controller.delivery.hold_s = self._model.dimming.hold_s(controller.evse, now)
+        self._bookings.set(controller.evse, controller.booking(now))
+        self._model.note_reaction(controller)
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""

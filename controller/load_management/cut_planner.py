@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.site_model import SiteModel
+from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
 ASKED_A = 2.0
@@ -21,14 +22,18 @@ EXCESS_A = 1.0
 CHUNK_A = 2.0
 """Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 
+OffShare = tuple[EvseController, Allocation, float]
+"""EVSE whose offer differs from its share, its allocation, and its offer (A per phase)."""
+
 
 class CutPlanner:
     """Finds the EVSEs that are cut in a pass."""
 
     def __init__(self, model: SiteModel) -> None:
         self._model = model
+        self._places_of: dict[tuple[str, PhaseFlags], list[tuple[str, int]]] = {}
 
-    def plan_cuts(self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom) -> dict[EvseRef, float]:
+    def plan_cuts(self, off_share: Sequence[OffShare], ledger: Headroom) -> dict[EvseRef, float]:
         """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
 
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
@@ -36,23 +41,18 @@ class CutPlanner:
         renewed soonest. Where an EVSE cannot rise by `ASKED_A`, those that are far above their share come
         down to it. Renewals level the shares again.
         """
-        off_share = [
-            (controller, allocation, offered_a)
-            for ref, allocation in allocations.items()
-            if abs((offered_a := (controller := self._model.by_ref[ref]).offered_a) - allocation.limit_a)
-            > NOISE_A
-        ]
         short = self._shortage(ledger)
         asked = self._asked_room(off_share, ledger, short)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
+        shares = {controller.evse.ref: allocation.limit_a for controller, allocation, _ in off_share}
         above = [
             controller for controller, allocation, offered_a in off_share if offered_a > allocation.limit_a
         ]
         above.sort(
             key=lambda each: (
-                allocations[each.evse.ref].limit_a > 0,  # stops are decided: others get what they free
+                shares[each.evse.ref] > 0,  # stops are decided: others get what they free
                 each.delivery.reaction_s,
                 each.delivery.written_at,
                 each.evse.ref,
@@ -60,7 +60,7 @@ class CutPlanner:
         )
         for controller in above:
             ref, min_a, places = controller.evse.ref, controller.evse.min_a, self._places(controller)
-            offered_a, share_a = controller.offered_a, allocations[ref].limit_a
+            offered_a, share_a = controller.offered_a, shares[ref]
             missing_a = max((short[place] for place in places if place in short), default=0.0)
             asked_a = max((asked[place] for place in places if place in asked), default=0.0)
             if missing_a <= 0 and (asked_a <= 0 or offered_a - share_a < EXCESS_A):
@@ -87,7 +87,7 @@ class CutPlanner:
 
     def _asked_room(
         self,
-        off_share: Sequence[tuple[EvseController, Allocation, float]],
+        off_share: Sequence[OffShare],
         ledger: Headroom,
         short: dict[tuple[str, int], float],
     ) -> dict[tuple[str, int], float]:
@@ -112,9 +112,14 @@ class CutPlanner:
 
     def _places(self, controller: EvseController) -> list[tuple[str, int]]:
         """Return the phases of circuits that an EVSE loads."""
-        return [
-            (circuit.id, phase)
-            for circuit in self._model.site.path(controller.evse.circuit)
-            for phase in range(3)
-            if controller.model.phases[phase]
-        ]
+        key = (controller.evse.circuit, controller.model.phases)
+        found = self._places_of.get(key)
+        if found is None:
+            path = self._model.site.path(controller.evse.circuit)
+            found = self._places_of[key] = [
+                (circuit.id, phase)
+                for circuit in path
+                for phase in range(3)
+                if controller.model.phases[phase]
+            ]
+        return found

@@ -1,15 +1,20 @@
-"""Planner of the EVSEs' shares: who takes part in the sharing, and what each gets, with the reason."""
+"""Planner of the EVSEs' shares: who takes part in the sharing, and what each gets, with the reason.
+
+It stays from pass to pass: what an EVSE asks for is found anew only when the EVSE is updated, and its share
+only when the allocator or one of the sets below gives it another.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from controller.load_management.allocation.allocator import Allocation, Allocator, Demand
-from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
 from controller.load_management.allocation.rotation import REST_S, Rotation
 from controller.load_management.allocation.surplus import Surplus, sunlit
@@ -27,6 +32,14 @@ RESTING = f"gave up its place, rests {REST_S:g} s at least"
 ASLEEP = "its car takes nothing: probed from time to time"
 NO_FALLBACK = "no car, and no room for the fallback that one would take"
 LEFTOVER = "its car takes nothing: offered what nobody else wants"
+COST_UPDATE = 12
+COST_OFFER = 6
+COST_NOTED = 4
+"""Work of what an EVSE asks for, and of an offer of the rest (about us of a small computer)."""
+ROUNDED_A = 1e-6
+"""Error of sums that were added up one by one (A)."""
+
+Evses = dict[EvseRef, EvseController]
 
 
 class SitePart(NamedTuple):
@@ -36,260 +49,404 @@ class SitePart(NamedTuple):
     controllers: list[EvseController]
 
 
+class Turns:
+    """Who has been served for how long: one for all planners of a site."""
+
+    def __init__(self, rotation_s: float) -> None:
+        self.rotation = Rotation(rotation_s)
+        self.surplus = Surplus()
+
+
 class SharePlanner:
     """Plans the shares of a site, or of a part of it, from the model and the supply of its circuits."""
 
-    def __init__(self, model: SiteModel, supply: CircuitSupply) -> None:
+    def __init__(self, model: SiteModel, supply: CircuitSupply, turns: Turns, part: SitePart) -> None:
         self._model = model
         self._supply = supply
-        self._rotation = Rotation(model.settings.rotation_s)
-        self._surplus = Surplus()
-        self._allocators: dict[str, Allocator] = {}
-
-    def replace_site(self) -> None:
-        """Follow another tree and other settings of the model."""
-        self._rotation.set_turn(self._model.settings.rotation_s)
-        self._allocators.clear()
-
-    def allocations(
-        self,
-        part: SitePart,
-        touched: Sequence[EvseController],
-        room: Headroom,
-        base: SiteBase,
-        now: float,
-    ) -> dict[EvseRef, Allocation]:
-        """Return the allocator's answer for all EVSEs with a car that can be commanded and do not rest.
-
-        `touched`: those of which something may have changed since the last pass. `room`: of which the EVSEs
-        that cannot be commanded take their part first.
-        """
-        rotation = self._rotation
-        wanting = [each for each in touched if each.wants and not each.is_paused]
-        rotation.set_wanting(
-            {each.evse.ref for each in wanting},
-            {each.evse.ref for each in touched},
-            now,
-            {each.evse.ref for each in wanting if each.model.may_be_charging},
-        )
-        troubles = self._model.metering.troubles_above(now)
-        reserved: list[EvseController] = []
-        shared: list[EvseController] = []
-        sleeping: list[EvseController] = []
-        idle: list[EvseController] = []
-        allocations: dict[EvseRef, Allocation] = {}
-        demands = []
-        unbalance_a, caps = self._model.site.unbalance_a, self._model.dimming.has_caps
+        self._rotation = turns.rotation
+        self._surplus = turns.surplus
+        self._site = part.site
+        self._allocator = Allocator(part.site)
+        self._trial_allocator = Allocator(part.site)
+        self.allocations: dict[EvseRef, Allocation] = {}
+        """Result: of all EVSEs that can be commanded and have a car or no room for one."""
+        self._changed: dict[EvseRef, None] = {}
+        self._on_circuit: defaultdict[str, list[EvseRef]] = defaultdict(list)
         for each in part.controllers:
-            if each.problem:
-                reserved.append(each)
-                continue
-            shared.append(each)
-            ref, circuit = each.evse.ref, each.evse.circuit
-            if each.is_paused:
-                allocations[ref] = _zero(each, each.limit_by_order[1])
-            elif not each.wants:
-                if why := self._model.dimming.idle(each.evse):
-                    allocations[ref] = _zero(each, why)
-                elif each.has_fallback:
-                    idle.append(each)
-            elif each.is_asleep:
-                sleeping.append(each)
-            elif rotation.is_resting(ref, now) and not each.delivery.never_pauses:
-                allocations[ref] = _zero(each, self._model.dimming.explain(each.evse, RESTING))
+            self._on_circuit[each.evse.circuit].append(each.evse.ref)
+        self._troubles: Mapping[str, str] = {}
+        self._to_update: dict[EvseRef, None] = {}
+        self._to_note: dict[EvseRef, None] = {}
+        """EVSEs whose result is found anew at the end of a pass."""
+        self._demands: dict[EvseRef, Demand] = {}
+        self._reserved: Evses = {}
+        self._switching: Evses = {}
+        self._never_pausing: Evses = {}
+        self._sunny: Evses = {}
+        self._overdrawn: Evses = {}
+        self._sleeping: Evses = {}
+        self._idle: Evses = {}
+        self._fixed: dict[EvseRef, Allocation] = {}
+        self._others: dict[EvseRef, Allocation] = {}
+        """Results of the last pass that are not the allocator's."""
+        self._guaranteed: dict[EvseRef, Demand] = {}
+        self._whys: dict[str, str] = {}
+        self._shares = Bookings(part.site)
+        self._idle_needs = Bookings(part.site)
+        self._dc = [each for each in part.controllers if each.evse.reserve_a]
+
+    def take_changed(self) -> list[EvseRef]:
+        """Return the EVSEs whose allocation has changed, come or gone since the last call."""
+        changed, self._changed = list(self._changed), {}
+        return changed
+
+    def changing_phases(self) -> list[EvseRef]:
+        """Return the EVSEs for which a change of phases was decided and is not made yet."""
+        return [ref for ref, each in self._switching.items() if each.model.switch.changing]
+
+    # Who takes part
+
+    def mark(self, refs: Iterable[EvseRef]) -> None:
+        """Have `update` find anew what these EVSEs ask for."""
+        self._to_update |= dict.fromkeys(refs)
+
+    def update(self, now: float) -> Iterator[int]:
+        """Find anew what marked EVSEs ask for, and those below a meter that is trusted no more or again.
+
+        Yields the cost of each step.
+        """
+        troubles = self._model.metering.troubles_above(now)
+        if troubles != self._troubles:
+            for circuit, refs in self._on_circuit.items():
+                if troubles[circuit] != self._troubles.get(circuit):
+                    self._to_update |= dict.fromkeys(refs)
+            self._troubles = troubles
+        for number, ref in enumerate(list(self._to_update), 1):
+            del self._to_update[ref]
+            self._update_evse(self._model.by_ref[ref], now)
+            if number % 50 == 0:
+                yield 50 * COST_UPDATE
+
+    def _update_evse(self, each: EvseController, now: float) -> None:
+        """Put an EVSE into the sets that it belongs to now, and set its demand."""
+        ref, model, evse = each.evse.ref, self._model, each.evse
+        can_be_commanded = not each.problem
+        wants_share = can_be_commanded and each.wants and not each.is_paused
+        self._rotation.set_wanting(
+            {ref} if each.wants and not each.is_paused else (),
+            (ref,),
+            now,
+            (ref,) if each.model.may_be_charging else (),
+        )
+        is_asleep = wants_share and each.is_asleep
+        demand: Demand | None = None
+        fixed: Allocation | None = None
+        is_idle = False
+        if can_be_commanded and each.is_paused:
+            fixed = _zero(each, each.limit_by_order[1])
+        elif can_be_commanded and not each.wants:
+            if why := model.dimming.idle(evse):
+                fixed = _zero(each, why)
             else:
-                demands.append(
-                    each.demand_for(
-                        troubles[circuit],
-                        now,
-                        unbalance_a=unbalance_a.get(circuit),
-                        dimmed=self._model.dimming.cap(each.evse, each.phases_to_come) if caps else None,
-                        is_served=rotation.is_served(ref),
-                    )
-                )
-        demands = self._model.energy.evses.with_guarantees(demands)
-        for each in reserved:
+                is_idle = each.has_fallback
+        elif wants_share and not is_asleep:
+            if self._rotation.is_resting(ref, now) and not each.delivery.never_pauses:
+                fixed = _zero(each, model.dimming.explain(evse, RESTING))
+            else:
+                demand = self._demand(each, now)
+        moment = self._rotation.changes_at(ref, now)
+        if moment < math.inf:
+            model.turns_due.set_due(ref, moment)
+        _put(self._reserved, each, belongs=not can_be_commanded)
+        _put(self._sleeping, each, belongs=is_asleep)
+        _put(self._idle, each, belongs=is_idle)
+        _put(self._sunny, each, belongs=demand is not None and each.waits_for_surplus)
+        _put(self._never_pausing, each, belongs=demand is not None and each.delivery.never_pauses)
+        is_over = each.model.draw.has_excess or each.delivery.late_a(now) > 0
+        _put(self._overdrawn, each, belongs=can_be_commanded and is_over)
+        can_switch = each.model.switch.able or each.model.switch.single
+        _put(self._switching, each, belongs=can_be_commanded and can_switch)
+        needed_a = evse.fallback_a + SETTLED_A
+        self._idle_needs.set(evse, (each.model.phases, needed_a) if is_idle else NO_BOOKING)
+        if fixed is None:
+            self._fixed.pop(ref, None)
+        else:
+            self._fixed[ref] = fixed
+        if demand is None:
+            self._demands.pop(ref, None)
+            self._shares.set(evse, NO_BOOKING)
+        else:
+            self._demands[ref] = demand
+        if ref not in self._guaranteed:
+            self._allocator.set_demand(ref, None if ref in self._sunny else demand)
+        self._to_note[ref] = None
+
+    def _demand(self, each: EvseController, now: float) -> Demand:
+        ref, circuit = each.evse.ref, each.evse.circuit
+        dimming = self._model.dimming
+        return each.demand_for(
+            self._rotation.place(ref, now, is_first=each.cannot_wait),
+            self._troubles[circuit],
+            now,
+            unbalance_a=self._model.site.unbalance_a.get(circuit),
+            dimmed=dimming.cap(each.evse, each.phases_to_come) if dimming.has_caps else None,
+            is_served=self._rotation.is_served(ref),
+        )
+
+    # What each gets
+
+    def share(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:
+        """Share this room; `allocations` then has the result. Yields the cost of each step.
+
+        EVSEs that cannot be commanded take their part first, then what is drawn beyond the offers.
+        """
+        for each in self._reserved.values():
             each.book(room, now)
         steered = room.steered() is not None
-        for each in shared:
-            if steered or each.model.draw.has_excess:
-                each.book_overdraw(room, now, steered=steered)
-        self._supply.book_reserves(shared, room, now)
-        given = self._given(part.site, shared, demands, room, base, now)
-        for ref, allocation in given.items():
-            rotation.set_served(ref, allocation.limit_a > 0, now)
-        if sleeping or idle:
-            left = self._after_shares(room, given)
-            leftover = self._leftover(sleeping, left, troubles, now)
-            for ref in leftover:
-                rotation.set_served(ref, False, now)
-            allocations |= self._without_fallback(idle, left, now) | leftover
-        return allocations | self._explained(given)
-
-    def _after_shares(self, room: Headroom, given: Mapping[EvseRef, Allocation]) -> Headroom:
-        """Return what is left of this room once everybody takes its share."""
+        for each in self._overdrawn.values():
+            each.book_overdraw(room, now, steered=steered)
+        dc = [each for each in self._dc if each.evse.ref not in self._reserved]
+        self._supply.book_reserves(dc, room, now)
+        yield (len(self._reserved) + len(self._overdrawn)) * COST_OFFER
+        self._set_turn_energies()
+        self._set_guarantees()
+        self._to_note |= dict.fromkeys(self._others)
+        self._others = {}
+        yield from self._share(room, base, now)
+        self._choose_phases(room, base, now)
+        yield from self._share_surplus(room, base, now)
+        self._to_note |= dict.fromkeys(self._others)
+        yield from self._note_shares(now)
         left = room.copy()
-        for ref, allocation in given.items():
-            left.book(self._model.by_ref[ref].evse, self._model.by_ref[ref].model.phases, allocation.limit_a)
-        return left
+        left.book_all(self._shares)
+        yield from self._offer_leftover(left, now)
+        yield from self._deny_fallbacks(left, now)
+        self._to_note |= dict.fromkeys(self._others)
+        self._note_others()
 
-    def _ranks(self, refs: Sequence[EvseRef], now: float) -> Mapping[EvseRef, float]:
-        """Return the places of these EVSEs in the order of service."""
-        first = {ref for ref in refs if self._model.by_ref[ref].cannot_wait}
-        return self._rotation.ranks(refs, now, first, self._model.energy.evses.turn_energies(refs))
+    def _set_turn_energies(self) -> None:
+        """Set the places of EVSEs that take turns by energy."""
+        energies = self._model.energy.evses.turn_energies(self._demands.keys())
+        if energies is None:
+            return
+        for ref, place in self._rotation.places_by_energy(energies).items():
+            demand = self._demands[ref]
+            placed = msgspec.structs.replace(demand, place=(demand.place[0], *place))
+            if placed != demand:
+                self._demands[ref] = placed
+                if ref not in self._sunny:
+                    self._allocator.set_demand(ref, placed)
 
-    def _leftover(
-        self,
-        sleeping: Sequence[EvseController],
-        left: Headroom,
-        troubles: Mapping[str, str],
-        now: float,
-    ) -> dict[EvseRef, Allocation]:
+    def _set_guarantees(self) -> None:
+        """Set the demands of EVSEs with a part of their group's guaranteed current."""
+        before, self._guaranteed = (
+            self._guaranteed,
+            self._model.energy.evses.with_guarantees(self._demands),
+        )
+        for ref in before.keys() | self._guaranteed.keys():
+            demand = self._guaranteed.get(ref, self._demands.get(ref))
+            self._allocator.set_demand(ref, None if ref in self._sunny else demand)
+
+    def _asked(self) -> list[Demand]:
+        """Return the demands of all EVSEs that do not wait for the sun."""
+        return [
+            self._guaranteed.get(ref, demand)
+            for ref, demand in self._demands.items()
+            if ref not in self._sunny
+        ]
+
+    def _share(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:
+        """Let the allocator share. Who cannot pause and gets nothing takes its minimum all the same."""
+        held: list[EvseRef] = []
+        while True:
+            joint = self._supply.joint(self._site, base, room)
+            admission = self._supply.admission(self._site, room, base)
+            yield len(self._site.circuits)
+            yield from self._allocator.steps(room.rooms(), joint, admission)
+            given = self._allocator.allocations
+            stuck = [
+                each for ref, each in self._never_pausing.items() if ref in given and given[ref].limit_a == 0
+            ]
+            if not stuck:
+                break
+            for each in stuck:
+                ref = each.evse.ref
+                each.book(room, now)
+                self._others[ref] = Allocation(ref, each.evse.min_a, NO_PAUSE)
+                self._allocator.set_demand(ref, None)
+                held.append(ref)
+        self._to_note |= dict.fromkeys(self._allocator.take_changed())
+        for ref in held:  # they ask again in the next pass
+            self._allocator.set_demand(ref, self._guaranteed.get(ref, self._demands[ref]))
+
+    def _choose_phases(self, room: Headroom, base: SiteBase, now: float) -> None:
+        """Find whether EVSEs that can switch phases should use another number of them."""
+        switching = [each for ref, each in self._switching.items() if ref not in self._sunny]
+        if not switching:
+            return
+        rooms, joint = room.rooms(), self._supply.joint(self._site, base, room)
+        admission = self._supply.admission(self._site, room, base)
+        given = self._allocator.allocations | {
+            ref: held for ref, held in self._others.items() if ref in self._never_pausing
+        }
+        asked = self._asked()
+        consider(
+            switching,
+            asked,
+            given,
+            lambda asking: self._trial_allocator.share(asking, rooms, joint, admission),
+            now,
+        )
+
+    def _share_surplus(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:
+        """Share the feed-in that the others leave among those that charge from nothing else."""
+        if not self._sunny:
+            return
+        yield from self._note_shares(now)
+        for each in self._sunny.values():
+            self._shares.set(each.evse, NO_BOOKING)
+        left = room.copy()
+        left.book_all(self._shares)
+        shared_a = self._shares.booked_a(self._site.circuits[0].id)[3]
+        surplus_a = self._model.energy.surplus_a(self._model.metering.surplus_a(now), now) - shared_a
+        rooms, joint = left.rooms(), self._supply.joint(self._site, base, left)
+        controllers = list(self._sunny.values())
+        demands = [self._guaranteed.get(ref, self._demands[ref]) for ref in self._sunny]
+        consider_alone(
+            controllers,
+            demands,
+            lambda asking: sunlit(self._site, asking, rooms, joint, surplus_a),
+            now,
+        )
+        narrowing = {each.evse.ref for each in controllers if each.model.switch.narrows}
+        self._others |= self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, narrowing)
+
+    def _note_shares(self, now: float) -> Iterator[int]:
+        """Note the shares of EVSEs with a demand that have another demand, share or reason."""
+        whys = self._reductions()
+        if whys != self._whys:
+            self._whys = whys
+            self._to_note |= dict.fromkeys(self._demands)
+        shared = [
+            ref
+            for ref in self._to_note
+            if ref in self._demands and (ref not in self._sunny or ref in self._others)
+        ]
+        for number, ref in enumerate(shared, 1):
+            del self._to_note[ref]
+            self._note_share(ref, now)
+            if number % 200 == 0:
+                yield 200 * COST_NOTED
+
+    def _note_share(self, ref: EvseRef, now: float) -> None:
+        found = self._others.get(ref)
+        if found is None and ref not in self._sunny:
+            found = self._allocator.allocations.get(ref)
+        if found is None:
+            self._set_allocation(ref, None)
+            return
+        controller = self._model.by_ref[ref]
+        self._shares.set(controller.evse, (controller.model.phases, found.limit_a))
+        if self._rotation.set_served(ref, found.limit_a > 0, now):
+            self._to_update[ref] = None
+        self._set_allocation(ref, self._explained(found))
+
+    def _note_others(self) -> None:
+        """Note the results of EVSEs without a demand."""
+        for ref in self._to_note:
+            if ref not in self._demands:
+                self._set_allocation(ref, self._fixed.get(ref) or self._others.get(ref))
+        self._to_note.clear()
+
+    def _set_allocation(self, ref: EvseRef, found: Allocation | None) -> None:
+        if found is None:
+            if self.allocations.pop(ref, None) is not None:
+                self._changed[ref] = None
+        elif self.allocations.get(ref) != found:
+            self.allocations[ref] = found
+            self._changed[ref] = None
+
+    def _reductions(self) -> dict[str, str]:
+        """Return why circuits supply less than their limit, by the backend's limit or the calendar's."""
+        model = self._model
+        whys = {c.id: why for c in self._site.circuits if (why := model.energy.calendar.reduction(c))}
+        root = model.site.circuits[0]
+        if model.group_a is not None and model.group_a < max(model.energy.calendar.limit_a(root)):
+            whys[root.id] = f"the backend limits the site to {model.group_a:g} A"
+        return whys
+
+    def _explained(self, given: Allocation) -> Allocation:
+        """Name the backend's limit or the calendar's where it is what makes a circuit full."""
+        for circuit, why in self._whys.items():
+            if f"{circuit} L" in given.reason:
+                given = msgspec.structs.replace(given, reason=f"{why}: {given.reason}")
+        return given
+
+    def _offer_leftover(self, left: Headroom, now: float) -> Iterator[int]:
         """Offer cars that take nothing the minimum from what no other car takes, so that they may wake up.
 
         A car that did not start at its minimum is offered more. `left`: what the others' shares leave.
         """
-        found: dict[EvseRef, Allocation] = {}
-        for each in sorted(sleeping, key=lambda c: (-c.priority, c.delivery.offered_a(now) == 0, c.evse.ref)):
+        order = sorted(
+            self._sleeping.values(),
+            key=lambda c: (-c.priority, c.delivery.offered_a(now) == 0, c.evse.ref),
+        )
+        for number, each in enumerate(order, 1):
             ref, evse = each.evse.ref, each.evse
             dimmed = self._model.dimming.cap(evse, each.phases_to_come)
             caps = [
                 evse.max_a,
                 each.limit_by_order[0],
                 dimmed and dimmed[0],
-                troubles[evse.circuit] and evse.fallback_a,
+                self._troubles[evse.circuit] and evse.fallback_a,
             ]
             most_a = min(cap for cap in caps if isinstance(cap, float))
-            free_a = (
-                math.floor(min(each.waking_a, most_a, left.room(evse, each.model.phases)) * 10 + 1e-6) / 10
+            free_a = math.floor(
+                min(each.waking_a, most_a, left.room(evse, each.model.phases)) * 10 + ROUNDED_A
             )
-            if free_a < evse.min_a:
-                found[ref] = Allocation(ref, 0.0, ASLEEP)
-                continue
-            left.book(evse, each.model.phases, free_a)
-            found[ref] = Allocation(ref, free_a, LEFTOVER)
-        return found
+            self._rotation.set_served(ref, False, now)
+            if free_a / 10 < evse.min_a:
+                self._others[ref] = Allocation(ref, 0.0, ASLEEP)
+            else:
+                left.book(evse, each.model.phases, free_a)
+                self._others[ref] = Allocation(ref, free_a, LEFTOVER)
+            if number % 50 == 0:
+                yield 50 * COST_OFFER
 
-    def _without_fallback(
-        self, idle: Sequence[EvseController], left: Headroom, now: float
-    ) -> dict[EvseRef, Allocation]:
+    def _deny_fallbacks(self, left: Headroom, now: float) -> Iterator[int]:
         """Limit EVSEs without a car to 0 A where their circuits have no room for their fallback.
 
         A car that comes takes the fallback in the same second, before anybody can make room for it.
         """
-        found: dict[EvseRef, Allocation] = {}
-        for each in sorted(idle, key=lambda c: (-c.delivery.offered_a(now), c.evse.ref)):
+        all_in = left.copy()
+        all_in.book_all(self._idle_needs)
+        short = all_in.short_circuits()
+        if not short:
+            return
+        concerned = [
+            each
+            for each in self._idle.values()
+            if any(circuit.id in short for circuit in self._site.path(each.evse.circuit))
+        ]
+        yield len(self._idle)
+        concerned.sort(key=lambda c: (-c.delivery.offered_a(now), c.evse.ref))
+        for number, each in enumerate(concerned, 1):
             evse = each.evse
             has_it = each.delivery.offered_a(now) >= evse.fallback_a
             needed_a = evse.fallback_a if has_it else evse.fallback_a + SETTLED_A
-            if left.room(evse, each.model.phases) >= needed_a:
+            if left.room(evse, each.model.phases) >= needed_a - ROUNDED_A:
                 left.book(evse, each.model.phases, evse.fallback_a)
             else:
-                found[evse.ref] = Allocation(evse.ref, 0.0, NO_FALLBACK)
-        return found
+                self._others[evse.ref] = Allocation(evse.ref, 0.0, NO_FALLBACK)
+            if number % 50 == 0:
+                yield 50 * COST_OFFER
 
-    def _given(
-        self,
-        site: SiteTree,
-        controllers: list[EvseController],
-        demands: list[Demand],
-        room: Headroom,
-        base: SiteBase,
-        now: float,
-    ) -> dict[EvseRef, Allocation]:
-        """Return shares for all demands of these EVSEs: first for those that do not wait for the sun."""
-        sunny = {d.ref: d for d in demands if self._model.by_ref[d.ref].waits_for_surplus}
-        fair = [demand for demand in demands if demand.ref not in sunny] if sunny else demands
-        given = self._share(site, fair, room, base, now)
-        switching = [
-            each
-            for each in controllers
-            if (each.model.switch.able or each.model.switch.single) and each.evse.ref not in sunny
-        ]
-        if switching:
-            rooms, joint = room.rooms(), self._supply.joint(site, base, room)
-            admission = self._supply.admission(site, room, base)
-            consider(
-                switching,
-                fair,
-                given,
-                lambda asking: self._allocator(site).share(
-                    asking, rooms, joint, admission, lambda refs: self._ranks(refs, now)
-                ),
-                now,
-            )
-        return given | self._sunshine(site, list(sunny.values()), given, room, base, now)
 
-    def _share(
-        self, site: SiteTree, demands: list[Demand], room: Headroom, base: SiteBase, now: float
-    ) -> dict[EvseRef, Allocation]:
-        """Return shares for all demands. Who cannot pause and gets nothing takes its minimum all the same."""
-        held: dict[EvseRef, Allocation] = {}
-        while True:
-            joint, admission = self._supply.joint(site, base, room), self._supply.admission(site, room, base)
-            given = self._allocator(site).share(
-                demands, room.rooms(), joint, admission, lambda refs: self._ranks(refs, now)
-            )
-            stuck = [
-                controller
-                for ref, allocation in given.items()
-                if allocation.limit_a == 0 and (controller := self._model.by_ref[ref]).delivery.never_pauses
-            ]
-            if not stuck:
-                return given | held
-            for controller in stuck:
-                controller.book(room, now)
-                ref = controller.evse.ref
-                held[ref] = Allocation(ref, controller.evse.min_a, NO_PAUSE)
-            demands = [demand for demand in demands if demand.ref not in held]
-
-    def _allocator(self, site: SiteTree) -> Allocator:
-        """Return the allocator of the site or of a part of it."""
-        return self._allocators.setdefault(site.circuits[0].id, Allocator(site))
-
-    def _explained(self, given: dict[EvseRef, Allocation]) -> dict[EvseRef, Allocation]:
-        """Name the backend's limit or the calendar's where it is what makes a circuit full."""
-        whys = {
-            c.id: why for c in self._model.site.circuits if (why := self._model.energy.calendar.reduction(c))
-        }
-        root = self._model.site.circuits[0]
-        if self._model.group_a is not None and self._model.group_a < max(
-            self._model.energy.calendar.limit_a(root)
-        ):
-            whys[root.id] = f"the backend limits the site to {self._model.group_a:g} A"
-        for circuit, why in whys.items():
-            given = {
-                ref: msgspec.structs.replace(one, reason=f"{why}: {one.reason}")
-                if f"{circuit} L" in one.reason
-                else one
-                for ref, one in given.items()
-            }
-        return given
-
-    def _sunshine(
-        self,
-        site: SiteTree,
-        demands: list[Demand],
-        given: Mapping[EvseRef, Allocation],
-        room: Headroom,
-        base: SiteBase,
-        now: float,
-    ) -> dict[EvseRef, Allocation]:
-        """Return shares of the feed-in that the others leave."""
-        if not demands:
-            return {}
-        surplus_a = self._model.energy.surplus_a(self._model.metering.surplus_a(now), now)
-        for ref, allocation in given.items():
-            controller = self._model.by_ref[ref]
-            room.book(controller.evse, controller.model.phases, allocation.limit_a)
-            surplus_a -= allocation.limit_a * sum(controller.model.phases)
-        rooms, joint = room.rooms(), self._supply.joint(site, base, room)
-        controllers = [self._model.by_ref[demand.ref] for demand in demands]
-        consider_alone(
-            controllers, demands, lambda asking: sunlit(site, asking, rooms, joint, surplus_a), now
-        )
-        held = {each.evse.ref for each in controllers if each.model.switch.narrows}
-        return self._surplus.share(site, demands, rooms, joint, surplus_a, now, held)
+def _put(evses: Evses, each: EvseController, *, belongs: bool) -> None:
+    if belongs:
+        evses[each.evse.ref] = each
+    else:
+        evses.pop(each.evse.ref, None)
 
 
 def _zero(controller: EvseController, reason: str) -> Allocation:

@@ -44,6 +44,8 @@ LONGEST_PAUSE_S = 0.5
 site connect after a restart, shares one. A cut waits for no pause."""
 AT_ONCE = 20
 """Largest site (EVSEs) on which each station that connects has a pass of its own."""
+CUT_AT_ONCE = 150
+"""Largest part of a site (EVSEs) that is cut in one go; a larger one is cut in slices."""
 
 
 class SiteControl:
@@ -79,6 +81,8 @@ class SiteControl:
             if self._model.dimming.dim(event):
                 return self._plan_safely(now, urgent=True)
         self._due |= self._model.on_event(event, now)
+        if self._pass.is_running and not isinstance(event, ControlTick):
+            return self._on_connected(event.station, now) if isinstance(event, StationUp) else []
         if (due_at := self.due_at) is None:
             return []
         if now >= due_at or isinstance(event, ControlTick):
@@ -103,6 +107,8 @@ class SiteControl:
     @property
     def due_at(self) -> float | None:
         """Return when a ControlTick is wanted (s), because a pass was a moment ago; None: it is not."""
+        if self._pass.is_running:
+            return -math.inf
         if not self._due:
             return None
         pause_s = min(LONGEST_PAUSE_S, PASS_S_PER_EVSE * len(self._model.controllers))
@@ -127,6 +133,7 @@ class SiteControl:
     def delivery_records(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, DeliveryMemory]:
         """Return what must survive a restart of those of these EVSEs that the configuration names."""
         named = [ref for ref in refs if ref in self._model.by_ref]
+        self._model.unsaved.difference_update(named)
         return {ref: self._model.by_ref[ref].record(now) for ref in named}
 
     def silent_evses(self, now: float) -> list[EvseRef]:
@@ -139,7 +146,7 @@ class SiteControl:
 
     def unsaved_evses(self) -> set[EvseRef]:
         """Return the EVSEs with something new to record beside their limits: a goal, a learned value."""
-        return {each.evse.ref for each in self._model.controllers if each.has_unsaved_state}
+        return set(self._model.unsaved)
 
     def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:
         """Take over what was recorded before a restart; EVSEs that the site no longer has are ignored."""
@@ -208,13 +215,19 @@ class SiteControl:
         that leaves to the others.
         """
         part = self._pass.whole if within is None else self._pass.part_below(within)
-        self._due, self._planned_at = part is not self._pass.whole, now
         notices = self._model.notices
         try:
-            commands = self._pass.run(now, part, urgent=urgent)
+            if part is not self._pass.whole and len(part.controllers) <= CUT_AT_ONCE:
+                self._due, self._planned_at = True, now
+                commands = self._pass.cut(part, now)
+            else:
+                if urgent or not self._pass.is_running:
+                    self._due, self._planned_at = part is not self._pass.whole, now
+                    self._pass.begin(part, urgent=urgent)
+                commands = self._pass.advance(now)
         except Exception as error:  # noqa: BLE001
             notices.note("pass", f"control pass failed, all stations to fallback error={error!r:.80}", "")
-            self._due = True
+            self._due, self._planned_at = True, now
             return self._pass.all_to_fallback(now)
         notices.note("pass", "", "control pass works again")
         return commands

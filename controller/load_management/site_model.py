@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 from heapq import heappop, heappush
 
 import msgspec
@@ -25,13 +24,14 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
+from controller.load_management.evse.awake_evses import AwakeEvses
 from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
 from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
 from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
+from controller.load_management.site_tree import CircuitNode, SiteTree
 from controller.model.observations import (
     BackendLimit,
     Booted,
@@ -45,6 +45,8 @@ from controller.model.observations import (
 )
 
 UNBALANCE_NOISE_A = 0.5
+DUE_AT_ONCE = 200
+"""Largest number of EVSEs whose part of the draw totals is updated in one go."""
 
 UNCONFIGURED_TOKENS = 2**48
 """Limits of EVSEs that the configuration does not name have tokens from here on."""
@@ -60,10 +62,14 @@ class SiteModel:
         self.dimming = DimmingCap(settings.voltage_v)
         self.energy = EnergyPlanner(site, settings.energy, settings.voltage_v)
         self.notices = FaultNotices()
+        self.awake = AwakeEvses()
+        self.turns_due = AwakeEvses()
+        """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""
+        self.unsaved: set[EvseRef] = set()
+        """EVSEs with something new to record beside their limits: a goal, a learned value."""
         # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token identifies its EVSE.
-        count = len(site.evses)
         self.controllers = [
-            EvseController(evse, self._make_delivery(evse, itertools.count(index, count)), now)
+            EvseController(evse, self._make_delivery(index), now, self.awake)
             for index, evse in enumerate(site.evses)
         ]
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
@@ -74,13 +80,19 @@ class SiteModel:
         """EVSEs of the site's stations that the configuration does not name, as they are reported."""
         self._unconfigured_tokens = itertools.count(UNCONFIGURED_TOKENS)
         self.group_a: float | None = None
+        self.changes = 0
+        """Number of events so far that may have changed what circuits supply or what is booked on them."""
         self._index_of = {each.evse.ref: index for index, each in enumerate(self.controllers)}
         self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
         self._reactions: dict[EvseRef, float] = {}
 
-    def _make_delivery(self, evse: EvseNode, tokens: Iterator[int]) -> LimitDelivery:
-        return LimitDelivery(evse, self.settings.lease_s, tokens, self.settings.writes_per_day)
+    def _make_delivery(self, index: int) -> LimitDelivery:
+        """Return the limits of the EVSE with this number; its tokens identify it."""
+        tokens = itertools.count(index, len(self.site.evses))
+        return LimitDelivery(
+            self.site.evses[index], self.settings.lease_s, tokens, self.settings.writes_per_day
+        )
 
     def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
         """Apply other limits, margins, priorities and modes.
@@ -99,6 +111,7 @@ class SiteModel:
     def on_event(self, event: SiteEvent, now: float) -> bool:
         """Update the model; return True if the current has to be shared anew."""
         self._wake_concerned(event)
+        self.changes += not isinstance(event, ControlTick | LimitAnswered)
         match event:
             case StationUp(station=station):
                 for controller in self.of_station.get(station, ()):
@@ -167,6 +180,8 @@ class SiteModel:
         if isinstance(observation, TransactionSeen):
             self._plan_departure(controller, observation.running, now)
         changed, step = controller.on_observation(observation, now)
+        if controller.has_unsaved_state:
+            self.unsaved.add(controller.evse.ref)
         self.notices.note_impossible(controller)
         self.update_credit(controller, now)
         if step is not None:
@@ -232,6 +247,7 @@ class SiteModel:
 
         Return whether its circuit has to be cut now, and whether the current has to be shared anew.
         """
+        self.changes += 1
         before = self.trust(circuit, now)
         self.update_due_credits(now)
         overloaded = self.metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
@@ -270,10 +286,22 @@ class SiteModel:
             controller.credit_due_at = changes_at
             heappush(self._credits_due, (changes_at, self._index_of[controller.evse.ref]))
 
-    def update_due_credits(self, now: float) -> None:
-        """Bring the draw totals up to date for EVSEs whose draw is known less or better by now."""
-        while self._credits_due and self._credits_due[0][0] <= now:
-            self.update_credit(self.controllers[heappop(self._credits_due)[1]], now)
+    def update_due_credits(self, now: float) -> bool:
+        """Bring the draw totals up to date for EVSEs whose draw is known less or better by now.
+
+        At most `DUE_AT_ONCE` of them, those that are due for longest; return True if there are more.
+        """
+        for _ in range(DUE_AT_ONCE):
+            if not self._credits_due or self._credits_due[0][0] > now:
+                return False
+            due_at, index = heappop(self._credits_due)
+            controller = self.controllers[index]
+            if controller.credit_due_at != due_at:
+                continue  # it was put off
+            self.update_credit(controller, now)
+            if self.site.unbalance_a:
+                controller.wake()  # what it draws helps other phases
+        return True
 
     def note_reaction(self, controller: EvseController) -> None:
         """Note for the metered circuits above an EVSE how long the slowest one below them takes to obey."""

@@ -19,15 +19,18 @@ The problem:
   among those who need, up to his need and no higher; then all rise together from where they stand.
 
 All currents are whole tenths of an ampere inside (OCPP 1.6 allows a limit one decimal), so sums are
-exact and the same demands in any order give the same answer. EVSEs of the same circuit on the same
-phases see the same conductors and move as one group: the work grows with the groups and the distinct
-minima and maxima in them, not with EVSEs times wires.
+exact and the same demands in any order give the same answer. EVSEs of the same circuit and priority on the
+same phases see the same conductors and move as one group.
+
+An `Allocator` stays from pass to pass. Sums of minima and maxima, the groups' bends and the sections of the
+order are kept up to date as demands change, so a pass costs the groups, and those EVSEs whose demand or whose
+group's level changed. In the order of admission, a *section* is a run of EVSEs that differ in nothing but
+their last place: where there is room for all of its minima, it is admitted whole.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -36,7 +39,6 @@ from controller.load_management.allocation.constraints import (
     AdmissionRooms,
     Constraints,
     JointConstraint,
-    PhaseFlags,
     tenths_down,
     tenths_up,
 )
@@ -44,14 +46,21 @@ from controller.load_management.allocation.unbalance import ROUNDS, PhaseLeads
 from controller.load_management.allocation.water_filling import (
     Claim,
     ClaimGroup,
-    fill,
-    fill_guarantees,
-    fill_needs,
+    SectionKey,
+    raise_early,
+    share_after,
 )
-from controller.load_management.site_tree import PhaseAmps, SiteTree
+from controller.load_management.site_tree import PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 
 NO_JOINT: Mapping[str, JointConstraint] = {}
+Place = tuple[int, int, float]
+"""Place in the order of service, the lower the earlier: the first two make the section."""
+FIRST_PLACE: Place = (0, 0, 0.0)
+COST_DEMAND = 12
+COST_CLAIM = 3
+COST_ROW = 1
+"""Work of one changed demand, one claim, and one row or group (about us of a small computer)."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +69,9 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     `phases` are the site's phases on which it may draw: every wired one while that is unknown.
     `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
     `cap` states it in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
-    its minimum first when there is not room for all of them. `needs_a` is what it must have on average
-    (0: nothing special), and `why` states it: inside its priority all needs come before anybody's wishes.
+    its minimum first when there is not room for all of them, then the lower `place`. `needs_a` is what it
+    must have on average (0: nothing special), and `why` states it: inside its priority all needs come before
+    anybody's wishes.
     `guaranteed_a` comes before all needs and wishes of every priority (0: nothing guaranteed).
     `is_served`: it charges, so its minimum is kept where another one would not start. `help_a`: the least
     that it draws, which is what it can help other phases with; None: all of its share.
@@ -73,6 +83,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     max_a: float
     priority: int = 0
     rank: float = 0.0
+    place: Place = FIRST_PLACE
     needs_a: float = 0.0
     why: str = ""
     guaranteed_a: float = 0.0
@@ -89,10 +100,6 @@ class Allocation(msgspec.Struct, frozen=True):
     reason: str
 
 
-Ranks = Callable[[Sequence[EvseRef]], Mapping[EvseRef, float]]
-"""Function that returns the ranks of some EVSEs."""
-
-
 def allocate(
     site: SiteTree,
     demands: Sequence[Demand],
@@ -100,18 +107,72 @@ def allocate(
     joint: Mapping[str, JointConstraint] = NO_JOINT,
     admission: AdmissionRooms | None = None,
 ) -> dict[EvseRef, Allocation]:
-    """Share the capacity among the demands, once; see `Allocator.share`."""
+    """Share the capacity among the demands, once; see `Allocator.steps`."""
     return Allocator(site).share(demands, capacity, joint, admission)
 
 
+class _Section:
+    """EVSEs that are next to each other in the order of admission. `out`: those that are not admitted."""
+
+    __slots__ = ("_free", "least", "members", "out", "served")
+
+    def __init__(self) -> None:
+        self.members: dict[Claim, None] = {}
+        self.out: dict[Claim, None] = {}
+        self.served = 0
+        self._free = 0
+        """Members whose minimum is 0: they have no room either where less than nothing is left."""
+        self.least: dict[int, int] = {}
+        """Minima of all members on each row."""
+
+    def add(self, claim: Claim) -> None:
+        self.members[claim] = self.out[claim] = None
+        self._count(claim, 1)
+
+    def remove(self, claim: Claim) -> None:
+        del self.members[claim]
+        self.out.pop(claim, None)
+        self._count(claim, -1)
+
+    def _count(self, claim: Claim, sign: int) -> None:
+        self.served += sign * claim.is_served
+        self._free += sign * (claim.minimum == 0)
+        least = self.least
+        for row, times in claim.group.all_loads:
+            least[row] = least.get(row, 0) + sign * times * claim.minimum
+        if sign < 0 and claim.minimum:
+            for row, _ in claim.group.all_loads:
+                if least[row] == 0 and not self._free:
+                    del least[row]
+
+
 class Allocator:
-    """Allocator of one site. It keeps what two calls have in common, so that only changes cost time."""
+    """Allocator of one site. `set_demand` tells what has changed; `steps` shares anew."""
 
     def __init__(self, site: SiteTree) -> None:
         self._site = site
         self._constraints: Constraints | None = None
-        self._claims: dict[EvseRef, tuple[Demand, Claim]] = {}
-        self._last: dict[EvseRef, Allocation] = {}
+        self._demands: dict[EvseRef, Demand] = {}
+        self._pending: dict[EvseRef, None] = {}
+        """EVSEs whose demand has changed since their claim was made."""
+        self._claims: dict[EvseRef, Claim] = {}
+        self._ref_of: dict[Claim, EvseRef] = {}
+        self._sections: dict[SectionKey, _Section] = {}
+        self._moved: dict[Claim, None] = {}
+        """Claims whose share or reason may be another than in `allocations`."""
+        self.allocations: dict[EvseRef, Allocation] = {}
+        self._changed: dict[EvseRef, None] = {}
+
+    def set_demand(self, ref: EvseRef, demand: Demand | None) -> None:
+        """Set what an EVSE demands from now on; None: nothing."""
+        before = self._demands.get(ref)
+        if demand is before or demand == before:
+            return
+        if demand is None:
+            del self._demands[ref]
+        else:
+            self._demands[ref] = demand
+        self._pending[ref] = None
 
     def share(
         self,
@@ -119,166 +180,259 @@ class Allocator:
         capacity: Mapping[str, PhaseAmps],
         joint: Mapping[str, JointConstraint] = NO_JOINT,
         admission: AdmissionRooms | None = None,
-        ranks: Ranks | None = None,
     ) -> dict[EvseRef, Allocation]:
-        """Share the capacity among the demands.
+        """Share the capacity among these demands and no others; see `steps`."""
+        for ref in self._demands.keys() - {demand.ref for demand in demands}:
+            self.set_demand(ref, None)
+        for demand in demands:
+            self.set_demand(demand.ref, demand)
+        for _ in self.steps(capacity, joint, admission):
+            pass
+        return {demand.ref: self.allocations[demand.ref] for demand in demands}
+
+    def take_changed(self) -> list[EvseRef]:
+        """Return the EVSEs whose allocation has changed, come or gone since the last call."""
+        changed, self._changed = list(self._changed), {}
+        return changed
+
+    def steps(
+        self,
+        capacity: Mapping[str, PhaseAmps],
+        joint: Mapping[str, JointConstraint] = NO_JOINT,
+        admission: AdmissionRooms | None = None,
+    ) -> Iterator[int]:
+        """Share the capacity among the demands; `allocations` then has the result.
 
         `capacity` is, for every circuit of the site, the A per phase that the EVSEs below it may take
         together; zero or less means nothing. `joint` holds what else bounds a circuit, if anything does:
-        power, unbalance. `admission`: the room for minima where it is another than `capacity`. Each EVSE may
-        appear once in `demands`. `ranks` decides among demands of the same `rank`; it is called for those
-        only whose minima do not all fit.
+        power, unbalance. `admission`: the room for minima where it is another than `capacity`.
 
+        Yields the cost of each step, between which others may run that call nothing here but `set_demand`.
+        Steps that are not taken to the end leave `allocations` incomplete; the next call makes up for it.
         Raises KeyError for an EVSE or a circuit that the site or `capacity` does not have.
         """
         leads = PhaseLeads(self._site, joint)
-        constraints = self._prepare(capacity, joint, leads, admission)
-        asking = [(demand, self._claim(demand, constraints)) for demand in demands]
+        constraints = self._constraints
+        if constraints is None or not constraints.has_rows_for(joint, leads.rooms):
+            constraints = self._constraints = Constraints(self._site)
+            constraints.make_rows(joint, leads.rooms)
+            self._pending = dict.fromkeys([*self._claims, *self._pending])
+            self._claims.clear()
+            self._ref_of.clear()
+            self._sections.clear()
+            self._moved.clear()
+        for number, ref in enumerate(list(self._pending), 1):
+            self._apply_demand(ref, constraints)
+            if number % 50 == 0:
+                yield 50 * COST_DEMAND
+        if constraints.set_rooms(capacity, joint, leads.rooms, admission):
+            self._moved = dict.fromkeys(self._ref_of)
+        yield len(self._site.circuits) * COST_ROW
         for _ in range(ROUNDS):
-            _share(asking, constraints, ranks)
-            if not leads.rooms or not _tighten(leads, constraints, [claim for _, claim in asking]):
+            yield from self._share(constraints)
+            if not leads.rooms or not leads.tighten(constraints.shared(), constraints.shared(helping=True)):
                 break
-            _begin_anew(asking, constraints, leads)
+            constraints.set_leads(leads.rooms)
         else:
             leads.count_no_help()
-            _begin_anew(asking, constraints, leads)
-            _share(asking, constraints, ranks)
-        return {demand.ref: self._allocation(demand, claim, constraints) for demand, claim in asking}
+            constraints.set_leads(leads.rooms)
+            yield from self._share(constraints)
+        for number, claim in enumerate(list(self._moved), 1):
+            del self._moved[claim]
+            self._note_allocation(self._ref_of[claim], claim, constraints)
+            if number % 500 == 0:
+                yield 500 * COST_CLAIM
 
-    def _prepare(
-        self,
-        capacity: Mapping[str, PhaseAmps],
-        joint: Mapping[str, JointConstraint],
-        leads: PhaseLeads,
-        admission: AdmissionRooms | None,
-    ) -> Constraints:
-        """Return the constraints with these rooms; new ones where their rows are others."""
-        found = self._constraints
-        if found is None or not found.has_rows_for(joint, leads.rooms):
-            found = self._constraints = Constraints(self._site, capacity, joint, leads.rooms, admission)
-            self._claims.clear()
-        else:
-            found.set_rooms(capacity, joint, leads.rooms, admission)
-        return found
-
-    def _claim(self, demand: Demand, constraints: Constraints) -> Claim:
-        """Return the claim of a demand; that of the last call where the demand is the same one."""
-        known = self._claims.get(demand.ref)
-        if known is not None and known[0] is demand:
-            known[1].clear()
-            return known[1]
-        evse = self._site.evse_by_ref[demand.ref]
-        claim = Claim(
-            constraints.group(evse.circuit, demand.phases, steerable=evse.steerable),
+    def _apply_demand(self, ref: EvseRef, constraints: Constraints) -> None:
+        """Replace the claim of an EVSE by one for its present demand."""
+        del self._pending[ref]
+        claim, demand = self._claims.pop(ref, None), self._demands.get(ref)
+        if claim is not None:
+            self._sections[claim.section].remove(claim)
+            if claim.admitted:
+                constraints.set_admitted(claim, admitted=False)
+            constraints.remove(claim)
+            self._moved.pop(claim, None)
+            del self._ref_of[claim]
+        if demand is None or tenths_up(demand.min_a) > tenths_down(demand.max_a):
+            self._set_allocation(ref, None if demand is None else _refusal(demand))
+            return
+        evse = self._site.evse_by_ref[ref]
+        group = constraints.group(evse.circuit, demand.phases, demand.priority, steerable=evse.steerable)
+        claim = self._claims[ref] = Claim(
+            group,
             tenths_up(demand.min_a),
             tenths_down(demand.max_a),
             tenths_up(demand.needs_a),
             guaranteed=tenths_down(demand.guaranteed_a),
             is_served=demand.is_served,
             drawn=None if demand.help_a is None else tenths_down(demand.help_a),
+            section=_section(demand),
+            place=(demand.place[2], ref),
         )
-        self._claims[demand.ref] = (demand, claim)
-        return claim
+        self._ref_of[claim] = ref
+        self._moved[claim] = None
+        constraints.add(claim)
+        section = self._sections.get(claim.section)
+        if section is None:
+            section = self._sections[claim.section] = _Section()
+        section.add(claim)
 
-    def _allocation(self, demand: Demand, claim: Claim, constraints: Constraints) -> Allocation:
-        """Return the result for one demand; the object of the last call if it is the same."""
-        limit_a, reason = claim.share / TENTHS, _reason(demand, claim, constraints)
-        last = self._last.get(demand.ref)
-        if last is not None and last.limit_a == limit_a and last.reason == reason:
-            return last
-        found = self._last[demand.ref] = Allocation(demand.ref, limit_a, reason)
-        return found
+    def _share(self, constraints: Constraints) -> Iterator[int]:
+        """Give minima in order, then let all rise, one priority after the other."""
+        yield from self._admit(constraints)
+        room, groups_on = constraints.room_to_fill(), constraints.groups_on
+        pools = [constraints.pools[priority] for priority in sorted(constraints.pools, reverse=True)]
+        early = [claim for pool in pools for claim in pool.early]
+        for claim in early:
+            claim.share, claim.bound_by = claim.minimum, None
+        guaranteed = [claim for claim in early if claim.guaranteed > claim.minimum]
+        raise_early(guaranteed, [claim.guaranteed for claim in guaranteed], room, groups_on)
+        for pool in pools:
+            pool.fill_needs(room, groups_on)
+            pool.fill(room, groups_on)
+            yield len(pool.groups) * COST_ROW
+            for claim in pool.early:
+                claim.group.changed[claim] = None
+            cost = 0
+            for group in pool.groups:
+                cost += self._apply_level(group)
+                if cost > 1000:
+                    yield cost
+                    cost = 0
 
+    def _apply_level(self, group: ClaimGroup) -> int:
+        """Set the shares of a group's claims after the sweep; return what that costs."""
+        level = (group.frozen_at, group.frozen_by)
+        claims = group.changed if level == group.level else group.members
+        for claim in claims:
+            if not claim.admitted:
+                continue
+            start = claim.share if claim.rises_early else claim.minimum
+            share, bound_by = share_after(group, start, claim.maximum)
+            if share != claim.share or bound_by != claim.bound_by or claim.rises_early:
+                claim.share, claim.bound_by = share, bound_by
+                self._moved[claim] = None
+        cost = len(claims) * COST_CLAIM
+        group.level = level
+        group.changed.clear()
+        return cost
 
-Asking = Sequence[tuple[Demand, Claim]]
-"""Demands and their claims."""
+    def _admit(self, constraints: Constraints) -> Iterator[int]:
+        """Give minima: to whole sections where all fit, else in order, each where it fits on all conductors.
 
+        Who charges fits into the room to keep, who would begin into the room to start; both count all minima
+        given before. What is left to rise in is the room of the plan, which kept minima may exceed.
+        """
+        keep, start = constraints.keep_room, constraints.start_room
+        contested = constraints.contested
+        taken = dict.fromkeys(contested, 0)  # by minima, of the conductors that have not room for all of them
+        for key in sorted(self._sections):
+            section = self._sections[key]
+            if not section.members:
+                del self._sections[key]
+                continue
+            if _has_room(section, taken, keep, start):
+                for number, claim in enumerate(list(section.out), 1):
+                    self._set_admitted(section, claim, constraints)
+                    if number % 500 == 0:
+                        yield 500 * COST_CLAIM
+            else:
+                waiting = []
+                for number, claim in enumerate(section.members, 1):
+                    if number % 500 == 0:
+                        yield 500 * COST_CLAIM
+                    bound_by = _bound_by(claim, keep if claim.is_served else start, taken)
+                    if bound_by is None:
+                        waiting.append(claim)
+                    else:
+                        self._set_refused(section, claim, bound_by, constraints)
+                # Room only gets less: who does not fit at the begin of its section does not fit later.
+                waiting.sort(key=lambda each: each.place)
+                for number, claim in enumerate(waiting, 1):
+                    if number % 500 == 0:
+                        yield 500 * COST_CLAIM
+                    bound_by = _bound_by(claim, keep if claim.is_served else start, taken)
+                    if bound_by is None:
+                        for row, times in claim.group.contested:
+                            taken[row] += times * claim.minimum
+                        self._set_admitted(section, claim, constraints)
+                    else:
+                        self._set_refused(section, claim, bound_by, constraints)
+            yield COST_ROW
 
-def _tighten(leads: PhaseLeads, conductors: Constraints, claims: Sequence[Claim]) -> bool:
-    return leads.tighten(conductors.shared(claims), conductors.shared(claims, helping=True))
-
-
-def _begin_anew(asking: Asking, constraints: Constraints, leads: PhaseLeads) -> None:
-    """Take all shares back, and apply other bounds on the leads."""
-    constraints.clear(leads.rooms)
-    for _, claim in asking:
-        claim.clear()
-
-
-def _share(asking: Asking, constraints: Constraints, ranks: Ranks | None) -> None:
-    """Make one pass: minima in order, then all rise, one priority after the other."""
-    able = [pair for pair in asking if pair[1].minimum <= pair[1].maximum]
-    constraints.find_tight(claim for _, claim in able)
-    _admit(able, constraints, ranks)
-    room = constraints.room
-    by_priority: defaultdict[int, list[Claim]] = defaultdict(list)
-    for demand, claim in able:
+    def _set_admitted(self, section: _Section, claim: Claim, constraints: Constraints) -> None:
         if claim.admitted:
-            by_priority[demand.priority].append(claim)
-    fill_guarantees([claim for peers in by_priority.values() for claim in peers], room)
-    for priority in sorted(by_priority, reverse=True):
-        fill_needs(by_priority[priority], room)
-        fill(by_priority[priority], room)
+            return
+        section.out.pop(claim, None)
+        constraints.set_admitted(claim, admitted=True)
+        claim.share, claim.bound_by = claim.minimum, None
+        claim.group.changed[claim] = None
+        self._moved[claim] = None
 
+    def _set_refused(self, section: _Section, claim: Claim, bound_by: int, constraints: Constraints) -> None:
+        if not claim.admitted and claim.bound_by == bound_by:
+            return
+        if claim.admitted:
+            constraints.set_admitted(claim, admitted=False)
+            section.out[claim] = None
+        claim.share, claim.bound_by = 0, bound_by
+        self._moved[claim] = None
 
-def _admit(asking: Asking, constraints: Constraints, ranks: Ranks | None) -> None:
-    """Give minima: all at once where all fit, else in order, each where it fits on all of its conductors.
+    def _note_allocation(self, ref: EvseRef, claim: Claim, constraints: Constraints) -> None:
+        limit_a, reason = claim.share / TENTHS, _reason(self._demands[ref], claim, constraints)
+        last = self.allocations.get(ref)
+        if last is None or last.limit_a != limit_a or last.reason != reason:
+            self._set_allocation(ref, Allocation(ref, limit_a, reason))
 
-    Who charges fits into the room to keep, who would begin into the room to start; both count all minima
-    given before. What is left to rise in is the room of the plan, which kept minima may exceed.
-    """
-    keep, start = constraints.keep_room, constraints.start_room
-    taken = [0] * len(keep)  # by minima, of the conductors that have not room for all of them
-    given: dict[ClaimGroup, int] = {}
-    contested: list[tuple[Demand, Claim]] = []
-    for pair in asking:
-        claim = pair[1]
-        if claim.group.contested:
-            contested.append(pair)
+    def _set_allocation(self, ref: EvseRef, allocation: Allocation | None) -> None:
+        if allocation is None:
+            self.allocations.pop(ref, None)
+        elif self.allocations.get(ref) != allocation:
+            self.allocations[ref] = allocation
         else:
-            claim.admitted = True
-            claim.share = claim.minimum
-            given[claim.group] = given.get(claim.group, 0) + claim.minimum
-    for _, claim in _in_order(contested, ranks):
-        minimum, group = claim.minimum, claim.group
-        free = keep if claim.is_served else start
-        for conductor, times in group.contested:
-            if free[conductor] - taken[conductor] < times * minimum:
-                claim.bound_by = conductor
-                break
-        else:
-            for conductor, times in group.contested:
-                taken[conductor] += times * minimum
-            claim.admitted = True
-            claim.share = minimum
-            given[group] = given.get(group, 0) + minimum
-    room = constraints.room
-    for group, minima in given.items():
-        for conductor, times in group.loads:
-            room[conductor] -= times * minima
+            return
+        self._changed[ref] = None
 
 
-def _in_order(asking: Asking, ranks: Ranks | None) -> Asking:
-    """Return the demands in the order of their admission."""
-    places = {} if ranks is None or not asking else ranks([demand.ref for demand, _ in asking])
-    return sorted(
-        asking,
-        key=lambda pair: (
-            pair[0].guaranteed_a < pair[0].min_a,
-            -pair[0].priority,
-            pair[0].rank,
-            places.get(pair[0].ref, 0.0),
-            pair[0].ref,
-        ),
-    )
+def _section(demand: Demand) -> SectionKey:
+    """Return what a demand has in common with its neighbors in the order of admission."""
+    is_guaranteed = demand.guaranteed_a >= demand.min_a
+    return (not is_guaranteed, -demand.priority, demand.rank, *demand.place[:2])
 
 
-def _reason(demand: Demand, claim: Claim, conductors: Constraints) -> str:
-    if claim.minimum > claim.maximum:
-        return f"{demand.cap}: {demand.max_a:g} A, less than its minimum of {demand.min_a:g} A"
+def _has_room(section: _Section, taken: dict[int, int], keep: list[int], start: list[int]) -> bool:
+    """Return True if the minima of all members fit in whatever order; `taken` then counts them."""
+    least = section.least
+    rows = [row for row in taken if row in least] if len(taken) < len(least) else [*least.keys() & taken]
+    some_start, some_keep = section.served < len(section.members), section.served > 0
+    for row in rows:
+        needed = taken[row] + least[row]
+        if (some_keep and needed > keep[row]) or (some_start and needed > start[row]):
+            return False
+    for row in rows:
+        taken[row] += least[row]
+    return True
+
+
+def _bound_by(claim: Claim, free: list[int], taken: dict[int, int]) -> int | None:
+    """Return the first conductor that has not room for the minimum of a claim; None: it fits."""
+    minimum = claim.minimum
+    for row, times in claim.group.contested:
+        if free[row] - taken[row] < times * minimum:
+            return row
+    return None
+
+
+def _refusal(demand: Demand) -> Allocation:
+    reason = f"{demand.cap}: {demand.max_a:g} A, less than its minimum of {demand.min_a:g} A"
+    return Allocation(demand.ref, 0.0, reason)
+
+
+def _reason(demand: Demand, claim: Claim, constraints: Constraints) -> str:
     if claim.bound_by is None:
         return demand.cap
-    name = conductors.name(claim.bound_by)
+    name = constraints.name(claim.bound_by)
     if claim.admitted:
         return f"{demand.why}: {name}" if claim.is_by_need else name
     return f"no room for its minimum of {demand.min_a:g} A, {name}: waiting"

@@ -13,17 +13,15 @@ Four kinds of rows, all counted in whole tenths of an ampere:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import permutations
 
 import msgspec
 
-from controller.load_management.allocation.water_filling import Claim, ClaimGroup
-from controller.load_management.site_tree import ZERO, PhaseAmps, SiteTree
-
-PhaseFlags = tuple[bool, bool, bool]
-"""One yes or no for each of the site's L1, L2, L3."""
+from controller.load_management.allocation.water_filling import Claim, ClaimGroup, Loads, Pool
+from controller.load_management.site_tree import ZERO, PhaseAmps, PhaseFlags, SiteTree
 
 Place = tuple[str, PhaseFlags, bool]
 """The circuit where a demand hangs, the phases that it may draw on, and whether it is steerable."""
@@ -81,23 +79,29 @@ class Constraints:
     rows and the groups of demands stay while `has_rows_for` is True; `set_rooms` then sets what may change.
     """
 
-    def __init__(
-        self,
-        site: SiteTree,
-        capacity: Mapping[str, PhaseAmps],
-        joint: Mapping[str, JointConstraint],
-        leads: Mapping[str, Sequence[int]],
-        admission: AdmissionRooms | None = None,
-    ) -> None:
+    def __init__(self, site: SiteTree) -> None:
         self._site = site
-        self.room: list[int] = []
         self._names: list[str] = []
         self._first_of: dict[str, int] = {}
         self._sum_of: dict[str, int] = {}
         self._leads_of: dict[str, int] = {}
         self._steered_of: dict[str, tuple[int, ...]] = {}
-        self._loads_up: dict[Place, list[tuple[int, int]]] = {}
-        self._groups: dict[Place, ClaimGroup] = {}
+        self._loads_up: dict[Place, Loads] = {}
+        self._groups: dict[tuple[Place, int], ClaimGroup] = {}
+        self.pools: dict[int, Pool] = {}
+        """Admitted claims by their priority."""
+        self.groups_on: list[list[ClaimGroup]] = []
+        self.given: list[int] = []
+        """Minima of all admitted claims on each row."""
+        self._wanted: list[int] = []
+        self._least: list[int] = []
+        self._tight: set[int] = set()
+        self.contested: set[int] = set()
+        """Rows that have not room for everybody's minimum."""
+        self._joint_rows: object = None
+
+    def make_rows(self, joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]) -> None:
+        """Make the rows that these bounds need; none has room before `set_rooms`."""
         self._joint_rows = _joint_rows(joint, leads)
         for circuit, bound in joint.items():
             if bound.steered is not None:
@@ -105,14 +109,13 @@ class Constraints:
             if bound.sum_a is not None:
                 self._sum_of[circuit] = self._row("")
         for circuit in leads:
-            self._leads_of[circuit] = len(self.room)
+            self._leads_of[circuit] = len(self._names)
             for high, low in PAIRS:
                 self._row(f"{circuit} L{high + 1} too far above L{low + 1}")
-        for each in site.circuits:
-            self._first_of[each.id] = len(self.room)
+        for each in self._site.circuits:
+            self._first_of[each.id] = len(self._names)
             for phase in range(3):
                 self._row(f"{each.id} L{phase + 1} full")
-        self.set_rooms(capacity, joint, leads, admission)
 
     def has_rows_for(self, joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]) -> bool:
         """Return True if these bounds have the rows that there are."""
@@ -124,9 +127,10 @@ class Constraints:
         joint: Mapping[str, JointConstraint],
         leads: Mapping[str, Sequence[int]],
         admission: AdmissionRooms | None,
-    ) -> None:
-        """Set the room of every row; nothing is shared yet."""
-        room = self.room = [0] * len(self._names)
+    ) -> bool:
+        """Set the room of every row; return True if a row has another name than before."""
+        room = self._roomy = [0] * len(self._names)
+        names = list(self._names)
         for circuit, bound in joint.items():
             if bound.steered is not None:
                 limits = (*bound.steered.phases_a, bound.steered.sum_a)
@@ -137,59 +141,93 @@ class Constraints:
                 row = self._sum_of[circuit]
                 self._names[row] = f"{circuit} {bound.sum_name}"
                 room[row] = tenths_down(bound.sum_a)
-        for circuit, rooms in leads.items():
-            first = self._leads_of[circuit]
-            room[first : first + len(PAIRS)] = rooms
         for circuit, row in self._first_of.items():
-            room[row : row + 3] = [tenths_down(amps) for amps in capacity[circuit]]
-        self._roomy = tuple(room)
+            room[row : row + 3] = map(tenths_down, capacity[circuit])
         self.keep_room = self._admission_room(admission.keep if admission else None)
         self.start_room = self._admission_room(admission.start if admission else None)
         for circuit, amps in (admission.unlasting if admission else {}).items():
             if circuit in self._sum_of:
                 self.start_room[self._sum_of[circuit]] -= tenths_up(amps)
+        self.set_leads(leads)
+        return names != self._names
 
     def _admission_room(self, capacity: Mapping[str, PhaseAmps] | None) -> list[int]:
         """Return the room of every row for minima: another one on the circuits' phases, else as ever."""
-        room = list(self.room)
+        room = list(self._roomy)
         for circuit, amps in (capacity or {}).items():
             first = self._first_of[circuit]
-            room[first : first + 3] = [tenths_down(a) for a in amps]
+            room[first : first + 3] = map(tenths_down, amps)
         return room
 
-    def clear(self, leads: Mapping[str, Sequence[int]]) -> None:
-        """Give all room back, and set the rooms of the leads."""
-        self.room = list(self._roomy)
+    def set_leads(self, leads: Mapping[str, Sequence[int]]) -> None:
+        """Set the rooms of the leads, and find the rows that can get full."""
         for circuit, rooms in leads.items():
             first = self._leads_of[circuit]
-            for room in (self.room, self.keep_room, self.start_room):
+            for room in (self._roomy, self.keep_room, self.start_room):
                 room[first : first + len(PAIRS)] = rooms
+        self._find_tight()
 
-    def shared(self, claims: Iterable[Claim], *, helping: bool = False) -> dict[tuple[str, PhaseFlags], int]:
+    def room_to_fill(self) -> list[int]:
+        """Return what the minima leave of each row."""
+        return [room - given for room, given in zip(self._roomy, self.given, strict=True)]
+
+    def shared(self, *, helping: bool = False) -> dict[tuple[str, PhaseFlags], int]:
         """Return what was shared (tenths), by home circuit and phases; `helping`: what of it is drawn."""
-        for group in self._groups.values():
-            group.shared = 0
-        for claim in claims:
-            claim.group.shared += min(claim.share, claim.drawn) if helping else claim.share
-        shared: dict[tuple[str, PhaseFlags], int] = {}
-        for (circuit, phases, _), group in self._groups.items():
-            shared[circuit, phases] = shared.get((circuit, phases), 0) + group.shared
-        return shared
+        found: defaultdict[tuple[str, PhaseFlags], int] = defaultdict(int)
+        for ((circuit, phases, _), _), group in self._groups.items():
+            found[circuit, phases] += sum(
+                min(claim.share, claim.drawn) if helping else claim.share for claim in group.members
+            )
+        return found
 
     def _row(self, name: str) -> int:
         self._names.append(name)
-        self.room.append(0)
-        return len(self.room) - 1
+        self.groups_on.append([])
+        for column in (self.given, self._wanted, self._least):
+            column.append(0)
+        return len(self._names) - 1
 
-    def group(self, circuit: str, phases: PhaseFlags, *, steerable: bool) -> ClaimGroup:
-        """Return the group of the demands of a circuit with these phases, steerable or not."""
+    def group(self, circuit: str, phases: PhaseFlags, priority: int, *, steerable: bool) -> ClaimGroup:
+        """Return the group of the demands of a circuit with these phases and priority, steerable or not."""
         place = (circuit, phases, steerable)
-        group = self._groups.get(place)
+        group = self._groups.get((place, priority))
         if group is None:
-            group = self._groups[place] = ClaimGroup(self._all_loads(place))
+            pool = self.pools.setdefault(priority, Pool())
+            group = self._groups[place, priority] = ClaimGroup(pool, self._all_loads(place))
+            pool.groups.append(group)
+            for row, _ in group.all_loads:
+                self.groups_on[row].append(group)
+            self._set_loads(group)
         return group
 
-    def _all_loads(self, place: Place) -> list[tuple[int, int]]:
+    def add(self, claim: Claim) -> None:
+        """Count what a claim may load."""
+        claim.group.members[claim] = None
+        self._count(claim, 1)
+
+    def remove(self, claim: Claim) -> None:
+        """No longer count a claim that was added."""
+        del claim.group.members[claim]
+        claim.group.changed.pop(claim, None)
+        self._count(claim, -1)
+
+    def _count(self, claim: Claim, sign: int) -> None:
+        for row, times in claim.group.all_loads:
+            self._wanted[row] += sign * times * claim.maximum
+            self._least[row] += sign * times * claim.minimum
+
+    def set_admitted(self, claim: Claim, *, admitted: bool) -> None:
+        """Give a claim its minimum, or take it back."""
+        claim.admitted = admitted
+        minimum = claim.minimum if admitted else -claim.minimum
+        for row, times in claim.group.all_loads:
+            self.given[row] += times * minimum
+        if admitted:
+            claim.group.pool.add(claim)
+        else:
+            claim.group.pool.remove(claim)
+
+    def _all_loads(self, place: Place) -> Loads:
         """Return the rows of a circuit and of all above it that such a demand loads."""
         found = self._loads_up.get(place)
         if found is None:
@@ -211,28 +249,27 @@ class Constraints:
         if (first_lead := self._leads_of.get(circuit)) is not None:
             yield from ((first_lead + pair, 1) for pair in leading(phases))
 
-    def find_tight(self, claims: Iterable[Claim]) -> None:
-        """Drop from every group the rows that even everybody's maximum cannot fill.
+    def _find_tight(self) -> None:
+        """Find the rows that everybody's maximum would fill; only these can bound a share.
 
         `contested` are those of them that have not room for everybody's minimum.
         """
-        wanted = [0] * len(self.room)
-        least = [0] * len(self.room)
-        for group in self._groups.values():
-            group.wanted = group.least = 0
-        for claim in claims:
-            group = claim.group
-            group.wanted += claim.maximum
-            group.least += claim.minimum
-        used = [group for group in self._groups.values() if group.wanted]
-        for group in used:
-            for row, times in group.all_loads:
-                wanted[row] += times * group.wanted
-                least[row] += times * group.least
-        rooms = [min(three) for three in zip(self.room, self.keep_room, self.start_room, strict=True)]
-        for group in used:
-            group.loads = [load for load in group.all_loads if wanted[load[0]] > rooms[load[0]]]
-            group.contested = [load for load in group.loads if least[load[0]] > rooms[load[0]]]
+        rooms = map(min, self._roomy, self.keep_room, self.start_room)
+        tight: set[int] = set()
+        contested: set[int] = set()
+        for row, (room, wanted, least) in enumerate(zip(rooms, self._wanted, self._least, strict=True)):
+            if wanted > room:
+                tight.add(row)
+                if least > room:
+                    contested.add(row)
+        others = (tight ^ self._tight) | (contested ^ self.contested)
+        self._tight, self.contested = tight, contested
+        for group in dict.fromkeys(group for row in sorted(others) for group in self.groups_on[row]):
+            self._set_loads(group)
+
+    def _set_loads(self, group: ClaimGroup) -> None:
+        group.loads = [load for load in group.all_loads if load[0] in self._tight]
+        group.contested = [load for load in group.loads if load[0] in self.contested]
 
     def name(self, row: int) -> str:
         """Return in words that this row is full."""

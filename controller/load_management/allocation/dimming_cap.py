@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 
-from controller.load_management.allocation.constraints import TENTHS, DimmedGroup, PhaseFlags, tenths_down
+from controller.load_management.allocation.constraints import TENTHS, DimmedGroup, tenths_down
 from controller.load_management.events import SiteDimmed
-from controller.load_management.site_tree import EvseNode
+from controller.load_management.site_tree import EvseNode, PhaseFlags
 
 HOLD_S = 2 * 3600.0
 """How long a station keeps to a limit without a message from us where its end is unknown: the least time

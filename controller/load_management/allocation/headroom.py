@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from controller.load_management.allocation.constraints import DimmedGroup, PhaseFlags
-from controller.load_management.site_tree import EvseNode, PhaseAmps, SiteTree
+from controller.load_management.allocation.constraints import DimmedGroup
+from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 
 Booking = tuple[PhaseFlags, float]
@@ -68,6 +68,8 @@ class Headroom:
         steered: DimmedGroup | None = None,
     ) -> None:
         self._site = site
+        self._found: dict[tuple[str, PhaseFlags, bool], float] = {}
+        """Answers of `room` since the last booking."""
         self._steered = steered
         self._steered_room = [] if steered is None else [[*steered.phases_a, steered.sum_a]]
         self._sums = sums or {}
@@ -83,6 +85,7 @@ class Headroom:
 
     def book(self, evse: EvseNode, phases: PhaseFlags, amps: float) -> None:
         """Take `amps` on the given site phases from every circuit above the EVSE; negative gives back."""
+        self._found.clear()
         for room in self._rooms_of(evse):
             for phase in range(3):
                 if phases[phase]:
@@ -91,6 +94,7 @@ class Headroom:
 
     def book_all(self, bookings: Bookings) -> None:
         """Take everything that is booked on the circuits of this site."""
+        self._found.clear()
         for circuit, room in self._room.items():
             for column, amps in enumerate(bookings.booked_a(circuit)):
                 room[column] -= amps
@@ -98,10 +102,26 @@ class Headroom:
             for column, amps in enumerate(bookings.steered_a):
                 room[column] -= amps
 
+    def has_circuit(self, circuit: str) -> bool:
+        """Return True if this circuit is one of those with a room."""
+        return circuit in self._room
+
+    def short_circuits(self) -> set[str]:
+        """Return the circuits where more is booked than there is room."""
+        short = {circuit for circuit, room in self._room.items() if min(room) < 0}
+        if self._steered_room and min(self._steered_room[0]) < 0:
+            short |= self._room.keys()
+        return short
+
     def room(self, evse: EvseNode, phases: PhaseFlags) -> float:
         """Return the A per phase that the EVSE could take more: the least over its phases and circuits."""
-        used = [phase for phase in range(3) if phases[phase]]
-        return min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._rooms_of(evse))
+        key = (evse.circuit, phases, evse.steerable)
+        found = self._found.get(key)
+        if found is None:
+            used = [phase for phase in range(3) if phases[phase]]
+            found = min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._rooms_of(evse))
+            self._found[key] = found
+        return found
 
     def _rooms_of(self, evse: EvseNode) -> list[list[float]]:
         rooms = self._paths[evse.circuit]

@@ -14,8 +14,9 @@ A car that lost its minimum rests for `REST_S`: room that comes and goes must no
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
+from controller.load_management.allocation.allocator import Place
 from controller.model.observations import EvseRef
 
 NEWCOMER_S = 180.0
@@ -73,35 +74,18 @@ class Rotation:
         """Return True if the EVSE had its minimum at the last pass."""
         return self._turns[ref].served
 
-    def ranks(
-        self,
-        refs: Iterable[EvseRef],
-        now: float,
-        first: Collection[EvseRef] = (),
-        energies: Mapping[EvseRef, float] | None = None,
-    ) -> dict[EvseRef, float]:
-        """Return these wanting EVSEs' places, the lower the earlier; those in `first` come before all.
+    def place(self, ref: EvseRef, now: float, *, is_first: bool = False) -> Place:
+        """Return the place of a wanting EVSE in the order of service: the kind of its turn, its order in it.
 
-        `energies`: they take turns by the energy that they have received (Wh), not by time.
+        `is_first`: before all others.
         """
-        places = {ref: self._place(self._turns[ref], now) for ref in refs}
-        if energies is not None:
-            places = self._places_by_energy(energies)
-        keys = {ref: (0 if ref in first else 1, *place, ref) for ref, place in places.items()}
-        return {ref: float(place) for place, ref in enumerate(sorted(keys, key=keys.__getitem__))}
+        return (0 if is_first else 1, *self._place(self._turns[ref], now))
 
-    def set_served(self, ref: EvseRef, is_served: bool, now: float) -> None:
-        """Note whether the EVSE has its minimum from now on."""
-        turn = self._turns[ref]
-        if is_served is turn.served:
-            return
-        turn.served = is_served
-        turn.since = now
-        if not is_served:
-            turn.resting_until = now + REST_S
+    def places_by_energy(self, energies: Mapping[EvseRef, float]) -> dict[EvseRef, tuple[int, float]]:
+        """Return the places of wanting EVSEs that take turns by the energy they have received (Wh).
 
-    def _places_by_energy(self, energies: Mapping[EvseRef, float]) -> dict[EvseRef, tuple[int, float]]:
-        """Order who charges before who waits, but for those that have received more than one that waits."""
+        Who charges goes before who waits, but for those that have received more than one that waits.
+        """
         waiting = [energy for ref, energy in energies.items() if not self._turns[ref].served]
         least = min(waiting, default=math.inf)
         return {
@@ -110,6 +94,25 @@ class Rotation:
             else (4 if self._turns[ref].served else 2, energy)
             for ref, energy in energies.items()
         }
+
+    def changes_at(self, ref: EvseRef, now: float) -> float:
+        """Return when the place or the rest of an EVSE changes next (s, monotonic); inf: never."""
+        turn = self._turns.get(ref)
+        if turn is None:
+            return math.inf
+        moments = (turn.resting_until, turn.since + self._rotation_s, turn.came_at + NEWCOMER_S)
+        return min((moment for moment in moments if moment > now), default=math.inf)
+
+    def set_served(self, ref: EvseRef, is_served: bool, now: float) -> bool:
+        """Note whether the EVSE has its minimum from now on; return True if that is new."""
+        turn = self._turns[ref]
+        if is_served is turn.served:
+            return False
+        turn.served = is_served
+        turn.since = now
+        if not is_served:
+            turn.resting_until = now + REST_S
+        return True
 
     def _place(self, turn: _Turn, now: float) -> tuple[int, float]:
         if turn.served:

@@ -15,11 +15,10 @@ from controller.load_management.allocation.constraints import (
     NO_BOUND,
     PAIRS,
     JointConstraint,
-    PhaseFlags,
     leading,
     tenths_down,
 )
-from controller.load_management.site_tree import SiteTree
+from controller.load_management.site_tree import PhaseFlags, SiteTree
 
 ROUNDS = 4
 """Number of rounds after which the shares are near enough; each costs a pass of the allocator."""

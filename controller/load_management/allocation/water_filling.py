@@ -2,42 +2,58 @@
 
 The level is swept upwards. How fast a conductor fills at a level is the number of claims on it (each
 as often as it loads it) that are between where they stand and their top there, which changes only at
-those two (the *bends*) and when an EVSE freezes. Between two bends each conductor's end is a division,
+those two (the *bends*) and when a group freezes. Between two bends each conductor's end is a division,
 and a heap holds the ends. An end in the heap may be too early (claims stopped rising since it was pushed)
 and is then pushed again at its right place; it is never too late, because every speeding up pushes anew.
+
+The sweep sees groups, not claims: a `Pool` keeps how many claims of each group begin and end to rise at each
+level, so that a claim costs time only when it changes or when the level of its group does.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
+
+Loads = list[tuple[int, int]]
+"""Conductors, each with how many times a claim's current it carries."""
+
+SectionKey = tuple[bool, int, float, int, int]
+"""Part of the order of admission, see `allocator.py`."""
 
 
 class ClaimGroup:
-    """Claims that load the same conductors and therefore freeze together.
+    """Claims of one pool that load the same conductors and therefore freeze together.
 
-    `all_loads` pairs each conductor with how many times a claim's current it carries; `loads` are those of
-    them that could get full. `contested`: those that have not room for all minima. `rising` counts those of
-    its claims that are between their share and their top at the sweep's level.
+    `loads` are those of `all_loads` that could get full; `contested`: those that have not room for all
+    minima. `rising` counts those of its claims that are between their share and their top at the sweep's
+    level. `frozen_at`: the level at which it froze, None if it did not, and `frozen_by` the conductor.
     """
 
     __slots__ = (
         "all_loads",
+        "changed",
         "contested",
         "frozen_at",
         "frozen_by",
-        "least",
+        "level",
         "loads",
+        "members",
+        "pool",
         "rising",
-        "shared",
-        "wanted",
     )
 
-    def __init__(self, loads: list[tuple[int, int]]) -> None:
-        self.all_loads = self.loads = loads
-        self.wanted = self.least = self.shared = 0
-        self.contested: list[tuple[int, int]] = []
+    def __init__(self, pool: Pool, loads: Loads) -> None:
+        self.pool = pool
+        self.all_loads = loads
+        self.loads: Loads = []
+        self.contested: Loads = []
+        self.members: dict[Claim, None] = {}
+        self.changed: dict[Claim, None] = {}
+        """Members whose share has to be found anew, whatever the level."""
+        self.level: tuple[int | None, int | None] = (None, None)
+        """`frozen_at` and `frozen_by` with which the members' shares were found."""
         self.reset()
 
     def reset(self) -> None:
@@ -51,7 +67,8 @@ class Claim:
     """One EVSE's bounds and, in the end, its share, in tenths of an ampere.
 
     `need` and `guaranteed` lie within the bounds: so much it gets before others rise further. `bound_by` is
-    the conductor that kept it from more; None where its own maximum did.
+    the conductor that kept it from more; None where its own maximum did. `drawn`: what it is known to draw.
+    Minima are given in the order of `section`, then of `place`.
     """
 
     __slots__ = (
@@ -64,6 +81,8 @@ class Claim:
         "maximum",
         "minimum",
         "need",
+        "place",
+        "section",
         "share",
     )
 
@@ -77,6 +96,8 @@ class Claim:
         guaranteed: int = 0,
         is_served: bool = False,
         drawn: int | None = None,
+        section: SectionKey = (True, 0, 0.0, 0, 0),
+        place: tuple[float, tuple[str, int]] = (0.0, ("", 0)),
     ) -> None:
         self.group = group
         self.drawn = maximum if drawn is None else drawn
@@ -85,13 +106,16 @@ class Claim:
         self.maximum = maximum
         self.need = max(minimum, min(need, maximum))
         self.guaranteed = max(minimum, min(guaranteed, maximum))
-        self.clear()
-
-    def clear(self) -> None:
-        """Take back everything that was given."""
+        self.section = section
+        self.place = place
         self.share = 0
         self.admitted = False
         self.bound_by: int | None = None
+
+    @property
+    def rises_early(self) -> bool:
+        """Return True if it may rise before the others of its pool do."""
+        return self.need > self.minimum or self.guaranteed > self.minimum
 
     @property
     def is_by_need(self) -> bool:
@@ -99,86 +123,127 @@ class Claim:
         return self.minimum < self.need and self.share <= self.need
 
 
-def fill_guarantees(claims: Sequence[Claim], room: list[int]) -> None:
-    """Raise those who are guaranteed more than their minimum to that at most."""
-    guaranteed = [claim for claim in claims if claim.guaranteed > claim.minimum]
-    if guaranteed:
-        _raise(guaranteed, [claim.guaranteed for claim in guaranteed], room)
+Bends = dict[int, dict[ClaimGroup, int]]
+"""By level: which groups get how many rising claims more (or fewer)."""
 
 
-def fill_needs(claims: Sequence[Claim], room: list[int]) -> None:
-    """Raise those who need more than the share that they stand at, to their needs at most."""
-    needy = [claim for claim in claims if claim.need > claim.share]
-    if needy:
-        _raise(needy, [claim.need for claim in needy], room)
+class Pool:
+    """Admitted claims of one priority: they rise together."""
+
+    def __init__(self) -> None:
+        self.groups: list[ClaimGroup] = []
+        self.early: dict[Claim, None] = {}
+        """Those with a need or a guarantee: where they stand is found anew in each pass."""
+        self._bends: Bends = {}
+
+    def add(self, claim: Claim) -> None:
+        """Take in a claim that has its minimum from now on."""
+        if claim.rises_early:
+            self.early[claim] = None
+        else:
+            _bend(self._bends, claim, claim.minimum, claim.maximum, 1)
+
+    def remove(self, claim: Claim) -> None:
+        """Leave out a claim that was added."""
+        if claim.rises_early:
+            del self.early[claim]
+        else:
+            _bend(self._bends, claim, claim.minimum, claim.maximum, -1)
+
+    def fill_needs(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> None:
+        """Raise those who need more than the share that they stand at, to their needs at most."""
+        needy = [claim for claim in self.early if claim.need > claim.share]
+        raise_early(needy, [claim.need for claim in needy], room, groups_on)
+
+    def fill(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> None:
+        """Raise all from where they stand, to their maxima at most; shares follow from the groups' levels."""
+        bends = self._bends
+        if self.early:
+            bends = {level: dict(changes) for level, changes in bends.items()}
+            for claim in self.early:
+                _bend(bends, claim, claim.share, claim.maximum, 1)
+        _sweep(self.groups, bends, room, groups_on)
 
 
-def fill(claims: Sequence[Claim], room: list[int]) -> None:
-    """Raise the claims from where they stand, to their maxima at most."""
-    _raise(claims, [claim.maximum for claim in claims], room)
+def raise_early(
+    claims: Sequence[Claim], tops: Sequence[int], room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]
+) -> None:
+    """Raise some claims from their shares to these tops at most, max-min fairly."""
+    if not claims:
+        return
+    bends: Bends = {}
+    for claim, top in zip(claims, tops, strict=True):
+        _bend(bends, claim, claim.share, top, 1)
+    _sweep(list({claim.group: None for claim in claims}), bends, room, groups_on)
+    for claim, top in zip(claims, tops, strict=True):
+        claim.share, claim.bound_by = share_after(claim.group, claim.share, top)
 
 
-def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> None:
-    """Raise the claims from their shares, max-min fairly; take what they get from `room`.
+def share_after(group: ClaimGroup, share: int, top: int) -> tuple[int, int | None]:
+    """Return where a sweep brought a claim of this group, and the conductor that kept it below its top."""
+    level = group.frozen_at
+    if level is None or level >= top or share >= top:
+        return top, None
+    return max(level, share), group.frozen_by
 
-    `room` is per conductor what all shares leave. It is negative where minima were kept that the margin has
-    to carry: no EVSE rises there.
-    """
-    bound = [pair for pair in zip(claims, tops, strict=True) if pair[0].group.loads]
-    groups = dict.fromkeys(claim.group for claim, _ in bound)
+
+def _bend(bends: Bends, claim: Claim, share: int, top: int, sign: int) -> None:
+    """Count a claim that rises from its share to its top; `sign` -1: it no longer does."""
+    if share >= top:
+        return
+    for level, change in ((share, sign), (top, -sign)):
+        changes = bends.get(level)
+        if changes is None:
+            changes = bends[level] = {}
+        total = changes.get(claim.group, 0) + change
+        if total:
+            changes[claim.group] = total
+        else:
+            del changes[claim.group]
+            if not changes:
+                del bends[level]
+
+
+def _sweep(
+    groups: Iterable[ClaimGroup], bends: Bends, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]
+) -> None:
+    """Raise the level of these groups, and take what they get from `room`."""
+    rising = set()
     for group in groups:
         group.reset()
-    _Sweep(list(groups), room).run(_bends(bound))
-    if len(bound) < len(claims):  # nothing that the others load can get full
-        for claim, top in zip(claims, tops, strict=True):
-            if not claim.group.loads:
-                claim.share = top
-    for claim, top in bound:
-        level = claim.group.frozen_at
-        if level is None or level >= top or claim.share == top:
-            claim.share = top
-        else:
-            claim.share = max(level, claim.share)
-            claim.bound_by = claim.group.frozen_by
-
-
-def _bends(claims: Sequence[tuple[Claim, int]]) -> list[tuple[int, dict[ClaimGroup, int]]]:
-    """Return by rising level which groups get how many rising claims more (or fewer)."""
-    changes: dict[int, dict[ClaimGroup, int]] = {}
-    for claim, top in claims:
-        share, group = claim.share, claim.group
-        if share == top:
-            continue
-        begin = changes.get(share)
-        if begin is None:
-            begin = changes[share] = {}
-        begin[group] = begin.get(group, 0) + 1
-        end = changes.get(top)
-        if end is None:
-            end = changes[top] = {}
-        end[group] = end.get(group, 0) - 1
-    return sorted(changes.items(), key=lambda pair: pair[0])
+        if group.loads:
+            rising.add(group)
+    if rising:
+        _Sweep(rising, room, groups_on).run(sorted(bends.items(), key=lambda pair: pair[0]))
 
 
 class _Sweep:
-    """One rise of the level over all conductors. `room[c]` is true at the level `at[c]`."""
+    """One rise of the level over all conductors. `room[c]` is true at the level `at[c]`.
 
-    def __init__(self, groups: Sequence[ClaimGroup], room: list[int]) -> None:
+    `room` is per conductor what all shares leave. It is negative where minima were kept that the margin has
+    to carry: no EVSE rises there. `groups`: those that can freeze; `groups_on`: all, by their conductors.
+    """
+
+    def __init__(
+        self, groups: set[ClaimGroup], room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]
+    ) -> None:
         self._room = room
-        self._at = [0] * len(room)
-        self._speed = [0] * len(room)
+        self._at: defaultdict[int, int] = defaultdict(int)
+        self._speed: defaultdict[int, int] = defaultdict(int)
         self._ends: list[tuple[int, int]] = []
-        self._groups_on: defaultdict[int, list[ClaimGroup]] = defaultdict(list)
-        for group in groups:
-            for conductor, _ in group.loads:
-                self._groups_on[conductor].append(group)
+        self._groups = groups
+        self._groups_on = groups_on
+        self._left = len(groups)
+        """Groups that are not frozen yet."""
 
     def run(self, bends: Sequence[tuple[int, dict[ClaimGroup, int]]]) -> None:
         for level, changes in bends:
             self._freeze_below(level)
+            if self._left == 0:
+                return
             change_on: dict[int, int] = {}
             for group, change in changes.items():
-                if change and group.frozen_at is None:
+                if group.frozen_at is None:
                     group.rising += change
                     for conductor, times in group.loads:
                         change_on[conductor] = change_on.get(conductor, 0) + times * change
@@ -201,9 +266,10 @@ class _Sweep:
     def _freeze(self, conductor: int, level: int) -> None:
         change_on: dict[int, int] = {}
         for group in self._groups_on[conductor]:
-            if group.frozen_at is None:
+            if group.frozen_at is None and group in self._groups:
                 group.frozen_at = level
                 group.frozen_by = conductor
+                self._left -= 1
                 for shared, times in group.loads:
                     change_on[shared] = change_on.get(shared, 0) - times * group.rising
         self._bend(level, change_on)

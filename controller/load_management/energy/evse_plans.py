@@ -131,12 +131,12 @@ class EvsePlans:
                     found[ref] = CHEAPER_QUARTER
         return found
 
-    def with_guarantees(self, demands: list[Demand]) -> list[Demand]:
-        """Return the demands, each of a group's EVSEs with its part of the group's guaranteed current."""
-        changed: dict[EvseRef, Demand] = {}
+    def with_guarantees(self, demands: Mapping[EvseRef, Demand]) -> dict[EvseRef, Demand]:
+        """Return those of the demands that have a part of their group's guaranteed current, with it."""
+        found: dict[EvseRef, Demand] = {}
         for group in self._guaranteed:
-            changed |= group.with_guarantees(demands)
-        return [changed.get(demand.ref, demand) for demand in demands] if changed else demands
+            found |= group.with_guarantees(demands)
+        return found
 
     def turn_energies(self, refs: Collection[EvseRef]) -> dict[EvseRef, float] | None:
         """Return the energies by which EVSEs take turns (Wh); None: they take turns by time."""

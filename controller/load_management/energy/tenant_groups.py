@@ -8,7 +8,7 @@ the rest of the site like all others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from msgspec import structs
 
@@ -34,9 +34,9 @@ class GuaranteedGroup:
             evses=tuple(_moved(evse) for evse in evses),
         )
 
-    def with_guarantees(self, demands: Sequence[Demand]) -> dict[EvseRef, Demand]:
+    def with_guarantees(self, demands: Mapping[EvseRef, Demand]) -> dict[EvseRef, Demand]:
         """Return those of the demands that belong to the group, each with its part of the guarantee."""
-        own = [demand for demand in demands if demand.ref in self.refs]
+        own = [demands[ref] for ref in sorted(self.refs & demands.keys())]
         if not own:
             return {}
         shares = allocate(self._site, own, self._capacity)

@@ -7,8 +7,7 @@ import math
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
-from controller.load_management.allocation.allocator import Allocation, Demand
-from controller.load_management.allocation.constraints import PhaseFlags
+from controller.load_management.allocation.allocator import Allocation, Demand, Place
 from controller.load_management.allocation.headroom import Booking, Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
 from controller.load_management.events import (
@@ -19,6 +18,7 @@ from controller.load_management.events import (
     LimitAnswered,
     SetLimit,
 )
+from controller.load_management.evse.awake_evses import AwakeEvses
 from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
@@ -30,7 +30,7 @@ from controller.load_management.evse.limit_delivery import (
     DeliveryMemory,
     LimitDelivery,
 )
-from controller.load_management.site_tree import EvseNode, PhaseAmps
+from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
 from controller.load_management.site_view import EvseView
 from controller.model.observations import (
     BackendLimit,
@@ -51,8 +51,11 @@ class EvseController:
     `impossible`: the last report that its wiring does not allow (A per phase), None without one.
     """
 
-    def __init__(self, evse: EvseNode, delivery: LimitDelivery, now: float) -> None:
+    def __init__(
+        self, evse: EvseNode, delivery: LimitDelivery, now: float, awake: AwakeEvses | None = None
+    ) -> None:
         self.evse = evse
+        self._awake = AwakeEvses() if awake is None else awake
         self.model = EvseModel(evse, now)
         self.delivery = delivery
         self.response = ChargerResponse()
@@ -85,6 +88,7 @@ class EvseController:
         self._need = NO_NEED
         self.apply_phase_switching(None)
         self._decisions = DecisionLog()
+        self.wake()
 
     def on_observation(self, observation: EvseObservation, now: float) -> tuple[bool, ReportedStep | None]:
         """Take in one observation of its station.
@@ -180,6 +184,7 @@ class EvseController:
     def wake(self) -> None:
         """Have the next pass update it: an event has changed something here."""
         self.quiet_until = -math.inf
+        self._awake.add(self.evse.ref)
 
     def set_plan(self, plan: EvsePlan) -> None:
         """Set its part of the energy plan."""
@@ -243,6 +248,7 @@ class EvseController:
             self.wake()
         else:
             self.quiet_until = min(self.delivery.changes_at(now), self.model.changes_at(now))
+            self._awake.set_due(self.evse.ref, self.quiet_until)
 
     def may_draw(self, now: float) -> bool:
         """Return True if current is kept for it: while a station is away, a car may come unseen."""
@@ -353,7 +359,7 @@ class EvseController:
 
     def demand(
         self,
-        rank: float,
+        place: Place,
         trouble: str,
         now: float,
         *,
@@ -396,7 +402,7 @@ class EvseController:
             needs_a=needs_a,
             why=why,
             priority=self.priority,
-            rank=rank,
+            place=place,
             cap=cap,
             is_served=is_served,
             help_a=min(used, default=0.0),
@@ -404,6 +410,7 @@ class EvseController:
 
     def demand_for(
         self,
+        place: Place,
         trouble: str,
         now: float,
         *,
@@ -411,13 +418,13 @@ class EvseController:
         dimmed: tuple[float, str] | None,
         is_served: bool,
     ) -> Demand:
-        """Return `demand` without a rank: the one of the last pass if nothing has changed."""
+        """Return `demand`: that of the last pass if nothing has changed."""
         helping = None if unbalance_a is None else self.credit(now).low
-        terms = (trouble, is_served, dimmed, helping)
+        terms = (place, trouble, is_served, dimmed, helping)
         if self._demand is None or terms != self._demand_terms:
             self._demand_terms = terms
             self._demand = self.demand(
-                0.0, trouble, now, unbalance_a=unbalance_a, dimmed=dimmed, is_served=is_served
+                place, trouble, now, unbalance_a=unbalance_a, dimmed=dimmed, is_served=is_served
             )
         return self._demand
 

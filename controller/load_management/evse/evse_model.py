@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from controller.load_management.allocation.constraints import PhaseFlags
 from controller.load_management.evse.consumption import ConsumptionTracker
 from controller.load_management.evse.departure_goal import DepartureGoal
 from controller.load_management.evse.learned_values import LOADED_A, LearnedNeed, LearnedPhases
 from controller.load_management.evse.phase_switch import PhaseSwitch
-from controller.load_management.site_tree import EvseNode
+from controller.load_management.site_tree import EvseNode, PhaseFlags
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen

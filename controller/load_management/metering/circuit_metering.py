@@ -17,7 +17,7 @@ from controller.load_management.metering.metered_circuit import (
 )
 from controller.load_management.metering.plausibility import PlausibilityBounds
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
 from drivers.reading import MeterState, Quality
 
@@ -89,7 +89,8 @@ class CircuitMetering:
     def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
         """Apply other limits and margins of the same circuits; what their meters have shown stays."""
         self._site, self._settings = site, settings
-        vars(self).pop("_generation", None)  # computed once for each site
+        for name in ("_generation", "_declared", "_without_meters"):
+            vars(self).pop(name, None)  # computed once for each site
         for metered in self._metered.values():
             circuit = site.circuit_by_id[metered.circuit.id]
             bounds = PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], settings.voltage_v)
@@ -254,24 +255,52 @@ class CircuitMetering:
         found = self._metered.get(circuit.id)
         return None if found is None else found.measured
 
-    def base(self, now: float) -> SiteBase:
-        """Return the base load of every circuit.
+    def base(self, now: float, site: SiteTree | None = None) -> SiteBase:
+        """Return the base load of every circuit; `site`: of this part of the site.
 
         Without a meter of its own a circuit is taken to carry what its children do, and what is declared.
         """
-        kinds: dict[str, dict[str, PhaseAmps]] = {kind: {} for kind in SiteBase.__struct_fields__}
-        own = {circuit: each.base(now, self._declared[circuit]) for circuit, each in self._metered.items()}
-        for kind, base in kinds.items():
-            carried: dict[str, PhaseAmps] = {}
-            for circuit in reversed(self._site.circuits):  # children first
-                found = own.get(circuit.id)
-                if found is not None:
-                    base[circuit.id] = found[kind]
-                else:
-                    base[circuit.id] = _plus(carried.get(circuit.id, ZERO), circuit.base_load_a)
-                if circuit.parent is not None:
-                    carried[circuit.parent] = _sum(carried.get(circuit.parent, ZERO), base[circuit.id])
-        return SiteBase(**kinds)
+        part = self._site if site is None else site
+        believed, keep, start, low = (self._without_meters.copy() for _ in range(4))
+        kinds = (believed, keep, start, low)
+        for circuit in reversed(part.circuits):  # children first
+            children = self._metered_below.get(circuit.id)
+            if children is None:
+                continue
+            metered = self._metered.get(circuit.id)
+            if metered is not None:
+                own = metered.base(now, self._declared[circuit.id])
+                believed[circuit.id], keep[circuit.id] = own["believed"], own["keep"]
+                start[circuit.id], low[circuit.id] = own["start"], own["low"]
+                continue
+            for base in kinds:
+                first = second = third = circuit.base_load_a
+                for child in children:
+                    a, b, c = base[child]
+                    first += a
+                    second += b
+                    third += c
+                base[circuit.id] = (first, second, third)
+        return SiteBase(believed, keep, start, low)
+
+    @cached_property
+    def _metered_below(self) -> dict[str, list[str]]:
+        """Return the children of each circuit that has a meter itself or below it."""
+        children: dict[str, list[str]] = {circuit.id: [] for circuit in self._site.circuits}
+        with_meter: set[str] = set()
+        for circuit in reversed(self._site.circuits):  # children first
+            if circuit.meter is not None:
+                with_meter.add(circuit.id)
+            if circuit.parent is not None:
+                children[circuit.parent].append(circuit.id)
+                if circuit.id in with_meter:
+                    with_meter.add(circuit.parent)
+        return {circuit: children[circuit] for circuit in with_meter}
+
+    @cached_property
+    def _without_meters(self) -> dict[str, PhaseAmps]:
+        """Return the base load of every circuit if none had a meter: what is declared there and below."""
+        return {circuit: (amps, amps, amps) for circuit, amps in self._declared.items()}
 
     @cached_property
     def _declared(self) -> dict[str, float]:
@@ -291,11 +320,3 @@ class CircuitMetering:
             if circuit.parent is not None and own is not None:
                 found[circuit.parent] = (found[circuit.parent] or 0.0) + own
         return found
-
-
-def _plus(amps: PhaseAmps, more_a: float) -> PhaseAmps:
-    return (amps[0] + more_a, amps[1] + more_a, amps[2] + more_a)
-
-
-def _sum(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:
-    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])

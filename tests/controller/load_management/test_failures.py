@@ -298,7 +298,7 @@ def test_failures_failed_pass_brings_all_to_fallback_and_next_follows(
         raise fault("a fault")
 
     with monkeypatch.context() as patch:
-        patch.setattr(site.control._pass, "run", fail)
+        patch.setattr(site.control._pass, "advance", fail)
         site.wait(10)
     assert site.station("A").limit_a(site.now) == 6.0
     assert [notice.warning for notice in site.control.take_notices()] == [True]

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from controller.load_management.allocation.allocator import Allocation, Demand, allocate
-from controller.load_management.allocation.constraints import PhaseFlags
-from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 from tests.examples import examples
 

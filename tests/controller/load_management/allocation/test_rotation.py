@@ -10,8 +10,7 @@ A, B, C = (EvseRef(name, 1) for name in "ABC")
 
 
 def order(turns: Rotation, now: float, *refs: EvseRef) -> list[EvseRef]:
-    ranks = turns.ranks(refs, now)
-    return sorted(ranks, key=ranks.__getitem__)
+    return sorted(refs, key=lambda ref: turns.place(ref, now))
 
 
 def plugged(*refs: EvseRef) -> Rotation:
@@ -42,8 +41,7 @@ def test_rotation_newcomer_goes_before_those_that_wait_or_are_over() -> None:
 def test_rotation_car_that_cannot_wait_goes_first() -> None:
     turns = plugged(A, B)
     turns.set_served(A, True, 10)
-    ranks = turns.ranks([A, B], 300, {B})
-    assert ranks[B] < ranks[A]
+    assert turns.place(B, 300, is_first=True) < turns.place(A, 300)
 
 
 def test_rotation_running_turns_go_before_those_that_wait() -> None:

@@ -1,0 +1,36 @@
+"""EVSEs that the next pass has to update: after an event, or from a moment of their own on."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from controller.model.observations import EvseRef
+
+
+class AwakeEvses:
+    """EVSEs that a pass updates. All others are as the pass before left them."""
+
+    def __init__(self) -> None:
+        self._awake: dict[EvseRef, None] = {}
+        self._due_at: dict[EvseRef, float] = {}
+        self._dues: list[tuple[float, EvseRef]] = []
+
+    def add(self, ref: EvseRef) -> None:
+        """Have the next pass update an EVSE."""
+        self._awake[ref] = None
+
+    def set_due(self, ref: EvseRef, at: float) -> None:
+        """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one."""
+        if self._due_at.get(ref) != at:
+            self._due_at[ref] = at
+            heappush(self._dues, (at, ref))
+
+    def take(self, now: float) -> list[EvseRef]:
+        """Return the EVSEs to update, and forget them."""
+        while self._dues and self._dues[0][0] <= now:
+            at, ref = heappop(self._dues)
+            if self._due_at.get(ref) == at:
+                del self._due_at[ref]
+                self._awake[ref] = None
+        found, self._awake = list(self._awake), {}
+        return found
