@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.circuit_supply import CircuitSupply
@@ -23,9 +21,8 @@ from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A
 from controller.load_management.metering.circuit_metering import SiteBase
-from controller.load_management.share_planner import SharePlanner, SitePart, Turns
+from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
-from controller.load_management.site_tree import CircuitNode, SiteTree
 from controller.model.observations import EvseRef
 
 SLICE = 15_000
@@ -283,20 +280,10 @@ class ControlPass:
             self._model.by_ref[ref].set_plan(plans.get(ref, NO_PLAN))
         self._planned = set(plans)
 
-    def part_below(self, circuit: CircuitNode) -> SitePart:
+    def part_below(self, circuit: str) -> SitePart:
         """Return a circuit, with all that it feeds, as a site of its own: the whole for the first one."""
-        if circuit.parent is None:
+        if circuit == self._model.site.circuits[0].id:
             return self.whole
-        found = self._parts.get(circuit.id)
-        if found is None:
-            below = {
-                each.id
-                for each in self._model.site.circuits
-                if circuit.id in {up.id for up in self._model.site.path(each.id)}
-            }
-            circuits = [each for each in self._model.site.circuits if each.id in below]
-            root = msgspec.structs.replace(circuit, parent=None)
-            site = SiteTree(circuits=(root, *circuits[1:]), evses=self._model.site.below[circuit.id])
-            controllers = [self._model.by_ref[evse.ref] for evse in site.evses]
-            found = self._parts[circuit.id] = SitePart(site, controllers)
-        return found
+        if circuit not in self._parts:
+            self._parts[circuit] = make_part(self._model, circuit)
+        return self._parts[circuit]

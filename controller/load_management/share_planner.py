@@ -49,6 +49,16 @@ class SitePart(NamedTuple):
     controllers: list[EvseController]
 
 
+def make_part(model: SiteModel, circuit: str) -> SitePart:
+    """Return a circuit, with all that it feeds, as a site of its own."""
+    site = model.site
+    below = {each.id for each in site.circuits if circuit in {up.id for up in site.path(each.id)}}
+    circuits = [each for each in site.circuits if each.id in below]
+    root = msgspec.structs.replace(site.circuit_by_id[circuit], parent=None)
+    part = SiteTree(circuits=(root, *circuits[1:]), evses=site.below[circuit])
+    return SitePart(part, [model.by_ref[evse.ref] for evse in part.evses])
+
+
 class Turns:
     """Who has been served for how long: one for all planners of a site."""
 

@@ -214,7 +214,7 @@ class SiteControl:
         stations below it are, as nothing else is in danger. The next pass, which is due at once, shares what
         that leaves to the others.
         """
-        part = self._pass.whole if within is None else self._pass.part_below(within)
+        part = self._pass.whole if within is None else self._pass.part_below(within.id)
         notices = self._model.notices
         try:
             if part is not self._pass.whole and len(part.controllers) <= CUT_AT_ONCE:
