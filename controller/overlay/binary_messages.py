@@ -7,11 +7,12 @@ WWCP writes some, and a message without one is rejected if the rule requires it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from controller.model.effects import LogEntry
+from controller.model.journal import Persist, Record
 from controller.ocpp.frames import Version
 from controller.overlay import overlay_frames
 from controller.overlay.events import LinkSide, LinkState
@@ -25,7 +26,11 @@ log = logging.getLogger("controller.overlay")
 
 
 class BinaryMessages:
-    """Check of the binary messages of one station. `utc_of` converts monotonic s to POSIX s."""
+    """Check of the binary messages of one station. `utc_of` converts monotonic s to POSIX s.
+
+    `store` makes records of replay memory durable before a message goes on, and returns False where it
+    cannot: the message is then dropped, for after a restart it could be sent once more.
+    """
 
     def __init__(
         self,
@@ -34,7 +39,9 @@ class BinaryMessages:
         version: Version,
         station: str,
         owner: str,
+        store: Callable[[Sequence[Record]], bool],
     ) -> None:
+        self._store = store
         self._transit = TransitCheck(enforcer, utc_of)
         self._station = station
         self._below, self._above = (
@@ -59,9 +66,13 @@ class BinaryMessages:
             return True  # answers and errors have no action of their own
         routed = msgspec.structs.replace(frame, destination=(self._station,), path=(self._station,))
         decision = self._transit.request(routed, source, frozenset({to.direction}), now)
-        for entry in decision.effects:
-            if isinstance(entry, LogEntry):
-                log.log(entry.level, "%s", entry.text)
+        for effect in decision.effects:
+            match effect:
+                case LogEntry():
+                    log.log(effect.level, "%s", effect.text)
+                case Persist() if not self._store(effect.records):
+                    log.warning("binary message dropped peer=%s reason=replay memory not stored", source.peer)
+                    return False
         return _is_cleared(decision, source)
 
 

@@ -292,7 +292,12 @@ class StationService:
             ping_s=self._quirks_of(station.id).ping_s,
             backend_ping_s=listen.ping_s,
             sealed=BinaryMessages(
-                self._enforcer, utc, admission.version, station.id, self._owner_names[station.id]
+                self._enforcer,
+                utc,
+                admission.version,
+                station.id,
+                self._owner_names[station.id],
+                self._journals.store_replays,
             ),
             on_password_command=lambda *command: self._nursery.start_soon(
                 self._rotated.remember_rotated, station.id, *command

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import OverlayMessageKind
-from controller.signing.policy_enforcer import PolicyEnforcer
+from controller.signing.policy_enforcer import ForwardDecision, PolicyEnforcer
 from controller.signing.policy_schema import FailureAction, VerificationMode, VerificationRule
+from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.signing.signature_format import Direction
 from tests.controller.signing.policy_examples import NOW, make_enforcer
 
@@ -18,8 +22,10 @@ def binary(action: str, kind: OverlayMessageKind = OverlayMessageKind.CALL) -> b
     return bytes((kind, 0, 0, 0)) + b"\0\2m1" + len(word).to_bytes(2, "big") + word + b"\xff\0"
 
 
-def sealed(enforcer: PolicyEnforcer | None) -> BinaryMessages:
-    return BinaryMessages(enforcer, lambda now: now, Version.V201, "CS01", "cpo")
+def sealed(
+    enforcer: PolicyEnforcer | None, store: Callable[[Sequence[Record]], bool] = lambda records: True
+) -> BinaryMessages:
+    return BinaryMessages(enforcer, lambda now: now, Version.V201, "CS01", "cpo", store)
 
 
 def rules(**more: object) -> PolicyEnforcer:
@@ -59,3 +65,19 @@ def test_binary_messages_unreadable_action_is_matched_by_rule_for_all() -> None:
     message = binary("FileTransfer").replace(b"File", b"\xff\xff\xff\xff")
     assert sealed(rules()).goes_down(message, NOW)
     assert not sealed(rules(actions=("*",))).goes_down(message, NOW)
+
+
+@pytest.mark.parametrize("can_store", [True, False])
+def test_signed_binary_message_goes_on_only_once_replay_memory_is_stored(
+    can_store: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enforcer, stored = rules(), list[Record]()
+    record = ReplayRecord((SeenText("digest", NOW),), NOW)
+    monkeypatch.setattr(enforcer, "decide", lambda *_: ForwardDecision(record=record))
+
+    def store(records: Sequence[Record]) -> bool:
+        stored.extend(records)
+        return can_store
+
+    assert sealed(enforcer, store).goes_down(binary("FileTransfer"), NOW) is can_store
+    assert stored == [record]
