@@ -75,8 +75,7 @@ class ReceivedPolicies:
         self.loaded, _ = load_policy(file, folder)
         self.not_applied: list[str] = []
         """Policies received once that no longer fit the file, and are not in force. A line each."""
-        for each in received:
-            self._restore(each)
+        self._restore(tuple(received))
 
     def handle_message(self, action: str, payload: bytes, decision: Decision) -> PolicyAnswer:
         """Handle one of `signature_format.POLICY_ACTIONS` after its decision; `loaded` may be new then."""
@@ -103,7 +102,7 @@ class ReceivedPolicies:
                 raise PolicyMessageError("it has no id")
             changed = ReceivedPolicy(kind, named, msgspec.json.encode(content))
         self._check_id(verb, changed)
-        self._received, self.loaded = self._with_change(changed)
+        self._received, self.loaded = self._with_changes([changed])
         return changed
 
     def _check_id(self, verb: str, changed: ReceivedPolicy) -> None:
@@ -117,13 +116,15 @@ class ReceivedPolicies:
         if verb == "Add" and len(self._received) >= MAX_RECEIVED:
             raise PolicyMessageError(f"at most {MAX_RECEIVED} are accepted")
 
-    def _with_change(
-        self, changed: ReceivedPolicy
+    def _with_changes(
+        self, changes: Iterable[ReceivedPolicy]
     ) -> tuple[dict[tuple[str, str], ReceivedPolicy], LoadedPolicy]:
-        """Return all that is received with a change, and the resulting policy. Raises PolicyMessageError."""
-        after = {key: each for key, each in self._received.items() if key != (changed.kind, changed.id)}
-        if changed.content is not None:
-            after[changed.kind, changed.id] = changed
+        """Return all that is received with changes, and the resulting policy. Raises PolicyMessageError."""
+        after = dict(self._received)
+        for changed in changes:
+            after.pop((changed.kind, changed.id), None)
+            if changed.content is not None:
+                after[changed.kind, changed.id] = changed
         parts = [self._file, *(_to_tables(each) for each in sorted(after.values(), key=_rank))]
         names = ("key", "role", "verify", "sign")
         merged = {name: tuple(row for part in parts for row in getattr(part, name)) for name in names}
@@ -132,13 +133,16 @@ class ReceivedPolicies:
             raise PolicyMessageError(f"{found[0].what}; {found[0].remedy}")
         return after, loaded
 
-    def _restore(self, received: ReceivedPolicy) -> None:
+    def _restore(self, received: tuple[ReceivedPolicy, ...]) -> None:
+        """Put policies into force: all in one check, and one by one only where some do not fit the file."""
         try:
-            after, loaded = self._with_change(received)
+            self._received, self.loaded = self._with_changes(received)
         except PolicyMessageError as error:
-            self.not_applied.append(f"{received.kind} {received.id}: {error}")
-        else:
-            self._received, self.loaded = after, loaded
+            if len(received) == 1:
+                self.not_applied.append(f"{received[0].kind} {received[0].id}: {error}")
+                return
+            for each in received:
+                self._restore((each,))
 
 
 def _to_tables(received: ReceivedPolicy) -> PolicyFile:
