@@ -4,7 +4,7 @@ The controller owns one thing: how much current each station may take. A backend
 wherever it cannot loosen that. A profile in a purpose that the controller uses itself is absorbed
 (`absorbed_profiles`): our own limits never rise above what it allows, and the backend is answered as soon as
 the limits in the station obey it. A command that can be read in more than one way is refused, for the station
-may read it in another. No peer can clear our profiles, not for an instant: a ClearChargingProfile that would
+may read it in another. No peer can clear our profiles, not for an instant: a ClearChargingProfile that might
 is sent on per purpose.
 """
 
@@ -447,16 +447,17 @@ class ProfileArbiter:
         return self._scope is LimitScope.EVSE and criteria.evse is not None and criteria.evse > 0
 
     def _further_clearings(self, criteria: ClearingCriteria) -> list[str] | None:
-        """Return the purposes by which to clear where the criteria match ours, too; None where they do not.
+        """Return the purposes by which to clear where no id or purpose keeps ours; None where one does.
 
-        Ours are at EVSE 0 for the whole station, else above it.
+        An EVSE alone does not keep ours: a station may clear what holds at the EVSE, that of the whole
+        station included, or read EVSE 0 as all EVSEs. No transaction is at EVSE 0, and so no TxProfile.
         """
         if criteria.ids is not None or criteria.purpose is not None:
             return None
         if self._scope is LimitScope.EVSE:
-            return [limit_purpose(self._version, LimitScope.STATION)] if criteria.evse is None else None
-        if criteria.evse is not None:
-            return ["TxDefaultProfile"] if criteria.evse == 0 else None
+            return [limit_purpose(self._version, LimitScope.STATION)]
+        if criteria.evse == 0:
+            return ["TxDefaultProfile"]
         purposes = ["TxDefaultProfile", "TxProfile"]
         return [*purposes, "PriorityCharging"] if self._version is Version.V21 else purposes
 

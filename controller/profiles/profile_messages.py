@@ -66,6 +66,7 @@ _PURPOSES_OF: dict[Version, frozenset[str]] = {
 _EVERY_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
 
 _Profile = v16.ChargingProfileV16 | v2.ChargingProfileV2
+_Schedule = v16.ChargingScheduleV16 | v2.ChargingScheduleV2
 _Command = (
     v16.SetChargingProfileV16
     | v16.RemoteStartTransactionV16
@@ -91,7 +92,10 @@ class ProfileError(Exception):
 
 
 class UnreadableCommandError(ProfileError):
-    """A command that different stations may read differently. `code` is that of a CALLERROR."""
+    """A command that stations may read differently, or that breaks OCPP's types and ranges.
+
+    `code` is that of a CALLERROR.
+    """
 
 
 class BackendProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,6 +207,7 @@ def read_profile_command(version: Version, action: str, payload: bytes) -> Profi
     if content.charging_profile_purpose not in _PURPOSES_OF[version]:
         purpose = content.charging_profile_purpose[:50]
         raise UnreadableCommandError("PropertyConstraintViolation", f"{purpose!r} is not a purpose")
+    _check_numbers(evse, content)
     return ProfileCommand(
         evse=evse, content=content, raw=bytes(raw.cs_charging_profiles or raw.charging_profile)
     )
@@ -308,6 +313,7 @@ def read_stored_profile(version: Version, evse: int, raw: bytes) -> BackendProfi
         content = msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ProfileError("InvalidProfile", str(error)) from error
+    _check_numbers(evse, content)
     return to_backend_profile(ProfileCommand(evse=evse, content=content, raw=raw))
 
 
@@ -331,17 +337,12 @@ def read_stored_profiles(
 def to_backend_profile(command: ProfileCommand) -> BackendProfile:
     """Turn a command's profile into arithmetic. Raises ProfileError for what no station takes."""
     content = command.content
-    if isinstance(content, v16.ChargingProfileV16):
-        schedules: tuple[v16.ChargingScheduleV16 | v2.ChargingScheduleV2, ...] = (content.charging_schedule,)
-    else:
-        schedules = content.charging_schedule
+    schedules = _schedules(content)
     purpose = _PURPOSES.get(command.purpose)
     if purpose is None:
         raise ProfileError("UnsupportedRequest", f"{command.purpose} is not supported")
     if not 1 <= len(schedules) <= MOST_SCHEDULES:
         raise ProfileError("InvalidSchedule", f"it has {len(schedules)} schedules, not 1 to {MOST_SCHEDULES}")
-    if content.stack_level < 0:
-        raise ProfileError("InvalidStackLevel", f"stackLevel {content.stack_level} is below 0")
     evse = command.evse
     if (purpose is ProfilePurpose.STATION and evse != 0) or (
         purpose is ProfilePurpose.TRANSACTION and evse == 0
@@ -371,7 +372,43 @@ def to_backend_profile(command: ProfileCommand) -> BackendProfile:
     )
 
 
-def _schedule(content: _Profile, schedule: v16.ChargingScheduleV16 | v2.ChargingScheduleV2) -> LimitSchedule:
+def _schedules(content: _Profile) -> tuple[_Schedule, ...]:
+    if isinstance(content, v16.ChargingProfileV16):
+        return (content.charging_schedule,)
+    return content.charging_schedule
+
+
+def _check_numbers(evse: int, content: _Profile) -> None:
+    """Raise UnreadableCommandError for a number outside of its range in the standard.
+
+    One station refuses it, another reads it as a large unsigned number or as "without end". Sources: OCPP 1.6
+    edition 2, 7.8, 7.12 to 7.14; OCPP 2.1 Part 3, SetChargingProfileRequest.
+    """
+    numbers: list[tuple[str, float | None, int, float]] = [
+        ("EVSE", evse, 0, math.inf),
+        ("stackLevel", content.stack_level, 0, math.inf),
+    ]
+    for schedule in _schedules(content):
+        numbers.append(("duration", schedule.duration, 1, math.inf))
+        for period in schedule.charging_schedule_period:
+            numbers += [
+                ("startPeriod", period.start_period, 0, math.inf),
+                ("limit", period.limit, 0, math.inf),
+                ("numberPhases", period.number_phases, 0, PHASES),
+            ]
+            if isinstance(period, v2.ChargingSchedulePeriodV2):
+                numbers += [
+                    ("limit_L2", period.limit_l2, 0, math.inf),
+                    ("limit_L3", period.limit_l3, 0, math.inf),
+                    ("phaseToUse", period.phase_to_use, 0, PHASES),
+                ]
+    for name, value, least, most in numbers:
+        if value is not None and not least <= value <= most:
+            bound = f"below {least}" if value < least else f"above {most:g}"
+            raise UnreadableCommandError("PropertyConstraintViolation", f"{name} {value:g} is {bound}")
+
+
+def _schedule(content: _Profile, schedule: _Schedule) -> LimitSchedule:
     kind = content.charging_profile_kind
     if kind not in ("Absolute", "Recurring", "Relative"):
         raise ProfileError("UnsupportedParam", f"chargingProfileKind {kind} is not supported")
@@ -383,10 +420,6 @@ def _schedule(content: _Profile, schedule: v16.ChargingScheduleV16 | v2.Charging
     starts = [period.start_s for period in periods]
     if not starts or starts[0] != 0 or starts != sorted(set(starts)) or len(starts) > MOST_PERIODS:
         raise ProfileError("InvalidSchedule", "its periods do not ascend from startPeriod 0")
-    if any(not (0 <= period.limit < math.inf) or not 1 <= period.phases <= PHASES for period in periods):
-        raise ProfileError("InvalidSchedule", "a limit is below 0, or there are not 1 to 3 phases")
-    if schedule.duration is not None and schedule.duration <= 0:
-        raise ProfileError("InvalidSchedule", "its duration is not above 0")
     relative = kind == "Relative" or schedule.start_schedule is None
     return LimitSchedule(
         start=None if relative else _moment(schedule.start_schedule, 0.0),

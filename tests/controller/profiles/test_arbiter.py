@@ -115,9 +115,7 @@ def test_arbiter_purpose_decides_if_profile_passes(
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"chargingProfileKind": "Dynamic"}, "chargingProfileKind Dynamic"),
     ({"chargingProfileKind": "Recurring"}, "needs a recurrencyKind"),
-    ({"stackLevel": -1}, "stackLevel -1"),
     ({"evse": 1}, "not for EVSE 1"),
-    ({"limit": -1.0}, "below 0"),
     ({"validTo": "soon"}, "soon is no time"),
 ]
 
@@ -135,6 +133,55 @@ def test_arbiter_profile_that_no_station_takes_is_rejected_with_reason(
     assert decision.call is None
     assert word in decision.reason
     check(version, "SetChargingProfileResponse", json.dumps(json.loads(decision.answer)[2]).encode())
+
+
+OUT_OF_RANGE = [
+    ('"stackLevel": 3', '"stackLevel": -1'),
+    ('"limit": 10.0', '"limit": -1.0'),
+    ('"startPeriod": 0', '"startPeriod": -1'),
+    ('"startPeriod": 0', '"startPeriod": 0, "numberPhases": -1'),
+    ('"startPeriod": 0', '"startPeriod": 0, "numberPhases": 4'),
+    ('"chargingRateUnit"', '"duration": -1, "chargingRateUnit"'),
+    ('"chargingRateUnit"', '"duration": 0, "chargingRateUnit"'),
+    ('"chargingRateUnit"', '"duration": -2147483648, "chargingRateUnit"'),
+    ('Id": 1', 'Id": -1'),
+]
+OUT_OF_RANGE_2 = [
+    ('"limit": 10.0', '"limit": 10.0, "limit_L2": -1'),
+    ('"limit": 10.0', '"limit": 10.0, "limit_L3": -0.5'),
+    ('"startPeriod": 0', '"startPeriod": 0, "phaseToUse": -1'),
+]
+
+
+@pytest.mark.parametrize("scope", list(LimitScope))
+@pytest.mark.parametrize("starts", [False, True])
+@pytest.mark.parametrize(
+    ("version", "old", "new"),
+    [
+        *((version, *each) for version in Version for each in OUT_OF_RANGE),
+        *((version, *each) for version in V2 for each in OUT_OF_RANGE_2),
+    ],
+)
+def test_arbiter_profile_with_number_out_of_range_does_not_pass(
+    version: Version, old: str, new: str, scope: LimitScope, starts: bool
+) -> None:
+    scenario = RelayHarness(version, scope)
+    scenario.make_commandable()
+    for purpose in ["TxProfile"] if starts else ["TxDefaultProfile", "TxProfile"]:
+        action = REMOTE_START[version] if starts else "SetChargingProfile"
+        text = brings(version, purpose, action=action)
+        assert old in text
+        scenario.csms.send(text.replace(old, new, 1))
+        scenario.csms.receive_error("b", "PropertyConstraintViolation")
+        scenario.expect_nothing()
+        assert scenario.arbiter.absorbed.changed_profiles(0.0) is None
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_arbiter_profile_with_least_numbers_passes(version: Version) -> None:
+    text = brings(version, "TxDefaultProfile", stackLevel=0, limit=0.0, evse=0)
+    least = text.replace('"chargingRateUnit"', '"duration": 1, "chargingRateUnit"')
+    RelayHarness(version).forward_down(least)
 
 
 AMBIGUOUS = [
@@ -357,6 +404,52 @@ def test_arbiter_clearing_without_purpose_is_sent_per_purpose(version: Version) 
         status = "Accepted" if purpose == "TxDefaultProfile" else "Unknown"
         scenario.station.send(result(sent.id, f'{{"status":"{status}"}}'))
     scenario.csms.receive(result("b", '{"status":"Accepted"}'))
+    scenario.expect_nothing()
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize(
+    ("scope", "evse", "purposes"),
+    [
+        (LimitScope.STATION, 1, ["TxDefaultProfile", "TxProfile"]),
+        (LimitScope.STATION, 0, ["TxDefaultProfile"]),
+        (LimitScope.EVSE, 0, ["ChargePointMaxProfile"]),
+        (LimitScope.EVSE, None, ["ChargePointMaxProfile"]),
+    ],
+)
+def test_arbiter_clearing_of_evse_names_purposes_that_are_not_own(
+    version: Version, scope: LimitScope, evse: int | None, purposes: list[str]
+) -> None:
+    old = version is Version.V16
+    named: dict[str, Any] = {} if evse is None else {"connectorId" if old else "evseId": evse}
+    if not old:
+        purposes = [each.replace("ChargePoint", "ChargingStation") for each in purposes]
+    if version is Version.V21 and "TxProfile" in purposes:
+        purposes = [*purposes, "PriorityCharging"]
+    wanted = named | {"stackLevel": 3}
+    scenario = RelayHarness(version, scope)
+    scenario.make_commandable()
+    payload = wanted if old else {"chargingProfileCriteria": wanted}
+    scenario.csms.send(call("b", "ClearChargingProfile", json.dumps(payload)))
+    for purpose in purposes:
+        sent = scenario.station.receive_call("ClearChargingProfile")
+        found = json.loads(sent.payload)
+        assert (found if old else found["chargingProfileCriteria"]) == {
+            **wanted,
+            "chargingProfilePurpose": purpose,
+        }
+        check(version, request(version, "ClearChargingProfile"), sent.payload)
+        scenario.station.send(result(sent.id, '{"status":"Unknown"}'))
+    scenario.csms.receive(result("b", '{"status":"Unknown"}'))
+    scenario.expect_nothing()
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_arbiter_clearing_of_evse_with_own_limit_stays_here(version: Version) -> None:
+    named = '{"connectorId":1}' if version is Version.V16 else '{"chargingProfileCriteria":{"evseId":1}}'
+    scenario = RelayHarness(version, LimitScope.EVSE)
+    scenario.csms.send(call("b", "ClearChargingProfile", named))
+    scenario.csms.receive(result("b", '{"status":"Unknown"}'))
     scenario.expect_nothing()
 
 

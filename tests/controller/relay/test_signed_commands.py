@@ -69,7 +69,23 @@ def test_signed_commands_own_profile_ids_are_own_in_signed_commands_too() -> Non
     scenario.csms.receive_error("b", "NotSupported")
 
 
-@pytest.mark.parametrize("payload", ["{}", '{"chargingProfileCriteria":{"stackLevel":1}}'])
+@pytest.mark.parametrize("action", ["SetChargingProfile", "RequestStartTransaction"])
+def test_signed_profile_with_number_out_of_range_does_not_pass(action: str) -> None:
+    text = brings(Version.V201, "TxProfile", action=action)
+    scenario = RelayHarness(Version.V201)
+    scenario.csms.send(sealed(text.replace('"chargingRateUnit"', '"duration": -1, "chargingRateUnit"')))
+    scenario.csms.receive_error("b", "PropertyConstraintViolation", "duration -1 is below 1")
+    scenario.expect_nothing()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "{}",
+        '{"chargingProfileCriteria":{"stackLevel":1}}',
+        '{"chargingProfileCriteria":{"evseId":1}}',
+    ],
+)
 def test_signed_clearing_that_matches_own_is_refused(payload: str) -> None:
     scenario = RelayHarness(Version.V201)
     scenario.csms.send(sealed(call("b", "ClearChargingProfile", payload)))
