@@ -23,7 +23,7 @@ GOING_AWAY = 1001
 class LinkUser(Protocol):
     """The session that a link belongs to."""
 
-    def wants_link(self, backend: str) -> bool:
+    def needs_link(self, backend: str) -> bool:
         """Return True while there should be a link to this backend."""
 
     def can_move_link(self, backend: str) -> bool:
@@ -109,7 +109,7 @@ class BackendLink:
     async def run(self) -> None:
         """Open connections until the user needs no more."""
         backend = self._pool.backend
-        while self._user.wants_link(backend):
+        while self._user.needs_link(backend):
             reasons = {"it is opened again"}
             self._scope = trio.CancelScope()
             try:
@@ -121,7 +121,7 @@ class BackendLink:
                 if refusals:
                     self._user.on_station_refused(backend, str(refusals[0]))
             self._user.on_link_lost(backend, "; ".join(sorted(reasons)))
-            if self._user.wants_link(backend):
+            if self._user.needs_link(backend):
                 await self._pool.wait_ready(self._request)
 
     def send_nowait(self, message: str | bytes) -> None:

@@ -83,7 +83,7 @@ class CircuitSupply:
         """Book room for the next sessions of DC EVSEs: cars that charge are not stopped for it."""
         self._reserved_a.clear()
         for each in controllers:
-            if not each.evse.reserve_a or each.model.wants(now):
+            if not each.evse.reserve_a or each.model.has_demand(now):
                 continue
             room.book(each.evse, each.all_phases, each.evse.reserve_a)
             for circuit in self._model.site.path(each.evse.circuit):

@@ -39,16 +39,16 @@ class DecisionLog:
         """Return True if a change is to be logged later."""
         self._at = 0.0
 
-    def is_due(self, told: LoggedDecision, now: float) -> bool:
+    def is_due(self, decision: LoggedDecision, now: float) -> bool:
         """Return True if this is to be logged now; it then counts as logged."""
         last = self._last
         self.is_waiting = False
         if last is not None:
-            fallen = told.limit_a < last.limit_a - NOISE_A
-            if told == last:
+            fallen = decision.limit_a < last.limit_a - NOISE_A
+            if decision == last:
                 return False
             if not (fallen or now >= self._at + QUIET_S):
                 self.is_waiting = True
                 return False
-        self._last, self._at = told, now
+        self._last, self._at = decision, now
         return True

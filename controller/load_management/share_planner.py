@@ -29,9 +29,9 @@ SETTLED_A = 0.5
 """Room beyond the fallback with which an EVSE without a car gets it back."""
 NO_PAUSE = "its station cannot pause: held at its minimum"
 RESTING = f"gave up its place, rests {REST_S:g} s at least"
-ASLEEP = "its car takes nothing: probed from time to time"
+TAKES_NOTHING = "its car takes nothing: probed from time to time"
 NO_FALLBACK = "no car, and no room for the fallback that one would take"
-LEFTOVER = "its car takes nothing: offered what nobody else wants"
+LEFTOVER = "its car takes nothing: offered current that no other car needs"
 COST_UPDATE = 12
 COST_OFFER = 6
 COST_NOTED = 4
@@ -94,7 +94,7 @@ class SharePlanner:
         self._never_pausing: Evses = {}
         self._sunny: Evses = {}
         self._overdrawn: Evses = {}
-        self._sleeping: Evses = {}
+        self._probed: Evses = {}
         self._idle: Evses = {}
         self._fixed: dict[EvseRef, Allocation] = {}
         self._others: dict[EvseRef, Allocation] = {}
@@ -141,25 +141,25 @@ class SharePlanner:
         """Put an EVSE into the sets that it belongs to now, and set its demand."""
         ref, model, evse = each.evse.ref, self._model, each.evse
         can_be_commanded = not each.problem
-        wants_share = can_be_commanded and each.wants and not each.is_paused
+        takes_share = can_be_commanded and each.has_demand and not each.is_paused
         self._rotation.set_wanting(
-            {ref} if each.wants and not each.is_paused else (),
+            {ref} if each.has_demand and not each.is_paused else (),
             (ref,),
             now,
             (ref,) if each.model.may_be_charging else (),
         )
-        is_asleep = wants_share and each.is_asleep
+        takes_nothing = takes_share and each.takes_nothing
         demand: Demand | None = None
         fixed: Allocation | None = None
         is_idle = False
         if can_be_commanded and each.is_paused:
             fixed = _zero(each, each.limit_by_order[1])
-        elif can_be_commanded and not each.wants:
+        elif can_be_commanded and not each.has_demand:
             if why := model.dimming.idle(evse):
                 fixed = _zero(each, why)
             else:
                 is_idle = each.has_fallback
-        elif wants_share and not is_asleep:
+        elif takes_share and not takes_nothing:
             if self._rotation.is_resting(ref, now) and not each.delivery.never_pauses:
                 fixed = _zero(each, model.dimming.explain(evse, RESTING))
             else:
@@ -168,7 +168,7 @@ class SharePlanner:
         if moment < math.inf:
             model.turns_due.set_due(ref, moment)
         _put(self._reserved, each, belongs=not can_be_commanded)
-        _put(self._sleeping, each, belongs=is_asleep)
+        _put(self._probed, each, belongs=takes_nothing)
         _put(self._idle, each, belongs=is_idle)
         _put(self._sunny, each, belongs=demand is not None and each.waits_for_surplus)
         _put(self._never_pausing, each, belongs=demand is not None and each.delivery.never_pauses)
@@ -398,7 +398,7 @@ class SharePlanner:
         A car that did not start at its minimum is offered more. `left`: what the others' shares leave.
         """
         order = sorted(
-            self._sleeping.values(),
+            self._probed.values(),
             key=lambda c: (-c.priority, c.delivery.offered_a(now) == 0, c.evse.ref),
         )
         for number, each in enumerate(order, 1):
@@ -416,7 +416,7 @@ class SharePlanner:
             )
             self._rotation.set_served(ref, False, now)
             if free_a / 10 < evse.min_a:
-                self._others[ref] = Allocation(ref, 0.0, ASLEEP)
+                self._others[ref] = Allocation(ref, 0.0, TAKES_NOTHING)
             else:
                 left.book(evse, each.model.phases, free_a)
                 self._others[ref] = Allocation(ref, free_a, LEFTOVER)

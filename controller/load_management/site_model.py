@@ -126,7 +126,7 @@ class SiteModel:
                     self.update_credit(controller, now)
                 for each in self._unconfigured_of(station):
                     each.on_station_down(now)
-                self._update_guests(station, now)
+                self._update_shared_limits(station, now)
                 return True
             case QuirkSelected(station=station, quirk=quirk):
                 changed = [each.apply_quirk(quirk, now) for each in self.of_station.get(station, ())]
@@ -215,17 +215,19 @@ class SiteModel:
         each.on_observation(observation, now)
         self.metering.totals.set(each.evse, each.credit(now))
         self.notices.note_unconfigured(each.view(now))
-        self._update_guests(station, now)
+        self._update_shared_limits(station, now)
         return is_new or before != each.booked_a(now)
 
     def _unconfigured_of(self, station: str) -> list[UnconfiguredEvse]:
         return [each for ref, each in self.unconfigured.items() if ref.station == station]
 
-    def _update_guests(self, station: str, now: float) -> None:
+    def _update_shared_limits(self, station: str, now: float) -> None:
         """Note for the only configured EVSE of a station whether others draw under its limit, too."""
-        guests = self._unconfigured_of(station)
+        unconfigured = self._unconfigured_of(station)
         for controller in self.of_station.get(station, ()):
-            controller.has_guest = any(each.shares_limit and each.may_draw(now) for each in guests)
+            controller.shares_its_limit = any(
+                each.shares_limit and each.may_draw(now) for each in unconfigured
+            )
             controller.wake()
 
     def _on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:

@@ -223,7 +223,7 @@ class StationRelay:
         """Time of the next TimePassed (s, monotonic; inf: none). Limits and profiles change from outside."""
         return -math.inf if self._profiles.has_changed and self.is_open else self.next_deadline
 
-    def wants(self, backend: str) -> bool:
+    def needs_link(self, backend: str) -> bool:
         """Return True if there should be a link to this backend; a lost one is then opened anew."""
         return self.is_open and (backend != self._owner or self._up.owner.state is not OwnerState.LOST)
 

@@ -67,7 +67,7 @@ class MeterValuesService:
             if mode == "configure":
                 nursery.start_soon(self._configure, station, session)
         now = trio.current_time()
-        begun, ended = self._requests.set_silent(set(self._find_silent()), now)
+        begun, ended = self._requests.set_unreported(set(self._find_silent()), now)
         for ref in begun:
             log.warning(
                 "station reports too seldom evse=%s: its draw counts as its whole offer; %s",

@@ -240,9 +240,9 @@ class StationSession:
 
     # -- its backend links: see `LinkUser` ------------------------------------------------------------
 
-    def wants_link(self, backend: str) -> bool:
+    def needs_link(self, backend: str) -> bool:
         """Return True while the relay needs a link to this backend."""
-        return self._relay.wants(backend)
+        return self._relay.needs_link(backend)
 
     def can_move_link(self, backend: str) -> bool:
         """Return True if no call is open over the link."""

@@ -159,7 +159,7 @@ class _StationLink:
         """Open the links that the relay requests, to the CSMSs that are not away."""
         for csms in self._site.backends:
             name = csms.name
-            if name in self.attached or csms.is_away or not self.relay.wants(name):
+            if name in self.attached or csms.is_away or not self.relay.needs_link(name):
                 continue
             self.attached.add(name)
             on_text = partial(self._on_backend_text, name)

@@ -98,7 +98,7 @@ class EnergyUse:
         """Return the EVSEs that have received less than the mean of their priority and need current."""
         by_priority: dict[int, list[EvseRef]] = {}
         for ref, use in uses.items():
-            if use.wants:
+            if use.has_demand:
                 by_priority.setdefault(use.priority, []).append(ref)
         found: set[EvseRef] = set()
         for refs in by_priority.values():

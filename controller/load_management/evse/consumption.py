@@ -77,8 +77,8 @@ def on_wired_phases(evse: EvseNode, report: PerPhase) -> tuple[float | None, ...
     Stations whose `reports_on_grid` is set report on the phases of the site, not on their own.
     """
     if len(evse.phases) == 1:
-        told = [amps for amps in report if amps is not None]
-        return (max(told) if told else None,)
+        known = [amps for amps in report if amps is not None]
+        return (max(known) if known else None,)
     if evse.reports_on_grid:
         return tuple(report[phase] for phase in evse.phases)
     return report[: len(evse.phases)]
@@ -233,12 +233,12 @@ class ConsumptionTracker:
         before = max(self._highest_a, self.defiant_a) if reacting else obeyed
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
-        told = [amps for amps in self.report if amps is not None]
-        silent_high = max(told) if told and self._settled else self._highest_a
+        known = [amps for amps in self.report if amps is not None]
+        unreported_high = max(known) if known and self._settled else self._highest_a
         low = [min(amps or 0.0, obeyed) for amps in self.report]
         unreacted = [min(amps or 0.0, before) for amps in self.report]
         if self._settled:
-            high = [min(amps if amps is not None else silent_high, obeyed) for amps in self.report]
+            high = [min(amps if amps is not None else unreported_high, obeyed) for amps in self.report]
         else:
             high = [max(self._highest_a, self.defiant_a)] * len(self.report)
         return OfferCredit(

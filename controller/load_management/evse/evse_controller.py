@@ -68,7 +68,7 @@ class EvseController:
         """Order of a person for it."""
         self.plan = NO_PLAN
         """Its part of the energy plan."""
-        self.has_guest = False
+        self.shares_its_limit = False
         """True while an EVSE that the configuration does not name may draw under its limit."""
         self.impossible: DrawSeen | None = None
         self.credit_due_at = 0.0
@@ -81,7 +81,9 @@ class EvseController:
         """Offer of the last pass (A per phase)."""
         self.is_rising = False
         """Return True if it was offered less than its share in the last pass, by a step or more."""
-        self.wants = self.is_asleep = self.is_paused = self.has_fallback = self.waits_for_surplus = False
+        self.has_demand = self.takes_nothing = self.is_paused = self.has_fallback = self.waits_for_surplus = (
+            False
+        )
         self.problem = ""
         self._demand: Demand | None = None
         self._demand_terms: tuple[object, ...] = ()
@@ -205,9 +207,9 @@ class EvseController:
         self.delivery.set_phases(self._watt_phases)
         self.delivery.most_w = self.backend.limit_w
         pauses = not self.delivery.never_pauses
-        self.wants = self.model.wants(now)
+        self.has_demand = self.model.has_demand(now)
         self.waits_for_surplus = self.is_surplus
-        self.is_asleep = pauses and self.model.asleep(now) and not self.waits_for_surplus
+        self.takes_nothing = pauses and self.model.takes_nothing(now) and not self.waits_for_surplus
         self.is_paused = pauses and self.limit_by_order[0] < self.evse.min_a
         self.has_fallback = pauses and self.evse.fallback_a > 0
         self.problem = self.delivery.problem(now)
@@ -252,7 +254,7 @@ class EvseController:
 
     def may_draw(self, now: float) -> bool:
         """Return True if current is kept for it: while a station is away, a car may come unseen."""
-        return self.model.wants(now) or self.has_guest or not self.delivery.connected
+        return self.model.has_demand(now) or self.shares_its_limit or not self.delivery.connected
 
     def credit(self, now: float) -> OfferCredit:
         """Return what it draws on the site's phases now."""
@@ -336,13 +338,13 @@ class EvseController:
         """Return its use for the energy plan; where no report shows its draw, it counts with its offer."""
         model, offered_a = self.model, self.delivery.offered_a(now)
         phases = sum(model.phases)
-        wants = model.wants(now)
+        has_demand = model.has_demand(now)
         drawn_a = sum(model.draw.drawn)
-        if wants and model.draw.unknown(now):
+        if has_demand and model.draw.unknown(now):
             drawn_a = offered_a * phases
         left = model.goal.left(voltage_v, now)
         return EvseUse(
-            wants=wants,
+            has_demand=has_demand,
             is_served=offered_a >= self.evse.min_a,
             drawn_w=drawn_a * voltage_v,
             priority=self.priority,
@@ -506,7 +508,7 @@ class EvseController:
     def _phases_at_risk(self, now: float) -> PhaseFlags:
         """Return where it may draw: on all phases where it is in doubt that it uses only one."""
         in_doubt = self.model.switch.single and self.delivery.problem(now)
-        return self.all_phases if in_doubt or self.has_guest else self.model.phases
+        return self.all_phases if in_doubt or self.shares_its_limit else self.model.phases
 
     @property
     def phases_to_come(self) -> PhaseFlags:

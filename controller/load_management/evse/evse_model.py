@@ -55,7 +55,7 @@ class EvseModel:
         self._flags_of: tuple[bool, ...] | None = None
         self._flags: PhaseFlags = (False, False, False)
 
-    def wants(self, now: float) -> bool:
+    def has_demand(self, now: float) -> bool:
         """Return True if it must be taken to have a car that takes current when offered some.
 
         A cable without a transaction counts for `AUTHORIZE_S` only.
@@ -133,9 +133,11 @@ class EvseModel:
 
     def may_use_one_phase(self, now: float) -> bool:
         """Return True if a car is here that takes current, and perhaps on several phases."""
-        return self.wants(now) and self.state is not EvseState.SUSPENDED_EV and sum(self._phases.used) > 1
+        return (
+            self.has_demand(now) and self.state is not EvseState.SUSPENDED_EV and sum(self._phases.used) > 1
+        )
 
-    def asleep(self, now: float) -> bool:
+    def takes_nothing(self, now: float) -> bool:
         """Return True if its car takes nothing of its offer, and is not being probed just now."""
         if self._idle_since is None or now < self._idle_since + FULL_S:
             return False
@@ -189,7 +191,7 @@ class EvseModel:
         return changed or before != self._sharing_state(now)
 
     def _sharing_state(self, now: float) -> tuple[bool, bool, bool]:
-        return self.wants(now), self.asleep(now), self.idle
+        return self.has_demand(now), self.takes_nothing(now), self.idle
 
     @property
     def _is_drawing(self) -> bool:
@@ -200,7 +202,7 @@ class EvseModel:
 
         A car sleeps on through pauses that we order: SuspendedEVSE is then our own doing.
         """
-        silent = self.state is EvseState.CHARGING and self.draw.settled and offered_a >= self.evse.min_a
+        is_charging = self.state is EvseState.CHARGING and self.draw.settled and offered_a >= self.evse.min_a
         if self._is_drawing:
             is_idle = False
         elif self.state is EvseState.SUSPENDED_EV:
@@ -208,7 +210,7 @@ class EvseModel:
         elif self.state is EvseState.SUSPENDED_EVSE:
             is_idle = self._idle_since is not None
         else:
-            is_idle = silent and self.draw.most_loaded_a < IDLE_A and None not in self.draw.report
+            is_idle = is_charging and self.draw.most_loaded_a < IDLE_A and None not in self.draw.report
         if not is_idle:
             self._idle_since = None
         elif self._idle_since is None:

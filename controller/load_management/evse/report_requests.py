@@ -1,8 +1,9 @@
 """Requests for the meter values of stations that report their draw too seldom.
 
-An EVSE is *silent* while it may draw and no recent report shows how much: its draw then counts as anything up
-to its offer. A silent EVSE is asked at most once in `ASK_EVERY_S`. A station that refuses `REFUSALS` times is
-not asked again before its next connection. Silence of `WARN_S` is reported once, and so is its end.
+An EVSE is *unreported* while it may draw and no recent report shows how much: its draw then counts as
+anything up to its offer. An unreported EVSE is asked at most once in `ASK_EVERY_S`. A station that refuses
+`REFUSALS` times is not asked again before its next connection. An EVSE that is unreported for `WARN_S` is
+logged once, and so is its next report.
 """
 
 from __future__ import annotations
@@ -17,35 +18,37 @@ WARN_S = 300.0
 
 
 class ReportRequests:
-    """Silent EVSEs of one site, and what was asked of them. All times are monotonic s."""
+    """Unreported EVSEs of one site, and what was asked of them. All times are monotonic s."""
 
     def __init__(self) -> None:
-        self._silent_since: dict[EvseRef, float] = {}
+        self._unreported_since: dict[EvseRef, float] = {}
         self._asked_at: dict[EvseRef, float] = {}
         self._refusals: dict[str, int] = {}
         self._warned: set[EvseRef] = set()
 
-    def set_silent(self, silent: Collection[EvseRef], now: float) -> tuple[list[EvseRef], list[EvseRef]]:
-        """Set which EVSEs are silent; return those to warn of, and those whose silence has ended."""
-        for ref in [ref for ref in self._silent_since if ref not in silent]:
-            del self._silent_since[ref]
+    def set_unreported(
+        self, unreported: Collection[EvseRef], now: float
+    ) -> tuple[list[EvseRef], list[EvseRef]]:
+        """Set which EVSEs are unreported; return those to warn of, and those that report again."""
+        for ref in [ref for ref in self._unreported_since if ref not in unreported]:
+            del self._unreported_since[ref]
             self._asked_at.pop(ref, None)
-        for ref in silent:
-            self._silent_since.setdefault(ref, now)
+        for ref in unreported:
+            self._unreported_since.setdefault(ref, now)
         begun = [
             ref
-            for ref, since in self._silent_since.items()
+            for ref, since in self._unreported_since.items()
             if now >= since + WARN_S and ref not in self._warned
         ]
-        ended = sorted(self._warned - self._silent_since.keys())
+        ended = sorted(self._warned - self._unreported_since.keys())
         self._warned = self._warned.difference(ended).union(begun)
         return begun, ended
 
     def take_due(self, now: float) -> list[EvseRef]:
-        """Return the silent EVSEs to ask now; they count as asked."""
+        """Return the unreported EVSEs to ask now; they count as asked."""
         due = [
             ref
-            for ref in self._silent_since
+            for ref in self._unreported_since
             if now >= self._asked_at.get(ref, now - ASK_EVERY_S) + ASK_EVERY_S
             and self._refusals.get(ref.station, 0) < REFUSALS
         ]

@@ -70,7 +70,7 @@ class UnconfiguredEvse:
 
     def may_draw(self, now: float) -> bool:
         """Return True if a car may be there."""
-        return self._model.wants(now) or not self.delivery.connected
+        return self._model.has_demand(now) or not self.delivery.connected
 
     def is_limited(self, now: float) -> bool:
         """Return True if a limit is in force and its draw does not contradict it.
@@ -79,7 +79,7 @@ class UnconfiguredEvse:
         it to each connector.
         """
         if self.shares_limit:
-            is_known = not (self._model.wants(now) and self._model.draw.unknown(now))
+            is_known = not (self._model.has_demand(now) and self._model.draw.unknown(now))
             return self._siblings[0].delivery.has_fallback and is_known and self._excess_a(now) <= OVERDRAW_A
         return self.delivery.has_fallback and self._model.draw.defiant_a <= self.delivery.booked_a(now)
 

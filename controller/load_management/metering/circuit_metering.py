@@ -189,8 +189,8 @@ class CircuitMetering:
             return None
         if reading.power_total_w is not None:
             return reading.power_total_w / self._settings.voltage_v
-        told = [watts for watts in reading.power_w if watts is not None]
-        return sum(told) / self._settings.voltage_v if len(told) == 3 else None
+        known = [watts for watts in reading.power_w if watts is not None]
+        return sum(known) / self._settings.voltage_v if len(known) == 3 else None
 
     def active_w(self, metered: MeteredCircuit) -> float | None:
         """Return the active power of all phases (W) as last read, else by its currents; None: unknown."""

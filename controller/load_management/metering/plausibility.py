@@ -96,9 +96,9 @@ class PlausibilityBounds(msgspec.Struct, frozen=True):
 def _is_all_zero(reading: Reading) -> bool:
     """Return True if all values are zero, and more than currents are among them."""
     others = [*reading.voltage_v, reading.frequency_hz, reading.energy_import_wh]
-    told = [value for value in others if value is not None]
+    known = [value for value in others if value is not None]
     powers = [*reading.current_a, *reading.power_w, reading.power_total_w]
-    return bool(told) and not any(told) and not any(powers)
+    return bool(known) and not any(known) and not any(powers)
 
 
 class ContradictionWatch:

@@ -20,14 +20,14 @@ class Sleeper(StationModel):
 def test_sleepers_evse_model_car_without_draw_is_asleep_after_minute() -> None:
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    asleep = [model.asleep(100.0 + after) for after in (0, FULL_S - 1, FULL_S, PROBE_EVERY_S - 1)]
+    asleep = [model.takes_nothing(100.0 + after) for after in (0, FULL_S - 1, FULL_S, PROBE_EVERY_S - 1)]
     assert asleep == [False, False, True, True]
 
 
 def test_evse_model_sleeping_car_is_probed_each_hour() -> None:
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    probed = [model.asleep(100.0 + PROBE_EVERY_S + after) for after in (0, PROBE_S - 1, PROBE_S)]
+    probed = [model.takes_nothing(100.0 + PROBE_EVERY_S + after) for after in (0, PROBE_S - 1, PROBE_S)]
     assert probed == [False, False, True]
 
 
@@ -35,7 +35,7 @@ def test_sleepers_evse_model_sleep_survives_pause_that_controller_ordered() -> N
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EVSE), 0.0, 200.0)
-    assert model.asleep(300.0)
+    assert model.takes_nothing(300.0)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_sleepers_evse_model_sleep_survives_pause_that_controller_ordered() -> N
 def test_evse_model_sleeping_car_wakes_up_with_state_or_report(rise: StateSeen | DrawSeen) -> None:
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    assert model.asleep(200.0)
+    assert model.takes_nothing(200.0)
     assert model.on_observation(rise, 6.0, 200.0)
-    assert not model.asleep(200.0 + FULL_S)
+    assert not model.takes_nothing(200.0 + FULL_S)
 
 
 def scene(limit_a: float, sleepers: int, fallback_a: float = 6.0) -> SiteHarness:

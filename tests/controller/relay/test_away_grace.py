@@ -53,7 +53,7 @@ def test_away_grace_dials_that_fail_do_not_prolong_it(scenario: RelayHarness) ->
     scenario.csms.disconnect()
     scenario.wait(GRACE_S - 1)
     scenario.csms.disconnect("connection refused")
-    assert scenario.relay.wants("cpo")
+    assert scenario.relay.needs_link("cpo")
     scenario.wait(2)
     scenario.expect_close("backend cpo is away")
 
@@ -79,7 +79,7 @@ def test_grace_that_ends_sends_safe_limit_then_closes_station(scenario: RelayHar
     scenario.station.send('[3,"00000000-0000-0000-0000-000000000001",{"status":"Accepted"}]')
     scenario.expect_own_result(b'{"status":"Accepted"}')
     scenario.expect_close("backend cpo is away")
-    assert not scenario.relay.wants("cpo")
+    assert not scenario.relay.needs_link("cpo")
 
 
 def test_away_grace_station_that_refuses_limit_is_closed(scenario: RelayHarness) -> None:

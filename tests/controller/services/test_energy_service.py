@@ -166,7 +166,7 @@ def test_energy_service_priority_class_of_running_card_reaches_plan(tmp_path: Pa
 
 
 def _use() -> EvseUse:
-    return EvseUse(wants=True, is_served=True, drawn_w=0.0, priority=0, max_a=32.0, most_w=22_000.0)
+    return EvseUse(has_demand=True, is_served=True, drawn_w=0.0, priority=0, max_a=32.0, most_w=22_000.0)
 
 
 async def test_energy_service_departure_command_sets_goal_of_car(tmp_path: Path) -> None:

@@ -14,9 +14,14 @@ A, B, C = (EvseRef(name, 1) for name in "ABC")
 DAY = "2026-11-27"
 
 
-def use(drawn_w: float, *, wants: bool = True, priority: int = 0) -> EvseUse:
+def use(drawn_w: float, *, has_demand: bool = True, priority: int = 0) -> EvseUse:
     return EvseUse(
-        wants=wants, is_served=drawn_w > 0, drawn_w=drawn_w, priority=priority, max_a=32.0, most_w=22_000.0
+        has_demand=has_demand,
+        is_served=drawn_w > 0,
+        drawn_w=drawn_w,
+        priority=priority,
+        max_a=32.0,
+        most_w=22_000.0,
     )
 
 
@@ -82,7 +87,7 @@ def test_energy_use_behind_compares_within_priority_and_who_wants() -> None:
     energy = EnergyUse([])
     counted(energy, {A: use(22_000.0), B: use(0.0)}, 3600)
     assert energy.behind({A: use(0), B: use(0, priority=1)}) == set()
-    assert energy.behind({A: use(0, wants=False), B: use(0)}) == set()
+    assert energy.behind({A: use(0, has_demand=False), B: use(0)}) == set()
     assert energy.behind({A: use(0), B: use(0)}) == {B}
 
 

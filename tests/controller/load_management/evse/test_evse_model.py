@@ -25,7 +25,7 @@ def charge(found: EvseModel, reports: list[tuple[float, float, float]], start: f
 
 
 @pytest.mark.parametrize(
-    ("state", "wants"),
+    ("state", "has_demand"),
     [
         (EvseState.UNKNOWN, True),
         (EvseState.AVAILABLE, False),
@@ -39,29 +39,29 @@ def charge(found: EvseModel, reports: list[tuple[float, float, float]], start: f
         (EvseState.FAULTED, False),
     ],
 )
-def test_evse_model_needs_current_by_state(state: EvseState, wants: bool) -> None:
-    assert model(state).wants(0) is wants
+def test_evse_model_needs_current_by_state(state: EvseState, has_demand: bool) -> None:
+    assert model(state).has_demand(0) is has_demand
 
 
 def test_evse_model_transaction_needs_current_in_any_state() -> None:
     found = model(EvseState.FINISHING)
     assert found.on_observation(TransactionSeen(1, True), 16, 1)
-    assert found.wants(5)
+    assert found.has_demand(5)
     assert found.on_observation(TransactionSeen(1, False), 16, 2)
-    assert not found.wants(5)
+    assert not found.has_demand(5)
 
 
 def test_available_evse_has_no_transaction_after_missed_end() -> None:
     found = model(EvseState.CHARGING)
     found.on_observation(TransactionSeen(1, True), 16, 1)
     found.on_observation(StateSeen(1, EvseState.AVAILABLE), 16, 2)
-    assert not found.wants(5)
+    assert not found.has_demand(5)
 
 
 def test_evse_model_draw_shows_car_at_station_that_stays_available() -> None:
     found = model(EvseState.AVAILABLE)
     assert found.on_observation(DrawSeen(1, (10.0, 10.0, 10.0)), 16, 5)
-    assert found.wants(5)
+    assert found.has_demand(5)
 
 
 def test_evse_model_same_state_again_is_no_news() -> None:
@@ -104,7 +104,7 @@ def test_another_car_has_to_be_learnt_anew(how: str) -> None:
 
 def test_model_without_state_is_offered_minimum_until_it_reports() -> None:
     found = model()
-    assert found.wants(0)
+    assert found.has_demand(0)
     assert found.need_a(0) == 6
     found.on_observation(StateSeen(1, EvseState.CHARGING), 6, 1)
     assert found.need_a(1) == 32
@@ -112,7 +112,7 @@ def test_model_without_state_is_offered_minimum_until_it_reports() -> None:
 
 def test_model_of_site_below_without_state_is_offered_all() -> None:
     found = EvseModel(msgspec.structs.replace(EVSE, is_site=True), 0)
-    assert found.wants(0)
+    assert found.has_demand(0)
     assert found.need_a(0) == 32
 
 

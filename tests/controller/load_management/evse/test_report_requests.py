@@ -10,7 +10,7 @@ A, B = EvseRef("A", 1), EvseRef("B", 1)
 
 def test_requests_ask_silent_evse_at_most_once_minute() -> None:
     requests = ReportRequests()
-    requests.set_silent([A], 0)
+    requests.set_unreported([A], 0)
     assert requests.take_due(0) == [A]
     assert requests.take_due(ASK_EVERY_S - 1) == []
     assert requests.take_due(ASK_EVERY_S) == [A]
@@ -18,7 +18,7 @@ def test_requests_ask_silent_evse_at_most_once_minute() -> None:
 
 def test_requests_end_after_two_refusals_until_next_connection() -> None:
     requests = ReportRequests()
-    requests.set_silent([A, B], 0)
+    requests.set_unreported([A, B], 0)
     for _ in range(REFUSALS):
         requests.on_answer("A", accepted=False)
     assert requests.take_due(0) == [B]
@@ -28,7 +28,7 @@ def test_requests_end_after_two_refusals_until_next_connection() -> None:
 
 def test_requests_accepted_in_between_count_refusals_anew() -> None:
     requests = ReportRequests()
-    requests.set_silent([A], 0)
+    requests.set_unreported([A], 0)
     for accepted in (False, True, False):
         requests.on_answer("A", accepted=accepted)
     assert requests.take_due(0) == [A]
@@ -36,8 +36,8 @@ def test_requests_accepted_in_between_count_refusals_anew() -> None:
 
 def test_requests_warn_once_of_long_silence_and_report_end() -> None:
     requests = ReportRequests()
-    assert requests.set_silent([A], 0) == ([], [])
-    assert requests.set_silent([A], WARN_S) == ([A], [])
-    assert requests.set_silent([A], WARN_S + 60) == ([], [])
-    assert requests.set_silent([], WARN_S + 70) == ([], [A])
-    assert requests.set_silent([], WARN_S + 80) == ([], [])
+    assert requests.set_unreported([A], 0) == ([], [])
+    assert requests.set_unreported([A], WARN_S) == ([A], [])
+    assert requests.set_unreported([A], WARN_S + 60) == ([], [])
+    assert requests.set_unreported([], WARN_S + 70) == ([], [A])
+    assert requests.set_unreported([], WARN_S + 80) == ([], [])
