@@ -32,7 +32,7 @@ DEAD_AFTER = 6.0
 CONTRADICTION_S = 3.0
 COUNTER_TOLERANCE_WH = 10.0
 COUNTER_NOTE_S = 600.0
-"""How long a counter that ran backwards stands in the state."""
+"""Time (s) that a counter that ran backwards stands in the state."""
 
 
 class MeterHealth:

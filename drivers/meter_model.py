@@ -23,7 +23,7 @@ from drivers.errors import ModelFileError
 from drivers.register import Quantity, Register
 
 SUNSPEC_BASES = (40000, 0, 50000)
-"""Where the SunSpec identifier may stand, in the order of the search."""
+"""Registers that may hold the SunSpec identifier, in the order of the search."""
 
 
 class ReadLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

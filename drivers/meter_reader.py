@@ -29,7 +29,7 @@ _RETRIES = {5: 2, 6: 3, 10: 1, 11: 1}
 RETRY_PAUSE_S = 0.1
 AFTER_CONNECT_PAUSE_S = 0.2
 IDENTITY_PRIORITY = 2
-"""How much lower than that of readings the priority of a question for the identity is."""
+"""Difference between the priority of readings and the lower one of requests for the identity."""
 _MEANINGS = {
     5: (Cause.BUSY, "it needs longer to answer; raise interval_s and timeout_s"),
     6: (Cause.BUSY, "the meter or its gateway is busy; allow it fewer clients, or raise interval_s"),

@@ -17,7 +17,7 @@ class BenchBus(Protocol):
 
     device: str
     wait_s: float
-    """How long a step by hand may take."""
+    """Longest time of a step by hand (s)."""
 
     async def unplug(self) -> None:
         """Unplug the adapter."""

@@ -37,7 +37,7 @@ UNREADABLE = 2
 """A file cannot be read; argparse ends with the same status for an invalid command line."""
 
 USUAL_CONFIG = Path("/etc/local-controller/controller.toml")
-"""Where the packaged service has its configuration."""
+"""Path of the configuration of the packaged service."""
 
 
 class CommandError(Exception):

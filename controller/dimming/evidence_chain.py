@@ -130,7 +130,7 @@ class EvidenceChain:
         self._key_name = key_name(key.public_key())
         self.head = head
         self.unsigned_reason = ""
-        """Why the last record is not signed: its key is in a hardware module that has not signed it."""
+        """Reason why the last record is not signed: its key is in a hardware module that failed."""
 
     def record(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
         """Return the next line, with its line feed. `body` is JSON; `utc` POSIX s. `written` completes it.

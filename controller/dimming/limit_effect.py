@@ -18,7 +18,7 @@ from controller.model.observations import EvseRef
 PATIENCE_S = 60.0
 """Time (s) after which a limit that is not reached has failed; it may still be reached."""
 EXCEEDED_S = 10.0
-"""How long (s) the draw may be above a limit that was reached."""
+"""Longest time (s) of a draw above a limit that was reached."""
 VOLTAGE_BAND = 1.1
 """A limit is turned into A by the nominal voltage; the draw may be higher by the voltage (EN 50160)."""
 APART_S = 300.0

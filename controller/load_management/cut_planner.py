@@ -16,7 +16,7 @@ ASKED_A = 2.0
 """A rise by less does not make others come down before their renewal."""
 DEEP_A = 3.0
 DEEP = 0.5
-"""How far below its share an EVSE may be cut until its renewal: so many A, or this part of it."""
+"""Largest cut of an EVSE below its share until its renewal: so many A, or this part of it."""
 EXCESS_A = 1.0
 """Offers less above their share than this do not come down for others that rise: renewals level them."""
 CHUNK_A = 2.0

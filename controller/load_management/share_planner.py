@@ -60,7 +60,7 @@ def make_part(model: SiteModel, circuit: str) -> SitePart:
 
 
 class Turns:
-    """Who has been served for how long: one for all planners of a site."""
+    """Times for which EVSEs have been served: one for all planners of a site."""
 
     def __init__(self, rotation_s: float) -> None:
         self.rotation = Rotation(rotation_s)

@@ -112,7 +112,7 @@ class LocalCsms:
         self._reported, self._refused = reported(version), refused(version)
         self._setup: StationSetup | None = None
         self._setup_at = math.inf
-        """When the setup begins (s, monotonic); inf: it has begun, or waits for a message."""
+        """Time at which the setup begins (s, monotonic); inf: it has begun, or waits for a message."""
         self._stops: deque[str] = deque()
         """Transactions to be stopped, whose turn has not come."""
         self._pending: _Pending | None = None

@@ -118,7 +118,7 @@ class OfflineHandler:
         self._memory = memory
         self._utc_of = utc_of
         self._untranslated = ""
-        """Why the last message passed with our transaction id: each reason is logged once."""
+        """Reason why the last message passed with our transaction id: each reason is logged once."""
         self._outstanding: OutboundCall | None = None
         self._passing: dict[int, None] = {}
         """Numbers of entries that have passed to the owner, which has not answered yet."""

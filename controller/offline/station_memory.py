@@ -61,7 +61,7 @@ class StationMemory:
             backend: BackendMemory(Outbox(station, backend), TransactionIdMap(station, backend))
             for backend in backends
         }
-        """What waits for each backend."""
+        """Messages that wait for each backend."""
         self._station = station
         self._answers = ResponseCache(station)
         self._authorizations = AuthorizationCache(station, key)

@@ -106,7 +106,7 @@ class Downstream:
 
     @property
     def deadline(self) -> float:
-        """When `on_time` has to be called, apart from the queue's own deadline (s; inf: not at all)."""
+        """Time of the next `on_time`, apart from the queue's own deadline (s; inf: not at all)."""
         return min(self._quiet_until, self._states_due_at)
 
     def on_boot(self) -> None:

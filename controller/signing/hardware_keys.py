@@ -32,7 +32,7 @@ from controller.signing import SigningError
 
 SCHEME = "pkcs11:"
 WAIT_S = 0.25
-"""How long a caller waits for a signature."""
+"""Longest wait of a caller for a signature (s)."""
 RETRY_AFTER_S = 10.0
 """Pause after a signature that came too late."""
 

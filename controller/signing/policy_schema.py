@@ -57,7 +57,7 @@ class FailureAction(StrEnum):
     DROP = "drop"
     """No answer is sent."""
     MARK = "mark"
-    """It is forwarded with an entry in the log: for a trial of a policy."""
+    """Forward it with an entry in the log: for a trial of a policy."""
 
 
 class SigningAction(StrEnum):

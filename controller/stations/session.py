@@ -180,7 +180,7 @@ class StationSession:
         self._utc_offset_s = 0.0
         self._clock_checked_at = -math.inf
         self._fed_at = -math.inf
-        """When the newest message was taken (s, monotonic): the clock is read once for each."""
+        """Time at which the newest message was taken (s, monotonic): the clock is read once for each."""
         self._doing = False
         self._saving: tuple[Record, ...] = ()
         self._requests: dict[int, _PendingRequest] = {}

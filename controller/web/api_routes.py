@@ -87,7 +87,7 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
     query: tuple[QueryMember, ...] = ()
     csv: bool = False
-    """It returns text/csv instead of JSON."""
+    """True if it returns text/csv instead of JSON."""
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):

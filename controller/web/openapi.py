@@ -13,7 +13,7 @@ from controller.web.http_messages import CSV, JSON, PROBLEM
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was not done (RFC 9457)."""
+    """Reason why a request was not done (RFC 9457)."""
 
     title: str
     status: int

@@ -23,7 +23,7 @@ from controller.web.request_checks import (
 from controller.web.setup_interface import SearchRequest, SetupInterface, SetupRequest
 
 INSTALLER = Actor("setup", "page", frozenset({AccessPermission(Resource.CONFIGURATION, Verb.EDIT)}))
-"""Who has entered the code: it may write the first configuration."""
+"""Visitor that has entered the code: it may write the first configuration."""
 
 
 class CodeRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from drivers.read_plan import ReadRange
 RECONNECTS = 2
 RECONNECT_PAUSE_S = 0.05
 PRIORITY_HEAD_START_S = 1.0
-"""How much earlier a request of the next higher priority counts as made: no request waits for ever."""
+"""Head start (s) of a request of the next higher priority: no request waits for ever."""
 FAST_SILENCE_S = 0.00175
 """Silence between frames from 19200 baud up (Modbus over serial line 1.02, 2.5.1.1)."""
 

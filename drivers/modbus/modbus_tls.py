@@ -29,7 +29,7 @@ _STRING_TYPES = {
 }  # fmt: skip
 EXPIRES_SOON_DAYS = 30
 FindObjection = Callable[[bytes], str | None]
-"""Why the certificate of a server (DER), whose chain TLS has verified, is not accepted now; None: it is."""
+"""Reason why a server's certificate (DER) with a verified chain is not accepted now; None: it is."""
 
 
 class ModbusTlsError(BusError):

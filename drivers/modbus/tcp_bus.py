@@ -24,9 +24,9 @@ from drivers.read_plan import ReadRange
 CHUNK = 1024
 ALERT_WAIT_S = 0.1
 RENEWAL_CHECK_S = 30.0
-"""How often the certificate files of a connection are looked at for new versions."""
+"""Interval (s) of checks for new versions of a connection's certificate files."""
 REVOCATION_CHECK_S = 5.0
-"""How often the certificate of a meter with an open connection is checked for a revocation."""
+"""Interval (s) of checks whether the certificate of a connected meter is revoked."""
 
 
 class TcpBus(Bus):

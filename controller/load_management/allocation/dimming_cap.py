@@ -15,7 +15,7 @@ from controller.load_management.events import SiteDimmed
 from controller.load_management.site_tree import EvseNode, PhaseFlags
 
 HOLD_S = 2 * 3600.0
-"""How long a station keeps to a limit without a message from us where its end is unknown: the least time
+"""Time that a station keeps to a limit without a message from us where its end is unknown: the least time
 that a failsafe value holds by EEBUS LPC (s)."""
 NOMINAL_V = 230.0
 """Highest voltage to turn W into A with (IEC 60038, line to neutral)."""

@@ -20,9 +20,9 @@ from controller.load_management.allocation.allocator import Place
 from controller.model.observations import EvseRef
 
 NEWCOMER_S = 180.0
-"""How long a car that was just connected goes before those that wait."""
+"""Time for which a car that was just connected goes before those that wait."""
 REST_S = 60.0
-"""How long a car that was stopped stays stopped at least."""
+"""Shortest time that a car stays stopped."""
 
 
 class _Turn:

@@ -33,7 +33,7 @@ from drivers.reading import MeterState
 
 
 class EnergyPlanner:
-    """What energy over hours asks for at this moment. All `now` are monotonic s.
+    """Requirements of the energy plan at this moment. All `now` are monotonic s.
 
     `record_types`: types of the records that it returns and restores.
     """
@@ -47,7 +47,7 @@ class EnergyPlanner:
         self.evses = EvsePlans(site, settings, self.calendar)
         self._battery = None if settings.battery is None else SiteBattery(settings.battery, voltage_v)
         self.hidden_a = ZERO
-        """What a battery delivers at the grid connection and no car may count on (A per phase)."""
+        """Current that a battery delivers at the grid connection and no car may count on (A per phase)."""
 
     def replace_site(self, site: SiteTree, voltage_v: float) -> None:
         """Apply other limits of the same circuits."""

@@ -74,7 +74,7 @@ class BatterySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnergySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a site's owner has chosen about energy over hours; nothing by default."""
+    """Settings of a site about energy over hours; nothing by default."""
 
     zone: tzinfo = UTC
     peaks: Mapping[str, PeakSettings] = {}

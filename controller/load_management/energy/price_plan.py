@@ -29,7 +29,7 @@ COLUMNS = ("begin", "price")
 MOST_ROWS = 20_000
 MOST_PRICE = 1e6
 LAST_PRICE_S = 3600.0
-"""How long the last price of a series holds (s)."""
+"""Time that the last price of a series holds (s)."""
 RESERVE = 1.15
 """Factor on the time that the energy takes, for cars that charge slower towards the end."""
 LONGEST_PLAN_S = 8 * 86_400.0

@@ -31,9 +31,9 @@ SMOOTHING_S = 300.0
 SURGE_S = 100.0
 """Length of a surge of the building for which energy is kept in reserve."""
 SURGE_MEMORY_S = 900.0
-"""How far back the highest draw of the building is looked for."""
+"""Span in which the highest draw of the building counts (s)."""
 REACTION_S = 15.0
-"""How long the EVSEs take to follow a lower budget."""
+"""Time that the EVSEs take to follow a lower budget (s)."""
 LEAST_REST_S = 30.0
 """The budget is spread over at least this time: it is not used up in a few seconds."""
 REGISTER_SLACK_WH = 2000.0
@@ -68,7 +68,7 @@ class QuarterPeak:
         self._offset_wh = 0.0
         """Register less `_wh`."""
         self._is_whole = False
-        """Whether the whole quarter so far was measured without a gap."""
+        """True if the whole quarter so far was measured without a gap."""
         self._mean_w: float | None = None
         self._mean_at = 0.0
         self._highest = RollingMax(SURGE_MEMORY_S)

@@ -22,7 +22,7 @@ from controller.model.observations import EvseRef
 from drivers.reading import PerPhase
 
 TRANSITION_S = 30.0
-"""How long a transition may last if the EVSE reports often."""
+"""Longest transition of an EVSE that reports often (s)."""
 PATIENCE = 1.5
 """Report intervals that may pass before the next report is overdue."""
 LONGEST_TRANSITION_S = 150.0
@@ -31,7 +31,7 @@ EPISODE_S = 60.0
 CREEP_A = 0.3
 """Least excess over a settled offer that counts when two reports in a row show it."""
 BEFORE_STATE_S = 5.0
-"""How long current may flow before the state `Charging` is reported."""
+"""Longest time (s) that current flows before the state `Charging` is reported."""
 IMPOSSIBLE = 1.25
 IMPOSSIBLE_A = 5.0
 """A report above this multiple of the EVSE's maximum, and by so much, cannot be true of its wiring."""
@@ -105,7 +105,7 @@ class ConsumptionTracker:
         self.reaction_s = REACTION_S
         self.reported_at: float | None = None
         self.known_at = now
-        """When its draw was last known, by a report or by a state without current."""
+        """Time at which its draw was last known, by a report or by a state without current."""
         self._interval_s = 0.0
         self._offered_a = evse.max_a
         self._highest_a = evse.max_a

@@ -72,7 +72,7 @@ class EvseController:
         """True while an EVSE that the configuration does not name may draw under its limit."""
         self.impossible: DrawSeen | None = None
         self.credit_due_at = 0.0
-        """When `credit` changes next without an event (s, monotonic)."""
+        """Time at which `credit` changes next without an event (s, monotonic)."""
         self.allocation: Allocation | None = None
         """Allocation of the last pass; None: it got none."""
         self.quiet_until = -math.inf

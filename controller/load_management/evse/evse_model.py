@@ -18,14 +18,14 @@ WANTING = frozenset({EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPE
 GIVING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""
 AUTHORIZE_S = 180.0
-"""How long a cable without a transaction is offered the minimum; afterwards it gets nothing."""
+"""Time (s) that a cable without a transaction is offered the minimum; then it gets nothing."""
 FULL_S = 60.0
 """A car that takes nothing of its offer for so long is full, or is not ready."""
 PROBE_EVERY_S = 3600.0
 PROBE_S = 120.0
-"""How often, and for how long, a full car is offered current like any other: some wake up only then."""
+"""Interval and duration (s) of offers to a full car as to any other: some resume only then."""
 FIRST_PROBES_S = (900.0, 2100.0)
-"""When a sleeping car is probed first (s after it took nothing): some batteries pause for minutes."""
+"""First offer to a car that takes nothing (s after its draw ended): some batteries pause for minutes."""
 START_A = 10.0
 """Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
 DRAWING_A = 1.0

@@ -20,7 +20,7 @@ HEADROOM_A = 2.0
 NEAR_CAP_A = 1.0
 """A draw this near to the cap shows that the car could take more."""
 WATCH_S = 45.0
-"""How long a car must draw less than offered until the cap is set (s)."""
+"""Time that a car draws less than offered until the cap is set (s)."""
 CAP_GROWTH = 1.5
 CAP_STEP_A = 6.0
 

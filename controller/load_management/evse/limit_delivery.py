@@ -44,15 +44,15 @@ NOISE_A = 0.05
 NOISE_W = 1.0
 """Limits in W have no decimals."""
 RETRY_S = 60.0
-"""How long a refusal counts (s)."""
+"""Time that a rejection counts (s)."""
 LATE_S = 10.0
 """A cut that is not answered by then may never be."""
 ANSWER_S = 60.0
-"""How long an answer is waited for: the link ends earlier, this is for a link that forgets."""
+"""Longest wait for an answer (s); the link reports an end earlier, unless the answer was lost."""
 DOUBT_S = 5.0
-"""How long others are not cut for the doubt that a reconnection or a foreign command brings."""
+"""Time (s) after a reconnection or another's command for which other EVSEs are not cut."""
 CLOCK_SLACK_S = 60.0
-"""How much later than written a lease may end: by so much our schedules start in the past."""
+"""Delay (s) of the end of a lease: by so much our schedules start in the past."""
 BOOT_LOOP_S = 60.0
 """Boots that follow each other faster are a loop: limits are written later each time."""
 BOOT_BACKOFF = Backoff(first_s=5.0, longest_s=60.0)
@@ -114,7 +114,7 @@ class LimitDelivery:
         self._phases = 1
         self.number_phases: int | None = None
         self.hold_s = 0.0
-        """How long a lease that is not above the floor lasts at least: the grid operator dims it."""
+        """Shortest duration of a lease that is not above the floor: the grid operator dims it."""
         self._written: deque[float] = deque(maxlen=writes_per_day or 0)  # when, of as many as fit in a day
         self.most_w: float | None = None
         """Limit in W of its backend, for a station that accepts W only; None: no limit."""

@@ -25,19 +25,19 @@ from controller.load_management.site_tree import Fuse, PhaseAmps
 MARGIN_USED = 0.5
 """Part of the margin that a surge may use before anybody is cut."""
 NOISE_A = 0.5
-"""How far readings and roundings may be above the plan."""
+"""Tolerance (A) of readings and roundings above the plan."""
 HOLD_S = 20.0
-"""How long a higher base load is kept after it was last seen."""
+"""Time (s) that a higher base load is kept after it was last measured."""
 WAIT_S = 10.0
-"""How long the base load must leave no room for a minimum before a car is stopped."""
+"""Time (s) that the base load leaves no room for a minimum until a car is stopped."""
 START_S = 300.0
-"""How long room must have been free before another car starts in it."""
+"""Time (s) that room was free until another car starts in it."""
 PLAIN_WAIT_S = 2.0
 """The same where nothing is known of the fuse, and where it would trip: an inrush is over by then."""
 STEADY_S = 30.0
 """A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""
 MEMORY_S = 900.0
-"""How far back that memory reaches. Its highest stands in for a meter without good readings."""
+"""Span of that memory (s). Its highest stands in for a meter without good readings."""
 INRUSH_S = 2.0
 """A current above the limit that the fuse carries is no inrush any more after this time: motors start
 within a second, and each second more is one above the limit."""

@@ -26,7 +26,7 @@ WAY_S = 5.0
 CUT_S = 30.0 + WAY_S
 """Longest time of a cut from the reading to the car (s): slow stations take 30 s, or what they have shown."""
 GRACE_S = 10.0
-"""How long an overload that the fuse carries may last: a lift or a compressor has started by then."""
+"""Longest overload that the fuse carries (s): a lift or a compressor has started by then."""
 WARM = 1.0
 """The heat at the start, when nothing is known: that of a circuit which was just full."""
 

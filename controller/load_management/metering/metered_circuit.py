@@ -21,11 +21,11 @@ from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
 
 BRIDGE_S = 30.0
-"""How long after its last good reading a meter is bridged by the worst of its last quarter of an hour."""
+"""Time after the last good reading that the worst of the last quarter of an hour bridges (s)."""
 OVER_WARN_S = 10.0
-"""How long a circuit may be above its limit until people are warned."""
+"""Time (s) that a circuit is above its limit until a warning."""
 OVER_UNEXPLAINED_S = 60.0
-"""How long a circuit may be above its limit although no EVSE below may draw."""
+"""Longest time (s) of a circuit above its limit although no EVSE below may draw."""
 MAY_DRAW_A = 0.5
 """EVSEs that may draw less together draw nothing."""
 

@@ -26,9 +26,9 @@ from controller.model.observations import EvseRef
 STEP_A = 5.0
 """Smallest step that is looked for."""
 LEAD_S = 8.0
-"""How much older than the last report before it a step may be: reports and meters have their delays."""
+"""Earliest time (s) of a step before the previous report: reports and meters have their delays."""
 SEEN_S = 10.0
-"""How long after the report a reading may show the step at the latest."""
+"""Latest reading after the report that shows the step (s)."""
 LONGEST_WINDOW_S = 150.0
 """Steps between reports that are further apart are not looked for."""
 SEEN = 0.6
