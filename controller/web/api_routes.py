@@ -10,28 +10,17 @@ import io
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 
 from controller.access.permissions import AccessPermission, Actor, Resource, Verb
 from controller.commands.site_command import COMMANDS, CommandFormatError, convert_command
-from controller.web.http_messages import CSV, JSON, ProblemError, Response, WebRequest
-from controller.web.setup_interface import (
-    FieldForms,
-    FieldRequest,
-    FieldReview,
-    MeterSearch,
-    SearchRequest,
-    SetupProgress,
-    SetupRequest,
-    SetupResult,
-)
+from controller.web.api_route import ApiCall, ApiRoute, QueryMember
+from controller.web.configuration_routes import ConfigurationRoutes
+from controller.web.http_messages import CSV, JSON, ProblemError, Response, WebRequest, read_body
 from controller.web.site_interface import (
     AccessInterface,
-    CheckFinding,
-    ConfigurationText,
-    ConfigurationVersion,
     EventEntry,
     HistorySeries,
     SessionEntry,
@@ -59,37 +48,6 @@ LAST_SECOND = 253_402_300_799
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
-class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A request to one route: who makes it, and the values of the route's path."""
-
-    request: WebRequest
-    actor: Actor
-    values: Mapping[str, str]
-
-
-class QueryMember(NamedTuple):
-    """A member of a route's query, for the OpenAPI document."""
-
-    name: str
-    schema: Mapping[str, object]
-    text: str
-
-
-class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """One route. `permission` None: any actor; `body`, `result`: types of the JSON bodies; None: none."""
-
-    method: str
-    path: str
-    text: str
-    permission: AccessPermission | None
-    handler: Callable[[ApiCall], Awaitable[object]]
-    result: Any = None
-    body: Any = None
-    query: tuple[QueryMember, ...] = ()
-    csv: bool = False
-    """True if it returns text/csv instead of JSON."""
-
-
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a command; its members depend on the command."""
 
@@ -104,12 +62,6 @@ class ActorInfo(msgspec.Struct, frozen=True, kw_only=True):
     permissions: list[str]
     commands: list[str]
     has_users: bool
-
-
-class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration to check."""
-
-    text: str
 
 
 def _may(resource: Resource, verb: Verb = Verb.READ) -> AccessPermission:
@@ -142,7 +94,11 @@ class ApiRoutes:
     def __init__(self, site: SiteInterface, access: AccessInterface) -> None:
         self._site = site
         self._access = access
-        self.routes: tuple[ApiRoute, ...] = (*self._read_routes(), *self._command_routes())
+        self.routes: tuple[ApiRoute, ...] = (
+            *self._read_routes(),
+            *ConfigurationRoutes(site).make_routes(),
+            *self._command_routes(),
+        )
         self._patterns = [(route, _pattern(route.path)) for route in self.routes]
 
     async def respond(self, request: WebRequest, actor: Actor) -> Response:
@@ -238,84 +194,6 @@ class ApiRoutes:
                     QueryMember("end", _SECOND_SCHEMA, "POSIX s; default: now"),
                 ),
             ),
-            get(
-                "/configuration",
-                "Configuration file",
-                Resource.CONFIGURATION,
-                self._configuration,
-                ConfigurationText,
-            ),
-            get(
-                "/configuration/versions",
-                "Stored versions of the file, the newest first",
-                Resource.CONFIGURATION,
-                self._versions,
-                list[ConfigurationVersion],
-            ),
-            get(
-                "/configuration/versions/{version}",
-                "One stored version",
-                Resource.CONFIGURATION,
-                self._version,
-                ConfigurationText,
-            ),
-            ApiRoute(
-                method="POST",
-                path="/configuration/check",
-                text="What the check finds in a text",
-                permission=_may(Resource.CONFIGURATION),
-                handler=self._check,
-                result=list[CheckFinding],
-                body=CheckRequest,
-            ),
-            get(
-                "/configuration/fields",
-                "Forms of the keys that installers change",
-                Resource.CONFIGURATION,
-                self._fields,
-                FieldForms,
-            ),
-            *(
-                ApiRoute(
-                    method="POST",
-                    path=path,
-                    text=text,
-                    permission=_may(Resource.CONFIGURATION, Verb.EDIT),
-                    handler=handler,
-                    result=result,
-                    body=body,
-                )
-                for path, text, handler, body, result in (
-                    (
-                        "/configuration/fields",
-                        "The file with some keys changed; nothing is written",
-                        self._review_fields,
-                        FieldRequest,
-                        FieldReview,
-                    ),
-                    (
-                        "/setup/next",
-                        "The next questions of the setup, or its review",
-                        self._advance_setup,
-                        SetupRequest,
-                        SetupProgress,
-                    ),
-                    (
-                        "/setup/search",
-                        "Begin to search for a meter",
-                        self._search_meter,
-                        SearchRequest,
-                        MeterSearch,
-                    ),
-                    (
-                        "/setup/write",
-                        "Write the configuration that the answers of the setup make",
-                        self._write_setup,
-                        SetupRequest,
-                        SetupResult,
-                    ),
-                )
-            ),
             get("/users", "Users", Resource.USERS, self._users, list[UserEntry]),
             get("/tokens", "Bearer tokens", Resource.USERS, self._tokens, list[TokenEntry]),
         )
@@ -372,33 +250,6 @@ class ApiRoutes:
             raise ProblemError(422, f"end: from start to {LONGEST_HISTORY_S // 86_400} days after it")
         return await self._site.history([query["channel"]] if "channel" in query else [], start, end)
 
-    async def _configuration(self, _: ApiCall) -> object:
-        return await self._site.configuration()
-
-    async def _versions(self, _: ApiCall) -> object:
-        return await self._site.configuration_versions()
-
-    async def _version(self, call: ApiCall) -> object:
-        return await self._site.configuration_version(call.values["version"])
-
-    async def _check(self, call: ApiCall) -> object:
-        return await self._site.check_configuration(read_body(call.request, CheckRequest).text)
-
-    async def _fields(self, _: ApiCall) -> object:
-        return await self._site.setup.read_fields()
-
-    async def _review_fields(self, call: ApiCall) -> object:
-        return await self._site.setup.review_fields(read_body(call.request, FieldRequest))
-
-    async def _advance_setup(self, call: ApiCall) -> object:
-        return await self._site.setup.advance_setup(read_body(call.request, SetupRequest))
-
-    async def _search_meter(self, call: ApiCall) -> object:
-        return await self._site.setup.search_meter(read_body(call.request, SearchRequest))
-
-    async def _write_setup(self, call: ApiCall) -> object:
-        return await self._site.setup.write_setup(read_body(call.request, SetupRequest), call.actor)
-
     async def _users(self, _: ApiCall) -> object:
         return self._access.users()
 
@@ -431,16 +282,6 @@ class ApiRoutes:
         except CommandFormatError as error:
             raise ProblemError(422, str(error)) from error
         return CommandResult(result=dict(await self._site.execute(command, call.actor)))
-
-
-def read_body(request: WebRequest, kind: Any) -> Any:
-    """Read the JSON body of a request as `kind`. Raises ProblemError."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        raise ProblemError(415, f"send the body as {JSON}")
-    try:
-        return msgspec.json.decode(request.body, type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ProblemError(422, str(error)) from error
 
 
 def _months(query: Mapping[str, str]) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -85,3 +85,13 @@ class ProblemError(WebError):
         """Return the response with the problem's details."""
         body = {"title": HTTPStatus(self.status).phrase, "status": self.status, "detail": str(self)}
         return Response(self.status, PROBLEM, msgspec.json.encode(body), self.headers)
+
+
+def read_body(request: WebRequest, kind: Any) -> Any:
+    """Read the JSON body of a request as `kind`. Raises ProblemError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        raise ProblemError(415, f"send the body as {JSON}")
+    try:
+        return msgspec.json.decode(request.body, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ProblemError(422, str(error)) from error

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from controller.web.api_routes import PREFIX, ApiRoute
+from controller.web.api_route import ApiRoute
+from controller.web.api_routes import PREFIX
 from controller.web.http_messages import CSV, JSON, PROBLEM
 
 

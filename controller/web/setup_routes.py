@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from controller.access.login_sessions import LoginSessions, LoginThrottle
 from controller.access.permissions import AccessPermission, Actor, Resource, Verb
-from controller.web.api_routes import PREFIX, read_body
-from controller.web.http_messages import JSON, TEXT, ProblemError, Response, WebRequest
+from controller.web.api_routes import PREFIX
+from controller.web.http_messages import JSON, TEXT, ProblemError, Response, WebRequest, read_body
 from controller.web.page import ASSETS, PAGE_HEADERS, SETUP_PAGE
 from controller.web.request_checks import (
     read_session_cookie,

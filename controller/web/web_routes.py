@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from controller.access.permissions import BUILT_IN_ROLES, VIEWER, Actor
 from controller.model.rate_limits import TokenBucket
-from controller.web.api_routes import PREFIX, ApiRoutes, read_body
+from controller.web.api_routes import PREFIX, ApiRoutes
 from controller.web.http_messages import (
     JSON,
     TEXT,
@@ -26,6 +26,7 @@ from controller.web.http_messages import (
     Response,
     StreamResponse,
     WebRequest,
+    read_body,
 )
 from controller.web.live_stream import LiveStream
 from controller.web.metrics import CONTENT_TYPE, render_metrics
