@@ -34,8 +34,9 @@ class Verb(enum.StrEnum):
 class Resource(enum.StrEnum):
     """Part of the controller that access is granted to.
 
-    `sessions` holds charging sessions with card labels, `messages` the OCPP messages of a station: both are
-    personal data. `events` is the list of events with the audit of changes.
+    `sessions` holds charging sessions with card labels, and the OCPP messages of a station without identities
+    of drivers; `messages` these identities, too. Both are personal data. `events` is the list of events with
+    the audit of changes.
     """
 
     STATUS = "status"

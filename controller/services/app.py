@@ -45,6 +45,7 @@ from controller.services.local_csms_service import (
     LocalCsmsService,
     load_cards_or_report,
 )
+from controller.services.message_reader import make_message_reader
 from controller.services.meter_values_service import MeterValuesService
 from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import SigningSetupError, open_policy_service
@@ -225,6 +226,7 @@ class App:
             self.status,
             make_session_reader(self.sessions),
             partial(read_set_aside, self._store),
+            make_message_reader(config, self._stats),
             None if active is None else active.path,
             request_reload,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -24,6 +24,7 @@ from controller.web.site_interface import (
     ConfigurationVersion,
     EventEntry,
     HistorySeries,
+    MessageEntry,
     SessionEntry,
     SetAsideMessage,
     TokenEntry,
@@ -32,6 +33,15 @@ from controller.web.site_interface import (
 from controller.web.status_model import ControllerStatus
 
 ReadSessions = Callable[[str, str], Sequence[SessionEntry]]
+
+
+class ReadMessages(Protocol):
+    """Reader of the latest messages of a station."""
+
+    def __call__(self, station: str, *, show_identities: bool) -> Sequence[MessageEntry]:
+        """Return them, the newest first. Raises ProblemError."""
+
+
 ReadSetAside = Callable[[], Sequence[SetAsideMessage]]
 
 
@@ -46,6 +56,7 @@ class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
     read_status: Callable[[], ControllerStatus]
     read_sessions: ReadSessions
     read_set_aside: ReadSetAside
+    read_messages: ReadMessages
 
 
 class SiteData:
@@ -75,6 +86,10 @@ class SiteData:
     def set_aside(self) -> Sequence[SetAsideMessage]:
         """Return the messages that backends reject."""
         return self._parts.read_set_aside()
+
+    def station_messages(self, station: str, *, show_identities: bool) -> Sequence[MessageEntry]:
+        """Return the latest messages of a station, the newest first. Raises ProblemError."""
+        return self._parts.read_messages(station, show_identities=show_identities)
 
     def events(self, most: int) -> Sequence[EventEntry]:
         """Return the latest events, the newest first."""

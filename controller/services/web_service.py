@@ -16,6 +16,7 @@ from controller.services.connection_settings import load_web_tls
 from controller.services.history_service import HistoryService
 from controller.services.site_operations import SiteOperations
 from controller.services.web_adapters import (
+    ReadMessages,
     ReadSessions,
     ReadSetAside,
     SiteData,
@@ -44,6 +45,7 @@ class WebService:
         read_status: ReadStatus,
         read_sessions: ReadSessions,
         read_set_aside: ReadSetAside,
+        read_messages: ReadMessages,
         path: Path | None,
         request_reload: Callable[[], None],
     ) -> None:
@@ -64,6 +66,7 @@ class WebService:
             read_status=read_status,
             read_sessions=read_sessions,
             read_set_aside=read_set_aside,
+            read_messages=read_messages,
         )
 
     async def run(

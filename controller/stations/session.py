@@ -172,6 +172,7 @@ class StationSession:
         self._site = site
         self._memory = memory
         self._stats = stats
+        self._recent = stats.recent_messages(admitted.station)
         self._rules = rules
         self._links: dict[str, StationLink] = {}
         self._owner = ""
@@ -335,6 +336,8 @@ class StationSession:
         self._fed_at = now = trio.current_time()
         if now >= self._clock_checked_at + CLOCK_CHECK_S:
             self._utc_offset_s, self._clock_checked_at = self._rules.utc_of(now) - now, now
+        if isinstance(event, FromStation):
+            self._recent.add_message(now + self._utc_offset_s, event.text, is_from_station=True)
         actions = self._relay.handle(event, now, now + self._utc_offset_s)
         if len(actions) == 1 and not (self._todo or self._saving):
             # A message that passes is sent at once. Nothing follows from that: the relay's deadline is
@@ -345,7 +348,7 @@ class StationSession:
                 self._timer.update(self._relay.next_deadline)
                 return
             if isinstance(action, ToStation):
-                self._put(self._link, action.text)
+                self._send_to_station(action.text)
                 self._timer.update(self._relay.next_deadline)
                 return
         self._do(actions)
@@ -375,7 +378,7 @@ class StationSession:
     def _act(self, action: Action) -> None:
         match action:
             case ToStation(text):
-                self._put(self._link, text)
+                self._send_to_station(text)
             case ToBackend(text):
                 self._put(self._owner_link, text, self._owner)
             case ToObserver(backend, text):
@@ -413,6 +416,11 @@ class StationSession:
         self._reading.cancel()
         if self.is_present:
             self._site.on_station_down(self._station)
+
+    def _send_to_station(self, text: str) -> None:
+        if self._link is not None:
+            self._recent.add_message(self._fed_at + self._utc_offset_s, text, is_from_station=False)
+            self._put(self._link, text)
 
     def _put(self, reader: Channel | StationLink | None, message: str | bytes, backend: str = "") -> None:
         """Send to the station, or to a backend, without waiting; a full queue ends the session."""

@@ -23,6 +23,7 @@ from controller.web.site_interface import (
     AccessInterface,
     EventEntry,
     HistorySeries,
+    MessageEntry,
     SessionEntry,
     SetAsideMessage,
     SiteInterface,
@@ -154,6 +155,13 @@ class ApiRoutes:
             get("/evses", "EVSEs", stations, self._member("evses"), list[EvseStatus]),
             get("/stations", "Stations", stations, self._member("stations"), list[ChargingStationStatus]),
             get("/stations/{station}", "One station", stations, self._station, ChargingStationStatus),
+            get(
+                "/stations/{station}/messages",
+                "Latest messages; identities of drivers only with the permission messages:read",
+                Resource.SESSIONS,
+                self._station_messages,
+                list[MessageEntry],
+            ),
             get("/backends", "Backends", status, self._member("backends"), list[BackendStatus]),
             get(
                 "/outbox",
@@ -222,6 +230,11 @@ class ApiRoutes:
         if found is None:
             raise ProblemError(404, f"station {wanted!r} is not in the configuration")
         return found
+
+    async def _station_messages(self, call: ApiCall) -> object:
+        return self._site.station_messages(
+            call.values["station"], show_identities=call.actor.allows(_may(Resource.MESSAGES))
+        )
 
     async def _events(self, _: ApiCall) -> object:
         return self._site.events(MOST_EVENTS)

@@ -339,12 +339,37 @@ function viewStation(main, id) {
     const card = element("section", { class: "card" }, element("h2", {}, `${text("evse")} ${evse.evse}`), detail, orderButtons(ORDERS, { station: id, evse: evse.evse }, evseName(evse)));
     return [card, (status) => { const found = status.evses.find((each) => evseName(each) === evseName(evse)); if (found) update(found); }];
   });
-  main.append(element("p", {}, element("a", { href: "#/stations" }, text("stations"))), element("section", { class: "card" }, element("h2", {}, id), list, orderButtons(STATION_ORDERS, { station: id }, id)), element("div", { class: "grid" }, ...evses.map(([card]) => card)));
+  main.append(element("p", {}, element("a", { href: "#/stations" }, text("stations"))), element("section", { class: "card" }, element("h2", {}, id), list, orderButtons(STATION_ORDERS, { station: id }, id)), element("div", { class: "grid" }, ...evses.map(([card]) => card)), may("sessions:read") ? messageCard(id) : "");
   return (status) => {
     const found = status.stations.find((each) => each.id === id);
     if (found) updateList(found);
     evses.forEach(([, update]) => update(status));
   };
+}
+
+// The latest OCPP messages of a station; requested when the card is opened, and on request.
+function messageCard(id) {
+  const from = element("tbody"), note = element("p", { class: "quiet", role: "status" });
+  const head = element("tr", {}, ...["message", "content"].map((name) => element("th", { scope: "col" }, text(name))));
+  const list = element("table", { hidden: true }, element("caption", {}, text("lastMessages")), element("thead", {}, head), from);
+  const row = (each) => {
+    const direction = text(each.direction === "from-station" ? "fromStation" : "toStation");
+    const payload = each.payload === null ? text(each.cut ? "messageLong" : "messageHidden", { count: each.length }) : typeof each.payload === "string" ? each.payload : JSON.stringify(each.payload);
+    const content = payload.length <= 60 ? element("code", { lang: "en" }, payload) : element("details", {}, element("summary", { lang: "en" }, element("code", {}, `${payload.slice(0, 40)}…`)), element("pre", { lang: "en" }, typeof each.payload === "string" ? payload : JSON.stringify(each.payload, null, 2)));
+    const at = new Date(each.time).toLocaleTimeString(language(), { timeStyle: "medium", timeZone: state.status?.timezone });
+    return element("tr", {}, element("th", { scope: "row" }, element("span", { lang: "en" }, each.action || "–"), element("span", { class: "second" }, `${at}, ${text(`frame.${each.kind}`)} ${direction}`)), element("td", {}, content));
+  };
+  const load = async () => {
+    try {
+      const messages = await request("GET", `/stations/${encodeURIComponent(id)}/messages`);
+      from.replaceChildren(...messages.map(row));
+      list.hidden = messages.length === 0;
+      write(note, messages.length ? text(may("messages:read") ? "messagesNote" : "messagesRedacted", { count: messages.length }) : text("noMessages"));
+    } catch (error) { write(note, error.message); }
+  };
+  const card = element("details", { class: "card messages" }, element("summary", {}, text("lastMessages")), element("p", { class: "actions" }, button(text("readAgain"), load)), note, list);
+  card.addEventListener("toggle", (event) => { if (event.target === card && card.open) load(); });
+  return card;
 }
 
 function viewBackends(main) {

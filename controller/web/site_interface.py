@@ -60,6 +60,24 @@ class SetAsideMessage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class MessageEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One OCPP message of a station. `time`: RFC 3339, UTC, when it was received or sent.
+
+    `direction`: from-station or to-station. `kind`: call, result, error, result-error, send or unreadable.
+    `action`: of the request, empty if unknown. `payload`: decoded and redacted; null where it cannot be
+    shown, and where `cut` is true: of a long message only the beginning is kept. `length`: characters.
+    """
+
+    time: str
+    direction: str
+    kind: str
+    id: str
+    action: str
+    payload: Any
+    length: int
+    cut: bool
+
+
 class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
     """Values of one channel: for each time (POSIX s, start of the interval) lowest, mean and highest."""
 
@@ -130,6 +148,9 @@ class SiteInterface(Protocol):
 
     def set_aside(self) -> Sequence[SetAsideMessage]:
         """Return the messages that backends reject, by station and backend, the oldest first."""
+
+    def station_messages(self, station: str, *, show_identities: bool) -> Sequence[MessageEntry]:
+        """Return the latest messages of a station, the newest first."""
 
     def events(self, most: int) -> Sequence[EventEntry]:
         """Return the latest events, the newest first."""

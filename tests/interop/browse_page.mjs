@@ -58,6 +58,11 @@ try {
   await page.type("input[type=search]", "CS01");
   result.found = await page.$$eval("main details:not([hidden]) tbody tr", (rows) => rows.length);
   await open("#/stations/CS01", "station");
+  await page.click("main details.messages > summary");
+  await page.waitForSelector("main details.messages tbody tr");
+  result.messages = await page.$$eval("main details.messages tbody tr", (rows) => rows.map((row) => row.textContent));
+  await page.click("main details.messages tbody summary");
+  await audit("messages");
   const pause = await page.evaluateHandle(() => document.querySelector("main .grid .actions button"));
   await pause.click();
   await page.waitForSelector("dialog[open]");

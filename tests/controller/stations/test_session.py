@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket as sockets
 from contextlib import suppress
 
@@ -36,6 +37,30 @@ async def test_messages_pass_byte_for_byte_both_ways(version: Version) -> None:
         error = '[4,"b-1","NotImplemented","nö", {}]'
         await station.send_message(error)
         assert await receive_text(backend) == error
+
+
+async def test_session_keeps_latest_messages_over_reconnect() -> None:
+    async with link_harness() as site:
+        sent = []
+        for number in range(2):
+            async with site.connect_station() as station:
+                backend = await site.csms.accept()
+                for message in (
+                    f'[2,"{number}","Heartbeat",{{}}]'.encode(),
+                    f'[2,"x{number}","Heartbeat",{{}}]',
+                ):
+                    await station.send_message(message)
+                    await receive_text(backend)
+                await backend.send_message(f'[3,"{number}",{{}}]')
+                answer = await receive_text(station)
+            sent += [
+                (True, f'[2,"{number}","Heartbeat",{{}}]'),
+                (True, f'[2,"x{number}","Heartbeat",{{}}]'),
+                (False, answer),
+            ]
+        kept = site.stats.recent["CS01"].messages
+        assert [(each.is_from_station, each.text) for each in kept] == sent
+        assert all(before.utc <= after.utc for before, after in itertools.pairwise(kept))
 
 
 async def test_session_binary_message_passes_between_station_and_owner() -> None:

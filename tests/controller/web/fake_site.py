@@ -14,6 +14,7 @@ from controller.web.site_interface import (
     ConfigurationVersion,
     EventEntry,
     HistorySeries,
+    MessageEntry,
     SessionEntry,
     SetAsideMessage,
     TokenEntry,
@@ -57,6 +58,34 @@ class FakeSite:
                 received="2026-11-21T12:00:00+00:00",
                 reason="GenericError: unknown transaction",
             )
+        ]
+
+    def station_messages(self, station: str, *, show_identities: bool) -> Sequence[MessageEntry]:
+        if station != "CS01":
+            raise ProblemError(404, "unknown station")
+        token = "04AABBCC" if show_identities else "***"
+        request = {"connectorId": 1, "idTag": token, "meterStart": 1200, "timestamp": "2026-11-21T12:00:00Z"}
+        return [
+            MessageEntry(
+                time="2026-11-21T12:00:00.250+00:00",
+                direction="to-station",
+                kind="result",
+                id="71",
+                action="StartTransaction",
+                payload={"idTagInfo": {"status": "Accepted"}, "transactionId": 9},
+                length=74,
+                cut=False,
+            ),
+            MessageEntry(
+                time="2026-11-21T12:00:00.125+00:00",
+                direction="from-station",
+                kind="call",
+                id="71",
+                action="StartTransaction",
+                payload=request,
+                length=118,
+                cut=False,
+            ),
         ]
 
     def events(self, most: int) -> Sequence[EventEntry]:

@@ -165,3 +165,20 @@ async def test_api_routes_me_lists_what_actor_may_do() -> None:
     assert me["name"] == "operator"
     assert "station.pause" in me["commands"]
     assert "user.add" not in me["commands"]
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "token"),
+    [
+        ("viewer", 403, b""),
+        ("operator", 200, b'"idTag":"***"'),
+        ("administrator", 200, b'"idTag":"04AABBCC"'),
+    ],
+)
+async def test_station_messages_show_identities_by_permission(role: str, status: int, token: bytes) -> None:
+    client = WebClient()
+    await client.login(role)
+    response = await client.get("/api/v1/stations/CS01/messages")
+    assert response.status == status
+    assert token in response.body
+    assert status == 403 or (await client.get("/api/v1/stations/CS99/messages")).status == 404

@@ -1,0 +1,49 @@
+"""The latest OCPP messages of each station, for a person who looks for a fault; in memory only.
+
+Adding one costs an append: nothing is decoded until somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+MOST_MESSAGES = 50
+"""Messages of one station that are kept."""
+
+LONGEST_TEXT = 4096
+"""Characters of a message that is kept whole: with MOST_MESSAGES that is at most 200 KiB a station."""
+
+HEAD_TEXT = 200
+"""Characters that are kept of a longer one: its type, id and action. It could not be decoded and redacted."""
+
+
+class RecentMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message as it was on the link. `utc`: POSIX s; `length`: characters of the whole message.
+
+    `text` is cut at HEAD_TEXT if it is longer than LONGEST_TEXT.
+    """
+
+    utc: float
+    is_from_station: bool
+    text: str
+    length: int
+
+
+class RecentMessages:
+    """The latest messages of one station, over its connections."""
+
+    def __init__(self) -> None:
+        self._messages: deque[RecentMessage] = deque(maxlen=MOST_MESSAGES)
+
+    def add_message(self, utc: float, text: str, *, is_from_station: bool) -> None:
+        """Keep a message; the oldest one is forgotten."""
+        length = len(text)
+        kept = text if length <= LONGEST_TEXT else text[:HEAD_TEXT]
+        self._messages.append(RecentMessage(utc, is_from_station, kept, length))
+
+    @property
+    def messages(self) -> tuple[RecentMessage, ...]:
+        """Return the messages, the oldest first."""
+        return tuple(self._messages)
