@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import random
 import re
 import ssl
@@ -19,7 +20,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 import trio
 
-from controller.backends.failover import BackendVerdict, EndpointSelector
+from controller.backends.failover import PROBE_INTERVAL_S, BackendVerdict, EndpointSelector
 from controller.model.rate_limits import TokenBucket
 from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
@@ -355,7 +356,7 @@ class BackendPool:
         now = trio.current_time()
         self._selector.on_station_turned_away(now)
         self._timer.update()
-        return max(0.0, self._selector.ready_at(request.claim) - now)
+        return self._retry_after_s(request, now)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what waits on its links, and probe endpoints that are down, until cancelled."""
@@ -388,7 +389,7 @@ class BackendPool:
 
     def _error(self, request: LinkRequest, failures: list[DialError], now: float) -> DialError:
         """Summarize why no endpoint gives a link: a verdict counts more than an endpoint that is away."""
-        wait_s = max(0.0, self._selector.ready_at(request.claim) - now)
+        wait_s = self._retry_after_s(request, now)
         refused = [each for each in failures if each.stage is DialStage.REFUSED]
         if failures:
             first = refused[0] if refused else failures[0]
@@ -402,14 +403,19 @@ class BackendPool:
         verdict = self._selector.find_verdict(request.claim, now)
         if verdict is not None:
             return DialError(
-                f"{verdict.reason}; next try in {wait_s:.0f} s",
+                f"{verdict.reason}; next try in {_format_wait(wait_s)}",
                 stage=DialStage.REFUSED,
                 status=verdict.status,
                 retry_after_s=wait_s,
                 is_version=verdict.is_version,
             )
         why = "; ".join(self._selector.reasons(request.claim)) or "it did not answer"
-        return DialError(f"{why}; next try in {wait_s:.0f} s", retry_after_s=wait_s)
+        return DialError(f"{why}; next try in {_format_wait(wait_s)}", retry_after_s=wait_s)
+
+    def _retry_after_s(self, request: LinkRequest, now: float) -> float:
+        """Return the s until this station may dial; while another station's trial runs, those of a probe."""
+        ready_at = self._selector.ready_at(request.claim)
+        return PROBE_INTERVAL_S if ready_at == math.inf else max(0.0, ready_at - now)
 
     async def _dial(self, endpoint: str, request: LinkRequest) -> EndpointAnswer | DialError:
         began = trio.current_time()
@@ -480,3 +486,8 @@ class BackendPool:
 
     def _name(self, endpoint: str) -> str:
         return self.backend if len(self._endpoints) == 1 else f"{self.backend} endpoint={endpoint}"
+
+
+def _format_wait(wait_s: float) -> str:
+    """Format a wait in full s, one below 10 s in tenths, rounded up: it is never over before that."""
+    return f"{math.ceil(wait_s):d} s" if wait_s >= 10 else f"{math.ceil(wait_s * 10) / 10:g} s"

@@ -223,23 +223,25 @@ class Upstream:
         if self._offline is not None:
             return self._go_offline(reason, now)
         if self._grace_s > 0:
+            was_up = self.owner.is_up
             self.owner.on_event(OwnerEvent.LINK_LOST)
             self._grace_until = now + self._grace_s
             self.queue.rewind()
-            return [self._report_lost(reason, f"waiting for it up to {self._grace_s:g} s (grace)")]
+            return [self._report_lost(was_up, reason, f"waiting for it up to {self._grace_s:g} s (grace)")]
         return self._give_up(reason)
 
     def _give_up(self, reason: str) -> list[UpstreamEffect]:
+        was_up = self.owner.is_up
         event = OwnerEvent.GRACE_ENDED if self.owner.state is OwnerState.WAITING else OwnerEvent.LINK_LOST
         self.owner.on_event(event)
         self._grace_until = math.inf
         self.queue.drain()  # unanswered: the station keeps them
         mode = "grace" if self._grace_s > 0 else "strict"
-        return [self._report_lost(reason, f"the station is closed once its fallback is set ({mode})")]
+        return [self._report_lost(was_up, reason, f"the station is closed once its fallback is set ({mode})")]
 
     def _go_offline(self, reason: str, now: float) -> list[UpstreamEffect]:
         effects: list[UpstreamEffect] = [
-            self._report_lost(reason, "the station is served offline (autonomous)")
+            self._report_lost(self.owner.is_up, reason, "the station is served offline (autonomous)")
         ]
         assert self._offline is not None
         self._offline.on_detached()
@@ -250,9 +252,14 @@ class Upstream:
                 effects += self._serve(pending.id, pending.action, pending.payload, pending.number, now)
         return effects
 
-    def _report_lost(self, reason: str, consequence: str) -> LogEntry:
+    def _report_lost(self, was_up: bool, reason: str, consequence: str) -> LogEntry:
+        """Return the line about a lost owner: a WARNING if its link was open.
+
+        A link that cannot be opened is reported by the pool, once an outage, however many stations try it
+        and however often.
+        """
         line = f"backend lost backend={self._owner} station={self._station} reason={reason!r}: {consequence}"
-        return LogEntry(logging.WARNING, line)
+        return LogEntry(logging.WARNING if was_up else logging.INFO, line)
 
     def on_answer(self, frame: Answer, now: float) -> list[UpstreamEffect]:
         """End the CALL that the owner answers."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from controller.backends.failover import FAILBACK_S, EndpointSelector
+from controller.backends.failover import FAILBACK_S, PROBE_INTERVAL_S, EndpointSelector
 from controller.backends.pool import BackendPool, Endpoint, EndpointAnswer, LinkRequest
 from controller.model.rate_limits import TokenBucket
 from controller.transport.channel import Channel
@@ -296,6 +297,40 @@ async def test_pool_turned_away_station_makes_only_endpoint_probed(
     nursery.cancel_scope.cancel()
 
 
+async def test_pool_station_turned_away_during_trial_gets_time_of_probe(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    only = Way()
+    only.refusal = DialError("connection refused")
+    pool = BackendPool("csms", {"a": (1, only)}, Longest())
+    await nursery.start(pool.run)
+    with pytest.raises(DialError):
+        await pool.open_link(CS01, is_owner=True)
+    await trio.sleep(1)
+    only.refusal, only.hold = None, trio.Event()
+    nursery.start_soon(partial(pool.open_link, CS01, is_owner=True))
+    await trio.sleep(0.5)
+    assert pool.is_down
+    assert pool.turn_away(CS02) == PROBE_INTERVAL_S
+    nursery.cancel_scope.cancel()
+
+
+async def test_pool_reports_short_wait_in_tenths_of_a_second(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    only = Way()
+    only.refusal = DialError("connection refused")
+    pool = BackendPool("csms", {"a": (1, only)}, Longest())
+    await nursery.start(pool.run)
+    for waited_s, shown in [(0.0, None), (0.75, "0.3 s"), (0.25, None), (0.5, "1.5 s")]:
+        await trio.sleep(waited_s)
+        with pytest.raises(DialError) as raised:
+            await pool.open_link(CS01, is_owner=True)
+        wait = "" if shown is None else f"; next try in {shown}"
+        assert str(raised.value) == f"connection refused{wait}"
+    nursery.cancel_scope.cancel()
+
+
 async def test_pool_cleanly_closed_link_is_opened_at_same_endpoint(
     site: Site, autojump_clock: MockClock
 ) -> None:
@@ -349,7 +384,7 @@ async def test_failed_upgrade_leads_to_second_backend(
         async with pool.hold_link(CS01, is_owner=True) as opened:
             assert opened.endpoint == "b"
             opened.channel.send_nowait("hello")
-            assert await (await second.link()).get_message() == "hello"
+            assert await (await second.accept()).get_message() == "hello"
     assert len(first.requests) == 1
     second.refuse_status = 503
     with pytest.raises(DialError, match=r"^it refused the link with HTTP status 503$"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from controller.model.observations import Booted, EvseState, StateSeen
@@ -175,6 +177,32 @@ def test_links_without_limit_to_send_station_is_closed_at_once() -> None:
     scenario.csms.disconnect("the other side closed")
     scenario.expect_close("backend cpo is away")
     scenario.expect_log("backend lost backend=cpo station=CS01 reason='the other side closed")
+
+
+@pytest.mark.parametrize("grace_s", [0.0, 30.0])
+def test_links_owner_that_cannot_be_reached_is_no_warning_again(grace_s: float) -> None:
+    """The pool warns of it, once an outage: each knock of a strict station would repeat that."""
+    scenario = RelayHarness(up=False, grace_s=grace_s)
+    scenario.csms.disconnect("Connection refused; next try in 0.3 s")
+    scenario.drop_effects()
+    scenario.wait(grace_s)
+    scenario.drop_effects()
+    lost = [entry for entry in scenario.log if entry.text.startswith("backend lost")]
+    assert lost
+    assert {entry.level for entry in lost} == {logging.INFO}
+
+
+@pytest.mark.parametrize("grace_s", [0.0, 30.0])
+def test_links_open_link_that_is_lost_is_one_warning(grace_s: float) -> None:
+    scenario = RelayHarness(grace_s=grace_s)
+    scenario.make_commandable()
+    scenario.csms.disconnect("the other side closed")
+    scenario.drop_effects()
+    scenario.wait(grace_s)
+    scenario.drop_effects()
+    levels = [entry.level for entry in scenario.log if entry.text.startswith("backend lost")]
+    assert levels.count(logging.WARNING) == 1
+    assert levels[0] == logging.WARNING
 
 
 def test_links_drain_sends_own_limits_then_closes_station() -> None:

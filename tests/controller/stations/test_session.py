@@ -187,7 +187,8 @@ async def test_session_backend_that_is_not_there_closes_station(caplog: pytest.L
         async with site.connect_station() as station:
             with pytest.raises(ConnectionClosed):
                 await receive_text(station)
-    assert "backend lost backend=cpo station=CS01" in caplog.text
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["backend unreachable backend=cpo reason=Connection refused"]
 
 
 async def test_session_station_that_disconnects_ends_backend_link() -> None:
