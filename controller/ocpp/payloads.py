@@ -9,7 +9,8 @@ import msgspec
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 """An OCPP integer (OCPP-J: 32 bit, signed)."""
-TransactionId = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+MIN_TRANSACTION_ID, MAX_TRANSACTION_ID = -(2**63), 2**63 - 1
+TransactionId = Annotated[int, msgspec.Meta(ge=MIN_TRANSACTION_ID, le=MAX_TRANSACTION_ID)]
 """A transaction id of OCPP 1.6. Backends were seen to give ids beyond 32 bit (ms since 1970)."""
 Limit = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 """A limit in A or W. No site has a gigawatt: beyond it a number is an error."""

@@ -18,7 +18,7 @@ import msgspec
 
 from controller.model.journal import Record
 from controller.ocpp.frames import Version
-from controller.ocpp.payloads import TransactionId
+from controller.ocpp.payloads import MAX_TRANSACTION_ID, MIN_TRANSACTION_ID
 from controller.offline.dedup_key import dedup_key
 from controller.offline.journal_records import (
     EntryQueued,
@@ -43,7 +43,7 @@ class OutboxFullError(Exception):
 
 
 class _MeterValues(msgspec.Struct):
-    transaction: TransactionId | None = msgspec.field(default=None, name="transactionId")
+    transaction: int | None = msgspec.field(default=None, name="transactionId")
 
 
 def kind_of(version: Version, action: str, payload: bytes) -> RecordKind:
@@ -52,7 +52,8 @@ def kind_of(version: Version, action: str, payload: bytes) -> RecordKind:
         return RecordKind.TRANSACTION
     if action == "MeterValues":
         try:
-            tied = msgspec.json.decode(payload, type=_MeterValues).transaction is not None
+            transaction = msgspec.json.decode(payload, type=_MeterValues).transaction
+            tied = transaction is not None and MIN_TRANSACTION_ID <= transaction <= MAX_TRANSACTION_ID
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             tied = True  # what cannot be read may belong to a transaction
         return RecordKind.TRANSACTION if tied else RecordKind.METER

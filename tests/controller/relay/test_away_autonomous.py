@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.offline.journal_records import RecordKind
 from controller.offline.offline_responder import OfflineRules
+from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import LATE_ANSWER_S, WAITS_S
 from tests.scenario.frames import call, result
 from tests.scenario.relay_harness import TIMEOUT_S, RelayHarness
@@ -98,6 +100,22 @@ def test_away_autonomous_serves_station_and_delivers_all_in_order(stored: Stored
     told(scenario, call("s", "StatusNotification", STATUS), "{}")
     handed_over(scenario)
     assert len(stored.outbox) == 0
+
+
+@pytest.mark.parametrize("transaction", [-1, 0, 2**31 - 1, 2**63 - 1, 2**63, 2**64 - 1])
+def test_autonomous_meter_values_of_no_transaction_make_room(stored: StoredRelay, transaction: int) -> None:
+    """Idle stations put such an id into their periodic meter values."""
+    stored.outbox = Outbox("CS01", "cpo", capacity=5)
+    scenario = stored.open_link()
+    known(scenario)
+    scenario.csms.disconnect()
+    for number in range(8):
+        assert served(scenario, f"m{number}", "MeterValues", meter(transaction)) == {}
+    assert {entry.kind for entry in stored.outbox.entries} == {RecordKind.METER}
+    own = a_transaction(scenario)
+    kept = [entry for entry in stored.outbox.entries if entry.kind is RecordKind.TRANSACTION]
+    assert [entry.action for entry in kept] == ["StartTransaction", "MeterValues", "StopTransaction"]
+    assert own != transaction
 
 
 def test_away_autonomous_restart_keeps_queued_transaction(stored: StoredRelay) -> None:
