@@ -10,7 +10,7 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ from controller.config.loader import InvalidConfigError
 from controller.config.schema import StoreConfig
 from controller.services.configuration import ActiveConfiguration, load_configuration, open_configuration
 from controller.tomlcheck.diagnostics import (
+    Diagnostic,
+    ErrorDiagnostic,
     FileUnreadableError,
     read_text,
     remedy_for_file_error,
@@ -58,15 +60,12 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_configuration(path: Path, *, prints_hints: bool = False) -> Config:
-    """Read the configuration; print its hints if asked to. Raises CommandError with all its errors."""
+def read_configuration(path: Path) -> Config:
+    """Read the configuration. Raises CommandError with all its errors."""
     try:
-        config, hints = load_configuration(path)
+        return load_configuration(path)[0]
     except (FileUnreadableError, InvalidConfigError) as error:
-        raise _command_error(path, error) from error
-    if hints and prints_hints:
-        print(render_diagnostics([], hints), file=sys.stderr)
-    return config
+        raise configuration_error(path, error) from error
 
 
 def read_store_directory(path: Path) -> Path:
@@ -92,13 +91,14 @@ def open_configuration_or_exit(path: Path) -> ActiveConfiguration:
     try:
         active = open_configuration(path)
     except (FileUnreadableError, InvalidConfigError) as error:
-        raise _command_error(path, error) from error
+        raise configuration_error(path, error) from error
     if active.hints:
         print(render_diagnostics([], active.hints), file=sys.stderr)
     return active
 
 
-def _command_error(path: Path, error: FileUnreadableError | InvalidConfigError) -> CommandError:
+def configuration_error(path: Path, error: FileUnreadableError | InvalidConfigError) -> CommandError:
+    """Return the error of a configuration that is invalid or cannot be read: all its errors and hints."""
     if isinstance(error, InvalidConfigError):
         return CommandError(render_diagnostics(error.errors, error.hints))
     if not path.exists():
@@ -117,6 +117,29 @@ def file_error(error: OSError, path: Path | None = None, status: int = UNREADABL
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the option that prints JSON in place of a table."""
     parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+class PrintedDiagnostic(msgspec.Struct, frozen=True, kw_only=True):
+    """A diagnostic as `--json` prints it. `line` counts from 1; None where it has no place in the file."""
+
+    severity: Literal["error", "critical", "urgent", "warning", "hint"]
+    file: str
+    line: int | None = None
+    key: str
+    what: str
+    remedy: str
+
+
+def printed_diagnostic(found: Diagnostic) -> PrintedDiagnostic:
+    """Return a diagnostic of a TOML file in the form in which it is printed."""
+    return PrintedDiagnostic(
+        severity="error" if isinstance(found, ErrorDiagnostic) else "hint",
+        file=found.file,
+        line=found.line,
+        key=found.key,
+        what=found.what,
+        remedy=found.remedy,
+    )
 
 
 def print_json(value: object) -> None:

@@ -1,4 +1,7 @@
-"""`local-controller check`: find every error in a configuration file and the files that it names."""
+"""`local-controller check`: find every error in a configuration file and the files that it names.
+
+Exit status: 0 valid, with or without hints; 1 errors were found; 2 the file cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -7,95 +10,129 @@ import sys
 import time
 from pathlib import Path
 
-from controller.cli.arguments import OK, CommandError, Subcommands, add_config, count_of, read_configuration
-from controller.config import Config, StationConfig
+import msgspec
+
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    CommandError,
+    PrintedDiagnostic,
+    Subcommands,
+    add_config,
+    add_json,
+    configuration_error,
+    count_of,
+    print_json,
+    printed_diagnostic,
+)
+from controller.cli.check_findings import find_beside_file, find_unusable_certificates
+from controller.config import Config
+from controller.config.loader import InvalidConfigError
 from controller.load_management.energy.calendar_text import describe_calendar
 from controller.load_management.energy.energy_builder import build_energy_settings
-from controller.model.expiry import Expiry, ExpiryLevel
-from controller.model.journal import BootStored
-from controller.services.certificate_service import due_expiries, find_expiries, year_hints
-from controller.services.connection_settings import unusable_certificates
-from controller.store.record_rules import kind_of_type, read_entry
-from controller.store.state_journal import StoreError
-from controller.store.store_transfer import open_store_file
+from controller.services.configuration import load_configuration
+from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
 
-MOST_NAMED = 5
-"""Stations without a first connection that are named one by one."""
+
+class CheckSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of what a valid configuration has."""
+
+    stations: int
+    evses: int
+    circuits: int
+    meters: int
+    backends: int
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of the check as `--json` prints it. `summary`: None for an invalid file.
+
+    `calendar`: a line for each entry of the site's calendar.
+    """
+
+    file: str
+    valid: bool
+    diagnostics: tuple[PrintedDiagnostic, ...]
+    summary: CheckSummary | None = None
+    calendar: tuple[str, ...] = ()
 
 
 def add_parser(commands: Subcommands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("check", help="find every error in a configuration file")
     add_config(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print hints and a summary of a valid configuration. Raises CommandError with every error found."""
-    config = read_configuration(options.config, prints_hints=True)
-    failures = [f"{options.config}: {failure}" for failure in unusable_certificates(config)]
-    if failures:
-        raise CommandError("\n".join(failures))
-    ends, now = find_expiries(config), time.time()
-    lines = [_warn_of_end(each, now) for each in due_expiries(ends, now)]
-    lines += [f"{each} (hint)" for each in year_hints(ends, now)]
-    lines += [f"{each} (hint)" for each in _find_unseen_stations(config)]
-    for line in lines:
-        print(f"{options.config}: {line}", file=sys.stderr)
-    print(f"{options.config}: good: {_summary(config)}")
-    for line in describe_calendar(build_energy_settings(config), now):
+    """Print hints and a summary of a valid configuration. Raises CommandError with every error found.
+
+    With `--json` all errors are part of the report; only a file that cannot be read raises.
+    """
+    path: Path = options.config
+    try:
+        config, hints = load_configuration(path)
+    except (FileUnreadableError, InvalidConfigError) as error:
+        if not options.json or isinstance(error, FileUnreadableError):
+            raise configuration_error(path, error) from error
+        located = tuple(map(printed_diagnostic, [*error.errors, *error.hints]))
+        print_json(CheckReport(file=str(path), valid=False, diagnostics=located))
+        return FAILED
+    now = time.time()
+    unusable = tuple(find_unusable_certificates(config, path))
+    found = unusable or tuple(find_beside_file(config, path, now))
+    calendar = tuple(describe_calendar(build_energy_settings(config), now))
+    if options.json:
+        report = CheckReport(
+            file=str(path),
+            valid=not unusable,
+            diagnostics=(*map(printed_diagnostic, hints), *found),
+            summary=None if unusable else _count_tables(config),
+            calendar=() if unusable else calendar,
+        )
+        print_json(report)
+        return FAILED if unusable else OK
+    if hints:
+        print(render_diagnostics([], hints), file=sys.stderr)
+    if unusable:
+        raise CommandError("\n".join(map(_render, unusable)))
+    for each in found:
+        print(_render(each), file=sys.stderr)
+    print(f"{path}: good: {_render_summary(_count_tables(config))}")
+    for line in calendar:
         print(line)
     return OK
 
 
-def _warn_of_end(end: Expiry, utc: float) -> str:
-    """Return a line about an end that is near, more urgent from level to level."""
-    match end.level(utc):
-        case ExpiryLevel.SOON:
-            return f"warning: {end.describe(utc)}; renew it in time"
-        case ExpiryLevel.URGENT:
-            return f"urgent: {end.describe(utc)}; renew it this week"
+def _render(found: PrintedDiagnostic) -> str:
+    """Return a line about a diagnostic that has no place in the file."""
+    text = f"{found.what}; {found.remedy}" if found.remedy else found.what
+    match found.severity:
+        case "hint":
+            return f"{found.file}: {text} (hint)"
+        case "error":
+            return f"{found.file}: {text}"
         case _:
-            return f"critical: {end.describe(utc)}; renew it now"
+            return f"{found.file}: {found.severity}: {text}"
 
 
-def _find_unseen_stations(config: Config) -> list[str]:
-    """Return a line for the stations that have never booted at this controller, as their room is reserved."""
-    directory = Path(config.store.directory)
-    try:
-        journal = open_store_file(directory)
-        known = {
-            each.station
-            for each in map(read_entry, journal.load(kind_of_type(BootStored)))
-            if isinstance(each, BootStored)
-        }
-    except StoreError:
-        known = set()  # there is no store before the first start, or another user's
-    unseen = [station for station in config.station if station.id not in known]
-    consequence = "until it has accepted its fallback once; a station that is not there yet takes room"
-    if len(unseen) <= MOST_NAMED:
-        return [
-            f"station {each.id} has never connected: {_rated_a(each):g} A stay reserved for it {consequence}"
-            for each in unseen
-        ]
-    total_a = sum(map(_rated_a, unseen))
-    return [
-        f"{len(unseen)} stations have never connected: each reserves its rated current ({total_a:g} A "
-        f"together) {consequence}"
-    ]
+def _count_tables(config: Config) -> CheckSummary:
+    return CheckSummary(
+        stations=len(config.station),
+        evses=sum(len(station.evse) for station in config.station),
+        circuits=len(config.circuit),
+        meters=len(config.meter),
+        backends=len(config.backend),
+    )
 
 
-def _rated_a(station: StationConfig) -> float:
-    return sum(evse.max_a for evse in station.evse)
-
-
-def _summary(config: Config) -> str:
-    evses = sum(len(station.evse) for station in config.station)
+def _render_summary(summary: CheckSummary) -> str:
     counts = (
-        (len(config.station), "station"),
-        (evses, "EVSE"),
-        (len(config.circuit), "circuit"),
-        (len(config.meter), "meter"),
-        (len(config.backend), "backend"),
+        (summary.stations, "station"),
+        (summary.evses, "EVSE"),
+        (summary.circuits, "circuit"),
+        (summary.meters, "meter"),
+        (summary.backends, "backend"),
     )
     return ", ".join(count_of(*each) for each in counts)

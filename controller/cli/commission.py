@@ -2,7 +2,8 @@
 
 The controller runs; each step is done by hand at the site and judged by what its status shows. Exit status: 0
 everything passed; 1 something failed, or no controller answers; 2 the configuration cannot be read. With
-`--verify`: 0 the report is as it was signed; 1 it is not; 2 a file cannot be read.
+`--verify`: 0 the report is as it was signed; 1 it is not; 2 a file cannot be read. `--json` prints the report
+as JSON in the end; questions and results of the steps go to stderr then.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 
@@ -34,8 +37,10 @@ from controller.cli.arguments import (
     CommandError,
     Subcommands,
     add_config,
+    add_json,
     file_error,
     new_file,
+    print_json,
     read_configuration,
 )
 from controller.cli.commissioning_checks import (
@@ -65,6 +70,13 @@ Ask = Callable[[str], str]
 Wait = Callable[[float], None]
 
 
+class PrintedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A report as `--json` prints it, with the files that it is in."""
+
+    files: tuple[str, ...]
+    report: AcceptanceReport
+
+
 def add_parser(commands: Subcommands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("commission", help="test a new site step by step, and write the report")
@@ -87,13 +99,14 @@ def add_parser(commands: Subcommands) -> None:
         metavar="PUB",
         help="with --verify: public key that must have signed it (keys export --pem); may be repeated",
     )
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run all steps and write the report, or verify one. Raises CommandError where that cannot be done."""
     if options.verify is not None:
-        return _verify(options.verify, options.trusted)
+        return _verify(options.verify, options.trusted, as_json=options.json)
     config = read_configuration(options.config)
     if config.web is None:
         raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
@@ -101,12 +114,14 @@ def run(options: argparse.Namespace) -> int:
     key = _signing_key(config, options.key)
     status = fetch(url)
     began = _now()
-    walk = Walk(config, lambda: fetch(url), _ask, time.sleep)
+    terminal = sys.stderr if options.json else sys.stdout
+    walk = Walk(config, lambda: fetch(url), partial(_ask, terminal), time.sleep)
     results: list[CheckResult] = []
     try:
         for result in walk.run():
             results.append(msgspec.structs.replace(result, time=_now()))
-            print(f"{result.verdict.upper():<8} {result.step}: {result.subject}: {result.text}", flush=True)
+            line = f"{result.verdict.upper():<8} {result.step}: {result.subject}: {result.text}"
+            print(line, file=terminal, flush=True)
     except (KeyboardInterrupt, EOFError):
         print("ended; the report holds the steps so far", file=sys.stderr)
     report = AcceptanceReport(
@@ -126,19 +141,25 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("the report is not signed: name a key with --key, or set [signing] key", file=sys.stderr)
     try:
-        for path in write_report(report, Path(options.report)):
-            print(path)
+        files = write_report(report, Path(options.report))
     except OSError as error:
         raise file_error(error, Path(options.report)) from error
+    if options.json:
+        print_json(PrintedReport(files=tuple(map(str, files)), report=report))
+    else:
+        print("\n".join(map(str, files)))
     return OK if report.passed else FAILED
 
 
-def _verify(file: Path, trusted: Sequence[Path]) -> int:
+def _verify(file: Path, trusted: Sequence[Path], *, as_json: bool) -> int:
     try:
         report = verify_report(read_bytes(file), [read_public_key(path) for path in trusted])
     except InvalidReportError as error:
         raise CommandError(f"{file}: {error}") from error
     assert report.signature is not None
+    if as_json:
+        print_json(PrintedReport(files=(str(file),), report=report))
+        return OK
     print(
         f"{file}: as it was signed by key {report.signature.key}: site {report.site}, {report.ended}, "
         f"{'passed' if report.passed else 'not passed'}"
@@ -327,8 +348,10 @@ def _skipped(step: str, subject: str) -> CheckResult:
     return CheckResult(step=step, subject=subject, verdict="skipped", text="not tested")
 
 
-def _ask(text: str) -> str:
-    return input(text).strip()
+def _ask(terminal: TextIO, text: str) -> str:
+    """Ask a question on the terminal; the answer comes from stdin. Raises EOFError at its end."""
+    print(text, end="", file=terminal, flush=True)
+    return input().strip()
 
 
 def _now() -> str:

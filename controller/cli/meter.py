@@ -1,7 +1,8 @@
 """`local-controller meter`: list and check models, find meters on a bus, read and record their values.
 
 Exit status: 0 success; 1 mistakes in a model file, no meter found, or a meter that cannot be read; 2 a file
-that cannot be read.
+that cannot be read. `--json` prints the same as JSON and changes no status; `read` without `--once` then
+prints one object a line, for each state as it is read.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
 import trio
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -33,6 +36,7 @@ from controller.cli.arguments import (
     file_error,
     new_file,
     print_json,
+    printed_diagnostic,
     read_configuration,
     seconds,
 )
@@ -70,10 +74,12 @@ def add_parser(commands: Subcommands) -> None:
     show = actions.add_parser("show", help="show the registers of a model, their sources and its notes")
     show.add_argument("model", metavar="MODEL")
     _add_models_of(show)
+    add_json(show)
     show.set_defaults(run=_show)
 
     check = actions.add_parser("check", help="find every mistake in a model file")
     check.add_argument("file", type=Path, metavar="FILE")
+    add_json(check)
     check.set_defaults(run=_check)
 
     identify = actions.add_parser("identify", help="search a bus for meters, and name their models")
@@ -81,10 +87,12 @@ def add_parser(commands: Subcommands) -> None:
     identify.add_argument(
         "--units", type=_units, metavar="N-M", help="unit numbers to try, e.g. 1-20 (default: the usual ones)"
     )
+    add_json(identify)
     identify.set_defaults(run=_identify)
 
     read = actions.add_parser("read", help="show the values of meters as they are read")
     read.add_argument("--once", action="store_true", help="end after one good reading of each meter")
+    add_json(read)
     read.set_defaults(run=_read)
     watch = actions.add_parser("watch", help="record the values of meters in a file")
     watch.add_argument("--csv", type=new_file, required=True, metavar="FILE", help="file to write")
@@ -199,6 +207,9 @@ def _quantities(model: MeterModel) -> str:
 def _show(options: argparse.Namespace) -> int:
     _load_user_models(options)
     model = _load(options.model)
+    if options.json:
+        print_json(_described_registers(options.model))
+        return OK
     console = _console()
     console.print(Text(f"{model.vendor} {model.model}", style="bold"))
     for label, value in _facts(model):
@@ -228,6 +239,33 @@ def _show(options: argparse.Namespace) -> int:
     for note in model.notes:
         console.print(Text(f"note: {note}"))
     return OK
+
+
+def _described_registers(name: str) -> dict[str, object]:
+    """Return the members that `show --json` has of a model: those of `list`, facts, registers, sources."""
+    model = meter_model.load_model(name)
+    return {
+        **_described_model(name),
+        "facts": dict(_facts(model)),
+        "registers": [
+            {
+                "quantity": register.quantity,
+                "unit": register.unit,
+                "function": register.function,
+                "address": register.address,
+                "type": register.type,
+                "word_order": register.word_order,
+                "scale": register.scale,
+                "scale_register": register.scale_register,
+                "is_read": not register.alternative,
+                "confirmed": register.confirmed,
+                "sources": list(register.sources),
+            }
+            for register in model.register
+        ],
+        "sources": dict(model.sources),
+        "notes": list(model.notes),
+    }
 
 
 def _facts(model: MeterModel) -> list[tuple[str, str]]:
@@ -272,14 +310,12 @@ def _check(options: argparse.Namespace) -> int:
         text = read_text(options.file)
     except FileUnreadableError as error:
         raise CommandError(str(error), UNREADABLE) from error
-    document = parse_toml(text, str(options.file))
-    if isinstance(document, ErrorDiagnostic):
-        raise CommandError(str(document))
-    problems = [
-        Problem(mistake.path, mistake.text, mistake.remedy) for mistake in meter_model.find_mistakes(document)
-    ]
-    if problems:
-        found = locate_problems(problems, text, document, str(options.file), ErrorDiagnostic)
+    found = _find_mistakes(text, str(options.file))
+    if options.json:
+        diagnostics = list(map(printed_diagnostic, found))
+        print_json({"file": str(options.file), "valid": not found, "diagnostics": diagnostics})
+        return FAILED if found else OK
+    if found:
         raise CommandError(render_diagnostics(found, []))
     model = meter_model.parse_model(text, options.file.name)
     print(f"{options.file}: {model.vendor} {model.model}, {len(model.register)} registers; no mistakes")
@@ -288,6 +324,17 @@ def _check(options: argparse.Namespace) -> int:
     if not model.measures_each_phase:
         print("it measures neither current nor power of each phase: no circuit can be guarded with it")
     return OK
+
+
+def _find_mistakes(text: str, file: str) -> list[ErrorDiagnostic]:
+    """Return all mistakes of a model file's text."""
+    document = parse_toml(text, file)
+    if isinstance(document, ErrorDiagnostic):
+        return [document]
+    problems = [
+        Problem(mistake.path, mistake.text, mistake.remedy) for mistake in meter_model.find_mistakes(document)
+    ]
+    return locate_problems(problems, text, document, file, ErrorDiagnostic)
 
 
 # -- buses -------------------------------------------------------------------------------------------
@@ -300,19 +347,48 @@ def _identify(options: argparse.Namespace) -> int:
     else:
         settings = [meter_service.bus_settings_of(_meter_of(options, "sunspec"))]
         units = options.units or identify_service.TCP_UNITS
+    report = partial(print, file=sys.stderr) if options.json else print
     try:
-        found = trio.run(identify_service.identify_meters, settings, units, print)
+        found = trio.run(identify_service.identify_meters, settings, units, report)
     except DriverError as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
         return FAILED
+    if options.json:
+        print_json([_found_members(each) for each in found])
     if not found:
         raise CommandError(
             "no unit answers; check wiring (A and B swapped?), power and termination, and try --units 1-247"
         )
-    for each in found:
-        print(_described_find(each))
+    if not options.json:
+        for each in found:
+            print(_described_find(each))
     return OK
+
+
+def _found_members(found: identify_service.FoundMeter) -> dict[str, object]:
+    """Return the members that `identify --json` has of a device; the best candidate is the first."""
+    settings: BusSettings = found.settings
+    if settings.transport == "rtu":
+        bus: dict[str, object] = {
+            "device": settings.device,
+            "baud": settings.baud,
+            "parity": settings.parity,
+            "stopbits": settings.stopbits,
+        }
+    else:
+        bus = {"host": settings.host, "port": settings.port}
+    return {
+        "transport": settings.transport,
+        **bus,
+        "unit": found.unit,
+        "candidates": [msgspec.to_builtins(each) for each in found.candidates],
+        "sunspec": [
+            {"driver": "sunspec", "sunspec_instance": meter.instance, "role": meter.role}
+            | msgspec.to_builtins(meter.identity)
+            for meter in found.sunspec
+        ],
+    }
 
 
 def _described_find(found: identify_service.FoundMeter) -> str:
@@ -379,9 +455,9 @@ def _meters_of(options: argparse.Namespace) -> list[MeterSettings]:
 
 def _read(options: argparse.Namespace) -> int:
     meters = _meters_of(options)
-    states: dict[str, MeterState] = {}
+    show = _print_states if options.json else _show_states
     with _ends_at_interrupt():
-        complete = trio.run(_show_states, meters, states, options.once)
+        complete = trio.run(show, meters, options.once)
         return OK if complete else FAILED
     return OK
 
@@ -398,31 +474,81 @@ def _ends_at_interrupt() -> Iterator[None]:
             raise
 
 
-async def _show_states(meters: Sequence[MeterSettings], states: dict[str, MeterState], once: bool) -> bool:
-    """Show the newest states; with `once` until all are good. Return whether they are."""
+States = dict[str, MeterState]
+"""Newest states of meters, by their ids."""
+
+
+async def _show_states(meters: Sequence[MeterSettings], once: bool) -> bool:
+    """Show the newest states as a table; with `once` until all are good. Return True if they are."""
     console = _console()
     with Live(console=console, auto_refresh=False, transient=once) as live:
-        async with trio.open_nursery() as nursery:
 
-            def on_state(state: MeterState) -> None:
-                states[state.meter] = state
-                live.update(_table_of(states, trio.current_time()), refresh=not once)
-                if once and len(states) == len(meters) and _all_good(states):
-                    nursery.cancel_scope.cancel()
+        def show(states: States, _: MeterState) -> None:
+            live.update(_table_of(states, trio.current_time()), refresh=not once)
 
-            if once:
-                nursery.cancel_scope.deadline = trio.current_time() + READ_WAIT_S
-            await meter_service.run_meters(meters, on_state)
+        states = await _follow_states(meters, once, show)
         if once:
             console.print(_table_of(states, trio.current_time()))
     return _all_good(states)
 
 
-def _all_good(states: dict[str, MeterState]) -> bool:
+async def _print_states(meters: Sequence[MeterSettings], once: bool) -> bool:
+    """Print states as JSON: with `once` all in one array, else each on a line.
+
+    Return True if all are good.
+    """
+
+    def show(_: States, state: MeterState) -> None:
+        if not once:
+            line = msgspec.json.encode(_state_members(state, trio.current_time()))
+            print(line.decode(), flush=True)
+
+    states = await _follow_states(meters, once, show)
+    if once:
+        now = trio.current_time()
+        print_json([_state_members(state, now) for state in states.values()])
+    return _all_good(states)
+
+
+async def _follow_states(
+    meters: Sequence[MeterSettings], once: bool, show: Callable[[States, MeterState], None]
+) -> States:
+    """Read the meters and show each new state; with `once` until all are good, at most READ_WAIT_S."""
+    states: States = {}
+    async with trio.open_nursery() as nursery:
+
+        def on_state(state: MeterState) -> None:
+            states[state.meter] = state
+            show(states, state)
+            if once and len(states) == len(meters) and _all_good(states):
+                nursery.cancel_scope.cancel()
+
+        if once:
+            nursery.cancel_scope.deadline = trio.current_time() + READ_WAIT_S
+        await meter_service.run_meters(meters, on_state)
+    return states
+
+
+def _state_members(state: MeterState, now: float) -> dict[str, object]:
+    """Return the members that `read --json` has of a state; None for what the meter does not measure."""
+    reading = state.reading or Reading(time=now)
+    values = msgspec.to_builtins(reading)
+    del values["time"]
+    return {
+        "meter": state.meter,
+        "quality": state.quality.value,
+        "age_s": None if state.reading is None else round(now - reading.time, 3),
+        "problem": state.problem,
+        "limitation": state.limitation,
+        **values,
+    }
+
+
+def _all_good(states: States) -> bool:
     return bool(states) and all(state.quality is Quality.GOOD for state in states.values())
 
 
-def _table_of(states: dict[str, MeterState], now: float) -> RenderableType:
+def _table_of(states: States, now: float) -> RenderableType:
     table = Table("meter", "quality", "age", "", "L1", "L2", "L3", "total", box=None)
     for name, state in states.items():
         reading = state.reading or Reading(time=now)

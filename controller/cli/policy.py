@@ -12,14 +12,19 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 from controller.cli.arguments import (
     FAILED,
     OK,
     UNREADABLE,
     CommandError,
     Subcommands,
+    add_json,
     count_of,
     moment,
+    print_json,
+    printed_diagnostic,
 )
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
@@ -35,9 +40,17 @@ from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_p
 from controller.signing.policy_schema import ACTION_CLASSES, VerificationRule
 from controller.signing.rule_set import RuleKey, is_safe_rule
 from controller.signing.signature_format import POLICY_ACTIONS, Direction, MessageKind
-from controller.tomlcheck.diagnostics import FileUnreadableError
+from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError
 
 _ACTIONS = frozenset({"Heartbeat"}).union(POLICY_ACTIONS, *ACTION_CLASSES.values())
+
+
+class InvalidPolicyError(CommandError):
+    """A policy's file has errors. Its text is all of them, a line each."""
+
+    def __init__(self, errors: list[ErrorDiagnostic]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = errors
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -75,6 +88,7 @@ def add_parser(commands: Subcommands) -> None:
     explain.add_argument("--at", type=moment, metavar="TIME", help="UTC; default: now")
     explain.set_defaults(run=_explain)
     for command in (check, explain):
+        add_json(command)
         command.add_argument("file", type=Path, metavar="FILE", help="the policy, as in [signing] policy")
 
 
@@ -88,7 +102,16 @@ def _print_unapproved(policy: LoadedPolicy) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    loaded = _read(options.file)
+    try:
+        loaded = _read(options.file)
+    except InvalidPolicyError as error:
+        if not options.json:
+            raise
+        print_json(_report(options.file, error.errors, None))
+        return FAILED
+    if options.json:
+        print_json(_report(options.file, [], loaded))
+        return OK
     file = loaded.file
     counts = (
         (len(file.key), "key"),
@@ -101,18 +124,46 @@ def _check(options: argparse.Namespace) -> int:
     return OK
 
 
+def _report(path: Path, errors: list[ErrorDiagnostic], loaded: LoadedPolicy | None) -> dict[str, object]:
+    """Return what `check --json` prints; `loaded`: the policy, None where it has errors."""
+    return {
+        "file": str(path),
+        "valid": loaded is not None,
+        "diagnostics": list(map(printed_diagnostic, errors)),
+        "summary": None
+        if loaded is None
+        else {
+            "keys": len(loaded.file.key),
+            "roles": len(loaded.file.role),
+            "rules_to_verify": len(loaded.file.verify),
+            "rules_to_sign": len(loaded.file.sign),
+        },
+        "unapproved": []
+        if loaded is None
+        else [
+            {
+                "holder": each.key.holder,
+                "given": each.given,
+                "needed": each.needed,
+                "approvers": list(each.approvers),
+            }
+            for each in loaded.unapproved
+        ],
+    }
+
+
 def _read(path: Path) -> LoadedPolicy:
     try:
         return read_policy(path)
     except FileUnreadableError as error:
         raise CommandError(str(error), UNREADABLE) from error
     except PolicyFileError as error:
-        raise CommandError(str(error)) from error
+        raise InvalidPolicyError(error.errors) from error
 
 
 def _explain(options: argparse.Namespace) -> int:
     loaded = _read(options.file)
-    facts = RuleKey(
+    key = RuleKey(
         version=options.version,
         action=plain(options.action),
         direction=options.direction,
@@ -120,27 +171,61 @@ def _explain(options: argparse.Namespace) -> int:
         link=options.link,
     )
     utc = time.time() if options.at is None else options.at
-    policy = loaded.policy()
-    rule = policy.rules.verification_rule(facts, utc)
-    if facts.action not in _ACTIONS:
-        near = difflib.get_close_matches(facts.action, _ACTIONS, 1)
+    rules = loaded.policy().rules
+    rule = rules.verification_rule(key, utc)
+    others = [each for each in rules.verification_rules(key) if rule is None or each.id != rule.id]
+    signing = {
+        name: rules.signing_rule(key, utc, passing=passing)
+        for name, passing in (("our own", False), ("passing", True))
+    }
+    if key.action not in _ACTIONS:
+        near = difflib.get_close_matches(key.action, _ACTIONS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"{facts.action} is not an action of OCPP{hint}", file=sys.stderr)
-    print(f"context  {facts.context}")
-    print(f"rule     {_rule_in_words(rule)}")
-    for other in policy.rules.verification_rules(facts):
-        if rule is None or other.id != rule.id:
+        print(f"{key.action} is not an action of OCPP{hint}", file=sys.stderr)
+    decision = None if options.message is None else _decide(options, loaded, utc)
+    if options.json:
+        print_json(
+            {
+                "context": key.context,
+                "rule": None if rule is None else _rule_members(rule),
+                "not_applied": list(map(_rule_members, others)),
+                "signing": {
+                    name.replace(" ", "_"): None if each is None else {"id": each.id, "do": each.do}
+                    for name, each in signing.items()
+                },
+                "decision": None if decision is None else _decision_members(decision),
+            }
+        )
+    else:
+        print(f"context  {key.context}")
+        print(f"rule     {_rule_in_words(rule)}")
+        for other in others:
             print(f"not      {_rule_in_words(other)}")
-    for passing, whose in ((False, "our own"), (True, "passing")):
-        signing = policy.rules.signing_rule(facts, utc, passing=passing)
-        print(f"{whose:<8} {'as it is' if signing is None else f'{signing.do} by rule {signing.id}'}")
-    if options.message is None:
-        return OK
-    return _judged(options, loaded, utc)
+        for name, each in signing.items():
+            print(f"{name:<8} {'as it is' if each is None else f'{each.do} by rule {each.id}'}")
+        if decision is not None:
+            print(f"message  {_in_words(decision)}")
+    return OK if decision is None or isinstance(decision, ForwardDecision) else FAILED
 
 
-def _judged(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> int:
-    """Print the decision on the message in the file."""
+def _rule_members(rule: VerificationRule) -> dict[str, object]:
+    return {**msgspec.to_builtins(rule), "safe_by_default": is_safe_rule(rule)}
+
+
+def _decision_members(decision: Decision) -> dict[str, object]:
+    """Return what `explain --json` prints about a decision. `rule`: "" where none is for the message."""
+    match decision:
+        case ForwardDecision():
+            does, marked = "forward", decision.marked
+        case RejectDecision():
+            does, marked = "refuse", False
+        case DropDecision():
+            does, marked = "drop", False
+    return {"do": does, "marked": marked, "rule": decision.rule, "reason": decision.reason}
+
+
+def _decide(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> Decision:
+    """Return the decision on the message in the file. Raises CommandError."""
     try:
         text = options.message.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -148,16 +233,14 @@ def _judged(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> in
     frame = _frame(options, text)
     if frame is None:
         raise CommandError(f"{options.message}: is neither a payload nor a frame of OCPP-J", UNREADABLE)
-    passage = MessageContext(
+    context = MessageContext(
         version=options.version,
         direction=options.direction,
         link=options.link,
         station=options.station or options.link,
         action=options.action,
     )
-    ruling = PolicyEnforcer(loaded.policy(), jws=loaded.verifier()).decide(passage, frame, utc)
-    print(f"message  {_in_words(ruling)}")
-    return OK if isinstance(ruling, ForwardDecision) else FAILED
+    return PolicyEnforcer(loaded.policy(), jws=loaded.verifier()).decide(context, frame, utc)
 
 
 def _frame(options: argparse.Namespace, text: str) -> Frame | None:
@@ -185,13 +268,13 @@ def _rule_in_words(rule: VerificationRule | None) -> str:
     return ", ".join(words)
 
 
-def _in_words(ruling: Decision) -> str:
-    match ruling:
+def _in_words(decision: Decision) -> str:
+    match decision:
         case ForwardDecision(marked=True):
-            return f"forward and mark, by rule {ruling.rule}: {ruling.reason}"
+            return f"forward and mark, by rule {decision.rule}: {decision.reason}"
         case ForwardDecision():
-            return f"forward, by rule {ruling.rule}: {ruling.reason}" if ruling.rule else "forward"
+            return f"forward, by rule {decision.rule}: {decision.reason}" if decision.rule else "forward"
         case RejectDecision():
-            return f"refuse, by rule {ruling.rule}: {ruling.reason}"
+            return f"refuse, by rule {decision.rule}: {decision.reason}"
         case DropDecision():
-            return f"drop, by rule {ruling.rule}: {ruling.reason}"
+            return f"drop, by rule {decision.rule}: {decision.reason}"

@@ -158,12 +158,10 @@ def due_expiries(ends: Iterable[Expiry], utc: float) -> list[Expiry]:
     return [end for end in ends if end.level(utc) is not ExpiryLevel.NONE]
 
 
-def year_hints(ends: Iterable[Expiry], utc: float) -> list[str]:
-    """Return a line for each end within a year that is not to be warned of yet."""
+def year_hints(ends: Iterable[Expiry], utc: float) -> list[Expiry]:
+    """Return the ends within a year that are not to be warned of yet."""
     return [
-        end.describe(utc)
-        for end in ends
-        if end.level(utc) is ExpiryLevel.NONE and end.not_after - utc <= HINT_DAYS * DAY_S
+        end for end in ends if end.level(utc) is ExpiryLevel.NONE and end.not_after - utc <= HINT_DAYS * DAY_S
     ]
 
 

@@ -1,0 +1,89 @@
+"""Findings of `check` beside the configuration file: certificates, their ends, and stations never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from controller.cli.arguments import PrintedDiagnostic
+from controller.config import Config, StationConfig
+from controller.model.expiry import Expiry, ExpiryLevel
+from controller.model.journal import BootStored
+from controller.services.certificate_service import due_expiries, find_expiries, year_hints
+from controller.services.connection_settings import unusable_certificates
+from controller.store.record_rules import kind_of_type, read_entry
+from controller.store.state_journal import StoreError
+from controller.store.store_transfer import open_store_file
+
+MOST_NAMED = 5
+"""Stations without a first connection that are named one by one."""
+
+
+def find_unusable_certificates(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:
+    """Yield an error for each set of certificate files with which a start would fail."""
+    for failure in unusable_certificates(config):
+        what, _, remedy = failure.rpartition("; ")
+        yield PrintedDiagnostic(severity="error", file=str(path), key="certificate", what=what, remedy=remedy)
+
+
+def find_beside_file(config: Config, path: Path, utc: float) -> Iterator[PrintedDiagnostic]:
+    """Yield what the files and the store beside a valid configuration give reason to mention."""
+    ends = find_expiries(config)
+    yield from (_warn_of_end(each, path, utc) for each in due_expiries(ends, utc))
+    for each in year_hints(ends, utc):
+        yield _hint(path, each.name, each.describe(utc), "plan its renewal")
+    yield from _find_unseen_stations(config, path)
+
+
+def _warn_of_end(end: Expiry, path: Path, utc: float) -> PrintedDiagnostic:
+    """Return a warning of an end that is near, more urgent from level to level."""
+    warning = PrintedDiagnostic(
+        severity="warning", file=str(path), key=end.name, what=end.describe(utc), remedy="renew it in time"
+    )
+    match end.level(utc):
+        case ExpiryLevel.SOON:
+            return warning
+        case ExpiryLevel.URGENT:
+            return msgspec.structs.replace(warning, severity="urgent", remedy="renew it this week")
+        case _:
+            return msgspec.structs.replace(warning, severity="critical", remedy="renew it now")
+
+
+def _hint(path: Path, key: str, what: str, remedy: str) -> PrintedDiagnostic:
+    return PrintedDiagnostic(severity="hint", file=str(path), key=key, what=what, remedy=remedy)
+
+
+def _find_unseen_stations(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:
+    """Yield hints about stations that have never booted here, as their rated current is reserved."""
+    directory = Path(config.store.directory)
+    try:
+        journal = open_store_file(directory)
+        known = {
+            each.station
+            for each in map(read_entry, journal.load(kind_of_type(BootStored)))
+            if isinstance(each, BootStored)
+        }
+    except StoreError:
+        known = set()  # there is no store before the first start, or another user's
+    unseen = [station for station in config.station if station.id not in known]
+    end = "until it has accepted its fallback once"
+    if len(unseen) <= MOST_NAMED:
+        for station in unseen:
+            what = f"station {station.id} has never connected: {_rated_a(station):g} A stay reserved for it"
+            remedy = "connect it, or remove its table until it is installed"
+            yield _hint(path, f'station "{station.id}"', f"{what} {end}", remedy)
+        return
+    total_a = sum(map(_rated_a, unseen))
+    yield _hint(
+        path,
+        "station",
+        f"{len(unseen)} stations have never connected: each reserves its rated current ({total_a:g} A "
+        f"together) {end}",
+        "connect them, or remove their tables until they are installed",
+    )
+
+
+def _rated_a(station: StationConfig) -> float:
+    return sum(evse.max_a for evse in station.evse)
