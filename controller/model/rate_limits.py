@@ -1,4 +1,4 @@
-"""Rate limits: a token bucket, connections per address, and the back-off between retries. Sans-IO.
+"""Rate limits: token bucket, connections per address, repeated reports, back-off of retries. Sans-IO.
 
 A storm (a switch restarts, and a thousand stations reconnect within one second) is smoothed, not
 rejected: `TokenBucket.take` returns the time to wait. All times are s of any monotonic clock.
@@ -6,8 +6,10 @@ rejected: `TokenBucket.take` returns the time to wait. All times are s of any mo
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
+from collections.abc import Hashable
 
 import msgspec
 
@@ -86,6 +88,31 @@ class AddressCounter:
             return False
         self._reported.add(address)
         return True
+
+
+class RepeatFilter:
+    """Filter of repeated reports: each key once in `period_s`, and at most `most` keys in that time."""
+
+    def __init__(self, period_s: float, most: int) -> None:
+        self._period_s = period_s
+        self._most = most
+        self._reported: dict[Hashable, tuple[float, int]] = {}
+        """Time of the last report by key, and the repeats since; the oldest report first."""
+
+    def count_repeats(self, key: Hashable, now: float) -> int | None:
+        """Return the repeats since the key's last report; None if this is one, which is not reported."""
+        reported_at, repeats = self._reported.get(key, (-math.inf, 0))
+        if now < reported_at + self._period_s:
+            self._reported[key] = reported_at, repeats + 1
+            return None
+        self._reported.pop(key, None)
+        while len(self._reported) >= self._most:
+            oldest = next(iter(self._reported))
+            if now < self._reported[oldest][0] + self._period_s:
+                return None
+            del self._reported[oldest]
+        self._reported[key] = now, 0
+        return repeats
 
 
 class Backoff(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from controller.model.rate_limits import AddressCounter, TokenBucket
+from controller.model.rate_limits import AddressCounter, RepeatFilter, TokenBucket
 from controller.stations.admission import (
     Admission,
     AdmissionRules,
@@ -45,6 +45,10 @@ UNKNOWN = 404
 
 HANDSHAKE_TIMEOUT_S = 10.0
 """Time that a peer has for its TLS handshake and its upgrade request together, once it is its turn."""
+
+REJECTION_PERIOD_S = 60.0
+MOST_REJECTIONS = 1000
+"""A rejection of one address, station and reason is logged once in this time, and so many in all."""
 
 LONGEST_TURN_S = 30.0
 """Time that a connection may wait for its turn: stations give up after about that."""
@@ -151,6 +155,7 @@ class StationListener:
         self._addresses = AddressCounter(settings.connections_per_address)
         rate = settings.handshakes_per_second
         self._turns = TokenBucket(rate, burst=max(1, int(rate)))
+        self._rejections = RepeatFilter(REJECTION_PERIOD_S, MOST_REJECTIONS)
         self._certified: dict[WebSocketConnection, tuple[str, bytes]] = {}
         """By open connection the station and its certificate in DER."""
 
@@ -290,17 +295,21 @@ class StationListener:
                 await self._host.release_admission(decision)
         self._stats.refused += 1
         station = decision.station if isinstance(decision, Rejection) else None
+        address = peer.rpartition(":")[0] or peer
         if station is not None and isinstance(decision, Rejection) and decision.status == UNKNOWN:
-            address = peer.rpartition(":")[0] or peer
             self._stats.knocks.on_unknown(station, address, request.subprotocols, time.time())
-        is_expected = isinstance(decision, Rejection) and decision.is_expected
-        log.log(
-            logging.INFO if is_expected else logging.WARNING,
-            "upgrade rejected peer=%s%s %s",
-            peer,
-            f" station={station}" if station else "",
-            rejected,
-        )
+        key = address, station, str(rejected).partition(";")[0]  # without the time of the next try
+        repeats = self._rejections.count_repeats(key, trio.current_time())
+        if repeats is not None:
+            is_expected = isinstance(decision, Rejection) and decision.is_expected
+            log.log(
+                logging.INFO if is_expected else logging.WARNING,
+                "upgrade rejected peer=%s%s%s %s",
+                peer,
+                f" station={station}" if station else "",
+                f" repeats={repeats}" if repeats else "",
+                rejected,
+            )
         transport.shutdown_send()
 
     def _respond(self, request: UpgradeRequest, decision: Decision) -> str | None:

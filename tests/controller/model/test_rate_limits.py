@@ -8,7 +8,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.model.rate_limits import AddressCounter, Backoff, TokenBucket
+from controller.model.rate_limits import AddressCounter, Backoff, RepeatFilter, TokenBucket
 
 
 def test_token_bucket_after_burst_spaces_tokens_evenly() -> None:
@@ -128,3 +128,21 @@ def test_token_bucket_charge_is_take_and_then_wait(steps: list[tuple[float, floa
         now += pause_s
         taken.take(now, tokens)
         assert charged.charge(now, tokens) == taken.wait_s(now)
+
+
+def test_repeat_filter_reports_once_a_period_with_count_of_repeats() -> None:
+    repeats = RepeatFilter(60.0, 10)
+    assert [repeats.count_repeats("a", now) for now in (0.0, 1.0, 59.9)] == [0, None, None]
+    assert repeats.count_repeats("b", 59.9) == 0
+    assert repeats.count_repeats("a", 60.0) == 2
+    assert repeats.count_repeats("a", 119.9) is None
+    assert repeats.count_repeats("a", 500.0) == 1
+
+
+def test_repeat_filter_reports_bounded_number_of_keys_a_period() -> None:
+    repeats = RepeatFilter(60.0, 3)
+    reported = [key for key in range(1000) if repeats.count_repeats(key, key / 1000) is not None]
+    assert reported == [0, 1, 2]
+    assert repeats.count_repeats(1000, 60.0) == 0
+    assert repeats.count_repeats(1001, 60.0) is None
+    assert len(repeats._reported) == 3

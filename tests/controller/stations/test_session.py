@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import socket as sockets
 from contextlib import suppress
 
@@ -179,6 +180,18 @@ async def test_session_upgrade_of_station_that_owner_rejects_gets_status(
             assert b"backend cpo rejected the station" in refused.body
         assert len(site.csms.requests) == 1  # the verdict holds for a while
     assert "backend rejected station backend=cpo station=CS01" in caplog.text
+
+
+async def test_session_station_rejected_in_loop_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    async with link_harness() as site:
+        for _ in range(5):
+            assert (await site.expect_rejection("nobody")).status_code == 404
+        assert (await site.expect_rejection("another")).status_code == 404
+    rejections = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [re.sub(r"peer=\S+ ", "", each).partition(" status")[0] for each in rejections] == [
+        "upgrade rejected station=nobody",
+        "upgrade rejected station=another",
+    ]
 
 
 async def test_session_backend_that_is_not_there_closes_station(caplog: pytest.LogCaptureFixture) -> None:
