@@ -227,8 +227,10 @@ class StationListener:
             raise UpgradeError(describe_error(error)) from error
         except OSError as error:
             self._stats.refused += 1
-            log.warning("TLS handshake failed peer=%s reason=%s", peer, describe_error(error))
-            raise UpgradeError(describe_error(error)) from error
+            reason = describe_error(error)
+            if self._count_repeats(peer, reason) is not None:
+                log.warning("TLS handshake failed peer=%s reason=%s", peer, reason)
+            raise UpgradeError(reason) from error
         if context.verify_mode is not ssl.CERT_REQUIRED:
             return None
         return certificate_names(transport.peer_certificate)
@@ -260,11 +262,12 @@ class StationListener:
                 return []
             if is_first and data.startswith(TLS_HANDSHAKE):
                 self._stats.refused += 1
-                log.warning(
-                    "connection rejected peer=%s reason=it speaks TLS (wss://) to a plain port; "
-                    "set listen.certificate and listen.key, or ws:// in the station",
-                    peer,
-                )
+                if self._count_repeats(peer, "TLS") is not None:
+                    log.warning(
+                        "connection rejected peer=%s reason=it speaks TLS (wss://) to a plain port; "
+                        "set listen.certificate and listen.key, or ws:// in the station",
+                        peer,
+                    )
                 return []
             is_first = False
             try:
@@ -295,11 +298,11 @@ class StationListener:
                 await self._host.release_admission(decision)
         self._stats.refused += 1
         station = decision.station if isinstance(decision, Rejection) else None
-        address = peer.rpartition(":")[0] or peer
         if station is not None and isinstance(decision, Rejection) and decision.status == UNKNOWN:
+            address = peer.rpartition(":")[0] or peer
             self._stats.knocks.on_unknown(station, address, request.subprotocols, time.time())
-        key = address, station, str(rejected).partition(";")[0]  # without the time of the next try
-        repeats = self._rejections.count_repeats(key, trio.current_time())
+        reason = str(rejected).partition(";")[0]  # without the time of the next try
+        repeats = self._count_repeats(peer, reason, station)
         if repeats is not None:
             is_expected = isinstance(decision, Rejection) and decision.is_expected
             log.log(
@@ -311,6 +314,11 @@ class StationListener:
                 rejected,
             )
         transport.shutdown_send()
+
+    def _count_repeats(self, peer: str, reason: str, station: str | None = None) -> int | None:
+        """Return the repeats of a rejection since it was logged last; None if it is not to be logged now."""
+        key = peer.rpartition(":")[0], station, reason
+        return self._rejections.count_repeats(key, trio.current_time())
 
     def _respond(self, request: UpgradeRequest, decision: Decision) -> str | None:
         """Queue the response; return its status and reason for the log, None if it opens the WebSocket."""

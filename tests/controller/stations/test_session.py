@@ -329,11 +329,13 @@ async def test_session_garbage_instead_of_upgrade_costs_only_own_connection(byte
 
 async def test_session_tls_to_plain_port_is_rejected_with_remedy(caplog: pytest.LogCaptureFixture) -> None:
     async with link_harness() as site:
-        stream = await trio.open_tcp_stream("127.0.0.1", site.port)
-        await stream.send_all(b"\x16\x03\x01\x02\x00\x01\x00")
-        with trio.fail_after(5):
-            assert await stream.receive_some() == b""
-    assert "it speaks TLS (wss://) to a plain port; set listen.certificate" in caplog.text
+        for _ in range(3):
+            stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+            await stream.send_all(b"\x16\x03\x01\x02\x00\x01\x00")
+            with trio.fail_after(5):
+                assert await stream.receive_some() == b""
+        assert site.stats.refused == 3
+    assert caplog.text.count("it speaks TLS (wss://) to a plain port; set listen.certificate") == 1
 
 
 async def test_port_monitor_leaves_no_log_line(caplog: pytest.LogCaptureFixture) -> None:
