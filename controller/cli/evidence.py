@@ -27,9 +27,9 @@ from controller.cli.arguments import (
     print_json,
 )
 from controller.cli.key_arguments import read_bytes, read_public_key
-from controller.dimming import dimming_messages
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
+from controller.dimming.evidence_export import is_in_span, select_records
 from controller.store.evidence_files import evidence_files
 
 LONGEST_SHOWN = 100
@@ -116,11 +116,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _in_time(record: EvidenceRecord, options: argparse.Namespace) -> bool:
-    # Times in the evidence have one form, so they compare as text.
-    since, until = (
-        None if at is None else dimming_messages.moment(at) for at in (options.since, options.until)
-    )
-    return (since is None or since <= record.time) and (until is None or record.time < until)
+    return is_in_span(record, options.since, options.until)
 
 
 def _legible(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,14 +137,9 @@ def _unwrapped(text: Any) -> Any:
 
 
 def _export(options: argparse.Namespace) -> int:
-    # Whole lines, with none left out between the first and the last: a part of a chain is a chain.
-    lines = [(line, record) for _, line, record in _records(options.files)]
-    chosen = [
-        index for index, (_, record) in enumerate(lines) if record is not None and _in_time(record, options)
-    ]
-    if not chosen:
+    part = select_records((line for _, line, _ in _records(options.files)), options.since, options.until)
+    if not part:
         raise CommandError("no record is of that time; see `local-controller evidence list`")
-    part = [line for line, _ in lines[chosen[0] : chosen[-1] + 1]]
     try:
         options.out.write_bytes(b"".join(line + b"\n" for line in part))
     except OSError as error:

@@ -72,6 +72,7 @@ from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
 from controller.services.trust_evidence import TrustEvidence
 from controller.services.wall_clock import utc
+from controller.services.web_adapters import SiteReaders
 from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
 from controller.site_identity.identity import SiteIdentitySettings, SiteLimited
@@ -224,9 +225,12 @@ class App:
             self._store,
             self._operations,
             self.status,
-            make_session_reader(self.sessions),
-            partial(read_set_aside, self._store),
-            make_message_reader(config, self._stats),
+            SiteReaders(
+                sessions=make_session_reader(self.sessions),
+                set_aside=partial(read_set_aside, self._store),
+                messages=make_message_reader(config, self._stats),
+                evidence=None if self._dimming is None else self._dimming.evidence.make_reader(),
+            ),
             None if active is None else active.path,
             request_reload,
         )

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming.events import DimmingAction, DimmingMemory, RecordEvidence
 from controller.dimming.evidence_recovery import recover_obeyed_commands
 from controller.model.journal import Persist, Record
+from controller.services.evidence_reader import EvidenceReader
 from controller.services.wall_clock import utc_now
 from controller.signing.signing_keys import OwnKey
 from controller.store.evidence_files import FOLDER, EvidenceLog
@@ -25,7 +28,7 @@ log = logging.getLogger("controller.dimming")
 class DimmingEvidence:
     """Evidence log and stored state of one site. `unwritten` counts records not in their file yet.
 
-    `key` signs the records. Raises StoreError where the store cannot be used.
+    `key` signs the records; `public_keys` verify them. Raises StoreError where the store cannot be used.
     """
 
     def __init__(
@@ -33,11 +36,14 @@ class DimmingEvidence:
         config: Config,
         dimming: DimmingConfig,
         key: OwnKey,
+        public_keys: Sequence[ec.EllipticCurvePublicKey],
         store: StateStore,
     ) -> None:
         self.unwritten = 0
         self._retention = timedelta(days=dimming.retention_days)
-        self._log = EvidenceLog(Path(config.store.directory) / FOLDER, key.private, _utc_now(), store)
+        self._directory = Path(config.store.directory) / FOLDER
+        self._public_keys = public_keys
+        self._log = EvidenceLog(self._directory, key.private, _utc_now(), store)
         self._store = store
         self._witnessed = self._log.head.count
 
@@ -84,6 +90,10 @@ class DimmingEvidence:
         except StoreError as error:
             self.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
             log.error("evidence not in its file yet reason=%s", error)
+
+    def make_reader(self) -> EvidenceReader:
+        """Return a reader of the files for people."""
+        return EvidenceReader(self._directory, self._public_keys, lambda: self._log.written)
 
     def make_checkpoint(self) -> bytes | None:
         """Append a checkpoint of new records and return its line; None: there are none, or it failed."""

@@ -33,6 +33,6 @@ def make_dimming_service(
     Raises StoreError where the store, and a KeyFileError where the key cannot be used.
     """
     trust = DimmingTrust(config, dimming, policy_service)
-    evidence = DimmingEvidence(config, dimming, trust.evidence_key(), store)
+    evidence = DimmingEvidence(config, dimming, trust.evidence_key(), trust.public_keys(), store)
     output = DimmingOutput(settings, config.site.voltage, load_management, profiles, notifier)
     return DimmingService(settings, trust, evidence, output, run_inputs)

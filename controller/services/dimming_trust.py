@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming.key_proofs import KeyProofs
@@ -34,6 +36,10 @@ class DimmingTrust:
         """Return the key that signs the evidence: the newest, even if the clock is wrong."""
         utc = utc_now().timestamp()
         return select_signing_key(self._own, utc) or max(self._own, key=lambda each: each.known.not_before)
+
+    def public_keys(self) -> list[ec.EllipticCurvePublicKey]:
+        """Return the public keys that the evidence may be signed with, those of earlier times, too."""
+        return [each.private.public_key() for each in self._own]
 
     def update_keys(self) -> None:
         """Take the keys and roles of the policy that is in force."""

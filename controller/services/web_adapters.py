@@ -23,6 +23,7 @@ from controller.web.site_interface import (
     ConfigurationText,
     ConfigurationVersion,
     EventEntry,
+    EvidenceInterface,
     HistorySeries,
     MessageEntry,
     SessionEntry,
@@ -45,8 +46,20 @@ class ReadMessages(Protocol):
 ReadSetAside = Callable[[], Sequence[SetAsideMessage]]
 
 
+class SiteReaders(msgspec.Struct, frozen=True, kw_only=True):
+    """Readers of stored and recent data.
+
+    `sessions` reads those of two months and between; `evidence` is None without dimming.
+    """
+
+    sessions: ReadSessions
+    set_aside: ReadSetAside
+    messages: ReadMessages
+    evidence: EvidenceInterface | None
+
+
 class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
-    """Services that the page and the API show; `read_sessions` returns those of two months and between."""
+    """Services that the page and the API show."""
 
     operations: SiteOperations
     alarms: AlarmService
@@ -54,9 +67,7 @@ class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
     editor: ConfigurationEditor
     setup: SetupInterface
     read_status: Callable[[], ControllerStatus]
-    read_sessions: ReadSessions
-    read_set_aside: ReadSetAside
-    read_messages: ReadMessages
+    readers: SiteReaders
 
 
 class SiteData:
@@ -69,6 +80,11 @@ class SiteData:
     def setup(self) -> SetupInterface:
         """Return the setup of the site."""
         return self._parts.setup
+
+    @property
+    def evidence(self) -> EvidenceInterface | None:
+        """Return the evidence of dimming; None without dimming."""
+        return self._parts.readers.evidence
 
     def status(self) -> ControllerStatus:
         """Return the status now."""
@@ -85,11 +101,11 @@ class SiteData:
 
     def set_aside(self) -> Sequence[SetAsideMessage]:
         """Return the messages that backends reject."""
-        return self._parts.read_set_aside()
+        return self._parts.readers.set_aside()
 
     def station_messages(self, station: str, *, show_identities: bool) -> Sequence[MessageEntry]:
         """Return the latest messages of a station, the newest first. Raises ProblemError."""
-        return self._parts.read_messages(station, show_identities=show_identities)
+        return self._parts.readers.messages(station, show_identities=show_identities)
 
     def events(self, most: int) -> Sequence[EventEntry]:
         """Return the latest events, the newest first."""
@@ -107,7 +123,7 @@ class SiteData:
 
     async def sessions(self, first: str, last: str) -> Sequence[SessionEntry]:
         """Return the sessions of the months from `first` to `last`, and those that run."""
-        return await trio.to_thread.run_sync(self._parts.read_sessions, first, last)
+        return await trio.to_thread.run_sync(self._parts.readers.sessions, first, last)
 
     async def history(self, channels: Sequence[str], start: int, end: int) -> Sequence[HistorySeries]:
         """Return stored values."""

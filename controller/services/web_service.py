@@ -16,11 +16,9 @@ from controller.services.connection_settings import load_web_tls
 from controller.services.history_service import HistoryService
 from controller.services.site_operations import SiteOperations
 from controller.services.web_adapters import (
-    ReadMessages,
-    ReadSessions,
-    ReadSetAside,
     SiteData,
     SiteParts,
+    SiteReaders,
     WebUsers,
 )
 from controller.services.web_setup import WebSetup, make_site_setup
@@ -43,9 +41,7 @@ class WebService:
         store: StateStore,
         operations: SiteOperations,
         read_status: ReadStatus,
-        read_sessions: ReadSessions,
-        read_set_aside: ReadSetAside,
-        read_messages: ReadMessages,
+        readers: SiteReaders,
         path: Path | None,
         request_reload: Callable[[], None],
     ) -> None:
@@ -64,9 +60,7 @@ class WebService:
             editor=editor,
             setup=WebSetup(self._setup),
             read_status=read_status,
-            read_sessions=read_sessions,
-            read_set_aside=read_set_aside,
-            read_messages=read_messages,
+            readers=readers,
         )
 
     async def run(

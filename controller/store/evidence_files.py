@@ -110,6 +110,11 @@ class EvidenceLog:
         return self._chain.head
 
     @property
+    def written(self) -> int:
+        """Return the number that the next record in the files will have."""
+        return self._pending[0].number if self._pending else self._chain.head.count
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Return the names of files that should be there and are not."""
         return tuple(sorted(self._missing))

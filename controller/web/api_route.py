@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from controller.access.permissions import AccessPermission, Actor
-from controller.web.http_messages import WebRequest
+from controller.web.http_messages import JSON, WebRequest
 
 
 class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,5 +38,5 @@ class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     body: Any = None
     query: tuple[QueryMember, ...] = ()
-    csv: bool = False
-    """True if it returns text/csv instead of JSON."""
+    content_type: str = JSON
+    """Type of the body that it returns."""

@@ -5,26 +5,21 @@ The OpenAPI document is made from the same table (`openapi`), so that it cannot 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from controller.access.permissions import AccessPermission, Actor, Resource, Verb
 from controller.commands.site_command import COMMANDS, CommandFormatError, convert_command
-from controller.web.api_route import ApiCall, ApiRoute, QueryMember
+from controller.web.api_route import ApiCall, ApiRoute
 from controller.web.configuration_routes import ConfigurationRoutes
-from controller.web.http_messages import CSV, JSON, ProblemError, Response, WebRequest, read_body
+from controller.web.http_messages import JSON, ProblemError, Response, WebRequest, read_body
+from controller.web.record_routes import RecordRoutes
 from controller.web.site_interface import (
     AccessInterface,
-    EventEntry,
-    HistorySeries,
     MessageEntry,
-    SessionEntry,
     SetAsideMessage,
     SiteInterface,
     TokenEntry,
@@ -41,12 +36,6 @@ from controller.web.status_model import (
 )
 
 PREFIX = "/api/v1"
-MOST_EVENTS = 500
-LONGEST_HISTORY_S = 400 * 86_400
-LAST_SECOND = 253_402_300_799
-"""31 December 9999, the last that dates have (POSIX s)."""
-
-_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,33 +59,17 @@ def _may(resource: Resource, verb: Verb = Verb.READ) -> AccessPermission:
 
 
 _SET_ASIDE = list[SetAsideMessage]
-_MONTH_SCHEMA = {"type": "string", "pattern": f"^{_MONTH.pattern}$"}
-_SECOND_SCHEMA = {"type": "integer", "minimum": 0, "maximum": LAST_SECOND}
-_MONTHS = (
-    QueryMember("first", _MONTH_SCHEMA, "first month; default: this one"),
-    QueryMember("last", _MONTH_SCHEMA, "last month; default: this one"),
-)
 
 
 class ApiRoutes:
     """All routes of the API."""
-
-    SESSION_COLUMNS: ClassVar = (
-        "station",
-        "evse",
-        "transaction",
-        "started",
-        "ended",
-        "energy_wh",
-        "card",
-        "reason",
-    )
 
     def __init__(self, site: SiteInterface, access: AccessInterface) -> None:
         self._site = site
         self._access = access
         self.routes: tuple[ApiRoute, ...] = (
             *self._read_routes(),
+            *RecordRoutes(site).make_routes(),
             *ConfigurationRoutes(site).make_routes(),
             *self._command_routes(),
         )
@@ -172,36 +145,6 @@ class ApiRoutes:
             ),
             get("/meters", "Meters", status, self._member("meters"), list[MeterStatus]),
             get("/alarms", "Alarms that are present", status, self._member("alarms"), list[AlarmStatus]),
-            get("/events", "Latest events", Resource.EVENTS, self._events, list[EventEntry]),
-            get(
-                "/sessions",
-                "Charging sessions by month",
-                Resource.SESSIONS,
-                self._sessions,
-                list[SessionEntry],
-                query=_MONTHS,
-            ),
-            get(
-                "/sessions.csv",
-                "Charging sessions by month as CSV",
-                Resource.SESSIONS,
-                self._sessions_csv,
-                str,
-                query=_MONTHS,
-                csv=True,
-            ),
-            get(
-                "/history",
-                "Stored values: minutes of the last days, quarter hours before",
-                Resource.HISTORY,
-                self._history,
-                list[HistorySeries],
-                query=(
-                    QueryMember("channel", {"type": "string", "maxLength": 100}, "one channel; default: all"),
-                    QueryMember("start", _SECOND_SCHEMA, "POSIX s; default: a day ago"),
-                    QueryMember("end", _SECOND_SCHEMA, "POSIX s; default: now"),
-                ),
-            ),
             get("/users", "Users", Resource.USERS, self._users, list[UserEntry]),
             get("/tokens", "Bearer tokens", Resource.USERS, self._tokens, list[TokenEntry]),
         )
@@ -236,32 +179,8 @@ class ApiRoutes:
             call.values["station"], show_identities=call.actor.allows(_may(Resource.MESSAGES))
         )
 
-    async def _events(self, _: ApiCall) -> object:
-        return self._site.events(MOST_EVENTS)
-
     async def _outbox(self, call: ApiCall) -> object:
         return self._site.set_aside()
-
-    async def _sessions(self, call: ApiCall) -> object:
-        return await self._site.sessions(*_months(call.request.query))
-
-    async def _sessions_csv(self, call: ApiCall) -> object:
-        first, last = _months(call.request.query)
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(self.SESSION_COLUMNS)
-        for entry in await self._site.sessions(first, last):
-            writer.writerow(_guard_cell(getattr(entry, name)) for name in self.SESSION_COLUMNS)
-        name = f'attachment; filename="sessions-{first}-{last}.csv"'
-        return Response(200, CSV, text.getvalue().encode(), (("Content-Disposition", name),))
-
-    async def _history(self, call: ApiCall) -> object:
-        query, now = call.request.query, int(datetime.now(UTC).timestamp())
-        end = _second(query, "end", now)
-        start = _second(query, "start", max(0, end - 86_400))
-        if not start <= end <= start + LONGEST_HISTORY_S:
-            raise ProblemError(422, f"end: from start to {LONGEST_HISTORY_S // 86_400} days after it")
-        return await self._site.history([query["channel"]] if "channel" in query else [], start, end)
 
     async def _users(self, _: ApiCall) -> object:
         return self._access.users()
@@ -295,32 +214,6 @@ class ApiRoutes:
         except CommandFormatError as error:
             raise ProblemError(422, str(error)) from error
         return CommandResult(result=dict(await self._site.execute(command, call.actor)))
-
-
-def _months(query: Mapping[str, str]) -> tuple[str, str]:
-    this_month = f"{datetime.now(UTC):%Y-%m}"
-    last = query.get("last", this_month)
-    first = query.get("first", min(this_month, last))
-    for name, value in (("first", first), ("last", last)):
-        if not _MONTH.fullmatch(value):
-            raise ProblemError(422, f"{name}: a month like {this_month}")
-    return first, last
-
-
-def _second(query: Mapping[str, str], name: str, default: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= LAST_SECOND):
-        raise ProblemError(422, f"{name}: a time in POSIX s")
-    return int(text)
-
-
-def _guard_cell(value: object) -> object:
-    """Return a cell of a CSV file that a spreadsheet does not take for a formula."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return "" if value is None else value
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -12,6 +12,7 @@ import msgspec
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 CSV = "text/csv; charset=utf-8"
+JSON_LINES = "application/x-ndjson"
 PROBLEM = "application/problem+json"
 
 MOST_QUERY_MEMBERS = 20

@@ -10,7 +10,7 @@ import msgspec
 
 from controller.web.api_route import ApiRoute
 from controller.web.api_routes import PREFIX
-from controller.web.http_messages import CSV, JSON, PROBLEM
+from controller.web.http_messages import JSON, PROBLEM
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +61,7 @@ def render_openapi(routes: Sequence[ApiRoute], version: str) -> dict[str, Any]:
 
 
 def _operation(route: ApiRoute, schema_of: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    content_type = CSV.partition(";")[0] if route.csv else JSON
-    content = {content_type: {"schema": schema_of[repr(route.result)]}}
+    content = {route.content_type.partition(";")[0]: {"schema": schema_of[repr(route.result)]}}
     operation: dict[str, Any] = {
         "summary": route.text,
         "operationId": re.sub(r"[^a-z]+", "_", f"{route.method.lower()}{route.path}").strip("_"),

@@ -476,14 +476,43 @@ function viewDimming(main) {
     { title: text("limit"), class: "number", write: cell((span) => watts(span.limit_w)) },
     { title: text("sources"), class: "wide", write: cell((span) => span.sources.join(", ")) },
   ], text("none"));
-  const card = element("section", { class: "card" }, list, element("p", { class: "note" }, text("evidenceText"))), past = element("section", { class: "card" }, element("h2", {}, text("spans")), spans);
+  const card = element("section", { class: "card" }, list), past = element("section", { class: "card" }, element("h2", {}, text("spans")), spans);
   const [eebus, updateEebus] = eebusCard();
-  main.append(card, past, eebus);
+  const proof = may("events:read") ? evidenceCard() : element("p", { hidden: true });
+  main.append(card, past, proof, eebus);
   return (status) => {
-    card.hidden = past.hidden = !status.dimming;
+    card.hidden = past.hidden = proof.hidden = !status.dimming;
     if (status.dimming) { updateList(status.dimming); updateSpans([...status.dimming.spans].reverse(), (span) => span.since); }
     updateEebus(status);
   };
+}
+
+// Export of the evidence of a span, and verification of all of it.
+function evidenceCard() {
+  const day = (days) => new Date(Date.now() - days * 86400000).toISOString().slice(0, 10);
+  const from = element("input", { type: "date", required: true, value: day(30) }), until = element("input", { type: "date", required: true, value: day(0) });
+  const result = element("p", { role: "status" }), findings = element("ul", { lang: "en" });
+  const download = element("a", { href: "#", download: "" }, text("evidenceExport"));
+  const update = () => {
+    const first = Date.parse(`${from.value}T00:00:00Z`) / 1000, last = Date.parse(`${until.value}T00:00:00Z`) / 1000 + 86400;
+    download.hidden = !(first >= 0 && last > first);
+    if (!download.hidden) download.href = `${API}/evidence.jsonl?since=${first}&until=${last}`;
+  };
+  for (const input of [from, until]) input.addEventListener("input", update);
+  update();
+  const verify = button(text("evidenceVerify"), async () => {
+    verify.disabled = true;
+    findings.replaceChildren();
+    write(result, text("evidenceVerifying"), "");
+    try {
+      const found = await request("GET", "/evidence/verification");
+      if (found.good) write(result, found.records ? text("evidenceGood", found) : text("evidenceNone"), "good");
+      else write(result, text("evidenceBad", { count: found.finding_count, records: found.records }), "over");
+      findings.replaceChildren(...found.findings.map((each) => element("li", {}, each)));
+    } catch (error) { write(result, error.message, "over"); }
+    verify.disabled = false;
+  });
+  return element("section", { class: "card" }, element("h2", {}, text("evidence")), element("div", { class: "row" }, field(text("evidenceFrom"), from), field(text("evidenceUntil"), until)), element("p", { class: "actions" }, download, verify), result, findings, element("p", { class: "note" }, text("evidenceText")));
 }
 
 function eebusCard() {

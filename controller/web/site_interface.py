@@ -90,6 +90,22 @@ class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
     high: list[float]
 
 
+class EvidenceVerification(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of the verification of the evidence of dimming.
+
+    `good`: every record is as it was written and none is missing. `first`, `last`: numbers of the records,
+    null without any. `head`: hash of the last one. `findings`: the first of `finding_count`, with places.
+    """
+
+    good: bool
+    records: int
+    first: int | None
+    last: int | None
+    head: str
+    findings: list[str]
+    finding_count: int
+
+
 class ConfigurationText(msgspec.Struct, frozen=True, kw_only=True):
     """Text of the configuration file, and its version: the SHA-256 of the text."""
 
@@ -130,12 +146,26 @@ class TokenEntry(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None
 
 
+class EvidenceInterface(Protocol):
+    """The evidence of dimming as the page and the API use it. Methods raise ProblemError."""
+
+    async def export(self, since: float, until: float) -> bytes:
+        """Return the records from `since` until before `until` (POSIX s), a line each."""
+
+    async def verify(self) -> EvidenceVerification:
+        """Verify all records."""
+
+
 class SiteInterface(Protocol):
     """The site as the page and the API use it. Methods raise ProblemError."""
 
     @property
     def setup(self) -> SetupInterface:
         """Return the setup of the site."""
+
+    @property
+    def evidence(self) -> EvidenceInterface | None:
+        """Return the evidence of dimming; None without dimming."""
 
     def status(self) -> ControllerStatus:
         """Return the status now."""

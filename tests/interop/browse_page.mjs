@@ -53,8 +53,17 @@ try {
   await page.waitForSelector("main .card");
   const views = await page.$$eval("nav a", (links) => links.map((link) => link.getAttribute("href")));
   for (const view of views) await open(view, view.slice(2));
+  await open("#/dimming", "dimming");
+  let verified = "", exported = "";
+  if (await page.$("main input[type=date]")) {
+    await page.evaluate(() => [...document.querySelectorAll("main .actions button")].find((each) => ["Verify", "Prüfen"].includes(each.textContent)).click());
+    await page.waitForFunction(() => document.querySelector("main [role=status].good"));
+    verified = await page.$eval("main [role=status].good", (node) => node.textContent);
+    exported = await page.evaluate(() => fetch(document.querySelector("main a[download]").href).then((answer) => answer.text()));
+    await audit("evidence");
+  }
   await open("#/stations", "stations");
-  const result = { views: views.length, sign: await page.$eval("#sign", (node) => node.className) };
+  const result = { verified, exported, views: views.length, sign: await page.$eval("#sign", (node) => node.className) };
   await page.type("input[type=search]", "CS01");
   result.found = await page.$$eval("main details:not([hidden]) tbody tr", (rows) => rows.length);
   await open("#/stations/CS01", "station");

@@ -61,6 +61,8 @@ async def test_page_in_chromium_is_clean(
     assert found["wide"] == []
     assert found["views"] == 10
     assert found["found"] == 1
+    assert "11" in found["verified"]
+    assert found["exported"] == '{"number": 0}\n'
     assert [("04AABBCC" in each) for each in found["messages"]] == [False, True]
     assert "warning" in found["sign"] if faulty else "fine" in found["sign"]
     assert found["focus"] != "BODY"

@@ -13,6 +13,7 @@ from controller.web.site_interface import (
     ConfigurationText,
     ConfigurationVersion,
     EventEntry,
+    EvidenceVerification,
     HistorySeries,
     MessageEntry,
     SessionEntry,
@@ -28,6 +29,18 @@ from tests.controller.web.fake_setup import FakeSetup
 VERSION = "a" * 64
 
 
+class FakeEvidence:
+    """Evidence of twelve records."""
+
+    async def export(self, since: float, until: float) -> bytes:
+        return b'{"number": 0}\n'
+
+    async def verify(self) -> EvidenceVerification:
+        return EvidenceVerification(
+            good=True, records=12, first=0, last=11, head="ab" * 32, findings=[], finding_count=0
+        )
+
+
 class FakeSite:
     """A site whose commands are recorded."""
 
@@ -35,6 +48,7 @@ class FakeSite:
         self._read = read
         self.executed: list[tuple[SiteCommand, Actor]] = []
         self.setup = FakeSetup()
+        self.evidence: FakeEvidence | None = FakeEvidence()
 
     def status(self) -> ControllerStatus:
         return self._read()

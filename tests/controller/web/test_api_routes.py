@@ -114,6 +114,7 @@ async def test_openapi_document_is_served() -> None:
         ("/api/v1/sessions?month=2026-12", 422),
         ("/api/v1/history?start=-1", 422),
         ("/api/v1/history?start=20&end=10", 422),
+        ("/api/v1/evidence.jsonl?since=20&until=10", 422),
         ("/api/v1/history?start=0&end=253402300799", 422),
         ("/api/v1/history?end=99999999999999999999", 422),
     ],
@@ -182,3 +183,14 @@ async def test_station_messages_show_identities_by_permission(role: str, status:
     assert response.status == status
     assert token in response.body
     assert status == 403 or (await client.get("/api/v1/stations/CS99/messages")).status == 404
+
+
+@pytest.mark.parametrize("target", ["/api/v1/evidence.jsonl", "/api/v1/evidence/verification"])
+async def test_evidence_needs_events_read_and_dimming(target: str) -> None:
+    client = WebClient()
+    await client.login("viewer")
+    assert (await client.get(target)).status == 403
+    await client.login("operator")
+    assert (await client.get(target)).status == 200
+    client.site.evidence = None
+    assert (await client.get(target)).status == 404
