@@ -260,7 +260,7 @@ def test_tls_files_that_stay_same_keep_context(tls: RenewedContext) -> None:
     assert tls.current(0.0) is tls.current(10.0) is tls.current(20.0)
 
 
-@pytest.mark.parametrize("harm", ["half a pair", "nonsense", "gone"])
+@pytest.mark.parametrize("harm", ["half a pair", "nonsense", "gone", "locked key"])
 def test_tls_broken_new_pair_is_reported_once_and_old_one_stays(
     authority: Authority, tls: RenewedContext, tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
 ) -> None:
@@ -270,6 +270,9 @@ def test_tls_broken_new_pair_is_reported_once_and_old_one_stays(
         os.replace(authority.server("other").certificate, certificate)
     elif harm == "nonsense":
         certificate.write_text("nonsense")
+    elif harm == "locked key":
+        pair = authority.server()
+        Path(pair.key).write_bytes(locked_key(pair.key))
     else:
         certificate.unlink()
     assert [tls.current(10.0 * look) is first for look in range(1, 4)] == [True] * 3
@@ -286,15 +289,18 @@ def test_tls_at_start_broken_pair_is_failure_that_names_files(authority: Authori
         client_tls("cpo", str(tmp_path / "none.pem"), None, None)
 
 
+def locked_key(file: str) -> bytes:
+    """Return the private key in a file with a pass phrase, in PEM."""
+    key = load_pem_private_key(Path(file).read_bytes(), None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+
+
 def test_tls_key_with_pass_phrase_is_error_and_asks_on_no_terminal(
     authority: Authority, tmp_path: Path
 ) -> None:
     pair = authority.server("locked")
-    key = load_pem_private_key(Path(pair.key).read_bytes(), None)
     locked = tmp_path / "locked.key"
-    locked.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
-    )
+    locked.write_bytes(locked_key(pair.key))
     with pytest.raises(TlsError, match="has a pass phrase; remove it"):
         server_tls(pair.certificate, str(locked), None)
     with pytest.raises(TlsError, match="has a pass phrase; remove it"):
