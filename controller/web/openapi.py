@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from controller.access.permissions import Actor
 from controller.web.api_route import ApiRoute
 from controller.web.api_routes import PREFIX
 from controller.web.http_messages import JSON, PROBLEM
@@ -35,20 +36,26 @@ _PROBLEMS = {
 }
 
 
-def render_openapi(routes: Sequence[ApiRoute], version: str) -> dict[str, Any]:
-    """Return the document."""
+_LOGINS: list[dict[str, list[str]]] = [{"token": []}, {"login": []}]
+_NOBODY = Actor("anonymous", "page", frozenset())
+
+
+def render_openapi(routes: Sequence[ApiRoute], version: str, *, anonymous: Actor = _NOBODY) -> dict[str, Any]:
+    """Return the document. `anonymous`: actor of requests without a login; what it may do needs none."""
     types = [ProblemDetails, *(kind for route in routes for kind in (route.result, route.body) if kind)]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema_of = dict(zip(map(repr, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         operation = _operation(route, schema_of, components)
+        if route.permission is None or anonymous.allows(route.permission):
+            operation["security"] = [*_LOGINS, {}]
         paths.setdefault(f"{PREFIX}{route.path}", {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "local-controller", "version": version},
         "servers": [{"url": "/"}],
-        "security": [{"token": []}, {"login": []}],
+        "security": _LOGINS,
         "paths": paths,
         "components": {
             "schemas": components,

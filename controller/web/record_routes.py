@@ -23,6 +23,7 @@ from controller.web.site_interface import (
 
 MOST_EVENTS = 500
 LONGEST_HISTORY_S = 400 * 86_400
+LONGEST_CHANNEL = 100
 LAST_SECOND = 253_402_300_799
 """31 December 9999, the last that dates have (POSIX s)."""
 
@@ -31,6 +32,7 @@ _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 _MONTH_SCHEMA = {"type": "string", "pattern": f"^{_MONTH.pattern}$"}
 _SECOND_SCHEMA = {"type": "integer", "minimum": 0, "maximum": LAST_SECOND}
+_CHANNEL_SCHEMA = {"type": "string", "maxLength": LONGEST_CHANNEL}
 _MONTHS = (
     QueryMember("first", _MONTH_SCHEMA, "first month; default: this one"),
     QueryMember("last", _MONTH_SCHEMA, "last month; default: this one"),
@@ -101,7 +103,7 @@ class RecordRoutes:
                 self._history,
                 list[HistorySeries],
                 query=(
-                    QueryMember("channel", {"type": "string", "maxLength": 100}, "one channel; default: all"),
+                    QueryMember("channel", _CHANNEL_SCHEMA, "one channel; default: all"),
                     QueryMember("start", _SECOND_SCHEMA, "POSIX s; default: a day ago"),
                     QueryMember("end", _SECOND_SCHEMA, "POSIX s; default: now"),
                 ),
@@ -146,7 +148,10 @@ class RecordRoutes:
         start = _second(query, "start", max(0, end - 86_400))
         if not start <= end <= start + LONGEST_HISTORY_S:
             raise ProblemError(422, f"end: from start to {LONGEST_HISTORY_S // 86_400} days after it")
-        return await self._site.history([query["channel"]] if "channel" in query else [], start, end)
+        channels = [query["channel"]] if "channel" in query else []
+        if any(len(name) > LONGEST_CHANNEL for name in channels):
+            raise ProblemError(422, f"channel: at most {LONGEST_CHANNEL} characters")
+        return await self._site.history(channels, start, end)
 
     async def _evidence(self, call: ApiCall) -> object:
         query = call.request.query

@@ -264,7 +264,7 @@ class WebRoutes:
         return Response(200, CONTENT_TYPE, self._body("/metrics", render_metrics, request.now))
 
     async def _openapi(self, _: WebRequest) -> Response:
-        document = render_openapi(self._api.routes, self._version)
+        document = render_openapi(self._api.routes, self._version, anonymous=self._anonymous)
         return Response(200, JSON, msgspec.json.encode(document))
 
     async def _eebus_qr(self, request: WebRequest) -> Response:

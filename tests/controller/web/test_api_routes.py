@@ -104,6 +104,15 @@ async def test_openapi_document_is_served() -> None:
     assert msgspec.json.decode(response.body)["openapi"] == "3.1.0"
 
 
+async def test_openapi_document_states_what_needs_no_login() -> None:
+    for is_open in (True, False):
+        client = WebClient(open_status=is_open)
+        paths = msgspec.json.decode((await client.get(f"{PREFIX}/openapi.json")).body)["paths"]
+        assert ({} in paths[f"{PREFIX}/status"]["get"].get("security", ())) is is_open
+        assert {} in paths[f"{PREFIX}/me"]["get"]["security"]
+        assert "security" not in paths[f"{PREFIX}/sessions"]["get"], "that of the whole document"
+
+
 @pytest.mark.parametrize(
     ("target", "status"),
     [
@@ -117,6 +126,7 @@ async def test_openapi_document_is_served() -> None:
         ("/api/v1/evidence.jsonl?since=20&until=10", 422),
         ("/api/v1/history?start=0&end=253402300799", 422),
         ("/api/v1/history?end=99999999999999999999", 422),
+        (f"/api/v1/history?channel={'0' * 101}", 422),
     ],
 )
 async def test_api_routes_wrong_request_has_reason(target: str, status: int) -> None:
