@@ -110,12 +110,12 @@ def run(options: argparse.Namespace) -> int:
     config = read_configuration(options.config)
     if config.web is None:
         raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
-    url = address(config.web)
+    page = address(config.web)
     key = _signing_key(config, options.key)
-    status = fetch(url)
+    status = fetch(page)
     began = _now()
     terminal = sys.stderr if options.json else sys.stdout
-    walk = Walk(config, lambda: fetch(url), partial(_ask, terminal), time.sleep)
+    walk = Walk(config, lambda: fetch(page), partial(_ask, terminal), time.sleep)
     results: list[CheckResult] = []
     try:
         for result in walk.run():

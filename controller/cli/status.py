@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import os
+import ssl
 import sys
 import time
 import urllib.error
@@ -12,12 +14,14 @@ import urllib.request
 from itertools import count
 from pathlib import Path
 
+import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from controller.cli.arguments import (
     OK,
+    USUAL_CONFIG,
     CommandError,
     Subcommands,
     add_json,
@@ -33,7 +37,12 @@ TIMEOUT_S = 5.0
 WATCH_S = 1.0
 """Time between two updates of `--watch`."""
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a gateway is not behind a proxy
+
+class PageAddress(msgspec.Struct, frozen=True):
+    """Address of a controller's page; `certificate`: file of its own certificate, which alone is trusted."""
+
+    url: str
+    certificate: str | None = None
 
 
 class NoStatusError(CommandError):
@@ -45,9 +54,13 @@ def add_parser(commands: Subcommands) -> None:
     parser = commands.add_parser("status", help="show the state of a running controller, with reasons")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="configuration of a controller on this machine"
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"configuration of a controller on this machine (default: {USUAL_CONFIG}, where it exists)",
     )
-    where.add_argument("--url", type=http_url, help=f"page of a controller (default: {address(WebConfig())})")
+    where.add_argument("--url", type=http_url, help=f"page of a controller, e.g. {address(WebConfig()).url}")
     parser.add_argument("-w", "--watch", action="store_true", help="update it until Ctrl-C")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -55,31 +68,40 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the status. Raises CommandError where there is none."""
-    url = options.url or address(WebConfig())
-    if options.config is not None:
-        config = read_configuration(options.config)
-        if config.web is None:
-            raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
-        url = address(config.web)
+    page = PageAddress(options.url) if options.url else _find_address(options.config)
     if options.json:
-        print_json(fetch(url))
+        print_json(fetch(page))
         return OK
     with contextlib.suppress(KeyboardInterrupt):
-        show(url, watch=options.watch)
+        show(page, watch=options.watch)
     return OK
 
 
-def address(web: WebConfig) -> str:
+def _find_address(path: Path | None) -> PageAddress:
+    """Return the address of the page in a configuration; None stands for the usual one, if it is readable."""
+    if path is None:
+        if not os.access(USUAL_CONFIG, os.R_OK):
+            return address(WebConfig())
+        path = USUAL_CONFIG
+    config = read_configuration(path)
+    if config.web is None:
+        raise CommandError(f"{path}: has no [web], which serves the status; add [web]")
+    return address(config.web)
+
+
+def address(web: WebConfig) -> PageAddress:
     """Return the address of the page on the same machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)
-    return f"http://[{host}]:{web.port}" if ":" in host else f"http://{host}:{web.port}"
+    scheme = "https" if web.certificate else "http"
+    name = f"[{host}]" if ":" in host else host
+    return PageAddress(f"{scheme}://{name}:{web.port}", web.certificate)
 
 
-def fetch(url: str) -> ControllerStatus:
-    """Fetch the status of the controller whose page is at `url`. Raises NoStatusError within TIMEOUT_S."""
-    place = f"{url.rstrip('/')}/api/status"
+def fetch(page: PageAddress) -> ControllerStatus:
+    """Fetch the status of the controller with this page. Raises NoStatusError within TIMEOUT_S."""
+    place = f"{page.url.rstrip('/')}/api/status"
     try:
-        with _OPENER.open(place, timeout=TIMEOUT_S) as answer:
+        with _make_opener(page).open(place, timeout=TIMEOUT_S) as answer:
             return read_status(answer.read())
     except urllib.error.HTTPError as error:
         raise NoStatusError(
@@ -96,12 +118,22 @@ def fetch(url: str) -> ControllerStatus:
         ) from error
 
 
-def show(url: str, *, watch: bool) -> None:
+def _make_opener(page: PageAddress) -> urllib.request.OpenerDirector:
+    """Return an opener without a proxy, for a gateway is not behind one. Raises OSError."""
+    context = ssl.create_default_context(cafile=page.certificate)
+    if page.certificate is not None:  # the file names the server; its certificate names it by another address
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    https = urllib.request.HTTPSHandler(context=context)
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
+
+
+def show(page: PageAddress, *, watch: bool) -> None:
     """Print the status once, or keep it on the screen until interrupted.
 
     Raises NoStatusError if the first request fails.
     """
-    picture = render(fetch(url))
+    picture = render(fetch(page))
     console = Console(width=None if sys.stdout.isatty() else terminal.WIDTH)
     if not watch:
         console.print(picture)
@@ -111,7 +143,7 @@ def show(url: str, *, watch: bool) -> None:
             live.update(picture, refresh=True)
             time.sleep(WATCH_S)
             try:
-                picture = render(fetch(url))
+                picture = render(fetch(page))
             except NoStatusError as error:
                 picture = Text(str(error), style="red")
 

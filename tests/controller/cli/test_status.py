@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
+from cryptography import x509
 from msgspec.structs import replace
 from rich.console import Console
 
 from controller.cli import main, status
-from controller.cli.status import NoStatusError, address, fetch, render
+from controller.cli.status import NoStatusError, PageAddress, address, fetch, render
 from controller.config.schema import WebConfig
 from controller.web import terminal
 from controller.web.status_model import (
@@ -27,16 +30,19 @@ from controller.web.status_model import (
 from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 from drivers.reading import Quality
+from tests.controller.transport.certificates import Authority
 from tests.controller.web.examples import STATUS
 from tests.controller.web.fake_site import FakeAccess, FakeSite
 
 
 @asynccontextmanager
-async def serving(status: ControllerStatus = STATUS) -> AsyncIterator[str]:
+async def serving(
+    status: ControllerStatus = STATUS, tls: Callable[[float], ssl.SSLContext] | None = None
+) -> AsyncIterator[str]:
     routes = WebRoutes(FakeSite(lambda: status), FakeAccess(), open_status=True)
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
-        yield f"http://127.0.0.1:{port}"
+        port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0, tls), routes)
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         nursery.cancel_scope.cancel()
 
 
@@ -56,7 +62,7 @@ def free_port() -> int:
 
 async def test_status_is_fetched_unchanged() -> None:
     async with serving() as url:
-        assert await trio.to_thread.run_sync(fetch, f"{url}/") == STATUS
+        assert await trio.to_thread.run_sync(fetch, PageAddress(f"{url}/")) == STATUS
 
 
 def test_tables_have_each_circuit_and_evse_in_100_columns() -> None:
@@ -159,7 +165,31 @@ def test_status_markup_in_name_is_plain_text() -> None:
     ],
 )
 def test_status_address_of_configured_page(host: str, url: str) -> None:
-    assert address(WebConfig(host=host)) == url
+    assert address(WebConfig(host=host)) == PageAddress(url)
+
+
+async def test_status_of_page_with_own_certificate_is_fetched(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("page", "gateway.example", x509.DNSName("gateway.example"))
+    other = Authority(tmp_path, "other").server()
+    async with serving(tls=lambda now: pair.server()) as url:
+        assert await trio.to_thread.run_sync(fetch, PageAddress(url, pair.certificate)) == STATUS
+        for certificate in (other.certificate, None):
+            with pytest.raises(NoStatusError, match="certificate verify failed"):
+                await trio.to_thread.run_sync(fetch, PageAddress(url, certificate))
+    web = WebConfig(certificate=pair.certificate, key=pair.key)
+    assert address(web) == PageAddress("https://127.0.0.1:8080", pair.certificate)
+
+
+async def test_status_without_options_asks_page_of_usual_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "controller.toml"
+    monkeypatch.setattr(status, "USUAL_CONFIG", path)
+    async with serving() as url:
+        port = url.rpartition(":")[2]
+        path.write_text(f"[site]\nid = 'lc'\n[web]\nport = {port}\n[[circuit]]\nid = 'grid'\nlimit_a = 63\n")
+        assert await trio.to_thread.run_sync(main.main, ["status", "--json"]) == 0
+    assert f'"site": "{STATUS.site}"' in capsys.readouterr().out
 
 
 def test_no_controller_is_one_error_line(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +218,7 @@ async def test_status_another_server_is_error(answer: bytes, words: str) -> None
         listeners = await nursery.start(partial(trio.serve_tcp, speak, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         with pytest.raises(NoStatusError, match=words):
-            await trio.to_thread.run_sync(fetch, f"http://127.0.0.1:{port}")
+            await trio.to_thread.run_sync(fetch, PageAddress(f"http://127.0.0.1:{port}"))
         nursery.cancel_scope.cancel()
 
 
