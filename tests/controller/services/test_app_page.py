@@ -74,6 +74,22 @@ async def test_app_page_connected_station_is_shown_with_limit(tmp_path: Path) ->
     assert "kept free" in status.evses[1].reason
 
 
+async def test_app_page_messages_of_station_are_kept(tmp_path: Path) -> None:
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
+        async with station(controller, "CS01") as socket:
+            await limits(socket, 2)
+            await until(controller, "CS01", "full")
+        messages = controller._web._parts.readers.messages("CS01", show_identities=False)[::-1]
+        assert (await get(controller, "/api/v1/stations/CS01/messages"))[0] == 401
+    first, found = messages[0], {(each.direction, each.kind, each.action) for each in messages}
+    assert (first.direction, first.action) == ("from-station", "StatusNotification")
+    assert first.payload == {"connectorId": 1, "status": "Charging"}
+    assert ("to-station", "call", "SetChargingProfile") in found
+    assert ("from-station", "result", "SetChargingProfile") in found
+    assert started <= first.time <= datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 async def test_app_page_unknown_stations_attempt_is_counted(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
         with pytest.raises(ConnectionRejected):
