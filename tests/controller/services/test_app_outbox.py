@@ -25,9 +25,10 @@ from tests.controller.services.test_set_aside_messages import queued
 
 
 class Visitor:
-    """A browser: one login, whose cookie it sends."""
+    """A browser: one login, whose cookie it sends; with a bearer token a program, which has no login."""
 
-    def __init__(self, port: int, trust: Path) -> None:
+    def __init__(self, port: int, trust: Path, *, token: str = "") -> None:
+        self._token = token
         self._port = port
         self._context = ssl.create_default_context(cafile=str(trust))
         self._cookie = ""
@@ -37,7 +38,10 @@ class Visitor:
 
     def _request(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=20)
-        headers = {"Cookie": self._cookie, "Origin": f"https://127.0.0.1:{self._port}"}
+        if self._token:
+            headers = {"Authorization": f"Bearer {self._token}"}
+        else:
+            headers = {"Cookie": self._cookie, "Origin": f"https://127.0.0.1:{self._port}"}
         content = None
         if body is not None:
             content, headers["Content-Type"] = json.dumps(body), "application/json"
