@@ -11,6 +11,7 @@ report, then the control gets its tick. Currents and limits are recorded outside
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -200,10 +201,17 @@ class SiteHarness:
         if not self.is_controlled:
             return
         self._send(self.control.handle(event, self.now))
+        self._finish_pass()
+
+    def _finish_pass(self) -> None:
+        """Tick until the pass that runs has ended, as the service does between the events of others."""
+        while self.control.due_at == -math.inf:
+            self._send(self.control.handle(ControlTick(None), self.now))
 
     def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
         """Reload other limits, margins and priorities of the same circuits and EVSEs."""
         self._send(self.control.replace_site(site, settings, self.now))
+        self._finish_pass()
 
     def _send(self, commands: list[SetLimit]) -> None:
         self.stored |= self.control.delivery_records({command.ref for command in commands}, self.now)

@@ -56,6 +56,7 @@ def test_site_builder_evses_have_phases_circuit_and_fallback() -> None:
         max_a=32,
         fallback_a=7,
         priority=1,
+        watts_per_a=240,
     )
     assert (second.circuit, second.phases, second.max_a, second.fallback_a) == ("grid", (2,), 16, 8)
 
