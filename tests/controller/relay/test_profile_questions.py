@@ -55,9 +55,7 @@ def test_profile_questions_own_are_not_backends_to_clear(version: Version) -> No
     ("scope", "criteria"),
     [
         (LimitScope.STATION, {"purpose": "TxProfile"}),
-        (LimitScope.STATION, {"evse": 1}),
         (LimitScope.STATION, {"id": 12}),
-        (LimitScope.EVSE, {"evse": 0}),
     ],
 )
 def test_profile_query_without_effect_on_ours_passes(
@@ -70,7 +68,11 @@ def test_profile_query_without_effect_on_ours_passes(
 
 @pytest.mark.parametrize(
     ("scope", "criteria"),
-    [(LimitScope.STATION, {"evse": 0, "level": 1}), (LimitScope.EVSE, {"level": 1})],
+    [
+        (LimitScope.STATION, {"evse": 0, "level": 1}),
+        (LimitScope.EVSE, {"level": 1}),
+        (LimitScope.EVSE, {"evse": 0}),
+    ],
 )
 def test_profile_query_affecting_ours_is_narrowed_to_one_purpose(
     version: Version, scope: LimitScope, criteria: dict[str, Any]
@@ -82,6 +84,24 @@ def test_profile_query_affecting_ours_is_narrowed_to_one_purpose(
     heard = scenario.station.receive_call("ClearChargingProfile")
     assert [2, heard.id, heard.action, json.loads(heard.payload)] == expected
     scenario.forward_up(UNKNOWN)
+
+
+def test_clear_of_one_evse_is_sent_per_purpose_that_is_not_ours(version: Version) -> None:
+    scenario = make_commandable_relay(version)
+    scenario.csms.send(clear_call(version, evse=1))
+    purposes = ["TxDefaultProfile", "TxProfile"] + ["PriorityCharging"] * (version is Version.V21)
+    sent = [_answer_clear(scenario) for _ in purposes]
+    assert sent == [json.loads(clear_call(version, evse=1, purpose=each))[3] for each in purposes]
+    scenario.csms.receive(UNKNOWN)
+    scenario.expect_nothing()
+
+
+def _answer_clear(scenario: RelayHarness) -> object:
+    """Answer the station's next ClearChargingProfile with Unknown; return its payload."""
+    asked = scenario.station.receive_call("ClearChargingProfile")
+    scenario.station.send(result(asked.id, '{"status":"Unknown"}'))
+    payload: object = json.loads(asked.payload)
+    return payload
 
 
 def test_clearing_of_everything_clears_absorbed_profiles_too(version: Version) -> None:
