@@ -75,6 +75,8 @@ class Outbox:
         """Numbers of waiting 1.6 starts, by the id that the station was given."""
         self._rejected: dict[int, OutboxEntry] = {}
         """Entries that were set aside, by number."""
+        self.late_answers_until: dict[int, float] = {}
+        """Until when the late answer of an entry is waited for, by number (s, monotonic): over all links."""
         self._last = 0
         self.dropped: Counter[RecordKind] = Counter()
 
@@ -222,6 +224,7 @@ class Outbox:
         if entry is None:
             return False
         self._kinds[entry.kind].pop(number, None)
+        self.late_answers_until.pop(number, None)
         if entry.kind is RecordKind.TRANSACTION:
             key = dedup_key(entry.version, entry.action, entry.payload)
             if self._numbers.get(key) == number:

@@ -9,7 +9,8 @@ reports its outcome.
 An entry keeps its message id over all its tries, so that a backend that has booked it before can see that.
 What was out when a link ended may be in the backend's books already, and a slow backend may answer it over
 the next link. The answer to a transaction message is waited for, for `LATE_ANSWER_S`, before anything goes
-again. Each is waited for once, so that a backend that comes and goes gets what is queued all the same.
+again. Each is waited for once, from the first link on that follows, so that a backend gets what is queued
+also if its links, or those of the station, end sooner than that.
 An error or no answer is a failed try: the entry waits for its next one, and the others go on, but for those
 of a transaction whose start waits. After the last try a transaction message is set aside for a person, and
 anything else is dropped. What belongs to a start that was set aside is not sent: in OCPP 1.6 the backend
@@ -111,9 +112,6 @@ class OutboxSender:
         """Failed tries by the entry's number."""
         self._awaited: set[int] = set()
         """Numbers of the entries whose answers may come late over this link."""
-        self._awaited_until: float | None = None
-        """Until when they are waited for (s, monotonic); None before the wait begins."""
-        self._awaited_before: set[int] = set()
         self._dropped_records: list[Record] = []
         self._dropped_notes: list[str] = []
 
@@ -121,7 +119,10 @@ class OutboxSender:
     def deadline(self) -> float | None:
         """Return when there is something to send, if not now (s, monotonic)."""
         due = (each.due_at for number, each in self._failed.items() if self._outbox.get_entry(number))
-        return earliest(self._boot_due_at, self._awaited_until, *due)
+        late = (self._outbox.late_answers_until.get(number) for number in self._awaited)
+        return earliest(
+            self._boot_due_at, max((each for each in late if each is not None), default=None), *due
+        )
 
     @property
     def is_done(self) -> bool:
@@ -136,13 +137,11 @@ class OutboxSender:
         calls = [] if boot is None else [*([boot] if boot_due else []), *self._snapshot.statuses]
         self._snapshot_calls = deque(each for each in calls if each.version is self._version)
         self._boot_due_at = None
-        out = {
+        self._awaited = {
             each.number
             for each in self._entries()
             if each.sent and each.kind is RecordKind.TRANSACTION and each.number not in self._failed
         }
-        self._awaited, self._awaited_until = out - self._awaited_before, None
-        self._awaited_before = out
 
     def next_call(self, now: float, passing: Collection[int] = ()) -> OutboundCall | None:
         """Return the next CALL; None if nothing is left, or nothing is due yet.
@@ -170,11 +169,13 @@ class OutboxSender:
 
     def _waits_for_answers(self, now: float) -> bool:
         """Return whether answers to what was out when the last link ended may still come."""
-        self._awaited = {number for number in self._awaited if self._outbox.get_entry(number) is not None}
-        if self._awaited and self._awaited_until is None:
-            self._awaited_until = now + LATE_ANSWER_S
-        if not self._awaited or (self._awaited_until is not None and now >= self._awaited_until):
-            self._awaited, self._awaited_until = set(), None
+        until = self._outbox.late_answers_until
+        self._awaited = {
+            number
+            for number in self._awaited
+            if self._outbox.get_entry(number) is not None
+            and now < until.setdefault(number, now + LATE_ANSWER_S)
+        }
         return bool(self._awaited)
 
     def _find_due(self, now: float, passing: Collection[int]) -> OutboxEntry | None:

@@ -52,8 +52,14 @@ class SenderHarness:
         self.outbox = Outbox("CS01", "csms")
         self.snapshot = StationSnapshot("CS01")
         self.ids = TransactionIdMap("CS01", "csms")
-        self.sender = OutboxSender(self.outbox, self.snapshot, self.ids, version, "csms", self._new_ids())
         self._asked: OutboundCall | None = None
+        self.make_sender()
+
+    def make_sender(self) -> None:
+        """Replace the sender; the outbox and what is known of the station stay."""
+        self.sender = OutboxSender(
+            self.outbox, self.snapshot, self.ids, self.version, "csms", self._new_ids()
+        )
 
     def _new_ids(self) -> Any:
         numbers = itertools.count(1)
@@ -166,6 +172,13 @@ def test_next_links_wait_once_for_each_answer() -> None:
     scenario.receive_call("StartTransaction")
     scenario.sender.on_attached()
     assert scenario.sender.next_call(scenario.now) is None
+    scenario.now += LATE_ANSWER_S / 2
+    scenario.make_sender()  # as for each link of the station
+    scenario.sender.on_attached()
+    assert scenario.sender.next_call(scenario.now) is None
+    scenario.now += LATE_ANSWER_S / 2
+    scenario.receive_call("StartTransaction")
+    scenario.make_sender()
     scenario.sender.on_attached()
     scenario.receive_call("StartTransaction")
 
