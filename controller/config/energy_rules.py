@@ -51,7 +51,10 @@ def _peaks(config: Config) -> Iterator[Problem]:
             entry.circuit == circuit.id and entry.peak_kw is not None for entry in config.calendar
         ):
             yield Problem(
-                (*path, "peak_reached_is_free"), "has no effect without peak_kw", "set peak_kw, or remove it"
+                (*path, "peak_reached_is_free"),
+                "has no effect without peak_kw",
+                "set peak_kw, or remove it",
+                depends_on=(*path, "peak_kw"),
             )
 
 

@@ -96,6 +96,18 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
 }
 """Other names of keys that installers use; the first one that the table has is meant."""
 
+_OTHER_VALUES: dict[str, str] = {
+    "d01": "gG",
+    "d02": "gG",
+    "diazed": "gG",
+    "gl": "gG",
+    "neozed": "gG",
+    "nh": "gG",
+    "trace": "debug",
+    "verbose": "debug",
+}
+"""Other names of choices that installers use, lower case."""
+
 
 class InvalidConfigError(ConfigError):
     """The file can be read, but has errors."""
@@ -135,7 +147,7 @@ def check_config(
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
     model_problems = [] if folder is None else load_user_models(data, folder)
-    schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES)
+    schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES, _OTHER_VALUES)
     expanded, stations = _expand_stations(data, schema)
     config = msgspec.convert(schema.check_table(Config, expanded, ()), Config)
     config = with_derived_currents(config)

@@ -28,9 +28,7 @@ PerPhaseAmps = Annotated[tuple[LimitAmps, ...], Meta(min_length=3, max_length=3)
 PhaseName = Literal["L1", "L2", "L3"]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 EVERY_DAY: tuple[DayName, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-ClockTime = Annotated[
-    str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", description='write it like "06:30"')
-]
+ClockTime = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", description='like "06:30"')]
 Kilowatts = Annotated[float, Meta(gt=0, le=100_000, extra={"unit": "kW"})]
 
 
@@ -75,7 +73,7 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     """Address to listen at."""
     port: Port = 8887
     """TCP port."""
-    path: Annotated[str, Meta(pattern="^/", description='begin it with "/"')] = "/ocpp"
+    path: Annotated[str, Meta(pattern="^/", description='that begins with "/"')] = "/ocpp"
     """Path in front of the station's id."""
     certificate: str | None = None
     """Server certificate (PEM); with `key` stations connect by wss. Newer files are used for new
@@ -194,7 +192,7 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
 
     id: Name
     """Name of the backend, or of this endpoint."""
-    url: Annotated[str, Meta(pattern="^wss?://", description='begin it with "wss://" or "ws://"')]
+    url: Annotated[str, Meta(pattern="^wss?://", description='that begins with "wss://" or "ws://"')]
     """URL; {station} stands for the station's id. Example: "wss://csms.example/ocpp/{station}"."""
     ca: str | None = None
     """Authority of the backend's certificate (PEM); default: those of the operating system. Example:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from controller.config.schema import Config
-from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
+from controller.config.web_rules import LOOPBACK, check_mqtt, check_web, check_webhooks, find_web_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -45,6 +45,8 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
     """Find values that are possible, but unusual."""
     yield from _currents(config)
     yield from _observers(config)
+    yield from _listener(config)
+    yield from _large_margins(config)
     yield from find_web_hints(config)
     for index, contact in enumerate(() if config.dimming is None else config.dimming.contact):
         if contact.on_when == "closed":
@@ -69,19 +71,32 @@ def _voltage(config: Config) -> Iterator[Problem]:
 
 
 def _margins(config: Config) -> Iterator[Problem]:
+    for path, margin_a, limit_a, remedy in _all_margins(config):
+        if margin_a >= limit_a:
+            what = f"margin_a of {margin_a:g} A leaves nothing of the limit of {limit_a:g} A"
+            yield Problem(path, what, remedy)
+
+
+def _large_margins(config: Config) -> Iterator[Problem]:
+    for path, margin_a, limit_a, remedy in _all_margins(config):
+        left_a = limit_a - margin_a
+        if margin_a and 0 < left_a < LEAST_CHARGING_A:
+            yield Problem(
+                path,
+                f"margin_a of {margin_a:g} A leaves {left_a:g} A of the limit of {limit_a:g} A; no car "
+                f"charges below {LEAST_CHARGING_A:g} A",
+                remedy,
+            )
+
+
+def _all_margins(config: Config) -> Iterator[tuple[DataPath, float, float, str]]:
+    """Return place, margin (A), lowest limit (A) and what to change, for each circuit."""
     site_a = config.load_management.margin_a
     for index, circuit in enumerate(config.circuit):
         own = circuit.margin_a is not None
-        margin_a = circuit.margin_a if circuit.margin_a is not None else site_a
-        if margin_a >= min(circuit.limits_a):
-            path: DataPath = ("circuit", index, "margin_a" if own else "limit_a")
-            yield Problem(
-                path,
-                f"margin_a of {margin_a:g} A leaves nothing of the limit of {min(circuit.limits_a):g} A",
-                "lower margin_a"
-                if own
-                else "lower margin_a in [load_management], or set one in this circuit",
-            )
+        path: DataPath = ("circuit", index, "margin_a" if own else "limit_a")
+        remedy = "lower margin_a" + ("" if own else " in [load_management], or set one in this circuit")
+        yield path, site_a if circuit.margin_a is None else circuit.margin_a, min(circuit.limits_a), remedy
 
 
 def _watts(config: Config) -> Iterator[Problem]:
@@ -101,6 +116,15 @@ def _watts(config: Config) -> Iterator[Problem]:
             yield Problem(
                 path, f"{watts:g} W is less than any device draws", f"did you mean {watts * 1000:g} (W)?"
             )
+
+
+def _listener(config: Config) -> Iterator[Problem]:
+    if config.listen.host in LOOPBACK:
+        yield Problem(
+            ("listen", "host"),
+            f"only this machine reaches {config.listen.host}; stations in the network cannot connect",
+            'set host = "0.0.0.0", unless a proxy on this machine passes them on',
+        )
 
 
 def _hosts(config: Config) -> Iterator[Problem]:

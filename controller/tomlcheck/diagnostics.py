@@ -188,7 +188,28 @@ def _syntax_error(text: str, file: str, error: tomllib.TOMLDecodeError) -> Error
     written = text.splitlines()[line - 1].strip() if line <= text.count("\n") + 1 and text else ""
     if what.startswith(("Invalid value", "Expected newline")) and (meant := _meant_assignment(written)):
         remedy = f"did you mean {meant}?"
+    if what.startswith("Cannot overwrite a value") and (table := _table_without_parent(text, written)):
+        line, what, remedy = table
     return ErrorDiagnostic(file=file, line=line, key="TOML", what=what, remedy=remedy)
+
+
+def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None:
+    """Return line, problem and remedy of a table like `[[station.evse]]` above the first `[[station]]`.
+
+    `header`: the line at which the parser found that the table is no array of tables.
+    """
+    if (match := _ARRAY_HEADER.match(header)) is None:
+        return None
+    above = ""
+    for number, written in enumerate(map(str.strip, text.splitlines()), 1):
+        if written == header:
+            break
+        if written.startswith((f"[[{match[1]}.", f"[{match[1]}.")):
+            remedy = f"did you mean {header} in {above}?" if above else f"write {header} above it"
+            return number, f"{written} is not below a {header}", remedy
+        if written.startswith("["):
+            above = f"{written} (line {number})"
+    return None
 
 
 def _meant_assignment(line: str) -> str | None:
@@ -211,6 +232,8 @@ def _meant_assignment(line: str) -> str | None:
 _CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
 _NUMBER = re.compile(r"(\d*[.,]?\d+)\s*[a-zA-Z%]{0,3}")
 _BARE_TEXT = re.compile(r"[\w.:/@{}+-]+")
+
+_ARRAY_HEADER = re.compile(r"\[\[([\w-]+)\]\]")
 
 _KEY_TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
 _QUOTED = re.compile(r"'([^']*)'")

@@ -32,6 +32,7 @@ class SchemaCheck:
 
     `root`: the table that the whole file is.
     `other_names`: keys that people write instead of those of the schema, each with the keys that it may mean.
+    `other_values`: choices that people write instead of those of the schema, lower case, with what they mean.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class SchemaCheck:
         root: type[msgspec.Struct],
         placeholders: Mapping[str, object],
         other_names: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        other_values: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.problems: list[Problem] = []
         self.replaced: set[DataPath] = set()
@@ -47,6 +49,7 @@ class SchemaCheck:
         """Places of keys that are most likely meant by misspelt ones."""
         self._placeholders = placeholders
         self._other_names = other_names
+        self._other_values = other_values
         self._root = root
 
     def check_table(self, kind: type[msgspec.Struct], data: object, path: DataPath) -> dict[str, object]:
@@ -64,7 +67,8 @@ class SchemaCheck:
             near = self._nearest_keys(key, kind, data)
             meant.update(near)
             self.misspelt.update((*path, each) for each in near)
-            self._add((*path, key), "is not a known key", self._remedy_for_unknown_key(key, near, kind))
+            remedy = self._remedy_for_unknown_key(key, data[key], near, kind)
+            self._add((*path, key), "is not a known key", remedy)
         for key, hint in hints.items():
             if key in data:
                 valid |= self._check_value(hint, key, data[key], path)
@@ -110,7 +114,7 @@ class SchemaCheck:
     def _fits(self, hint: Any, value: object, path: DataPath) -> bool:
         if _is_valid(hint, value):
             return True
-        self._add(path, *_describe_misfit(hint, value))
+        self._add(path, *_describe_misfit(hint, value, self._other_values))
         self.replaced.add(path)
         return False
 
@@ -129,11 +133,15 @@ class SchemaCheck:
         is_written_below = bool(self._tables_below(key, kind))
         return difflib.get_close_matches(lower, known, 1, _ALMOST_EQUAL if is_written_below else _SIMILAR)
 
-    def _remedy_for_unknown_key(self, key: str, near: list[str], kind: type[msgspec.Struct]) -> str:
+    def _remedy_for_unknown_key(
+        self, key: str, value: object, near: list[str], kind: type[msgspec.Struct]
+    ) -> str:
         if key == "password":
             return "no secrets in this file: write it into a file of its own, and name that in password_file"
         if near:
             return f"did you mean {_either(near)}?"
+        if headers := self._headers_meant(key, value):
+            return f"did you mean {_either(headers)}?"
         below = self._tables_below(key, kind)
         if below:
             return f"write it below {below[0]}"
@@ -141,6 +149,18 @@ class SchemaCheck:
         if 1 <= len(elsewhere) <= 3:
             return f"it is a key of {_either(elsewhere)}"
         return "remove it; known are " + ", ".join(_type_hints(kind))
+
+    def _headers_meant(self, key: str, value: object) -> list[str]:
+        """Return the headers that an unknown table may mean: `[[station.evse]]` for `[[evse]]`, and so on."""
+        headers = _tables(self._root, ())
+        if isinstance(value, dict) and (inner := [f"[[{each}]]" for each in value]):
+            written = [each if each in headers else each[1:-1] for each in inner]  # [[site.meter]]: [[meter]]
+            if all(each in headers for each in written):
+                return written
+        elements = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, dict) for each in elements):
+            return []
+        return sorted((each for each in headers if each.strip("[]").endswith(f".{key}")), key=len)
 
     def _tables_below(self, key: str, kind: type[msgspec.Struct]) -> list[str]:
         """Return the headers of the tables below one kind of table that have a key."""
@@ -174,7 +194,7 @@ def _is_valid(hint: Any, value: object) -> bool:
     return True
 
 
-def _describe_misfit(hint: Any, value: object) -> tuple[str, str]:
+def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) -> tuple[str, str]:
     """Return what is wrong with a value and the remedy, of a list for its first wrong element."""
     if any((_unwrap(kind)[1].extra or {}).get("personal") for kind in alternatives(hint)):
         return "has an invalid value", f"write {describe_type(hint)}"  # which must not reach a log
@@ -182,29 +202,83 @@ def _describe_misfit(hint: Any, value: object) -> tuple[str, str]:
     wrong = value
     if isinstance(value, list) and known:
         wrong = next((each for each in value if each not in known), value)
+    what = f"cannot be {describe_value(wrong)}"
     if isinstance(value, str) and value in known:  # a list of choices, given as a single text
-        return f"cannot be {describe_value(value)}", f'did you mean ["{value}"]?'
-    if isinstance(wrong, str) and (near := difflib.get_close_matches(wrong.lower(), known, 1)):
-        return f"cannot be {describe_value(wrong)}", f'did you mean "{near[0]}"?'
-    if isinstance(value, str) and _TIME_WITHOUT_ZERO.match(value) and _is_valid(hint, f"0{value}"):
-        return f"cannot be {describe_value(value)}", f'did you mean "0{value}"?'
+        return what, f'did you mean ["{value}"]?'
+    if isinstance(value, str) and (several := _meant_choices(value, known)) and _is_valid(hint, several):
+        return what, "did you mean [" + ", ".join(f'"{each}"' for each in several) + "]?"
+    if isinstance(wrong, str) and known and (meant := _meant_choice(wrong, known, other_values)):
+        return what, f'did you mean "{meant}"?'
+    if isinstance(value, str) and (match := _SHORT_TIME.match(value)):
+        time = f"{match[1]:0>2}:{match[2] or '00'}"
+        if _is_valid(hint, time):
+            return what, f'did you mean "{time}"?'
+    if isinstance(value, str) and _is_valid(hint, [value]):
+        return what, f'did you mean ["{value}"]?'
     if isinstance(value, str) and (number := _meant_number(hint, value)) is not None:
-        return f"cannot be {describe_value(value)}", f"did you mean {_plain(number)}?"
-    return f"cannot be {describe_value(wrong)}", f"write {describe_type(hint)}"
+        return what, f"did you mean {_plain(number)}?"
+    if (meant_number := _number_in_unit(hint, value)) is not None:
+        number, unit = meant_number
+        return f"{what} {unit}", f"did you mean {_plain(number)}? The unit is {unit}"
+    return what, f"write {describe_type(hint)}"
 
 
-_TIME_WITHOUT_ZERO = re.compile(r"^\d:\d\d$")
-_NUMBER = re.compile(r"^(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*[a-zA-Z]{0,3})$")
+def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) -> str | None:
+    """Return the choice that a text stands for, e.g. "C" for "c 16" or "E" for "even"; None if unclear."""
+    lower = text.lower().strip()
+    by_lower = {each.lower(): each for each in known}
+    meant = by_lower.get(lower) or other_values.get(lower)
+    if meant in known:
+        return meant
+    if lower:
+        longer = [each for name, each in by_lower.items() if name.startswith(lower)]
+        shorter = [each for name, each in by_lower.items() if lower.startswith(name)]
+        for candidates in (longer, shorter):
+            if len(candidates) == 1:
+                return candidates[0]
+    near = difflib.get_close_matches(lower, by_lower, 1)
+    return by_lower[near[0]] if near else None
+
+
+def _meant_choices(text: str, known: list[str]) -> list[str]:
+    """Return the choices that a text lists without being a list, e.g. "L1L2L3" or "L1, L2"."""
+    if not known:
+        return []
+    pattern = "|".join(re.escape(each) for each in sorted(known, key=len, reverse=True))
+    by_lower = {each.lower(): each for each in known}
+    found = [by_lower[each.lower()] for each in re.findall(pattern, text, re.IGNORECASE)]
+    rest = re.sub(pattern, "", text, flags=re.IGNORECASE)
+    return found if len(found) > 1 and not rest.strip(" ,;+/-") else []
+
+
+def _number_in_unit(hint: Any, value: object) -> tuple[float, str] | None:
+    """Return a number in the key's unit, and the unit, if it was written in a thousandth of it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    for kind in alternatives(hint):
+        meta = _unwrap(kind)[1]
+        unit, number = (meta.extra or {}).get("unit"), value / 1000
+        if unit and meta.le is not None and value > meta.le and _is_valid(kind, _whole(number)):
+            return number, unit
+    return None
+
+
+_SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d))?$")
+_NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*[a-zA-Z]{0,3})$")
 
 
 def _meant_number(hint: Any, text: str) -> float | None:
-    """Return the number that a text stands for, e.g. "32 A", "0,5" or "200/5", if the key can be it."""
+    """Return the number that a text like "32 A", "3x32", "0,5" or "200/5" stands for, if it is valid."""
     match = _NUMBER.match(text.strip())
     if match is None:
         return None
     number = float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1)
-    written = int(number) if number.is_integer() else number
-    return written if _is_valid(hint, written) else None
+    return number if _is_valid(hint, _whole(number)) else None
+
+
+def _whole(number: float) -> float:
+    """Return a number as a TOML file has it: without a fraction it is an integer."""
+    return int(number) if number.is_integer() else number
 
 
 def _remedy_for_missing(key: str, hint: Any) -> str:
@@ -254,7 +328,13 @@ _TYPE_NAMES: dict[Any, str] = {
 
 def describe_type(hint: Any) -> str:
     """Return what a key accepts, e.g. "a number from 0 to 60" or "one of N, E, O"."""
-    return " or ".join(_describe_alternative(kind) for kind in alternatives(hint))
+    kinds = alternatives(hint)
+    described = [_describe_alternative(kind) for kind in kinds]
+    for index, kind in enumerate(kinds):
+        base, meta = _unwrap(kind)
+        if get_origin(base) is tuple and describe_type(get_args(base)[0]) in described:
+            described[index] = f"a list of {_describe_count(meta.min_length, meta.max_length)}of them"
+    return ", or ".join(described) if len(described) > 1 else described[0]
 
 
 def alternatives(hint: Any) -> list[Any]:
@@ -294,10 +374,11 @@ def describe_value(value: object) -> str:
 def _describe_alternative(hint: Any) -> str:
     base, meta = _unwrap(hint)
     if meta.description is not None:
-        return f"{_TYPE_NAMES[base]}, and {meta.description}"
+        return f"{_TYPE_NAMES[base]} {meta.description}"
     if get_origin(base) is tuple:
         element = describe_type(get_args(base)[0])
-        return f"a list of {_describe_count(meta.min_length, meta.max_length)}where each is {element}"
+        count = _describe_count(meta.min_length, meta.max_length).rstrip()
+        return f"a list of {count}, each {element}" if count else f"a list, each {element}"
     known = choices(base)
     if known:
         return "one of " + ", ".join(known)

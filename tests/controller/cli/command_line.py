@@ -27,6 +27,8 @@ id = "CS01"
 circuit = "grid"
 owner = "cpo"
 """
+NETWORK_CONFIG = CONFIG.replace('host = "127.0.0.1"', 'host = "0.0.0.0"')
+"""The same, reached by stations in the network."""
 
 
 def run_command(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from controller.model.journal import BootStored
 from controller.store.state_store import StateStore
-from tests.controller.cli.command_line import CONFIG, run_command, write_config
+from tests.controller.cli.command_line import NETWORK_CONFIG, run_command, write_config
 
 
 def test_check_valid_file_prints_summary(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_check_example_for_installers_is_valid() -> None:
 
 def test_check_names_stations_that_have_never_connected(tmp_path: Path) -> None:
     stations = "".join(f'[[station]]\nid = "CS0{each}"\ncircuit = "grid"\nowner = "cpo"\n' for each in (2, 3))
-    path = write_config(tmp_path, CONFIG + stations)
+    path = write_config(tmp_path, NETWORK_CONFIG + stations)
     store = StateStore(tmp_path)
     store.persist_now([BootStored("CS02", "V", "M", "1")])
     store.close()
@@ -41,6 +41,6 @@ def test_check_counts_stations_if_many_have_never_connected(tmp_path: Path) -> N
         f'[[station]]\nid = "N{each}"\ncircuit = "grid"\nowner = "cpo"\n[[station.evse]]\nfallback_a = 0\n'
         for each in range(9)
     )
-    done = run_command("check", "-c", write_config(tmp_path, CONFIG + stations))
+    done = run_command("check", "-c", write_config(tmp_path, NETWORK_CONFIG + stations))
     [line] = done.stderr.splitlines()
     assert "10 stations have never connected: each reserves its rated current (320 A together)" in line

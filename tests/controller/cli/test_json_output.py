@@ -12,7 +12,7 @@ from controller.cli import commission, status
 from controller.cli.main import main
 from controller.offline.journal_records import EntrySetAside
 from controller.store.state_store import StateStore
-from tests.controller.cli.command_line import CONFIG, write_config
+from tests.controller.cli.command_line import CONFIG, NETWORK_CONFIG, write_config
 from tests.controller.cli.test_commission import SITE, SimulatedSite, signed_report
 from tests.controller.cli.test_meter import MODEL, served_meter
 from tests.controller.cli.test_policy import AT, POLICY
@@ -66,7 +66,7 @@ def test_json_of_certificates_has_their_states(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_json_of_check_has_summary_and_hints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write_config(tmp_path)
+    file = write_config(tmp_path, NETWORK_CONFIG)
     found = print_json_of(capsys, "check", "-c", file)
     assert (found["file"], found["valid"]) == (str(file), True)
     assert found["summary"] == {"stations": 1, "evses": 1, "circuits": 1, "meters": 0, "backends": 1}
@@ -96,7 +96,7 @@ def test_json_of_check_of_invalid_file_has_located_errors(
 def test_json_of_check_names_unusable_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "page.pem").write_text("no certificate")
     web = f'[web]\ncertificate = "{tmp_path}/page.pem"\nkey = "{tmp_path}/page.pem"\n'
-    file = write_config(tmp_path, CONFIG + web)
+    file = write_config(tmp_path, NETWORK_CONFIG + web)
     found = print_json_of(capsys, "check", "-c", file, exit_status=1)
     assert not found["valid"]
     assert {each["severity"] for each in found["diagnostics"]} == {"error"}

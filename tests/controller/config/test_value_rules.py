@@ -13,7 +13,7 @@ id = "lc"
 voltage = 230
 [listen]
 path = "/ocpp"
-host = "127.0.0.1"
+host = "192.0.2.1"
 [web]
 host = "127.0.0.1"
 [load_management]
@@ -62,7 +62,7 @@ ERRORS = [
     ("{station}", "{{station}}", "has {{station}} with two braces; write {station}"),
     ("/{station}", "/ocpp /{station}", "url: contains a blank"),
     ('path = "/ocpp"', 'path = "/ocpp/{station}"', "listen.path: contains {station}"),
-    ("interval_s = 1", "interval_s = 1000", "interval_s: cannot be 1000; write a number from 0.05 to 60 s"),
+    ("interval_s = 1", "interval_s = 1000", "interval_s: cannot be 1000 s; did you mean 1? The unit is s"),
     ("interval_s = 1", "interval_s = 0.001", "interval_s: cannot be 0.001; write a number from 0.05 to 60 s"),
     (
         'owner = "cpo"',
@@ -82,9 +82,35 @@ ERRORS = [
         "lease_s: cannot be 1; write a number from 10 to 86400 s",
     ),
     (
-        'host = "127.0.0.1"',
-        'host = "127.0.0.1"\ncall_timeout_s = 0.01',
+        'path = "/ocpp"',
+        'path = "/ocpp"\ncall_timeout_s = 0.01',
         "call_timeout_s: cannot be 0.01; write a number from 0.2 to 600 s",
+    ),
+    ("max_a = 32", 'max_a = 32\nphases = "L1L2L3"', 'did you mean ["L1", "L2", "L3"]?'),
+    ("max_a = 32", "max_a = 32\nphases = 3", "write a list of 1 to 3, each one of L1, L2, L3"),
+    ("limit_a = 63", 'limit_a = "3x63 A"', "did you mean 63?"),
+    ("limit_a = 63", "limit_a = -63", "at most 10000 A, or a list of 3 of them"),
+    ("limit_a = 63", "limit_a = 63000", "limit_a: cannot be 63000 A; did you mean 63? The unit is A"),
+    ("limit_a = 63", 'limit_a = 63\nfuse = "c 63"', 'fuse: cannot be "c 63"; did you mean "C"?'),
+    ("limit_a = 63", 'limit_a = 63\nfuse = "NH"', 'fuse: cannot be "NH"; did you mean "gG"?'),
+    ("interval_s = 1", 'parity = "even"', 'parity: cannot be "even"; did you mean "E"?'),
+    ('owner = "cpo"', 'owner = "cpo"\nwhen_backend_away = "auto"', 'did you mean "autonomous"?'),
+    (
+        "[web]",
+        '[web]\nnames = "lc.example"',
+        'web.names: cannot be "lc.example"; did you mean ["lc.example"]?',
+    ),
+    ("[web]", '[web]\nnames = ["https://lc.example/"]', 'write the host name alone: "lc.example"'),
+    ("[[station.evse]]", "[[evse]]", "evse: is not a known key; did you mean [[station.evse]] or [["),
+    (
+        "[[station]]\n",
+        "[[energy.departure]]\n\n[[station]]\n",
+        "energy: is not a known key; did you mean [[departure]]?",
+    ),
+    (
+        "[[station]]\n",
+        '[[stations]]\nid = "CS00"\n\n[[station.evse]]\nmax_a = 32\n\n[[station]]\n',
+        "[[station.evse]] is not below a [[station]]; did you mean [[station]] in [[stations]] (line",
     ),
     ("max_a = 32", 'max_a = 32\nphases = "L1"', 'phases: cannot be "L1"; did you mean ["L1"]?'),
     (
@@ -134,6 +160,8 @@ def test_value_rules_wrong_value_is_error_with_remedy(old: str, new: str, expect
 
 
 HINTS = [
+    ("margin_a = 1", "margin_a = 60", "limit_a: margin_a of 60 A leaves 3 A of the limit of 63 A; no car"),
+    ('host = "192.0.2.1"', 'host = "127.0.0.1"', "listen.host: only this machine reaches 127.0.0.1"),
     ("max_a = 32", "max_a = 320", "max_a: 320 A is more than an AC station can offer"),
     ("max_a = 32", "max_a = 64", "max_a: 64 A is above the limit of its circuit, 63 A"),
     ("min_a = 6", "min_a = 3\nfallback_a = 0", "min_a: 3 A is below 6 A"),
