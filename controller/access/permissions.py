@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 import msgspec
 
@@ -84,13 +85,26 @@ def read_permissions(texts: Iterable[str]) -> frozenset[AccessPermission]:
         resources = list(Resource) if resource == "*" else [each for each in Resource if each == resource]
         verbs = list(Verb) if verb == "*" else [each for each in Verb if each == verb]
         if not (resources and verbs and colon):
+            if meant := _meant_permission(text):
+                raise PermissionSyntaxError(f'permission "{text}": did you mean "{meant}"?')
             raise PermissionSyntaxError(
-                f"permission {text!r}: write RESOURCE:VERB with a resource of {', '.join(Resource)} or *, "
+                f'permission "{text}": write RESOURCE:VERB with a resource of {", ".join(Resource)} or *, '
                 f"and a verb of {', '.join(Verb)} or *"
             )
         found.update(AccessPermission(each, kind) for each in resources for kind in verbs)
     return frozenset(found)
 
+
+def _meant_permission(text: str) -> str | None:
+    """Return the permission that a text most likely means, e.g. `stations:edit` for `station:write`."""
+    written, _, action = text.lower().partition(":")
+    resources = ["*"] if written in ("*", "all") else get_close_matches(written, list(Resource), 1, 0.8)
+    verb = _OTHER_VERBS.get(action, action)
+    return f"{resources[0]}:{verb}" if resources and verb in ("*", *Verb) else None
+
+
+_OTHER_VERBS = {"": "*", "all": "*", "view": "read", "execute": "run", "operate": "run", "write": "edit"}
+"""Other words for verbs that people write."""
 
 VIEWER = "viewer"
 OPERATOR = "operator"

@@ -102,6 +102,13 @@ def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Prob
             f"fallback_a is {fallback:g} A, above max_a of {evse.max_a:g} A",
             "lower fallback_a here" if own else "set a lower fallback_a here",
         )
+    elif 0 < fallback < evse.min_a and evse.max_kw is not None:
+        yield Problem(
+            (*path, "fallback_a" if own else "max_kw"),
+            f"fallback_a is {fallback:g} A, too little for a DC station: its min_kw is {evse.min_a:g} A",
+            f"set fallback_a to 0 or to at least {evse.min_a:g}; an AC station has max_a in place of max_kw, "
+            "e.g. 16 for 11 kW",
+        )
     elif 0 < fallback < evse.min_a:
         yield Problem(
             (*path, "fallback_a" if own else "min_a"),

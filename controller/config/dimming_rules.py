@@ -111,14 +111,23 @@ def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iter
 
 def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: DataPath) -> Iterator[Problem]:
     own = [contact for contact in dimming.contact if contact.source == source.id]
-    if not 1 <= len(own) <= MOST_CONTACTS:
+    sources = {each.id for each in dimming.source}
+    if not own and any(contact.source not in sources for contact in dimming.contact):
+        pass  # one of them most likely means this source, and is reported
+    elif not 1 <= len(own) <= MOST_CONTACTS:
         yield Problem(
             (*path, "id"),
             f"{len(own)} contacts have it as their source",
             f"let 1 to {MOST_CONTACTS} [[dimming.contact]] name it",
+            depends_on=("dimming", "contact"),
         )
     elif all(contact.limit_w is None for contact in own):
-        yield Problem((*path, "id"), "none of its contacts has a limit", "give one of them a limit_w")
+        yield Problem(
+            (*path, "id"),
+            "none of its contacts has a limit",
+            "give one of them a limit_w",
+            depends_on=("dimming", "contact"),
+        )
     if source.pattern == "one-of" and len(own) == 1:
         yield Problem((*path, "pattern"), "is for several contacts", 'set pattern = "each"')
     modules = [module.id for module in dimming.module]
@@ -142,7 +151,7 @@ def _shared(dimming: DimmingConfig) -> Iterator[Problem]:
         if source.module is not None and other != source.id:
             yield Problem(
                 ("dimming", "source", index, "module"),
-                f'is already polled for source "{other}" already',
+                f'is polled for source "{other}" already',
                 "give all its contacts one source, or use two modules",
             )
 
@@ -153,13 +162,21 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
     for index, contact in enumerate(dimming.contact):
         path: DataPath = ("dimming", "contact", index)
         if contact.source not in modules:
-            yield unknown_name((*path, "source"), contact.source, modules, "dimming.source")
+            if any(source.id == contact.source for source in dimming.source):
+                yield Problem(
+                    (*path, "source"),
+                    f'"{contact.source}" is no source of contacts',
+                    'set kind = "contact" in it, or name another',
+                    depends_on=("dimming", "source"),
+                )
+            else:
+                yield unknown_name((*path, "source"), contact.source, modules, "dimming.source")
             continue
         other = wired.setdefault((modules[contact.source], contact.input), contact.name)
         if other != contact.name:
             yield Problem(
                 (*path, "input"),
-                f'{contact.input} of this module is already contact "{other}" already',
+                f'{contact.input} of this module is contact "{other}" already',
                 "give each contact its own input",
             )
 

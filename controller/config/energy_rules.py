@@ -127,7 +127,10 @@ def _calendar_settings(entry: CalendarConfig, path: DataPath) -> Iterator[Proble
         )
     if not for_circuit and not for_evses:
         yield Problem(
-            (*path, "name"), "sets nothing", "add limit_a, limit_w or peak_kw of a circuit, priority or mode"
+            (*path, "name"),
+            "sets nothing",
+            "add limit_a, limit_w or peak_kw of a circuit, priority or mode",
+            depends_on=path,
         )
 
 

@@ -79,7 +79,9 @@ def check_files(config: Config) -> Iterator[Problem]:
 def _pki(folder: FilePath) -> Iterator[Problem]:
     if not (folder / "ca.json").is_file():
         yield Problem(
-            ("pki", "folder"), f"{folder} has no CA", "make one with `local-controller pki init --folder`"
+            ("pki", "folder"),
+            f"{folder} has no CA",
+            f"make one with `local-controller pki init --folder {folder}`",
         )
 
 

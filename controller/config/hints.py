@@ -13,6 +13,8 @@ from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
+TWO_YEARS_DAYS = 730
+
 
 def find_hints(config: Config) -> list[Problem]:
     """Return the hints of a configuration."""
@@ -98,6 +100,13 @@ def _signing(config: Config) -> Iterator[Problem]:
 
 
 def _dimming(config: Config) -> Iterator[Problem]:
+    if config.dimming is not None and config.dimming.retention_days < TWO_YEARS_DAYS:
+        yield Problem(
+            ("dimming", "retention_days"),
+            f"evidence is removed after {config.dimming.retention_days} days; the grid operator keeps its "
+            "own for two years",
+            f"set retention_days to {TWO_YEARS_DAYS} or more",
+        )
     keys_known = config.signing is not None and config.signing.policy is not None
     for index, source in enumerate(() if config.dimming is None else config.dimming.source):
         path: DataPath = ("dimming", "source", index)

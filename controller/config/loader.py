@@ -90,6 +90,7 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "stop_bits": ("stopbits",),
     "to": ("end",),
     "type": ("driver", "kind"),
+    "topic": ("root",),
     "tz": ("timezone",),
     "unit_id": ("unit",),
     "wallbox": ("station",),
@@ -97,14 +98,15 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
 """Other names of keys that installers use; the first one that the table has is meant."""
 
 _OTHER_VALUES: dict[str, str] = {
-    "d01": "gG",
-    "d02": "gG",
-    "diazed": "gG",
-    "gl": "gG",
-    "neozed": "gG",
-    "nh": "gG",
-    "trace": "debug",
-    "verbose": "debug",
+    **dict.fromkeys(("d01", "d02", "diazed", "gl", "neozed", "nh"), "gG"),
+    **dict.fromkeys(("trace", "verbose"), "debug"),
+    **dict.fromkeys(("control box", "fnn", "relais", "relay", "rundsteuerung", "steuerbox"), "contact"),
+    **dict.fromkeys(("lpc", "ship", "spine"), "eebus"),
+    **dict.fromkeys(("nc", "normally closed"), "open"),
+    **dict.fromkeys(("no", "normally open"), "closed"),
+    **dict.fromkeys(("photovoltaic", "pv", "solar"), "surplus"),
+    **{"di": "tue", "do": "thu", "mi": "wed", "so": "sun"},
+    **{"dienstag": "tue", "donnerstag": "thu", "mittwoch": "wed", "sonntag": "sun"},
 }
 """Other names of choices that installers use, lower case."""
 

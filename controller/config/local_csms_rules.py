@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import Config, StationConfig
-from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.diagnostics import Problem, unknown_name
 
 LONGEST_TOKEN_16 = 20
 """Characters of an idTag (OCPP 1.6, CiString20Type)."""
 
 
 def check_cards(config: Config) -> Iterator[Problem]:
-    """Find cards that are listed twice."""
+    """Find cards that are listed twice, and priority classes that do not exist."""
+    classes = [each.id for each in config.priority_class]
     tokens: set[str] = set()
     labels: set[str] = set()
     for index, card in enumerate(config.card):
@@ -23,17 +24,25 @@ def check_cards(config: Config) -> Iterator[Problem]:
             yield Problem(
                 ("card", index, "label"), f'"{card.label}" is listed twice', "give each card its own label"
             )
+        if card.priority_class and card.priority_class not in classes:
+            path = ("card", index, "priority_class")
+            yield unknown_name(path, card.priority_class, classes, "priority_class")
         tokens.add(card.token.lower())
         labels.add(card.label.lower())
 
 
 def check_card_file(config: Config) -> Iterator[Problem]:
     """Find errors in the card file."""
+    place = ("local_csms", "cards_file")
+    classes = [each.id for each in config.priority_class]
     try:
-        load_cards(config)
+        unknown = {each.priority_class for each in load_cards(config)[len(config.card) :]} - {"", *classes}
     except CardFileError as error:
         if config.local_csms.cards_file is not None:
-            yield Problem(("local_csms", "cards_file"), error.what, error.remedy)
+            yield Problem(place, error.what, error.remedy)
+        return
+    for name in sorted(unknown):
+        yield unknown_name(place, name, classes, "priority_class")
 
 
 def find_local_csms_hints(config: Config) -> Iterator[Problem]:

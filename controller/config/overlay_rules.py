@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.schema import Config, OverlayConfig
-from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
 RESERVED = frozenset({"CSMS", "*", "0"})
@@ -60,7 +60,13 @@ def _routes(overlay: OverlayConfig, links: set[str]) -> Iterator[Problem]:
     for index, route in enumerate(overlay.route):
         path: DataPath = ("overlay", "route", index)
         if route.via not in links:
-            yield unknown_name((*path, "via"), route.via, links, "overlay link")
+            yield Problem(
+                (*path, "via"),
+                f'"{route.via}" is no link in overlay mode',
+                f"name one of {', '.join(sorted(links))}"
+                if links
+                else 'set mode = "overlay" in the backend or station that it leads through',
+            )
         if (route.destination, route.via) in seen:
             what = f'"{route.destination}" already has a route via "{route.via}"'
             yield Problem((*path, "destination"), what, "keep one of the two")

@@ -19,7 +19,17 @@ import msgspec
 from controller.config.schema import Config
 from controller.tomlcheck.schema_check import alternatives, describe_type
 
-_UNITS = {"_a": "A", "_w": "W", "_kw": "kW", "_s": "s", "_bytes": "bytes", "_days": "days", "voltage": "V"}
+_UNITS = {
+    "_a": "A",
+    "_w": "W",
+    "_kw": "kW",
+    "_kwh": "kWh",
+    "_kva": "kVA",
+    "_s": "s",
+    "_bytes": "bytes",
+    "_days": "days",
+    "voltage": "V",
+}
 _EXAMPLE = re.compile(r"\s*Example: (.+)\.$")
 
 _INTRODUCTION = """# Configuration

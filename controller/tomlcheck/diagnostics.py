@@ -27,7 +27,7 @@ class Problem(msgspec.Struct, frozen=True):
     """Mistake at a place in the data, with its remedy; not yet located in the file.
 
     `refers_to`: the array of tables that a dangling reference should lead to; empty for anything else.
-    `depends_on`: another key without whose value there were no problem; empty for none.
+    `depends_on`: another key, or table, without whose values there were no problem; empty for none.
     """
 
     path: DataPath

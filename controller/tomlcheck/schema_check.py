@@ -11,7 +11,7 @@ import enum
 import re
 import types
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
 from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -91,7 +91,8 @@ class SchemaCheck:
         """
         target = tuple(problem.refers_to.split("."))
         suspect = self.replaced | self.misspelt
-        if target in suspect or problem.depends_on in suspect:
+        cause = problem.depends_on
+        if target in suspect or (cause and any(place[: len(cause)] == cause for place in suspect)):
             return True
         return any(problem.path[:length] in suspect for length in range(1, len(problem.path) + 1))
 
@@ -146,7 +147,7 @@ class SchemaCheck:
         if below:
             return f"write it below {below[0]}"
         elsewhere = _tables_with_key(key, self._root, ())
-        if 1 <= len(elsewhere) <= 3:
+        if 1 <= len(elsewhere) <= 6:
             return f"it is a key of {_either(elsewhere)}"
         return "remove it; known are " + ", ".join(_type_hints(kind))
 
@@ -209,10 +210,9 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
         return what, "did you mean [" + ", ".join(f'"{each}"' for each in several) + "]?"
     if isinstance(wrong, str) and known and (meant := _meant_choice(wrong, known, other_values)):
         return what, f'did you mean "{meant}"?'
-    if isinstance(value, str) and (match := _SHORT_TIME.match(value)):
-        time = f"{match[1]:0>2}:{match[2] or '00'}"
-        if _is_valid(hint, time):
-            return what, f'did you mean "{time}"?'
+    is_time = _is_valid(hint, "07:00") and not _is_valid(hint, "seven")
+    if is_time and (meant_time := _meant_time(value)) is not None and _is_valid(hint, meant_time):
+        return what, f'did you mean "{meant_time}"?'
     if isinstance(value, str) and _is_valid(hint, [value]):
         return what, f'did you mean ["{value}"]?'
     if isinstance(value, str) and (number := _meant_number(hint, value)) is not None:
@@ -241,14 +241,17 @@ def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) 
 
 
 def _meant_choices(text: str, known: list[str]) -> list[str]:
-    """Return the choices that a text lists without being a list, e.g. "L1L2L3" or "L1, L2"."""
+    """Return the choices that a text lists without being a list, e.g. "L1L2L3", "L1, L2" or "mon-fri"."""
     if not known:
         return []
+    first, _, last = text.lower().replace("\u2013", "-").partition("-")
+    if first.strip() in known and last.strip() in known:
+        return known[known.index(first.strip()) : known.index(last.strip()) + 1]
     pattern = "|".join(re.escape(each) for each in sorted(known, key=len, reverse=True))
     by_lower = {each.lower(): each for each in known}
     found = [by_lower[each.lower()] for each in re.findall(pattern, text, re.IGNORECASE)]
     rest = re.sub(pattern, "", text, flags=re.IGNORECASE)
-    return found if len(found) > 1 and not rest.strip(" ,;+/-") else []
+    return found if len(found) > 1 and not rest.strip(" ,;+/&") else []
 
 
 def _number_in_unit(hint: Any, value: object) -> tuple[float, str] | None:
@@ -263,7 +266,15 @@ def _number_in_unit(hint: Any, value: object) -> tuple[float, str] | None:
     return None
 
 
-_SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d))?$")
+def _meant_time(value: object) -> str | None:
+    """Return the time of day that a value stands for, e.g. "07:00" for 7, "7.00" or 07:00:00."""
+    if isinstance(value, time):
+        return f"{value:%H:%M}"
+    match = None if isinstance(value, bool) else _SHORT_TIME.match(str(value))
+    return f"{match[1]:0>2}:{match[2] or '00'}" if match else None
+
+
+_SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d))?(?:\s*Uhr)?$")
 _NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*[a-zA-Z]{0,3})$")
 
 

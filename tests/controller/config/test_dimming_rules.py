@@ -94,8 +94,17 @@ def test_dimming_rules_connection_point_and_times_of_own() -> None:
         ('module = "io"\n', 'module = "io"\nrole = "x"\n', ['role: has no meaning with kind "contact"']),
         (WIRE, "", ["none of its contacts has a limit"]),
         (WIRE + OTHER_WIRE, "", ["0 contacts have it"]),
-        ("input = 1\n", "input = 3\n", ['input: 3 of this module is already contact "W3" already']),
+        ("input = 1\n", "input = 3\n", ['input: 3 of this module is contact "W3" already']),
         ('"W4"\nsource = "box"', '"W4"\nsource = "bux"', ['source: dimming.source "bux" does not exist']),
+        ('kind = "contact"', 'kind = "Steuerbox"', ['"box" kind: cannot be "Steuerbox"']),
+        ("limit_w = 4200", "limit_kw = 4.2", ["limit_kw: is not a known key"]),
+        ('on_when = "closed"', 'on_when = "NC"', ['on_when: cannot be "NC"']),
+        (WIRE + OTHER_WIRE, WIRE.replace('"box"', '"bx"'), ['source: dimming.source "bx" does not exist']),
+        (
+            'source = "box"\ninput = 3',
+            'source = "dso"\ninput = 3',
+            ["none of its contacts has a limit", '"dso" is no source of contacts'],
+        ),
         ('driver = "wago-750"\n', "", ['"tcp" needs a driver']),
         ('driver = "wago-750"\n', 'driver = "wago"\n', ['driver: driver "wago" does not exist']),
         (
@@ -110,7 +119,7 @@ def test_dimming_rules_connection_point_and_times_of_own() -> None:
         (
             MODULE,
             BOX.replace('"box"', '"box2"') + WIRE.replace('"box"', '"box2"').replace("3", "9") + MODULE,
-            ['"box2" module: is already polled for source "box" already'],
+            ['"box2" module: is polled for source "box" already'],
         ),
         (
             BOX,

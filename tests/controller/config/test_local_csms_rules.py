@@ -46,6 +46,7 @@ def test_site_without_backend_is_valid() -> None:
         (f'[[card]]\ntoken = "{"7" * 40}"\n', "card[0].token: has an invalid value; write a text of 1 to 36"),
         ('[[card]]\ntoken = "X"\nvalid_until = "soon"\n', "write a date, like 2027-12-31"),
         ("[[card]]\n", "card[0].token: is missing; add token"),
+        ('[[card]]\ntoken = "X"\npriority_class = "vip"\n', 'priority_class "vip" does not exist; add a'),
         ('[[backend]]\nid = "local-csms"\nurl = "ws://h/{station}"\n', "stands for the controller itself"),
         ('[local_csms]\nauthorization = "fre"\n', 'did you mean "free"?'),
     ],

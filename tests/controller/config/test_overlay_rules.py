@@ -32,9 +32,9 @@ WRONG = [
     (CHILD, 'station "CS01" mode: is overlay, and there is no [overlay]'),
     (
         WHOLE.replace('via = "CS01"', 'via = "CS02"'),
-        'overlay.route[0].via: overlay link "CS02" does not',
+        'overlay.route[0].via: "CS02" is no link in overlay mode',
     ),
-    (GOOD + "[overlay]\n" + ROUTE, 'overlay.route[0].via: overlay link "CS01" does not exist'),
+    (GOOD + "[overlay]\n" + ROUTE, 'overlay.route[0].via: "CS01" is no link in overlay mode'),
     (WHOLE + ROUTE, 'overlay.route[1].destination: "CS77" already has a route via "CS01"'),
     (WHOLE.replace('destination = "CS77"', 'destination = "*"'), '"*" is not the id of a node'),
     (WHOLE.replace('id = "row"', 'id = "CSMS"'), 'overlay.group "CSMS" id: "CSMS" is already defined'),

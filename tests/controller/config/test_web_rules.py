@@ -21,8 +21,16 @@ circuit = "grid"
     [
         ('[web]\ncertificate = "a.pem"', "web.key: is missing"),
         ('[web]\n[[web.role]]\nname = "viewer"\npermissions = ["*:read"]', '"viewer" exists'),
-        ('[web]\n[[web.role]]\nname = "a"\npermissions = ["moon:read"]', "permission 'moon:read'"),
-        ('[mqtt]\nhost = "b"\npermissions = ["stations:fly"]', "permission 'stations:fly'"),
+        (
+            '[web]\n[[web.role]]\nname = "a"\npermissions = ["moon:read"]',
+            'permission "moon:read"; write RESOURCE:VERB',
+        ),
+        (
+            '[mqtt]\nhost = "b"\npermissions = ["stations:fly"]',
+            'permission "stations:fly"; write RESOURCE:VERB',
+        ),
+        ('[web]\n[[web.role]]\nname = "a"\npermissions = ["station:write"]', 'did you mean "stations:edit"?'),
+        ('[mqtt]\nhost = "b"\ntopic = "lc"', "mqtt.topic: is not a known key; did you mean root?"),
         ('[mqtt]\nhost = "b"\nca = "ca.pem"', "set tls = true"),
         ('[mqtt]\nhost = "b"\npassword_file = "p"', "mqtt.username: is missing"),
         ('[mqtt]\nhost = "b"\ntls = true\nkey = "k"', "mqtt.certificate: is missing"),
