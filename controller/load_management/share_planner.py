@@ -411,11 +411,10 @@ class SharePlanner:
                 self._troubles[evse.circuit] and evse.fallback_a,
             ]
             most_a = min(cap for cap in caps if isinstance(cap, float))
-            free_a = math.floor(
-                min(each.waking_a, most_a, left.room(evse, each.model.phases)) * 10 + ROUNDED_A
-            )
+            free_a = min(each.waking_a, most_a, left.room(evse, each.model.phases))
+            free_a = math.floor(free_a * 10 + ROUNDED_A) / 10
             self._rotation.set_served(ref, False, now)
-            if free_a / 10 < evse.min_a:
+            if free_a < evse.min_a:
                 self._others[ref] = Allocation(ref, 0.0, TAKES_NOTHING)
             else:
                 left.book(evse, each.model.phases, free_a)

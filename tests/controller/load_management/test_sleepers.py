@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from controller.load_management.evse.evse_model import FULL_S, PROBE_EVERY_S, PROBE_S, EvseModel
+from controller.load_management.evse.evse_model import FULL_S, PROBE_EVERY_S, PROBE_S, START_A, EvseModel
 from controller.model.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
 from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 
@@ -71,6 +71,13 @@ def test_sleepers_eight_full_cars_leave_room_to_two_that_charge(
     site = scene(limit_a, 8, fallback_a)
     site.wait(600)
     assert [site.station(name).draw_a for name in "AB"] == pytest.approx([share_a] * 2, abs=0.35)
+
+
+def test_sleepers_with_much_room_are_offered_current_to_start_with() -> None:
+    site = scene(300.0, 3)
+    site.wait(600)
+    offers = [site.station(f"F{k}").limit_a(site.now) for k in range(3)]
+    assert offers == [START_A] * 3
 
 
 def test_sleeping_car_without_room_is_paused_and_probed() -> None:
