@@ -72,7 +72,7 @@ class Site:
     async def all_charge(self, *, own_link: bool = True) -> None:
         """Wait until each station has its full current, and the controller its own link."""
         while (own_link and self._own is None) or not all(
-            told and told[-1][1] >= FULL_A for told in self.limits.values()
+            offers and offers[-1][1] >= FULL_A for offers in self.limits.values()
         ):
             await self._changed.wait()
 
@@ -96,8 +96,8 @@ class Site:
         """Wait until each station has a lower limit; when its first came (s after `since`)."""
         while True:
             lower = [
-                next((at for at, amps in told if at > since and amps < FULL_A), None)
-                for told in self.limits.values()
+                next((at for at, amps in offers if at > since and amps < FULL_A), None)
+                for offers in self.limits.values()
             ]
             if None not in lower:
                 return [at - since for at in lower if at is not None]
@@ -105,12 +105,12 @@ class Site:
 
     async def lower_limit_since(self, sent: float) -> None:
         """Wait until a station has got a limit below its full current after this moment."""
-        while not any(at > sent and amps < FULL_A for told in self.limits.values() for at, amps in told):
+        while not any(at > sent and amps < FULL_A for offers in self.limits.values() for at, amps in offers):
             await self._changed.wait()
 
     async def all_charge_again(self) -> None:
         """Wait until each station has its full current again."""
-        while not all(told and told[-1][1] >= FULL_A for told in self.limits.values()):
+        while not all(offers and offers[-1][1] >= FULL_A for offers in self.limits.values()):
             await self._changed.wait()
 
     def _change(self) -> None:

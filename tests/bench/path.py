@@ -117,7 +117,7 @@ class Meter:
         """Show this current beside the car's on each phase (A)."""
         self._beside_a = beside_a
         self._moves += 1
-        car_a = sum(told[-1][1] for told in self._site.limits.values() if told)
+        car_a = sum(offers[-1][1] for offers in self._site.limits.values() if offers)
         amps = beside_a + car_a + 0.01 * (self._moves % 7)
         values = {"frequency": 50.0, "power_active_total": 3 * amps * VOLTS}
         for phase in PHASES:

@@ -54,8 +54,8 @@ def bench() -> list[dict[str, object]]:
             for index, by_peak in enumerate((False, True)):
                 site = _run(kind, seed, by_peak=by_peak)
                 energies[index] += sum(each.energy_as for each in site.stations.values())
-                told = [[limit for _, limit in each.leases] for each in site.stations.values()]
-                stops[index] += sum(b == 0 < a for each in told for a, b in pairwise(each))
+                offered_a = [[limit for _, limit in each.leases] for each in site.stations.values()]
+                stops[index] += sum(b == 0 < a for each in offered_a for a, b in pairwise(each))
                 if by_peak:
                     powers = [VOLTS * sum(amps) for amps in site.flowed]
                     means = [

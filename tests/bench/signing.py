@@ -110,7 +110,7 @@ def _relayed(
         assert any(isinstance(action, ToBackend) for action in relay.handle(FromStation(asked), 1.0, 1.0))
         assert any(isinstance(action, ToStation) for action in relay.handle(FromBackend(answer), 1.0, 1.0))
     spent = (time.process_time() - start) / len(scenario) / 2
-    return _told(f"the whole relay: {what}", len(scenario[0][0]), spent)
+    return _format_row(f"the whole relay: {what}", len(scenario[0][0]), spent)
 
 
 def _frame(author: Author, number: int) -> str:
@@ -136,10 +136,10 @@ def _row(what: str, gate: PolicyEnforcer | None, texts: Sequence[str]) -> dict[s
         if gate is not None:
             assert isinstance(gate.decide(PASSAGE, frame, NOW), ForwardDecision)
     spent = (time.process_time() - start) / len(texts)
-    return _told(what, len(texts[0]), spent)
+    return _format_row(what, len(texts[0]), spent)
 
 
-def _told(what: str, size: int, spent: float) -> dict[str, object]:
+def _format_row(what: str, size: int, spent: float) -> dict[str, object]:
     return {
         "what": what,
         "bytes": size,

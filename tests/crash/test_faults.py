@@ -43,9 +43,9 @@ async def test_faults_full_disk_closes_stations_unanswered(tmp_path: Path, *, ki
         disk_full(site.controller.pid)
         await trio.sleep(FULL_S)
         assert site.controller.is_running
-        said = [len(station.journal) for station in site.stations]
+        sent = [len(station.journal) for station in site.stations]
         await trio.sleep(1)
-        assert [len(station.journal) for station in site.stations] == said  # nothing has an answer
+        assert [len(station.journal) for station in site.stations] == sent  # nothing has an answer
         if killed:
             await restart(site)
         else:

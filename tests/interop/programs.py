@@ -47,7 +47,7 @@ class Program:
                 await self._came.wait()
         raise AssertionError(f"it never came; what came: {self.events}")
 
-    def said(self, key: str) -> list[Any]:
+    def reports(self, key: str) -> list[Any]:
         return [event[key] for event in self.events if key in event]
 
 

@@ -43,7 +43,7 @@ async def test_local_csms_serves_stations_of_other_programs(version: str, tmp_pa
             async with started(*command) as station:
                 await station.until(lambda event: "done" in event or "failed" in event)
                 assert {"got": "BootNotification", "status": "Accepted"} in station.events
-                assert station.said("failed") == station.said("complaint") == []
+                assert station.reports("failed") == station.reports("complaint") == []
     sessions = open_session_file(tmp_path)
     assert sessions.running() == []
     assert {each.station for each in sessions.ended("2000-01", month_of(4e9))} == {"CS01", "CS02"}

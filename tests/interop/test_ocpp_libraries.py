@@ -59,9 +59,9 @@ async def test_ocpp_libraries_charging_session_passes_controller(
                 await backend.until(lambda event: "commanded" in event)
 
     assert {"got": "BootNotification", "status": "Accepted"} in station.events
-    assert station.said("failed") == []
-    assert station.said("complaint") == []
-    assert backend.said("complaint") == []
+    assert station.reports("failed") == []
+    assert station.reports("complaint") == []
+    assert backend.reports("complaint") == []
     check_transaction(version, station, backend)
     check_limits(version, station)
 
@@ -74,11 +74,11 @@ def check_transaction(version: str, station: Program, backend: Program) -> None:
             next(event for event in backend.events if event.get("saw") == "StopTransaction")["transaction"]
             == 1_800_000_000
         )
-        assert ["HeartbeatInterval"] in backend.said("unknown_key")
+        assert ["HeartbeatInterval"] in backend.reports("unknown_key")
     else:
         events = [event["event"] for event in backend.events if event.get("saw") == "TransactionEvent"]
         assert events == ["Started", "Updated", "Ended"]
-        assert backend.said("value") == ["42"]
+        assert backend.reports("value") == ["42"]
 
 
 def check_limits(version: str, station: Program) -> None:

@@ -69,7 +69,7 @@ async def test_ocpp_service_backend_looks_after_station(version: str, tmp_path: 
                 await station.until(lambda event: "done" in event)
 
     family = version if version == "ocpp1.6" else "ocpp2"
-    assert backend.said("complaint") == []
+    assert backend.reports("complaint") == []
     assert [(event["asked"], event["answer"]) for event in backend.events if "asked" in event] == ASKED[
         family
     ]
@@ -80,7 +80,7 @@ async def test_ocpp_service_backend_looks_after_station(version: str, tmp_path: 
         if "status" in event
     ) == steps_of_each(REPORTED[family])
     assert [event["reported"] for event in backend.events if "reported" in event].count("Heartbeat") == 1
-    assert backend.said("reported").count("BootNotification") == 2  # after the Reset, too
+    assert backend.reports("reported").count("BootNotification") == 2  # after the Reset, too
     check_payloads(station.events)
 
 

@@ -107,11 +107,11 @@ def test_backoff_of_same_seed_is_equal() -> None:
     assert len({wait(seed) for seed in range(20)}) == 20
 
 
-@pytest.mark.parametrize(("said", "waits"), [(0, 0), (7.5, 7.5), (600, 600), (1e12, LONGEST_WAIT_S)])
-def test_retry_after_of_backend_holds_for_station_and_all(said: float, waits: float) -> None:
+@pytest.mark.parametrize(("sent_s", "waits"), [(0, 0), (7.5, 7.5), (600, 600), (1e12, LONGEST_WAIT_S)])
+def test_retry_after_of_backend_holds_for_station_and_all(sent_s: float, waits: float) -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     for station in ("CS01", "CS02"):
-        fail_upgrade(machine, station, 100, said)
+        fail_upgrade(machine, station, 100, sent_s)
         assert machine.ready_at(station) == 100 + waits
     assert machine.ready_at("CS03") == 100 + waits
 

@@ -57,8 +57,8 @@ def test_capabilities_capability_question_fits_schema(version: Version) -> None:
     ],
 )
 def test_units_in_any_spelling_are_read(units: str, read: set[str]) -> None:
-    said = read_capabilities(Version.V16, answer_16(ChargingScheduleAllowedChargingRateUnit=units))
-    assert said.units == read
+    capabilities = read_capabilities(Version.V16, answer_16(ChargingScheduleAllowedChargingRateUnit=units))
+    assert capabilities.units == read
     assert read_capabilities(Version.V201, answer_2(RateUnit=units)).units == read
 
 
@@ -66,12 +66,12 @@ def test_bounds_as_text_or_number_are_read() -> None:
     answer = answer_16(
         ChargeProfileMaxStackLevel=8, ChargingScheduleMaxPeriods="24", MaxChargingProfilesInstalled="10.0"
     )
-    said = read_capabilities(Version.V16, answer)
-    assert said == Capabilities(max_stack_level=8, max_periods=24, max_profiles=10)
-    said = read_capabilities(
+    capabilities = read_capabilities(Version.V16, answer)
+    assert capabilities == Capabilities(max_stack_level=8, max_periods=24, max_profiles=10)
+    capabilities = read_capabilities(
         Version.V21, answer_2(ProfileStackLevel="1", PeriodsPerSchedule="5", Entries="9")
     )
-    assert said == Capabilities(max_stack_level=1, max_periods=5, max_profiles=9)
+    assert capabilities == Capabilities(max_stack_level=1, max_periods=5, max_profiles=9)
 
 
 def test_impossible_bound_counts_as_missing() -> None:
@@ -102,13 +102,13 @@ def test_station_of_watts_only_gets_watts_unless_quirk_names_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("true", True), (" TRUE", True), ("false", False), ("maybe", None), ("", None)]
+    ("text", "capabilities"), [("true", True), (" TRUE", True), ("false", False), ("maybe", None), ("", None)]
 )
-def test_capabilities_quirk_overrides_reported_phase_switching(text: str, said: bool | None) -> None:
+def test_capabilities_quirk_overrides_reported_phase_switching(text: str, capabilities: bool | None) -> None:
     old = read_capabilities(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=text))
     new = read_capabilities(Version.V201, answer_2(ACPhaseSwitchingSupported=text))
-    assert old.phase_switching is new.phase_switching is said
-    assert narrow_quirk(NO_QUIRK, old).phase_switching is said
+    assert old.phase_switching is new.phase_switching is capabilities
+    assert narrow_quirk(NO_QUIRK, old).phase_switching is capabilities
     assert narrow_quirk(Quirk(name="knows", phase_switching=False), old).phase_switching is False
 
 

@@ -27,8 +27,8 @@ def key(tmp_path: Path) -> Path:
 
 def typed(capsys: pytest.CaptureFixture[str], key: Path, *words: str) -> tuple[int, str, str]:
     status = main(["dim", "--key", str(key), "--connection-point", "DE01", *words])
-    said = capsys.readouterr()
-    return status, said.out.rstrip("\n"), said.err
+    output = capsys.readouterr()
+    return status, output.out.rstrip("\n"), output.err
 
 
 def site(key: Path) -> Verification:
@@ -75,26 +75,26 @@ def test_dim_as_data_of_transfer(key: Path, capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--lift", "--evse", "CS01"], 'write it like "CS01/1"'),
         (["--lift", "--sequence", "0"], "$.sequence"),
     ],
 )
 def test_dim_command_that_every_site_refuses_is_not_signed(
-    key: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+    key: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     status, out, err = typed(capsys, key, *words)
     assert (status, out) == (1, "")
-    assert told in err
+    assert message in err
 
 
 def test_dim_without_valid_key_signs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     over = write_key_file(tmp_path, "old", new_private_key("secp256r1", "dso", 0, 1))
-    for file, told in ((over, "no valid key"), (tmp_path / "none", "cannot be read")):
+    for file, message in ((over, "no valid key"), (tmp_path / "none", "cannot be read")):
         status, out, err = typed(capsys, file, "--lift")
         assert (status, out) == (1, "")
-        assert told in err
+        assert message in err
 
 
 @pytest.mark.parametrize(

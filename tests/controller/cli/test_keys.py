@@ -18,8 +18,8 @@ from controller.signing.signing_keys import read_key_files
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
     status = main(["keys", *map(str, words)])
-    told = capsys.readouterr()
-    return status, told.out, told.err
+    output = capsys.readouterr()
+    return status, output.out, output.err
 
 
 def new(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> Path:

@@ -40,8 +40,8 @@ AT = "2026-11-21T14:00:00"
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
     status = main(["policy", *map(str, words)])
-    told = capsys.readouterr()
-    return status, told.out, told.err
+    output = capsys.readouterr()
+    return status, output.out, output.err
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_policy_explain_names_rule_and_reason(policy: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("payload", "status", "told"),
+    ("payload", "status", "output"),
     [
         (signed(limit(), OLGA), 0, "forward, by rule safe-profiles: signed by olga"),
         (
@@ -115,7 +115,7 @@ def test_policy_explain_names_rule_and_reason(policy: Path, capsys: pytest.Captu
     ],
 )
 def test_policy_test_reports_the_decision_on_a_message(
-    policy: Path, capsys: pytest.CaptureFixture[str], payload: bytes, status: int, told: str
+    policy: Path, capsys: pytest.CaptureFixture[str], payload: bytes, status: int, output: str
 ) -> None:
     message = policy.with_name("message.json")
     message.write_bytes(payload + b"\n")
@@ -135,7 +135,7 @@ def test_policy_test_reports_the_decision_on_a_message(
         policy,
     )
     assert done == status
-    assert told in out
+    assert output in out
     assert (str(message) in err) == (status == 2)
 
 

@@ -194,9 +194,9 @@ async def test_status_without_options_asks_page_of_usual_configuration(
 
 def test_no_controller_is_one_error_line(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["status", "--url", f"http://127.0.0.1:{free_port}"]) == 1
-    said = capsys.readouterr().err
-    assert f"no controller answers at http://127.0.0.1:{free_port}/api/status" in said
-    assert "[web]" in said
+    stderr = capsys.readouterr().err
+    assert f"no controller answers at http://127.0.0.1:{free_port}/api/status" in stderr
+    assert "[web]" in stderr
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ def test_loader_each_error_is_found_at_its_line_alone(path: Path) -> None:
     expected = list(marks(text))
     assert expected
     found = [(mistake.line, words(mistake)) for mistake in mistakes]
-    for line, said in found:
-        mark = next((mark for mark in expected if mark[0] == line and mark[1] in said), None)
-        assert mark is not None, f"not expected: {line}: {said}"
+    for line, message in found:
+        mark = next((mark for mark in expected if mark[0] == line and mark[1] in message), None)
+        assert mark is not None, f"not expected: {line}: {message}"
         expected.remove(mark)
     assert expected == []
     assert [line for line, _ in found] == sorted(line for line, _ in found)
@@ -202,7 +202,7 @@ def test_loader_commented_keys_of_the_example_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "settings"),
+    ("message", "settings"),
     [
         ({"transport": "tcp", "host": "h"}, {"host": "h", "port": 502}),
         ({"transport": "tls", "host": "h"}, {"host": "h", "port": 802}),
@@ -213,9 +213,11 @@ def test_loader_commented_keys_of_the_example_are_accepted() -> None:
         ),
     ],
 )
-def test_loader_meter_becomes_driver_settings(said: dict[str, object], settings: dict[str, object]) -> None:
-    meter = msgspec.convert({"id": "m", "driver": "abb-b23", "unit": 7} | said, MeterConfig)
-    expected = {"id": "m", "driver": "abb-b23", "unit": 7, "transport": said["transport"]} | settings
+def test_loader_meter_becomes_driver_settings(
+    message: dict[str, object], settings: dict[str, object]
+) -> None:
+    meter = msgspec.convert({"id": "m", "driver": "abb-b23", "unit": 7} | message, MeterConfig)
+    expected = {"id": "m", "driver": "abb-b23", "unit": 7, "transport": message["transport"]} | settings
     assert meter.settings() == msgspec.convert(expected, MeterSettings)
 
 

@@ -50,5 +50,5 @@ def test_power_metered_connection_without_base_load_is_hint() -> None:
     _, mistakes, notes = check_config(declared('meter = "m"') + METERED, "silent.toml")
     assert mistakes == []
     assert [note.key for note in notes] == ['circuit "grid" base_load_a']
-    for told in ('meter = "m"\nbase_load_a = 0', 'meter = "m"\nbase_load_a = 30'):
-        assert check_config(declared(told) + METERED, "told.toml")[2] == []
+    for keys in ('meter = "m"\nbase_load_a = 0', 'meter = "m"\nbase_load_a = 30'):
+        assert check_config(declared(keys) + METERED, "told.toml")[2] == []

@@ -26,10 +26,10 @@ VERSIONS = ("1.6", "2.0.1", "2.1")
 WHEN = "2026-03-01T12:00:00.000+00:00"
 
 
-def check(version: str, said: StationMessage, kind: int = MessageType.Call) -> None:
+def check(version: str, message: StationMessage, kind: int = MessageType.Call) -> None:
     # The validator of `ocpp` reads numbers as JSON has them: through text once.
-    payload = msgspec.json.decode(msgspec.json.encode(said.payload))
-    get_validator(kind, said.action, version).validate(payload)
+    payload = msgspec.json.decode(msgspec.json.encode(message.payload))
+    get_validator(kind, message.action, version).validate(payload)
 
 
 @pytest.mark.parametrize("style", MessageStyle)
@@ -39,7 +39,7 @@ def test_station_messages_whole_session_fits_schemas(version: str, style: Messag
     identity = StationIdentity("CS1", "Demo & Söhne", "Säule", style)
     session = MeteredSession(evse=1, transaction="4f6c", tag="DE-ABC", since=0.0, phases=3, number=7)
     sample = Sample((6.0, 10.55, 16.0), 1234.5, 3)
-    for said in (
+    for message in (
         talk.boot(identity),
         talk.status(1, "Preparing", WHEN),
         talk.authorize("DE-ABC"),
@@ -48,7 +48,7 @@ def test_station_messages_whole_session_fits_schemas(version: str, style: Messag
         talk.metered(identity, session, sample, WHEN),
         talk.stopped(session, sample, WHEN),
     ):
-        check(version, said)
+        check(version, message)
 
 
 def test_transaction_events_count_up() -> None:

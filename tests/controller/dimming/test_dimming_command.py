@@ -129,11 +129,11 @@ def test_data_transfer_without_command_is_malformed(data: bytes) -> None:
 def test_signed_answer_is_sent_unchanged(version: Version) -> None:
     signed = b'{"b": 1.0, "a":"\\u00fc"}'
     answer = dimming_messages.answer(version, signed, accepted=True)
-    told = dimming_messages.effect(version, signed)
+    notice = dimming_messages.effect(version, signed)
     assert json.loads(answer)["status"] == "Accepted"
     assert json.loads(dimming_messages.answer(version, signed, accepted=False))["status"] == "Rejected"
-    assert json.loads(told)["messageId"] == "dimEffect"
-    for payload in (answer, told):
+    assert json.loads(notice)["messageId"] == "dimEffect"
+    for payload in (answer, notice):
         if version is Version.V16:
             assert json.loads(payload)["data"].encode() == signed
         else:

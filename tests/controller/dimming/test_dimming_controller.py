@@ -72,9 +72,9 @@ def test_effect_is_measured_reported_and_recorded() -> None:
     scenario.measure(16_000, 0, at=2)
     assert scenario.actions == []
     scenario.measure(8500, 0, at=4.25)
-    [told] = scenario.effects(NotifyBackends)
-    effect = msgspec.json.decode(told.payload)
-    assert told.via == "cpo"
+    [notices] = scenario.effects(NotifyBackends)
+    effect = msgspec.json.decode(notices.payload)
+    assert notices.via == "cpo"
     assert (effect["reached"], effect["timeToEffectS"]) == (True, 3.25)
     assert (effect["powerBeforeW"], effect["powerAfterW"], effect["limitW"]) == (33_000, 8500, 9000)
     assert scenario.evidence()[0]["phase"] == "reached"
@@ -88,11 +88,11 @@ def test_dimming_controller_missing_effect_is_reported_and_later_effect() -> Non
     assert scenario.controller.deadline(0) == PATIENCE_S
     scenario.handle(DimmingTick(), PATIENCE_S)
     assert scenario.evidence_kinds() == ["failure"]
-    [told] = scenario.effects(NotifyBackends)
-    assert msgspec.json.decode(told.payload)["reached"] is False
+    [notices] = scenario.effects(NotifyBackends)
+    assert msgspec.json.decode(notices.payload)["reached"] is False
     scenario.measure(100, 100, at=70)
-    [told] = scenario.effects(NotifyBackends)
-    assert msgspec.json.decode(told.payload)["timeToEffectS"] == 70
+    [notices] = scenario.effects(NotifyBackends)
+    assert msgspec.json.decode(notices.payload)["timeToEffectS"] == 70
 
 
 def test_limit_ends_by_itself_and_is_recorded() -> None:
@@ -202,8 +202,8 @@ def test_command_for_later_waits() -> None:
     scenario.handle(DimmingTick(), 600)
     assert scenario.total_w == 9000
     scenario.measure(8000, at=602)
-    [told] = scenario.effects(NotifyBackends)
-    assert msgspec.json.decode(told.payload)["timeToEffectS"] == 2
+    [notices] = scenario.effects(NotifyBackends)
+    assert msgspec.json.decode(notices.payload)["timeToEffectS"] == 2
 
 
 def test_dimming_controller_lost_source_has_failsafe_until_reached() -> None:
@@ -284,8 +284,8 @@ def test_dimming_controller_effect_is_reported_for_newest_commands() -> None:
     for number in range(1, MOST_OPEN + 5):
         scenario.send_command(command(number, 9000.0), "dso")
     scenario.measure(100)
-    told = [msgspec.json.decode(each.payload)["commandId"] for each in scenario.effects(NotifyBackends)]
-    assert told == [f"command-{number}" for number in range(5, MOST_OPEN + 5)]
+    notices = [msgspec.json.decode(each.payload)["commandId"] for each in scenario.effects(NotifyBackends)]
+    assert notices == [f"command-{number}" for number in range(5, MOST_OPEN + 5)]
 
 
 def test_decisions_are_recorded_per_limit_and_at_intervals() -> None:
@@ -348,8 +348,8 @@ def test_dimming_controller_refusals_in_log_are_rationed_and_counted() -> None:
 
 def test_signed_command_is_refused_while_store_cannot_be_written() -> None:
     scenario = DimmingHarness()
-    told = scenario.send_command(command(1), "dso", is_durable=False)
-    assert (told["status"], told["reason"]) == ("refused", "memory-unavailable")
+    notices = scenario.send_command(command(1), "dso", is_durable=False)
+    assert (notices["status"], notices["reason"]) == ("refused", "memory-unavailable")
     assert scenario.total_w is None
     assert scenario.send_command(command(1), "dso")["status"] != "refused"
 

@@ -64,10 +64,10 @@ limits = st.builds(
 
 @given(st.lists(limits, max_size=6), limits, st.integers(0, 20))
 def test_limit_of_another_source_raises_nothing(
-    said: list[SourceLimit], another: SourceLimit, now: int
+    present: list[SourceLimit], another: SourceLimit, now: int
 ) -> None:
-    before, after = effective(said, now), effective([another, *said], now)
-    assert after == effective([*reversed(said), another], now)
+    before, after = effective(present, now), effective([another, *present], now)
+    assert after == effective([*reversed(present), another], now)
     if before.total is not None:
         assert after.total is not None
         assert after.total.watts <= before.total.watts

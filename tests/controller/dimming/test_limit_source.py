@@ -24,8 +24,8 @@ class Source:
     def __init__(self, lost_after_s: float | None = None) -> None:
         self.words = LimitSource("dso", FAILSAFE, lost_after_s, 0)
 
-    def says(self, said: SourceLimit, *evses: EvseRef, at: float) -> None:
-        self.words.set_limit(said, evses, at)
+    def receive_limit(self, limit: SourceLimit, *evses: EvseRef, at: float) -> None:
+        self.words.set_limit(limit, evses, at)
 
     def holds(self, at: float) -> dict[EvseRef | None, float | None]:
         return {each.evse: each.watts for each in self.words.limits(at)}
@@ -33,17 +33,17 @@ class Source:
 
 def test_newer_limit_replaces_older() -> None:
     source = Source()
-    source.says(word(4200), at=0)
-    source.says(word(9000, 5), at=5)
+    source.receive_limit(word(4200), at=0)
+    source.receive_limit(word(9000, 5), at=5)
     assert source.holds(5) == {None: 9000}
-    source.says(word(None, 6), at=6)
+    source.receive_limit(word(None, 6), at=6)
     assert source.holds(6) == {}
 
 
 def test_replaced_limit_does_not_return() -> None:
     source = Source()
-    source.says(word(4200), at=0)
-    source.says(word(9000, 100, 200), at=0)
+    source.receive_limit(word(4200), at=0)
+    source.receive_limit(word(9000, 100, 200), at=0)
     assert [source.holds(at) for at in (99, 100, 199, 200)] == [{None: 4200}, {None: 9000}, {None: 9000}, {}]
     assert source.words.deadline(0) == 100
     assert source.words.deadline(100) == 200
@@ -51,26 +51,26 @@ def test_replaced_limit_does_not_return() -> None:
 
 def test_newest_of_waiting_limits_applies() -> None:
     source = Source()
-    source.says(word(9000, 100), at=0)
-    source.says(word(4200, 50), at=1)
+    source.receive_limit(word(9000, 100), at=0)
+    source.receive_limit(word(4200, 50), at=1)
     assert source.holds(100) == {None: 4200}
 
 
 def test_lift_in_the_future_waits() -> None:
     source = Source()
-    source.says(word(4200), at=0)
-    source.says(word(None, 50), at=1)
+    source.receive_limit(word(4200), at=0)
+    source.receive_limit(word(None, 50), at=1)
     assert [source.holds(at) for at in (49, 50)] == [{None: 4200}, {}]
 
 
 def test_evses_have_limits_of_their_own() -> None:
     source = Source()
-    source.says(word(4200), ONE, TWO, at=0)
-    source.says(word(9000), at=0)
+    source.receive_limit(word(4200), ONE, TWO, at=0)
+    source.receive_limit(word(9000), at=0)
     assert source.holds(0) == {ONE: 4200, TWO: 4200, None: 9000}
-    source.says(word(None), ONE, at=1)
+    source.receive_limit(word(None), ONE, at=1)
     assert source.holds(1) == {TWO: 4200, None: 9000}
-    source.says(word(None, 2), at=2)
+    source.receive_limit(word(None, 2), at=2)
     assert source.holds(2) == {}
     assert source.words.deadline(2) is None
 
@@ -95,7 +95,7 @@ def test_lost_source_has_failsafe_for_time_then_no_limit() -> None:
 
 def test_limit_and_failsafe_apply_together() -> None:
     source = Source(lost_after_s=120)
-    source.says(word(3000, until=500), at=0)
+    source.receive_limit(word(3000, until=500), at=0)
     assert sorted(each.watts or 0 for each in source.words.limits(120)) == [3000, 4200]
     assert source.holds(500) == {None: 4200}
 
@@ -122,9 +122,9 @@ def test_limit_source_restart_in_any_state_restores_it(down_s: float) -> None:
 def _talked(at: float) -> Source:
     source = Source(lost_after_s=120)
     source.words.set_reached(True, 0)
-    source.says(word(9000, 0, 400), at=0)
-    source.says(word(4200, 100, 300), at=0.5)
-    source.says(word(4200, 0, 800), ONE, at=0.5)
+    source.receive_limit(word(9000, 0, 400), at=0)
+    source.receive_limit(word(4200, 100, 300), at=0.5)
+    source.receive_limit(word(4200, 0, 800), ONE, at=0.5)
     if at > 1:
         source.words.set_reached(False, 10)
     if at == 1.0:

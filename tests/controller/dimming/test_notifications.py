@@ -26,11 +26,11 @@ OPEN_END = DimmingSpan(watts=4200, since=NOON)
 V2 = (Version.V201, Version.V21)
 
 
-def payload(version: Version, said: DimmingNotice) -> dict[str, Any]:
+def payload(version: Version, notice: DimmingNotice) -> dict[str, Any]:
     """What is said; of a DataTransfer, what it carries."""
-    check(version, request(version, said.action), said.payload)
-    found: dict[str, Any] = json.loads(said.payload)
-    if said.action == "DataTransfer":
+    check(version, request(version, notice.action), notice.payload)
+    found: dict[str, Any] = json.loads(notice.payload)
+    if notice.action == "DataTransfer":
         assert found["vendorId"] == "org.local-controller"
         found = json.loads(found["data"]) | {"messageId": found["messageId"]}
     return found
@@ -42,22 +42,22 @@ def payload(version: Version, said: DimmingNotice) -> dict[str, Any]:
 def test_notifications_notices_fit_schema_of_each_version(
     version: Version, span: DimmingSpan, evse: int | None
 ) -> None:
-    for said in (
+    for notice in (
         to_backend(version, span, evse),
         to_backend_no_more(version, evse=evse),
         on_display(version, 7, span, "en", ""),
         off_display(version, 7),
     ):
-        assert payload(version, said)
-        assert (said.action == "DataTransfer") == (version is Version.V16)
+        assert payload(version, notice)
+        assert (notice.action == "DataTransfer") == (version is Version.V16)
 
 
 @pytest.mark.parametrize("version", V2)
 def test_notice_has_limit_source_and_end(version: Version) -> None:
-    told = payload(version, to_backend(version, HOUR, 2))
-    assert told["chargingLimit"] == {"chargingLimitSource": "SO", "isGridCritical": True}
-    assert told["evseId"] == 2
-    [schedule] = told["chargingSchedule"]
+    members = payload(version, to_backend(version, HOUR, 2))
+    assert members["chargingLimit"] == {"chargingLimitSource": "SO", "isGridCritical": True}
+    assert members["evseId"] == 2
+    [schedule] = members["chargingSchedule"]
     assert (schedule["duration"], schedule["chargingRateUnit"]) == (3600, "W")
     assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": 4200.0}]
     assert "duration" not in payload(version, to_backend(version, OPEN_END))["chargingSchedule"][0]
@@ -67,8 +67,8 @@ def test_notice_has_limit_source_and_end(version: Version) -> None:
 
 
 def test_notifications_notice_to_1_6_backend_is_data_transfer() -> None:
-    told = payload(Version.V16, to_backend(Version.V16, HOUR))
-    assert told == {
+    members = payload(Version.V16, to_backend(Version.V16, HOUR))
+    assert members == {
         "messageId": "dimmed",
         "limitW": 4200.0,
         "from": "2026-11-21T12:00:00.000Z",
@@ -88,6 +88,6 @@ def test_display_message_lasts_from_begin_to_end(version: Version) -> None:
 
 
 def test_notifications_text_for_1_6_display_is_data_transfer() -> None:
-    told = payload(Version.V16, on_display(Version.V16, 7, OPEN_END, "en", ""))
-    assert told["text"] == "The grid operator limits the charging power"
-    assert "until" not in told
+    members = payload(Version.V16, on_display(Version.V16, 7, OPEN_END, "en", ""))
+    assert members["text"] == "The grid operator limits the charging power"
+    assert "until" not in members

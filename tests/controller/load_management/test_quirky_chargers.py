@@ -44,7 +44,7 @@ class Charger:
     profiles: int = 10
     steps_a: tuple[float, ...] = ()
     effective_units: str = "AW"
-    says: Capabilities = field(default_factory=Capabilities)
+    reports: Capabilities = field(default_factory=Capabilities)
     refused: list[str] = field(default_factory=list)
     writes: list[float] = field(default_factory=list)
     limits_sent: list[float] = field(default_factory=list)
@@ -92,7 +92,7 @@ class DeliveryHarness:
 
     def __init__(self, charger: Charger, phases: int = 3) -> None:
         self.charger = charger
-        self.quirk = narrow_quirk(find_quirk(*charger.boot), charger.says)
+        self.quirk = narrow_quirk(find_quirk(*charger.boot), charger.reports)
         self.delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
         self.delivery.apply_quirk(self.quirk, 0)
         self.delivery.on_connected(0)
@@ -124,7 +124,7 @@ class DeliveryHarness:
 def terra() -> Charger:
     # It names a maximum of 3 and refuses all but 0.
     boot = ("ABB", "CDT_TACW22::NET_WIFI", "TAC3Z9119006710273::V1.8.21")
-    return Charger(boot, levels=0, says=Capabilities(max_stack_level=3))
+    return Charger(boot, levels=0, reports=Capabilities(max_stack_level=3))
 
 
 def wallbox() -> Charger:
@@ -143,7 +143,7 @@ def easee() -> Charger:
 
 def go_e() -> Charger:
     return Charger(
-        ("go-e", "Gemini", "056.8"), effective_units="A", says=Capabilities(units=frozenset({"W"}))
+        ("go-e", "Gemini", "056.8"), effective_units="A", reports=Capabilities(units=frozenset({"W"}))
     )
 
 
@@ -172,16 +172,16 @@ def plain() -> Charger:
 
 
 def says_one_profile() -> Charger:
-    return Charger(("Somebody", "", ""), profiles=1, says=Capabilities(max_profiles=1))
+    return Charger(("Somebody", "", ""), profiles=1, reports=Capabilities(max_profiles=1))
 
 
 def says_one_profile_of_one_period() -> Charger:
-    said = Capabilities(max_profiles=1, max_periods=1)
-    return Charger(("Somebody", "", ""), profiles=1, periods=1, says=said)
+    capabilities = Capabilities(max_profiles=1, max_periods=1)
+    return Charger(("Somebody", "", ""), profiles=1, periods=1, reports=capabilities)
 
 
 def says_watts() -> Charger:
-    return Charger(("Somebody", "", ""), units="W", says=Capabilities(units=frozenset({"W"})))
+    return Charger(("Somebody", "", ""), units="W", reports=Capabilities(units=frozenset({"W"})))
 
 
 CHARGERS = [

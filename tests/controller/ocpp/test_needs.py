@@ -20,8 +20,10 @@ WANTED = {"energyAmount": 20_000, "evMinCurrent": 6, "evMaxCurrent": 32, "evMaxV
 
 
 def needs(departure: str | None = None, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-    told = {"departureTime": departure, "acChargingParameters": wanted}
-    return {"requestedEnergyTransfer": "AC_three_phase"} | {k: v for k, v in told.items() if v is not None}
+    reported = {"departureTime": departure, "acChargingParameters": wanted}
+    return {"requestedEnergyTransfer": "AC_three_phase"} | {
+        k: v for k, v in reported.items() if v is not None
+    }
 
 
 def seen(version: Version, message: dict[str, Any]) -> list[Observation]:
@@ -32,7 +34,7 @@ def seen(version: Version, message: dict[str, Any]) -> list[Observation]:
 
 @pytest.mark.parametrize("version", V2)
 @pytest.mark.parametrize(
-    ("told", "observed"),
+    ("reported", "observed"),
     [
         (needs("2026-03-29T14:10:00Z", WANTED), NeedsSeen(2, 20_000, 7800.0)),
         (needs("2026-03-29T15:10:00+03:00", WANTED), NeedsSeen(2, 20_000, 600.0)),
@@ -42,17 +44,17 @@ def seen(version: Version, message: dict[str, Any]) -> list[Observation]:
     ],
 )
 def test_needs_are_energy_and_seconds_until_departure(
-    version: Version, told: dict[str, Any], observed: NeedsSeen
+    version: Version, reported: dict[str, Any], observed: NeedsSeen
 ) -> None:
-    message = {"evseId": 2, "chargingNeeds": told}
+    message = {"evseId": 2, "chargingNeeds": reported}
     check(version, request(version, ACTION), json.dumps(message).encode())
     assert seen(version, message) == [observed]
 
 
 def test_departure_without_zone_is_utc_and_invalid_time_is_unknown() -> None:
     for text, departs_in_s in (("2026-03-29T12:01:00", 60.0), ("soon", None)):
-        told = {"evseId": 1, "chargingNeeds": needs(text, WANTED)}
-        assert seen(Version.V201, told) == [NeedsSeen(1, 20_000, departs_in_s)]
+        reported = {"evseId": 1, "chargingNeeds": needs(text, WANTED)}
+        assert seen(Version.V201, reported) == [NeedsSeen(1, 20_000, departs_in_s)]
 
 
 @pytest.mark.parametrize(

@@ -35,22 +35,22 @@ WHEN = "2026-03-29T12:00:00Z"
 UTC = 1_774_785_600.0
 V2 = [Version.V201, Version.V21]
 
-Said = tuple[str, dict[str, Any]]
+StationCall = tuple[str, dict[str, Any]]
 Sample = dict[str, Any]
 
 
-def seen(version: Version, *said: Said) -> list[Observation]:
+def seen(version: Version, *calls: StationCall) -> list[Observation]:
     """What an observer tells of the last of these messages, all of which must fit their schemas."""
-    for action, message in said:
+    for action, message in calls:
         check(version, request(version, action), json.dumps(message).encode())
-    return oddly_seen(version, *said)
+    return oddly_seen(version, *calls)
 
 
-def oddly_seen(version: Version, *said: Said) -> list[Observation]:
+def oddly_seen(version: Version, *calls: StationCall) -> list[Observation]:
     """The same for messages that no schema allows."""
     observer = StationStateTracker(version, VOLTAGE)
     observations: list[Observation] = []
-    for action, message in said:
+    for action, message in calls:
         observations = observer.on_message(action, json.dumps(message).encode(), UTC)
     return observations
 
@@ -58,11 +58,11 @@ def oddly_seen(version: Version, *said: Said) -> list[Observation]:
 # -- 1.6 ------------------------------------------------------------------------------------------------
 
 
-def status_16(connector: int, status: str) -> Said:
+def status_16(connector: int, status: str) -> StationCall:
     return "StatusNotification", {"connectorId": connector, "errorCode": "NoError", "status": status}
 
 
-def values_16(connector: int, *samples: Sample) -> Said:
+def values_16(connector: int, *samples: Sample) -> StationCall:
     return "MeterValues", {
         "connectorId": connector,
         "meterValue": [{"timestamp": WHEN, "sampledValue": list(samples)}],
@@ -178,7 +178,7 @@ def test_tracked_transactions_are_bounded() -> None:
 # -- 2.0.1 and 2.1 --------------------------------------------------------------------------------------
 
 
-def status_2(evse: int, status: str) -> Said:
+def status_2(evse: int, status: str) -> StationCall:
     return "StatusNotification", {
         "timestamp": WHEN,
         "evseId": evse,
@@ -187,7 +187,7 @@ def status_2(evse: int, status: str) -> Said:
     }
 
 
-def event(kind: str, state: str | None = None, evse: int | None = None, *samples: Sample) -> Said:
+def event(kind: str, state: str | None = None, evse: int | None = None, *samples: Sample) -> StationCall:
     info = {"transactionId": "tx-1"} | ({"chargingState": state} if state else {})
     message: dict[str, Any] = {
         "eventType": kind,
@@ -203,7 +203,7 @@ def event(kind: str, state: str | None = None, evse: int | None = None, *samples
     return "TransactionEvent", message
 
 
-def values_2(evse: int, *samples: Sample) -> Said:
+def values_2(evse: int, *samples: Sample) -> StationCall:
     return "MeterValues", {
         "evseId": evse,
         "meterValue": [{"timestamp": WHEN, "sampledValue": list(samples)}],
@@ -221,7 +221,7 @@ def power_2(value: float, phase: str | None = None, **unit: str | int) -> Sample
 
 CHARGING = StateSeen(1, EvseState.CHARGING)
 
-CONVERSATIONS_2: list[tuple[str, list[Said], list[Observation]]] = [
+CONVERSATIONS_2: list[tuple[str, list[StationCall], list[Observation]]] = [
     ("available", [status_2(1, "Available")], [StateSeen(1, EvseState.AVAILABLE)]),
     ("occupied", [status_2(1, "Occupied")], [StateSeen(1, EvseState.PREPARING)]),
     ("reserved", [status_2(1, "Reserved")], [StateSeen(1, EvseState.RESERVED)]),
@@ -284,12 +284,12 @@ CONVERSATIONS_2: list[tuple[str, list[Said], list[Observation]]] = [
 
 @pytest.mark.parametrize("version", V2)
 @pytest.mark.parametrize(
-    ("said", "told"), [row[1:] for row in CONVERSATIONS_2], ids=[row[0] for row in CONVERSATIONS_2]
+    ("calls", "expected"), [row[1:] for row in CONVERSATIONS_2], ids=[row[0] for row in CONVERSATIONS_2]
 )
 def test_station_state_messages_become_observations(
-    version: Version, said: list[Said], told: list[Observation]
+    version: Version, calls: list[StationCall], expected: list[Observation]
 ) -> None:
-    assert seen(version, *said) == told
+    assert seen(version, *calls) == expected
 
 
 DRAWS_2: list[tuple[str, list[Sample], PerPhase | None]] = [
@@ -312,9 +312,9 @@ DRAWS_2: list[tuple[str, list[Sample], PerPhase | None]] = [
 def test_meter_values_of_2x_become_draw(
     version: Version, samples: list[Sample], draw: PerPhase | None
 ) -> None:
-    told = seen(version, values_2(1, *samples))
-    assert len(told) == (0 if draw is None else 1)
-    for observation in told:
+    expected = seen(version, values_2(1, *samples))
+    assert len(expected) == (0 if draw is None else 1)
+    for observation in expected:
         assert isinstance(observation, DrawSeen)
         assert observation.current_a == pytest.approx(draw)
 
@@ -373,10 +373,10 @@ def test_station_state_boot_counts_when_it_is_accepted(version: Version, boot: d
 def test_station_state_boot_with_invalid_members_counts(version: Version) -> None:
     """The limits may be lost after any boot."""
     odd = b'{"chargePointVendor":null,"firmwareVersion":7,"chargingStation":{"model":null}}'
-    told = StationStateTracker(version, VOLTAGE).on_call_result(
+    expected = StationStateTracker(version, VOLTAGE).on_call_result(
         "BootNotification", odd, b'{"status":"Accepted"}'
     )
-    assert told == [Booted("", "", "")]
+    assert expected == [Booted("", "", "")]
 
 
 @pytest.mark.parametrize(
@@ -439,10 +439,10 @@ payloads = st.recursive(
     st.sampled_from(Version), st.lists(st.tuples(st.sampled_from(ACTIONS), payloads, payloads), max_size=5)
 )
 def test_station_state_any_payload_never_raises(
-    version: Version, said: list[tuple[str, bytes, bytes]]
+    version: Version, calls: list[tuple[str, bytes, bytes]]
 ) -> None:
     observer = StationStateTracker(version, VOLTAGE)
-    for action, payload, result in said:
+    for action, payload, result in calls:
         observer.on_message(action, payload, UTC)
         observer.on_call_result(action, payload, result)
 
@@ -687,8 +687,8 @@ def test_event_2_in_odd_form_is_read(sample: Sample) -> None:
 def test_boot_names_are_one_short_printable_line() -> None:
     boot = {"chargePointVendor": "A\x1b[31mB\nC", "chargePointModel": "x" * 200}
     tracker = StationStateTracker(Version.V16, VOLTAGE)
-    told = tracker.on_call_result("BootNotification", json.dumps(boot).encode(), b'{"status":"Accepted"}')
-    assert told == [Booted("A[31mB", "x" * 80)]
+    expected = tracker.on_call_result("BootNotification", json.dumps(boot).encode(), b'{"status":"Accepted"}')
+    assert expected == [Booted("A[31mB", "x" * 80)]
 
 
 def test_unchanged_draw_is_reported_again_after_5_s() -> None:

@@ -44,7 +44,7 @@ def _info(version: Version, status: str, until: str | None, group: str | None) -
     return {name: value for name, value in info.items() if value is not None}
 
 
-def _said(version: Version, status: str, until: str | None = None, group: str | None = None) -> bytes:
+def _token_info(version: Version, status: str, until: str | None = None, group: str | None = None) -> bytes:
     name = "idTagInfo" if version is V16 else "idTokenInfo"
     return json.dumps({name: _info(version, status, until, group)}).encode()
 
@@ -80,14 +80,14 @@ ASKING = [
 def test_authorization_cache_stores_answers(version: Version, action: str) -> None:
     known = AuthorizationCache("CS01", KEY)
     records = known.on_call_result(
-        version, action, _asked(version, "AbC"), _said(version, "Accepted", group="G")
+        version, action, _asked(version, "AbC"), _token_info(version, "Accepted", group="G")
     )
     assert len(records) == 1
     assert isinstance(records[0], TokenAuthorized)
     assert (records[0].source, records[0].status) == ("cache", "Accepted")
     assert records[0].group is not None
     assert _known(version, known, "abc", "ABC", "abcd") == ["Accepted", "Accepted", None]
-    known.on_call_result(version, action, _asked(version, "abc"), _said(version, "Blocked"))
+    known.on_call_result(version, action, _asked(version, "abc"), _token_info(version, "Blocked"))
     assert _known(version, known, "AbC") == ["Blocked"]
 
 
@@ -95,10 +95,10 @@ def test_authorization_cache_stores_answers(version: Version, action: str) -> No
     ("action", "payload", "result"),
     [
         ("Authorize", _asked(V16, "a"), b"{}"),
-        ("Authorize", b"{}", _said(V16, "Accepted")),
+        ("Authorize", b"{}", _token_info(V16, "Accepted")),
         ("Authorize", _asked(V16, "a"), b"[]"),
-        ("Authorize", _asked(V16, "a"), _said(V16, "ConcurrentTx")),
-        ("DataTransfer", _asked(V16, "a"), _said(V16, "Accepted")),
+        ("Authorize", _asked(V16, "a"), _token_info(V16, "ConcurrentTx")),
+        ("DataTransfer", _asked(V16, "a"), _token_info(V16, "Accepted")),
     ],
 )
 def test_authorization_cache_ignores_other_answers(action: str, payload: bytes, result: bytes) -> None:
@@ -109,8 +109,8 @@ def test_authorization_cache_ignores_other_answers(action: str, payload: bytes, 
 
 def test_concurrent_transaction_does_not_make_token_bad() -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
-    known.on_call_result(V16, "StartTransaction", _asked(V16, "a"), _said(V16, "ConcurrentTx"))
+    known.on_call_result(V16, "Authorize", _asked(V16, "a"), _token_info(V16, "Accepted"))
+    known.on_call_result(V16, "StartTransaction", _asked(V16, "a"), _token_info(V16, "ConcurrentTx"))
     assert _known(V16, known, "a") == ["Accepted"]
 
 
@@ -129,14 +129,14 @@ def test_authorization_cache_authorization_expires(
     version: Version, until: str, before: str, after: str
 ) -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.on_call_result(version, "Authorize", _asked(version, "a"), _said(version, "Accepted", until))
+    known.on_call_result(version, "Authorize", _asked(version, "a"), _token_info(version, "Accepted", until))
     assert [_known(version, known, "a", utc=utc) for utc in (UTC - 1, UTC)] == [[before], [after]]
 
 
 @VERSIONS
 def test_authorization_list_precedes_cache(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.on_call_result(version, "Authorize", _asked(version, "a"), _said(version, "Accepted"))
+    known.on_call_result(version, "Authorize", _asked(version, "a"), _token_info(version, "Accepted"))
     records = known.on_command_result(
         version, "SendLocalList", _list(version, 7, "Full", {"a": "Blocked", "b": "Accepted"}), ACCEPTED, UTC
     )
@@ -188,7 +188,9 @@ def test_clearing_cache_leaves_list(version: Version) -> None:
     records = known.on_command_result(
         version, "SendLocalList", _list(version, 1, "Full", {"a": "Accepted"}), ACCEPTED, UTC
     )
-    records += known.on_call_result(version, "Authorize", _asked(version, "b"), _said(version, "Accepted"))
+    records += known.on_call_result(
+        version, "Authorize", _asked(version, "b"), _token_info(version, "Accepted")
+    )
     assert known.on_command_result(version, "ClearCache", b"{}", b'{"status":"Rejected"}', UTC) == []
     records += known.on_command_result(version, "ClearCache", b"{}", ACCEPTED, UTC)
     recalled = AuthorizationCache("CS01", KEY)
@@ -209,7 +211,7 @@ def test_authorization_cache_remote_start_authorizes_its_token(version: Version)
 
 def test_authorization_cache_remote_start_does_not_shorten_what_is_known() -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
+    known.on_call_result(V16, "Authorize", _asked(V16, "a"), _token_info(V16, "Accepted"))
     assert known.on_command_result(V16, "RemoteStartTransaction", _asked(V16, "a"), ACCEPTED, UTC) == []
     assert _known(V16, known, "a", utc=UTC + 2 * REMOTE_START_S) == ["Accepted"]
 
@@ -220,9 +222,9 @@ def test_authorization_cache_is_bounded_and_drops_oldest() -> None:
         V16, "SendLocalList", _list(V16, 1, "Full", {"listed": "Accepted"}), ACCEPTED, UTC
     )
     for number in range(MOST_TOKENS - 1):
-        known.on_call_result(V16, "Authorize", _asked(V16, str(number)), _said(V16, "Accepted"))
-    known.on_call_result(V16, "Authorize", _asked(V16, "0"), _said(V16, "Blocked"))  # the youngest now
-    records = known.on_call_result(V16, "Authorize", _asked(V16, "more"), _said(V16, "Accepted"))
+        known.on_call_result(V16, "Authorize", _asked(V16, str(number)), _token_info(V16, "Accepted"))
+    known.on_call_result(V16, "Authorize", _asked(V16, "0"), _token_info(V16, "Blocked"))  # the youngest now
+    records = known.on_call_result(V16, "Authorize", _asked(V16, "more"), _token_info(V16, "Accepted"))
     assert [word.status for word in records if isinstance(word, TokenAuthorized)] == [None, "Accepted"]
     assert _known(V16, known, "listed", "0", "1", "more") == ["Accepted", "Blocked", None, "Accepted"]
     assert known.token_count == MOST_TOKENS
@@ -238,8 +240,8 @@ def test_authorization_cache_list_without_end_ends_at_bound() -> None:
 
 def test_authorization_cache_repeated_answer_makes_no_record() -> None:
     known = AuthorizationCache("CS01", KEY)
-    records = known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
-    assert known.on_call_result(V16, "Authorize", _asked(V16, "A"), _said(V16, "Accepted")) == []
+    records = known.on_call_result(V16, "Authorize", _asked(V16, "a"), _token_info(V16, "Accepted"))
+    assert known.on_call_result(V16, "Authorize", _asked(V16, "A"), _token_info(V16, "Accepted")) == []
     other = AuthorizationCache("CS02", KEY)
     other.restore([*records, LocalListVersion("CS01", 3)])
     assert (other.token_count, other.list_version) == (0, 0)
@@ -248,7 +250,7 @@ def test_authorization_cache_repeated_answer_makes_no_record() -> None:
 def test_another_type_or_another_key_is_another_token() -> None:
     known = AuthorizationCache("CS01", KEY)
     records = known.on_call_result(
-        Version.V201, "Authorize", _asked(Version.V201, "a"), _said(Version.V201, "Accepted")
+        Version.V201, "Authorize", _asked(Version.V201, "a"), _token_info(Version.V201, "Accepted")
     )
     assert known.find_status(IdToken("a", "eMAID"), UTC) is None
     other = AuthorizationCache("CS01", b"another key")
@@ -262,11 +264,11 @@ _SECRETS = st.text(max_size=16).map("tag-".__add__)
 @given(_SECRETS, _SECRETS, st.sampled_from(list(Version)))
 def test_authorization_cache_log_contains_no_token(value: str, group: str, version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
-    said = _said(version, "Accepted", group=group)
-    records = known.on_call_result(version, "Authorize", _asked(version, value), said)
+    token_info = _token_info(version, "Accepted", group=group)
+    records = known.on_call_result(version, "Authorize", _asked(version, value), token_info)
     listed = _list(version, 1, "Full", {value: "Blocked", group: None})
     records += known.on_command_result(version, "SendLocalList", listed, ACCEPTED, UTC)
-    told = [part for word in records for part in msgspec.structs.astuple(word) if isinstance(part, str)]
+    texts = [part for word in records for part in msgspec.structs.astuple(word) if isinstance(part, str)]
     assert any(isinstance(word, TokenAuthorized) for word in records)
     for secret in (value, group):
-        assert not [part for part in told if secret.lower() in part.lower()]
+        assert not [part for part in texts if secret.lower() in part.lower()]

@@ -214,21 +214,21 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("version", "action", "payload", "queue"), ASKING)
-@pytest.mark.parametrize(("authorise", "said", "until", "verdict"), VERDICTS)
+@pytest.mark.parametrize(("authorise", "sent", "until", "verdict"), VERDICTS)
 def test_offline_responder_authorizes_token_by_cache(
     version: Version,
     action: str,
     payload: Payload,
     queue: bool,
     authorise: Any,
-    said: str | None,
+    sent: str | None,
     until: str | None,
     verdict: str,
 ) -> None:
     check(version, request(version, action), json.dumps(payload).encode())
     scenario = OfflineHarness(version, OfflineRules(authorise=authorise))
-    if said is not None:
-        scenario.remember_answer(said, until)
+    if sent is not None:
+        scenario.remember_answer(sent, until)
     answer = scenario.answer_call(action, payload)
     info = result(answer)["idTagInfo" if version is V16 else "idTokenInfo"]
     assert (info, answer.queue) == ({"status": verdict}, queue)

@@ -75,11 +75,11 @@ def test_queue_is_first_in_first_out() -> None:
     outbox = Outbox("CS01", "csms")
     for number in (1, 2, 3):
         assert numbers(queue(outbox, RecordKind.NOTICE)) == [("EntryQueued", number)]
-    told = []
+    sent_ids = []
     while outbox.head is not None:
-        told.append(outbox.head.number)
+        sent_ids.append(outbox.head.number)
         outbox.remove_entry(outbox.head.number)
-    assert told == [1, 2, 3]
+    assert sent_ids == [1, 2, 3]
     assert (len(outbox), outbox.oldest_at) == (0, None)
 
 
@@ -169,7 +169,7 @@ class Waiting(RuleBasedStateMachine):
         self.disk: dict[int, EntryQueued] = {}
         self.owed: set[str] = set()
         """Payloads of transaction messages that were taken, and are neither answered nor set aside."""
-        self.said = 0
+        self.messages = 0
 
     def save(self, records: list[Record]) -> None:
         for word in records:
@@ -184,12 +184,12 @@ class Waiting(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(RecordKind))
     def queue(self, kind: RecordKind) -> None:
-        self.said += 1
-        payload = json.dumps({"said": self.said})
+        self.messages += 1
+        payload = json.dumps({"said": self.messages})
         before = list(self.expected)
         try:
             records = self.outbox.queue_message(
-                V16, "X", payload.encode(), kind, f"m{self.said}", float(self.said)
+                V16, "X", payload.encode(), kind, f"m{self.messages}", float(self.messages)
             )
         except OutboxFullError:
             assert kind is RecordKind.TRANSACTION
@@ -222,7 +222,7 @@ class Waiting(RuleBasedStateMachine):
                 self.save(self.outbox.set_entry_aside(head.number, "why"))
                 self.owed.discard(head.payload.decode())
             case "given":
-                self.save(self.outbox.mark_answered(head.number, self.said))
+                self.save(self.outbox.mark_answered(head.number, self.messages))
 
     @rule()
     def restart(self) -> None:

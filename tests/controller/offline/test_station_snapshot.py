@@ -48,8 +48,8 @@ def test_station_snapshot_boot_and_statuses_are_reported_in_order(version: Versi
         records += snapshot.on_station_call(version, "StatusNotification", _status(version, evse))
     records += snapshot.on_station_call(version, "StatusNotification", _status(version, 2, "Occupied"))
     assert snapshot.boot == records[0]
-    told = [_status(version, 1), _status(version, 2, "Occupied"), _status(version, 10)]
-    assert [status.payload for status in snapshot.statuses] == told
+    reported = [_status(version, 1), _status(version, 2, "Occupied"), _status(version, 10)]
+    assert [status.payload for status in snapshot.statuses] == reported
     recalled = StationSnapshot("CS01")
     recalled.restore([SnapshotDelivered("CS02", "boot", version, "BootNotification", b"{}"), *records])
     assert (recalled.boot, recalled.statuses) == (snapshot.boot, snapshot.statuses)

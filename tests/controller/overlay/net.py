@@ -161,7 +161,7 @@ class Net:
 
     # -- what was heard -----------------------------------------------------------------------------
 
-    def heard(self, stranger: str) -> list[Any]:
+    def received_from(self, stranger: str) -> list[Any]:
         """Return the frames to a foreign node since the last call, without topologies."""
         messages = [json.loads(message) for message in self.got[stranger]]
         self.got[stranger].clear()

@@ -63,10 +63,10 @@ def test_hostile_forged_path_is_rejected_to_link(link: str, path: list[str], kin
     net.say(link, "LC01", 6, "CSMS", path, "m2", "NotifyX", {})
     assert net.nodes["LC01"].counts == {kind: 2}
     code = "SecurityError" if kind == "spoofed" else "GenericError"
-    (answer,) = net.heard(link)
+    (answer,) = net.received_from(link)
     assert (answer[0], answer[-4:-2]) == (4, ["m1", code])
     assert link == "CS01" or answer[1:3] == [link, ["LC01"]], "whoever it claims to be hears nothing"
-    assert all(not net.heard(other) for other in ("CS01", "LC02", "LC03", "CSMS") if other != link)
+    assert all(not net.received_from(other) for other in ("CS01", "LC02", "LC03", "CSMS") if other != link)
 
 
 def test_hostile_alias_of_backend_from_below_is_rejected() -> None:
@@ -79,7 +79,7 @@ def test_hostile_alias_of_backend_from_below_is_rejected() -> None:
 def test_longest_path_is_forwarded() -> None:
     net = house()
     net.say("LC02", "LC01", 6, "CSMS", LONG[1:], "m1", "NotifyX", {})
-    assert net.heard("CSMS") == [[6, "CSMS", [*LONG[1:], "LC02", "LC01"], "m1", "NotifyX", {}]]
+    assert net.received_from("CSMS") == [[6, "CSMS", [*LONG[1:], "LC02", "LC01"], "m1", "NotifyX", {}]]
 
 
 def test_hostile_configured_node_is_accepted_over_link_only() -> None:
@@ -90,7 +90,7 @@ def test_hostile_configured_node_is_accepted_over_link_only() -> None:
     net.link("LC01", "CSMS")
     for link in ("LC02", "LC03"):
         net.say(link, "LC01", 6, "CSMS", "CS09", "m1", "NotifyX", {})
-    assert net.heard("CSMS") == [[6, "CSMS", ["CS09", "LC03", "LC01"], "m1", "NotifyX", {}]]
+    assert net.received_from("CSMS") == [[6, "CSMS", ["CS09", "LC03", "LC01"], "m1", "NotifyX", {}]]
 
 
 def test_answer_over_another_link_is_dropped() -> None:
@@ -98,18 +98,18 @@ def test_answer_over_another_link_is_dropped() -> None:
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     for link in ("LC02", "LC03"):
         net.say(link, "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
-    assert net.heard("CSMS") == []
+    assert net.received_from("CSMS") == []
     net.say("CS01", "LC01", 3, "m1", {"status": "Rejected"})
-    assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC01"], "m1", {"status": "Rejected"}]]
+    assert net.received_from("CSMS") == [[3, "CSMS", ["CS01", "LC01"], "m1", {"status": "Rejected"}]]
 
 
 def test_malformed_call_is_answered() -> None:
     net = house()
     net.say("LC02", "LC01", 2, "CSMS", [7], "m1", "Reset", {})
     net.say("CS01", "LC01", 2, "m2", 7, {})
-    assert [(frame[3], frame[4]) for frame in net.heard("LC02")] == [("m1", "FormatViolation")]
-    assert [frame[:3] for frame in net.heard("CS01")] == [[4, "m2", "FormatViolation"]]
-    assert net.heard("CSMS") == []
+    assert [(frame[3], frame[4]) for frame in net.received_from("LC02")] == [("m1", "FormatViolation")]
+    assert [frame[:3] for frame in net.received_from("CS01")] == [[4, "m2", "FormatViolation"]]
+    assert net.received_from("CSMS") == []
 
 
 # -- topology -------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_forged_topology_changes_nothing(
     before = json.dumps(net.reachable("LC01"))
     net.send(link, "LC01", frame(action_kind, path, payload))
     assert json.dumps(net.reachable("LC01")) == before
-    answers = [answer[4] for answer in net.heard(link)]
+    answers = [answer[4] for answer in net.received_from(link)]
     assert answers == (["SecurityError"] if action_kind == 2 else [])
     assert sum(net.nodes["LC01"].counts.values()) == 1
     net.say("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
@@ -194,9 +194,9 @@ def test_hostile_topology_signature_counts_for_kind(is_call: bool) -> None:
 def test_signed_topology_is_accepted(is_call: bool) -> None:
     net = house(verify=verify)
     net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", is_call)))
-    assert [answer[:1] for answer in net.heard("LC02")] == ([[3]] if is_call else [])
+    assert [answer[:1] for answer in net.received_from("LC02")] == ([[3]] if is_call else [])
     net.say("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
-    assert net.heard("LC02") == [[6, "CS09", "LC01", "m", "NotifyX", {}]]
+    assert net.received_from("LC02") == [[6, "CS09", "LC01", "m", "NotifyX", {}]]
 
 
 def test_signed_topology_replay_is_rejected() -> None:
@@ -272,10 +272,10 @@ messages = st.one_of(
 
 @given(st.lists(st.tuples(st.sampled_from(["CS01", "LC02", "LC03", "CSMS"]), messages), max_size=12))
 def test_random_frames_cause_no_endless_exchange(
-    said: list[tuple[str, str | bytes]],
+    headers: list[tuple[str, str | bytes]],
 ) -> None:
     net = house(groups={"row": ("CS01", "LC02", "LC01", "row")})
-    for link, message in said:
+    for link, message in headers:
         for action in net.nodes["LC01"].handle(FrameReceived(link, message), net.now):
             if isinstance(action, SendFrame) and action.frame.kind in (
                 OverlayMessageKind.CALL,

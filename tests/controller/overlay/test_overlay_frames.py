@@ -214,7 +214,7 @@ def test_parse_of_random_input_never_raises(message: str | bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "mode"),
+    ("headers", "mode"),
     [
         ("OverlayNetwork", NetworkingMode.OVERLAY),
         (" overlaynetwork ", NetworkingMode.OVERLAY),
@@ -223,5 +223,5 @@ def test_parse_of_random_input_never_raises(message: str | bytes) -> None:
         ("mesh", None),
     ],
 )
-def test_mode_header_is_read_without_case(said: str, mode: NetworkingMode | None) -> None:
-    assert mode_of(said) is mode
+def test_mode_header_is_read_without_case(headers: str, mode: NetworkingMode | None) -> None:
+    assert mode_of(headers) is mode

@@ -104,7 +104,7 @@ def test_learned_routes_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("neighbour", "told"),
+    ("neighbour", "report"),
     [
         (None, {"CS01": 0, "CS02": 0, "CS09": 1, "CSMS": 2, "LC02": 0}),
         ("b", {"CS01": 0, "CS09": 4, "CSMS": 2}),
@@ -112,12 +112,12 @@ def test_learned_routes_are_bounded() -> None:
     ],
 )
 def test_routes_neighbor_is_reported_no_route_over_itself(
-    neighbour: str | None, told: dict[str, int]
+    neighbour: str | None, report: dict[str, int]
 ) -> None:
     routes = up(table(CS09=[Hop("a", 4)], CS10=[Hop("gone")]), CS01=Hop("a"), LC02=Hop("b"), CSMS=Hop("c", 2))
     routes.learn("b", {"CS09": Hop("b", 1)})
     up(routes, CS02=Hop("leg", only="c"))
-    assert routes.reachable(0.0, neighbour) == told
+    assert routes.reachable(0.0, neighbour) == report
 
 
 def test_routes_members_of_group_are_found() -> None:

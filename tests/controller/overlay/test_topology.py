@@ -25,7 +25,7 @@ def everything(node: str, payload: bytes, is_call: bool) -> str | None:
     return None
 
 
-def heard(verify: topology.Verifier = everything) -> TopologyReceived:
+def received_from(verify: topology.Verifier = everything) -> TopologyReceived:
     return TopologyReceived("LC01", verify, lambda destination, link: destination != "CS01")
 
 
@@ -36,8 +36,10 @@ def payload(begins: float = UTC_S, **changes: object) -> bytes:
     return json.dumps({"networkTopologyInformation": information, "signatures": []}).encode()
 
 
-def taken(heard: TopologyReceived, payload: bytes, utc: float = UTC_S, link: str = "a") -> dict[str, Hop]:
-    return heard.take(link, "LC02", payload, NOW, utc, is_call=False)
+def taken(
+    received_from: TopologyReceived, payload: bytes, utc: float = UTC_S, link: str = "a"
+) -> dict[str, Hop]:
+    return received_from.take(link, "LC02", payload, NOW, utc, is_call=False)
 
 
 def test_is_written_as_wwcp_reads_it() -> None:
@@ -56,27 +58,29 @@ def test_is_written_as_wwcp_reads_it() -> None:
 
 def test_topology_report_is_bounded() -> None:
     many = write_topology("LC02", {f"CS{number}": 0 for number in range(MAX_ROUTES + 1)}, UTC_S)
-    assert len(taken(heard(), many)) == MAX_ROUTES
+    assert len(taken(received_from(), many)) == MAX_ROUTES
 
 
 def test_topology_report_becomes_hops_with_end() -> None:
-    assert taken(heard(), payload()) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
+    assert taken(received_from(), payload()) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
     soon = payload(notAfter="2026-11-18T11:06:50+00:00")
-    assert taken(heard(), soon) == {"CS09": Hop("a", 1, 1, NOW + 10)}
-    assert taken(heard(), payload(notAfter=None), UTC_S + 100) == {
+    assert taken(received_from(), soon) == {"CS09": Hop("a", 1, 1, NOW + 10)}
+    assert taken(received_from(), payload(notAfter=None), UTC_S + 100) == {
         "CS09": Hop("a", 1, 1, NOW + VALID_S - 100)
     }
 
 
 def test_topology_with_unknown_members_is_read() -> None:
     route = {"destinationId": "CS09", "uplink": {"distance": 3, "packetLoss": 0.1}, "timeout": 5}
-    assert taken(heard(), payload(routes=[route], priority=3)) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
+    assert taken(received_from(), payload(routes=[route], priority=3)) == {
+        "CS09": Hop("a", 1, 1, NOW + VALID_S)
+    }
 
 
 @pytest.mark.parametrize("destination", ["LC01", "CS01", "*", "0", "", "x" * 65])
 def test_topology_of_foreign_nodes_is_left_out(destination: str) -> None:
     routes = [{"destinationId": destination}, {"destinationId": "CS09", "priority": 2, "weight": 7}]
-    assert taken(heard(), payload(routes=routes)) == {"CS09": Hop("a", 2, 7, NOW + VALID_S)}
+    assert taken(received_from(), payload(routes=routes)) == {"CS09": Hop("a", 2, 7, NOW + VALID_S)}
 
 
 REFUSED = [
@@ -102,20 +106,20 @@ REFUSED = [
 
 @pytest.mark.parametrize(("message", "reason"), REFUSED)
 def test_invalid_topology_is_rejected(message: bytes, reason: str) -> None:
-    hears = heard()
+    receiver = received_from()
     with pytest.raises(TopologyRejectedError, match=reason):
-        taken(hears, message)
-    assert taken(hears, payload()), "it has changed nothing"
+        taken(receiver, message)
+    assert taken(receiver, payload()), "it has changed nothing"
 
 
 def test_topology_replay_is_rejected_after_reconnect() -> None:
-    hears = heard()
-    taken(hears, payload(UTC_S + 1))
+    receiver = received_from()
+    taken(receiver, payload(UTC_S + 1))
     for begins in (UTC_S + 1, UTC_S):
         with pytest.raises(TopologyRejectedError, match="not newer"):
-            taken(hears, payload(begins))
-    assert taken(hears, payload(UTC_S), link="b"), "another link has its own order"
-    assert taken(hears, payload(UTC_S + 2))
+            taken(receiver, payload(begins))
+    assert taken(receiver, payload(UTC_S), link="b"), "another link has its own order"
+    assert taken(receiver, payload(UTC_S + 2))
 
 
 def test_forged_topology_does_not_move_time() -> None:
@@ -125,9 +129,9 @@ def test_forged_topology_does_not_move_time() -> None:
         seen.append((node, payload, is_call))
         return "nobody known has signed it" if b"forged" in payload else None
 
-    hears = heard(verify)
+    receiver = received_from(verify)
     with pytest.raises(TopologyRejectedError, match="nobody known has signed it") as refused:
-        taken(hears, payload(UTC_S + 50, customData="forged"))
+        taken(receiver, payload(UTC_S + 50, customData="forged"))
     assert refused.value.forged
-    assert taken(hears, payload())
+    assert taken(receiver, payload())
     assert seen[1] == ("LC02", payload(), False)

@@ -65,8 +65,8 @@ FORGED = [
 def test_transit_check_forged_command_is_rejected_with_rule(payload: str, to: str, why: str) -> None:
     net = house(make_enforcer())
     net.send("CSMS", "LC01", command(payload, to=to))
-    assert net.heard("LC02") == []
-    ((kind, destination, path, number, code, description, _),) = net.heard("CSMS")
+    assert net.received_from("LC02") == []
+    ((kind, destination, path, number, code, description, _),) = net.received_from("CSMS")
     assert (kind, destination, path, number, code) == (4, "CSMS", ["LC01"], "m1", "SecurityError")
     assert "rule safe-profiles" in description
     assert why in description
@@ -80,35 +80,35 @@ def test_signed_command_passes_unaltered_once_durable() -> None:
     assert passed == f'[2,["LC02","CS01"],"LC01","m1","SetChargingProfile",{GOOD}]'
     assert net.saved == 1
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
-    assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC02", "LC01"], "m1", {"status": "Accepted"}]]
+    assert net.received_from("CSMS") == [[3, "CSMS", ["CS01", "LC02", "LC01"], "m1", {"status": "Accepted"}]]
 
 
 def test_replayed_command_is_rejected_under_any_id() -> None:
     net = house(make_enforcer(), routes={"CS01": [Hop("LC02")]})
     net.send("CSMS", "LC01", command(GOOD))
-    net.heard("LC02")
+    net.received_from("LC02")
     net.send("CSMS", "LC01", command(GOOD, "m2"))
     net.send("CSMS", "LC01", command(GOOD, "m3", '"CS01"'))
-    assert net.heard("LC02") == []
-    assert ["was received before" in answer[5] for answer in net.heard("CSMS")] == [True, True]
+    assert net.received_from("LC02") == []
+    assert ["was received before" in answer[5] for answer in net.received_from("CSMS")] == [True, True]
 
 
 def test_transit_check_repeated_command_before_answer_is_dropped() -> None:
     net = house(make_enforcer())
     net.send("CSMS", "LC01", command(GOOD))
     net.send("CSMS", "LC01", command(GOOD))
-    assert net.heard("CSMS") == []
+    assert net.received_from("CSMS") == []
     assert net.notes[1:] == [f"request repeated before its answer link=CSMS id=m1 reason={SEEN}"]
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
-    assert len(net.heard("CSMS")) == 1
+    assert len(net.received_from("CSMS")) == 1
 
 
 def test_command_that_cannot_be_stored_is_rejected() -> None:
     net = house(make_enforcer())
     net.disk_full = True
     net.send("CSMS", "LC01", command(GOOD))
-    assert net.heard("LC02") == []
-    assert [answer[3:6] for answer in net.heard("CSMS")] == [
+    assert net.received_from("LC02") == []
+    assert [answer[3:6] for answer in net.received_from("CSMS")] == [
         ["m1", "GenericError", "it cannot be put on record that it was here"]
     ]
 
@@ -117,8 +117,8 @@ def test_command_between_neighbors_is_verified() -> None:
     net = house(make_enforcer())
     payload = json.dumps(limit())
     net.send("LC03", "LC01", command(payload).replace('"CSMS"', '"LC03"'))
-    assert net.heard("LC02") == []
-    assert [answer[4] for answer in net.heard("LC03")] == ["SecurityError"]
+    assert net.received_from("LC02") == []
+    assert [answer[4] for answer in net.received_from("LC03")] == ["SecurityError"]
 
 
 def test_transit_check_each_controller_of_chain_verifies() -> None:
@@ -130,9 +130,9 @@ def test_transit_check_each_controller_of_chain_verifies() -> None:
     net.link("LC02", "LC01")
     net.link("LC01", "CSMS")
     net.send("CSMS", "LC01", command(GOOD))
-    assert [frame[1:3] for frame in net.heard("CS01")] == [["m1", "SetChargingProfile"]]
+    assert [frame[1:3] for frame in net.received_from("CS01")] == [["m1", "SetChargingProfile"]]
     net.send("LC01", "LC02", command(a_limit(TOM, amps=12).replace("12", "13"), "m2"))
-    assert net.heard("CS01") == []
+    assert net.received_from("CS01") == []
     assert net.nodes["LC02"].counts["refused"] == 1
 
 
@@ -140,7 +140,7 @@ def test_retried_request_is_not_verified_again() -> None:
     net = house(make_enforcer(), routes={"CS01": [Hop("LC03", 1), Hop("LC02", 2)]})
     net.broken.add(("LC01", "LC03"))
     net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
-    assert [frame[3] for frame in net.heard("LC02")] == ["m1"]
+    assert [frame[3] for frame in net.received_from("LC02")] == ["m1"]
 
 
 def test_request_cleared_for_one_direction_takes_no_other() -> None:
@@ -150,7 +150,7 @@ def test_request_cleared_for_one_direction_takes_no_other() -> None:
     net.broken.add(("LC01", "LC02"))
     net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
     assert "up" not in net.got
-    assert [answer[4] for answer in net.heard("CSMS")] == ["GenericError"]
+    assert [answer[4] for answer in net.received_from("CSMS")] == ["GenericError"]
 
 
 def test_transit_check_virtual_channel_is_verified_by_relay() -> None:
@@ -160,7 +160,7 @@ def test_transit_check_virtual_channel_is_verified_by_relay() -> None:
     net.feed("LC01", LinkUp(leg))
     net.run()
     net.send("CSMS", "LC01", command(json.dumps(limit()), to='"CS01"'))
-    assert len(net.heard("leg")) == 1
+    assert len(net.received_from("leg")) == 1
     assert net.saved == 0
 
 
@@ -178,8 +178,8 @@ def test_transit_check_report_is_verified_upwards_for_station() -> None:
     downwards = json.loads(signed({"a": 1}, OLGA, action="NotifyX", **V21))
     for number, (link, payload) in enumerate([("LC02", good), ("LC02", downwards), ("LC03", {})]):
         net.say(link, "LC01", 2, "CSMS", f"CS0{number}", f"m{number}", "NotifyX", payload)
-    assert [frame[3] for frame in net.heard("CSMS")] == ["m0", "m2"]
-    assert [answer[:5] for answer in net.heard("LC02")] == [
+    assert [frame[3] for frame in net.received_from("CSMS")] == ["m0", "m2"]
+    assert [answer[:5] for answer in net.received_from("LC02")] == [
         [4, "CS01", ["LC01"], "m1", "SecurityError"],
     ]
 
@@ -191,8 +191,8 @@ def test_transit_check_report_is_verified_upwards_for_station() -> None:
 def test_transit_decisions_are_applied(failing: FailureAction, answered: bool) -> None:
     net = house(make_enforcer([rule(actions=("Reset",), failing=failing)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "Reset", {})
-    assert len(net.heard("CSMS")) == answered
-    assert len(net.heard("LC02")) == (failing is FailureAction.MARK)
+    assert len(net.received_from("CSMS")) == answered
+    assert len(net.received_from("LC02")) == (failing is FailureAction.MARK)
     assert net.nodes["LC01"].counts == (
         {"refused": 1} if answered else {"dropped": 1} if failing is FailureAction.DROP else {}
     )
@@ -215,7 +215,7 @@ def test_transit_check_unsigned_answer_becomes_error(upwards: bool, fresh: bool)
     for number, payload in enumerate([{}, json.loads(good), json.loads(good)]):
         net.say(ask[0], "LC01", 2, *ask[1:], f"m{number}", "GetX", {})
         net.say(answer[0], "LC01", 3, *answer[1:], f"m{number}", payload)
-    kinds = [frame[0] for frame in net.heard(ask[0])]
+    kinds = [frame[0] for frame in net.received_from(ask[0])]
     assert kinds == [4, 3, 4 if fresh else 3]
     assert net.saved == fresh
 
@@ -227,14 +227,14 @@ def test_transit_check_answer_that_cannot_be_stored_becomes_error() -> None:
     good = signed(dated, OLGA, action="GetX", kind=MessageKind.RESPONSE, direction=Direction.UP, **V21)
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", json.loads(good))
-    assert [frame[:1] + frame[3:5] for frame in net.heard("CSMS")] == [[4, "m1", "GenericError"]]
+    assert [frame[:1] + frame[3:5] for frame in net.received_from("CSMS")] == [[4, "m1", "GenericError"]]
 
 
 def test_transit_check_dropped_answer_lets_request_time_out() -> None:
     net = house(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
-    assert net.heard("CSMS") == []
+    assert net.received_from("CSMS") == []
     assert net.nodes["LC01"].counts == {"dropped": 1}
 
 
@@ -245,14 +245,18 @@ def test_fresh_group_message_counts_once() -> None:
     payload = json.loads(signed(dated, OLGA, action="NotifyX", kind=MessageKind.SEND, **V21))
     for number in ("m1", "m2"):
         net.say("CSMS", "LC01", 6, "row", "CSMS", number, "NotifyX", payload)
-    assert [frame[3] for frame in net.heard("LC02")] == [frame[3] for frame in net.heard("LC03")] == ["m1"]
+    assert (
+        [frame[3] for frame in net.received_from("LC02")]
+        == [frame[3] for frame in net.received_from("LC03")]
+        == ["m1"]
+    )
     assert net.saved == 1
 
 
 def test_broadcast_rejected_in_one_direction_is_not_sent() -> None:
     net = house(make_enforcer([rule(actions=("NotifyX",), direction=Direction.UP)]))
     net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyX", {})
-    assert net.heard("CSMS") == net.heard("LC03") == []
+    assert net.received_from("CSMS") == net.received_from("LC03") == []
     assert net.nodes["LC01"].counts == {"refused": 1}
 
 
@@ -276,20 +280,20 @@ def test_transit_check_forwarded_message_gets_own_signature() -> None:
     )
     net = house(make_enforcer(sign=[ours], own=[KEYS["LC02"]]))
     net.send("CSMS", "LC01", command(GOOD))
-    (frame,) = net.heard("LC02")
+    (frame,) = net.received_from("LC02")
     before = json.loads(GOOD)
     assert frame[5].pop("signatures")[:1] == before.pop("signatures")
     assert frame[5] == before
     net.say("LC03", "LC01", 2, "CSMS", "CS07", "m2", "GetX", {})
-    assert len(net.heard("CSMS")[0][5]["signatures"]) == 1
+    assert len(net.received_from("CSMS")[0][5]["signatures"]) == 1
     net.say("CSMS", "LC01", 3, ["LC03", "CS07"], "CSMS", "m2", {})
-    assert len(net.heard("LC03")[0][4]["signatures"]) == 1
+    assert len(net.received_from("LC03")[0][4]["signatures"]) == 1
 
 
 def test_missing_key_is_logged() -> None:
     net = house(make_enforcer(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
     net.say("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
-    assert net.heard("LC02")[0][5] == {}
+    assert net.received_from("LC02")[0][5] == {}
     assert "message forwarded unsigned" in net.notes[0]
 
 
@@ -303,4 +307,4 @@ def test_transit_check_command_from_below_to_node_is_rejected() -> None:
     net = house(make_enforcer())
     net.say("LC02", "LC01", 2, "LC01", "LC02", "m1", "SetChargingProfile", {})
     assert net.delivered("LC01") == []
-    assert [answer[3:5] for answer in net.heard("LC02")] == [["m1", "NotSupported"]]
+    assert [answer[3:5] for answer in net.received_from("LC02")] == [["m1", "NotSupported"]]

@@ -35,7 +35,7 @@ def test_unreached_unreachable_backend_ends_channel_unanswered(upper: str, lower
     net = chain()
     net.cut(lower, upper)
     ask(net)
-    assert net.heard(LEG) == []
+    assert net.received_from(LEG) == []
     assert net.unreached == [(LEG, "there is no route to 'CSMS'")]
 
 
@@ -47,7 +47,7 @@ def test_unreached_lost_link_ends_channel_unanswered() -> None:
     net.link("LC02", "LC01")
     ask(net, "m3")
     net.wait(60)
-    assert net.heard(LEG) == []
+    assert net.received_from(LEG) == []
     assert [leg for leg, _ in net.unreached] == [LEG] * 3
 
 
@@ -62,7 +62,7 @@ def test_unreached_rejection_of_backend_is_passed_on() -> None:
     net = chain()
     ask(net)
     net.say("CSMS", "LC01", 4, "LC01", ["CSMS"], "m1", "GenericError", "no", {})
-    assert net.heard(LEG) == [[4, "m1", "GenericError", "no", {}]]
+    assert net.received_from(LEG) == [[4, "m1", "GenericError", "no", {}]]
     assert net.unreached == []
 
 
@@ -71,4 +71,4 @@ def test_unreached_plain_link_gets_error_of_missing_route() -> None:
     net.link("CS02", "LC02", NetworkingMode.STANDARD)
     net.cut("LC02", "LC01")
     net.say("CS02", "LC02", 2, "m1", "Heartbeat", {})
-    assert [frame[:3] for frame in net.heard("CS02")] == [[4, "m1", "GenericError"]]
+    assert [frame[:3] for frame in net.received_from("CS02")] == [[4, "m1", "GenericError"]]

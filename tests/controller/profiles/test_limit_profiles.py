@@ -153,15 +153,15 @@ def test_profile_ids_are_distinct_and_32_bit() -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-@pytest.mark.parametrize("says", [True, None])
+@pytest.mark.parametrize("uses_seconds", [True, None])
 def test_limit_profiles_phase_is_named_only_to_2x_station_that_can_switch(
-    version: Version, says: bool | None
+    version: Version, uses_seconds: bool | None
 ) -> None:
-    quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=says)
+    quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=uses_seconds)
     terms = LimitTerms(quirk=quirk, after=6, number_phases=1)
     payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)
     check(version, request(version, "SetChargingProfile"), payload)
     lease, after = profile_of(version, payload)["schedule"]["chargingSchedulePeriod"]
     assert lease["numberPhases"] == 1
-    assert lease.get("phaseToUse") == (1 if says and version is not Version.V16 else None)
+    assert lease.get("phaseToUse") == (1 if uses_seconds and version is not Version.V16 else None)
     assert after.keys() == {"startPeriod", "limit"}  # what follows a lease is for all phases

@@ -140,7 +140,7 @@ def _in_unit(period: LimitPeriod, schedule: LimitSchedule, at: ScheduleContext) 
     return period.limit / watts_per_amp if schedule.watts else period.limit
 
 
-def naive_says(
+def naive_limit(
     one: LimitProfile, schedule: LimitSchedule, second: float, at: ScheduleContext
 ) -> float | None:
     """Return the limit of one schedule in one second."""
@@ -157,11 +157,11 @@ def naive_says(
             start += one.every_s
     if second >= start + schedule.duration_s:
         return None
-    said = None
+    last_limit = None
     for each, value in zip(schedule.periods, values, strict=True):
         if second >= start + each.start_s:
-            said = value
-    return said
+            last_limit = value
+    return last_limit
 
 
 def naive(profiles: list[LimitProfile], second: float, at: ScheduleContext) -> float | None:
@@ -175,9 +175,9 @@ def naive(profiles: list[LimitProfile], second: float, at: ScheduleContext) -> f
                 continue
             if second < one.valid_from or second >= one.valid_to:
                 continue
-            said = [naive_says(one, schedule, second, at) for schedule in one.schedules]
-            if any(each is not None for each in said):
-                found = min(each for each in said if each is not None)
+            last_limit = [naive_limit(one, schedule, second, at) for schedule in one.schedules]
+            if any(each is not None for each in last_limit):
+                found = min(each for each in last_limit if each is not None)
                 rank = one.stack_level
         return found
 

@@ -120,15 +120,15 @@ REFUSALS: list[tuple[Version, str, Payload, str, Payload]] = [
 ]
 
 
-@pytest.mark.parametrize(("version", "action", "payload", "command", "says"), REFUSALS)
+@pytest.mark.parametrize(("version", "action", "payload", "command", "response"), REFUSALS)
 def test_autonomy_limits_transaction_that_backend_does_not_accept_is_ended(
-    version: Version, action: str, payload: Payload, command: str, says: Payload
+    version: Version, action: str, payload: Payload, command: str, response: Payload
 ) -> None:
     entry = _entry(version, action, payload, 777 if version is V16 else None)
     scenario = OfflineHarness(version)
     stop = scenario.responder.on_outbox_result(entry, _judged(version, "Blocked"))
     assert stop is not None
-    assert (stop[0], json.loads(stop[1])) == (command, says)
+    assert (stop[0], json.loads(stop[1])) == (command, response)
     check(version, request(version, command), stop[1])
     assert scenario.responder.on_outbox_result(entry, _judged(version, "Accepted")) is None
     assert scenario.responder.on_outbox_result(entry, b"{}") is None

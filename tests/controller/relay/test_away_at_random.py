@@ -125,9 +125,9 @@ class RandomStation:
         _, action, payload = self._now
         if action == "StartTransaction":
             self._begun[rest[0]["transactionId"]] = payload["timestamp"]
-        said = next(self._script) if action == "BootNotification" else self._script.send(rest[0])
-        self._now = (self._id(), *said)
-        self.journal.append(make_part(*said, self._begun))
+        members = next(self._script) if action == "BootNotification" else self._script.send(rest[0])
+        self._now = (self._id(), *members)
+        self.journal.append(make_part(*members, self._begun))
 
     def _id(self) -> str:
         return f"m{next(self._ids)}"
@@ -254,13 +254,13 @@ class World:
         self._crashes = None
         self.move("owner lost")
         self.move("fleet lost")
-        said = len(self.station.journal)
+        members = len(self.station.journal)
         for _ in range(1000):
             for name in ("owner up", "fleet up", "owner", "fleet"):
                 self.move(name)
             if not any(backend.asked for backend in self.backends.values()):
                 self.move("tick")
-            if len(self.station.journal) == said:
+            if len(self.station.journal) == members:
                 self.move("send")
             elif not len(self._stored.outbox) + len(self._stored.copies):
                 break
@@ -274,11 +274,11 @@ def run_moves(folder: Path, version: Version, moves: Sequence[str]) -> None:
     world.settle()
     answered = world.station.journal[:-1]  # its next CALL was not sent yet
     for name, backend in world.backends.items():
-        heard = backend.ledger.parts["CS01"]
-        wrong = compare_parts(answered, heard)
+        received = backend.ledger.parts["CS01"]
+        wrong = compare_parts(answered, received)
         # What was not answered in time goes again later, and others of its transaction may go before it.
         assert (wrong.lost, wrong.doubled) == ([], []), (name, wrong)
-        assert not precedes_start(answered, heard), (name, heard)
+        assert not precedes_start(answered, received), (name, received)
 
 
 @pytest.mark.parametrize("version", [V16, V201])

@@ -46,14 +46,14 @@ def known(scenario: RelayHarness) -> None:
 def served(scenario: RelayHarness, message_id: str, action: str, payload: str) -> dict[str, object]:
     """Send a CALL of the station that the controller answers; return the payload."""
     scenario.station.send(call(message_id, action, payload))
-    kind, heard_id, answered = json.loads(scenario.station.receive_text())
-    assert (kind, heard_id) == (3, message_id)
+    kind, received_id, answered = json.loads(scenario.station.receive_text())
+    assert (kind, received_id) == (3, message_id)
     assert isinstance(answered, dict)
     scenario.expect_nothing()
     return answered
 
 
-def told(scenario: RelayHarness, text: str, answered: str) -> None:
+def confirm(scenario: RelayHarness, text: str, answered: str) -> None:
     """Expect exactly this text at the owner, and answer it."""
     scenario.csms.receive(text)
     scenario.csms.send(result(json.loads(text)[1], answered))
@@ -63,9 +63,9 @@ def introduced(scenario: RelayHarness, *statuses: str, boot: bool = False) -> No
     """The owner gets the station's states, and its boot if it has not accepted that one."""
     boots = [("BootNotification", BOOT, ACCEPTED)] if boot else []
     for action, payload, answered in boots + [("StatusNotification", status, "{}") for status in statuses]:
-        heard = scenario.csms.receive_call(action)
-        assert heard.payload.decode() == payload
-        scenario.csms.send(result(heard.id, answered))
+        received = scenario.csms.receive_call(action)
+        assert received.payload.decode() == payload
+        scenario.csms.send(result(received.id, answered))
 
 
 def a_transaction(scenario: RelayHarness) -> int:
@@ -79,9 +79,9 @@ def a_transaction(scenario: RelayHarness) -> int:
 
 def handed_over(scenario: RelayHarness) -> None:
     """Expect the transaction at the owner, under its own number."""
-    told(scenario, call("1", "StartTransaction", START), STARTED)
-    told(scenario, call("2", "MeterValues", meter(THEIRS)), "{}")
-    told(scenario, call("3", "StopTransaction", stop(THEIRS)), "{}")
+    confirm(scenario, call("1", "StartTransaction", START), STARTED)
+    confirm(scenario, call("2", "MeterValues", meter(THEIRS)), "{}")
+    confirm(scenario, call("3", "StopTransaction", stop(THEIRS)), "{}")
     scenario.expect_nothing()
 
 
@@ -97,7 +97,7 @@ def test_away_autonomous_serves_station_and_delivers_all_in_order(stored: Stored
     a_transaction(scenario)
     scenario.csms.connect()
     introduced(scenario, STATUS, boot=True)
-    told(scenario, call("s", "StatusNotification", STATUS), "{}")
+    confirm(scenario, call("s", "StatusNotification", STATUS), "{}")
     handed_over(scenario)
     assert len(stored.outbox) == 0
 
@@ -129,8 +129,8 @@ def test_away_autonomous_restart_keeps_queued_transaction(stored: StoredRelay) -
     handed_over(scenario)
 
 
-@pytest.mark.parametrize("heard", range(3))
-def test_restart_during_delivery_continues_with_next_message(stored: StoredRelay, heard: int) -> None:
+@pytest.mark.parametrize("received", range(3))
+def test_restart_during_delivery_continues_with_next_message(stored: StoredRelay, received: int) -> None:
     scenario = stored.open_link()
     known(scenario)
     scenario.csms.disconnect()
@@ -142,18 +142,18 @@ def test_restart_during_delivery_continues_with_next_message(stored: StoredRelay
         (call("2", "MeterValues", meter(THEIRS)), "{}"),
         (call("3", "StopTransaction", stop(THEIRS)), "{}"),
     ]
-    for text, answered in parts[:heard]:
-        told(scenario, text, answered)
-    scenario.csms.receive(parts[heard][0])  # and we die before its answer
+    for text, answered in parts[:received]:
+        confirm(scenario, text, answered)
+    scenario.csms.receive(parts[received][0])  # and we die before its answer
     scenario = stored.restart(scenario).open_link()
     introduced(scenario)
     scenario.expect_nothing()  # its answer may come over this link
     scenario.wait(LATE_ANSWER_S)
-    for text, answered in parts[heard:]:
-        told(scenario, text, answered)
+    for text, answered in parts[received:]:
+        confirm(scenario, text, answered)
     scenario.expect_nothing()
     scenario.expect_log(
-        f"{parts[heard][0].split(',')[2][1:-1]} {heard + 1} goes again: its answer was never seen"
+        f"{parts[received][0].split(',')[2][1:-1]} {received + 1} goes again: its answer was never seen"
     )
 
 
@@ -168,7 +168,7 @@ def test_transaction_delivered_live_is_not_delivered_again(stored: StoredRelay) 
     scenario.csms.connect()
     introduced(scenario)
     scenario.wait(LATE_ANSWER_S)
-    told(scenario, call("1", "StartTransaction", START), STARTED)
+    confirm(scenario, call("1", "StartTransaction", START), STARTED)
     scenario.expect_log("StartTransaction 1 goes again: its answer was never seen")
     scenario.csms.send(call("r", "RemoteStopTransaction", f'{{"transactionId":{THEIRS}}}'))
     scenario.station.receive(call("r", "RemoteStopTransaction", f'{{"transactionId":{own}}}'))
@@ -197,7 +197,7 @@ def test_away_autonomous_transaction_owner_rejects_is_stopped(stored: StoredRela
     own = served(scenario, "1", "StartTransaction", START)["transactionId"]
     scenario.csms.connect()
     introduced(scenario)
-    told(scenario, call("1", "StartTransaction", START), STARTED.replace("Accepted", "Blocked"))
+    confirm(scenario, call("1", "StartTransaction", START), STARTED.replace("Accepted", "Blocked"))
     assert json.loads(scenario.station.receive_call("RemoteStopTransaction").payload) == {
         "transactionId": own
     }
@@ -285,9 +285,9 @@ def test_repeated_call_before_owner_answer_is_served_rest_waits(stored: StoredRe
     assert isinstance(own, int)
     assert served(scenario, "2", "MeterValues", meter(own)) == {}
     scenario.csms.send(late)
-    kind, heard_id, again = json.loads(scenario.station.receive_text())
-    assert (kind, heard_id, again) == (3, "1", first)
+    kind, received_id, again = json.loads(scenario.station.receive_text())
+    assert (kind, received_id, again) == (3, "1", first)
     if "InternalError" in late:
-        told(scenario, call("1", "StartTransaction", START), STARTED)
-    told(scenario, call("2", "MeterValues", meter(THEIRS)), "{}")
+        confirm(scenario, call("1", "StartTransaction", START), STARTED)
+    confirm(scenario, call("2", "MeterValues", meter(THEIRS)), "{}")
     scenario.forward_up(call("h", "Heartbeat", "{}"))

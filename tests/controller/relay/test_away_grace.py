@@ -105,8 +105,8 @@ def test_unanswered_transaction_waits_for_another_link(scenario: RelayHarness) -
 
 def test_away_grace_full_queue_stops_reading_socket(scenario: RelayHarness) -> None:
     scenario.csms.disconnect()
-    said = 0
+    sent = 0
     while scenario.relay.accepts_messages:
-        said += 1
-        assert scenario.relay.handle(FromStation(call(str(said))), scenario.now, scenario.now) == []
-    assert said == QUEUE_DEPTH
+        sent += 1
+        assert scenario.relay.handle(FromStation(call(str(sent))), scenario.now, scenario.now) == []
+    assert sent == QUEUE_DEPTH

@@ -57,10 +57,10 @@ class NumberingCsms:
             self._answers[message_id] = self._record(action, json.loads(payload))
         return CallResult("", message_id, self._answers[message_id])
 
-    def _record(self, action: str, said: dict[str, Any]) -> bytes:
+    def _record(self, action: str, members: dict[str, Any]) -> bytes:
         starts = action == "StartTransaction"
-        number = next(self._numbers) if starts else said["transactionId"]
-        self.ledger.append((action, said["timestamp"], number))
+        number = next(self._numbers) if starts else members["transactionId"]
+        self.ledger.append((action, members["timestamp"], number))
         info = {"idTagInfo": {"status": "Accepted"}}
         return json.dumps(info | {"transactionId": number} if starts else info).encode()
 
@@ -71,18 +71,18 @@ class TransactionStation:
     def __init__(self) -> None:
         self.acknowledged: list[tuple[str, int]] = []
         self._own: int | None = None
-        self._said = 0
+        self._sent = 0
 
     def next_call(self) -> tuple[str, bytes]:
         if self._own is None:
-            told = {"connectorId": 1, "idTag": "A", "meterStart": 0, "timestamp": self._said}
-            return "StartTransaction", json.dumps(told).encode()
-        told = {"transactionId": self._own, "meterStop": 1, "timestamp": self._said}
-        return "StopTransaction", json.dumps(told).encode()
+            start = {"connectorId": 1, "idTag": "A", "meterStart": 0, "timestamp": self._sent}
+            return "StartTransaction", json.dumps(start).encode()
+        start = {"transactionId": self._own, "meterStop": 1, "timestamp": self._sent}
+        return "StopTransaction", json.dumps(start).encode()
 
     def receive_result(self, action: str, result: bytes) -> None:
-        self.acknowledged.append((action, self._said))
-        self._said += 1
+        self.acknowledged.append((action, self._sent))
+        self._sent += 1
         self._own = json.loads(result)["transactionId"] if action == "StartTransaction" else None
 
 
@@ -166,9 +166,9 @@ def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]],
         last.tell(backend, next(clock))
     assert len(last.outbox) == 0
     last.close()
-    told = [(action, said) for action, said, _ in backend.ledger]
-    assert told[: len(station.acknowledged)] == station.acknowledged
-    assert len(told) <= len(station.acknowledged) + 1  # at most the one whose answer died with us
+    start = [(action, members) for action, members, _ in backend.ledger]
+    assert start[: len(station.acknowledged)] == station.acknowledged
+    assert len(start) <= len(station.acknowledged) + 1  # at most the one whose answer died with us
     numbers = [number for _, _, number in backend.ledger]
     assert numbers == [1 + place // 2 for place in range(len(numbers))]  # each end is that of its beginning
 

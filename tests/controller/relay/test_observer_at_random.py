@@ -93,7 +93,7 @@ class Walk:
         self.unanswered: set[str] = set()
         self.asks = itertools.count(1)
         self.starts = itertools.count(1)
-        self.heard: list[str] = []
+        self.received: list[str] = []
         """The ids of the StartTransactions that it has answered."""
         self.set_aside = 0
         """How many it has refused too often."""
@@ -107,13 +107,13 @@ class Walk:
                 self.link_is_gone()
                 self.on(ObserverLost("fleet", "gone"))
             case "boot":
-                self.says("BootNotification", BOOT[Version.V16])
+                self.send("BootNotification", BOOT[Version.V16])
             case "status":
-                self.says(
+                self.send(
                     "StatusNotification", '{"connectorId":1,"errorCode":"NoError","status":"Available"}'
                 )
             case "start":
-                self.says("StartTransaction", START, next(self.starts))
+                self.send("StartTransaction", START, next(self.starts))
             case "answer" if self.asked is not None:
                 self.answer(self.asked)
             case "error" if self.asked is not None:
@@ -132,7 +132,7 @@ class Walk:
             case "stray":
                 self.on(ObserverFrame(a_frame(call_result("stray", b"{}"))))
 
-    def says(self, action: str, payload: str, transaction: int | None = None) -> None:
+    def send(self, action: str, payload: str, transaction: int | None = None) -> None:
         self.snapshot.on_station_call(Version.V16, action, payload.encode())
         frame = Call(call("s", action, payload.encode()), "s", action, payload.encode())
         self.on(ObserverCopy(frame, self.now, transaction))
@@ -140,9 +140,9 @@ class Walk:
     def answer(self, asked: Call) -> None:
         self.asked = None
         if asked.action == "StartTransaction":
-            self.heard.append(asked.id)
+            self.received.append(asked.id)
         result = (
-            f'{{"transactionId":{1000 + len(self.heard)}}}' if asked.action == "StartTransaction" else "{}"
+            f'{{"transactionId":{1000 + len(self.received)}}}' if asked.action == "StartTransaction" else "{}"
         )
         result = ACCEPTED if asked.action == "BootNotification" else result
         self.on(ObserverFrame(a_frame(call_result(asked.id, result.encode()))))
@@ -156,10 +156,10 @@ class Walk:
             match action:
                 case CallToObserver(sent):
                     assert self.is_up
-                    self.hears(sent.text)
+                    self.receive(sent.text)
                 case ToObserver(text=text):
                     assert self.is_up
-                    self.hears(text)
+                    self.receive(text)
                 case ObserverCommand(call=asked):
                     assert asked.action == "TriggerMessage"
                     self.commanded.append(asked)
@@ -168,7 +168,7 @@ class Walk:
                 case Persist(words=words):
                     self.set_aside += sum(isinstance(word, EntrySetAside) for word in words)
 
-    def hears(self, text: str) -> None:
+    def receive(self, text: str) -> None:
         frame = parse(text)
         if isinstance(frame, Call):
             assert self.asked is None, "two are outstanding"
@@ -192,5 +192,5 @@ def test_transactions_arrive_once_or_aside_commands_answered_once(
         walk.move("answer" if walk.asked is not None else "wait")
     assert walk.unanswered == set()
     assert len(walk.outbox) == 0
-    assert len(set(walk.heard)) == len(walk.heard)
-    assert len(walk.heard) + walk.set_aside == next(walk.starts) - 1
+    assert len(set(walk.received)) == len(walk.received)
+    assert len(walk.received) + walk.set_aside == next(walk.starts) - 1

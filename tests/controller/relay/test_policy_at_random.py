@@ -93,14 +93,14 @@ class PolicyRelay:
 def test_signed_messages_pass_once_and_all_are_answered_once(
     events: list[tuple[dict[float, str], float] | str],
 ) -> None:
-    scenario, expected, said = PolicyRelay(), dict[float, str](), 0
+    scenario, expected, messages = PolicyRelay(), dict[float, str](), 0
     for event in events:
         if isinstance(event, str):
             scenario.answer()
             continue
         texts, amps = event
-        text = call(f"{said}", "SetChargingProfile", texts[amps])
-        said += 1
+        text = call(f"{messages}", "SetChargingProfile", texts[amps])
+        messages += 1
         if texts is GOOD:
             expected.setdefault(amps, text)
         scenario.take(scenario.relay.handle(FromBackend(text), START_S, UTC_0 + START_S))
@@ -110,7 +110,7 @@ def test_signed_messages_pass_once_and_all_are_answered_once(
     assert scenario.station == list(expected.values())
     assert scenario.stored_replays == len(expected)
     answers = [json.loads(text) for text in scenario.backend]
-    assert Counter(answer[1] for answer in answers) == {f"{number}": 1 for number in range(said)}
+    assert Counter(answer[1] for answer in answers) == {f"{number}": 1 for number in range(messages)}
     assert {answer[1] for answer in answers if answer[0] == 3} == {
         json.loads(text)[1] for text in expected.values()
     }

@@ -274,11 +274,11 @@ def test_policy_check_own_signature_is_added_to_others() -> None:
     scenario, text = make_relay(sign=[SigningRule(id="too", passing=True)]), a_limit()
     scenario.csms.send(text)
     scenario.take_records()
-    heard = scenario.station.receive_call("SetChargingProfile")
+    received = scenario.station.receive_call("SetChargingProfile")
     before = json.loads(text)[3]["signatures"]
-    after = json.loads(heard.payload)["signatures"]
+    after = json.loads(received.payload)["signatures"]
     assert (after[:1], len(after)) == (before, 2)
-    assert heard.payload.startswith(compact(profile())[:-1])
+    assert received.payload.startswith(compact(profile())[:-1])
 
 
 def test_policy_check_forwarded_message_gets_own_signature() -> None:
@@ -287,8 +287,8 @@ def test_policy_check_forwarded_message_gets_own_signature() -> None:
     )
     scenario.station.send(call("1", "Heartbeat"))
     scenario.expect_commandable()
-    heard = scenario.csms.receive_call("Heartbeat")
-    assert ours(heard.payload, "Heartbeat", Direction.UP)
+    received = scenario.csms.receive_call("Heartbeat")
+    assert ours(received.payload, "Heartbeat", Direction.UP)
     scenario.station.send(call("1", "Heartbeat"))
     scenario.expect_nothing()
     scenario.expect_log("repeated call sent once")
@@ -308,9 +308,9 @@ def test_own_signature_comes_after_whatever_must_be_changed_in_message() -> None
     )
     scenario.observer("fleet").connect()
     scenario.observer("fleet").send(call("1", "RemoteStopTransaction", '{"transactionId":8}'))
-    heard = scenario.station.receive_call("RemoteStopTransaction")
-    assert json.loads(heard.payload)["transactionId"] == 7
-    assert ours(heard.payload, "RemoteStopTransaction", Direction.DOWN, version=Version.V16)
+    received = scenario.station.receive_call("RemoteStopTransaction")
+    assert json.loads(received.payload)["transactionId"] == 7
+    assert ours(received.payload, "RemoteStopTransaction", Direction.DOWN, version=Version.V16)
     scenario.observer("fleet").send(
         call("2", "RemoteStopTransaction", '{"transactionId":8,"signatures":[{}]}')
     )

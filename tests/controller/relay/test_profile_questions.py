@@ -81,8 +81,8 @@ def test_profile_query_affecting_ours_is_narrowed_to_one_purpose(
     scenario.csms.send(clear_call(version, **criteria))
     foreign = "TxDefaultProfile" if scope is LimitScope.STATION else station_purpose(version)
     expected = json.loads(clear_call(version, **criteria, purpose=foreign))
-    heard = scenario.station.receive_call("ClearChargingProfile")
-    assert [2, heard.id, heard.action, json.loads(heard.payload)] == expected
+    received = scenario.station.receive_call("ClearChargingProfile")
+    assert [2, received.id, received.action, json.loads(received.payload)] == expected
     scenario.forward_up(UNKNOWN)
 
 
@@ -278,12 +278,12 @@ def test_profile_questions_installed_and_absorbed_are_merged(version: Version) -
     scenario.station.send(report("2", OURS[1], {"id": 6}))
     scenario.station.receive(result("2"))
     scenario.csms.receive(ACCEPTED)
-    told = scenario.csms.receive_call("ReportChargingProfiles")
-    payload = json.loads(told.payload)
+    reported = scenario.csms.receive_call("ReportChargingProfiles")
+    payload = json.loads(reported.payload)
     kept = json.loads(text)[3]["chargingProfile"]
     assert payload["chargingProfile"] == [kept, {"id": 5, "x": 1.5}, {"id": 6}]
     assert (payload["requestId"], payload.get("tbc", False)) == (3, False)
-    scenario.csms.send(result(told.id))
+    scenario.csms.send(result(reported.id))
     scenario.expect_nothing()
 
 
@@ -294,8 +294,8 @@ def test_profile_questions_absorbed_profile_is_reported(version: Version) -> Non
     scenario.forward_down(wants())
     scenario.station.send(result("b", '{"status":"NoProfiles"}'))
     scenario.csms.receive(ACCEPTED)
-    told = scenario.csms.receive_call("ReportChargingProfiles")
-    check(version, "ReportChargingProfilesRequest", told.payload)
+    reported = scenario.csms.receive_call("ReportChargingProfiles")
+    check(version, "ReportChargingProfilesRequest", reported.payload)
     scenario.forward_down(wants(4, stackLevel=2))
 
 
@@ -341,10 +341,10 @@ def test_held_back_transaction_is_reported_once_and_at_its_end(version: Version)
     scenario.wait(5)
     set_lease(scenario, 10.5)  # a share on its way
     scenario.wait(5)
-    told = scenario.csms.receive_call("NotifyChargingLimit")
-    check(version, "NotifyChargingLimitRequest", told.payload)
-    assert json.loads(told.payload)["chargingSchedule"][0]["chargingSchedulePeriod"][0]["limit"] == 10.5
-    scenario.csms.send(result(told.id))
+    reported = scenario.csms.receive_call("NotifyChargingLimit")
+    check(version, "NotifyChargingLimitRequest", reported.payload)
+    assert json.loads(reported.payload)["chargingSchedule"][0]["chargingSchedulePeriod"][0]["limit"] == 10.5
+    scenario.csms.send(result(reported.id))
     set_lease(scenario, 11)  # not worth a message
     scenario.wait(30)
     scenario.expect_nothing()
@@ -367,9 +367,9 @@ def test_dimmed_owner_is_notified_with_source_so_until_end(version: Version) -> 
     set_lease(scenario, 10)
     scenario.station.send('[3,"nothing",{}]')
     scenario.wait(10)
-    told = scenario.csms.receive_call("NotifyChargingLimit")
-    assert json.loads(told.payload)["chargingLimit"] == {"chargingLimitSource": "SO"}
-    scenario.csms.send(result(told.id))
+    reported = scenario.csms.receive_call("NotifyChargingLimit")
+    assert json.loads(reported.payload)["chargingLimit"] == {"chargingLimitSource": "SO"}
+    scenario.csms.send(result(reported.id))
     scenario.arbiter.set_dimmed(())
     set_lease(scenario, 32)
     scenario.station.send('[3,"nothing",{}]')

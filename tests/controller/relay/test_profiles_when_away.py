@@ -53,9 +53,9 @@ def scenario() -> RelayHarness:
     assert started["transactionId"] != THEIRS
     scenario.csms.connect()
     scenario.take_records()
-    told = scenario.csms.receive_call("StartTransaction")
+    received = scenario.csms.receive_call("StartTransaction")
     scenario.csms.send(
-        result(told.id, json.dumps({"transactionId": THEIRS, "idTagInfo": {"status": "Accepted"}}))
+        result(received.id, json.dumps({"transactionId": THEIRS, "idTagInfo": {"status": "Accepted"}}))
     )
     scenario.take_records()
     return scenario

@@ -49,7 +49,7 @@ bursts = st.sampled_from([1, 1, 1, QUEUE_DEPTH + 1])
 
 
 @dataclass(frozen=True)
-class Said:
+class SentMessage:
     """A CALL in flight: its token if it is the controller's, and when it was forwarded."""
 
     id: str
@@ -89,13 +89,13 @@ class RelayWorld(RuleBasedStateMachine):
         self.farewell_at = 0.0
         self.numbers = 0
         # On the way up: what waits, and what the backend has to answer.
-        self.up: deque[Said] = deque()
-        self.at_backend: Said | None = None
+        self.up: deque[SentMessage] = deque()
+        self.at_backend: SentMessage | None = None
         self.unanswered: dict[str, str] = {}
         # On the way down: the backend's, ours by urgency, and what the station has to answer.
-        self.down: deque[Said] = deque()
-        self.own: dict[bool, deque[Said]] = {True: deque(), False: deque()}
-        self.at_station: list[Said] = []
+        self.down: deque[SentMessage] = deque()
+        self.own: dict[bool, deque[SentMessage]] = {True: deque(), False: deque()}
+        self.at_station: list[SentMessage] = []
         self.own_paused_until = 0.0
         self.is_registered = True
         """False from a boot on: the CALLs of the controller after it are tested elsewhere."""
@@ -121,7 +121,7 @@ class RelayWorld(RuleBasedStateMachine):
             text = shape.format(id=message_id, action=action)
             self.is_registered &= action != "BootNotification"
             if self.mode in ("dialling", "up"):
-                self.up.append(Said(message_id, text, action))
+                self.up.append(SentMessage(message_id, text, action))
             self.happens(FromStation(text))
 
     @precondition(lambda self: self.relay.accepts_messages and (self.up or self.at_backend))
@@ -133,10 +133,10 @@ class RelayWorld(RuleBasedStateMachine):
     @precondition(lambda self: self.at_station)
     @rule(shape=answers, first=st.booleans())
     def station_answers(self, shape: str, first: bool) -> None:
-        said = self.at_station[0 if first else -1]
-        text = shape.format(id=said.id)
-        if said.token is None:  # else our side is told so
-            self.at_station.remove(said)
+        sent = self.at_station[0 if first else -1]
+        text = shape.format(id=sent.id)
+        if sent.token is None:  # else our side is told so
+            self.at_station.remove(sent)
             if self.mode == "up":
                 self.for_backend.append(text)
         self.happens(FromStation(text))
@@ -167,7 +167,7 @@ class RelayWorld(RuleBasedStateMachine):
             message_id = self.number()
             text = shape.format(id=message_id, action=action)
             if self.mode == "up":
-                self.down.append(Said(message_id, text, action))
+                self.down.append(SentMessage(message_id, text, action))
             elif self.mode == "farewell":
                 self.for_backend.append(given_up(message_id))
             self.happens(FromBackend(text))
@@ -208,7 +208,7 @@ class RelayWorld(RuleBasedStateMachine):
         message_id = str(uuid.UUID(int=self.numbers))
         text = f'[2,"{message_id}","SetChargingProfile",{{}}]'
         self.own[urgent].append(
-            Said(message_id, text, "SetChargingProfile", self.numbers, queued_at=self.now)
+            SentMessage(message_id, text, "SetChargingProfile", self.numbers, queued_at=self.now)
         )
         self.happens(OwnCall(self.numbers, message_id, "SetChargingProfile", b"{}", urgent))
 
@@ -230,7 +230,7 @@ class RelayWorld(RuleBasedStateMachine):
         if self.mode == "farewell":
             assert self.now < self.farewell_at + DRAIN_S
 
-    def backend_is_late(self, late: Said) -> None:
+    def backend_is_late(self, late: SentMessage) -> None:
         """It is given up for calls of two actions, or three calls, without an answer between them."""
         self.unanswered[late.id] = late.action
         if len(set(self.unanswered.values())) > 1 or len(self.unanswered) > 2:
@@ -304,13 +304,13 @@ class RelayWorld(RuleBasedStateMachine):
             return
         assert isinstance(frame, Call)
         if self.mode == "farewell":  # there, nobody is told that the station did not answer
-            self.at_station = [said for said in self.at_station if said.token or not said.late(self.now)]
+            self.at_station = [sent for sent in self.at_station if sent.token or not sent.late(self.now)]
         queue = self.queue_of(text)
-        said = queue.popleft()
-        assert said.text == text
-        self.at_station.append(Said(said.id, said.text, said.action, said.token, self.now))
+        sent = queue.popleft()
+        assert sent.text == text
+        self.at_station.append(SentMessage(sent.id, sent.text, sent.action, sent.token, self.now))
 
-    def queue_of(self, text: str) -> deque[Said]:
+    def queue_of(self, text: str) -> deque[SentMessage]:
         """The queue whose first CALL has been sent, and may be."""
         queues = [*self.own.values(), self.down] if self.commandable else [self.down]
         (queue,) = [each for each in queues if each and each[0].text == text]
@@ -338,38 +338,38 @@ class RelayWorld(RuleBasedStateMachine):
         if isinstance(frame, Call):
             assert self.mode == "up"
             assert self.at_backend is None
-            said = self.up.popleft()
-            assert said.text == text
-            self.at_backend = Said(said.id, said.text, said.action, None, self.now)
+            sent = self.up.popleft()
+            assert sent.text == text
+            self.at_backend = SentMessage(sent.id, sent.text, sent.action, None, self.now)
             return
         assert isinstance(frame, CallError | CallResult)
         self.backend_is_answered_for(frame.id, closing)
 
     def backend_is_answered_for(self, message_id: str, closing: bool) -> None:
         """Because the station is late, the line is full, or the link closes."""
-        for said in self.at_station:
-            if said.id == message_id:
-                assert said.token is None
-                assert closing or said.late(self.now)
+        for sent in self.at_station:
+            if sent.id == message_id:
+                assert sent.token is None
+                assert closing or sent.late(self.now)
                 self.gone.append(message_id)
-                self.at_station.remove(said)
+                self.at_station.remove(sent)
                 return
-        (said,) = [said for said in self.down if said.id == message_id]
+        (sent,) = [sent for sent in self.down if sent.id == message_id]
         assert closing or len(self.down) == QUEUE_DEPTH + 1
-        self.down.remove(said)
+        self.down.remove(sent)
 
     def expect_own_result(self, token: int, result: bytes | None, closing: bool) -> None:
-        for said in self.at_station:
-            if said.token == token:
-                self.gone.append(said.id)
-                self.at_station.remove(said)
-                if said.late(self.now):
+        for sent in self.at_station:
+            if sent.token == token:
+                self.gone.append(sent.id)
+                self.at_station.remove(sent)
+                if sent.late(self.now):
                     self.own_paused_until = self.now + PAUSE_S
                 return
         assert result is None
         assert closing or self.mode == "closed"
-        (queue,) = [queue for queue in self.own.values() if any(said.token == token for said in queue)]
-        queue.remove(next(said for said in queue if said.token == token))
+        (queue,) = [queue for queue in self.own.values() if any(sent.token == token for sent in queue)]
+        queue.remove(next(sent for sent in queue if sent.token == token))
 
     def closed(self) -> None:
         """Whatever is not answered now has lost its link: the controller's and the backend's are settled."""

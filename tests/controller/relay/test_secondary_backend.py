@@ -110,9 +110,9 @@ def test_secondary_backend_copy_has_own_id_and_same_payload() -> None:
     scenario = ObserverHarness()
     scenario.introduce()
     scenario.send_station_call("MeterValues", '{ "connectorId" :1,"meterValue":[],"x":1.50}')
-    heard = scenario.receive_call("MeterValues")
-    assert heard.payload == b'{ "connectorId" :1,"meterValue":[],"x":1.50}'
-    assert heard.id.startswith("own-")
+    received = scenario.receive_call("MeterValues")
+    assert received.payload == b'{ "connectorId" :1,"meterValue":[],"x":1.50}'
+    assert received.id.startswith("own-")
 
 
 def test_secondary_backend_one_at_time_is_outstanding() -> None:
@@ -237,7 +237,7 @@ def test_secondary_backend_forbidden_command_is_refused_with_the_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "heard"),
+    ("answer", "received"),
     [
         ('[3, "{id}", {{ "status" :"Accepted"}}]', '[3,"o1",{ "status" :"Accepted"}]'),
         (
@@ -246,7 +246,7 @@ def test_secondary_backend_forbidden_command_is_refused_with_the_rule() -> None:
         ),
     ],
 )
-def test_secondary_backend_command_passes_under_an_own_id(answer: str, heard: str) -> None:
+def test_secondary_backend_command_passes_under_an_own_id(answer: str, received: str) -> None:
     scenario = ObserverHarness(may=("reads",))
     scenario.introduce()
     scenario.send_call("TriggerMessage", '{ "requestedMessage":"StatusNotification"}')
@@ -256,7 +256,7 @@ def test_secondary_backend_command_passes_under_an_own_id(answer: str, heard: st
     frame = parse(answer.format(id=command.id))
     assert isinstance(frame, CallResult | CallError)
     scenario.handle(AnswerToObserver(frame))
-    assert scenario.receive_text() == heard
+    assert scenario.receive_text() == received
 
 
 def test_secondary_backend_repeated_command_is_sent_once() -> None:

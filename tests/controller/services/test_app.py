@@ -81,12 +81,12 @@ async def station(controller: App, name: str) -> AsyncIterator[WebSocketConnecti
         yield socket
 
 
-async def profile_call(socket: WebSocketConnection, said: str = "[]") -> Any:
-    """Return the next SetChargingProfile; capability questions are answered with `said`."""
+async def profile_call(socket: WebSocketConnection, capabilities: str = "[]") -> Any:
+    """Return the next SetChargingProfile; capability questions are answered with `capabilities`."""
     while True:
         frame = json.loads(await receive_text(socket))
         if frame[0] == 2 and frame[2] == "GetConfiguration":
-            await socket.send_message(f'[3,"{frame[1]}",{{"configurationKey":{said}}}]')
+            await socket.send_message(f'[3,"{frame[1]}",{{"configurationKey":{capabilities}}}]')
         elif frame[0] == 2 and frame[2] == "ClearChargingProfile":  # of other profiles, once
             await socket.send_message(f'[3,"{frame[1]}",{{"status":"Unknown"}}]')
         elif frame[0] == 2:
@@ -214,13 +214,13 @@ async def test_app_refused_limit_is_reported_and_reserved_at_worst(
 async def test_station_without_stacking_gets_lease_and_fallback_in_one(
     tmp_path: Path,
 ) -> None:
-    said = '[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]'
+    capabilities = '[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]'
     async with (
         site(tmp_path) as (config, _),
         running(config) as controller,
         station(controller, "CS01") as socket,
     ):
-        frame = await profile_call(socket, said)
+        frame = await profile_call(socket, capabilities)
         profile = frame[3]["csChargingProfiles"]
         limit, after = profile["chargingSchedule"]["chargingSchedulePeriod"]
         assert (profile["stackLevel"], limit["limit"], after["limit"]) == (0, 7.0, 6.0)

@@ -37,8 +37,8 @@ async def test_app_dimming_signed_command_dims_station_and_is_on_record(tmp_path
             operator = await connect_grid_operator(peer)
             [_, (_, before_a)] = await limits(socket, 2)
             assert before_a > 20
-            told = await operator.send_command(make_command())
-            assert (told["status"], told["limitW"]) == ("accepted", MINIMUM_W)
+            response = await operator.send_command(make_command())
+            assert (response["status"], response["limitW"]) == ("accepted", MINIMUM_W)
             # CS02 is not there: its floor of 6 A is kept free for it, 4140 W of the 7560.
             assert await receive_lower_limit(socket) <= (MINIMUM_W - 4140) / 690 + 6
             await until(controller, "CS01", "dimmed by dso to 7.6 kW until ")
@@ -157,9 +157,9 @@ async def test_profile_of_1_6_backend_limits_site_and_dims(tmp_path: Path) -> No
             assert await operator.request("SetChargingProfile", wants) == {"status": "Accepted"}
             status = await wait_status(controller, lambda status: status.dimmed)
             assert status.limit_w == 3 * 15 * 230
-            while (told := await operator.receive_call("DataTransfer"))["messageId"] != "dimmed":
+            while (response := await operator.receive_call("DataTransfer"))["messageId"] != "dimmed":
                 operator.calls.clear()
-            assert json.loads(told["data"])["setBy"] == "CSO"
+            assert json.loads(response["data"])["setBy"] == "CSO"
             await operator.request("ClearChargingProfile", {"id": 1})
             await wait_status(controller, lambda status: not status.dimmed)
 
@@ -252,11 +252,11 @@ async def test_app_dimming_effect_is_measured_and_reported(tmp_path: Path) -> No
             await limits(other, 1)
             assert (await operator.send_command(make_command()))["status"] == "accepted"
             await socket.send_message(json.dumps([2, "m", "MeterValues", meter]))
-            while (told := await operator.receive_call("DataTransfer"))["messageId"] != "dimEffect":
+            while (response := await operator.receive_call("DataTransfer"))["messageId"] != "dimEffect":
                 operator.calls.clear()
-            assert (told["data"]["reached"], told["data"]["limitW"]) == (True, MINIMUM_W)
-            assert told["data"]["powerAfterW"] == 3 * 4 * 230
-            assert told["data"]["signatures"]
+            assert (response["data"]["reached"], response["data"]["limitW"]) == (True, MINIMUM_W)
+            assert response["data"]["powerAfterW"] == 3 * 4 * 230
+            assert response["data"]["signatures"]
 
 
 async def test_app_dimming_checkpoint_is_handed_out_that_log_contains(
@@ -267,9 +267,9 @@ async def test_app_dimming_checkpoint_is_handed_out_that_log_contains(
         async with running(configure(tmp_path, peer)):
             operator = await connect_grid_operator(peer)
             await operator.send_command(make_command())
-            told = await operator.receive_call("DataTransfer")
-        assert told["messageId"] == "dimCheckpoint"
-        assert told["data"] in read_evidence(tmp_path)
+            response = await operator.receive_call("DataTransfer")
+        assert response["messageId"] == "dimCheckpoint"
+        assert response["data"] in read_evidence(tmp_path)
 
 
 async def test_app_dimming_failed_disk_does_not_prevent_limit(

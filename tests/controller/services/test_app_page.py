@@ -39,7 +39,7 @@ async def get(controller: App, target: str) -> tuple[int, bytes]:
     return await trio.to_thread.run_sync(partial(_get, controller.web_port, target))
 
 
-async def told(controller: App) -> ControllerStatus:
+async def fetch_status(controller: App) -> ControllerStatus:
     """The next status that is made after this call: all visitors share one a second."""
     asked_at = datetime.now(UTC)
     with trio.fail_after(10):
@@ -52,7 +52,7 @@ async def told(controller: App) -> ControllerStatus:
 
 async def test_app_page_connected_station_is_shown_with_limit(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
-        before = await told(controller)
+        before = await fetch_status(controller)
         assert before.links.connected == {"ocpp2.1": 0, "ocpp2.0.1": 0, "ocpp1.6": 0}
         assert [(evse.station, evse.ocpp, evse.connected) for evse in before.evses] == [
             ("CS01", None, False),
@@ -61,7 +61,7 @@ async def test_app_page_connected_station_is_shown_with_limit(tmp_path: Path) ->
         async with station(controller, "CS01") as socket:
             await limits(socket, 2)
             await until(controller, "CS01", "full")
-            status = await told(controller)
+            status = await fetch_status(controller)
     assert (status.site, status.healthy) == ("lc", True)
     assert status.links.connected["ocpp1.6"] == 1
     assert (status.links.accepted_total, status.links.refused_total) == (1, 0)
@@ -95,7 +95,7 @@ async def test_app_page_unknown_stations_attempt_is_counted(tmp_path: Path) -> N
         with pytest.raises(ConnectionRejected):
             async with station(controller, "CS99"):
                 pass
-        status = await told(controller)
+        status = await fetch_status(controller)
         assert (status.links.accepted_total, status.links.refused_total) == (0, 1)
         [knock] = status.knocks
         assert (knock.id, knock.peer, knock.tries, knock.ocpp) == ("CS99", "127.0.0.1", 1, ("ocpp1.6",))

@@ -54,8 +54,10 @@ async def test_technicians_limit_passes_untouched_and_no_other_does(tmp_path: Pa
             old = limit_payload() | {"customData": limit(made=time.time() - 400)["customData"]}
             await expect_refusal(link, call_text("o", signed(old, TOM)), "400 s before now")
             assert served.has_no_text()
-            told = {(each.rule, each.outcome): each.messages_total for each in controller.status().signatures}
-            assert told == {("safe-profiles", "forward"): 1, ("safe-profiles", "refuse"): 6}
+            counts = {
+                (each.rule, each.outcome): each.messages_total for each in controller.status().signatures
+            }
+            assert counts == {("safe-profiles", "forward"): 1, ("safe-profiles", "refuse"): 6}
         async with running(config) as controller, connect_station(controller) as served:
             link = await cpo.accept()
             await expect_refusal(link, good.replace('"good"', '"later"'), "it was received before")

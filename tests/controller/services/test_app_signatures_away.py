@@ -69,10 +69,10 @@ async def test_app_queued_message_keeps_its_authors_signature(tmp_path: Path) ->
             assert (await served.receive_answer("e2"))[2]["idTokenInfo"]["status"] == "Accepted"
             cpo.refuse_status = None
             link = await cpo.accept()
-            for author, told in ((TINA, by_station), (None, plain)):
+            for author, sent in ((TINA, by_station), (None, plain)):
                 arrived = (await call_told(link, "TransactionEvent")).encode()
-                before = json.loads(told).pop("signatures", [])
-                assert arrived.startswith(told.rpartition(b"]}" if author else b"}")[0])
+                before = json.loads(sent).pop("signatures", [])
+                assert arrived.startswith(sent.rpartition(b"]}" if author else b"}")[0])
                 assert json.loads(arrived)["signatures"][: len(before)] == before
                 context = signature_format.context(
                     Version.V201, Direction.UP, MessageKind.REQUEST, "TransactionEvent"

@@ -32,19 +32,19 @@ class End:
         self.answers: dict[str, Any] = {}
         self.reachable: set[str] = set()
         self._socket = socket
-        self._heard = trio.Event()
+        self._arrived = trio.Event()
 
     async def run(self) -> None:
         """Until the other side closes."""
         try:
             while True:
-                await self._hear(json.loads(await self._socket.get_message()))
-                self._heard.set()
-                self._heard = trio.Event()
+                await self._handle_frame(json.loads(await self._socket.get_message()))
+                self._arrived.set()
+                self._arrived = trio.Event()
         except ConnectionClosed:
             return
 
-    async def _hear(self, frame: list[Any]) -> None:
+    async def _handle_frame(self, frame: list[Any]) -> None:
         is_overlay = isinstance(frame[2], list) or len(frame) == 6
         number, rest = (frame[3], frame[4:]) if is_overlay else (frame[1], frame[2:])
         if frame[0] == 6:
@@ -62,10 +62,10 @@ class End:
     async def ask(self, *frame: Any) -> None:
         await self._socket.send_message(json.dumps(frame))
 
-    async def until(self, heard: Any) -> None:
+    async def until(self, condition: Any) -> None:
         """Wait until a condition holds; the caller bounds the wait."""
-        while not heard():
-            await self._heard.wait()
+        while not condition():
+            await self._arrived.wait()
 
 
 def _reversed(path: str | list[str]) -> list[str]:
@@ -124,9 +124,11 @@ async def test_chain_with_killed_middle_loses_and_doubles_nothing(tmp_path: Path
                 finally:
                     await middle.kill()
             nursery.cancel_scope.cancel()
-    told = {number: count for (action, number), count in csms.asked.items() if action == "TransactionEvent"}
-    assert told == dict.fromkeys(range((ROUNDS + 1) * EVENTS), 1)
-    assert list(told) == sorted(told), "in their order"
+    received = {
+        number: count for (action, number), count in csms.asked.items() if action == "TransactionEvent"
+    }
+    assert received == dict.fromkeys(range((ROUNDS + 1) * EVENTS), 1)
+    assert list(received) == sorted(received), "in their order"
     assert served.asked["Reset", f"Round{ROUNDS}"] == 1
     assert [count for (action, _), count in served.asked.items() if action == "Reset"] == [1] * ROUNDS
 

@@ -102,7 +102,7 @@ async def station(
         yield socket
 
 
-async def said(socket: WebSocketConnection, *wanted: str) -> Any:
+async def receive_message(socket: WebSocketConnection, *wanted: str) -> Any:
     """The next frame that has these words in it."""
     with trio.fail_after(5):
         while True:
@@ -116,9 +116,9 @@ async def test_one_overlay_link_carries_stations_of_both_versions(tmp_path: Path
     async with chain(tmp_path) as (_, child, backend), station(child, version=version) as socket:
         assert socket.subprotocol == version
         await socket.send_message(json.dumps([2, "m1", "Heartbeat", {}]))
-        asked = await said(backend, "Heartbeat", "CS01")
+        asked = await receive_message(backend, "Heartbeat", "CS01")
         await backend.send_message(json.dumps([3, "CS01", "csms01", asked[3], {"currentTime": "x"}]))
-        assert await said(socket, '"m1"') == [3, "m1", {"currentTime": "x"}]
+        assert await receive_message(socket, '"m1"') == [3, "m1", {"currentTime": "x"}]
 
 
 def test_overlay_link_offers_what_wwcp_nodes_offer() -> None:
@@ -130,23 +130,23 @@ async def test_overlay_service_station_and_backend_talk_through_two_controllers(
     async with chain(tmp_path) as (_, child, backend), station(child) as socket:
         boot = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
         await socket.send_message(json.dumps([2, "m1", "BootNotification", boot]))
-        asked = await said(backend, "BootNotification", "CS01")
+        asked = await receive_message(backend, "BootNotification", "CS01")
         assert asked == [2, "CSMS", ["CS01", "LC02", "LC01"], asked[3], "BootNotification", boot]
         answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-11-21T12:00:00Z"}
         await backend.send_message(json.dumps([3, ["LC01", "LC02", "CS01"], "CSMS", asked[3], answer]))
-        assert await said(socket, "Accepted") == [3, "m1", answer]
-        told = await said(backend, "NotifyNetworkTopology", "CS01")
-        routes = told[5]["networkTopologyInformation"]["routes"]
+        assert await receive_message(socket, "Accepted") == [3, "m1", answer]
+        received = await receive_message(backend, "NotifyNetworkTopology", "CS01")
+        routes = received[5]["networkTopologyInformation"]["routes"]
         assert {each["destinationId"] for each in routes} == {"CS01", "LC02"}
         await backend.send_message(json.dumps([2, "CS01", "CSMS", "c1", "TriggerMessage", {}]))
-        command = await said(socket, "TriggerMessage")
+        command = await receive_message(socket, "TriggerMessage")
         await socket.send_message(json.dumps([3, command[1], {"status": "Accepted"}]))
         overlay = child.status().overlay
         assert overlay is not None
         assert [(each.link, each.reached) for each in overlay.neighbours] == [
             ("above", {"CSMS": 1, "LC01": 2})
         ]
-        reply = await said(backend, '"c1"')
+        reply = await receive_message(backend, '"c1"')
         assert reply == [3, "CSMS", ["CS01", "LC02", "LC01"], "c1", {"status": "Accepted"}]
 
 
@@ -159,10 +159,10 @@ async def test_overlay_service_child_sends_for_itself_over_same_link(tmp_path: P
             link = await backend.accept()
             async with station(parent, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:
                 await child.send_message(json.dumps([2, "CSMS", "LC02", "m1", "Heartbeat", {}]))
-                asked = await said(link, "Heartbeat")
+                asked = await receive_message(link, "Heartbeat")
                 assert asked[1:3] == ["CSMS", ["LC02", "LC01"]]
                 await link.send_message(json.dumps([3, "LC02", "CSMS", asked[3], {"currentTime": "x"}]))
-                assert await said(child, '"m1"') == [3, "LC02", "LC01", "m1", {"currentTime": "x"}]
+                assert await receive_message(child, '"m1"') == [3, "LC02", "LC01", "m1", {"currentTime": "x"}]
 
 
 async def test_overlay_binary_message_passes_two_controllers(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ async def test_overlay_binary_message_passes_two_controllers(tmp_path: Path) -> 
         assert await binary(socket) == b"\3\0\0\0\0\2b1\xfe"
         # To the controller itself: it reads none, and says so.
         await backend.send_message(b"\2\0\4LC01\1\0\4CSMS\0\2b2" + action)
-        assert (await said(backend, '"b2"'))[0::4] == [4, "NotSupported"]
+        assert (await receive_message(backend, '"b2"'))[0::4] == [4, "NotSupported"]
 
 
 async def binary(socket: WebSocketConnection) -> bytes:
@@ -187,29 +187,29 @@ async def binary(socket: WebSocketConnection) -> bytes:
                 return message
 
 
-class Heard(logging.Handler):
+class RecordedLog(logging.Handler):
     """A log handler that waits for a text."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
         self.words = words
-        self.said = trio.Event()
+        self.receive_message = trio.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
         if self.words in record.getMessage():
-            self.said.set()
+            self.receive_message.set()
 
 
 async def test_overlay_service_parent_limits_child_site_under_own_identity(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "controller.identity")
-    limited = Heard("limit of the site changed limit=32A")
+    limited = RecordedLog("limit of the site changed limit=32A")
     logging.getLogger("controller.identity").addHandler(limited)
     try:
         async with chain(tmp_path):
             with trio.fail_after(10):
-                await limited.said.wait()
+                await limited.receive_message.wait()
     finally:
         logging.getLogger("controller.identity").removeHandler(limited)
 
@@ -222,14 +222,14 @@ async def test_station_is_notified_when_its_route_is_lost_and_restored(tmp_path:
             link = await backend.accept()
             async with station(controller) as socket, trio.open_nursery() as nursery:
                 await socket.send_message(json.dumps([2, "m1", "Heartbeat", {}]))
-                await said(link, "Heartbeat")
+                await receive_message(link, "Heartbeat")
                 await link.aclose()
                 await socket.send_message(json.dumps([2, "m2", "Heartbeat", {}]))
-                answer = await said(socket, '"m2"')
+                answer = await receive_message(socket, '"m2"')
                 assert answer[0] == 3, "the controller answers in the place of its backend"
                 link = await backend.accept()
                 nursery.start_soon(keep_asking, socket)
-                await said(link, "Heartbeat", "CS01")
+                await receive_message(link, "Heartbeat", "CS01")
                 nursery.cancel_scope.cancel()
 
 

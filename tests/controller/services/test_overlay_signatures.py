@@ -16,7 +16,7 @@ from trio_websocket import WebSocketConnection
 from tests.controller.services.test_app import running
 from tests.controller.services.test_app_clock import Wall
 from tests.controller.services.test_overlay_kill import End
-from tests.controller.services.test_overlay_service import MODE, configured, said, station
+from tests.controller.services.test_overlay_service import MODE, configured, receive_message, station
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.policy_examples import OLGA, TOM, signed
 from tests.scenario.link_harness import serve_csms
@@ -50,7 +50,7 @@ async def chain(folder: Path, port: int) -> AsyncIterator[Any]:
 async def commanded(link: WebSocketConnection, number: str, payload: str) -> Any:
     """The answer to a command for CS01."""
     await link.send_message(f'[2,["LC02","CS01"],"CSMS","{number}","SetChargingProfile",{payload}]')
-    return await said(link, f'"{number}"')
+    return await receive_message(link, f'"{number}"')
 
 
 async def is_refused(link: WebSocketConnection, number: str, payload: str, why: str) -> None:
@@ -71,7 +71,7 @@ def a_good_one(amps: float = 16.0) -> str:
 
 async def below(link: WebSocketConnection) -> None:
     """Wait until CS01 is there, at the other end of the chain."""
-    await said(link, "NotifyNetworkTopology", '"CS01"')
+    await receive_message(link, "NotifyNetworkTopology", '"CS01"')
 
 
 async def test_overlay_forged_or_replayed_command_is_refused(tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ async def test_child_does_not_speak_for_station_of_another_link(tmp_path: Path, 
         link = await backend.accept()
         async with station(controller, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:
             await child.send_message(json.dumps([2, "CSMS", path, "false", "TransactionEvent", {"n": 1}]))
-            answer = await said(child, '"false"')
+            answer = await receive_message(child, '"false"')
             assert (answer[0], answer[2], answer[4]) == (4, ["LC01"], code)
             await child.send_message(json.dumps([2, "CSMS", "CS01", "true", "TransactionEvent", {"n": 2}]))
-            asked = await said(link, "TransactionEvent")
+            asked = await receive_message(link, "TransactionEvent")
             assert (asked[2], asked[5]) == (["CS01", "LC02", "LC01"], {"n": 2})
 
 
@@ -145,4 +145,4 @@ async def test_overlay_signatures_child_does_not_command_sister_or_controller(tm
             for number, (to, code) in enumerate([("LC01", "NotSupported"), ("CS05", "GenericError")]):
                 frame = f'[2,"{to}","LC02","c{number}","SetChargingProfile",{limit.decode()}]'
                 await child.send_message(frame)
-                assert (await said(child, f'"c{number}"'))[4] == code
+                assert (await receive_message(child, f'"c{number}"'))[4] == code

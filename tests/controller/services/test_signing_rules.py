@@ -50,8 +50,8 @@ def test_signing_rules_errors_in_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG)
     with pytest.raises(InvalidConfigError) as wrong:
         load_configuration(tmp_path / "controller.toml")
-    told = [re.sub(str(tmp_path), "", str(mistake)) for mistake in wrong.value.errors]
-    assert told == [
+    messages = [re.sub(str(tmp_path), "", str(mistake)) for mistake in wrong.value.errors]
+    assert messages == [
         "/controller.toml:15: signing.key: /keys cannot be read: No such file or directory; "
         "name a key, or a folder of keys",
         '/controller.toml:16: signing.policy: /signing.toml:2: verify "a" require: is missing; '

@@ -82,7 +82,7 @@ def make_received_policies(received: tuple[ReceivedPolicy, ...] = ()) -> Receive
     return ReceivedPolicies(FILE.file, Path("/nowhere"), received)
 
 
-def said(
+def make_message(
     received_policies: ReceivedPolicies, action: str, payload: dict[str, Any], ruling: Decision | None = None
 ) -> str:
     """The answer in a word, or why not. The message comes through the gate."""
@@ -106,21 +106,21 @@ def gate(received_policies: ReceivedPolicies) -> PolicyEnforcer:
 def test_received_role_is_in_force() -> None:
     policies = make_received_policies()
     assert "unknown" in describe_decision(decide(gate(policies), signed(limit(), TOM)))
-    assert said(policies, "AddUserRole", {"userRole": ROLE}) == "Accepted"
+    assert make_message(policies, "AddUserRole", {"userRole": ROLE}) == "Accepted"
     assert (
         describe_decision(decide(gate(policies), signed(limit(), TOM))) == "pass safe-profiles: signed by tom"
     )
     assert "17 A" in describe_decision(decide(gate(policies), signed(limit(17), TOM)))
     wider = {**ROLE, "may": [{"actions": ["SetChargingProfile"], "maxA": 32}]}
-    assert said(policies, "UpdateUserRole", {"userRole": wider}) == "Accepted"
+    assert make_message(policies, "UpdateUserRole", {"userRole": wider}) == "Accepted"
     assert describe_decision(decide(gate(policies), signed(limit(17), TOM))).startswith("pass")
-    assert said(policies, "DeleteUserRole", {"userRoleId": "technician"}) == "Accepted"
+    assert make_message(policies, "DeleteUserRole", {"userRoleId": "technician"}) == "Accepted"
     assert "unknown" in describe_decision(decide(gate(policies), signed(limit(), TOM)))
 
 
 def test_received_policy_is_in_force() -> None:
     policies = make_received_policies()
-    assert said(policies, "AddSignaturePolicy", {"signaturePolicy": POLICY}) == "Accepted"
+    assert make_message(policies, "AddSignaturePolicy", {"signaturePolicy": POLICY}) == "Accepted"
     assert (
         describe_decision(decide(gate(policies), signed(limit(32), TINA)))
         == "pass p1/verify/0: signed by p1/verify/0 key"
@@ -130,7 +130,7 @@ def test_received_policy_is_in_force() -> None:
         decide(gate(policies), signed(limit(), TINA, MALLORY))
     )
     assert describe_decision(decide(gate(policies), b"{}", action="Reset")) == "pass"
-    assert said(policies, "DeleteSignaturePolicy", {"signaturePolicyId": "p1"}) == "Accepted"
+    assert make_message(policies, "DeleteSignaturePolicy", {"signaturePolicyId": "p1"}) == "Accepted"
     assert (
         describe_decision(decide(gate(policies), signed(limit(), OLGA)))
         == "pass safe-profiles: signed by olga"
@@ -142,7 +142,7 @@ def test_received_policies_are_ordered_by_priority() -> None:
     for name, priority, action in (("low", 1, "drop"), ("high", 2, "reject")):
         rules = [{"context": CONTEXT, "priority": 3, "action": action}]
         policy = {"id": name, "priority": priority, "verificationRules": rules}
-        assert said(policies, "AddSignaturePolicy", {"signaturePolicy": policy}) == "Accepted"
+        assert make_message(policies, "AddSignaturePolicy", {"signaturePolicy": policy}) == "Accepted"
     assert describe_decision(decide(gate(policies), compact(limit()))).startswith("refuse high/verify/0")
 
 
@@ -156,7 +156,7 @@ def test_received_policies_are_ordered_by_priority() -> None:
 )
 def test_unsigned_policy_message_is_rejected(ruling: Decision) -> None:
     policies = make_received_policies()
-    assert "accepted only with a permitted signature" in said(
+    assert "accepted only with a permitted signature" in make_message(
         policies, "AddUserRole", {"userRole": ROLE}, ruling
     )
     assert "unknown" in describe_decision(decide(gate(policies), signed(limit(), TOM)))
@@ -229,14 +229,14 @@ def test_invalid_policy_message_is_rejected_with_reason(
 ) -> None:
     policies = make_received_policies()
     before = policies.loaded
-    assert what in said(policies, action, payload)
+    assert what in make_message(policies, action, payload)
     assert policies.loaded is before
 
 
 def test_policy_message_twice_or_above_bound_is_rejected() -> None:
     policies = make_received_policies()
-    assert said(policies, "AddUserRole", {"userRole": ROLE}) == "Accepted"
-    assert said(policies, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"
+    assert make_message(policies, "AddUserRole", {"userRole": ROLE}) == "Accepted"
+    assert make_message(policies, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"
     rule = '{"context":"x","priority":1,"action":"verifyAll"}'
     policies = [f'{{"id":"p{number}","verificationRules":[{rule}]}}' for number in range(MAX_RECEIVED)]
     full = make_received_policies(
@@ -245,7 +245,7 @@ def test_policy_message_twice_or_above_bound_is_rejected() -> None:
             for number, each in enumerate(policies)
         )
     )
-    assert said(full, "AddUserRole", {"userRole": ROLE}) == f"at most {MAX_RECEIVED} are accepted"
+    assert make_message(full, "AddUserRole", {"userRole": ROLE}) == f"at most {MAX_RECEIVED} are accepted"
 
 
 def test_received_policies_are_restored_if_they_fit(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from controller.signing.payload_signatures import WireSignature
-from tests.controller.signing.test_policy_messages import make_received_policies, said
+from tests.controller.signing.test_policy_messages import make_message, make_received_policies
 
 OBJECTS: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "wwcp" / "policies.json").read_text()
@@ -55,7 +55,7 @@ def answer(row: dict[str, Any]) -> str:
     policy: dict[str, Any] = {"id": "p", "priority": 1, "notBefore": "2026-08-11T00:00:00.000Z"}
     match row["kind"]:
         case "UserRole":
-            return said(make_received_policies(), "AddUserRole", {"userRole": given})
+            return make_message(make_received_policies(), "AddUserRole", {"userRole": given})
         case "SignaturePolicy":
             policy = given
         case "SigningRule":
@@ -64,7 +64,7 @@ def answer(row: dict[str, Any]) -> str:
             policy["verificationRules"] = [given]
         case _:
             policy["verificationRules"] = [{"context": "x", "action": "verifyAll", "keyPair": given}]
-    return said(make_received_policies(), "AddSignaturePolicy", {"signaturePolicy": policy})
+    return make_message(make_received_policies(), "AddSignaturePolicy", {"signaturePolicy": policy})
 
 
 @pytest.mark.parametrize(

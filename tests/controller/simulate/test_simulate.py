@@ -243,6 +243,6 @@ def test_simulate_unreadable_day_is_error(
     if content is not None:
         day.write_bytes(content)
     assert main.main(["simulate", "-c", str(ETC / "controller.toml"), "--day", str(day)]) == status
-    said = capsys.readouterr().err
-    assert str(day) in said
-    assert words in said
+    stderr = capsys.readouterr().err
+    assert str(day) in stderr
+    assert words in stderr

@@ -66,8 +66,8 @@ class IdentityHarness:
 @VERSIONS
 def test_identity_boots_and_sends_heartbeats(version: Version) -> None:
     scenario = IdentityHarness(version)
-    said = [frame[2] for frame in scenario.boot("Accepted", 300)]
-    assert said == (["StatusNotification"] if version is Version.V16 else [])
+    sent_actions = [frame[2] for frame in scenario.boot("Accepted", 300)]
+    assert sent_actions == (["StatusNotification"] if version is Version.V16 else [])
     assert scenario.identity.deadline == 300
     assert scenario.handle(TimePassed(), 299) == []
     assert [frame[2] for frame in scenario.handle(TimePassed(), 300)] == ["Heartbeat"]
@@ -212,5 +212,5 @@ def test_bounds_are_answered_in_2x(
     asked = f'{{"getVariableData":[{{"component":{{"name":"{component}"}},"variable":{variable}{more}}}]}}'
     answer = IdentityHarness(version).request("GetVariables", asked.encode())[2]
     check(version, "GetVariablesResponse", msgspec.json.encode(answer))
-    [told] = answer["getVariableResult"]
-    assert (told["attributeStatus"], told.get("attributeValue")) == (status, value)
+    [result] = answer["getVariableResult"]
+    assert (result["attributeStatus"], result.get("attributeValue")) == (status, value)

@@ -24,7 +24,7 @@ def word(number: int = 1) -> SiteMessage:
     return SiteMessage("DataTransfer", b'{"vendorId":"org.example","data":"%d"}' % number)
 
 
-def said(frames: list[list[Any]]) -> list[str]:
+def actions_of(frames: list[list[Any]]) -> list[str]:
     return [frame[3].get("data", frame[2]) for frame in frames]
 
 
@@ -39,9 +39,9 @@ def test_identity_messages_wait_for_link_and_previous_answer(version: Version) -
     frames = scenario.boot("Accepted", 300)
     if version is Version.V16:
         frames = answers(scenario, frames[0])
-    assert said(frames) == ["1"]
+    assert actions_of(frames) == ["1"]
     assert scenario.handle(word(2)) == []
-    assert said(answers(scenario, frames[0])) == ["2"]
+    assert actions_of(answers(scenario, frames[0])) == ["2"]
 
 
 @pytest.mark.parametrize("lost", [True, False])
@@ -55,11 +55,11 @@ def test_identity_messages_unanswered_one_is_sent_again(lost: bool) -> None:
         frames = scenario.boot("Accepted", 300)
     else:
         [heartbeat] = scenario.handle(TimePassed(), 300)
-        assert said(answers(scenario, first, 300)) == [], "too late: it counts as not answered"
+        assert actions_of(answers(scenario, first, 300)) == [], "too late: it counts as not answered"
         frames = answers(scenario, heartbeat, 301)
-    assert said(frames) == ["1"]
+    assert actions_of(frames) == ["1"]
     assert frames[0][1] != first[1]
-    assert said(answers(scenario, frames[0], 302)) == ["2"]
+    assert actions_of(answers(scenario, frames[0], 302)) == ["2"]
 
 
 def test_identity_messages_error_counts_as_answer() -> None:
@@ -68,7 +68,7 @@ def test_identity_messages_error_counts_as_answer() -> None:
     [first] = scenario.handle(word(1))
     scenario.handle(word(2))
     frames = scenario.handle(FromBackend(f'[4,"{first[1]}","NotImplemented","",{{}}]'))
-    assert said(frames) == ["2"]
+    assert actions_of(frames) == ["2"]
 
 
 def test_identity_messages_oldest_are_dropped_beyond_bound() -> None:
@@ -76,11 +76,11 @@ def test_identity_messages_oldest_are_dropped_beyond_bound() -> None:
     for number in range(MOST_MESSAGES + 2):
         scenario.handle(word(number))
     frames = scenario.boot("Accepted", 300)
-    heard = []
+    received = []
     while frames:
-        heard += said(frames)
+        received += actions_of(frames)
         frames = answers(scenario, frames[0])
-    assert heard == [str(number) for number in range(2, MOST_MESSAGES + 2)]
+    assert received == [str(number) for number in range(2, MOST_MESSAGES + 2)]
 
 
 @VERSIONS

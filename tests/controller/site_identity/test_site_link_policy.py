@@ -45,7 +45,7 @@ class PolicyHarness:
 
     def __init__(self, folder: Path, nursery: trio.Nursery, key: Path | None = None) -> None:
         self.folder = folder
-        self.said: list[str] = []
+        self.sent: list[str] = []
         self.store = StateStore(folder)
         self.nursery = nursery
         nursery.start_soon(self.store.run)
@@ -56,8 +56,8 @@ class PolicyHarness:
         """The answer that went back at once; None: the identity is to answer."""
         text = f'[2,"{number}","{action}",{payload.decode()}]'
         passed = [await self.follow(effect) for effect in self.guard.check_text(text, NOW)]
-        assert (text in passed) is not bool(self.said)
-        return json.loads(self.said.pop()) if self.said else None
+        assert (text in passed) is not bool(self.sent)
+        return json.loads(self.sent.pop()) if self.sent else None
 
     async def follow(self, effect: LinkAction) -> str | None:
         """Execute an effect; return the text of one that passes."""
@@ -65,7 +65,7 @@ class PolicyHarness:
             case Persist(records=records):
                 await self.store.persist(records)
             case ToBackend(text=text):
-                self.said.append(text)
+                self.sent.append(text)
             case PolicyRequest():
                 answer = await self.keeper.answer_policy_message(
                     effect.action, effect.payload, effect.decision
@@ -76,7 +76,7 @@ class PolicyHarness:
         return None
 
     def send(self, text: str) -> None:
-        self.said += [each.text for each in self.guard.sign_text(text, NOW) if isinstance(each, ToBackend)]
+        self.sent += [each.text for each in self.guard.sign_text(text, NOW) if isinstance(each, ToBackend)]
 
     async def asks(self, action: str, message: dict[str, Any], author: Any = OLGA) -> Any:
         """Return the answer to a signed change of policies."""
@@ -199,12 +199,12 @@ async def test_site_message_is_signed_where_the_policy_requires_it(
         return payload_signatures.verify_payload(compact(payload), context, lambda _: True).keys
 
     harness.send('[2,"7","BootNotification",{}]')
-    assert signers(json.loads(harness.said.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
+    assert signers(json.loads(harness.sent.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
     _, _, answer = await harness.asks("AddUserRole", {"userRole": ROLE})
     assert signers(answer, "AddUserRole", MessageKind.RESPONSE) == {own}
     assert await harness.answers("GetVariables", b"{}") is None
     harness.send('[3,"1",{"getVariableResult":[]}]')
-    assert signers(json.loads(harness.said.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}
+    assert signers(json.loads(harness.sent.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}
 
 
 async def test_site_link_policy_unstored_call_is_answered_with_error(harness: PolicyHarness) -> None:

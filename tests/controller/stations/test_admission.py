@@ -229,7 +229,7 @@ PLAIN, OVERLAY = HandshakeQuirks(mode=NetworkingMode.STANDARD), HandshakeQuirks(
 
 
 @pytest.mark.parametrize(
-    ("known", "said", "becomes"),
+    ("known", "mode_header", "becomes"),
     [
         (PLAIN, None, NetworkingMode.STANDARD),
         (PLAIN, b"Standard", NetworkingMode.STANDARD),
@@ -243,10 +243,10 @@ PLAIN, OVERLAY = HandshakeQuirks(mode=NetworkingMode.STANDARD), HandshakeQuirks(
     ],
 )
 def test_admission_networking_mode_is_bounded_by_configuration(
-    known: HandshakeQuirks, said: bytes | None, becomes: NetworkingMode | int
+    known: HandshakeQuirks, mode_header: bytes | None, becomes: NetworkingMode | int
 ) -> None:
     door = AdmissionRules("/ocpp", {"CS01": None, "CS03": PASSWORD}, tuple(Version), lambda _: known)
-    headers = [] if said is None else [(b"x-ocpp-networkingmode", said)]
+    headers = [] if mode_header is None else [(b"x-ocpp-networkingmode", mode_header)]
     answer = decide_admission(door, "/ocpp/CS01", headers, ["ocpp2.1"])
     assert (answer.mode if isinstance(answer, Admission) else answer.status) == becomes  # type: ignore[union-attr]
     unproven = decide_admission(door, "/ocpp/CS03", headers, ["ocpp2.1"])

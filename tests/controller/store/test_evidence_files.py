@@ -285,10 +285,10 @@ def test_evidence_files_written_line_survives_a_kill(tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
     with subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
-        said = [int(writer.stdout.readline()) for _ in range(20)][-1]
+        printed = [int(writer.stdout.readline()) for _ in range(20)][-1]
         writer.kill()
-        said = max([said, *(int(line) for line in writer.stdout if line.endswith(b"\n"))])
+        printed = max([printed, *(int(line) for line in writer.stdout if line.endswith(b"\n"))])
     log = opened(tmp_path)
-    assert log.head.count >= said
+    assert log.head.count >= printed
     log.append(EvidenceKind.RELEASE, {}, NOVEMBER)
     assert look(tmp_path).good

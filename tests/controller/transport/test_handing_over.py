@@ -101,11 +101,11 @@ class Relay:
 
 
 class Link:
-    """A channel of a station: it reads from `says`, and its answers are in `heard`."""
+    """A channel of a station: it reads from `sends`, and its answers are in `received`."""
 
     def __init__(self) -> None:
-        self.says, self._receives = trio.open_memory_channel[str](10)
-        self.heard: list[str] = []
+        self.sends, self._receives = trio.open_memory_channel[str](10)
+        self.received: list[str] = []
 
     async def read_messages(self, hear: Callable[[str], Callable[[], Awaitable[None]] | None]) -> None:
         async for text in self._receives:
@@ -113,7 +113,7 @@ class Link:
                 await pause()
 
     def send_nowait(self, text: str) -> None:
-        self.heard.append(text)
+        self.received.append(text)
 
     async def close(self, *_: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -158,9 +158,9 @@ async def test_handing_over_cancelled_session_commits_what_it_received(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session(link, disk).run, None)
             for text in ("a", "b", "c"):
-                link.says.send_nowait(text)
+                link.sends.send_nowait(text)
     assert disk.records == [word("a"), word("b"), word("c")]
-    assert link.heard == [f"answer to {text}" for text in ("a", "b", "c")[: int(at_s) + 1]]
+    assert link.received == [f"answer to {text}" for text in ("a", "b", "c")[: int(at_s) + 1]]
     assert disk.forgotten == []
 
 
@@ -172,7 +172,7 @@ async def test_handover_unsaved_state_is_not_used_by_the_next_session(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session(link, disk).run, None)
             for text in ("a", "b"):
-                link.says.send_nowait(text)
+                link.sends.send_nowait(text)
     assert (disk.records, disk.forgotten) == ([word("a")], ["CS01"])
     assert "last messages not stored station=CS01 reason=the disk is full" in caplog.text
 
@@ -181,9 +181,9 @@ async def test_handing_over_on_full_disk_closes_session_unanswered(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     link, disk = Link(), SlowDisk(0)
-    link.says.send_nowait("a")
-    link.says.send_nowait("b")
+    link.sends.send_nowait("a")
+    link.sends.send_nowait("b")
     with trio.fail_after(10):
         await session(link, disk).run(None)
-    assert (disk.records, link.heard, disk.forgotten) == ([], [], ["CS01"])
+    assert (disk.records, link.received, disk.forgotten) == ([], [], ["CS01"])
     assert "its messages cannot be stored station=CS01 reason=the disk is full" in caplog.text

@@ -195,7 +195,7 @@ def test_http_upgrade_request_line_that_ends_in_bare_line_feed_is_read() -> None
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "reason"),
     [
         (answer(Sec_WebSocket_Protocol=None), "it does not speak ocpp1.6"),
         (answer(Sec_WebSocket_Protocol="ocpp2.0.1"), "unsupported subprotocol: ocpp2.0.1"),
@@ -206,8 +206,8 @@ def test_http_upgrade_request_line_that_ends_in_bare_line_feed_is_read() -> None
         (b"", "the peer closed the connection during the handshake"),
     ],
 )
-def test_http_upgrade_invalid_answer_opens_no_websocket(data: bytes, told: str) -> None:
-    with pytest.raises(UpgradeError, match=told) as failed:
+def test_http_upgrade_invalid_answer_opens_no_websocket(data: bytes, reason: str) -> None:
+    with pytest.raises(UpgradeError, match=reason) as failed:
         asking().receive_data(data)
     assert failed.value.answer is None
 

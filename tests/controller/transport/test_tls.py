@@ -115,7 +115,7 @@ async def test_another_station_s_certificate_is_refused_and_both_are_named(
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "reason"),
     [
         ("none", "peer did not return a certificate"),
         (
@@ -132,7 +132,7 @@ async def test_tls_without_valid_certificate_accepts_no_station(
     caplog: pytest.LogCaptureFixture,
     version: ssl.TLSVersion,
     kind: str,
-    told: str,
+    reason: str,
 ) -> None:
     pairs: dict[str, Pair | None] = {
         "none": None,
@@ -150,7 +150,7 @@ async def test_tls_without_valid_certificate_accepts_no_station(
         record.getMessage() for record in caplog.records if "TLS handshake failed" in record.getMessage()
     ]
     assert len(lines) == 1
-    assert any(words in lines[0] for words in told.split("|"))
+    assert any(words in lines[0] for words in reason.split("|"))
 
 
 # -- up ------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ async def test_tls_backend_is_reached_with_valid_certificate(authority: Authorit
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "reason"),
     [
         ("stranger", "its certificate is not trusted: unable to get local issuer certificate"),
         ("expired", "its certificate is not trusted: certificate has expired"),
@@ -177,7 +177,7 @@ async def test_tls_backend_is_reached_with_valid_certificate(authority: Authorit
     ],
 )
 async def test_tls_unverified_backend_gets_nothing_and_closes_station(
-    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, told: str
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, reason: str
 ) -> None:
     servers = {
         "stranger": Authority(tmp_path, "strangers").server("stranger").server(),
@@ -196,7 +196,7 @@ async def test_tls_unverified_backend_gets_nothing_and_closes_station(
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "backend unreachable backend=cpo" in warnings[0]
-    assert told in warnings[0].lower() if kind == "plain" else told in warnings[0]
+    assert reason in warnings[0].lower() if kind == "plain" else reason in warnings[0]
 
 
 async def test_tls_backend_is_shown_own_certificate(authority: Authority) -> None:

@@ -12,15 +12,15 @@ from controller.transport.websocket_connection import MOST_WAITING_BYTES, MOST_W
 
 
 async def test_channel_passes_messages_both_ways() -> None:
-    heard: list[str | bytes] = []
-    leg = VirtualChannel(heard.append)
+    received: list[str | bytes] = []
+    leg = VirtualChannel(received.append)
     leg.deliver("a")
     leg.deliver(b"b")
     leg.send_nowait("1")
     leg.send_nowait(b"2")
     await leg.ping(1.0)
     assert [await leg.receive(), await leg.receive()] == ["a", b"b"]
-    assert heard == ["1", b"2"]
+    assert received == ["1", b"2"]
 
 
 async def test_ended_channel_gives_delivered_messages_first() -> None:

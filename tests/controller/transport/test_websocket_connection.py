@@ -63,14 +63,14 @@ async def test_messages_go_both_ways_in_their_order() -> None:
         assert await link.receive() == b"\xff"
         for text in ("", "a", "ü" * 70, "b" * 70_000):
             link.send_nowait(text)
-            heard = ""
-            while heard.encode() != text.encode() or not text:
+            received = ""
+            while received.encode() != text.encode() or not text:
                 event = await peer.hear_one()
                 assert isinstance(event, TextMessage)
-                heard += event.data
+                received += event.data
                 if event.message_finished:
                     break
-            assert heard == text
+            assert received == text
 
 
 async def test_websocket_connection_ping_is_answered_while_controller_listen() -> None:
@@ -113,16 +113,16 @@ async def test_peer_that_sends_endlessly_delays_no_other(how: str) -> None:
 
 async def test_connection_reader_gets_every_message_and_the_end() -> None:
     async with pair() as (link, peer):
-        heard: list[str | bytes] = []
+        received: list[str | bytes] = []
         await peer.say(TextMessage("a"), BytesMessage(b"b"), TextMessage("c"), CloseConnection(1000))
         with pytest.raises(ConnectionLostError, match="closed with 1000"):
-            await link.read_messages(heard.append)
-        assert heard == ["a", b"b", "c"]
+            await link.read_messages(received.append)
+        assert received == ["a", b"b", "c"]
 
 
 async def test_connection_reader_may_pause_after_a_message() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
-        heard: list[str | bytes] = []
+        received: list[str | bytes] = []
         go_on, paused = trio.Event(), trio.Event()
 
         async def pause() -> None:
@@ -130,7 +130,7 @@ async def test_connection_reader_may_pause_after_a_message() -> None:
             await go_on.wait()
 
         def hear(message: str | bytes) -> Pause | None:
-            heard.append(message)
+            received.append(message)
             return pause if message == "b" else None
 
         async def listen_to_the_end() -> None:
@@ -141,10 +141,10 @@ async def test_connection_reader_may_pause_after_a_message() -> None:
         await peer.say(TextMessage("a"), TextMessage("b"), TextMessage("c"))
         await paused.wait()
         await trio.testing.wait_all_tasks_blocked()
-        assert heard == ["a", "b"]
+        assert received == ["a", "b"]
         go_on.set()
         await peer.say(TextMessage("d"), CloseConnection(1000))
-    assert heard == ["a", "b", "c", "d"]
+    assert received == ["a", "b", "c", "d"]
 
 
 async def test_connection_error_of_the_reader_is_raised_there() -> None:
@@ -163,19 +163,19 @@ async def test_connection_error_of_the_reader_is_raised_there() -> None:
 
 async def test_connection_cancelled_reader_loses_no_message() -> None:
     async with pair() as (link, peer):
-        heard: list[str | bytes] = []
+        received: list[str | bytes] = []
         with trio.move_on_after(0.01):
-            await link.read_messages(heard.append)
+            await link.read_messages(received.append)
         await peer.say(TextMessage("a"))
         assert await link.receive() == "a"
-        assert heard == []
+        assert received == []
 
 
 # -- ends ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("close", "told", "clean"),
+    ("close", "reason", "clean"),
     [
         (CloseConnection(1000), "closed with 1000", True),
         (CloseConnection(1001, "restart"), "closed with 1001, restart", True),
@@ -183,7 +183,7 @@ async def test_connection_cancelled_reader_loses_no_message() -> None:
     ],
 )
 async def test_websocket_connection_peer_that_closes_is_received_to_end(
-    close: CloseConnection, told: str, clean: bool
+    close: CloseConnection, reason: str, clean: bool
 ) -> None:
     async with pair() as (link, peer):
         await peer.say(TextMessage("last words"), close)
@@ -191,12 +191,12 @@ async def test_websocket_connection_peer_that_closes_is_received_to_end(
         for _ in range(2):
             with pytest.raises(ConnectionLostError) as lost:
                 await link.receive()
-            assert (str(lost.value), lost.value.is_clean, lost.value.is_local) == (told, clean, False)
-        with pytest.raises(ConnectionLostError, match=told):
+            assert (str(lost.value), lost.value.is_clean, lost.value.is_local) == (reason, clean, False)
+        with pytest.raises(ConnectionLostError, match=reason):
             link.send_nowait("too late")
-        with pytest.raises(ConnectionLostError, match=told):
+        with pytest.raises(ConnectionLostError, match=reason):
             await link.send("too late")
-        with pytest.raises(ConnectionLostError, match=told):
+        with pytest.raises(ConnectionLostError, match=reason):
             await link.ping(60)
         assert [type(event) for event in await peer.hear()] == [CloseConnection]
 
@@ -385,14 +385,14 @@ async def test_queued_bytes_are_bounded_and_arrive_in_order() -> None:
         count = fill(link, sent)
         assert link._waiting_bytes <= MOST_WAITING_BYTES
         nursery.start_soon(link.send, "the last")  # waits for room
-        heard = [""]
-        while heard[-1] != "the last":
+        received = [""]
+        while received[-1] != "the last":
             event = await peer.hear_one()
             assert isinstance(event, TextMessage)
-            heard[-1] += event.data
-            if event.message_finished and heard[-1] != "the last":
-                heard.append("")
-        assert heard == [*sent[:count], "the last"]
+            received[-1] += event.data
+            if event.message_finished and received[-1] != "the last":
+                received.append("")
+        assert received == [*sent[:count], "the last"]
         link.send_nowait(sent[-1])  # there is room again
 
 

@@ -69,7 +69,7 @@ def test_dimming_cap_draw_is_under_limit_as_soon_as_cars_follow(count: int) -> N
 def test_dimming_cap_reason_states_who_until_when() -> None:
     site = depot(2)
     site.handle(dim(4200.0))
-    shown = {told.reason for told in site.decisions}
+    shown = {decision.reason for decision in site.decisions}
     assert WHY in shown
     assert f"no room for its minimum of 6 A, {WHY}: waiting" in shown
     site.wait(20)

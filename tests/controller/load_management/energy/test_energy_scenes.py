@@ -274,8 +274,8 @@ def test_fairness_by_energy_takes_turns_where_one_minimum_fits() -> None:
 
 
 def _stops(site: SiteHarness, name: str) -> list[float]:
-    told = [limit for _, limit in site.station(name).leases]
-    return [b for a, b in pairwise(told) if b == 0 < a]
+    leases_a = [limit for _, limit in site.station(name).leases]
+    return [b for a, b in pairwise(leases_a) if b == 0 < a]
 
 
 # -- departures and prices --------------------------------------------------------------------------------

@@ -64,11 +64,11 @@ def test_departure_goal_ignores_energy_drawn_before_it() -> None:
 
 def test_need_that_wavers_around_whole_ampere_rises_once_and_stays() -> None:
     found = goal(230.0 * 10 * 10, 10 * HOUR_S)
-    told = []
+    reported = []
     for minute in range(60):
         found.on_draw(10.2 if minute % 2 else 9.8, 60.0 * minute)
-        told.append(found.need(230.0, 1, 60.0 * minute).needs_a)
-    assert told == [10.0] + 59 * [11.0]
+        reported.append(found.need(230.0, 1, 60.0 * minute).needs_a)
+    assert reported == [10.0] + 59 * [11.0]
 
 
 def test_goal_lasts_until_session_end_over_start_and_lost_link() -> None:

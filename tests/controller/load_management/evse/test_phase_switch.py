@@ -81,8 +81,8 @@ def tight(
 
 
 def changes_of_phases(site: SiteHarness) -> list[float]:
-    told = site.station("A").one_phase
-    return [at for (_, before), (at, after) in pairwise(told) if before is not after]
+    commanded = site.station("A").one_phase
+    return [at for (_, before), (at, after) in pairwise(commanded) if before is not after]
 
 
 def test_car_without_room_for_three_phases_uses_one_and_returns() -> None:
@@ -108,14 +108,14 @@ def test_phase_switch_never_draws_on_old_and_new_phases_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("switching", "says", "able"),
+    ("switching", "reported", "able"),
     [(True, None, True), (False, True, False), (None, True, True), (None, False, False), (None, None, False)],
 )
 def test_phase_switch_is_requested_of_capable_stations_only(
-    switching: bool | None, says: bool | None, able: bool
+    switching: bool | None, reported: bool | None, able: bool
 ) -> None:
     site = tight(switching=switching)
-    site.handle(QuirkSelected("A", Quirk(name="says so", phase_switching=says)))
+    site.handle(QuirkSelected("A", Quirk(name="says so", phase_switching=reported)))
     site.wait(1500)
     assert (site.station("A").draw_a > 0) is able
 
@@ -166,9 +166,9 @@ def test_phase_switch_unanswered_is_booked_on_all_phases() -> None:
 def test_station_that_ignores_phase_limit_is_detected() -> None:
     site = tight(switches=False)
     site.wait(2300)
-    told = [single for at, single in site.station("A").one_phase if at > 700]
-    assert any(told)
-    assert not told[-1]
+    commanded = [single for at, single in site.station("A").one_phase if at > 700]
+    assert any(commanded)
+    assert not commanded[-1]
     assert site.station("A").draw_a == 0.0
     assert len(changes_of_phases(site)) == 2
     assert site.longest_over("grid", 32.0) <= 15

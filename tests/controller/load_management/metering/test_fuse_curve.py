@@ -182,7 +182,7 @@ def test_fuse_curve_base_load_motor_that_starts_costs_no_car_current() -> None:
     def building(now: float) -> tuple[float, float, float]:
         return (30.0 if now >= 600 and now % 60 < 2 else 20.0, 20.0, 20.0)
 
-    def told(fuse: Fuse) -> int:
+    def margin_of(fuse: Fuse) -> int:
         stations = [make_station(f"S{i}", car=Car(), report_s=5) for i in range(6)]
         site = SiteHarness((make_grid(LIMIT_A, fuse=fuse),), stations, building)
         site.connect()
@@ -191,5 +191,5 @@ def test_fuse_curve_base_load_motor_that_starts_costs_no_car_current() -> None:
         site.wait(600)
         return site.limit_changes("S0") - before
 
-    assert told(Fuse.GG) == 0
-    assert told(Fuse.PLAIN) > 0
+    assert margin_of(Fuse.GG) == 0
+    assert margin_of(Fuse.PLAIN) > 0
