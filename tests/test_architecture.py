@@ -257,7 +257,7 @@ def _package(name: str) -> str | None:
 
 def _imports(text: str) -> Iterator[tuple[int, str]]:
     """Yield line and full dotted name of everything imported, wherever it stands in the file."""
-    for node in ast.walk(_parse(text)):
+    for node in _nodes(text):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -270,6 +270,11 @@ def _imports(text: str) -> Iterator[tuple[int, str]]:
 @cache
 def _parse(text: str) -> ast.Module:
     return ast.parse(text)
+
+
+@cache
+def _nodes(text: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(_parse(text)))
 
 
 @cache
@@ -337,12 +342,13 @@ def test_module_names_are_unique() -> None:
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
+@cache
 def _exceptions() -> dict[str, dict[str, list[str]]]:
     """Return {package: {class: bases}} of all exceptions, public and private."""
     classes: dict[str, tuple[str, list[str]]] = {}
     for path, text in _product().items():
         package = _package(path.removesuffix(".py").replace("/", ".")) or "controller"
-        for node in ast.walk(_parse(text)):
+        for node in _nodes(text):
             if isinstance(node, ast.ClassDef):
                 bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
                 classes[node.name] = (package, bases)
@@ -360,17 +366,9 @@ def _exceptions() -> dict[str, dict[str, list[str]]]:
     return by_package
 
 
-STILL_OTHER_EXCEPTION_NAMES: set[str] = set()
-"""Packages with exceptions that are not named `...Error` yet."""
-
-
 def test_exception_names_end_in_error() -> None:
-    wrong = {
-        package
-        for package, found in _exceptions().items()
-        if not all(name.endswith("Error") for name in found)
-    }
-    assert wrong == STILL_OTHER_EXCEPTION_NAMES
+    names = [name for found in _exceptions().values() for name in found]
+    assert [name for name in names if not name.endswith("Error")] == []
 
 
 def test_each_package_has_one_exception_base() -> None:
@@ -379,8 +377,6 @@ def test_each_package_has_one_exception_base() -> None:
         assert len(roots) <= 1, (package, roots)
 
 
-LONG_TEST_NAMES_IN: set[str] = set()
-"""Folders of tests whose names are not shortened yet."""
 LONGEST_TEST_NAME = 70
 
 
@@ -389,7 +385,6 @@ def test_test_names_are_short() -> None:
         f"{path}: {node.name}"
         for path in (ROOT / "tests").rglob("test_*.py")
         if "node_modules" not in path.parts
-        if not any(path.is_relative_to(ROOT / folder) for folder in LONG_TEST_NAMES_IN)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if node.name.startswith("test_") and len(node.name) > LONGEST_TEST_NAME
@@ -416,7 +411,7 @@ def _is_module(name: str) -> bool:
 def _imported_modules(text: str) -> set[str]:
     """Return the modules of the project that a file imports, other than for its annotations' sake."""
     found: set[str] = set()
-    for node in ast.walk(_parse(text)):
+    for node in _nodes(text):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
@@ -461,7 +456,7 @@ def test_classes_have_few_collaborators() -> None:
     classes = {
         node.name
         for text in _product().values()
-        for node in ast.walk(_parse(text))
+        for node in _nodes(text)
         if isinstance(node, ast.ClassDef)
     }
     counts = {
