@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RELEASE ?= $(shell . /etc/os-release; echo $$VERSION_CODENAME)
+# Tests start programs hundreds of times: each module is compiled once, whatever the environment sets.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock deb test-install wheel
 
 help:                                       ## list the targets
@@ -37,7 +39,7 @@ FAST := tests/test_architecture.py $(addprefix tests/controller/,chargers config
     tests/controller/load_management/metering tests/drivers tests/scenario
 
 test-fast: dev                              ## tests of pure code and drivers, scenarios on cores, at each save
-	TEST_FAST=1 $(BIN)/pytest -q -x -n 2 --ignore tests/drivers/test_mbpoll.py $(FAST)
+	TEST_FAST=1 $(BIN)/pytest -q -x -n 2 --dist worksteal -m "not slow" --ignore tests/drivers/test_mbpoll.py $(FAST)
 
 check: dev                                  ## format, lint, strict types
 	$(BIN)/ruff format --check .

@@ -80,6 +80,7 @@ def test_device_without_mains_values_has_no_candidate() -> None:
     assert candidates_for(meter) == []
 
 
+@pytest.mark.slow
 async def test_identification_meter_on_serial_port_is_identified() -> None:
     lines: list[str] = []
     with pseudo_terminal() as (near, device):

@@ -376,6 +376,7 @@ async def test_meter_service_exception_for_moment_is_retried_within_poll(codes: 
     assert [state.quality for state in states] == [Quality.GOOD]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "cause", "text"),
     [
@@ -399,6 +400,7 @@ async def test_meter_service_lasting_exception_names_cause(
     assert state.cause is cause
 
 
+@pytest.mark.slow
 async def test_slow_bus_delays_no_other_bus() -> None:
     """One gateway answers after 0.4 s, the other at once."""
     states: list[MeterState] = []

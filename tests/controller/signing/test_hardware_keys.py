@@ -155,6 +155,7 @@ def test_hardware_key_missing_is_error(tmp_path: Path, token: str, old: str, new
         read_key_files(file)
 
 
+@pytest.mark.slow
 def test_hardware_key_with_wrong_pin_is_error(folder: Path, token: str) -> None:
     (folder / "pin").write_text("0000")
     file = folder / "lc.pkcs11"

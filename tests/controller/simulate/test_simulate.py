@@ -18,6 +18,8 @@ from controller.simulate.day_summary import day_figures, render_summary
 from controller.simulate.overload_causes import ARRIVAL, BUILDING, CONTROL, SURGE, OverloadCauses
 from controller.simulate.simulation import simulate
 
+pytestmark = pytest.mark.slow
+
 ETC = Path(__file__).parents[3] / "etc"
 CONFIG = """
 [site]

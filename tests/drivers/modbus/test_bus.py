@@ -185,6 +185,7 @@ async def serial_meter(meter: SimulatedMeter, timing: SerialTiming | None = None
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_serial_bus_continues_after_refusal_and_timeout(meter: SimulatedMeter) -> None:
     async with serial_meter(meter) as device:
         bus = SerialBus(device, 19200, "N", 1)
@@ -228,6 +229,7 @@ class WatchedBus(SerialBus):
         await super()._drain(timeout_s)
 
 
+@pytest.mark.slow
 async def test_bus_late_answer_is_not_taken_for_next_one(
     meter: SimulatedMeter, nursery: trio.Nursery
 ) -> None:

@@ -55,6 +55,7 @@ def dim(watts: float | None, until: float | None = None) -> SiteDimmed:
     return SiteDimmed(total_w=watts, why=WHY, until=until)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 100])
 def test_dimming_cap_draw_is_under_limit_as_soon_as_cars_follow(count: int) -> None:
     site = depot(count)
@@ -79,6 +80,7 @@ def test_dimming_cap_reason_states_who_until_when() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [100, 500])
 def test_dimming_cap_others_compensate_slow_and_unresponsive(count: int) -> None:
     site = depot(count)

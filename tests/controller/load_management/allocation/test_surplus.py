@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 
+import pytest
+
 from controller.load_management.allocation.surplus import DWELL_S, NO_SURPLUS, Surplus
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
@@ -75,6 +77,7 @@ def test_surplus_evse_of_other_modes_uses_it_first() -> None:
     assert 7.0 <= site.evse_view("SUN").offered_a <= 10.0  # the other is left 2 A of headroom
 
 
+@pytest.mark.slow
 def test_surplus_clouds_do_not_switch_car_to_and_fro() -> None:
     site = sunny(lambda now: (-2.0, -2.0, -2.0) if now % 120 < 60 else (-12.0, -12.0, -12.0))
     on = []
@@ -115,6 +118,7 @@ def phases_used(site: SiteHarness) -> int:
     return sum(amps > 0 for amps in site.station("SUN").drawn())
 
 
+@pytest.mark.slow
 def test_surplus_too_low_for_three_phases_continues_on_one() -> None:
     """3 x 6 A it began with; then 9 A in all is left, and 30 A in the end."""
     site = switching(lambda now: (-(6.5 if now < 900 else 3.0 if now < 2700 else 10.0),) * 3)
@@ -135,6 +139,7 @@ def test_surplus_weak_sun_begins_with_one_phase() -> None:
     assert site.station("SUN").drawn() == (9.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_by_night_no_phase_is_switched() -> None:
     site = switching(lambda now: (-10.0, -10.0, -10.0) if now < 600 else (5.0, 5.0, 5.0))
     site.wait(3600)

@@ -183,6 +183,7 @@ def test_phase_switch_absent_station_is_booked_on_all_phases() -> None:
     assert min(site.circuit_view("grid").booked_a) >= 6.0
 
 
+@pytest.mark.slow
 def test_phase_switch_unbalance_bounds_what_one_phase_gets() -> None:
     site = tight()
     leaning = SiteHarness(
@@ -194,6 +195,7 @@ def test_phase_switch_unbalance_bounds_what_one_phase_gets() -> None:
     assert leaning.evse_view("A").reason == "on one phase: grid L1 too far above L2"
 
 
+@pytest.mark.slow
 def test_phase_switch_room_that_comes_and_goes_makes_no_flapping() -> None:
     site = tight()
     site.building = lambda now: (22.0, 31.0, 31.0) if now % 120 < 60 else (5.0, 5.0, 5.0)

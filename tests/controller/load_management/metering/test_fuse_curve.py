@@ -146,6 +146,7 @@ def reaction_times(site: SiteHarness) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fuse", REAL)
 @pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
 def test_fuse_never_trips_if_station_delay_allows(fuse: Fuse, reaction_s: int) -> None:
@@ -160,6 +161,7 @@ def test_fuse_never_trips_if_station_delay_allows(fuse: Fuse, reaction_s: int) -
     assert max(max(amps) for amps in site.flowed[60:]) > LIMIT_A  # it was put to the test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fuse", list(Fuse))
 @pytest.mark.parametrize("load", [1.1, 1.5])
 def test_cut_is_sent_with_reading_unless_overload_is_harmless(fuse: Fuse, load: float) -> None:
@@ -169,6 +171,7 @@ def test_cut_is_sent_with_reading_unless_overload_is_harmless(fuse: Fuse, load: 
     assert reaction_times(site) == [waits_s, waits_s]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
 def test_plain_limit_is_exceeded_for_no_longer_than_stations_take(reaction_s: int) -> None:
     site = jumping(Fuse.PLAIN, reaction_s, 1.3)
@@ -178,6 +181,7 @@ def test_plain_limit_is_exceeded_for_no_longer_than_stations_take(reaction_s: in
     assert site.longest_over("grid", LIMIT_A) <= METER_DELAY_S + ANSWER_S + reaction_s + 1
 
 
+@pytest.mark.slow
 def test_fuse_curve_base_load_motor_that_starts_costs_no_car_current() -> None:
     def building(now: float) -> tuple[float, float, float]:
         return (30.0 if now >= 600 and now % 60 < 2 else 20.0, 20.0, 20.0)
