@@ -245,7 +245,8 @@ class EvseController:
         self.offered_a = offered_a
         starts = offered_a < self.evse.min_a <= target_a
         self.is_rising = starts or target_a - offered_a >= STEP_A - NOISE_A
-        is_stopping = target_a < self.evse.min_a <= offered_a
+        # A station that is away cannot be stopped: its connection wakes it.
+        is_stopping = self.delivery.connected and target_a < self.evse.min_a <= offered_a
         if is_stopping or self.model.switch.is_due or self._decisions.is_waiting:
             self.wake()
         else:

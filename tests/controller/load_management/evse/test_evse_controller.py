@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 
+import msgspec
 import pytest
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.evse.awake_evses import AwakeEvses
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
@@ -83,3 +86,18 @@ def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
     outlet.backend = BackendLimit(1, 10.0)
     demand = outlet.demand(1.0, "", 10.0)
     assert (demand.max_a, demand.cap) == (10.0, "its backend allows 10 A")
+
+
+def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
+    awake, evse = AwakeEvses(), msgspec.structs.replace(EVSE, fallback_a=0.0)
+    away = EvseController(evse, LimitDelivery(evse, 120.0, itertools.count(1)), 0.0, awake)
+    awake.take(0.0)
+    away.settle(None, 0.0)
+    assert away.quiet_until > 0.0
+    assert not awake.take(0.0)
+
+
+def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
+    stopping = at(16.0)
+    stopping.settle(Allocation(EVSE.ref, 0.0, "grid L1 full"), 20.0)
+    assert stopping.quiet_until == -math.inf
