@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -117,24 +117,31 @@ async def measure_rates(meter: MeterSettings, bus: BenchBus) -> str:
 
 async def unplug_and_replug(meter: MeterSettings, bus: BenchBus) -> str:
     """Unplug the adapter and plug it in again."""
-    async with polling([meter]) as watch:
-        await watch.wait_for(meter.id, _good, FIRST_READING_S, "a good reading")
-        await bus.unplug()
-        state = await watch.wait_for(meter.id, _bad, bus.wait_s, "the loss to be noticed")
-        await bus.plug()
-        await watch.wait_for(meter.id, _good, bus.wait_s, "a good reading again")
+    state = await _lose_and_recover(meter, bus, bus.unplug, bus.plug, "the loss to be noticed")
     return f"unplugged: {state.quality}, {state.problem}"
 
 
 async def survive_noise(meter: MeterSettings, bus: BenchBus) -> str:
     """Disturb the bus, and end it."""
+    state = await _lose_and_recover(meter, bus, bus.disturb, bus.calm, "the disturbance to be noticed")
+    return f"disturbed: {state.quality}, {state.problem}"
+
+
+async def _lose_and_recover(
+    meter: MeterSettings,
+    bus: BenchBus,
+    begin: Callable[[], Awaitable[None]],
+    end: Callable[[], Awaitable[None]],
+    expected: str,
+) -> MeterState:
+    """Begin and end a fault between good readings; return the meter's state during the fault."""
     async with polling([meter]) as watch:
         await watch.wait_for(meter.id, _good, FIRST_READING_S, "a good reading")
-        await bus.disturb()
-        state = await watch.wait_for(meter.id, _bad, bus.wait_s, "the disturbance to be noticed")
-        await bus.calm()
+        await begin()
+        state = await watch.wait_for(meter.id, _bad, bus.wait_s, expected)
+        await end()
         await watch.wait_for(meter.id, _good, bus.wait_s, "a good reading again")
-    return f"disturbed: {state.quality}, {state.problem}"
+    return state
 
 
 async def read_two_units(meter: MeterSettings, other: MeterSettings, bus: BenchBus) -> str:

@@ -16,7 +16,7 @@ from controller.ocpp.station_state import (
     METER_VALUES_16,
     TRANSACTION_EVENT_2,
     read_carrier,
-    read_number,
+    read_sample,
 )
 
 REGISTER = "Energy.Active.Import.Register"
@@ -52,7 +52,7 @@ def _read_register(samples: Iterable[v16.SampledValueV16 | v2.SampledValueV2]) -
     phases: dict[int, float] = {}
     for sample in samples:
         place = _LOCATIONS.get(sample.location)
-        value = _read_wh(sample)
+        value = read_sample(sample, _SCALES, MOST_WH)
         if (sample.measurand or REGISTER) != REGISTER or place is None or value is None:
             continue
         if sample.phase:
@@ -61,19 +61,3 @@ def _read_register(samples: Iterable[v16.SampledValueV16 | v2.SampledValueV2]) -
             totals[place] = value
     best = totals or phases
     return best[min(best)] if best else None
-
-
-def _read_wh(sample: v16.SampledValueV16 | v2.SampledValueV2) -> float | None:
-    unit: str | None
-    if isinstance(sample, v16.SampledValueV16):
-        unit, scale = sample.unit, 1.0
-    else:
-        measure = sample.unit_of_measure or v2.UnitOfMeasureV2()
-        unit, multiplier = measure.unit, measure.multiplier or 0
-        if abs(multiplier) > 12:
-            return None
-        scale = 10.0**multiplier
-    value, factor = read_number(sample.value), _SCALES.get(unit)
-    if value is None or factor is None or abs(value * scale * factor) > MOST_WH:
-        return None
-    return value * scale * factor

@@ -462,7 +462,7 @@ class StationStateTracker:
             values = amps if sample.measurand == _CURRENT else watts
             if phase is None or phase in values:
                 continue
-            value = _read_value(sample, scales)
+            value = read_sample(sample, scales, MOST_A * 1000)
             if value is None:
                 continue
             if sample.location in _BEFORE_OUTLET:
@@ -574,8 +574,8 @@ def _split_power(watts: float, voltage: float, rating: EvseRating) -> float:
     return one_phase_a if one_phase_a <= rating.max_a else one_phase_a / rating.phases
 
 
-def _read_value(sample: _Sample, scales: Mapping[str | None, float]) -> float | None:
-    """Return a sample's value in A or W; None where it is no number, or beyond all measure."""
+def read_sample(sample: _Sample, scales: Mapping[str | None, float], most: float) -> float | None:
+    """Return a sample's value in the unit of `scales`; None where it is no number, or above `most`."""
     unit: str | None
     if isinstance(sample, v16.SampledValueV16):
         unit, scale = sample.unit, 1.0
@@ -590,7 +590,7 @@ def _read_value(sample: _Sample, scales: Mapping[str | None, float]) -> float | 
     if value is None or factor is None:
         return None
     value *= scale * factor
-    return value if abs(value) <= MOST_A * 1000 else None
+    return value if abs(value) <= most else None
 
 
 def read_number(value: str | float | None) -> float | None:
