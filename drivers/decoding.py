@@ -38,7 +38,7 @@ HIGHEST_PHASE_V = 265.0
 TENFOLD_FREQUENCY_HZ = 100.0
 """Some firmware reports the frequency times ten."""
 WORKING_AMPS = 1.0
-"""A phase with less has no direction worth knowing."""
+"""A phase with less has no usable direction."""
 
 
 class Implausible(msgspec.Struct, frozen=True):
@@ -136,7 +136,7 @@ def apply_wiring(reading: Reading, wiring: Wiring) -> Reading:
     if wiring.invert:
         energies = energies[::-1]
     current = _scaled(reading.current_a, factor)
-    if reading.direction_unknown:  # the worst case stays an import, whatever the direction of the meter
+    if reading.direction_unknown:  # the worst case stays an import, in either direction of the meter
         first, second, third = (
             abs(amps) if amps is not None and phase in reading.direction_unknown else amps
             for phase, amps in enumerate(current, start=1)
@@ -202,7 +202,7 @@ def describe_contradiction(power: PerPhase, total: float | None) -> str:
     tolerance_w = TOTAL_TOLERANCE_W + TOTAL_TOLERANCE * sum(abs(watts) for watts in measured)
     if abs(sum(measured) - total) <= tolerance_w:
         return ""
-    return f"its phases add up to {sum(measured):.0f} W, its total says {total:.0f} W"
+    return f"its phases add up to {sum(measured):.0f} W, its total is {total:.0f} W"
 
 
 def _check_total(power: PerPhase, total: float | None) -> Implausible | None:
@@ -214,7 +214,7 @@ def _check_total(power: PerPhase, total: float | None) -> Implausible | None:
 def _with_direction(
     current: PerPhase, voltage: PerPhase, power: PerPhase, total: float | None
 ) -> tuple[PerPhase, tuple[int, ...]]:
-    """Give each current the direction of its phase's power, else the one that the total proves."""
+    """Give each current the direction of its phase's power, else the direction of the total."""
     largest = [
         0.0 if amps is None else abs(amps) * (volts or HIGHEST_PHASE_V)
         for amps, volts in zip(current, voltage, strict=True)

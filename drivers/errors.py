@@ -36,7 +36,7 @@ class Cause(enum.StrEnum):
     """Several meters on the device, and the configuration does not name one."""
     MISSING_VALUE = "missing_value"
     IMPOSSIBLE_VALUE = "impossible_value"
-    """A value out of any range, or one that contradicts the others."""
+    """A value is out of any range, or contradicts the others."""
     FROZEN = "frozen"
     """All values repeat to the last bit under load."""
     SOURCE = "source"

@@ -97,7 +97,7 @@ class MeterReader:
         """Return the registers of the last reading and its monotonic time (s), the SunSpec chain included."""
         return self.image, self._read_at
 
-    def forget_device(self) -> None:
+    def reset_device(self) -> None:
         """Search a SunSpec model and ask for the identity anew: another device or firmware may be there."""
         if not self._hides_identity:
             self.identity = None

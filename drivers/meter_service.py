@@ -1,4 +1,4 @@
-"""Polling of meters: one task per meter, turns on each bus. Whatever goes wrong is a state.
+"""Polling of meters: one task per meter, turns on each bus. Any failure is a state.
 
 A meter whose polls fail is left out for more and more polls, so that it does not hold up the others on its
 bus. A request without an answer is made once more only if the poll before went well. After its first good
@@ -95,7 +95,7 @@ class MeterPoller:
             self._skip = SKIPPED_POLLS[min(self._failures, len(SKIPPED_POLLS) - 1)]
             self._failures += 1
             self._problem, self._cause = str(error), error.cause
-            self.reader.forget_device()
+            self.reader.reset_device()
             self._announce(self.health.on_failure(self._problem, self._cause, trio.current_time()))
         else:
             self._failures = 0

@@ -21,7 +21,7 @@ import msgspec
 from drivers.meter_model import MeterModel
 
 MAX_GAP = 40
-"""Registers (16 bits) that are read in vain rather than asked around: at 9600 baud about one request."""
+"""Unused registers (16 bits) that are read rather than skipped; at 9600 baud they take about one request."""
 RETRY_REFUSED_S = 600.0
 MAX_REQUESTS = 60
 """Requests of one poll at most, splits included."""

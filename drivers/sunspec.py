@@ -57,7 +57,7 @@ class Selection(msgspec.Struct, frozen=True):
     role: str | None = None
 
     def matches(self, meter: SunSpecMeter) -> bool:
-        """Return True if the meter is one that the configuration names."""
+        """Return True if the configuration names the meter."""
         return (
             (self.instance is None or self.instance == meter.instance)
             and (self.model is None or self.model == meter.model)
@@ -141,7 +141,7 @@ class SunSpecDiscovery:
         if len(suitable) > 1:
             raise SunSpecError(
                 f"it has {len(suitable)} meters ({'; '.join(map(str, suitable))}); "
-                "set sunspec_instance, sunspec_model or sunspec_role to the one that measures the circuit",
+                "set sunspec_instance, sunspec_model or sunspec_role of the meter at the circuit",
                 Cause.AMBIGUOUS,
             )
         meter = suitable[0]

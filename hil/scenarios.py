@@ -26,7 +26,7 @@ class ScenarioError(Exception):
 
 
 class StateWatch:
-    """The newest states of the meters, and waiting for one that is wanted."""
+    """The newest states of the meters, and waits for a state."""
 
     def __init__(self) -> None:
         self.states: dict[str, MeterState] = {}

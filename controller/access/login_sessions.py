@@ -15,13 +15,13 @@ IDLE_S = 3600.0
 LONGEST_S = 12 * 3600.0
 """A session ends after so long in any case."""
 MOST_SESSIONS = 64
-"""Sessions at a time; the one that was idle for longest ends for a new one."""
+"""Sessions at a time; a new one ends the session that was idle for longest."""
 
 FREE_TRIES = 3
 """Wrong passwords of one address without a pause."""
 LONGEST_PAUSE_S = 60.0
 FORGET_S = 900.0
-"""Wrong passwords are forgotten after so long."""
+"""Wrong passwords are no longer counted after so long."""
 MOST_ADDRESSES = 1000
 ALL_PER_ADDRESS = 10
 """All addresses together have so many times the free tries of one."""
@@ -112,7 +112,7 @@ class LoginThrottle:
             tries.last = now
 
     def on_success(self, address: str) -> None:
-        """Forget the wrong passwords of an address."""
+        """Reset the count of wrong passwords of an address."""
         self._addresses.pop(address, None)
 
 

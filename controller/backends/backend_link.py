@@ -1,4 +1,4 @@
-"""One station's link to one of its backends: one connection after the other, for as long as it is wanted."""
+"""One station's link to one of its backends: it dials again after each lost connection until it is closed."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class EndpointSelector:
     def better_at(self, claim: str, endpoint: str) -> float:
         """Return the time at which this station's link should move to a better endpoint.
 
-        Not to one that has refused the station: a link that works is not closed for a try.
+        Not to an endpoint that has refused the station: a working link is not closed for a try.
         """
         priority = self._by_id[endpoint].priority
         better = (each for each in self._endpoints if each.is_up and each.priority < priority)

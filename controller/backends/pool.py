@@ -1,4 +1,4 @@
-"""The connections to one backend: its endpoints, and the pool that dials the best one that answers.
+"""The connections to one backend: its endpoints, and the pool that dials the best answering endpoint.
 
 `failover` decides which endpoint is dialled and when; this module runs the dials and probes.
 """

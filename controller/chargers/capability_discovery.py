@@ -104,7 +104,7 @@ class _Pending(msgspec.Struct, frozen=True):
 class CapabilityDiscovery:
     """Quirks and reported capabilities of all stations. `dc_stations` take limits in W only.
 
-    `own`: rows of the site, which come before the controller's; `chosen`: rows by station, whatever the
+    `own`: rows of the site, which come before the controller's; `chosen`: rows by station, independent of the
     station reports of itself.
     """
 
@@ -132,7 +132,7 @@ class CapabilityDiscovery:
         return quirk
 
     def mark_cleared(self, station: str) -> None:
-        """Take the station as one that was sent our limits before: nothing is cleared."""
+        """Treat the station as limited by us before: nothing is cleared."""
         self._cleared.add(station)
 
     def mark_uncleared(self, station: str) -> None:
@@ -169,7 +169,7 @@ class CapabilityDiscovery:
             self._capabilities[pending.station] = read_capabilities(pending.version, result)
 
     def on_link_lost(self, token: int) -> None:
-        """Forget a question whose link ended before an answer: it will be sent again."""
+        """Requeue a question whose link ended before an answer."""
         self._pending.pop(token, None)
 
     def _send(self, pending: _Pending, question: Question) -> DiscoveryQuestion:

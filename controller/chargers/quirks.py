@@ -167,7 +167,7 @@ def find_quirk(vendor: str, model: str, firmware: str, own: Sequence[Quirk] = ()
 
 
 def select_quirk(rows: Sequence[Quirk], vendor: str, model: str, firmware: str) -> Quirk:
-    """Return the most specific matching row: one that names a firmware, then one that names a model."""
+    """Return the most specific matching row: by firmware, else by model, else by vendor."""
     found = [row for row in rows if row.matches(vendor, model, firmware)]
     return max(found, key=lambda row: (row.firmware != "*", row.model != "*"), default=NO_QUIRK)
 

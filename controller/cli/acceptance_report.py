@@ -31,7 +31,7 @@ td,th{border:1px solid #999;padding:4px 8px;text-align:left;vertical-align:top}
 
 
 class InvalidReportError(CommandError):
-    """A file that is not an acceptance report, or one that was changed. Its text states why."""
+    """A file is not an acceptance report, or was changed. Its text states why."""
 
 
 class InstalledDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +97,7 @@ def sign_report(report: AcceptanceReport, key: OwnKey) -> AcceptanceReport:
 
 
 def verify_report(text: bytes, trusted: Sequence[ec.EllipticCurvePublicKey] = ()) -> AcceptanceReport:
-    """Return a report whose signature is valid; with `trusted`, only one that such a key has signed.
+    """Return a report whose signature is valid; with `trusted`, only if one of these keys has signed it.
 
     Raises InvalidReportError for anything else.
     """

@@ -22,7 +22,7 @@ def add_parser(commands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo. Raises CommandError with each promise that was not kept."""
+    """Run the demo. Raises CommandError with each criterion that was not met."""
     failures: tuple[str, ...] = ()
     with contextlib.suppress(KeyboardInterrupt):
         demo = partial(run_demo, duration_s=options.duration, seed=options.seed, report=options.report)

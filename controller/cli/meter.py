@@ -428,7 +428,7 @@ def _meter_of(options: argparse.Namespace, driver: str) -> MeterSettings:
 
 
 def _meters_of(options: argparse.Namespace) -> list[MeterSettings]:
-    """Return the meters of the configuration, or the one that the options describe."""
+    """Return the meters of the configuration, or the meter that the options describe."""
     if options.config is None:
         if options.driver is None or (options.device is None and options.host is None):
             raise CommandError("name meters with -c FILE, or one with --driver and --device or --host")

@@ -1,6 +1,6 @@
 """`local-controller outbox`: messages of stations that a backend rejects, for a person to decide about.
 
-`retry` and `drop` are requests in the store: a running controller carries them out within seconds, one that
+`retry` and `drop` are requests in the store: a running controller executes them within seconds, one that
 is stopped at its next start.
 """
 

@@ -91,7 +91,7 @@ def _run_setup(options: argparse.Namespace) -> bool:
 
 
 def _report_configuration(active: ActiveConfiguration) -> None:
-    """Log the errors of a file that is not in use, and copy one that is."""
+    """Log the errors of a file that is not in use, and copy a file that is."""
     for line in active.problem.splitlines():
         log.error("configuration error %s", line)
     if active.problem:

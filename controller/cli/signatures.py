@@ -46,7 +46,9 @@ def add_parser(commands: Subcommands) -> None:
     """Add the subcommand and its actions."""
     parser = commands.add_parser("signatures", help="verify signed messages outside of the controller")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="say of each message if its signatures are valid, else why not")
+    check = actions.add_parser(
+        "check", help="print whether the signatures of each message are valid, and why not"
+    )
     check.add_argument(
         "file",
         type=Path,

@@ -191,7 +191,7 @@ def print_left_out(names: Iterable[str]) -> None:
 
 
 def check_name(name: str) -> str:
-    """Return the name of a member. Raises ArchiveError for one that leads out of its directory."""
+    """Return the name of a member. Raises ArchiveError if it leads out of its directory."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
         raise ArchiveError(f"the backup has a member {name!r}, which leads out of its directory")

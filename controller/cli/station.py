@@ -87,7 +87,7 @@ def add_parser(commands: Subcommands) -> None:
     adopt.add_argument("--owner", metavar="BACKEND", help="default: none, the controller is its CSMS")
     adopt.add_argument("--label", metavar="TEXT", help="name for people")
     adopt.add_argument("--steuve", action="store_true", help="controllable device of section 14a")
-    _add_command(actions, "dismiss", "forget a station that tried to connect", evse=False)
+    _add_command(actions, "dismiss", "remove a station that tried to connect from the list", evse=False)
     _add_command(actions, "reconnect", "close its connection, so that it connects again", evse=False)
 
 

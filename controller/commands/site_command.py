@@ -177,7 +177,7 @@ class AdoptStation(SiteCommand, frozen=True, kw_only=True, tag="station.adopt"):
 
 
 class DismissStation(SiteCommand, frozen=True, kw_only=True, tag="station.dismiss"):
-    """Forget a station that has tried to connect."""
+    """Remove a station that has tried to connect from the list."""
 
     permission: ClassVar[AccessPermission] = _EDIT_CONFIGURATION
     station: StationId

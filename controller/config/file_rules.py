@@ -151,7 +151,7 @@ def _serial_ports(config: Config) -> Iterator[Problem]:
 
 
 def _password(path: DataPath, file: FilePath, text: bytes) -> Iterator[Problem]:
-    # A hash verifies a password that a station shows; one that is shown to a backend must be stored itself.
+    # A hash verifies a station's password; a password that is sent to a backend must be stored itself.
     try:
         secret = parse_password_file(text)
     except PasswordFileError as error:

@@ -38,7 +38,7 @@ def _backends(config: Config) -> Iterator[Problem]:
                 "has no effect: the backend has one endpoint",
                 "give the endpoints of one backend the same group",
             )
-        if backend.url.startswith("ws://") and _leaves_the_site(backend.url):
+        if backend.url.startswith("ws://") and _is_off_site(backend.url):
             yield Problem(
                 ("backend", index, "url"),
                 "passwords, cards and meter values pass in the clear",
@@ -46,7 +46,7 @@ def _backends(config: Config) -> Iterator[Problem]:
             )
 
 
-def _leaves_the_site(url: str) -> bool:
+def _is_off_site(url: str) -> bool:
     """Return whether a URL leads out of the private networks; a name without a dot does not."""
     host = urlsplit(url).hostname or ""
     try:
@@ -75,8 +75,8 @@ def _stations(config: Config) -> Iterator[Problem]:
         if is_served_offline and station.password_file is None and config.listen.client_ca is None:
             yield Problem(
                 ("station", index, "when_backend_away"),
-                "the controller cannot verify who connects while the owner is away: whoever shows what the "
-                "owner accepted last is served, without a password if the station showed none",
+                "the controller cannot verify who connects while the owner is away: any station that shows "
+                "what the owner accepted last is served, without a password if the station showed none",
                 "add password_file, or set listen.client_ca",
             )
         for number, evse in enumerate(station.evse):

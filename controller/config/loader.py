@@ -95,7 +95,7 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "unit_id": ("unit",),
     "wallbox": ("station",),
 }
-"""Other names of keys that installers use; the first one that the table has is meant."""
+"""Other names of keys that installers use; the first name that the table has is suggested."""
 
 _OTHER_VALUES: dict[str, str] = {
     **dict.fromkeys(("d01", "d02", "diazed", "gl", "neozed", "nh"), "gG"),

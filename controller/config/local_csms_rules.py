@@ -46,7 +46,7 @@ def check_card_file(config: Config) -> Iterator[Problem]:
 
 
 def find_local_csms_hints(config: Config) -> Iterator[Problem]:
-    """Find what keeps drivers from charging, or lets anybody charge, at stations without owner."""
+    """Find what prevents charging, or allows it without a card, at stations without owner."""
     local = [(index, each) for index, each in enumerate(config.station) if each.owner is None]
     csms = config.local_csms
     if local and csms.authorization == "cards" and not config.card and csms.cards_file is None:

@@ -168,7 +168,7 @@ def _stations(config: Config, meter: MeterConfig, path: DataPath) -> Iterator[Pr
 
 
 def _stations_alone(config: Config, name: str) -> set[str] | None:
-    """Return the stations of which a meter, or the one that stands in for it, is made; None: of none."""
+    """Return the stations whose values make up a meter or its backup; None: of none."""
     meters = {meter.id: meter for meter in config.meter}
     seen: set[str] = set()
     while name in meters and name not in seen:

@@ -27,7 +27,7 @@ MOST_WORK = 1 << 21
 """Most N * r * p of one verification, 128 bytes each: 256 MB, and most of a second."""
 
 _LINE = re.compile(rb"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
-_MEND = "write what `local-controller password` makes"
+_REMEDY = "write what `local-controller password` makes"
 _LEAST_HASH_BYTES = 16
 _HASH_BYTES = 32
 
@@ -92,16 +92,16 @@ def parse_password_file(text: bytes) -> StationSecret:
 def _parsed(line: bytes) -> HashedPassword:
     found = _LINE.fullmatch(line)
     if found is None:
-        raise PasswordFileError('is not a complete hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"', _MEND)
+        raise PasswordFileError('is not a complete hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"', _REMEDY)
     log_n, r, p = (int(number) for number in found.groups()[:3])
     if not (log_n and 0 < r * p << log_n <= MOST_WORK):
-        raise PasswordFileError("has a hash with unusable cost parameters", _MEND)
+        raise PasswordFileError("has a hash with unusable cost parameters", _REMEDY)
     try:
         salt, digest = (_bytes(text) for text in found.groups()[3:])
     except binascii.Error as error:
-        raise PasswordFileError("has a truncated hash", _MEND) from error
+        raise PasswordFileError("has a truncated hash", _REMEDY) from error
     if len(digest) < _LEAST_HASH_BYTES:
-        raise PasswordFileError(f"has a hash of only {len(digest)} bytes", _MEND)
+        raise PasswordFileError(f"has a hash of only {len(digest)} bytes", _REMEDY)
     return HashedPassword(log_n, r, p, salt, digest)
 
 

@@ -52,7 +52,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> list[str]:
-        """Return each promise that the run did not keep."""
+        """Return each criterion that the run did not meet."""
         found = [] if self.evidence is None else [f"evidence: {each}" for each in self.evidence.findings]
         if self.dimming is not None:
             if self.dimming.time_to_effect_s is None:

@@ -1,4 +1,4 @@
-"""The demo's site: a grid connection with two rows of stations and a building, and less current than wanted.
+"""The demo's site: a grid connection with two rows of stations and a building, and too little current.
 
 grid (130 A, Modbus TCP meter) -- the building's load, for whose surges 11 A are kept free
  |- row-a (63 A, Modbus RTU meter) -- six stations, seven outlets, lighting

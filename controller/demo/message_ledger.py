@@ -11,7 +11,7 @@ received the same text. The rest is classified:
   answer: it settles the CALL, and counts as nothing;
 - *lost*: a frame that never came and that was not answered, though its link lived for FLIGHT_S after it
   was sent (a frame may be on its way when a link ends; what a station then sends again is a new frame);
-- *duplicated*: whatever else came without having been sent.
+- *duplicated*: anything else that came without having been sent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A simulated backend (CSMS): one WebSocket a station at ws://127.0.0.1:PORT/ocpp/{station}.
 
-It answers whatever a station sends, and now and then commands something, in odd writing on purpose: the
+It answers every CALL of a station and sends a command now and then, in unusual formatting on purpose: the
 controller in between has to relay every byte unchanged.
 """
 

@@ -4,7 +4,7 @@ Two patterns are in the field. *each*: every contact has its own limit, and the 
 holds. *one-of*: exactly one contact is on, and selects the stage (for example 100, 60, 30 and 0 %); none on,
 or several, is a fault.
 
-Whatever fails dims: an input that cannot be read, a module that does not answer, a fault of the pattern,
+Any fault dims: an input that cannot be read, a module that does not answer, a fault of the pattern,
 and all of it before the first reading. Which way round a contact is wired is its own: a contact that dims
 when it is open (normally closed) shows a broken wire as what it is, a limit; one that dims when it is
 closed cannot. Because a broken wire and a command look the same, neither ends by itself.
@@ -91,7 +91,7 @@ class DigitalInputs:
         lost = self._lost(now)
         self._read_at = now
         if self._positions is None or lost:
-            # What was there before is no measure; what bounces now is mended by the next readings.
+            # Earlier levels are not used; a contact that bounces now is corrected by the next readings.
             self._positions = [_Position(level, newest=level) for level in levels]
             return
         for contact, position, level in zip(self._settings.contacts, self._positions, levels, strict=True):

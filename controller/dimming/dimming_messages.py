@@ -37,7 +37,7 @@ class CommandStatus(enum.StrEnum):
     REFUSED = "refused"
 
 
-class _Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class _DimmingReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     context: str = msgspec.field(name="@context")
     command: str
     command_id: str
@@ -45,7 +45,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     time: str
 
 
-class Acknowledgement(_Told, frozen=True, kw_only=True):
+class Acknowledgement(_DimmingReport, frozen=True, kw_only=True):
     """Answer to a command. `limit_w`: the limit that applies (W); `power_before_w` was measured."""
 
     status: CommandStatus
@@ -57,7 +57,7 @@ class Acknowledgement(_Told, frozen=True, kw_only=True):
     power_before_w: float | None = msgspec.field(name="powerBeforeW", default=None)
 
 
-class Effect(_Told, frozen=True, kw_only=True):
+class Effect(_DimmingReport, frozen=True, kw_only=True):
     """Measured effect of a command. `reached`: the draw obeys the limit, after `time_to_effect_s`.
 
     Powers (W) are the grid draw of the controllable EVSEs; None where no meter and no station reports it.

@@ -86,7 +86,7 @@ class EebusSources:
         return {name: source.failsafe for name, source in self._sources.items()}
 
     def restore(self, failsafes: Mapping[str, lpc.Failsafe], now: float) -> None:
-        """Start anew after a restart, of which only the failsafe values are known."""
+        """Start again after a restart with the stored failsafe values."""
         self._sources = _make_sources(self._settings, failsafes, now)
 
     def on_tick(self, now: float) -> tuple[list[DimmingAction], bool]:

@@ -69,7 +69,7 @@ class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def effective(limits: Iterable[SourceLimit], now: float) -> EffectiveLimit:
-    """Return the lowest of the limits; of equal ones, the one that lasts longest."""
+    """Return the lowest of the limits; of equal ones, the longest."""
     holding = [limit for limit in limits if limit.holds(now)]
     lowest_of: dict[EvseRef | None, LimitBound] = {}
     phases_w = NO_PHASES

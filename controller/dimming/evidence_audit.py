@@ -1,6 +1,6 @@
 """Audit of an evidence log, by its files and the public key alone.
 
-Every line is looked at, whatever was found before it, and each finding names its file and line. A line that
+Every line is checked, also after a finding, and each finding names its file and line. A line that
 is no good record is found as such; a mismatch in the next one is then no finding of its own. A record without
 a signature, because a hardware key did not sign in time, is proven by the hash in the next signed one.
 """

@@ -1,8 +1,8 @@
 """Limit source of signed commands, or of the limit of a backend.
 
 Each limit is for all controllable EVSEs together, or for one EVSE; a newer one takes the older one's place.
-One whose time has not come yet waits beside the one that holds: there is one of each, for the newest limit
-counts. What a newer limit has replaced does not come back when that ends.
+A limit whose time has not come yet is stored beside the one in force: there is one of each, for the newest
+limit counts. What a newer limit has replaced does not come back when that ends.
 
 A link to the source that is lost ends no limit: each carries its own end. Where the source has declared that
 it must be received (`lost_after_s`), its failsafe holds beside them once it has not been for so long, until

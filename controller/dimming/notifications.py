@@ -48,7 +48,7 @@ class DimmingSpan(msgspec.Struct, frozen=True, kw_only=True):
 def to_backend(version: Version, span: DimmingSpan, evse: int | None = None) -> DimmingNotice:
     """Return the notice of a limit; `evse`: of one EVSE."""
     if version is Version.V16:
-        return _transfer(DIMMED, _spoken(span))
+        return _transfer(DIMMED, _span_members(span))
     schedule: dict[str, Any] = {
         "id": 0,
         "startSchedule": moment(span.since),
@@ -61,7 +61,7 @@ def to_backend(version: Version, span: DimmingSpan, evse: int | None = None) -> 
         "chargingLimit": {"chargingLimitSource": span.set_by, "isGridCritical": span.set_by == GRID_OPERATOR},
         "chargingSchedule": [schedule],
     }
-    return _said("NotifyChargingLimit", payload | _at(evse))
+    return _make_notice("NotifyChargingLimit", payload | _at(evse))
 
 
 def to_backend_no_more(
@@ -70,7 +70,7 @@ def to_backend_no_more(
     """Return the notice that the limit has ended."""
     if version is Version.V16:
         return _transfer(DIMMED_NO_MORE, {"setBy": set_by})
-    return _said("ClearedChargingLimit", {"chargingLimitSource": set_by} | _at(evse))
+    return _make_notice("ClearedChargingLimit", {"chargingLimitSource": set_by} | _at(evse))
 
 
 def on_display(
@@ -79,7 +79,7 @@ def on_display(
     """Return the CALL that shows a text on a display. `until`: its end in local time, or empty."""
     text = _LIMITED[language] + (_UNTIL[language].format(until) if until else "")
     if version is Version.V16:
-        return _transfer(DIMMED, _spoken(span) | {"text": text, "language": language})
+        return _transfer(DIMMED, _span_members(span) | {"text": text, "language": language})
     message: dict[str, Any] = {
         "id": message_id,
         "priority": "InFront",
@@ -88,17 +88,17 @@ def on_display(
     }
     if span.until is not None:
         message["endDateTime"] = moment(span.until)
-    return _said("SetDisplayMessage", {"message": message})
+    return _make_notice("SetDisplayMessage", {"message": message})
 
 
 def off_display(version: Version, message_id: int) -> DimmingNotice:
     """Return the CALL that removes the text from a display."""
     if version is Version.V16:
         return _transfer(DIMMED_NO_MORE, {})
-    return _said("ClearDisplayMessage", {"id": message_id})
+    return _make_notice("ClearDisplayMessage", {"id": message_id})
 
 
-def _spoken(span: DimmingSpan) -> dict[str, Any]:
+def _span_members(span: DimmingSpan) -> dict[str, Any]:
     data = {"limitW": round(span.watts, 1), "from": moment(span.since), "setBy": span.set_by}
     return data if span.until is None else data | {"until": moment(span.until)}
 
@@ -107,10 +107,10 @@ def _at(evse: int | None) -> dict[str, int]:
     return {} if evse is None else {"evseId": evse}
 
 
-def _said(action: str, payload: dict[str, Any]) -> DimmingNotice:
+def _make_notice(action: str, payload: dict[str, Any]) -> DimmingNotice:
     return DimmingNotice(action, msgspec.json.encode(payload))
 
 
 def _transfer(message_id: str, data: dict[str, Any]) -> DimmingNotice:
     text = msgspec.json.encode(data).decode()
-    return _said(ACTION, {"vendorId": VENDOR, "messageId": message_id, "data": text})
+    return _make_notice(ACTION, {"vendorId": VENDOR, "messageId": message_id, "data": text})

@@ -66,7 +66,7 @@ class Issuers(msgspec.Struct, frozen=True, kw_only=True):
     """A source of signed commands: its `id` in records, its role, and its rank.
 
     Of two sources, the one with the HIGHER `rank` is the higher role. `signed`: its commands need a
-    signature; without, an unsigned one is accepted with whatever role it claims.
+    signature; without, an unsigned one is accepted with the role that it claims.
     """
 
     id: str
@@ -148,7 +148,7 @@ class Verification:
         self._obeyed = dict(obeyed)
 
     def verify_command(self, received: bytes, situation: Situation) -> CommandVerdict:
-        """Verify the bytes of a command; one that is obeyed is remembered."""
+        """Verify the bytes of a command; an obeyed one is recorded."""
         try:
             command = read_command(received)
         except CommandMalformedError as error:
@@ -165,7 +165,7 @@ class Verification:
             self._check_rank(command, issuer, situation.holding)
         except _RefusedError as error:
             return replace(verdict, reason=error.reason, detail=str(error))
-        self._remember(command, issuer.id, keys)
+        self._record_command(command, issuer.id, keys)
         return verdict
 
     def _issuer(self, command: DimmingCommand, proof: CommandProof) -> Issuers:
@@ -181,7 +181,7 @@ class Verification:
             raise _RefusedError(Reason.WRONG_ROLE, f"role {role!r} dims nothing here")
         holders = [signer for signer in proof.signers if role in signer.roles]
         if proof.signatures and not holders:
-            raise _RefusedError(Reason.WRONG_ROLE, f"no key that has signed it bears the role {role!r}")
+            raise _RefusedError(Reason.WRONG_ROLE, f"no key that has signed it has the role {role!r}")
         group = command.issuer.key_group
         if group is not None and proof.signatures and not any(group in each.groups for each in holders):
             raise _RefusedError(Reason.WRONG_ROLE, f"no key that has signed it is of the key group {group!r}")
@@ -220,7 +220,7 @@ class Verification:
         if higher:
             raise _RefusedError(Reason.LOWER_ROLE, f"{higher[0]} of a higher role limits the site")
 
-    def _remember(self, command: DimmingCommand, source: str, keys: frozenset[str]) -> None:
+    def _record_command(self, command: DimmingCommand, source: str, keys: frozenset[str]) -> None:
         obeyed = self._obeyed.get(source, CommandContext())
         ids = (*obeyed.ids, command.command_id)[-IDS_KEPT:]
         # Before keys were recorded, the last sequence was that of any key.

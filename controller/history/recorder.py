@@ -55,7 +55,7 @@ class HistoryRecorder:
         self._minutes: dict[str, list[Triple | None]] = {}
 
     def restore(self, stored: HistoryMinutes) -> None:
-        """Continue a quarter hour of which a part was stored before a restart."""
+        """Continue a quarter hour that was stored in part before a restart."""
         self._start = stored.start
         self._minute = 0
         self._spans = {}

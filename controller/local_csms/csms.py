@@ -1,7 +1,7 @@
 """The controller as the CSMS of one station that has no backend.
 
 It stands where the link to a backend stands: CALLs of the station arrive as texts, and answers and commands
-go back as texts. A CALL is answered at once; whatever has to outlive the process comes first as Persist, so
+go back as texts. A CALL is answered at once; durable facts come first as Persist, so
 that a repeated message gets the same answer and counts once, also after a restart.
 
     csms = LocalCsms("CS01", Version.V16, cards, settings, memory)

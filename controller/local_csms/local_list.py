@@ -2,7 +2,7 @@
 
 The version is a hash of the list's content, so that the station itself shows whether it has this list
 (GetLocalListVersion), also after a restart of either. A list that does not fit into one message is sent as
-one full update and differential ones with rising versions, of which the last has the version of the list.
+one full update and differential ones with rising versions; the last has the version of the list.
 Source: OCPP 1.6 ed. 2, sections 5.7 and 5.15; OCPP 2.0.1 Part 2, use cases D01 and D02.
 """
 

@@ -132,7 +132,7 @@ class StationSetup:
                 done = self._changes.popleft()
                 if result is None or not _is_change_accepted(self._version, result):
                     self.skipped.append(done.action)
-                self._go_on()
+                self._choose_next_step()
             case SetupStep.VERSION:
                 self._on_list_version(result)
             case SetupStep.LIST:
@@ -149,7 +149,7 @@ class StationSetup:
             self._on_settings_16(result)
         else:
             self._on_settings_2(result)
-        self._go_on()
+        self._choose_next_step()
 
     def _on_settings_16(self, result: bytes | None) -> None:
         read = None if result is None else read_payload(_Configuration, result)
@@ -195,7 +195,7 @@ class StationSetup:
         part = found.get(_LIST_PART_2)
         self._per_message = None if part is None else _number(part.attribute_value)
 
-    def _go_on(self) -> None:
+    def _choose_next_step(self) -> None:
         if self._changes:
             self.step = SetupStep.CHANGE
         else:

@@ -119,7 +119,7 @@ def decode_binary(message: bytes) -> str | None:
 
 def parse(text: str) -> Frame | MalformedFrame | UnknownMessageType:
     """Parse one text message. Never raises: a text that is not a frame gives a `MalformedFrame`."""
-    # Nearly all messages are compact CALLs and CALLRESULTs: one typed decoding each. Whatever does
+    # Nearly all messages are compact CALLs and CALLRESULTs: one typed decoding each. What does
     # not fit is read element by element below, which finds the reason as well.
     try:
         if text.startswith("[2,"):

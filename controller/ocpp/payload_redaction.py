@@ -27,7 +27,7 @@ SHOWN_MEMBERS = frozenset(
 """Members whose texts are shown to everybody (OCPP 1.6, 2.0.1 and 2.1)."""
 
 _IDENTITY = re.compile(r"tag|token|emaid|contract|card|customer|vin", re.IGNORECASE)
-"""Names of members with an identity, whatever their type: some stations send an idTag as a number."""
+"""Names of members with an identity, of any type: some stations send an idTag as a number."""
 
 _SECRET = re.compile(r"password|passphrase|secret|authorization_?key|simpin|private_?key", re.IGNORECASE)
 _SECRET_OBJECTS = ("apn", "vpn")

@@ -1,4 +1,4 @@
-"""Reading and writing of payloads, whatever their message: structs, statuses, times."""
+"""Reading and writing of payloads of any message: structs, statuses, times."""
 
 from __future__ import annotations
 

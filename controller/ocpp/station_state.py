@@ -87,8 +87,8 @@ SURE = 1.25
 SAME_DRAW_S = 5.0
 """An unchanged draw is reported again after so long: each one costs a step of the load management."""
 MOST_TRANSACTIONS = 64
-"""Transactions remembered per station: running ones, and as many ended ones."""
-MOST_REMEMBERED_BYTES = 8192
+"""Transactions stored per station: running ones, and as many ended ones."""
+MOST_CACHED_BYTES = 8192
 """Size of a message up to which its samples are compared with those of the next one."""
 MOST_UNCONFIGURED = 8
 """EVSEs of a station beside the configured ones that are counted: each takes current from the others."""
@@ -132,7 +132,7 @@ class StationStateTracker:
         self.has_unsaved_state = False
         """True if `take_record` may return something new."""
         self.is_rejected = False
-        """True if the last answer to a boot was Pending or Rejected, over whatever link."""
+        """True if the last answer to a boot was Pending or Rejected, over any link."""
         self._voltage = voltage
         self._evses = dict(evses or {})
         self._only_evse = next(iter(self._evses)) if len(self._evses) == 1 else None
@@ -266,19 +266,19 @@ class StationStateTracker:
     def _number_transaction(self, evse: int, transaction: int | str) -> None:
         self.has_unsaved_state |= self._running.get(evse) != transaction
         self._ended.pop(transaction, None)  # backends have been seen to give a number again
-        _remember(self._evse_of, transaction, evse)
-        _remember(self._running, evse, transaction)
+        _store_entry(self._evse_of, transaction, evse)
+        _store_entry(self._running, evse, transaction)
 
     def _end_transaction(self, transaction: int | str) -> None:
         self._draws.pop(self._evse_of.pop(transaction, -1), None)
-        _remember(self._ended, transaction, None)
+        _store_entry(self._ended, transaction, None)
 
     def _on_start_16(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_payload(v16.StartTransactionV16, payload)
         if message is None or message.connector_id < 1:
             return []
         self._clock.is_past(self._read_time(message.timestamp), utc)
-        _remember(self._running, message.connector_id, None)
+        _store_entry(self._running, message.connector_id, None)
         self._draws.pop(message.connector_id, None)
         return [TransactionSeen(message.connector_id, True)]
 
@@ -324,7 +324,7 @@ class StationStateTracker:
             return seen
         state = _CHARGING_STATES_2.get(message.transaction_info.charging_state or "")
         if state is not None:
-            _remember(self._charging_at, evse, state)
+            _store_entry(self._charging_at, evse, state)
             seen.append(StateSeen(evse, state))
         return seen + self._read_draw(evse, message.meter_value or (), utc, len(payload))
 
@@ -341,7 +341,7 @@ class StationStateTracker:
         if message is None or message.connector_id < 1:
             return []
         state = _STATES_16.get(message.status, EvseState.UNKNOWN)
-        _remember(self._charging_at, message.connector_id, state)
+        _store_entry(self._charging_at, message.connector_id, state)
         seen: list[Observation] = [StateSeen(message.connector_id, state)]
         if state in _TRANSACTION_IS_OVER and message.connector_id in self._running:
             # Also where its StopTransaction names another id than its start was given, or was lost.
@@ -409,7 +409,7 @@ class StationStateTracker:
         self, evse: int, meter_value: Sequence[_Values], utc: float, size: int
     ) -> list[Observation]:
         """Read the current of an EVSE from the newest values of a message of `size` bytes."""
-        draw, moment = self._find_draw(evse, meter_value, can_remember=size <= MOST_REMEMBERED_BYTES)
+        draw, moment = self._find_draw(evse, meter_value, can_cache=size <= MOST_CACHED_BYTES)
         if draw is None or self._clock.is_past(moment, utc):
             return []
         if (last := self._draws.get(evse)) is not None:
@@ -421,7 +421,7 @@ class StationStateTracker:
         return [draw]
 
     def _find_draw(
-        self, evse: int, meter_value: Sequence[_Values], *, can_remember: bool
+        self, evse: int, meter_value: Sequence[_Values], *, can_cache: bool
     ) -> tuple[DrawSeen | None, float | None]:
         """Return the draw of an EVSE, and when it was sampled (POSIX s).
 
@@ -429,7 +429,7 @@ class StationStateTracker:
         same timestamp are read together, the newest moment first. One element with the samples of the last
         message shows what that showed.
         """
-        is_one = can_remember and len(meter_value) == 1
+        is_one = can_cache and len(meter_value) == 1
         samples = meter_value[0].sampled_value or () if is_one else None
         if samples is not None:
             known = self._samples.get(evse)
@@ -446,7 +446,7 @@ class StationStateTracker:
         current = self._per_phase(evse, amps, watts) if amps or watts else None
         draw = None if current is None else DrawSeen(evse, current, self._least_phases(evse, amps, watts))
         if samples is not None:
-            _remember(self._samples, evse, (samples, draw))
+            _store_entry(self._samples, evse, (samples, draw))
         return draw, self._read_time(moment)
 
     def _read_samples(
@@ -528,15 +528,15 @@ _READERS_2: Mapping[str, _Reader] = {
 _ACTIONS_16, _ACTIONS_2 = frozenset(_READERS_16), frozenset(_READERS_2)
 
 
-def _remember(table: dict[_KeyT, _ValueT], key: _KeyT, value: _ValueT) -> None:
-    """Set an entry; the oldest is forgotten where a station names more than there can be."""
+def _store_entry(table: dict[_KeyT, _ValueT], key: _KeyT, value: _ValueT) -> None:
+    """Set an entry; the oldest is dropped where a station names more than there can be."""
     if key not in table and len(table) >= MOST_TRANSACTIONS:
         table.pop(next(iter(table)))
     table[key] = value
 
 
 class _StationClock:
-    """Compares a station's timestamps with each other, whatever its clock shows.
+    """Compares a station's timestamps with each other, independent of its clock.
 
     `_lead_s`: how far the station's clock is ahead of ours (s; mostly below 0 for one that is behind), by
     the newest of its timestamps. A replayed message is far behind it. A clock that was set back is behind
@@ -653,7 +653,7 @@ def _decode_text(raw: msgspec.Raw) -> str | None:
 
 
 def _read_boot_16(payload: bytes) -> list[Observation]:
-    # Whatever its members are: the station has booted, and may have lost our limits.
+    # With any members: the station has booted, and may have lost our limits.
     boot = read_payload(v16.BootNotificationV16, payload) or v16.BootNotificationV16()
     return [
         Booted(

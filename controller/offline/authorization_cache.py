@@ -72,7 +72,7 @@ class AuthorizationCache:
     def find_status(self, token: IdToken, utc: float) -> str | None:
         """Return the status that the backend would give a token as far as known; None: it is unknown.
 
-        The list comes before the cache. What has ended is "Expired", whatever it was.
+        The list comes before the cache. What has ended is "Expired", whatever its status was.
         """
         hashed = self._hash(token)
         record = self._tables[LIST].get(hashed) or self._tables[CACHE].get(hashed)
@@ -102,13 +102,13 @@ class AuthorizationCache:
             sent = local_list(version, payload)
             return [] if sent is None else self._listed(sent)
         if action == "ClearCache":
-            return self._forget_all(CACHE)
+            return self._remove_all(CACHE)
         if action in _REMOTE_STARTS:
             return self._started(named_token(version, payload), utc)
         return []
 
     def _listed(self, sent: LocalList) -> list[Record]:
-        records = self._forget_all(LIST) if sent.is_full else []
+        records = self._remove_all(LIST) if sent.is_full else []
         for token, verdict in sent.tokens:
             records += self._put(self._make_record(LIST, token, verdict))
         self._list_version = sent.version
@@ -120,7 +120,7 @@ class AuthorizationCache:
         record = self._make_record(CACHE, token, TokenVerdict(status="Accepted"))
         return self._put(msgspec.structs.replace(record, until=utc + REMOTE_START_S))
 
-    def _forget_all(self, source: str) -> list[Record]:
+    def _remove_all(self, source: str) -> list[Record]:
         records: list[Record] = []
         for record in list(self._tables[source].values()):
             records += self._put(_as_removed(record))

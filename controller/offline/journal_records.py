@@ -2,7 +2,7 @@
 
 A state machine with something durable returns `Persist(records)` among its actions. The
 rule of the one who does the actions: everything after a Save, answers above all, waits until the Save
-is durable. So a machine never waits itself, and an answer never promises what a crash would take away.
+is durable. So a machine never waits itself, and an answer states only what survives a crash.
 
 After a start the same records come back, as `RestoredRelay`, in the order in which they were saved.
 """
@@ -123,7 +123,7 @@ class ResponseStored(Record, frozen=True):
 
 
 class ResponseDropped(Record, frozen=True):
-    """The answer to this message is forgotten: newer ones have taken its place."""
+    """The answer to this message is dropped: newer ones have taken its place."""
 
     station: str
     fingerprint: str
@@ -170,7 +170,7 @@ class SnapshotDelivered(Record, frozen=True):
 class TokenAuthorized(Record, frozen=True):
     """Authorization of an idToken by a backend; the token is stored as its keyed hash alone.
 
-    `source` is "list" (local authorisation list) or "cache". `status` None: forgotten. `until`: POSIX s,
+    `source` is "list" (local authorisation list) or "cache". `status` None: removed. `until`: POSIX s,
     None for no end. `group` is the hash of the parent or group token, if any.
     """
 

@@ -2,7 +2,7 @@
 
 Composed of the part that answers in the owner's place (`OfflineResponder`), the queue of what the owner has
 to get (`Outbox`, delivered by `OutboxSender`), and the results that were given (`ResponseCache`), so that a
-message that the station repeats counts once. Whatever has to outlive the process comes back as records, to
+message that the station repeats counts once. What has to outlive the process comes back as records, to
 be persisted before the station is answered.
 
 `owner` is the state of the connection (`owner_states`). In ATTACHED, a transaction message is stored in the
@@ -52,7 +52,7 @@ class OfflineJournal(msgspec.Struct, frozen=True, kw_only=True):
 class OfflineServed(msgspec.Struct, frozen=True, kw_only=True):
     """The answer in the owner's place: its frame, and its payload if it is the first good one.
 
-    `text` None: there is no answer, since its promise could not be kept.
+    `text` None: there is no answer, since its records could not be stored.
     """
 
     text: str | None = None

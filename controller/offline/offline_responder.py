@@ -1,6 +1,6 @@
 """Answering a station while its backend is away: as its backend would by all that is stored, and no more.
 
-Three rules. Nothing is promised that a crash or the backend could take away: what has to be kept comes back
+Three rules. No answer states what a crash or the backend could undo: what has to be kept comes back
 with the answer, to be saved first. No one is authorized who was not before: a station that its backend has
 never accepted stays pending, and a driver is judged by the backend's last authorization of him, unless the
 station's owner has decided otherwise. And nothing is lost: what only the backend can decide is refused so
@@ -33,7 +33,7 @@ PENDING_S = 30
 """A station that its backend has never accepted boots again after so long (s)."""
 
 MOST_ENDED = 64
-"""Ends of transactions that are remembered: far more than a station has EVSEs."""
+"""Ends of transactions that are stored: far more than a station has EVSEs."""
 
 _TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "TransactionEvent"}
 
@@ -129,7 +129,7 @@ class OfflineResponder:
             return OfflineAnswer(
                 text=error, note=self._note(f"{action} needs the backend, which is away: refused")
             )
-        self._remember(action, payload)
+        self._record_end(action, payload)
         return OfflineAnswer(
             text=call_result(message_id, good.result),
             result=good.result,
@@ -178,7 +178,7 @@ class OfflineResponder:
         part = read_payload(TransactionPart, entry.payload) if entry.action == "TransactionEvent" else None
         return None if part is None or part.is_end else part.id
 
-    def _remember(self, action: str, payload: bytes) -> None:
+    def _record_end(self, action: str, payload: bytes) -> None:
         ended = ended_transaction(self._version, action, payload)
         if ended is not None:
             self._ended[ended] = None

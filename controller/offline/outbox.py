@@ -214,7 +214,7 @@ class Outbox:
         return [EntryRequeued(self._station, self._backend, number)]
 
     def drop_set_aside(self, number: int) -> list[Record]:
-        """Forget an entry that was set aside."""
+        """Delete an entry that was set aside."""
         if self._rejected.pop(number, None) is None:
             return []
         return [EntryRemoved(self._station, self._backend, number)]

@@ -13,7 +13,7 @@ from controller.ocpp import v16
 from controller.ocpp.payloads import read_payload
 from controller.offline.journal_records import ResponseDropped, ResponseStored
 
-MOST_REMEMBERED = 64
+MOST_RESPONSES = 64
 """Answers of one station: it repeats its last message, or those that it stored while it was offline."""
 
 
@@ -46,12 +46,12 @@ class ResponseCache:
         return transaction in self._starts
 
     def end_transaction(self, transaction: int) -> list[Record]:
-        """Forget the result for a transaction's start: an equal start is a new one."""
+        """Drop the result for a transaction's start: an equal start is a new one."""
         fingerprint = self._starts.get(transaction)
         return [] if fingerprint is None else self.drop_response(fingerprint)
 
     def drop_response(self, fingerprint: str) -> list[Record]:
-        """Forget the result for a message: the same message again is a new one."""
+        """Drop the result for a message: the same message again is a new one."""
         payload = self._payloads.pop(fingerprint, None)
         if payload is None:
             return []
@@ -66,10 +66,10 @@ class ResponseCache:
         started = _started_transaction(record.payload)
         if started is not None:
             self._starts[started] = record.fingerprint
-        return self.drop_response(self._oldest()) if len(self._payloads) > MOST_REMEMBERED else []
+        return self.drop_response(self._oldest()) if len(self._payloads) > MOST_RESPONSES else []
 
     def _oldest(self) -> str:
-        """Return what is forgotten first; the results of running transactions' starts go last."""
+        """Return what is dropped first; the results of running transactions' starts go last."""
         running = set(self._starts.values())
         others = (fingerprint for fingerprint in self._payloads if fingerprint not in running)
         return next(others, next(iter(self._payloads)))

@@ -167,7 +167,7 @@ class Node:
             yield from self._fail_request(pending, "the link was lost before an answer came", "unanswered")
 
     def _on_time(self, now: float) -> Iterator[Action]:
-        if self._routes.forget_old(now):
+        if self._routes.drop_old(now):
             self._announcer.changed(now)
         for pending in self._pending.take_expired(now):
             yield from self._fail_request(pending, f"no answer within {self._timeout_s:g} s", "unanswered")
@@ -277,7 +277,7 @@ class Node:
                 self.counts["dropped"] += 1
 
     def _pass_request(self, frame: RoutedFrame, origin: str, now: float) -> Iterator[Action]:
-        """Send on a request that the policy lets pass, to each of its receivers."""
+        """Forward a request that the policy permits to each of its receivers."""
         if frame.destination[0] == BROADCAST:
             yield from self._send_broadcast(frame, origin, now)
             return
@@ -482,7 +482,9 @@ class Node:
         state = self._link_states.get(link)
         if link == LOCAL:
             yield DeliverFrame(overlay_frames.to_plain(frame), frame.path)
-        elif state is not None and state.is_channel and state.side is LinkSide.DOWN and frame.says_unreached:
+        elif (
+            state is not None and state.is_channel and state.side is LinkSide.DOWN and frame.reports_unreached
+        ):
             # Not an answer for a station: its relay keeps the message, as when any link is lost.
             yield RequestUnreachable(link, msgspec.json.decode(frame.body[1], type=str))
         elif (
@@ -529,7 +531,7 @@ class Node:
     def _write_message(self, frame: RoutedFrame, state: LinkState, destination: Hops, path: Hops) -> Message:
         if state.mode is NetworkingMode.STANDARD:
             if state.is_channel and state.side is LinkSide.DOWN and self._is_overlay_station(state.peer):
-                self._carried.remember(state.peer, msgspec.structs.replace(frame, path=path))
+                self._carried.record_frame(state.peer, msgspec.structs.replace(frame, path=path))
             return overlay_frames.to_plain(frame)
         nodes = tuple(node for node in path if node != CSMS) if CSMS in path else path
         return overlay_frames.to_overlay(frame, destination, (*nodes, self._own))

@@ -80,7 +80,7 @@ class RoutedFrame(msgspec.Struct, frozen=True):
 
     `body`: what follows the message id as it was received: the elements of a text frame, the rest of a
     `binary` one. `action` is that of a CALL or a SEND; None if it cannot be read. `cleared`: directions in
-    which the policy lets a request leave; None before it was asked.
+    which the policy permits a request to leave; None before the check.
     """
 
     kind: OverlayMessageKind
@@ -112,7 +112,7 @@ class RoutedFrame(msgspec.Struct, frozen=True):
         return payload if len(payload) == length else b""
 
     @property
-    def says_unreached(self) -> bool:
+    def reports_unreached(self) -> bool:
         """True for the error of a node on the way: the receiver of the CALL may never have got it."""
         return self.kind is OverlayMessageKind.ERROR and self.body[2:] == (UNREACHED,)
 
@@ -152,7 +152,7 @@ def to_overlay(frame: RoutedFrame, destination: Hops, path: Hops) -> Message:
 
 
 def error(message_id: str, code: str, description: str, *, unreached: bool = False) -> RoutedFrame:
-    """Make a CALLERROR of our own; see `says_unreached`. OCPP allows 255 characters of description."""
+    """Make a CALLERROR of our own; see `reports_unreached`. OCPP allows 255 characters of description."""
     details = UNREACHED if unreached else b"{}"
     body = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), details)
     return RoutedFrame(OverlayMessageKind.ERROR, message_id, body)

@@ -135,7 +135,7 @@ class PendingRequests:
 
 
 MAX_CARRIED = 1000
-"""Frames of all stations; the oldest are forgotten."""
+"""Frames of all stations; the oldest are dropped."""
 
 _REQUESTS = (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
 
@@ -143,14 +143,14 @@ _REQUESTS = (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
 class CarriedPaths:
     """Paths of frames that pass through the relays of stations in overlay mode.
 
-    Into the relay of such a station, and out of it, frames are plain. Their paths are remembered at the one
+    Into the relay of such a station, and out of it, frames are plain. Their paths are recorded at the one
     end and restored at the other: the station reads the sender of a request or answer there.
     """
 
     def __init__(self) -> None:
         self._paths: dict[tuple[str, bool, str], Hops] = {}
 
-    def remember(self, station: str, frame: RoutedFrame) -> None:
+    def record_frame(self, station: str, frame: RoutedFrame) -> None:
         """Keep the path of a frame that enters the relay of a station."""
         if frame.path:
             self._paths.pop(_key(station, frame), None)

@@ -76,7 +76,7 @@ class Routes:
         self._learned[link] = dict(hops)
         return True
 
-    def forget_old(self, now: float) -> bool:
+    def drop_old(self, now: float) -> bool:
         """Remove what was learned and has ended; returns True if there was any."""
         gone = self.next_end <= now
         for link, hops in self._learned.items():

@@ -73,11 +73,11 @@ class _Information(msgspec.Struct, rename="camel"):
     not_after: datetime | None = None
 
 
-class _Told(msgspec.Struct, rename="camel"):
+class _TopologyPayload(msgspec.Struct, rename="camel"):
     network_topology_information: _Information
 
 
-_decoder = msgspec.json.Decoder(_Told)
+_decoder = msgspec.json.Decoder(_TopologyPayload)
 
 
 def write_topology(own: str, reachable: Mapping[str, int], begins: float) -> bytes:
@@ -164,7 +164,7 @@ DEBOUNCE_S = 1.0
 """Time for which changes are collected: a link that flaps causes few reports."""
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _SentReport(msgspec.Struct, frozen=True):
     """Last report to a neighbor, and its time (monotonic s)."""
 
     reachable: dict[str, int]
@@ -188,7 +188,7 @@ class TopologyAnnouncer:
         self._utc_of = utc_of
         self._new_id = new_id
         self._link_states: dict[str, LinkState] = {}
-        self._sent_reports: dict[str, _Said] = {}
+        self._sent_reports: dict[str, _SentReport] = {}
         self._changed_at = math.inf
         self._began = -math.inf
 
@@ -225,10 +225,10 @@ class TopologyAnnouncer:
             reachable = self._routes.reachable(now, link)
             sent = self._sent_reports.get(link)
             if sent is None or sent.reachable != reachable or sent.at + REFRESH_S <= now:
-                self._sent_reports[link] = _Said(reachable, now)
-                yield self._telling(state, reachable, now)
+                self._sent_reports[link] = _SentReport(reachable, now)
+                yield self._report_to(state, reachable, now)
 
-    def _telling(self, state: LinkState, reachable: dict[str, int], now: float) -> SendFrame:
+    def _report_to(self, state: LinkState, reachable: dict[str, int], now: float) -> SendFrame:
         # In ms, as it is written: a report that begins no later than the last one would be a replay.
         self._began = max(round(self._utc_of(now), 3), self._began + 0.001)
         payload = self._sign(write_topology(self._own, reachable, self._began))

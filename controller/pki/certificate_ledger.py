@@ -158,10 +158,10 @@ class CertificateLedger:
         """Return when a newer certificate of the same key group ends this one; infinity if none does."""
         group = self._groups[record.key_group]
         later = group[group.index(record) + 1 :]
-        starts = [self._start(each) for each in later if self._took_over(each)]
+        starts = [self._start(each) for each in later if self._did_replace(each)]
         return min(starts, default=float("inf")) + self.grace_s
 
-    def _took_over(self, successor: IssuedCertificate) -> bool:
+    def _did_replace(self, successor: IssuedCertificate) -> bool:
         """Return False if the successor was revoked before the grace of its predecessor was over."""
         revoked = self._revoked.get(successor.serial)
         return revoked is None or revoked.at > self._start(successor) + self.grace_s

@@ -43,7 +43,7 @@ class CertificateHash(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
         return (self.issuer_name_hash.lower(), self.issuer_key_hash.lower()) == (name, key)
 
     def has_issuer_name(self, name: x509.Name) -> bool:
-        """Return True if the issuer has this name, whatever its key."""
+        """Return True if the issuer has this name, with any key."""
         return self.issuer_name_hash.lower() == _digest(name.public_bytes(), self.hash_algorithm)
 
     @property

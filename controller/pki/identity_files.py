@@ -4,7 +4,7 @@
     NAME.next.key.pem   key that waits for its certificate
     NAME.next.csr.pem   its certificate request, to be exported
 
-The certificate is matched to the waiting key by its public key, whatever its file is called. Until it is
+The certificate is matched to the waiting key by its public key, independent of its file name. Until it is
 there the old pair serves; a full disk leaves the old pair as it was.
 """
 

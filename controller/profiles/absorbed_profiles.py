@@ -1,7 +1,7 @@
 """The charging profiles that one station's backend has set, and the limits that follow from them.
 
 *Absorbed* profiles have a purpose that the controller uses in the station itself: they are not sent there,
-and our own limits are capped by what they allow. *Forwarded* profiles are in the station; they are remembered
+and our own limits are capped by what they allow. *Forwarded* profiles are in the station; they are recorded
 to answer for composite schedules.
 
 Both outlive the station's link, as profiles outlive it in a station. Times of callers are monotonic s;
@@ -54,7 +54,7 @@ from controller.profiles.schedule import (
 MOST_ABSORBED = 20
 """Absorbed profiles of a station; stations hold about ten."""
 MOST_FORWARDED = 60
-"""Forwarded profiles that are remembered; the oldest is forgotten."""
+"""Forwarded profiles that are recorded; a further one replaces the oldest."""
 MOST_PERIODS_OF_ALL = 2048
 """Periods of all absorbed profiles of a station, and of all forwarded ones: it bounds each evaluation."""
 HORIZON_S = 2 * DAY_S
@@ -200,7 +200,7 @@ class AbsorbedProfiles:
             self._absorbed |= {each.profile.id: each for each in replaced}
         self._mark_changed()
 
-    def remember_forwarded(self, added: BackendProfile) -> None:
+    def record_forwarded(self, added: BackendProfile) -> None:
         """Keep a profile that the station has accepted."""
         self._remove_replaced(added)
         self._forwarded[added.profile.id] = added

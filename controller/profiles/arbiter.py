@@ -49,7 +49,7 @@ class ProfileDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Decision on a command: `call` is sent to the station, or else `answer` to the backend.
 
     With neither the answer follows in `responses`. `reason`: why it was refused. The rest is for the
-    station's answer: a profile to absorb or to remember, profiles to clear, a request for reports, refused
+    station's answer: a profile to absorb or to record, profiles to clear, a request for reports, refused
     settings; `further` CALLs with their payloads to send one after the other, after which the answer is that
     to the message `reply_to`; `has_cleared`: one of them has cleared something.
     """
@@ -185,7 +185,7 @@ class ProfileArbiter:
             if decision.absorbs is not None:
                 self._absorbed.absorb(decision.absorbs, awaits_start=True)
             if decision.forwards is not None:
-                self._absorbed.remember_forwarded(decision.forwards)
+                self._absorbed.record_forwarded(decision.forwards)
         return answer.text
 
     def on_no_result(self, decision: ProfileDecision) -> None:

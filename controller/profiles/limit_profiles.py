@@ -152,7 +152,7 @@ def _rounded(limit: float, quirk: Quirk) -> float:
 
 
 def _start(now: datetime, quirk: Quirk, *, has_end: bool) -> str | None:
-    """Return the start of a schedule; one that has no end begins before the time of any clock."""
+    """Return the start of a schedule; without an end it begins before the time of any clock."""
     if quirk.kind != "Absolute":
         return None
     start = now - timedelta(seconds=quirk.start_slack_s)

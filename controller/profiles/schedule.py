@@ -6,7 +6,7 @@ The rules (OCPP 1.6 ed. 2, 3.13; OCPP 2.0.1 Part 2, K01 and K08):
 - A transaction's profile replaces a default; a default for one EVSE replaces that for all (EVSE 0). Profiles
   of the whole station apply beside them: the lowest limit prevails.
 - A schedule has no limit before its start, after its duration, and outside the validity of its profile.
-- Recurring schedules repeat in UTC: a day has 86 400 s, whatever the local time does.
+- Recurring schedules repeat in UTC: a day has 86 400 s, also when local time changes.
 - Relative schedules start with the transaction. Where its start is unknown, the lowest of their limits is
   taken to hold all the time.
 

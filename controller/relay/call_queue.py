@@ -1,4 +1,4 @@
-"""Call queue: the CALLs of one direction of a link, one of which is outstanding.
+"""Call queue: the CALLs of one direction of a link, with one outstanding.
 
 OCPP-J 2.x Part 4, 4.1.1 (1.6-J: 4.1.1, SHOULD): no CALL before the last one was answered or has timed
 out. On the way to a station the controller's own CALLs and those of all backends share one queue: urgent
@@ -274,7 +274,7 @@ class CallQueue:
     def _first_answer_by(self) -> float:
         return min(self._answer_by, min((sent.answer_by for sent in self._beside), default=math.inf))
 
-    def _forget_deadline(self) -> None:
+    def _clear_deadline(self) -> None:
         """Find the deadline anew after a CALL left; while CALLs wait, `next_call` finds it."""
         if not self.waiting:
             self.deadline = self._first_answer_by()
@@ -293,7 +293,7 @@ class CallQueue:
         for place, beside in enumerate(self._beside):
             if beside.call.id == message_id:
                 del self._beside[place]
-                self._forget_deadline()
+                self._clear_deadline()
                 return beside.call
         return None
 
@@ -302,7 +302,7 @@ class CallQueue:
         for place, beside in enumerate(self._beside):
             if now >= beside.answer_by:
                 del self._beside[place]
-                self._forget_deadline()
+                self._clear_deadline()
                 return beside.call
         if now < self._answer_by:
             return None
@@ -329,7 +329,7 @@ class CallQueue:
         ]
         if self.outstanding is not None:
             self.outstanding = _disown(self.outstanding, origin)
-        self._forget_deadline()
+        self._clear_deadline()
         return removed
 
     def drain(self) -> list[PendingCall]:

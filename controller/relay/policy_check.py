@@ -32,8 +32,8 @@ from controller.signing.policy_enforcer import (
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
 
-MOST_REMEMBERED = 1000
-"""Kinds of messages for which it is remembered whether there is a rule."""
+MOST_CACHED_RULES = 1000
+"""Kinds of messages for which it is cached whether there is a rule."""
 
 
 class PolicyPeer(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ class PolicyCheck:
             kind = MessageKind.RESPONSE
         if action is None:
             return False  # an error has no payload that anybody signs
-        if self._revision != self._enforcer.revision or len(self._has_rule) > MOST_REMEMBERED:
+        if self._revision != self._enforcer.revision or len(self._has_rule) > MOST_CACHED_RULES:
             self._has_rule.clear()
             self._revision = self._enforcer.revision
         key = (sender.link, kind, action)

@@ -53,7 +53,7 @@ USUAL_HEARTBEAT_S = 300.0
 """The interval where the observer asks for none."""
 
 SHORTEST_HEARTBEAT_S = 1.0
-"""The shortest interval, whatever the observer asks for."""
+"""The shortest interval, even if the observer requests less."""
 
 _HEARTBEAT = "Heartbeat"
 _REPLAYED = {"BootNotification", "StatusNotification"}

@@ -467,7 +467,7 @@ class StationRelay:
     ) -> CallError | None:
         """Return the answer in a text that is not a valid frame; None: it is answered or dropped.
 
-        A command has to be valid: one that is read in two ways might raise a limit. The answer to a
+        A command has to be valid: an ambiguous one might raise a limit. The answer to a
         station's CALL passes as it is.
         """
         self._log_malformed(malformed, text, self._backend_peers[origin])

@@ -135,7 +135,7 @@ class AccessService:
             raise LoginRejectedError("too many logins at once; try again", 2.0)
         user = self._users.get(name)
         is_known = user is not None and user.is_active and user.role in self.roles
-        phc = user.hash if user is not None and is_known else await self._hash_of_nobody()
+        phc = user.hash if user is not None and is_known else await self._hash_of_unknown_user()
         self._waiting += 1
         try:
             async with self._hashing:
@@ -164,7 +164,7 @@ class AccessService:
         await self._store_user(user.name, user.role, new)
         await self._audit.record(actor, "user.password", f"user={user.name}")
 
-    async def _hash_of_nobody(self) -> str:
+    async def _hash_of_unknown_user(self) -> str:
         """Return a hash to verify against for an unknown name, which takes as long as for a known one."""
         if not self._unknown_hash:
             self._unknown_hash = await trio.to_thread.run_sync(hash_user_password, generate_secret())

@@ -115,11 +115,11 @@ class ConfigurationEditor:
         return {"version": version_of(text)}
 
     async def _keep(self, text: str, actor: str) -> None:
-        """Store a version; the oldest above MOST_VERSIONS are forgotten."""
+        """Store a version; the oldest above MOST_VERSIONS are deleted."""
         stored = ConfigurationStored(version_of(text), self._utc(), actor, text)
         others = [each for each in self._stored() if each.version != stored.version]
-        forgotten = [ConfigurationForgotten(each.version) for each in others[MOST_VERSIONS - 1 :]]
-        await self._store.persist([stored, *forgotten])
+        dropped = [ConfigurationForgotten(each.version) for each in others[MOST_VERSIONS - 1 :]]
+        await self._store.persist([stored, *dropped])
 
     def _stored(self) -> list[ConfigurationStored]:
         return sorted(self._store.load(ConfigurationStored), key=lambda each: each.at, reverse=True)

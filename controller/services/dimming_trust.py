@@ -26,7 +26,7 @@ class DimmingTrust:
 
     def __init__(self, config: Config, dimming: DimmingConfig, policy_service: PolicyService | None) -> None:
         self._policy_service = policy_service
-        self._believes_clock = dimming.clock == "believed"
+        self._accepts_any_clock = dimming.clock == "believed"
         self._own = _read_own_keys(config)
         self._was_trusted: bool | None = None
         self.signatures = KeyProofs(Keyring(), (), self._own)
@@ -49,7 +49,7 @@ class DimmingTrust:
 
     def is_clock_trusted(self) -> bool:
         """Return True while the clock is synchronised or configured as trusted; log each change."""
-        trusted = self._believes_clock or is_synchronised()
+        trusted = self._accepts_any_clock or is_synchronised()
         if trusted is not self._was_trusted:
             if trusted:
                 log.info("clock trusted")

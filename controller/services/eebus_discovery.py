@@ -72,7 +72,7 @@ class EebusDiscovery:
                     error or type(error).__name__,
                 )
                 await trio.sleep(RETRY_S)
-            except Exception:  # whatever the library raises, it takes away discovery alone
+            except Exception:  # an exception of the library ends discovery alone
                 log.exception("mDNS failed")
                 await trio.sleep(RETRY_S)
 

@@ -76,7 +76,7 @@ class EebusService:
         self._views = limits.views
         self._connections = EebusConnections(identity.key, identity.certificate, self)
         self._discovery = EebusDiscovery(
-            self._announcement, eebus.host, lambda: self.port, self._stir_dialing
+            self._announcement, eebus.host, lambda: self.port, self._wake_dialing
         )
         self._timer = DeadlineTimer(self._deadline)
         self._dial_timer = DeadlineTimer(self._next_dial)
@@ -127,7 +127,7 @@ class EebusService:
     def on_lost(self, name: str) -> None:
         """Process the end of a connection."""
         self._node.lost(name)
-        self._stir_dialing()
+        self._wake_dialing()
 
     # -- the site -------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class EebusService:
     def _accept(self, ski: str) -> None:
         self._partners.accept(ski)
         self._do(self._node.trust(ski, trio.current_time()))
-        self._stir_dialing()
+        self._wake_dialing()
 
     # -- effects --------------------------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class EebusService:
             try:
                 self._limits.on_tick()
                 self._do(self._node.tick(now, self._utc_of(now)))
-            except Exception:  # the site runs on, whatever a partner has caused
+            except Exception:  # a fault that a partner has caused does not end the site
                 log.exception("EEBUS step failed")
                 await trio.sleep(FAILED_STEP_S)
             if self._announced_register and now >= self._register_until:
@@ -308,7 +308,7 @@ class EebusService:
 
     # -- dialing --------------------------------------------------------------------------------------
 
-    def _stir_dialing(self) -> None:
+    def _wake_dialing(self) -> None:
         self._dial_timer.update()
 
     def _next_dial(self) -> float | None:
@@ -342,7 +342,7 @@ class EebusService:
         dial.attempt += 1
         dial.due = trio.current_time() + back_off_s(dial.attempt)
         dial.active = False
-        self._stir_dialing()
+        self._wake_dialing()
 
 
 class _Dial(msgspec.Struct):

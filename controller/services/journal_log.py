@@ -27,7 +27,7 @@ _RESERVED = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "LOGGER", "EVENT"}
 
 
 class OneLineFormatter(logging.Formatter):
-    """Formatter whose messages are one printable line, whatever text of a peer they contain."""
+    """Formatter whose messages are one printable line, whatever a peer's text contains."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line with everything unprintable escaped."""

@@ -31,7 +31,7 @@ class LimitEncoder:
         self._clocks = clocks
 
     def encode(self, limit: SetLimit, version: Version) -> OwnCall:
-        """Return the CALL that sets a limit at its station, which speaks `version`."""
+        """Return the CALL that sets a limit at its station, in `version`."""
         station, evse = limit.ref
         absorbed, now = self._profiles.find_absorbed(station), trio.current_time()
         quirk = self._capabilities.find_quirk(station)

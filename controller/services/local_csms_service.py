@@ -83,7 +83,7 @@ class LocalCsmsService:
         """Persist records; see StateStore.persist. Raises StoreError."""
         await self._store.persist(records)
 
-    def forget(self, station: str) -> None:
+    def drop_station(self, station: str) -> None:
         """Restore a station's memory from the store: its last changes could not be written."""
         with contextlib.suppress(JournalError):  # the store cannot be read either, which it logs itself
             self._restore(self._memories[station], station)

@@ -89,7 +89,7 @@ class MeterValuesService:
         )
 
     async def _configure(self, station: str, session: StationSession) -> None:
-        """Set interval and measurands as far as the station lets them be changed."""
+        """Set interval and measurands as far as the station accepts changes of them."""
         settings = CsmsSettings(meter_values_s=CONFIGURED_S, sends_local_list=False)
         setup = StationSetup(session.version, settings, None)
         while (call := setup.next_call()) is not None:

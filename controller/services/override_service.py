@@ -23,7 +23,7 @@ from controller.store.state_store import StateStore
 log = logging.getLogger("controller")
 
 BOOST_PRIORITY = 1000
-"""Priority of a boosted EVSE: above all configured ones that are sensible."""
+"""Priority of a boosted EVSE: above all sensible configured ones."""
 
 
 class OverrideService:

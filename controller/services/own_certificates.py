@@ -67,7 +67,7 @@ class OwnCertificateService:
             await trio.sleep(CHECK_S)
 
     async def renew_due(self) -> None:
-        """Renew each certificate of which two thirds of the validity are over."""
+        """Renew each certificate after two thirds of its validity."""
         for backend in self._backends.values():
             try:
                 if await trio.to_thread.run_sync(self._is_due, backend):

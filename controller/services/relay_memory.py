@@ -51,7 +51,7 @@ class RelayJournals:
         self._owners = owner_names(config)
         self._stations = {station: self._restore(station) for station in self._owners}
         self._requests_read = 0
-        self.on_forget: Callable[[str], None] = lambda _: None
+        self.on_drop_station: Callable[[str], None] = lambda _: None
         """Called with a station whose last changes could not be written."""
 
     # -- the session's journal: see `stations.session.SessionJournal` ----------------------------------
@@ -60,11 +60,11 @@ class RelayJournals:
         """Persist records; see StateStore.persist. Raises StoreError."""
         await self._store.persist(records)
 
-    def forget(self, station: str) -> None:
+    def drop_station(self, station: str) -> None:
         """Restore a station's parts from the store: their last changes could not be written."""
         with contextlib.suppress(StoreError):  # the store cannot be read either, which it logs itself
             self._stations[station] = self._restore(station)
-        self.on_forget(station)
+        self.on_drop_station(station)
 
     # -- requests of a person: `local-controller outbox` ------------------------------------------------
 

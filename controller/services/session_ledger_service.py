@@ -75,7 +75,7 @@ class SessionLedger:
             known = self._recorders[station] = version, self._restore(station, version)
         return known[1]
 
-    def forget(self, station: str) -> None:
+    def drop_station(self, station: str) -> None:
         """Restore a station's running sessions from the store: their last changes could not be written."""
         known = self._recorders.get(station)
         if known is not None:

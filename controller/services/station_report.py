@@ -36,7 +36,7 @@ class StationReport:
         self._knocks = knocks
 
     def register_handlers(self, commands: CommandService) -> None:
-        """Register the handler of the command that forgets an unknown station."""
+        """Register the handler of the command that removes an unknown station."""
         commands.add_handler(DismissStation, self._on_dismiss)
 
     def statuses(self, versions: Mapping[str, Version]) -> tuple[ChargingStationStatus, ...]:
@@ -73,7 +73,7 @@ class StationReport:
         return knock_statuses(self._knocks)
 
     async def _on_dismiss(self, command: DismissStation, _: Actor) -> object:
-        if not self._knocks.forget(command.station):
+        if not self._knocks.remove(command.station):
             raise TargetUnknownError(f"station {command.station!r} has not tried to connect")
         return {}
 

@@ -87,7 +87,7 @@ class StationService:
         self._ledger = ledger
         self._local_csms = local_csms
         self._journals = RelayJournals(config, store)
-        self._journals.on_forget = ledger.forget
+        self._journals.on_drop_station = ledger.drop_station
         self._accepting = trio.CancelScope()
         """Cancelled once no more stations are accepted: the controller stops."""
         self._enforcer = None if policy is None else policy.enforcer
@@ -300,7 +300,7 @@ class StationService:
                 self._journals.store_replays,
             ),
             on_password_command=lambda *command: self._nursery.start_soon(
-                self._rotated.remember_rotated, station.id, *command
+                self._rotated.record_rotated, station.id, *command
             ),
             on_local_call=None if self._certificates is None else self._certificates.on_local_call,
         )

@@ -33,7 +33,7 @@ from controller.session_ledger.charging_session import (
 MOST_RUNNING = 64
 """Sessions of one station that run at a time; with more, the oldest counts as ended."""
 MOST_ENDED = 64
-"""Ended transactions that are remembered: a repeated end is not another session."""
+"""Ended transactions that are stored: a repeated end is not another session."""
 METER_INTERVAL_S = 60.0
 """Interval at which the register of a running session is read from its meter values."""
 STORE_INTERVAL_S = 900.0

@@ -1,7 +1,7 @@
 """Signatures in binary payloads of WWCP: files, secure and binary data transfer.
 
 The signed bytes are the payload as it is written without signatures, their count zero; there is no context.
-An algorithm is not named: the length of a key tells its curve. A WWCP node signs with secp384r1 and
+An algorithm is not named: the length of a key gives its curve. A WWCP node signs with secp384r1 and
 secp521r1 as well, but verifies secp256r1 only. Lengths are big-endian but those marked `<`.
 
     SendFile request             name 8, content 8, type 1, SHA-256 1, SHA-512 1, file signatures, signatures

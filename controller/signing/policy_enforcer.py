@@ -142,7 +142,7 @@ class PolicyEnforcer:
         return FORWARD if rule is None else self._apply(rule, key, action, context, frame, utc)
 
     def valid_signers(self, key: RuleKey, payload: bytes, utc: float) -> frozenset[str]:
-        """Return the holders of the valid signatures of a payload, whatever the rules are.
+        """Return the holders of the valid signatures of a payload, independent of the rules.
 
         Raises SigningError.
         """

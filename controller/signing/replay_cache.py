@@ -1,7 +1,7 @@
 """Replay protection: a signed text is accepted once, within a window around its own time.
 
-A text is remembered as long as it could be accepted again: until its time has left the window. After that
-nothing as old as the newest forgotten text is accepted. So a clock that is set back, or forward and back,
+A text is stored as long as it could be accepted again: until its time has left the window. After that
+nothing as old as the newest dropped text is accepted. So a clock that is set back, or forward and back,
 does not open the window; a message of the meantime may be rejected, and its sender gets an error.
 """
 
@@ -27,7 +27,7 @@ class SeenText(Record, frozen=True):
 
 
 class ReplayRecord(Record, frozen=True):
-    """New texts, to be on disk before the message goes on; all made until `forgotten_until` are forgotten."""
+    """New texts, to be on disk before the message goes on; all made until `forgotten_until` are dropped."""
 
     seen: tuple[SeenText, ...]
     forgotten_until: float
@@ -36,7 +36,7 @@ class ReplayRecord(Record, frozen=True):
 class ReplayCache:
     """Texts that were seen. `window_s`: how far the time of a message may be from now.
 
-    It may be changed: a wider window accepts nothing that is as old as what was forgotten.
+    It may be changed: a wider window accepts nothing that is as old as what was dropped.
     """
 
     def __init__(self, window_s: float, capacity: int = CAPACITY) -> None:
@@ -61,13 +61,13 @@ class ReplayCache:
     ) -> ReplayRecord | str:
         """Add a text that these keys have signed; returns the reason if it is not new at `utc` (POSIX s)."""
         if made is None:
-            return "the signed part does not say when it was made"
+            return "the signed part has no time"
         if abs(utc - made) > self.window_s:
             side = "before" if made < utc else "after"
             return f"it was made {abs(utc - made):.0f} s {side} now, at most {self.window_s:g} s are allowed"
-        self._forget(utc - self.window_s)
+        self._drop_old(utc - self.window_s)
         if made <= self._forgotten_until:
-            return "it is older than what is remembered: the clock was set"
+            return "it is older than the stored texts: the clock was set"
         tokens = sorted({_token(signer, digest) for signer in signers})
         if not self._tokens.isdisjoint(tokens):
             return "it was received before"
@@ -78,7 +78,7 @@ class ReplayCache:
             heapq.heappush(self._by_age, (made, token))
         return ReplayRecord(tuple(SeenText(token, made) for token in tokens), self._forgotten_until)
 
-    def _forget(self, oldest: float) -> None:
+    def _drop_old(self, oldest: float) -> None:
         while self._by_age and self._by_age[0][0] < oldest:
             made, token = heapq.heappop(self._by_age)
             self._tokens.discard(token)

@@ -6,7 +6,7 @@ CSV with a head line; empty lines and lines that begin with "#" are skipped. `wh
   feeds in), until its next `load`. Before its first one it carries nothing.
 - `plug`: a car comes to the EVSE `where` and takes `kwh` in the end, on `phases` phases (default: all of
   the EVSE) with `max_a` at most (default: all that the EVSE gives).
-- `unplug`: it leaves, whatever it got. Without one it stays until midnight.
+- `unplug`: it leaves, full or not. Without one it stays until midnight.
 
 `time` is HH:MM or HH:MM:SS; lines may stand in any order. `where` of a car is STATION/EVSE, or STATION
 alone if that has one EVSE.

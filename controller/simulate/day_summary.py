@@ -63,7 +63,7 @@ def _figures(record: DayRecord, evses: Sequence[SimulatedEvseRecord]) -> Iterato
     reasons = record.reasons()
     waited = sum(reasons.values())
     if waited:
-        yield f"cars took less than they wanted for {waited / 60:.1f} h of {car_h:.1f} h, as:"
+        yield f"cars took less than they could for {waited / 60:.1f} h of {car_h:.1f} h, as:"
         for reason, minutes in reasons.most_common(MOST_REASONS):
             yield f"  {minutes / waited:4.0%}  {reason}"
 

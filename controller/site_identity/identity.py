@@ -48,7 +48,7 @@ MOST_REPORTS = 20
 CLOCK_SET_S = 0.5
 """Change of the difference between UTC and the monotonic clock from which on the clock counts as set."""
 SHORTEST_S = 1.0
-"""Shortest time between two heartbeats or boots, whatever interval the backend gives."""
+"""Shortest time between two heartbeats or boots, even if the backend's interval is less."""
 SERVED_ACTIONS = frozenset({"DataTransfer", "CertificateSigned"})
 """CALLs of the backend that other services answer: about dimming, and certificates of the controller."""
 CERTIFICATE_TRIGGERS = frozenset({"SignChargingStationCertificate", "SignChargePointCertificate"})

@@ -117,7 +117,7 @@ class NoCommonProtocol(msgspec.Struct, frozen=True):
         """The reason for a person, with the remedy where there is one."""
         if self.offered:
             return f"it offers {bounded_text(', '.join(self.offered))}"
-        return "it offers no OCPP version; if it speaks one, set `protocol` in its [[station]]"
+        return "it offers no OCPP version; if it supports one, set `protocol` in its [[station]]"
 
 
 Decision = Admission | Rejection | NoCommonProtocol
@@ -210,7 +210,7 @@ def _header(headers: Sequence[tuple[bytes, bytes]], wanted: str) -> bytes | None
 
 
 def _check_mode(decision: Decision, most: NetworkingMode, headers: Sequence[tuple[bytes, bytes]]) -> Decision:
-    """Add the networking mode that the station names, else the one that it is known for."""
+    """Add the networking mode that the station names, else the mode of its quirk."""
     if not isinstance(decision, Admission):
         return decision
     named = _header(headers, MODE_HEADER)

@@ -60,7 +60,7 @@ class CredentialMemory:
                 found.append(parsed)
         return tuple(found)
 
-    async def remember(self, station: str, passwords: Sequence[bytes]) -> None:
+    async def record(self, station: str, passwords: Sequence[bytes]) -> None:
         """Store hashes of a station's password, in place of those that were stored before."""
         # The station may show it before its slow hash is there: until then a fast one is in memory alone.
         self._pending[station] = tuple(
@@ -74,18 +74,18 @@ class CredentialMemory:
         else:
             self._pending.pop(station, None)
 
-    async def remember_accepted(self, admission: Admission) -> None:
+    async def record_accepted(self, admission: Admission) -> None:
         """Store a hash of the password with which a backend has just accepted a station."""
         credentials = parse_basic_authorization(admission.authorization)
         if credentials is None or await self.verify(admission) is True:
             return
-        await self.remember(admission.station, [credentials[1]])
+        await self.record(admission.station, [credentials[1]])
 
-    async def remember_rotated(self, station: str, action: str, payload: bytes, result: bytes) -> None:
+    async def record_rotated(self, station: str, action: str, payload: bytes, result: bytes) -> None:
         """Store hashes of the password that an accepted command has set in a station, if it has."""
         passwords = read_rotated_passwords(action, payload, result)
         if passwords:
-            await self.remember(station, passwords)
+            await self.record(station, passwords)
             log.info("password rotated by backend station=%s", station)
 
     async def verify(self, admission: Admission) -> bool | None:

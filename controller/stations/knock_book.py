@@ -28,7 +28,7 @@ class Knock(msgspec.Struct):
 
 
 class KnockBook:
-    """The unknown stations of late; for a new one the one that was seen longest ago is forgotten."""
+    """The unknown stations of late; a new one replaces the station that was seen longest ago."""
 
     def __init__(self) -> None:
         self._knocks: dict[str, Knock] = {}
@@ -51,8 +51,8 @@ class KnockBook:
         if known is not None:
             known.boot = boot
 
-    def forget(self, station: str) -> bool:
-        """Forget a station; return False if it has not tried."""
+    def remove(self, station: str) -> bool:
+        """Remove a station; return False if it has not tried."""
         return self._knocks.pop(station, None) is not None
 
     @property

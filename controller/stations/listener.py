@@ -264,7 +264,7 @@ class StationListener:
                 self._stats.refused += 1
                 if self._count_repeats(peer, "TLS") is not None:
                     log.warning(
-                        "connection rejected peer=%s reason=it speaks TLS (wss://) to a plain port; "
+                        "connection rejected peer=%s reason=it uses TLS (wss://) on a plain port; "
                         "set listen.certificate and listen.key, or ws:// in the station",
                         peer,
                     )

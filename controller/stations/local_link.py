@@ -17,7 +17,7 @@ from controller.transport.transport_errors import SendQueueFullError
 log = logging.getLogger("controller")
 
 QUEUE_DEPTH = 64
-"""Texts of one station that wait for the local CSMS: far more than the relay lets through at a time."""
+"""Texts of one station that wait for the local CSMS: far more than the relay sends at a time."""
 
 
 class CsmsJournal(Protocol):
@@ -26,7 +26,7 @@ class CsmsJournal(Protocol):
     async def save(self, records: Sequence[Record]) -> None:
         """Commit the records; durable when it returns. Raises JournalError."""
 
-    def forget(self, station: str) -> None:
+    def drop_station(self, station: str) -> None:
         """Restore the station's memory from what is durable."""
 
 
@@ -55,7 +55,7 @@ class LocalOwner:
 class LocalLink:
     """A station's link to the local CSMS; it has the methods of a `BackendLink`.
 
-    An answer is given once the records that it promises are durable. If they cannot be stored, the link is
+    An answer is sent once the records behind it are durable. If they cannot be stored, the link is
     lost: the station is closed, keeps its message and repeats it.
     """
 
@@ -91,7 +91,7 @@ class LocalLink:
                 self._owner.station,
                 failed,
             )
-            self._owner.journal.forget(self._owner.station)
+            self._owner.journal.drop_station(self._owner.station)
             self._user.on_link_lost(self.backend, f"the store cannot be written: {failed}")
 
     async def _carry_out(self, effects: list[CsmsEffect]) -> None:

@@ -2,7 +2,7 @@
 
 The link to the owner is opened first, with what the station has shown: a station that the owner rejects gets
 the owner's status and nothing that it sends is taken; a station that is there keeps its connection until
-the owner has accepted the newer one; and the version is the one that the owner chose.
+the owner has accepted the newer one; and the version is the owner's choice.
 
 While the owner is away, a station whose password the controller cannot verify itself is served only with the
 password that the owner accepted last. A strict station is turned away with 503 and Retry-After once it is
@@ -87,7 +87,7 @@ class OwnerConfirmation:
         except DialError as failed:
             return await self._decide_without_owner(admission, pool, rules.is_strict, failed)
         if not admission.is_proven:
-            await self._accepted.remember_accepted(admission)
+            await self._accepted.record_accepted(admission)
         return msgspec.structs.replace(admission, version=Version(opened.version), owner_link=opened)
 
     async def release(self, admission: Admission) -> None:
@@ -139,7 +139,7 @@ class OwnerConfirmation:
         if is_verified is False:
             return Rejection(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"its password is not the one that backend {backend} accepted last, and the backend is away",
+                f"its password differs from what backend {backend} accepted last, and the backend is away",
                 station,
                 UNVERIFIED_RETRY_S,
             )

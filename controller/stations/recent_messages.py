@@ -38,7 +38,7 @@ class RecentMessages:
         self._messages: deque[RecentMessage] = deque(maxlen=MOST_MESSAGES)
 
     def add_message(self, utc: float, text: str, *, is_from_station: bool) -> None:
-        """Keep a message; the oldest one is forgotten."""
+        """Store a message in place of the oldest one."""
         length = len(text)
         kept = text if length <= LONGEST_TEXT else text[:HEAD_TEXT]
         self._messages.append(RecentMessage(utc, is_from_station, kept, length))

@@ -76,7 +76,7 @@ class SessionRegistry:
         return "" if entry is None or self.find_session(station) is None else entry.peer
 
     def has_session(self, station: str) -> bool:
-        """Return True if a session exists, also one that only delivers for an absent station."""
+        """Return True if a session exists, also one for deliveries of an absent station."""
         return station in self._entries
 
     def connected_versions(self) -> dict[str, Version]:

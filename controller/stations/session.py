@@ -125,7 +125,7 @@ class SessionJournal(Protocol):
     async def save(self, records: Sequence[Record]) -> None:
         """Commit the records; durable when it returns. Raises JournalError."""
 
-    def forget(self, station: str) -> None:
+    def drop_station(self, station: str) -> None:
         """Load the station's state machines again: what they hold is not durable."""
 
 
@@ -446,7 +446,7 @@ class StationSession:
                 "session closed, its messages cannot be stored station=%s reason=%s", self._station, failed
             )
             self._drop_dependent_actions()
-            self._memory.forget(self._station)
+            self._memory.drop_station(self._station)
             self._end("the controller cannot store its messages")
         else:
             self._saving = ()
@@ -461,7 +461,7 @@ class StationSession:
                 await self._memory.save(self._saving)
             except JournalError as failed:
                 log.warning("last messages not stored station=%s reason=%s", self._station, failed)
-                self._memory.forget(self._station)
+                self._memory.drop_station(self._station)
         self._drop_dependent_actions()
         self._do([])
 

@@ -3,7 +3,7 @@
     evidence-000000000-2026-11.jsonl
     evidence-000004711-2026-12.jsonl       the number is that of its first record
 
-A line and the new end of the chain are committed in one transaction with whatever else the same event
+A line and the new end of the chain are committed in one transaction with all else that the same event
 stores; then the line is appended to its file. What a crash or a full disk kept from a file is appended
 later, from the journal. A new file begins with a rotation record that names the one before it, so the chain
 goes on. The journal also keeps the names of the files until their retention ends: one that is missing, and
@@ -100,7 +100,7 @@ class EvidenceLog:
             log.error("%s", self._failure(error))
         self._chain = EvidenceChain(key, in_files)
         self._resume(in_files)
-        self._forget_torn_files(torn)
+        self._drop_torn_files(torn)
         found = self._find_missing()
         self._record_found([*torn, *found], utc)
 
@@ -262,7 +262,7 @@ class EvidenceLog:
         except StoreError as error:
             log.error("%s", error)
 
-    def _forget_torn_files(self, torn: list[dict[str, Any]]) -> None:
+    def _drop_torn_files(self, torn: list[dict[str, Any]]) -> None:
         """Expect no file any more that was moved aside as a whole, unless the journal still has its lines."""
         pending = {line.file for line in self._pending}
         names = {body["file"] for body in torn} & self._files.keys() - pending
@@ -338,7 +338,7 @@ class EvidenceLog:
     def _set_torn_aside(self) -> list[dict[str, Any]]:
         """Move what cannot be read at the log's end beside it; return what to put on record of it.
 
-        A file of which nothing can be read is moved as a whole, and the one before it is checked, too.
+        A file without a readable line is moved as a whole, and the one before it is checked, too.
         """
         torn: list[dict[str, Any]] = []
         for path in reversed(evidence_files(self._directory)):

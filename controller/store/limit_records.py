@@ -1,6 +1,6 @@
 """The stored limits of an EVSE, with times of the wall clock in place of the monotonic clock's.
 
-A limit is stored before it is sent: after a crash the record may promise more current than a station takes,
+A limit is stored before it is sent: after a crash the record may have more current than a station takes,
 never less.
 """
 

@@ -171,7 +171,7 @@ _VALUES = frozenset(RULES.keys()) - {
     ReplayRecord,
     *COMPOUND_SESSION_RECORDS,
 }
-"""Types of records of which each replaces one stored value, and does nothing else."""
+"""Types of records that each replace one stored value, and do nothing else."""
 
 
 def changes_of(records: Iterable[Record]) -> list[Change]:
@@ -260,13 +260,13 @@ def _changes(record: Record) -> Iterator[Change]:
             yield Put(rule.kind, key, msgspec.json.encode(record))
 
 
-def _replay_changes(remember: ReplayRecord) -> Iterator[Change]:
-    if math.isfinite(remember.forgotten_until):
-        forgotten = ReplayRecord((), remember.forgotten_until)
+def _replay_changes(replay: ReplayRecord) -> Iterator[Change]:
+    if math.isfinite(replay.forgotten_until):
+        forgotten = ReplayRecord((), replay.forgotten_until)
         yield Put("replay-forgotten", "[]", msgspec.json.encode(forgotten))
         # All keys whose time is at most `forgotten_until` sort below this one: a quote ends the time.
-        yield DeleteBelow("replay-seen", f'["{_time_key(remember.forgotten_until)}~')
-    for seen in remember.seen:
+        yield DeleteBelow("replay-seen", f'["{_time_key(replay.forgotten_until)}~')
+    for seen in replay.seen:
         yield Put("replay-seen", key_of(_time_key(seen.made), seen.token.hex()), msgspec.json.encode(seen))
 
 

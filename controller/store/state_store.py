@@ -220,7 +220,7 @@ class StateStore:
         self._start(journal)
 
     def _open_journal(self) -> SqliteJournal:
-        """Open the file; one that is damaged is moved aside. Raises StoreError."""
+        """Open the file; a damaged one is moved aside. Raises StoreError."""
         try:
             return SqliteJournal(self._path)
         except DamagedFileError as damage:

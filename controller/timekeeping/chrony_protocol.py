@@ -134,7 +134,7 @@ def read_reply(command: ChronyCommand, sequence: int, data: bytes) -> bytes:
         raise ChronyError(f"a reply of {len(data)} bytes is too short")
     version, kind, answered, reply, status, number = _REPLY_HEADER.unpack_from(data)
     if version != VERSION or kind != _REPLY:
-        raise ChronyError(f"chronyd speaks version {version} of its protocol, {VERSION} is known")
+        raise ChronyError(f"chronyd uses version {version} of its protocol, {VERSION} is known")
     if number != sequence or answered != command:
         raise ChronyError("the reply belongs to another request")
     if status != 0:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 KEEPALIVE_IDLE_S = 50
-"""Silence after which TCP sends a probe: shorter than the minute after which many routers forget it."""
+"""Silence after which TCP sends a probe: shorter than the idle minute after which many routers drop it."""
 
 KEEPALIVE_INTERVAL_S = 15
 """Time between two probes that have no answer."""

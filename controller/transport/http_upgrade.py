@@ -226,7 +226,7 @@ class UpgradeOffer:
             raise UpgradeError(reason, is_extension=is_extension, is_version=is_version)
         _raise_failure(self._protocol, data)
         if self.is_complete and self._protocol.subprotocol not in self._subprotocols:
-            raise UpgradeError(f"it does not speak {' or '.join(self._subprotocols)}", is_version=True)
+            raise UpgradeError(f"it does not support {' or '.join(self._subprotocols)}", is_version=True)
 
     @property
     def is_complete(self) -> bool:
@@ -257,7 +257,7 @@ class _UpgradedProtocol(Protocol):
         super().fail(code, reason)
 
     def recv_frame(self, frame: Frame) -> None:
-        """Forget the size of an unfinished message when a close frame comes."""
+        """Clear the size of an unfinished message when a close frame comes."""
         if frame.opcode is CLOSE:
             self.current_size = None
         super().recv_frame(frame)

@@ -1,6 +1,6 @@
 """One epoll set for all sockets of a trio run: which of them can be read or written.
 
-Trio arms a socket anew for each wait, and wakes a task for it. Here each is registered once
+Trio registers a socket again for each wait, and wakes a task for it. Here each is registered once
 (edge-triggered), one task waits for the whole set and runs the reader's callback itself, so that a message
 which is relayed wakes no other task. With hundreds of stations that is a third of a message's cost.
 """
@@ -101,7 +101,7 @@ class FdWatcher:
                 except BaseException as error:  # noqa: BLE001  # raised in the task that waits
                     self._end_read(outcome.Error(error))
                 else:
-                    if found is not None:  # not so for a message that passes: nobody is woken
+                    if found is not None:  # not so for a message that passes: no task is woken
                         self._end_read(outcome.Value(found))
         if events & WRITE:
             if self._writer is None:

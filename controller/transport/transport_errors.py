@@ -58,7 +58,7 @@ def _describe_os_error(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         reason = error.reason.replace("_", " ").lower()
         if error.reason in PLAIN_HTTP_ALERTS:
-            return f"it does not speak TLS at this port ({reason})"
+            return f"it does not offer TLS at this port ({reason})"
         return reason
     if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)

@@ -35,7 +35,7 @@ READ_BYTES_SMALL = 2_048
 """Bytes read at once; few where they may be deflated (up to a thousandfold) or the peer is too fast."""
 
 READS_IN_A_ROW = 8
-"""Reads after which a peer that always has more lets other tasks run."""
+"""Reads in a row of one connection before other tasks run."""
 
 FRAME_COST_BYTES = 256
 """Bytes for which a frame counts that is no whole text message: pings, pongs and fragments cost time."""

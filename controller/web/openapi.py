@@ -37,10 +37,12 @@ _PROBLEMS = {
 
 
 _LOGINS: list[dict[str, list[str]]] = [{"token": []}, {"login": []}]
-_NOBODY = Actor("anonymous", "page", frozenset())
+_ANONYMOUS = Actor("anonymous", "page", frozenset())
 
 
-def render_openapi(routes: Sequence[ApiRoute], version: str, *, anonymous: Actor = _NOBODY) -> dict[str, Any]:
+def render_openapi(
+    routes: Sequence[ApiRoute], version: str, *, anonymous: Actor = _ANONYMOUS
+) -> dict[str, Any]:
     """Return the document. `anonymous`: actor of requests without a login; what it may do needs none."""
     types = [ProblemDetails, *(kind for route in routes for kind in (route.result, route.body) if kind)]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")

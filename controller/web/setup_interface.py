@@ -117,7 +117,7 @@ class SetupInterface(Protocol):
 
 
 def knocking_stations(knocks: Sequence[KnockStatus]) -> list[KnockingStation]:
-    """Return unknown stations as the setup asks for them: the first one that connected first."""
+    """Return unknown stations in the order of the setup: by their first connection."""
     return [
         KnockingStation(
             id=knock.id,

@@ -256,7 +256,7 @@ class _Connection:
             return Response(500, TEXT, b"the controller's log has the reason\n")
 
     async def _read_body(self, most: int) -> bytes:
-        """Return the request's body. Raises ProblemError for one that is too long."""
+        """Return the request's body. Raises ProblemError if it is too long."""
         body = bytearray()
         while True:
             event = await self._next_event()

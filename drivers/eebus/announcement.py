@@ -61,7 +61,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_txt(txt: Mapping[str, str]) -> Announcement:
-    """Return the announcement of a TXT record. Raises EebusError for one that is to be ignored."""
+    """Return the announcement of a TXT record. Raises EebusError if it is to be ignored."""
     if txt.get("txtvers") != "1":
         raise EebusError(f"txtvers is {txt.get('txtvers')!r:.20}, not 1")
     missing = [key for key in ("id", "path", "ski", "register") if not txt.get(key)]

@@ -200,7 +200,7 @@ class EebusNode:
         return effects
 
     def lost(self, name: str) -> None:
-        """Forget a connection whose WebSocket is gone."""
+        """Remove a connection whose WebSocket is gone."""
         self._device.disconnect(name)
         self._connections.pop(name, None)
 

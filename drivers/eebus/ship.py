@@ -259,7 +259,7 @@ class ShipConnection:
         self._prolong_at = None
         self._prolongations += 1
         if self._prolongations > MOST_PROLONGATIONS:
-            return self._abort("nobody accepted the partner in time")
+            return self._abort("the partner was not accepted in time")
         return [self._send(ConnectionHello(phase="pending", prolongation_request=True))]
 
     def _grant_prolongation(self, now: float) -> list[ShipEffect]:

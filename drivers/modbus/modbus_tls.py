@@ -52,7 +52,7 @@ class TlsFiles(msgspec.Struct, frozen=True):
     key: str | None = None
 
     def stamps(self) -> tuple[tuple[int, int] | None, ...]:
-        """Identify the present versions of the files; None for one that is missing."""
+        """Identify the present versions of the files; None for a missing file."""
         return tuple(_stamp(path) for path in (self.ca, self.certificate, self.key) if path is not None)
 
 
@@ -214,7 +214,7 @@ def explain_alert(error: BaseException) -> str:
 def _explain_alert(alert: str) -> str:
     meaning = {
         "certificate required": "it demands a client certificate; set certificate and key",
-        "unknown ca": "it does not know the issuer of our certificate; use one that its owner has issued",
+        "unknown ca": "it does not trust the issuer of our certificate; use one that its owner has issued",
         "bad certificate": "it does not accept our certificate; issue it anew",
         "unsupported certificate": "it does not accept the kind of our certificate; issue it anew",
         "certificate unknown": "it does not accept our certificate; issue it anew",

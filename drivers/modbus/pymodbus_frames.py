@@ -1,7 +1,7 @@
 """Frames of Modbus, with the framers and messages of pymodbus: the only file that uses its internals. Pure.
 
 pymodbus' public interface is its clients and servers, which own the transport and run on asyncio. Its
-framers and messages are what is needed here; they change between minor versions, so whatever depends on
+framers and messages are what is needed here; they change between minor versions, so what depends on
 them is here, and `tests/drivers/modbus/test_pymodbus_frames.py` is run against several of them.
 """
 
@@ -85,14 +85,14 @@ def _build_frame(framer: FramerBase, unit: int, function: int, address: int, cou
 
 
 def parse_rtu_answer(frame: bytes, count: int) -> Registers | DeviceException | None:
-    """Parse one whole RTU frame, whatever its unit; None if its CRC or length is wrong."""
+    """Parse one whole RTU frame of any unit; None if its CRC or length is wrong."""
     if len(frame) < 5 or append_crc(frame[:-2]) != frame:
         return None
     return _parse_pdu(frame[1:-2], count)
 
 
 def parse_tcp_answer(frame: bytes, count: int) -> Registers | DeviceException | None:
-    """Parse one whole frame of Modbus TCP, whatever its unit and transaction; None if it is invalid."""
+    """Parse one whole frame of Modbus TCP of any unit and transaction; None if it is invalid."""
     return _parse_pdu(frame[MBAP:], count)
 
 

@@ -193,7 +193,7 @@ def test_decoding_phase_order_moves_values_to_sites_phases() -> None:
         ({"power_active_l1": -1e9}, "power_active_l1 is -1e+09", Cause.IMPOSSIBLE_VALUE),
         ({"frequency": math.inf}, "frequency is inf", Cause.IMPOSSIBLE_VALUE),
         ({"current_l1": 0.01}, "L1 shows 2310 W at 0.01 A", Cause.IMPOSSIBLE_VALUE),
-        ({"power_active_total": 1500.0}, "add up to 13960 W, its total says 1500 W", Cause.IMPOSSIBLE_VALUE),
+        ({"power_active_total": 1500.0}, "add up to 13960 W, its total is 1500 W", Cause.IMPOSSIBLE_VALUE),
     ],
 )
 def test_impossible_values_are_named(values: Mapping[str, float | None], text: str, cause: Cause) -> None:
@@ -248,8 +248,8 @@ def test_sunspec_current_without_scale_factor_is_no_value() -> None:
     [
         ((5000.0, 5000.0, 5000.0), 15_000.0, ""),
         ((5000.0, 5000.0, 5000.0), 13_400.0, ""),
-        ((5000.0, 5000.0, 5000.0), 5000.0, "its phases add up to 15000 W, its total says 5000 W"),
-        ((5000.0, -5000.0, 5000.0), 15_000.0, "its phases add up to 5000 W, its total says 15000 W"),
+        ((5000.0, 5000.0, 5000.0), 5000.0, "its phases add up to 15000 W, its total is 5000 W"),
+        ((5000.0, -5000.0, 5000.0), 15_000.0, "its phases add up to 5000 W, its total is 15000 W"),
         ((50.0, 0.0, 0.0), 200.0, ""),
         ((5000.0, None, 5000.0), 15_000.0, ""),
         (NO_VALUES, 15_000.0, ""),

@@ -8,7 +8,7 @@ from drivers.health import CONTRADICTION_S, COUNTER_NOTE_S, FROZEN_S, MeterHealt
 from drivers.reading import MeterState, Quality, Reading
 
 IMPOSSIBLE = Implausible("current_l1 is infinite")
-CONTRADICTORY = Implausible("its phases add up to 7590 W, its total says 1500 W", contradiction=True)
+CONTRADICTORY = Implausible("its phases add up to 7590 W, its total is 1500 W", contradiction=True)
 
 
 def reading(time: float, amps: float = 10.0, energy: float | None = None) -> Reading:

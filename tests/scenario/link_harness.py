@@ -84,7 +84,7 @@ class RecordingJournal:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self.forgotten: list[str] = []
+        self.dropped: list[str] = []
         self.full = False
 
     async def save(self, records: Sequence[Record]) -> None:
@@ -93,8 +93,8 @@ class RecordingJournal:
             raise StoreError("the disk is full")
         self.records += records
 
-    def forget(self, station: str) -> None:
-        self.forgotten.append(station)
+    def drop_station(self, station: str) -> None:
+        self.dropped.append(station)
 
 
 class MemoryHashes:

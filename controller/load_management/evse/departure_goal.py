@@ -17,7 +17,7 @@ LEAST_LEFT_S = 60.0
 """The last minute counts as a whole one (s)."""
 EASE_A = 1.5
 """A need falls only when it is so much lower: otherwise it changes with each report's rounding."""
-SAY_S = 600.0
+SHOWN_STEP_S = 600.0
 """Step of the time left in reasons (s)."""
 
 
@@ -114,6 +114,6 @@ class DepartureGoal:
 
 
 def _time(seconds: float) -> str:
-    minutes = math.ceil(seconds / SAY_S) * round(SAY_S / 60)
+    minutes = math.ceil(seconds / SHOWN_STEP_S) * round(SHOWN_STEP_S / 60)
     hours, minutes = divmod(minutes, 60)
     return " ".join(part for part in (hours and f"{hours} h", minutes and f"{minutes} min") if part)

@@ -51,10 +51,10 @@ def test_unchanged_samples_are_observed_as_if_they_were_read(data: st.DataObject
     pool = data.draw(st.lists(MESSAGES, min_size=1, max_size=3))
     messages = data.draw(st.lists(st.sampled_from(pool), max_size=8))
     pauses = [data.draw(st.sampled_from([0.0, 1.0, 6.0])) for _ in messages]
-    remembered = read_all(messages, pauses)
+    cached = read_all(messages, pauses)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(station_state, "MOST_REMEMBERED_BYTES", 0)
-        assert read_all(messages, pauses) == remembered
+        patched.setattr(station_state, "MOST_CACHED_BYTES", 0)
+        assert read_all(messages, pauses) == cached
 
 
 def test_unchanged_samples_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +70,9 @@ def test_unchanged_samples_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -
     assert len(reads) == 1
 
 
-def test_samples_of_a_long_message_are_not_remembered() -> None:
+def test_samples_of_a_long_message_are_not_cached() -> None:
     tracker = StationStateTracker(Version.V16, 230.0, RATINGS)
-    sample = {"value": "7.5", "measurand": "x" * station_state.MOST_REMEMBERED_BYTES}
+    sample = {"value": "7.5", "measurand": "x" * station_state.MOST_CACHED_BYTES}
     payload = json.dumps({"connectorId": 1, "meterValue": [{"sampledValue": [sample]}]}).encode()
     tracker.on_message("MeterValues", payload, NOW)
     assert not tracker._samples

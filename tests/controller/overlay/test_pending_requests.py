@@ -74,7 +74,7 @@ def test_remembered_answers_are_bounded() -> None:
 def test_carried_path_is_restored_once() -> None:
     carried = CarriedPaths()
     frame = RoutedFrame(OverlayMessageKind.CALL, "1", (), path=("csms01",))
-    carried.remember("LC02", frame)
+    carried.record_frame("LC02", frame)
     assert carried.restore("LC03", frame) is None
     assert carried.restore("LC02", frame) == ("csms01",)
     assert carried.restore("LC02", frame) is None
@@ -82,13 +82,13 @@ def test_carried_path_is_restored_once() -> None:
 
 def test_pending_requests_carried_paths_of_request_and_answer_are_apart() -> None:
     carried = CarriedPaths()
-    carried.remember("LC02", RoutedFrame(OverlayMessageKind.CALL, "1", (), path=("csms01",)))
+    carried.record_frame("LC02", RoutedFrame(OverlayMessageKind.CALL, "1", (), path=("csms01",)))
     assert carried.restore("LC02", RoutedFrame(OverlayMessageKind.RESULT, "1", ())) is None
 
 
 def test_carried_paths_are_bounded() -> None:
     carried = CarriedPaths()
     for number in range(MAX_CARRIED + 1):
-        carried.remember("LC02", RoutedFrame(OverlayMessageKind.SEND, str(number), (), path=("a",)))
+        carried.record_frame("LC02", RoutedFrame(OverlayMessageKind.SEND, str(number), (), path=("a",)))
     assert carried.restore("LC02", RoutedFrame(OverlayMessageKind.SEND, "0", ())) is None
     assert carried.restore("LC02", RoutedFrame(OverlayMessageKind.SEND, "1", ())) == ("a",)

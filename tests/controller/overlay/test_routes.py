@@ -79,8 +79,8 @@ def test_routes_learned_route_ends_with_link() -> None:
     assert routes.next_end == 100.0
     assert chosen(routes, "CS09", now=99.0) == "a"
     assert chosen(routes, "CS09", now=100.0) is None
-    assert not routes.forget_old(99.0)
-    assert routes.forget_old(100.0)
+    assert not routes.drop_old(99.0)
+    assert routes.drop_old(100.0)
     assert routes.next_end == float("inf")
     assert routes.learn("a", {"CS09": Hop("a")})
     routes.link_down("a")

@@ -53,9 +53,9 @@ def a_limit(number: str = "1", amps: float = 16.0) -> str:
 def test_policy_check_signed_message_passes_unchanged_once_stored() -> None:
     scenario, text = make_relay(), a_limit()
     scenario.csms.send(text)
-    (remember,) = scenario.take_records()
-    assert isinstance(remember, ReplayRecord)
-    assert len(remember.seen) == 1
+    (record,) = scenario.take_records()
+    assert isinstance(record, ReplayRecord)
+    assert len(record.seen) == 1
     scenario.station.receive(text)
     scenario.expect_nothing()
 

@@ -148,7 +148,7 @@ def test_enforcer_verifies_only_named_links_and_actions() -> None:
 def test_enforcer_by_default_needs_signatures_on_limits() -> None:
     safe = make_enforcer()
     assert describe_decision(decide(safe, compact(limit()))) == "refuse safe-profiles: it is not signed"
-    assert "does not say when it was made" in describe_decision(decide(safe, signed(limit(made=None), OLGA)))
+    assert "the signed part has no time" in describe_decision(decide(safe, signed(limit(made=None), OLGA)))
     assert describe_decision(decide(safe, signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
     assert decide(safe, b"{}", action="TriggerMessage") is FORWARD
 

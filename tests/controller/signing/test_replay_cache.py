@@ -46,7 +46,7 @@ def test_replay_cache_rejects_times_before_and_after_window() -> None:
 
 
 def test_replay_cache_rejects_text_without_time() -> None:
-    assert "does not say when" in str(ReplayCache(300).add([ALICE], b"d", None, NOW))
+    assert "has no time" in str(ReplayCache(300).add([ALICE], b"d", None, NOW))
 
 
 def test_replay_cache_forgets_only_what_left_window() -> None:
@@ -62,7 +62,7 @@ def test_replay_cache_after_clock_set_back_accepts_no_old_text() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)
     assert taken(cache, NOW + 1000, NOW + 1000, b"later")
-    assert cache.add([ALICE], b"d", NOW, NOW) == "it is older than what is remembered: the clock was set"
+    assert cache.add([ALICE], b"d", NOW, NOW) == "it is older than the stored texts: the clock was set"
     assert taken(cache, NOW + 1, NOW + 1, b"new, and made after all that is forgotten")
 
 

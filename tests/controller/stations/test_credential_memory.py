@@ -27,7 +27,7 @@ def admission(password: bytes | None, station: str = "CS01") -> Admission:
 
 async def test_rotated_password_matches_as_text_and_as_bytes() -> None:
     memory = CredentialMemory(MemoryHashes())
-    await memory.remember_rotated("CS01", "ChangeConfiguration", COMMAND, RESULT)
+    await memory.record_rotated("CS01", "ChangeConfiguration", COMMAND, RESULT)
     for password in (b"0aff", b"\x0a\xff"):
         assert await memory.verify(admission(password)) is True
     assert await memory.verify(admission(b"0afe")) is False
@@ -38,7 +38,7 @@ async def test_rotated_password_matches_as_text_and_as_bytes() -> None:
 async def test_rejected_rotation_stores_nothing() -> None:
     hashes = MemoryHashes()
     memory = CredentialMemory(hashes)
-    await memory.remember_rotated("CS01", "ChangeConfiguration", COMMAND, b'{"status":"Rejected"}')
+    await memory.record_rotated("CS01", "ChangeConfiguration", COMMAND, b'{"status":"Rejected"}')
     assert hashes.lines == {}
 
 
@@ -50,7 +50,7 @@ async def test_password_that_cannot_be_stored_is_known_until_end(
             raise JournalError("the disk is full")
 
     memory = CredentialMemory(FullDisk())
-    await memory.remember("CS01", [b"secret"])
+    await memory.record("CS01", [b"secret"])
     assert await memory.verify(admission(b"secret")) is True
     assert "password hash not stored station=CS01 reason=the disk is full" in caplog.text
     assert "secret" not in caplog.text

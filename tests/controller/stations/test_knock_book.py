@@ -35,8 +35,8 @@ def test_knock_book_station_that_tries_again_is_not_oldest() -> None:
 def test_dismissed_station_is_forgotten() -> None:
     book = KnockBook()
     book.on_unknown("CS9", "192.0.2.1", [], 1.0)
-    assert book.forget("CS9")
-    assert not book.forget("CS9")
+    assert book.remove("CS9")
+    assert not book.remove("CS9")
     assert book.knocks == []
 
 

@@ -116,7 +116,7 @@ async def test_password_that_owner_accepted_is_served_while_owner_away() -> None
         for headers in (WRONG, None):
             refused = await rejected(made, headers)
             assert refused.status_code == 503
-            assert b"is not the one that backend cpo accepted last" in refused.body
+            assert b"differs from what backend cpo accepted last" in refused.body
         assert made.hashes.lines == {"CS01": line}
 
 
@@ -231,7 +231,7 @@ async def test_station_of_no_version_that_owner_speaks_gets_400() -> None:
         backend.versions = ("ocpp2.1",)
         refused = await rejected(made, RIGHT, "ocpp1.6")
         assert refused.status_code == 400
-        assert b"it does not speak ocpp1.6" in refused.body
+        assert b"it does not support ocpp1.6" in refused.body
 
 
 # -- strict, while the owner is away ---------------------------------------------------------------------

@@ -335,7 +335,7 @@ async def test_session_tls_to_plain_port_is_rejected_with_remedy(caplog: pytest.
             with trio.fail_after(5):
                 assert await stream.receive_some() == b""
         assert site.stats.refused == 3
-    assert caplog.text.count("it speaks TLS (wss://) to a plain port; set listen.certificate") == 1
+    assert caplog.text.count("it uses TLS (wss://) on a plain port; set listen.certificate") == 1
 
 
 async def test_port_monitor_leaves_no_log_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -124,7 +124,7 @@ class SlowDisk:
 
     def __init__(self, room: int) -> None:
         self.records: list[Record] = []
-        self.forgotten: list[str] = []
+        self.dropped: list[str] = []
         self._room = room
 
     async def save(self, words: Sequence[Record]) -> None:
@@ -134,8 +134,8 @@ class SlowDisk:
         self._room -= 1
         self.records += words
 
-    def forget(self, station: str) -> None:
-        self.forgotten.append(station)
+    def drop_station(self, station: str) -> None:
+        self.dropped.append(station)
 
 
 def word(text: str) -> Record:
@@ -161,7 +161,7 @@ async def test_handing_over_cancelled_session_commits_what_it_received(
                 link.sends.send_nowait(text)
     assert disk.records == [word("a"), word("b"), word("c")]
     assert link.received == [f"answer to {text}" for text in ("a", "b", "c")[: int(at_s) + 1]]
-    assert disk.forgotten == []
+    assert disk.dropped == []
 
 
 async def test_handover_unsaved_state_is_not_used_by_the_next_session(
@@ -173,7 +173,7 @@ async def test_handover_unsaved_state_is_not_used_by_the_next_session(
             nursery.start_soon(session(link, disk).run, None)
             for text in ("a", "b"):
                 link.sends.send_nowait(text)
-    assert (disk.records, disk.forgotten) == ([word("a")], ["CS01"])
+    assert (disk.records, disk.dropped) == ([word("a")], ["CS01"])
     assert "last messages not stored station=CS01 reason=the disk is full" in caplog.text
 
 
@@ -185,5 +185,5 @@ async def test_handing_over_on_full_disk_closes_session_unanswered(
     link.sends.send_nowait("b")
     with trio.fail_after(10):
         await session(link, disk).run(None)
-    assert (disk.records, link.received, disk.forgotten) == ([], [], ["CS01"])
+    assert (disk.records, link.received, disk.dropped) == ([], [], ["CS01"])
     assert "its messages cannot be stored station=CS01 reason=the disk is full" in caplog.text

@@ -197,7 +197,7 @@ def test_http_upgrade_request_line_that_ends_in_bare_line_feed_is_read() -> None
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (answer(Sec_WebSocket_Protocol=None), "it does not speak ocpp1.6"),
+        (answer(Sec_WebSocket_Protocol=None), "it does not support ocpp1.6"),
         (answer(Sec_WebSocket_Protocol="ocpp2.0.1"), "unsupported subprotocol: ocpp2.0.1"),
         (answer(Sec_WebSocket_Accept="wrong"), "invalid Sec-WebSocket-Accept header: wrong"),
         (answer(Sec_WebSocket_Extensions="permessage-deflate"), "no extensions supported"),

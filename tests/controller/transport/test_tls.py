@@ -81,7 +81,7 @@ async def test_tls_station_that_sends_plain_to_tls_port_costs_only_itself(
             await cut_off(await trio.open_tcp_stream("127.0.0.1", site.port))
         await talks(site, "CS01", authority.client())
         assert site.stats.refused == 2
-    assert caplog.text.count("it does not speak TLS at this port (http request)") == 1
+    assert caplog.text.count("it does not offer TLS at this port (http request)") == 1
 
 
 # -- mutual TLS (security profile 3) -------------------------------------------------------------------
