@@ -33,7 +33,15 @@ from tests.scenario.daemon_peers import (
 )
 from tests.scenario.link_harness import CsmsServer
 
-CARDS = '[[card]]\ntoken = "A"\nlabel = "Anna"\npriority_class = "vip"\n'
+CARDS = """
+[[priority_class]]
+id = "vip"
+priority = 1
+[[card]]
+token = "A"
+label = "Anna"
+priority_class = "vip"
+"""
 
 
 def home(folder: Path, station: str = "", more: str = CARDS) -> Config:
