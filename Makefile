@@ -4,7 +4,7 @@ BIN := .venv/bin
 RELEASE ?= $(shell . /etc/os-release; echo $$VERSION_CODENAME)
 # Tests start programs hundreds of times: each module is compiled once, whatever the environment sets.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock deb test-install wheel
+.PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock deb test-install image test-image wheel
 
 help:                                       ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -69,6 +69,12 @@ deb:                                        ## as root: package, SBOM, checksums
 
 test-install:                               ## as root: install, run, upgrade, remove what `make deb` has built
 	debian/test-package $(RELEASE)
+
+image:                                      ## container image with podman; BASE: image of Debian 13, else it is made
+	debian/build-image $(BASE)
+
+test-image:                                 ## run what `make image` has built
+	debian/test-image
 
 wheel:                                      ## build the wheel; install and start it with each Python of PYTHONS
 	debian/test-wheel $(PYTHONS)
