@@ -15,6 +15,9 @@ from controller.tomlcheck.positions import DataPath
 
 TWO_YEARS_DAYS = 730
 
+CONTROLLABLE_ABOVE_W = 4200.0
+"""Power above which a device is controllable under section 14a EnWG (BNetzA BK6-22-300)."""
+
 
 def find_hints(config: Config) -> list[Problem]:
     """Return the hints of a configuration."""
@@ -85,6 +88,13 @@ def _stations(config: Config) -> Iterator[Problem]:
                     ("station", index, "evse", number, "steuve"),
                     "no limit source can dim it",
                     "add [dimming] with a [[dimming.source]]",
+                )
+            watts = evse.max_a * len(evse.phases) * config.site.voltage
+            if evse.steuve and not evse.exempt and evse.max_kw is None and watts <= CONTROLLABLE_ABOVE_W:
+                yield Problem(
+                    ("station", index, "evse", number, "steuve"),
+                    f"draws at most {watts / 1000:.1f} kW, and section 14a begins above 4.2 kW",
+                    "compare max_a and phases with the station, or leave out steuve",
                 )
 
 

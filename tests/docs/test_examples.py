@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from controller.cli.main import main
+from controller.config.loader import read_config
+from controller.dimming.dimming_builder import make_dimming_settings
 from tests.controller.cli.command_line import COMMAND
 from tests.docs.example_sites import EXAMPLES, ROOT, install_example
 
@@ -41,6 +43,15 @@ def test_examples_example_is_valid_and_carries_day(
     assert over_limit
     assert set(over_limit) == {"0"}, output
     assert plot.read_text().startswith("<svg")
+
+
+def test_home_contact_leaves_minimum_of_three_devices(tmp_path: Path) -> None:
+    [home] = [example for example in EXAMPLES if example.stem == "home"]
+    config, _ = read_config(install_example(home, tmp_path))
+    assert config.dimming is not None
+    settings = make_dimming_settings(config, config.dimming)
+    assert len(settings.devices) == 3
+    assert settings.minimum_w == pytest.approx(10_500)  # 4.2 kW + 2 * 0.75 * 4.2 kW
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)

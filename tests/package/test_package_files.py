@@ -78,7 +78,9 @@ def test_package_files_service_may_make_callbacks_of_openssl() -> None:
 def test_package_files_service_allows_usb_adapters_by_number() -> None:
     lines = (ROOT / "systemd" / "local-controller.service").read_text().splitlines()
     assert {"DeviceAllow=char-188 rw", "DeviceAllow=char-166 rw"} <= set(lines)
-    assert not [line for line in lines if "ttyUSB rw" in line or "ttyACM rw" in line]  # skipped without driver
+    assert not [
+        line for line in lines if "ttyUSB rw" in line or "ttyACM rw" in line
+    ]  # skipped without driver
 
 
 def test_package_files_setup_unit_has_the_sandbox_of_the_service() -> None:

@@ -168,3 +168,10 @@ def test_dimming_rules_module_may_share_serial_port_with_meter() -> None:
 def test_dimming_rules_contact_without_required_key_is_error_at_place() -> None:
     lacking = WHOLE.replace("input = 3\n", "")
     assert mistakes(lacking) == ["dimming.contact[0].input: is missing"]
+
+
+@pytest.mark.parametrize(("max_a", "is_hinted"), [(16, True), (18, True), (20, False)])
+def test_dimming_rules_evse_up_to_4_2_kw_is_no_device(max_a: int, is_hinted: bool) -> None:
+    text = WHOLE.replace("steuve = true\n", f'steuve = true\nphases = ["L2"]\nmax_a = {max_a}\n', 1)
+    hints = [each for each in check_config(text, "dimming.toml")[2] if "section 14a begins" in each.what]
+    assert bool(hints) is is_hinted
