@@ -53,7 +53,7 @@ from controller.cli.commissioning_checks import (
     check_station_step,
 )
 from controller.cli.key_arguments import read_bytes, read_public_key
-from controller.cli.status import address, fetch
+from controller.cli.status import fetch, local_page
 from controller.config import Config
 from controller.load_management.site_tree import PhaseAmps
 from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files, select_signing_key
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     config = read_configuration(options.config)
     if config.web is None:
         raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
-    page = address(config.web)
+    page = local_page(config.web, Path(config.store.directory))
     key = _signing_key(config, options.key)
     status = fetch(page)
     began = _now()

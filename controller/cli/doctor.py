@@ -27,7 +27,7 @@ from controller.cli.doctor_checks import (
     find_service_user,
     running_time_daemon,
 )
-from controller.cli.status import NoStatusError, address, fetch
+from controller.cli.status import NoStatusError, fetch, local_page
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import Config
 from controller.services.certificate_service import find_expiries
@@ -101,7 +101,7 @@ def _fetch_status(config: Config) -> tuple[ControllerStatus | None, str]:
     if config.web is None:
         return None, "its state is not known: the configuration has no [web]"
     try:
-        return fetch(address(config.web)), ""
+        return fetch(local_page(config.web, Path(config.store.directory))), ""
     except NoStatusError as error:
         return None, str(error)
 

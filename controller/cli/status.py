@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from controller.cli.arguments import (
     read_configuration,
 )
 from controller.config.schema import WebConfig
+from controller.services.control_socket import ControlError, send_command
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus, read_status
 
@@ -39,10 +41,14 @@ WATCH_S = 1.0
 
 
 class PageAddress(msgspec.Struct, frozen=True):
-    """Address of a controller's page; `certificate`: file of its own certificate, which alone is trusted."""
+    """Address of a controller's page; `certificate`: file of its own certificate, which alone is trusted.
+
+    `store`: directory of a controller on this machine; its control socket answers where a login is needed.
+    """
 
     url: str
     certificate: str | None = None
+    store: Path | None = None
 
 
 class NoStatusError(CommandError):
@@ -86,7 +92,12 @@ def _find_address(path: Path | None) -> PageAddress:
     config = read_configuration(path)
     if config.web is None:
         raise CommandError(f"{path}: has no [web], which serves the status; add [web]")
-    return address(config.web)
+    return local_page(config.web, Path(config.store.directory))
+
+
+def local_page(web: WebConfig, store: Path) -> PageAddress:
+    """Return the page of a controller on this machine, and the directory of its control socket."""
+    return msgspec.structs.replace(address(web), store=store)
 
 
 def address(web: WebConfig) -> PageAddress:
@@ -104,6 +115,8 @@ def fetch(page: PageAddress) -> ControllerStatus:
         with _make_opener(page).open(place, timeout=TIMEOUT_S) as answer:
             return read_status(answer.read())
     except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return _fetch_locally(page.store, place)
         raise NoStatusError(
             f"{place} answers with HTTP status {error.code}: is it a local-controller?"
         ) from error
@@ -116,6 +129,18 @@ def fetch(page: PageAddress) -> ControllerStatus:
         raise NoStatusError(
             f"{place} is not the status of a local-controller of this version: {error}"
         ) from error
+
+
+def _fetch_locally(store: Path | None, place: str) -> ControllerStatus:
+    """Fetch the status at the control socket in a store's directory. Raises NoStatusError."""
+    if store is None:
+        raise NoStatusError(f"{place} asks for a login: run this as root on the gateway, without --url")
+    try:
+        return msgspec.convert(send_command(store, "status"), ControllerStatus)
+    except ControlError as error:
+        raise NoStatusError(f"{place} asks for a login, and {error}: run this as root") from error
+    except msgspec.ValidationError as error:
+        raise NoStatusError(f"the controller is of another version: {error}; restart it") from error
 
 
 def _make_opener(page: PageAddress) -> urllib.request.OpenerDirector:

@@ -21,7 +21,7 @@ from controller.cli.arguments import OK, CommandError, Subcommands, add_config, 
 from controller.cli.doctor import diagnose
 from controller.cli.redaction import Redactor
 from controller.cli.site_files import read_store_directory
-from controller.cli.status import NoStatusError, address, fetch
+from controller.cli.status import NoStatusError, fetch, local_page
 from controller.config.schema import StoreConfig, WebConfig
 from controller.store.record_rules import RULES
 from controller.store.state_journal import StoreError
@@ -80,7 +80,7 @@ def collect_members(config: Path) -> dict[str, str]:
         "versions.txt": _versions(),
         "configuration.json": _json(redactor.redact_data(data)),
         "doctor.json": _json(redactor.redact_data(msgspec.to_builtins(diagnose(config)))),
-        "status.json": _status(data, redactor),
+        "status.json": _status(data, directory, redactor),
         "store.txt": _store(directory),
         "log.txt": redactor.redact_text(_log_lines()),
     }
@@ -162,12 +162,12 @@ def _output(command: list[str]) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def _status(data: dict[str, object], redactor: Redactor) -> str:
+def _status(data: dict[str, object], store: Path, redactor: Redactor) -> str:
     web = data.get("web")
     if not isinstance(web, dict):
         return ""
     try:
-        status = fetch(address(msgspec.convert(web, WebConfig)))
+        status = fetch(local_page(msgspec.convert(web, WebConfig), store))
     except (NoStatusError, msgspec.ValidationError) as error:
         return redactor.redact_text(str(error))
     return _json(redactor.redact_struct(status))

@@ -52,6 +52,7 @@ class WebService:
         editor.register_handlers(operations.commands)
         self._setup = make_site_setup(path, read_status, self._access, operations.commands)
         self.alarms = AlarmService(read_status)
+        operations.queries["status"] = lambda _: read_status()
         self._history = HistoryService(store, read_status, config.site.voltage)
         self._parts = SiteParts(
             operations=operations,

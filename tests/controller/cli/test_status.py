@@ -16,9 +16,12 @@ from cryptography import x509
 from msgspec.structs import replace
 from rich.console import Console
 
+from controller.access.permissions import Actor
 from controller.cli import main, status
 from controller.cli.status import NoStatusError, PageAddress, address, fetch, render
+from controller.commands.site_command import SiteCommand
 from controller.config.schema import WebConfig
+from controller.services.control_socket import serve_commands
 from controller.web import terminal
 from controller.web.status_model import (
     ControllerStatus,
@@ -243,3 +246,25 @@ def test_status_watch_continues_after_failed_request(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(status, "WATCH_S", 0.0)
     assert main.main(["status", "--watch"]) == 0
     assert answers == []
+
+
+async def test_status_behind_login_is_read_at_control_socket(tmp_path: Path) -> None:
+    routes = WebRoutes(FakeSite(lambda: STATUS), FakeAccess(), open_status=False)
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
+        url = f"http://127.0.0.1:{port}"
+        with pytest.raises(NoStatusError, match="asks for a login: run this as root on the gateway"):
+            await trio.to_thread.run_sync(fetch, PageAddress(url))
+        page = PageAddress(url, store=tmp_path)
+        with pytest.raises(NoStatusError, match="asks for a login, and no controller answers at"):
+            await trio.to_thread.run_sync(fetch, page)
+        await nursery.start(serve_commands, tmp_path, {"status": lambda _: STATUS}, NoCommands())
+        assert await trio.to_thread.run_sync(fetch, page) == STATUS
+        nursery.cancel_scope.cancel()
+
+
+class NoCommands:
+    """Executor without any command."""
+
+    async def execute(self, command: SiteCommand, actor: Actor) -> object:
+        raise AssertionError(command, actor)
