@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import inspect
 import json
@@ -10,10 +11,12 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from controller.cli.arguments import OK
 from controller.cli.main import build_parser
 from controller.config import reference, schema
 from controller.config.loader import check_config
@@ -84,6 +87,17 @@ def test_docs_toml_block_is_valid(page: str, text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("page", "text"), list(blocks("json")))
 def test_docs_json_block_is_valid(page: str, text: str) -> None:
     json.loads(text)
+
+
+def test_docs_subcommand_example_lists_circuits(capsys: pytest.CaptureFixture[str]) -> None:
+    [(_, text)] = blocks("python")
+    module: dict[str, Any] = {}
+    exec(compile(text, "adding.md", "exec"), module)
+    parser = argparse.ArgumentParser()
+    module["add_parser"](parser.add_subparsers())
+    options = parser.parse_args(["circuits", "-c", str(ROOT / "etc/controller.toml")])
+    assert options.run(options) == OK
+    assert capsys.readouterr().out.startswith("grid ")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
