@@ -197,6 +197,7 @@ def render(status: ControllerStatus) -> RenderableType:
         title,
         terminal.circuits_table(status.circuits, "beside EVSEs (A)", base),
         *terminal.meter_problem_lines(status.circuits),
+        *terminal.margin_lines(status.circuits),
         terminal.evses_table(status.evses),
         *terminal.response_lines(status.evses),
         *terminal.energy_lines(status.energy),

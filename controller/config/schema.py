@@ -292,8 +292,9 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
     """Limit of all phases together. Example: 150000."""
     meter: str | None = None
     """Meter that measures the circuit. Example: "grid"."""
-    margin_a: Amps | None = None
-    """Kept free below the limit; default: as in [load_management]. Example: 10."""
+    margin_a: Amps | Literal["auto"] | None = None
+    """Kept free below the limit; auto: as the jumps of its meter's base load need, a quarter of the limit on
+    the first day; default: as in [load_management]. Example: 10."""
     unbalance_a: LimitAmps | None = None
     """Largest difference between two phases. Example: 20."""
     base_load_a: Amps | None = None
@@ -558,8 +559,8 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
 
     tick_s: Annotated[float, Meta(ge=0.1, le=15, extra={"unit": "s"})] = 5.0
     """Interval at which current is shared while nothing happens."""
-    margin_a: Amps = 1.0
-    """Kept free below every limit."""
+    margin_a: Amps | Literal["auto"] = 1.0
+    """Kept free below every limit; auto: as each meter's readings show it, 1 A where there is no meter."""
     fallback_a: Amps = 6.0
     """Current of each EVSE and phase without the controller or its meter; 0: it pauses."""
     rotation_s: Annotated[float, Meta(ge=60, le=86_400, extra={"unit": "s"})] = 3600.0

@@ -6,6 +6,7 @@ Every rule here is a slip that an installer makes and that the type of the key a
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Iterator
 
@@ -20,6 +21,10 @@ MOST_AC_A = 80.0
 """The highest current of a control pilot (IEC 61851-1, table A.7)."""
 LEAST_W = 100.0
 """A lower limit in watts is most likely one in kilowatts."""
+USUAL_LOAD_A = 10.0
+"""Current of a load that every building switches on: a kettle, a heater of 2.3 kW."""
+BREAKER_CARRIES = 1.145
+"""Multiple of its rating that a warm B or C breaker carries for the 10 s in which cars obey (IEC 60898-1)."""
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -47,6 +52,8 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
     yield from _observers(config)
     yield from _listener(config)
     yield from _large_margins(config)
+    yield from _breaker_margins(config)
+    yield from _learned_margins(config)
     yield from find_web_hints(config)
     for index, contact in enumerate(() if config.dimming is None else config.dimming.contact):
         if contact.on_when == "closed":
@@ -90,13 +97,43 @@ def _large_margins(config: Config) -> Iterator[Problem]:
 
 
 def _all_margins(config: Config) -> Iterator[tuple[DataPath, float, float, str]]:
-    """Return place, margin (A), lowest limit (A) and what to change, for each circuit."""
-    site_a = config.load_management.margin_a
+    """Return place, margin (A), lowest limit (A) and what to change, for each circuit with a fixed margin."""
     for index, circuit in enumerate(config.circuit):
         own = circuit.margin_a is not None
+        margin_a = circuit.margin_a if own else config.load_management.margin_a
+        if margin_a is None or isinstance(margin_a, str):
+            continue
         path: DataPath = ("circuit", index, "margin_a" if own else "limit_a")
         remedy = "lower margin_a" + ("" if own else " in [load_management], or set one in this circuit")
-        yield path, site_a if circuit.margin_a is None else circuit.margin_a, min(circuit.limits_a), remedy
+        yield path, margin_a, min(circuit.limits_a), remedy
+
+
+def _breaker_margins(config: Config) -> Iterator[Problem]:
+    """Find breakers that trip before cars obey, when the building switches on a usual load."""
+    site_margin = config.load_management.margin_a
+    for index, circuit in enumerate(config.circuit):
+        margin_a = site_margin if circuit.margin_a is None else circuit.margin_a
+        has_others = circuit.meter is not None or circuit.base_load_a
+        if circuit.fuse not in ("B", "C") or not has_others or isinstance(margin_a, str):
+            continue
+        needed_a = USUAL_LOAD_A - (BREAKER_CARRIES - 1) * min(circuit.limits_a)
+        if margin_a < needed_a:
+            yield Problem(
+                ("circuit", index, "fuse"),
+                f"margin_a of {margin_a:g} A is too little: a load of {USUAL_LOAD_A:g} A that is switched on "
+                f"trips a full {circuit.fuse} breaker before cars obey",
+                f'set margin_a = {math.ceil(needed_a):g} or more in this circuit, or margin_a = "auto"',
+            )
+
+
+def _learned_margins(config: Config) -> Iterator[Problem]:
+    for index, circuit in enumerate(config.circuit):
+        if isinstance(circuit.margin_a, str) and circuit.meter is None:
+            yield Problem(
+                ("circuit", index, "margin_a"),
+                'the circuit has no meter, so that "auto" learns nothing and 1 A is kept free',
+                "give the circuit a meter, or write the margin in A",
+            )
 
 
 def _watts(config: Config) -> Iterator[Problem]:

@@ -1,11 +1,16 @@
-"""Notices of faults that begin and end, for people."""
+"""Notices of faults that begin and end, and of jumps beyond a margin, for people."""
 
 from __future__ import annotations
+
+import math
 
 from controller.load_management.decision_log import SiteNotice
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.metered_circuit import MeteredCircuit
 from controller.load_management.site_view import UnconfiguredView
+
+JUMPS_QUIET_S = 3600.0
+"""At most one line in this time about jumps of a circuit's base load."""
 
 
 class FaultNotices:
@@ -14,6 +19,8 @@ class FaultNotices:
     def __init__(self) -> None:
         self._notices: list[SiteNotice] = []
         self._noticed: dict[str, str] = {}
+        self._jumps: dict[str, tuple[int, float]] = {}
+        self._margins: dict[str, float] = {}
 
     def take(self) -> list[SiteNotice]:
         """Return the faults that began and ended since the last call."""
@@ -49,6 +56,28 @@ class FaultNotices:
             f"highest={metered.last_overload_a:.0f}A"
         )
         self.note(f"over {circuit.id}", over, ended, end_is_warning=True)
+        self._note_jumps(metered, now)
+
+    def _note_jumps(self, metered: MeteredCircuit, now: float) -> None:
+        """Note jumps of the base load beyond the margin, and a margin that was learned anew."""
+        circuit, jumps = metered.circuit, metered.jumps
+        count, at = self._jumps.setdefault(circuit.id, (jumps.beyond, -math.inf))
+        if jumps.beyond > count and now >= at + JUMPS_QUIET_S:
+            self._jumps[circuit.id] = jumps.beyond, now
+            proposed = "" if jumps.proposed_a is None else f" proposed={jumps.proposed_a:g}A"
+            self._add_line(
+                f"base load jumped beyond the margin circuit={circuit.id} times={jumps.beyond - count} "
+                f"highest={jumps.highest_a:.1f}A margin={metered.margin_a:g}A{proposed}"
+            )
+        before = self._margins.setdefault(circuit.id, metered.margin_a)
+        if metered.circuit.learns_margin and metered.margin_a != before:
+            self._add_line(
+                f"margin learned circuit={circuit.id} margin={metered.margin_a:g}A before={before:g}A"
+            )
+        self._margins[circuit.id] = metered.margin_a
+
+    def _add_line(self, text: str) -> None:
+        self._notices.append(SiteNotice(text=text, warning=False))
 
     def note_impossible(self, controller: EvseController) -> None:
         """Warn once of a report that the EVSE's wiring does not allow."""

@@ -24,7 +24,7 @@ def build_site(config: Config) -> SiteTree:
     circuits in a ring or without a parent that exists, and EVSEs without a circuit.
     """
     return SiteTree(
-        circuits=_parents_first(config.circuit),
+        circuits=_parents_first(config.circuit, config.load_management.margin_a),
         evses=tuple(_evse(config, station, evse) for station in config.station for evse in station.evse),
     )
 
@@ -35,7 +35,7 @@ def site_settings(config: Config) -> SiteSettings:
     slowest_s = max((meter.interval_s + meter.stale_after_s for meter in config.meter), default=0.0)
     return SiteSettings(
         tick_s=chosen.tick_s,
-        margin_a=chosen.margin_a,
+        margin_a=SiteSettings().margin_a if isinstance(chosen.margin_a, str) else chosen.margin_a,
         rotation_s=chosen.rotation_s,
         lease_s=chosen.lease_s,
         writes_per_day=chosen.writes_per_day,
@@ -74,7 +74,7 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
     )
 
 
-def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[CircuitNode, ...]:
+def _parents_first(circuits: Sequence[CircuitConfig], site_margin: float | str) -> tuple[CircuitNode, ...]:
     placed: dict[str, CircuitNode] = {}
     waiting = list(circuits)
     while waiting:
@@ -88,7 +88,8 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[CircuitNode, ...]
                 parent=circuit.parent,
                 limit_a=circuit.limits_a,
                 meter=circuit.meter,
-                margin_a=circuit.margin_a,
+                margin_a=None if isinstance(circuit.margin_a, str) else circuit.margin_a,
+                learns_margin=isinstance(site_margin if circuit.margin_a is None else circuit.margin_a, str),
                 fuse=Fuse(circuit.fuse),
                 limit_w=circuit.limit_w,
                 unbalance_a=circuit.unbalance_a,

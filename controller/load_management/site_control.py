@@ -31,7 +31,7 @@ from controller.load_management.events import (
     StationUp,
 )
 from controller.load_management.evse.limit_delivery import DeliveryMemory
-from controller.load_management.metering.circuit_metering import SiteBase
+from controller.load_management.metering.circuit_metering import CircuitMetering, SiteBase
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
@@ -103,6 +103,11 @@ class SiteControl:
     def energy(self) -> EnergyPlanner:
         """Return the plan of the site's energy over hours."""
         return self._model.energy
+
+    @property
+    def metering(self) -> CircuitMetering:
+        """Return the knowledge about each circuit from the site's meters."""
+        return self._model.metering
 
     @property
     def due_at(self) -> float | None:
@@ -201,7 +206,10 @@ class SiteControl:
             over_limit_s=0.0 if metered is None else metered.over_limit_s(now),
             overloads=0 if metered is None else metered.overloads,
             margin_a=self._model.metering.margin_a(circuit),
-            jump_a=0.0 if metered is None else metered.load.jump_a,
+            jump_a=0.0 if metered is None else metered.jumps.highest_a,
+            jumps_beyond=0 if metered is None else metered.jumps.beyond,
+            proposed_margin_a=None if metered is None else metered.jumps.proposed_a,
+            learns_margin=circuit.learns_margin and metered is not None,
         )
 
     def _plan_safely(

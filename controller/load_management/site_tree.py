@@ -32,7 +32,8 @@ class CircuitNode(msgspec.Struct, frozen=True, kw_only=True):
     """One fuse and its place in the tree. `parent` is None for the grid connection only.
 
     `margin_a` is kept free under the limit of each phase, for what may be switched on beside our EVSEs;
-    None: as everywhere on the site. `limit_w` holds for the power of all phases together.
+    None: as everywhere on the site. `learns_margin`: it is learned from the circuit's meter instead.
+    `limit_w` holds for the power of all phases together.
     `unbalance_a` is the most that one phase may carry more than another (A). `base_load_a` is the most that
     draws on each phase beside our EVSEs and the circuits below, which is counted where no meter shows it;
     `generation_a` the most that generation feeds in there on each phase, None: there is none.
@@ -44,6 +45,7 @@ class CircuitNode(msgspec.Struct, frozen=True, kw_only=True):
     limit_a: PhaseAmps
     meter: str | None = None
     margin_a: float | None = None
+    learns_margin: bool = False
     limit_w: float | None = None
     unbalance_a: float | None = None
     base_load_a: float = 0.0

@@ -51,7 +51,8 @@ class LoadManagementService:
             self._control.handle(QuirkSelected(station, quirk), trio.current_time())
         self._control.restore(self._queue.load_memories())
         self._control.energy.set_clock(utc_now().timestamp(), trio.current_time())
-        self._control.energy.restore(each for kind in EnergyPlanner.record_types for each in store.load(kind))
+        for part in (self._control.energy, self._control.metering):
+            part.restore(each for kind in part.record_types for each in store.load(kind))
 
     @property
     def energy(self) -> EnergyPlanner:
@@ -93,8 +94,8 @@ class LoadManagementService:
         if isinstance(event, LimitAnswered) and (ref := self._pending.pop(event.token, None)):
             concerned.add(ref)
         self._queue_limits(limits, concerned)
-        if energy_records := self._control.energy.take_records():
-            self._queue.add_records(energy_records)
+        if records := [*self._control.energy.take_records(), *self._control.metering.take_records()]:
+            self._queue.add_records(records)
         self._timer.update()
 
     def _queue_limits(self, limits: Sequence[SetLimit], concerned: set[EvseRef]) -> None:

@@ -59,7 +59,6 @@ class _Simulation:
         self._site = build_site(config)
         settings = site_settings(config)
         self._voltage_v, self._tick_s = settings.voltage_v, settings.tick_s
-        self._margin_a = settings.margin_a
         midnight = datetime.combine(date_type.fromisoformat(date), time(), settings.energy.zone)
         self._midnight_utc = midnight.timestamp()
         self._day = day
@@ -185,7 +184,7 @@ class _Simulation:
         sums: dict[str, int] = {}
         calendar = self._control.energy.calendar
         for circuit in self._site.circuits:
-            margin_a = self._margin_a if circuit.margin_a is None else circuit.margin_a
+            margin_a = self._control.metering.margin_a(circuit)
             rows[circuit.id] = len(room)
             limits_a = calendar.limit_a(circuit)
             own_a = building[circuit.id]

@@ -24,7 +24,8 @@ FieldPath = Annotated[tuple[str | int, ...], Meta(min_length=2, max_length=6, de
 class ConfigurationField(msgspec.Struct, frozen=True, kw_only=True):
     """One key in a form. `path`: its place in the file; `value`: as a person writes it, empty if not set.
 
-    `label`: name of its text, e.g. circuit.limit_a. `unit` empty without.
+    `label`: name of its text, e.g. circuit.limit_a. `unit` empty without. `words`: what a number may be
+    instead.
     """
 
     path: tuple[str | int, ...]
@@ -33,6 +34,7 @@ class ConfigurationField(msgspec.Struct, frozen=True, kw_only=True):
     value: str
     unit: str = ""
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 class FieldGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +57,15 @@ class _Key(msgspec.Struct, frozen=True):
     kind: FieldKind
     unit: str = ""
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """Words that a number may be instead."""
 
 
-_LOAD_MANAGEMENT = (_Key("margin_a", "number", "A"), _Key("fallback_a", "number", "A"))
+_MARGIN = _Key("margin_a", "number", "A", words=("auto",))
+_LOAD_MANAGEMENT = (_MARGIN, _Key("fallback_a", "number", "A"))
 _CIRCUIT = (
     _Key("limit_a", "limit", "A"),
-    _Key("margin_a", "number", "A"),
+    _MARGIN,
     _Key("base_load_a", "number", "A"),
     _Key("limit_w", "number", "W"),
     _Key("peak_kw", "number", "kW"),
@@ -147,6 +152,7 @@ def _field(table: str, path: tuple[str | int, ...], data: Mapping[str, Any], key
         value=_shown(data.get(key.name)),
         unit=key.unit,
         choices=choices,
+        words=key.words,
     )
 
 
@@ -205,6 +211,8 @@ def _read_value(field: ConfigurationField, value: str, language: Language) -> An
     try:
         match field.kind:
             case "number":
+                if value in field.words:
+                    return value
                 return plain_number(read_number(value, -1e9, 1e9, language))
             case "limit":
                 numbers = [plain_number(read_number(each, 0, 1e6, language)) for each in value.split("/")]

@@ -1,4 +1,4 @@
-"""Rules of the records of the load management: limits, and the energy of quarter hours."""
+"""Rules of the records of the load management: limits, the energy of quarter hours, learned margins."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from controller.load_management.energy.energy_records import (
     QuarterStored,
     QuotaStored,
 )
+from controller.load_management.metering.margin_learning import MarginStored
 from controller.model.journal import Record
 from controller.store.limit_records import LimitStored
 from controller.store.rule_types import RecordRule, WriteFailure
@@ -35,6 +36,12 @@ LOAD_RULES: Mapping[type[Record], RecordRule] = {
     ),
     QuotaStored: RecordRule(
         "quota", ("group",), WriteFailure.KEEP, "the energy that a group has used today: it counts from 0"
+    ),
+    MarginStored: RecordRule(
+        "margin",
+        ("circuit",),
+        WriteFailure.KEEP,
+        "the jumps of a circuit's base load: its margin is learned anew",
     ),
     PricesStored: RecordRule(
         "prices", (), WriteFailure.KEEP, "the prices of energy: they have to be set again"

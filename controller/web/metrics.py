@@ -150,6 +150,17 @@ def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
     jumps = [((each.id,), each.jump_a) for each in circuits]
     text = "Largest jump of the base load so far, which the margin has to absorb."
     yield _gauge("circuit_jump_amperes", text, ("circuit",), jumps)
+    beyond = [((each.id,), float(each.jumps_beyond)) for each in circuits]
+    yield _counter(
+        "circuit_jumps_beyond_margin", "Jumps of the base load above the margin.", ("circuit",), beyond
+    )
+    margins = [((each.id,), each.margin_a) for each in circuits]
+    yield _gauge("circuit_margin_amperes", "Current kept free below the limit.", ("circuit",), margins)
+    proposed = [
+        ((each.id,), each.proposed_margin_a) for each in circuits if each.proposed_margin_a is not None
+    ]
+    text = "Margin that absorbs the jumps of the base load that recur."
+    yield _gauge("circuit_proposed_margin_amperes", text, ("circuit",), proposed)
     metered = [each for each in circuits if each.meter_quality is not None]
     qualities = [
         ((each.id, quality.value), float(each.meter_quality is quality))

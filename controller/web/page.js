@@ -120,12 +120,20 @@ function meterText(circuit) {
   return [`${text("meter")} ${text(`quality.${circuit.meter_quality}`)}${problem}`, circuit.meter_quality === "good" ? "quiet" : "over"];
 }
 
+function marginText(circuit) {
+  const parts = [`${amps(circuit.margin_a)} A`];
+  if (circuit.learns_margin) parts.push(text("marginLearned"));
+  if (circuit.jumps_beyond) parts.push(text("marginBeyond", { times: circuit.jumps_beyond, highest: amps(circuit.jump_a) }));
+  if (circuit.proposed_margin_a > circuit.margin_a) parts.push(text("marginProposed", { value: amps(circuit.proposed_margin_a) }));
+  return parts.join(", ");
+}
+
 function circuitCard(id, heading = "h2") {
   const meter = element("p"), [bars, updateBars] = phaseBars();
   const [list, updateList] = facts([
     [text("baseLoad"), (circuit) => phaseAmps(circuit.base_a)],
     [text("booked"), (circuit) => phaseAmps(circuit.booked_a)],
-    [text("margin"), (circuit) => `${amps(circuit.margin_a)} A`],
+    [text("margin"), marginText],
   ]);
   const first = state.status.circuits.find((circuit) => circuit.id === id);
   const card = element("section", { class: "card" }, element(heading, {}, id), first.parent ? element("p", { class: "quiet" }, text("parent", { name: first.parent })) : null, bars, meter, list);

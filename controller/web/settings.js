@@ -93,7 +93,7 @@ const fieldLabel = (each) => { const key = `field.${each.label}`; return `${hasT
 
 function fieldInput(each) {
   if (each.choices.length) return select([["", text("notSet")], ...each.choices.map((choice) => [choice, choice])], each.value);
-  return element("input", { type: "text", inputmode: each.kind === "number" ? "decimal" : "text", value: each.value, placeholder: text("notSet"), autocomplete: "off", maxlength: "1000" });
+  return element("input", { type: "text", inputmode: each.kind === "number" && !each.words.length ? "decimal" : "text", value: each.value, placeholder: text("notSet"), autocomplete: "off", maxlength: "1000" });
 }
 
 // One form for each table; EVSEs of a station are told apart by their place.

@@ -38,7 +38,9 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     as known; `booked_a` what the EVSEs may be drawing now; `reserve_a` what is kept free for cars that come
     and draw their fallback at once. `over_limit_s`: for how long the circuit has been
     above its limit (s); `overloads`: how often it was for longer than 10 s. `margin_a` has to absorb
-    `jump_a`, the largest jump of the base load so far. `excess_a`: by how much it may be above its limit (A),
+    `jump_a`, the largest jump of the base load so far; `jumps_beyond`: how often one was above it.
+    `proposed_margin_a` absorbs the jumps that recur, null before it is known; `learns_margin`: it is the
+    margin. `excess_a`: by how much it may be above its limit (A),
     because the stations of the EVSEs `unlimited` have not taken their limits.
     """
 
@@ -55,6 +57,9 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     overloads: int = 0
     margin_a: float = 0.0
     jump_a: float = 0.0
+    jumps_beyond: int = 0
+    proposed_margin_a: float | None = None
+    learns_margin: bool = False
     excess_a: float = 0.0
     unlimited: tuple[str, ...] = ()
     reserve_a: PhaseAmps = (0.0, 0.0, 0.0)
@@ -599,6 +604,9 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
         overloads=view.overloads,
         margin_a=view.margin_a,
         jump_a=round(view.jump_a, 1),
+        jumps_beyond=view.jumps_beyond,
+        proposed_margin_a=view.proposed_margin_a,
+        learns_margin=view.learns_margin,
         excess_a=round(excess_a, 1) if may_exceed else 0.0,
         unlimited=unlimited if may_exceed else (),
         reserve_a=_rounded(view.reserve_a),

@@ -79,6 +79,23 @@ def evses_table(rows: Iterable[EvseStatus]) -> Table:
     return table
 
 
+def margin_lines(rows: Iterable[CircuitStatus]) -> list[Text]:
+    """Return a line for each circuit whose base load jumped beyond the margin."""
+    return [
+        Text(
+            f"margin of {circuit.id} {circuit.margin_a:g} A: the base load jumped beyond it "
+            f"{circuit.jumps_beyond} times, by up to {circuit.jump_a:g} A"
+            + (
+                f"; {circuit.proposed_margin_a:g} A absorb what recurs"
+                if circuit.proposed_margin_a is not None and circuit.proposed_margin_a > circuit.margin_a
+                else ""
+            )
+        )
+        for circuit in rows
+        if circuit.jumps_beyond
+    ]
+
+
 def meter_problem_lines(rows: Iterable[CircuitStatus]) -> list[Text]:
     """Return a line for each circuit whose meter is in trouble or lacks something."""
     return [

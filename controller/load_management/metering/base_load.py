@@ -93,8 +93,8 @@ class _PhaseLoad:
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
         self._last_at = 0.0
-        self.jump_a = 0.0
-        """The highest rise within `JUMP_S` so far (A)."""
+        self.rise_a = 0.0
+        """Rise within the last `JUMP_S` (A)."""
 
     def add(self, sample: float, least: float, now: float, *, stop: bool) -> None:
         """Add a sample; `least`: the least that the base load can be beside the EVSEs' highest draw.
@@ -114,7 +114,7 @@ class _PhaseLoad:
         self._short.add(-sample, now)
         if now >= self._first_at + STEADY_S:
             self._memory.add(self._steady(), now)
-            self.jump_a = max(self.jump_a, sample + (self._short.highest(now) or 0.0))
+            self.rise_a = sample - self.lowest(now)
 
     def believed(self, now: float, carried_a: float) -> float:
         """Return the load to plan rises with while the meter is good; 0 before the first sample.
@@ -259,6 +259,6 @@ class BaseLoad:
         return (first.worst(), second.worst(), third.worst())
 
     @property
-    def jump_a(self) -> float:
-        """Return the highest rise of a phase within `JUMP_S` so far (A)."""
-        return max(phase.jump_a for phase in self._phases)
+    def rise_a(self) -> float:
+        """Return the highest rise of a phase within the last `JUMP_S` (A)."""
+        return max(phase.rise_a for phase in self._phases)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import msgspec
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit, ReportedStep
 from controller.load_management.metering.base_load import MARGIN_USED
+from controller.load_management.metering.margin_learning import MarginStored
 from controller.load_management.metering.metered_circuit import (
     NO_PROBLEM,
     MeteredCircuit,
@@ -18,6 +19,7 @@ from controller.load_management.metering.metered_circuit import (
 from controller.load_management.metering.plausibility import PlausibilityBounds
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
+from controller.model.journal import Record
 from controller.model.observations import EvseRef
 from drivers.reading import MeterState, Quality
 
@@ -67,7 +69,12 @@ class DrawTotals:
 
 
 class CircuitMetering:
-    """Knowledge about each circuit from the site's meters."""
+    """Knowledge about each circuit from the site's meters.
+
+    `record_types`: types of the records that it returns and restores.
+    """
+
+    record_types: tuple[type[Record], ...] = (MarginStored,)
 
     def __init__(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
         self._site = site
@@ -76,7 +83,7 @@ class CircuitMetering:
             circuit.id: MeteredCircuit(
                 circuit,
                 PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], settings.voltage_v),
-                self.margin_a(circuit),
+                self._configured_margin_a(circuit),
                 settings.silence_s,
                 now,
             )
@@ -85,6 +92,8 @@ class CircuitMetering:
         }
         self._by_meter = {each.circuit.meter: each for each in self._metered.values()}
         self.totals = DrawTotals(site, self._metered)
+        self._unsaved: dict[str, MeteredCircuit] = {}
+        """Circuits with something new of their jumps to record."""
 
     def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
         """Apply other limits and margins of the same circuits; what their meters have shown stays."""
@@ -94,10 +103,28 @@ class CircuitMetering:
         for metered in self._metered.values():
             circuit = site.circuit_by_id[metered.circuit.id]
             bounds = PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], settings.voltage_v)
-            metered.replace_circuit(circuit, bounds, self.margin_a(circuit), settings.silence_s)
+            metered.replace_circuit(circuit, bounds, self._configured_margin_a(circuit), settings.silence_s)
 
     def margin_a(self, circuit: CircuitNode) -> float:
-        """Return what is kept free under the circuit's limit (A per phase)."""
+        """Return what is kept free below the circuit's limit (A per phase): as configured, or as learned.
+
+        A circuit without a meter of its own has nothing to learn from.
+        """
+        found = self._metered.get(circuit.id)
+        return self._configured_margin_a(circuit) if found is None else found.margin_a
+
+    def take_records(self) -> list[Record]:
+        """Return what has to be stored of the base loads' jumps since the last call."""
+        unsaved, self._unsaved = self._unsaved, {}
+        return [each.jumps.take_record() for each in unsaved.values()]
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over what was stored before a restart; circuits without a meter are ignored."""
+        for record in records:
+            if isinstance(record, MarginStored) and record.circuit in self._metered:
+                self._metered[record.circuit].restore_jumps(record)
+
+    def _configured_margin_a(self, circuit: CircuitNode) -> float:
         return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
 
     def carried_a(self, circuit: CircuitNode) -> float:
@@ -156,7 +183,10 @@ class CircuitMetering:
         if circuit.limit_w is not None and state.reading is not None:
             measured = phase_currents(state.reading, self._settings.voltage_v)
             too_much = measured is not None and self.power_w(circuit, measured) > circuit.limit_w
-        return metered.see(state, draw, now, too_much, slowest_s)
+        is_over = metered.see(state, draw, now, too_much, slowest_s)
+        if metered.jumps.is_unsaved:
+            self._unsaved[circuit.id] = metered
+        return is_over
 
     def unbalanced_a(self, circuit: CircuitNode) -> float:
         """Return how far the highest phase is above the lowest by the circuit's meter (A); 0 without one."""

@@ -27,6 +27,10 @@ CUT_S = 30.0 + WAY_S
 """Longest time of a cut from the reading to the car (s): slow stations take 30 s, or what they have shown."""
 GRACE_S = 10.0
 """Longest overload that the fuse carries (s): a lift or a compressor has started by then."""
+OBEYED_S = 10.0
+"""Time (s) in which cars obey a cut as a rule; until then the margin carries what is switched on."""
+USUAL_LOAD_A = 10.0
+"""Current (A) of a load that every building switches on: a kettle, a heater of 2.3 kW."""
 WARM = 1.0
 """The heat at the start, when nothing is known: that of a circuit which was just full."""
 
@@ -59,6 +63,11 @@ class FuseCurve(msgspec.Struct, frozen=True):
             return math.inf
         return self.tau_s * math.log((load**2 - heat) / (load**2 - self.holds**2))
 
+    def carries(self, seconds: float) -> float:
+        """Return the highest load that the warm fuse carries for so long."""
+        grown = math.exp(seconds / self.tau_s)
+        return min(self.instant, math.sqrt((self.holds**2 * grown - WARM) / (grown - 1)))
+
 
 CURVES = {
     # IEC 60898-1, table 7: no trip at 1.13 within the conventional time; at 2.55 not before 1 s;
@@ -70,6 +79,15 @@ CURVES = {
     Fuse.GG: FuseCurve(holds=1.25, gate=2.0, gate_s=10.0, instant=math.inf),
 }
 """A protection without a row (`plain`) must never carry more than its limit."""
+
+
+def needed_margin_a(limit_a: float, fuse: Fuse) -> float:
+    """Return the margin (A) below which a usual load trips a full circuit before cars obey; 0: none needed.
+
+    Of a protection without a curve nothing is known here: the margin is what its owner chooses.
+    """
+    curve = CURVES.get(fuse)
+    return 0.0 if curve is None else max(0.0, USUAL_LOAD_A - (curve.carries(OBEYED_S) - 1) * limit_a)
 
 
 class FuseLoad(enum.Enum):

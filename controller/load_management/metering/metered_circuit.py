@@ -8,6 +8,7 @@ import msgspec
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
 from controller.load_management.metering.base_load import NOISE_A, BaseLoad
+from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
 from controller.load_management.metering.plausibility import (
     ContradictionWatch,
     PlausibilityBounds,
@@ -57,6 +58,7 @@ def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
 class MeteredCircuit:
     """State of one circuit's meter. Times in s, monotonic; `silence_s`: the meter is dead after so long.
 
+    `margin_a` is the configured one (A per phase), which holds unless the circuit's is learned.
     `overloads` counts how often the circuit was above its limit for `OVER_WARN_S`; `last_overload_s` and
     `last_overload_a` are the length and the highest current (A) of the last time, or of the present one.
     """
@@ -70,7 +72,9 @@ class MeteredCircuit:
         now: float,
     ) -> None:
         self.circuit = circuit
-        self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, margin_a)
+        self.jumps = MarginLearning(circuit)
+        self._configured_margin_a = margin_a
+        self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
         self.steps = StepCheck()
         self.battery_a = ZERO
         """Flow of a battery behind the meter, by its own meter (A per phase; positive: it charges)."""
@@ -97,8 +101,32 @@ class MeteredCircuit:
     ) -> None:
         """Apply other limits of the same circuit; what its meter has shown stays."""
         self.circuit, self._bounds, self._silence_s = circuit, bounds, silence_s
-        self.load.set_limits(circuit.limit_a, margin_a)
+        self._configured_margin_a = margin_a
+        self.jumps.set_circuit(circuit)
+        self.load.set_limits(circuit.limit_a, self.margin_a)
         self._spikes.set_limit(circuit.limit_a)
+
+    @property
+    def margin_a(self) -> float:
+        """Return what is kept free below the circuit's limit (A per phase)."""
+        return self.jumps.auto_a if self.circuit.learns_margin else self._configured_margin_a
+
+    def restore_jumps(self, stored: MarginStored) -> None:
+        """Take over what was learned of the base load's jumps before a restart."""
+        self.jumps.restore(stored)
+        self.load.set_limits(self.circuit.limit_a, self.margin_a)
+
+    def _measure(
+        self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
+    ) -> bool:
+        """Add a good reading to the base load and to its jumps; return True if the circuit is to be cut."""
+        self._follow_limit(amps, draw, now)
+        is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
+        margin_a = self.margin_a
+        self.jumps.add(self.load.rise_a, margin_a, now)
+        if self.margin_a != margin_a:
+            self.load.set_limits(self.circuit.limit_a, self.margin_a)
+        return is_over
 
     @property
     def reading(self) -> Reading | None:
@@ -137,13 +165,11 @@ class MeteredCircuit:
             estimate = draw.unreacted
             total = (measured[0] + estimate[0], measured[1] + estimate[1], measured[2] + estimate[2])
             draw = OfferCredit(estimate, estimate, estimate)
-            self._follow_limit(total, draw, now)
-            return self.load.measure(total, draw, now, cut=power_limited, slowest_s=slowest_s)
+            return self._measure(total, draw, now, power_limited, slowest_s)
         flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
         self.steps.add_reading(own_a, now)
-        self._follow_limit(measured, draw, now)
-        return self.load.measure(measured, draw, now, cut=power_limited, slowest_s=slowest_s)
+        return self._measure(measured, draw, now, power_limited, slowest_s)
 
     def _judged(
         self, state: MeterState, measured: PhaseAmps | None, draw: OfferCredit, now: float

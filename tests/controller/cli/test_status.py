@@ -130,6 +130,13 @@ def test_status_shows_problem_of_meter() -> None:
     assert "meter of grid" not in "\n".join(seen(STATUS))
 
 
+def test_status_shows_jumps_beyond_margin() -> None:
+    grid = replace(STATUS.circuits[0], margin_a=1.0, jump_a=12.3, jumps_beyond=4, proposed_margin_a=9.5)
+    text = "\n".join(seen(replace(STATUS, circuits=(grid,))))
+    assert "margin of grid 1 A: the base load jumped beyond it 4 times, by up to 12.3 A; 9.5 A absorb" in text
+    assert "margin of" not in "\n".join(seen(STATUS))
+
+
 def test_status_shows_energy_plan() -> None:
     energy = EnergyStatus(
         peaks=(

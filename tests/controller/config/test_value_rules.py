@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from controller.config.loader import check_config
+from controller.config.value_rules import BREAKER_CARRIES
+from controller.load_management.metering.fuse_curve import CURVES, OBEYED_S
+from controller.load_management.site_tree import Fuse
 from controller.tomlcheck.diagnostics import Diagnostic
 
 CONFIG = """
@@ -160,6 +163,17 @@ def test_value_rules_wrong_value_is_error_with_remedy(old: str, new: str, expect
 
 
 HINTS = [
+    (
+        "limit_a = 63",
+        'limit_a = 32\nfuse = "B"',
+        "fuse: margin_a of 1 A is too little: a load of 10 A that is switched on trips a full B breaker "
+        "before cars obey; set margin_a = 6 or more in this circuit",
+    ),
+    (
+        "[[meter]]",
+        '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 32\nmargin_a = "auto"\n[[meter]]',
+        'margin_a: the circuit has no meter, so that "auto" learns nothing and 1 A is kept free',
+    ),
     ("margin_a = 1", "margin_a = 60", "limit_a: margin_a of 60 A leaves 3 A of the limit of 63 A; no car"),
     ('host = "192.0.2.1"', 'host = "127.0.0.1"', "listen.host: only this machine reaches 127.0.0.1"),
     ("max_a = 32", "max_a = 320", "max_a: 320 A is more than an AC station can offer"),
@@ -262,3 +276,8 @@ def test_dimming_source_of_unknown_kind_has_no_follow_on_errors() -> None:
     assert [text_of(each) for each in found] == [
         'dimming.source "dso" kind: cannot be "contacts"; did you mean "contact"?'
     ]
+
+
+@pytest.mark.parametrize("fuse", [Fuse.B, Fuse.C])
+def test_breaker_carries_what_fuse_curve_does(fuse: Fuse) -> None:
+    assert pytest.approx(CURVES[fuse].carries(OBEYED_S), abs=0.001) == BREAKER_CARRIES

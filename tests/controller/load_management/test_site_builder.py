@@ -79,6 +79,28 @@ def test_site_builder_settings_follow_configuration() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("site_margin", "own_margin", "learns", "margin_a"),
+    [
+        (3.0, None, False, None),
+        (3.0, "auto", True, None),
+        ("auto", None, True, None),
+        ("auto", 9.0, False, 9.0),
+    ],
+)
+def test_site_builder_margin_is_learned_where_it_is_auto(
+    site_margin: float | str, own_margin: float | str | None, learns: bool, margin_a: float | None
+) -> None:
+    made = config(
+        circuit=[{"id": "grid", "limit_a": 250, "meter": "g", "margin_a": own_margin}],
+        station=[],
+        load_management={"margin_a": site_margin},
+    )
+    (grid,) = build_site(made).circuits
+    assert (grid.learns_margin, grid.margin_a) == (learns, margin_a)
+    assert site_settings(made).margin_a == (1.0 if site_margin == "auto" else site_margin)
+
+
 def test_site_builder_slow_meter_may_be_silent_for_longer() -> None:
     meter = {
         "id": "g",
