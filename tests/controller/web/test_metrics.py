@@ -155,3 +155,14 @@ def test_eebus_state_limit_and_writes() -> None:
     assert value("eebus_partners") == 1.0
     assert value("eebus_writes_total", answer="refused") == 2.0
     assert value("eebus_messages_refused_total") == 1.0
+
+
+def test_metrics_of_circuit_have_margin_and_jumps_beyond_it() -> None:
+    grid = replace(STATUS.circuits[0], margin_a=1.0, jump_a=12.5, jumps_beyond=4, proposed_margin_a=9.5)
+    found = samples(replace(STATUS, circuits=(grid, *STATUS.circuits[1:])))
+    of_grid = frozenset({("circuit", "grid")})
+    assert found["circuit_margin_amperes", of_grid] == 1.0
+    assert found["circuit_jump_amperes", of_grid] == 12.5
+    assert found["circuit_jumps_beyond_margin_total", of_grid] == 4.0
+    assert found["circuit_proposed_margin_amperes", of_grid] == 9.5
+    assert value("circuit_proposed_margin_amperes", circuit=EVIL) is None
