@@ -109,7 +109,7 @@ def add_administrator(store: Path, name: str) -> str:
     try:
         is_new = not store.exists()
         store.mkdir(mode=0o700, parents=True, exist_ok=True)
-        journal = SqliteJournal(store / FILE)
+        journal = SqliteJournal(store / FILE, migrates=True)
         try:
             record = UserStored(name, ADMINISTRATOR, hash_user_password(password))
             journal.commit(changes_of([record]), journal.token)

@@ -72,16 +72,18 @@ class DamagedFileError(StoreError):
 class SqliteJournal:
     """The journal in the file `path`, which is created if it is missing and readable by its owner alone.
 
-    Raises DamagedFileError and StoreError.
+    `migrates`: a file of an earlier version is converted. Only the controller does that when it starts: a
+    subcommand of a new version runs also beside the controller of the version before, as while a package is
+    upgraded. Raises DamagedFileError and StoreError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, migrates: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = open_database(path)
-            self._migrate()
+            self._migrate(convert=migrates)
         except (OSError, sqlite3.Error) as error:
             raise unusable(path, error) from error
         self._inode = path.stat().st_ino
@@ -149,7 +151,7 @@ class SqliteJournal:
             case DeleteBelow(kind, key):
                 self._connection.execute("DELETE FROM entries WHERE kind = ? AND key < ?", (kind, key))
 
-    def _migrate(self) -> None:
+    def _migrate(self, *, convert: bool) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         (readable_from,) = self._connection.execute("PRAGMA application_id").fetchone()
         if version > len(MIGRATIONS) >= readable_from > 0:
@@ -160,6 +162,12 @@ class SqliteJournal:
             raise StoreError(
                 f"store.directory: {self._path} has schema version {version}, and this controller reads up "
                 f"to {len(MIGRATIONS)}; install the newer version again"
+            )
+        if 0 < version < len(MIGRATIONS) and not convert:  # 0: a new file
+            self._connection.close()
+            raise StoreError(
+                f"store.directory: {self._path} is of an earlier version; restart the controller, which "
+                "converts it"
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             readable_from = READABLE_FROM.get(number, number)

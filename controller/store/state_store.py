@@ -222,7 +222,7 @@ class StateStore:
     def _open_journal(self) -> SqliteJournal:
         """Open the file; a damaged one is moved aside. Raises StoreError."""
         try:
-            return SqliteJournal(self._path)
+            return SqliteJournal(self._path, migrates=True)
         except DamagedFileError as damage:
             try:
                 aside = move_aside(self._path, "corrupt")
@@ -239,7 +239,7 @@ class StateStore:
                 aside.name,
                 LOST_WITH_STATE,
             )
-            return SqliteJournal(self._path)
+            return SqliteJournal(self._path, migrates=True)
 
     def _start(self, journal: SqliteJournal) -> None:
         """Take a token above all before, and take over the files of an earlier version."""
@@ -262,7 +262,7 @@ class StateStore:
                 for side in ("", "-wal"):
                     if (part := Path(f"{self._path}{side}")).exists():
                         shutil.copyfile(part, folder / part.name)
-                self._copy = SqliteJournal(folder / FILE)
+                self._copy = SqliteJournal(folder / FILE, migrates=True)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)  # SQLite holds the files open
         except (OSError, StoreError) as error:
@@ -274,7 +274,7 @@ class StateStore:
 
         Only if nothing of it is unread: its entries must not be overwritten by those of this run.
         """
-        journal = SqliteJournal(self._path)
+        journal = SqliteJournal(self._path, migrates=True)
         if self._copy is None and journal.token > 0:
             journal.close()
             raise StoreError(

@@ -160,7 +160,9 @@ def test_sqlite_journal_migrations_run_one_after_other_from_older_version(
     SqliteJournal(tmp_path / FILE).commit([Put("a", "[1]", b"one")], 1)
     more = ("CREATE TABLE more (n INTEGER) STRICT;", "INSERT INTO more SELECT count(*) FROM entries;")
     monkeypatch.setattr("controller.store.sqlite_journal.MIGRATIONS", (*MIGRATIONS, *more))
-    journal = SqliteJournal(tmp_path / FILE)
+    with pytest.raises(StoreError, match="is of an earlier version; restart the controller"):
+        SqliteJournal(tmp_path / FILE)  # a subcommand beside the controller of the version before
+    journal = SqliteJournal(tmp_path / FILE, migrates=True)
     assert journal._connection.execute("SELECT n FROM more").fetchall() == [(1,)]
     assert journal._connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 2,)
     assert values(journal) == [b"one"]

@@ -179,10 +179,10 @@ def test_store_that_cannot_be_opened_is_read_from_copy_and_written_later(
         reader.execute("SELECT count(*) FROM entries").fetchone()
         opened = SqliteJournal.__init__
 
-        def refuse(journal: SqliteJournal, path: Path) -> None:
+        def refuse(journal: SqliteJournal, path: Path, *, migrates: bool = False) -> None:
             if path.parent == tmp_path:
                 raise StoreError("the disk is read-only")
-            opened(journal, path)
+            opened(journal, path, migrates=migrates)
 
         with monkeypatch.context() as patched:
             patched.setattr(SqliteJournal, "__init__", refuse)
@@ -206,7 +206,7 @@ def test_store_that_was_unreadable_at_start_is_not_written_over(
 ) -> None:
     StateStore(tmp_path).persist_now([entry(1)])
 
-    def refuse(journal: SqliteJournal, path: Path) -> None:
+    def refuse(journal: SqliteJournal, path: Path, *, migrates: bool = False) -> None:
         raise StoreError("an input/output error")
 
     with monkeypatch.context() as patched:
