@@ -63,7 +63,8 @@ async def _measure(mode: str) -> float:
             counts = [0] * STATIONS
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(_talk(each, counts, number)) for number, each in enumerate(stations)
+                    group.create_task(_exchange_messages(each, counts, number))
+                    for number, each in enumerate(stations)
                 ]
                 await asyncio.sleep(WARM_S)
                 before, spent = sum(counts), _cpu_s(pid)
@@ -79,7 +80,7 @@ async def _connect(port: int, number: int) -> ClientConnection:
     return await connect(url, subprotocols=["ocpp2.1"], compression=None)  # type: ignore[list-item]
 
 
-async def _talk(station: ClientConnection, counts: list[int], number: int) -> None:
+async def _exchange_messages(station: ClientConnection, counts: list[int], number: int) -> None:
     """Send one call after the other, and accept what the controller asks in between."""
     while True:
         await station.send(json.dumps([2, f"{counts[number]:09}", "MeterValues", PAYLOAD]))

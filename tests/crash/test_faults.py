@@ -64,7 +64,7 @@ async def test_faults_damaged_store_is_moved_aside_and_site_continues(tmp_path: 
         (tmp_path / f"{FILE}-wal").unlink(missing_ok=True)
         await site.controller.start()
         await site.controller.ready()
-        await heard_more(site, 20)
+        await wait_for_more(site, 20)
         assert f"store file damaged path={tmp_path / FILE}" in site.controller.log
     assert kept_aside(tmp_path) == [spoilt]
 
@@ -73,7 +73,7 @@ def kept_aside(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.glob(f"{FILE}.corrupt-*Z")]
 
 
-async def heard_more(site: BusySite, more: int) -> None:
+async def wait_for_more(site: BusySite, more: int) -> None:
     """Wait until the owner has received so many more messages of each station."""
     parts = site.owner.ledger.parts
     before = {station.name: len(parts[station.name]) for station in site.stations}

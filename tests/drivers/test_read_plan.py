@@ -73,7 +73,7 @@ def test_plan_without_bridging_reads_no_gap() -> None:
     } == wanted
 
 
-def test_plan_refused_gap_is_split_and_remembered() -> None:
+def test_plan_refused_gap_is_split_and_recorded() -> None:
     plan = plan_of("eastron-sdm630-v2")
 
     def refuses_gaps(each: ReadRange) -> bool:

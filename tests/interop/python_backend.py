@@ -17,7 +17,7 @@ from ocpp.routing import on
 VERSIONS = {"ocpp1.6": v16, "ocpp2.0.1": v201, "ocpp2.1": v21}
 
 
-def say(**event: object) -> None:
+def report(**event: object) -> None:
     print(json.dumps(event), flush=True)
 
 
@@ -29,7 +29,7 @@ class Complaints(logging.Handler):
     """Fail on what the package logs as an error: it has rejected a message."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(complaint=record.getMessage())
+        report(complaint=record.getMessage())
 
 
 def backend_class(version):
@@ -38,7 +38,7 @@ def backend_class(version):
     class Backend(VERSIONS[version].ChargePoint):
         @on("BootNotification")
         def on_boot(self, **payload):
-            say(saw="BootNotification", station=self.id)
+            report(saw="BootNotification", station=self.id)
             return results.BootNotification(current_time=now(), interval=300, status="Accepted")
 
         @on("Heartbeat")
@@ -47,42 +47,42 @@ def backend_class(version):
 
         @on("StatusNotification")
         def on_status(self, **payload):
-            say(saw="StatusNotification")
+            report(saw="StatusNotification")
             return results.StatusNotification()
 
         @on("MeterValues")
         def on_meter_values(self, **payload):
-            say(saw="MeterValues")
+            report(saw="MeterValues")
             return results.MeterValues()
 
         if version == "ocpp1.6":
 
             @on("StartTransaction")
             def on_start(self, **payload):
-                say(saw="StartTransaction")
+                report(saw="StartTransaction")
                 return results.StartTransaction(
                     transaction_id=1_800_000_000, id_tag_info={"status": "Accepted"}
                 )
 
             @on("StopTransaction")
             def on_stop(self, transaction_id, **payload):
-                say(saw="StopTransaction", transaction=transaction_id)
+                report(saw="StopTransaction", transaction=transaction_id)
                 return results.StopTransaction()
 
             async def command(self):
                 answer = await self.call(v16.call.GetConfiguration(key=["HeartbeatInterval"]))
-                say(commanded="GetConfiguration", unknown_key=answer.unknown_key)
+                report(commanded="GetConfiguration", unknown_key=answer.unknown_key)
         else:
 
             @on("TransactionEvent")
             def on_transaction(self, event_type, **payload):
-                say(saw="TransactionEvent", event=event_type)
+                report(saw="TransactionEvent", event=event_type)
                 return results.TransactionEvent()
 
             async def command(self):
                 wanted = [{"component": {"name": "OCPPCommCtrlr"}, "variable": {"name": "HeartbeatInterval"}}]
                 answer = await self.call(VERSIONS[version].call.GetVariables(get_variable_data=wanted))
-                say(commanded="GetVariables", value=answer.get_variable_result[0]["attribute_value"])
+                report(commanded="GetVariables", value=answer.get_variable_result[0]["attribute_value"])
 
     return Backend
 
@@ -98,7 +98,7 @@ async def serve(socket) -> None:
     try:
         await station.start()
     except websockets.ConnectionClosed:
-        say(closed=station.id)
+        report(closed=station.id)
     await asyncio.gather(commanding, return_exceptions=True)
 
 
@@ -107,7 +107,7 @@ async def main() -> None:
     logger.setLevel(logging.WARNING)
     logger.addHandler(Complaints())
     async with websockets.serve(serve, "127.0.0.1", int(sys.argv[1]), subprotocols=list(VERSIONS)):
-        say(listening=True)
+        report(listening=True)
         await asyncio.Future()
 
 

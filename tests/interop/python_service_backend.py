@@ -20,7 +20,7 @@ PLACE = "ftp://files.example/CS01?token=a%20b"
 SIGNATURE = "c2ln" * 40
 
 
-def say(**event: object) -> None:
+def report(**event: object) -> None:
     print(json.dumps(event), flush=True)
 
 
@@ -32,7 +32,7 @@ class Complaints(logging.Handler):
     """Fail on what the package logs as an error: it has rejected a message."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(complaint=record.getMessage())
+        report(complaint=record.getMessage())
 
 
 def commands_16():
@@ -60,41 +60,43 @@ def backend_class(version):
     class Backend(VERSIONS[version].ChargePoint):
         @on("BootNotification")
         def on_boot(self, **payload):
-            say(reported="BootNotification")
+            report(reported="BootNotification")
             return results.BootNotification(current_time=now(), interval=300, status="Accepted")
 
         @on("Heartbeat")
         def on_heartbeat(self):
-            say(reported="Heartbeat")
+            report(reported="Heartbeat")
             return results.Heartbeat(current_time=now())
 
         @on("FirmwareStatusNotification")
         def on_firmware(self, status, **payload):
-            say(reported="FirmwareStatusNotification", status=status, request=payload.get("request_id"))
+            report(reported="FirmwareStatusNotification", status=status, request=payload.get("request_id"))
             return results.FirmwareStatusNotification()
 
         @on("LogStatusNotification")
         def on_log(self, status, **payload):
-            say(reported="LogStatusNotification", status=status, request=payload.get("request_id"))
+            report(reported="LogStatusNotification", status=status, request=payload.get("request_id"))
             return results.LogStatusNotification()
 
         if version == "ocpp1.6":
 
             @on("DiagnosticsStatusNotification")
             def on_diagnostics(self, status):
-                say(reported="DiagnosticsStatusNotification", status=status)
+                report(reported="DiagnosticsStatusNotification", status=status)
                 return results.DiagnosticsStatusNotification()
 
             @on("SignedFirmwareStatusNotification")
             def on_signed_firmware(self, status, request_id):
-                say(reported="SignedFirmwareStatusNotification", status=status, request=request_id)
+                report(reported="SignedFirmwareStatusNotification", status=status, request=request_id)
                 return results.SignedFirmwareStatusNotification()
 
         async def look_after(self):
             wanted = commands_16() if version == "ocpp1.6" else commands_2(VERSIONS[version].call)
             for command in wanted:
                 answer = await self.call(command)
-                say(asked=type(command).__name__, answer=answer.status if hasattr(answer, "status") else None)
+                report(
+                    asked=type(command).__name__, answer=answer.status if hasattr(answer, "status") else None
+                )
 
     return Backend
 
@@ -113,12 +115,12 @@ async def main() -> None:
         try:
             await station.start()
         except websockets.ConnectionClosed:
-            say(closed=links)
+            report(closed=links)
         if looking is not None:
             await asyncio.gather(looking, return_exceptions=True)
 
     async with websockets.serve(serve, "127.0.0.1", int(sys.argv[1]), subprotocols=list(VERSIONS)):
-        say(listening=True)
+        report(listening=True)
         await asyncio.Future()
 
 

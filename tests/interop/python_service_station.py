@@ -17,7 +17,7 @@ MESSAGES = {"ocpp1.6": v16, "ocpp2.0.1": v201, "ocpp2.1": v21}[VERSION]
 call, call_result = MESSAGES.call, MESSAGES.call_result
 
 
-def say(**event: object) -> None:
+def report(**event: object) -> None:
     print(json.dumps(event, default=float), flush=True)  # the package reads decimals
 
 
@@ -32,7 +32,7 @@ class Station(MESSAGES.ChargePoint):
 
     @on("TriggerMessage")
     def on_trigger(self, requested_message, **payload):
-        say(did="TriggerMessage", wanted=requested_message)
+        report(did="TriggerMessage", wanted=requested_message)
         return call_result.TriggerMessage(status="Accepted")
 
     @after("TriggerMessage")
@@ -41,7 +41,7 @@ class Station(MESSAGES.ChargePoint):
 
     @on("GetLog")
     def on_log(self, **payload):
-        say(did="GetLog", payload=payload)
+        report(did="GetLog", payload=payload)
         return call_result.GetLog(status="Accepted", filename="log.txt")
 
     @after("GetLog")
@@ -51,7 +51,7 @@ class Station(MESSAGES.ChargePoint):
 
     @on("UpdateFirmware")
     def on_firmware(self, **payload):
-        say(did="UpdateFirmware", payload=payload)
+        report(did="UpdateFirmware", payload=payload)
         return call_result.UpdateFirmware(**({} if VERSION == "ocpp1.6" else {"status": "Accepted"}))
 
     @after("UpdateFirmware")
@@ -62,7 +62,7 @@ class Station(MESSAGES.ChargePoint):
 
     @on("Reset")
     def on_reset(self, type, **payload):
-        say(did="Reset", type=type)
+        report(did="Reset", type=type)
         return call_result.Reset(status="Accepted")
 
     @after("Reset")
@@ -77,7 +77,7 @@ class Station(MESSAGES.ChargePoint):
 
         @on("GetDiagnostics")
         def on_diagnostics(self, **payload):
-            say(did="GetDiagnostics", payload=payload)
+            report(did="GetDiagnostics", payload=payload)
             return call_result.GetDiagnostics(file_name="diagnostics.txt")
 
         @after("GetDiagnostics")
@@ -87,7 +87,7 @@ class Station(MESSAGES.ChargePoint):
 
         @on("SignedUpdateFirmware")
         def on_signed_firmware(self, **payload):
-            say(did="SignedUpdateFirmware", payload=payload)
+            report(did="SignedUpdateFirmware", payload=payload)
             return call_result.SignedUpdateFirmware(status="Accepted")
 
         @after("SignedUpdateFirmware")
@@ -122,7 +122,7 @@ async def main() -> None:
         listening = asyncio.create_task(station.start())
         await station.boot("RemoteReset")
         listening.cancel()
-    say(done=True)
+    report(done=True)
 
 
 asyncio.run(main())

@@ -21,7 +21,7 @@ else:
     from ocpp.v21 import ChargePoint, call, call_result
 
 
-def say(**event: object) -> None:
+def report(**event: object) -> None:
     print(json.dumps(event, default=float), flush=True)  # the package reads decimals
 
 
@@ -37,7 +37,7 @@ class Station(ChargePoint):
 
     @on("SetChargingProfile")
     def on_profile(self, **payload):
-        say(did="SetChargingProfile", payload=payload)
+        report(did="SetChargingProfile", payload=payload)
         self.limits += 1
         if self.limits == 2:
             self.limited.set()
@@ -45,12 +45,12 @@ class Station(ChargePoint):
 
     @on("GetConfiguration")
     def on_get_configuration(self, **payload):
-        say(did="GetConfiguration")
+        report(did="GetConfiguration")
         return call_result.GetConfiguration(configuration_key=[], unknown_key=payload.get("key", []))
 
     @on("GetVariables")
     def on_get_variables(self, get_variable_data):
-        say(did="GetVariables")
+        report(did="GetVariables")
         results = [
             {"attribute_status": "Accepted", "attribute_value": "42", **wanted}
             for wanted in get_variable_data
@@ -59,12 +59,12 @@ class Station(ChargePoint):
 
     async def live_16(self):
         boot = await self.call(call.BootNotification(charge_point_model="M", charge_point_vendor="V"))
-        say(got="BootNotification", status=boot.status)
+        report(got="BootNotification", status=boot.status)
         await self.call(call.StatusNotification(connector_id=1, error_code="NoError", status="Preparing"))
         start = await self.call(
             call.StartTransaction(connector_id=1, id_tag="TAG", meter_start=0, timestamp=now())
         )
-        say(got="StartTransaction", transaction=start.transaction_id)
+        report(got="StartTransaction", transaction=start.transaction_id)
         values = [
             {"measurand": "Current.Import", "phase": phase, "unit": "A", "value": "10.0"}
             for phase in ("L1", "L2", "L3")
@@ -80,13 +80,13 @@ class Station(ChargePoint):
         stop = await self.call(
             call.StopTransaction(meter_stop=10, timestamp=now(), transaction_id=start.transaction_id)
         )
-        say(got="StopTransaction", answer=str(stop))
+        report(got="StopTransaction", answer=str(stop))
 
     async def live_2(self):
         boot = await self.call(
             call.BootNotification(charging_station={"model": "M", "vendor_name": "V"}, reason="PowerUp")
         )
-        say(got="BootNotification", status=boot.status)
+        report(got="BootNotification", status=boot.status)
         await self.call(
             call.StatusNotification(timestamp=now(), connector_status="Occupied", evse_id=1, connector_id=1)
         )
@@ -109,7 +109,7 @@ class Station(ChargePoint):
                     evse={"id": 1, "connector_id": 1},
                 )
             )
-            say(got="TransactionEvent", event=event)
+            report(got="TransactionEvent", event=event)
 
     async def until_limited(self):
         await asyncio.wait_for(self.limited.wait(), 10)
@@ -122,7 +122,7 @@ async def main() -> None:
         await (station.live_16() if VERSION == "ocpp1.6" else station.live_2())
         await asyncio.sleep(0.5)  # room for a command of the backend that is still on its way
         listening.cancel()
-    say(done=True)
+    report(done=True)
 
 
 asyncio.run(main())

@@ -189,8 +189,8 @@ class SiteRun:
         self._begins: dict[EvseRef, int] = {}
         self._leaves: dict[EvseRef, float] = {}
         for ref in self._stations:
-            self._tell(StationUp(ref.station), 0)
-            self._tell(StationObserved(ref.station, StateSeen(1, EvseState.AVAILABLE)), 0)
+            self._handle_event(StationUp(ref.station), 0)
+            self._handle_event(StationObserved(ref.station, StateSeen(1, EvseState.AVAILABLE)), 0)
 
     def run(self, seconds: int) -> SiteFigures:
         for now in range(1, seconds + 1):
@@ -201,14 +201,14 @@ class SiteRun:
             self._measure(now)
             self._report(now)
             if now % 5 == 0:
-                self._tell(ControlTick(), now)
+                self._handle_event(ControlTick(), now)
             if now % SAMPLE_S == 0 and now > SETTLED_S:
                 self._compare(base)
         for ref in list(self._books):
             self._close(ref, seconds)
         return self.figures
 
-    def _tell(self, event: SiteEvent, now: int) -> None:
+    def _handle_event(self, event: SiteEvent, now: int) -> None:
         limits = self._control.handle(event, float(now))
         if self._control.due_at is not None and self._control.due_at <= now:
             limits += self._control.handle(ControlTick(), float(now))
@@ -226,12 +226,12 @@ class SiteRun:
                 self._books[ref] = CarBook(now, station.writes)
             if station.car is not None and not station.runs and now >= self._begins[ref]:
                 station.runs = True
-                self._tell(StationObserved(ref.station, TransactionSeen(1, True)), now)
+                self._handle_event(StationObserved(ref.station, TransactionSeen(1, True)), now)
             if station.car is not None and now >= self._leaves[ref]:
                 self._close(ref, now)
                 station.runs, station.car = False, None
                 self._arrivals[ref] = now + self._rng.expovariate(1 / ARRIVALS_S)
-                self._tell(StationObserved(ref.station, TransactionSeen(1, False)), now)
+                self._handle_event(StationObserved(ref.station, TransactionSeen(1, False)), now)
 
     def _close(self, ref: EvseRef, now: int) -> None:
         book = self._books.pop(ref)
@@ -243,7 +243,7 @@ class SiteRun:
         self._answers = deque(pair for pair in self._answers if pair[0] > now)
         for limit in due:
             self._stations[limit.ref].apply(limit, now)
-            self._tell(LimitAnswered(limit.token, True), now)
+            self._handle_event(LimitAnswered(limit.token, True), now)
 
     def _flow(self, base: list[float], now: int) -> None:
         flows = {circuit.id: [0.0] * 3 for circuit in self._site.circuits}
@@ -273,17 +273,17 @@ class SiteRun:
                 round(a * (1 + self._rng.gauss(0, 0.003)) + self._rng.gauss(0, 0.02), 2) for a in shown
             )
             reading = Reading(time=float(now), current_a=(first, second, third), voltage_v=VOLTAGES)
-            self._tell(MeterUpdated(health.on_outcome(reading, float(now))), now)
+            self._handle_event(MeterUpdated(health.on_outcome(reading, float(now))), now)
 
     def _report(self, now: int) -> None:
         for ref, station in self._stations.items():
             state = station.next_state()
             if state is not station.state:
                 station.state = state
-                self._tell(StationObserved(ref.station, StateSeen(1, state)), now)
+                self._handle_event(StationObserved(ref.station, StateSeen(1, state)), now)
             due = station.report_s and (now + station.report_offset_s) % station.report_s == 0
             if due and station.runs:
-                self._tell(StationObserved(ref.station, DrawSeen(1, station.report)), now)
+                self._handle_event(StationObserved(ref.station, DrawSeen(1, station.report)), now)
 
     def _compare(self, base: list[float]) -> None:
         """Add what the cars draw now, and what the reference would give them with the same margins."""

@@ -50,7 +50,7 @@ def _rows(size: int) -> list[dict[str, object]]:
         longest_ms = max(longest_ms, *slices)
         run.now += 1
         overloads.append(run.timed(run.reading("row-0", 1.1)))
-        run.tell(run.reading("row-0", 0.5))
+        run.pass_event(run.reading("row-0", 0.5))
     found: list[dict[str, object]] = [
         {"what": what, "evses": size, "median_ms": round(statistics.median(times), 2)}
         for what, times in (
@@ -73,19 +73,19 @@ class _ScaleRun:
         self.longest_ms = 0.0
         gc.freeze()
         for evse in self._site.evses:
-            self.tell(StationUp(evse.ref.station))
+            self.pass_event(StationUp(evse.ref.station))
         self._read_all()
         self.longest_ms = max(self.timed_pass())
         self._one_phase = {evse.ref: self._rng.random() < 0.3 for evse in self._site.evses}
         for evse in self._site.evses:
-            self.tell(StationObserved(evse.ref.station, TransactionSeen(1, True)))
-            self.tell(StationObserved(evse.ref.station, StateSeen(1, EvseState.CHARGING)))
+            self.pass_event(StationObserved(evse.ref.station, TransactionSeen(1, True)))
+            self.pass_event(StationObserved(evse.ref.station, StateSeen(1, EvseState.CHARGING)))
         for _ in range(4):
             self.now += 5
             self._read_all()
             self.longest_ms = max(self.longest_ms, *self.timed_pass())
 
-    def tell(self, event: SiteEvent) -> list[SetLimit]:
+    def pass_event(self, event: SiteEvent) -> list[SetLimit]:
         limits = self._control.handle(event, self.now)
         for limit in limits:
             self._control.handle(LimitAnswered(limit.token, True), self.now)
@@ -113,7 +113,7 @@ class _ScaleRun:
         for evse in self._rng.sample(self._site.evses, max(1, len(self._site.evses) // REPORTING)):
             amps = round(min(offers[evse.ref], self._rng.uniform(6, 32)), 1)
             rest = 0.0 if self._one_phase[evse.ref] else amps
-            self.tell(StationObserved(evse.ref.station, DrawSeen(1, (amps, rest, rest))))
+            self.pass_event(StationObserved(evse.ref.station, DrawSeen(1, (amps, rest, rest))))
 
     def reading(self, circuit: str, part: float) -> MeterUpdated:
         node = self._site.circuit_by_id[circuit]
@@ -125,7 +125,7 @@ class _ScaleRun:
     def _read_all(self) -> None:
         for circuit in self._site.circuits:
             if circuit.meter is not None:
-                self.tell(self.reading(circuit.id, 0.5))
+                self.pass_event(self.reading(circuit.id, 0.5))
 
 
 def _tree(size: int, rng: random.Random) -> SiteTree:

@@ -436,7 +436,7 @@ async def test_pool_authorization_of_station_goes_to_owner_alone(
     assert (len(first.requests), len(second.requests)) == (2, 1)
 
 
-async def test_dial_that_succeeds_like_those_before_wakes_no_task(
+async def test_dial_with_unchanged_result_resumes_no_task(
     site: Site, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else each station of a storm would wake all that are connected already."""

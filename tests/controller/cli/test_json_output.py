@@ -32,7 +32,7 @@ def test_json_of_meter_models_has_all(capsys: pytest.CaptureFixture[str]) -> Non
     assert "current_l1" in models["janitza-umg604"]["quantities"]
 
 
-def test_json_of_keys_names_one_that_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_of_keys_names_signing_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "new", "--holder", "lc", str(tmp_path)]) == 0
     capsys.readouterr()
     [key] = print_json_of(capsys, "keys", "list", tmp_path)

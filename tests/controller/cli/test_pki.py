@@ -142,7 +142,7 @@ def test_issuing_ca_is_rotated_and_both_are_trusted(site: Path, capsys: pytest.C
         (["revoke", "zz"], "certificate zz is unknown; `local-controller pki list` shows all"),
     ],
 )
-def test_pki_error_says_what_and_remedy(
+def test_pki_error_states_fault_and_remedy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

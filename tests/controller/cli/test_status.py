@@ -219,13 +219,13 @@ def test_no_controller_is_one_error_line(free_port: int, capsys: pytest.CaptureF
     ],
 )
 async def test_status_another_server_is_error(answer: bytes, words: str) -> None:
-    async def speak(stream: trio.SocketStream) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some()
             await stream.send_all(answer)
 
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, speak, 0, host="127.0.0.1"))
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         with pytest.raises(NoStatusError, match=words):
             await trio.to_thread.run_sync(fetch, PageAddress(f"http://127.0.0.1:{port}"))

@@ -266,7 +266,7 @@ TABLES = [
 def test_error_in_table_has_no_follow_on_errors(table: str, expected: list[str]) -> None:
     _, errors, hints = check_config(CONFIG + table, "site.toml")
     found = [text_of(each) for each in [*errors, *hints]]
-    assert [want in text for want, text in zip(expected, found, strict=True)] == [True] * len(expected), found
+    assert [part in text for part, text in zip(expected, found, strict=True)] == [True] * len(expected), found
 
 
 def test_dimming_source_of_unknown_kind_has_no_follow_on_errors() -> None:

@@ -35,30 +35,30 @@ def check(version: str, message: StationMessage, kind: int = MessageType.Call) -
 @pytest.mark.parametrize("style", MessageStyle)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_station_messages_whole_session_fits_schemas(version: str, style: MessageStyle) -> None:
-    talk: StationDialect = StationDialect16() if version == "1.6" else StationDialect2()
+    dialect: StationDialect = StationDialect16() if version == "1.6" else StationDialect2()
     identity = StationIdentity("CS1", "Demo & Söhne", "Säule", style)
     session = MeteredSession(evse=1, transaction="4f6c", tag="DE-ABC", since=0.0, phases=3, number=7)
     sample = Sample((6.0, 10.55, 16.0), 1234.5, 3)
     for message in (
-        talk.boot(identity),
-        talk.status(1, "Preparing", WHEN),
-        talk.authorize("DE-ABC"),
-        talk.started(session, sample, WHEN),
-        talk.charging_state(session, "SuspendedEVSE", WHEN),
-        talk.metered(identity, session, sample, WHEN),
-        talk.stopped(session, sample, WHEN),
+        dialect.boot(identity),
+        dialect.status(1, "Preparing", WHEN),
+        dialect.authorize("DE-ABC"),
+        dialect.started(session, sample, WHEN),
+        dialect.charging_state(session, "SuspendedEVSE", WHEN),
+        dialect.metered(identity, session, sample, WHEN),
+        dialect.stopped(session, sample, WHEN),
     ):
         check(version, message)
 
 
 def test_transaction_events_count_up() -> None:
-    talk = StationDialect2()
+    dialect = StationDialect2()
     session = MeteredSession(evse=1, transaction="4f6c", tag="DE-ABC", since=0.0, phases=3)
     sample = Sample((0.0, 0.0, 0.0), 0.0, 3)
     events = [
-        talk.started(session, sample, WHEN),
-        talk.charging_state(session, "Charging", WHEN),
-        talk.stopped(session, sample, WHEN),
+        dialect.started(session, sample, WHEN),
+        dialect.charging_state(session, "Charging", WHEN),
+        dialect.stopped(session, sample, WHEN),
     ]
     assert [event.payload["seqNo"] for event in events] == [0, 1, 2]
 

@@ -93,7 +93,7 @@ def test_joint_phase_leads_no_further_than_it_may() -> None:
     assert alone[EvseRef("grid1", 1)].reason in ("grid L1 too far above L2", "grid L1 too far above L3")
 
 
-def test_joint_car_on_other_phase_lets_first_one_take_more() -> None:
+def test_joint_car_on_other_phase_gives_first_one_more() -> None:
     site, capacity = depot(grid=60)
     demands = [demand("grid1", phases=L1), demand("grid2", phases=L2)]
     pair = allocate(

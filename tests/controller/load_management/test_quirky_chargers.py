@@ -171,16 +171,16 @@ def plain() -> Charger:
     return Charger(("Somebody", "Something", "1"))
 
 
-def says_one_profile() -> Charger:
+def reports_one_profile() -> Charger:
     return Charger(("Somebody", "", ""), profiles=1, reports=Capabilities(max_profiles=1))
 
 
-def says_one_profile_of_one_period() -> Charger:
+def reports_one_profile_of_one_period() -> Charger:
     capabilities = Capabilities(max_profiles=1, max_periods=1)
     return Charger(("Somebody", "", ""), profiles=1, periods=1, reports=capabilities)
 
 
-def says_watts() -> Charger:
+def reports_watts() -> Charger:
     return Charger(("Somebody", "", ""), units="W", reports=Capabilities(units=frozenset({"W"})))
 
 
@@ -196,11 +196,11 @@ CHARGERS = [
     huawei_without_vendor,
     elvi,
     necharge,
-    says_one_profile,
-    says_one_profile_of_one_period,
-    says_watts,
+    reports_one_profile,
+    reports_one_profile_of_one_period,
+    reports_watts,
 ]
-ENDLESS = [wallbox_5, says_one_profile_of_one_period]
+ENDLESS = [wallbox_5, reports_one_profile_of_one_period]
 
 
 @pytest.mark.parametrize("make", CHARGERS)

@@ -185,7 +185,7 @@ def test_scenes_scene_ends_with_draws_computed_by_hand(name: str) -> None:
 
 
 @pytest.mark.parametrize("report_s", [10, 240, 900, 0])
-def test_scenes_scene_cars_start_once_whatever_interval_of_reports(report_s: int) -> None:
+def test_scene_cars_start_once_with_any_interval_of_reports(report_s: int) -> None:
     site = SiteHarness((make_grid(63.0),), [car(name, report_s=report_s) for name in "ab"])
     site.connect()
     starts, drew = 0, False

@@ -66,10 +66,10 @@ class RandomDay:
         self.wanted_a = {evse.ref: 0.0 for evse in self.site.evses}
         self.slices = 0
         for evse in self.site.evses:
-            self.tell(StationUp(evse.ref.station))
-            self.tell(StationObserved(evse.ref.station, StateSeen(1, EvseState.AVAILABLE)))
+            self.pass_event(StationUp(evse.ref.station))
+            self.pass_event(StationObserved(evse.ref.station, StateSeen(1, EvseState.AVAILABLE)))
 
-    def tell(self, event: SiteEvent) -> None:
+    def pass_event(self, event: SiteEvent) -> None:
         self.answer(self.control.handle(event, self.now))
 
     def answer(self, limits: list[SetLimit]) -> None:
@@ -100,13 +100,13 @@ class RandomDay:
             amps = self.flow_a(circuit)
             shown = (amps, amps, amps + self.rng.random() / 100)
             reading = Reading(time=self.now, current_a=shown, voltage_v=(230.0,) * 3)
-            self.tell(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
+            self.pass_event(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
             self.check()
         for each in self.rng.sample(self.site.evses, 6):
             amps = self.drawn_a(each.ref)
-            self.tell(StationObserved(each.ref.station, DrawSeen(1, (amps, amps, amps))))
+            self.pass_event(StationObserved(each.ref.station, DrawSeen(1, (amps, amps, amps))))
         if self.now % 5 == 0:
-            self.tell(ControlTick())
+            self.pass_event(ControlTick())
         self.check()
         if self.control.due_at == -math.inf and self.rng.random() < 0.7:
             self.finish_pass()
@@ -115,14 +115,14 @@ class RandomDay:
     def plug(self, ref: EvseRef, wanted_a: float) -> None:
         self.wanted_a[ref] = wanted_a
         running = wanted_a > 0
-        self.tell(StationObserved(ref.station, TransactionSeen(1, running)))
+        self.pass_event(StationObserved(ref.station, TransactionSeen(1, running)))
         state = EvseState.CHARGING if running else EvseState.AVAILABLE
-        self.tell(StationObserved(ref.station, StateSeen(1, state)))
+        self.pass_event(StationObserved(ref.station, StateSeen(1, state)))
 
     def finish_pass(self) -> None:
         while self.control.due_at == -math.inf:
             self.slices += 1
-            self.tell(ControlTick())
+            self.pass_event(ControlTick())
             self.check()
 
 
@@ -153,8 +153,8 @@ def test_share_planner_after_changes_shares_like_a_new_one(seed: int) -> None:
     for _ in range(RUN_S):
         day.step()
         if day.now % 15 == 0:
-            day.tell(ControlTick())
-            day.tell(ControlTick())  # turns that the first one began count in the second one
+            day.pass_event(ControlTick())
+            day.pass_event(ControlTick())  # turns that the first one began count in the second one
             incremental, complete = incremental_and_complete(day.control, day.now)
             assert incremental == complete, day.now
 
@@ -176,7 +176,7 @@ def test_pass_in_slices_is_never_above_limits_and_ends_alike(
     for day in (whole, sliced):
         for _ in range(40):
             day.now += 5
-            day.tell(ControlTick())
+            day.pass_event(ControlTick())
             day.finish_pass()
             day.check()
     served = {ref for ref, wanted_a in whole.wanted_a.items() if wanted_a}
@@ -191,7 +191,7 @@ def test_event_between_slices_makes_no_step_of_the_pass(monkeypatch: pytest.Monk
         day.plug(evse.ref, 16.0)
     day.finish_pass()
     day.now += 60
-    day.tell(ControlTick())
+    day.pass_event(ControlTick())
     assert day.control.due_at == -math.inf
     assert day.control.handle(StationObserved("S00", StateSeen(1, EvseState.SUSPENDED_EV)), day.now) == []
     assert day.control.due_at == -math.inf
@@ -206,19 +206,19 @@ def test_overload_of_a_row_between_slices_is_cut_at_once(monkeypatch: pytest.Mon
         day.plug(ref, 32.0)
     for _ in range(120):
         day.now += 1
-        day.tell(ControlTick())
+        day.pass_event(ControlTick())
         for ref in row[:3]:
             amps = day.drawn_a(ref)
-            day.tell(StationObserved(ref.station, DrawSeen(1, (amps, amps, amps))))
+            day.pass_event(StationObserved(ref.station, DrawSeen(1, (amps, amps, amps))))
         for circuit in ("grid", "row-0"):
             amps = day.flow_a(circuit)
             reading = Reading(time=day.now, current_a=(amps, amps, amps + 0.01 * (day.now % 3)))
-            day.tell(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
+            day.pass_event(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
     monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
     for ref in row:
-        day.tell(StationObserved(ref.station, StateSeen(1, EvseState.CHARGING)))
+        day.pass_event(StationObserved(ref.station, StateSeen(1, EvseState.CHARGING)))
     day.now += 5
-    day.tell(ControlTick())
+    day.pass_event(ControlTick())
     assert day.control.due_at == -math.inf
     before_a = sum(day.limit_a[ref] for ref in row)
     limits: list[SetLimit] = []

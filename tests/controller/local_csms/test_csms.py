@@ -192,11 +192,11 @@ def test_two_starts_of_one_second_get_two_numbers() -> None:
 
 def test_csms_numbers_are_unique_over_all_stations_and_restart() -> None:
     numbers = TransactionNumbers()
-    talks = [CsmsHarness(memory=CsmsMemory(name, numbers)) for name in ("CS01", "CS02")]
-    given = [scenario.call("StartTransaction", START)["transactionId"] for scenario in talks]
+    harnesses = [CsmsHarness(memory=CsmsMemory(name, numbers)) for name in ("CS01", "CS02")]
+    given = [scenario.call("StartTransaction", START)["transactionId"] for scenario in harnesses]
     restarted = TransactionNumbers()
     memory = CsmsMemory("CS02", restarted)
-    memory.restore(talks[1].records)
+    memory.restore(harnesses[1].records)
     given.append(
         CsmsHarness(memory=CsmsMemory("CS03", restarted)).call("StartTransaction", START)["transactionId"]
     )

@@ -185,7 +185,7 @@ def test_frames_own_calls_read_back(number: uuid.UUID, action: str, payload: obj
 
 @ON_ANY_MACHINE
 @given(st.text(), values)
-def test_frames_own_results_read_back_whatever_id(message_id: str, payload: object) -> None:
+def test_frames_own_results_of_any_id_read_back(message_id: str, payload: object) -> None:
     frame = parse(call_result(message_id, json.dumps(payload).encode()))
     assert isinstance(frame, CallResult)
     assert (frame.id, json.loads(frame.payload)) == (message_id, payload)

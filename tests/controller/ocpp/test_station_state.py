@@ -767,7 +767,7 @@ def test_station_state_tracker_lists_evses_without_state_on_this_link() -> None:
     assert tracker.list_unreported() == [1, 2]
 
 
-def test_station_state_tracker_remembers_bounded_number_of_connectors() -> None:
+def test_station_state_tracker_stores_bounded_number_of_connectors() -> None:
     tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
     for connector in range(1, 10 * MOST_TRANSACTIONS):
         start = {"connectorId": connector, "idTag": "T", "meterStart": 0, "timestamp": WHEN}

@@ -94,12 +94,12 @@ class Net:
                 self.feed(here, LinkDown(there))
         self.run()
 
-    def say(self, stranger: str, node: str, *frame: Any) -> None:
+    def send_frame(self, foreign: str, node: str, *frame: Any) -> None:
         """Send a frame of a foreign node, given element by element."""
-        self.send(stranger, node, json.dumps(frame))
+        self.send(foreign, node, json.dumps(frame))
 
-    def send(self, stranger: str, node: str, message: Message) -> None:
-        self.feed(node, FrameReceived(stranger, message))
+    def send(self, foreign: str, node: str, message: Message) -> None:
+        self.feed(node, FrameReceived(foreign, message))
         self.run()
 
     def own(self, node: str, *frame: Any, to: Sequence[str] = ()) -> None:
@@ -161,10 +161,10 @@ class Net:
 
     # -- what was heard -----------------------------------------------------------------------------
 
-    def received_from(self, stranger: str) -> list[Any]:
+    def received_from(self, foreign: str) -> list[Any]:
         """Return the frames to a foreign node since the last call, without topologies."""
-        messages = [json.loads(message) for message in self.got[stranger]]
-        self.got[stranger].clear()
+        messages = [json.loads(message) for message in self.got[foreign]]
+        self.got[foreign].clear()
         return [message for message in messages if "NotifyNetworkTopology" not in message]
 
     def delivered(self, node: str) -> list[tuple[Any, tuple[str, ...]]]:

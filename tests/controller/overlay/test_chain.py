@@ -38,18 +38,18 @@ def routes(message: str | bytes) -> dict[str, int]:
 
 def test_request_goes_up_chain_and_answer_down() -> None:
     net = chain()
-    net.say("CS01", "LC03", 2, "m1", "BootNotification", {"a": 1})
+    net.send_frame("CS01", "LC03", 2, "m1", "BootNotification", {"a": 1})
     path = ["CS01", "LC03", "LC02", "LC01"]
     assert net.received_from("CSMS") == [[2, "CSMS", path, "m1", "BootNotification", {"a": 1}]]
-    net.say("CSMS", "LC01", 3, "LC01", "CSMS", "m1", {"status": "Accepted"})
+    net.send_frame("CSMS", "LC01", 3, "LC01", "CSMS", "m1", {"status": "Accepted"})
     assert net.received_from("CS01") == [[3, "m1", {"status": "Accepted"}]]
 
 
 def test_chain_backend_reaches_end_of_chain_by_id() -> None:
     net = chain()
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert net.received_from("CS01") == [[2, "m1", "Reset", {}]]
-    net.say("CS01", "LC03", 3, "m1", {})
+    net.send_frame("CS01", "LC03", 3, "m1", {})
     assert net.received_from("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m1", {}]]
 
 
@@ -74,17 +74,17 @@ def test_chain_backend_gets_topology_of_chain(sends: bool) -> None:
 
 def test_chain_recovers_when_middle_link_is_back() -> None:
     net = chain()
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     net.cut("LC03", "LC02")
     assert [frame[3:5] for frame in net.received_from("CSMS")] == [["m1", "GenericError"]]
     assert net.received_from("CS01") == [[2, "m1", "Reset", {}]]
     net.wait(2 * DEBOUNCE_S)
     assert routes(net.got["CSMS"][-1]) == {"CS02": 2, "LC02": 1}
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
     assert [frame[5] for frame in net.received_from("CSMS")] == ["there is no route to 'CS01'"]
     net.link("LC03", "LC02")
     net.wait(3 * DEBOUNCE_S)
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m3", "Reset", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m3", "Reset", {})
     assert net.received_from("CS01") == [[2, "m3", "Reset", {}]], "once, and nothing of what failed"
 
 
@@ -107,12 +107,12 @@ def test_chain_topology_is_repeated_before_it_ends() -> None:
     net.got["CSMS"].clear()
     net.wait(3 * REFRESH_S)
     assert 3 <= len(net.got["CSMS"]) <= 4
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert net.received_from("CS01") == [[2, "m1", "Reset", {}]]
     net.broken.add(("LC02", "LC01"))  # half open: nobody knows yet
     net.wait(VALID_S + 1)
     net.got["CSMS"].clear()
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
     assert [frame[5] for frame in net.received_from("CSMS")] == ["there is no route to 'CS01'"]
 
 
@@ -132,19 +132,19 @@ def ring() -> Net:
 
 def test_chain_ring_uses_long_route_when_short_one_fails() -> None:
     net = ring()
-    net.say("CSMS", "LC01", 6, "CS01", "CSMS", "m1", "NotifyX", {})
+    net.send_frame("CSMS", "LC01", 6, "CS01", "CSMS", "m1", "NotifyX", {})
     assert net.received_from("CS01") == [[6, "m1", "NotifyX", {}]]
     net.cut("LC03", "LC01")
     net.wait(5)
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
-    net.say("CS01", "LC03", 3, "m2", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
+    net.send_frame("CS01", "LC03", 3, "m2", {})
     assert net.received_from("CS01") == [[2, "m2", "Reset", {}]]
     assert net.received_from("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m2", {}]]
 
 
 def test_chain_ring_delivers_broadcast_once() -> None:
     net = ring()
-    net.say("CSMS", "LC01", 6, "*", "CSMS", "m1", "NotifyX", {})
+    net.send_frame("CSMS", "LC01", 6, "*", "CSMS", "m1", "NotifyX", {})
     assert [len(net.delivered(name)) for name in ("LC01", "LC02", "LC03")] == [1, 1, 1]
 
 
@@ -153,7 +153,7 @@ def test_chain_ring_removes_lost_nodes() -> None:
     net.cut("CS01", "LC03")
     net.wait(60)
     assert "CS01" not in routes(net.got["CSMS"][-1])
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert [frame[5] for frame in net.received_from("CSMS")] == ["there is no route to 'CS01'"]
 
 

@@ -25,7 +25,7 @@ from tests.controller.overlay.net import UTC_S, Net
 PLAIN = NetworkingMode.STANDARD
 
 
-def house(**settings: Any) -> Net:
+def make_net(**settings: Any) -> Net:
     """Plain CS01, controllers LC02 and LC03 below LC01; CS05 is a configured station that is away."""
     net = Net()
     net.node("LC01", homes={"CS01": frozenset({"CS01"}), "CS05": frozenset({"CS05"})}, **settings)
@@ -58,9 +58,9 @@ FALSE_PATHS = [
 
 @pytest.mark.parametrize(("link", "path", "kind"), FALSE_PATHS)
 def test_hostile_forged_path_is_rejected_to_link(link: str, path: list[str], kind: str) -> None:
-    net = house()
-    net.say(link, "LC01", 2, "CSMS", path, "m1", "StartTransaction", {})
-    net.say(link, "LC01", 6, "CSMS", path, "m2", "NotifyX", {})
+    net = make_net()
+    net.send_frame(link, "LC01", 2, "CSMS", path, "m1", "StartTransaction", {})
+    net.send_frame(link, "LC01", 6, "CSMS", path, "m2", "NotifyX", {})
     assert net.nodes["LC01"].counts == {kind: 2}
     code = "SecurityError" if kind == "spoofed" else "GenericError"
     (answer,) = net.received_from(link)
@@ -70,15 +70,15 @@ def test_hostile_forged_path_is_rejected_to_link(link: str, path: list[str], kin
 
 
 def test_hostile_alias_of_backend_from_below_is_rejected() -> None:
-    net = house()
+    net = make_net()
     net.cut("LC01", "CSMS")
-    net.say("LC02", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    net.send_frame("LC02", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert net.nodes["LC01"].counts == {"spoofed": 1}
 
 
 def test_longest_path_is_forwarded() -> None:
-    net = house()
-    net.say("LC02", "LC01", 6, "CSMS", LONG[1:], "m1", "NotifyX", {})
+    net = make_net()
+    net.send_frame("LC02", "LC01", 6, "CSMS", LONG[1:], "m1", "NotifyX", {})
     assert net.received_from("CSMS") == [[6, "CSMS", [*LONG[1:], "LC02", "LC01"], "m1", "NotifyX", {}]]
 
 
@@ -89,24 +89,24 @@ def test_hostile_configured_node_is_accepted_over_link_only() -> None:
     net.link("LC03", "LC01")
     net.link("LC01", "CSMS")
     for link in ("LC02", "LC03"):
-        net.say(link, "LC01", 6, "CSMS", "CS09", "m1", "NotifyX", {})
+        net.send_frame(link, "LC01", 6, "CSMS", "CS09", "m1", "NotifyX", {})
     assert net.received_from("CSMS") == [[6, "CSMS", ["CS09", "LC03", "LC01"], "m1", "NotifyX", {}]]
 
 
 def test_answer_over_another_link_is_dropped() -> None:
-    net = house()
-    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    net = make_net()
+    net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     for link in ("LC02", "LC03"):
-        net.say(link, "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
+        net.send_frame(link, "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
     assert net.received_from("CSMS") == []
-    net.say("CS01", "LC01", 3, "m1", {"status": "Rejected"})
+    net.send_frame("CS01", "LC01", 3, "m1", {"status": "Rejected"})
     assert net.received_from("CSMS") == [[3, "CSMS", ["CS01", "LC01"], "m1", {"status": "Rejected"}]]
 
 
 def test_malformed_call_is_answered() -> None:
-    net = house()
-    net.say("LC02", "LC01", 2, "CSMS", [7], "m1", "Reset", {})
-    net.say("CS01", "LC01", 2, "m2", 7, {})
+    net = make_net()
+    net.send_frame("LC02", "LC01", 2, "CSMS", [7], "m1", "Reset", {})
+    net.send_frame("CS01", "LC01", 2, "m2", 7, {})
     assert [(frame[3], frame[4]) for frame in net.received_from("LC02")] == [("m1", "FormatViolation")]
     assert [frame[:3] for frame in net.received_from("CS01")] == [[4, "m2", "FormatViolation"]]
     assert net.received_from("CSMS") == []
@@ -167,14 +167,14 @@ FORGED = [
 def test_forged_topology_changes_nothing(
     link: str, path: list[str], payload: bytes, action_kind: int
 ) -> None:
-    net = house(verify=verify)
+    net = make_net(verify=verify)
     before = json.dumps(net.reachable("LC01"))
     net.send(link, "LC01", frame(action_kind, path, payload))
     assert json.dumps(net.reachable("LC01")) == before
     answers = [answer[4] for answer in net.received_from(link)]
     assert answers == (["SecurityError"] if action_kind == 2 else [])
     assert sum(net.nodes["LC01"].counts.values()) == 1
-    net.say("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
+    net.send_frame("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
     assert net.nodes["LC01"].counts["no route"] == 1
 
 
@@ -184,7 +184,7 @@ def frame(kind: int, path: Any, payload: bytes) -> str:
 
 @pytest.mark.parametrize("is_call", [False, True])
 def test_hostile_topology_signature_counts_for_kind(is_call: bool) -> None:
-    net = house(verify=verify)
+    net = make_net(verify=verify)
     net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", not is_call)))
     assert net.nodes["LC01"].counts == {"topology": 1}
     assert "CS09" not in net.reachable("LC01")
@@ -192,15 +192,15 @@ def test_hostile_topology_signature_counts_for_kind(is_call: bool) -> None:
 
 @pytest.mark.parametrize("is_call", [False, True])
 def test_signed_topology_is_accepted(is_call: bool) -> None:
-    net = house(verify=verify)
+    net = make_net(verify=verify)
     net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", is_call)))
     assert [answer[:1] for answer in net.received_from("LC02")] == ([[3]] if is_call else [])
-    net.say("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
+    net.send_frame("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
     assert net.received_from("LC02") == [[6, "CS09", "LC01", "m", "NotifyX", {}]]
 
 
 def test_signed_topology_replay_is_rejected() -> None:
-    net = house(verify=verify)
+    net = make_net(verify=verify)
     net.send("LC02", "LC01", frame(6, "LC02", GOOD))
     net.cut("LC02", "LC01")
     net.link("LC02", "LC01")
@@ -210,22 +210,22 @@ def test_signed_topology_replay_is_rejected() -> None:
 
 @pytest.mark.parametrize("stolen", ["CS01", "CS05", "LC03", "CSMS", "LC01"])
 def test_topology_cannot_claim_foreign_nodes(stolen: str) -> None:
-    net = house()
+    net = make_net()
     before = net.reachable("LC01")
     net.send("LC02", "LC01", frame(6, "LC02", topology("LC02", stolen)))
     assert net.reachable("LC01") == before
 
 
 def test_broadcast_topology_is_used_and_not_forwarded() -> None:
-    net = house()
+    net = make_net()
     payload = json.loads(topology())
-    net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyNetworkTopology", payload)
+    net.send_frame("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyNetworkTopology", payload)
     assert net.reachable("LC01")["CS09"] == 1
     assert net.got["LC03"] == net.got["CSMS"] == []
 
 
 def test_routes_of_all_neighbors_are_bounded() -> None:
-    net = house()
+    net = make_net()
     net.link("LC04", "LC01")
     for name in ("LC02", "LC03", "LC04"):
         many = topology(name, *(f"{name}-{number}" for number in range(1000)))
@@ -238,18 +238,18 @@ def test_hostile_topology_of_plain_backend_is_rejected() -> None:
     net = Net()
     net.node("LC01")
     net.link("LC01", "CSMS", PLAIN)
-    net.say("CSMS", "LC01", 2, "m1", "NotifyNetworkTopology", json.loads(topology("CSMS")))
+    net.send_frame("CSMS", "LC01", 2, "m1", "NotifyNetworkTopology", json.loads(topology("CSMS")))
     assert [json.loads(message)[:3] for message in net.got["CSMS"]] == [[4, "m1", "SecurityError"]]
     assert "CS09" not in net.reachable("LC01")
 
 
 def test_hostile_topology_of_plain_station_is_rejected() -> None:
-    net = house()
+    net = make_net()
     payload = json.loads(topology("CS01"))
-    net.say("CS01", "LC01", 2, "m1", "NotifyNetworkTopology", payload)
+    net.send_frame("CS01", "LC01", 2, "m1", "NotifyNetworkTopology", payload)
     (to_backend,) = [json.loads(message) for message in net.got["CSMS"]]
     assert to_backend[2] == ["CS01", "LC01"], "it goes to whom the station speaks to, as any message does"
-    net.say("CSMS", "LC01", 3, "LC01", "CSMS", "m1", {})
+    net.send_frame("CSMS", "LC01", 3, "LC01", "CSMS", "m1", {})
     assert "CS09" not in net.reachable("LC01")
 
 
@@ -274,7 +274,7 @@ messages = st.one_of(
 def test_random_frames_cause_no_endless_exchange(
     headers: list[tuple[str, str | bytes]],
 ) -> None:
-    net = house(groups={"row": ("CS01", "LC02", "LC01", "row")})
+    net = make_net(groups={"row": ("CS01", "LC02", "LC01", "row")})
     for link, message in headers:
         for action in net.nodes["LC01"].handle(FrameReceived(link, message), net.now):
             if isinstance(action, SendFrame) and action.frame.kind in (

@@ -63,7 +63,7 @@ def test_objection_is_possible_once_while_links_are_open() -> None:
     assert pending.take_objected("CS01", "1", ("CS01",)) is None
 
 
-def test_remembered_answers_are_bounded() -> None:
+def test_recorded_answers_are_bounded() -> None:
     pending = book()
     for number in range(MAX_ANSWERED + 1):
         pending.keep_answered(ask(pending, f"CS{number}", number))

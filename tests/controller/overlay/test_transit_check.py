@@ -28,7 +28,7 @@ from tests.controller.signing.policy_examples import MALLORY, NOW, OLGA, TOM, li
 V21: Any = {"version": "ocpp2.1"}
 
 
-def house(enforcer: PolicyEnforcer, **settings: Any) -> Net:
+def make_net(enforcer: PolicyEnforcer, **settings: Any) -> Net:
     """LC01 with a policy; LC02, LC03 and CSMS are foreign nodes in overlay mode."""
     net = Net()
     net.node("LC01", enforcer=enforcer, utc_of=lambda now: NOW, **settings)
@@ -63,7 +63,7 @@ FORGED = [
 
 @pytest.mark.parametrize(("payload", "to", "why"), FORGED)
 def test_transit_check_forged_command_is_rejected_with_rule(payload: str, to: str, why: str) -> None:
-    net = house(make_enforcer())
+    net = make_net(make_enforcer())
     net.send("CSMS", "LC01", command(payload, to=to))
     assert net.received_from("LC02") == []
     ((kind, destination, path, number, code, description, _),) = net.received_from("CSMS")
@@ -74,17 +74,17 @@ def test_transit_check_forged_command_is_rejected_with_rule(payload: str, to: st
 
 
 def test_signed_command_passes_unaltered_once_durable() -> None:
-    net = house(make_enforcer())
+    net = make_net(make_enforcer())
     net.send("CSMS", "LC01", command(GOOD))
     (passed,) = [text for text in net.got["LC02"] if isinstance(text, str) and "SetCharging" in text]
     assert passed == f'[2,["LC02","CS01"],"LC01","m1","SetChargingProfile",{GOOD}]'
     assert net.saved == 1
-    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
+    net.send_frame("LC02", "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
     assert net.received_from("CSMS") == [[3, "CSMS", ["CS01", "LC02", "LC01"], "m1", {"status": "Accepted"}]]
 
 
 def test_replayed_command_is_rejected_under_any_id() -> None:
-    net = house(make_enforcer(), routes={"CS01": [Hop("LC02")]})
+    net = make_net(make_enforcer(), routes={"CS01": [Hop("LC02")]})
     net.send("CSMS", "LC01", command(GOOD))
     net.received_from("LC02")
     net.send("CSMS", "LC01", command(GOOD, "m2"))
@@ -94,17 +94,17 @@ def test_replayed_command_is_rejected_under_any_id() -> None:
 
 
 def test_transit_check_repeated_command_before_answer_is_dropped() -> None:
-    net = house(make_enforcer())
+    net = make_net(make_enforcer())
     net.send("CSMS", "LC01", command(GOOD))
     net.send("CSMS", "LC01", command(GOOD))
     assert net.received_from("CSMS") == []
     assert net.notes[1:] == [f"request repeated before its answer link=CSMS id=m1 reason={SEEN}"]
-    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
+    net.send_frame("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
     assert len(net.received_from("CSMS")) == 1
 
 
 def test_command_that_cannot_be_stored_is_rejected() -> None:
-    net = house(make_enforcer())
+    net = make_net(make_enforcer())
     net.disk_full = True
     net.send("CSMS", "LC01", command(GOOD))
     assert net.received_from("LC02") == []
@@ -114,7 +114,7 @@ def test_command_that_cannot_be_stored_is_rejected() -> None:
 
 
 def test_command_between_neighbors_is_verified() -> None:
-    net = house(make_enforcer())
+    net = make_net(make_enforcer())
     payload = json.dumps(limit())
     net.send("LC03", "LC01", command(payload).replace('"CSMS"', '"LC03"'))
     assert net.received_from("LC02") == []
@@ -137,7 +137,7 @@ def test_transit_check_each_controller_of_chain_verifies() -> None:
 
 
 def test_retried_request_is_not_verified_again() -> None:
-    net = house(make_enforcer(), routes={"CS01": [Hop("LC03", 1), Hop("LC02", 2)]})
+    net = make_net(make_enforcer(), routes={"CS01": [Hop("LC03", 1), Hop("LC02", 2)]})
     net.broken.add(("LC01", "LC03"))
     net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
     assert [frame[3] for frame in net.received_from("LC02")] == ["m1"]
@@ -145,7 +145,7 @@ def test_retried_request_is_not_verified_again() -> None:
 
 def test_request_cleared_for_one_direction_takes_no_other() -> None:
     """Where the way down fails, another way that leads up was looked at by no rule of that direction."""
-    net = house(make_enforcer(), routes={"CS01": [Hop("LC02", 1), Hop("up", 2)]})
+    net = make_net(make_enforcer(), routes={"CS01": [Hop("LC02", 1), Hop("up", 2)]})
     net.feed("LC01", LinkUp(LinkState(link="up", peer="LC00", mode=NetworkingMode.OVERLAY, side=LinkSide.UP)))
     net.broken.add(("LC01", "LC02"))
     net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
@@ -154,7 +154,7 @@ def test_request_cleared_for_one_direction_takes_no_other() -> None:
 
 
 def test_transit_check_virtual_channel_is_verified_by_relay() -> None:
-    net = house(make_enforcer())
+    net = make_net(make_enforcer())
     leg = LinkState(link="leg", peer="CS01", mode=NetworkingMode.STANDARD, side=LinkSide.DOWN, only="CSMS")
     net.got["leg"] = []
     net.feed("LC01", LinkUp(leg))
@@ -173,11 +173,11 @@ def rule(name: str = "r", require: VerificationMode = VerificationMode.ANY, **mo
 
 def test_transit_check_report_is_verified_upwards_for_station() -> None:
     upwards = rule(actions=("NotifyX",), direction=Direction.UP, links=("LC02",))
-    net = house(make_enforcer([upwards]))
+    net = make_net(make_enforcer([upwards]))
     good = json.loads(signed({"a": 1}, OLGA, action="NotifyX", direction=Direction.UP, **V21))
     downwards = json.loads(signed({"a": 1}, OLGA, action="NotifyX", **V21))
     for number, (link, payload) in enumerate([("LC02", good), ("LC02", downwards), ("LC03", {})]):
-        net.say(link, "LC01", 2, "CSMS", f"CS0{number}", f"m{number}", "NotifyX", payload)
+        net.send_frame(link, "LC01", 2, "CSMS", f"CS0{number}", f"m{number}", "NotifyX", payload)
     assert [frame[3] for frame in net.received_from("CSMS")] == ["m0", "m2"]
     assert [answer[:5] for answer in net.received_from("LC02")] == [
         [4, "CS01", ["LC01"], "m1", "SecurityError"],
@@ -189,8 +189,8 @@ def test_transit_check_report_is_verified_upwards_for_station() -> None:
     [(FailureAction.REFUSE, True), (FailureAction.DROP, False), (FailureAction.MARK, False)],
 )
 def test_transit_decisions_are_applied(failing: FailureAction, answered: bool) -> None:
-    net = house(make_enforcer([rule(actions=("Reset",), failing=failing)]))
-    net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "Reset", {})
+    net = make_net(make_enforcer([rule(actions=("Reset",), failing=failing)]))
+    net.send_frame("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "Reset", {})
     assert len(net.received_from("CSMS")) == answered
     assert len(net.received_from("LC02")) == (failing is FailureAction.MARK)
     assert net.nodes["LC01"].counts == (
@@ -206,45 +206,45 @@ RESPONSES = (MessageKind.RESPONSE,)
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("upwards", [False, True])
 def test_transit_check_unsigned_answer_becomes_error(upwards: bool, fresh: bool) -> None:
-    net = house(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
+    net = make_net(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
     direction = Direction.UP if upwards else Direction.DOWN
     dated = {"customData": limit()["customData"]}
     good = signed(dated, OLGA, action="GetX", kind=MessageKind.RESPONSE, direction=direction, **V21)
     ask = ("CSMS", ["LC02", "CS01"], "CSMS") if upwards else ("LC02", "CSMS", "CS01")
     answer = ("LC02", "CSMS", "CS01") if upwards else ("CSMS", ["LC02", "CS01"], "CSMS")
     for number, payload in enumerate([{}, json.loads(good), json.loads(good)]):
-        net.say(ask[0], "LC01", 2, *ask[1:], f"m{number}", "GetX", {})
-        net.say(answer[0], "LC01", 3, *answer[1:], f"m{number}", payload)
+        net.send_frame(ask[0], "LC01", 2, *ask[1:], f"m{number}", "GetX", {})
+        net.send_frame(answer[0], "LC01", 3, *answer[1:], f"m{number}", payload)
     kinds = [frame[0] for frame in net.received_from(ask[0])]
     assert kinds == [4, 3, 4 if fresh else 3]
     assert net.saved == fresh
 
 
 def test_transit_check_answer_that_cannot_be_stored_becomes_error() -> None:
-    net = house(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
+    net = make_net(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
     net.disk_full = True
     dated = {"customData": limit()["customData"]}
     good = signed(dated, OLGA, action="GetX", kind=MessageKind.RESPONSE, direction=Direction.UP, **V21)
-    net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
-    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", json.loads(good))
+    net.send_frame("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
+    net.send_frame("LC02", "LC01", 3, "CSMS", "CS01", "m1", json.loads(good))
     assert [frame[:1] + frame[3:5] for frame in net.received_from("CSMS")] == [[4, "m1", "GenericError"]]
 
 
-def test_transit_check_dropped_answer_lets_request_time_out() -> None:
-    net = house(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
-    net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
-    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
+def test_transit_check_dropped_answer_ends_request_by_timeout() -> None:
+    net = make_net(make_enforcer([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
+    net.send_frame("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
+    net.send_frame("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
     assert net.received_from("CSMS") == []
     assert net.nodes["LC01"].counts == {"dropped": 1}
 
 
 def test_fresh_group_message_counts_once() -> None:
     fresh = rule(actions=("NotifyX",), fresh=True, direction=Direction.DOWN)
-    net = house(make_enforcer([fresh]), groups={"row": ("LC02", "LC03")})
+    net = make_net(make_enforcer([fresh]), groups={"row": ("LC02", "LC03")})
     dated = {"customData": limit()["customData"]}
     payload = json.loads(signed(dated, OLGA, action="NotifyX", kind=MessageKind.SEND, **V21))
     for number in ("m1", "m2"):
-        net.say("CSMS", "LC01", 6, "row", "CSMS", number, "NotifyX", payload)
+        net.send_frame("CSMS", "LC01", 6, "row", "CSMS", number, "NotifyX", payload)
     assert (
         [frame[3] for frame in net.received_from("LC02")]
         == [frame[3] for frame in net.received_from("LC03")]
@@ -254,14 +254,14 @@ def test_fresh_group_message_counts_once() -> None:
 
 
 def test_broadcast_rejected_in_one_direction_is_not_sent() -> None:
-    net = house(make_enforcer([rule(actions=("NotifyX",), direction=Direction.UP)]))
-    net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyX", {})
+    net = make_net(make_enforcer([rule(actions=("NotifyX",), direction=Direction.UP)]))
+    net.send_frame("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyX", {})
     assert net.received_from("CSMS") == net.received_from("LC03") == []
     assert net.nodes["LC01"].counts == {"refused": 1}
 
 
 def test_binary_message_without_signature_is_rejected() -> None:
-    net = house(make_enforcer([rule(actions=("BinaryDataTransfer",))]))
+    net = make_net(make_enforcer([rule(actions=("BinaryDataTransfer",))]))
     for action in (b"BinaryDataTransfer", b"BinaryOther"):
         frame = b"\x06\0\4LC02\1\0\4CSMS\0\1m" + len(action).to_bytes(2, "big") + action + b"\0\1\2"
         net.send("CSMS", "LC01", frame)
@@ -278,33 +278,33 @@ def test_transit_check_forwarded_message_gets_own_signature() -> None:
         passing=True,
         kinds=tuple(MessageKind),
     )
-    net = house(make_enforcer(sign=[ours], own=[KEYS["LC02"]]))
+    net = make_net(make_enforcer(sign=[ours], own=[KEYS["LC02"]]))
     net.send("CSMS", "LC01", command(GOOD))
     (frame,) = net.received_from("LC02")
     before = json.loads(GOOD)
     assert frame[5].pop("signatures")[:1] == before.pop("signatures")
     assert frame[5] == before
-    net.say("LC03", "LC01", 2, "CSMS", "CS07", "m2", "GetX", {})
+    net.send_frame("LC03", "LC01", 2, "CSMS", "CS07", "m2", "GetX", {})
     assert len(net.received_from("CSMS")[0][5]["signatures"]) == 1
-    net.say("CSMS", "LC01", 3, ["LC03", "CS07"], "CSMS", "m2", {})
+    net.send_frame("CSMS", "LC01", 3, ["LC03", "CS07"], "CSMS", "m2", {})
     assert len(net.received_from("LC03")[0][4]["signatures"]) == 1
 
 
 def test_missing_key_is_logged() -> None:
-    net = house(make_enforcer(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
-    net.say("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
+    net = make_net(make_enforcer(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
+    net.send_frame("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
     assert net.received_from("LC02")[0][5] == {}
     assert "message forwarded unsigned" in net.notes[0]
 
 
 def test_transit_check_message_waits_for_record() -> None:
-    net = house(make_enforcer())
+    net = make_net(make_enforcer())
     actions = net.nodes["LC01"].handle(FrameReceived("CSMS", command(GOOD)), net.now)
     assert [type(action) for action in actions] == [LogEntry, Persist, FrameHeld]
 
 
 def test_transit_check_command_from_below_to_node_is_rejected() -> None:
-    net = house(make_enforcer())
-    net.say("LC02", "LC01", 2, "LC01", "LC02", "m1", "SetChargingProfile", {})
+    net = make_net(make_enforcer())
+    net.send_frame("LC02", "LC01", 2, "LC01", "LC02", "m1", "SetChargingProfile", {})
     assert net.delivered("LC01") == []
     assert [answer[3:5] for answer in net.received_from("LC02")] == [["m1", "NotSupported"]]

@@ -27,7 +27,7 @@ def chain() -> Net:
 
 
 def ask(net: Net, number: str = "m1") -> None:
-    net.say(LEG, "LC03", 2, number, "TransactionEvent", {})
+    net.send_frame(LEG, "LC03", 2, number, "TransactionEvent", {})
 
 
 @pytest.mark.parametrize(("upper", "lower"), [("LC01", "LC02"), ("CSMS", "LC01")])
@@ -61,7 +61,7 @@ def test_unreached_full_node_on_way_ends_channel() -> None:
 def test_unreached_rejection_of_backend_is_passed_on() -> None:
     net = chain()
     ask(net)
-    net.say("CSMS", "LC01", 4, "LC01", ["CSMS"], "m1", "GenericError", "no", {})
+    net.send_frame("CSMS", "LC01", 4, "LC01", ["CSMS"], "m1", "GenericError", "no", {})
     assert net.received_from(LEG) == [[4, "m1", "GenericError", "no", {}]]
     assert net.unreached == []
 
@@ -70,5 +70,5 @@ def test_unreached_plain_link_gets_error_of_missing_route() -> None:
     net = chain()
     net.link("CS02", "LC02", NetworkingMode.STANDARD)
     net.cut("LC02", "LC01")
-    net.say("CS02", "LC02", 2, "m1", "Heartbeat", {})
+    net.send_frame("CS02", "LC02", 2, "m1", "Heartbeat", {})
     assert [frame[:3] for frame in net.received_from("CS02")] == [[4, "m1", "GenericError"]]

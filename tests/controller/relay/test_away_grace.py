@@ -15,7 +15,7 @@ GRACE_S = 20.0
 START = call("1", "StartTransaction", '{"connectorId":1,"idTag":"A","meterStart":0,"timestamp":"T"}')
 
 
-def says_start(scenario: RelayHarness) -> None:
+def send_start(scenario: RelayHarness) -> None:
     scenario.station.send(START)
     scenario.expect_observation(TransactionSeen(1, True))
 
@@ -61,7 +61,7 @@ def test_away_grace_dials_that_fail_do_not_prolong_it(scenario: RelayHarness) ->
 def test_away_grace_owner_absent_from_start_has_grace() -> None:
     scenario = RelayHarness(up=False, grace_s=GRACE_S)
     scenario.make_commandable()
-    says_start(scenario)
+    send_start(scenario)
     scenario.csms.disconnect("connection refused")
     scenario.wait(GRACE_S - 1)
     scenario.csms.connect()
@@ -69,7 +69,7 @@ def test_away_grace_owner_absent_from_start_has_grace() -> None:
 
 
 def test_grace_that_ends_sends_safe_limit_then_closes_station(scenario: RelayHarness) -> None:
-    says_start(scenario)
+    send_start(scenario)
     scenario.csms.receive(START)
     scenario.csms.disconnect()
     limit = scenario.send_own_call()
@@ -94,7 +94,7 @@ def test_unanswered_transaction_waits_for_another_link(scenario: RelayHarness) -
     """An error would count as one of its tries at the station."""
     scenario.forward_up('[2,"0","MeterValues",{}]')
     scenario.wait(TIMEOUT_S)
-    says_start(scenario)
+    send_start(scenario)
     scenario.csms.receive(START)
     scenario.wait(TIMEOUT_S)
     scenario.expect_redial("no answer to MeterValues, StartTransaction")

@@ -125,7 +125,7 @@ class ControllerRun:
         result = json.dumps(json.loads(served.text or "")[2]).encode()
         station.receive_result(action, result)
 
-    def tell(self, backend: NumberingCsms, now: float) -> None:
+    def deliver(self, backend: NumberingCsms, now: float) -> None:
         following = self.offline.next_outbox_call(now)
         if following is None:
             return
@@ -156,14 +156,14 @@ def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]],
             if sends:
                 run.serve(station, next(clock))
             else:
-                run.tell(backend, next(clock))
+                run.deliver(backend, next(clock))
         except CrashedError:
             run.close()
             run = born()
     run.close()
     last = ControllerRun(folder, None, last_is_on_disk=True)
     for _ in range(len(steps) + 5):
-        last.tell(backend, next(clock))
+        last.deliver(backend, next(clock))
     assert len(last.outbox) == 0
     last.close()
     start = [(action, members) for action, members, _ in backend.ledger]
@@ -173,7 +173,7 @@ def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]],
     assert numbers == [1 + place // 2 for place in range(len(numbers))]  # each end is that of its beginning
 
 
-SPEAKS, TOLD = True, False
+SENDS, DELIVERED = True, False
 
 
 @pytest.mark.parametrize("last_is_on_disk", [True, False])
@@ -182,7 +182,7 @@ SPEAKS, TOLD = True, False
 def test_crash_at_each_write_loses_nothing(
     tmp_path: Path, writes: int, last_is_on_disk: bool, refused: set[int]
 ) -> None:
-    steps = [SPEAKS, SPEAKS, TOLD, SPEAKS, TOLD, TOLD, SPEAKS, TOLD, SPEAKS, TOLD]
+    steps = [SENDS, SENDS, DELIVERED, SENDS, DELIVERED, DELIVERED, SENDS, DELIVERED, SENDS, DELIVERED]
     play(tmp_path, steps, [(writes, last_is_on_disk)], refused)
 
 
@@ -205,7 +205,7 @@ def test_message_delivered_before_kill_is_resent_under_same_id(tmp_path: Path, l
     run = ControllerRun(tmp_path, 3, last_is_on_disk=last_is_on_disk)
     run.serve(station, 1)
     with pytest.raises(CrashedError):
-        run.tell(backend, 2)  # the third write is that of the answer
+        run.deliver(backend, 2)  # the third write is that of the answer
     run.close()
     again = ControllerRun(tmp_path, None, last_is_on_disk=True)
     assert again.offline.next_outbox_call(4) is None  # its answer may come over this link

@@ -297,7 +297,7 @@ def test_policy_check_forwarded_message_gets_own_signature() -> None:
     assert ours(compact(answer), "Heartbeat", Direction.DOWN, MessageKind.RESPONSE)
 
 
-def test_own_signature_comes_after_whatever_must_be_changed_in_message() -> None:
+def test_own_signature_covers_all_changes_of_message() -> None:
     """An observer's transaction number differs: it is replaced in unsigned messages."""
     watching = ObserverHarness(Version.V16, may=("transactions",))
     watching.ids.set_backend_id(7, 8)

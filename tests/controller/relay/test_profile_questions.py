@@ -146,7 +146,7 @@ def asks(version: Version, evse: int, duration: int, unit: str = "A") -> str:
     return call("b", "GetCompositeSchedule", json.dumps(payload))
 
 
-def heard_schedule(scenario: RelayHarness, version: Version) -> list[tuple[int, float]]:
+def received_schedule(scenario: RelayHarness, version: Version) -> list[tuple[int, float]]:
     """Return the periods of the answer, which fits the schema."""
     payload = json.loads(scenario.csms.receive_text())[2]
     check(version, "GetCompositeScheduleResponse", json.dumps(payload).encode())
@@ -164,12 +164,12 @@ def test_profile_questions_composite_of_idle_evse_is_what_car_would_get(version:
     scenario.station.receive(result("i"))
     set_lease(scenario, 0)
     scenario.csms.send(asks(version, 0, 600))
-    assert heard_schedule(scenario, version) == [(0, 32)]
+    assert received_schedule(scenario, version) == [(0, 32)]
     passing = profile_call(version, (0, 16), (60, 16), (120, 40), named="TxDefaultProfile", number=8)
     scenario.forward_down(passing)
     scenario.forward_up(ACCEPTED)
     scenario.csms.send(asks(version, 1, 600))
-    assert heard_schedule(scenario, version) == [(0, 16), (120, 32)]
+    assert received_schedule(scenario, version) == [(0, 16), (120, 32)]
 
 
 def test_profile_questions_composite_of_station_that_refuses_limits_is_own(version: Version) -> None:
@@ -224,16 +224,16 @@ def test_composite_schedule_is_what_backend_set_under_own_lease(version: Version
     scenario.forward_down(passing)
     scenario.forward_up(ACCEPTED)
     scenario.csms.send(asks(version, evse, 3600))
-    assert heard_schedule(scenario, version) == [(0, 16), (300, 24), (400, 20)]
+    assert received_schedule(scenario, version) == [(0, 16), (300, 24), (400, 20)]
     assert set_lease(scenario, 10) == 10
     scenario.csms.send(asks(version, evse, 450, "W"))
-    assert heard_schedule(scenario, version) == [(0, 6900), (120, 11040), (300, 16560), (400, 13800)]
+    assert received_schedule(scenario, version) == [(0, 6900), (120, 11040), (300, 16560), (400, 13800)]
 
 
 # -- GetChargingProfiles (2.x) --------------------------------------------------------------------------
 
 
-def wants(request_id: int = 3, **criteria: Any) -> str:
+def report_request(request_id: int = 3, **criteria: Any) -> str:
     payload = {"requestId": request_id, "chargingProfile": criteria or {"chargingLimitSource": ["CSO"]}}
     return call("b", "GetChargingProfiles", json.dumps(payload))
 
@@ -255,7 +255,7 @@ OURS = [{"id": profile_id(0, kind), "x": 1} for kind in LimitKind]
 @pytest.mark.parametrize("version", V2)
 def test_profile_questions_own_are_not_shown(version: Version) -> None:
     scenario = make_commandable_relay(version)
-    scenario.forward_down(wants())
+    scenario.forward_down(report_request())
     scenario.station.send(ACCEPTED)
     scenario.expect_nothing()
     scenario.station.send(report("r", *OURS))
@@ -269,7 +269,7 @@ def test_profile_questions_installed_and_absorbed_are_merged(version: Version) -
     scenario = make_commandable_relay(version)
     text = profile_call(version, (0, 10))
     set_profile(scenario, text, 10.0)
-    scenario.forward_down(wants())
+    scenario.forward_down(report_request())
     scenario.station.send(
         report("1", OURS[0], {"id": 5, "x": 1.50}, tbc=True)
     )  # a station that does not wait
@@ -291,18 +291,18 @@ def test_profile_questions_installed_and_absorbed_are_merged(version: Version) -
 def test_profile_questions_absorbed_profile_is_reported(version: Version) -> None:
     scenario = make_commandable_relay(version)
     set_profile(scenario, profile_call(version, (0, 10)), 10.0)
-    scenario.forward_down(wants())
+    scenario.forward_down(report_request())
     scenario.station.send(result("b", '{"status":"NoProfiles"}'))
     scenario.csms.receive(ACCEPTED)
     reported = scenario.csms.receive_call("ReportChargingProfiles")
     check(version, "ReportChargingProfilesRequest", reported.payload)
-    scenario.forward_down(wants(4, stackLevel=2))
+    scenario.forward_down(report_request(4, stackLevel=2))
 
 
 @pytest.mark.parametrize("version", V2)
-def test_station_without_promised_report_is_not_waited_for(version: Version) -> None:
+def test_station_without_announced_report_is_not_waited_for(version: Version) -> None:
     scenario = make_commandable_relay(version)
-    scenario.forward_down(wants())
+    scenario.forward_down(report_request())
     scenario.station.send(ACCEPTED)
     scenario.wait(REPORT_S)
     scenario.csms.receive(result("b", '{"status":"NoProfiles"}'))
@@ -311,7 +311,7 @@ def test_station_without_promised_report_is_not_waited_for(version: Version) -> 
 @pytest.mark.parametrize("version", V2)
 def test_answer_that_waits_for_reports_is_sent_before_link_ends(version: Version) -> None:
     scenario = make_commandable_relay(version)
-    scenario.forward_down(wants())
+    scenario.forward_down(report_request())
     scenario.station.send(ACCEPTED)
     scenario.station.disconnect()
     scenario.csms.receive(result("b", '{"status":"NoProfiles"}'))
@@ -322,7 +322,7 @@ def test_answer_that_waits_for_reports_is_sent_before_link_ends(version: Version
 def test_profile_questions_error_ends_request(version: Version) -> None:
     scenario = make_commandable_relay(version)
     for _ in range(6):
-        scenario.forward_down(wants())
+        scenario.forward_down(report_request())
         scenario.forward_up('[4,"b","NotSupported","",{}]')
 
 

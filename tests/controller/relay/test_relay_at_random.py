@@ -155,7 +155,7 @@ class RelayWorld(RuleBasedStateMachine):
         self.happens(FromStation(text))
 
     @rule()
-    def station_talks_nonsense(self) -> None:
+    def station_sends_invalid_frame(self) -> None:
         if self.version is not Version.V16 and self.mode != "closed":
             self.for_station.append('[4,"-1","RpcFrameworkError","it is not JSON",{}]')
         self.happens(FromStation("[2,"))
@@ -388,7 +388,7 @@ class RelayWorld(RuleBasedStateMachine):
         assert len(self.down) <= QUEUE_DEPTH
 
     @invariant()
-    def nobody_waits_for_nothing(self) -> None:
+    def every_wait_has_a_reason(self) -> None:
         """Where the way is free, the next CALL has gone."""
         if self.mode == "up":
             assert self.at_backend is not None or not self.up

@@ -122,5 +122,5 @@ def test_signed_profile_that_is_unreadable_does_not_pass(payload: str) -> None:
     scenario.expect_nothing()
 
 
-def test_other_signed_commands_pass_whatever_is_in_them() -> None:
+def test_other_signed_commands_pass_with_any_content() -> None:
     RelayHarness(Version.V201).forward_down(call("b", "SetVariables-Signed", "{}"))

@@ -178,7 +178,7 @@ async def test_app_unusable_store_at_start_leaves_current_shared(tmp_path: Path)
         assert FILE in store.error
 
 
-async def test_full_disk_lets_limits_fall_and_links_stay(tmp_path: Path) -> None:
+async def test_full_disk_allows_lower_limits_and_keeps_links(tmp_path: Path) -> None:
     async with (
         site(tmp_path) as (config, _),
         running(config) as controller,

@@ -53,7 +53,7 @@ async def a_transaction(station: SocketStation) -> int:
     return own
 
 
-async def hears_of_it(link: Any, *statuses: dict[str, Any], boot: bool = True) -> None:
+async def expect_statuses(link: Any, *statuses: dict[str, Any], boot: bool = True) -> None:
     """The owner gets a boot that it has not accepted yet, the states, then the transaction."""
     if boot:
         await answer_call(link, "BootNotification", BOOT, ACCEPTED)
@@ -78,7 +78,7 @@ async def test_app_away_transaction_is_delivered_when_owner_returns(tmp_path: Pa
         assert own != 70
         made["cpo"].refuse_status = None
         back = await made["cpo"].accept()
-        await hears_of_it(back, STATUS, boot=False)
+        await expect_statuses(back, STATUS, boot=False)
         await station.forward_call(back, "Heartbeat", {}, {"currentTime": "2026-03-29T12:00:00Z"})
 
 
@@ -94,7 +94,7 @@ async def test_app_away_restart_loses_nothing_without_station(tmp_path: Path) ->
             async with connect_station(controller) as station:  # the owner is still away
                 assert (await station.request("BootNotification", BOOT))["status"] == "Accepted"
             made["cpo"].refuse_status = None
-            await hears_of_it(await made["cpo"].accept())
+            await expect_statuses(await made["cpo"].accept())
 
 
 async def test_message_delivered_before_stop_is_resent_under_same_id(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ async def test_app_away_error_in_delivery_leaves_other_stations_served(
                 await receive_text(link)
             async with connect_station(controller) as station:
                 back = await made["cpo"].accept()
-                await hears_of_it(back, boot=False)
+                await expect_statuses(back, boot=False)
         assert "delivery ended by an internal error station=CS01" in caplog.text
 
 

@@ -153,8 +153,8 @@ async def test_profile_of_1_6_backend_limits_site_and_dims(tmp_path: Path) -> No
         config = configure(tmp_path, peer, source='kind = "ocpp"', protocol="ocpp1.6")
         async with running(config) as controller:
             operator = await connect_grid_operator(peer)
-            wants = {"connectorId": 0, "csChargingProfiles": profile}
-            assert await operator.request("SetChargingProfile", wants) == {"status": "Accepted"}
+            members = {"connectorId": 0, "csChargingProfiles": profile}
+            assert await operator.request("SetChargingProfile", members) == {"status": "Accepted"}
             status = await wait_status(controller, lambda status: status.dimmed)
             assert status.limit_w == 3 * 15 * 230
             while (response := await operator.receive_call("DataTransfer"))["messageId"] != "dimmed":

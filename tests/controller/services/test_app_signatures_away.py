@@ -37,7 +37,7 @@ def an_event(number: int, **members: Any) -> dict[str, Any]:
     }
 
 
-async def call_told(link: WebSocketConnection, action: str) -> str:
+async def next_call_of(link: WebSocketConnection, action: str) -> str:
     """Return the payload's text of the next such CALL; CALLs before it are accepted."""
     while True:
         text = await receive_text(link)
@@ -60,7 +60,7 @@ async def test_app_queued_message_keeps_its_authors_signature(tmp_path: Path) ->
         async with running(config) as controller, connect_station(controller) as served:
             async with await cpo.accept() as link:
                 served.send(call_text("b", compact(BOOT), "BootNotification"))
-                await call_told(link, "BootNotification")
+                await next_call_of(link, "BootNotification")
                 assert (await served.receive_answer("b"))[2]["status"] == "Accepted"
                 cpo.refuse_status = 503
             served.send(call_text("e1", by_station, "TransactionEvent"))
@@ -70,7 +70,7 @@ async def test_app_queued_message_keeps_its_authors_signature(tmp_path: Path) ->
             cpo.refuse_status = None
             link = await cpo.accept()
             for author, sent in ((TINA, by_station), (None, plain)):
-                arrived = (await call_told(link, "TransactionEvent")).encode()
+                arrived = (await next_call_of(link, "TransactionEvent")).encode()
                 before = json.loads(sent).pop("signatures", [])
                 assert arrived.startswith(sent.rpartition(b"]}" if author else b"}")[0])
                 assert json.loads(arrived)["signatures"][: len(before)] == before

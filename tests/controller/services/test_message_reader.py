@@ -18,7 +18,7 @@ def recent(*texts: tuple[str, bool]) -> RecentMessages:
     return made
 
 
-def test_recent_messages_forget_oldest_and_cut_long_ones() -> None:
+def test_recent_messages_drop_oldest_and_cut_long_ones() -> None:
     long_text = f'[2,"x","DataTransfer",{{"data":"{"a" * LONGEST_TEXT}"}}]'
     made = recent(*[(START, True)] * MOST_MESSAGES, (long_text, True))
     assert len(made.messages) == MOST_MESSAGES

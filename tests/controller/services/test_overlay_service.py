@@ -126,7 +126,7 @@ def test_overlay_link_offers_what_wwcp_nodes_offer() -> None:
     assert offered_versions(Version.V16) == (Version.V16,)
 
 
-async def test_overlay_service_station_and_backend_talk_through_two_controllers(tmp_path: Path) -> None:
+async def test_overlay_service_relays_through_two_controllers(tmp_path: Path) -> None:
     async with chain(tmp_path) as (_, child, backend), station(child) as socket:
         boot = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
         await socket.send_message(json.dumps([2, "m1", "BootNotification", boot]))

@@ -125,7 +125,7 @@ FALSE = [
 
 
 @pytest.mark.parametrize(("path", "code"), FALSE)
-async def test_child_does_not_speak_for_station_of_another_link(tmp_path: Path, path: Any, code: str) -> None:
+async def test_child_cannot_send_for_station_of_another_link(tmp_path: Path, path: Any, code: str) -> None:
     async with serve_csms() as backend, parent(tmp_path, backend.port) as controller:
         link = await backend.accept()
         async with station(controller, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:

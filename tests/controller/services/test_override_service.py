@@ -54,7 +54,7 @@ class Port:
     port = 1
 
 
-async def test_override_ends_by_itself_and_is_forgotten(
+async def test_override_ends_by_itself_and_is_deleted(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     control, store = RecordingControl(), SynchronousStore(tmp_path)

@@ -31,7 +31,7 @@ def test_quirk_rules_own_row_comes_before_controllers(tmp_path: Path) -> None:
     assert discovery.quirk("CS01").zero == "minimum"
 
 
-def test_quirk_rules_row_chosen_by_name_applies_whatever_station_reports(tmp_path: Path) -> None:
+def test_quirk_rules_row_chosen_by_name_applies_to_any_boot(tmp_path: Path) -> None:
     discovery = make_discovery(load(tmp_path, ROW, 'quirk = "Garage wallbox"\n'))
     assert discovery.quirk("CS01").name == "Garage wallbox"
     discovery.on_boot("CS01", Booted("Easee", "Charge"))

@@ -66,7 +66,7 @@ async def test_relay_memory_save_that_fails_stores_nothing_of_event(tmp_path: Pa
     assert load_station_records(store, "CS01") == []
 
 
-def test_relay_memory_request_to_retry_lets_message_wait_again(tmp_path: Path) -> None:
+def test_relay_memory_request_to_retry_queues_message_again(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), queued(2), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
     journals = RelayJournals(configured(tmp_path, CsmsServer()), store)

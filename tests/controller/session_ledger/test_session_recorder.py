@@ -43,7 +43,7 @@ def start(recorder: SessionRecorder, number: int = 7, utc: float = UTC, **change
     return recorder.on_call_result("StartTransaction", json.dumps(START | changed).encode(), result, utc)
 
 
-def tell(recorder: SessionRecorder, action: str, payload: dict[str, Any], utc: float = UTC) -> list[Record]:
+def record(recorder: SessionRecorder, action: str, payload: dict[str, Any], utc: float = UTC) -> list[Record]:
     return recorder.on_message(action, json.dumps(payload).encode(), utc)
 
 
@@ -83,7 +83,7 @@ def test_session_of_16_has_card_times_energy_and_reason() -> None:
     recorder = recorder_of()
     [stored] = start(recorder)
     assert isinstance(stored, RunningSessionStored)
-    session = ended(tell(recorder, "StopTransaction", stop(), UTC + 3600))
+    session = ended(record(recorder, "StopTransaction", stop(), UTC + 3600))
     assert (session.evse, session.card.label, session.energy_wh) == (1, "Anna", 5000)
     assert (session.duration_s, session.end_reason) == (3600, "EVDisconnected")
     assert recorder.running == ()
@@ -92,15 +92,15 @@ def test_session_of_16_has_card_times_energy_and_reason() -> None:
 def test_session_recorder_stop_without_reason_was_local() -> None:
     recorder = recorder_of()
     start(recorder)
-    assert ended(tell(recorder, "StopTransaction", stop(reason=None))).end_reason == "Local"
+    assert ended(record(recorder, "StopTransaction", stop(reason=None))).end_reason == "Local"
 
 
 def test_repeated_start_and_stop_make_one_session() -> None:
     recorder = recorder_of()
     start(recorder)
     assert start(recorder, utc=UTC + 5) == []
-    assert len(tell(recorder, "StopTransaction", stop())) == 1
-    assert tell(recorder, "StopTransaction", stop()) == []
+    assert len(record(recorder, "StopTransaction", stop())) == 1
+    assert record(recorder, "StopTransaction", stop()) == []
 
 
 def test_repeated_start_of_station_with_wrong_clock_is_one_session() -> None:
@@ -114,7 +114,7 @@ def test_session_recorder_id_used_again_by_backend_is_another_session() -> None:
     start(recorder)
     assert ended(start(recorder, connectorId=2, utc=UTC + 9)).end_reason == NOT_REPORTED
     assert [each.evse for each in recorder.running] == [2]
-    tell(recorder, "StopTransaction", stop())
+    record(recorder, "StopTransaction", stop())
     start(recorder, connectorId=2, meterStart=6000, utc=UTC + 99)
     assert len(recorder.running) == 1
 
@@ -126,19 +126,19 @@ def test_running_session_survives_restart() -> None:
     after.restore(records)
     assert after.running == before.running
     assert start(after) == []
-    assert ended(tell(after, "StopTransaction", stop())).energy_wh == 5000
+    assert ended(record(after, "StopTransaction", stop())).energy_wh == 5000
 
 
 def test_stop_repeated_after_restart_is_not_another_session() -> None:
     before = recorder_of()
-    records = start(before) + tell(before, "StopTransaction", stop())
+    records = start(before) + record(before, "StopTransaction", stop())
     after = recorder_of()
     after.restore(each for each in records if isinstance(each, EndedSessionStored))
-    assert tell(after, "StopTransaction", stop()) == []
+    assert record(after, "StopTransaction", stop()) == []
 
 
 def test_stop_of_unknown_transaction_is_session_without_start() -> None:
-    session = ended(tell(recorder_of(), "StopTransaction", stop()))
+    session = ended(record(recorder_of(), "StopTransaction", stop()))
     assert (session.energy_wh, session.meter_wh, session.card.name) == (None, 6000, "")
 
 
@@ -160,11 +160,11 @@ def test_start_at_another_evse_ends_nothing() -> None:
 def test_meter_values_are_read_once_interval_and_stored_rarely() -> None:
     recorder = recorder_of()
     start(recorder)
-    assert tell(recorder, "MeterValues", values(2000), UTC + 1) == []
+    assert record(recorder, "MeterValues", values(2000), UTC + 1) == []
     assert recorder.running[0].meter_wh is None
-    assert tell(recorder, "MeterValues", values(2500), UTC + METER_INTERVAL_S) == []
+    assert record(recorder, "MeterValues", values(2500), UTC + METER_INTERVAL_S) == []
     assert recorder.running[0].energy_wh == 1500
-    [stored] = tell(recorder, "MeterValues", values(4000), UTC + STORE_INTERVAL_S)
+    [stored] = record(recorder, "MeterValues", values(4000), UTC + STORE_INTERVAL_S)
     assert isinstance(stored, RunningSessionStored)
     assert stored.session.energy_wh == 3000
 
@@ -190,24 +190,24 @@ def test_implausible_register_is_not_taken(meter: object) -> None:
 
 def test_session_of_2x_takes_card_and_registers_from_events() -> None:
     recorder = recorder_of(Version.V201, None)
-    tell(recorder, "TransactionEvent", event("Started", wh=1000, evse={"id": 2}))
+    record(recorder, "TransactionEvent", event("Started", wh=1000, evse={"id": 2}))
     token = {"idToken": "04A1B2C3", "type": "ISO14443"}
-    [stored] = tell(recorder, "TransactionEvent", event("Updated", idToken=token), UTC + 2)
+    [stored] = record(recorder, "TransactionEvent", event("Updated", idToken=token), UTC + 2)
     assert isinstance(stored, RunningSessionStored)
     assert stored.session.card.label == "Anna"
     info = {"transactionId": "T1", "stoppedReason": "Remote"}
     session = ended(
-        tell(recorder, "TransactionEvent", event("Ended", wh=3500, transactionInfo=info), UTC + 60)
+        record(recorder, "TransactionEvent", event("Ended", wh=3500, transactionInfo=info), UTC + 60)
     )
     assert (session.evse, session.energy_wh, session.end_reason) == (2, 2500, "Remote")
-    assert tell(recorder, "TransactionEvent", event("Ended", wh=3500)) == []
+    assert record(recorder, "TransactionEvent", event("Ended", wh=3500)) == []
 
 
 def test_session_of_2x_without_register_at_start_uses_next() -> None:
     recorder = recorder_of(Version.V21)
-    tell(recorder, "TransactionEvent", event("Started"))
-    tell(recorder, "TransactionEvent", event("Updated", wh=1000), UTC + METER_INTERVAL_S)
-    assert ended(tell(recorder, "TransactionEvent", event("Ended", wh=1800), UTC + 90)).energy_wh == 800
+    record(recorder, "TransactionEvent", event("Started"))
+    record(recorder, "TransactionEvent", event("Updated", wh=1000), UTC + METER_INTERVAL_S)
+    assert ended(record(recorder, "TransactionEvent", event("Ended", wh=1800), UTC + 90)).energy_wh == 800
 
 
 def test_session_recorder_energy_of_phases_is_summed_and_outlet_preferred() -> None:
@@ -219,7 +219,7 @@ def test_session_recorder_energy_of_phases_is_summed_and_outlet_preferred() -> N
         {"value": "9999999", "location": "Inlet"},
         {"value": "8", "unit": "kvarh"},
     ]
-    tell(recorder, "MeterValues", payload, UTC + METER_INTERVAL_S)
+    record(recorder, "MeterValues", payload, UTC + METER_INTERVAL_S)
     assert recorder.running[0].meter_wh == 3000
 
 

@@ -176,7 +176,7 @@ def test_unusable_certificate_is_rejected(pem: bytes, what: str) -> None:
         read_jws_certificate(pem)
 
 
-def house(
+def enforcer_of(
     *verify: VerificationRule, known: tuple[JwsCertificate, ...] = KNOWN, roles: bool = True
 ) -> PolicyEnforcer:
     ring = Keyring(KnownKey(id=each.key, holder="olga", not_after=each.not_after) for each in known)
@@ -187,14 +187,19 @@ def house(
 
 
 def test_jws_without_rule_passes_untouched() -> None:
-    assert decide(house(known=(), roles=False), compact(flattened(b"{}")), action=ACTION) is FORWARD
+    assert decide(enforcer_of(known=(), roles=False), compact(flattened(b"{}")), action=ACTION) is FORWARD
 
 
 def test_jws_fulfils_rule_that_needs_signature() -> None:
     payload = compact(flattened(compact(limit())))
-    assert describe_decision(decide(house(), payload, action=ACTION)) == "pass safe-profiles: signed by olga"
-    assert describe_decision(decide(house(), payload, action=ACTION, version=Version.V21)).startswith("pass")
-    again = house()
+    assert (
+        describe_decision(decide(enforcer_of(), payload, action=ACTION))
+        == "pass safe-profiles: signed by olga"
+    )
+    assert describe_decision(decide(enforcer_of(), payload, action=ACTION, version=Version.V21)).startswith(
+        "pass"
+    )
+    again = enforcer_of()
     assert [describe_decision(decide(again, payload, action=ACTION))[:6] for _ in range(2)] == [
         "pass s",
         "refuse",
@@ -203,9 +208,9 @@ def test_jws_fulfils_rule_that_needs_signature() -> None:
 
 def test_jws_signed_action_does_not_bypass_policy() -> None:
     assert describe_decision(
-        decide(house(known=()), compact(flattened(compact(limit()))), action=ACTION)
+        decide(enforcer_of(known=()), compact(flattened(compact(limit()))), action=ACTION)
     ) == ("refuse safe-profiles: it has no valid signature: its certificate is unknown")
-    assert "not a flattened JWS" in describe_decision(decide(house(), compact(limit()), action=ACTION))
+    assert "not a flattened JWS" in describe_decision(decide(enforcer_of(), compact(limit()), action=ACTION))
 
 
 def test_jws_certificate_counts_within_validity() -> None:
@@ -214,6 +219,7 @@ def test_jws_certificate_counts_within_validity() -> None:
     assert end == (BEGIN + timedelta(days=365)).timestamp()
     payload = compact(flattened(compact(limit())))
     assert (
-        describe_decision(decide(house(rule), payload, action=ACTION, utc=NOW)) == "pass any: signed by olga"
+        describe_decision(decide(enforcer_of(rule), payload, action=ACTION, utc=NOW))
+        == "pass any: signed by olga"
     )
-    assert "is not valid at" in describe_decision(decide(house(rule), payload, action=ACTION, utc=end))
+    assert "is not valid at" in describe_decision(decide(enforcer_of(rule), payload, action=ACTION, utc=end))

@@ -33,14 +33,14 @@ def key_of(author: Author) -> KeyId:
     return KeyId(author.curve, author.point)
 
 
-def knows(*authors: Author) -> Callable[[KeyId], bool]:
+def key_table(*authors: Author) -> Callable[[KeyId], bool]:
     known = {key_of(author) for author in authors}
     return known.__contains__
 
 
 def only(payload: bytes, *authors: Author) -> SignatureCheck:
     (checked,) = payload_signatures.verify_payload(
-        payload, CONTEXT, knows(*(authors or (ALICE, BOB)))
+        payload, CONTEXT, key_table(*(authors or (ALICE, BOB)))
     ).signatures
     return checked
 
@@ -85,7 +85,7 @@ def test_verify_payload_reports_each_of_several_signatures() -> None:
     payload = compact(
         {**LIMIT, "signatures": [ALICE.signature_of(text), BOB.signature_of(text), ALICE.signature_of(b"x")]}
     )
-    examined = payload_signatures.verify_payload(payload, CONTEXT, knows(ALICE, BOB))
+    examined = payload_signatures.verify_payload(payload, CONTEXT, key_table(ALICE, BOB))
     assert [each.valid for each in examined.signatures] == [True, True, False]
     assert examined.keys == {key_of(ALICE), key_of(BOB)}
 
@@ -102,7 +102,7 @@ def test_signature_under_another_context_is_invalid() -> None:
         signature_format.MessageKind.REQUEST,
         "RequestStartTransaction",
     )
-    (checked,) = payload_signatures.verify_payload(ALICE.signed(LIMIT), other, knows(ALICE)).signatures
+    (checked,) = payload_signatures.verify_payload(ALICE.signed(LIMIT), other, key_table(ALICE)).signatures
     assert not checked.valid
 
 
@@ -112,7 +112,7 @@ def test_context_in_payload_must_be_that_of_message() -> None:
     payload = compact({**own, "signatures": [ALICE.signature_of(text)]})
     assert only(payload).valid
     with pytest.raises(SignedTextError, match="made for another message"):
-        payload_signatures.verify_payload(payload, CONTEXT.replace("set", "clear"), knows(ALICE))
+        payload_signatures.verify_payload(payload, CONTEXT.replace("set", "clear"), key_table(ALICE))
     with pytest.raises(SignedTextError, match="made for another message"):
         only(compact({"@context": 7, **LIMIT}))
 
@@ -134,7 +134,9 @@ def test_payload_signatures_malleated_signature_has_same_digest() -> None:
     r, s = utils.decode_dss_signature(base64.b64decode(json.loads(payload)["signatures"][0]["value"]))
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     other = with_signature(value=signature_format.encode_base64(utils.encode_dss_signature(r, order - s)))
-    one, two = (payload_signatures.verify_payload(each, CONTEXT, knows(ALICE)) for each in (payload, other))
+    one, two = (
+        payload_signatures.verify_payload(each, CONTEXT, key_table(ALICE)) for each in (payload, other)
+    )
     assert one.keys == two.keys == {key_of(ALICE)}
     assert one.digest == two.digest
     assert payload != other
@@ -198,9 +200,9 @@ def test_too_many_signatures_are_rejected_unread() -> None:
 
 
 def test_payload_without_signatures_is_reported() -> None:
-    assert payload_signatures.verify_payload(compact(LIMIT), CONTEXT, knows(ALICE)).signatures == ()
+    assert payload_signatures.verify_payload(compact(LIMIT), CONTEXT, key_table(ALICE)).signatures == ()
     assert (
-        payload_signatures.verify_payload(compact({"signatures": []}), CONTEXT, knows(ALICE)).keys
+        payload_signatures.verify_payload(compact({"signatures": []}), CONTEXT, key_table(ALICE)).keys
         == frozenset()
     )
 
@@ -209,7 +211,7 @@ def test_payload_without_signatures_is_reported() -> None:
 def test_added_signature_is_valid_beside_others(author: Author) -> None:
     payload = BOB.signed(LIMIT).replace(b":", b": ").replace(b": //", b"://")
     ours = payload_signatures.add_signature(payload, author.key, CONTEXT, "LC01", "2026-11-21T14:00:00.000Z")
-    examined = payload_signatures.verify_payload(ours, CONTEXT, knows(author, BOB))
+    examined = payload_signatures.verify_payload(ours, CONTEXT, key_table(author, BOB))
     assert [each.key for each in examined.signatures] == [key_of(BOB), key_of(author)]
     assert all(each.valid for each in examined.signatures)
     element = json.loads(ours)["signatures"][1]
@@ -232,7 +234,7 @@ def test_random_signed_payloads_are_verified(
 )
 def test_random_bytes_are_verified_or_rejected(payload: bytes) -> None:
     with contextlib.suppress(SignedTextError):
-        assert payload_signatures.verify_payload(payload, CONTEXT, knows(ALICE)).keys == frozenset()
+        assert payload_signatures.verify_payload(payload, CONTEXT, key_table(ALICE)).keys == frozenset()
 
 
 @pytest.mark.parametrize(

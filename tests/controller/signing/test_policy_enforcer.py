@@ -161,11 +161,11 @@ def test_policy_enforcer_rejection_describes_rule_in_255_characters() -> None:
 
 
 def test_enforcer_rejects_evse_of_another_station() -> None:
-    house = make_enforcer()
-    assert describe_decision(decide(house, signed(limit(), TOM), station="CS02")) == (
+    enforcer = make_enforcer()
+    assert describe_decision(decide(enforcer, signed(limit(), TOM), station="CS02")) == (
         "refuse safe-profiles: tom (technician) has no permission for SetChargingProfile 16 A at CS02/1"
     )
-    assert isinstance(decide(house, signed(limit(), TOM), station="CS01"), ForwardDecision)
+    assert isinstance(decide(enforcer, signed(limit(), TOM), station="CS01"), ForwardDecision)
 
 
 def test_enforcer_with_approvals_needs_two_of_three() -> None:
@@ -187,57 +187,58 @@ def test_enforcer_with_approvals_needs_two_of_three() -> None:
 def test_enforcer_rejects_keys_outside_their_validity() -> None:
     name = key_id(OLGA.key.public_key())
     ring = Keyring([KnownKey(id=name, holder="olga", not_before=NOW, not_after=NOW + 100)])
-    house = PolicyEnforcer(SignaturePolicy(keyring=ring, roles=ROLES, verify=[ANY]))
+    enforcer = PolicyEnforcer(SignaturePolicy(keyring=ring, roles=ROLES, verify=[ANY]))
     payload = signed(limit(), OLGA)
-    assert "is not valid at this time" in describe_decision(decide(house, payload, utc=NOW - 1))
-    assert describe_decision(decide(house, payload, utc=NOW)) == "pass any: signed by olga"
-    assert "is not valid at this time" in describe_decision(decide(house, payload, utc=NOW + 100))
+    assert "is not valid at this time" in describe_decision(decide(enforcer, payload, utc=NOW - 1))
+    assert describe_decision(decide(enforcer, payload, utc=NOW)) == "pass any: signed by olga"
+    assert "is not valid at this time" in describe_decision(decide(enforcer, payload, utc=NOW + 100))
 
 
 def test_enforcer_rejects_replay_from_any_link() -> None:
-    house = make_enforcer()
+    enforcer = make_enforcer()
     payload = signed(limit(), OLGA)
-    first = decide(house, payload)
+    first = decide(enforcer, payload)
     assert isinstance(first, ForwardDecision)
     assert first.record is not None
     for again in (
-        decide(house, payload),
-        decide(house, payload, station="CS02"),
-        decide(house, payload, link="x"),
+        decide(enforcer, payload),
+        decide(enforcer, payload, station="CS02"),
+        decide(enforcer, payload, link="x"),
     ):
         assert describe_decision(again) == "refuse safe-profiles: it was received before"
     assert "it was made 3600 s before now" in describe_decision(
-        decide(house, signed(limit(made=NOW - 3600), OLGA))
+        decide(enforcer, signed(limit(made=NOW - 3600), OLGA))
     )
 
 
 def test_enforcer_rejects_replay_with_malleated_signature() -> None:
-    house = make_enforcer()
+    enforcer = make_enforcer()
     message = json.loads(signed(limit(), OLGA))
-    assert isinstance(decide(house, compact(message)), ForwardDecision)
+    assert isinstance(decide(enforcer, compact(message)), ForwardDecision)
     element = message["signatures"][0]
     r, s = utils.decode_dss_signature(base64.b64decode(element["value"]))
     element["value"] = base64.b64encode(utils.encode_dss_signature(r, P256_ORDER - s)).decode()
     assert describe_decision(decide(make_enforcer([ANY]), compact(message))) == "pass any: signed by olga"
     assert (
-        describe_decision(decide(house, compact(message))) == "refuse safe-profiles: it was received before"
+        describe_decision(decide(enforcer, compact(message)))
+        == "refuse safe-profiles: it was received before"
     )
 
 
 def test_enforcer_rejects_replay_with_white_space() -> None:
-    house = make_enforcer()
+    enforcer = make_enforcer()
     payload = signed(limit(), OLGA)
-    assert isinstance(decide(house, payload), ForwardDecision)
+    assert isinstance(decide(enforcer, payload), ForwardDecision)
     assert "received before" in describe_decision(
-        decide(house, payload.replace(b'"evseId":', b'"evseId" : '))
+        decide(enforcer, payload.replace(b'"evseId":', b'"evseId" : '))
     )
 
 
-def test_rejected_message_is_not_remembered() -> None:
-    house = make_enforcer()
+def test_rejected_message_is_not_stored() -> None:
+    enforcer = make_enforcer()
     payload = signed(limit(16), TOM)
-    assert isinstance(decide(house, payload, station="CS02"), RejectDecision)
-    assert isinstance(decide(house, payload, station="CS01"), ForwardDecision)
+    assert isinstance(decide(enforcer, payload, station="CS02"), RejectDecision)
+    assert isinstance(decide(enforcer, payload, station="CS01"), ForwardDecision)
 
 
 def test_enforcer_verifies_reports_and_answers_of_stations() -> None:
@@ -248,13 +249,15 @@ def test_enforcer_verifies_reports_and_answers_of_stations() -> None:
         holders=("tina",),
         kinds=(MessageKind.REQUEST, MessageKind.RESPONSE, MessageKind.SEND),
     )
-    house = make_enforcer([rule])
+    enforcer = make_enforcer([rule])
     for kind in MessageKind:
         payload = signed({"status": "Accepted"}, TINA, direction=Direction.UP, kind=kind)
         up = {"direction": Direction.UP, "link": "CS01"}
-        assert describe_decision(decide(house, payload, kind=kind, **up)) == "pass stations: signed by tina"  # type: ignore[arg-type]
+        assert (
+            describe_decision(decide(enforcer, payload, kind=kind, **up)) == "pass stations: signed by tina"
+        )  # type: ignore[arg-type]
         for other in set(MessageKind) - {kind}:
-            assert "not that key's" in describe_decision(decide(house, payload, kind=other, **up))  # type: ignore[arg-type]
+            assert "not that key's" in describe_decision(decide(enforcer, payload, kind=other, **up))  # type: ignore[arg-type]
 
 
 def test_enforcer_verifies_answers_by_role() -> None:
@@ -284,8 +287,8 @@ def test_enforcer_verifies_answers_by_role() -> None:
 def test_enforcer_forwards_errors_and_unrequested_answers(text: str) -> None:
     passage = MessageContext(version=Version.V21, direction=Direction.DOWN, link="cpo", station="CS01")
     kinds = tuple(MessageKind)
-    house = make_enforcer([VerificationRule(id="x", require=VerificationMode.REJECT, kinds=kinds)])
-    assert house.decide(passage, parse(text), NOW) is FORWARD  # type: ignore[arg-type]
+    enforcer = make_enforcer([VerificationRule(id="x", require=VerificationMode.REJECT, kinds=kinds)])
+    assert enforcer.decide(passage, parse(text), NOW) is FORWARD  # type: ignore[arg-type]
 
 
 PASSING = RuleKey(
@@ -298,9 +301,9 @@ PASSING = RuleKey(
 
 
 def test_sign_forwarded_leaves_every_other_byte() -> None:
-    house = make_enforcer([ANY], [SigningRule(id="too", passing=True)], [OWN])
+    enforcer = make_enforcer([ANY], [SigningRule(id="too", passing=True)], [OWN])
     payload = signed(limit(), OLGA)
-    made = house.sign_forwarded(PASSING, payload, NOW).payload
+    made = enforcer.sign_forwarded(PASSING, payload, NOW).payload
     element = json.loads(made)["signatures"][1]
     assert element["name"] == "LC01"
     assert made.replace(b"," + compact(element), b"") == payload
@@ -317,11 +320,11 @@ def test_policy_enforcer_sign_forwarded_needs_passing_rule() -> None:
 
 
 def test_policy_enforcer_unsignable_message_passes_with_reason() -> None:
-    house = make_enforcer((), [SigningRule(id="too", passing=True)], [OWN], roles=())
-    twice = house.sign_forwarded(PASSING, b'{"a":1,"a":2}', NOW)
+    enforcer = make_enforcer((), [SigningRule(id="too", passing=True)], [OWN], roles=())
+    twice = enforcer.sign_forwarded(PASSING, b'{"a":1,"a":2}', NOW)
     assert twice.payload == b'{"a":1,"a":2}'
     assert "the payload has one name twice" in twice.unsigned_reason
-    late = house.sign_forwarded(PASSING, b"{}", NOW + 11)
+    late = enforcer.sign_forwarded(PASSING, b"{}", NOW + 11)
     assert late == SignedMessage(b"{}", "no key of the controller is valid at this time")
 
 
@@ -335,8 +338,8 @@ FACTS = RuleKey(
 
 
 def test_policy_enforcer_sign_own_signs_if_rule_states_it() -> None:
-    house = make_enforcer((), [SigningRule(id="own", links=("CS01",))], [OWN])
-    made = house.sign_own(FACTS, b'{"connectorId":1}', NOW)
+    enforcer = make_enforcer((), [SigningRule(id="own", links=("CS01",))], [OWN])
+    made = enforcer.sign_own(FACTS, b'{"connectorId":1}', NOW)
     assert not made.unsigned_reason
     assert verify_payload(made.payload, FACTS.context, lambda key: True).keys == {OWN.known.id}
     for silent in (
@@ -353,16 +356,16 @@ def test_policy_enforcer_sign_own_without_rule_changes_nothing() -> None:
 
 
 def test_policy_enforcer_sign_own_without_key_returns_payload() -> None:
-    house = make_enforcer((), [SigningRule(id="own")], [OWN])
-    made = house.sign_own(FACTS, b"{}", NOW + 11)
+    enforcer = make_enforcer((), [SigningRule(id="own")], [OWN])
+    made = enforcer.sign_own(FACTS, b"{}", NOW + 11)
     assert made.payload == b"{}"
     assert "no key of the controller is valid" in made.unsigned_reason
 
 
 def test_replaced_policy_keeps_replay_memory() -> None:
-    house = make_enforcer()
+    enforcer = make_enforcer()
     payload = signed(limit(), OLGA)
-    assert isinstance(decide(house, payload), ForwardDecision)
+    assert isinstance(decide(enforcer, payload), ForwardDecision)
     other = SignaturePolicy(
         keyring=Keyring(
             [KnownKey(id=key_id(each.key.public_key()), holder=name) for name, each in HOLDERS.items()]
@@ -371,8 +374,8 @@ def test_replaced_policy_keeps_replay_memory() -> None:
         verify=[VerificationRule(id="new", require=VerificationMode.ANY, fresh=True)],
         window_s=10,
     )
-    house.replace_policy(other, (), JwsVerifier())
-    assert describe_decision(decide(house, payload)) == "refuse new: it was received before"
+    enforcer.replace_policy(other, (), JwsVerifier())
+    assert describe_decision(decide(enforcer, payload)) == "refuse new: it was received before"
     assert "11 s before now, at most 10 s are allowed" in describe_decision(
-        decide(house, signed(limit(made=NOW - 11), OLGA))
+        decide(enforcer, signed(limit(made=NOW - 11), OLGA))
     )

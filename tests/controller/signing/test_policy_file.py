@@ -65,8 +65,10 @@ def test_valid_policy_file_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "cpo.pem").write_bytes(EC_PEM)
     (tmp_path / "signing.toml").write_text(GOOD)
     loaded = read_policy(tmp_path / "signing.toml")
-    house = PolicyEnforcer(loaded.policy(), jws=loaded.verifier())
-    assert describe_decision(decide(house, signed(limit(), TOM), link="CS01")) == "pass limits: signed by tom"
+    enforcer = PolicyEnforcer(loaded.policy(), jws=loaded.verifier())
+    assert (
+        describe_decision(decide(enforcer, signed(limit(), TOM), link="CS01")) == "pass limits: signed by tom"
+    )
     facts = RuleKey(
         version=Version.V201,
         action="SetChargingProfile",
@@ -74,9 +76,9 @@ def test_valid_policy_file_is_loaded(tmp_path: Path) -> None:
         kind=MessageKind.REQUEST,
         link="CS01",
     )
-    assert "no key of the controller is valid" in house.sign_forwarded(facts, b"{}", NOW).unsigned_reason
-    assert "technician" in describe_decision(decide(house, signed(limit(17), TOM)))
-    assert "is not valid at" in describe_decision(decide(house, signed(limit(), TOM), utc=NOW + 3600))
+    assert "no key of the controller is valid" in enforcer.sign_forwarded(facts, b"{}", NOW).unsigned_reason
+    assert "technician" in describe_decision(decide(enforcer, signed(limit(17), TOM)))
+    assert "is not valid at" in describe_decision(decide(enforcer, signed(limit(), TOM), utc=NOW + 3600))
     assert [key.holder for key in loaded.keys] == ["olga", "tom", "cpo"]
     assert loaded.keys[2].not_after == loaded.certificates[0].not_after
 

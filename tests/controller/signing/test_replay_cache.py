@@ -49,7 +49,7 @@ def test_replay_cache_rejects_text_without_time() -> None:
     assert "has no time" in str(ReplayCache(300).add([ALICE], b"d", None, NOW))
 
 
-def test_replay_cache_forgets_only_what_left_window() -> None:
+def test_replay_cache_drops_only_what_left_window() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW + 200, NOW, b"1")
     assert taken(cache, NOW, NOW, b"2")

@@ -32,7 +32,7 @@ def test_knock_book_station_that_tries_again_is_not_oldest() -> None:
     assert "CS1" not in stations
 
 
-def test_dismissed_station_is_forgotten() -> None:
+def test_dismissed_station_is_removed() -> None:
     book = KnockBook()
     book.on_unknown("CS9", "192.0.2.1", [], 1.0)
     assert book.remove("CS9")

@@ -93,7 +93,7 @@ async def test_station_with_password_that_owner_rejects_gets_401(*, is_strict: b
             await assert_served(station, backend)
 
 
-async def test_station_without_remembered_password_gets_503_while_owner_away() -> None:
+async def test_station_without_stored_password_gets_503_while_owner_away() -> None:
     async with site() as (made, backend):
         backend.port = 1
         refused = await rejected(made, RIGHT)
@@ -120,7 +120,7 @@ async def test_password_that_owner_accepted_is_served_while_owner_away() -> None
         assert made.hashes.lines == {"CS01": line}
 
 
-async def test_password_that_owner_accepts_anew_replaces_remembered_one() -> None:
+async def test_password_that_owner_accepts_anew_replaces_stored_one() -> None:
     async with site() as (made, backend):
         async with made.connect_station(headers=RIGHT) as station:
             await assert_served(station, backend)
@@ -215,7 +215,7 @@ async def test_owner_chooses_version_of_station(caplog: pytest.LogCaptureFixture
     assert "version=ocpp1.6 of=ocpp2.0.1,ocpp1.6 chosen_by=its backend" in caplog.text
 
 
-async def test_version_that_model_speaks_best_is_offered_alone_first() -> None:
+async def test_best_version_of_model_is_offered_alone_first() -> None:
     async with site() as (made, backend):
         made.quirks["CS01"] = HandshakeQuirks(likely=Version.V16)
         async with made.connect_station("CS01", "ocpp2.0.1", "ocpp1.6") as station:
@@ -226,7 +226,7 @@ async def test_version_that_model_speaks_best_is_offered_alone_first() -> None:
             assert station.subprotocol == "ocpp2.0.1"
 
 
-async def test_station_of_no_version_that_owner_speaks_gets_400() -> None:
+async def test_station_without_version_of_owner_gets_400() -> None:
     async with site() as (made, backend):
         backend.versions = ("ocpp2.1",)
         refused = await rejected(made, RIGHT, "ocpp1.6")

@@ -100,7 +100,7 @@ async def test_unregistered_station_is_listed_with_its_boot() -> None:
     assert len(channel.sent) == 2
 
 
-async def test_unregistered_station_that_talks_without_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unregistered_station_that_sends_without_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unregistered, "MOST_MESSAGES", 3)
     channel = ScriptedChannel(*[call("Heartbeat", {})] * 5)
     await UnregisteredStations(KnockBook()).serve_station(Admission("CS01", Version.V16), channel)  # type: ignore[arg-type]

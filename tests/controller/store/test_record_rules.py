@@ -147,7 +147,7 @@ def test_later_record_of_same_key_replaces_earlier(tmp_path: Path) -> None:
     ]
 
 
-def test_record_rules_seen_texts_are_forgotten_up_to_moment_and_no_further(tmp_path: Path) -> None:
+def test_record_rules_seen_texts_are_deleted_up_to_moment(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     times = [0.0, 1.5, NOON, math.nextafter(NOON, math.inf), NOON + 1000]
     store.persist_now([ReplayRecord(tuple(SeenText(b"%f" % at, at) for at in times), -math.inf)])

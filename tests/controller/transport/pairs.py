@@ -25,32 +25,32 @@ class Peer:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
-        self._speech = Connection(ConnectionType.CLIENT)
+        self._protocol = Connection(ConnectionType.CLIENT)
         self._events: list[Event] = []
 
-    async def say(self, *events: Event) -> None:
-        await self.stream.send_all(b"".join(self._speech.send(event) for event in events))
+    async def send_events(self, *events: Event) -> None:
+        await self.stream.send_all(b"".join(self._protocol.send(event) for event in events))
 
-    async def hear_one(self) -> Event:
+    async def receive_one(self) -> Event:
         """Return the next event of the link."""
         while not self._events:
-            if not await self._hear_more():
+            if not await self._read_more():
                 raise AssertionError("it has ended")
         return self._events.pop(0)
 
-    async def hear(self) -> list[Event]:
+    async def receive_all(self) -> list[Event]:
         """Return all events of the link until it closes, and close the peer."""
         while not any(isinstance(event, CloseConnection) for event in self._events):
-            if not await self._hear_more():
+            if not await self._read_more():
                 break
         await self.stream.aclose()
         return self._events
 
-    async def _hear_more(self) -> bool:
+    async def _read_more(self) -> bool:
         with trio.fail_after(5), suppress(trio.BrokenResourceError):
             if data := await self.stream.receive_some():
-                self._speech.receive_data(data)
-                self._events += self._speech.events()
+                self._protocol.receive_data(data)
+                self._events += self._protocol.events()
                 return True
         return False
 

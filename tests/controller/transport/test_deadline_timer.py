@@ -52,7 +52,7 @@ async def test_timer_is_due_at_the_moved_deadline(
     assert trio.current_time() - started == pytest.approx(rings_at)
 
 
-async def test_timer_later_deadline_wakes_no_task(autojump_clock: MockClock) -> None:
+async def test_timer_later_deadline_resumes_no_task(autojump_clock: MockClock) -> None:
     machine = Machine(trio.current_time() + 10)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(machine.alarm.wait_due)
@@ -65,7 +65,7 @@ async def test_timer_later_deadline_wakes_no_task(autojump_clock: MockClock) -> 
         nursery.cancel_scope.cancel()
 
 
-async def test_deadline_that_stays_in_past_lets_others_have_turn() -> None:
+async def test_deadline_that_stays_in_past_yields_to_other_tasks() -> None:
     machine = Machine(0.0)
     with trio.move_on_after(0.01) as patience:
         while True:

@@ -70,12 +70,12 @@ async def test_handing_over_delivery_for_absent_station_ends_first(
 ) -> None:
     board, log = SessionRegistry(), list[str]()
 
-    async def speak_for() -> None:
+    async def send_for() -> None:
         while not board.has_session("CS01"):
             await board.run_session("CS01", made("its speaker", log), None)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(speak_for)
+        nursery.start_soon(send_for)
         await trio.sleep(5)
         nursery.start_soon(board.run_session, "CS01", made("the station", log), None)
         await trio.sleep(5)
@@ -107,9 +107,9 @@ class Link:
         self.sends, self._receives = trio.open_memory_channel[str](10)
         self.received: list[str] = []
 
-    async def read_messages(self, hear: Callable[[str], Callable[[], Awaitable[None]] | None]) -> None:
+    async def read_messages(self, handler: Callable[[str], Callable[[], Awaitable[None]] | None]) -> None:
         async for text in self._receives:
-            if (pause := hear(text)) is not None:
+            if (pause := handler(text)) is not None:
                 await pause()
 
     def send_nowait(self, text: str) -> None:

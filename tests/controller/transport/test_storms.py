@@ -154,7 +154,7 @@ async def test_storms_station_that_does_not_answer_is_closed(caplog: pytest.LogC
 async def test_storms_backend_that_does_not_answer_closes_station(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def swallow(stream: trio.SocketStream) -> None:
+    async def discard(stream: trio.SocketStream) -> None:
         request = await stream.receive_some()
         key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
         accepted = base64.b64encode(hashlib.sha1(key + MAGIC).digest())
@@ -167,7 +167,7 @@ async def test_storms_backend_that_does_not_answer_closes_station(
     async with link_harness() as site:
         site.ping_s = 0.2
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        await site.nursery.start(trio.serve_listeners, swallow, listeners)
+        await site.nursery.start(trio.serve_listeners, discard, listeners)
         site.csms.port = listeners[0].socket.getsockname()[1]
         async with site.connect_station() as station:
             with pytest.raises(ConnectionClosed):

@@ -42,7 +42,7 @@ def mutual(authority: Authority) -> RenewedContext:
     return server_tls(pair.certificate, pair.key, authority.ca)
 
 
-async def talks(site: LinkHarness, station: str, tls: ssl.SSLContext) -> None:
+async def exchange(site: LinkHarness, station: str, tls: ssl.SSLContext) -> None:
     async with site.connect_station(station, tls=tls) as link:
         backend = await site.csms.accept()
         await link.send_message(CALL)
@@ -66,7 +66,7 @@ async def test_stations_come_over_tls(
     theirs = authority.client()
     theirs.minimum_version = theirs.maximum_version = version
     async with link_harness(tls=tls) as site:
-        await talks(site, "CS01", theirs)
+        await exchange(site, "CS01", theirs)
 
 
 def test_tls_below_1_2_is_refused(tls: RenewedContext) -> None:
@@ -79,7 +79,7 @@ async def test_tls_station_that_sends_plain_to_tls_port_costs_only_itself(
     async with link_harness(tls=tls) as site:
         for _ in range(2):
             await cut_off(await trio.open_tcp_stream("127.0.0.1", site.port))
-        await talks(site, "CS01", authority.client())
+        await exchange(site, "CS01", authority.client())
         assert site.stats.refused == 2
     assert caplog.text.count("it does not offer TLS at this port (http request)") == 1
 
@@ -99,7 +99,7 @@ async def test_tls_station_s_certificate_is_for_id(
     authority: Authority, mutual: RenewedContext, common_name: str, alternatives: list[x509.GeneralName]
 ) -> None:
     async with link_harness(tls=mutual) as site:
-        await talks(site, "CS01", authority.client(authority.issue("cs", common_name, *alternatives)))
+        await exchange(site, "CS01", authority.client(authority.issue("cs", common_name, *alternatives)))
 
 
 async def test_another_station_s_certificate_is_refused_and_both_are_named(
@@ -144,7 +144,7 @@ async def test_tls_without_valid_certificate_accepts_no_station(
     async with link_harness(tls=mutual) as site:
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
         await cut_off(trio.SSLStream(stream, theirs, server_hostname="127.0.0.1"))
-        await talks(site, "CS01", authority.client(authority.issue("good", "CS01")))
+        await exchange(site, "CS01", authority.client(authority.issue("good", "CS01")))
         assert site.stats.accepted == 1
     lines = [
         record.getMessage() for record in caplog.records if "TLS handshake failed" in record.getMessage()
@@ -212,7 +212,7 @@ async def test_tls_backend_is_shown_own_certificate(authority: Authority) -> Non
         assert await receive_text(backend) == CALL
 
 
-async def test_tls_backend_that_wants_missing_certificate_closes_station(
+async def test_tls_backend_that_requires_missing_certificate_closes_station(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = authority.server("csms").server(client_ca=authority.ca)
@@ -244,7 +244,7 @@ async def test_tls_new_handshakes_use_newest_certificate_and_open_links_stay(
         newer = Authority(tmp_path, "newer")
         newer.server()  # in place of the pair that is in use
         tls.current(trio.current_time() + CHECK_INTERVAL_S)  # as if the second were over
-        await talks(site, "CS02", newer.client())
+        await exchange(site, "CS02", newer.client())
         await old.send_message(CALL)
         assert await receive_text(backend) == CALL
 

@@ -29,9 +29,9 @@ async def test_ended_channel_gives_delivered_messages_first() -> None:
     leg.end("the cable was cut")
     leg.end("something else")
     assert await leg.receive() == "a"
-    for talk in (leg.receive(), leg.ping(1.0)):
+    for call in (leg.receive(), leg.ping(1.0)):
         with pytest.raises(ConnectionLostError, match="the cable was cut") as lost:
-            await talk
+            await call
         assert (lost.value.is_clean, lost.value.is_local) == (False, False)
     with pytest.raises(ConnectionLostError):
         leg.deliver("b")

@@ -58,14 +58,16 @@ def fill(link: WebSocketConnection, texts: list[str]) -> int:
 
 async def test_messages_go_both_ways_in_their_order() -> None:
     async with pair() as (link, peer):
-        await peer.say(TextMessage("é", message_finished=False), TextMessage("t"), BytesMessage(b"\xff"))
+        await peer.send_events(
+            TextMessage("é", message_finished=False), TextMessage("t"), BytesMessage(b"\xff")
+        )
         assert await link.receive() == "ét"
         assert await link.receive() == b"\xff"
         for text in ("", "a", "ü" * 70, "b" * 70_000):
             link.send_nowait(text)
             received = ""
             while received.encode() != text.encode() or not text:
-                event = await peer.hear_one()
+                event = await peer.receive_one()
                 assert isinstance(event, TextMessage)
                 received += event.data
                 if event.message_finished:
@@ -76,8 +78,8 @@ async def test_messages_go_both_ways_in_their_order() -> None:
 async def test_websocket_connection_ping_is_answered_while_controller_listen() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(listen, link)
-        await peer.say(Ping(b"are you there"))
-        event = await peer.hear_one()
+        await peer.send_events(Ping(b"are you there"))
+        event = await peer.receive_one()
         assert isinstance(event, Pong)
         assert event.payload == b"are you there"
         nursery.cancel_scope.cancel()
@@ -87,25 +89,25 @@ async def test_connection_message_with_the_handshake_is_received() -> None:
     async with pair(early=b"\x89\x81" + MASK + b"?" + b"\x81\x85" + MASK + b"hello") as (link, peer):
         assert await link.receive() == "hello"
         link.send_nowait("hello yourself")
-        assert await peer.hear_one() == Pong(b"?")
+        assert await peer.receive_one() == Pong(b"?")
     async with pair(early=b"\x88\x82" + MASK + struct.pack("!H", 1001)) as (link, peer):
         with pytest.raises(ConnectionLostError, match="closed with 1001"):
             link.send_nowait("hello")
-        assert await peer.hear() == [CloseConnection(1001, "")]
+        assert await peer.receive_all() == [CloseConnection(1001, "")]
 
 
 @pytest.mark.parametrize("how", ["listen", "receive"])
 async def test_peer_that_sends_endlessly_delays_no_other(how: str) -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
 
-        async def talk() -> None:
+        async def exchange() -> None:
             while True:
-                await peer.say(*[TextMessage("x" * 1000)] * 50)
+                await peer.send_events(*[TextMessage("x" * 1000)] * 50)
 
         async def turn() -> None:
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(talk)
+        nursery.start_soon(exchange)
         await link.receive()
         nursery.start_soon(turn)
         await (link.read_messages(lambda _: None) if how == "listen" else listen(link))
@@ -114,7 +116,7 @@ async def test_peer_that_sends_endlessly_delays_no_other(how: str) -> None:
 async def test_connection_reader_gets_every_message_and_the_end() -> None:
     async with pair() as (link, peer):
         received: list[str | bytes] = []
-        await peer.say(TextMessage("a"), BytesMessage(b"b"), TextMessage("c"), CloseConnection(1000))
+        await peer.send_events(TextMessage("a"), BytesMessage(b"b"), TextMessage("c"), CloseConnection(1000))
         with pytest.raises(ConnectionLostError, match="closed with 1000"):
             await link.read_messages(received.append)
         assert received == ["a", b"b", "c"]
@@ -129,35 +131,35 @@ async def test_connection_reader_may_pause_after_a_message() -> None:
             paused.set()
             await go_on.wait()
 
-        def hear(message: str | bytes) -> Pause | None:
+        def on_message(message: str | bytes) -> Pause | None:
             received.append(message)
             return pause if message == "b" else None
 
         async def listen_to_the_end() -> None:
             with pytest.raises(ConnectionLostError):
-                await link.read_messages(hear)
+                await link.read_messages(on_message)
 
         nursery.start_soon(listen_to_the_end)
-        await peer.say(TextMessage("a"), TextMessage("b"), TextMessage("c"))
+        await peer.send_events(TextMessage("a"), TextMessage("b"), TextMessage("c"))
         await paused.wait()
         await trio.testing.wait_all_tasks_blocked()
         assert received == ["a", "b"]
         go_on.set()
-        await peer.say(TextMessage("d"), CloseConnection(1000))
+        await peer.send_events(TextMessage("d"), CloseConnection(1000))
     assert received == ["a", "b", "c", "d"]
 
 
 async def test_connection_error_of_the_reader_is_raised_there() -> None:
     async with pair() as (link, peer), pair() as (other, its_peer):
 
-        def hear(message: str | bytes) -> None:
+        def on_message(message: str | bytes) -> None:
             raise ZeroDivisionError
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(peer.say, TextMessage("a"))
+            nursery.start_soon(peer.send_events, TextMessage("a"))
             with pytest.raises(ZeroDivisionError):
-                await link.read_messages(hear)
-        await its_peer.say(TextMessage("b"))
+                await link.read_messages(on_message)
+        await its_peer.send_events(TextMessage("b"))
         assert await other.receive() == "b"
 
 
@@ -166,7 +168,7 @@ async def test_connection_cancelled_reader_loses_no_message() -> None:
         received: list[str | bytes] = []
         with trio.move_on_after(0.01):
             await link.read_messages(received.append)
-        await peer.say(TextMessage("a"))
+        await peer.send_events(TextMessage("a"))
         assert await link.receive() == "a"
         assert received == []
 
@@ -186,7 +188,7 @@ async def test_websocket_connection_peer_that_closes_is_received_to_end(
     close: CloseConnection, reason: str, clean: bool
 ) -> None:
     async with pair() as (link, peer):
-        await peer.say(TextMessage("last words"), close)
+        await peer.send_events(TextMessage("last words"), close)
         assert await link.receive() == "last words"
         for _ in range(2):
             with pytest.raises(ConnectionLostError) as lost:
@@ -198,12 +200,12 @@ async def test_websocket_connection_peer_that_closes_is_received_to_end(
             await link.send("too late")
         with pytest.raises(ConnectionLostError, match=reason):
             await link.ping(60)
-        assert [type(event) for event in await peer.hear()] == [CloseConnection]
+        assert [type(event) for event in await peer.receive_all()] == [CloseConnection]
 
 
 async def test_websocket_connection_peer_that_vanishes_is_reported_as_such() -> None:
     async with pair() as (link, peer):
-        await peer.say(TextMessage("last words"))
+        await peer.send_events(TextMessage("last words"))
         await peer.stream.aclose()
         assert await link.receive() == "last words"
         with pytest.raises(ConnectionLostError, match="the connection ended without a close frame") as lost:
@@ -214,7 +216,7 @@ async def test_websocket_connection_peer_that_vanishes_is_reported_as_such() -> 
 async def test_connection_last_messages_are_received_after_a_send_failure() -> None:
     async with pair() as (link, peer):
         await clog(link)  # what the peer has not read resets the connection when it goes
-        await peer.say(TextMessage("last words"))
+        await peer.send_events(TextMessage("last words"))
         await peer.stream.aclose()
         with pytest.raises(ConnectionLostError, match="ended without a close frame"):
             await link.send("x")
@@ -250,7 +252,7 @@ async def test_websocket_connection_peer_that_breaks_protocol_is_reported_how(se
         assert not lost.value.is_clean
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.close, 1000, "")
-            (close,) = await peer.hear()
+            (close,) = await peer.receive_all()
         assert isinstance(close, CloseConnection)
         assert close.code == code
 
@@ -273,7 +275,7 @@ async def test_empty_fragments_use_no_memory_until_final() -> None:
 
 async def test_one_task_closes_while_another_listens() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
-        nursery.start_soon(peer.hear)
+        nursery.start_soon(peer.receive_all)
         nursery.start_soon(link.close, 1001, "r" * 200)
         with pytest.raises(ConnectionLostError, match="closed by this controller") as lost:
             await link.receive()
@@ -287,7 +289,7 @@ async def test_peer_without_close_answer_is_abandoned_soon(
         started = trio.current_time()
         await link.close(1000, "")
         assert trio.current_time() - started == pytest.approx(websocket_connection.CLOSE_TIMEOUT_S)
-        assert [type(event) for event in await peer.hear()] == [CloseConnection]
+        assert [type(event) for event in await peer.receive_all()] == [CloseConnection]
 
 
 # -- silence -------------------------------------------------------------------------------------------
@@ -310,11 +312,11 @@ async def test_peer_that_sends_is_alive_without_answering_pings(
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(listen, link)
 
-        async def speak() -> None:
+        async def send_everything() -> None:
             await trio.sleep(50)
-            await peer.say(TextMessage("hello"))
+            await peer.send_events(TextMessage("hello"))
 
-        nursery.start_soon(speak)
+        nursery.start_soon(send_everything)
         await link.ping(60)
         with pytest.raises(ConnectionLostError):  # and when it falls silent, it is gone with the next
             await link.ping(60)
@@ -338,7 +340,7 @@ async def test_connection_ping_raises_when_the_link_closes() -> None:
                 await listen(link)
 
         nursery.start_soon(listen_to_the_end)
-        nursery.start_soon(peer.say, CloseConnection(1000))
+        nursery.start_soon(peer.send_events, CloseConnection(1000))
         with pytest.raises(ConnectionLostError, match="closed with 1000"):
             await link.ping(60)
 
@@ -387,7 +389,7 @@ async def test_queued_bytes_are_bounded_and_arrive_in_order() -> None:
         nursery.start_soon(link.send, "the last")  # waits for room
         received = [""]
         while received[-1] != "the last":
-            event = await peer.hear_one()
+            event = await peer.receive_one()
             assert isinstance(event, TextMessage)
             received[-1] += event.data
             if event.message_finished and received[-1] != "the last":
@@ -410,7 +412,7 @@ async def test_connection_queue_is_sent_before_it_closes() -> None:
         await clog(link)
         link.send_nowait("last words")
         nursery.start_soon(link.close, 1000, "")
-        *_, words, close = await peer.hear()
+        *_, words, close = await peer.receive_all()
         assert isinstance(words, TextMessage)
         assert words.data == "last words"
         assert isinstance(close, CloseConnection)
@@ -447,11 +449,11 @@ async def test_connection_counts_frames_without_message_in_pace(frame: Pong | Te
     pace = TokenBucket(rate=1000, burst=10 * FRAME_COST_BYTES)
     async with pair(pace=pace) as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(read_all, link, [])
-        await peer.say(*[frame] * 100)
+        await peer.send_events(*[frame] * 100)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert pace.wait_s(trio.current_time()) > 10
         assert link._protocol.frames == 100
-        await peer.say(Pong(b""))  # is left in the socket
+        await peer.send_events(Pong(b""))  # is left in the socket
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert link._protocol.frames == 100
         nursery.cancel_scope.cancel()
@@ -462,7 +464,7 @@ async def test_connection_within_pace_is_read_at_once() -> None:
     pace = TokenBucket(rate=1000, burst=100_000)
     async with pair(pace=pace) as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(read_all, link, messages)
-        await peer.say(*[TextMessage("x" * 100)] * 50)
+        await peer.send_events(*[TextMessage("x" * 100)] * 50)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert messages == ["x" * 100] * 50
         nursery.cancel_scope.cancel()

@@ -149,7 +149,7 @@ class Site:
         self._tick()
         return [each for _, connection, each in self.sent[before:] if connection == name]
 
-    def tell_machine(self, direction: PowerDirection, event: Event) -> Answered | None:
+    def pass_to_machine(self, direction: PowerDirection, event: Event) -> Answered | None:
         answer: Answered | None = None
         for action in self.machines[direction].handle(event, self.now):
             match action:
@@ -178,16 +178,16 @@ class Site:
                     self.refused.append(reason)
                 case GuardHeartbeat():
                     for direction in self.machines:
-                        self.tell_machine(direction, Heartbeat())
+                        self.pass_to_machine(direction, Heartbeat())
                 case LimitRequested(direction=direction, event=event):
                     self.requests.append(effect)
-                    answer = self.tell_machine(direction, event)
+                    answer = self.pass_to_machine(direction, event)
                     assert answer is not None
                     self.do(self.node.answer_request(answer, self.machines[direction].view))
 
     def _tick(self) -> None:
         for direction, machine in self.machines.items():
-            self.tell_machine(direction, Tick())
+            self.pass_to_machine(direction, Tick())
             self.do(self.node.update_view(direction, machine.view))
         self.do(self.node.tick(self.now, self.utc))
 

@@ -413,11 +413,11 @@ def test_com_pt_cs_transition_10_002_guard_back_without_limit(direction: PowerDi
 
 def test_ins1_pt_cs_transition_1_001_unable_to_obey() -> None:
     case = init(PowerDirection.CONSUME)
-    case.site.tell_machine(PowerDirection.CONSUME, ObedienceChanged("emergency supply"))
+    case.site.pass_to_machine(PowerDirection.CONSUME, ObedienceChanged("emergency supply"))
     assert case.beat().limit() == 7
     assert case.state is State.CONTROLLED
     assert not case.active
-    case.site.tell_machine(PowerDirection.CONSUME, ObedienceChanged())
+    case.site.pass_to_machine(PowerDirection.CONSUME, ObedienceChanged())
     assert case.limit() == 0
 
 
@@ -435,7 +435,7 @@ def test_lpc_cases_write_of_one_facet_keeps_others(direction: PowerDirection) ->
     assert case.site.machines[direction].limit_w == 5011
 
 
-def test_lpc_cases_write_of_value_lets_duration_run_on() -> None:
+def test_lpc_cases_write_of_value_keeps_duration() -> None:
     case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="PT60S") == 0
     case.guard.beat_for(40)

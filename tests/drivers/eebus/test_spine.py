@@ -442,7 +442,7 @@ def test_spine_second_guard_is_not_bound_while_first_is(site: Site, bound: Guard
     assert second.link("Binding", 1, 1) == 0
 
 
-def test_spine_deleted_heartbeat_source_is_forgotten_with_binding(bound: Guard, site: Site) -> None:
+def test_spine_deleted_heartbeat_source_is_removed_with_binding(bound: Guard, site: Site) -> None:
     bound.beat()
     bound.link("Binding", 1, 1, call="Delete")
     site.advance(1)

@@ -301,7 +301,7 @@ def test_allocator_share_is_rounded_down_to_tenth() -> None:
         (16.0, {"grid1": 10.0, "grid2": 6.0}),
     ],
 )
-def test_need_is_met_before_wishes_but_after_minimums(grid: float, shares: dict[str, float]) -> None:
+def test_need_is_met_before_demand_but_after_minimums(grid: float, shares: dict[str, float]) -> None:
     site, capacity = depot(grid=grid)
     leaves = structs.replace(demand("grid1"), needs_a=14.0, why="leaves in 2 h, needs 14 A on average")
     got = allocate(site, [leaves, demand("grid2")], capacity)

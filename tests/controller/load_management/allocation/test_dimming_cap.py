@@ -154,7 +154,7 @@ def test_dimming_cap_less_than_minimum_is_pause() -> None:
     assert site.station("S000").draw_a == 0
 
 
-def test_dimming_cap_limit_that_is_lifted_is_forgotten() -> None:
+def test_dimming_cap_lifted_limit_is_removed() -> None:
     site = depot(4)
     before = steered_w(site)
     site.handle(dim(4200.0))

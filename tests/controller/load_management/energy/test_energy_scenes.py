@@ -253,7 +253,7 @@ def test_energy_scenes_priority_class_of_card_holds_while_it_charges() -> None:
     assert site.evse_view("B").offered_a == pytest.approx(19.0, abs=1.0)
 
 
-def test_fairness_by_energy_lets_latecomers_catch_up() -> None:
+def test_fairness_by_energy_gives_latecomers_more() -> None:
     site = make_energy_site(cars("A", "B"), limit_a=41.0, is_fair_by_energy=True)
     site.plug_in("B", None)
     site.wait(1800)

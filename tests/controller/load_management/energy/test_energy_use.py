@@ -83,7 +83,7 @@ def test_energy_use_behind_begins_band_below_mean_and_ends_at_it() -> None:
     assert energy.behind({A: use(0), B: use(0), C: use(0)}) == set()
 
 
-def test_energy_use_behind_compares_within_priority_and_who_wants() -> None:
+def test_energy_use_behind_compares_waiting_cars_of_priority() -> None:
     energy = EnergyUse([])
     counted(energy, {A: use(22_000.0), B: use(0.0)}, 3600)
     assert energy.behind({A: use(0), B: use(0, priority=1)}) == set()

@@ -63,7 +63,7 @@ def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
 
 
-def test_evse_controller_demand_is_capped_by_whatever_caps_it_most() -> None:
+def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
     outlet = at(8.0)
     assert outlet.demand(1.0, "", 10.0).cap == "all it can take"
     troubled = outlet.demand(1.0, "meter grid is stale", 10.0)

@@ -37,7 +37,7 @@ def test_phase_change_is_decided_after_delay_made_without_current() -> None:
     assert (found.changing, found.single) == (False, True)
 
 
-def test_phase_switch_wish_that_was_abandoned_begins_anew() -> None:
+def test_phase_switch_abandoned_change_begins_anew() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S - 5)
     found.set_wanted(False, SETTLE_S)
