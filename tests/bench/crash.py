@@ -1,4 +1,4 @@
-"""The crash test for long: the daemon killed as often as one likes, and what the ledgers say then."""
+"""The crash test for long: the daemon killed any number of times, and its ledgers compared."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Stations call, the backend answers; in the one case each station has a link of its own to the backend, in the
 other one link in overlay mode carries them all. The two cases take turns in one run, and count as their
-ratio: the CPU time of the daemon alone, whatever its peers take.
+ratio: the CPU time of the daemon alone, without its peers.
 """
 
 from __future__ import annotations

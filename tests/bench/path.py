@@ -61,7 +61,7 @@ USUAL_A, OVERLOAD_A = 10.0, 101.5
 INTERVAL_S = 0.5
 """Interval of the meter's readings."""
 MOVE_S = 0.3
-"""Interval in which the meter's last digits change: one that repeats itself is planned with at the worst."""
+"""Interval in which the meter's last digits change: a repeating meter is planned with at the worst."""
 
 BEHIND_POLL_S = 0.15
 """Time after a poll of the meter at which its reading has been processed (s)."""

@@ -309,7 +309,7 @@ class _Load:
 
     def until(self, word: str) -> None:
         if (line := self._out.readline().strip()) != word:
-            raise RuntimeError(f"the load did not say {word} but {line!r}")
+            raise RuntimeError(f"expected {word} from the load, got {line!r}")
 
     def result(self) -> dict[str, float]:
         found: dict[str, float] = json.loads(self._out.readline())

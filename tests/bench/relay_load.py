@@ -5,7 +5,7 @@ them changes, and one epoll loop holds all sockets of both sides. With deflate `
 
     python -m tests.bench.relay_load '{"relay": 8887, "backend": 9000, "stations": 64}'
 
-says "through" when all stations have their way to the backend, goes on at a line on its standard input,
+prints "through" when all stations are connected to the backend, goes on at a line on its standard input,
 and ends with what was measured, as one JSON object.
 """
 
@@ -33,13 +33,13 @@ from websockets.uri import parse_uri
 
 VERSION = "ocpp1.6"
 WARM_S = 4.0
-"""Until the first limits are in the stations, which a controller sees to once they speak."""
+"""Until the first limits are in the stations, which a controller sets after their first messages."""
 
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
 
 class Load(msgspec.Struct):
-    """What is wanted.
+    """Parameters of a run.
 
     With `rate`, so many calls a second over all stations; else each calls when it is answered.
     `bare`: the stations do their TLS handshakes, and nothing else.
@@ -59,7 +59,7 @@ class Load(msgspec.Struct):
 
 
 class Template:
-    """A message of which only the nine digits of its id change."""
+    """A message in which only the nine digits of its id change."""
 
     def __init__(self, before: str, after: str, size: int, *, masked: bool) -> None:
         self._before = before.encode()
@@ -296,7 +296,7 @@ def main() -> None:
         pairs = [opened(load, number, listener) for number in range(0 if load.bare else load.stations)]
         print("through", flush=True)
         if not sys.stdin.readline().strip():
-            sys.exit(f"{len(bare) + len(pairs)} stations were not asked to speak")
+            sys.exit(f"{len(bare) + len(pairs)} stations got no request")
         links = LoadedLinks(pairs)
         if load.rate:
             links.at_rate(WARM_S + load.stations / load.rate, load.seconds, load.rate)

@@ -83,7 +83,7 @@ def feed_station(version: Version, data: bytes) -> None:
 
 
 def feed_profile(version: Version, data: bytes) -> None:
-    """Whatever is read as a profile can be evaluated in bounded time."""
+    """Each profile that can be read can be evaluated in bounded time."""
     with suppress(ProfileError):
         read_profile_command(version, "SetChargingProfile", data)
         profile = read_profile(version, "SetChargingProfile", data)

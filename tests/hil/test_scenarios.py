@@ -1,4 +1,4 @@
-"""The hardware scenarios in their simulated form, and what they say when the hardware is not there."""
+"""The hardware scenarios in their simulated form, and their errors without the hardware."""
 
 from __future__ import annotations
 

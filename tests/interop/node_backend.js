@@ -1,8 +1,8 @@
 // A backend made of npm `ocpp-rpc` in strict mode, run as its own program: node_backend.js PORT.
-// Answers each station, commands it once, and says on stdout, a JSON line each, what it saw.
+// Answers each station, commands it once, and prints on stdout, a JSON line each, what it saw.
 const { RPCServer } = require('ocpp-rpc');
 
-const say = (event) => console.log(JSON.stringify(event));
+const report = (event) => console.log(JSON.stringify(event));
 const now = () => new Date().toISOString();
 const server = new RPCServer({
     protocols: ['ocpp2.1', 'ocpp2.0.1', 'ocpp1.6'],
@@ -12,10 +12,10 @@ const server = new RPCServer({
 server.auth((accept) => accept());
 server.on('client', (client) => {
     const version = client.protocol;
-    client.on('strictValidationFailure', ({ error }) => say({ complaint: String(error) }));
-    client.on('badMessage', ({ error }) => say({ complaint: String(error) }));
+    client.on('strictValidationFailure', ({ error }) => report({ complaint: String(error) }));
+    client.on('badMessage', ({ error }) => report({ complaint: String(error) }));
     const saw = (action, answer) => client.handle(action, ({ params }) => {
-        say({ saw: action, event: params.eventType, transaction: params.transactionId, station: client.identity });
+        report({ saw: action, event: params.eventType, transaction: params.transactionId, station: client.identity });
         return answer();
     });
     saw('BootNotification', () => ({ status: 'Accepted', interval: 300, currentTime: now() }));
@@ -29,15 +29,15 @@ server.on('client', (client) => {
         try {
             if (version === 'ocpp1.6') {
                 const answer = await client.call('GetConfiguration', { key: ['HeartbeatInterval'] });
-                say({ commanded: 'GetConfiguration', unknown_key: answer.unknownKey });
+                report({ commanded: 'GetConfiguration', unknown_key: answer.unknownKey });
             } else {
                 const answer = await client.call('GetVariables', {
                     getVariableData: [
                         { component: { name: 'OCPPCommCtrlr' }, variable: { name: 'HeartbeatInterval' } }],
                 });
-                say({ commanded: 'GetVariables', value: answer.getVariableResult[0].attributeValue });
+                report({ commanded: 'GetVariables', value: answer.getVariableResult[0].attributeValue });
             }
-        } catch (error) { say({ complaint: String(error) }); }
+        } catch (error) { report({ complaint: String(error) }); }
     }, 200);
 });
-server.listen(Number(process.argv[2]), '127.0.0.1').then(() => say({ listening: true }));
+server.listen(Number(process.argv[2]), '127.0.0.1').then(() => report({ listening: true }));

@@ -1,19 +1,19 @@
 // A station made of npm `ocpp-rpc` in strict mode, run as its own program: node_station.js VERSION URL ID.
-// Says on stdout, a JSON line each, what it was told to do.
+// Prints on stdout, a JSON line each, which commands it got.
 const { RPCClient } = require('ocpp-rpc');
 
 const [version, endpoint, identity] = process.argv.slice(2);
-const say = (event) => console.log(JSON.stringify(event));
+const report = (event) => console.log(JSON.stringify(event));
 const now = () => new Date().toISOString();
 // 2.1's schemas come with ids that the package's validator does not take: strict for the other two.
 const strict = version === 'ocpp2.1' ? false : [version];
 const station = new RPCClient({ endpoint, identity, protocols: [version], strictMode: strict });
 let limits = 0;
 
-station.on('strictValidationFailure', ({ error }) => say({ complaint: String(error) }));
+station.on('strictValidationFailure', ({ error }) => report({ complaint: String(error) }));
 station.handle('SetChargingProfile', ({ params }) => {
     limits += 1;
-    say({ did: 'SetChargingProfile', payload: params });
+    report({ did: 'SetChargingProfile', payload: params });
     return { status: 'Accepted' };
 });
 station.handle('GetConfiguration', ({ params }) => ({ configurationKey: [], unknownKey: params.key }));
@@ -31,20 +31,20 @@ const limited = async () => {
 
 async function live16() {
     const boot = await station.call('BootNotification', { chargePointVendor: 'V', chargePointModel: 'M' });
-    say({ got: 'BootNotification', status: boot.status });
+    report({ got: 'BootNotification', status: boot.status });
     await station.call('StatusNotification', { connectorId: 1, errorCode: 'NoError', status: 'Preparing' });
     const start = await station.call('StartTransaction',
         { connectorId: 1, idTag: 'TAG', meterStart: 0, timestamp: now() });
-    say({ got: 'StartTransaction', transaction: start.transactionId });
+    report({ got: 'StartTransaction', transaction: start.transactionId });
     await limited();
     await station.call('StopTransaction', { meterStop: 5, timestamp: now(), transactionId: start.transactionId });
-    say({ got: 'StopTransaction' });
+    report({ got: 'StopTransaction' });
 }
 
 async function live2() {
     const boot = await station.call('BootNotification',
         { chargingStation: { model: 'M', vendorName: 'V' }, reason: 'PowerUp' });
-    say({ got: 'BootNotification', status: boot.status });
+    report({ got: 'BootNotification', status: boot.status });
     await station.call('StatusNotification',
         { timestamp: now(), connectorStatus: 'Occupied', evseId: 1, connectorId: 1 });
     let seqNo = 0;
@@ -54,7 +54,7 @@ async function live2() {
             eventType, timestamp: now(), triggerReason: 'CablePluggedIn', seqNo: seqNo += 1,
             transactionInfo: { transactionId: 'T1', chargingState: 'Charging' }, evse: { id: 1, connectorId: 1 },
         });
-        say({ got: 'TransactionEvent', event: eventType });
+        report({ got: 'TransactionEvent', event: eventType });
     }
 }
 
@@ -63,5 +63,5 @@ async function live2() {
     await (version === 'ocpp1.6' ? live16() : live2());
     await new Promise((done) => setTimeout(done, 500));
     await station.close();
-    say({ done: true });
-})().catch((error) => { say({ failed: String(error) }); process.exit(1); });
+    report({ done: true });
+})().catch((error) => { report({ failed: String(error) }); process.exit(1); });

@@ -1,6 +1,6 @@
 """A backend made of PyPI `ocpp`, run as its own program: python_backend.py PORT.
 
-Answers each station, commands it once, and says on stdout, a JSON line each, what it saw.
+Answers each station, commands it once, and prints on stdout, a JSON line each, what it saw.
 The package checks every message against the official schemas, in both directions.
 """
 

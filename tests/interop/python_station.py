@@ -1,6 +1,6 @@
 """A station made of PyPI `ocpp`, run as its own program: python_station.py VERSION URL.
 
-Boots, charges for a moment, and says on stdout, a JSON line each, what it was told to do.
+Boots, charges for a moment, and prints on stdout, a JSON line each, which commands it got.
 The package checks every message against the official schemas, in both directions.
 """
 

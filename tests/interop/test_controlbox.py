@@ -1,6 +1,6 @@
 """The control box of eebus-go, an energy guard in Go, against the daemon: pairs, limits, goes and comes back.
 
-The daemon's clock is trio's MockClock, which runs as fast as it is told to; the box runs in real time.
+The daemon's clock is trio's MockClock, which runs at the speed of the test; the box runs in real time.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ async def until(app: App, box: Box, state: str, real_s: float, clock: MockClock)
             if eebus.consumption.state == state:
                 return eebus.consumption.limit_w
             await trio.sleep(0.05 * clock.rate)
-    raise AssertionError(f"not {state}: {app.status().eebus}; the box said: {box.output}")
+    raise AssertionError(f"not {state}: {app.status().eebus}; output of the box: {box.output}")
 
 
 async def test_controlbox_pairs_limits_and_reconnects(

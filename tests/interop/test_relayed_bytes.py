@@ -58,7 +58,7 @@ async def from_the_station(station: WebSocketConnection, up: WebSocketConnection
     for name, text in UNANSWERED:
         await station.send_message(text)
         assert await receive_text(up) == text, name
-    # The station did not understand the last answer, and says so.
+    # The station could not parse the last answer, and reports it.
     complaint = '[5,"e1","FormatViolation","what is cup?",{"of" : "CALLRESULT"}]'
     await station.send_message(complaint)
     assert await receive_text(up) == complaint

@@ -32,7 +32,7 @@ EVERYONE = OfflineRules(authorise="everyone")
 
 
 class MessageHarness(RelayHarness):
-    """A relay of which messages to the station and the owner alone have to be expected.
+    """A relay whose messages to the station and the owner alone have to be expected.
 
     `commits`: the records that were to be durable, in order; `observer_texts`: texts to the observer.
     """

@@ -1,4 +1,4 @@
-"""`local-controller dim` as a grid operator uses it, judged by what the site would say."""
+"""`local-controller dim` as a grid operator uses it, checked with the site's verification."""
 
 from __future__ import annotations
 

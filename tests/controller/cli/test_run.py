@@ -118,7 +118,7 @@ def receive_state(systemd: socket.socket, state: str) -> str:
 
 @contextmanager
 def stopped_at_the_end(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A daemon that ends with the block, whatever happens in it."""
+    """A daemon that ends with the block, also after an exception."""
     with start_daemon(path) as daemon:
         try:
             yield daemon

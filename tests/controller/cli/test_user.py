@@ -1,4 +1,4 @@
-"""`user`: without a running controller, and beside one that takes the change in."""
+"""`user`: without a running controller, and beside a running one."""
 
 from __future__ import annotations
 

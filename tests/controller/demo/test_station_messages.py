@@ -1,4 +1,4 @@
-"""What the simulated peers say fits the official JSON schemas."""
+"""Messages of the simulated peers fit the official JSON schemas."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ RETIRED = ProofSigner(holder="old", key="k-old", roles=frozenset({"grid-operator
 
 
 class PlainSignatures:
-    """Knows keys by their holders' names; RETIRED's is not valid any more."""
+    """Verifier with keys by their holders' names; RETIRED's is not valid any more."""
 
     known: Mapping[str, ProofSigner] = {"dso": DSO, "cpo": CPO}
 

@@ -124,7 +124,7 @@ def test_digital_inputs_missing_readings_dim_until_next() -> None:
     assert [holds(source, at) for at in (4.9, 5)] == [None, 4200]
     assert source.limits(5)[0].proof == "its contacts cannot be read"
     assert source.deadline(5) is None
-    assert holds(source, 1e6) == 4200  # nobody can tell that from a command
+    assert holds(source, 1e6) == 4200  # it cannot be distinguished from a command
     source.read([OPEN], 1e6)
     assert holds(source, 1e6) is None
 

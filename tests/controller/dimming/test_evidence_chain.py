@@ -242,7 +242,7 @@ def test_command_struct_has_every_member() -> None:
 
 
 def partly_signed(signed: str, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return the lines of a chain, of which those with `s` in `signed` are signed."""
+    """Return the lines of a chain; those with `s` in `signed` are signed."""
     chain, made = EvidenceChain(KEY, ChainHead()), []
     sign_text = curves.sign_text
     for number, each in enumerate(signed):

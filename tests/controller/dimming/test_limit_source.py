@@ -1,4 +1,4 @@
-"""One source's words: replaced, lifted, over, lost, and remembered."""
+"""One source's limits: replaced, lifted, over, lost, and restored."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ V2 = (Version.V201, Version.V21)
 
 
 def payload(version: Version, notice: DimmingNotice) -> dict[str, Any]:
-    """What is said; of a DataTransfer, what it carries."""
+    """Payload of a notice; of a DataTransfer, its data."""
     check(version, request(version, notice.action), notice.payload)
     found: dict[str, Any] = json.loads(notice.payload)
     if notice.action == "DataTransfer":

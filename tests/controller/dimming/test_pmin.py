@@ -67,7 +67,7 @@ def test_devices_are_counted_as_configured(counting: Counting, count: int) -> No
         (10_000, 4000, 4000),  # 6 kW come from the roof
         (10_000, -2000, 0),  # all of it does, and the site feeds in
         (10_000, None, 10_000),  # without a meter nothing of it is proven
-        (None, 4000, 4000),  # a device that does not tell draws what the grid delivers, at most
+        (None, 4000, 4000),  # a device that reports nothing draws what the grid delivers, at most
         (None, -2000, 0),
         (None, None, None),
         (0, 3000, 0),

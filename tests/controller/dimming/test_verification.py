@@ -54,7 +54,7 @@ CASES: list[tuple[str, bytes, Situation, Reason]] = [
     ("no JSON", b"{", NOW, Reason.MALFORMED),
     ("no signature", signed(command(2)), NOW, Reason.UNSIGNED),
     ("no signature, unknown role", signed(command(2, role="king")), NOW, Reason.UNSIGNED),
-    ("a key that nobody knows", signed(command(2), "mallory"), NOW, Reason.BAD_SIGNATURE),
+    ("an unknown key", signed(command(2), "mallory"), NOW, Reason.BAD_SIGNATURE),
     ("changed after signing", forged(command(2)), NOW, Reason.BAD_SIGNATURE),
     (
         "a bad signature where none is asked for",

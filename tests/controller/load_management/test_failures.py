@@ -1,6 +1,6 @@
 """An hour with each fault: no circuit above its limit but for the unavoidable reaction time.
 
-The README's table "What the site does when something fails" says in words what is held here.
+The README's table "What the site does when something fails" says in prose what is tested here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FAILS_AT_S, JUMPS_AT_S = 1700, 2400
 REACTS_S = 1 + 1 + 3 + 1
 """The meter shows it, the station answers, the car obeys, and one for the steps of a second."""
 REPORTS_S = 10
-"""What a station draws on a circuit without a meter is known when it tells so itself."""
+"""A station's draw on a circuit without a meter is known from its own reports."""
 
 
 def steps(now: float) -> PhaseAmps:

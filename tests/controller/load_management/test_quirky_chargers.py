@@ -1,6 +1,6 @@
 """Each quirk against a charger that has it: limits are accepted and kept, the fallback is safe.
 
-The chargers here refuse what the real ones refuse, whatever our table says, and evaluate what they have
+The chargers here refuse what the real ones refuse, independent of our table, and evaluate what they have
 installed by a station's rules. At every second of the conversation they may take no more than is booked.
 """
 

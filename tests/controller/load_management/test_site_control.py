@@ -468,7 +468,7 @@ def test_limit_lowered_and_raised_while_site_runs_holds_at_once() -> None:
     site.wait(120)
     lowered = [max(amps) for amps in site.row_flowed["grid"][200:]]
     assert max(lowered[6:]) <= 40.0
-    assert min(lowered[60:]) > 34.0, "nobody falls back to less than there is"
+    assert min(lowered[60:]) > 34.0, "no EVSE falls back to less than there is"
     site.replace_site(before, SiteSettings())
     site.wait(200)
     raised = [max(amps) for amps in site.row_flowed["grid"][320:]]

@@ -72,7 +72,7 @@ class CsmsHarness:
         frames = []
         for effect in effects:
             if isinstance(effect, Persist):
-                assert not frames, "records come before the answer that promises them"
+                assert not frames, "records come before the answer that depends on them"
                 self.records += effect.records
             elif isinstance(effect, CsmsText):
                 frames.append(json.loads(effect.text))

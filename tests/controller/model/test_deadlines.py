@@ -1,4 +1,4 @@
-"""The first of several times, some of which are none."""
+"""The first of several times, some of them None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a car has asked for, as a 2.x station tells it."""
+"""A car's charging needs, as a 2.x station reports them."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ Sample = dict[str, Any]
 
 
 def seen(version: Version, *calls: StationCall) -> list[Observation]:
-    """What an observer tells of the last of these messages, all of which must fit their schemas."""
+    """Observations of the last of these messages; all must fit their schemas."""
     for action, message in calls:
         check(version, request(version, action), json.dumps(message).encode())
     return oddly_seen(version, *calls)

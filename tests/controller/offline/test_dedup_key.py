@@ -1,4 +1,4 @@
-"""What is the same message said again, and what only looks like it."""
+"""A repeated message, and messages that only resemble one."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_flapping_link_causes_one_report() -> None:
         net.link("CS02", "LC02", PLAIN)
         net.wait(DEBOUNCE_S / 40)
     net.wait(5 * DEBOUNCE_S)
-    assert net.got["CSMS"] == [], "nothing is another way than it was told"
+    assert net.got["CSMS"] == [], "routes are as reported"
     net.cut("CS02", "LC02")
     net.wait(5 * DEBOUNCE_S)
     assert len(net.got["CSMS"]) == 1
@@ -109,7 +109,7 @@ def test_chain_topology_is_repeated_before_it_ends() -> None:
     assert 3 <= len(net.got["CSMS"]) <= 4
     net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert net.received_from("CS01") == [[2, "m1", "Reset", {}]]
-    net.broken.add(("LC02", "LC01"))  # half open: nobody knows yet
+    net.broken.add(("LC02", "LC01"))  # half open: not detected yet
     net.wait(VALID_S + 1)
     net.got["CSMS"].clear()
     net.send_frame("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})

@@ -65,7 +65,7 @@ def test_hostile_forged_path_is_rejected_to_link(link: str, path: list[str], kin
     code = "SecurityError" if kind == "spoofed" else "GenericError"
     (answer,) = net.received_from(link)
     assert (answer[0], answer[-4:-2]) == (4, ["m1", code])
-    assert link == "CS01" or answer[1:3] == [link, ["LC01"]], "whoever it claims to be hears nothing"
+    assert link == "CS01" or answer[1:3] == [link, ["LC01"]], "the node that it claims to be gets nothing"
     assert all(not net.received_from(other) for other in ("CS01", "LC02", "LC03", "CSMS") if other != link)
 
 
@@ -150,11 +150,11 @@ def topology(node: str = "LC02", *reached: str, at: float = 1000.0) -> bytes:
 GOOD = signed(topology(), "LC02")
 
 FORGED = [
-    ("LC02", ["LC02"], topology()),  # nobody has signed it
+    ("LC02", ["LC02"], topology()),  # it is not signed
     ("LC02", ["LC02"], signed(topology(), "LC03")),  # another controller has
     ("LC02", ["LC02"], GOOD.replace(b"CS09", b"CS08")),  # it was changed
     ("LC02", ["LC02"], GOOD.replace(b'"routes"', b'"routes":[],"routes"')),  # one name twice
-    ("LC03", ["LC03"], GOOD),  # another tells it
+    ("LC03", ["LC03"], GOOD),  # another node reports it
     ("LC03", ["LC02"], GOOD),  # through a neighbour that lies of the path
     ("LC03", ["LC02", "LC03"], GOOD),
     ("LC02", ["LC09", "LC02"], GOOD),  # from afar
@@ -248,7 +248,7 @@ def test_hostile_topology_of_plain_station_is_rejected() -> None:
     payload = json.loads(topology("CS01"))
     net.send_frame("CS01", "LC01", 2, "m1", "NotifyNetworkTopology", payload)
     (to_backend,) = [json.loads(message) for message in net.got["CSMS"]]
-    assert to_backend[2] == ["CS01", "LC01"], "it goes to whom the station speaks to, as any message does"
+    assert to_backend[2] == ["CS01", "LC01"], "it goes to the station's backend, as any message does"
     net.send_frame("CSMS", "LC01", 3, "LC01", "CSMS", "m1", {})
     assert "CS09" not in net.reachable("LC01")
 

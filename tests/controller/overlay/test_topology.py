@@ -1,4 +1,4 @@
-"""What neighbours tell: believed when it is theirs, new and in force, and else it changes nothing."""
+"""Reports of neighbors: applied when they are theirs, new and in force, else ignored."""
 
 from __future__ import annotations
 

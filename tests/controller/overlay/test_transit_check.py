@@ -164,7 +164,7 @@ def test_transit_check_virtual_channel_is_verified_by_relay() -> None:
     assert net.saved == 0
 
 
-# -- what rules may say ---------------------------------------------------------------------------------
+# -- conditions of rules ---------------------------------------------------------------------------------
 
 
 def rule(name: str = "r", require: VerificationMode = VerificationMode.ANY, **more: Any) -> VerificationRule:

@@ -1,4 +1,4 @@
-"""Our limits as messages: what the schemas ask, one decimal, and an end exactly when it is promised."""
+"""Our limits as messages: valid against the schemas, one decimal, and an end at the given time."""
 
 from __future__ import annotations
 

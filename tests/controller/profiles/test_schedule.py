@@ -51,7 +51,7 @@ CASES = {
     "periods": ([profile((0, 16), (60, 10))], [(0, 16), (60, 10)]),
     "equal periods are one": ([profile((0, 16), (60, 16))], [(0, 16)]),
     "duration cuts": ([profile((0, 16), (60, 10), (90, 6), duration_s=80)], [(0, 16), (60, 10), (80, None)]),
-    "before its start it says nothing": ([profile((0, 16), start=MONDAY + 5)], [(0, None), (5, 16)]),
+    "before its start it has no limit": ([profile((0, 16), start=MONDAY + 5)], [(0, None), (5, 16)]),
     "validity": (
         [profile((0, 16), valid_from=MONDAY + 10, valid_to=MONDAY + 20)],
         [(0, None), (10, 16), (20, None)],

@@ -87,7 +87,7 @@ def test_autonomy_limits_signed_transaction_is_left_unanswered(
     assert "signed" in answer.note
 
 
-# -- what the backend says of it afterwards ---------------------------------------------------------
+# -- responses of the backend afterwards ---------------------------------------------------------
 
 
 def _entry(version: Version, action: str, payload: Payload, transaction: int | None = None) -> OutboxEntry:

@@ -228,7 +228,7 @@ def test_away_autonomous_owner_that_does_not_answer_is_away(stored: StoredRelay)
     scenario.wait(TIMEOUT_S)
     assert json.loads(scenario.station.receive_text())[:2] == [3, "d"]
     scenario.expect_redial("no answer to Heartbeat, Authorize")
-    scenario.csms.send(result("h", '{"currentTime":"2026-03-29T12:00:00Z"}'))  # late: nobody waits for it
+    scenario.csms.send(result("h", '{"currentTime":"2026-03-29T12:00:00Z"}'))  # late: nothing waits for it
     scenario.expect_nothing()
 
 

@@ -168,7 +168,7 @@ def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]],
     last.close()
     start = [(action, members) for action, members, _ in backend.ledger]
     assert start[: len(station.acknowledged)] == station.acknowledged
-    assert len(start) <= len(station.acknowledged) + 1  # at most the one whose answer died with us
+    assert len(start) <= len(station.acknowledged) + 1  # at most the one whose answer was lost in the crash
     numbers = [number for _, _, number in backend.ledger]
     assert numbers == [1 + place // 2 for place in range(len(numbers))]  # each end is that of its beginning
 

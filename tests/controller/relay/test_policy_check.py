@@ -144,7 +144,7 @@ def test_policy_check_forbidden_send_is_dropped() -> None:
     scenario.expect_log("rule=r", 2)
 
 
-# -- what a station says -----------------------------------------------------------------------------------
+# -- messages of a station -----------------------------------------------------------------------------------
 
 
 def test_policy_check_rejected_message_changes_no_state() -> None:

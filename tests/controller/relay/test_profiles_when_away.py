@@ -26,7 +26,7 @@ THEIRS = 70
 
 
 def a_stead() -> OfflineHandler:
-    """Serves CS01 while its backend is away, and lets everybody charge."""
+    """Serves CS01 while its backend is away, and authorizes every card."""
     snapshot, drivers = StationSnapshot("CS01"), AuthorizationCache("CS01", b"key")
     outbox, ids = Outbox("CS01", "cpo"), TransactionIdMap("CS01", "cpo")
     return OfflineHandler(

@@ -109,7 +109,7 @@ class RelayWorld(RuleBasedStateMachine):
         self.numbers += 1
         return f"n{self.numbers}"
 
-    # -- what is said -------------------------------------------------------------------------------
+    # -- messages -------------------------------------------------------------------------------
 
     @precondition(lambda self: self.relay.accepts_messages)
     @rule(shape=calls, action=st.sampled_from(STATION_ACTIONS), times=bursts)
@@ -259,7 +259,7 @@ class RelayWorld(RuleBasedStateMachine):
         self.judge(self.relay.close("the station is gone", self.now, self.now))
 
     def give_up_backend(self) -> None:
-        """The station keeps what it said; the backend's commands end with its link."""
+        """The station keeps its messages; the backend's commands end with its link."""
         self.mode = "farewell"
         self.farewell_at = self.now
         self.up.clear()
@@ -372,7 +372,7 @@ class RelayWorld(RuleBasedStateMachine):
         queue.remove(next(sent for sent in queue if sent.token == token))
 
     def closed(self) -> None:
-        """Whatever is not answered now has lost its link: the controller's and the backend's are settled."""
+        """All that is not answered now has lost its link: the controller's and the backend's are settled."""
         assert not any(self.own.values())
         assert not self.down
         assert self.mode == "farewell" or not self.at_station

@@ -313,7 +313,7 @@ def test_answer_to_command_of_link_that_is_gone_is_dropped() -> None:
     assert "dropped" in scenario.log[-1]
 
 
-# -- what it says otherwise, and what it does not say --------------------------------------------------
+# -- changed and omitted messages --------------------------------------------------
 
 
 @pytest.mark.parametrize(

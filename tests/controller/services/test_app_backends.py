@@ -1,4 +1,4 @@
-"""Several backends behind one daemon: what owner and observer hear, and what neither may."""
+"""Several backends behind one daemon: what owner and observer receive and may command."""
 
 from __future__ import annotations
 

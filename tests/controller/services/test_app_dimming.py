@@ -205,7 +205,7 @@ async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Pat
         async with running(configure(tmp_path, peer, source=source)) as controller:
             status = controller.status().dimming
             assert status is not None
-            assert status.dimmed, "nobody knows yet what the contact says"
+            assert status.dimmed, "the contact has not been read yet"
             await wait_status(controller, lambda status: not status.dimmed)
             closed.inputs = [False]
             assert (await wait_status(controller, lambda status: status.dimmed)).limit_w == 8000

@@ -1,4 +1,4 @@
-"""The page of the whole daemon: what it tells of real links, and what becomes of it with the daemon."""
+"""The page of the whole daemon: its view of real links, and its end with the daemon."""
 
 from __future__ import annotations
 

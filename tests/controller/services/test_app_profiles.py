@@ -1,4 +1,4 @@
-"""A backend's charging profile over real sockets: accepted, obeyed, and remembered over a restart."""
+"""A backend's charging profile over real sockets: accepted, obeyed, and kept over a restart."""
 
 from __future__ import annotations
 

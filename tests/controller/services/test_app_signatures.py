@@ -151,7 +151,7 @@ async def test_ocpps_own_signed_messages_pass_untouched_and_are_verified(tmp_pat
     (tmp_path / "cso.pem").write_bytes(EC_PEM)
     write_policy(tmp_path, JWS_RULES)
     whole = flattened(json.dumps(VARIABLES).encode(), action="SetVariables")
-    other = flattened(json.dumps(VARIABLES).encode(), "RS256", action="SetVariables")  # nobody knows its key
+    other = flattened(json.dumps(VARIABLES).encode(), "RS256", action="SetVariables")  # its key is unknown
     async with serve_csms_servers(1) as (cpo,):
         config = configure(tmp_path, cpo)
         async with running(config) as controller, connect_station(controller) as served:
@@ -163,7 +163,7 @@ async def test_ocpps_own_signed_messages_pass_untouched_and_are_verified(tmp_pat
             )
             forged = whole | {"payload": other["payload"][:-4] + "AAAA"}
             await expect_refusal(link, call_text("3", json.dumps(forged).encode(), action), "rule variables")
-            # Where no rule asks for it, a key that nobody knows is no mistake of the message.
+            # Where no rule requires it, an unknown key is no fault of the message.
             unruled = flattened(b"{}", "RS256", action="GetVariables")
             await expect_forwarded(
                 link, served, call_text("4", json.dumps(unruled).encode(), "GetVariables-Signed")

@@ -1,4 +1,4 @@
-"""Three whole controllers in a chain, of which the one in the middle is killed and comes back."""
+"""Three whole controllers in a chain; the middle one is killed and comes back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WHOLE_S = 60.0
 class End:
     """Either end of the chain: it answers each CALL and records what it receives.
 
-    `asked`: how often each CALL came, by action and what tells it from others; `answers` by message id.
+    `asked`: how often each CALL came, by action and its distinguishing member; `answers` by message id.
     """
 
     def __init__(self, socket: WebSocketConnection) -> None:

@@ -1,4 +1,4 @@
-"""A policy's file: what it reads as, and every mistake at its line in words that mend it."""
+"""A policy's file: its meaning, and every mistake with its line and remedy."""
 
 from __future__ import annotations
 

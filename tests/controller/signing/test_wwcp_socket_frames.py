@@ -70,7 +70,7 @@ def test_wwcp_socket_frame_has_right_verdict(row: dict[str, Any]) -> None:
 
 
 def test_wwcp_controller_that_rewrote_decimal_is_named_as_reason() -> None:
-    # 1.50 and 0.00001 leave their controller as other texts: nobody can verify them any more.
+    # 1.50 and 0.00001 leave their controller as other texts: they cannot be verified any more.
     rewritten = [row for row in ROWS if row.get("theirs") is False]
     assert len(rewritten) == 2
     for row in rewritten:

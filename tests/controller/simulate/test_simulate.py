@@ -1,4 +1,4 @@
-"""One simulated day, looked at from all sides, and the command that a person types."""
+"""One simulated day in all its outputs, and the command `simulate`."""
 
 from __future__ import annotations
 

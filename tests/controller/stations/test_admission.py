@@ -190,7 +190,7 @@ def test_unchecked_password_is_forwarded_to_owner_only() -> None:
     assert PASSWORD.decode() not in repr(DOOR)
 
 
-# -- habits: what is known of a station before it says anything ----------------------------------------
+# -- quirks: known before a station's first message ----------------------------------------
 
 
 def with_habits(known: HandshakeQuirks, *offered: str) -> Decision | PasswordUnverified:

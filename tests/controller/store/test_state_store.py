@@ -44,7 +44,7 @@ def entry(number: int) -> EntryQueued:
 
 
 class FullDisk:
-    """Lets no commit of a store through until `free`."""
+    """Blocks commits of a store until `free`."""
 
     def __init__(self, store: StateStore) -> None:
         assert isinstance(store._journal, SqliteJournal)

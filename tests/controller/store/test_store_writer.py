@@ -16,7 +16,7 @@ from controller.store.store_writer import MOST_GROUPED_RECORDS, StoreWriter
 
 
 class Disk:
-    """A disk whose commits end when the test lets them; `commits` are those that it was given."""
+    """A disk whose commits end when the test releases them; `commits` are those that it got."""
 
     def __init__(self) -> None:
         self.commits: list[list[Record]] = []

@@ -10,7 +10,7 @@ from controller.transport.deadline_timer import DeadlineTimer
 
 
 class Machine:
-    """Wants to be looked at at `deadline`; counts how often it is asked."""
+    """Has a `deadline`; counts how often it is called."""
 
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline

@@ -30,7 +30,7 @@ def _no_long_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until_closed(stream: trio.abc.Stream) -> None:
-    """Swallow everything until the other side ends the connection."""
+    """Discard everything until the peer ends the connection."""
     with trio.fail_after(5), suppress(trio.BrokenResourceError):
         while await stream.receive_some():
             pass

@@ -53,7 +53,7 @@ def fill(link: WebSocketConnection, texts: list[str]) -> int:
     raise AssertionError("there is room for all")
 
 
-# -- talk ----------------------------------------------------------------------------------------------
+# -- messages ----------------------------------------------------------------------------------------------
 
 
 async def test_messages_go_both_ways_in_their_order() -> None:
@@ -355,7 +355,7 @@ async def test_websocket_connection_peer_that_does_not_read_is_abandoned(
         await clog(link)
         started = trio.current_time()
         with pytest.raises(ConnectionLostError, match="it has not read for 60 s"):
-            await link.receive()  # who listens hears of it, without sending anything
+            await link.receive()  # the reader gets it without sending anything
         assert trio.current_time() - started == pytest.approx(SEND_TIMEOUT_S)
         with pytest.raises(ConnectionLostError, match="it has not read for 60 s"):
             link.send_nowait("x")

@@ -1,4 +1,4 @@
-"""A site with an EEBUS node, and an energy guard that is spoken by hand, on a simulated clock.
+"""A site with an EEBUS node, and an energy guard that is played step by step, on a simulated clock.
 
 The guard has its own small reading and writing of EEBUS' JSON: what both sides had in common would hide
 their mistakes.

@@ -1,4 +1,4 @@
-"""The allocator's promises, as properties over random trees, and its words, as examples."""
+"""The allocator's invariants, as properties over random trees, and its reasons, as examples."""
 
 from __future__ import annotations
 

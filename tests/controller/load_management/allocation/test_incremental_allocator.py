@@ -1,4 +1,4 @@
-"""An allocator that stays from pass to pass shares like one that is made anew for each pass."""
+"""An allocator that stays from pass to pass shares like a new one for each pass."""
 
 from __future__ import annotations
 

@@ -107,5 +107,5 @@ def test_departure_goal_departing_car_gets_energy_in_time_on_short_site() -> Non
     assert 3 * 230.0 * (site.station("A").energy_as - before_as) / 3600 >= 0.99 * wanted_wh
     site.wait(120)
     assert site.evse_view("A").reason == "grid L1 full"
-    assert site.seconds_over("grid", 28.0) == before_over_s  # when nobody was limited yet
+    assert site.seconds_over("grid", 28.0) == before_over_s  # when no EVSE was limited yet
     assert site.limit_changes("A") < 20
