@@ -1,0 +1,120 @@
+"""Meters whose current changes its sign, or shows a spike, for good reasons: the site keeps on charging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from controller.load_management.metering.plausibility import SIGN_READINGS
+from controller.load_management.site_tree import PhaseAmps
+from drivers.reading import MeterState, Quality, Reading
+from tests.scenario.site_harness import Building, Car, SiteHarness, good_state, make_grid, make_station
+
+LIMIT_A = 32.0
+MARGIN_A = 1.0
+SEEN_S = 3600
+CHANGE_AT_S = 900.0
+
+
+def make_site(building: Building, car: Car | None) -> SiteHarness:
+    """Return a site with generation and two EVSEs, one of which has a car."""
+    stations = [make_station("A", car=car), make_station("B")]
+    for each in stations:
+        each.evse = replace(each.evse, fallback_a=0.0)
+    site = SiteHarness((make_grid(LIMIT_A, generation_a=25.0),), stations, building)
+    site.connect()
+    site.wait(600)
+    return site
+
+
+def watch(site: SiteHarness, seconds: int) -> int:
+    """Return for how many seconds the meter was not good."""
+    doubted_s = 0
+    for _ in range(seconds):
+        site.step()
+        doubted_s += site.circuit_view("grid").meter_quality is not Quality.GOOD
+    return doubted_s
+
+
+def heater(size_a: float) -> Building:
+    """Return a heater on L1 that goes off: from `size_a` of load to as much feed-in."""
+    return lambda now: (size_a if now < CHANGE_AT_S else -size_a, 3.0, 3.0)
+
+
+def reactive(now: float) -> PhaseAmps:
+    """Return reactive current around 0 W: its sign is that of the power, which changes every 10 s."""
+    amps = 8.0 if now % 20 < 10 else -8.0
+    return (amps, amps, amps)
+
+
+def clouds(now: float) -> PhaseAmps:
+    """Return 10 A of feed-in, which a cloud of 60 s turns into 10 A of load every four minutes."""
+    amps = 10.0 if now % 240 < 60 else -10.0
+    return (amps, amps, amps)
+
+
+@pytest.mark.parametrize("size_a", [8.0, 16.0])
+def test_idle_site_heater_off_costs_meter_few_readings(size_a: float) -> None:
+    site = make_site(heater(size_a), None)
+    assert 0 < watch(site, SEEN_S) <= SIGN_READINGS
+    site.plug_in("B", Car())
+    site.wait(600)
+    # The heater's load is planned with for a quarter of an hour, its feed-in is shared by half after that.
+    assert site.station("B").draw_a >= LIMIT_A - MARGIN_A - 3.0 - 0.35
+
+
+@pytest.mark.parametrize(
+    "building",
+    [heater(8.0), heater(16.0), reactive, clouds],
+    ids=["heater 8", "heater 16", "reactive", "clouds"],
+)
+def test_site_with_car_charges_on_through_changes_of_sign(building: Building) -> None:
+    site = make_site(building, Car())
+    before_as = site.station("A").energy_as
+    good = [watch(site, 1) == 0 for _ in range(SEEN_S)]
+    assert sum(good) >= SEEN_S - SIGN_READINGS
+    # A base load of 16 A at its highest leaves 15 A; nobody is stopped, and the mean is far above.
+    assert (site.station("A").energy_as - before_as) / SEEN_S >= 20.0
+    assert site.station("A").leases[-1][1] >= 15.0
+
+
+def once(amps: float, at: float) -> Callable[[Reading], MeterState]:
+    """Return a meter that shows one reading of `amps` on L1."""
+
+    def meter(reading: Reading) -> MeterState:
+        state = good_state(reading)
+        if reading.time != at:
+            return state
+        _, second, third = reading.current_a
+        return replace(state, reading=replace(reading, current_a=(amps, second, third)))
+
+    return meter
+
+
+def test_site_single_spike_of_meter_changes_no_limit() -> None:
+    site = make_site(lambda now: (5.0, 5.0, 5.0), Car())
+    site.meter = once(327.67, site.now + 7.0)
+    sent = len(site.commands)
+    offered_a = site.station("A").limit_a(site.now)
+    good = [watch(site, 1) == 0 for _ in range(20)]
+    assert all(good)
+    assert not [command for _, command in site.commands[sent:] if command.limit_a < offered_a]
+    assert site.station("A").limit_a(site.now) == offered_a
+
+
+def test_site_spike_that_lasts_cuts_at_second_reading() -> None:
+    site = make_site(lambda now: (5.0, 5.0, 5.0), Car())
+    begin = site.now
+
+    def meter(reading: Reading) -> MeterState:
+        _, second, third = reading.current_a
+        return good_state(replace(reading, current_a=(327.67, second, third)))
+
+    site.meter = meter
+    sent = len(site.commands)
+    site.wait(10)
+    cuts = [at for at, command in site.commands[sent:] if command.urgent]
+    assert cuts
+    assert cuts[0] == begin + 2.0
