@@ -123,6 +123,11 @@ class CallQueue:
         return self.outstanding is not None or bool(self._beside)
 
     @property
+    def has_sent_beside(self) -> bool:
+        """True if a CALL beside the outstanding one was sent and has no answer yet."""
+        return bool(self._beside)
+
+    @property
     def has_sent_command(self) -> bool:
         """True if a CALL of the peer was sent and has no answer yet."""
         return any(call.rank is Rank.PEER for call in self._sent())
@@ -227,6 +232,12 @@ class CallQueue:
         self._answer_by = now + (min(ANSWER_WAIT_S, self._timeout_s) if is_query else self._timeout_s)
         self._set_deadline(own=own, peer=peer)
         return call
+
+    def send_at_once(self, call: PendingCall, now: float) -> None:
+        """Take a peer's valid CALL as sent; as `push` and `next_call` together do in an empty queue."""
+        self._peer_is_first = False
+        self.outstanding, self._sent_at = call, now
+        self._answer_by = self.deadline = now + self._timeout_s
 
     def _send_beside(self, call: PendingCall, now: float) -> PendingCall:
         """Take note of a sent CALL where texts that are not valid frames have no answer yet, or it is one."""

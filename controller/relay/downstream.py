@@ -109,6 +109,11 @@ class Downstream:
         """Time of the next `on_time`, apart from the queue's own deadline (s; inf: not at all)."""
         return min(self._quiet_until, self._states_due_at)
 
+    @property
+    def is_quiet(self) -> bool:
+        """True if the station is commandable and no CALL to it waits or is outstanding."""
+        return self.is_commandable and not self.is_stopping and self.queue.is_empty
+
     def on_boot(self) -> None:
         """Take a BootNotification: the station is commandable again once its backend accepts it."""
         self._quiet_until = self._states_due_at = math.inf

@@ -13,6 +13,10 @@ A message passes through one pipeline, all of it in this file:
     sign        where the policy has it so, as the message leaves its queue
     send        an effect; what passes is the text that arrived
 
+Nearly all messages are CALLs that only pass, and their answers, while nothing else is under way: no policy,
+no offline mode, no CALL to the station. `_pass_call` and `_pass_result` do for these in one step what the
+pipeline does in many, with the same effects; `_is_quiet` is when. Whatever is not usual takes the pipeline.
+
 `upstream` has what is done while the owner is away, `downstream` what may be sent to the station,
 `secondary_backend` what observers get. Their effects are carried out in `_apply`. Parts that change what
 has to be evaluated again show it by their deadline or mark: a message that passes asks none of them.
@@ -214,6 +218,9 @@ class StationRelay:
         self.next_deadline = self._parts_deadline = -math.inf
         """The first deadline as of the last event, and that of the parts other than the two queues."""
         self._own_calls_wait = False
+        self._is_quiet = False
+        """True as long as a CALL of the station may pass in one step, and so may its answer: as of the last
+        event that took the pipeline, since when only messages have passed."""
         self._actions: list[Action] = []
 
     # -- what the links ask ---------------------------------------------------------------------------
@@ -243,9 +250,15 @@ class StationRelay:
         actions: list[Action] = []
         self._actions = actions
         if isinstance(event, FromStation):
-            self._on_station_text(event.text, now, utc)
+            frame = parse(event.text)
+            if self._is_quiet and isinstance(frame, Call) and self._pass_call(frame, now, utc):
+                return actions
+            self._on_station_frame(frame, event.text, now, utc)
         elif isinstance(event, FromBackend):
-            self._on_backend_text(event.text, now, utc)
+            frame = parse(event.text)
+            if self._is_quiet and isinstance(frame, CallResult) and self._pass_result(frame, now):
+                return actions
+            self._on_backend_frame(frame, event.text, now, utc)
         else:
             self._on_other_event(event, now, utc)
             self._parts_deadline = -math.inf
@@ -288,10 +301,61 @@ class StationRelay:
         self._settle(TRY_AGAIN_LATER, reason, now, utc)
         return persist_at_once(self._actions)
 
+    # -- messages that only pass ----------------------------------------------------------------------
+
+    def _pass_call(self, frame: Call, now: float, utc: float) -> bool:
+        """Send a CALL of the station on at once; return False, with nothing done, if more is to be done."""
+        action, profiles, queue = frame.action, self._profiles, self._up.queue
+        if (
+            queue.outstanding is not None
+            or now >= self._parts_deadline
+            or profiles.shared_revision != profiles.absorbed.revision
+        ):
+            return False
+        if action in self._tracked_actions:
+            if action != "MeterValues":
+                return False
+            self._track(frame, now, utc)
+            profiles.on_sampled(self._tracker.sampled_at, utc)
+        self._up.send_at_once(frame, now)
+        self._actions.append(ToBackend(frame.text))
+        if profiles.shared_revision != profiles.absorbed.revision:
+            self._advance(now, utc)  # the values have changed more than what is known of the EVSE
+        else:
+            deadline = queue.deadline
+            self.next_deadline = deadline if deadline < self._parts_deadline else self._parts_deadline
+        return True
+
+    def _pass_result(self, frame: CallResult, now: float) -> bool:
+        """Send the owner's CALLRESULT on at once; return False, with nothing done, if more is to be done."""
+        profiles = self._profiles
+        if (
+            now >= self._parts_deadline
+            or profiles.shared_revision != profiles.absorbed.revision
+            or not self._up.pass_result(frame, now)
+        ):
+            return False
+        self._actions.append(ToStation(frame.text))
+        self.next_deadline = self._parts_deadline
+        return True
+
+    def _find_quiet(self) -> bool:
+        """Return True if nothing is under way but, perhaps, the CALL of the station that was sent last."""
+        return (
+            self._up.has_only_passed
+            and self._down.is_quiet
+            and self._policy is None
+            and self._local is None
+            and self._is_present
+            and not self._own_calls_wait
+            and self._drain_until == math.inf
+        )
+
     # -- messages of the station ----------------------------------------------------------------------
 
-    def _on_station_text(self, text: str, now: float, utc: float) -> None:
-        frame = parse(text)
+    def _on_station_frame(
+        self, frame: Frame | MalformedFrame | UnknownMessageType, text: str, now: float, utc: float
+    ) -> None:
         is_valid = True
         if isinstance(frame, _UNREADABLE):
             lenient = self._read_malformed_from_station(frame, text)
@@ -418,8 +482,9 @@ class StationRelay:
 
     # -- messages of the owner ------------------------------------------------------------------------
 
-    def _on_backend_text(self, text: str, now: float, utc: float) -> None:
-        frame = parse(text)
+    def _on_backend_frame(
+        self, frame: Frame | MalformedFrame | UnknownMessageType, text: str, now: float, utc: float
+    ) -> None:
         if isinstance(frame, _UNREADABLE):
             lenient = self._read_malformed_from_backend(frame, text, OWNER)
             if lenient is None:
@@ -663,6 +728,7 @@ class StationRelay:
             # With nothing left to send: be called at once, and close.
             deadline = min(deadline, self._drain_until) if self._down.queue.has_own else -math.inf
         self.next_deadline = deadline
+        self._is_quiet = self._find_quiet()
 
     def _send_up(self, now: float, utc: float) -> None:
         """Send the next CALL; a text that is not a valid frame does not hold up the one behind it."""

@@ -127,6 +127,41 @@ class Upstream:
         """True if nothing waits for the owner: no CALL, and nothing in its outbox."""
         return self.queue.is_empty and (self._offline is None or not self._offline.has_backlog)
 
+    @property
+    def has_only_passed(self) -> bool:
+        """True if the link is up and the queue has no CALL but one of the station, outstanding."""
+        sent = self.queue.outstanding
+        return (
+            self._offline is None
+            and self.owner.state is OwnerState.ATTACHED
+            and not (self.queue.waiting or self.queue.has_sent_beside)
+            and (sent is None or (sent.rank is Rank.PEER and sent.is_valid))
+        )
+
+    def send_at_once(self, frame: Call, now: float) -> None:
+        """Take a CALL of the station as sent. Requires `has_only_passed`, and no outstanding CALL."""
+        self.queue.send_at_once(
+            PendingCall(frame.id, frame.action, frame.text, frame.payload, is_ruled=False), now
+        )
+
+    def pass_result(self, frame: CallResult, now: float) -> bool:
+        """End the outstanding CALL by its CALLRESULT; return False if more follows than this answer.
+
+        Requires `has_only_passed`.
+        """
+        sent = self.queue.outstanding
+        if (
+            sent is None
+            or sent.id != frame.id
+            or self._is_observed
+            or sent.action in RESULT_ACTIONS
+            or (sent.action == "Heartbeat" and now >= self._clock_due_at)
+        ):
+            return False
+        self._unanswered.clear()
+        self.queue.on_answer(frame.id)
+        return True
+
     # -- messages of the station ----------------------------------------------------------------------
 
     def on_call(
