@@ -43,7 +43,7 @@ class FoundMeter(msgspec.Struct, frozen=True):
 async def identify_meters(
     settings: Sequence[BusSettings], units: Iterable[int], report: Report
 ) -> list[FoundMeter]:
-    """Search all units with each of the bus settings, until one of them has answers.
+    """Search all units with each of the bus settings, until a unit answers.
 
     `report` gets a line about each step. Raises BusError if the bus cannot be opened.
     """

@@ -43,7 +43,7 @@ class MeterReport(msgspec.Struct, frozen=True):
 
 
 class MeterPoller:
-    """One meter: polls it, judges the results, publishes each state, logs each change of it."""
+    """Poller of one meter: checks the results, publishes each state, logs each change."""
 
     def __init__(self, settings: MeterSettings, publish: Publish) -> None:
         self.settings = settings

@@ -33,7 +33,7 @@ class TokenStored(Record, frozen=True):
 
 
 class AuditStored(Record, frozen=True):
-    """One change or attempted change: who, over which interface, what, and how it ended.
+    """One change or attempted change: actor, interface, command and result.
 
     `at`: POSIX s. `subject` has no secret and no driver's identity.
     """

@@ -50,7 +50,7 @@ class StationLink(Protocol):
         """The backend's name."""
 
     async def run(self) -> None:
-        """Run the link until the user needs no more."""
+        """Run the link until its user closes it."""
 
     def send_nowait(self, message: str | bytes) -> None:
         """Send a message, or queue it. Raises SendQueueFullError."""
@@ -107,7 +107,7 @@ class BackendLink:
         return self._pool.backend
 
     async def run(self) -> None:
-        """Open connections until the user needs no more."""
+        """Open connections until their user closes the link."""
         backend = self._pool.backend
         while self._user.needs_link(backend):
             reasons = {"it is opened again"}

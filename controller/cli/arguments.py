@@ -43,7 +43,7 @@ USUAL_CONFIG = Path("/etc/local-controller/controller.toml")
 
 
 class CommandError(Exception):
-    """A subcommand cannot do its work; its text is one line for the person who typed it.
+    """A subcommand failed; its text is one line for the user.
 
     `status` is the exit status.
     """

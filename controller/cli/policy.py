@@ -46,7 +46,7 @@ _ACTIONS = frozenset({"Heartbeat"}).union(POLICY_ACTIONS, *ACTION_CLASSES.values
 
 
 class InvalidPolicyError(CommandError):
-    """A policy's file has errors. Its text is all of them, a line each."""
+    """A policy file has errors. Its text has a line for each."""
 
     def __init__(self, errors: list[ErrorDiagnostic]) -> None:
         super().__init__("\n".join(map(str, errors)))

@@ -184,7 +184,7 @@ def read_passphrase(file: Path | None) -> str | None:
 
 
 def print_left_out(names: Iterable[str]) -> None:
-    """Print what a backup does not contain, for the person who has to bring it back."""
+    """Print which files a backup does not contain, for the user who has to restore them."""
     for name in names:
         meaning = "passwords and keys in the store" if name == STATE else name.removeprefix(CONFIG)
         print(f"not in the backup: {meaning}")

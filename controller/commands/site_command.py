@@ -62,7 +62,7 @@ _EDIT_EEBUS = AccessPermission(Resource.EEBUS, Verb.EDIT)
 
 
 class _StationCommand(SiteCommand, frozen=True, kw_only=True):
-    """Command to a station, for who may run stations."""
+    """Command to a station, with the permission to run stations."""
 
     permission: ClassVar[AccessPermission] = _RUN_STATIONS
     station: StationId
@@ -238,7 +238,7 @@ class RegisterPartners(SiteCommand, frozen=True, kw_only=True, tag="eebus.regist
 
 
 class SuspendLimits(SiteCommand, frozen=True, kw_only=True, tag="eebus.suspend"):
-    """Refuse active EEBUS limits because the site cannot obey them; the reason goes on record."""
+    """Refuse active EEBUS limits because the site cannot obey them; the reason is recorded."""
 
     permission: ClassVar[AccessPermission] = _EDIT_EEBUS
     reason: Annotated[str, Meta(min_length=1, max_length=200)]

@@ -264,7 +264,7 @@ class CardConfig(_Table, frozen=True, kw_only=True):
     valid_until: date | None = None
     """Last day on which it may charge, in the site's time zone. Example: 2027-12-31."""
     blocked: bool = False
-    """It may not charge, also where charging is free."""
+    """The card may not charge, also where charging is free."""
 
     def __repr__(self) -> str:
         return f"CardConfig({self.label!r})"
@@ -668,7 +668,7 @@ class BatteryConfig(_Table, frozen=True, kw_only=True):
 
 
 class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
-    """A limit source: who may dim the controllable EVSEs."""
+    """A limit source: it may dim the controllable EVSEs."""
 
     id: Name
     """Name of the source."""
@@ -682,7 +682,7 @@ class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
     rank: Annotated[int, Meta(ge=0, le=1000)] = 0
     """The highest role lifts what lower ones have set, never the other way round."""
     minimum: bool = True
-    """It cannot go below what the law leaves the devices."""
+    """The source cannot go below what the law leaves the devices."""
     lost_after_s: Annotated[float, Meta(ge=0, le=86_400, extra={"unit": "s"})] = 0.0
     """Time that the source may be away before its failsafe holds; 0: never, with contact 5 s."""
     module: str | None = None
@@ -858,7 +858,7 @@ class OverlayRouteConfig(_Table, frozen=True, kw_only=True):
 
 
 class OverlayGroupConfig(_Table, frozen=True, kw_only=True):
-    """Nodes behind one id: a SEND goes to each of them, a CALL to one that is reachable."""
+    """Nodes behind one id: a SEND goes to each of them, a CALL to a reachable one."""
 
     id: Name
     """Id of the group."""

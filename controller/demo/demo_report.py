@@ -32,7 +32,7 @@ class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One run.
+    """Result of one run.
 
     `stations`: how many booted, by OCPP version. `messages`: see `ledger`. `energy_wh`: delivered to cars.
     `utilisation`: `energy_wh` / the energy that the limits would have let through to the same cars while

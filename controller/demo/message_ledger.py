@@ -43,7 +43,7 @@ class End(enum.Enum):
 
 
 class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """The count of frames by what became of them."""
+    """The count of frames by result."""
 
     relayed: int
     own: int

@@ -35,7 +35,7 @@ STREAM_S = 12.0
 
 
 class SimulatedStation:
-    """One station, connected to the physics by its outlets and to the controller by a WebSocket.
+    """Simulated station, connected to the physics by its outlets and to the controller by a WebSocket.
 
     `utc` is the true clock (POSIX s).
     """

@@ -64,7 +64,7 @@ class EvidenceKind(enum.StrEnum):
 
 
 class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One record of a line."""
+    """Record in a line of evidence."""
 
     body: dict[str, Any]
     key: str

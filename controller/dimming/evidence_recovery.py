@@ -1,4 +1,4 @@
-"""Recovery of the commands that were obeyed, from the evidence log, if the stored memory of them is lost.
+"""Recovery of the commands that were obeyed, from the evidence log, if their stored state is lost.
 
 Without that memory an old signed command would be obeyed a second time.
 """

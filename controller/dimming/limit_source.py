@@ -64,7 +64,7 @@ class LimitSource:
         self._failsafe = failsafe
 
     def set_reached(self, there: bool, now: float) -> None:
-        """Take that the link to the source was opened or lost."""
+        """Update whether the link to the source is open."""
         if there:
             self._away_since = None
         elif self._away_since is None:

@@ -30,7 +30,7 @@ class IdToken(msgspec.Struct, frozen=True):
 
     @property
     def normal(self) -> bytes:
-        """The same for the same token: case does not count (1.6 CiString20Type, 2.x IdTokenType)."""
+        """Comparison form of a token: case does not count (1.6 CiString20Type, 2.x IdTokenType)."""
         return f"{self.type}\0{self.value}".lower().encode()
 
 

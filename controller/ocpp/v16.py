@@ -1,4 +1,4 @@
-"""OCPP 1.6: the messages that we read or make, and of them the members that we use.
+"""OCPP 1.6: messages that we read or make, with the members that we use.
 
 Source: OCPP 1.6 edition 2, sections 6 and 7. Everything else passes as bytes.
 """
@@ -109,7 +109,7 @@ class ChargingProfileV16(_Message, frozen=True, kw_only=True):
 
 
 class SetChargingProfileV16(_Message, frozen=True, kw_only=True):
-    """To the station: a limit."""
+    """SetChargingProfile to the station: a limit."""
 
     connector_id: Int32
     cs_charging_profiles: ChargingProfileV16

@@ -1,4 +1,4 @@
-"""OCPP 2.0.1 and 2.1: the messages that we read or make, and of them the members that we use.
+"""OCPP 2.0.1 and 2.1: messages that we read or make, with the members that we use.
 
 For these members the two versions are the same. Source: OCPP 2.0.1 and 2.1 Part 2, sections 1 and 2
 of the messages' appendix. Everything else passes as bytes.
@@ -155,7 +155,7 @@ class ChargingProfileV2(_Message, frozen=True, kw_only=True):
 
 
 class SetChargingProfileV2(_Message, frozen=True, kw_only=True):
-    """To the station: a limit."""
+    """SetChargingProfile to the station: a limit."""
 
     evse_id: Int32
     charging_profile: ChargingProfileV2
@@ -255,7 +255,7 @@ class ChargingLimitV2(_Message, frozen=True, kw_only=True):
 
 
 class NotifyChargingLimitV2(_Message, frozen=True, kw_only=True):
-    """To the backend: an EVSE is held back."""
+    """NotifyChargingLimit to the backend: an EVSE is limited."""
 
     evse_id: Int32
     charging_limit: ChargingLimitV2
@@ -263,7 +263,7 @@ class NotifyChargingLimitV2(_Message, frozen=True, kw_only=True):
 
 
 class ClearedChargingLimitV2(_Message, frozen=True, kw_only=True):
-    """To the backend: an EVSE is no longer held back."""
+    """ClearedChargingLimit to the backend: an EVSE is no longer limited."""
 
     charging_limit_source: str
     evse_id: Int32

@@ -147,7 +147,7 @@ class NewestTransactionId(Record, frozen=True):
 
 
 class TransactionUnmapped(Record, frozen=True):
-    """The transaction is over, and nothing of it waits any more."""
+    """The transaction is over, and no message of it is queued."""
 
     station: str
     backend: str

@@ -19,7 +19,7 @@ class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_d
 
 
 class BootAnswer(_Message, frozen=True, kw_only=True):
-    """To a BootNotification: `interval` (s) is that of the heartbeats, or until the next boot."""
+    """Answer to a BootNotification: `interval` (s) is that of the heartbeats, or until the next boot."""
 
     status: str
     interval: int = 0

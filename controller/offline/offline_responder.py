@@ -1,4 +1,4 @@
-"""Answering a station while its backend is away: as its backend would by all that is stored, and no more.
+"""Answers to a station while its backend is away, from stored decisions of the backend alone.
 
 Three rules. No answer states what a crash or the backend could undo: what has to be kept comes back
 with the answer, to be saved first. No one is authorized who was not before: a station that its backend has

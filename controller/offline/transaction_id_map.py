@@ -51,7 +51,7 @@ def is_signed(action: str, payload: bytes) -> bool:
 
 
 class TransactionIdMap:
-    """Those of one station at one backend."""
+    """Transaction ids of one station at one backend."""
 
     def __init__(self, station: str, backend: str) -> None:
         self._station = station
@@ -114,7 +114,7 @@ class TransactionIdMap:
         return self.end_transaction(own) if given is None else self.set_backend_id(own, given.transaction_id)
 
     def end_transaction(self, own: int) -> list[Record]:
-        """Note that the backend has received the transaction's end, or never will: nothing of it waits."""
+        """Remove a transaction: its end was delivered or dropped, and no message of it is queued."""
         if own not in self._theirs or own in self._past:
             return []
         theirs = self._theirs[own]

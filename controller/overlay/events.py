@@ -90,7 +90,7 @@ class OverlayTick(msgspec.Struct, frozen=True):
 
 
 class SendFrame(msgspec.Struct, frozen=True):
-    """Send a message. If nothing of it could be sent, report `SendFailed`: another link is tried.
+    """Send a message. If it could not be sent, report `SendFailed`: another link is tried.
 
     `frame`, `origin` and `tried` are for the node itself.
     """
@@ -109,7 +109,7 @@ class SendFailed(msgspec.Struct, frozen=True):
 
 
 class FrameHeld(msgspec.Struct, frozen=True):
-    """A message that goes on once the records of the `Persist` before it are durable: `FrameReleased`.
+    """A message that is forwarded once the records of the `Persist` before it are durable: `FrameReleased`.
 
     `frame`, `origin` and, of an answer, `pending` are for the node itself.
     """
@@ -120,7 +120,7 @@ class FrameHeld(msgspec.Struct, frozen=True):
 
 
 class FrameReleased(msgspec.Struct, frozen=True):
-    """The records are durable, and the message goes on; if not `done`, it is rejected."""
+    """The records are durable, and the message is forwarded; if not `done`, it is rejected."""
 
     held: FrameHeld
     done: bool = True

@@ -93,7 +93,7 @@ _REQUESTS = (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
 
 
 class Node:
-    """One node. `counts`: rejected and dropped frames by kind of reason."""
+    """Overlay node. `counts`: rejected and dropped frames by kind of reason."""
 
     def __init__(self, settings: NodeSettings) -> None:
         self.counts: Counter[str] = Counter()

@@ -42,7 +42,7 @@ EVERYWHERE = frozenset(Direction)
 
 
 class TransitDecision(msgspec.Struct, frozen=True):
-    """Decision about a frame: it goes on, at once or once stored, is rejected, or dropped.
+    """Decision about a frame: it is forwarded, at once or once stored, rejected, or dropped.
 
     `effects` come first: lines for the log, and the `Persist` that a `FrameHeld` waits for.
     """
@@ -80,7 +80,7 @@ class TransitCheck:
         pending: ForwardedRequest,
         now: float,
     ) -> TransitDecision:
-        """Check an answer that goes on over another link."""
+        """Check an answer that is forwarded over another link."""
         if self._enforcer is None or source is None or to is None or source.is_channel or to.is_channel:
             return TransitDecision(frame)
         whose = pending.whom if to.direction is Direction.UP else pending.path[0]

@@ -1,4 +1,4 @@
-"""Policy of the site CA: a request and the facts about who sends it in, a grant or `IssuanceError` out.
+"""Policy of the site CA: a request and facts about its sender in, a grant or `IssuanceError` out.
 
 The facts (`Applicant`) come from the authenticated link or from the person at the command line, never from
 the request. What a request asks for is honoured as it stands or refused; it is never shortened or extended

@@ -101,7 +101,7 @@ class Close(msgspec.Struct, frozen=True):
 
 
 class Commandable(msgspec.Struct, frozen=True):
-    """The station accepts our CALLs from now on: it was accepted, or did not boot anew."""
+    """The station accepts our CALLs from now on: it was accepted, or did not boot again."""
 
 
 class ObservationMade(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Users, logins and bearer tokens at work: who makes a request, and what that actor may do now.
+"""Users, logins and bearer tokens: the actor of a request, and its present permissions.
 
 Users and tokens are read from the store, which `local-controller user` writes as well: a change holds within
 a second, also for requests of sessions that are open.

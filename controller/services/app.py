@@ -122,7 +122,7 @@ START_ERRORS = (ListenError, SigningSetupError, StoreError, TlsError, WebServerE
 
 
 class App:
-    """One running controller. Once it runs, `port` is the stations' bound port, `web_port` the page's.
+    """The running controller. Once it runs, `port` is the stations' bound port, `web_port` the page's.
 
     `web_port` stays None where no page is wanted, `eebus_port` without [eebus].
     """
@@ -435,7 +435,7 @@ class App:
         )
 
     async def _watch_expiries(self) -> None:
-        """Read the ends of certificates and keys anew, and warn once a day of those that are near."""
+        """Read the ends of certificates and keys again, and warn once a day of near ones."""
         while True:
             self._expiries = await trio.to_thread.run_sync(find_expiries, self._config)
             now = time.time()

@@ -49,7 +49,7 @@ class CommandService:
         self._running = trio.CapacityLimiter(MOST_AT_ONCE)
 
     def add_handler(self, kind: type[CommandT], handler: Handler[CommandT]) -> None:
-        """Set who executes a type of command."""
+        """Set the handler of a type of command."""
         self._handlers[kind] = handler
 
     @property

@@ -51,7 +51,7 @@ class DimmingBackend:
         return dimming_messages.answer(self._version, answer.payload, accepted=answer.accepted)
 
     def on_reached(self, there: bool) -> None:
-        """Take that the link was opened or lost."""
+        """Update whether the link is open."""
         for source in self._settings.sources:
             if source.kind in ("signed", "ocpp"):
                 self._dimming.handle_event(SourceReached(source.id, there))

@@ -61,7 +61,7 @@ class EebusDiscovery:
         self._updated.set()
 
     async def run(self) -> None:
-        """Announce and browse until cancelled; begin anew after a failure or with other addresses."""
+        """Announce and browse until cancelled; begin again after a failure or with other addresses."""
         while True:
             addresses = own_addresses(self._host)
             try:

@@ -79,7 +79,7 @@ class EnergyService:
             await self._read(self._config.load_management.departures, self._use_departures)
 
     async def _read(self, file: str, use: Callable[[str], int]) -> None:
-        """Read a file that has changed and use it; what held before goes on where it has mistakes."""
+        """Read a changed file and use it; where it has errors the previous content stays in force."""
         try:
             changed_at, text = await trio.to_thread.run_sync(
                 _read_if_changed, Path(file), self._changed_at.get(file)

@@ -1,4 +1,4 @@
-"""Evidence of dimming for people: export of a span, and verification of all of it.
+"""Evidence of dimming: export of a span, and verification of the whole log.
 
 Both read files in a thread, one request at a time: the files of years take seconds and memory.
 """

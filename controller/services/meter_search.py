@@ -54,7 +54,7 @@ class MeterSearchService:
         return dict(self._scans)
 
     def begin(self, target: str) -> MeterSearch:
-        """Begin to search at a place, unless that goes on. Raises MeterSearchError."""
+        """Begin to search at a place, unless a search is running. Raises MeterSearchError."""
         if not _is_target(target):
             raise MeterSearchError(f"{target!r} is neither a serial port nor HOST:PORT")
         if self._nursery is None:
@@ -69,7 +69,7 @@ class MeterSearchService:
         return self.state()
 
     def state(self) -> MeterSearch:
-        """Return the state of the search that goes on or went on last."""
+        """Return the state of the running or last search."""
         return MeterSearch(running=bool(self._place), steps=list(self._steps))
 
     async def _search(self, target: str) -> None:

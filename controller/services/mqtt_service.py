@@ -248,7 +248,7 @@ class MqttService:
             _run_soon(token, partial(self._received, bytes(message.payload)))
 
     def _on_connect_fail(self, token: trio.lowlevel.TrioToken, _client: mqtt.Client, _userdata: Any) -> None:
-        """Take that a connection could not be opened; the client calls this while it handles the error."""
+        """Process a failed connection attempt; the client calls this while it handles the error."""
         _run_soon(token, partial(self._failed, str(sys.exc_info()[1])))
 
     # -- in the trio thread -------------------------------------------------------------------------------

@@ -133,11 +133,11 @@ class SetupService:
         return await _run_pure(make)
 
     async def search_meter(self, request: SearchRequest) -> MeterSearch:
-        """Begin to search at a place, unless that goes on. Raises MeterSearchError."""
+        """Begin to search at a place, unless a search is running. Raises MeterSearchError."""
         return self._search.begin(request.target)
 
     def search_state(self) -> MeterSearch:
-        """Return the state of the search that goes on or went on last."""
+        """Return the state of the running or last search."""
         return self._search.state()
 
     # -- the site and its machine -----------------------------------------------------------------------

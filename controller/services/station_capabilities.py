@@ -72,7 +72,7 @@ class StationCapabilities:
         self._quirks.clear()
 
     def on_link_lost(self, token: int) -> None:
-        """Take that the link was lost before a question was answered."""
+        """Process a link that was lost before a question was answered."""
         self._discovery.on_link_lost(token)
 
     def mark_cleared(self, station: str) -> None:

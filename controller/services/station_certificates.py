@@ -171,7 +171,7 @@ class StationCertificateService:
         chain: bytes,
         request: SignCertificateCall | None = None,
     ) -> None:
-        """Send a certificate to its station and record what became of it."""
+        """Send a certificate to its station and record the result."""
         self._tried_at[record.serial] = trio.current_time()
         payload = certificate_messages.write_certificate_signed(session.version, chain, request)
         answer = await session.request("CertificateSigned", payload)

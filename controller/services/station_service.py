@@ -173,7 +173,7 @@ class StationService:
             task_status.started(port)
 
     async def stop(self) -> None:
-        """Accept no more stations, and wait STOP_WAIT_S at most for the answers that are out."""
+        """Accept no more stations, and wait STOP_WAIT_S at most for outstanding answers."""
         self._accepting.cancel()
         await self._registry.stop_sessions(STOP_WAIT_S)
 

@@ -37,7 +37,7 @@ class WebSetup:
         return await await_or_problem(self._setup.advance_setup(request))
 
     async def search_meter(self, request: SearchRequest) -> MeterSearch:
-        """Begin to search for meters, unless that goes on. Raises ProblemError."""
+        """Begin to search for meters, unless a search is running. Raises ProblemError."""
         return await await_or_problem(self._setup.search_meter(request))
 
     async def read_fields(self) -> FieldForms:

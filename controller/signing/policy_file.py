@@ -43,7 +43,7 @@ PLACEHOLDERS: dict[str, object] = {
 
 
 class PolicyFileError(SigningError):
-    """A policy file has errors. Its text is all of them, a line each."""
+    """A policy file has errors. Its text has a line for each."""
 
     def __init__(self, errors: list[ErrorDiagnostic]) -> None:
         super().__init__("\n".join(map(str, errors)))

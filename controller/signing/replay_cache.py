@@ -27,7 +27,7 @@ class SeenText(Record, frozen=True):
 
 
 class ReplayRecord(Record, frozen=True):
-    """New texts, to be on disk before the message goes on; all made until `forgotten_until` are dropped."""
+    """Texts to store before the message is forwarded; all made until `forgotten_until` are dropped."""
 
     seen: tuple[SeenText, ...]
     forgotten_until: float

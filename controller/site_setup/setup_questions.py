@@ -1,4 +1,4 @@
-"""Questions of the setup, and the rules which of them is asked next. Terminal and page are skins around it.
+"""Questions of the setup, and the rules of their order. Terminal and page show them.
 
     section = next_section(answers, context, "en")
     section.questions[0].text          # "Fuse of the grid connection (A per phase)"

@@ -1,4 +1,4 @@
-"""The latest OCPP messages of each station, for a person who looks for a fault; in memory only.
+"""The latest OCPP messages of each station, for fault finding; in memory only.
 
 Adding one costs an append: nothing is decoded until somebody asks.
 """

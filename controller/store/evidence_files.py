@@ -162,7 +162,7 @@ class EvidenceLog:
             raise self._failure(error) from error
 
     def append(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        """Put a record on the log by itself; return its line.
+        """Append a record to the log; return its line.
 
         Raises StoreError if it is not in its file yet.
         """
@@ -336,7 +336,7 @@ class EvidenceLog:
         return self._file
 
     def _set_torn_aside(self) -> list[dict[str, Any]]:
-        """Move what cannot be read at the log's end beside it; return what to put on record of it.
+        """Move what cannot be read at the log's end beside it; return the record to append about it.
 
         A file without a readable line is moved as a whole, and the one before it is checked, too.
         """

@@ -188,7 +188,7 @@ def changes_of(records: Iterable[Record]) -> list[Change]:
 
 
 def can_be_kept(record: Record) -> bool:
-    """Return whether the controller goes on with a record in memory if it cannot be written."""
+    """Return True if the controller keeps a record in memory that cannot be written."""
     if isinstance(record, EntryQueued):  # what may be dropped when room is short may also wait in memory
         return record.entry.kind is not RecordKind.TRANSACTION
     rule = RULES.get(type(record))

@@ -1,4 +1,4 @@
-"""One task that commits what has gathered: many stations share each wait for the disk.
+"""Writer task that commits queued records: many stations share each wait for the disk.
 
     write("a") --+            +-- commit(a) --+   +-- commit(b, c, d) --+
     write("b") --+--queue-----+               +---+                     +---> each writer gets its outcome

@@ -123,7 +123,7 @@ class ByteTransport:
         await self.watcher.wait_writable()
 
     async def send_all(self, data: bytes) -> None:
-        """Send all of `data`, waiting as long as it takes."""
+        """Send all of `data`, without a time limit of its own."""
         rest = memoryview(data)
         while rest:
             sent = self.send(rest)

@@ -64,7 +64,7 @@ class EventSource(Protocol):
 
 
 class StreamResponse(msgspec.Struct, frozen=True):
-    """A response that goes on until its source ends or the client leaves."""
+    """A streamed response, until its source ends or the client disconnects."""
 
     source: EventSource
     content_type: str = "text/event-stream"

@@ -31,7 +31,7 @@ def reject_foreign_name(request: WebRequest, names: Container[str]) -> Response 
 
 
 def require_own_origin(request: WebRequest) -> None:
-    """Reject a request that a foreign page makes through the browser of a person who is logged in.
+    """Reject a request of a foreign page through the browser of a logged-in user (CSRF).
 
     Browsers send Sec-Fetch-Site or Origin with each request that is not a plain GET. Raises ProblemError.
     """

@@ -104,7 +104,7 @@ class SetupInterface(Protocol):
         """Check the answers, and return the next questions or the review."""
 
     async def search_meter(self, request: SearchRequest) -> MeterSearch:
-        """Begin to search for meters, unless that goes on."""
+        """Begin to search for meters, unless a search is running."""
 
     async def read_fields(self) -> FieldForms:
         """Return the forms of the present configuration."""

@@ -245,7 +245,7 @@ class EebusNode:
         return self._pass_on(self._device.answer_request(answered, view))
 
     def update_view(self, direction: PowerDirection, view: LpcView) -> list[NodeEffect]:
-        """Take over the state of a machine that has changed by itself."""
+        """Copy the state of a machine after a change of its own."""
         return self._pass_on(self._device.update_view(direction, view))
 
     def update_reading(self, reading: Reading | None, now: float, utc: float) -> list[NodeEffect]:

@@ -167,7 +167,7 @@ Action = Answered | Moved | SaveFailsafe
 
 
 class LpcView(msgspec.Struct, frozen=True, kw_only=True):
-    """State of a machine for those who report it. Times: s, monotonic."""
+    """State of a machine for reports. Times: s, monotonic."""
 
     state: State
     failsafe: Failsafe
@@ -198,7 +198,7 @@ class ControllableSystem:
 
     @property
     def view(self) -> LpcView:
-        """State for those who report it."""
+        """State for reports."""
         return LpcView(
             state=self.state,
             failsafe=self.failsafe,

@@ -163,7 +163,7 @@ class SpineDevice:
     # -- our side -------------------------------------------------------------------------------------
 
     def update_view(self, direction: PowerDirection, view: LpcView) -> list[SpineEffect]:
-        """Take over the state of a machine that has changed by itself."""
+        """Copy the state of a machine after a change of its own."""
         return self._notify(self._limitation.update(direction, view))
 
     def update_reading(self, reading: Reading | None, now: float, utc: float) -> list[SpineEffect]:

@@ -98,7 +98,7 @@ class _Request(msgspec.Struct):
 
 
 class SpineSession:
-    """One partner. `name` is the key of the session, and the holder of its bindings."""
+    """Session with one partner. `name` is its key, and the holder of its bindings."""
 
     def __init__(self, name: str, local: LocalDevice) -> None:
         self.name = name

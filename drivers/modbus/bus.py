@@ -72,7 +72,7 @@ class TurnQueue:
             raise
 
     def release(self) -> None:
-        """Pass the bus on to the next who waits."""
+        """Release the bus to the next waiting task."""
         if self._waiting:
             heapq.heappop(self._waiting)[2].set()
         else:

@@ -38,7 +38,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 class InvalidAnswer(msgspec.Struct, frozen=True):
-    """Bytes from which no answer will come; the bus has to be opened anew."""
+    """Bytes that cannot become an answer; the bus has to be opened again."""
 
     diagnosis: Diagnosis
 
