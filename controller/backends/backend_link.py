@@ -178,7 +178,7 @@ class BackendLink:
         while not self._user.can_move_link(self._pool.backend):
             await self._timer.wait_updated()
         log.info(
-            "link moves to a better endpoint backend=%s station=%s", self._pool.backend, self._request.station
+            "link moved to a better endpoint backend=%s station=%s", self._pool.backend, self._request.station
         )
         self._scope.cancel()
 

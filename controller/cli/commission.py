@@ -84,7 +84,7 @@ def add_parser(commands: Subcommands) -> None:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--report", type=new_file, metavar="FILE", help="report to write, as .json and .html")
     action.add_argument("--verify", type=Path, metavar="FILE", help="report to verify (.json)")
-    parser.add_argument("--installer", default="", metavar="NAME", help="who tests, for the report")
+    parser.add_argument("--installer", default="", metavar="NAME", help="name of the tester, for the report")
     parser.add_argument(
         "--key",
         type=Path,

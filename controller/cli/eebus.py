@@ -27,7 +27,9 @@ def add_parser(commands: Subcommands) -> None:
     status.add_argument("--json", action="store_true", help="as JSON")
     pair = actions.add_parser("pair", help="trust a partner")
     who = pair.add_mutually_exclusive_group(required=True)
-    who.add_argument("ski", nargs="?", metavar="SKI", help="40 hexadecimal digits; `status` lists who waits")
+    who.add_argument(
+        "ski", nargs="?", metavar="SKI", help="40 hexadecimal digits; `status` lists waiting partners"
+    )
     who.add_argument(
         "--register",
         type=int,
@@ -41,7 +43,7 @@ def add_parser(commands: Subcommands) -> None:
     suspend = actions.add_parser(
         "suspend", help="refuse active limits because the site cannot obey (safety, law)"
     )
-    suspend.add_argument("reason", metavar="REASON", help="is sent to the control box and put on record")
+    suspend.add_argument("reason", metavar="REASON", help="is sent to the control box and recorded")
     resume = actions.add_parser("resume", help="obey limits again")
     for action, run in (
         (status, _status),

@@ -37,9 +37,11 @@ def add_parser(commands: Subcommands) -> None:
     parser = commands.add_parser("keys", help="make, replace, list and export the keys that sign")
     what = parser.add_subparsers(required=True, metavar="ACTION")
 
-    new = what.add_parser("new", help="make a key; keep the old one beside it until the new one is known")
+    new = what.add_parser(
+        "new", help="make a key; keep the old one beside it until the new one is distributed"
+    )
     new.add_argument("folder", type=Path, metavar="FOLDER", help="where its file goes, readable by its owner")
-    new.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="whose key it is")
+    new.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="holder of the key")
     new.add_argument("--curve", choices=list(CURVES), default="secp256r1", help="default: %(default)s")
     new.add_argument(
         "--from", dest="begin", type=moment, metavar="TIME", help="e.g. 2026-11-21 (UTC); default: now"
@@ -52,7 +54,7 @@ def add_parser(commands: Subcommands) -> None:
 
     rotate = what.add_parser("rotate", help="make the key that follows the newest one, with an overlap")
     rotate.add_argument("folder", type=Path, metavar="FOLDER", help="with the key that is to be followed")
-    rotate.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="whose key it is")
+    rotate.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="holder of the key")
     rotate.add_argument("--days", type=_days, default=365.0, help="its validity; default: %(default)g")
     rotate.add_argument(
         "--overlap",
@@ -69,9 +71,9 @@ def add_parser(commands: Subcommands) -> None:
     approve.add_argument("--key", type=Path, required=True, metavar="FILE", help="approver's private key")
     approve.set_defaults(run=_approve)
 
-    listing = what.add_parser("list", help="their holders, fingerprints and times, and which one signs now")
+    listing = what.add_parser("list", help="list holders, fingerprints and times, and the key that signs now")
     add_json(listing)
-    export = what.add_parser("export", help="their public halves, as [[key]] tables of a policy's file")
+    export = what.add_parser("export", help="export public keys, as [[key]] tables of a policy file")
     export.add_argument("--pem", action="store_true", help="as PEM, for other programs, openssl among them")
     for command, run in ((listing, _list), (export, _export)):
         command.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="as in [signing] key")

@@ -55,7 +55,7 @@ def add_parser(commands: Subcommands) -> None:
     _add_applicant(issue)
     _finish(issue, _issue)
 
-    revoke = actions.add_parser("revoke", help="deny a certificate from now on")
+    revoke = actions.add_parser("revoke", help="revoke a certificate")
     revoke.add_argument("serial", metavar="SERIAL", help="in hexadecimal, as `pki list` shows it")
     revoke.add_argument(
         "--reason",
@@ -76,11 +76,13 @@ def add_parser(commands: Subcommands) -> None:
     renew.add_argument("--key-group", metavar="ID", help="key group of the request")
     _finish(renew, _renew)
 
-    take = actions.add_parser("import", help="put certificates into use whose keys wait here")
+    take = actions.add_parser("import", help="import certificates for keys that were made here")
     take.add_argument("file", type=Path, metavar="FILE", help="PEM of one or many certificates")
     _finish(take, _import)
 
-    export = actions.add_parser("export", help="write out what others need; never a private key")
+    export = actions.add_parser(
+        "export", help="export requests, chains and trust anchors; never a private key"
+    )
     export.add_argument("what", choices=["trust", "crl", "request", "chain"])
     export.add_argument("name", nargs="?", help="identity for a request, serial number for a chain")
     _finish(export, _export)

@@ -58,10 +58,10 @@ def add_parser(commands: Subcommands) -> None:
     parser = commands.add_parser("policy", help="check a policy of signatures, and explain what it does")
     what = parser.add_subparsers(required=True, metavar="ACTION")
 
-    check = what.add_parser("check", help="find every mistake in a policy's file")
+    check = what.add_parser("check", help="find every mistake in a policy file")
     check.set_defaults(run=_check)
 
-    explain = what.add_parser("explain", help="which rule is for a message, why, and what would become of it")
+    explain = what.add_parser("explain", help="show the rule for a message, why it applies, and the decision")
     explain.add_argument("--action", required=True, metavar="A", help="e.g. SetChargingProfile")
     explain.add_argument(
         "--link", required=True, metavar="L", help="the station or backend that it comes from"

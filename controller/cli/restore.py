@@ -38,12 +38,12 @@ def add_parser(commands: Subcommands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "restore",
-        help="read such an archive, on this or another machine",
+        help="restore a backup, on this or another machine",
         description="Restore a backup on this or another machine. The controller must not run.",
     )
     add_config(parser)
     parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--replace", action="store_true", help="replace the configuration and state of now")
+    parser.add_argument("--replace", action="store_true", help="replace the present configuration and state")
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--passphrase-file", type=Path, metavar="FILE", help="file with the passphrase")
     given.add_argument("--without-secrets", action="store_true", help="restore without the passphrase")

@@ -85,7 +85,7 @@ def add_parser(commands: Subcommands) -> None:
     )
     adopt.add_argument("--max-a", type=number, default=32.0, metavar="A", help="its fuse; default: 32")
     adopt.add_argument("--owner", metavar="BACKEND", help="default: none, the controller is its CSMS")
-    adopt.add_argument("--label", metavar="TEXT", help="name for people")
+    adopt.add_argument("--label", metavar="TEXT", help="name that is shown")
     adopt.add_argument("--steuve", action="store_true", help="controllable device of section 14a")
     _add_command(actions, "dismiss", "remove a station that tried to connect from the list", evse=False)
     _add_command(actions, "reconnect", "close its connection, so that it connects again", evse=False)

@@ -20,7 +20,7 @@ def add_parser(commands: Subcommands) -> None:
     parser = commands.add_parser("store", help="export and import the controller's state")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     exporting = actions.add_parser("export", help="write the state as JSON lines; the controller may run")
-    importing = actions.add_parser("import", help="read such a file; the controller must not run")
+    importing = actions.add_parser("import", help="import an exported file; the controller must not run")
     for action in (exporting, importing):
         add_config(action)
     exporting.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file; it has secrets")

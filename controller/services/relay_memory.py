@@ -203,8 +203,7 @@ def open_token_key(file: Path) -> bytes:
         aside = file.with_name(f"{file.name}.corrupt")
         file.replace(aside)
         log.error(
-            "key of stored authorizations damaged path=%s moved_to=%s: who may charge while a backend is "
-            "away is learned anew",
+            "key of stored authorizations damaged path=%s moved_to=%s: the cached authorizations are lost",
             file,
             aside.name,
         )
@@ -213,8 +212,8 @@ def open_token_key(file: Path) -> bytes:
             made.write(key)
     except OSError as error:
         log.error(
-            "key of stored authorizations cannot be used path=%s reason=%s: who may charge while a backend "
-            "is away is learned anew",
+            "key of stored authorizations cannot be used path=%s reason=%s: the cached "
+            "authorizations are lost",
             file,
             error.strerror,
         )

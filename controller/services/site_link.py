@@ -73,7 +73,7 @@ class SiteLink:
 
     async def _on_lost(self, reasons: str, handle: Callable[[LinkEvent], Awaitable[None]]) -> None:
         self._channel = None
-        log.warning("link of the site to its backend lost reason=%s", reasons)
+        log.warning("site link lost reason=%s", reasons)
         await self._pass_on(BackendLost(reasons), handle)
 
     async def _pass_on(self, event: LinkEvent, handle: Callable[[LinkEvent], Awaitable[None]]) -> None:

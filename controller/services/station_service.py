@@ -253,7 +253,7 @@ class StationService:
             arbiter = self._limits.profiles.make_absent_arbiter(station.id, version)
             make = partial(self._make_session, station, Admission(station.id, version), arbiter, None)
             log.info(
-                "delivering for an absent station station=%s backends=%s",
+                "delivery for an absent station started station=%s backends=%s",
                 station.id,
                 ",".join(sorted(waiting)),
             )
