@@ -96,7 +96,7 @@ def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
     RelayJournals(configured(tmp_path, CsmsServer()), StateStore(tmp_path))
     assert (tmp_path / f"{KEY_FILE}.corrupt").read_bytes() == damage
     assert len((tmp_path / KEY_FILE).read_bytes()) == 32
-    assert "learned anew" in caplog.text
+    assert "cached authorizations are lost" in caplog.text
 
 
 def test_relay_memory_of_damaged_store_is_empty_and_works(tmp_path: Path) -> None:
