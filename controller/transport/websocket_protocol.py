@@ -1,8 +1,8 @@
 """Messages to bytes and back: one open WebSocket (RFC 6455) with its extensions, pure.
 
 The protocol is the Sans-I/O layer of `websockets`. This module joins its frames to messages and turns each
-of its ends into one `CloseCause`. Most messages come as one uncompressed text frame: those are decoded here
-without the library, in a quarter of the time.
+of its ends into one `CloseCause`. Most messages come as one text frame: those are decoded here without the
+library's parser, in a quarter of the time; deflated ones by its extension.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from math import inf
 
 import msgspec
+from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, Close, CloseCode, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import CLIENT, CLOSED, OPEN, Protocol
@@ -30,6 +31,9 @@ CLEAN_CODES = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STAT
 
 WHOLE_TEXT = 0x81
 """First byte of a frame that is a whole uncompressed text message (RFC 6455, 5.2)."""
+
+DEFLATED_TEXT = 0xC1
+"""First byte of a frame that is a whole deflated text message (RFC 7692, 6)."""
 
 KEYS_AT_ONCE = 1024
 """Masking keys that one system call gives: it takes as long as a quarter of a frame."""
@@ -68,7 +72,7 @@ class WebSocketProtocol:
     `head`: the HTTP request or response of its upgrade. `messages`: received and not yet taken.
     `close_cause`: None while it is open. `is_finished`: nothing that matters can still come.
     `fragment_bytes`: greatest payload of a binary frame that is sent; 0: a message is one frame.
-    `frames`: frames received so far, but for those that are a whole text message.
+    `frames`: frames received so far, but for those that are a whole uncompressed text message.
     """
 
     __slots__ = (
@@ -138,10 +142,12 @@ class WebSocketProtocol:
         """Decode the whole text messages at the start of `data`; return the rest for the library.
 
         Anything unusual (a wrong mask bit, a 64-bit length, invalid UTF-8) is left to the library, which
-        then fails the connection in the way that the standard demands.
+        then fails the connection in the way that the standard demands. What cannot be inflated fails it here.
         """
         at, end, masked = 0, len(data), not self._masks
-        while at + 1 < end and data[at] == WHOLE_TEXT and (data[at + 1] >= 0x80) is masked:
+        while at + 1 < end and (data[at + 1] >= 0x80) is masked:
+            if (first := data[at]) != WHOLE_TEXT and (first != DEFLATED_TEXT or not self.uses_deflate):
+                break
             length, start = data[at + 1] & 0x7F, at + 2
             if length == 126:  # a 16-bit length follows
                 length, start = int.from_bytes(data[start : start + 2], "big"), start + 2
@@ -152,12 +158,34 @@ class WebSocketProtocol:
             payload = data[start : start + length]
             if masked:
                 payload = apply_mask(payload, data[start - 4 : start])
-            try:
-                self.messages.append(str(payload, "utf-8"))
-            except UnicodeDecodeError:
-                break
+            if first == DEFLATED_TEXT:
+                self._on_deflated(payload)
+                if self.close_cause is not None:
+                    self._is_between_messages = False
+                    return b""
+            else:
+                try:
+                    self.messages.append(str(payload, "utf-8"))
+                except UnicodeDecodeError:
+                    break
             at = start + length
         return data[at:]
+
+    def _on_deflated(self, payload: bytes) -> None:
+        """Inflate a whole text message, or fail the connection as the library does."""
+        self.frames += 1
+        protocol = self._protocol
+        (extension,) = protocol.extensions
+        try:
+            frame = extension.decode(Frame(TEXT, payload, rsv1=True), max_size=protocol.max_message_size)
+        except PayloadTooBig as error:
+            protocol.fail(CloseCode.MESSAGE_TOO_BIG, str(error))
+            self._on_failure()
+        except ProtocolError as error:
+            protocol.fail(CloseCode.PROTOCOL_ERROR, str(error))
+            self._on_failure()
+        else:
+            self._on_message(frame, frame.data)
 
     def _on_frame(self, frame: Frame) -> None:
         opcode = frame.opcode
@@ -202,21 +230,24 @@ class WebSocketProtocol:
 
     def encode_text(self, text: bytes) -> bytes:
         """Return the frame of a text message, given in UTF-8; send it after `take_output`."""
-        length = len(text)
-        if self._protocol.extensions and length >= SMALLEST_DEFLATED:
-            return Frame(TEXT, text).serialize(mask=self._masks, extensions=self._protocol.extensions)
-        # The frame that `Frame.serialize` makes without extensions, in a third of its time (RFC 6455, 5.2).
+        first: int = WHOLE_TEXT
+        data: bytes | bytearray | memoryview = text
+        if len(text) >= SMALLEST_DEFLATED and self._protocol.extensions:
+            (extension,) = self._protocol.extensions
+            first, data = DEFLATED_TEXT, extension.encode(Frame(TEXT, text)).data
+        length = len(data)
+        # The frame that `Frame.serialize` makes, in a third of its time (RFC 6455, 5.2).
         mask_bit = 0x80 if self._masks else 0
         if length < 126:
-            head = bytes((WHOLE_TEXT, mask_bit | length))
+            head = bytes((first, mask_bit | length))
         elif length < 65_536:
-            head = bytes((WHOLE_TEXT, mask_bit | 126)) + length.to_bytes(2, "big")
+            head = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
         else:
-            head = bytes((WHOLE_TEXT, mask_bit | 127)) + length.to_bytes(8, "big")
+            head = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
         if not self._masks:
-            return head + text
+            return head + data
         key = _masking_keys.next_key()
-        return head + key + apply_mask(text, key)
+        return head + key + apply_mask(data, key)
 
     def encode_binary(self, data: bytes) -> bytes:
         """Return the frames of a binary message, of `fragment_bytes` at most; they are not deflated."""

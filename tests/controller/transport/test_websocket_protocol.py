@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -26,7 +27,7 @@ from wsproto.extensions import Extension, PerMessageDeflate
 
 from controller.transport import websocket_protocol
 from controller.transport.http_upgrade import CompressionOffer, UpgradeOffer, UpgradeRequest
-from controller.transport.websocket_protocol import SMALLEST_DEFLATED, WebSocketProtocol
+from controller.transport.websocket_protocol import DEFLATED_TEXT, SMALLEST_DEFLATED, WebSocketProtocol
 
 MOST = 1 << 20
 DEFLATES = [
@@ -242,6 +243,37 @@ def test_deflate_makes_messages_that_resemble_each_other_short(side: str) -> Non
     assert len(wire.encode_text(b"x" * (SMALLEST_DEFLATED - 1))) > SMALLEST_DEFLATED
     peer.receive_data(first + second)
     assert [event.data for event in peer.events() if isinstance(event, TextMessage)] == texts
+
+
+def deflated(data: bytes) -> bytes:
+    """The payload of a deflated message that needs no window of earlier ones."""
+    encoder = zlib.compressobj(wbits=-9)
+    return (encoder.compress(data) + encoder.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [(b"\xff" * 50, 1002), (deflated(b"x" * (MOST + 1)), 1009), (deflated(b"\xff\xfe"), 1007)],
+    ids=["not deflated", "too long", "not UTF-8"],
+)
+def test_deflated_message_that_is_invalid_fails_the_connection(side: str, payload: bytes, code: int) -> None:
+    whole = Frame(TEXT, payload).serialize(mask=side == "station")
+    frame = bytes([DEFLATED_TEXT]) + whole[1:]
+    causes = []
+    for sizes in ([len(frame)], [1, len(frame)]):
+        peer, wire = SIDES[side](DEFLATES[1])
+        wire.receive_data(peer.send(TextMessage("before")))
+        for piece in pieces(frame + peer.send(TextMessage("after")), sizes):
+            wire.receive_data(piece)
+        assert wire.messages == ["before"]
+        peer.receive_data(wire.take_output())
+        (closed,) = peer.events()
+        assert isinstance(closed, CloseConnection)
+        assert closed.code == code
+        causes.append(wire.close_cause)
+    assert causes[0] is not None
+    assert causes[0] == causes[1]
 
 
 @pytest.mark.parametrize("side", SIDES)
