@@ -1,4 +1,4 @@
-"""Judgements of a site's commissioning, from measurements before and after a step. Pure. Currents in A."""
+"""Evaluation of a site's commissioning, from measurements before and after a step. Pure. Currents in A."""
 
 from __future__ import annotations
 

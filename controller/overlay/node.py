@@ -122,9 +122,9 @@ class Node:
             self._topology_due = min(self._routes.next_end, self._announcer.due)
         return min(self._pending.next_end, self._topology_due)
 
-    def neighbours(self, now: float) -> dict[str, dict[str, int]]:
+    def neighbors(self, now: float) -> dict[str, dict[str, int]]:
         """Return by link the best priority of each node that is reached over it."""
-        return self._routes.neighbours(now)
+        return self._routes.neighbors(now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Handle an event; returns the actions in their order."""
@@ -246,7 +246,7 @@ class Node:
         if not destination or (destination == (BROADCAST,) and frame.action == TOPOLOGY):
             yield from self._deliver_request(frame, origin, now)
             return
-        if destination == (CSMS,) and frame.action == TOPOLOGY and self._is_neighbours_own(frame, origin):
+        if destination == (CSMS,) and frame.action == TOPOLOGY and self._is_neighbors_own(frame, origin):
             # WWCP controllers address their topology to the backend: it goes on there, and is used here.
             yield from self._on_topology(frame, self._link_states[origin], now)
         if destination is not frame.destination:
@@ -393,7 +393,7 @@ class Node:
                 overlay_frames.to_plain(msgspec.structs.replace(frame, id=pending.out_id)), frame.path
             )
 
-    def _is_neighbours_own(self, frame: RoutedFrame, origin: str) -> bool:
+    def _is_neighbors_own(self, frame: RoutedFrame, origin: str) -> bool:
         """Return True if a neighbor in overlay mode reports its own topology in a SEND."""
         state = self._link_states.get(origin)
         return (
@@ -410,7 +410,7 @@ class Node:
         try:
             if state.mode is NetworkingMode.STANDARD or frame.path != (state.peer,):
                 raise TopologyRejectedError(
-                    "neighbours report themselves alone, over links of the overlay", forged=True
+                    "neighbors report themselves alone, over links of the overlay", forged=True
                 )
             utc = self._utc_of(now)
             hops = self._topology.take(state.link, state.peer, frame.body[-1], now, utc, is_call=is_call)

@@ -110,19 +110,19 @@ class Routes:
         lowest = min(hop.priority for hop in hops)
         return [hop for hop in hops if hop.priority == lowest]
 
-    def reachable(self, now: float, neighbour: str | None = None) -> dict[str, int]:
+    def reachable(self, now: float, neighbor: str | None = None) -> dict[str, int]:
         """Return the best priority of each destination that is reached, for a neighbor those it may use.
 
         A neighbor is never sent a route that leads back over itself: it would keep it after the route
         has gone, and both would go on reporting it to each other.
         """
         priorities = {
-            name: [hop.priority for hop in self._hops(name, now) if _is_for(hop, neighbour)]
+            name: [hop.priority for hop in self._hops(name, now) if _is_for(hop, neighbor)]
             for name in self._names()
         }
         return {name: min(each) for name, each in priorities.items() if each}
 
-    def neighbours(self, now: float) -> dict[str, dict[str, int]]:
+    def neighbors(self, now: float) -> dict[str, dict[str, int]]:
         """Return by link the best priority of each destination, virtual channels apart."""
         found: dict[str, dict[str, int]] = {
             link: {} for link, (_, hop) in sorted(self._links.items()) if hop.only is None
@@ -149,5 +149,5 @@ class Routes:
                 yield hop_learned
 
 
-def _is_for(hop: Hop, neighbour: str | None) -> bool:
-    return neighbour is None or (hop.link != neighbour and hop.only in (None, neighbour))
+def _is_for(hop: Hop, neighbor: str | None) -> bool:
+    return neighbor is None or (hop.link != neighbor and hop.only in (None, neighbor))

@@ -1,7 +1,7 @@
 """Policy of the site CA: a request and facts about its sender in, a grant or `IssuanceError` out.
 
 The facts (`Applicant`) come from the authenticated link or from the person at the command line, never from
-the request. What a request asks for is honoured as it stands or refused; it is never shortened or extended
+the request. What a request asks for is granted as it stands or refused; it is never shortened or extended
 without a word.
 """
 

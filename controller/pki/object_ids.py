@@ -1,6 +1,6 @@
 """Object identifiers of the attributes in requests and of the extensions in certificates.
 
-OCPI v3.0 uses placeholders below 1.2.3.4.5.6.7, which is assigned to another organisation. They are read in
+OCPI v3.0 uses placeholders below 1.2.3.4.5.6.7, which is assigned to another organization. They are read in
 requests, and written only if an installation configures that arc on purpose. Our own default is made of
 a GUID below the arc that Microsoft gives everybody for that purpose. It is not 2.25 followed by a UUID as one
 number: GnuTLS, and with it chronyd, rejects every certificate with an arc of more than 64 bits.

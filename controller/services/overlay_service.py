@@ -66,7 +66,7 @@ class OverlayService:
 
     def status(self) -> OverlayStatus:
         """Return the state of the overlay network for people and monitoring."""
-        neighbours = self._node.neighbours(trio.current_time())
+        neighbours = self._node.neighbors(trio.current_time())
         return OverlayStatus(
             neighbours=tuple(
                 NeighbourStatus(link=link, reached=reached) for link, reached in neighbours.items()

@@ -15,7 +15,7 @@ HEAD = 50
 LEVELS = 8
 """Shades of a strip, from nothing to the EVSE's maximum."""
 
-_COLOURS = ("#8a4b1f", "#1f1f1f", "#7d7d7d")
+_COLORS = ("#8a4b1f", "#1f1f1f", "#7d7d7d")
 """L1, L2, L3 as cables are marked (IEC 60445: brown, black, grey)."""
 
 _STYLE = """
@@ -49,9 +49,9 @@ def render_plot(record: DayRecord, title: str) -> str:
 
 
 def _legend() -> Iterator[str]:
-    for phase, colour in enumerate(_COLOURS):
+    for phase, color in enumerate(_COLORS):
         x = WIDTH - RIGHT - 360 + 45 * phase
-        yield f'<line x1="{x}" x2="{x + 14}" y1="16" y2="16" stroke="{colour}" stroke-width="2"/>'
+        yield f'<line x1="{x}" x2="{x + 14}" y1="16" y2="16" stroke="{color}" stroke-width="2"/>'
         yield _text(x + 18, 20, f"L{phase + 1}")
     yield f'<line class="limit" x1="{WIDTH - 240}" x2="{WIDTH - 220}" y1="16" y2="16"/>'
     yield _text(WIDTH - 216, 20, "limit")
@@ -75,13 +75,13 @@ def _panel(record: SimulatedCircuit, top: float) -> Iterator[str]:
     yield _text(
         LEFT - 6, y(max(limits)) + 4, f"{'/'.join(f'{a:g}' for a in dict.fromkeys(limits))} A", "quiet", "end"
     )
-    for phase, colour in enumerate(_COLOURS):
+    for phase, color in enumerate(_COLORS):
         points = " ".join(
             f"{_x(minute)},{y(amps[phase])}"
             for minute, amps in enumerate(record.minutes)
             if not _repeats(record, minute, phase)
         )
-        yield f'<polyline class="line" stroke="{colour}" points="{points}"/>'
+        yield f'<polyline class="line" stroke="{color}" points="{points}"/>'
 
 
 def _power_panel(record: DayRecord, top: float) -> Iterator[str]:
@@ -105,7 +105,7 @@ def _power_panel(record: DayRecord, top: float) -> Iterator[str]:
 
 
 def _repeats(record: SimulatedCircuit, minute: int, phase: int) -> bool:
-    """Return True if a point lies on the level line between its neighbours, and may be left out."""
+    """Return True if a point lies on the level line between its neighbors, and may be left out."""
     if minute in (0, MINUTES - 1):
         return False
     around = record.minutes[minute - 1 : minute + 2]

@@ -186,7 +186,7 @@ class ShipConnection:
             return []
         match self.phase:
             case Phase.CMI:
-                return self._end("no connection mode initialisation in time")
+                return self._end("no connection mode initialization in time")
             case Phase.HELLO:
                 return self._abort("no decision of the partner in time")
             case Phase.PROTOCOL:
@@ -229,7 +229,7 @@ class ShipConnection:
     def _on_cmi(self, message: bytes, now: float) -> list[ShipEffect]:
         answer: list[ShipEffect] = [SendShipMessage(messages.CMI)] if self.role is Role.SERVER else []
         if message != messages.CMI:
-            return answer + self._end("invalid connection mode initialisation")
+            return answer + self._end("invalid connection mode initialization")
         self.phase = Phase.HELLO
         self._deadline = now + HELLO_S
         return [*answer, self._send(self._hello())]

@@ -1,6 +1,6 @@
 """Messages of SHIP 1.0.1: one byte of type, then JSON in array form.
 
-Type 0 is the connection mode initialisation (CMI), 1 a control message, 2 a SPINE datagram, 3 the end of
+Type 0 is the connection mode initialization (CMI), 1 a control message, 2 a SPINE datagram, 3 the end of
 the connection.
 """
 

@@ -1,7 +1,7 @@
 """What sharing the current costs: sites of 10 to 10 000 EVSEs, three levels of circuits, plain Python.
 
 Two loads each: `plenty` (every minimum fits, the levels decide) and `scarce` (half of the cars wait).
-Maxima are all different, which is the dear case: cars whose needs have been learnt. Two sorts of site each:
+Maxima are all different, which is the worst case: cars whose needs were learned. Two sorts of site each:
 a plain one, and one with all that costs: unbalance is limited at the grid, and a third of the cars has to
 leave at a time.
 """

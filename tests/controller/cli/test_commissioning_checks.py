@@ -1,4 +1,4 @@
-"""Judgements of the steps of a commissioning."""
+"""Evaluation of the steps of a commissioning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is learnt from stations' messages: conforming ones, checked against the schemas, and the odd ones."""
+"""State from stations' messages: conforming ones, checked against the schemas, and the odd ones."""
 
 from __future__ import annotations
 

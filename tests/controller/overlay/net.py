@@ -154,7 +154,7 @@ class Net:
     def reachable(self, node: str) -> dict[str, int]:
         """Whom a node reaches, each with the best priority of a way there."""
         found: dict[str, int] = {}
-        for reached in self.nodes[node].neighbours(self.now).values():
+        for reached in self.nodes[node].neighbors(self.now).values():
             for name, priority in reached.items():
                 found[name] = min(priority, found.get(name, priority))
         return found

@@ -134,7 +134,7 @@ class RecordingPlayer:
         below, above = self._chain[place - 1], self._chain[place + 1]
         mode = self._station_mode if place == 1 else NetworkingMode.OVERLAY
         yield LinkState(link=below, peer=below, mode=mode, side=LinkSide.DOWN)
-        # What the backend calls itself is learnt from its frames.
+        # The backend's own id is learned from its frames.
         peer = "CSMS" if place == len(self._chain) - 2 else above
         yield LinkState(link=above, peer=peer, mode=NetworkingMode.OVERLAY, side=LinkSide.UP)
 

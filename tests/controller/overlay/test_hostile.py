@@ -42,7 +42,7 @@ FALSE_PATHS = [
     ("LC02", ["CS01"], "spoofed"),  # a station that is connected to us
     ("LC02", ["CS05"], "spoofed"),  # a station that is ours, and away
     ("LC02", ["CS01", "LC02"], "spoofed"),
-    ("LC02", ["LC03"], "spoofed"),  # another neighbour
+    ("LC02", ["LC03"], "spoofed"),  # another neighbor
     ("LC02", ["LC03", "LC02"], "spoofed"),
     ("LC02", ["CS09", "CS01"], "spoofed"),  # in the middle of the path
     ("LC02", ["CSMS"], "spoofed"),  # a backend, from below
@@ -155,7 +155,7 @@ FORGED = [
     ("LC02", ["LC02"], GOOD.replace(b"CS09", b"CS08")),  # it was changed
     ("LC02", ["LC02"], GOOD.replace(b'"routes"', b'"routes":[],"routes"')),  # one name twice
     ("LC03", ["LC03"], GOOD),  # another node reports it
-    ("LC03", ["LC02"], GOOD),  # through a neighbour that lies of the path
+    ("LC03", ["LC02"], GOOD),  # through a neighbor that names a false path
     ("LC03", ["LC02", "LC03"], GOOD),
     ("LC02", ["LC09", "LC02"], GOOD),  # from afar
     ("LC02", ["LC02"], signed(topology("LC03"), "LC03")),  # of another's routes

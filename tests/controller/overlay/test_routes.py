@@ -104,7 +104,7 @@ def test_learned_routes_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("neighbour", "report"),
+    ("neighbor", "report"),
     [
         (None, {"CS01": 0, "CS02": 0, "CS09": 1, "CSMS": 2, "LC02": 0}),
         ("b", {"CS01": 0, "CS09": 4, "CSMS": 2}),
@@ -112,12 +112,12 @@ def test_learned_routes_are_bounded() -> None:
     ],
 )
 def test_routes_neighbor_is_reported_no_route_over_itself(
-    neighbour: str | None, report: dict[str, int]
+    neighbor: str | None, report: dict[str, int]
 ) -> None:
     routes = up(table(CS09=[Hop("a", 4)], CS10=[Hop("gone")]), CS01=Hop("a"), LC02=Hop("b"), CSMS=Hop("c", 2))
     routes.learn("b", {"CS09": Hop("b", 1)})
     up(routes, CS02=Hop("leg", only="c"))
-    assert routes.reachable(0.0, neighbour) == report
+    assert routes.reachable(0.0, neighbor) == report
 
 
 def test_routes_members_of_group_are_found() -> None:
@@ -131,8 +131,8 @@ def test_routes_are_listed_by_link_with_best_priority() -> None:
     routes.link_up(Hop("leg", 0, only="above"), "CS01")
     routes.link_up(Hop("above", 2), "LC00", "CSMS")
     routes.learn("LC02", {"CS09": Hop("LC02", 2), "CS08": Hop("LC02", 3, until=5.0)})
-    assert routes.neighbours(0.0) == {
+    assert routes.neighbors(0.0) == {
         "LC02": {"LC02": 1, "CS09": 2, "CS08": 3},
         "above": {"LC00": 2, "CSMS": 2},
     }
-    assert routes.neighbours(5.0)["LC02"] == {"LC02": 1, "CS09": 2}
+    assert routes.neighbors(5.0)["LC02"] == {"LC02": 1, "CS09": 2}

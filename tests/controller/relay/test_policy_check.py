@@ -153,7 +153,7 @@ def test_policy_check_rejected_message_changes_no_state() -> None:
     )
     scenario.station.send(call("1", "StatusNotification", STATUS))
     scenario.station.receive_error("1", "SecurityError", "rule states")
-    scenario.expect_nothing()  # the site has learnt nothing
+    scenario.expect_nothing()  # nothing has reached the site
 
 
 def test_policy_check_refused_answer_of_station_is_error_for_backend() -> None:

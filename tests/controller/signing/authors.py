@@ -150,7 +150,7 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-"""A value twice: as its author serialised it, and as it may have been received."""
+"""A value twice: as its author serialized it, and as it may have been received."""
 
 members = st.lists(st.tuples(texts, values), max_size=5).map(_unique)
 """The members of a payload: name, and value twice."""

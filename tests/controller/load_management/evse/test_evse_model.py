@@ -68,13 +68,13 @@ def test_evse_model_same_state_again_is_no_news() -> None:
     assert not model(EvseState.CHARGING).on_observation(StateSeen(1, EvseState.CHARGING), 16, 1)
 
 
-def test_evse_model_learnt_phases_are_sites() -> None:
+def test_evse_model_learned_phases_are_sites() -> None:
     found = model(EvseState.CHARGING)
     charge(found, [(16.0, 0.0, 0.0)] * 2)
     assert found.phases == (False, True, False)
 
 
-def test_phases_are_not_learnt_while_no_current_is_given() -> None:
+def test_phases_are_not_learned_while_no_current_is_given() -> None:
     found = model(EvseState.SUSPENDED_EVSE)
     charge(found, [(16.0, 0.0, 0.0)] * 2)
     assert found.phases == (True, True, True)
@@ -88,7 +88,7 @@ def test_evse_model_paused_car_needs_minimum() -> None:
 
 
 @pytest.mark.parametrize("how", ["available", "new transaction", "link lost"])
-def test_another_car_has_to_be_learnt_anew(how: str) -> None:
+def test_learned_values_of_another_car_are_dropped(how: str) -> None:
     found = model(EvseState.CHARGING)
     charge(found, [(10.0, 0.0, 0.0)] * 8)
     assert found.need_a(5) == 12

@@ -55,10 +55,10 @@ def test_another_car_may_use_all_phases() -> None:
 
 def need(*reports: tuple[float, float]) -> LearnedNeed:
     """A car that draws (A) under an offer (A), reported every 10 s."""
-    learnt = LearnedNeed(6.0, 32.0)
+    learned = LearnedNeed(6.0, 32.0)
     for index, (draw_a, offered_a) in enumerate(reports):
-        learnt.see(draw_a, offered_a, 10.0 * index)
-    return learnt
+        learned.see(draw_a, offered_a, 10.0 * index)
+    return learned
 
 
 def test_learned_values_need_is_accepted_after_45_s_of_drawing_less() -> None:
@@ -79,16 +79,16 @@ def test_learned_values_need_is_never_below_minimum() -> None:
 
 
 def test_learned_values_car_at_cap_gets_more_until_there_is_none() -> None:
-    learnt = need(*[(10.0, 20.0)] * 6)
-    learnt.see(11.5, 12.0, 70.0)
-    assert learnt.cap_a == 18.0
-    learnt.see(17.5, 18.0, 80.0)
-    assert learnt.cap_a == 27.0
-    learnt.see(26.5, 27.0, 90.0)
-    assert learnt.cap_a is None
+    learned = need(*[(10.0, 20.0)] * 6)
+    learned.see(11.5, 12.0, 70.0)
+    assert learned.cap_a == 18.0
+    learned.see(17.5, 18.0, 80.0)
+    assert learned.cap_a == 27.0
+    learned.see(26.5, 27.0, 90.0)
+    assert learned.cap_a is None
 
 
 def test_learned_values_car_that_is_held_below_cap_by_others_keeps_it() -> None:
-    learnt = need(*[(10.0, 20.0)] * 6)
-    learnt.see(8.0, 8.0, 70.0)
-    assert learnt.cap_a == 12.0
+    learned = need(*[(10.0, 20.0)] * 6)
+    learned.see(8.0, 8.0, 70.0)
+    assert learned.cap_a == 12.0
