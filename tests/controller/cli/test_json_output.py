@@ -141,13 +141,16 @@ def test_json_of_identified_meter_has_candidates(capsys: pytest.CaptureFixture[s
     assert found["candidates"][0]["reasons"]
 
 
-def test_json_of_meter_reading_has_values(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_of_meter_reading_has_values(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     meter = ("--driver", "eastron-sdm630-v2", "--host", "127.0.0.1")
     with served_meter() as port:
         [state] = print_json_of(capsys, "meter", "read", "--once", *meter, "--port", str(port))
     assert (state["meter"], state["quality"]) == ("eastron-sdm630-v2", "good")
     assert state["current_a"][1] == pytest.approx(20.2)
     assert 0 <= state["age_s"] < 15
+    monkeypatch.setattr("controller.cli.meter.READ_WAIT_S", 2.0)
     [state] = print_json_of(capsys, "meter", "read", "--once", *meter, "--port", "1", exit_status=1)
     assert (state["quality"], state["age_s"]) == ("dead", None)
     assert "nothing listens there" in state["problem"]

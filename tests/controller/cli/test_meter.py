@@ -133,12 +133,13 @@ def test_meter_read_once_shows_all_values(command: Command) -> None:
         assert text in done.stdout
 
 
-def test_meter_read_of_closed_port_states_why(command: Command) -> None:
-    done = command(
-        "meter", "read", "--once", "--driver", "eastron-sdm630-v2", "--host", "127.0.0.1", "--port", "1"
-    )
-    assert done.returncode == 1
-    assert "nothing listens there" in done.stdout
+def test_meter_read_of_closed_port_states_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.cli.meter.READ_WAIT_S", 2.0)
+    meter = ("--driver", "eastron-sdm630-v2", "--host", "127.0.0.1", "--port", "1")
+    assert main(["meter", "read", "--once", *meter]) == 1
+    assert "nothing listens there" in capsys.readouterr().out
 
 
 def test_meter_watch_records_file(command: Command, tmp_path: Path) -> None:
