@@ -1,1 +1,1 @@
-"""Load management: the site tree, who may draw how much, and why. Sans-IO."""
+"""Load management: the site tree, the current of each EVSE, and its reason. Sans-IO."""

@@ -24,7 +24,7 @@ class LoggedDecision(msgspec.Struct, frozen=True):
 
 
 class SiteNotice(msgspec.Struct, frozen=True, kw_only=True):
-    """Line for the log: a fault that began (`warning`), or one that ended."""
+    """Line for the log: a fault that began (`warning`) or ended."""
 
     text: str
     warning: bool

@@ -14,7 +14,7 @@ PhaseAmps = tuple[float, float, float]
 """A on the site's L1, L2, L3."""
 
 PhaseFlags = tuple[bool, bool, bool]
-"""One yes or no for each of the site's L1, L2, L3."""
+"""A flag for each of the site's L1, L2, L3."""
 
 ZERO: PhaseAmps = (0.0, 0.0, 0.0)
 

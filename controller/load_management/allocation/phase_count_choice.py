@@ -67,7 +67,7 @@ def _narrowing(
     given: Shares,
     share: Share,
 ) -> set[EvseRef]:
-    """Return who is to use one phase: of `controllers`, which have nothing, and of `others`."""
+    """Return the EVSEs that are to use one phase: of `controllers`, which have nothing, and of `others`."""
     if not controllers:
         return set()
     trial = _trial_on_one_phase(controllers, asking, share)

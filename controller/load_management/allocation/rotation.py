@@ -3,7 +3,7 @@
 The order in which minima are given:
 
 1. cars that need their minimum without a break to leave in time;
-2. cars whose turn runs, the latest begun first: if the room shrinks, the one that has had the most yields;
+2. cars whose turn runs, the latest begun first: if the room shrinks, the longest served yields;
 3. cars that were just connected, the first plugged in first;
 4. cars that wait, the longest waiting first;
 5. cars whose turn is over, the latest begun first. They yield to 3 and 4, and continue if no EVSE waits.

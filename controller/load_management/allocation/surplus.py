@@ -43,7 +43,7 @@ def sunlit(
 
 
 class Surplus:
-    """Shares the surplus; keeps since when each EVSE charges, waits, or charges without enough of it."""
+    """Surplus shares; stores since when each EVSE charges, waits, or charges without enough surplus."""
 
     def __init__(self) -> None:
         self._served: dict[EvseRef, tuple[bool, float]] = {}

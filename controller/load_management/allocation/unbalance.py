@@ -61,7 +61,7 @@ class PhaseLeads:
         return too_great
 
     def count_no_help(self) -> None:
-        """Bound every lead so that it is small enough whatever is shared."""
+        """Bound every lead so that it is small enough for any shares."""
         self.rooms = {
             circuit: [max(0, allowed) for allowed in pairs] for circuit, pairs in self._allowed.items()
         }

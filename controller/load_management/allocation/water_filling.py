@@ -51,7 +51,7 @@ class ClaimGroup:
         self.contested: Loads = []
         self.members: dict[Claim, None] = {}
         self.changed: dict[Claim, None] = {}
-        """Members whose share has to be found anew, whatever the level."""
+        """Members whose share has to be computed again at any level."""
         self.level: tuple[int | None, int | None] = (None, None)
         """`frozen_at` and `frozen_by` with which the members' shares were found."""
         self.reset()
@@ -64,7 +64,7 @@ class ClaimGroup:
 
 
 class Claim:
-    """One EVSE's bounds and, in the end, its share, in tenths of an ampere.
+    """Bounds and, as a result, share of one EVSE, in tenths of an ampere.
 
     `need` and `guaranteed` lie within the bounds: so much it gets before others rise further. `bound_by` is
     the conductor that kept it from more; None where its own maximum did. `drawn`: what it is known to draw.

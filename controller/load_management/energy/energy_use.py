@@ -14,7 +14,7 @@ LONGEST_STEP_S = 60.0
 BEHIND_WH = 1000.0
 """An EVSE is behind others when it has received less than their mean by so much, until it has reached it."""
 SWAP_WH = 2000.0
-"""A car that charges gives its place to one that waits when it has received more than that by so much."""
+"""A charging car gives its place to a waiting car when it has received more by so much."""
 STORED_PART = 0.01
 """Part of a quota after whose use the used energy is stored anew."""
 

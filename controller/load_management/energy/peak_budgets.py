@@ -1,4 +1,4 @@
-"""Budgets of all circuits whose quarter-hour peak is limited, with what is stored of them."""
+"""Budgets of all circuits with a limited quarter-hour peak, and their stored state."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class PeakBudgets:
     def on_reading(
         self, circuit: str, power_w: float, base_w: float, register_wh: float | None, utc: float
     ) -> None:
-        """Take in a good reading of one of `circuits`: its power, and the building's part of it (W)."""
+        """Process a good reading of one of `circuits`: its power, and the building's part of it (W)."""
         peak = self._peaks[circuit]
         # Before the first reading stations were not bounded by limits that are known now.
         worst_w = self._fuse_w[circuit] if peak.quarter is None else self._worst_w[circuit]

@@ -120,14 +120,14 @@ class PricePlan:
         return self._series
 
     def set_prices(self, series: PriceSeries) -> None:
-        """Use other prices from now on; all choices are made anew."""
+        """Replace the prices; all choices are made again."""
         if series != self._series:
             self._series = series
             for choice in self._choices.values():
                 choice.is_stale = True
 
     def forget(self, ref: EvseRef) -> None:
-        """Forget the choice of a car that has left."""
+        """Remove the choice of a car that has left."""
         self._choices.pop(ref, None)
 
     def may_charge(self, ref: EvseRef, left_wh: float, most_w: float, leaves_at: float, utc: float) -> bool:

@@ -98,7 +98,7 @@ class QuarterPeak:
     def on_reading(
         self, power_w: float, base_w: float, register_wh: float | None, worst_w: float, utc: float
     ) -> None:
-        """Take in a good reading: the import's power, the building's part of it, the import register.
+        """Process a good reading: the import's power, the building's part of it, the import register.
 
         `worst_w`: the most that can have flowed since the reading before if that was too long ago (W).
         """
@@ -171,7 +171,7 @@ class QuarterPeak:
             self._begin_register_wh = begin_wh + self._offset_wh
 
     def _correct(self, register_wh: float) -> None:
-        """Take the energy from a register that has risen; another register's count is begun anew.
+        """Take the energy from a register that has risen; another register's count begins again.
 
         At the moment of its rise a register is exact to its last digit. One that falls, or rises by more
         than can have flowed, is another meter's.

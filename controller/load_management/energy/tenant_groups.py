@@ -22,7 +22,7 @@ _GROUP = "group"
 
 
 class GuaranteedGroup:
-    """One group with a guaranteed current."""
+    """Group with a guaranteed current."""
 
     def __init__(self, site: SiteTree, settings: GroupSettings) -> None:
         amps: PhaseAmps = (settings.guaranteed_a,) * 3

@@ -5,7 +5,7 @@ draw is known. Between a change and the next settled report the EVSE is *in tran
 least the smaller of its last report and the new offer, at most the highest offer since that report.
 
 A report that is *overdue* shows nothing about the least draw any more, but the offer still bounds the
-draw from above. An EVSE that never reports is therefore one that draws between 0 and its offer.
+draw from above. An EVSE that never reports therefore counts as drawing between 0 and its offer.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class ConsumptionTracker:
         return True
 
     def start(self, now: float) -> None:
-        """Assume that it may draw from now on, whatever the last report."""
+        """Assume that it may draw from now on, against the last report."""
         if self._stopped:
             self.known_at = max(self.known_at, now - BEFORE_STATE_S)
         self._stopped = False

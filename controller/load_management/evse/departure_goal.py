@@ -51,7 +51,7 @@ class DepartureGoal:
         self.forget()
 
     def forget(self) -> None:
-        """Forget the goal: the session is over."""
+        """Remove the goal: the session is over."""
         self._goal: tuple[float, float] | None = None
         self._drawn_as = 0.0
         self._current_a = 0.0

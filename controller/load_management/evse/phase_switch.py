@@ -3,7 +3,7 @@
 A change is *wanted* for `SETTLE_S` before it is decided, and none is decided sooner than `DWELL_S` after the
 last: contactors and cars stand few of them. What was decided is made when the EVSE holds nothing, so that it
 never draws on its old phases and its new ones at once. An EVSE that was set to one phase and draws on several
-cannot do it, whatever its station reports, and is not asked again as long as its link lasts.
+cannot do it, even if its station reports otherwise, and is not asked again while its link lasts.
 """
 
 from __future__ import annotations
@@ -75,6 +75,6 @@ class PhaseSwitch:
         self._wanted_since = None
 
     def on_link_lost(self) -> None:
-        """Forget a failure: another firmware may come with the next link."""
+        """Clear a failure: another firmware may come with the next link."""
         self._failed = False
         self.reset()

@@ -18,7 +18,7 @@ WARN_S = 300.0
 
 
 class ReportRequests:
-    """Unreported EVSEs of one site, and what was asked of them. All times are monotonic s."""
+    """Unreported EVSEs of one site, and the requests to them. All times are monotonic s."""
 
     def __init__(self) -> None:
         self._unreported_since: dict[EvseRef, float] = {}
@@ -60,5 +60,5 @@ class ReportRequests:
         self._refusals[station] = 0 if accepted else self._refusals.get(station, 0) + 1
 
     def on_connected(self, station: str) -> None:
-        """Forget what a station refused: another firmware may have come with the new connection."""
+        """Clear what a station refused: another firmware may have come with the new connection."""
         self._refusals.pop(station, None)

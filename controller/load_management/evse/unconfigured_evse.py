@@ -29,7 +29,7 @@ OVERDRAW_A = 1.0
 
 
 class UnconfiguredEvse:
-    """One such EVSE. `siblings`: the controllers of its station's configured EVSEs."""
+    """Unconfigured EVSE of a station. `siblings`: the controllers of its station's configured EVSEs."""
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class FuseCurve(msgspec.Struct, frozen=True):
         return self.tau_s * math.log((load**2 - heat) / (load**2 - self.holds**2))
 
     def carries(self, seconds: float) -> float:
-        """Return the highest load that the warm fuse carries for so long."""
+        """Return the highest load that the warm fuse carries for a time (s)."""
         grown = math.exp(seconds / self.tau_s)
         return min(self.instant, math.sqrt((self.holds**2 * grown - WARM) / (grown - 1)))
 
@@ -120,7 +120,7 @@ class FuseWatch:
         return 0.0 if self._over_since is None else now - self._over_since
 
     def see(self, measured_a: float, now: float, slowest_s: float = 0.0) -> FuseLoad:
-        """Take in one good reading: between two of them the higher one is taken to have flowed.
+        """Process one good reading: between two readings the higher current is assumed.
 
         `slowest_s`: how long the slowest station takes from its answer to its current.
         """

@@ -1,4 +1,4 @@
-"""Checks of single meters: values that cannot be on this site, though each of them can be read.
+"""Plausibility of single meters: readable values that are impossible on this site.
 
 *Bounds*: a voltage that the site does not have, a frequency that no grid has, feed-in above the fuse's
 rating where no generation is declared, nothing but zeros.

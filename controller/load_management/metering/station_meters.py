@@ -49,7 +49,7 @@ class _ReportedCurrent:
         return self._known_at
 
     def on_link(self, now: float, *, is_connected: bool) -> None:
-        """Take that its station was connected or lost."""
+        """Process the connection or loss of its station."""
         self.known_at(now)  # an idle one is known up to this moment
         self._is_connected = is_connected
         if is_connected:
@@ -88,7 +88,7 @@ class _ReportedCurrent:
 
 
 class StationMeter:
-    """One meter made of what its stations report."""
+    """Meter made of its stations' reports."""
 
     def __init__(self, settings: MeterSettings, site: SiteTree) -> None:
         self.settings = settings
@@ -149,7 +149,7 @@ class StationMeters:
         self._meters = [StationMeter(settings, site) for settings in meters if settings.stations]
 
     def on_link(self, station: str, now: float, *, is_connected: bool) -> None:
-        """Take that a station was connected or lost."""
+        """Process the connection or loss of a station."""
         for meter in self._meters:
             for current in meter.find_currents(station):
                 current.on_link(now, is_connected=is_connected)
