@@ -65,9 +65,9 @@ def open_bus(settings: BusSettings, find_objection: FindObjection | None = None)
 
 
 def _warn_of_other_settings(bus: SerialBus, settings: BusSettings) -> None:
-    wanted = SerialBus(settings.device, settings.baud, settings.parity, settings.stopbits).line_settings
-    if wanted != bus.line_settings:
+    ignored = SerialBus(settings.device, settings.baud, settings.parity, settings.stopbits).line_settings
+    if ignored != bus.line_settings:
         log.warning(
             "serial settings differ on one bus device=%s used=%s ignored=%s remedy=%s",
-            bus.name, bus.line_settings, wanted, "set all units of the bus to the same baud rate and parity",
+            bus.name, bus.line_settings, ignored, "set all units of the bus to the same baud rate and parity",
         )  # fmt: skip

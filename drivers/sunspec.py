@@ -133,10 +133,10 @@ class SunSpecDiscovery:
         """
         suitable = [meter for meter in self.meters if meter.model in models and selection.matches(meter)]
         if not suitable:
-            wanted = ", ".join(map(str, sorted(models)))
+            supported = ", ".join(map(str, sorted(models)))
             found = "; ".join(map(str, self.meters)) or f"none among its models {_listed(self._models)}"
             raise SunSpecError(
-                f"it has no meter of SunSpec model {wanted}{_described(selection)}; its meters: {found}"
+                f"it has no meter of SunSpec model {supported}{_described(selection)}; its meters: {found}"
             )
         if len(suitable) > 1:
             raise SunSpecError(

@@ -182,11 +182,11 @@ def capability_question(version: Version) -> Question:
     """Return the CALL that asks a station for its smart charging capabilities."""
     if version is Version.V16:
         return Question("GetConfiguration", msgspec.json.encode({"key": list(_KEYS_16)}))
-    wanted = []
+    requested = []
     for name in _VARIABLES_2:
         instance = {"instance": _INSTANCES_2[name]} if name in _INSTANCES_2 else {}
-        wanted.append({"component": {"name": _COMPONENT_2}, "variable": {"name": name, **instance}})
-    return Question("GetVariables", msgspec.json.encode({"getVariableData": wanted}))
+        requested.append({"component": {"name": _COMPONENT_2}, "variable": {"name": name, **instance}})
+    return Question("GetVariables", msgspec.json.encode({"getVariableData": requested}))
 
 
 def clearing_question(version: Version, purpose: str) -> Question:

@@ -295,12 +295,12 @@ class Walk:
         lifted, _, _ = self._wait_for_dimming(False)
         return check_dimming(True, why, after_s, lifted)
 
-    def _wait_for_dimming(self, wanted: bool) -> tuple[bool, float, str]:
+    def _wait_for_dimming(self, is_dimmed: bool) -> tuple[bool, float, str]:
         """Wait until the site is dimmed, or not; return whether it came, after how long (s), and why."""
         waited_s = 0.0
         while waited_s <= DIMMING_S:
             dimming = self._fetch().dimming
-            if dimming is not None and dimming.dimmed is wanted:
+            if dimming is not None and dimming.dimmed is is_dimmed:
                 return True, waited_s, dimming.why
             self._wait(SAMPLE_S)
             waited_s += SAMPLE_S

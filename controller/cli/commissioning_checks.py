@@ -178,8 +178,8 @@ def _explain(delta: Sequence[float], phase: int, expected_a: float) -> str:
 def _close(values: Sequence[float], expected: Sequence[float]) -> bool:
     largest = max(map(abs, expected))
     return all(
-        abs(value - wanted) <= max(TOLERANCE_A, TOLERANCE * largest)
-        for value, wanted in zip(values, expected, strict=True)
+        abs(value - target) <= max(TOLERANCE_A, TOLERANCE * largest)
+        for value, target in zip(values, expected, strict=True)
     )
 
 

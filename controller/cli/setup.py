@@ -187,8 +187,8 @@ def _describe_missing(progress: SetupProgress) -> str:
     if section is not None:
         for each in section.questions:
             if is_open_question(each, progress.answers) and each.id not in progress.problems:
-                wanted = ", ".join(choice.value for choice in each.choices)
-                lines.append(f"{each.id}: missing: {each.text}{f' ({wanted})' if wanted else ''}")
+                values = ", ".join(choice.value for choice in each.choices)
+                lines.append(f"{each.id}: missing: {each.text}{f' ({values})' if values else ''}")
     return "\n".join(lines)
 
 

@@ -66,12 +66,12 @@ def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
 
 def _way_up(circuit: str, parents: Parents) -> list[str]:
     """Return the circuit and all above it, as far as they exist; a loop ends where it closes."""
-    way: list[str] = []
+    path_to_root: list[str] = []
     current: str | None = circuit
-    while current is not None and current in parents and current not in way:
-        way.append(current)
+    while current is not None and current in parents and current not in path_to_root:
+        path_to_root.append(current)
         current = parents[current]
-    return way
+    return path_to_root
 
 
 def _evse(

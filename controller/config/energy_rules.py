@@ -183,15 +183,17 @@ def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterato
             group = group_of.get((station.id, evse.id))
             if group is None:
                 continue
-            way: set[str] = set()
+            ancestors: set[str] = set()
             current = config.circuit_of(station, evse)
-            while current is not None and current in parents and current not in way:
-                way.add(current)
+            while current is not None and current in parents and current not in ancestors:
+                ancestors.add(current)
                 current = parents[current]
-            above[group] = above[group] & way if group in above else way
+            above[group] = above[group] & ancestors if group in above else ancestors
     guaranteed_a = {group.id: group.guaranteed_a or 0.0 for group in config.group}
     for circuit in config.circuit:
-        below = [group for group, way in above.items() if circuit.id in way and guaranteed_a[group]]
+        below = [
+            group for group, ancestors in above.items() if circuit.id in ancestors and guaranteed_a[group]
+        ]
         total_a = sum(guaranteed_a[group] for group in below) + (circuit.base_load_a or 0.0)
         if not below or total_a <= min(circuit.limits_a):
             continue

@@ -247,12 +247,12 @@ def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> 
 
 
 def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
-    wanted = "device" if meter.transport == "rtu" else "host"
-    if getattr(meter, wanted) is None:
+    required = "device" if meter.transport == "rtu" else "host"
+    if getattr(meter, required) is None:
         yield Problem(
-            (*path, wanted),
+            (*path, required),
             f'is missing: transport "{meter.transport}" needs it',
-            f'add {wanted} = "{"/dev/serial/by-id/..." if wanted == "device" else "192.0.2.20"}"',
+            f'add {required} = "{"/dev/serial/by-id/..." if required == "device" else "192.0.2.20"}"',
             depends_on=(*path, "transport"),
         )
     for key, transports in _BELONGS.items():

@@ -147,9 +147,9 @@ class CommandResponder:
         return StationAnswer({"getVariableResult": results})
 
     def _trigger(self, payload: Payload, utc: float) -> StationAnswer:
-        wanted = payload["requestedMessage"]
-        if wanted in ("Heartbeat", "StatusNotification"):
-            return StationAnswer({"status": "Accepted"}, triggered=wanted)
+        requested = payload["requestedMessage"]
+        if requested in ("Heartbeat", "StatusNotification"):
+            return StationAnswer({"status": "Accepted"}, triggered=requested)
         return StationAnswer({"status": "NotImplemented"})
 
     def _data_transfer(self, payload: Payload, utc: float) -> StationAnswer:

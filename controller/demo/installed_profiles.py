@@ -127,14 +127,14 @@ class InstalledProfiles:
         stack_level: int | None = None,
     ) -> bool:
         """Remove by id, or else all that match every criterion; returns whether there were any."""
-        wanted = _PURPOSES.get(purpose) if purpose else None
+        expected = _PURPOSES.get(purpose) if purpose else None
 
         def hit(profile: InstalledProfile) -> bool:
             if id is not None:
                 return profile.id == id
             return (
                 evse in (None, profile.evse)
-                and (purpose is None or wanted == profile.purpose)
+                and (purpose is None or expected == profile.purpose)
                 and stack_level in (None, profile.stack_level)
             )
 

@@ -154,12 +154,12 @@ class StationSetup:
     def _on_settings_16(self, result: bytes | None) -> None:
         read = None if result is None else read_payload(_Configuration, result)
         found = {} if read is None else {each.key: each for each in read.configuration_key}
-        wanted: dict[str, str] = {}
+        required: dict[str, str] = {}
         if self._settings.meter_values_s:
-            wanted = {_INTERVAL_16: str(self._settings.meter_values_s), _MEASURANDS_16: _MEASURANDS}
+            required = {_INTERVAL_16: str(self._settings.meter_values_s), _MEASURANDS_16: _MEASURANDS}
         if self._cards is not None:
-            wanted[_LIST_ENABLED_16] = "true"
-        for key, value in wanted.items():
+            required[_LIST_ENABLED_16] = "true"
+        for key, value in required.items():
             known = found.get(key)
             if known is None or known.readonly or (changed := _changed_value(known.value, value)) is None:
                 continue
@@ -177,14 +177,14 @@ class StationSetup:
             for each in (() if read is None else read.get_variable_result)
             if each.attribute_status == "Accepted"
         }
-        wanted: dict[tuple[str, str], str] = {}
+        required: dict[tuple[str, str], str] = {}
         if self._settings.meter_values_s:
-            wanted = {_INTERVAL_2: str(self._settings.meter_values_s), _MEASURANDS_2: _MEASURANDS}
+            required = {_INTERVAL_2: str(self._settings.meter_values_s), _MEASURANDS_2: _MEASURANDS}
         if self._cards is not None:
-            wanted[_LIST_ENABLED_2] = "true"
+            required[_LIST_ENABLED_2] = "true"
         changed = [
             _set_variable(*place, new)
-            for place, value in wanted.items()
+            for place, value in required.items()
             if place in found and (new := _changed_value(found[place].attribute_value, value)) is not None
         ]
         if changed:
@@ -218,8 +218,8 @@ class StationSetup:
 def _read_settings(version: Version) -> SetupCall:
     if version is Version.V16:
         return SetupCall("GetConfiguration", msgspec.json.encode({"key": list(_KEYS_16)}))
-    wanted = [{"component": {"name": part}, "variable": {"name": name}} for part, name in _VARIABLES_2]
-    return SetupCall("GetVariables", msgspec.json.encode({"getVariableData": wanted}))
+    required = [{"component": {"name": part}, "variable": {"name": name}} for part, name in _VARIABLES_2]
+    return SetupCall("GetVariables", msgspec.json.encode({"getVariableData": required}))
 
 
 def _set_variable(component: str, variable: str, value: str) -> dict[str, object]:
@@ -256,12 +256,12 @@ def _read_version(version: Version, result: bytes) -> int | None:
     return None if new is None else new.version_number
 
 
-def _changed_value(value: str | float | bool | None, wanted: str) -> str | None:
+def _changed_value(value: str | float | bool | None, required: str) -> str | None:
     """Return the value to set; None if the setting is as wanted. Members of a list are only added."""
     present = [part for part in str("" if value is None else value).replace(" ", "").split(",") if part]
-    if "," not in wanted:
-        return None if [part.lower() for part in present] == [wanted] else wanted
-    missing = [part for part in wanted.split(",") if part not in present]
+    if "," not in required:
+        return None if [part.lower() for part in present] == [required] else required
+    missing = [part for part in required.split(",") if part not in present]
     return ",".join([*present, *missing]) if missing else None
 
 

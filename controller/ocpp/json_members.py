@@ -44,9 +44,9 @@ def has_member(payload: bytes, name: str) -> bool:
 
 def _at(payload: bytes, path: Path) -> Iterator[tuple[tuple[int, int], int]]:
     """Yield the span and the value of each integer at `path`."""
-    wanted: list[str | None] = list(path)
+    target: list[str | None] = list(path)
     for place, token, named in _walk(payload):
-        if not named and place == wanted:
+        if not named and place == target:
             number = _integer(token[0])
             if number is not None:
                 yield token.span(), number

@@ -101,15 +101,15 @@ def _changed_variable(payload: bytes, result: bytes) -> str | None:
     answer = read_payload(_SetVariablesResult, result)
     if command is None or answer is None:
         return None
-    wanted = ("SecurityCtrlr", "BasicAuthPassword")
+    password_variable = ("SecurityCtrlr", "BasicAuthPassword")
     is_done = any(
-        (each.component.name, each.variable.name) == wanted and each.attribute_status in _ACCEPTED
+        (each.component.name, each.variable.name) == password_variable and each.attribute_status in _ACCEPTED
         for each in answer.set_variable_result
     )
     values = [
         each.attribute_value
         for each in command.set_variable_data
-        if (each.component.name, each.variable.name) == wanted and each.attribute_value
+        if (each.component.name, each.variable.name) == password_variable and each.attribute_value
     ]
     return values[-1] if is_done and values else None
 

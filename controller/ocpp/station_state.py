@@ -365,12 +365,12 @@ class StationStateTracker:
         if message is None or message.evse_id < 1:
             return []
         needs = message.charging_needs
-        wanted = needs.ac_charging_parameters
+        parameters = needs.ac_charging_parameters
         departs_at = read_time(needs.departure_time)
         return [
             NeedsSeen(
                 message.evse_id,
-                None if wanted is None else wanted.energy_amount,
+                None if parameters is None else parameters.energy_amount,
                 None if departs_at is None else departs_at - utc,
             )
         ]

@@ -26,7 +26,7 @@ MAX_ANSWERED = 1000
 class ForwardedRequest(msgspec.Struct, frozen=True):
     """A forwarded request. It was received over `origin` as `id`, by `path`, and sent over `out` as `out_id`.
 
-    `action` is requested of the node `whom`. `to`: author of its answer, once there is one.
+    `action` is requested of the node `receiver`. `to`: author of its answer, once there is one.
     """
 
     origin: str
@@ -36,7 +36,7 @@ class ForwardedRequest(msgspec.Struct, frozen=True):
     out_id: str
     until: float
     action: str | None = None
-    whom: str = ""
+    receiver: str = ""
     to: Hops = ()
 
     @property
@@ -67,8 +67,8 @@ class PendingRequests:
             return None
         requester = frame.path[:1] if keeps_id else ()
         out_id = self._new_id() if (out, frame.id, requester) in self._waiting else frame.id
-        until, whom = now + self._timeout_s, frame.destination[-1] if frame.destination else ""
-        request = ForwardedRequest(origin, frame.id, frame.path, out, out_id, until, frame.action, whom)
+        until, receiver = now + self._timeout_s, frame.destination[-1] if frame.destination else ""
+        request = ForwardedRequest(origin, frame.id, frame.path, out, out_id, until, frame.action, receiver)
         self._waiting[out, out_id, requester] = request
         self._per_link[origin] += 1
         return request

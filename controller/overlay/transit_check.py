@@ -68,9 +68,9 @@ class TransitCheck:
         """Check a CALL or a SEND that may leave in these directions."""
         if self._enforcer is None or source is None or source.is_channel:
             return TransitDecision(msgspec.structs.replace(frame, cleared=EVERYWHERE))
-        passages = [_passage(source, direction, _station(frame, direction)) for direction in sorted(towards)]
+        contexts = [_context(source, direction, _station(frame, direction)) for direction in sorted(towards)]
         cleared = msgspec.structs.replace(frame, cleared=towards)
-        return self._look(cleared, source, passages, now)
+        return self._check_contexts(cleared, source, contexts, now)
 
     def answer(
         self,
@@ -83,16 +83,16 @@ class TransitCheck:
         """Check an answer that is forwarded over another link."""
         if self._enforcer is None or source is None or to is None or source.is_channel or to.is_channel:
             return TransitDecision(frame)
-        whose = pending.whom if to.direction is Direction.UP else pending.path[0]
-        return self._look(
-            frame, source, [_passage(source, to.direction, whose, pending.action)], now, pending
+        name = pending.receiver if to.direction is Direction.UP else pending.path[0]
+        return self._check_contexts(
+            frame, source, [_context(source, to.direction, name, pending.action)], now, pending
         )
 
-    def _look(
+    def _check_contexts(
         self,
         frame: RoutedFrame,
         source: LinkState,
-        passages: list[MessageContext],
+        contexts: list[MessageContext],
         now: float,
         pending: ForwardedRequest | None = None,
     ) -> TransitDecision:
@@ -102,40 +102,40 @@ class TransitCheck:
         action = frame.action or (pending and pending.action) or "unknown"
         notes: list[LogEntry] = []
         records: list[Record] = []
-        for passage in passages:
-            passage = msgspec.structs.replace(passage, binary=frame.binary)
-            ruling = self._enforcer.decide(passage, carrier, self._utc_of(now))
-            subject = f"peer={source.peer} station={passage.station} type={frame.kind.name} action={action}"
-            notes += _notes(ruling, f"{subject} id={frame.id}")
-            match ruling:
+        for context in contexts:
+            context = msgspec.structs.replace(context, binary=frame.binary)
+            decision = self._enforcer.decide(context, carrier, self._utc_of(now))
+            subject = f"peer={source.peer} station={context.station} type={frame.kind.name} action={action}"
+            notes += _notes(decision, f"{subject} id={frame.id}")
+            match decision:
                 case RejectDecision():
                     return TransitDecision(
-                        SourceRefusal(SPOOFED_CODE, ruling.description, "refused"), tuple(notes)
+                        SourceRefusal(SPOOFED_CODE, decision.description, "refused"), tuple(notes)
                     )
                 case DropDecision():
-                    return TransitDecision(ruling, tuple(notes))
+                    return TransitDecision(decision, tuple(notes))
                 case ForwardDecision(record=record) if record is not None:
                     records.append(record)
-        if len(passages) == 1:
-            frame, lacks = self._signed(frame, passages[0], carrier.payload, now)
+        if len(contexts) == 1:
+            frame, lacks = self._signed(frame, contexts[0], carrier.payload, now)
             notes += lacks
         if not records:
             return TransitDecision(frame, tuple(notes))
         return TransitDecision(FrameHeld(frame, source.link, pending), (*notes, Persist(tuple(records))))
 
     def _signed(
-        self, frame: RoutedFrame, passage: MessageContext, payload: bytes, now: float
+        self, frame: RoutedFrame, context: MessageContext, payload: bytes, now: float
     ) -> tuple[RoutedFrame, list[LogEntry]]:
         """Add our signature if the policy requires it; returns also what belongs in the log."""
-        action = passage.action or frame.action or ""
+        action = context.action or frame.action or ""
         if self._enforcer is None or frame.binary or action.endswith(SIGNED):
             return frame, []
         facts = RuleKey(
-            version=passage.version,
+            version=context.version,
             action=action,
-            direction=passage.direction,
+            direction=context.direction,
             kind=_KINDS[frame.kind],
-            link=passage.link,
+            link=context.link,
         )
         signed = self._enforcer.sign_forwarded(facts, payload, self._utc_of(now))
         if signed.unsigned_reason:
@@ -148,7 +148,7 @@ class TransitCheck:
         return msgspec.structs.replace(frame, body=(*frame.body[:-1], signed.payload)), []
 
 
-def _passage(
+def _context(
     source: LinkState, direction: Direction, station: str, action: str | None = None
 ) -> MessageContext:
     return MessageContext(
@@ -175,11 +175,11 @@ def _carrier(frame: RoutedFrame) -> Call | CallResult | Send | None:
             return None
 
 
-def _notes(ruling: Decision, subject: str) -> list[LogEntry]:
-    match ruling:
+def _notes(decision: Decision, subject: str) -> list[LogEntry]:
+    match decision:
         case ForwardDecision(rule=rule, reason=why, marked=marked) if rule:
-            level, how = (logging.WARNING, "passed, marked") if marked else (logging.DEBUG, "passed")
-            return [LogEntry(level, f"message {how} {subject} rule={rule} reason={why}")]
+            level, event = (logging.WARNING, "passed, marked") if marked else (logging.DEBUG, "passed")
+            return [LogEntry(level, f"message {event} {subject} rule={rule} reason={why}")]
         case DropDecision(rule, why):
             return [LogEntry(logging.WARNING, f"message dropped {subject} rule={rule} reason={why}")]
         case _:

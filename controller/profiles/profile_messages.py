@@ -476,12 +476,12 @@ def read_report_request(version: Version, payload: bytes) -> v2.GetChargingProfi
 
 def report_criteria(request: v2.GetChargingProfilesV2) -> ClearingCriteria:
     """Return the criteria of a GetChargingProfiles."""
-    wanted = request.charging_profile
+    criterion = request.charging_profile
     return ClearingCriteria(
-        ids=wanted.charging_profile_id,
+        ids=criterion.charging_profile_id,
         evse=request.evse_id,
-        purpose=wanted.charging_profile_purpose,
-        stack_level=wanted.stack_level,
+        purpose=criterion.charging_profile_purpose,
+        stack_level=criterion.stack_level,
     )
 
 

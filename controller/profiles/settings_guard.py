@@ -117,14 +117,14 @@ def _check(version: Version, action: str, payload: bytes) -> RefusedSettings | N
         return RefusedSettings((change.key,), (), None) if governs else None
     if action != "SetVariables":
         return None
-    wanted = read_command(version, _SetVariables, payload).set_variable_data
-    refused = [place for place, each in enumerate(wanted) if _governs(each)]
+    settings = read_command(version, _SetVariables, payload).set_variable_data
+    refused = [place for place, each in enumerate(settings) if _governs(each)]
     if not refused:
         return None
     raw = msgspec.json.decode(payload, type=_RawVariables).set_variable_data
     rest = [each for place, each in enumerate(raw) if place not in refused]
     return RefusedSettings(
-        tuple(f"{wanted[place].component.name}.{wanted[place].variable.name}" for place in refused),
+        tuple(f"{settings[place].component.name}.{settings[place].variable.name}" for place in refused),
         tuple((place, _rejected(raw[place])) for place in refused),
         msgspec.json.encode({"setVariableData": rest}) if rest else None,
     )

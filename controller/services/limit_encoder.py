@@ -35,7 +35,7 @@ class LimitEncoder:
         station, evse = limit.ref
         absorbed, now = self._profiles.find_absorbed(station), trio.current_time()
         quirk = self._capabilities.find_quirk(station)
-        wanted, after = (limit.limit_w, limit.after_w) if quirk.in_watts else (limit.limit_a, limit.after_a)
+        value, after = (limit.limit_w, limit.after_w) if quirk.in_watts else (limit.limit_a, limit.after_a)
         terms = LimitTerms(
             quirk=quirk,
             after=absorbed.cap_limit(evse, LimitKind.FALLBACK, after, None, now),
@@ -46,7 +46,7 @@ class LimitEncoder:
             self._capabilities.find_scope(station),
             evse,
             limit.kind,
-            absorbed.cap_limit(evse, limit.kind, wanted, limit.duration_s, now, limit.token),
+            absorbed.cap_limit(evse, limit.kind, value, limit.duration_s, now, limit.token),
             utc_now() + timedelta(seconds=self._clocks.find_clock(station).write_offset()),
             limit.duration_s,
             terms,

@@ -73,10 +73,10 @@ class OverlayEndpoint:
         return link
 
 
-def _carried_version(link: Version, wanted: Sequence[str]) -> Version | None:
+def _carried_version(link: Version, offered: Sequence[str]) -> Version | None:
     """Return the version in which a station is served over an overlay link; None if there is none.
 
     A node that has agreed on 2.1 reads messages of 2.0.1 as well.
     """
     carried = {link, Version.V201} if link is Version.V21 else {link}
-    return next((version for version in map(Version, wanted) if version in carried), None)
+    return next((version for version in map(Version, offered) if version in carried), None)

@@ -115,8 +115,8 @@ class RelayJournals:
 
     def find_snapshot(self, station: StationConfig) -> StationSnapshot | None:
         """Return the station's snapshot if a backend may need it later, else None."""
-        wanted = station.observers or station.when_backend_away == "autonomous"
-        return self._stations[station.id].snapshot if wanted else None
+        is_needed = station.observers or station.when_backend_away == "autonomous"
+        return self._stations[station.id].snapshot if is_needed else None
 
     def make_offline_handler(
         self, station: StationConfig, version: Version, utc_of: Callable[[float], float]

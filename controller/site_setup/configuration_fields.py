@@ -126,9 +126,9 @@ def _dimming_groups(dimming: Any) -> Iterator[FieldGroup]:
         ("module", _MODULE, "id"),
     ):
         for index, table in enumerate(_tables(dimming, name)):
-            wanted = [key for key in keys if name != "module" or key.name in table]
+            shown = [key for key in keys if name != "module" or key.name in table]
             yield _group(
-                f"dimming.{name}", str(table.get(identity, index)), ("dimming", name, index), table, wanted
+                f"dimming.{name}", str(table.get(identity, index)), ("dimming", name, index), table, shown
             )
 
 

@@ -205,8 +205,8 @@ def decide_admission(
     return _unauthorized(station, authorization)
 
 
-def _header(headers: Sequence[tuple[bytes, bytes]], wanted: str) -> bytes | None:
-    return next((value for name, value in headers if name.lower() == wanted.lower().encode()), None)
+def _header(headers: Sequence[tuple[bytes, bytes]], header: str) -> bytes | None:
+    return next((value for name, value in headers if name.lower() == header.lower().encode()), None)
 
 
 def _check_mode(decision: Decision, most: NetworkingMode, headers: Sequence[tuple[bytes, bytes]]) -> Decision:

@@ -174,23 +174,23 @@ class ClockMonitor:
         )
 
     def _state(self, reading: ClockReading, agreeing: int) -> tuple[ClockState, str]:
-        wanted = self._requirements
+        limits = self._requirements
         if not reading.synchronised:
             return ClockState.UNVERIFIED, f"{reading.source} does not discipline the clock"
         bound = reading.error_bound_s
         if bound is None:
             return ClockState.SYNCHRONISED, f"{reading.source} does not report how far the clock may be off"
-        if bound > wanted.max_error_s:
+        if bound > limits.max_error_s:
             return (
                 ClockState.UNVERIFIED,
-                f"the clock may be off by {bound:.3f} s, {wanted.max_error_s:g} are allowed",
+                f"the clock may be off by {bound:.3f} s, {limits.max_error_s:g} are allowed",
             )
-        if wanted.legal_authority is None:
+        if limits.legal_authority is None:
             return ClockState.SYNCHRONISED, "no legal_authority is configured"
-        if agreeing < wanted.servers_agree:
+        if agreeing < limits.servers_agree:
             return (
                 ClockState.SYNCHRONISED,
-                f"{agreeing} authenticated servers agree, {wanted.servers_agree} are required",
+                f"{agreeing} authenticated servers agree, {limits.servers_agree} are required",
             )
         return ClockState.LEGAL, ""
 

@@ -31,9 +31,9 @@ def raise_descriptor_limit(links: int) -> int:
     return soft
 
 
-def _set_soft_limit(wanted: int, soft: int, hard: int) -> int:
+def _set_soft_limit(new_limit: int, soft: int, hard: int) -> int:
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (new_limit, hard))
     except (OSError, ValueError):  # a service may not be permitted to raise it
         return soft
-    return wanted
+    return new_limit

@@ -206,13 +206,13 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
 
 def _clocks(status: ControllerStatus) -> Iterator[AlarmCondition]:
     for clock in status.clock_offsets:
-        whose = "set the station's clock" if clock.kind == "station" else "check the gateway's time server"
+        fix = "set the station's clock" if clock.kind == "station" else "check the gateway's time server"
         yield AlarmCondition(
             kind="clock-differs",
             subject=f"{clock.kind} {clock.id}",
             severity=Severity.WARNING,
             text=f"the clock of {clock.kind} {clock.id} differs by {clock.offset_s:+.0f} s",
-            remedy=whose,
+            remedy=fix,
             after_s=SETTLE_S,
         )
 

@@ -168,10 +168,10 @@ class ApiRoutes:
         )
 
     async def _station(self, call: ApiCall) -> object:
-        wanted = call.values["station"]
-        found = next((each for each in self._site.status().stations if each.id == wanted), None)
+        station = call.values["station"]
+        found = next((each for each in self._site.status().stations if each.id == station), None)
         if found is None:
-            raise ProblemError(404, f"station {wanted!r} is not in the configuration")
+            raise ProblemError(404, f"station {station!r} is not in the configuration")
         return found
 
     async def _station_messages(self, call: ApiCall) -> object:

@@ -173,8 +173,8 @@ class Bindings(_Links):
 def _covers(asked: FeatureAddress, address: FeatureAddress) -> bool:
     """Return True if an address is the one that was asked for, or lies within it."""
     return all(
-        wanted is None or wanted == found
-        for wanted, found in (
+        expected is None or expected == found
+        for expected, found in (
             (asked.device, address.device),
             (asked.entity, address.entity),
             (asked.feature, address.feature),
