@@ -392,7 +392,10 @@ def _describe_alternative(hint: Any) -> str:
         return f"a list of {count}, each {element}" if count else f"a list, each {element}"
     known = choices(base)
     if known:
-        return "one of " + ", ".join(known) if len(known) > 1 else f'"{known[0]}"'
+        if len(known) > 1:
+            return "one of " + ", ".join(known)
+        is_number = any(isinstance(each, int) for each in get_args(base))
+        return known[0] if is_number else f'"{known[0]}"'
     if base is str and meta.max_length is not None:
         return f"a text of {_describe_count(meta.min_length, meta.max_length)}characters"
     return _TYPE_NAMES[base] + _describe_range(meta)

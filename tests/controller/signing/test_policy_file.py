@@ -97,8 +97,8 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
     ("text", "expected"),
     [
         ("version = ", "1: TOML: Invalid value; put text in quotes"),
-        ("", "1: version: is missing; add version = ... (one of 1)"),
-        ("version = 2", "1: version: cannot be 2; write one of 1"),
+        ("", "1: version: is missing; add version = ... (1)"),
+        ("version = 2", "1: version: cannot be 2; write 1"),
         (HEAD + "colour = 1", "5: key[0].colour: is not a known key; remove it"),
         ("version = 1\nwindow_s = 0", "2: window_s: cannot be 0; write a number above 0, at most 86400"),
         ('version = 1\n[[key]]\npublic = "' + POINT + '"', "2: key[0].holder: is missing; add holder = ..."),
