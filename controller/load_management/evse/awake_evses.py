@@ -13,7 +13,9 @@ class AwakeEvses:
     def __init__(self) -> None:
         self._awake: dict[EvseRef, None] = {}
         self._due_at: dict[EvseRef, float] = {}
-        self._dues: list[tuple[float, EvseRef]] = []
+        self._moments: list[float] = []
+        self._at: dict[float, list[EvseRef]] = {}
+        """EVSEs due at each moment: those of a large site often share one."""
 
     def add(self, ref: EvseRef) -> None:
         """Have the next pass update an EVSE."""
@@ -23,14 +25,19 @@ class AwakeEvses:
         """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one."""
         if self._due_at.get(ref) != at:
             self._due_at[ref] = at
-            heappush(self._dues, (at, ref))
+            if at in self._at:
+                self._at[at].append(ref)
+            else:
+                self._at[at] = [ref]
+                heappush(self._moments, at)
 
     def take(self, now: float) -> list[EvseRef]:
         """Return the EVSEs to update, and forget them."""
-        while self._dues and self._dues[0][0] <= now:
-            at, ref = heappop(self._dues)
-            if self._due_at.get(ref) == at:
-                del self._due_at[ref]
-                self._awake[ref] = None
+        while self._moments and self._moments[0] <= now:
+            at = heappop(self._moments)
+            for ref in self._at.pop(at):
+                if self._due_at.get(ref) == at:
+                    del self._due_at[ref]
+                    self._awake[ref] = None
         found, self._awake = list(self._awake), {}
         return found
