@@ -25,14 +25,16 @@ from controller.load_management.share_planner import SharePlanner, SitePart, Tur
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.model.observations import EvseRef
 
-SLICE = 15_000
+SLICE = 9_000
 """Work (about us of a small computer) after which a pass lets others run."""
 COST_CREDIT = 12
-COST_REFRESH = 25
+COST_REFRESH = 35
 COST_CIRCUIT = 10
-COST_COMMAND = 60
+COST_COMMAND = 55
 COST_NOTED = 2
 """Work of one EVSE or circuit in each step of a pass."""
+NOTED_AT_ONCE = 200
+"""EVSEs with another share that are noted in one step."""
 
 
 class ControlPass:
@@ -43,6 +45,8 @@ class ControlPass:
         self._supply = supply
         self._turns = Turns(model.settings.rotation_s)
         self._cuts = CutPlanner(model)
+        self._base: tuple[object, SiteBase] | None = None
+        """Base load, and what it was found for."""
         self._bookings = Bookings(model.site)
         self._planned: set[EvseRef] = set()
         self.whole = SitePart(model.site, model.controllers)
@@ -63,6 +67,7 @@ class ControlPass:
         """Follow another tree and other settings of the model."""
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
         self.whole = SitePart(self._model.site, self._model.controllers)
+        self._base = None
         self._parts.clear()
         self._planners.clear()
 
@@ -103,13 +108,13 @@ class ControlPass:
         self._decisions = []  # of a pass that was not requested
         self._steps = self._make_steps(part, urgent=urgent)
 
-    def advance(self, now: float) -> list[SetLimit]:
-        """Go on with the pass until it is finished or `SLICE` is used up; return what to send by now."""
+    def advance(self, now: float, *, to_end: bool = False) -> list[SetLimit]:
+        """Go on with the pass until `SLICE` is used up, or to its end; return what to send by now."""
         assert self._steps is not None
         self._now, spent = now, 0
         for cost in self._steps:
             spent += cost
-            if spent >= SLICE:
+            if spent >= SLICE and not to_end:
                 break
         else:
             self._steps = None
@@ -136,7 +141,7 @@ class ControlPass:
         is_whole = part is self.whole
         while model.update_due_credits(self._now):
             yield DUE_AT_ONCE * COST_CREDIT
-        base = model.metering.base(self._now, part.site)
+        base = self._base_of(part)
         changes = model.changes
         if is_whole:
             self._apply_energy_plan(base, self._now)
@@ -154,7 +159,7 @@ class ControlPass:
                 yield 20 * COST_REFRESH
         yield from planner.update(self._now)
         if changes != model.changes:
-            base = model.metering.base(self._now, part.site)
+            base = self._base_of(part)
         room = self._supply.supplies(part.site, base.believed, self._now)
         yield len(part.site.circuits) * COST_CIRCUIT
         yield from planner.share(room, base, self._now)
@@ -166,18 +171,21 @@ class ControlPass:
         Cuts are sent first. Who has least rises first, while there is not yet room for all to rise.
         """
         by_ref, allocations = self._model.by_ref, planner.allocations
-        for ref in planner.take_changed():
-            self._note_share(by_ref[ref], allocations.get(ref))
-            if by_ref[ref].is_given_another(allocations.get(ref)):
-                self._concerned[ref] = None
+        while changed := planner.take_changed(NOTED_AT_ONCE):
+            for ref in changed:
+                self._note_share(by_ref[ref], allocations.get(ref))
+                if by_ref[ref].is_given_another(allocations.get(ref)):
+                    self._concerned[ref] = None
+            yield len(changed) * COST_NOTED
         ledger, changes = self._ledger(part), self._model.changes
+        yield len(part.site.circuits) * COST_CIRCUIT
         off_share = [
             (by_ref[ref], allocation, by_ref[ref].offered_a)
             for ref in self._off_share_in(part)
             if (allocation := allocations.get(ref)) is not None
         ]
-        cuts = self._cuts.plan_cuts(off_share, ledger)
         yield len(off_share) * COST_NOTED
+        cuts = yield from self._cuts.plan_cuts(off_share, ledger)
         concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
         for ref in self._rising:
             if ref not in concerned and self._can_rise(by_ref[ref], ledger):
@@ -188,9 +196,14 @@ class ControlPass:
         if part is not self.whole:
             refs = {each.evse.ref for each in part.controllers}
             concerned = {ref: None for ref in concerned if ref in refs}
-        order = {ref: (ref not in cuts, by_ref[ref].delivery.offered_a(self._now), ref) for ref in concerned}
+        order: dict[EvseRef, tuple[bool, float, EvseRef]] = {}
+        for number, ref in enumerate(concerned, 1):
+            order[ref] = (ref not in cuts, by_ref[ref].delivery.offered_a(self._now), ref)
+            if number % NOTED_AT_ONCE == 0:
+                yield NOTED_AT_ONCE * COST_NOTED
+        in_order = sorted(concerned, key=order.__getitem__)
         yield len(order) * COST_NOTED
-        for number, ref in enumerate(sorted(concerned, key=order.__getitem__), 1):
+        for number, ref in enumerate(in_order, 1):
             if changes != self._model.changes:
                 ledger, changes = self._ledger(part), self._model.changes
             self._command(by_ref[ref], allocations.get(ref), ledger, urgent=urgent, cut_a=cuts.get(ref))
@@ -202,9 +215,16 @@ class ControlPass:
         for each in self._model.unconfigured.values():
             self._commands += each.commands(self._now)
 
+    def _base_of(self, part: SitePart) -> SiteBase:
+        """Return the base load of a part of the site; that found before while nothing has changed."""
+        found_for = (id(part.site), self._now, self._model.changes)
+        if self._base is None or self._base[0] != found_for:
+            self._base = found_for, self._model.metering.base(self._now, part.site)
+        return self._base[1]
+
     def _ledger(self, part: SitePart) -> Headroom:
         """Return the room that is free now with every EVSE booked at the most that it may be taking."""
-        base = self._model.metering.base(self._now, part.site)
+        base = self._base_of(part)
         ledger = self._supply.supplies(part.site, base.believed, self._now)
         ledger.book_all(self._bookings)
         return ledger

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
@@ -22,6 +22,11 @@ EXCESS_A = 1.0
 CHUNK_A = 2.0
 """Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 
+COST_CIRCUIT = 3
+COST_SEARCH = 5
+COST_CUT = 10
+"""Work of one circuit, one EVSE that is searched, and one that is cut (about us of a small computer)."""
+
 OffShare = tuple[EvseController, Allocation, float]
 """EVSE whose offer differs from its share, its allocation, and its offer (A per phase)."""
 
@@ -33,23 +38,31 @@ class CutPlanner:
         self._model = model
         self._places_of: dict[tuple[str, PhaseFlags], list[tuple[str, int]]] = {}
 
-    def plan_cuts(self, off_share: Sequence[OffShare], ledger: Headroom) -> dict[EvseRef, float]:
+    def plan_cuts(
+        self, off_share: Sequence[OffShare], ledger: Headroom
+    ) -> Generator[int, None, dict[EvseRef, float]]:
         """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
 
+        Yields the cost of each step.
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
         than many by a little, to spare writes: those first that obey fastest, then those whose lease would be
         renewed soonest. Where an EVSE cannot rise by `ASKED_A`, those that are far above their share come
         down to it. Renewals level the shares again.
         """
         short = self._shortage(ledger)
-        asked = self._asked_room(off_share, ledger, short)
+        yield len(self._model.site.circuits) * COST_CIRCUIT
+        asked = yield from self._asked_room(off_share, ledger, short)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
         shares = {controller.evse.ref: allocation.limit_a for controller, allocation, _ in off_share}
         above = [
-            controller for controller, allocation, offered_a in off_share if offered_a > allocation.limit_a
+            controller
+            for controller, allocation, offered_a in off_share
+            if offered_a > allocation.limit_a
+            and any(place in short or place in asked for place in self._places(controller))
         ]
+        yield len(off_share) * COST_SEARCH
         above.sort(
             key=lambda each: (
                 shares[each.evse.ref] > 0,  # stops are decided: others get what they free
@@ -58,7 +71,10 @@ class CutPlanner:
                 each.evse.ref,
             )
         )
-        for controller in above:
+        yield len(above) * COST_SEARCH
+        for number, controller in enumerate(above, 1):
+            if number % 100 == 0:
+                yield 100 * COST_CUT
             ref, min_a, places = controller.evse.ref, controller.evse.min_a, self._places(controller)
             offered_a, share_a = controller.offered_a, shares[ref]
             missing_a = max((short[place] for place in places if place in short), default=0.0)
@@ -90,14 +106,17 @@ class CutPlanner:
         off_share: Sequence[OffShare],
         ledger: Headroom,
         short: dict[tuple[str, int], float],
-    ) -> dict[tuple[str, int], float]:
+    ) -> Generator[int, None, dict[tuple[str, int], float]]:
         """Return the room (A) that rises of `ASKED_A` or more lack, on each phase of a circuit.
 
+        Yields the cost of each step.
         `off_share`: EVSEs, their allocations and their offers (A) where these differ. What an EVSE lacks to
         start is added to `short` instead: it has nothing until it has its minimum.
         """
         found: dict[tuple[str, int], float] = {}
-        for controller, allocation, offered_a in off_share:
+        for number, (controller, allocation, offered_a) in enumerate(off_share, 1):
+            if number % 200 == 0:
+                yield 200 * COST_SEARCH
             min_a = controller.evse.min_a
             starts = offered_a < min_a <= allocation.limit_a
             rise_a = min_a - offered_a if starts else allocation.limit_a - offered_a

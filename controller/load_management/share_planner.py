@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -32,10 +33,11 @@ RESTING = f"gave up its place, rests {REST_S:g} s at least"
 TAKES_NOTHING = "its car takes nothing: probed from time to time"
 NO_FALLBACK = "no car, and no room for the fallback that one would take"
 LEFTOVER = "its car takes nothing: offered current that no other car needs"
-COST_UPDATE = 12
+COST_UPDATE = 30
 COST_OFFER = 6
-COST_NOTED = 4
-"""Work of what an EVSE asks for, and of an offer of the rest (about us of a small computer)."""
+COST_NOTED = 8
+COST_CIRCUIT = 5
+"""Work of one EVSE or circuit in each step (about us of a small computer)."""
 ROUNDED_A = 1e-6
 """Error of sums that were added up one by one (A)."""
 
@@ -105,9 +107,11 @@ class SharePlanner:
         self._idle_needs = Bookings(part.site)
         self._dc = [each for each in part.controllers if each.evse.reserve_a]
 
-    def take_changed(self) -> list[EvseRef]:
-        """Return the EVSEs whose allocation has changed, come or gone since the last call."""
-        changed, self._changed = list(self._changed), {}
+    def take_changed(self, most: int) -> list[EvseRef]:
+        """Return EVSEs whose allocation has changed, come or gone, each once: so many at most."""
+        changed = list(islice(self._changed, most))
+        for ref in changed:
+            del self._changed[ref]
         return changed
 
     def changing_phases(self) -> list[EvseRef]:
@@ -229,6 +233,7 @@ class SharePlanner:
         yield from self._note_shares(now)
         left = room.copy()
         left.book_all(self._shares)
+        yield len(self._site.circuits) * COST_CIRCUIT
         yield from self._offer_leftover(left, now)
         yield from self._deny_fallbacks(left, now)
         self._to_note |= dict.fromkeys(self._others)
@@ -271,7 +276,7 @@ class SharePlanner:
         while True:
             joint = self._supply.joint(self._site, base, room)
             admission = self._supply.admission(self._site, room, base)
-            yield len(self._site.circuits)
+            yield len(self._site.circuits) * COST_CIRCUIT
             yield from self._allocator.steps(room.rooms(), joint, admission)
             given = self._allocator.allocations
             stuck = [

@@ -45,7 +45,7 @@ site connect after a restart, shares one. A cut waits for no pause."""
 AT_ONCE = 20
 """Largest site (EVSEs) on which each station that connects has a pass of its own."""
 CUT_AT_ONCE = 150
-"""Largest part of a site (EVSEs) that is cut in one go; a larger one is cut in slices."""
+"""Largest site, or part of one (EVSEs), that is cut in one go; a larger one is cut in slices."""
 
 
 class SiteControl:
@@ -232,7 +232,8 @@ class SiteControl:
                 if urgent or not self._pass.is_running:
                     self._due, self._planned_at = part is not self._pass.whole, now
                     self._pass.begin(part, urgent=urgent)
-                commands = self._pass.advance(now)
+                to_end = urgent and len(part.controllers) <= CUT_AT_ONCE
+                commands = self._pass.advance(now, to_end=to_end)
         except Exception as error:  # noqa: BLE001
             notices.note("pass", f"control pass failed, all stations to fallback error={error!r:.80}", "")
             self._due, self._planned_at = True, now

@@ -57,10 +57,12 @@ NO_JOINT: Mapping[str, JointConstraint] = {}
 Place = tuple[int, int, float]
 """Place in the order of service, the lower the earlier: the first two make the section."""
 FIRST_PLACE: Place = (0, 0, 0.0)
-COST_DEMAND = 12
-COST_CLAIM = 3
+COST_DEMAND = 20
+COST_CLAIM = 5
 COST_ROW = 1
-"""Work of one changed demand, one claim, and one row or group (about us of a small computer)."""
+COST_CIRCUIT = 8
+COST_GROUP = 12
+"""Work of one changed demand, claim, row, circuit, and group in a sweep (about us of a small computer)."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +229,7 @@ class Allocator:
                 yield 50 * COST_DEMAND
         if constraints.set_rooms(capacity, joint, leads.rooms, admission):
             self._moved = dict.fromkeys(self._ref_of)
-        yield len(self._site.circuits) * COST_ROW
+        yield len(self._site.circuits) * COST_CIRCUIT
         for _ in range(ROUNDS):
             yield from self._share(constraints)
             if not leads.rooms or not leads.tighten(constraints.shared(), constraints.shared(helping=True)):
@@ -291,7 +293,7 @@ class Allocator:
         for pool in pools:
             pool.fill_needs(room, groups_on)
             pool.fill(room, groups_on)
-            yield len(pool.groups) * COST_ROW
+            yield len(pool.groups) * COST_GROUP
             for claim in pool.early:
                 claim.group.changed[claim] = None
             cost = 0

@@ -8,6 +8,7 @@ import random
 import statistics
 import time
 
+from controller.cli.run import GC_THRESHOLD
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,
@@ -71,6 +72,7 @@ class _ScaleRun:
         self._control = SiteControl(self._site, SiteSettings(), 0.0)
         self.now = 0.0
         self.longest_ms = 0.0
+        gc.set_threshold(GC_THRESHOLD)  # as in the daemon
         gc.freeze()
         for evse in self._site.evses:
             self.pass_event(StationUp(evse.ref.station))

@@ -229,3 +229,33 @@ def test_overload_of_a_row_between_slices_is_cut_at_once(monkeypatch: pytest.Mon
     assert any(limit.urgent for limit in limits)
     assert {limit.ref for limit in limits} <= set(row)
     assert before_a > sum(limit.limit_a for limit in limits)
+
+
+def test_overload_of_a_small_site_is_cut_within_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    day = RandomDay(0)
+    cars = [evse.ref for evse in day.site.evses[:6]]
+    for ref in cars:
+        day.plug(ref, 32.0)
+    for _ in range(200):
+        day.now += 1
+        day.pass_event(ControlTick())
+        for ref in cars:
+            amps = day.drawn_a(ref)
+            day.pass_event(StationObserved(ref.station, DrawSeen(1, (amps, amps, amps))))
+        for circuit in ("grid", "row-0"):
+            amps = day.flow_a(circuit)
+            reading = Reading(time=day.now, current_a=(amps, amps, amps + 0.01 * (day.now % 3)))
+            day.pass_event(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
+    before_a = sum(day.limit_a.values())
+    assert before_a > 40.0
+    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
+    limits: list[SetLimit] = []
+    while not limits and day.now < 210:
+        day.now += 1
+        reading = Reading(time=day.now, current_a=(150.0, 150.0, 150.0 + day.now / 1000))
+        event = MeterUpdated(MeterState(meter="grid", quality=Quality.GOOD, reading=reading))
+        limits = day.control.handle(event, day.now)
+    assert day.control.due_at != -math.inf
+    assert all(limit.urgent for limit in limits)
+    cut_a = {limit.ref: limit.limit_a for limit in limits if limit.kind is LimitKind.LEASE}
+    assert sum((day.limit_a | cut_a).values()) < before_a
