@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +20,6 @@ from controller.load_management.events import MeterUpdated
 from controller.load_management.site_builder import build_station_meters
 from controller.load_management.site_view import SiteView
 from controller.model.expiry import DAY_S, ExpiryLevel
-from controller.ocpp.frames import Version
 from controller.services.certificate_service import (
     due_expiries,
     find_expiries,
@@ -40,6 +37,7 @@ from controller.services.eebus_service import EebusService
 from controller.services.energy_service import EnergyService
 from controller.services.journal_log import set_log_level
 from controller.services.limit_encoder import LimitEncoder
+from controller.services.link_status import LinkStatusReader
 from controller.services.load_management_service import LoadManagementService
 from controller.services.local_csms_service import (
     LocalCsmsService,
@@ -67,6 +65,7 @@ from controller.services.station_limits import StationLimits
 from controller.services.station_profiles import StationProfiles
 from controller.services.station_report import StationReport
 from controller.services.station_service import StationService
+from controller.services.status_reader import StatusReader
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
@@ -81,22 +80,10 @@ from controller.stations.listener import ListenError
 from controller.stations.registry import SessionRegistry
 from controller.store.eebus_store import EebusStore
 from controller.store.state_journal import StoreError
-from controller.store.state_store import StateStore, StoreStatus
+from controller.store.state_store import StateStore
 from controller.store.store_lock import hold_store
 from controller.transport.tls import TlsError
-from controller.web.status_model import (
-    MISSED_TICKS,
-    ControllerStatus,
-    LinkCounts,
-    StoreHealth,
-    circuit_statuses,
-    clock_offset_statuses,
-    energy_status,
-    evse_statuses,
-    station_device_statuses,
-    unconfigured_statuses,
-    verdict_statuses,
-)
+from controller.web.status_model import ControllerStatus
 from controller.web.web_server import WebServerError
 from drivers.input_service import run_digital_inputs
 from drivers.reading import MeterState
@@ -134,11 +121,9 @@ class App:
         request_reload: Callable[[], None] = lambda: None,
     ) -> None:
         self.port = 0
-        self._configuration_problem = "" if active is None else active.problem
         self._reloads = None if active is None else ReloadService(active, self._apply_configuration)
         self.web_port: int | None = None
         self._config = config
-        self._ticked_at = trio.current_time()
         self._stats = ConnectionStats()
         self._registry = SessionRegistry()
         self._meter_readiness = MeterReadiness(meter.id for meter in config.meter)
@@ -167,7 +152,6 @@ class App:
             self._load_management.find_silent_evses,
         )
         self._policy_service = open_policy_service(config, self._store)
-        self._expiries = find_expiries(config)
         self._mailbox = SiteMailbox()
         self._own_certificates = OwnCertificateService(config, self._mailbox.post, find_objection)
         self._dimming: DimmingService | None = None
@@ -220,6 +204,24 @@ class App:
             self._stats.knocks,
         )
         self._station_report.register_handlers(self._operations.commands)
+        self._status = StatusReader(
+            config=config,
+            version=VERSION,
+            expiries=find_expiries(config),
+            configuration_problem="" if active is None else active.problem,
+            ticked_at=trio.current_time(),
+            load_management=self._load_management,
+            links=LinkStatusReader(
+                self._registry, self._stats, self._station_limits, self._station_clocks, self._station_service
+            ),
+            stations=self._station_report,
+            meters=self._meters,
+            store=self._store,
+            clock=self._clock,
+            policies=self._policy_service,
+            dimming=self._dimming,
+            eebus=self._eebus,
+        )
         self._web = WebService(
             config,
             self._store,
@@ -390,56 +392,14 @@ class App:
 
     def status(self) -> ControllerStatus:
         """Return the state of the controller for people and monitoring."""
-        view = self.view()
-        versions = self._registry.connected_versions()
-        tick_age_s = trio.current_time() - self._ticked_at
-        return ControllerStatus(
-            site=self._config.site.id,
-            version=VERSION,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            healthy=tick_age_s < MISSED_TICKS * self._config.load_management.tick_s,
-            tick_age_s=round(tick_age_s, 3),
-            circuits=circuit_statuses(self._load_management.site, view),
-            evses=evse_statuses(self._load_management.site, view, versions),
-            energy=energy_status(view.energy),
-            unconfigured=unconfigured_statuses(view),
-            links=LinkCounts(
-                connected={each.value: list(versions.values()).count(each) for each in Version},
-                accepted_total=self._stats.accepted,
-                refused_total=self._stats.refused,
-                from_stations_total=self._stats.from_stations,
-                from_backends_total=self._stats.from_backends,
-                limits_total=self._station_limits.sent,
-                limits_failed_total=self._station_limits.failed,
-            ),
-            backends=self._station_service.backends(),
-            damaged=self._store.status.damaged,
-            store=_store_status(self._store.status),
-            signatures=()
-            if self._policy_service is None
-            else verdict_statuses(self._policy_service.enforcer.verdicts),
-            dimming=None if self._dimming is None else self._dimming.status(),
-            overlay=self._station_service.overlay(),
-            eebus=None if self._eebus is None else self._eebus.status(),
-            timezone=self._config.site.timezone,
-            clock=self._clock.report(),
-            expiries=tuple(end for end in self._expiries if math.isfinite(end.not_after)),
-            configuration_problem=self._configuration_problem,
-            meters=self._meters.meter_statuses(),
-            buses=self._meters.bus_statuses(),
-            stations=self._station_report.statuses(versions),
-            alarms=self._web.alarms.present,
-            clock_offsets=clock_offset_statuses(self._station_clocks.offsets()),
-            knocks=self._station_report.knocks(),
-            station_devices=station_device_statuses(self._capabilities.boots),
-        )
+        return self._status.read(self._web.alarms.present)
 
     async def _watch_expiries(self) -> None:
         """Read the ends of certificates and keys again, and warn once a day of near ones."""
         while True:
-            self._expiries = await trio.to_thread.run_sync(find_expiries, self._config)
+            self._status.expiries = await trio.to_thread.run_sync(find_expiries, self._config)
             now = time.time()
-            for end in due_expiries(self._expiries, now):
+            for end in due_expiries(self._status.expiries, now):
                 event = "has ended" if end.not_after <= now else "ends soon"
                 days = max(0.0, end.not_after - now) / DAY_S
                 log.log(
@@ -460,7 +420,8 @@ class App:
 
     def _apply_configuration(self, config: Config) -> None:
         """Make all services use the live keys of another configuration."""
-        self._config, self._configuration_problem = config, ""
+        self._config = self._status.config = config
+        self._status.configuration_problem = ""
         set_log_level(config.log.level)
         self._load_management.replace_site(config)
         self._meters.set_times(config)
@@ -484,14 +445,9 @@ class App:
             self._load_management.share_current()
             if self._dimming is not None:
                 self._dimming.update_measurement()
-            self._ticked_at = trio.current_time()
+            self._status.ticked_at = trio.current_time()
             notify("WATCHDOG=1")
             await trio.sleep(self._config.load_management.tick_s)
-
-
-def _store_status(status: StoreStatus) -> StoreHealth:
-    """Return the state of the store as it is shown."""
-    return StoreHealth(writable=not status.error, error=status.error, kept=status.kept)
 
 
 def _open_eebus_service(config: Config, dimming: DimmingService, state: StateStore) -> EebusService | None:

@@ -15,7 +15,13 @@ from controller.services.override_service import OverrideService
 from controller.services.station_capabilities import StationCapabilities
 from controller.stations.knock_book import KnockBook
 from controller.stations.registry import SessionRegistry
-from controller.web.status_model import ChargingStationStatus, KnockStatus, OverrideStatus
+from controller.web.status_model import (
+    ChargingStationStatus,
+    KnockStatus,
+    OverrideStatus,
+    StationDeviceStatus,
+    station_device_statuses,
+)
 
 
 class StationReport:
@@ -71,6 +77,10 @@ class StationReport:
     def knocks(self) -> tuple[KnockStatus, ...]:
         """Return the unknown stations that tried to connect, the latest first."""
         return knock_statuses(self._knocks)
+
+    def devices(self) -> tuple[StationDeviceStatus, ...]:
+        """Return the device of each station that has booted, also of those not configured."""
+        return station_device_statuses(self._capabilities.boots)
 
     async def _on_dismiss(self, command: DismissStation, _: Actor) -> object:
         if not self._knocks.remove(command.station):

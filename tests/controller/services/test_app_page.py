@@ -104,7 +104,7 @@ async def test_app_page_unknown_stations_attempt_is_counted(tmp_path: Path) -> N
 async def test_app_page_stopped_control_loop_is_not_healthy(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
         assert (await get(controller, "/healthz"))[0] == 200
-        controller._ticked_at -= 60
+        controller._status.ticked_at -= 60
         assert not controller.status().healthy
 
 

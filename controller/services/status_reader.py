@@ -1,0 +1,97 @@
+"""Status reader: the state of the whole controller, read from the services that hold its parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import trio
+
+from controller.config import Config
+from controller.model.expiry import Expiry
+from controller.services.dimming_service import DimmingService
+from controller.services.eebus_service import EebusService
+from controller.services.link_status import LinkStatusReader
+from controller.services.load_management_service import LoadManagementService
+from controller.services.policy_service import PolicyService
+from controller.services.site_meters import SiteMeters
+from controller.services.station_report import StationReport
+from controller.services.time_service import TimeService
+from controller.store.state_store import StateStore
+from controller.web.status_model import (
+    MISSED_TICKS,
+    AlarmStatus,
+    ControllerStatus,
+    StoreHealth,
+    circuit_statuses,
+    energy_status,
+    evse_statuses,
+    unconfigured_statuses,
+    verdict_statuses,
+)
+
+
+@dataclass(kw_only=True)
+class StatusReader:
+    """Reader of the state of the controller; `ticked_at` is the time of the last control step, in s.
+
+    `configuration_problem` is empty while the configuration of the file is in use. `policies`, `dimming` and
+    `eebus` are None where the configuration has no such part.
+    """
+
+    config: Config
+    version: str
+    expiries: Sequence[Expiry]
+    configuration_problem: str
+    ticked_at: float
+    load_management: LoadManagementService
+    links: LinkStatusReader
+    stations: StationReport
+    meters: SiteMeters
+    store: StateStore
+    clock: TimeService
+    policies: PolicyService | None
+    dimming: DimmingService | None
+    eebus: EebusService | None
+
+    def read(self, alarms: tuple[AlarmStatus, ...]) -> ControllerStatus:
+        """Return the state of the controller with its present `alarms`."""
+        site, view = self.load_management.site, self.load_management.view()
+        versions = self.links.versions()
+        tick_age_s = trio.current_time() - self.ticked_at
+        return ControllerStatus(
+            site=self.config.site.id,
+            version=self.version,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            healthy=tick_age_s < MISSED_TICKS * self.config.load_management.tick_s,
+            tick_age_s=round(tick_age_s, 3),
+            circuits=circuit_statuses(site, view),
+            evses=evse_statuses(site, view, versions),
+            energy=energy_status(view.energy),
+            unconfigured=unconfigured_statuses(view),
+            links=self.links.counts(versions),
+            backends=self.links.backends(),
+            damaged=self.store.status.damaged,
+            store=self._store_health(),
+            signatures=() if self.policies is None else verdict_statuses(self.policies.enforcer.verdicts),
+            dimming=None if self.dimming is None else self.dimming.status(),
+            overlay=self.links.overlay(),
+            eebus=None if self.eebus is None else self.eebus.status(),
+            timezone=self.config.site.timezone,
+            clock=self.clock.report(),
+            expiries=tuple(end for end in self.expiries if math.isfinite(end.not_after)),
+            configuration_problem=self.configuration_problem,
+            meters=self.meters.meter_statuses(),
+            buses=self.meters.bus_statuses(),
+            stations=self.stations.statuses(versions),
+            alarms=alarms,
+            clock_offsets=self.links.clock_offsets(),
+            knocks=self.stations.knocks(),
+            station_devices=self.stations.devices(),
+        )
+
+    def _store_health(self) -> StoreHealth:
+        status = self.store.status
+        return StoreHealth(writable=not status.error, error=status.error, kept=status.kept)
