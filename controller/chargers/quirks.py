@@ -135,6 +135,18 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         parts = 10 if self.decimals else 1
         return math.floor(limit_a * parts + 1e-6) / parts
 
+    @property
+    def has_whole_steps(self) -> bool:
+        """True if its limits are whole amperes, or some of them only."""
+        return not self.in_watts and (bool(self.steps_a) or not self.decimals)
+
+    def next_step_a(self, limit_a: float) -> float:
+        """Return the lowest supported limit above `limit_a` (A per phase); infinite if there is none."""
+        if self.steps_a:
+            return min((step for step in self.steps_a if step > limit_a + 1e-6), default=math.inf)
+        parts = 10 if self.decimals else 1
+        return math.floor(limit_a * parts + 1 + 1e-6) / parts
+
     def lease_s(self, wanted_s: float) -> float:
         """Return the length of a lease (s), long enough that renewals take at most half of a day's writes."""
         if self.form is LeaseForm.LASTING:

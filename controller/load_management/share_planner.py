@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ RESTING = f"gave up its place, rests {REST_S:g} s at least"
 TAKES_NOTHING = "its car takes nothing: probed from time to time"
 NO_FALLBACK = "no car, and no room for the fallback that one would take"
 LEFTOVER = "its car takes nothing: offered current that no other car needs"
+REMAINDER_A = 1.0
+"""Most (A per phase) that an EVSE gets beyond its share from what others cannot use."""
 COST_UPDATE = 30
 COST_OFFER = 6
 COST_NOTED = 8
@@ -97,6 +99,10 @@ class SharePlanner:
         self._sunny: Evses = {}
         self._overdrawn: Evses = {}
         self._probed: Evses = {}
+        self._stepping: Evses = {}
+        """EVSEs whose stations follow whole steps only."""
+        self._raised: dict[EvseRef, None] = {}
+        """EVSEs that got more than their share of the last pass, from what others could not use."""
         self._idle: Evses = {}
         self._fixed: dict[EvseRef, Allocation] = {}
         self._others: dict[EvseRef, Allocation] = {}
@@ -177,6 +183,8 @@ class SharePlanner:
         _put(self._sunny, each, belongs=demand is not None and each.waits_for_surplus)
         _put(self._never_pausing, each, belongs=demand is not None and each.delivery.never_pauses)
         is_over = each.model.draw.has_excess or each.delivery.late_a(now) > 0
+        in_steps = demand is not None and each.has_whole_steps and not each.waits_for_surplus
+        _put(self._stepping, each, belongs=in_steps)
         _put(self._overdrawn, each, belongs=can_be_commanded and is_over)
         can_switch = each.model.switch.able or each.model.switch.single
         _put(self._switching, each, belongs=can_be_commanded and can_switch)
@@ -234,6 +242,7 @@ class SharePlanner:
         left = room.copy()
         left.book_all(self._shares)
         yield len(self._site.circuits) * COST_CIRCUIT
+        yield from self._share_remainders(left)
         yield from self._offer_leftover(left, now)
         yield from self._deny_fallbacks(left, now)
         self._to_note |= dict.fromkeys(self._others)
@@ -353,10 +362,12 @@ class SharePlanner:
             if number % 200 == 0:
                 yield 200 * COST_NOTED
 
-    def _note_share(self, ref: EvseRef, now: float) -> None:
+    def _share_of(self, ref: EvseRef) -> Allocation | None:
         found = self._others.get(ref)
-        if found is None and ref not in self._sunny:
-            found = self._allocator.allocations.get(ref)
+        return self._allocator.allocations.get(ref) if found is None and ref not in self._sunny else found
+
+    def _note_share(self, ref: EvseRef, now: float) -> None:
+        found = self._share_of(ref)
         if found is None:
             self._set_allocation(ref, None)
             return
@@ -364,7 +375,75 @@ class SharePlanner:
         self._shares.set(controller.evse, (controller.model.phases, found.limit_a))
         if self._rotation.set_served(ref, found.limit_a > 0, now):
             self._to_update[ref] = None
-        self._set_allocation(ref, self._explained(found))
+        if ref not in self._stepping and ref not in self._raised:
+            self._set_allocation(ref, self._explained(found))
+
+    def _share_remainders(self, left: Headroom) -> Iterator[int]:
+        """Give what stations with whole steps cannot use of their shares to others of the same circuits.
+
+        `left`: what all shares leave. Each share is first rounded down to what its station can follow. What
+        that frees raises others, the most important and then the smallest share first, by one step (1 A where
+        a station follows every tenth): so nobody gets more than a step beyond its fair share. Who has its
+        higher step already comes first, or two stations would exchange it in every pass.
+        """
+        given: dict[EvseRef, Allocation] = {}
+        is_freed = False
+        for number, (ref, each) in enumerate(self._stepping.items(), 1):
+            if number % 200 == 0:
+                yield 200 * COST_NOTED
+            if (found := self._share_of(ref)) is None:
+                continue  # already noted
+            usable_a = each.usable_a(found.limit_a)
+            if usable_a < found.limit_a - ROUNDED_A:
+                is_freed = True
+                left.book(each.evse, each.model.phases, usable_a - found.limit_a)
+                found = msgspec.structs.replace(found, limit_a=usable_a)
+            given[ref] = found
+        before, self._raised = self._raised, {}
+        rising = (yield from self._short_of_room(given)) if is_freed else []
+        for number, ref in enumerate(rising, 1):
+            each, found = self._model.by_ref[ref], given.get(ref) or self._share_of(ref)
+            if found is not None and (raised_a := self._raised_a(each, found.limit_a, left)):
+                left.book(each.evse, each.model.phases, raised_a - found.limit_a)
+                given[ref] = msgspec.structs.replace(found, limit_a=raised_a)
+                self._raised[ref] = None
+            if number % 50 == 0:
+                yield 50 * COST_OFFER
+        for ref in before:
+            if ref not in given and ref in self._demands and (found := self._share_of(ref)) is not None:
+                given[ref] = found
+        for ref, found in given.items():
+            self._set_allocation(ref, self._explained(found))
+
+    def _short_of_room(self, rounded: Mapping[EvseRef, Allocation]) -> Generator[int, None, list[EvseRef]]:
+        """Return the EVSEs that could take more than their share, in the order in which they may rise.
+
+        What binds phases to each other is not in a circuit's room: below a limited unbalance nobody rises.
+        """
+        found: list[tuple[int, bool, float, EvseRef]] = []
+        for number, (ref, demand) in enumerate(self._demands.items(), 1):
+            if number % 200 == 0:
+                yield 200 * COST_NOTED
+            each, share = self._model.by_ref[ref], rounded.get(ref) or self._share_of(ref)
+            if ref in self._sunny or share is None or each.evse.circuit in self._site.unbalance_a:
+                continue
+            if 0 < share.limit_a < self._most_a(ref) - ROUNDED_A:
+                has_step = ref in self._stepping and each.offered_a > share.limit_a + ROUNDED_A
+                found.append((-demand.priority, not has_step, share.limit_a, ref))
+        return [ref for *_, ref in sorted(found)]
+
+    def _raised_a(self, each: EvseController, share_a: float, left: Headroom) -> float:
+        """Return what an EVSE rises to from what others cannot use (A per phase); 0: it cannot rise."""
+        ref = each.evse.ref
+        most_a = min(self._most_a(ref), share_a + left.room(each.evse, each.model.phases))
+        if ref in self._stepping:
+            raised_a = each.next_step_a(share_a)
+            return raised_a if raised_a <= most_a + ROUNDED_A else 0.0
+        raised_a = math.floor(min(most_a, share_a + REMAINDER_A) * 10 + ROUNDED_A) / 10
+        return raised_a if raised_a > share_a + ROUNDED_A else 0.0
+
+    def _most_a(self, ref: EvseRef) -> float:
+        return self._guaranteed.get(ref, self._demands[ref]).max_a
 
     def _note_others(self) -> None:
         """Note the results of EVSEs without a demand."""

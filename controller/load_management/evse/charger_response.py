@@ -5,11 +5,13 @@ so a station counts as slow only when one has shown it still above after `REACTI
 next one that shows it below counts. The slowest of the last `WINDOW` cuts counts.
 
 *Step*: what it left of a limit when a higher limit later showed that its car would have taken more: a
-station with steps of 6, 8, 10, 13 and 16 A only takes 13 A of 15 A.
+station with steps of 6, 8, 10, 13 and 16 A only takes 13 A of 15 A. A station that draws whole amperes only
+of several offers is given whole amperes.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import msgspec
@@ -23,17 +25,25 @@ OVERDRAW_A = 1.0
 WINDOW = 8
 STEP_A = 0.5
 """Draws that differ by less are the same."""
+LEAST_FRACTION_A = 0.3
+"""Offers with a smaller fraction of an ampere do not show how a station rounds."""
+EXACT_A = 0.06
+"""Error of a draw that is given with one decimal."""
+WHOLE_OFFERS = 3
+"""Number of different offers of which a station that rounds has drawn the whole amperes only."""
 
 
 class ResponseHabits(msgspec.Struct, frozen=True):
     """`reaction_s`, from a yes to the draw (s); `step_a`, the most (A) it left of a limit by rounding.
 
-    `obeys`: whether it followed its last cut; None before the first.
+    `obeys`: whether it followed its last cut; None before the first. `whole_amps`: it follows whole amperes
+    only.
     """
 
     reaction_s: float = REACTION_S
     step_a: float = 0.0
     obeys: bool | None = None
+    whole_amps: bool = False
 
 
 class ChargerResponse:
@@ -47,17 +57,21 @@ class ChargerResponse:
         self._late = False
         self._drawn_a = 0.0
         self._left: tuple[float, float] | None = None  # an offer, and the draw that stayed below it
+        self._whole = False
+        self._rounded: set[int] = set()  # whole amperes that it drew of an offer with more
 
     @property
     def habits(self) -> ResponseHabits:
         """Return what has been learned."""
-        return ResponseHabits(max(self._reactions, default=REACTION_S), self._step_a, self._obeys)
+        return ResponseHabits(
+            max(self._reactions, default=REACTION_S), self._step_a, self._obeys, self._whole
+        )
 
     def restore(self, habits: ResponseHabits) -> None:
         """Take over what was learned before a restart."""
         if habits.reaction_s > REACTION_S:
             self._reactions.append(min(habits.reaction_s, SLOWEST_S))
-        self._step_a, self._obeys = habits.step_a, habits.obeys
+        self._step_a, self._obeys, self._whole = habits.step_a, habits.obeys, habits.whole_amps
 
     def forget_car(self) -> None:
         """Forget what the last car left of its offers."""
@@ -94,3 +108,20 @@ class ChargerResponse:
                 self._step_a = max(self._step_a, round(offer_a - draw_a, 1))
         begun = drawn_a > STEP_A  # a car that has not begun leaves all of its offer, and that is no rounding
         self._left = (offered_a, drawn_a) if begun and drawn_a < offered_a - STEP_A else None
+        self._learn_whole_amps(offered_a, drawn_a)
+
+    def _learn_whole_amps(self, offered_a: float, drawn_a: float) -> None:
+        """Learn whether it leaves what an offer has beyond whole amperes, at several offers.
+
+        A car at its own limit of 16 A leaves as much, but at offers of 16 A only. One draw of a fraction
+        shows that its station does follow fractions.
+        """
+        whole_a = math.floor(offered_a)
+        if offered_a - whole_a < LEAST_FRACTION_A:
+            return
+        if abs(drawn_a - whole_a) <= EXACT_A:
+            self._rounded.add(whole_a)
+            self._whole |= len(self._rounded) >= WHOLE_OFFERS
+        elif drawn_a > whole_a + LEAST_FRACTION_A / 2:
+            self._rounded.clear()
+            self._whole = False

@@ -266,6 +266,23 @@ class EvseController:
         """Return the offer to wake a car with: more than the minimum if it has never drawn."""
         return self.evse.min_a if self.model.has_drawn else max(self.evse.min_a, START_A)
 
+    @property
+    def has_whole_steps(self) -> bool:
+        """Return True if its station follows whole amperes only, or some of them."""
+        return self.delivery.quirk.has_whole_steps or self.response.habits.whole_amps
+
+    def usable_a(self, limit_a: float) -> float:
+        """Return what of a limit its station can follow (A per phase)."""
+        usable_a = self.delivery.possible_a(limit_a)
+        if self.response.habits.whole_amps:
+            usable_a = max(min(usable_a, self.evse.min_a), float(math.floor(usable_a + 1e-6)))
+        return usable_a
+
+    def next_step_a(self, limit_a: float) -> float:
+        """Return the lowest limit above that its station can follow (A per phase), infinite without one."""
+        step_a = self.delivery.quirk.next_step_a(limit_a)
+        return float(math.ceil(step_a - 1e-6)) if self.response.habits.whole_amps else step_a
+
     def booking(self, now: float) -> Booking:
         """Return the most that it may be taking now; without a car, the fallback that one takes at once."""
         booked_a = self._booked_a(now)
