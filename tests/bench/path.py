@@ -363,6 +363,7 @@ def main() -> None:
     for way in trio.run(_measure):
         print(way.row())
         for folder in sys.argv[1:]:
+            Path(folder).mkdir(parents=True, exist_ok=True)
             lines = [f"{path} {name}" for path, name in way.listing()]
             (Path(folder) / f"{way.what.split()[0].lower()}.txt").write_text("\n".join(lines) + "\n")
 
