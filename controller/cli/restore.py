@@ -66,9 +66,12 @@ def _restore(options: Namespace) -> int:
     puts = _read_puts(archive)
     with hold_store(directory):
         _restore_state(directory, puts, archive, replace=options.replace)
+    # The page replaces the configuration as the service's user, who must own it: its directory is sticky.
+    owner = config.stat().st_uid if config.exists() else directory.stat().st_uid
     for name, data in (archive.members | archive.secrets).items():
         if name.startswith(CONFIG):
-            _write_file(_config_target(name, archive, config), data, 0o640)
+            target = _config_target(name, archive, config)
+            _write_file(target, data, 0o640, owner if target == config else 0)
     manifest = archive.manifest
     print(f"restored {manifest.site} as of {manifest.created}: {count_of(len(puts), 'record')}")
     print_left_out(manifest.left_out)
@@ -129,8 +132,8 @@ def _restore_state(directory: Path, puts: list[Put], archive: SiteArchive, *, re
     _give_to_owner(directory, [directory / FILE, folder, *folder.glob("*")])
 
 
-def _write_file(target: Path, data: bytes, mode: int) -> None:
-    """Write a file whole or not at all; its group is that of its directory."""
+def _write_file(target: Path, data: bytes, mode: int, owner: int = 0) -> None:
+    """Write a file whole or not at all; its group is that of its directory, its owner where root writes."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     partial_file = target.with_name(f"{target.name}.new")
     handle = os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -139,7 +142,7 @@ def _write_file(target: Path, data: bytes, mode: int) -> None:
         file.flush()
         os.fchmod(file.fileno(), mode)
         if os.geteuid() == 0:
-            os.fchown(file.fileno(), 0, target.parent.stat().st_gid)
+            os.fchown(file.fileno(), owner, target.parent.stat().st_gid)
         os.fsync(file.fileno())
     partial_file.replace(target)
 

@@ -14,7 +14,16 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, file_error
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    UNREADABLE,
+    CommandError,
+    Subcommands,
+    add_json,
+    file_error,
+    print_json,
+)
 from controller.ocpp.frames import Version
 from controller.signing import SigningError, payload_signatures, signature_format
 from controller.signing.curves import CurveKeyError
@@ -42,6 +51,15 @@ class SignedPayloadEntry(msgspec.Struct, frozen=True):
         return Direction.UP if self.author == station else Direction.DOWN
 
 
+class PrintedVerification(msgspec.Struct, frozen=True):
+    """Result of one element as `--json` prints it. `text`: what was hashed, with `--text`."""
+
+    id: str
+    valid: bool
+    reason: str
+    text: str | None = None
+
+
 def add_parser(commands: Subcommands) -> None:
     """Add the subcommand and its actions."""
     parser = commands.add_parser("signatures", help="verify signed messages outside of the controller")
@@ -63,6 +81,7 @@ def add_parser(commands: Subcommands) -> None:
         help="public key or certificate in PEM; only keys that are named count (default: any key)",
     )
     check.add_argument("--text", action="store_true", help="print the text that was hashed as well")
+    add_json(check)
     check.set_defaults(run=_check)
 
 
@@ -71,18 +90,31 @@ def _check(options: argparse.Namespace) -> int:
     if not entries:
         raise CommandError(f"{options.file} has no message: nothing was checked", UNREADABLE)
     if options.key is None:
-        print("no --key is given: any key counts that fits its signature")
+        if not options.json:
+            print("no --key is given: any key counts that fits its signature")
         is_known: Callable[[KeyId], bool] = lambda _: True  # noqa: E731
     else:
         is_known = frozenset(key for file in options.key for key in _read_keys(file)).__contains__
-    all_valid = True
-    for entry in entries:
-        reason, text = _verify(entry, is_known)
-        all_valid = all_valid and reason is None
-        print(f"{entry.id} valid" if reason is None else f"{entry.id} invalid: {reason}")
-        if options.text and text:
-            print(f"    {text.decode('utf-8', 'replace')}")
-    return OK if all_valid else FAILED
+    results = [_verify(entry, is_known) for entry in entries]
+    if options.json:
+        print_json(
+            [
+                PrintedVerification(
+                    entry.id, reason is None, reason or "", _shown(text) if options.text else None
+                )
+                for entry, (reason, text) in zip(entries, results, strict=True)
+            ]
+        )
+    else:
+        for entry, (reason, text) in zip(entries, results, strict=True):
+            print(f"{entry.id} valid" if reason is None else f"{entry.id} invalid: {reason}")
+            if options.text and text:
+                print(f"    {_shown(text)}")
+    return OK if all(reason is None for reason, _ in results) else FAILED
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _verify(entry: SignedPayloadEntry, is_known: Callable[[KeyId], bool]) -> tuple[str | None, bytes]:

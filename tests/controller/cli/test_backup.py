@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,9 @@ BOOT = BootStored("CS01", "ACME", "One", "1")
 CREDENTIAL = CredentialStored("CS01", "owner", "$scrypt$secret-hash")
 PASSWORD = "the-password-of-the-backend"
 PASSPHRASE = "correct horse battery staple"
+
+
+SERVICE_USER = 12345
 
 
 @pytest.fixture
@@ -126,6 +130,28 @@ def test_backup_restore_over_site_needs_replace_and_keeps_evidence(
     assert state_of(site.parent) == ([BOOT], [CREDENTIAL])
     [aside] = (site.parent / "state").glob("evidence.before-*")
     assert [each.name for each in aside.iterdir()] == ["evidence-000000000-2026-11.jsonl"]
+
+
+def test_restore_by_root_gives_configuration_to_service_user(
+    site: Path, passphrase: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, new = tmp_path / "site.zip", tmp_path / "new" / "controller.toml"
+    assert back_up(site, out, "--passphrase-file", passphrase) == 0
+    (new.parent / "state").mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(new.parent / "state", SERVICE_USER, SERVICE_USER)
+    service_user = (new.parent / "state").stat().st_uid
+    owners: dict[str, int] = {}
+
+    def fchown(handle: int, owner: int, group: int) -> None:
+        owners[Path(f"/proc/self/fd/{handle}").readlink().name.removesuffix(".new")] = owner
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    monkeypatch.setattr(os, "fchown", fchown)
+    assert restore(out, new, "--passphrase-file", passphrase) == 0
+    assert owners["controller.toml"] == service_user
+    assert owners["cpo"] == 0
 
 
 def test_backup_restore_while_controller_runs_is_rejected(

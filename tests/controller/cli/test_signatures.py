@@ -64,6 +64,15 @@ def test_payloads_all_valid_end_with_status_0(tmp_path: Path) -> None:
     assert main(["signatures", "check", _file(tmp_path, good)]) == 0
 
 
+def test_signatures_json_has_each_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["signatures", "check", "--json", _file(tmp_path, VECTORS)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [each["id"] for each in found] == [vector["id"] for vector in VECTORS]
+    assert {each["id"] for each in found if not each["valid"]} == {*REFUSED} & {each["id"] for each in found}
+    assert all(REFUSED[each["id"]] in each["reason"] for each in found if not each["valid"])
+    assert all(each["text"] is None for each in found)
+
+
 def test_signatures_only_named_key_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = VECTORS[0], next(each for each in VECTORS if each["key"] != VECTORS[0]["key"])
     command = ["signatures", "check", "--key", _pem(one, tmp_path), _file(tmp_path, [one, other])]
