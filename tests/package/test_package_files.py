@@ -150,16 +150,37 @@ def test_package_version_is_that_of_project() -> None:
     assert changelog.startswith(f"local-controller ({PROJECT['version']}) ")
 
 
-def test_package_files_sbom_is_completed_with_openssl_of_cryptography(tmp_path: Path) -> None:
-    sbom = tmp_path / "sbom.json"
-    sbom.write_text(json.dumps({"metadata": {"component": {"name": "x"}}, "components": []}))
-    library = tmp_path / "cryptography" / "hazmat" / "bindings" / "_rust.abi3.so"
+SBOM = {
+    "bomFormat": "CycloneDX",
+    "specVersion": "1.6",
+    "version": 1,
+    "metadata": {"component": {"type": "application", "name": "local-controller"}},
+    "components": [],
+}
+
+
+def complete_sbom(folder: Path, sbom: object) -> subprocess.CompletedProcess[str]:
+    """Run the script that completes an SBOM, for a wheel of `cryptography` with OpenSSL 3.5.4."""
+    file = folder / "sbom.json"
+    file.write_text(json.dumps(sbom))
+    library = folder / "cryptography" / "hazmat" / "bindings" / "_rust.abi3.so"
     library.parent.mkdir(parents=True)
     library.write_bytes(b"\0\0OpenSSL 3.5.4 30 Sep 2025\0")
-    script = ROOT / "debian" / "complete-sbom"
-    done = subprocess.run(
-        [sys.executable, script, sbom, tmp_path, "0.1.0+deb12"], check=True, capture_output=True
+    return subprocess.run(
+        [sys.executable, ROOT / "debian" / "complete-sbom", file, folder, "0.1.0+deb12"],
+        check=False,
+        capture_output=True,
+        text=True,
     )
-    found = json.loads(done.stdout)
+
+
+def test_package_files_sbom_is_completed_with_openssl_of_cryptography(tmp_path: Path) -> None:
+    found = json.loads(complete_sbom(tmp_path, SBOM).stdout)
     assert found["metadata"]["component"]["version"] == "0.1.0+deb12"
     assert [each["purl"] for each in found["components"]] == ["pkg:generic/openssl@3.5.4"]
+
+
+def test_package_files_invalid_sbom_ends_the_build(tmp_path: Path) -> None:
+    done = complete_sbom(tmp_path, SBOM | {"specVersion": "one"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("complete-sbom: not valid: ")
