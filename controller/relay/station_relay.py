@@ -342,13 +342,13 @@ class StationRelay:
     def _find_quiet(self) -> bool:
         """Return True if nothing is under way but, perhaps, the CALL of the station that was sent last."""
         return (
-            self._up.has_only_passed
-            and self._down.is_quiet
-            and self._policy is None
+            self._policy is None
             and self._local is None
             and self._is_present
             and not self._own_calls_wait
             and self._drain_until == math.inf
+            and self._up.has_only_passed
+            and self._down.is_quiet
         )
 
     # -- messages of the station ----------------------------------------------------------------------

@@ -181,6 +181,6 @@ def test_package_files_sbom_is_completed_with_openssl_of_cryptography(tmp_path: 
 
 
 def test_package_files_invalid_sbom_ends_the_build(tmp_path: Path) -> None:
-    done = complete_sbom(tmp_path, SBOM | {"specVersion": "one"})
+    done = complete_sbom(tmp_path, SBOM | {"bomFormat": "SPDX"})
     assert done.returncode == 1
     assert done.stderr.startswith("complete-sbom: not valid: ")
