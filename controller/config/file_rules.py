@@ -53,13 +53,20 @@ def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Str
     )
 
 
-def check_files(config: Config) -> Iterator[Problem]:
-    """Find files that are missing, unreadable, or hold a secret that everybody can read."""
+PLAN_TABLES = frozenset({"site", "load_management", "prices"})
+"""Tables whose files say how the current is shared: quirks, departures, prices."""
+
+
+def check_files(config: Config, *, plan_only: bool = False) -> Iterator[Problem]:
+    """Find files that are missing, unreadable, or hold a secret that everybody can read.
+
+    `plan_only`: those that a simulation needs. The secrets of a site are on its gateway alone.
+    """
     yield from _store(config)
     yield from _serial_ports(config)
     for name, keys in _NAMED.items():
         tables = getattr(config, name)
-        if tables is None or name == "signing":
+        if tables is None or name == "signing" or (plan_only and name not in PLAN_TABLES):
             continue
         if name == "pki":
             yield from _pki(FilePath(config.pki.folder if config.pki is not None else ""))
@@ -72,7 +79,7 @@ def check_files(config: Config) -> Iterator[Problem]:
                 file = getattr(table, key)
                 if file is not None:
                     yield from _file((*path, key), FilePath(file), secret=key in SECRETS)
-    for index, meter in enumerate(config.meter):
+    for index, meter in enumerate(() if plan_only else config.meter):
         yield from _meter_tls(meter, ("meter", index))
 
 

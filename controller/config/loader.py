@@ -121,14 +121,21 @@ class InvalidConfigError(ConfigError):
 
 
 def read_config(
-    path: Path, error_rules: Iterable[Rule] = (), hint_rules: Iterable[Rule] = ()
+    path: Path,
+    error_rules: Iterable[Rule] = (),
+    hint_rules: Iterable[Rule] = (),
+    *,
+    plan_only: bool = False,
 ) -> tuple[Config, list[HintDiagnostic]]:
     """Read a configuration file and check it with the files that it names.
 
+    `plan_only`: of these only the ones that say how the current is shared, for a simulation.
     Raises FileUnreadableError if there is no text to read, InvalidConfigError if it has errors.
     """
     text = read_text(path)
-    config, errors, hints = check_config(text, str(path), path.parent, error_rules, hint_rules)
+    config, errors, hints = check_config(
+        text, str(path), path.parent, error_rules, hint_rules, plan_only=plan_only
+    )
     if config is None:
         raise InvalidConfigError(errors, hints)
     return config, hints
@@ -140,6 +147,8 @@ def check_config(
     folder: Path | None = None,
     error_rules: Iterable[Rule] = (),
     hint_rules: Iterable[Rule] = (),
+    *,
+    plan_only: bool = False,
 ) -> tuple[Config | None, list[ErrorDiagnostic], list[HintDiagnostic]]:
     """Return the configuration of a text with all errors and hints, in the order of the file.
 
@@ -159,8 +168,8 @@ def check_config(
         config = with_absolute_paths(config, folder)
         replaced = {problem.path for problem in model_problems}  # else they would be reported as unknown, too
         found = [problem for problem in found if problem.path not in replaced] + model_problems
-        found += check_files(config)
-        found += check_card_file(config)
+        found += check_files(config, plan_only=plan_only)
+        found += [] if plan_only else check_card_file(config)
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += [problem for rule in hint_rules for problem in rule(config)]
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]

@@ -45,6 +45,17 @@ def test_examples_example_is_valid_and_carries_day(
     assert plot.read_text().startswith("<svg")
 
 
+def test_examples_are_simulated_without_their_secrets(tmp_path: Path) -> None:
+    [home] = [example for example in EXAMPLES if example.stem == "home"]
+    day = tmp_path / "day.csv"
+    day.write_text("time,car\n")
+    done = subprocess.run(
+        [COMMAND, "simulate", "-c", home, "--day", day], capture_output=True, text=True, check=False
+    )
+    assert "day.csv" in done.stderr  # the configuration was read; the day is the next thing to be wrong
+    assert "home.toml" not in done.stderr
+
+
 def test_home_contact_leaves_minimum_of_three_devices(tmp_path: Path) -> None:
     [home] = [example for example in EXAMPLES if example.stem == "home"]
     config, _ = read_config(install_example(home, tmp_path))
