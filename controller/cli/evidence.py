@@ -27,7 +27,7 @@ from controller.cli.arguments import (
     print_json,
 )
 from controller.cli.key_arguments import read_bytes, read_public_key
-from controller.dimming.evidence_audit import audit
+from controller.dimming.evidence_audit import AuditFinding, audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
 from controller.dimming.evidence_export import is_in_span, select_records
 from controller.store.evidence_files import evidence_files
@@ -40,6 +40,22 @@ _WIRED = ("received", "answer")
 _FIRST = ("status", "reason", "limitW", "scope")
 _LAST = ("@context", "command", "signatures")
 """The members of such a message that are listed first, and last."""
+
+
+class PrintedAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a verification as `--json` prints it.
+
+    `first`: number of the first record; `count` and `hash`: the end of the chain. Without a checkpoint an end
+    that was cut off cannot be found.
+    """
+
+    good: bool
+    records: int
+    first: int | None
+    count: int
+    hash: str
+    has_checkpoint: bool
+    findings: tuple[AuditFinding, ...]
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -62,6 +78,7 @@ def add_parser(commands: Subcommands) -> None:
         )
         action.set_defaults(run=run)
     add_json(listing)
+    add_json(verify)
     for action in (listing, export):
         action.add_argument(
             "--since", type=moment, metavar="TIME", help="e.g. 2026-11-21T12:00Z; without a zone: UTC"
@@ -152,6 +169,19 @@ def _verify(options: argparse.Namespace) -> int:
     files = [(str(path), read_bytes(path)) for path in _expanded(options.files)]
     checkpoints = [(str(path), read_bytes(path)) for path in options.checkpoint]
     result = audit(files, [read_public_key(path) for path in options.key], checkpoints, part=options.part)
+    if options.json:
+        print_json(
+            PrintedAudit(
+                good=result.good,
+                records=result.records,
+                first=result.first,
+                count=result.head.count,
+                hash=result.head.hash,
+                has_checkpoint=bool(checkpoints),
+                findings=result.findings,
+            )
+        )
+        return OK if result.good else FAILED
     for finding in result.findings:
         print(finding)
     if not result.good:

@@ -55,6 +55,19 @@ def test_evidence_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.
     assert f"{path}:2: it was changed after it was signed" in capsys.readouterr().out
 
 
+def test_evidence_verify_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "verify", "--json", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["good"], found["first"], found["count"], found["findings"]) == (True, 0, 4, [])
+    assert found["has_checkpoint"]
+    [path] = (folder / "log").iterdir()
+    path.write_bytes(path.read_bytes().replace(b'"w":4200', b'"w":4300'))
+    assert run(folder, "verify", "--json", "log", "--key", "key.pem") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["good"]
+    assert (found["findings"][0]["file"], found["findings"][0]["line"]) == (str(path), 2)
+
+
 def test_evidence_cut_end_is_found_with_checkpoint_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
