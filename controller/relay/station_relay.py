@@ -340,10 +340,12 @@ class StationRelay:
         return True
 
     def _find_quiet(self) -> bool:
-        """Return True if nothing is under way but, perhaps, the CALL of the station that was sent last."""
+        """Return True if nothing is under way but, perhaps, the CALL of the station that was sent last.
+
+        Requires that there is no policy.
+        """
         return (
-            self._policy is None
-            and self._local is None
+            self._local is None
             and self._is_present
             and not self._own_calls_wait
             and self._drain_until == math.inf
@@ -728,7 +730,7 @@ class StationRelay:
             # With nothing left to send: be called at once, and close.
             deadline = min(deadline, self._drain_until) if self._down.queue.has_own else -math.inf
         self.next_deadline = deadline
-        self._is_quiet = self._find_quiet()
+        self._is_quiet = self._policy is None and self._find_quiet()
 
     def _send_up(self, now: float, utc: float) -> None:
         """Send the next CALL; a text that is not a valid frame does not hold up the one behind it."""
