@@ -58,20 +58,20 @@ def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
         path: DataPath = ("circuit", index, "parent")
         if circuit.parent is not None and circuit.parent not in parents:
             yield unknown_name(path, circuit.parent, parents, "circuit")
-        elif circuit.parent is not None and circuit.id in _way_up(circuit.parent, parents):
+        elif circuit.parent is not None and circuit.id in path_to_root(circuit.parent, parents):
             yield Problem(path, "forms a loop", "name the circuit that feeds it")
         if circuit.meter is not None and circuit.meter not in meters:
             yield unknown_name(("circuit", index, "meter"), circuit.meter, meters, "meter")
 
 
-def _way_up(circuit: str, parents: Parents) -> list[str]:
+def path_to_root(circuit: str | None, parents: Parents) -> list[str]:
     """Return the circuit and all above it, as far as they exist; a loop ends where it closes."""
-    path_to_root: list[str] = []
-    current: str | None = circuit
-    while current is not None and current in parents and current not in path_to_root:
-        path_to_root.append(current)
+    path: list[str] = []
+    current = circuit
+    while current is not None and current in parents and current not in path:
+        path.append(current)
         current = parents[current]
-    return path_to_root
+    return path
 
 
 def _evse(
@@ -122,11 +122,11 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
     sums = {circuit: [0.0, 0.0, 0.0] for circuit in parents}
     beside = dict.fromkeys(parents, 0.0)
     for each in config.circuit:
-        for circuit in _way_up(each.id, parents):
+        for circuit in path_to_root(each.id, parents):
             beside[circuit] += each.base_load_a or 0.0
     for station in config.station:
         for evse in station.evse:
-            for circuit in _way_up(config.circuit_of(station, evse) or "", parents):
+            for circuit in path_to_root(config.circuit_of(station, evse), parents):
                 for phase in set(evse.phases):
                     sums[circuit][_PHASES.index(phase)] += config.fallback_a(evse)
     for index, each in enumerate(config.circuit):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from controller.config.circuit_rules import path_to_root
 from controller.config.schema import CalendarConfig, CircuitConfig, Config
 from controller.config.value_rules import LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
@@ -183,11 +184,7 @@ def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterato
             group = group_of.get((station.id, evse.id))
             if group is None:
                 continue
-            ancestors: set[str] = set()
-            current = config.circuit_of(station, evse)
-            while current is not None and current in parents and current not in ancestors:
-                ancestors.add(current)
-                current = parents[current]
+            ancestors = set(path_to_root(config.circuit_of(station, evse), parents))
             above[group] = above[group] & ancestors if group in above else ancestors
     guaranteed_a = {group.id: group.guaranteed_a or 0.0 for group in config.group}
     for circuit in config.circuit:
