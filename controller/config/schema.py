@@ -913,6 +913,10 @@ class Config(_Table, frozen=True, kw_only=True):
         """Return the current of an EVSE without the controller (A): its own value, else the site's."""
         return self.load_management.fallback_a if evse.fallback_a is None else evse.fallback_a
 
+    def margin_a(self, circuit: CircuitConfig) -> float | Literal["auto"]:
+        """Return what is kept free below a circuit's limit (A): its own value, else the site's."""
+        return self.load_management.margin_a if circuit.margin_a is None else circuit.margin_a
+
     def circuit_of(self, station: StationConfig, evse: EvseConfig) -> str | None:
         """Return the circuit of an EVSE: its own, else its station's."""
         return evse.circuit or station.circuit

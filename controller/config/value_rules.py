@@ -100,8 +100,8 @@ def _all_margins(config: Config) -> Iterator[tuple[DataPath, float, float, str]]
     """Return place, margin (A), lowest limit (A) and what to change, for each circuit with a fixed margin."""
     for index, circuit in enumerate(config.circuit):
         own = circuit.margin_a is not None
-        margin_a = circuit.margin_a if own else config.load_management.margin_a
-        if margin_a is None or isinstance(margin_a, str):
+        margin_a = config.margin_a(circuit)
+        if isinstance(margin_a, str):
             continue
         path: DataPath = ("circuit", index, "margin_a" if own else "limit_a")
         remedy = "lower margin_a" + ("" if own else " in [load_management], or set one in this circuit")
@@ -110,9 +110,8 @@ def _all_margins(config: Config) -> Iterator[tuple[DataPath, float, float, str]]
 
 def _breaker_margins(config: Config) -> Iterator[Problem]:
     """Find breakers that trip before cars obey, when the building switches on a usual load."""
-    site_margin = config.load_management.margin_a
     for index, circuit in enumerate(config.circuit):
-        margin_a = site_margin if circuit.margin_a is None else circuit.margin_a
+        margin_a = config.margin_a(circuit)
         has_others = circuit.meter is not None or circuit.base_load_a
         if circuit.fuse not in ("B", "C") or not has_others or isinstance(margin_a, str):
             continue

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from controller.config import CircuitConfig as CircuitConfig
-from controller.config import Config
-from controller.config import EvseConfig as EvseConfig
-from controller.config import StationConfig as StationConfig
+from controller.config import Config, EvseConfig, StationConfig
 from controller.load_management.energy.energy_builder import build_energy_settings
 from controller.load_management.metering.station_meters import StationMeters
 from controller.load_management.sharing_settings import SiteSettings
@@ -24,7 +19,7 @@ def build_site(config: Config) -> SiteTree:
     circuits in a ring or without a parent that exists, and EVSEs without a circuit.
     """
     return SiteTree(
-        circuits=_parents_first(config.circuit, config.load_management.margin_a),
+        circuits=_parents_first(config),
         evses=tuple(_evse(config, station, evse) for station in config.station for evse in station.evse),
     )
 
@@ -74,9 +69,9 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
     )
 
 
-def _parents_first(circuits: Sequence[CircuitConfig], site_margin: float | str) -> tuple[CircuitNode, ...]:
+def _parents_first(config: Config) -> tuple[CircuitNode, ...]:
     placed: dict[str, CircuitNode] = {}
-    waiting = list(circuits)
+    waiting = list(config.circuit)
     while waiting:
         ready = [circuit for circuit in waiting if circuit.parent is None or circuit.parent in placed]
         if not ready:
@@ -89,7 +84,7 @@ def _parents_first(circuits: Sequence[CircuitConfig], site_margin: float | str) 
                 limit_a=circuit.limits_a,
                 meter=circuit.meter,
                 margin_a=None if isinstance(circuit.margin_a, str) else circuit.margin_a,
-                learns_margin=isinstance(site_margin if circuit.margin_a is None else circuit.margin_a, str),
+                learns_margin=isinstance(config.margin_a(circuit), str),
                 fuse=Fuse(circuit.fuse),
                 limit_w=circuit.limit_w,
                 unbalance_a=circuit.unbalance_a,
