@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from controller.config import Config
-from controller.config.loader import InvalidConfigError, read_config
+from controller.config.loader import InvalidConfigError
 from controller.config.schema import StoreConfig
 from controller.services.configuration import ActiveConfiguration, load_configuration, open_configuration
-from controller.services.quirk_rules import check_quirks
 from controller.tomlcheck.diagnostics import (
     Diagnostic,
     ErrorDiagnostic,
@@ -61,18 +60,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_configuration(path: Path) -> Config:
-    """Read the configuration. Raises CommandError with all its errors."""
-    try:
-        return load_configuration(path)[0]
-    except (FileUnreadableError, InvalidConfigError) as error:
-        raise configuration_error(path, error) from error
+def read_configuration(path: Path, *, plan_only: bool = False) -> Config:
+    """Read the configuration. Raises CommandError with all its errors.
 
-
-def read_plan_configuration(path: Path) -> Config:
-    """Read the configuration for a simulation, without the secrets of the site. Raises CommandError."""
+    `plan_only`: for a simulation, without the secrets of the site.
+    """
     try:
-        return read_config(path, (check_quirks,), plan_only=True)[0]
+        return load_configuration(path, plan_only=plan_only)[0]
     except (FileUnreadableError, InvalidConfigError) as error:
         raise configuration_error(path, error) from error
 

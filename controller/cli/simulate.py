@@ -17,7 +17,7 @@ from controller.cli.arguments import (
     add_config,
     file_error,
     new_file,
-    read_plan_configuration,
+    read_configuration,
 )
 from controller.config import Config
 from controller.load_management.energy.csv_error import EnergyFileError
@@ -46,7 +46,7 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what each circuit carried and each EVSE got. Raises CommandError."""
-    config = read_plan_configuration(options.config)
+    config = read_configuration(options.config, plan_only=True)
     try:
         day = read_day(options.day.read_text("utf-8-sig"), str(options.day), build_site(config))
         day_date = options.date or datetime.now(ZoneInfo(config.site.timezone)).date().isoformat()

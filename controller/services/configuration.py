@@ -28,6 +28,7 @@ LAST_VALID = "last-valid.toml"
 """Name of the copy in the store's directory."""
 
 ERROR_RULES = (check_signing, check_quirks, check_addresses)
+PLAN_RULES = (check_quirks,)
 HINT_RULES = (find_signing_hints, find_port_hints)
 
 
@@ -50,11 +51,14 @@ class ReloadCheck(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-def load_configuration(path: Path) -> tuple[Config, list[HintDiagnostic]]:
+def load_configuration(path: Path, *, plan_only: bool = False) -> tuple[Config, list[HintDiagnostic]]:
     """Read and check a configuration file with everything that it names.
 
+    `plan_only`: with the files that a simulation needs, and without the secrets of the site.
     Raises FileUnreadableError if there is no text to read, InvalidConfigError if it has errors.
     """
+    if plan_only:
+        return read_config(path, PLAN_RULES, plan_only=True)
     return read_config(path, ERROR_RULES, HINT_RULES)
 
 
