@@ -111,16 +111,15 @@ def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iter
 
 def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: DataPath) -> Iterator[Problem]:
     own = [contact for contact in dimming.contact if contact.source == source.id]
-    sources = {each.id for each in dimming.source}
-    if not own and any(contact.source not in sources for contact in dimming.contact):
-        pass  # one of them most likely means this source, and is reported
-    elif not 1 <= len(own) <= MOST_CONTACTS:
-        yield Problem(
-            (*path, "id"),
-            f"{len(own)} contacts have it as their source",
-            f"let 1 to {MOST_CONTACTS} [[dimming.contact]] name it",
-            depends_on=("dimming", "contact"),
-        )
+    if not 1 <= len(own) <= MOST_CONTACTS:
+        # A contact whose source does not exist most likely means this one, and is reported itself.
+        if own or not _has_stray_contact(dimming):
+            yield Problem(
+                (*path, "id"),
+                f"{len(own)} contacts have it as their source",
+                f"let 1 to {MOST_CONTACTS} [[dimming.contact]] name it",
+                depends_on=("dimming", "contact"),
+            )
     elif all(contact.limit_w is None for contact in own):
         yield Problem(
             (*path, "id"),
@@ -133,6 +132,11 @@ def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: DataPat
     modules = [module.id for module in dimming.module]
     if source.module is not None and source.module not in modules:
         yield unknown_name((*path, "module"), source.module, modules, "dimming.module")
+
+
+def _has_stray_contact(dimming: DimmingConfig) -> bool:
+    sources = {source.id for source in dimming.source}
+    return any(contact.source not in sources for contact in dimming.contact)
 
 
 def _ids(dimming: DimmingConfig) -> Iterator[Problem]:
