@@ -61,13 +61,19 @@ class HintDiagnostic(Diagnostic, frozen=True, kw_only=True):
 _DiagnosticT = TypeVar("_DiagnosticT", ErrorDiagnostic, HintDiagnostic)
 
 
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is spelt most alike; None if none is near. Case does not count."""
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return by_lower[near[0]] if near else None
+
+
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names that may be meant, at most 3; none if none is near. Case does not count."""
-    by_lower = {each.lower(): each for each in sorted(known)}
-    near = difflib.get_close_matches(name.lower(), by_lower, 1)
-    if near:
-        return [by_lower[near[0]]]
-    parts = [each for lower, each in by_lower.items() if name and name.lower() in lower]
+    names = sorted(known)
+    if near := nearest_name(name, names):
+        return [near]
+    parts = [each for each in names if name and name.lower() in each.lower()]
     return parts if len(parts) <= 3 else []
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
-from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.diagnostics import Problem, nearest_name
 from controller.tomlcheck.positions import DataPath
 
 _SIMILAR = 0.6
@@ -236,8 +236,7 @@ def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) 
         for candidates in (longer, shorter):
             if len(candidates) == 1:
                 return candidates[0]
-    near = difflib.get_close_matches(lower, by_lower, 1)
-    return by_lower[near[0]] if near else None
+    return nearest_name(lower, known)
 
 
 def _meant_choices(text: str, known: list[str]) -> list[str]:
