@@ -7,6 +7,7 @@ import zoneinfo
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
+from controller.config.address_rules import EVERYWHERE, check_hosts_and_urls
 from controller.config.backend_rules import check_backends
 from controller.config.circuit_rules import check_circuits
 from controller.config.dimming_rules import check_dimming
@@ -40,6 +41,7 @@ def check_tables(config: Config) -> list[Problem]:
         *check_overlay(config),
         *check_energy(config),
         *check_values(config),
+        *check_hosts_and_urls(config),
     ]
 
 
@@ -92,8 +94,7 @@ def _listen(config: Config) -> Iterator[Problem]:
 def _ports(config: Config) -> Iterator[Problem]:
     # Two hosts may be two addresses of this machine, with the same port free on both.
     web, listen = config.web, config.listen
-    everywhere = {"0.0.0.0", "::", ""}
-    shared = web is not None and (web.host == listen.host or everywhere & {web.host, listen.host})
+    shared = web is not None and (web.host == listen.host or EVERYWHERE & {web.host, listen.host})
     if web is not None and shared and web.port == listen.port != 0:
         yield Problem(("web", "port"), "is also the port of the stations", "give the page another port")
 
@@ -118,8 +119,6 @@ def _url(backend: BackendConfig, path: DataPath) -> Iterator[Problem]:
         yield Problem(path, "names no host", 'write it like "wss://csms.example/ocpp/{station}"')
     if user is not None:
         yield Problem(path, "contains a user name", "remove it; put the password into a password_file")
-    if "{station}" not in backend.url:
-        yield Problem(path, "has no {station}", 'end it like "/ocpp/{station}"')
     if parts.scheme == "ws" and (backend.ca or backend.certificate):
         yield Problem(path, "is ws://, where certificates are not used", "use wss://")
 

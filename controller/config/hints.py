@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
+from controller.config.address_rules import find_address_hints
 from controller.config.local_csms_rules import find_local_csms_hints
 from controller.config.meter_rules import find_meter_hints
 from controller.config.schema import Config
@@ -27,6 +26,7 @@ def find_hints(config: Config) -> list[Problem]:
         *_signing(config),
         *_dimming(config),
         *_circuits(config),
+        *find_address_hints(config),
         *find_value_hints(config),
         *find_meter_hints(config),
         *find_local_csms_hints(config),
@@ -41,21 +41,6 @@ def _backends(config: Config) -> Iterator[Problem]:
                 "has no effect: the backend has one endpoint",
                 "give the endpoints of one backend the same group",
             )
-        if backend.url.startswith("ws://") and _is_off_site(backend.url):
-            yield Problem(
-                ("backend", index, "url"),
-                "passwords, cards and meter values pass in the clear",
-                'begin it with "wss://"',
-            )
-
-
-def _is_off_site(url: str) -> bool:
-    """Return whether a URL leads out of the private networks; a name without a dot does not."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return "." in host and not host.endswith((".local", ".lan", ".internal", ".home.arpa"))
 
 
 def _stations(config: Config) -> Iterator[Problem]:
@@ -67,13 +52,6 @@ def _stations(config: Config) -> Iterator[Problem]:
             "[[station]]",
         )
     for index, station in enumerate(config.station):
-        odd = sorted({letter for letter in station.id if letter in ' /?#%\\"'})
-        if odd:
-            yield Problem(
-                ("station", index, "id"),
-                "contains " + " and ".join("a blank" if letter == " " else letter for letter in odd),
-                "compare it with the id in the settings of the station; few write such an id in a URL",
-            )
         is_served_offline = station.owner is not None and station.when_backend_away == "autonomous"
         if is_served_offline and station.password_file is None and config.listen.client_ca is None:
             yield Problem(

@@ -1,17 +1,15 @@
-"""Plausible values: quantities in another unit, addresses with a port, keys that contradict each other.
+"""Plausible values: quantities in another unit, and those that contradict each other or have no effect.
 
 Every rule here is a slip that an installer makes and that the type of the key allows.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import math
-import re
 from collections.abc import Iterator
 
 from controller.config.schema import Config
-from controller.config.web_rules import LOOPBACK, check_mqtt, check_web, check_webhooks, find_web_hints
+from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -25,13 +23,6 @@ USUAL_LOAD_A = 10.0
 """Current of a load that every building switches on: a kettle, a heater of 2.3 kW."""
 BREAKER_CARRIES = 1.145
 """Multiple of its rating that a warm B or C breaker carries for the 10 s in which cars obey (IEC 60898-1)."""
-EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
-
-_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_HOST_NAME = re.compile(
-    r"^(?=.{1,253}\.?$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?$", re.I
-)
-_PORT = re.compile(r"^([^:\[\]]+):(\d+)$|^\[(.+)\]:(\d+)$")
 
 
 def check_values(config: Config) -> Iterator[Problem]:
@@ -39,8 +30,6 @@ def check_values(config: Config) -> Iterator[Problem]:
     yield from _voltage(config)
     yield from _margins(config)
     yield from _watts(config)
-    yield from _hosts(config)
-    yield from _urls(config)
     yield from check_web(config)
     yield from check_mqtt(config)
     yield from check_webhooks(config)
@@ -49,8 +38,6 @@ def check_values(config: Config) -> Iterator[Problem]:
 def find_value_hints(config: Config) -> Iterator[Problem]:
     """Find values that are possible, but unusual."""
     yield from _currents(config)
-    yield from _observers(config)
-    yield from _listener(config)
     yield from _large_margins(config)
     yield from _breaker_margins(config)
     yield from _learned_margins(config)
@@ -154,64 +141,6 @@ def _watts(config: Config) -> Iterator[Problem]:
             )
 
 
-def _listener(config: Config) -> Iterator[Problem]:
-    if config.listen.host in LOOPBACK:
-        yield Problem(
-            ("listen", "host"),
-            f"only this machine reaches {config.listen.host}; stations in the network cannot connect",
-            'set host = "0.0.0.0", unless a proxy on this machine passes them on',
-        )
-
-
-def _hosts(config: Config) -> Iterator[Problem]:
-    hosts: list[tuple[DataPath, str | None]] = [(("listen", "host"), config.listen.host)]
-    if config.web is not None:
-        hosts.append((("web", "host"), config.web.host))
-    if config.mqtt is not None:
-        hosts.append((("mqtt", "host"), config.mqtt.host))
-    hosts += [(("meter", index, "host"), meter.host) for index, meter in enumerate(config.meter)]
-    if config.dimming is not None:
-        hosts += [
-            (("dimming", "module", index, "host"), module.host)
-            for index, module in enumerate(config.dimming.module)
-        ]
-    for path, host in hosts:
-        if host is None:
-            continue
-        if _SCHEME.match(host):
-            name = _SCHEME.sub("", host).rstrip("/")
-            yield Problem(path, f'"{host}" is a URL', f'write the address alone: host = "{name}"')
-        elif match := _PORT.match(host):
-            name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
-            yield Problem(path, f'"{host}" contains a port', f'write host = "{name}" and port = {port}')
-        elif host in EVERYWHERE and path[0] in ("listen", "web"):
-            continue
-        elif not _is_host(host):
-            yield Problem(path, f'"{host}" is not an address', "write a host name or an IP address")
-
-
-def _is_host(host: str) -> bool:
-    """Return whether a text is an IP address or a host name (RFC 1123, section 2.1)."""
-    try:
-        ipaddress.ip_address(host.split("%", 1)[0])
-    except ValueError:
-        return _HOST_NAME.match(host) is not None and not host.rpartition(".")[2].isdigit()
-    return True
-
-
-def _urls(config: Config) -> Iterator[Problem]:
-    for index, backend in enumerate(config.backend):
-        path: DataPath = ("backend", index, "url")
-        if "{{station}}" in backend.url:
-            yield Problem(path, "has {{station}} with two braces", "write {station}")
-        if any(letter.isspace() for letter in backend.url):
-            yield Problem(path, "contains a blank", "remove it, or write it as %20")
-    if "{station}" in config.listen.path:
-        yield Problem(
-            ("listen", "path"), "contains {station}", "remove it: the station appends its id to this path"
-        )
-
-
 def _currents(config: Config) -> Iterator[Problem]:
     limits = {circuit.id: max(circuit.limits_a) for circuit in config.circuit}
     for index, station in enumerate(config.station):
@@ -238,15 +167,3 @@ def _currents(config: Config) -> Iterator[Problem]:
                     f"{evse.min_a:g} A is below {LEAST_CHARGING_A:g} A, the least of IEC 61851-1",
                     "write 6, unless the station's manual names a lower current",
                 )
-
-
-def _observers(config: Config) -> Iterator[Problem]:
-    owners = {station.owner for station in config.station} | {config.site.backend}
-    for index, backend in enumerate(config.backend):
-        names = {backend.id, backend.name}
-        if not backend.observe and not backend.commands and not names & owners:
-            yield Problem(
-                ("backend", index, "observe"),
-                "the backend receives nothing and commands nothing",
-                "list what it observes, or remove it",
-            )
