@@ -17,7 +17,7 @@ from controller.tomlcheck.positions import DataPath
 
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
 """Hosts that stand for all addresses of this machine: to listen at, not to connect to."""
-ODD_IN_IDS = " /?#%\\\"'*[]{}<>"
+ODD_IN_IDS = " /?#%\\\"'*{}<>"
 """Characters that hardly any station has in its id."""
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -122,7 +122,7 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
         if place is not None:
             remedy = f'did you mean "{url[: place.start()]}{{station}}{url[place.end() :]}"?'
         yield Problem(path, "has no {station}", remedy)
-    if any(letter.isspace() for letter in url):
+    elif any(letter.isspace() for letter in url):
         yield Problem(path, "contains a blank", "remove it, or write it as %20")
     parts = _split(url)
     if parts is None or parts.port is None:
@@ -192,7 +192,7 @@ def _backend_urls(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     path,
                     f"{port} is the port of {scheme}://",
-                    f"compare it with the backend's URL: {scheme}://?",
+                    f"remove :{port}, or begin the URL with {scheme}://",
                 )
         if backend.url.endswith("{station}/"):
             yield Problem(

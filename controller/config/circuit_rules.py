@@ -84,9 +84,12 @@ def _evse(
     if len(set(evse.phases)) < len(evse.phases):
         yield Problem((*path, "phases"), "names a phase twice", "name each phase once")
     if evse.min_a > evse.max_a:
+        own = evse.min_a != EvseConfig().min_a  # else the other key is the one that was written
         yield Problem(
-            (*path, "min_a"),
-            f"{evse.min_a:g} A is above max_a, {evse.max_a:g} A",
+            (*path, "min_a" if own else "max_a"),
+            f"{evse.min_a:g} A is above max_a, {evse.max_a:g} A"
+            if own
+            else f"{evse.max_a:g} A is below min_a, {evse.min_a:g} A: no car charges",
             "lower min_a or raise max_a",
         )
     else:

@@ -16,6 +16,7 @@ from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.input_modules import list_input_modules, load_input_module
 from drivers.meter_model import list_models
+from drivers.settings import default_port
 
 MOST_CONTACTS = 4
 """Contacts of one source: control boxes and ripple-control receivers have no more."""
@@ -67,12 +68,15 @@ def check_dimming(config: Config) -> Iterator[Problem]:
     yield from _ids(dimming)
     yield from _shared(dimming)
     yield from _wiring(dimming)
+    yield from _inputs(dimming)
     meters = {meter.device: meter for meter in config.meter if meter.device is not None}
     for index, module in enumerate(dimming.module):
         path = ("dimming", "module", index)
         yield from _module(module, path)
         if module.transport == "rtu" and module.device in meters:
             yield from _bus_with_meter(config, module, meters[module.device], path)
+        elif module.host is not None:
+            yield from _unit_of_meter(config, module, path)
 
 
 def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
@@ -185,6 +189,35 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
             )
 
 
+def _inputs(dimming: DimmingConfig) -> Iterator[Problem]:
+    """Find inputs that their module does not have."""
+    modules = {source.id: source.module for source in dimming.source}
+    drivers = {module.id: module.driver for module in dimming.module}
+    for index, contact in enumerate(dimming.contact):
+        driver = drivers.get(modules.get(contact.source) or "")
+        if driver is None or driver not in list_input_modules():
+            continue
+        inputs = load_input_module(driver).inputs
+        if contact.input >= inputs:
+            yield Problem(
+                ("dimming", "contact", index, "input"),
+                f'{contact.input} is not an input of "{driver}", which has {inputs}, counted from 0',
+                f"write 0 to {inputs - 1}",
+            )
+
+
+def _unit_of_meter(config: Config, module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
+    """Find a meter with the address and the unit of a module."""
+    port = module.port or default_port(module.transport)
+    for meter in config.meter:
+        if meter.bus == f"{module.host}:{port}" and meter.unit == module.unit:
+            yield Problem(
+                (*path, "unit"),
+                f'{module.unit} at {meter.bus} is meter "{meter.id}" already',
+                "set the module to its own unit, or write its own host",
+            )
+
+
 def _bus_with_meter(
     config: Config, module: DimmingModuleConfig, meter: MeterConfig, path: DataPath
 ) -> Iterator[Problem]:
@@ -221,5 +254,24 @@ def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
                 f'has no meaning with transport "{module.transport}"',
                 f"remove it, or set transport to {' or '.join(sorted(transports))}",
             )
+    if module.device is not None and not module.device.startswith("/dev/"):
+        yield from _device(module.device, module.transport, path)
     if module.driver is not None and module.driver not in known:
         yield unknown_name((*path, "driver"), module.driver, known, "driver")
+
+
+def _device(device: str, transport: str, path: DataPath) -> Iterator[Problem]:
+    """Find names that are not the whole path of a serial port or a GPIO chip."""
+    if transport == "gpio":
+        chip = "/dev/gpiochip0" if "chip" not in device else f"/dev/{device.removeprefix('dev/')}"
+        yield Problem(
+            (*path, "device"),
+            f'"{device}" is not a GPIO chip',
+            f'did you mean "{chip}"? The line is the input of the contact: `gpioinfo` lists chips and lines',
+        )
+    else:
+        yield Problem(
+            (*path, "device"),
+            f'"{device}" is not the whole path of a serial port',
+            f'did you mean "/dev/{device.removeprefix("dev/")}"? better is its name in /dev/serial/by-id',
+        )

@@ -77,6 +77,7 @@ def _peak_meter(circuit: CircuitConfig, path: DataPath) -> Iterator[Problem]:
             path,
             "needs base_load_a: that is what the building counts while the meter is lost",
             "add the most that the building draws on a phase: base_load_a = ... (A)",
+            depends_on=(*path[:-1], "base_load_a"),
         )
 
 

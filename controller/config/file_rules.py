@@ -9,11 +9,12 @@ from pathlib import Path as FilePath
 import msgspec
 
 from controller.config.password_files import HashedPassword, PasswordFileError, parse_password_file
-from controller.config.schema import Config, MeterConfig
+from controller.config.schema import Config, MeterConfig, StoreConfig
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
 
+VOLATILE = ("/tmp", "/run", "/var/run", "/dev/shm")
 SECRETS = frozenset({"key", "password_file", "cards_file", "secret_file"})
 _NAMED = {
     "listen": ("certificate", "key", "client_ca"),
@@ -140,6 +141,17 @@ def _store(config: Config) -> Iterator[Problem]:
     directory = FilePath(config.store.directory)
     if directory.exists() and not directory.is_dir():
         yield Problem(("store", "directory"), f"{directory} is a file", "name a directory")
+
+
+def find_store_hints(config: Config, folder: FilePath) -> Iterator[Problem]:
+    """Find a store in a directory that is emptied when the machine starts, while the file is in another."""
+    volatile = [each for each in VOLATILE if FilePath(config.store.directory).is_relative_to(each)]
+    if volatile and not folder.absolute().is_relative_to(volatile[0]):
+        yield Problem(
+            ("store", "directory"),
+            f"is below {volatile[0]}, which is emptied when the machine starts",
+            f'write "{StoreConfig().directory}"',
+        )
 
 
 def _serial_ports(config: Config) -> Iterator[Problem]:

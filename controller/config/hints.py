@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from controller.config.address_rules import find_address_hints
 from controller.config.local_csms_rules import find_local_csms_hints
 from controller.config.meter_rules import find_meter_hints
-from controller.config.schema import Config
+from controller.config.schema import Config, SiteConfig
 from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
 TWO_YEARS_DAYS = 730
+
+LONG_LEASE_S = 3600.0
 
 CONTROLLABLE_ABOVE_W = 4200.0
 """Power above which a device is controllable under section 14a EnWG (BNetzA BK6-22-300)."""
@@ -26,6 +28,7 @@ def find_hints(config: Config) -> list[Problem]:
         *_signing(config),
         *_dimming(config),
         *_circuits(config),
+        *_times(config),
         *find_address_hints(config),
         *find_value_hints(config),
         *find_meter_hints(config),
@@ -51,7 +54,15 @@ def _stations(config: Config) -> Iterator[Problem]:
             "those that try are listed by `local-controller station list --unknown`; adopt them, or add a "
             "[[station]]",
         )
+    passwords: dict[str, str] = {}
     for index, station in enumerate(config.station):
+        first = passwords.setdefault(station.password_file or station.id, station.id)
+        if first != station.id and station.password_file is not None:
+            yield Problem(
+                ("station", index, "password_file"),
+                f'is also that of "{first}": whoever has one password can connect as both',
+                'give each station its own, e.g. "credentials/{station}"',
+            )
         is_served_offline = station.owner is not None and station.when_backend_away == "autonomous"
         if is_served_offline and station.password_file is None and config.listen.client_ca is None:
             yield Problem(
@@ -61,6 +72,12 @@ def _stations(config: Config) -> Iterator[Problem]:
                 "add password_file, or set listen.client_ca",
             )
         for number, evse in enumerate(station.evse):
+            if number and evse.id > max(each.id for each in station.evse[:number]) + 1:
+                yield Problem(
+                    ("station", index, "evse", number, "id"),
+                    f"EVSE {evse.id - 1} is missing: stations number their EVSEs from 1 without gaps",
+                    "compare the numbers with the station, or add its other EVSEs: what they draw is unknown",
+                )
             if evse.steuve and not evse.exempt and config.dimming is None:
                 yield Problem(
                     ("station", index, "evse", number, "steuve"),
@@ -74,6 +91,24 @@ def _stations(config: Config) -> Iterator[Problem]:
                     f"draws at most {watts / 1000:.1f} kW, and section 14a begins above 4.2 kW",
                     "compare max_a and phases with the station, or leave out steuve",
                 )
+
+
+def _times(config: Config) -> Iterator[Problem]:
+    """Find times of day in UTC, and leases that outlive the controller for long."""
+    by_the_clock = [name for name in ("calendar", "departure") if getattr(config, name)]
+    if by_the_clock and config.site.timezone == SiteConfig(id="?").timezone:
+        yield Problem(
+            ("site", "timezone"),
+            f"is UTC: the times of day in [[{by_the_clock[0]}]] are not those of a clock on the wall",
+            'write the zone of the site, e.g. timezone = "Europe/Berlin"',
+        )
+    lease_s = config.load_management.lease_s
+    if lease_s > LONG_LEASE_S:
+        yield Problem(
+            ("load_management", "lease_s"),
+            f"stations keep their last limit for {lease_s / 3600:.3g} h without the controller",
+            "write some minutes, e.g. 180 (s); fallback_a then applies",
+        )
 
 
 def _signing(config: Config) -> Iterator[Problem]:
@@ -113,8 +148,23 @@ def _dimming(config: Config) -> Iterator[Problem]:
             )
 
 
+def _unused_circuits(config: Config) -> Iterator[Problem]:
+    """Find circuits from which nothing is fed, once there are stations at all."""
+    used = {circuit.parent for circuit in config.circuit}
+    for station in config.station:
+        used |= {config.circuit_of(station, evse) for evse in station.evse}
+    for index, circuit in enumerate(config.circuit):
+        if config.station and circuit.id not in used and circuit.meter is None:
+            yield Problem(
+                ("circuit", index, "id"),
+                f'no station is connected to "{circuit.id}", and no circuit below it is configured',
+                f'write circuit = "{circuit.id}" in its stations, or remove it',
+            )
+
+
 def _circuits(config: Config) -> Iterator[Problem]:
     limits = {circuit.id: circuit.limits_a for circuit in config.circuit}
+    yield from _unused_circuits(config)
     for index, circuit in enumerate(config.circuit):
         above = limits.get(circuit.parent or "")
         if above and any(own > up for own, up in zip(circuit.limits_a, above, strict=True)):

@@ -10,7 +10,7 @@ import msgspec
 
 from controller.config.cross_rules import check_tables
 from controller.config.derived_currents import with_derived_currents
-from controller.config.file_rules import check_files, with_absolute_paths
+from controller.config.file_rules import check_files, find_store_hints, with_absolute_paths
 from controller.config.hints import find_hints
 from controller.config.local_csms_rules import check_card_file
 from controller.config.meter_rules import load_user_models
@@ -98,8 +98,16 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
 """Other names of keys that installers use; the first name that the table has is suggested."""
 
 _OTHER_VALUES: dict[str, str] = {
-    **dict.fromkeys(("d01", "d02", "diazed", "gl", "neozed", "nh"), "gG"),
+    **dict.fromkeys(("d01", "d02", "diazed", "gl", "neozed", "nh", "nh00", "nh000", "nh1", "nh2"), "gG"),
+    **dict.fromkeys(("ls-b", "mcb b"), "B"),
+    **dict.fromkeys(("ls-c", "mcb", "mcb c"), "C"),
     **dict.fromkeys(("trace", "verbose"), "debug"),
+    **dict.fromkeys(("all", "anyone", "everybody", "everyone", "none", "open"), "free"),
+    **dict.fromkeys(("list", "rfid", "whitelist"), "cards"),
+    **dict.fromkeys(("offline", "local", "standalone"), "autonomous"),
+    **dict.fromkeys(("close", "disconnect"), "strict"),
+    **dict.fromkeys(("ethernet", "lan", "modbus tcp", "modbus-tcp", "modbustcp"), "tcp"),
+    **dict.fromkeys(("modbus rtu", "modbus-rtu", "modbusrtu", "rs-485", "rs485", "serial", "usb"), "rtu"),
     **dict.fromkeys(("control box", "fnn", "relais", "relay", "rundsteuerung", "steuerbox"), "contact"),
     **dict.fromkeys(("lpc", "ship", "spine"), "eebus"),
     **dict.fromkeys(("nc", "normally closed"), "open"),
@@ -171,6 +179,7 @@ def check_config(
         found += check_files(config, plan_only=plan_only)
         found += [] if plan_only else check_card_file(config)
         found += [problem for rule in error_rules for problem in rule(config)]
+        remarks += find_store_hints(config, folder)
         remarks += [problem for rule in hint_rules for problem in rule(config)]
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
     found = stations.to_file(found)

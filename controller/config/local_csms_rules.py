@@ -8,6 +8,8 @@ from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import Config, StationConfig
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 
+UID_TYPES = frozenset({"ISO14443", "ISO15693"})
+"""Types of idTokens that are the serial number of a chip."""
 LONGEST_TOKEN_16 = 20
 """Characters of an idTag (OCPP 1.6, CiString20Type)."""
 
@@ -58,6 +60,12 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
     for index, station in local:
         yield from _find_station_hints(config, index, station)
     for index, card in enumerate(config.card):
+        if card.type in UID_TYPES and (odd := sorted({letter for letter in card.token if letter in ":- "})):
+            yield Problem(
+                ("card", index, "token"),
+                "contains " + " and ".join("a blank" if letter == " " else letter for letter in odd),
+                "compare it with what the station reports: most write the card's number without",
+            )
         if len(card.token) > LONGEST_TOKEN_16 and any(each.protocol != "ocpp2.0.1" for _, each in local):
             yield Problem(
                 ("card", index, "token"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -40,6 +41,11 @@ _BELONGS = {
 """Keys that only some transports have."""
 BAUD_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 WEB_PORTS = (80, 443, 8080)
+MOST_RATIO_OF_LIMIT = 5.0
+"""Largest factor of current transformers, as a multiple of the limit in A, that anybody builds."""
+SERIAL_READING_S = 0.05
+"""Time that one reading takes at 9600 baud: a request of 8 bytes and an answer of some 30."""
+_COM_PORT = re.compile(r"COM\d+", re.IGNORECASE)
 STATIONS_REPORT_S = 10.0
 """No station reports its meter values more often than that."""
 
@@ -261,10 +267,17 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
                 (*path, key),
                 f'has no meaning with transport "{meter.transport}"',
                 f"remove it, or set transport to {' or '.join(sorted(transports))}",
+                depends_on=(*path, "transport"),
             )
     if meter.transport == "rtu" and not 1 <= meter.unit <= 247:  # Modbus over Serial Line V1.02, 2.2
         yield Problem((*path, "unit"), f"is not a unit of a serial bus: {meter.unit}", "use 1 to 247")
-    if meter.device is not None and not meter.device.startswith("/"):
+    if meter.device is not None and _COM_PORT.fullmatch(meter.device):
+        yield Problem(
+            (*path, "device"),
+            f'"{meter.device}" is a serial port of Windows',
+            "write its name on this machine: `ls -l /dev/serial/by-id`",
+        )
+    elif meter.device is not None and not meter.device.startswith("/"):
         name = meter.device if meter.device.startswith("dev/") else f"dev/{meter.device}"
         yield Problem(
             (*path, "device"),
@@ -299,6 +312,7 @@ def _buses(config: Config, known: list[str]) -> Iterator[Problem]:
                     (*path, "device"),
                     f'uses {here}, but meter "{first.id}" on the same bus {there}',
                     "set both meters, and both here, to the same baud, parity and stopbits",
+                    depends_on=("meter",),  # a value that is not valid there, or here
                 )
         if meter.transport != first.transport:
             yield Problem(
@@ -317,6 +331,8 @@ def _buses(config: Config, known: list[str]) -> Iterator[Problem]:
 
 def find_meter_hints(config: Config) -> Iterator[Problem]:
     """Find settings of meters that are possible, but unusual."""
+    yield from _transformer_hints(config)
+    yield from _bus_hints(config)
     for index, meter in enumerate(config.meter):
         path: DataPath = ("meter", index)
         if meter.baud is not None and meter.baud not in BAUD_RATES:
@@ -331,11 +347,49 @@ def find_meter_hints(config: Config) -> Iterator[Problem]:
                 f"{meter.port} is the port of a web page",
                 f"write the port of its Modbus server, usually {default_port(meter.transport)}",
             )
+        if meter.ct_ratio < 1:
+            yield Problem(
+                (*path, "ct_ratio"),
+                f"{meter.ct_ratio:g} makes readings smaller",
+                f"write primary divided by secondary current, {1 / meter.ct_ratio:.4g}, unless the meter "
+                "shows too much",
+            )
         if meter.unit == 0 and meter.transport == "rtu-over-tcp":
             yield Problem(
                 (*path, "unit"),
                 "0 addresses all units of a serial bus, and none of them answers",
                 "write the unit of the meter, 1 to 247",
+            )
+
+
+def _transformer_hints(config: Config) -> Iterator[Problem]:
+    """Find factors of current transformers that are far larger than what they are built around."""
+    indexes = {meter.id: index for index, meter in enumerate(config.meter)}
+    for circuit in config.circuit:
+        index = indexes.get(circuit.meter or "")
+        ratio = 1.0 if index is None else config.meter[index].ct_ratio
+        if index is not None and ratio > MOST_RATIO_OF_LIMIT * max(circuit.limits_a):
+            yield Problem(
+                ("meter", index, "ct_ratio"),
+                f"transformers of {ratio:g} A at least, around a fuse of {max(circuit.limits_a):g} A",
+                "write primary divided by secondary current: 200/5 A is 40",
+            )
+
+
+def _bus_hints(config: Config) -> Iterator[Problem]:
+    """Find serial buses on which more readings are due than one of them takes."""
+    loads: dict[str, float] = {}
+    for index, meter in enumerate(config.meter):
+        if meter.transport != "rtu" or meter.device is None:
+            continue
+        before = loads.get(meter.device, 0.0)
+        loads[meter.device] = before + SERIAL_READING_S / meter.interval_s
+        if before <= 1 < loads[meter.device]:
+            yield Problem(
+                ("meter", index, "interval_s"),
+                f"all readings that are due on {meter.device} take longer than their intervals",
+                f"give its meters longer intervals, e.g. {max(1, round(before + 1))} s; a reading takes "
+                f"about {SERIAL_READING_S:g} s",
             )
 
 

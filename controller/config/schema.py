@@ -163,7 +163,17 @@ class MqttConfig(_Table, frozen=True, kw_only=True):
     """User at the broker. Example: "lc"."""
     password_file: str | None = None
     """File with the user's password. Example: "credentials/mqtt"."""
-    root: Annotated[str, Meta(pattern="^[^+#/]+(/[^+#/]+)*$", max_length=100)] | None = None
+    root: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^[^+#/]+(/[^+#/]+)*$",
+                max_length=100,
+                description='without +, # and / at its ends, like "site/depot"',
+            ),
+        ]
+        | None
+    ) = None
     """First levels of all topics; default: local-controller/ and the site's id. Example: "site/depot"."""
     interval_s: Annotated[float, Meta(ge=1, le=3600, extra={"unit": "s"})] = 5.0
     """Interval at which changes are published."""

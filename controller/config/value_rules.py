@@ -17,8 +17,12 @@ LEAST_CHARGING_A = 6.0
 """The lowest current of a control pilot (IEC 61851-1, table A.7)."""
 MOST_AC_A = 80.0
 """The highest current of a control pilot (IEC 61851-1, table A.7)."""
+DEVICE_W = 4200.0
+"""Least power that a grid operator leaves a controllable device (BNetzA BK6-22-300)."""
 LEAST_W = 100.0
 """A lower limit in watts is most likely one in kilowatts."""
+KILOWATTS_OF_A = {3.7: 16, 4.6: 20, 7.4: 32, 11.0: 16, 22.0: 32, 43.0: 63}
+"""Rated powers of AC stations in kW, and the current of each."""
 USUAL_LOAD_A = 10.0
 """Current of a load that every building switches on: a kettle, a heater of 2.3 kW."""
 BREAKER_CARRIES = 1.145
@@ -41,6 +45,8 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
     yield from _large_margins(config)
     yield from _breaker_margins(config)
     yield from _learned_margins(config)
+    yield from _without_effect(config)
+    yield from _unbalance(config)
     yield from find_web_hints(config)
     for index, contact in enumerate(() if config.dimming is None else config.dimming.contact):
         if contact.on_when == "closed":
@@ -161,9 +167,78 @@ def _currents(config: Config) -> Iterator[Problem]:
                     f"{evse.max_a:g} A is above the limit of its circuit, {limit_a:g} A",
                     "write the rated current of the station per phase, e.g. 32",
                 )
+            elif evse.max_kw is None and evse.max_a in KILOWATTS_OF_A:
+                kilowatts, phases = evse.max_a, "one phase" if evse.max_a < 11 else "three phases"
+                yield Problem(
+                    (*path, "max_a"),
+                    f"{kilowatts:g} A is no rated current; {kilowatts:g} kW on {phases} are "
+                    f"{KILOWATTS_OF_A[evse.max_a]} A",
+                    "write the rated current of the station per phase in A",
+                )
             if evse.min_a < LEAST_CHARGING_A:
                 yield Problem(
                     (*path, "min_a"),
                     f"{evse.min_a:g} A is below {LEAST_CHARGING_A:g} A, the least of IEC 61851-1",
                     "write 6, unless the station's manual names a lower current",
                 )
+
+
+def _without_effect(config: Config) -> Iterator[Problem]:
+    """Find limits in W or kW that are above what can be drawn at all."""
+    for index, circuit in enumerate(config.circuit):
+        carries_kw = sum(circuit.limits_a) * config.site.voltage / 1000
+        if circuit.peak_kw is not None and circuit.peak_kw > carries_kw:
+            yield Problem(
+                ("circuit", index, "peak_kw"),
+                f"has no effect: the circuit carries {carries_kw:.4g} kW",
+                "write the highest mean power that is to be paid for",
+            )
+        if circuit.limit_w is not None and circuit.limit_w > carries_kw * 1000:
+            yield Problem(
+                ("circuit", index, "limit_w"),
+                f"has no effect: the circuit carries {carries_kw * 1000:.0f} W",
+                "write a lower limit of all phases together (W), or remove it",
+            )
+    if config.dimming is not None:
+        limits: list[tuple[DataPath, float | None]] = [(("dimming", "failsafe_w"), config.dimming.failsafe_w)]
+        for index, contact in enumerate(config.dimming.contact):
+            limits.append((("dimming", "contact", index, "limit_w"), contact.limit_w))
+        most_w = _controllable_w(config)
+        for path, watts in limits:
+            if watts is not None and most_w and watts > max(most_w, DEVICE_W):
+                yield Problem(
+                    path,
+                    f"has no effect: all controllable EVSEs together draw at most {most_w:.0f} W",
+                    "write the limit of the grid operator for all of them together (W)",
+                )
+
+
+def _controllable_w(config: Config) -> float:
+    """Return what all controllable EVSEs can draw together (W)."""
+    volts = config.site.voltage
+    return sum(
+        evse.max_a * volts * len(set(evse.phases))
+        for station in config.station
+        for evse in station.evse
+        if evse.steuve and not evse.exempt
+    )
+
+
+def _unbalance(config: Config) -> Iterator[Problem]:
+    for index, circuit in enumerate(config.circuit):
+        unbalance_a = circuit.unbalance_a
+        if unbalance_a is None:
+            continue
+        if unbalance_a < LEAST_CHARGING_A:
+            amps = unbalance_a * 1000 / config.site.voltage
+            yield Problem(
+                ("circuit", index, "unbalance_a"),
+                f"{unbalance_a:g} A is too little for any car on one phase",
+                f"write it in A: {unbalance_a:g} kVA are {amps:.0f} A at {config.site.voltage:g} V",
+            )
+        elif unbalance_a >= max(circuit.limits_a):
+            yield Problem(
+                ("circuit", index, "unbalance_a"),
+                f"has no effect: the limit of the circuit is {max(circuit.limits_a):g} A",
+                "write the largest difference between two phases (A), e.g. 20",
+            )

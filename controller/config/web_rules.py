@@ -8,8 +8,9 @@ from controller.access.permissions import BUILT_IN_ROLES, PermissionSyntaxError,
 from controller.config.schema import Config
 from controller.tomlcheck.diagnostics import Problem
 
+MQTT_PORT = 1883
 MQTT_TLS_PORT = 8883
-"""Registered for MQTT over TLS (IANA)."""
+"""Registered for MQTT without and over TLS (IANA)."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -26,6 +27,12 @@ def check_web(config: Config) -> Iterator[Problem]:
             host = name.partition("://")[2].partition("/")[0] or name.partition("/")[0]
             yield Problem(
                 ("web", "names", index), f'"{name}" is a URL', f'write the host name alone: "{host}"'
+            )
+        elif (port := name.rpartition(":")[2]) != name and port.isdigit() and name.count(":") == 1:
+            yield Problem(
+                ("web", "names", index),
+                f'"{name}" contains a port',
+                f'write the host name alone: "{name.removesuffix(f":{port}")}"',
             )
     seen = set(BUILT_IN_ROLES)
     for index, role in enumerate(web.role):
@@ -77,6 +84,8 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
     mqtt = config.mqtt
     if mqtt is not None and not mqtt.tls and mqtt.port == MQTT_TLS_PORT:
         yield Problem(("mqtt", "port"), f"{MQTT_TLS_PORT} is the port of MQTT over TLS", "set tls = true")
+    if mqtt is not None and mqtt.tls and mqtt.port == MQTT_PORT:
+        yield Problem(("mqtt", "port"), f"{MQTT_PORT} is the port without TLS", f"write {MQTT_TLS_PORT}")
     if mqtt is not None and not mqtt.tls and (mqtt.password_file or mqtt.permissions):
         yield Problem(
             ("mqtt", "tls"),

@@ -192,8 +192,14 @@ def _syntax_error(text: str, file: str, error: tomllib.TOMLDecodeError) -> Error
     remedies = (remedy for start, remedy in _SYNTAX_REMEDIES.items() if what.startswith(start))
     remedy = next(remedies, "see https://toml.io for the syntax")
     written = text.splitlines()[line - 1].strip() if line <= text.count("\n") + 1 and text else ""
-    if what.startswith(("Invalid value", "Expected newline")) and (meant := _meant_assignment(written)):
+    if what.startswith("Expected '='"):
+        written = written.replace(":", "=", 1)
+    if what.startswith(("Invalid value", "Expected newline", "Expected '='")) and (
+        meant := _meant_assignment(written)
+    ):
         remedy = f"did you mean {meant}?"
+    if what.startswith("Invalid statement") and (comment := _FOREIGN_COMMENT.match(written)):
+        remedy = f"did you mean # {comment[1]}?"
     if what.startswith("Cannot overwrite a value") and (table := _table_without_parent(text, written)):
         line, what, remedy = table
     return ErrorDiagnostic(file=file, line=line, key="TOML", what=what, remedy=remedy)
@@ -226,8 +232,10 @@ def _meant_assignment(line: str) -> str | None:
         return None
     if value[0] in _CURLY_QUOTES:
         return f'{key} = "{value.strip(_CURLY_QUOTES)}"'
-    if value.lower() in ("true", "false"):
-        return f"{key} = {value.lower()}"
+    if value.lower() in _TRUTH_WORDS:
+        return f"{key} = {_TRUTH_WORDS[value.lower()]}"
+    if value[0] in "\"'[{":
+        return f"{key} = {value}"
     if match := _NUMBER.fullmatch(value):
         number = match[1].replace(",", ".")
         text = f'; as text: {key} = "{value}"' if value.isdigit() else ""
@@ -235,6 +243,11 @@ def _meant_assignment(line: str) -> str | None:
     return f'{key} = "{value}"' if _BARE_TEXT.fullmatch(value) else None
 
 
+_TRUTH_WORDS = {
+    **dict.fromkeys(("true", "yes", "on", "ja"), "true"),
+    **dict.fromkeys(("false", "no", "off", "nein"), "false"),
+}
+_FOREIGN_COMMENT = re.compile(r"(?:;|//|--|/\*)\s*(.*?)\s*(?:\*/)?$")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
 _NUMBER = re.compile(r"(\d*[.,]?\d+)\s*[a-zA-Z%]{0,3}")
 _BARE_TEXT = re.compile(r"[\w.:/@{}+-]+")

@@ -105,7 +105,8 @@ class SchemaCheck:
         if not many:
             return {key: self.check_table(struct, value, place)}
         if not isinstance(value, list):
-            form = f"write [[{key}]] with two brackets: there may be several"
+            name = ".".join(str(part) for part in place if isinstance(part, str))
+            form = f"write [[{name}]] with two brackets: there may be several"
             if place not in self.misspelt:  # [[stations]] with a [[station.evse]] below it is one mistake
                 self._add(place, f"cannot be {describe_value(value)}", form)
             self.replaced.add(place)
@@ -198,7 +199,9 @@ def _is_valid(hint: Any, value: object) -> bool:
 def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) -> tuple[str, str]:
     """Return what is wrong with a value and the remedy, of a list for its first wrong element."""
     if any((_unwrap(kind)[1].extra or {}).get("personal") for kind in alternatives(hint)):
-        return "has an invalid value", f"write {describe_type(hint)}"  # which must not reach a log
+        # The value must not reach a log.
+        in_quotes = "put it in quotes" if _is_valid(hint, str(value)) else f"write {describe_type(hint)}"
+        return "has an invalid value", in_quotes
     known = choices(hint)
     wrong = value
     if isinstance(value, list) and known:
@@ -217,10 +220,40 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
         return what, f'did you mean ["{value}"]?'
     if isinstance(value, str) and (number := _meant_number(hint, value)) is not None:
         return what, f"did you mean {_plain(number)}?"
+    if (meant_value := _meant_value(hint, value)) is not None:
+        return what, f"did you mean {describe_value(meant_value)}?"
     if (meant_number := _number_in_unit(hint, value)) is not None:
         number, unit = meant_number
         return f"{what} {unit}", f"did you mean {_plain(number)}? The unit is {unit}"
     return what, f"write {describe_type(hint)}"
+
+
+def _meant_value(hint: Any, value: object) -> object | None:
+    """Return the valid value that one of a wrong form stands for; None if unclear.
+
+    A list of one, a number in place of a text, "yes", blanks around a text, a URL or path without its begin.
+    """
+    candidates: list[object] = []
+    if isinstance(value, list) and len(value) == 1:
+        candidates = [value[0]]
+    elif isinstance(value, int) and not isinstance(value, bool):
+        candidates = [str(value)]
+    elif isinstance(value, str) and (text := value.strip()):
+        _, has_scheme, rest = text.partition("://")
+        path = "/" + rest.partition("/")[2]
+        urls = [f"{scheme}://{rest or text}" for scheme in ("wss", "https")]
+        candidates = [
+            _TRUTH_WORDS.get(text.lower()),
+            text,
+            *([*urls, path] if has_scheme else [f"/{text}", *urls]),
+        ]
+    return next((each for each in candidates if each is not None and _is_valid(hint, each)), None)
+
+
+_TRUTH_WORDS = {
+    **dict.fromkeys(("true", "yes", "on", "ja", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "nein", "0"), False),
+}
 
 
 def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) -> str | None:

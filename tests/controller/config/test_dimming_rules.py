@@ -175,3 +175,35 @@ def test_dimming_rules_evse_up_to_4_2_kw_is_no_device(max_a: int, is_hinted: boo
     text = WHOLE.replace("steuve = true\n", f'steuve = true\nphases = ["L2"]\nmax_a = {max_a}\n', 1)
     hints = [each for each in check_config(text, "dimming.toml")[2] if "section 14a begins" in each.what]
     assert bool(hints) is is_hinted
+
+
+@pytest.mark.parametrize(
+    ("device", "meant"),
+    [("GPIO17", "/dev/gpiochip0"), ("gpiochip1", "/dev/gpiochip1"), ("/sys/x", "/dev/gp")],
+)
+def test_dimming_rules_gpio_chip_without_its_path_is_error(device: str, meant: str) -> None:
+    gpio = f'[[dimming.module]]\nid = "io"\ntransport = "gpio"\ndevice = "{device}"\n'
+    (error,) = check_config(WHOLE.replace(MODULE, gpio), "dimming.toml")[1]
+    assert error.what == f'"{device}" is not a GPIO chip'
+    assert f'did you mean "{meant}' in error.remedy
+    assert mistakes(WHOLE.replace(MODULE, gpio.replace(device, "/dev/gpiochip0"))) == []
+
+
+def test_dimming_rules_input_that_module_lacks_is_error() -> None:
+    module = MODULE.replace("wago-750", "waveshare-rtu-io-8ch")
+    (error,) = mistakes(WHOLE.replace(MODULE, module).replace("input = 3", "input = 8"))
+    assert '8 is not an input of "waveshare-rtu-io-8ch", which has 8, counted from 0' in error
+
+
+def test_dimming_rules_module_with_unit_of_meter_is_error() -> None:
+    text = WHOLE.replace("limit_a = 100", 'limit_a = 100\nbase_load_a = 0\nmeter = "m"')
+    text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "tcp"\nhost = "192.0.2.9"\n'
+    (error,) = mistakes(text)
+    assert '1 at 192.0.2.9:502 is meter "m" already' in error
+    assert mistakes(text + "unit = 2\n") == []
+
+
+def test_dimming_rules_limit_above_all_devices_is_hint() -> None:
+    text = WHOLE.replace("limit_w = 4200", "limit_w = 42000").replace("max_a = 16", "max_a = 32")
+    hints = {hint.key: hint.what for hint in check_config(text, "dimming.toml")[2]}
+    assert hints["dimming.contact[0].limit_w"].startswith("has no effect: all controllable EVSEs together")

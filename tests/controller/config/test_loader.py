@@ -133,6 +133,7 @@ def test_loader_odd_value_has_a_hint() -> None:
     assert mistakes == []
     assert [note.key for note in notes] == [
         'backend "cpo" priority',
+        'circuit "row" id',
         'circuit "row" limit_a',
         'station "CS01" evse[0].steuve',
     ]
@@ -141,7 +142,8 @@ def test_loader_odd_value_has_a_hint() -> None:
 def test_loader_value_at_its_bound_is_accepted() -> None:
     text = GOOD.replace("limit_a = 100", 'limit_a = 6\nmargin_a = 0\nbase_load_a = 0\nmeter = "m"')
     text += "[[station.evse]]\nmin_a = 6\nmax_a = 6\nfallback_a = 6\n"
-    text += '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 6\nmargin_a = 0\n'
+    text += '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 6\nmargin_a = 0\nmeter = "r"\n'
+    text += '[[meter]]\nid = "r"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\nunit = 2\n'
     text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\nunit = 1\n'
     assert check_config(text, "edge.toml")[1:] == ([], [])
 

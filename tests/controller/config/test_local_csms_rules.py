@@ -42,7 +42,7 @@ def test_site_without_backend_is_valid() -> None:
     [
         (ANNA + '[[card]]\ntoken = "04a1b2"\n', "card[1].token: is listed twice; remove one"),
         (ANNA + '[[card]]\ntoken = "X"\nlabel = "anna"\n', 'card[1].label: "anna" is listed twice'),
-        ("[[card]]\ntoken = 4711\n", "card[0].token: has an invalid value; write a text of 1 to 36"),
+        ("[[card]]\ntoken = 4711\n", "card[0].token: has an invalid value; put it in quotes"),
         (f'[[card]]\ntoken = "{"7" * 40}"\n', "card[0].token: has an invalid value; write a text of 1 to 36"),
         ('[[card]]\ntoken = "X"\nvalid_until = "soon"\n', "write a date, like 2027-12-31"),
         ("[[card]]\n", "card[0].token: is missing; add token"),
@@ -123,3 +123,8 @@ def test_local_csms_rules_card_file_that_everybody_can_read_is_error(tmp_path: P
 def test_local_csms_rules_missing_card_file_is_error(tmp_path: Path) -> None:
     errors, _ = check(HOME + '[local_csms]\ncards_file = "none.csv"\n', tmp_path)
     assert any("none.csv cannot be read" in each for each in errors)
+
+
+def test_local_csms_rules_card_number_with_colons_is_hint() -> None:
+    _, hints = check(HOME + '[[card]]\ntoken = "04:A1:B2"\n')
+    assert [each for each in hints if "contains :" in each and "most write the card's number" in each]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from controller.config.loader import check_config
@@ -14,6 +16,7 @@ CONFIG = """
 [site]
 id = "lc"
 voltage = 230
+timezone = "Europe/Berlin"
 [listen]
 path = "/ocpp"
 host = "192.0.2.1"
@@ -62,7 +65,41 @@ ERRORS = [
     ('host = "192.0.2.20"', 'host = "192.0.2.20:502"', 'host = "192.0.2.20" and port = 502'),
     ('host = "192.0.2.20"', 'host = "tcp://192.0.2.20/"', 'write the address alone: host = "192.0.2.20"'),
     ('host = "192.0.2.20"', 'host = "192.0.2 .20"', "is not an address"),
+    ('host = "192.0.2.20"', 'host = "192,0,2,020"', 'not an address; did you mean "192.0.2.20"?'),
+    ('host = "192.0.2.20"', 'host = " 192.0.2.20/24"', 'not an address; did you mean "192.0.2.20"?'),
+    ('host = "192.0.2.20"', 'host = "0.0.0.0"', "0.0.0.0 stands for all addresses of this machine"),
     ("{station}", "{{station}}", "has {{station}} with two braces; write {station}"),
+    ("{station}", "<Charge Point>", 'has no {station}; did you mean "wss://csms.example/{station}"?'),
+    ("{station}", "{id}", 'has no {station}; did you mean "wss://csms.example/{station}"?'),
+    ("{station}", "CS01", 'has no {station}; end it like "/ocpp/{station}"'),
+    ("wss://", "https://", 'did you mean "wss://csms.example/{station}"?'),
+    ("wss://csms.example", "ws://192.0.2.1:8887", "url: is the address at which this controller listens"),
+    ("wss://csms.example", "ws://localhost:8887", "url: is the address at which this controller listens"),
+    ('path = "/ocpp"', 'path = "/ocpp/{id}"', "listen.path: contains {id}; remove it"),
+    ('path = "/ocpp"', 'path = "/ocpp?x=1"', "listen.path: contains ?, which no station's path has"),
+    ('path = "/ocpp"', 'path = "wss://gw/ocpp"', 'did you mean "/ocpp"?'),
+    ('path = "/ocpp"', 'path = "ocpp"', 'did you mean "/ocpp"?'),
+    ('id = "CS01"', "id = 12", 'cannot be 12; did you mean "12"?'),
+    ("limit_a = 63", "limit_a = [63]", "cannot be a list of 1; did you mean 63?"),
+    ("interval_s = 1", 'invert = "yes"', 'cannot be "yes"; did you mean true?'),
+    ("interval_s = 1", "invert = yes", "TOML: Invalid value; did you mean invert = true?"),
+    ("interval_s = 1", "interval_s: 1", "did you mean interval_s = 1"),
+    ("interval_s = 1", "// interval", "TOML: Invalid statement; did you mean # interval?"),
+    ("max_a = 32", "max_a = 3.7", "max_a: 3.7 A is below min_a, 6 A: no car charges"),
+    ("[[station.evse]]", "[station.evse]", "write [[station.evse]] with two brackets"),
+    ('transport = "tcp"', 'transport = "modbus-tcp"', 'did you mean "tcp"?'),
+    (
+        'transport = "tcp"\nhost = "192.0.2.20"',
+        'transport = "RS485"\ndevice = "/dev/ttyUSB0"\nbaud = 9600',
+        'transport: cannot be "RS485"; did you mean "rtu"?',
+    ),
+    (
+        'transport = "tcp"\nhost = "192.0.2.20"',
+        'transport = "rtu"\ndevice = "COM3"',
+        'device: "COM3" is a serial port of Windows; write its name on this machine',
+    ),
+    ("[web]", '[web]\nnames = ["lc.lan:8080"]', 'contains a port; write the host name alone: "lc.lan"'),
+    ("[web]", '[mqtt]\nhost = "broker"\nroot = "lc/#"\n[web]', "write a text without +, # and /"),
     ("/{station}", "/ocpp /{station}", "url: contains a blank"),
     ('path = "/ocpp"', 'path = "/ocpp/{station}"', "listen.path: contains {station}"),
     ("interval_s = 1", "interval_s = 1000", "interval_s: cannot be 1000 s; did you mean 1? The unit is s"),
@@ -171,11 +208,54 @@ HINTS = [
     ),
     (
         "[[meter]]",
-        '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 32\nmargin_a = "auto"\n[[meter]]',
+        '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 32\nmargin_a = "auto"\n'
+        '[[station]]\nid = "CS00"\ncircuit = "row"\nowner = "cpo"\n[[meter]]',
         'margin_a: the circuit has no meter, so that "auto" learns nothing and 1 A is kept free',
     ),
     ("margin_a = 1", "margin_a = 60", "limit_a: margin_a of 60 A leaves 3 A of the limit of 63 A; no car"),
     ('host = "192.0.2.1"', 'host = "127.0.0.1"', "listen.host: only this machine reaches 127.0.0.1"),
+    ("wss://csms.example", "wss://csms.example:80", "80 is the port of ws://; remove :80"),
+    ("{station}", "{station}/", "url: ends with / after the id"),
+    (
+        "[[circuit]]",
+        '[[backend]]\nid = "fleet"\nurl = "wss://csms.example/{station}"\n[[circuit]]',
+        'backend "fleet" url: is also the URL of "cpo", which receives everything twice',
+    ),
+    ('path = "/ocpp"', 'path = "/ocpp"\nport = 0', "listen.port: 0 is another port at each start"),
+    (
+        "[[station]]\n",
+        '[[station]]\nid = "cs01"\ncircuit = "grid"\nowner = "cpo"\n[[station]]\n',
+        'differs from "cs01" in upper and lower case alone',
+    ),
+    (
+        "[[station]]\n",
+        '[[station]]\nid = "A"\ncircuit = "grid"\nowner = "cpo"\npassword_file = "p"\n'
+        '[[station]]\npassword_file = "p"\n',
+        'password_file: is also that of "A"',
+    ),
+    ("max_a = 32", "max_a = 22", "22 A is no rated current; 22 kW on three phases are 32 A"),
+    ("min_a = 6", "min_a = 6\n[[station.evse]]\nid = 3\nmax_a = 16", "id: EVSE 2 is missing"),
+    ("limit_a = 63", "limit_a = 63\nunbalance_a = 4.6", "write it in A: 4.6 kVA are 20 A at 230 V"),
+    ("limit_a = 63", "limit_a = 63\nunbalance_a = 4600", "unbalance_a: has no effect: the limit of the"),
+    ("limit_a = 63", "limit_a = 63\npeak_kw = 60", "peak_kw: has no effect: the circuit carries 43.47 kW"),
+    ("limit_a = 63", "limit_a = 63\nlimit_w = 69000", "limit_w: has no effect: the circuit carries 43470 W"),
+    (
+        "[[meter]]",
+        '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 32\n[[meter]]',
+        'no station is connected to "row"',
+    ),
+    ("interval_s = 1", "ct_ratio = 0.025", "ct_ratio: 0.025 makes readings smaller; write primary divided"),
+    ("interval_s = 1", "ct_ratio = 4000", "transformers of 4000 A at least, around a fuse of 63 A"),
+    (
+        'transport = "tcp"\nhost = "192.0.2.20"\ninterval_s = 1',
+        'transport = "rtu"\ndevice = "/dev/ttyUSB0"\ninterval_s = 0.05\n[[meter]]\nid = "b"\n'
+        'driver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/ttyUSB0"\nbaud = 9600\nparity = "N"\n'
+        'unit = 2\n[battery]\nmeter = "b"',
+        "all readings that are due on /dev/ttyUSB0 take longer than their intervals",
+    ),
+    ("margin_a = 1", "margin_a = 1\nlease_s = 86400", "stations keep their last limit for 24 h"),
+    ("[web]", '[[webhook]]\nurl = "http://alarms.example/x"\n[web]', "alarms pass in the clear"),
+    ("[web]", '[mqtt]\nhost = "b"\ntls = true\nport = 1883\n[web]', "1883 is the port without TLS"),
     ("max_a = 32", "max_a = 320", "max_a: 320 A is more than an AC station can offer"),
     ("max_a = 32", "max_a = 64", "max_a: 64 A is above the limit of its circuit, 63 A"),
     ("min_a = 6", "min_a = 3\nfallback_a = 0", "min_a: 3 A is below 6 A"),
@@ -281,3 +361,23 @@ def test_dimming_source_of_unknown_kind_has_no_follow_on_errors() -> None:
 @pytest.mark.parametrize("fuse", [Fuse.B, Fuse.C])
 def test_breaker_carries_what_fuse_curve_does(fuse: Fuse) -> None:
     assert pytest.approx(CURVES[fuse].carries(OBEYED_S), abs=0.001) == BREAKER_CARRIES
+
+
+def test_value_rules_times_of_day_in_utc_are_a_hint() -> None:
+    text = CONFIG.replace('timezone = "Europe/Berlin"\n', "")
+    text += '[[departure]]\nstations = ["CS01"]\nready_by = "06:30"\nenergy_kwh = 20\n'
+    _, errors, hints = check_config(text, "site.toml")
+    assert errors == []
+    assert [text_of(each).partition(":")[0] for each in hints] == ["site.timezone"]
+
+
+def test_value_rules_store_in_volatile_directory_is_a_hint() -> None:
+    text = CONFIG.replace("[web]", '[store]\ndirectory = "/run/lc"\n[web]')
+    _, errors, hints = check_config(text, "site.toml", Path("/etc/local-controller"))
+    assert errors == []
+    assert [text_of(each) for each in hints] == [
+        "store.directory: is below /run, which is emptied when the machine starts; "
+        'write "/var/lib/local-controller"'
+    ]
+    _, _, hints = check_config(text, "site.toml", Path("/run"))  # a trial
+    assert hints == []
