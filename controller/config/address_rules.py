@@ -33,6 +33,7 @@ _USUAL_PORTS = {"ws": 80, "wss": 443}
 def check_hosts_and_urls(config: Config) -> Iterator[Problem]:
     """Find hosts, URLs and paths that cannot be meant."""
     yield from _hosts(config)
+    yield from _ports(config)
     for index, backend in enumerate(config.backend):
         yield from _url(config, backend, ("backend", index, "url"))
     yield from _listen_path(config.listen.path)
@@ -71,6 +72,14 @@ def _hosts(config: Config) -> Iterator[Problem]:
     for path, host in hosts:
         if host is not None:
             yield from _host(path, host)
+
+
+def _ports(config: Config) -> Iterator[Problem]:
+    # Two hosts may be two addresses of this machine, with the same port free on both.
+    web, listen = config.web, config.listen
+    shared = web is not None and (web.host == listen.host or EVERYWHERE & {web.host, listen.host})
+    if web is not None and shared and web.port == listen.port != 0:
+        yield Problem(("web", "port"), "is also the port of the stations", "give the page another port")
 
 
 def _host(path: DataPath, host: str) -> Iterator[Problem]:

@@ -7,7 +7,6 @@ import zoneinfo
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from controller.config.address_rules import EVERYWHERE, check_hosts_and_urls
 from controller.config.backend_rules import check_backends
 from controller.config.circuit_rules import check_circuits
 from controller.config.dimming_rules import check_dimming
@@ -28,7 +27,6 @@ def check_tables(config: Config) -> list[Problem]:
         *_ids(config),
         *_site(config),
         *_listen(config),
-        *_ports(config),
         *_backends(config),
         *check_backends(config),
         *check_cards(config),
@@ -41,7 +39,6 @@ def check_tables(config: Config) -> list[Problem]:
         *check_overlay(config),
         *check_energy(config),
         *check_values(config),
-        *check_hosts_and_urls(config),
     ]
 
 
@@ -89,14 +86,6 @@ def _listen(config: Config) -> Iterator[Problem]:
             "needs certificate and key: client certificates exist over TLS only",
             "add both, or remove client_ca",
         )
-
-
-def _ports(config: Config) -> Iterator[Problem]:
-    # Two hosts may be two addresses of this machine, with the same port free on both.
-    web, listen = config.web, config.listen
-    shared = web is not None and (web.host == listen.host or EVERYWHERE & {web.host, listen.host})
-    if web is not None and shared and web.port == listen.port != 0:
-        yield Problem(("web", "port"), "is also the port of the stations", "give the page another port")
 
 
 def _backends(config: Config) -> Iterator[Problem]:

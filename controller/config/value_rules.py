@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from controller.config.address_rules import check_hosts_and_urls
 from controller.config.schema import Config
 from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
 from controller.tomlcheck.diagnostics import Problem
@@ -30,10 +31,11 @@ BREAKER_CARRIES = 1.145
 
 
 def check_values(config: Config) -> Iterator[Problem]:
-    """Find values that cannot be meant."""
+    """Find values and addresses that cannot be meant."""
     yield from _voltage(config)
     yield from _margins(config)
     yield from _watts(config)
+    yield from check_hosts_and_urls(config)
     yield from check_web(config)
     yield from check_mqtt(config)
     yield from check_webhooks(config)
