@@ -167,6 +167,7 @@ async def _connect(settings: DialSettings, offer: UpgradeOffer, stage: list[Dial
                     raise DialError(objection, stage=DialStage.REFUSED)
             stage[0] = DialStage.UPGRADE
             await transport.send_all(offer.protocol.take_output())
+            transport.acknowledge_at_once()
             while not offer.is_complete:
                 offer.receive_data(await transport.receive_some(READ_BYTES))
         except BaseException:

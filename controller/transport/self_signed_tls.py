@@ -68,7 +68,6 @@ class SelfSignedTransport(ByteTransport):
 
     async def secure_mutually(self, context: SelfSignedContext, *, server_side: bool) -> x509.Certificate:
         """Do the TLS handshake and return the peer's certificate. Raises OSError."""
-        self._has_tls = True
         self._tls = context.connect(self._socket, server_side=server_side)
         while True:
             try:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from trio_websocket import ConnectionClosed
 
+from controller.transport.byte_transport import ByteTransport
 from controller.transport.tls import CHECK_INTERVAL_S, RenewedContext, TlsError, client_tls, server_tls
 from tests.controller.transport.certificates import DAY, Authority, Pair
 from tests.scenario.link_harness import LinkHarness, link_harness, receive_text
@@ -165,6 +166,21 @@ async def test_tls_backend_is_reached_with_valid_certificate(authority: Authorit
         backend = await site.csms.accept()
         await station.send_message(CALL)
         assert await receive_text(backend) == CALL
+
+
+async def test_tls_dial_acknowledges_first_session_ticket_at_once(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a backend without TCP_NODELAY answers the upgrade 40 ms later."""
+    asked: list[ByteTransport] = []
+    monkeypatch.setattr(ByteTransport, "acknowledge_at_once", lambda transport: asked.append(transport))
+    theirs = authority.server().server()
+    async with (
+        link_harness(upstream_tls=client_tls("cpo", authority.ca, None, None), csms_tls=theirs) as site,
+        site.connect_station(),
+    ):
+        await site.csms.accept()
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
