@@ -23,8 +23,10 @@ from controller.web.status_model import (
     ControllerStatus,
     DimmingStatus,
     EebusStatus,
+    EnergyStatus,
     EvseStatus,
     OverlayStatus,
+    PeakStatus,
     UnconfiguredEvseStatus,
 )
 from drivers.errors import Cause
@@ -67,6 +69,7 @@ class _StatusCollector(Collector):
         yield from _meters(status)
         yield from _evses(status.evses)
         yield from _unconfigured(status.unconfigured)
+        yield from _energy(status.energy)
         yield from _links(status)
         if status.dimming is not None:
             yield from _dimming(status.dimming)
@@ -207,6 +210,45 @@ def _unconfigured(evses: Sequence[UnconfiguredEvseStatus]) -> Iterator[Family]:
     text = "1 if an EVSE that the configuration does not name is limited."
     limited = [(key, float(each.is_limited)) for key, each in rows]
     yield _gauge("unconfigured_evse_limited", text, ("station", "evse"), limited)
+
+
+_PEAK_COLUMNS: tuple[tuple[str, str, Callable[[PeakStatus], float]], ...] = (
+    ("target_watts", "Target of the mean power of a quarter hour.", lambda peak: 1000 * peak.target_kw),
+    ("used_watt_hours", "Import of the running quarter hour so far.", lambda peak: 1000 * peak.used_kwh),
+    (
+        "left_watt_hours",
+        "Import that the running quarter hour has left below its target; below 0: above it.",
+        lambda peak: 1000 * (peak.budget_kwh - peak.used_kwh),
+    ),
+    ("ends_in_seconds", "Time until the end of the running quarter hour.", attrgetter("ends_in_s")),
+    (
+        "month_watts",
+        "Highest mean power of a quarter hour of the month; 0 before its first.",
+        lambda peak: 1000 * peak.month_kw,
+    ),
+)
+
+
+def _energy(energy: EnergyStatus) -> Iterator[Family]:
+    for name, text, value_of in _PEAK_COLUMNS:
+        samples = [((peak.circuit,), value_of(peak)) for peak in energy.peaks]
+        yield _gauge(f"peak_{name}", text, ("circuit",), samples)
+    used = [((group.id,), 1000 * group.used_kwh) for group in energy.groups]
+    yield _gauge("group_used_watt_hours", "Energy that the group has used today.", ("group",), used)
+    quotas = [((group.id,), 1000 * group.quota_kwh) for group in energy.groups if group.quota_kwh is not None]
+    yield _gauge("group_quota_watt_hours", "Energy that the group may use in a day.", ("group",), quotas)
+    guaranteed = [((group.id,), group.guaranteed_a) for group in energy.groups]
+    text = "Current on each phase that the group is guaranteed."
+    yield _gauge("group_guaranteed_amperes", text, ("group",), guaranteed)
+    entries = [((name,), 1.0) for name in energy.calendar]
+    yield _gauge("calendar_active", "1 for each entry of the calendar that holds now.", ("entry",), entries)
+    waiting = [((each.station, str(each.evse)), 1.0) for each in energy.waiting]
+    text = "1 for each EVSE whose car waits for a lower price."
+    yield _gauge("evse_waits_for_price", text, ("station", "evse"), waiting)
+    prices = [] if energy.price is None else [((), energy.price)]
+    yield _gauge("energy_price", "Price of a kWh now.", (), prices)
+    text = "Current of all phases that the battery delivers and no car may use."
+    yield _gauge("battery_hidden_amperes", text, (), [((), energy.battery_a)])
 
 
 _EVSE_COLUMNS: tuple[tuple[str, str, Callable[[EvseStatus], float | bool | None]], ...] = (

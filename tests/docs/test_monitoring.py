@@ -16,6 +16,7 @@ from controller.model.expiry import Expiry
 from controller.web.metrics import render_metrics
 from controller.web.status_model import ClockReport
 from tests.controller.web.examples import STATUS
+from tests.controller.web.large_site import ENERGY
 from tests.docs.example_sites import ROOT
 
 RULES = ROOT / "etc" / "prometheus" / "local-controller.rules.yml"
@@ -28,6 +29,7 @@ def exposed() -> dict[str, set[str]]:
     """Return the labels of each exposed metric."""
     status = replace(
         STATUS,
+        energy=ENERGY,
         clock=ClockReport(state="unverified"),
         expiries=(Expiry(name="listen.certificate", not_after=2e9),),
     )

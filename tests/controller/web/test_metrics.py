@@ -10,6 +10,7 @@ from controller.web.status_model import ControllerStatus
 from drivers.errors import Cause
 from drivers.reading import Quality
 from tests.controller.web.examples import EVIL, STATUS, UNCONFIGURED
+from tests.controller.web.large_site import ENERGY
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -166,3 +167,31 @@ def test_metrics_of_circuit_have_margin_and_jumps_beyond_it() -> None:
     assert found["circuit_jumps_beyond_margin_total", of_grid] == 4.0
     assert found["circuit_proposed_margin_amperes", of_grid] == 9.5
     assert value("circuit_proposed_margin_amperes", circuit=EVIL) is None
+
+
+def test_metrics_of_quarter_hour_have_use_rest_and_month() -> None:
+    found = samples(replace(STATUS, energy=ENERGY))
+    grid = frozenset({("circuit", "grid")})
+    assert found["peak_target_watts", grid] == 60_000.0
+    assert found["peak_used_watt_hours", grid] == 7500.0
+    assert found["peak_left_watt_hours", grid] == 7500.0
+    assert found["peak_ends_in_seconds", grid] == 420.0
+    assert found["peak_month_watts", grid] == 58_200.0
+
+
+def test_metrics_of_energy_plan_have_quota_price_and_waits() -> None:
+    found = samples(replace(STATUS, energy=ENERGY))
+    tenant = frozenset({("group", "tenant-a")})
+    assert found["group_used_watt_hours", tenant] == 31_500.0
+    assert found["group_quota_watt_hours", tenant] == 50_000.0
+    assert found["group_guaranteed_amperes", tenant] == 16.0
+    assert found["calendar_active", frozenset({("entry", "night tariff")})] == 1.0
+    assert found["evse_waits_for_price", frozenset({("station", "CS001"), ("evse", "1")})] == 1.0
+    assert found["energy_price", frozenset()] == 0.291
+    assert found["battery_hidden_amperes", frozenset()] == 5.0
+
+
+def test_metrics_unknown_price_and_absent_quota_have_no_series() -> None:
+    unlimited = replace(ENERGY.groups[0], quota_kwh=None)
+    found = samples(replace(STATUS, energy=replace(ENERGY, groups=(unlimited,), price=None)))
+    assert not {"energy_price", "group_quota_watt_hours"} & {name for name, _ in found}
