@@ -11,6 +11,7 @@ Links and actions that no rule names cost one look into a table.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import msgspec
 
@@ -73,39 +74,51 @@ class SignedText(msgspec.Struct, frozen=True):
     effects: tuple[LogEntry, ...] = ()
 
 
-class PolicyCheck:
-    """The policy of signatures on the links of one station."""
+RuledKey = tuple[int, PolicyPeer, type[Frame], str | None]
+"""Revision of the policy, sender, class of the frame, action: of a CALLRESULT that of its CALL."""
 
-    def __init__(self, enforcer: PolicyEnforcer, version: Version, station: str) -> None:
+_KINDS: Mapping[type[Frame], MessageKind] = {
+    Call: MessageKind.REQUEST,
+    Send: MessageKind.SEND,
+    CallResult: MessageKind.RESPONSE,
+}
+
+
+class RuledMessages(dict[RuledKey, bool]):
+    """Table of the kinds of messages that some rule may be for: all others need no check.
+
+    An entry is made when it is first looked up. The revision in the key makes those of an earlier policy
+    unreachable; the bound removes them.
+    """
+
+    def __init__(self, enforcer: PolicyEnforcer, version: Version) -> None:
+        super().__init__()
         self._enforcer = enforcer
         self._version = version
-        self._station = station
-        self._has_rule: dict[tuple[str, MessageKind, str], bool] = {}
-        self._revision = enforcer.revision
 
-    def concerns(self, frame: Frame, sender: PolicyPeer, action: str | None) -> bool:
-        """Return True if some rule may be for such a frame of `sender`: all others need no check.
-
-        `action`: that of the CALL that it answers, if any. This is all that a message costs which no rule
-        names.
-        """
-        if isinstance(frame, Call):
-            kind, action = MessageKind.REQUEST, frame.action
-        elif isinstance(frame, Send):
-            kind, action = MessageKind.SEND, frame.action
-        else:
-            kind = MessageKind.RESPONSE
-        if action is None:
+    def __missing__(self, key: RuledKey) -> bool:
+        _, sender, frame_type, action = key
+        kind = _KINDS.get(frame_type)
+        if kind is None or action is None:
             return False  # an error has no payload that anybody signs
-        if self._revision != self._enforcer.revision or len(self._has_rule) > MOST_CACHED_RULES:
-            self._has_rule.clear()
-            self._revision = self._enforcer.revision
-        key = (sender.link, kind, action)
-        found = self._has_rule.get(key)
-        if found is None:
-            rule_key = RuleKey.of_message(self._version, action, sender.direction, kind, sender.link)
-            found = self._has_rule[key] = self._enforcer.has_rule_for(rule_key)
+        if len(self) >= MOST_CACHED_RULES:
+            self.clear()
+        rule_key = RuleKey.of_message(self._version, action, sender.direction, kind, sender.link)
+        found = self[key] = self._enforcer.has_rule_for(rule_key)
         return found
+
+
+class PolicyCheck:
+    """The policy of signatures on the links of one station.
+
+    `ruled` shows at the cost of one look-up whether a message needs a check, with `enforcer.revision`.
+    """
+
+    def __init__(self, enforcer: PolicyEnforcer, version: Version, station: str) -> None:
+        self.enforcer = enforcer
+        self._version = version
+        self._station = station
+        self.ruled = RuledMessages(enforcer, version)
 
     # -- messages that arrive -------------------------------------------------------------------------
 
@@ -144,7 +157,7 @@ class PolicyCheck:
             station=self._station,
             action=action if isinstance(frame, CallResult) else None,
         )
-        return self._enforcer.decide(context, frame, utc)
+        return self.enforcer.decide(context, frame, utc)
 
     def follow(
         self,
@@ -203,7 +216,7 @@ class PolicyCheck:
         facts = RuleKey(
             version=self._version, action=action, direction=direction, kind=kind, link=receiver.link
         )
-        return _replace_payload(text, payload, self._enforcer.sign_own(facts, payload, utc), facts)
+        return _replace_payload(text, payload, self.enforcer.sign_own(facts, payload, utc), facts)
 
     def sign_own_answer(self, receiver: PolicyPeer, action: str, frame: Frame, utc: float) -> SignedText:
         """Sign an answer of our own. An error has no payload that anybody signs."""
@@ -225,7 +238,7 @@ class PolicyCheck:
         facts = RuleKey(
             version=self._version, action=action, direction=sender.direction, kind=kind, link=sender.link
         )
-        return _replace_payload(text, payload, self._enforcer.sign_forwarded(facts, payload, utc), facts)
+        return _replace_payload(text, payload, self.enforcer.sign_forwarded(facts, payload, utc), facts)
 
 
 def _replace_payload(text: str, payload: bytes, signed: SignedMessage, facts: RuleKey) -> SignedText:

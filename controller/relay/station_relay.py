@@ -369,8 +369,11 @@ class StationRelay:
             frame = frame if answer is None else answer
         is_ruled = False
         if self._policy is not None:
-            action = self._down.queue.find_action(frame.id) if isinstance(frame, CallResult) else None
-            is_ruled = self._policy.concerns(frame, self._station_peer, action)
+            action = frame.action if isinstance(frame, Call | Send) else None
+            if isinstance(frame, CallResult):
+                action = self._down.queue.find_action(frame.id)
+            revision = self._policy.enforcer.revision
+            is_ruled = self._policy.ruled[revision, self._station_peer, type(frame), action]
         if self._policy is not None and is_ruled:
             checked = self._check_station_frame(self._policy, frame, utc)
             if checked is None:
@@ -493,8 +496,11 @@ class StationRelay:
                 return
             frame = lenient
         if self._policy is not None:
-            action = self._up.queue.find_action(frame.id) if isinstance(frame, CallResult) else None
-            if self._policy.concerns(frame, self._backend_peers[OWNER], action):
+            action = frame.action if isinstance(frame, Call | Send) else None
+            if isinstance(frame, CallResult):
+                action = self._up.queue.find_action(frame.id)
+            revision = self._policy.enforcer.revision
+            if self._policy.ruled[revision, self._backend_peers[OWNER], type(frame), action]:
                 checked = self._check_backend_frame(self._policy, frame, OWNER, now, utc)
                 if checked is None:
                     return

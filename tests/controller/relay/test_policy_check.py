@@ -12,11 +12,12 @@ import pytest
 from controller.chargers.quirks import LimitScope
 from controller.ocpp.frames import Version
 from controller.signing import payload_signatures, signature_format, signing_keys
+from controller.signing.jws import JwsVerifier
 from controller.signing.policy_schema import FailureAction, SigningRule, VerificationMode, VerificationRule
 from controller.signing.replay_cache import ReplayRecord
 from controller.signing.signature_format import Direction, MessageKind
 from tests.controller.signing.authors import compact
-from tests.controller.signing.policy_examples import OLGA, TOM, limit, make_enforcer, signed
+from tests.controller.signing.policy_examples import OLGA, TOM, limit, make_enforcer, make_policy, signed
 from tests.scenario.frames import call, result
 from tests.scenario.observer_harness import ObserverHarness
 from tests.scenario.relay_harness import START_S, UTC_0, RelayHarness
@@ -109,6 +110,17 @@ def test_policy_check_message_without_rule_passes_unsigned() -> None:
     scenario.station.send(call("1", "Heartbeat"))
     scenario.expect_commandable()
     scenario.csms.receive(call("1", "Heartbeat"))
+
+
+def test_policy_check_replaced_policy_holds_on_open_link() -> None:
+    enforcer = make_enforcer()
+    scenario = RelayHarness(Version.V201, LimitScope.STATION, policy=enforcer)
+    scenario.forward_down(call("1", "TriggerMessage"))
+    rule = VerificationRule(id="quiet", require=VerificationMode.ANY, actions=("TriggerMessage",))
+    enforcer.replace_policy(make_policy([rule]), (), JwsVerifier())
+    scenario.csms.send(call("2", "TriggerMessage"))
+    scenario.csms.receive_error("2", "SecurityError", "signature policy, rule quiet: it is not signed")
+    scenario.expect_nothing()
 
 
 def test_policy_check_dropped_message_has_no_answer() -> None:
