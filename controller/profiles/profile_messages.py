@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from controller.model.effects import LogEntry
-from controller.model.journal import ProfilesStored
+from controller.model.journal import ProfilesStored, StoredProfile
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import format_time, read_payload
@@ -132,15 +132,6 @@ class ProfileCommand(msgspec.Struct, frozen=True, kw_only=True):
     def purpose(self) -> str:
         """The profile's purpose."""
         return self.content.charging_profile_purpose
-
-
-class ProfilesAbsorbed(msgspec.Struct, frozen=True):
-    """All profiles of a backend that are kept for a station from now on: to be stored.
-
-    It comes in the same turn as the answer that accepts them: store before anything is sent.
-    """
-
-    profiles: tuple[BackendProfile, ...]
 
 
 class ClearingCriteria(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,6 +306,12 @@ def read_stored_profile(version: Version, evse: int, raw: bytes) -> BackendProfi
         raise ProfileError("InvalidProfile", str(error)) from error
     _check_numbers(evse, content)
     return to_backend_profile(ProfileCommand(evse=evse, content=content, raw=raw))
+
+
+def record_profiles(station: str, version: Version, profiles: Iterable[BackendProfile]) -> ProfilesStored:
+    """Return the record of all profiles that are absorbed for a station's backend."""
+    stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
+    return ProfilesStored(station, version, stored)
 
 
 def read_stored_profiles(

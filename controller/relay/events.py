@@ -18,7 +18,8 @@ from controller.model.effects import (
 )
 from controller.model.journal import EvseStatesStored, Persist, Record
 from controller.model.observations import EvseRecord, Observation, ProfilesTouched
-from controller.profiles.profile_messages import ProfilesAbsorbed
+from controller.ocpp.frames import Version
+from controller.profiles.profile_messages import BackendProfile, record_profiles
 
 
 class FromStation(msgspec.Struct, frozen=True, gc=False):
@@ -161,7 +162,6 @@ Action = (
     | OwnAnswered
     | LocalCall
     | PasswordCommand
-    | ProfilesAbsorbed
     | Persist
     | LogEntry
 )
@@ -197,6 +197,11 @@ def persist(records: Iterable[Record]) -> list[Persist]:
 def persist_states(station: str, version: str, evses: tuple[EvseRecord, ...]) -> list[Persist]:
     """Return the effect that persists the states of a station's EVSEs."""
     return [Persist((EvseStatesStored(station, version, evses),))]
+
+
+def persist_profiles(station: str, version: Version, profiles: Iterable[BackendProfile]) -> list[Persist]:
+    """Return the effect that persists all profiles that are absorbed for a station's backend."""
+    return [Persist((record_profiles(station, version, profiles),))]
 
 
 def persist_at_once(actions: list[Action]) -> list[Action]:

@@ -62,7 +62,6 @@ from controller.offline.offline_handler import OfflineHandler
 from controller.offline.owner_states import OwnerState
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.profile_messages import ProfilesAbsorbed
 from controller.relay.downstream import (
     OWNER,
     CommandObeyed,
@@ -92,6 +91,7 @@ from controller.relay.events import (
     calls_for_limits,
     persist,
     persist_at_once,
+    persist_profiles,
     persist_states,
 )
 from controller.relay.policy_check import PolicyCheck, PolicyPeer, SignedText, backend_peer, station_peer
@@ -785,10 +785,10 @@ class StationRelay:
 
     def _share_profiles(self, now: float, utc: float) -> None:
         """Report to the site and to the owner what follows from the owner's profiles and our limits."""
-        held = self._profiles.changed_profiles(now)
-        if held is not None:
-            self._actions.append(ProfilesAbsorbed(tuple(held)))
         self._actions += [ObservationMade(seen) for seen in self._profiles.observations(now)]
+        held = self._profiles.changed_profiles(now)
+        if held is not None:  # before the answer that accepts them
+            self._actions += persist_profiles(self._station, self._version, held)
         self._profiles.mark_shared()
         for origin, text in self._profiles.responses(now):
             answer = parse(text)

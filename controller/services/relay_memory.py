@@ -93,7 +93,7 @@ class RelayJournals:
             number,
             bool(changed),
         )
-        self._store.persist_now([*changed, *done])
+        self._store.persist_soon([*changed, *done])
 
     def store_replays(self, records: Sequence[Record]) -> bool:
         """Store records of replay memory at once; return False where the store cannot be written."""

@@ -57,7 +57,7 @@ class StationCapabilities:
         if self._boots.get(station) != boot:
             self._boots[station] = boot
             texts = (boot.vendor, boot.model, boot.firmware, boot.serial_number)
-            self._store.persist_now([BootStored(station, *texts)])
+            self._store.persist_soon([BootStored(station, *texts)])
 
     def next_question(self, station: str, version: Version) -> OwnCall | None:
         """Return the next question to a connected station; None: there are no more."""

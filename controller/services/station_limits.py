@@ -9,7 +9,6 @@ Before the first limit, a station is asked for its capabilities.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import trio
 
@@ -26,7 +25,6 @@ from controller.model.effects import UNTRACKED
 from controller.model.observations import Booted, Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
-from controller.profiles.profile_messages import BackendProfile
 from controller.services.limit_encoder import LimitEncoder
 from controller.services.load_management_service import LoadManagementService
 from controller.services.station_capabilities import StationCapabilities
@@ -101,12 +99,6 @@ class StationLimits:
         if self.profiles.check_station(station, observation, now) and session is not None:
             self.capabilities.mark_uncleared(station)
             self.on_station_up(station, session.version)
-
-    def on_profiles_absorbed(
-        self, station: str, version: Version, profiles: Sequence[BackendProfile]
-    ) -> None:
-        """Store the profiles that are absorbed for the station's backend."""
-        self.profiles.store_absorbed(station, version, profiles)
 
     def on_call_answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """Process the result of a limit or capability question; `result` None: it failed."""

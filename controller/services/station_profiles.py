@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from controller.config import Config, StationConfig
-from controller.model.journal import ProfilesStored, StoredProfile
+from controller.model.journal import ProfilesStored
 from controller.model.observations import DrawSeen, EvseRef, Observation
 from controller.ocpp.frames import Version
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
 from controller.profiles.arbiter import ProfileArbiter, owned_purposes
 from controller.profiles.overdraw_watch import OverdrawWatch
-from controller.profiles.profile_messages import BackendProfile, read_stored_profiles
+from controller.profiles.profile_messages import read_stored_profiles
 from controller.services.station_capabilities import StationCapabilities
 from controller.services.station_clocks import StationClocks
 from controller.services.wall_clock import utc
@@ -32,18 +32,17 @@ class StationProfiles:
         self._stations = {station.id: station for station in config.station}
         self._capabilities = capabilities
         self._clocks = clocks
-        self._store = store
         self._arbiters: dict[str, ProfileArbiter] = {}
         self._dimmed: Mapping[str, set[int]] = {}
         self._overdraw = {station.id: OverdrawWatch() for station in config.station}
         self._absorbed = {station.id: _make_absorbed(config, station) for station in config.station}
         for station in self._absorbed:
             self.apply_quirk(station)
-        self._restore()
+        self._restore(store)
 
-    def _restore(self) -> None:
+    def _restore(self, store: StateStore) -> None:
         """Restore the backends' profiles of stations that are still configured."""
-        stored = [each for each in self._store.load(ProfilesStored) if each.station in self._absorbed]
+        stored = [each for each in store.load(ProfilesStored) if each.station in self._absorbed]
         found, entries = read_stored_profiles(stored)
         for (station, version), profiles in found.items():
             owned = owned_purposes(version, self._capabilities.find_scope(station))
@@ -54,11 +53,6 @@ class StationProfiles:
     def find_absorbed(self, station: str) -> AbsorbedProfiles:
         """Return the profiles that are absorbed for the backend of a station."""
         return self._absorbed[station]
-
-    def store_absorbed(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
-        """Store the profiles that are absorbed for the backend of a station."""
-        stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
-        self._store.persist_now([ProfilesStored(station, version, stored)])
 
     def make_arbiter(self, station: str, version: Version) -> ProfileArbiter:
         """Return the arbiter of charging profiles for a session of the station that begins now."""

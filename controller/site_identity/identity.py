@@ -16,7 +16,7 @@ import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
-from controller.model.journal import Persist, ProfilesStored, StoredProfile
+from controller.model.journal import Persist, ProfilesStored
 from controller.ocpp.frames import (
     Answer,
     Call,
@@ -32,9 +32,9 @@ from controller.ocpp.frames import (
 )
 from controller.ocpp.payloads import Int32, format_time, read_payload
 from controller.profiles.profile_messages import (
-    BackendProfile,
     UnreadableCommandError,
     read_stored_profiles,
+    record_profiles,
     rejected,
 )
 from controller.profiles.schedule import lowest
@@ -286,12 +286,10 @@ class SiteIdentity:
         if result is None:
             return [ToBackend(call_error(command.id, "NotImplemented", "a site does not support this"))]
         stored = self._profiles.stored
-        saved: list[IdentityAction] = [self._persist(stored)] if stored != before else []
+        saved: list[IdentityAction] = []
+        if stored != before:
+            saved.append(Persist((record_profiles(self._settings.id, self._version, stored),)))
         return [*saved, ToBackend(call_result(command.id, result))]
-
-    def _persist(self, profiles: Iterable[BackendProfile]) -> Persist:
-        stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
-        return Persist((ProfilesStored(self._settings.id, self._version, stored),))
 
     def _answer_other(self, command: Call) -> bytes | None:
         action = command.action

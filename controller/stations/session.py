@@ -36,7 +36,6 @@ from controller.model.observations import Observation
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version, decode_binary
 from controller.overlay.binary_messages import BinaryMessages
-from controller.profiles.profile_messages import BackendProfile, ProfilesAbsorbed
 from controller.relay.events import (
     Action,
     Close,
@@ -112,11 +111,6 @@ class SessionSite(Protocol):
 
     def on_call_answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """Take the result of a call of the controller; None: it failed, for the reason `detail`."""
-
-    def on_profiles_absorbed(
-        self, station: str, version: Version, profiles: Sequence[BackendProfile]
-    ) -> None:
-        """Store the profiles that are kept for the station's backend; durable when it returns."""
 
 
 class SessionJournal(Protocol):
@@ -405,8 +399,6 @@ class StationSession:
                 self._site.on_call_answered(self._station, token, result, detail)
             case PasswordCommand(name, payload, result):
                 self._rules.on_password_command(name, payload, result)
-            case ProfilesAbsorbed(profiles):
-                self._site.on_profiles_absorbed(self._station, self.version, profiles)
             case LogEntry(level, text):
                 log.log(level, "%s", text)
 

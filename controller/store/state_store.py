@@ -62,7 +62,8 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 class StateStore:
     """The state in a directory. Opening it raises nothing: what cannot be read is logged and reported.
 
-    `load` and `persist_now` may be called from any thread; `run` must run for `persist` to return.
+    `load` and `persist_now` may be called from any thread; `run` must run for `persist` to return and for
+    what `persist_soon` takes to become durable.
     """
 
     def __init__(self, directory: Path, utc: Callable[[], float] = time.time) -> None:
@@ -70,8 +71,11 @@ class StateStore:
         self._path = directory / FILE
         self._utc = utc
         self._lock = threading.Lock()
+        """Held while the journal is written: for as long as the disk takes."""
+        self._kept_lock = threading.Lock()
+        """Held while `_kept` is read or changed: never for longer."""
         self._kept: dict[tuple[str, str, str], Change] = {}
-        """Changes that wait for the store to be writable, by operation, kind and key, the oldest first."""
+        """Changes that wait for a commit, by operation, kind and key, the oldest first."""
         self._error = ""
         self._failing_since: float | None = None
         self._damaged: list[str] = []
@@ -101,7 +105,7 @@ class StateStore:
         """
         source, kind = self._journal or self._copy, kind_of_type(record_type)
         entries = [] if source is None else source.load(kind, prefix)
-        with self._lock:
+        with self._kept_lock:
             entries = self._with_kept(entries, kind, prefix)
         records = map(read_entry, entries)
         return [record for record in records if isinstance(record, record_type)]
@@ -126,18 +130,35 @@ class StateStore:
         """
         await self._writer.write(records)
 
+    def persist_soon(self, records: Sequence[Record]) -> None:
+        """Make records durable with the next commit, while the caller goes on.
+
+        Only for records that may be kept in memory: a failure of the store keeps them there. What must be
+        durable before something else happens is for `persist`. Raises ValueError for other records.
+        """
+        if unfit := {type(each).__name__ for each in records if not can_be_kept(each)}:
+            raise ValueError(f"records that cannot be kept in memory: {', '.join(sorted(unfit))}")
+        self._keep(changes_of(records))
+        self._writer.request_commit()
+
     def persist_now(self, records: Sequence[Record]) -> None:
-        """Do the same at once, in the calling thread. Raises StoreError."""
+        """Make records durable in the calling thread, which waits for the disk. Raises StoreError.
+
+        For a start, when `run` does not run yet, and for threads and processes without an event loop.
+        """
         self._persist_batch(records)
 
     async def run(self, on_request: Callable[[], None] = lambda: None) -> None:
         """Write, watch the file and retry until cancelled; `on_request` is called every RETRY_S."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._writer.run)
-            while True:
-                await trio.sleep(RETRY_S)
-                await trio.to_thread.run_sync(self.check)
-                on_request()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._writer.run)
+                while True:
+                    await trio.sleep(RETRY_S)
+                    await trio.to_thread.run_sync(self.check)
+                    on_request()
+        finally:
+            self.check()  # what `persist_soon` has taken since the last commit
 
     def follow(self, record_type: type[Stored], after: int) -> tuple[int, list[Stored]]:
         """Return the records that anybody has put since `after`, and the new value for `after`."""
@@ -171,9 +192,9 @@ class StateStore:
 
     def _persist_batch(self, records: Sequence[Record]) -> None:
         changes = changes_of(records)
-        if not changes:
-            return
         with self._lock:
+            if not changes and not self._kept:
+                return
             try:
                 self._commit(changes)
             except StoreError as error:
@@ -186,8 +207,13 @@ class StateStore:
         """Commit what was kept and then the changes: a later value must not be overwritten by a kept one."""
         if self._journal is None:
             raise StoreError(self._error)
-        self._journal.commit([*self._kept.values(), *changes], self._token)
-        self._kept.clear()
+        with self._kept_lock:
+            kept = dict(self._kept)
+        self._journal.commit([*kept.values(), *changes], self._token)
+        with self._kept_lock:
+            for place, change in kept.items():
+                if self._kept[place] is change:  # else it was replaced while this commit ran
+                    del self._kept[place]
         if self._failing_since is not None:
             log.warning(
                 "store written again path=%s after=%.0fs", self._path, self._utc() - self._failing_since
@@ -196,11 +222,12 @@ class StateStore:
 
     def _keep(self, changes: Sequence[Change]) -> None:
         """Keep the last change of each entry; a Put and a Delete of one entry replace each other."""
-        for change in changes:
-            operation = "below" if isinstance(change, DeleteBelow) else "entry"
-            place = (operation, change.kind, change.key)
-            self._kept.pop(place, None)
-            self._kept[place] = change
+        with self._kept_lock:
+            for change in changes:
+                operation = "below" if isinstance(change, DeleteBelow) else "entry"
+                place = (operation, change.kind, change.key)
+                self._kept.pop(place, None)
+                self._kept[place] = change
 
     def _note_failure(self, error: StoreError) -> None:
         if self._failing_since is None:

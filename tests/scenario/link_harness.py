@@ -27,7 +27,6 @@ from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.profile_messages import BackendProfile
 from controller.relay.station_relay import StationRelay
 from controller.stations.admission import Admission, AdmissionRules, HandshakeQuirks, Rejection
 from controller.stations.connection_stats import ConnectionStats
@@ -67,11 +66,6 @@ class RecordingSite:
 
     def on_call_answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         self._record("answered", station, token, result, detail)
-
-    def on_profiles_absorbed(
-        self, station: str, version: Version, profiles: Sequence[BackendProfile]
-    ) -> None:
-        self._record("kept", station, len(profiles))
 
     async def wait_for(self, kind: str, count: int = 1) -> None:
         with trio.fail_after(5):

@@ -27,7 +27,7 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
-from controller.model.journal import EvseStatesStored, Persist, Record
+from controller.model.journal import EvseStatesStored, Persist, ProfilesStored, Record
 from controller.model.observations import EvseRating, Observation
 from controller.ocpp.frames import Call, Version
 from controller.ocpp.station_state import StationStateTracker
@@ -35,7 +35,6 @@ from controller.offline.offline_handler import OfflineHandler
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.profile_messages import ProfilesAbsorbed
 from controller.relay.events import (
     Action,
     Close,
@@ -104,7 +103,7 @@ class RelayHarness:
     ) -> None:
         self.now = START_S
         self.log: list[LogEntry] = []
-        self.stored_profiles: ProfilesAbsorbed | None = None
+        self.stored_profiles: ProfilesStored | None = None
         self.stored_states: EvseStatesStored | None = None
         self.profiles = make_absorbed_profiles(scope) if profiles is None else profiles
         self.arbiter = ProfileArbiter(version, scope, self.profiles)
@@ -212,23 +211,22 @@ class RelayHarness:
     def _take_effects(self, actions: list[Action]) -> None:
         actions = [each for action in actions if (each := self._without_states(action)) is not None]
         self.log += [action for action in actions if isinstance(action, LogEntry)]
-        self.stored_profiles = next(
-            (action for action in actions if isinstance(action, ProfilesAbsorbed)), self.stored_profiles
-        )
         self._unread.extend(
-            action
-            for action in actions
-            if not isinstance(action, LogEntry | PasswordCommand | ProfilesAbsorbed)
+            action for action in actions if not isinstance(action, LogEntry | PasswordCommand)
         )
 
     def _without_states(self, action: Action) -> Action | None:
-        """Note the stored states of EVSEs; return the action without them, None if nothing is left."""
+        """Note stored EVSE states and profiles; return the action without them, None if nothing is left."""
         if not isinstance(action, Persist):
             return action
         self.stored_states = next(
             (each for each in action.records if isinstance(each, EvseStatesStored)), self.stored_states
         )
-        rest = tuple(each for each in action.records if not isinstance(each, EvseStatesStored))
+        self.stored_profiles = next(
+            (each for each in action.records if isinstance(each, ProfilesStored)), self.stored_profiles
+        )
+        noted = EvseStatesStored | ProfilesStored
+        rest = tuple(each for each in action.records if not isinstance(each, noted))
         return Persist(rest) if rest else None
 
     # -- effects ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from controller.model.observations import BackendLimit, EvseState, ProfilesTouch
 from controller.ocpp.frames import Version
 from controller.profiles.absorbed_profiles import MOST_ABSORBED
 from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
-from controller.profiles.profile_messages import BackendProfile, ProfilesAbsorbed, read_stored_profile
+from controller.profiles.profile_messages import BackendProfile, read_stored_profile
 from controller.profiles.schedule import (
     DAY_S,
     MOST_STEPS,
@@ -137,14 +137,14 @@ def test_absorbed_profiles_are_persisted_and_restored(version: Version, scenario
     assert scenario.stored_profiles is not None
     saved = scenario.stored_profiles.profiles
     again = make_absorbed_profiles(LimitScope.STATION)
-    stored = [read_stored_profile(version, each.profile.evse, each.raw) for each in saved]
+    stored = [read_stored_profile(version, each.evse, each.profile) for each in saved]
     again.restore(version, [station_purpose(version)], stored)
     next_link = RelayHarness(version, profiles=again, up=False)
     next_link.make_commandable()
     next_link.expect_observation(BackendLimit(1, 10.0))
     assert (set_lease(next_link, 16), next_link.stored_profiles) == (10, None)
     scenario.csms.send(clear_call(version, id=7))
-    assert scenario.stored_profiles == ProfilesAbsorbed(())
+    assert scenario.stored_profiles.profiles == ()
 
 
 def test_profiles_outlive_link_but_not_version(version: Version, scenario: RelayHarness) -> None:

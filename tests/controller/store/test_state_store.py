@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from controller.model.journal import BootStored
 from controller.ocpp.frames import Version
@@ -24,7 +25,7 @@ from controller.offline.journal_records import (
 from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store import state_store
 from controller.store.sqlite_journal import FILE, SqliteJournal
-from controller.store.state_journal import StoreError
+from controller.store.state_journal import Change, StoreError
 from controller.store.state_store import StateStore
 
 BOOT = BootStored("CS01", "ACME", "One", "1")
@@ -114,6 +115,54 @@ def test_state_store_signed_message_on_full_disk_is_error(store: StateStore) -> 
     FullDisk(store).fill()
     with pytest.raises(StoreError):
         store.persist_now([ReplayRecord((SeenText(b"a", 1.0),), 0.0)])
+
+
+async def test_state_store_persist_soon_shares_next_commit(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    async with trio.open_nursery() as nursery:
+        store.persist_soon([BOOT])
+        assert store.load(BootStored) == [BOOT]
+        assert SqliteJournal(tmp_path / FILE).load("boot") == []
+        nursery.start_soon(store.run)
+        await store.persist([entry(1)])
+        assert [each.kind for each in SqliteJournal(tmp_path / FILE).load("boot")] == ["boot"]
+        assert store.status.kept == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_state_store_persist_soon_is_written_at_the_end(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await trio.testing.wait_all_tasks_blocked()
+        store.persist_soon([BOOT])
+        nursery.cancel_scope.cancel()
+    assert StateStore(tmp_path).load(BootStored) == [BOOT]
+
+
+def test_state_store_persist_soon_newer_value_survives_running_commit(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = BootStored("CS01", "ACME", "One", "2")
+    commit = SqliteJournal.commit
+
+    def commit_slowly(journal: SqliteJournal, changes: Sequence[Change], token: int) -> None:
+        commit(journal, changes, token)
+        monkeypatch.undo()
+        store.persist_soon([newer])  # while the disk was busy
+
+    store.persist_soon([BOOT])
+    monkeypatch.setattr(SqliteJournal, "commit", commit_slowly)
+    store.check()
+    assert store.status.kept == 1
+    store.check()
+    assert StateStore(tmp_path).load(BootStored) == [newer]
+
+
+def test_state_store_persist_soon_rejects_what_must_be_durable(store: StateStore) -> None:
+    with pytest.raises(ValueError, match="EntryQueued"):
+        store.persist_soon([BOOT, entry(1)])
+    assert store.load(BootStored) == []
 
 
 async def test_persist_waits_until_records_are_durable_and_recovers_by_itself(
