@@ -136,8 +136,8 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
     parts = _split(url)
     if parts is None or parts.port is None:
         return
-    own = {*LOOPBACK, config.listen.host} - EVERYWHERE
-    if parts.port == config.listen.port and parts.hostname in own:
+    own = {*LOOPBACK, config.listen.host} - EVERYWHERE  # a listener on port 0 gets any free one
+    if parts.port == config.listen.port != 0 and parts.hostname in own:
         yield Problem(
             path,
             "is the address at which this controller listens for stations",
