@@ -16,7 +16,8 @@ from controller.web.web_server import WebSettings, serve_web
 from tests.controller.web.fake_site import FakeAccess, FakeSite
 from tests.controller.web.large_site import site_of
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+"""The program: the environment's, else the system's."""
 SCRIPT = Path(__file__).parent / "browse_page.mjs"
 PACKAGES = Path(__file__).parent / "node_modules"
 
