@@ -264,7 +264,8 @@ def check_running(status: ControllerStatus | None, reason: str) -> Iterator[Doct
                 "meters",
                 "error",
                 f"meter {meter.id}: {meter.problem}",
-                "local-controller meter read shows more",
+                "check its wiring and settings; to read it alone: sudo systemctl stop local-controller, "
+                "sudo local-controller meter read",
             )
         else:
             yield DoctorFinding("meters", "ok", f"meter {meter.id}: {meter.quality}")

@@ -29,6 +29,7 @@ from controller.cli.arguments import (
     FAILED,
     OK,
     UNREADABLE,
+    USUAL_CONFIG,
     CommandError,
     Subcommands,
     add_json,
@@ -100,7 +101,13 @@ def add_parser(commands: Subcommands) -> None:
     watch.set_defaults(run=_watch)
     for action in (read, watch):
         action.add_argument("meters", nargs="*", metavar="METER", help="meters of the configuration")
-        action.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration with the meters")
+        action.add_argument(
+            "-c",
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help=f"configuration with the meters; default without --driver: {USUAL_CONFIG}",
+        )
         action.add_argument("--driver", metavar="MODEL", help="model of a meter without configuration")
         action.add_argument("--unit", type=int, default=1, metavar="N")
         action.add_argument("--interval", type=float, default=1.0, metavar="SECONDS")
@@ -109,7 +116,12 @@ def add_parser(commands: Subcommands) -> None:
 
 def _add_models_of(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="configuration whose own models are included"
+        "-c",
+        "--config",
+        type=Path,
+        default=USUAL_CONFIG,
+        metavar="FILE",
+        help="configuration whose own models are included, default: %(default)s",
     )
 
 
@@ -146,8 +158,6 @@ def _units(text: str) -> list[int]:
 
 
 def _load_user_models(options: argparse.Namespace) -> None:
-    if options.config is None:
-        return
     models, errors = meter_model.read_user_models(options.config.parent / meter_model.USER_FOLDER)
     meter_model.set_user_models(models)
     for error in errors.values():
@@ -429,24 +439,26 @@ def _meter_of(options: argparse.Namespace, driver: str) -> MeterSettings:
 
 def _meters_of(options: argparse.Namespace) -> list[MeterSettings]:
     """Return the meters of the configuration, or the meter that the options describe."""
-    if options.config is None:
+    path: Path = options.config or USUAL_CONFIG
+    is_described = any((options.driver, options.device, options.host))
+    if options.config is None and (is_described or not path.exists()):
         if options.driver is None or (options.device is None and options.host is None):
             raise CommandError("name meters with -c FILE, or one with --driver and --device or --host")
         _load(options.driver)
         return [_meter_of(options, options.driver)]
-    config = read_configuration(options.config)
+    config = read_configuration(path)
     meters = {meter.id: meter.settings() for meter in config.meter}
     reported = [name for name in options.meters if name in meters and meters[name].stations]
     if reported:
         raise CommandError(
-            f"{options.config}: {', '.join(reported)} is made of what stations report to the controller; "
+            f"{path}: {', '.join(reported)} is made of what stations report to the controller; "
             "see `local-controller status`"
         )
     meters = {name: meter for name, meter in meters.items() if not meter.stations}
     unknown = [name for name in options.meters if name not in meters]
     if unknown or not meters:
         known = ", ".join(meters) or "none"
-        raise CommandError(f"{options.config}: no meter {', '.join(unknown)}; its meters: {known}")
+        raise CommandError(f"{path}: no meter {', '.join(unknown)}; its meters: {known}")
     return [meters[name] for name in options.meters or meters]
 
 

@@ -35,23 +35,64 @@ DROPPED_TABLES = frozenset({"card", "cards", "departure", "user", "token", "toke
 PROSE_KEYS = frozenset({"reason", "problem", "meter_problem", "error", "text", "remedy", "why", "limitation"})
 """Keys with sentences of the controller: kept, scrubbed like a log line."""
 
+LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})
+SYSTEM_FOLDERS = ("/dev/", "/etc/", "/run/", "/usr/", "/var/lib/")
+"""Directories whose paths name files of the system or the product, not a person."""
+
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/\"'?#]+)([^\s\"',;]*)")
 _ADDRESS = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]*:(?:[0-9A-Fa-f]*:)+[0-9A-Fa-f.]*)")
 _LONG = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
 _PEM = re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.S)
 _IDENTITY = re.compile(
-    r"(?i)\b((?:id_?tag|id_?token|card|token|user|driver|vin|password|passphrase|secret|authorization)"
-    r"\"?\s*[=:]\s*)(\"[^\"]*\"|[^\s,;}]+)"
+    r"(?i)\b((?:id_?tag|id_?token|parent_?id_?tag|card|token|actor|user(?:name)?|driver|label|vin|emaid|evcc_?id"
+    r"|password|passphrase|secret|authorization)[\"']?\s*[=:]\s*)"
+    r"((?:Basic|Bearer|Digest)\s+\S+|\{[^}]*\}|\"[^\"]*\"|'[^']*'|[^\s,;}]+)"
 )
+_NUMBERS = re.compile(
+    r"\b(?:(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}"  # MAC address, which identifies a car by Autocharge
+    r"|[A-Z]{2}-?[A-Z0-9]{3}-?C[A-Z0-9]{8}(?:-?[A-Z0-9])?"  # eMAID (ISO 15118)
+    r"|[0-9A-Fa-f]{20}|[0-9A-Fa-f]{14}|(?=[0-9]*[A-F])(?=[A-F]*[0-9])[0-9A-F]{8}"  # chip (ISO 14443)
+    r"|(?=[A-Z]*[0-9])[A-HJ-NPR-Z0-9]{17})\b"  # VIN (ISO 3779)
+)
+"""Numbers of cards, contracts and cars, wherever they stand."""
+
+
+def _any_of(texts: frozenset[str]) -> re.Pattern[str] | None:
+    """Return a pattern of texts, the longest first, short ones as whole words; None for none.
+
+    Case does not count.
+    """
+    longest_first = sorted((each for each in texts if len(each) > 2), key=len, reverse=True)
+    if not longest_first:
+        return None
+    words = [
+        re.escape(each) if len(each) > 5 else rf"(?<!\w){re.escape(each)}(?!\w)" for each in longest_first
+    ]
+    return re.compile("|".join(words), re.IGNORECASE)
+
+
+def _redact_long(found: re.Match[str]) -> str:
+    """Return a long word as its length, for it may be a key or a token; a path of the system as it is."""
+    is_path = found[0].startswith(SYSTEM_FOLDERS) and all(len(part) < 64 for part in found[0].split("/"))
+    return found[0] if is_path else f"<{len(found[0])} characters>"
 
 
 class Redactor:
-    """Redacts data and text. `known`: texts that must not appear, e.g. ids of cards."""
+    """Redacts data and text.
 
-    def __init__(self, known: frozenset[str] = frozenset(), key: bytes | None = None) -> None:
+    `known`: texts that must not appear, e.g. ids of cards. `hosts`: names of machines, also outside of URLs.
+    """
+
+    def __init__(
+        self,
+        known: frozenset[str] = frozenset(),
+        key: bytes | None = None,
+        *,
+        hosts: frozenset[str] = frozenset(),
+    ) -> None:
         self._key = secrets.token_bytes(32) if key is None else key
-        longest_first = sorted((each for each in known if len(each) > 2), key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._known = _any_of(known)
+        self._hosts = _any_of(hosts - LOCAL_HOSTS)
 
     def redact_data(self, value: object, key: str = "") -> object:
         """Return builtin data (dict, list, text, number) without what the allow list does not name."""
@@ -73,9 +114,12 @@ class Redactor:
         if self._known is not None:
             text = self._known.sub("<identity>", text)
         text = _IDENTITY.sub(r"\1<redacted>", text)
+        text = _NUMBERS.sub("<identity>", text)
         text = _URL.sub(lambda found: found[1] + self._pseudonym("host", found[2].rpartition("@")[2]), text)
+        if self._hosts is not None:
+            text = self._hosts.sub(lambda found: self._pseudonym("host", found[0]), text)
         text = _ADDRESS.sub(lambda found: self._redact_address(found[0]), text)
-        return _LONG.sub(lambda found: f"<{len(found[0])} characters>", text)
+        return _LONG.sub(_redact_long, text)
 
     def _redact_member(self, name: str, member: object) -> object:
         if name in DROPPED_TABLES and isinstance(member, list | tuple | dict):
@@ -101,4 +145,5 @@ class Redactor:
         return text if address.is_loopback or address.is_unspecified else self._pseudonym("address", text)
 
     def _pseudonym(self, kind: str, text: str) -> str:
+        text = text.lower()
         return f"{kind}-{hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:8]}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tomllib
@@ -14,21 +14,24 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
+from controller.access.access_records import TokenStored, UserStored
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, file_error, new_file
 from controller.cli.doctor import diagnose
 from controller.cli.redaction import Redactor
 from controller.cli.site_files import read_store_directory
 from controller.cli.status import NoStatusError, fetch, local_page
-from controller.config.schema import StoreConfig, WebConfig
-from controller.store.record_rules import RULES
+from controller.config.schema import Config, StoreConfig, WebConfig
+from controller.store.record_rules import RULES, kind_of_type, read_entry
 from controller.store.state_journal import StoreError
 from controller.store.store_transfer import open_store_file
 
 LOG_LINES = 2000
 COMMAND_TIMEOUT_S = 20.0
+_HOST_KEYS = frozenset({"est_url", "host", "names", "nts_servers", "url"})
 _CARD_KEYS = ("card", "cards")
 
 
@@ -74,11 +77,12 @@ def _is_confirmed(question: str) -> bool:
 def collect_members(config: Path) -> dict[str, str]:
     """Return the texts of the bundle by name, all of them redacted."""
     data = _read_data(config)
-    redactor = Redactor(frozenset(find_identities(data, config.parent)))
     directory = _find_store(config)
+    identities = {*find_identities(data, config.parent), *_find_users(directory)}
+    redactor = Redactor(frozenset(identities), hosts=frozenset(find_hosts(data)))
     members = {
         "versions.txt": _versions(),
-        "configuration.json": _json(redactor.redact_data(data)),
+        "configuration.json": _json(redactor.redact_data(_keep_known_tables(data))),
         "doctor.json": _json(redactor.redact_data(msgspec.to_builtins(diagnose(config)))),
         "status.json": _status(data, directory, redactor),
         "store.txt": _store(directory),
@@ -88,25 +92,71 @@ def collect_members(config: Path) -> dict[str, str]:
 
 
 def _read_data(config: Path) -> dict[str, object]:
-    """Return the configuration as data; empty where it cannot be read, which `doctor` then reports."""
+    """Return the configuration as data; of an invalid file only what must not appear elsewhere."""
     try:
-        return tomllib.loads(config.read_text("utf-8-sig"))
+        text = config.read_text("utf-8-sig")
     except (OSError, ValueError):
         return {}
+    try:
+        return tomllib.loads(text)
+    except ValueError:
+        return {"card": [{key: value} for key, value in _PRIVATE_LINE.findall(text)]}
+
+
+_PRIVATE_LINE = re.compile(r"^\s*(token|label|host|url|username|password)\s*=\s*[\"']?([^\"'\n#]+)", re.M)
+
+
+def _keep_known_tables(data: dict[str, object]) -> dict[str, object]:
+    """Return the tables that the configuration has; of others, e.g. misspelt ones, that they are there."""
+    return {key: value if key in Config.__struct_fields__ else "unknown" for key, value in data.items()}
 
 
 def find_identities(data: dict[str, object], folder: Path) -> Iterator[str]:
-    """Return all texts in the tables and the file of cards: they must not appear anywhere in the bundle."""
+    """Return all texts in the tables and the file of cards, and the labels of stations.
+
+    They must not appear anywhere in the bundle.
+    """
     for key in _CARD_KEYS:
         yield from _texts(data.get(key))
+    stations = data.get("station")
+    for station in stations if isinstance(stations, list) else []:
+        if isinstance(station, dict):
+            yield from _texts(station.get("label"))
     local_csms = data.get("local_csms")
     file = local_csms.get("cards_file") if isinstance(local_csms, dict) else None
     if isinstance(file, str):
         try:
-            rows = list(csv.reader((folder / file).read_text("utf-8-sig").splitlines()))
-        except (OSError, ValueError, csv.Error):
+            lines = (folder / file).read_text("utf-8-sig", errors="replace").splitlines()
+        except OSError:
             return
-        yield from (cell.strip() for row in rows[1:] for cell in row)
+        yield from (cell.strip(' "') for line in lines[1:] for cell in re.split(r"[,;\t]", line))
+
+
+def find_hosts(value: object) -> Iterator[str]:
+    """Return the names and addresses of machines in the configuration, also those in URLs."""
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if isinstance(member, str) and key in _HOST_KEYS:
+                yield (urlsplit(member).hostname or "") if "://" in member else member.partition(":")[0]
+            elif isinstance(member, list) and key in _HOST_KEYS:
+                yield from (each for each in member if isinstance(each, str))
+            else:
+                yield from find_hosts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from find_hosts(member)
+
+
+def _find_users(directory: Path) -> set[str]:
+    """Return the names of users and tokens in the store; none where it cannot be read."""
+    try:
+        journal = open_store_file(directory)
+    except StoreError:
+        return set()
+    kinds = (kind_of_type(UserStored), kind_of_type(TokenStored))
+    records = [read_entry(entry) for kind in kinds for entry in journal.load(kind)]
+    journal.close()
+    return {record.name for record in records if isinstance(record, UserStored | TokenStored)}
 
 
 def _texts(value: object) -> Iterator[str]:

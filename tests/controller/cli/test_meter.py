@@ -15,6 +15,7 @@ import trio
 from controller.cli.main import main
 from drivers.meter_model import list_models, load_model, set_user_models
 from drivers.simulated import SimulatedMeter, serve_tcp
+from tests.controller.cli.command_line import write_config
 from tests.drivers.test_decoding import VALUES
 
 MODEL = """
@@ -200,3 +201,12 @@ def test_meter_read_of_station_meter_refers_to_status(command: Command, tmp_path
     assert (
         "cars is made of what stations report to the controller; see `local-controller status`" in done.stderr
     )
+
+
+def test_meter_read_without_options_reads_meters_of_usual_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path)
+    monkeypatch.setattr("controller.cli.meter.USUAL_CONFIG", config)
+    assert main(["meter", "read", "--once", "other"]) == 1
+    assert f"{config}: no meter other; its meters: none" in capsys.readouterr().err

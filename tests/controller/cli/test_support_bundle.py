@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from controller.access.access_records import UserStored
 from controller.cli import support_bundle
 from controller.cli.main import main
 from controller.cli.redaction import Redactor
@@ -130,3 +131,99 @@ def test_redactor_removes_keys_in_any_form() -> None:
     assert "MIGH" not in redacted
     assert "A1A1" not in redacted
     assert "Basic bGM6" not in redacted
+
+
+def test_redactor_keeps_paths_of_the_system() -> None:
+    redactor = Redactor(key=b"1")
+    device = "/dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10LQK7K-if00-port0"
+    for path in (device, "/etc/local-controller/controller.toml:27:"):
+        assert redactor.redact_text(f"cannot open {path}") == f"cannot open {path}"
+    for secret in ("/etc/" + "A1" * 40, "/home/anna/" + "a" * 30, "AbCd/" * 9):
+        assert secret not in redactor.redact_text(f"token {secret} end")
+
+
+VALID = """
+[site]
+id = "lc"
+[store]
+directory = "state"
+[[backend]]
+id = "cpo"
+url = "wss://csms.example/ocpp/{station}"
+[mqtt]
+host = "broker.example"
+username = "mqtt-user"
+[web]
+names = ["gateway.example"]
+[[circuit]]
+id = "grid"
+limit_a = 63
+[[station]]
+id = "CS01"
+label = "Parking of Frau Muster"
+circuit = "grid"
+[local_csms]
+cards_file = "cards.csv"
+[[drivers]]
+name = "Erwin Lindemann"
+"""
+PLANTED_LOG = """
+login accepted user=hildegard peer=198.51.100.7:4711
+command done command=station.adopt actor=hildegard subject="station=CS01 label=Parking of Frau Muster"
+Traceback: AuthorizationCache(id_token={'idToken': '04C0FFEE', 'type': 'ISO14443'})
+frame [2,"1","Authorize",{"idTag":"ABBA0815CAFE77"}] of 04c0ffee5566aa
+backend cpo: csms.example port 443 cannot be reached; broker.example answers
+Authorization: Basic bGM6czNjcmV0
+Authorization: Bearer lct_7Q2kd93jf
+vehicle connected evccid=98:ED:5C:00:11:22 vin=WVWZZZ1JZXW000001 contract DE-8AA-CA2B3C4D5-E
+car WVWZZZ1JZXW000002 and 98:ed:5c:00:11:33, card 11223344556677
+"""
+PLANTED = (
+    *("csms.example", "broker.example", "gateway.example", "mqtt-user", "Muster", "Lindemann", "hildegard"),
+    *("198.51.100.7", "04C0FFEE", "04c0ffee5566aa", "ABBA0815CAFE77", "bGM6czNjcmV0", "lct_7Q2kd93jf"),
+    *("98:ED", "98:ed", "WVWZZZ", "DE-8AA", "11223344556677", "Otto Normal", "04DD00FF"),
+)
+
+
+def test_support_bundle_of_valid_site_contains_no_canary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(address: tuple[str, int], *_: object, **__: object) -> None:
+        raise OSError(f"cannot reach {address[0]}")
+
+    monkeypatch.setattr("controller.cli.doctor_checks.socket.create_connection", refuse)
+    monkeypatch.setattr(support_bundle, "_log_lines", lambda: PLANTED_LOG + "04DD00FF of Otto Normal\n")
+    config = tmp_path / "controller.toml"
+    config.write_text(VALID.replace('[[drivers]]\nname = "Erwin Lindemann"\n', ""))
+    (tmp_path / "cards.csv").write_text("token;label\n04DD00FF;Otto Normal\n")
+    (tmp_path / "cards.csv").chmod(0o640)
+    store = StateStore(tmp_path / "state")
+    store.persist_now([UserStored("hildegard", "operator", "argon2-hash")])
+    store.close()
+    members = support_bundle.collect_members(config)
+    assert "port 443 cannot be reached" in members["doctor.json"]
+    for name, text in members.items():
+        assert [canary for canary in PLANTED if canary in text] == [], name
+    config.write_text(VALID)  # a table that the configuration does not have
+    assert "Lindemann" not in support_bundle.collect_members(config)["configuration.json"]
+    capsys.readouterr()
+
+
+def test_support_bundle_of_broken_file_redacts_what_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "controller.toml"
+    config.write_text(
+        '[[card]]\ntoken = "Z-991"\nlabel = \'Otto Normal\'\n[[meter]]\nhost = "m.lan"\nx = = 1\n'
+    )
+    monkeypatch.setattr(support_bundle, "_log_lines", lambda: "Otto Normal with Z-991 at m.lan port 502")
+    log = support_bundle.collect_members(config)["log.txt"]
+    assert [each for each in ("Otto", "Z-991", "m.lan") if each in log] == []
+    assert log.endswith("port 502")
+
+
+def test_redactor_keeps_what_support_needs() -> None:
+    line = (
+        "limit decided station=CS01 evse=1 limit=16A reason=6 A kept free for it at 2026-11-27T16:19:22+0000"
+    )
+    assert Redactor(frozenset({"an"}), key=b"1").redact_text(line) == line
