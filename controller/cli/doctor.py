@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -21,20 +23,28 @@ from controller.cli.doctor_checks import (
     check_clock,
     check_devices,
     check_disk,
+    check_files,
     check_over_commitment,
     check_running,
     check_store,
+    check_store_rights,
     find_service_user,
     running_time_daemon,
 )
-from controller.cli.status import NoStatusError, fetch, local_page
+from controller.cli.site_files import find_site_files
+from controller.cli.status import NoStatusError, fetch, fetch_locally, local_page
 from controller.config.loader import InvalidConfigError
-from controller.config.schema import Config
+from controller.config.schema import Config, StoreConfig
 from controller.services.certificate_service import find_expiries
 from controller.services.clock_state import is_synchronised
 from controller.services.configuration import load_configuration
 from controller.tomlcheck.diagnostics import FileUnreadableError
 from controller.web.status_model import ControllerStatus
+
+UNIT = "local-controller.service"
+UNIT_FILE = "/usr/lib/systemd/system/" + UNIT
+TIMEOUT_S = 10.0
+"""Longest time that systemctl may take."""
 
 UNCHECKED = 2
 """Exit status where the configuration cannot be read, so that most cannot be checked."""
@@ -81,13 +91,16 @@ def diagnose(path: Path) -> list[DoctorFinding]:
     level: Level = "warning" if hints else "ok"
     remedy = "local-controller check shows them" if hints else ""
     findings.append(DoctorFinding("configuration", level, f"{path}: valid, {len(hints)} hints", remedy))
-    return [*findings, *_check_site(config)]
+    return [*findings, *_check_site(config, path)]
 
 
-def _check_site(config: Config) -> Iterator[DoctorFinding]:
+def _check_site(config: Config, path: Path) -> Iterator[DoctorFinding]:
     status, reason = _fetch_status(config)
     directory = Path(config.store.directory)
-    yield from check_devices(config, find_service_user())
+    user = find_service_user()
+    yield from check_files((each.path for each in find_site_files(path).inside), user)
+    yield from check_devices(config, user)
+    yield from check_store_rights(directory, user, _find_writable())
     yield from check_certificates(find_expiries(config), time.time())
     yield from check_disk(directory)
     yield from check_over_commitment(config)
@@ -98,12 +111,23 @@ def _check_site(config: Config) -> Iterator[DoctorFinding]:
 
 def _fetch_status(config: Config) -> tuple[ControllerStatus | None, str]:
     """Return the status of the controller on this machine, or None and why there is none."""
-    if config.web is None:
-        return None, "its state is not known: the configuration has no [web]"
+    store = Path(config.store.directory)
     try:
-        return fetch(local_page(config.web, Path(config.store.directory))), ""
+        if config.web is None:
+            return fetch_locally(store), ""
+        return fetch(local_page(config.web, store)), ""
     except NoStatusError as error:
         return None, str(error)
+
+
+def _find_writable() -> tuple[Path, ...] | None:
+    """Return the directories that the sandbox of the packaged service lets it write; None without it."""
+    if not Path(UNIT_FILE).exists() or shutil.which("systemctl") is None:
+        return None
+    command = ["systemctl", "show", "--property=ReadWritePaths", "--value", UNIT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    added = [Path(each.lstrip("-+")) for each in done.stdout.split()]
+    return (Path(StoreConfig().directory), Path("/var/lib/private/local-controller"), *added)
 
 
 def print_findings(findings: list[DoctorFinding]) -> None:

@@ -10,7 +10,7 @@ import socket
 import ssl
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -119,25 +119,54 @@ def _check_device(device: Path, user: ServiceUser) -> DoctorFinding:
         )
     if not stat.S_ISCHR(found.st_mode):
         return DoctorFinding("devices", "error", f"{device} is no device", "write the name of a serial port")
-    if _may_write(found, user):
+    if _may(found, user, os.R_OK | os.W_OK):
         return DoctorFinding("devices", "ok", f"{device}: {user.name} may use it")
-    group = _group_name(found.st_gid)
-    return DoctorFinding(
-        "devices",
-        "error",
-        f"{device}: {user.name} may not use it",
-        f"sudo usermod -a -G {group} {user.name}, then restart the service",
-    )
+    remedy = f"sudo usermod -a -G {_group_name(found.st_gid)} {user.name}, then restart the service"
+    if found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
+        remedy = (
+            "its group is not that of such devices: reinstall the package, whose udev rules set it, then "
+            f"sudo udevadm trigger --action=add {device}"
+        )
+    return DoctorFinding("devices", "error", f"{device}: {user.name} may not use it", remedy)
 
 
-def _may_write(found: os.stat_result, user: ServiceUser) -> bool:
+def _may(found: os.stat_result, user: ServiceUser, rights: int) -> bool:
+    """Return whether a user has all rights (R_OK, W_OK, X_OK) to a file; POSIX ACLs are not regarded."""
     if user.uid == 0:
         return True
     if found.st_uid == user.uid:
-        return bool(found.st_mode & stat.S_IWUSR)
-    if found.st_gid in user.gids:
-        return bool(found.st_mode & stat.S_IWGRP)
-    return bool(found.st_mode & stat.S_IWOTH)
+        granted = found.st_mode >> 6
+    elif found.st_gid in user.gids:
+        granted = found.st_mode >> 3
+    else:
+        granted = found.st_mode
+    return granted & rights == rights
+
+
+def check_files(files: Iterable[Path], user: ServiceUser) -> Iterator[DoctorFinding]:
+    """Check that the service may read the configuration and the files that it names."""
+    barriers = dict.fromkeys(filter(None, (_find_barrier(file, user, os.R_OK) for file in files)))
+    for path in barriers:
+        rights = "enter" if path.is_dir() else "read"
+        yield DoctorFinding(
+            "files",
+            "error",
+            f"{path}: {user.name} may not {rights} it",
+            f"sudo chgrp {user.name} {path} && sudo chmod g+rX {path}",
+        )
+    if not barriers:
+        yield DoctorFinding("files", "ok", f"{user.name} may read the configuration and its files")
+
+
+def _find_barrier(file: Path, user: ServiceUser, rights: int) -> Path | None:
+    """Return the directory that a user may not enter on the way to a file, or the file without the rights."""
+    for path, needed in [*((each, os.X_OK) for each in reversed(file.absolute().parents)), (file, rights)]:
+        try:
+            if not _may(path.stat(), user, needed):
+                return path
+        except OSError:
+            return path
+    return None
 
 
 def _group_name(gid: int) -> str:
@@ -156,6 +185,30 @@ def check_certificates(ends: Iterable[Expiry], utc: float) -> Iterator[DoctorFin
         else:
             level: Level = "error" if urgency >= ExpiryLevel.CRITICAL else "warning"
             yield DoctorFinding("certificates", level, end.describe(utc), "renew it")
+
+
+def check_store_rights(
+    directory: Path, user: ServiceUser, writable: Sequence[Path] | None
+) -> Iterator[DoctorFinding]:
+    """Check that the service may write into the store's directory.
+
+    `writable`: the directories that its sandbox lets it write; None where it has no sandbox.
+    """
+    if writable is not None and not any(directory.is_relative_to(each) for each in writable):
+        yield DoctorFinding(
+            "store",
+            "error",
+            f"{directory}: the sandbox of the service does not let it write there",
+            f"sudo systemctl edit local-controller: [Service] ReadWritePaths={directory}; or leave out "
+            "directory in [store]",
+        )
+    if directory.is_dir() and _find_barrier(directory, user, os.R_OK | os.W_OK | os.X_OK):
+        yield DoctorFinding(
+            "store",
+            "error",
+            f"{directory}: {user.name} may not write there",
+            f"sudo chown -R {user.name}: {directory}",
+        )
 
 
 def check_disk(directory: Path) -> Iterator[DoctorFinding]:

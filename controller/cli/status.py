@@ -116,7 +116,13 @@ def fetch(page: PageAddress) -> ControllerStatus:
             return read_status(answer.read())
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.UNAUTHORIZED:
-            return _fetch_locally(page.store, place)
+            if page.store is None:
+                message = f"{place} asks for a login: run this as root on the gateway, without --url"
+                raise NoStatusError(message) from error
+            try:
+                return fetch_locally(page.store)
+            except NoStatusError as local:
+                raise NoStatusError(f"{place} asks for a login, and {local}: run this as root") from local
         raise NoStatusError(
             f"{place} answers with HTTP status {error.code}: is it a local-controller?"
         ) from error
@@ -131,14 +137,12 @@ def fetch(page: PageAddress) -> ControllerStatus:
         ) from error
 
 
-def _fetch_locally(store: Path | None, place: str) -> ControllerStatus:
+def fetch_locally(store: Path) -> ControllerStatus:
     """Fetch the status at the control socket in a store's directory. Raises NoStatusError."""
-    if store is None:
-        raise NoStatusError(f"{place} asks for a login: run this as root on the gateway, without --url")
     try:
         return msgspec.convert(send_command(store, "status"), ControllerStatus)
     except ControlError as error:
-        raise NoStatusError(f"{place} asks for a login, and {error}: run this as root") from error
+        raise NoStatusError(str(error)) from error
     except msgspec.ValidationError as error:
         raise NoStatusError(f"the controller is of another version: {error}; restart it") from error
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -21,9 +23,11 @@ from controller.cli.doctor_checks import (
     check_clock,
     check_devices,
     check_disk,
+    check_files,
     check_firmware,
     check_over_commitment,
     check_running,
+    check_store_rights,
 )
 from controller.cli.main import main
 from controller.config.loader import read_config
@@ -86,6 +90,52 @@ def test_doctor_device_rights_are_those_of_service(
     monkeypatch.setattr(Path, "stat", lambda self, **_: found)
     user = ServiceUser("local-controller", 1000, frozenset({gid}))
     assert levels(list(check_devices(config, user))) == [level]
+
+
+@pytest.mark.parametrize(("mode", "gid"), [(0o600, 20), (0o660, 0)], ids=["closed to its group", "of root"])
+def test_doctor_device_without_group_of_its_own_names_udev(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, gid: int
+) -> None:
+    config = with_device(tmp_path, "/dev/gpiochip0")
+    found = os.stat_result((stat.S_IFCHR | mode, 1, 1, 1, 0, gid, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda self, **_: found)
+    [finding] = check_devices(config, ServiceUser("local-controller", 1000, frozenset({1000})))
+    assert "usermod" not in finding.remedy  # the group root would give the service far more
+    assert "udevadm trigger --action=add /dev/gpiochip0" in finding.remedy
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Yield a new directory that everybody may enter, unlike `tmp_path`."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_doctor_file_that_service_may_not_read_is_error(open_folder: Path) -> None:
+    key = open_folder / "keys" / "lc.pem"
+    key.parent.mkdir(mode=0o755)
+    key.touch(mode=0o600)
+    nobody = ServiceUser("lc", 65534, frozenset({65534}))
+    [finding] = check_files([key], nobody)
+    assert (finding.level, finding.text) == ("error", f"{key}: lc may not read it")
+    assert finding.remedy == f"sudo chgrp lc {key} && sudo chmod g+rX {key}"
+    key.chmod(0o644)
+    assert levels(list(check_files([key], nobody))) == ["ok"]
+    key.parent.chmod(0o700)
+    [finding] = check_files([key, key.parent / "other.pem"], nobody)
+    assert finding.text == f"{key.parent}: lc may not enter it"
+
+
+def test_doctor_store_that_service_may_not_write_is_error(tmp_path: Path) -> None:
+    root = ServiceUser("root", 0, frozenset())
+    assert list(check_store_rights(tmp_path, root, None)) == []
+    assert list(check_store_rights(tmp_path, root, (tmp_path.parent,))) == []
+    [finding] = check_store_rights(tmp_path, root, (Path("/var/lib/local-controller"),))
+    assert f"ReadWritePaths={tmp_path}" in finding.remedy
+    tmp_path.chmod(0o555)
+    [finding] = check_store_rights(tmp_path, ServiceUser("lc", 65534, frozenset({65534})), None)
+    assert finding.text == f"{tmp_path}: lc may not write there"
 
 
 def test_doctor_missing_device_is_error(tmp_path: Path) -> None:
