@@ -320,10 +320,10 @@ class App:
             whole_a = limited.lowest_a if dimming is None else dimming.on_limit(limited)
             self._load_management.set_site_limit(whole_a)
 
-        def answer_request(action: str, payload: bytes) -> bytes:
+        async def answer_request(action: str, payload: bytes) -> bytes:
             if action != "DataTransfer":
                 return self._own_certificates.answer_command(action, payload)
-            return UNKNOWN_VENDOR if dimming is None else dimming.answer_data_transfer(payload)
+            return UNKNOWN_VENDOR if dimming is None else await dimming.answer_data_transfer(payload)
 
         receivers = SiteReceivers(
             on_limit=on_limit,

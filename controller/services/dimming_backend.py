@@ -38,14 +38,15 @@ class DimmingBackend:
         self._voltage = voltage
         self._tokens = itertools.count(1)
 
-    def answer_data_transfer(self, payload: bytes) -> bytes:
-        """Return the response to a DataTransfer."""
+    async def answer_data_transfer(self, payload: bytes) -> bytes:
+        """Return the response to a DataTransfer; a command and its evidence are stored by then."""
         received = dimming_messages.command_in(dimming_messages.ACTION, payload)
         if received is None:
             return dimming_messages.not_understood(payload)
         is_durable = self._dimming.evidence.is_durable
         command = CommandReceived(next(self._tokens), self._backend, received, is_durable)
         actions = self._dimming.handle_event(command)
+        await self._dimming.evidence.wait_stored()
         # The controller answers each command at once.
         answer = next(action for action in actions if isinstance(action, CommandAnswer))
         return dimming_messages.answer(self._version, answer.payload, accepted=answer.accepted)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
+import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.config import Config
@@ -24,11 +28,29 @@ from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller.dimming")
 
+FILES_RETRY_S = 10.0
+"""Interval of attempts to write lines that a full or broken disk has kept from their files (s)."""
+
+
+class _EvidenceBatch(msgspec.Struct):
+    """Records of one event; `after` gets True once they are durable and in their file."""
+
+    records: Sequence[Record]
+    after: Callable[[bool], None]
+
+
+def _no_more(_: bool) -> None:
+    """Have nothing wait for the records."""
+
 
 class DimmingEvidence:
-    """Evidence log and stored state of one site. `unwritten` counts records not in their file yet.
+    """Evidence log and stored state of one site: what is handed in is committed by `run`, in its order.
 
-    `key` signs the records; `public_keys` verify them. Raises StoreError where the store cannot be used.
+    `key` signs the records; `public_keys` verify them. `failed` counts records that were not in their file
+    at the first attempt. Raises StoreError where the store cannot be used.
+
+        evidence.persist(actions, after=send_answer)     # returns at once
+        await evidence.wait_stored()                     # where the caller goes on once all is durable
     """
 
     def __init__(
@@ -39,7 +61,10 @@ class DimmingEvidence:
         public_keys: Sequence[ec.EllipticCurvePublicKey],
         store: StateStore,
     ) -> None:
-        self.unwritten = 0
+        self.failed = 0
+        self._batches: deque[_EvidenceBatch] = deque()
+        self._added = trio.Event()
+        self._are_files_behind = False
         self._retention = timedelta(days=dimming.retention_days)
         self._directory = Path(config.store.directory) / FOLDER
         self._public_keys = public_keys
@@ -73,49 +98,96 @@ class DimmingEvidence:
         """Append a record to the evidence log, in one transaction with `also`."""
         self.persist([record] if also is None else [record, Persist((also,))])
 
-    def persist(self, actions: Sequence[DimmingAction]) -> None:
-        """Store the changes of an event and its evidence in one transaction.
+    def persist(self, actions: Sequence[DimmingAction], after: Callable[[bool], None] = _no_more) -> None:
+        """Have `run` store the changes of an event and its evidence in one transaction, then call `after`.
 
-        A store that cannot be written keeps no limit from being obeyed: the records are kept in memory.
+        A store that cannot be written keeps nothing from being done: the records stay in memory, and `after`
+        gets False. With nothing to store it is called at once.
         """
         records = [record for each in actions if isinstance(each, Persist) for record in each.records]
         entries = [(each.kind, each.body) for each in actions if isinstance(each, RecordEvidence)]
         if entries:
             records += self._log.prepare(entries, _utc_now())
-        if not records:
+        self._add(records, after)
+
+    async def wait_stored(self) -> None:
+        """Wait until all that was handed in before is stored, or kept in memory."""
+        stored = trio.Event()
+        self._add((), lambda _: stored.set())
+        await stored.wait()
+
+    def _add(self, records: Sequence[Record], after: Callable[[bool], None]) -> None:
+        if not records and not self._batches:
+            after(True)
             return
+        self._batches.append(_EvidenceBatch(records, after))
+        self._added.set()
+
+    async def run(self) -> None:
+        """Store what is handed in, and what a full disk kept from the files; until cancelled."""
         try:
-            self._store.persist_now(records)
-            self._log.write_files()
+            while True:
+                with trio.move_on_after(FILES_RETRY_S if self._are_files_behind else math.inf):
+                    await self._added.wait()
+                self._added = trio.Event()
+                await self._store_batches()
+        finally:
+            with trio.CancelScope(shield=True):  # the store outlives its users
+                await self._store_batches()
+
+    async def _store_batches(self) -> None:
+        """Store all that waits in one transaction, and call what waits for it."""
+        count = len(self._batches)
+        is_stored = await self._commit([record for each in self._batches for record in each.records])
+        for _ in range(count):  # one at a time: what is called may hand in more
+            self._batches.popleft().after(is_stored)
+        if self._batches:
+            self._added.set()
+
+    async def _commit(self, records: Sequence[Record]) -> bool:
+        """Return True if the records are durable and in their files."""
+        below = self._log.head.count  # later ones are not in the journal yet
+        try:
+            await self._store.persist(records)
+            await trio.to_thread.run_sync(self._log.write_files, below)
         except StoreError as error:
-            self.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
-            log.error("evidence not in its file yet reason=%s", error)
+            self.failed += sum(isinstance(each, EvidenceLine) for each in records)
+            if not self._are_files_behind:
+                log.error("evidence not in its file yet reason=%s", error)
+            self._are_files_behind = True
+            return False
+        if self._are_files_behind:
+            log.warning("evidence in its files again count=%d", self._log.written)
+        self._are_files_behind = False
+        return True
 
     def make_reader(self) -> EvidenceReader:
         """Return a reader of the files for people."""
         return EvidenceReader(self._directory, self._public_keys, lambda: self._log.written)
 
-    def make_checkpoint(self) -> bytes | None:
-        """Append a checkpoint of new records and return its line; None: there are none, or it failed."""
+    def make_checkpoint(self, send: Callable[[bytes], None]) -> None:
+        """Append a checkpoint of new records, if there are any, and send its line once it is in its file."""
         if self._log.head.count <= self._witnessed:
-            return None
-        try:
-            line = self._log.checkpoint(_utc_now())
-        except StoreError as failed:
-            log.error("checkpoint not made reason=%s", failed)
-            return None
-        self._witnessed = self._log.head.count
-        return line
+            return
+        records, line = self._log.prepare_checkpoint(_utc_now())
+        count = self._log.head.count
+
+        def on_stored(is_stored: bool) -> None:
+            if is_stored:
+                self._witnessed = count
+                send(line)
+            else:
+                log.error("checkpoint not sent reason=it is not in its file yet")
+
+        self._add(records, on_stored)
 
     def retire(self) -> None:
         """Remove files after their retention; the clock must be right."""
         utc = _utc_now()
-        self._log.check_files(utc)
-        try:
-            for name in self._log.retire(utc, self._retention):
-                log.info("evidence removed after its retention file=%s days=%d", name, self._retention.days)
-        except StoreError as failed:
-            log.error("old evidence not removed reason=%s", failed)
+        missing, retired = self._log.check_files(utc), self._log.retire(utc, self._retention)
+        for file in retired:
+            log.info("evidence removed after its retention file=%s days=%d", file.name, self._retention.days)
+        self._add([*missing, *retired], _no_more)
 
 
 def _utc_now() -> float:

@@ -1,8 +1,8 @@
 r"""Dimming service: passes events and the time to the dimming controller, and executes its actions in order.
 
-The decisions are those of `DimmingController`, which is pure. The state and the evidence of an event are
-stored in one transaction, then the site is limited, then answers and notifications are sent. A limit is
-obeyed even if the store cannot be written; that is logged and counted.
+The decisions are those of `DimmingController`, which is pure. An event limits the site at once; its state and
+its evidence are stored in one transaction, then answers and notifications are sent. A limit is obeyed, and
+its command answered, even if the store cannot be written; that is logged and counted.
 
     digital inputs ----> DimmingService ----> DimmingEvidence   state and evidence, stored
     DimmingBackend ----/                \---> DimmingOutput     limit, notifications, what is measured
@@ -19,6 +19,7 @@ import trio
 
 from controller.dimming.dimming_controller import DimmingController
 from controller.dimming.dimming_settings import DimmingSettings
+from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import (
     ClockTrusted,
     CommandAnswer,
@@ -83,6 +84,7 @@ class DimmingService:
     async def run(self) -> None:
         """Read the inputs and keep the time, until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.evidence.run)
             nursery.start_soon(self._run_inputs, self._on_inputs_read)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(partial(_every, CLOCK_S, self._check_clock))
@@ -90,25 +92,38 @@ class DimmingService:
             nursery.start_soon(partial(_every, RETIRE_S, self._retire))
 
     def handle_event(self, event: DimmingEvent) -> Sequence[DimmingAction]:
-        """Pass an event to the controller, execute its actions, and return them: answers are among them."""
+        """Pass an event to the controller, execute its actions, and return them: answers are among them.
+
+        Who answers a partner waits for `evidence.wait_stored` first.
+        """
         now = trio.current_time()
-        before = self._controller.effective
         actions = self._controller.handle(event, now, utc(now))
-        self.evidence.persist(actions)
+        changed: EffectiveLimit | None = None
+        reports: list[bytes] = []
         for action in actions:
             match action:
                 case DimmingChanged(effective=effective):
+                    changed = effective
                     self._output.limit(effective, now)
                 case CommandAnswer():
                     self._output.count_answer(action)
                 case NotifyBackends(payload=payload):
-                    self._output.report_effect(payload)
+                    reports.append(payload)
                 case LogEntry(level=level, text=text):
                     log.log(level, "%s", text)
-        if self._controller.effective != before:  # carried out and recorded: others may be notified
-            self._output.notify(self._controller.effective, now)
+        if changed is None and not reports:
+            self.evidence.persist(actions)
+        else:
+            self.evidence.persist(actions, lambda _: self._notify(changed, reports, now))
         self._timer.update()
         return actions
+
+    def _notify(self, changed: EffectiveLimit | None, reports: Sequence[bytes], now: float) -> None:
+        """Notify others of what an event has changed at `now`: it is carried out and recorded."""
+        for report in reports:
+            self._output.report_effect(report)
+        if changed is not None:
+            self._output.notify(changed, now)
 
     def on_meter_state(self, state: MeterState) -> None:
         """Take the state of a meter; under a limit its outcome is measured at once."""
@@ -130,7 +145,7 @@ class DimmingService:
 
     def status(self) -> DimmingStatus:
         """Return the status of dimming."""
-        return self._output.status(self._controller.effective, self.evidence.count, self.evidence.unwritten)
+        return self._output.status(self._controller.effective, self.evidence.count, self.evidence.failed)
 
     def _on_inputs_read(self, source: str, levels: tuple[bool, ...]) -> None:
         self.handle_event(InputsRead(source, levels))
@@ -146,8 +161,7 @@ class DimmingService:
 
     def _send_checkpoint(self) -> None:
         """Send a checkpoint of new records to the site's backend, as a witness of their end."""
-        if (line := self.evidence.make_checkpoint()) is not None:
-            self._output.send_checkpoint(line)
+        self.evidence.make_checkpoint(self._output.send_checkpoint)
 
     def _retire(self) -> None:
         if self._trust.is_clock_trusted():

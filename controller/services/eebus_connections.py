@@ -75,8 +75,8 @@ class ConnectionHandler(Protocol):
     def on_open(self, name: str, role: Role, ski: str) -> None:
         """Process a WebSocket that was opened with the peer of an SKI."""
 
-    def on_message(self, name: str, message: bytes) -> None:
-        """Process a binary message."""
+    async def on_message(self, name: str, message: bytes) -> None:
+        """Process a binary message; the next one of the connection is read once this returns."""
 
     def on_lost(self, name: str) -> None:
         """Process the end of a connection."""
@@ -225,7 +225,7 @@ class EebusConnections:
                     while True:
                         message = await link.connection.receive()
                         if isinstance(message, bytes):  # text is no message of SHIP
-                            self._handler.on_message(name, message)
+                            await self._handler.on_message(name, message)
             except ConnectionLostError as lost:
                 log.info("EEBUS connection lost name=%s reason=%s", name, lost)
             finally:

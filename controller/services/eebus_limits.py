@@ -1,7 +1,7 @@
 """State machines behind the EEBUS node: consumption in the dimming service, production here.
 
-A limit of consumption goes to the dimming service at once, which persists, applies and records it before it
-answers. Limits of production are reported, and not enforced.
+A limit of consumption goes to the dimming service, which applies it at once; it is answered after
+`wait_stored`, with its state and evidence durable. Limits of production are reported, and not enforced.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import trio
 from controller.dimming.events import EebusAction, EebusProof, EebusReported, ProductionAnswered
 from controller.services.dimming_service import DimmingService
 from controller.store.eebus_store import EebusStore
-from controller.store.state_journal import StoreError
 from drivers.eebus.limitation import PowerDirection
 from drivers.eebus.lpc import (
     Answered,
@@ -78,6 +77,10 @@ class EebusLimits:
         self.refused += not answered.accepted
         self._log_answer(request, ski, answered)
         return answered
+
+    async def wait_stored(self) -> None:
+        """Wait until what was decided is stored, or kept in memory."""
+        await self._dimming.evidence.wait_stored()
 
     def on_heartbeat(self) -> None:
         """Process a heartbeat of the energy guard."""
@@ -152,11 +155,5 @@ class EebusLimits:
                         "LPP state changed from=%s to=%s transition=%d", origin.value, state.value, number
                     )
                 case SaveFailsafe(failsafe=failsafe):
-                    self._save(failsafe)
+                    self._store.save_production_failsafe(failsafe.watts, failsafe.duration_s)
         return answered
-
-    def _save(self, failsafe: Failsafe) -> None:
-        try:
-            self._store.save_production_failsafe(failsafe.watts, failsafe.duration_s)
-        except StoreError as error:
-            log.error("failsafe values of production not stored reason=%s", error)

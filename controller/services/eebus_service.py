@@ -29,6 +29,8 @@ from drivers.eebus.eebus_node import (
     ShipIdLearned,
     TrustRequested,
 )
+from drivers.eebus.limitation import PowerDirection
+from drivers.eebus.lpc import Answered
 from drivers.eebus.ship import Role
 from drivers.reading import MeterState, Quality
 
@@ -81,6 +83,10 @@ class EebusService:
         self._timer = DeadlineTimer(self._deadline)
         self._dial_timer = DeadlineTimer(self._next_dial)
         self._dials: dict[str, _Dial] = {}
+        self._turn = trio.StrictFIFOLock()
+        """Held while a message is processed: the node answers one write before it takes the next."""
+        self._decided: tuple[PowerDirection, Answered] | None = None
+        """Answer to the write in the message that is processed."""
         self._listened = trio.Event()
         self._register_until = float("-inf")
         self._messages_refused = 0
@@ -119,10 +125,16 @@ class EebusService:
         """Process a WebSocket that was opened."""
         self._do(self._node.open(name, role, ski, trio.current_time()))
 
-    def on_message(self, name: str, message: bytes) -> None:
-        """Process a binary message."""
-        now = trio.current_time()
-        self._do(self._node.receive(name, message, now, self._utc_of(now)))
+    async def on_message(self, name: str, message: bytes) -> None:
+        """Process a binary message; a write in it is answered once it is stored."""
+        async with self._turn:
+            now = trio.current_time()
+            self._do(self._node.receive(name, message, now, self._utc_of(now)))
+            if self._decided is None:
+                return
+            (direction, answered), self._decided = self._decided, None
+            await self._limits.wait_stored()
+            self._do(self._node.answer_request(answered, self._views[direction]))
 
     def on_lost(self, name: str) -> None:
         """Process the end of a connection."""
@@ -232,7 +244,7 @@ class EebusService:
     def _on_limit(self, request: LimitRequested) -> None:
         answered = self._limits.decide(request, self._node.ski_of(request.session))
         self._views = self._limits.views
-        self._do(self._node.answer_request(answered, self._views[request.direction]))
+        self._decided = request.direction, answered
 
     def _update_views(self) -> None:
         """Notify the node of states that have changed by themselves."""

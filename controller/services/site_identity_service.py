@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import trio
@@ -47,7 +47,7 @@ class SiteReceivers(msgspec.Struct, frozen=True, kw_only=True):
 
     on_limit: Callable[[SiteLimited], None]
     on_reached: Callable[[bool], None]
-    answer_request: Callable[[str, bytes], bytes]
+    answer_request: Callable[[str, bytes], Awaitable[bytes]]
 
 
 class SiteIdentityService:
@@ -144,7 +144,7 @@ class SiteIdentityService:
                 case SiteBackendReached(there=there):
                     self._receivers.on_reached(there)
                 case SiteRequest(id=id, payload=payload, action=name):
-                    await self._feed(SiteReply(id, self._receivers.answer_request(name, payload)))
+                    await self._feed(SiteReply(id, await self._receivers.answer_request(name, payload)))
                 case LogEntry(level=level, text=text):
                     log.log(level, "%s", text)
 

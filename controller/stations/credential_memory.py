@@ -35,7 +35,7 @@ class HashJournal(Protocol):
     def find_hash(self, station: str) -> str | None:
         """Return the hash line of a station's password; None if there is none."""
 
-    def save_hash(self, station: str, line: str) -> None:
+    async def save_hash(self, station: str, line: str) -> None:
         """Store a hash line; durable when it returns. Raises JournalError."""
 
 
@@ -68,7 +68,7 @@ class CredentialMemory:
         )
         lines = [(await self._verifier.make_hash(password)).line() for password in passwords]
         try:
-            self._journal.save_hash(station, "\n".join(lines))
+            await self._journal.save_hash(station, "\n".join(lines))
         except JournalError as failed:
             log.error("password hash not stored station=%s reason=%s", station, failed)
         else:

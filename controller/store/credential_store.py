@@ -29,7 +29,7 @@ class OriginHashes:
         """Return the hash line of a station's password; None if there is none."""
         return self._lines.get(station)
 
-    def save_hash(self, station: str, line: str) -> None:
+    async def save_hash(self, station: str, line: str) -> None:
         """Store a hash line; durable when it returns. Raises StoreError."""
-        self._store.persist_now([CredentialStored(station, self._origin.value, line)])
+        await self._store.persist([CredentialStored(station, self._origin.value, line)])
         self._lines[station] = line

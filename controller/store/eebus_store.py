@@ -12,7 +12,7 @@ from controller.store.state_store import StateStore
 
 
 class EebusStore:
-    """The EEBUS node's part of the store. What it saves is durable on return; else it raises StoreError.
+    """The EEBUS node's part of the store. Identity and partners are durable on return; else StoreError.
 
     Without an identity in the store, the node makes a new one, and all partners have to be paired again.
     """
@@ -47,5 +47,5 @@ class EebusStore:
         return (stored[-1].watts, stored[-1].duration_s) if stored else None
 
     def save_production_failsafe(self, watts: float, duration_s: float) -> None:
-        """Store failsafe value (W) and duration (s) of production."""
-        self._store.persist_now([ProductionFailsafeStored(watts, duration_s)])
+        """Store failsafe value (W) and duration (s) of production with the next commit."""
+        self._store.persist_soon([ProductionFailsafeStored(watts, duration_s)])

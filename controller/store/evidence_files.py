@@ -4,11 +4,12 @@
     evidence-000004711-2026-12.jsonl       the number is that of its first record
 
 A line and the new end of the chain are committed in one transaction with all else that the same event
-stores; then the line is appended to its file. What a crash or a full disk kept from a file is appended
-later, from the journal. A new file begins with a rotation record that names the one before it, so the chain
-goes on. The journal also keeps the names of the files until their retention ends: one that is missing, and
-an end that was cut off, are found at the next start and once a day. The end of a file that a crash has torn
-is moved beside it, and that goes on record.
+stores; then the line is appended to its file. The log prepares these records, and its service commits them;
+the log itself commits only what it finds when it is opened. What a crash or a full disk kept from a file is
+appended later, from the journal. A new file begins with a rotation record that names the one before it, so
+the chain goes on. The journal also keeps the names of the files until their retention ends: one that is
+missing, and an end that was cut off, are found at the next start and once a day. The end of a file that a
+crash has torn is moved beside it, and that goes on record.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import itertools
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -86,7 +88,8 @@ class EvidenceLog:
         self._store = store
         self._file: int | None = None
         self._open_name = ""
-        self._pending: list[_PendingLine] = []
+        self._pending: deque[_PendingLine] = deque()
+        """Lines that are in no file yet. One thread appends while another may write them."""
         self._written_below = 0
         self._files = {each.name: each for each in store.load(EvidenceFileStarted)}
         self._missing: set[str] = set()
@@ -112,7 +115,10 @@ class EvidenceLog:
     @property
     def written(self) -> int:
         """Return the number that the next record in the files will have."""
-        return self._pending[0].number if self._pending else self._chain.head.count
+        try:
+            return self._pending[0].number
+        except IndexError:
+            return self._chain.head.count
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -146,31 +152,23 @@ class EvidenceLog:
             records.append(self._add_line(name, EvidenceKind.ROTATION, rotation, utc))
         return name
 
-    def write_files(self) -> None:
-        """Append to the files what is not in them yet; durable when it returns.
+    def write_files(self, below: int) -> None:
+        """Append to the files the records below this number that are not in them yet, and wait for the disk.
+
+        For any one thread.
 
         Raises StoreError; what is missing then stays in the journal, and is written the next time.
         """
         try:
-            while self._pending:
-                name = self._pending[0].file
-                batch = [*itertools.takewhile(partial(_is_in, name), self._pending)]
+            while waiting := [each for each in self._pending.copy() if each.number < below]:
+                name = waiting[0].file
+                batch = [*itertools.takewhile(partial(_is_in, name), waiting)]
                 self._write_lines(name, b"".join(each.line for each in batch))
-                del self._pending[: len(batch)]
+                for _ in batch:
+                    self._pending.popleft()
                 self._written_below = batch[-1].number + 1
         except OSError as error:
             raise self._failure(error) from error
-
-    def append(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        """Append a record to the log; return its line.
-
-        Raises StoreError if it is not in its file yet.
-        """
-        records = self.prepare([(kind, body)], utc)
-        line = self._pending[-1].line
-        self._store.persist_now(records)
-        self.write_files()
-        return line
 
     def records(self) -> Iterator[EvidenceRecord]:
         """Return all records in the files that can be read, the oldest first."""
@@ -182,15 +180,16 @@ class EvidenceLog:
         except OSError as error:
             log.error("%s", self._failure(error))
 
-    def checkpoint(self, utc: float) -> bytes:
-        """Return a line for others to keep, which the log must contain from now on. Raises StoreError."""
+    def prepare_checkpoint(self, utc: float) -> tuple[list[Record], bytes]:
+        """Return the records of a checkpoint, and its line: for others to keep once it is in its file."""
         head = self._chain.head
-        return self.append(EvidenceKind.CHECKPOINT, {"count": head.count, "head": head.hash}, utc)
+        records = self.prepare([(EvidenceKind.CHECKPOINT, {"count": head.count, "head": head.hash})], utc)
+        return records, self._pending[-1].line
 
-    def retire(self, utc: float, retention: timedelta = RETENTION) -> list[str]:
-        """Remove files without a record younger than the retention; return their names.
+    def retire(self, utc: float, retention: timedelta = RETENTION) -> list[EvidenceFileRetired]:
+        """Remove files without a record younger than the retention; return what is to be persisted.
 
-        Only for a clock that is trusted: a wrong one would remove everything. Raises StoreError.
+        Only for a clock that is trusted: a wrong one would remove everything.
         """
         oldest = f"{datetime.fromtimestamp(utc, UTC) - retention:%Y-%m}"
         removed = []
@@ -201,17 +200,15 @@ class EvidenceLog:
                 (self._directory / name).unlink(missing_ok=True)
                 removed.append(name)
         except OSError as error:
-            raise self._failure(error) from error
-        finally:
-            for name in removed:
-                del self._files[name]
-                self._missing.discard(name)
-            self._store.persist_now([EvidenceFileRetired(name) for name in removed])
-        return removed
+            log.error("old evidence not removed reason=%s", self._failure(error))
+        for name in removed:
+            del self._files[name]
+            self._missing.discard(name)
+        return [EvidenceFileRetired(name) for name in removed]
 
-    def check_files(self, utc: float) -> None:
-        """Put on record which files have gone missing since the last check."""
-        self._record_found(self._find_missing(), utc)
+    def check_files(self, utc: float) -> list[Record]:
+        """Return what puts on record which files have gone missing since the last check."""
+        return self.prepare([(EvidenceKind.TORN, body) for body in self._find_missing()], utc)
 
     def close(self) -> None:
         """Close the open file."""
@@ -258,7 +255,7 @@ class EvidenceLog:
         records = self.prepare([(EvidenceKind.TORN, body) for body in bodies], utc)
         self._store.persist_now(records)
         try:
-            self.write_files()
+            self.write_files(self.head.count)
         except StoreError as error:
             log.error("%s", error)
 

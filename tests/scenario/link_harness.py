@@ -100,7 +100,7 @@ class MemoryHashes:
     def find_hash(self, station: str) -> str | None:
         return self.lines.get(station)
 
-    def save_hash(self, station: str, line: str) -> None:
+    async def save_hash(self, station: str, line: str) -> None:
         self.lines[station] = line
 
 

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from controller.cli.evidence import LONGEST_SHOWN
 from controller.cli.main import main
 from controller.dimming.evidence_chain import EvidenceKind
-from controller.store.evidence_files import EvidenceLog
 from controller.store.state_store import StateStore
 from tests.controller.dimming.commands import NOON
+from tests.scenario.evidence import WrittenEvidenceLog
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 DAY = 86_400.0
@@ -26,7 +26,7 @@ DAY = 86_400.0
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A log of four records on three days, a checkpoint of the last, and its key."""
-    log = EvidenceLog(tmp_path / "log", KEY, NOON, StateStore(tmp_path / "store"))
+    log = WrittenEvidenceLog(tmp_path / "log", KEY, NOON, StateStore(tmp_path / "store"))
     log.append(EvidenceKind.COMMAND, {"received": "e30="}, NOON)
     log.append(EvidenceKind.LIMIT, {"w": 4200}, NOON + DAY)
     log.append(EvidenceKind.RELEASE, {}, NOON + 2 * DAY)
@@ -92,7 +92,7 @@ def test_evidence_list_shows_received_command_readably(
         ("wired", {"sha256": "00", "received": base64.b64encode(json.dumps(received).encode()).decode()}),
         ("garbage", {"received": "no base64", "answer": base64.b64encode(b"no JSON").decode()}),
     ):
-        log = EvidenceLog(folder / name, KEY, NOON, StateStore(folder / f"store-{name}"))
+        log = WrittenEvidenceLog(folder / name, KEY, NOON, StateStore(folder / f"store-{name}"))
         log.append(EvidenceKind.COMMAND, body, NOON)
         log.close()
     assert run(folder, "list", "wired") == 0

@@ -33,13 +33,14 @@ from controller.dimming.events import (
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import ChainHead, EvidenceChain, EvidenceKind, read_record
 from controller.model.journal import Persist
-from controller.store.evidence_files import EvidenceLog, evidence_files
+from controller.store.evidence_files import evidence_files
 from controller.store.state_store import StateStore
 from drivers.eebus import lpc
 from tests.controller.dimming.commands import NOON, command
 from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.examples import examples
 from tests.scenario.dimming_harness import ONE, SETTINGS, TWO, DimmingHarness
+from tests.scenario.evidence import WrittenEvidenceLog
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 WIRED = DigitalInputsSettings(contacts=(DigitalInput(name="W3", watts=8000),))
@@ -54,7 +55,7 @@ EVERYTHING = msgspec.structs.replace(
 
 
 def test_dimming_evidence_of_day_verifies(tmp_path: Path) -> None:
-    log = EvidenceLog(tmp_path / "evidence", KEY, NOON, StateStore(tmp_path))
+    log = WrittenEvidenceLog(tmp_path / "evidence", KEY, NOON, StateStore(tmp_path))
     scenario = DimmingHarness()
     good, forged = signed(command(1, 9000.0), "dso"), signed(command(2, 0.0), "mallory")
     kinds: list[str] = []

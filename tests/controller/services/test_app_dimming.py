@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
 from msgspec.structs import replace
 
-from controller.services import dimming_service, dimming_trust
+from controller.services import dimming_evidence, dimming_service, dimming_trust
 from controller.store.evidence_files import EvidenceLog
-from controller.store.state_journal import StoreError
+from controller.store.sqlite_journal import SqliteJournal
+from controller.store.state_journal import Change, StoreError
 from tests.controller.services.test_app import limits, running, until
 from tests.drivers.test_input_service import Module
 from tests.scenario.dimmed_daemon import (
     MALLORY,
     MINIMUM_W,
+    GridOperator,
     configure,
     connect_charging_station,
     connect_grid_operator,
@@ -272,12 +276,43 @@ async def test_app_dimming_checkpoint_is_handed_out_that_log_contains(
         assert response["data"] in read_evidence(tmp_path)
 
 
+async def test_app_dimming_hanging_disk_limits_before_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_works, commit = threading.Event(), SqliteJournal.commit
+
+    def commit_once_disk_works(journal: SqliteJournal, changes: Sequence[Change], token: int) -> None:
+        disk_works.wait(30)
+        commit(journal, changes, token)
+
+    answers: list[str] = []
+
+    async def send_command(operator: GridOperator) -> None:
+        answers.append((await operator.send_command(make_command()))["status"])
+
+    async with serve_csms() as peer, running(configure(tmp_path, peer)) as controller:
+        operator = await connect_grid_operator(peer)
+        monkeypatch.setattr(SqliteJournal, "commit", commit_once_disk_works)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send_command, operator)
+                await wait_status(controller, lambda status: status.dimmed)
+                assert answers == []
+                assert "verdict" not in [each["kind"] for each in read_evidence(tmp_path)]
+                disk_works.set()
+        finally:
+            disk_works.set()
+        assert answers == ["accepted"]
+        assert "verdict" in [each["kind"] for each in read_evidence(tmp_path)]
+
+
 async def test_app_dimming_failed_disk_does_not_prevent_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: object) -> None:
         raise StoreError("the disk is full")
 
+    monkeypatch.setattr(dimming_evidence, "FILES_RETRY_S", 0.05)
     monkeypatch.setattr(EvidenceLog, "write_files", fails)
     async with (
         serve_csms() as peer,
@@ -289,4 +324,10 @@ async def test_app_dimming_failed_disk_does_not_prevent_limit(
         assert (await operator.send_command(make_command()))["status"] == "accepted"
         assert await receive_lower_limit(socket) < 20
         assert (await wait_status(controller, lambda status: status.evidence_failed_total > 0)).dimmed
-    assert "evidence not in its file yet reason=the disk is full" in caplog.text
+        assert "verdict" not in [each["kind"] for each in read_evidence(tmp_path)]
+        monkeypatch.undo()
+        with trio.fail_after(5):
+            while "verdict" not in [each["kind"] for each in read_evidence(tmp_path)]:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+    assert caplog.text.count("evidence not in its file yet reason=the disk is full") == 1
+    assert caplog.text.count("evidence in its files again") == 1

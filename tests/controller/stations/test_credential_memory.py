@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 
 from controller.model.journal import JournalError
 from controller.ocpp.frames import Version
@@ -46,7 +47,7 @@ async def test_password_that_cannot_be_stored_is_known_until_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class FullDisk(MemoryHashes):
-        def save_hash(self, station: str, line: str) -> None:
+        async def save_hash(self, station: str, line: str) -> None:
             raise JournalError("the disk is full")
 
     memory = CredentialMemory(FullDisk())
@@ -66,11 +67,14 @@ async def test_unreadable_stored_hash_is_reported_and_matches_nothing(
     assert "stored password hash unusable station=CS01" in caplog.text
 
 
-def test_credential_hashes_keep_origins_apart_over_restart(tmp_path: Path) -> None:
+async def test_credential_hashes_keep_origins_apart_over_restart(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
-    OriginHashes(store, CredentialOrigin.ACCEPTED).save_hash("CS01", "a")
-    OriginHashes(store, CredentialOrigin.ROTATED).save_hash("CS01", "b")
-    OriginHashes(store, CredentialOrigin.ROTATED).save_hash("CS01", "c")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await OriginHashes(store, CredentialOrigin.ACCEPTED).save_hash("CS01", "a")
+        await OriginHashes(store, CredentialOrigin.ROTATED).save_hash("CS01", "b")
+        await OriginHashes(store, CredentialOrigin.ROTATED).save_hash("CS01", "c")
+        nursery.cancel_scope.cancel()
     store.close()
     again = StateStore(tmp_path)
     assert OriginHashes(again, CredentialOrigin.ACCEPTED).find_hash("CS01") == "a"

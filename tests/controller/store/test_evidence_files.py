@@ -14,17 +14,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.evidence_audit import EvidenceAudit, audit
 from controller.dimming.evidence_chain import ChainHead, EvidenceKind, read_record
-from controller.store.evidence_files import EvidenceLog, evidence_files
+from controller.store.evidence_files import evidence_files
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
+from tests.scenario.evidence import WrittenEvidenceLog
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 NOVEMBER = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
 
 
-def opened(folder: Path, utc: float = NOVEMBER) -> EvidenceLog:
-    return EvidenceLog(folder / "evidence", KEY, utc, StateStore(folder))
+def opened(folder: Path, utc: float = NOVEMBER) -> WrittenEvidenceLog:
+    return WrittenEvidenceLog(folder / "evidence", KEY, utc, StateStore(folder))
 
 
 def look(folder: Path, *checkpoints: bytes) -> EvidenceAudit:
@@ -67,12 +68,12 @@ def test_files_past_time_are_removed_and_rest_is_whole(tmp_path: Path) -> None:
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.append(EvidenceKind.RELEASE, {}, DECEMBER)
     two_years = timedelta(days=730)
-    assert log.retire(NOVEMBER + two_years.total_seconds(), two_years) == []
+    assert log.remove_old_files(NOVEMBER + two_years.total_seconds(), two_years) == []
     later = NOVEMBER + timedelta(days=760).total_seconds()
-    assert log.retire(later, two_years) == ["evidence-000000000-2026-11.jsonl"]
+    assert log.remove_old_files(later, two_years) == ["evidence-000000000-2026-11.jsonl"]
     assert look(tmp_path).good
     assert look(tmp_path).first == 1
-    assert log.retire(later * 2, two_years) == []  # the file in use stays, whatever its age
+    assert log.remove_old_files(later * 2, two_years) == []  # the file in use stays, whatever its age
 
 
 @pytest.mark.parametrize(
@@ -183,8 +184,8 @@ def test_file_that_goes_missing_while_running_is_found_once(tmp_path: Path) -> N
     first, _ = evidence_files(tmp_path / "evidence")
     first.unlink()
     count = log.head.count
-    log.check_files(DECEMBER)
-    log.check_files(DECEMBER)
+    log.record_missing_files(DECEMBER)
+    log.record_missing_files(DECEMBER)
     assert log.head.count == count + 1
 
 
@@ -192,7 +193,7 @@ def test_retired_file_is_not_missed(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.append(EvidenceKind.RELEASE, {}, DECEMBER)
-    log.retire(NOVEMBER + 760 * 86_400, timedelta(days=730))
+    log.remove_old_files(NOVEMBER + 760 * 86_400, timedelta(days=730))
     log.close()
     assert opened(tmp_path, DECEMBER).missing == ()
 
@@ -269,12 +270,12 @@ import sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from controller.dimming.evidence_chain import EvidenceKind
-from controller.store.evidence_files import EvidenceLog
+from tests.scenario.evidence import WrittenEvidenceLog
 from controller.store.state_store import StateStore
 
 folder = Path(sys.argv[1])
 key = ec.derive_private_key(7, ec.SECP256R1())
-log = EvidenceLog(folder, key, 1795262400.0, StateStore(folder.parent))
+log = WrittenEvidenceLog(folder, key, 1795262400.0, StateStore(folder.parent))
 while True:
     log.append(EvidenceKind.READINGS, {"padding": "x" * 5000}, 1795262400.0)
     print(log.head.count, flush=True)
