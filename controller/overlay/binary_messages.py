@@ -7,29 +7,37 @@ WWCP writes some, and a message without one is rejected if the rule requires it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
 from controller.model.effects import LogEntry
-from controller.model.journal import Persist, Record
+from controller.model.journal import Persist
 from controller.ocpp.frames import Version
 from controller.overlay import overlay_frames
 from controller.overlay.events import LinkSide, LinkState
 from controller.overlay.overlay_frames import RoutedFrame
 from controller.overlay.overlay_wire import NetworkingMode, OverlayMessageKind
 from controller.overlay.source_check import SourceRefusal
-from controller.overlay.transit_check import TransitCheck, TransitDecision
+from controller.overlay.transit_check import TransitCheck
 from controller.signing.policy_enforcer import DropDecision, PolicyEnforcer
 
-log = logging.getLogger("controller.overlay")
+
+class ForwardBinary(msgspec.Struct, frozen=True):
+    """Send a binary message to the station's owner (`is_up`) or to the station."""
+
+    message: bytes
+    is_up: bool
+
+
+BinaryEffect = Persist | LogEntry | ForwardBinary
 
 
 class BinaryMessages:
     """Check of the binary messages of one station. `utc_of` converts monotonic s to POSIX s.
 
-    `store` makes records of replay memory durable before a message goes on, and returns False where it
-    cannot: the message is then dropped, for after a restart it could be sent once more.
+    Of the effects, a `Persist` holds records of replay memory: without them a message could be sent once more
+    after a restart. The `ForwardBinary` after it waits for them.
     """
 
     def __init__(
@@ -39,9 +47,7 @@ class BinaryMessages:
         version: Version,
         station: str,
         owner: str,
-        store: Callable[[Sequence[Record]], bool],
     ) -> None:
-        self._store = store
         self._transit = TransitCheck(enforcer, utc_of)
         self._station = station
         self._below, self._above = (
@@ -49,39 +55,29 @@ class BinaryMessages:
             for link, side in ((station, LinkSide.DOWN), (owner, LinkSide.UP))
         )
 
-    def goes_up(self, message: bytes, now: float) -> bool:
-        """Return True if a message of the station may go to its owner."""
-        return self._passes(message, self._below, self._above, now)
+    def check_from_station(self, message: bytes, now: float) -> list[BinaryEffect]:
+        """Return what follows from a message of the station to its owner."""
+        return self._check(message, self._below, self._above, now)
 
-    def goes_down(self, message: bytes, now: float) -> bool:
-        """Return True if a message of the owner may go to the station."""
-        return self._passes(message, self._above, self._below, now)
+    def check_from_owner(self, message: bytes, now: float) -> list[BinaryEffect]:
+        """Return what follows from a message of the owner to the station."""
+        return self._check(message, self._above, self._below, now)
 
-    def _passes(self, message: bytes, source: LinkState, to: LinkState, now: float) -> bool:
+    def _check(self, message: bytes, source: LinkState, to: LinkState, now: float) -> list[BinaryEffect]:
+        forward = ForwardBinary(message, is_up=source is self._below)
         frame = overlay_frames.parse(message)
         if not isinstance(frame, RoutedFrame) or frame.kind not in (
             OverlayMessageKind.CALL,
             OverlayMessageKind.SEND,
         ):
-            return True  # answers and errors have no action of their own
+            return [forward]  # answers and errors have no action of their own
         routed = msgspec.structs.replace(frame, destination=(self._station,), path=(self._station,))
         decision = self._transit.request(routed, source, frozenset({to.direction}), now)
-        for effect in decision.effects:
-            match effect:
-                case LogEntry():
-                    log.log(effect.level, "%s", effect.text)
-                case Persist() if not self._store(effect.records):
-                    log.warning("binary message dropped peer=%s reason=replay memory not stored", source.peer)
-                    return False
-        return _is_cleared(decision, source)
-
-
-def _is_cleared(decision: TransitDecision, source: LinkState) -> bool:
-    match decision.outcome:
-        case SourceRefusal(reason=reason):
-            log.warning("binary message dropped peer=%s reason=%s", source.peer, reason)
-            return False
-        case DropDecision():
-            return False
-        case _:
-            return True
+        match decision.outcome:
+            case SourceRefusal(reason=reason):
+                line = f"binary message dropped peer={source.peer} reason={reason}"
+                return [*decision.effects, LogEntry(logging.WARNING, line)]
+            case DropDecision():
+                return [*decision.effects]
+            case _:
+                return [*decision.effects, forward]

@@ -19,7 +19,6 @@ import trio
 
 from controller.dimming.dimming_controller import DimmingController
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import (
     ClockTrusted,
     CommandAnswer,
@@ -98,12 +97,12 @@ class DimmingService:
         """
         now = trio.current_time()
         actions = self._controller.handle(event, now, utc(now))
-        changed: EffectiveLimit | None = None
+        changed: DimmingChanged | None = None
         reports: list[bytes] = []
         for action in actions:
             match action:
                 case DimmingChanged(effective=effective):
-                    changed = effective
+                    changed = action
                     self._output.limit(effective, now)
                 case CommandAnswer():
                     self._output.count_answer(action)
@@ -118,12 +117,12 @@ class DimmingService:
         self._timer.update()
         return actions
 
-    def _notify(self, changed: EffectiveLimit | None, reports: Sequence[bytes], now: float) -> None:
+    def _notify(self, changed: DimmingChanged | None, reports: Sequence[bytes], now: float) -> None:
         """Notify others of what an event has changed at `now`: it is carried out and recorded."""
         for report in reports:
             self._output.report_effect(report)
         if changed is not None:
-            self._output.notify(changed, now)
+            self._output.notify(changed.effective, now)
 
     def on_meter_state(self, state: MeterState) -> None:
         """Take the state of a meter; under a limit its outcome is measured at once."""

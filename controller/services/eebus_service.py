@@ -29,8 +29,6 @@ from drivers.eebus.eebus_node import (
     ShipIdLearned,
     TrustRequested,
 )
-from drivers.eebus.limitation import PowerDirection
-from drivers.eebus.lpc import Answered
 from drivers.eebus.ship import Role
 from drivers.reading import MeterState, Quality
 
@@ -85,8 +83,8 @@ class EebusService:
         self._dials: dict[str, _Dial] = {}
         self._turn = trio.StrictFIFOLock()
         """Held while a message is processed: the node answers one write before it takes the next."""
-        self._decided: tuple[PowerDirection, Answered] | None = None
-        """Answer to the write in the message that is processed."""
+        self._make_answer: Callable[[], list[NodeEffect]] | None = None
+        """Makes the answer to the write in the message that is processed."""
         self._listened = trio.Event()
         self._register_until = float("-inf")
         self._messages_refused = 0
@@ -130,11 +128,11 @@ class EebusService:
         async with self._turn:
             now = trio.current_time()
             self._do(self._node.receive(name, message, now, self._utc_of(now)))
-            if self._decided is None:
+            if self._make_answer is None:
                 return
-            (direction, answered), self._decided = self._decided, None
+            make_answer, self._make_answer = self._make_answer, None
             await self._limits.wait_stored()
-            self._do(self._node.answer_request(answered, self._views[direction]))
+            self._do(make_answer())
 
     def on_lost(self, name: str) -> None:
         """Process the end of a connection."""
@@ -244,7 +242,7 @@ class EebusService:
     def _on_limit(self, request: LimitRequested) -> None:
         answered = self._limits.decide(request, self._node.ski_of(request.session))
         self._views = self._limits.views
-        self._decided = request.direction, answered
+        self._make_answer = lambda: self._node.answer_request(answered, self._views[request.direction])
 
     def _update_views(self) -> None:
         """Notify the node of states that have changed by themselves."""

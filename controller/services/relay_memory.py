@@ -95,15 +95,6 @@ class RelayJournals:
         )
         self._store.persist_soon([*changed, *done])
 
-    def store_replays(self, records: Sequence[Record]) -> bool:
-        """Store records of replay memory at once; return False where the store cannot be written."""
-        try:
-            self._store.persist_now(records)
-        except StoreError as error:
-            log.error("replay memory not stored reason=%s", error)
-            return False
-        return True
-
     # -- the parts of a link's relay --------------------------------------------------------------------
 
     def owner_permissions(self, station: str) -> CommandPermissions:

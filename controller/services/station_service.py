@@ -297,7 +297,6 @@ class StationService:
                 admission.version,
                 station.id,
                 self._owner_names[station.id],
-                self._journals.store_replays,
             ),
             on_password_command=lambda *command: self._nursery.start_soon(
                 self._rotated.record_rotated, station.id, *command

@@ -35,7 +35,7 @@ from controller.model.journal import JournalError, Persist, Record
 from controller.model.observations import Observation
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version, decode_binary
-from controller.overlay.binary_messages import BinaryMessages
+from controller.overlay.binary_messages import BinaryEffect, BinaryMessages, ForwardBinary
 from controller.relay.events import (
     Action,
     Close,
@@ -171,7 +171,7 @@ class StationSession:
         self._links: dict[str, StationLink] = {}
         self._owner = ""
         self._owner_link: StationLink | None = None
-        self._todo: list[Action] = []  # an empty deque takes 600 bytes
+        self._todo: list[Action | BinaryEffect] = []  # an empty deque takes 600 bytes
         self._utc_offset_s = 0.0
         self._clock_checked_at = -math.inf
         self._fed_at = -math.inf
@@ -353,7 +353,7 @@ class StationSession:
         now = trio.current_time()
         self._do(self._relay.close(reason, now, self._rules.utc_of(now)))
 
-    def _do(self, actions: list[Action]) -> None:
+    def _do(self, actions: Sequence[Action | BinaryEffect]) -> None:
         """Carry out actions in order; those that follow from them are appended, not run in between.
 
         After a Persist, all others wait until its records are durable.
@@ -369,7 +369,7 @@ class StationSession:
             self._doing = False
         self._timer.update()
 
-    def _act(self, action: Action) -> None:
+    def _act(self, action: Action | BinaryEffect) -> None:
         match action:
             case ToStation(text):
                 self._send_to_station(text)
@@ -377,6 +377,10 @@ class StationSession:
                 self._put(self._owner_link, text, self._owner)
             case ToObserver(backend, text):
                 self._put(self._links[backend], text, backend)
+            case ForwardBinary(message, is_up=True):
+                self._put(self._owner_link, message, self._owner)
+            case ForwardBinary(message):
+                self._put(self._link, message)
             case Persist(records):
                 self._saving = records
             case Redial(backend):
@@ -462,7 +466,7 @@ class StationSession:
         if not self._saving:
             return
         self._saving = ()
-        dependent = (ToStation, ToBackend, ToObserver, Persist)
+        dependent = (ToStation, ToBackend, ToObserver, ForwardBinary, Persist)
         self._todo = [action for action in self._todo if not isinstance(action, dependent)]
 
     # -- the station --------------------------------------------------------------------------------
@@ -492,16 +496,14 @@ class StationSession:
         return None
 
     def _pass_up(self, message: bytes) -> None:
-        sealed = self._rules.sealed
-        if sealed is not None and self._owner and sealed.goes_up(message, trio.current_time()):
-            self._put(self._owner_link, message, self._owner)
+        if self._rules.sealed is not None and self._owner:
+            self._do(self._rules.sealed.check_from_station(message, trio.current_time()))
         else:
             log.warning("binary message ignored station=%s", self._station)
 
     def _pass_down(self, message: bytes) -> None:
-        sealed = self._rules.sealed
-        if sealed is not None and sealed.goes_down(message, trio.current_time()):
-            self._put(self._link, message)
+        if self._rules.sealed is not None:
+            self._do(self._rules.sealed.check_from_owner(message, trio.current_time()))
         else:
             log.warning("binary message ignored backend=%s station=%s", self._owner, self._station)
 

@@ -217,9 +217,7 @@ class LinkHarness:
             CALL_TIMEOUT_S,
             trio.current_time(),
         )
-        sealed = BinaryMessages(
-            None, lambda now: now, admitted.version, admitted.station, "cpo", lambda records: True
-        )
+        sealed = BinaryMessages(None, lambda now: now, admitted.version, admitted.station, "cpo")
         rules = SessionRules(
             utc_of=lambda now: now,
             pace=self.rate_limit,

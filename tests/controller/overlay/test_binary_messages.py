@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import pytest
 
-from controller.model.journal import Record
+from controller.model.journal import Persist
 from controller.ocpp.frames import Version
-from controller.overlay.binary_messages import BinaryMessages
+from controller.overlay.binary_messages import BinaryMessages, ForwardBinary
 from controller.overlay.overlay_wire import OverlayMessageKind
 from controller.signing.policy_enforcer import ForwardDecision, PolicyEnforcer
 from controller.signing.policy_schema import FailureAction, VerificationMode, VerificationRule
@@ -22,10 +20,16 @@ def binary(action: str, kind: OverlayMessageKind = OverlayMessageKind.CALL) -> b
     return bytes((kind, 0, 0, 0)) + b"\0\2m1" + len(word).to_bytes(2, "big") + word + b"\xff\0"
 
 
-def sealed(
-    enforcer: PolicyEnforcer | None, store: Callable[[Sequence[Record]], bool] = lambda records: True
-) -> BinaryMessages:
-    return BinaryMessages(enforcer, lambda now: now, Version.V201, "CS01", "cpo", store)
+def sealed(enforcer: PolicyEnforcer | None) -> BinaryMessages:
+    return BinaryMessages(enforcer, lambda now: now, Version.V201, "CS01", "cpo")
+
+
+def passes_up(messages: BinaryMessages, message: bytes) -> bool:
+    return ForwardBinary(message, is_up=True) in messages.check_from_station(message, NOW)
+
+
+def passes_down(messages: BinaryMessages, message: bytes) -> bool:
+    return ForwardBinary(message, is_up=False) in messages.check_from_owner(message, NOW)
 
 
 def rules(**more: object) -> PolicyEnforcer:
@@ -50,34 +54,26 @@ def rules(**more: object) -> PolicyEnforcer:
 )
 def test_binary_message_is_decided_by_rule(enforcer: PolicyEnforcer | None, up: bool, down: bool) -> None:
     messages = sealed(enforcer)
-    assert messages.goes_up(binary("FileTransfer"), NOW) is up
-    assert messages.goes_down(binary("FileTransfer"), NOW) is down
+    assert passes_up(messages, binary("FileTransfer")) is up
+    assert passes_down(messages, binary("FileTransfer")) is down
 
 
 @pytest.mark.parametrize(
     "message", [b"", b"\x07", b"\x02\0\0", binary("FileTransfer", OverlayMessageKind.RESULT)]
 )
 def test_binary_messages_answer_passes(message: bytes) -> None:
-    assert sealed(rules()).goes_down(message, NOW)
+    assert passes_down(sealed(rules()), message)
 
 
 def test_binary_messages_unreadable_action_is_matched_by_rule_for_all() -> None:
     message = binary("FileTransfer").replace(b"File", b"\xff\xff\xff\xff")
-    assert sealed(rules()).goes_down(message, NOW)
-    assert not sealed(rules(actions=("*",))).goes_down(message, NOW)
+    assert passes_down(sealed(rules()), message)
+    assert not passes_down(sealed(rules(actions=("*",))), message)
 
 
-@pytest.mark.parametrize("can_store", [True, False])
-def test_signed_binary_message_goes_on_only_once_replay_memory_is_stored(
-    can_store: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enforcer, stored = rules(), list[Record]()
+def test_binary_messages_signed_one_follows_its_replay_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    enforcer, message = rules(), binary("FileTransfer")
     record = ReplayRecord((SeenText("digest", NOW),), NOW)
     monkeypatch.setattr(enforcer, "decide", lambda *_: ForwardDecision(record=record))
-
-    def store(records: Sequence[Record]) -> bool:
-        stored.extend(records)
-        return can_store
-
-    assert sealed(enforcer, store).goes_down(binary("FileTransfer"), NOW) is can_store
-    assert stored == [record]
+    effects = sealed(enforcer).check_from_owner(message, NOW)
+    assert effects == [Persist((record,)), ForwardBinary(message, is_up=False)]
