@@ -24,7 +24,7 @@ from controller.session_ledger.charging_session import (
     months_before,
     reference_card,
 )
-from controller.session_ledger.session_recorder import SessionRecorder
+from controller.session_ledger.session_recorder import MOST_BEGUN_A_DAY, SessionRecorder
 from controller.store.rule_types import key_prefix
 from controller.store.session_store import SessionStore
 from controller.store.state_journal import StoreError
@@ -125,4 +125,13 @@ class SessionLedger:
                 await self._store.persist([SessionsExpired(before)])
             except StoreError as error:
                 log.warning("expired sessions not deleted reason=%s", error)
+            for station, (_, recorder) in self._recorders.items():
+                if count := recorder.pop_unrecorded():
+                    log.warning(
+                        "sessions not recorded station=%s count=%d reason=more than %d a day; "
+                        "check the station, which begins them",
+                        station,
+                        count,
+                        MOST_BEGUN_A_DAY,
+                    )
             await trio.sleep(EXPIRY_CHECK_S)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from controller.model.journal import Record
+from controller.model.rate_limits import TokenBucket
 from controller.ocpp import v16
 from controller.ocpp.energy_register import read_energy_wh
 from controller.ocpp.frames import Version
@@ -30,6 +31,9 @@ from controller.session_ledger.charging_session import (
     RunningSessionStored,
 )
 
+DAY_S = 86_400.0
+MOST_BEGUN_A_DAY = 2000
+"""Sessions of a station that are recorded at once and in a day, so that the store is bounded."""
 MOST_RUNNING = 64
 """Sessions of one station that run at a time; with more, the oldest counts as ended."""
 MOST_ENDED = 64
@@ -105,6 +109,7 @@ class SessionRecorder:
         self._running: dict[str, _Running] = {}
         self._ended: dict[str, None] = {}
         self._last_number = 0
+        self._begins = TokenBucket(MOST_BEGUN_A_DAY / DAY_S, burst=MOST_BEGUN_A_DAY)
         self.actions = (
             frozenset(("StopTransaction", "MeterValues"))
             if version is Version.V16
@@ -116,6 +121,10 @@ class SessionRecorder:
     def running(self) -> tuple[ChargingSession, ...]:
         """Return the sessions that run, with the last register that was read."""
         return tuple(each.session for each in self._running.values())
+
+    def pop_unrecorded(self) -> int:
+        """Return the number of sessions above the rate, which were not recorded, since the last call."""
+        return self._begins.pop_rejected()
 
     def restore(self, records: Iterable[Record]) -> None:
         """Take over the sessions of before a restart: those that run, and the ended ones, the oldest first.
@@ -152,6 +161,8 @@ class SessionRecorder:
         known = self._running.get(session.transaction)
         if known is not None and _is_same_start(known.session, session):
             return []
+        if not self._begins.try_take(utc):
+            return []
         self._ended.pop(session.transaction, None)  # some backends use an id again
         records = self._end_others(start.connector_id, utc, except_for="")
         if known is not None and session.transaction in self._running:
@@ -175,6 +186,8 @@ class SessionRecorder:
     def _on_stop_16(self, payload: bytes, utc: float) -> list[Record]:
         stop = read_payload(_Stop16, payload)
         if stop is None or str(stop.transaction_id) in self._ended:
+            return []
+        if str(stop.transaction_id) not in self._running and not self._begins.try_take(utc):
             return []
         running = self._find_or_begin(str(stop.transaction_id), None, utc)
         meter_wh = _usable_wh(stop.meter_stop)
@@ -207,6 +220,8 @@ class SessionRecorder:
         running = self._running.get(transaction)
         is_new = running is None
         if running is None:
+            if not self._begins.try_take(utc):
+                return []
             if evse is not None:
                 records = self._end_others(evse, utc, except_for=transaction)
             running = self._find_or_begin(transaction, evse, utc)

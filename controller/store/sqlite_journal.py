@@ -54,6 +54,11 @@ by one release without a change of the file.
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
+MOST_ASIDE = 3
+"""Files moved aside for one reason that are kept: a worn disk damages one at each start."""
+MOST_WAL_BYTES = 16 << 20
+"""Size to which the write-ahead log is cut after a checkpoint; a long reader lets it grow beyond."""
+
 WAIT_S = 2.0
 """Time that a commit waits for another process that writes to the same file."""
 
@@ -222,6 +227,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={MOST_WAL_BYTES}")
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
@@ -235,14 +241,25 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def move_aside(path: Path, why: str) -> Path:
-    """Rename a database and its side files to `<name>.<why>-<time>`; return the new path."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    """Rename a database and its side files to `<name>.<why>-<time>`; return the new path.
+
+    Of those moved aside before, the newest remain, MOST_ASIDE with this one.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     names = (f"{path.name}.{why}-{stamp}{'' if n == 0 else f'-{n}'}" for n in count())
     aside = next(place for name in names if not (place := path.with_name(name)).exists())
     for side in _SIDE_FILES:
         if (part := Path(f"{path}{side}")).exists():
             part.rename(f"{aside}{side}")
+    found = sorted(each for each in path.parent.glob(f"{path.name}.{why}-*Z*") if not _is_side_file(each))
+    for old in [each for each in found if each != aside][: 1 - MOST_ASIDE]:
+        for side in _SIDE_FILES:
+            Path(f"{old}{side}").unlink(missing_ok=True)
     return aside
+
+
+def _is_side_file(path: Path) -> bool:
+    return path.name.endswith(_SIDE_FILES[1:])
 
 
 def unusable(path: Path, error: Exception) -> StoreError:

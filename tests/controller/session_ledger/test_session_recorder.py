@@ -20,6 +20,7 @@ from controller.session_ledger.charging_session import (
 )
 from controller.session_ledger.session_recorder import (
     METER_INTERVAL_S,
+    MOST_BEGUN_A_DAY,
     NOT_REPORTED,
     STORE_INTERVAL_S,
     SessionRecorder,
@@ -248,3 +249,25 @@ def test_session_recorder_short_token_shows_half_of_characters_at_most() -> None
 )
 def test_months_before_counts_over_years(month: str, count: int, expected: str) -> None:
     assert months_before(month, count) == expected
+
+
+@pytest.mark.parametrize("version", [Version.V16, Version.V201])
+def test_session_recorder_bounds_sessions_of_a_day(version: Version) -> None:
+    recorder = recorder_of(version)
+
+    def charge(number: int, utc: float) -> list[Record]:
+        if version is Version.V16:
+            return [*start(recorder, number, utc), *record(recorder, "StopTransaction", stop(number), utc)]
+        info = {"transactionId": str(number)}
+        started = {"eventType": "Started", "transactionInfo": info, "evse": {"id": 1}}
+        records = record(recorder, "TransactionEvent", started, utc)
+        return [*records, *record(recorder, "TransactionEvent", started | {"eventType": "Ended"}, utc)]
+
+    ended = 0
+    for number in range(MOST_BEGUN_A_DAY + 100):
+        ended += sum(isinstance(each, EndedSessionStored) for each in charge(number, UTC))
+    assert MOST_BEGUN_A_DAY - 1 <= ended <= MOST_BEGUN_A_DAY  # rounding of the times
+    assert recorder.pop_unrecorded() >= 100
+    assert recorder.running == ()
+    later = UTC + 86_400 / MOST_BEGUN_A_DAY
+    assert any(isinstance(each, EndedSessionStored) for each in charge(9_999_999, later))

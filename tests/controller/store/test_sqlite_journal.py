@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from controller.store.sqlite_journal import FILE, MIGRATIONS, DamagedFileError, SqliteJournal, move_aside
+from controller.store.sqlite_journal import (
+    FILE,
+    MIGRATIONS,
+    MOST_ASIDE,
+    MOST_WAL_BYTES,
+    DamagedFileError,
+    SqliteJournal,
+    move_aside,
+    open_database,
+)
 from controller.store.state_journal import Delete, DeleteBelow, JournalEntry, Put, StaleTokenError, StoreError
 
 
@@ -104,13 +113,33 @@ def test_damaged_file_is_not_opened(tmp_path: Path, damage: object) -> None:
         SqliteJournal(path)
 
 
-def test_move_aside_twice_keeps_both(tmp_path: Path) -> None:
-    asides = set()
-    for _ in range(3):
-        damage_header(tmp_path / FILE)
-        asides.add(move_aside(tmp_path / FILE, "corrupt"))
-    assert len(asides) == 3
-    assert all(aside.exists() for aside in asides)
+def test_move_aside_keeps_the_newest_of_each_reason(tmp_path: Path) -> None:
+    file = tmp_path / FILE
+    for number in range(MOST_ASIDE + 2):
+        for part in (file, tmp_path / f"{FILE}-wal"):
+            part.write_text(str(number))
+        move_aside(file, "corrupt")
+    file.touch()
+    replaced = move_aside(file, "replaced")
+    left = [each for each in tmp_path.iterdir() if each != replaced]
+    assert len(left) == 2 * MOST_ASIDE, "each with its log"
+    assert {each.read_text() for each in left} == {"2", "3", "4"}
+
+
+def test_sqlite_journal_log_is_cut_after_a_long_reader(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / FILE)
+    reader = open_database(tmp_path / FILE)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entries").fetchone()
+    for number in range(5):
+        journal.commit([Put("outbox", str(number), b"x" * (MOST_WAL_BYTES // 4))], 1)
+    reader.execute("COMMIT")
+    reader.close()
+    assert (tmp_path / f"{FILE}-wal").stat().st_size > MOST_WAL_BYTES
+    for number in range(3):
+        journal.commit([Put("outbox", str(number), b"y" * 4096)], 1)
+    assert (tmp_path / f"{FILE}-wal").stat().st_size <= MOST_WAL_BYTES
+    journal.close()
 
 
 def test_sqlite_journal_file_is_readable_by_owner_alone(tmp_path: Path) -> None:
