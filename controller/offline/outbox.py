@@ -61,7 +61,7 @@ def kind_of(version: Version, action: str, payload: bytes) -> RecordKind:
 
 
 class Outbox:
-    """The outbox of one station for one backend, of at most `capacity` entries."""
+    """The outbox of one station for one backend, of at most `capacity` entries with those set aside."""
 
     def __init__(self, station: str, backend: str, capacity: int = MOST_WAITING) -> None:
         self._station = station
@@ -254,7 +254,7 @@ class Outbox:
 
     def _make_room(self, kind: RecordKind, action: str) -> list[Record] | None:
         """Return records of what was dropped; None: the new message itself is. Raises OutboxFullError."""
-        if len(self._entries) < self._capacity:
+        if len(self._entries) + len(self._rejected) < self._capacity:
             return []
         least = self._least(kind, action)
         if least is not None and least.kind <= kind:
@@ -262,6 +262,8 @@ class Outbox:
             return self.remove_entry(least.number)
         if kind is RecordKind.TRANSACTION:
             waiting = f"{len(self._entries)} messages of station {self._station} wait for {self._backend}"
+            if self._rejected:
+                waiting += f", {len(self._rejected)} are set aside"
             raise OutboxFullError(f"{waiting}: no room for another transaction message")
         self.dropped[kind] += 1
         return None

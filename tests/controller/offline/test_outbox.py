@@ -94,6 +94,16 @@ def test_outbox_drops_lowest_priority_then_oldest() -> None:
         queue(outbox, RecordKind.TRANSACTION)
 
 
+def test_outbox_counts_entries_set_aside_as_full() -> None:
+    outbox = Outbox("CS01", "csms", capacity=2)
+    for number in (1, 2):
+        queue(outbox, RecordKind.TRANSACTION)
+        outbox.set_entry_aside(number, "NotSupported")
+    with pytest.raises(OutboxFullError, match="0 messages of station CS01 wait for csms, 2 are set aside"):
+        queue(outbox, RecordKind.TRANSACTION)
+    assert queue(outbox, RecordKind.METER) == []
+
+
 def test_outbox_full_drops_a_new_entry_of_lowest_priority() -> None:
     outbox = Outbox("CS01", "csms", capacity=2)
     queue(outbox, RecordKind.STATUS)
@@ -193,7 +203,7 @@ class Waiting(RuleBasedStateMachine):
             )
         except OutboxFullError:
             assert kind is RecordKind.TRANSACTION
-            assert len(self.outbox) == self.capacity
+            assert len(self.outbox) + self.outbox.set_aside_count == self.capacity
             assert all(each.kind is RecordKind.TRANSACTION or each.sent for each in before)
             return
         self.save(records)
