@@ -422,6 +422,22 @@ def _imported_modules(text: str) -> set[str]:
     return {name for name in found if name.partition(".")[0] in ("controller", "drivers")}
 
 
+MAY_BLOCK_FOR_DISK = {
+    "controller/cli/": "a process without an event loop",
+    "controller/services/policy_service.py": "at the start",
+    "controller/services/transaction_handover.py": "at the start",
+    "controller/store/evidence_files.py": "what is found when the log is opened",
+    "controller/store/eebus_store.py": "the identity at the start, and partners that a person pairs",
+    "controller/store/state_store.py": "its definition",
+}
+"""Modules that call `StateStore.persist_now`, which blocks its thread until the disk has answered."""
+
+
+def test_event_loop_waits_for_no_disk() -> None:
+    calling = {path for path, text in _product().items() if "persist_now(" in text}
+    assert [path for path in calling if not path.startswith(tuple(MAY_BLOCK_FOR_DISK))] == []
+
+
 def test_files_have_few_collaborators() -> None:
     counts = {path: len(_imported_modules(text)) for path, text in _product().items()}
     most = {path: max(MOST_IMPORTED_MODULES, MANY_COLLABORATORS.get(path, 0)) for path in counts}

@@ -27,9 +27,10 @@ from controller.cli.arguments import (
     print_json,
 )
 from controller.cli.key_arguments import read_bytes, read_public_key
-from controller.dimming.evidence_audit import AuditFinding, audit
+from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
 from controller.dimming.evidence_export import is_in_span, select_records
+from controller.services.evidence_reader import describe_audit
 from controller.store.evidence_files import evidence_files
 
 LONGEST_SHOWN = 100
@@ -40,22 +41,6 @@ _WIRED = ("received", "answer")
 _FIRST = ("status", "reason", "limitW", "scope")
 _LAST = ("@context", "command", "signatures")
 """The members of such a message that are listed first, and last."""
-
-
-class PrintedAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a verification as `--json` prints it.
-
-    `first`: number of the first record; `count` and `hash`: the end of the chain. Without a checkpoint an end
-    that was cut off cannot be found.
-    """
-
-    good: bool
-    records: int
-    first: int | None
-    count: int
-    hash: str
-    has_checkpoint: bool
-    findings: tuple[AuditFinding, ...]
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -170,17 +155,8 @@ def _verify(options: argparse.Namespace) -> int:
     checkpoints = [(str(path), read_bytes(path)) for path in options.checkpoint]
     result = audit(files, [read_public_key(path) for path in options.key], checkpoints, part=options.part)
     if options.json:
-        print_json(
-            PrintedAudit(
-                good=result.good,
-                records=result.records,
-                first=result.first,
-                count=result.head.count,
-                hash=result.head.hash,
-                has_checkpoint=bool(checkpoints),
-                findings=result.findings,
-            )
-        )
+        findings = [str(each) for each in result.findings]
+        print_json(describe_audit(result, findings, finds_cut_end=bool(checkpoints)))
         return OK if result.good else FAILED
     for finding in result.findings:
         print(finding)

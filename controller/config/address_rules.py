@@ -61,6 +61,7 @@ def _hosts(config: Config) -> Iterator[Problem]:
     hosts: list[tuple[DataPath, str | None]] = [(("listen", "host"), config.listen.host)]
     if config.web is not None:
         hosts.append((("web", "host"), config.web.host))
+        hosts += [(("web", "names", index), name) for index, name in enumerate(config.web.names)]
     if config.mqtt is not None:
         hosts.append((("mqtt", "host"), config.mqtt.host))
     hosts += [(("meter", index, "host"), meter.host) for index, meter in enumerate(config.meter)]
@@ -83,13 +84,16 @@ def _ports(config: Config) -> Iterator[Problem]:
 
 
 def _host(path: DataPath, host: str) -> Iterator[Problem]:
-    listens = path[0] in ("listen", "web")
+    listens = path in (("listen", "host"), ("web", "host"))
+    has_port = path[-1] == "host"
     if _SCHEME.match(host):
-        name = _SCHEME.sub("", host).rstrip("/")
-        yield Problem(path, f'"{host}" is a URL', f'write the address alone: host = "{name}"')
+        name = _SCHEME.sub("", host).partition("/")[0]
+        remedy = f'write the address alone: {"host = " if has_port else ""}"{name}"'
+        yield Problem(path, f'"{host}" is a URL', remedy)
     elif match := _PORT.match(host):
         name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
-        yield Problem(path, f'"{host}" contains a port', f'write host = "{name}" and port = {port}')
+        remedy = f'write host = "{name}" and port = {port}' if has_port else f'write "{name}" alone'
+        yield Problem(path, f'"{host}" contains a port', remedy)
     elif host in EVERYWHERE and listens:
         return
     elif host in EVERYWHERE - {""}:

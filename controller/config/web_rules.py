@@ -22,18 +22,6 @@ def check_web(config: Config) -> Iterator[Problem]:
     if bool(web.certificate) != bool(web.key):
         missing = "key" if web.certificate else "certificate"
         yield Problem(("web", missing), "is missing", "name both certificate and key, or none of them")
-    for index, name in enumerate(web.names):
-        if "://" in name or "/" in name:
-            host = name.partition("://")[2].partition("/")[0] or name.partition("/")[0]
-            yield Problem(
-                ("web", "names", index), f'"{name}" is a URL', f'write the host name alone: "{host}"'
-            )
-        elif (port := name.rpartition(":")[2]) != name and port.isdigit() and name.count(":") == 1:
-            yield Problem(
-                ("web", "names", index),
-                f'"{name}" contains a port',
-                f'write the host name alone: "{name.removesuffix(f":{port}")}"',
-            )
     seen = set(BUILT_IN_ROLES)
     for index, role in enumerate(web.role):
         if role.name in seen:

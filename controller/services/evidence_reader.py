@@ -25,6 +25,22 @@ MOST_FINDINGS = 20
 """Findings of a verification that are named."""
 
 
+def describe_audit(
+    result: EvidenceAudit, findings: Sequence[str], *, finds_cut_end: bool
+) -> EvidenceVerification:
+    """Return the result of a verification as the page and the command line show it."""
+    return EvidenceVerification(
+        good=not findings,
+        records=result.records,
+        first=result.first,
+        last=None if result.first is None else result.head.count - 1,
+        head=result.head.hash,
+        findings=list(findings[:MOST_FINDINGS]),
+        finding_count=len(findings),
+        finds_cut_end=finds_cut_end,
+    )
+
+
 class EvidenceReader:
     """Reader of the evidence in `directory`.
 
@@ -62,15 +78,7 @@ class EvidenceReader:
             findings.append(
                 f"the end is cut off: records from {result.head.count} to {count - 1} are missing"
             )
-        return EvidenceVerification(
-            good=not findings,
-            records=result.records,
-            first=result.first,
-            last=None if result.first is None else result.head.count - 1,
-            head=result.head.hash,
-            findings=findings[:MOST_FINDINGS],
-            finding_count=len(findings),
-        )
+        return describe_audit(result, findings, finds_cut_end=True)
 
     @contextmanager
     def _reserve(self) -> Iterator[None]:

@@ -13,10 +13,8 @@ from controller.services.station_service import StationService
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.web.status_model import (
-    BackendStatus,
     ClockOffsetStatus,
     LinkCounts,
-    OverlayStatus,
     clock_offset_statuses,
 )
 
@@ -31,10 +29,6 @@ class LinkStatusReader:
     clocks: StationClocks
     stations: StationService
 
-    def versions(self) -> Mapping[str, Version]:
-        """Return the OCPP version of each connected station."""
-        return self.registry.connected_versions()
-
     def counts(self, versions: Mapping[str, Version]) -> LinkCounts:
         """Return the counts of links and messages; `versions` has that of each connected station."""
         connected = Counter(versions.values())
@@ -47,14 +41,6 @@ class LinkStatusReader:
             limits_total=self.limits.sent,
             limits_failed_total=self.limits.failed,
         )
-
-    def backends(self) -> tuple[BackendStatus, ...]:
-        """Return the state of each backend."""
-        return self.stations.backends()
-
-    def overlay(self) -> OverlayStatus | None:
-        """Return the state of the overlay network; None without one."""
-        return self.stations.overlay()
 
     def clock_offsets(self) -> tuple[ClockOffsetStatus, ...]:
         """Return the clocks of stations and backends that differ from the controller's."""

@@ -59,7 +59,7 @@ class StatusReader:
     def read(self, alarms: tuple[AlarmStatus, ...]) -> ControllerStatus:
         """Return the state of the controller with its present `alarms`."""
         site, view = self.load_management.site, self.load_management.view()
-        versions = self.links.versions()
+        versions = self.links.registry.connected_versions()
         tick_age_s = trio.current_time() - self.ticked_at
         return ControllerStatus(
             site=self.config.site.id,
@@ -72,12 +72,12 @@ class StatusReader:
             energy=energy_status(view.energy),
             unconfigured=unconfigured_statuses(view),
             links=self.links.counts(versions),
-            backends=self.links.backends(),
+            backends=self.links.stations.backends(),
             damaged=self.store.status.damaged,
             store=self._store_health(),
             signatures=() if self.policies is None else verdict_statuses(self.policies.enforcer.verdicts),
             dimming=None if self.dimming is None else self.dimming.status(),
-            overlay=self.links.overlay(),
+            overlay=self.links.stations.overlay(),
             eebus=None if self.eebus is None else self.eebus.status(),
             timezone=self.config.site.timezone,
             clock=self.clock.report(),

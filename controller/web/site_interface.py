@@ -95,6 +95,7 @@ class EvidenceVerification(msgspec.Struct, frozen=True, kw_only=True):
 
     `good`: every record is as it was written and none is missing. `first`, `last`: numbers of the records,
     null without any. `head`: hash of the last one. `findings`: the first of `finding_count`, with places.
+    `finds_cut_end`: false where nothing shows how far the log went, so that a cut end cannot be found.
     """
 
     good: bool
@@ -104,6 +105,7 @@ class EvidenceVerification(msgspec.Struct, frozen=True, kw_only=True):
     head: str
     findings: list[str]
     finding_count: int
+    finds_cut_end: bool
 
 
 class ConfigurationText(msgspec.Struct, frozen=True, kw_only=True):

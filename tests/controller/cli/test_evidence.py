@@ -58,14 +58,15 @@ def test_evidence_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.
 def test_evidence_verify_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "verify", "--json", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["good"], found["first"], found["count"], found["findings"]) == (True, 0, 4, [])
-    assert found["has_checkpoint"]
+    assert (found["good"], found["first"], found["last"], found["findings"]) == (True, 0, 3, [])
+    assert found["finds_cut_end"]
     [path] = (folder / "log").iterdir()
     path.write_bytes(path.read_bytes().replace(b'"w":4200', b'"w":4300'))
     assert run(folder, "verify", "--json", "log", "--key", "key.pem") == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["good"]
-    assert (found["findings"][0]["file"], found["findings"][0]["line"]) == (str(path), 2)
+    assert not found["finds_cut_end"]
+    assert found["findings"][0].startswith(f"{path}:2: ")
 
 
 def test_evidence_cut_end_is_found_with_checkpoint_alone(

@@ -98,7 +98,7 @@ ERRORS = [
         'transport = "rtu"\ndevice = "COM3"',
         'device: "COM3" is a serial port of Windows; write its name on this machine',
     ),
-    ("[web]", '[web]\nnames = ["lc.lan:8080"]', 'contains a port; write the host name alone: "lc.lan"'),
+    ("[web]", '[web]\nnames = ["lc.lan:8080"]', 'contains a port; write "lc.lan" alone'),
     ("[web]", '[mqtt]\nhost = "broker"\nroot = "lc/#"\n[web]', "write a text without +, # and /"),
     ("/{station}", "/ocpp /{station}", "url: contains a blank"),
     ('path = "/ocpp"', 'path = "/ocpp/{station}"', "listen.path: contains {station}"),
@@ -140,7 +140,7 @@ ERRORS = [
         '[web]\nnames = "lc.example"',
         'web.names: cannot be "lc.example"; did you mean ["lc.example"]?',
     ),
-    ("[web]", '[web]\nnames = ["https://lc.example/"]', 'write the host name alone: "lc.example"'),
+    ("[web]", '[web]\nnames = ["https://lc.example/"]', 'write the address alone: "lc.example"'),
     ("[[station.evse]]", "[[evse]]", "evse: is not a known key; did you mean [[station.evse]] or [["),
     (
         "[[station]]\n",

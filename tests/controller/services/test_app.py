@@ -20,6 +20,7 @@ from controller.services import app
 from controller.services.app import App
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
+from controller.web.metrics import render_metrics
 from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
@@ -178,7 +179,9 @@ async def test_app_unusable_store_at_start_leaves_current_shared(tmp_path: Path)
         assert FILE in store.error
 
 
-async def test_full_disk_allows_lower_limits_and_keeps_links(tmp_path: Path) -> None:
+async def test_full_disk_allows_lower_limits_and_keeps_links(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with (
         site(tmp_path) as (config, _),
         running(config) as controller,
@@ -190,11 +193,14 @@ async def test_full_disk_allows_lower_limits_and_keeps_links(tmp_path: Path) -> 
         async with station(controller, "CS02") as other:
             assert len(await limits(other, 2)) == 2  # nothing stored: it counts at its worst case
             assert not controller.status().store.writable
+            assert "local_controller_store_writable 0.0" in render_metrics(controller.status()).decode()
             full.execute("PRAGMA query_only = 0")
             with trio.fail_after(10):
                 while not controller.status().store.writable:  # noqa: ASYNC110  (a thread looks at the file)
                     await trio.sleep(0.05)
         await socket.send_message('[2,"1","Heartbeat",{}]')
+    assert caplog.text.count("store cannot be written, state is kept in memory") == 1
+    assert caplog.text.count("store written again") == 1
 
 
 async def test_app_refused_limit_is_reported_and_reserved_at_worst(

@@ -37,7 +37,14 @@ class FakeEvidence:
 
     async def verify(self) -> EvidenceVerification:
         return EvidenceVerification(
-            good=True, records=12, first=0, last=11, head="ab" * 32, findings=[], finding_count=0
+            good=True,
+            records=12,
+            first=0,
+            last=11,
+            head="ab" * 32,
+            findings=[],
+            finding_count=0,
+            finds_cut_end=True,
         )
 
 
