@@ -92,10 +92,11 @@ class SiteControl:
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> list[SetLimit]:
         """Apply other limits, margins, priorities and modes while the site runs; return what to send.
 
-        `site` has the same circuits, meters and EVSEs as before, in the same order and wiring; `settings`
-        has the same voltage, lease and energy targets. Raises ValueError if the circuits or EVSEs differ.
+        `site` has the same circuits and meters as before, and the same EVSEs in the same wiring; it may have
+        more of them. `settings` has the same voltage, lease and energy targets. Raises ValueError if the
+        circuits differ, or EVSEs that are there.
         """
-        self._model.replace_site(site, settings)
+        self._model.replace_site(site, settings, now)
         self._pass.replace_site()
         return self._plan_safely(now, urgent=True)
 

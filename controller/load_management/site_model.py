@@ -31,7 +31,7 @@ from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
 from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import CircuitNode, SiteTree
+from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import (
     BackendLimit,
     Booted,
@@ -48,6 +48,8 @@ UNBALANCE_NOISE_A = 0.5
 DUE_AT_ONCE = 200
 """Largest number of EVSEs whose part of the draw totals is updated in one go."""
 
+EVSE_NUMBERS = 2**20
+"""Number of an EVSE is its token modulo this: no number is used twice while the controller runs."""
 UNCONFIGURED_TOKENS = 2**48
 """Limits of EVSEs that the configuration does not name have tokens from here on."""
 
@@ -67,46 +69,63 @@ class SiteModel:
         """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""
         self.unsaved: set[EvseRef] = set()
         """EVSEs with something new to record beside their limits: a goal, a learned value."""
-        # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token identifies its EVSE.
-        self.controllers = [
-            EvseController(evse, self._make_delivery(index), now, self.awake)
-            for index, evse in enumerate(site.evses)
-        ]
-        self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
+        self._numbers = itertools.count()
+        self._by_number: dict[int, EvseController] = {}
+        self._number_of: dict[EvseRef, int] = {}
+        self.controllers = [self._make_controller(evse, now) for evse in site.evses]
+        self.by_ref: dict[EvseRef, EvseController] = {}
         self.of_station: defaultdict[str, list[EvseController]] = defaultdict(list)
-        for controller in self.controllers:
-            self.of_station[controller.evse.ref.station].append(controller)
+        self._index_controllers()
         self.unconfigured: dict[EvseRef, UnconfiguredEvse] = {}
         """EVSEs of the site's stations that the configuration does not name, as they are reported."""
         self._unconfigured_tokens = itertools.count(UNCONFIGURED_TOKENS)
         self.group_a: float | None = None
         self.changes = 0
         """Number of events so far that may have changed what circuits supply or what is booked on them."""
-        self._index_of = {each.evse.ref: index for index, each in enumerate(self.controllers)}
         self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
         self._reactions: dict[EvseRef, float] = {}
 
-    def _make_delivery(self, index: int) -> LimitDelivery:
-        """Return the limits of the EVSE with this number; its tokens identify it."""
-        tokens = itertools.count(index, len(self.site.evses))
-        return LimitDelivery(
-            self.site.evses[index], self.settings.lease_s, tokens, self.settings.writes_per_day
-        )
+    def _make_controller(self, evse: EvseNode, now: float) -> EvseController:
+        """Return the controller of an EVSE with the next number, by which its tokens identify it."""
+        number = next(self._numbers)
+        tokens = itertools.count(number, EVSE_NUMBERS)
+        delivery = LimitDelivery(evse, self.settings.lease_s, tokens, self.settings.writes_per_day)
+        controller = EvseController(evse, delivery, now, self.awake)
+        self._by_number[number] = controller
+        self._number_of[evse.ref] = number
+        return controller
 
-    def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
-        """Apply other limits, margins, priorities and modes.
+    def _index_controllers(self) -> None:
+        """Find the controllers by EVSE and by station again."""
+        self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
+        self.of_station = defaultdict(list)
+        for controller in self.controllers:
+            self.of_station[controller.evse.ref.station].append(controller)
 
-        Raises ValueError if the circuits or EVSEs differ.
+    def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
+        """Apply other limits, margins, priorities and modes, and add the EVSEs of new stations.
+
+        An EVSE is booked at its maximum until its station has accepted a limit. Raises ValueError if the
+        circuits differ, or EVSEs that are there.
         """
-        if _shape(site) != _shape(self.site):
+        there = {each.ref: each for each in site.evses}
+        before = [_fixed_wiring(each) for each in self.site.evses]
+        if _fixed_circuits(site) != _fixed_circuits(self.site) or before != [
+            _fixed_wiring(there[each.ref]) for each in self.site.evses if each.ref in there
+        ]:
             raise ValueError("the site has other circuits or EVSEs than before")
         self.site, self.settings = site, settings
         self.metering.replace_site(site, settings)
         self.energy.replace_site(site, settings.voltage_v)
+        self.controllers = [
+            self.by_ref.get(evse.ref) or self._make_controller(evse, now) for evse in site.evses
+        ]
+        self._index_controllers()
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             controller.evse = evse
             controller.wake()
+            self.update_credit(controller, now)
 
     def on_event(self, event: SiteEvent, now: float) -> bool:
         """Update the model; return True if the current has to be shared anew."""
@@ -155,8 +174,8 @@ class SiteModel:
             case StationUp() | StationDown() | QuirkSelected() | StationObserved():
                 for each in self.of_station.get(event.station, ()):
                     each.wake()
-            case LimitAnswered(token=token) if self.controllers and token < UNCONFIGURED_TOKENS:
-                self.controllers[token % len(self.controllers)].wake()
+            case LimitAnswered(token=token) if (found := self._find_by_token(token)) is not None:
+                found.wake()
             case EvseOverridden(ref=ref):
                 if ref in self.by_ref:
                     self.by_ref[ref].wake()
@@ -238,11 +257,13 @@ class SiteModel:
                 for each in self.unconfigured.values()
             ]
             return any(answered)
-        if not self.controllers:
-            return False
-        controller = self.controllers[answer.token % len(self.controllers)]
-        known = controller.on_limit_answered(answer, now)
+        controller = self._find_by_token(answer.token)
+        known = controller is not None and controller.on_limit_answered(answer, now)
         return known and not answer.accepted
+
+    def _find_by_token(self, token: int) -> EvseController | None:
+        """Return the configured EVSE that a limit was for; None for a limit of another one."""
+        return None if token >= UNCONFIGURED_TOKENS else self._by_number.get(token % EVSE_NUMBERS)
 
     def on_meter(self, event: MeterUpdated, circuit: CircuitNode, now: float) -> tuple[bool, bool]:
         """Take in one state of a circuit's meter.
@@ -286,7 +307,7 @@ class SiteModel:
         changes_at = controller.model.draw.credit_changes_at(now)
         if changes_at < math.inf and changes_at != controller.credit_due_at:
             controller.credit_due_at = changes_at
-            heappush(self._credits_due, (changes_at, self._index_of[controller.evse.ref]))
+            heappush(self._credits_due, (changes_at, self._number_of[controller.evse.ref]))
 
     def update_due_credits(self, now: float) -> bool:
         """Bring the draw totals up to date for EVSEs whose draw is known less or better by now.
@@ -296,8 +317,8 @@ class SiteModel:
         for _ in range(DUE_AT_ONCE):
             if not self._credits_due or self._credits_due[0][0] > now:
                 return False
-            due_at, index = heappop(self._credits_due)
-            controller = self.controllers[index]
+            due_at, number = heappop(self._credits_due)
+            controller = self._by_number[number]
             if controller.credit_due_at != due_at:
                 continue  # it was put off
             self.update_credit(controller, now)
@@ -339,10 +360,11 @@ class SiteModel:
         self.metering.add_change(controller.evse, (delta[0], delta[1], delta[2]), now)
 
 
-def _shape(site: SiteTree) -> list[object]:
-    """Return what of a site cannot change while it runs: circuits, meters, wiring and ratings."""
-    circuits = [
-        (each.id, each.parent, each.meter, each.fuse, each.measures_building) for each in site.circuits
-    ]
-    evses = [msgspec.structs.replace(each, priority=0, surplus=False) for each in site.evses]
-    return [circuits, evses]
+def _fixed_circuits(site: SiteTree) -> list[object]:
+    """Return what of the circuits cannot change while the site runs: tree, meters and fuses."""
+    return [(each.id, each.parent, each.meter, each.fuse, each.measures_building) for each in site.circuits]
+
+
+def _fixed_wiring(evse: EvseNode) -> EvseNode:
+    """Return an EVSE without what can change while the site runs."""
+    return msgspec.structs.replace(evse, priority=0, surplus=False)

@@ -209,9 +209,15 @@ class SiteHarness:
             self._send(self.control.handle(ControlTick(None), self.now))
 
     def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
-        """Reload other limits, margins and priorities of the same circuits and EVSEs."""
+        """Reload other limits, margins and priorities of the same circuits, and further EVSEs."""
         self._send(self.control.replace_site(site, settings, self.now))
         self._finish_pass()
+
+    def add_station(self, station: StationModel) -> None:
+        """Reload the configuration with one more station, which is not connected yet."""
+        self.stations[station.ref] = station
+        self.site = SiteTree(circuits=self.site.circuits, evses=(*self.site.evses, station.evse))
+        self.replace_site(self.site, SiteSettings())
 
     def _send(self, commands: list[SetLimit]) -> None:
         self.stored |= self.control.delivery_records({command.ref for command in commands}, self.now)

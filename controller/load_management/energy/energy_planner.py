@@ -50,8 +50,9 @@ class EnergyPlanner:
         """Current that a battery delivers at the grid connection and no car may count on (A per phase)."""
 
     def replace_site(self, site: SiteTree, voltage_v: float) -> None:
-        """Apply other limits of the same circuits."""
+        """Apply other limits of the same circuits, and plan for the EVSEs that the site has by now."""
         self.peaks.replace_site(site, voltage_v)
+        self.evses.replace_site(site)
 
     # Time and records
 

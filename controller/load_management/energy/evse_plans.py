@@ -31,14 +31,21 @@ class EvsePlans:
         self._settings = settings
         self._calendar = calendar
         self._use = EnergyUse(settings.groups)
-        self._guaranteed = [GuaranteedGroup(site, group) for group in settings.groups if group.guaranteed_a]
         self._departures: tuple[DepartureRule, ...] = ()
         self._classes: dict[EvseRef, str] = {}
         self._waiting: tuple[EvseRef, ...] = ()
         self.prices = PricePlan()
-        every = settings.is_fair_by_energy or settings.has_prices
-        self.tracked = tuple(evse.ref for evse in site.evses if every or evse.ref in self._use.refs)
+        self._guaranteed: list[GuaranteedGroup] = []
+        self.tracked: tuple[EvseRef, ...] = ()
         """EVSEs whose use `update` has to be given."""
+        self.replace_site(site)
+
+    def replace_site(self, site: SiteTree) -> None:
+        """Plan for the EVSEs of this site from now on."""
+        groups = self._settings.groups
+        self._guaranteed = [GuaranteedGroup(site, group) for group in groups if group.guaranteed_a]
+        every = self._settings.is_fair_by_energy or self._settings.has_prices
+        self.tracked = tuple(evse.ref for evse in site.evses if every or evse.ref in self._use.refs)
 
     def restore(self, record: QuotaStored | PricesStored) -> None:
         """Take over what a group had used before a restart, or the prices."""

@@ -491,6 +491,32 @@ def test_priority_raised_while_site_runs_decides_next_pass() -> None:
     assert site.evse_view("S0").offered_a < 8.0
 
 
+def test_station_added_while_site_runs_is_booked_before_it_connects() -> None:
+    site = SiteHarness((make_grid(43.0, None),), [make_station("S0", car=Car())])
+    site.connect()
+    site.wait(200)
+    assert site.evse_view("S0").offered_a == 32.0
+    site.add_station(make_station("S1"))
+    assert site.evse_view("S0").offered_a <= 43.0 - 32.0
+    site.wait(20)
+    site.plug_in("S1", Car())  # it draws its maximum before it connects
+    site.wait(20)
+    site.connect("S1")
+    site.wait(400)
+    assert site.evse_view("S0").offered_a == pytest.approx(site.evse_view("S1").offered_a, abs=1.0)
+    assert site.evse_view("S1").offered_a > 18.0
+    assert site.longest_over("grid", 43.0) == 0
+
+
+def test_limits_of_before_station_was_added_are_answered_by_their_evse() -> None:
+    site = SiteHarness((make_grid(200.0),), [make_station("S0", car=Car()), make_station("S1", car=Car())])
+    site.connect("S0")  # its first limits are not answered yet
+    site.add_station(make_station("S2"))
+    site.wait(200)
+    view = site.evse_view("S0")
+    assert (view.problem, view.offered_a) == ("", 32.0)
+
+
 def test_site_with_other_evses_cannot_replace_running_one() -> None:
     site = SiteHarness((make_grid(63.0),), [make_station("S0"), make_station("S1")])
     smaller = SiteTree(circuits=site.control._model.site.circuits, evses=site.control._model.site.evses[:1])
