@@ -114,14 +114,21 @@ class CapabilityDiscovery:
         own: Sequence[Quirk] = (),
         chosen: Mapping[str, Quirk] | None = None,
     ) -> None:
-        self._dc_stations = frozenset(dc_stations)
         self._own = own
+        self._dc_stations = frozenset(dc_stations)
         self._chosen = dict(chosen or {})
         self._quirks = dict(self._chosen)
         self._capabilities: dict[str, Capabilities] = {}
         self._pending: dict[int, _Pending] = {}
         self._cleared: set[str] = set()
         self._tokens = itertools.count(-1, -1)
+
+    def add_station(self, station: str, chosen: Quirk | None, *, is_dc: bool) -> None:
+        """Add a station; `chosen`: the row that is used whatever it reports, None: the one that matches."""
+        if is_dc:
+            self._dc_stations |= {station}
+        if chosen is not None:
+            self._chosen[station] = self._quirks[station] = chosen
 
     def quirk(self, station: str) -> Quirk:
         """Return the station's quirk, narrowed by the capabilities that it has reported."""

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import gc
 import logging
-import os
 import signal
 from functools import partial
 
@@ -135,7 +134,6 @@ async def _run_app(
                 active.config,
                 active=active,
                 stopping=stopping,
-                request_reload=partial(os.kill, os.getpid(), signal.SIGHUP),
             )
         )
         # What exists now stays until the end: a collection need not look at it again, and takes less time

@@ -144,7 +144,7 @@ def _phases(text: str) -> tuple[str, ...]:
 def _adopt(options: argparse.Namespace) -> int:
     """Add the station to the configuration of the running controller. Raises CommandError."""
     given = {name: getattr(options, name) for name in ("owner", "label") if getattr(options, name)}
-    _send(
+    result = _send(
         options,
         "station.adopt",
         station=options.station,
@@ -154,10 +154,9 @@ def _adopt(options: argparse.Namespace) -> int:
         steuve=options.steuve,
         **given,
     )
-    print(
-        f"{options.station}: adopted on {options.circuit}; a restart makes it served: "
-        "sudo systemctl restart local-controller"
-    )
+    waits = any(each.startswith(f"station {options.station} ") for each in result["needs_restart"])
+    remedy = "a restart makes it served: sudo systemctl restart local-controller"
+    print(f"{options.station}: adopted on {options.circuit}; {remedy if waits else 'served from now on'}")
     return OK
 
 

@@ -1,7 +1,7 @@
 """Keys that take effect while the controller runs, and the comparison of two configurations by them.
 
-A reload applies the keys of LIVE_KEYS at once, without dropping a link. All other changes are named: they
-need a restart, and until then the values in use stay as they are.
+A reload applies the keys of LIVE_KEYS at once, without dropping a link, and adds stations. All other changes
+are named: they need a restart, and until then the values in use stay as they are.
 
     plan = plan_reload(in_use, loaded)
     plan.config            # in use from now on
@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
+from controller.config.backend_rules import backend_names
 from controller.config.cross_rules import check_tables
-from controller.config.schema import Config
+from controller.config.schema import Config, StationConfig
 
 ALL = frozenset({"*"})
 
@@ -47,7 +48,7 @@ class ReloadPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_reload(in_use: Config, loaded: Config) -> ReloadPlan:
     """Compare two configurations, and merge what can be applied into the one in use."""
-    found = _Differences()
+    found = _Differences(in_use)
     config = found.merge_table("", in_use, loaded, "")
     applied, needs_restart = tuple(found.applied), tuple(found.needs_restart)
     if applied and needs_restart and check_tables(config):
@@ -57,7 +58,8 @@ def plan_reload(in_use: Config, loaded: Config) -> ReloadPlan:
 
 
 class _Differences:
-    def __init__(self) -> None:
+    def __init__(self, in_use: Config) -> None:
+        self._in_use = in_use
         self.applied: list[str] = []
         self.needs_restart: list[str] = []
 
@@ -85,10 +87,14 @@ class _Differences:
         """Return the tables of `old` with the live keys of those in `new` that have the same id."""
         name = table.rpartition(".")[2]
         there = {each.id: each for each in new}
+        before, merged, added = set(_ids(old)), [], []
         for each in new:
-            if each.id not in _ids(old):
-                self.needs_restart.append(f"{place} {name} {each.id} (added)".strip())
-        merged = []
+            if each.id in before:
+                continue
+            is_live = isinstance(each, StationConfig) and _can_be_added(each, self._in_use)
+            added += [each] if is_live else []
+            changes = self.applied if is_live else self.needs_restart
+            changes.append(f"{place} {name} {each.id} (added)".strip())
         for each in old:
             if each.id not in there:
                 self.needs_restart.append(f"{place} {name} {each.id} (removed)".strip())
@@ -96,11 +102,22 @@ class _Differences:
             else:
                 where = f"{place} {name} {each.id}".strip()
                 merged.append(self.merge_table(table, each, there[each.id], where))
-        return tuple(merged)
+        return (*merged, *added)
 
     def _is_live(self, table: str, key: str) -> bool:
         keys = LIVE_KEYS.get(table, frozenset())
         return key in keys or keys == ALL or (not table and LIVE_KEYS.get(key) == ALL)
+
+
+def _can_be_added(station: StationConfig, in_use: Config) -> bool:
+    """Return True if the running site has the circuits and backends of a new station.
+
+    The node of an overlay network has the routes of the stations that it started with.
+    """
+    circuits = {circuit.id for circuit in in_use.circuit}
+    placed = {in_use.circuit_of(station, evse) for evse in station.evse}
+    backends = {station.owner, *station.observers} - {None}
+    return placed <= circuits and backends <= backend_names(in_use).keys() and in_use.overlay is None
 
 
 def _are_tables(value: object) -> bool:

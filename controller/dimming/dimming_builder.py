@@ -19,14 +19,19 @@ def make_dimming_settings(config: Config, dimming: DimmingConfig) -> DimmingSett
         connection_point=dimming.connection_point or config.site.id,
         sources=tuple(_source(config, dimming, source) for source in dimming.source),
         failsafe=SourceFailsafe(dimming.failsafe_w, dimming.failsafe_duration_s),
-        devices={
-            EvseRef(station.id, evse.id): config.circuit_of(station, evse) or ""
-            for station in config.station
-            for evse in station.evse
-            if evse.steuve and not evse.exempt
-        },
+        devices=find_controllable_evses(config),
         counting=dimming.count,
     )
+
+
+def find_controllable_evses(config: Config) -> dict[EvseRef, str]:
+    """Return the controllable EVSEs with their circuits."""
+    return {
+        EvseRef(station.id, evse.id): config.circuit_of(station, evse) or ""
+        for station in config.station
+        for evse in station.evse
+        if evse.steuve and not evse.exempt
+    }
 
 
 def module_settings(dimming: DimmingConfig) -> dict[str, InputModuleSettings]:

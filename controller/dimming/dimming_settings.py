@@ -34,18 +34,25 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings. `devices`: the controllable EVSEs with their circuits; `counting` as in `pmin`."""
+    """All settings. `devices`: the controllable EVSEs with their circuits; `counting` as in `pmin`.
+
+    A station that is added while the site runs adds its EVSEs to `devices`, for all who hold the settings.
+    """
 
     connection_point: str
     sources: tuple[SourceSettings, ...]
     failsafe: SourceFailsafe
-    devices: Mapping[EvseRef, str]
+    devices: dict[EvseRef, str]
     counting: Counting = "evse"
 
     @property
     def minimum_w(self) -> float:
         """Minimum of all devices together (W)."""
         return minimum_w(device_count(list(self.devices.values()), self.counting))
+
+    def add_devices(self, devices: Mapping[EvseRef, str]) -> None:
+        """Add controllable EVSEs with their circuits; those that are there stay."""
+        self.devices.update(devices)
 
     def can_be_lost(self, source: str) -> bool:
         """Return True if a source has a failsafe that begins when its link is lost."""

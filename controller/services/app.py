@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +14,13 @@ import trio
 from controller.backends.pool import BackendPool
 from controller.commands.site_command import ReloadConfiguration
 from controller.config import Config
+from controller.config.password_files import StationSecret
 from controller.config.schema import DimmingConfig
-from controller.dimming.dimming_builder import make_dimming_settings, module_settings
+from controller.dimming.dimming_builder import (
+    find_controllable_evses,
+    make_dimming_settings,
+    module_settings,
+)
 from controller.load_management.events import MeterUpdated
 from controller.load_management.site_builder import build_station_meters
 from controller.load_management.site_view import SiteView
@@ -26,6 +31,7 @@ from controller.services.certificate_service import (
     make_server_check,
 )
 from controller.services.configuration import ActiveConfiguration
+from controller.services.connection_settings import read_station_secrets
 from controller.services.dimming_backend import DimmingBackend
 from controller.services.dimming_factory import make_dimming_service
 from controller.services.dimming_notifier import DimmingNotifier
@@ -44,13 +50,14 @@ from controller.services.local_csms_service import (
     load_cards_or_report,
 )
 from controller.services.message_reader import make_message_reader
-from controller.services.meter_values_service import MeterValuesService
+from controller.services.meter_values_service import MeterValuesService, meter_values_modes
 from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import SigningSetupError, open_policy_service
 from controller.services.publishing_service import PublishingService
 from controller.services.readiness import MeterReadiness
 from controller.services.relay_memory import KEY_FILE, open_token_key
 from controller.services.reload_service import ReloadService
+from controller.services.service_error import ServiceError
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.session_reader import make_session_reader
 from controller.services.set_aside_messages import read_set_aside
@@ -118,7 +125,6 @@ class App:
         self,
         config: Config,
         active: ActiveConfiguration | None = None,
-        request_reload: Callable[[], None] = lambda: None,
     ) -> None:
         self.port = 0
         self._reloads = None if active is None else ReloadService(active, self._apply_configuration)
@@ -147,7 +153,7 @@ class App:
         )
         self._meters = SiteMeters(config, station_meters, self._on_meter_state, find_objection)
         self._meter_values = MeterValuesService(
-            dict.fromkeys((station.id for station in config.station), config.load_management.meter_values),
+            meter_values_modes(config),
             self._registry,
             self._load_management.find_silent_evses,
         )
@@ -230,11 +236,11 @@ class App:
             SiteReaders(
                 sessions=make_session_reader(self.sessions),
                 set_aside=partial(read_set_aside, self._store),
-                messages=make_message_reader(config, self._stats),
+                messages=make_message_reader(self._station_service.stations, self._stats),
                 evidence=None if self._dimming is None else self._dimming.evidence.make_reader(),
             ),
             None if active is None else active.path,
-            request_reload,
+            None if self._reloads is None else self._reloads.reload,
         )
         self._publishing = PublishingService(
             config, self.status, self._operations.commands, self._web.alarms, find_objection
@@ -419,16 +425,45 @@ class App:
             await self._reloads.reload()
 
     def _apply_configuration(self, config: Config) -> None:
-        """Make all services use the live keys of another configuration."""
+        """Make all services use the live keys and the further stations of another configuration.
+
+        A new EVSE is booked at its maximum before its station may connect. Where ServiceError is raised, no
+        station was added; another reload does the rest.
+        """
+        try:
+            passwords = read_station_secrets(config)
+        except OSError as error:
+            raise ServiceError(f"a password file cannot be read: {error}") from error
         self._config = self._status.config = config
         self._status.configuration_problem = ""
         set_log_level(config.log.level)
-        self._load_management.replace_site(config)
         self._meters.set_times(config)
         cards = load_cards_or_report(config)
         self._local_csms.set_cards(config.local_csms, cards)
         self.sessions.set_cards(cards)
         self.sessions.set_retention(config.sessions.retention_months)
+        try:
+            self._replace_stations(config, passwords)
+        except StoreError as error:
+            raise ServiceError(str(error)) from error
+
+    def _replace_stations(self, config: Config, passwords: Mapping[str, StationSecret | None]) -> None:
+        """Add the stations of another configuration, to the service that admits them last."""
+        self._capabilities.replace_stations(config)
+        quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
+        self._load_management.replace_site(config, quirks)
+        self._station_clocks.replace_stations(config)
+        self._station_profiles.replace_stations(config)
+        if self._dimming is not None:
+            self._dimming.add_devices(find_controllable_evses(config))
+        self._meter_values.set_modes(meter_values_modes(config))
+        self._energy.replace_stations(config)
+        self.sessions.replace_stations(config)
+        self._operations.replace_stations(config)
+        self._station_report.replace_stations(config)
+        hand_over_transactions(config, self._store)
+        self._local_csms.replace_stations(config)
+        self._station_service.replace_stations(config, passwords)
 
     # -- the site -----------------------------------------------------------------------------------
 
@@ -468,19 +503,17 @@ async def run(
     *,
     active: ActiveConfiguration | None = None,
     stopping: trio.Event | None = None,
-    request_reload: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a controller until cancelled, or stop it properly once `stopping` is set; starts with the App.
 
-    `active`: where `config` comes from; it can then be reloaded, and changed on the page, which calls
-    `request_reload` after it.
+    `active`: where `config` comes from; it can then be reloaded, and changed on the page.
 
     Raises ListenError, SigningSetupError, TlsError, WebServerError or StoreError where a part cannot start.
     """
     with hold_store(Path(config.store.directory)):
         try:
-            controller = App(config, active, request_reload)
+            controller = App(config, active)
             try:
                 async with trio.open_nursery() as nursery:
                     if stopping is not None:

@@ -65,6 +65,10 @@ class CertificateService:
         self._lock = threading.Lock()
         """Clients with a thread of their own, as that of MQTT, check certificates in it."""
 
+    def set_evses(self, evses: Mapping[str, tuple[str, ...]]) -> None:
+        """Accept certificates of these stations and their EVSEs from now on."""
+        self._evses = evses
+
     @property
     def folder(self) -> CaFolder:
         """The folder of the site CA."""
@@ -133,6 +137,20 @@ class CertificateService:
         except OSError:
             return None
         return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def evse_names(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return the EVSEs of each station as certificates name them."""
+    return {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
+
+
+def make_station_check(config: Config) -> CertificateService | None:
+    """Return the check of the stations' certificates, None without [pki]. Raises ServiceError."""
+    if config.pki is None:
+        return None
+    point = None if config.dimming is None else config.dimming.connection_point
+    points = frozenset({point or config.site.id})
+    return CertificateService(Path(config.pki.folder), evse_names(config), points)
 
 
 def make_server_check(config: Config) -> Callable[[bytes], str | None] | None:

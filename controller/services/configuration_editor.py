@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import trio
 from controller.access.access_records import ConfigurationForgotten, ConfigurationStored
 from controller.access.permissions import Actor
 from controller.commands.site_command import AdoptStation, RollBackConfiguration, WriteConfiguration
+from controller.config.live_keys import ReloadPlan
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.services.configuration_check import find_in_configuration, read_present_configuration
 from controller.services.first_configuration import version_of, write_configuration_file
@@ -30,18 +31,21 @@ MOST_VERSIONS = 30
 
 
 class ConfigurationEditor:
-    """The configuration file at `path`; None: the daemon was started without a file."""
+    """The configuration file at `path`; None: the daemon was started without a file.
+
+    `reload` makes the controller use the file; it returns what was applied, and what needs a restart.
+    """
 
     def __init__(
         self,
         path: Path | None,
         store: StateStore,
-        request_reload: Callable[[], None],
+        reload: Callable[[], Awaitable[ReloadPlan]] | None,
         utc: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._store = store
-        self._request_reload = request_reload
+        self._reload = reload
         self._utc = utc
         self._writing = trio.Lock()
 
@@ -90,7 +94,7 @@ class ConfigurationEditor:
         return await self._write(text, present.version, actor)
 
     async def _write(self, text: str, base: str, actor: Actor) -> object:
-        """Check and write a text that was made from the version `base`. Raises SiteCommandError."""
+        """Check, write and use a text that was made from the version `base`. Raises ServiceError."""
         path = self._require_path()
         async with self._writing:
             present = await self.read()
@@ -111,8 +115,11 @@ class ConfigurationEditor:
                     "or edit the file on the gateway"
                 ) from error
             await self._keep(text, actor.name)
-        self._request_reload()
-        return {"version": version_of(text)}
+        result = {"version": version_of(text)}
+        if self._reload is None:
+            return result
+        plan = await self._reload()
+        return {**result, "applied": plan.applied, "needs_restart": plan.needs_restart}
 
     async def _keep(self, text: str, actor: str) -> None:
         """Store a version; the oldest above MOST_VERSIONS are deleted."""

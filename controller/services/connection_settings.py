@@ -59,18 +59,14 @@ def load_backend_tls(backend: BackendConfig) -> RenewedContext | None:
     return client_tls(backend.id, backend.ca, backend.certificate, backend.key)
 
 
-def make_listen_settings(config: Config) -> ListenSettings:
-    """Make the settings of the stations' port. Raises TlsError, and ServiceError for the site CA.
+def make_listen_settings(config: Config, certificates: CertificateService | None) -> ListenSettings:
+    """Make the settings of the stations' port, where `certificates` checks those of stations.
 
-    Behind a router all stations connect from one address, each perhaps with an old connection that is still
-    half open.
+    Raises TlsError. Behind a router all stations connect from one address, each perhaps with an old
+    connection that is still half open.
     """
     listen = config.listen
     limit = listen.connections_per_address
-    certificates: CertificateService | None = None
-    if config.pki is not None:
-        evses = {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
-        certificates = CertificateService(Path(config.pki.folder), evses, _connection_points(config))
     return ListenSettings(
         listen.host,
         listen.port,
@@ -82,12 +78,6 @@ def make_listen_settings(config: Config) -> ListenSettings:
         listen.messages_per_second,
         None if certificates is None else certificates.find_objection,
     )
-
-
-def _connection_points(config: Config) -> frozenset[str]:
-    """Return the grid connection points that a certificate for this site may name."""
-    point = None if config.dimming is None else config.dimming.connection_point
-    return frozenset({point or config.site.id})
 
 
 def make_pools(config: Config) -> dict[str, BackendPool]:

@@ -35,8 +35,8 @@ class DimmingNotifier:
         self._language = dimming.language
         self._timezone = ZoneInfo(config.site.timezone)
         self._registry = registry
-        stations = {ref.station for ref in settings.devices}
-        self._stations = sorted(stations) if dimming.displays else []
+        self._devices = settings.devices
+        self._uses_displays = dimming.displays
         self._mailbox = mailbox
         self._span: DimmingSpan | None = None
         self._shown: dict[str, tuple[StationSession, DimmingSpan]] = {}
@@ -74,7 +74,8 @@ class DimmingNotifier:
 
     def update_displays(self) -> None:
         """Update the displays of the connected stations."""
-        for station in self._stations:
+        stations = {ref.station for ref in self._devices} if self._uses_displays else ()
+        for station in sorted(stations):
             session = self._registry.find_session(station)
             shown = self._shown.get(station)
             if session is None or not session.is_open:

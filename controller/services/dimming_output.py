@@ -73,8 +73,7 @@ class DimmingOutput:
     def limit(self, effective: EffectiveLimit, now: float) -> None:
         """Send the limit to load management."""
         total = effective.total
-        dimmed = self._settings.devices.keys() if total is not None else effective.evses.keys()
-        self._profiles.mark_dimmed(dimmed)
+        self.mark_dimmed(effective)
         bounds = [*effective.evses.values(), *([] if total is None else [total])]
         self._load_management.handle_event(
             site_events.SiteDimmed(
@@ -90,6 +89,11 @@ class DimmingOutput:
             )
         )
         self._history.on_limit(effective, utc(now))
+
+    def mark_dimmed(self, effective: EffectiveLimit) -> None:
+        """Mark the EVSEs that are limited: their backends are notified with that reason."""
+        is_limited_together = effective.total is not None
+        self._profiles.mark_dimmed(self._settings.devices if is_limited_together else effective.evses.keys())
 
     def _span(self, effective: EffectiveLimit, now: float) -> DimmingSpan | None:
         """Return the limit to notify: of all devices, or the sum where each has its own."""

@@ -12,7 +12,7 @@ its command answered, even if the store cannot be written; that is logged and co
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import trio
@@ -30,6 +30,7 @@ from controller.dimming.events import (
     NotifyBackends,
 )
 from controller.model.effects import LogEntry
+from controller.model.observations import EvseRef
 from controller.services.dimming_evidence import DimmingEvidence
 from controller.services.dimming_output import DimmingOutput
 from controller.services.dimming_trust import DimmingTrust
@@ -63,6 +64,7 @@ class DimmingService:
         run_inputs: RunInputs,
     ) -> None:
         self.evidence = evidence
+        self._settings = settings
         self._trust = trust
         self._output = output
         self._run_inputs = run_inputs
@@ -123,6 +125,12 @@ class DimmingService:
             self._output.report_effect(report)
         if changed is not None:
             self._output.notify(changed.effective, now)
+
+    def add_devices(self, devices: Mapping[EvseRef, str]) -> None:
+        """Limit further controllable EVSEs from now on; the minimum that is left to all rises with them."""
+        self._settings.add_devices(devices)
+        self._output.mark_dimmed(self._controller.effective)
+        self.handle_event(DimmingTick())
 
     def on_meter_state(self, state: MeterState) -> None:
         """Take the state of a meter; under a limit its outcome is measured at once."""

@@ -50,6 +50,10 @@ class EnergyService:
         commands.add_handler(SetDeparture, self._on_set_departure)
         commands.add_handler(SetPrices, self._on_set_prices)
 
+    def replace_stations(self, config: Config) -> None:
+        """Find EVSEs by name among the stations of another configuration."""
+        self._config = config
+
     async def run(self) -> None:
         """Look up classes of cards and read changed files, until cancelled."""
         async with trio.open_nursery() as nursery:

@@ -72,14 +72,20 @@ class LoadManagementService:
         """Return the EVSEs that charge and have not reported their draw for too long."""
         return self._control.silent_evses(trio.current_time())
 
-    def replace_site(self, config: Config) -> None:
-        """Apply the limits, margins, priorities and modes of another configuration while the site runs.
+    def replace_site(self, config: Config, quirks: Mapping[str, Quirk]) -> None:
+        """Apply the limits, margins, priorities, modes and further stations of another configuration.
 
-        Raises ValueError if its circuits or EVSEs are others.
+        `quirks`: those of stations that have booted before. Raises ValueError if its circuits are others, or
+        EVSEs that are there.
         """
         site, now = build_site(config), trio.current_time()
+        added = {evse.ref for evse in site.evses} - self.site.evse_by_ref.keys()
         limits = self._control.replace_site(site, site_settings(config), now)
         self.site = site
+        for station in sorted({ref.station for ref in added} & quirks.keys()):
+            self._control.handle(QuirkSelected(station, quirks[station]), now)
+        memories = self._queue.load_memories() if added else {}
+        self._control.restore({ref: memory for ref, memory in memories.items() if ref in added})
         self._queue_limits(limits, {limit.ref for limit in limits})
         self.share_current()
 

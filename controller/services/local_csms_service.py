@@ -33,15 +33,19 @@ class LocalCsmsService:
         self._store = store
         self._call_timeout_s = config.listen.call_timeout_s
         self._zone = ZoneInfo(config.site.timezone)
-        numbers = TransactionNumbers(store.load(TransactionIdAllocated))
-        self._memories = {
-            station.id: self._restore(CsmsMemory(station.id, numbers), station.id)
-            for station in config.station
-            if station.owner is None
-        }
+        self._numbers = TransactionNumbers(store.load(TransactionIdAllocated))
+        self._memories: dict[str, CsmsMemory] = {}
+        self.replace_stations(config)
         self._linked: dict[str, LocalCsms] = {}
         """The last link of each station."""
         self.set_cards(config.local_csms, cards)
+
+    def replace_stations(self, config: Config) -> None:
+        """Be the CSMS of the stations without owner of a configuration. Raises StoreError."""
+        for station in config.station:
+            if station.owner is None and station.id not in self._memories:
+                memory = CsmsMemory(station.id, self._numbers)
+                self._memories[station.id] = self._restore(memory, station.id)
 
     def set_cards(self, settings: LocalCsmsConfig, cards: Iterable[CardConfig]) -> None:
         """Use these settings and cards from now on, also for the stations that are connected."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
-from controller.config.schema import Config
 from controller.ocpp.frames import (
     Call,
     CallError,
@@ -27,12 +26,11 @@ from controller.web.http_messages import ProblemError
 from controller.web.site_interface import MessageEntry
 
 
-def make_message_reader(config: Config, stats: ConnectionStats) -> ReadMessages:
-    """Return the reader of the latest messages of the stations that the configuration names."""
-    stations = frozenset(station.id for station in config.station)
+def make_message_reader(read_stations: Callable[[], Sequence[str]], stats: ConnectionStats) -> ReadMessages:
+    """Return the reader of the latest messages of the stations that the configuration names by now."""
 
     def read_messages(station: str, *, show_identities: bool) -> list[MessageEntry]:
-        if station not in stations:
+        if station not in read_stations():
             raise ProblemError(404, f"station {station!r} is not in the configuration")
         recent = stats.recent.get(station)
         return [] if recent is None else decode_messages(recent.messages, show_identities=show_identities)

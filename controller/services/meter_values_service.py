@@ -8,6 +8,7 @@ from typing import Literal
 
 import trio
 
+from controller.config import Config
 from controller.load_management.evse.report_requests import ReportRequests
 from controller.local_csms.csms_settings import CsmsSettings
 from controller.local_csms.station_setup import StationSetup
@@ -32,6 +33,11 @@ REMEDY = {
 }
 
 
+def meter_values_modes(config: Config) -> dict[str, MeterValuesMode]:
+    """Return the mode of each station of a configuration."""
+    return dict.fromkeys((station.id for station in config.station), config.load_management.meter_values)
+
+
 class MeterValuesService:
     """Asks the stations in `modes` for their meter values, each by its mode.
 
@@ -49,6 +55,10 @@ class MeterValuesService:
         self._find_silent = find_silent
         self._requests = ReportRequests()
         self._sessions: dict[str, StationSession] = {}
+
+    def set_modes(self, modes: dict[str, MeterValuesMode]) -> None:
+        """Ask the stations in `modes` from now on."""
+        self._modes = modes
 
     async def run(self) -> None:
         """Check all stations from time to time; until cancelled."""

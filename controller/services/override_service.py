@@ -36,17 +36,25 @@ class OverrideService:
         store: StateStore,
         utc: Callable[[], float] = time.time,
     ) -> None:
-        self._evses = {station.id: [evse.id for evse in station.evse] for station in config.station}
+        self._evses: dict[str, list[int]] = {}
         self._timezone = ZoneInfo(config.site.timezone)
         self._load_management = load_management
         self._store = store
         self._utc = utc
         self._book = OverrideBook()
         self._changed = trio.Event()
-        for stored in store.load(OverrideStored):
-            if stored.until > utc() and stored.evse in self._evses.get(stored.station, ()):
+        self.replace_stations(config)
+
+    def replace_stations(self, config: Config) -> None:
+        """Use the stations of a configuration, with their stored overrides that have not ended."""
+        before = self._evses
+        self._evses = {station.id: [evse.id for evse in station.evse] for station in config.station}
+        for stored in self._store.load(OverrideStored):
+            is_new = stored.station not in before and stored.evse in self._evses.get(stored.station, ())
+            if is_new and stored.until > self._utc():
                 self._book.set(stored)
-                load_management.handle_event(self._event(stored))
+                self._load_management.handle_event(self._event(stored))
+        self._changed.set()
 
     def register_handlers(self, commands: CommandService) -> None:
         """Register the handlers of all commands that make or end overrides."""

@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 
 from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import Quirk, QuirksError, all_quirks, read_site_quirks
-from controller.config.schema import Config
+from controller.config.schema import Config, StationConfig
 from controller.tomlcheck.diagnostics import Problem, nearest_names
 
 log = logging.getLogger("controller")
@@ -34,15 +34,29 @@ def check_quirks(config: Config) -> Iterator[Problem]:
 
 def make_discovery(config: Config) -> CapabilityDiscovery:
     """Return the discovery with the site's own quirks; without them, with an ERROR, if they are invalid."""
-    try:
-        own = _read_own(config)
-    except QuirksError as error:
-        log.error("quirks of the site not used reason=%s", error)
-        own = ()
+    own = _read_own_or_report(config)
     rows = {row.name: row for row in (*all_quirks(), *own)}
     chosen = {each.id: rows[each.quirk] for each in config.station if each.quirk in rows}
-    dc_stations = [each.id for each in config.station if any(evse.max_kw is not None for evse in each.evse)]
-    return CapabilityDiscovery(dc_stations, own, chosen)
+    return CapabilityDiscovery(filter_dc_stations(config), own, chosen)
+
+
+def filter_dc_stations(config: Config) -> list[str]:
+    """Return the ids of the stations with a rating in kW: they take limits in W only."""
+    return [each.id for each in config.station if any(evse.max_kw is not None for evse in each.evse)]
+
+
+def find_chosen_quirk(config: Config, station: StationConfig) -> Quirk | None:
+    """Return the row that a station names, None without one."""
+    rows = (*all_quirks(), *_read_own_or_report(config)) if station.quirk is not None else ()
+    return next((row for row in rows if row.name == station.quirk), None)
+
+
+def _read_own_or_report(config: Config) -> tuple[Quirk, ...]:
+    try:
+        return _read_own(config)
+    except QuirksError as error:
+        log.error("quirks of the site not used reason=%s", error)
+        return ()
 
 
 def _read_own(config: Config) -> tuple[Quirk, ...]:

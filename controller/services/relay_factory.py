@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -69,9 +69,16 @@ class RelayFactory:
             recorder=self._ledger.find_recorder(station.id, version),
         )
 
-    def restore_states(self, on_observation: Callable[[str, Observation], object]) -> None:
-        """Restore the states and transactions of EVSEs from before a restart."""
-        stations = {station.id: station for station in self._config.station}
+    def replace_stations(self, config: Config) -> None:
+        """Make relays for the stations of another configuration from now on."""
+        self._config = config
+        self._owners = owner_names(config)
+
+    def restore_states(
+        self, added: Iterable[StationConfig], on_observation: Callable[[str, Observation], object]
+    ) -> None:
+        """Restore the stored states and transactions of the EVSEs of these stations."""
+        stations = {station.id: station for station in added}
         for name, version, stored in self._journals.load_evse_states():
             station = stations.get(name)
             if station is None:

@@ -44,15 +44,23 @@ class RelayJournals:
         self._key = open_token_key(Path(config.store.directory) / KEY_FILE)
         self._call_timeout_s = config.listen.call_timeout_s
         self._backends = {name: endpoints[0] for name, endpoints in endpoints_by_backend(config).items()}
+        self._observers: dict[str, list[str]] = {}
+        self._owners: dict[str, str] = {}
+        self._stations: dict[str, StationMemory] = {}
+        self.replace_stations(config)
+        self._requests_read = 0
+        self.on_drop_station: Callable[[str], None] = lambda _: None
+        """Called with a station whose last changes could not be written."""
+
+    def replace_stations(self, config: Config) -> None:
+        """Use the stations of a configuration, with what is stored of new ones. Raises StoreError."""
         names = backend_names(config)
         self._observers = {
             station.id: [names[observer] for observer in station.observers] for station in config.station
         }
         self._owners = owner_names(config)
-        self._stations = {station: self._restore(station) for station in self._owners}
-        self._requests_read = 0
-        self.on_drop_station: Callable[[str], None] = lambda _: None
-        """Called with a station whose last changes could not be written."""
+        for station in self._owners.keys() - self._stations.keys():
+            self._stations[station] = self._restore(station)
 
     # -- the session's journal: see `stations.session.SessionJournal` ----------------------------------
 

@@ -27,7 +27,10 @@ class ReloadRejectedError(ServiceError):
 
 
 class ReloadService:
-    """Reloads the file of the configuration in use; `apply` makes the services use another one."""
+    """Reloads the file of the configuration in use.
+
+    `apply` makes the services use another one; where it raises ServiceError, no station was added.
+    """
 
     def __init__(self, active: ActiveConfiguration, apply: Callable[[Config], None]) -> None:
         self._active = active
@@ -50,7 +53,11 @@ class ReloadService:
                 log.error("reload rejected file=%s: nothing is changed, correct it and reload again", path)
                 raise ReloadRejectedError(checked.problem)
             plan = plan_reload(self._active.config, checked.config)
-            self._apply(plan.config)
+            try:
+                self._apply(plan.config)
+            except ServiceError as error:
+                log.error("reload failed file=%s reason=%s: reload again once it is corrected", path, error)
+                raise ReloadRejectedError(str(error)) from error
             self._active = msgspec.structs.replace(self._active, config=plan.config, problem="")
             self._report(plan)
             await trio.to_thread.run_sync(self._keep_copy)

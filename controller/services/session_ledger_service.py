@@ -48,7 +48,7 @@ class SessionLedger:
         self._store = store
         self._key = key
         self._retention_months = config.sessions.retention_months
-        self._evses = {station.id: [evse.id for evse in station.evse] for station in config.station}
+        self._evses = _evses_by_station(config)
         self._cards: dict[str, CardConfig] = {}
         self._recorders: dict[str, tuple[Version, SessionRecorder]] = {}
         self.zone = ZoneInfo(config.site.timezone)
@@ -57,6 +57,10 @@ class SessionLedger:
             if record.station in self._evses and record.station not in self._recorders:
                 # Which version the station uses shows when it connects.
                 self._recorders[record.station] = Version.V16, self._restore(record.station, Version.V16)
+
+    def replace_stations(self, config: Config) -> None:
+        """Record the sessions of the stations of another configuration from now on."""
+        self._evses = _evses_by_station(config)
 
     def set_retention(self, months: int) -> None:
         """Keep sessions for so many months, from the next daily check on."""
@@ -135,3 +139,7 @@ class SessionLedger:
                         MOST_BEGUN_A_DAY,
                     )
             await trio.sleep(EXPIRY_CHECK_S)
+
+
+def _evses_by_station(config: Config) -> dict[str, list[int]]:
+    return {station.id: [evse.id for evse in station.evse] for station in config.station}

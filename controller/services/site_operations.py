@@ -47,9 +47,13 @@ class SiteOperations:
         self.queries: dict[str, Command] = {}
         """Queries of the control socket by name: they change nothing."""
         self.overrides.register_handlers(self.commands)
-        StationCommands(config, registry, store, find_transaction, choose_token).register_handlers(
-            self.commands
-        )
+        self._stations = StationCommands(config, registry, store, find_transaction, choose_token)
+        self._stations.register_handlers(self.commands)
+
+    def replace_stations(self, config: Config) -> None:
+        """Use the stations of another configuration as targets of commands."""
+        self.overrides.replace_stations(config)
+        self._stations.replace_stations(config)
 
     def add_eebus(self, eebus: EebusService) -> None:
         """Add the commands of the EEBUS node."""

@@ -12,7 +12,7 @@ from controller.model.effects import OwnCall
 from controller.model.journal import BootStored
 from controller.model.observations import Booted
 from controller.ocpp.frames import Version
-from controller.services.quirk_rules import make_discovery
+from controller.services.quirk_rules import filter_dc_stations, find_chosen_quirk, make_discovery
 from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller")
@@ -33,6 +33,19 @@ class StationCapabilities:
             boot = Booted(stored.vendor, stored.model, stored.firmware, stored.serial_number)
             self._boots[stored.station] = boot
             self._discovery.on_boot(stored.station, boot)
+
+    def replace_stations(self, config: Config) -> None:
+        """Use the stations of another configuration; what those that are in both have reported stays."""
+        dc_stations = filter_dc_stations(config)
+        for station in config.station:
+            if station.id not in self._evses:
+                self._discovery.add_station(
+                    station.id, find_chosen_quirk(config, station), is_dc=station.id in dc_stations
+                )
+                if station.id in self._boots:
+                    self._discovery.on_boot(station.id, self._boots[station.id])
+                self._quirks.pop(station.id, None)
+        self._evses = {station.id: len(station.evse) for station in config.station}
 
     @property
     def boots(self) -> Mapping[str, Booted]:

@@ -31,6 +31,7 @@ from controller.pki.certificate_ledger import IssuedCertificate, RevocationReaso
 from controller.pki.certificate_messages import SignCertificateCall, StationCertificateScope
 from controller.pki.certificate_profiles import Purpose
 from controller.relay.events import LocalCall
+from controller.services.certificate_service import evse_names
 from controller.services.service_error import ServiceError
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
@@ -51,12 +52,11 @@ def open_station_certificates(config: Config, registry: SessionRegistry) -> Stat
     if config.pki is None or config.pki.station_certificates == "owner":
         return None
     file = None if config.pki.passphrase_file is None else Path(config.pki.passphrase_file)
-    evses = {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
     try:
         passphrase = read_passphrase(file, os.environ.get("CREDENTIALS_DIRECTORY"))
         chain = _read_chain(config.listen.certificate)
         folder = CaFolder(Path(config.pki.folder))
-        return StationCertificateService(folder, passphrase, evses, registry, chain)
+        return StationCertificateService(folder, passphrase, evse_names(config), registry, chain)
     except PkiError as error:
         raise ServiceError(f"[pki] station_certificates: {error}") from error
 
@@ -91,6 +91,10 @@ class StationCertificateService:
         self.scope = StationCertificateScope(self._authorities, listener_chain)
         self._presents_site_ca = any(map(folder.has_signed, listener_chain[:1]))
         self._calls, self._received = trio.open_memory_channel[tuple[StationSession, LocalCall]](64)
+
+    def set_evses(self, evses: Mapping[str, tuple[str, ...]]) -> None:
+        """Issue certificates for these stations and their EVSEs from now on."""
+        self._evses = evses
 
     def on_local_call(self, session: StationSession, call: LocalCall) -> None:
         """Queue a CALL of a station; it is answered with an error if too many wait."""

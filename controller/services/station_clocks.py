@@ -15,9 +15,16 @@ class StationClocks:
     """Clock of each station of a configuration."""
 
     def __init__(self, config: Config) -> None:
-        self._backends = {station.id: station.owner_or_local for station in config.station}
-        self._clocks = {station.id: StationClock() for station in config.station}
+        self._backends: dict[str, str] = {}
+        self._clocks: dict[str, StationClock] = {}
         self._watch = ClockWatch()
+        self.replace_stations(config)
+
+    def replace_stations(self, config: Config) -> None:
+        """Use the stations of a configuration; the clocks of those that were in the last one stay."""
+        self._backends = {station.id: station.owner_or_local for station in config.station}
+        for station in self._backends:
+            self._clocks.setdefault(station, StationClock())
 
     def find_clock(self, station: str) -> StationClock:
         """Return the clock of a station."""

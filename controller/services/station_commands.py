@@ -54,12 +54,16 @@ class StationCommands:
         find_transaction: FindTransaction,
         choose_token: ChooseToken,
     ) -> None:
-        self._evses = {station.id: {evse.id for evse in station.evse} for station in config.station}
+        self.replace_stations(config)
         self._registry = registry
         self._store = store
         self._find_transaction = find_transaction
         self._choose_token = choose_token
         self._start_numbers = itertools.count(1)
+
+    def replace_stations(self, config: Config) -> None:
+        """Use the stations of a configuration as targets."""
+        self._evses = {station.id: {evse.id for evse in station.evse} for station in config.station}
 
     def register_handlers(self, commands: CommandService) -> None:
         """Register the handlers of all commands to stations."""

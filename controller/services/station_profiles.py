@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from controller.config import Config, StationConfig
 from controller.model.journal import ProfilesStored
@@ -29,20 +29,30 @@ class StationProfiles:
         self, config: Config, capabilities: StationCapabilities, clocks: StationClocks, store: StateStore
     ) -> None:
         self._config = config
-        self._stations = {station.id: station for station in config.station}
+        self._stations: dict[str, StationConfig] = {}
         self._capabilities = capabilities
         self._clocks = clocks
+        self._store = store
         self._arbiters: dict[str, ProfileArbiter] = {}
         self._dimmed: Mapping[str, set[int]] = {}
-        self._overdraw = {station.id: OverdrawWatch() for station in config.station}
-        self._absorbed = {station.id: _make_absorbed(config, station) for station in config.station}
-        for station in self._absorbed:
-            self.apply_quirk(station)
-        self._restore(store)
+        self._overdraw: dict[str, OverdrawWatch] = {}
+        self._absorbed: dict[str, AbsorbedProfiles] = {}
+        self.replace_stations(config)
 
-    def _restore(self, store: StateStore) -> None:
-        """Restore the backends' profiles of stations that are still configured."""
-        stored = [each for each in store.load(ProfilesStored) if each.station in self._absorbed]
+    def replace_stations(self, config: Config) -> None:
+        """Use the stations of a configuration; profiles of those that were in the last one stay."""
+        self._config = config
+        added = {station.id: station for station in config.station if station.id not in self._stations}
+        self._stations = {station.id: station for station in config.station}
+        for station in added.values():
+            self._overdraw[station.id] = OverdrawWatch()
+            self._absorbed[station.id] = _make_absorbed(config, station)
+            self.apply_quirk(station.id)
+        self._restore(added)
+
+    def _restore(self, stations: Collection[str]) -> None:
+        """Restore the backends' profiles that are stored for these stations."""
+        stored = [each for each in self._store.load(ProfilesStored) if each.station in stations]
         found, entries = read_stored_profiles(stored)
         for (station, version), profiles in found.items():
             owned = owned_purposes(version, self._capabilities.find_scope(station))

@@ -41,6 +41,12 @@ class StationReport:
         self._overrides = overrides
         self._knocks = knocks
 
+    def replace_stations(self, config: Config) -> None:
+        """Report the stations of another configuration; they are no longer unknown."""
+        self._config = config
+        for station in config.station:
+            self._knocks.remove(station.id)
+
     def register_handlers(self, commands: CommandService) -> None:
         """Register the handler of the command that removes an unknown station."""
         commands.add_handler(DismissStation, self._on_dismiss)

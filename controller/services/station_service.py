@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,11 +13,13 @@ import trio
 from controller.backends.pool import BackendPool
 from controller.config import Config, StationConfig
 from controller.config.backend_rules import backend_names, owner_names
+from controller.config.password_files import StationSecret
 from controller.model.rate_limits import Backoff, TokenBucket
 from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.profiles.arbiter import ProfileArbiter
+from controller.services.certificate_service import evse_names, make_station_check
 from controller.services.connection_settings import (
     make_listen_settings,
     make_pools,
@@ -81,7 +84,9 @@ class StationService:
         self._limits = limits
         self._registry = registry
         self._stats = stats
-        self._stations = {station.id: station for station in config.station}
+        self._stations: dict[str, StationConfig] = {}
+        self._passwords: dict[str, StationSecret | None] = {}
+        """Of the stations that may connect; see `AdmissionRules`."""
         self._names = backend_names(config)
         self._owner_names = owner_names(config)
         self._ledger = ledger
@@ -92,23 +97,55 @@ class StationService:
         """Cancelled once no more stations are accepted: the controller stops."""
         self._enforcer = None if policy is None else policy.enforcer
         self._relays = RelayFactory(config, self._journals, ledger, self._enforcer, utc)
-        self._relays.restore_states(limits.on_observation)
-        self._listen_settings = make_listen_settings(config)
+        self._peer_certificates = make_station_check(config)
+        self._listen_settings = make_listen_settings(config, self._peer_certificates)
         self._certificates = open_station_certificates(config, registry)
         self._pools = make_pools(config)
         self._overlay = None if config.overlay is None else self._make_overlay()
         accepted, self._rotated = open_credentials(store)
-        self._owners = OwnerConfirmation(
+        self._owners = OwnerConfirmation({}, registry, accepted)
+        self._nursery: trio.Nursery | None = None
+        """Tasks of the stations, once `run` has started."""
+        self._use_stations(config, read_station_secrets(config))
+
+    def replace_stations(self, config: Config, passwords: Mapping[str, StationSecret | None]) -> None:
+        """Serve also the stations that another configuration adds; the sessions of all others stay.
+
+        `passwords`: of all its stations. Raises StoreError.
+        """
+        self._journals.replace_stations(config)
+        self._relays.replace_stations(config)
+        if self._peer_certificates is not None:
+            self._peer_certificates.set_evses(evse_names(config))
+        if self._certificates is not None:
+            self._certificates.set_evses(evse_names(config))
+        self._use_stations(config, passwords)
+        self._raise_descriptor_limit()
+
+    def _use_stations(self, config: Config, passwords: Mapping[str, StationSecret | None]) -> None:
+        """Use the stations of a configuration, with the stored states of new ones, and admit them last."""
+        added = [station for station in config.station if station.id not in self._stations]
+        self._config = config
+        self._stations = {station.id: station for station in config.station}
+        self._owner_names = owner_names(config)
+        self._relays.restore_states(added, self._limits.on_observation)
+        self._owners.set_owners(
             {
                 station.id: OwnerRules(
                     None if station.owner is None else self.pool(station.owner),
                     station.when_backend_away == "strict",
                 )
                 for station in config.station
-            },
-            registry,
-            accepted,
+            }
         )
+        if self._nursery is not None:
+            for station in added:
+                self._nursery.start_soon(self._deliver, station)
+        self._passwords.update(passwords)
+
+    def stations(self) -> Sequence[str]:
+        """Return the ids of the stations that are served."""
+        return tuple(self._stations)
 
     def pool(self, backend: str) -> BackendPool:
         """Return the pool of the backend that the configuration names so."""
@@ -148,9 +185,9 @@ class StationService:
 
         Starts with the bound port; raises ListenError.
         """
-        raise_descriptor_limit(sum(2 + len(station.observers) for station in self._stations.values()))
-        async with trio.open_nursery() as self._nursery:
-            nursery = self._nursery
+        self._raise_descriptor_limit()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             for pool in self._pools.values():
                 await nursery.start(pool.run)
             if self._overlay is not None:
@@ -172,6 +209,9 @@ class StationService:
             )
             task_status.started(port)
 
+    def _raise_descriptor_limit(self) -> None:
+        raise_descriptor_limit(sum(2 + len(station.observers) for station in self._stations.values()))
+
     async def stop(self) -> None:
         """Accept no more stations, and wait STOP_WAIT_S at most for outstanding answers."""
         self._accepting.cancel()
@@ -179,9 +219,8 @@ class StationService:
 
     def _admission_rules(self) -> AdmissionRules:
         protocols = [Version(name) for name in self._config.listen.protocols]
-        secrets = read_station_secrets(self._config)
         return AdmissionRules(
-            self._config.listen.path, secrets, protocols, self._quirks_of, self._rotated.find
+            self._config.listen.path, self._passwords, protocols, self._quirks_of, self._rotated.find
         )
 
     def _quirks_of(self, station: str) -> HandshakeQuirks:
@@ -237,7 +276,12 @@ class StationService:
         finally:
             for session in sessions:
                 self._owners.on_session_ended(station.id, has_set_limits=session.has_set_limits)
-        self._nursery.start_soon(self._deliver, station)
+        self._spawn(self._deliver, station)
+
+    def _spawn(self, run: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Run a task beside the sessions."""
+        assert self._nursery is not None, "a session runs while the service does"
+        self._nursery.start_soon(run, *arguments)
 
     async def _deliver(self, station: StationConfig) -> None:
         """Deliver to backends what waits for them while the station is absent, which may be long."""
@@ -298,7 +342,7 @@ class StationService:
                 station.id,
                 self._owner_names[station.id],
             ),
-            on_password_command=lambda *command: self._nursery.start_soon(
+            on_password_command=lambda *command: self._spawn(
                 self._rotated.record_rotated, station.id, *command
             ),
             on_local_call=None if self._certificates is None else self._certificates.on_local_call,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import trio
 
+from controller.config.live_keys import ReloadPlan
 from controller.config.schema import Config, WebConfig
 from controller.services.access_service import AccessService, make_roles
 from controller.services.alarm_service import AlarmService
@@ -32,7 +33,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class WebService:
     """Services for people and programs, also without [web]: alarms, history, users.
 
-    `path`: the configuration file, None without one; `request_reload` reads it again.
+    `path`: the configuration file, None without one; `reload` reads it again.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class WebService:
         read_status: ReadStatus,
         readers: SiteReaders,
         path: Path | None,
-        request_reload: Callable[[], None],
+        reload: Callable[[], Awaitable[ReloadPlan]] | None,
     ) -> None:
         self._config = config
         self._access = AccessService(store, operations.audit, make_roles(config.web))
         self._access.register_handlers(operations.commands)
-        editor = ConfigurationEditor(path, store, request_reload)
+        editor = ConfigurationEditor(path, store, reload)
         editor.register_handlers(operations.commands)
         self._setup = make_site_setup(path, read_status, self._access, operations.commands)
         self.alarms = AlarmService(read_status)

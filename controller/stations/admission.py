@@ -149,7 +149,8 @@ class AdmissionRules(msgspec.Struct, frozen=True):
     """Rules for upgrade requests.
 
     `path`: part of the URL before the station's id. `passwords`: every station that may connect, with its
-    password or None if the controller has none. `protocols`: the controller's versions. `quirks_of` is
+    password or None if the controller has none; stations that are added to it may connect from then on.
+    `protocols`: the controller's versions. `quirks_of` is
     called for each request: a station that has booted may have other quirks. `rotated`: hashes of passwords
     that a backend has set through the controller; they are valid beside the configured one.
     """

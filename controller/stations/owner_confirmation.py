@@ -51,6 +51,10 @@ class OwnerConfirmation:
         self._accepted = accepted
         self._has_limits: set[str] = set()
 
+    def set_owners(self, owners: Mapping[str, OwnerRules]) -> None:
+        """Use these owners of stations from now on."""
+        self._owners = owners
+
     def on_session_ended(self, station: str, *, has_set_limits: bool) -> None:
         """Take note whether a station has accepted the limits that it was sent."""
         if has_set_limits:

@@ -319,7 +319,10 @@ async function adopt(knock) {
     ["label", text("name"), element("input", { maxlength: "60", autocomplete: "off" }), (input) => input.value.trim() || undefined],
     ["owner", text("owner"), owners, (input) => input.value || undefined],
   ], { note: text("knockText") });
-  if (members && await command("station.adopt", { station: knock.id, ...members })) show(text("adopted", { station: knock.id }));
+  const result = members && await command("station.adopt", { station: knock.id, ...members });
+  if (!result) return;
+  const waits = (result.needs_restart ?? []).some((name) => name.startsWith(`station ${knock.id} `));
+  show(text(waits ? "adoptedLater" : "adopted", { station: knock.id }));
 }
 
 function viewStation(main, id) {

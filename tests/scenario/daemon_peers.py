@@ -159,11 +159,11 @@ async def answer_call(
 
 @asynccontextmanager
 async def connect_station(
-    controller: App, headers: list[tuple[bytes, bytes]] | None = None
+    controller: App, headers: list[tuple[bytes, bytes]] | None = None, name: str = "CS01"
 ) -> AsyncIterator[SocketStation]:
-    """Connect CS01."""
+    """Connect a station."""
     async with open_websocket_url(
-        f"ws://127.0.0.1:{controller.port}/ocpp/CS01",
+        f"ws://127.0.0.1:{controller.port}/ocpp/{name}",
         subprotocols=["ocpp1.6"],
         extra_headers=headers,
         disconnect_timeout=2,

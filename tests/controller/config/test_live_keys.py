@@ -81,7 +81,6 @@ def test_live_key_is_applied(before: str, after: str, name: str) -> None:
         ("port = 8887", "port = 8888", "listen port"),
         ("fallback_a = 6", "fallback_a = 8", "load_management fallback_a"),
         ('url = "wss', 'url = "ws', "backend cpo url"),
-        ('id = "CS01"', 'id = "CS02"', "station CS02 (added)"),
         ("[[card]]", "[web]\n[[card]]", "web"),
         ('host = "192.0.2.1"', 'host = "192.0.2.2"', "meter m host"),
     ],
@@ -91,6 +90,46 @@ def test_live_keys_other_key_needs_restart_and_changes_nothing(before: str, afte
     assert applied == ()
     assert name in needs_restart
     assert config == load(SITE)
+
+
+FURTHER = """
+[[station]]
+id = "CS02"
+circuit = "grid"
+owner = "cpo"
+"""
+
+
+def test_live_keys_added_station_is_applied_after_those_there() -> None:
+    applied, needs_restart, config = changed(("[[station]]", FURTHER + "[[station]]"))
+    assert (applied, needs_restart) == (("station CS02 (added)",), ())
+    assert [station.id for station in config.station] == ["CS01", "CS02"]
+
+
+def test_live_keys_renamed_station_is_added_and_old_one_stays() -> None:
+    applied, needs_restart, config = changed(('id = "CS01"', 'id = "CS02"'))
+    assert (applied, needs_restart) == (("station CS02 (added)",), ("station CS01 (removed)",))
+    assert [station.id for station in config.station] == ["CS01", "CS02"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "table"),
+    [
+        ("circuit", "row", '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 40\n'),
+        ("owner", "other", '[[backend]]\nid = "other"\nurl = "wss://other.example/{station}"\n'),
+    ],
+)
+def test_live_keys_station_that_needs_new_table_waits_for_restart(key: str, value: str, table: str) -> None:
+    lines = [f'{key} = "{value}"' if line.startswith(f"{key} = ") else line for line in FURTHER.splitlines()]
+    _, needs_restart, config = changed(("[[card]]", table + "\n".join(lines) + "\n[[card]]"))
+    assert "station CS02 (added)" in needs_restart
+    assert config == load(SITE)
+
+
+def test_live_keys_station_added_to_overlay_site_waits_for_restart() -> None:
+    site = SITE.replace("[[card]]", "[overlay]\n[[card]]")
+    plan = plan_reload(load(site), load(site + FURTHER))
+    assert (plan.applied, plan.needs_restart) == ((), ("station CS02 (added)",))
 
 
 def test_live_keys_are_applied_beside_those_that_need_restart() -> None:

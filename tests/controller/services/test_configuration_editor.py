@@ -12,6 +12,7 @@ import trio
 
 from controller.access.permissions import LOCAL_ACTOR
 from controller.commands.site_command import AdoptStation, RollBackConfiguration, WriteConfiguration
+from controller.config.live_keys import ReloadPlan
 from controller.services import configuration_editor
 from controller.services.audit_log import AuditLog
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
@@ -19,6 +20,7 @@ from controller.services.configuration import load_configuration
 from controller.services.configuration_editor import ConfigurationEditor
 from controller.services.first_configuration import version_of
 from controller.store.state_store import StateStore
+from tests.scenario.configuration import read_valid_config
 
 TEXT = """# kept as it was written
 [site]
@@ -47,8 +49,10 @@ class Editing:
         self.commands = CommandService(AuditLog(self.store))
         self.editor.register_handlers(self.commands)
 
-    def _reload(self) -> None:
+    async def _reload(self) -> ReloadPlan:
         self.reloads += 1
+        config = read_valid_config(self.path.read_text(), folder=self.path.parent)
+        return ReloadPlan(config=config, applied=("circuit grid limit_a",), needs_restart=("web",))
 
 
 @asynccontextmanager
@@ -64,7 +68,12 @@ async def test_configuration_editor_valid_text_is_written_with_rights_of_before(
     async with editing(tmp_path) as made:
         base = (await made.editor.read()).version
         changed = TEXT.replace("limit_a = 40", "limit_a = 63")
-        await made.commands.execute(WriteConfiguration(text=changed, base=base), LOCAL_ACTOR)
+        result = await made.commands.execute(WriteConfiguration(text=changed, base=base), LOCAL_ACTOR)
+        assert result == {
+            "version": version_of(changed),
+            "applied": ("circuit grid limit_a",),
+            "needs_restart": ("web",),
+        }
         assert made.path.read_text() == changed
         assert stat.S_IMODE(made.path.stat().st_mode) == 0o640
         assert made.reloads == 1
@@ -153,6 +162,6 @@ async def test_file_that_cannot_be_written_states_what_to_do(
 
 
 async def test_configuration_editor_daemon_without_file_has_nothing_to_edit(tmp_path: Path) -> None:
-    editor = ConfigurationEditor(None, StateStore(tmp_path), lambda: None)
+    editor = ConfigurationEditor(None, StateStore(tmp_path), None)
     with pytest.raises(SiteCommandError, match="without a configuration file"):
         await editor.read()
