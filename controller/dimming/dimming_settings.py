@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -12,6 +11,9 @@ from controller.dimming.effective_limit import SourceLimit
 from controller.dimming.limit_source import SourceFailsafe
 from controller.dimming.pmin import Counting, device_count, device_minimum_w, minimum_w
 from controller.model.observations import EvseRef
+
+ControllableEvses = dict[EvseRef, str]
+"""Controllable EVSEs with their circuits."""
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
     connection_point: str
     sources: tuple[SourceSettings, ...]
     failsafe: SourceFailsafe
-    devices: dict[EvseRef, str]
+    devices: ControllableEvses
     counting: Counting = "evse"
 
     @property
@@ -50,7 +52,7 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Minimum of all devices together (W)."""
         return minimum_w(device_count(list(self.devices.values()), self.counting))
 
-    def add_devices(self, devices: Mapping[EvseRef, str]) -> None:
+    def add_devices(self, devices: ControllableEvses) -> None:
         """Add controllable EVSEs with their circuits; those that are there stay."""
         self.devices.update(devices)
 

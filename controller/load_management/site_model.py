@@ -72,10 +72,10 @@ class SiteModel:
         self._numbers = itertools.count()
         self._by_number: dict[int, EvseController] = {}
         self._number_of: dict[EvseRef, int] = {}
-        self.controllers = [self._make_controller(evse, now) for evse in site.evses]
+        self.controllers: list[EvseController] = []
         self.by_ref: dict[EvseRef, EvseController] = {}
         self.of_station: defaultdict[str, list[EvseController]] = defaultdict(list)
-        self._index_controllers()
+        self._add_controllers(now)
         self.unconfigured: dict[EvseRef, UnconfiguredEvse] = {}
         """EVSEs of the site's stations that the configuration does not name, as they are reported."""
         self._unconfigured_tokens = itertools.count(UNCONFIGURED_TOKENS)
@@ -86,18 +86,17 @@ class SiteModel:
         self._slowest_s: dict[str, float] = {}
         self._reactions: dict[EvseRef, float] = {}
 
-    def _make_controller(self, evse: EvseNode, now: float) -> EvseController:
-        """Return the controller of an EVSE with the next number, by which its tokens identify it."""
-        number = next(self._numbers)
-        tokens = itertools.count(number, EVSE_NUMBERS)
-        delivery = LimitDelivery(evse, self.settings.lease_s, tokens, self.settings.writes_per_day)
-        controller = EvseController(evse, delivery, now, self.awake)
-        self._by_number[number] = controller
-        self._number_of[evse.ref] = number
-        return controller
-
-    def _index_controllers(self) -> None:
-        """Find the controllers by EVSE and by station again."""
+    def _add_controllers(self, now: float) -> None:
+        """Control the EVSEs of the site, in its order, each new one with the next number."""
+        known = self.by_ref
+        self.controllers = []
+        for evse in self.site.evses:
+            controller = known.get(evse.ref)
+            if controller is None:
+                number = next(self._numbers)
+                controller = _make_controller(evse, number, self.settings, self.awake, now)
+                self._by_number[number], self._number_of[evse.ref] = controller, number
+            self.controllers.append(controller)
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
         self.of_station = defaultdict(list)
         for controller in self.controllers:
@@ -118,10 +117,7 @@ class SiteModel:
         self.site, self.settings = site, settings
         self.metering.replace_site(site, settings)
         self.energy.replace_site(site, settings.voltage_v)
-        self.controllers = [
-            self.by_ref.get(evse.ref) or self._make_controller(evse, now) for evse in site.evses
-        ]
-        self._index_controllers()
+        self._add_controllers(now)
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             controller.evse = evse
             controller.wake()
@@ -358,6 +354,15 @@ class SiteModel:
                 min(0.0, offered - drawn[phase]) if change < 0 else max(0.0, offered - drawn[phase])
             )
         self.metering.add_change(controller.evse, (delta[0], delta[1], delta[2]), now)
+
+
+def _make_controller(
+    evse: EvseNode, number: int, settings: SiteSettings, awake: AwakeEvses, now: float
+) -> EvseController:
+    """Return the controller of an EVSE; the tokens of its limits identify it by its number."""
+    tokens = itertools.count(number, EVSE_NUMBERS)
+    delivery = LimitDelivery(evse, settings.lease_s, tokens, settings.writes_per_day)
+    return EvseController(evse, delivery, now, awake)
 
 
 def _fixed_circuits(site: SiteTree) -> list[object]:

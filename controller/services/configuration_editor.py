@@ -29,6 +29,9 @@ log = logging.getLogger("controller")
 
 MOST_VERSIONS = 30
 
+Reload = Callable[[], Awaitable[ReloadPlan]]
+"""Makes the controller use its configuration file. Raises ServiceError."""
+
 
 class ConfigurationEditor:
     """The configuration file at `path`; None: the daemon was started without a file.
@@ -40,7 +43,7 @@ class ConfigurationEditor:
         self,
         path: Path | None,
         store: StateStore,
-        reload: Callable[[], Awaitable[ReloadPlan]] | None,
+        reload: Reload | None,
         utc: Callable[[], float] = time.time,
     ) -> None:
         self._path = path

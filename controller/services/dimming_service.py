@@ -12,13 +12,13 @@ its command answered, even if the store cannot be written; that is logged and co
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import trio
 
 from controller.dimming.dimming_controller import DimmingController
-from controller.dimming.dimming_settings import DimmingSettings
+from controller.dimming.dimming_settings import ControllableEvses, DimmingSettings
 from controller.dimming.events import (
     ClockTrusted,
     CommandAnswer,
@@ -30,7 +30,6 @@ from controller.dimming.events import (
     NotifyBackends,
 )
 from controller.model.effects import LogEntry
-from controller.model.observations import EvseRef
 from controller.services.dimming_evidence import DimmingEvidence
 from controller.services.dimming_output import DimmingOutput
 from controller.services.dimming_trust import DimmingTrust
@@ -126,7 +125,7 @@ class DimmingService:
         if changed is not None:
             self._output.notify(changed.effective, now)
 
-    def add_devices(self, devices: Mapping[EvseRef, str]) -> None:
+    def add_devices(self, devices: ControllableEvses) -> None:
         """Limit further controllable EVSEs from now on; the minimum that is left to all rises with them."""
         self._settings.add_devices(devices)
         self._output.mark_dimmed(self._controller.effective)

@@ -31,7 +31,6 @@ from controller.pki.certificate_ledger import IssuedCertificate, RevocationReaso
 from controller.pki.certificate_messages import SignCertificateCall, StationCertificateScope
 from controller.pki.certificate_profiles import Purpose
 from controller.relay.events import LocalCall
-from controller.services.certificate_service import evse_names
 from controller.services.service_error import ServiceError
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
@@ -47,7 +46,9 @@ REQUESTS_AT_ONCE = 3
 """Rate of the certificate requests of one station: each costs a signature and a line of the ledger."""
 
 
-def open_station_certificates(config: Config, registry: SessionRegistry) -> StationCertificateService | None:
+def open_station_certificates(
+    config: Config, evses: Mapping[str, tuple[str, ...]], registry: SessionRegistry
+) -> StationCertificateService | None:
     """Return the issuer of station certificates; None where their owners issue them. Raises ServiceError."""
     if config.pki is None or config.pki.station_certificates == "owner":
         return None
@@ -56,7 +57,7 @@ def open_station_certificates(config: Config, registry: SessionRegistry) -> Stat
         passphrase = read_passphrase(file, os.environ.get("CREDENTIALS_DIRECTORY"))
         chain = _read_chain(config.listen.certificate)
         folder = CaFolder(Path(config.pki.folder))
-        return StationCertificateService(folder, passphrase, evse_names(config), registry, chain)
+        return StationCertificateService(folder, passphrase, evses, registry, chain)
     except PkiError as error:
         raise ServiceError(f"[pki] station_certificates: {error}") from error
 

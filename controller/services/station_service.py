@@ -99,7 +99,7 @@ class StationService:
         self._relays = RelayFactory(config, self._journals, ledger, self._enforcer, utc)
         self._peer_certificates = make_station_check(config)
         self._listen_settings = make_listen_settings(config, self._peer_certificates)
-        self._certificates = open_station_certificates(config, registry)
+        self._certificates = open_station_certificates(config, evse_names(config), registry)
         self._pools = make_pools(config)
         self._overlay = None if config.overlay is None else self._make_overlay()
         accepted, self._rotated = open_credentials(store)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
 
-from controller.config.live_keys import ReloadPlan
 from controller.config.schema import Config, WebConfig
 from controller.services.access_service import AccessService, make_roles
 from controller.services.alarm_service import AlarmService
-from controller.services.configuration_editor import ConfigurationEditor
+from controller.services.configuration_editor import ConfigurationEditor, Reload
 from controller.services.connection_settings import load_web_tls
 from controller.services.history_service import HistoryService
 from controller.services.site_operations import SiteOperations
@@ -44,7 +43,7 @@ class WebService:
         read_status: ReadStatus,
         readers: SiteReaders,
         path: Path | None,
-        reload: Callable[[], Awaitable[ReloadPlan]] | None,
+        reload: Reload | None,
     ) -> None:
         self._config = config
         self._access = AccessService(store, operations.audit, make_roles(config.web))
