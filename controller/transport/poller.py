@@ -3,6 +3,9 @@
 Trio registers a socket again for each wait, and wakes a task for it. Here each is registered once
 (edge-triggered), one task waits for the whole set and runs the reader's callback itself, so that a message
 which is relayed wakes no other task. With hundreds of stations that is a third of a message's cost.
+
+What the callbacks send is sent when all sockets of a batch have been read: their peers are woken once for
+all of it, and frames for one peer go together. A send on its own costs half as much again.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ T = TypeVar("T")
 ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 READ = select.EPOLLIN | ENDING
 WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+
+BATCH = 64
+"""Sockets that are read before what follows from them is sent: it waits for less than 2 ms."""
+
+BATCHES = 4
+"""Batches in a row before other tasks run: fewer system calls while messages keep coming."""
 
 
 class FdWatcher:
@@ -90,6 +99,17 @@ class FdWatcher:
         self._writer = None
         return Abort.SUCCEEDED
 
+    def defer(self, send: Callable[[], object]) -> bool:
+        """Let the poller call `send` after the present batch; return False if there is none."""
+        return self._poller.defer(self, send)
+
+    def run_deferred(self, send: Callable[[], object]) -> None:
+        """Call `send`; what it raises is raised in the task that waits to read."""
+        try:
+            send()
+        except BaseException as error:  # noqa: BLE001  # as in `dispatch`
+            self._end_read(outcome.Error(error))
+
     def dispatch(self, events: int) -> None:
         """Handle epoll events: run the reader's callback and wake the writer."""
         if events & READ:
@@ -134,6 +154,8 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, FdWatcher] = {}
+        self._is_dispatching = False
+        self._deferred: list[tuple[FdWatcher, Callable[[], object]]] = []
 
     def add(self, file: int, watcher: FdWatcher) -> None:
         """Register a file descriptor."""
@@ -145,17 +167,36 @@ class Poller:
         del self._watchers[file]
         self._epoll.unregister(file)
 
+    def defer(self, watcher: FdWatcher, send: Callable[[], object]) -> bool:
+        """Call `send` after the present batch; return False, with nothing done, if there is none."""
+        if self._is_dispatching:
+            self._deferred.append((watcher, send))
+        return self._is_dispatching
+
     async def run(self) -> None:
         """Dispatch events to the watchers for as long as trio runs."""
         try:
             while True:
                 await wait_readable(self._epoll)
-                # One batch at a time: a callback may close sockets that have events further on in it.
-                for file, events in self._epoll.poll(0):
-                    if (watcher := self._watchers.get(file)) is not None:
-                        watcher.dispatch(events)
+                for _ in range(BATCHES):
+                    if not self._dispatch_batch():
+                        break
         finally:
             self._epoll.close()
+
+    def _dispatch_batch(self) -> bool:
+        """Read the sockets that are ready, then send what follows; return False if none is ready."""
+        events = self._epoll.poll(0, BATCH)
+        self._is_dispatching = True
+        for file, ready in events:
+            # A callback may close sockets that have events further on in the batch.
+            if (watcher := self._watchers.get(file)) is not None:
+                watcher.dispatch(ready)
+        self._is_dispatching = False
+        deferred, self._deferred = self._deferred, []
+        for watcher, send in deferred:
+            watcher.run_deferred(send)
+        return bool(events)
 
 
 _poller: RunVar[Poller] = RunVar("controller.transport.poller")

@@ -34,6 +34,9 @@ READ_BYTES = 16_384
 READ_BYTES_SMALL = 2_048
 """Bytes read at once; few where they may be deflated (up to a thousandfold) or the peer is too fast."""
 
+MOST_BATCHED_BYTES = 65_536
+"""Bytes that are sent together, at the end of a batch of the poller."""
+
 READS_IN_A_ROW = 8
 """Reads in a row of one connection before other tasks run."""
 
@@ -58,6 +61,8 @@ class WebSocketConnection:
 
     __slots__ = (
         "__weakref__",
+        "_batched",
+        "_batched_bytes",
         "_closed",
         "_flushed",
         "_is_reading",
@@ -94,6 +99,8 @@ class WebSocketConnection:
         self._is_reading = False
         self._silent_since = float("inf")
         self._received: trio.Event | None = None
+        self._batched: list[bytes] = []
+        self._batched_bytes = 0
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._flushed: trio.Event | None = None
@@ -225,7 +232,7 @@ class WebSocketConnection:
         ):
             raise SendQueueFullError(f"{waiting} messages of {self._waiting_bytes} bytes wait")
         encode = self._protocol.encode_binary if data is message else self._protocol.encode_text
-        self._send_or_queue(encode(data))
+        self._send_batched(encode(data))
 
     async def send(self, text: str) -> None:
         """Send a text message; wait while the peer does not read, at most SEND_TIMEOUT_S."""
@@ -235,9 +242,31 @@ class WebSocketConnection:
         if self._closed is not None:
             raise self._lost()
 
+    def _send_batched(self, frame: bytes) -> None:
+        """Send a frame at the end of the poller's batch, together with others, or at once without a batch."""
+        if not self._batched:
+            if self._waiting or not self._transport.watcher.defer(self._send_batch):
+                self._send_or_queue(frame)
+                return
+        elif self._batched_bytes + len(frame) > MOST_BATCHED_BYTES:
+            self._send_batch()
+        self._batched.append(frame)
+        self._batched_bytes += len(frame)
+
+    def _send_batch(self) -> None:
+        """Send the frames that wait for the end of the batch, if any is left."""
+        frames, self._batched, self._batched_bytes = self._batched, [], 0
+        if frames:
+            self._send_now(frames[0] if len(frames) == 1 else b"".join(frames))
+
     def _send_or_queue(self, data: bytes) -> None:
-        if not data:
-            return
+        """Send data behind all that was sent before, or queue it."""
+        if self._batched:
+            self._send_batch()
+        if data:
+            self._send_now(data)
+
+    def _send_now(self, data: bytes) -> None:
         if not self._waiting:
             try:
                 sent = self._transport.send(data)
@@ -352,6 +381,7 @@ class WebSocketConnection:
     def _drop(self, cause: CloseCause) -> None:
         """Give the peer up without a close frame, which it would not read."""
         self._set_closed(cause)
+        self._batched.clear()
         self._waiting.clear()
         self._transport.close()
 

@@ -1,0 +1,173 @@
+"""The poller's batches: what their callbacks send goes together, and errors stay with their socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+import trio.testing
+from wsproto.events import Ping, Pong, TextMessage
+
+from controller.transport import websocket_connection
+from controller.transport.byte_transport import ByteTransport
+from controller.transport.poller import FdWatcher, watch_socket
+from controller.transport.transport_errors import ConnectionLostError
+from controller.transport.websocket_connection import Pause, WebSocketConnection
+from tests.controller.transport.pairs import pair
+
+
+@contextmanager
+def socket_pair() -> Iterator[tuple[socket.socket, FdWatcher, socket.socket]]:
+    """A watched socket, its watcher and its peer."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    watcher = watch_socket(ours)
+    try:
+        yield ours, watcher, theirs
+    finally:
+        watcher.close()
+        ours.close()
+        theirs.close()
+
+
+async def relay_messages(source: WebSocketConnection, target: WebSocketConnection) -> None:
+    """Send each message of one connection on over the other, twice."""
+
+    def handle(message: str | bytes) -> Pause | None:
+        target.send_nowait(message)
+        target.send_nowait(message)
+        return None
+
+    await source.read_messages(handle)
+
+
+async def test_poller_deferred_calls_follow_all_reads_of_the_batch() -> None:
+    done: list[str] = []
+    with socket_pair() as (first, first_watcher, one), socket_pair() as (second, second_watcher, two):
+        is_done = trio.Event()
+
+        def send(name: str) -> None:
+            done.append(f"send {name}")
+            if len(done) == 4:
+                is_done.set()
+
+        def read(name: str, sock: socket.socket, watcher: FdWatcher) -> bool | None:
+            sock.recv(100)
+            done.append(f"read {name}")
+            assert watcher.defer(lambda: send(name))
+            return None
+
+        async def wait(name: str, sock: socket.socket, watcher: FdWatcher) -> None:
+            await watcher.wait_read(lambda: read(name, sock, watcher))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, "first", first, first_watcher)
+            nursery.start_soon(wait, "second", second, second_watcher)
+            await trio.testing.wait_all_tasks_blocked()
+            one.send(b"x")
+            two.send(b"x")
+            with trio.fail_after(5):
+                await is_done.wait()
+            nursery.cancel_scope.cancel()
+    assert [each.split()[0] for each in done] == ["read", "read", "send", "send"]
+
+
+async def test_poller_without_batch_defers_nothing() -> None:
+    with socket_pair() as (_, watcher, _theirs):
+        assert not watcher.defer(lambda: pytest.fail("it is not called"))
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_poller_error_of_deferred_call_ends_its_reader_alone() -> None:
+    with socket_pair() as (first, first_watcher, one), socket_pair() as (second, second_watcher, two):
+
+        def fail() -> None:
+            raise ValueError("it cannot be sent")
+
+        def read_first() -> bool | None:
+            first.recv(100)
+            assert first_watcher.defer(fail)
+            return None
+
+        async def wait_first() -> None:
+            with pytest.raises(ValueError, match="cannot be sent"):
+                await first_watcher.wait_read(read_first)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_first)
+            await trio.testing.wait_all_tasks_blocked()
+            one.send(b"x")
+        two.send(b"x")
+        with trio.fail_after(5):
+            assert await second_watcher.wait_read(lambda: second.recv(100)) == b"x"
+
+
+async def test_websocket_connection_frames_of_one_batch_are_one_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+    real = ByteTransport.send
+
+    def count_send(transport: ByteTransport, data: bytes | memoryview) -> int:
+        sent.append(len(data))
+        return real(transport, data)
+
+    async with pair() as (source, station), pair() as (target, backend), trio.open_nursery() as nursery:
+        nursery.start_soon(relay_messages, source, target)
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(ByteTransport, "send", count_send)
+        await station.send_events(TextMessage("a"), TextMessage("b"))
+        with trio.fail_after(5):
+            texts = [await backend.receive_one() for _ in range(4)]
+        nursery.cancel_scope.cancel()
+    assert [each.data for each in texts if isinstance(each, TextMessage)] == ["a", "a", "b", "b"]
+    assert sent == [4 * 3]
+
+
+async def test_websocket_connection_pong_keeps_its_place_in_a_batch() -> None:
+    """The answer to a ping goes behind what was sent before it."""
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(relay_messages, link, link)
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.send_events(TextMessage("a"), Ping(b"p"), TextMessage("b"))
+        with trio.fail_after(5):
+            events = [await peer.receive_one() for _ in range(5)]
+        nursery.cancel_scope.cancel()
+    texts = [each.data for each in events if isinstance(each, TextMessage)]
+    assert texts == ["a", "a", "b", "b"]
+    assert sum(isinstance(each, Pong) for each in events) == 1
+
+
+async def test_websocket_connection_long_batch_is_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket_connection, "MOST_BATCHED_BYTES", 100)
+    async with pair() as (source, station), pair() as (target, backend), trio.open_nursery() as nursery:
+        nursery.start_soon(relay_messages, source, target)
+        await trio.testing.wait_all_tasks_blocked()
+        await station.send_events(*(TextMessage(f"{number:060}") for number in range(5)))
+        with trio.fail_after(5):
+            texts = [await backend.receive_one() for _ in range(10)]
+        nursery.cancel_scope.cancel()
+    assert [int(each.data) for each in texts if isinstance(each, TextMessage)] == [
+        number // 2 for number in range(10)
+    ]
+
+
+async def test_websocket_connection_dropped_in_batch_sends_nothing_more() -> None:
+    async with pair() as (source, station), pair() as (target, backend), trio.open_nursery() as nursery:
+
+        def handle(message: str | bytes) -> Pause | None:
+            target.send_nowait(message)
+            target._drop(websocket_connection.CLOSED_LOCALLY)
+            with pytest.raises(ConnectionLostError):
+                target.send_nowait(message)
+            return None
+
+        nursery.start_soon(source.read_messages, handle)
+        await trio.testing.wait_all_tasks_blocked()
+        await station.send_events(TextMessage("a"))
+        with trio.fail_after(5):
+            assert await backend.receive_all() == []
+        nursery.cancel_scope.cancel()
