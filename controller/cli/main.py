@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Protocol, cast
 
 from controller.cli.arguments import CommandError, Subcommands
+from controller.services.journal_log import with_priorities
 
 SUBCOMMANDS = {
     "run": "run",
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result: int = options.run(options)
     except CommandError as error:
-        print(error, file=sys.stderr)
+        print(with_priorities(str(error)), file=sys.stderr)
         return error.status
     return result
 

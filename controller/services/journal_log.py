@@ -101,6 +101,14 @@ def log_handler() -> logging.Handler:
     return handler
 
 
+def with_priorities(text: str) -> str:
+    """Return the lines of an error for stderr: in the journal with its priority, hints with a lower one."""
+    if not _stderr_is_journal():
+        return text
+    # The prefixes of sd-daemon(3).
+    return "\n".join(f"<{5 if line.endswith('(hint)') else 3}>{line}" for line in text.splitlines())
+
+
 def _stderr_is_journal() -> bool:
     """Compare stderr with JOURNAL_STREAM (systemd.exec(5)), which may be inherited by another stderr."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from controller.services import journal_log
-from controller.services.journal_log import JournalHandler, OneLineFormatter, fields_of, log_handler
+from controller.services.journal_log import (
+    JournalHandler,
+    OneLineFormatter,
+    fields_of,
+    log_handler,
+    with_priorities,
+)
 
 
 def a_record(level: int, message: str, *args: object) -> logging.LogRecord:
@@ -89,3 +95,14 @@ def test_log_handler_uses_journal_only_where_stderr_is_it(
         handler = log_handler()
         assert isinstance(handler, JournalHandler) is not inherited
         handler.close()
+
+
+@pytest.mark.parametrize("is_journal", [True, False])
+def test_journal_log_error_of_a_start_has_its_priority(
+    monkeypatch: pytest.MonkeyPatch, *, is_journal: bool
+) -> None:
+    monkeypatch.setattr(journal_log, "_stderr_is_journal", lambda: is_journal)
+    lines = ("c.toml:3: limit_a: is missing", "c.toml:9: odd (hint)", "1 error")
+    prefixes = ("<3>", "<5>", "<3>") if is_journal else ("", "", "")
+    expected = "\n".join(f"{prefix}{line}" for prefix, line in zip(prefixes, lines, strict=True))
+    assert with_priorities("\n".join(lines)) == expected
