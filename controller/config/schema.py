@@ -102,6 +102,10 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     limit."""
     compression: bool = True
     """Accept permessage-deflate."""
+    unknown_stations: Literal["reject", "pending"] = "reject"
+    """Stations that are not in the configuration. "reject": they are listed with id and address. "pending":
+    their BootNotification is answered with Pending, so that vendor and model are listed as well, and nothing
+    else of them is accepted."""
 
 
 class LogConfig(_Table, frozen=True, kw_only=True):

@@ -139,20 +139,6 @@ class CertificateService:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def evse_names(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return the EVSEs of each station as certificates name them."""
-    return {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
-
-
-def make_station_check(config: Config) -> CertificateService | None:
-    """Return the check of the stations' certificates, None without [pki]. Raises ServiceError."""
-    if config.pki is None:
-        return None
-    point = None if config.dimming is None else config.dimming.connection_point
-    points = frozenset({point or config.site.id})
-    return CertificateService(Path(config.pki.folder), evse_names(config), points)
-
-
 def make_server_check(config: Config) -> Callable[[bytes], str | None] | None:
     """Return the check of servers that the controller connects to, None without [pki]. Raises ServiceError.
 

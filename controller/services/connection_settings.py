@@ -59,6 +59,20 @@ def load_backend_tls(backend: BackendConfig) -> RenewedContext | None:
     return client_tls(backend.id, backend.ca, backend.certificate, backend.key)
 
 
+def evse_names(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return the EVSEs of each station as certificates name them."""
+    return {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
+
+
+def make_station_check(config: Config) -> CertificateService | None:
+    """Return the check of the stations' certificates, None without [pki]. Raises ServiceError."""
+    if config.pki is None:
+        return None
+    point = None if config.dimming is None else config.dimming.connection_point
+    points = frozenset({point or config.site.id})
+    return CertificateService(Path(config.pki.folder), evse_names(config), points)
+
+
 def make_listen_settings(config: Config, certificates: CertificateService | None) -> ListenSettings:
     """Make the settings of the stations' port, where `certificates` checks those of stations.
 

@@ -17,6 +17,9 @@ from controller.stations.listener import ListenError, ListenSettings, serve_stat
 from controller.stations.unregistered import AnyStation, UnregisteredStations
 from controller.web.setup_interface import knocking_stations
 
+MOST_LINKS = 64
+"""Connections of stations that are open at a time."""
+
 
 class CollectorError(ServiceError):
     """The stations' port cannot be opened. Its text names the address and the remedy."""
@@ -46,7 +49,7 @@ class StationCollector:
             messages_per_second=10,
         )
         rules = AdmissionRules(listen.path, AnyStation(), [Version(name) for name in listen.protocols])
-        host = UnregisteredStations(self._stats.knocks)
+        host = UnregisteredStations(self._stats.knocks, most_links=MOST_LINKS)
         async with trio.open_nursery() as nursery:
             try:
                 self.port = await nursery.start(serve_stations, settings, rules, host, self._stats)

@@ -19,10 +19,11 @@ from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.profiles.arbiter import ProfileArbiter
-from controller.services.certificate_service import evse_names, make_station_check
 from controller.services.connection_settings import (
+    evse_names,
     make_listen_settings,
     make_pools,
+    make_station_check,
     open_credentials,
     read_station_secrets,
 )
@@ -47,6 +48,7 @@ from controller.stations.listener import serve_stations
 from controller.stations.owner_confirmation import OwnerConfirmation, OwnerRules
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
+from controller.stations.unregistered import UnregisteredStations
 from controller.store.state_store import StateStore
 from controller.transport.channel import Channel
 from controller.transport.file_descriptors import raise_descriptor_limit
@@ -62,6 +64,9 @@ DELIVERY_BACKOFF = Backoff(first_s=60.0, longest_s=3600.0)
 
 STOP_WAIT_S = 5.0
 """Time that a stop waits for answers: what is sent and has none would be sent to its backend twice."""
+
+SERVICE_RESTART = 1012
+"""WebSocket close code (IANA registry of RFC 6455)."""
 
 _MODES = {"standard": NetworkingMode.STANDARD, "overlay": NetworkingMode.OVERLAY}
 
@@ -104,6 +109,7 @@ class StationService:
         self._overlay = None if config.overlay is None else self._make_overlay()
         accepted, self._rotated = open_credentials(store)
         self._owners = OwnerConfirmation({}, registry, accepted)
+        self._unregistered = UnregisteredStations(stats.knocks)
         self._nursery: trio.Nursery | None = None
         """Tasks of the stations, once `run` has started."""
         self._use_stations(config, read_station_secrets(config))
@@ -129,19 +135,13 @@ class StationService:
         self._stations = {station.id: station for station in config.station}
         self._owner_names = owner_names(config)
         self._relays.restore_states(added, self._limits.on_observation)
-        self._owners.set_owners(
-            {
-                station.id: OwnerRules(
-                    None if station.owner is None else self.pool(station.owner),
-                    station.when_backend_away == "strict",
-                )
-                for station in config.station
-            }
-        )
+        self._owners.set_owners(_make_owner_rules(config, self.pool))
         if self._nursery is not None:
             for station in added:
                 self._nursery.start_soon(self._deliver, station)
         self._passwords.update(passwords)
+        for station in added:
+            self._unregistered.disconnect_station(station.id)
 
     def stations(self) -> Sequence[str]:
         """Return the ids of the stations that are served."""
@@ -220,7 +220,12 @@ class StationService:
     def _admission_rules(self) -> AdmissionRules:
         protocols = [Version(name) for name in self._config.listen.protocols]
         return AdmissionRules(
-            self._config.listen.path, self._passwords, protocols, self._quirks_of, self._rotated.find
+            self._config.listen.path,
+            self._passwords,
+            protocols,
+            self._quirks_of,
+            self._rotated.find,
+            lambda: self._config.listen.unknown_stations == "pending",
         )
 
     def _quirks_of(self, station: str) -> HandshakeQuirks:
@@ -242,15 +247,20 @@ class StationService:
 
     async def confirm_admission(self, admission: Admission) -> Admission | Rejection:
         """Ask the station's owner before its upgrade is answered."""
-        return await self._owners.confirm(admission)
+        return admission if admission.is_unknown else await self._owners.confirm(admission)
 
     async def release_admission(self, admission: Admission) -> None:
         """Close the link to the owner if no session has used it."""
-        await self._owners.release(admission)
+        if not admission.is_unknown:
+            await self._owners.release(admission)
 
     async def serve_station(self, admission: Admission, channel: Channel) -> None:
         """Serve an admitted station, on a connection of its own or one that carries many."""
-        if admission.mode is NetworkingMode.OVERLAY and self._overlay is not None:
+        if admission.is_unknown and admission.station in self._stations:
+            await channel.close(SERVICE_RESTART, "adopted: connect again")  # since its request was read
+        elif admission.is_unknown:
+            await self._unregistered.serve_station(admission, channel)
+        elif admission.mode is NetworkingMode.OVERLAY and self._overlay is not None:
             await self._overlay.serve(admission, channel, self._serve_one)
         else:
             await self._serve_one(admission, channel)
@@ -348,3 +358,14 @@ class StationService:
             on_local_call=None if self._certificates is None else self._certificates.on_local_call,
         )
         return StationSession(admission, relay, channel, self._limits, journals, self._stats, rules)
+
+
+def _make_owner_rules(config: Config, find_pool: Callable[[str], BackendPool]) -> dict[str, OwnerRules]:
+    """Return the owner of each station of a configuration."""
+    return {
+        station.id: OwnerRules(
+            None if station.owner is None else find_pool(station.owner),
+            station.when_backend_away == "strict",
+        )
+        for station in config.station
+    }

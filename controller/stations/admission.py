@@ -23,6 +23,9 @@ from controller.model.peer_text import bounded_text
 from controller.ocpp.frames import Version
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode, mode_of
 
+LONGEST_ID = 48
+"""Characters of a station's id (OCPP 2.x Part 2, identifierString[48])."""
+
 
 class HandshakeQuirks(msgspec.Struct, frozen=True):
     """Known properties of how one station connects.
@@ -62,7 +65,7 @@ class Admission(msgspec.Struct, frozen=True):
     sent, for its owner's link where the controller has no password of it; it is a secret and stands in no
     log. `is_proven`: the controller has verified its password or its certificate. `segment`: the last
     segment of its URL as sent. `peer`: its address. `owner_link`: the link over which its owner has accepted
-    it.
+    it. `is_unknown`: the station is not in the configuration; it is listed, and not served.
     """
 
     station: str
@@ -76,6 +79,7 @@ class Admission(msgspec.Struct, frozen=True):
     segment: str | None = None
     peer: str = ""
     owner_link: OpenedLink | None = None
+    is_unknown: bool = False
 
     def __repr__(self) -> str:
         return f"Admission({self.station!r}, {self.version.value})"
@@ -152,7 +156,8 @@ class AdmissionRules(msgspec.Struct, frozen=True):
     password or None if the controller has none; stations that are added to it may connect from then on.
     `protocols`: the controller's versions. `quirks_of` is
     called for each request: a station that has booted may have other quirks. `rotated`: hashes of passwords
-    that a backend has set through the controller; they are valid beside the configured one.
+    that a backend has set through the controller; they are valid beside the configured one. `lists_unknown`
+    returns True while stations that are not in `passwords` are let in to be listed, and rejected otherwise.
     """
 
     path: str
@@ -160,6 +165,7 @@ class AdmissionRules(msgspec.Struct, frozen=True):
     protocols: Sequence[Version]
     quirks_of: Callable[[str], HandshakeQuirks] = lambda _: HandshakeQuirks()
     rotated: Callable[[str], tuple[HashedPassword, ...]] = lambda _: ()
+    lists_unknown: Callable[[], bool] = lambda: False
 
     def __repr__(self) -> str:
         return f"AdmissionRules({self.path!r}, {len(self.passwords)} stations)"
@@ -181,14 +187,13 @@ def decide_admission(
         return Rejection(404, f"stations connect at {rules.path.rstrip('/')}/<station id>")
     station = next((each for each in candidates if each in rules.passwords), None)
     if station is None:
-        unknown = bounded_text(candidates[0])
-        return Rejection(404, f"station {unknown!r} is unknown; add it to the configuration", unknown)
+        return _decide_unknown(rules, candidates[0], offered, certified)
     if certified is not None and station not in certified:
-        names = bounded_text(" or ".join(repr(name) for name in certified) or "nobody")
-        return Rejection(403, f"its certificate is for {names}, not for station {station!r}", station)
+        return _reject_certificate(certified, station)
     authorization = _header(headers, "Authorization")
     secret = rules.passwords[station]
-    decision = _check_mode(_choose_version(rules, station, offered), rules.quirks_of(station).mode, headers)
+    quirks = rules.quirks_of(station)
+    decision = _check_mode(_choose_version(rules, station, quirks, offered), quirks.mode, headers)
     if isinstance(decision, Admission):
         decision = msgspec.structs.replace(
             decision,
@@ -204,6 +209,30 @@ def decide_admission(
     if hashes and authorization:
         return PasswordUnverified(station, authorization, tuple(hashes), decision)
     return _unauthorized(station, authorization)
+
+
+def is_station_id(text: str) -> bool:
+    """Return True if a text may be the id of a station (OCPP 2.x Part 2, identifierString[48])."""
+    return 0 < len(text) <= LONGEST_ID and text.isprintable()
+
+
+def _decide_unknown(
+    rules: AdmissionRules, station: str, offered: Sequence[str], certified: Sequence[str] | None
+) -> Decision:
+    """Decide on a station that is not in the configuration: it is let in to be listed, or rejected."""
+    shown = bounded_text(station)
+    if rules.lists_unknown() and is_station_id(station):
+        if certified is not None and station not in certified:
+            return _reject_certificate(certified, shown)
+        decision = _choose_version(rules, station, HandshakeQuirks(), offered)
+        if isinstance(decision, Admission):
+            return msgspec.structs.replace(decision, is_unknown=True)
+    return Rejection(404, f"station {shown!r} is unknown; add it to the configuration", shown)
+
+
+def _reject_certificate(certified: Sequence[str], station: str) -> Rejection:
+    names = bounded_text(" or ".join(repr(name) for name in certified) or "nobody")
+    return Rejection(403, f"its certificate is for {names}, not for station {station!r}", station)
 
 
 def _header(headers: Sequence[tuple[bytes, bytes]], header: str) -> bytes | None:
@@ -226,9 +255,10 @@ def _check_mode(decision: Decision, most: NetworkingMode, headers: Sequence[tupl
     return msgspec.structs.replace(decision, mode=mode)
 
 
-def _choose_version(rules: AdmissionRules, station: str, offered: Sequence[str]) -> Decision:
+def _choose_version(
+    rules: AdmissionRules, station: str, quirks: HandshakeQuirks, offered: Sequence[str]
+) -> Decision:
     """Choose the versions in which a station may be served, the best first."""
-    quirks = rules.quirks_of(station)
     ours = rules.protocols if quirks.protocol is None else (quirks.protocol,)
     # Leading and doubled commas leave empty names: some stations send them.
     names = tuple(name for name in offered if name)

@@ -360,6 +360,9 @@ class StationListener:
         certificate: bytes | None,
     ) -> None:
         """Serve the open WebSocket, or close it where there is no common version."""
+        if isinstance(decision, Admission) and decision.is_unknown:
+            await self._host.serve_station(decision, connection)
+            return
         if isinstance(decision, Admission):
             self._stats.accepted += 1
             log.info(

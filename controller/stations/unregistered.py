@@ -16,6 +16,7 @@ import trio
 from controller.config.password_files import StationSecret
 from controller.model.observations import Booted
 from controller.model.peer_text import bounded_text
+from controller.model.rate_limits import RepeatFilter, TokenBucket
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import (
     Call,
@@ -28,16 +29,25 @@ from controller.ocpp.frames import (
     parse,
 )
 from controller.ocpp.payloads import format_time, read_payload
-from controller.stations.admission import Admission, Rejection
+from controller.stations.admission import Admission, Rejection, is_station_id
 from controller.stations.knock_book import KnockBook
 from controller.transport.channel import Channel
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 
 log = logging.getLogger("controller")
 
-MOST_LINKS = 64
+MOST_LINKS = 16
+"""Connections of unknown stations that are open at a time, one of each station."""
 MOST_MESSAGES = 200
 """Messages of one connection: far more than a station sends that is pending."""
+MESSAGES_PER_S = 1.0
+MESSAGES_AT_ONCE = 10
+"""Rate at which messages of one connection are read: more wait in its socket."""
+LONGEST_LINK_S = 600.0
+"""Time after which a connection is closed; a station that is there connects again."""
+REPORT_PERIOD_S = 3600.0
+MOST_REPORTS = 100
+"""The boot of one station is logged once in this time, and so many in all."""
 BOOT_INTERVAL_S = 30
 """Interval after which the station sends its BootNotification again."""
 TRY_AGAIN_LATER = 1013
@@ -51,7 +61,7 @@ class AnyStation(Mapping[str, StationSecret | None]):
         return None
 
     def __contains__(self, station: object) -> bool:
-        return isinstance(station, str) and 0 < len(station) <= 48
+        return isinstance(station, str) and is_station_id(station)
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
@@ -61,12 +71,20 @@ class AnyStation(Mapping[str, StationSecret | None]):
 
 
 class UnregisteredStations:
-    """A `listener.StationHost` that lists stations in `knocks` and serves none of them."""
+    """A `listener.StationHost` that lists stations in `knocks` and serves none of them.
 
-    def __init__(self, knocks: KnockBook, utc: Callable[[], float] = time.time) -> None:
+    At most `most_links` of them are connected at a time; further ones are listed with id and address alone.
+    """
+
+    def __init__(
+        self, knocks: KnockBook, utc: Callable[[], float] = time.time, most_links: int = MOST_LINKS
+    ) -> None:
         self._knocks = knocks
         self._utc = utc
-        self._links = trio.CapacityLimiter(MOST_LINKS)
+        self._most_links = most_links
+        self._links: dict[str, trio.CancelScope] = {}
+        """Open connections by station."""
+        self._reports = RepeatFilter(REPORT_PERIOD_S, MOST_REPORTS)
 
     async def confirm_admission(self, admission: Admission) -> Admission | Rejection:
         """Let every station in: nothing is done for it."""
@@ -80,37 +98,57 @@ class UnregisteredStations:
         address = admission.peer.rpartition(":")[0] or admission.peer
         offered = [each.value for each in admission.versions or (admission.version,)]
         self._knocks.on_unknown(admission.station, address, offered, self._utc())
-        try:
-            self._links.acquire_on_behalf_of_nowait(channel)
-        except trio.WouldBlock:
+        before = self._links.pop(admission.station, None)
+        if before is not None:
+            before.cancel()
+        if len(self._links) >= self._most_links:
             await channel.close(TRY_AGAIN_LATER, "too many stations wait for their adoption")
             return
+        scope = self._links[admission.station] = trio.CancelScope(
+            deadline=trio.current_time() + LONGEST_LINK_S
+        )
         try:
-            await self._answer(admission, channel)
+            with scope:
+                await self._answer(admission, channel)
+            await channel.close(TRY_AGAIN_LATER, "the station is not adopted yet")
         except (ConnectionLostError, SendQueueFullError) as error:
             log.debug("pending station disconnected station=%s reason=%s", admission.station, error)
         finally:
-            self._links.release_on_behalf_of(channel)
+            if self._links.get(admission.station) is scope:
+                del self._links[admission.station]
+
+    def disconnect_station(self, station: str) -> None:
+        """Close the connection of a station that has been adopted: it is served when it connects again."""
+        scope = self._links.get(station)
+        if scope is not None:
+            scope.cancel()
+
+    def _report(self, admission: Admission, boot: Booted) -> None:
+        if self._reports.count_repeats(admission.station, trio.current_time()) is None:
+            return
+        log.info(
+            "unknown station pending station=%s peer=%s vendor=%s model=%s",
+            admission.station,
+            admission.peer,
+            boot.vendor,
+            boot.model,
+        )
 
     async def _answer(self, admission: Admission, channel: Channel) -> None:
+        """Answer MOST_MESSAGES messages of a station."""
+        pace = TokenBucket(MESSAGES_PER_S, burst=MESSAGES_AT_ONCE)
         for _ in range(MOST_MESSAGES):
             message = await channel.receive()
+            await trio.sleep(pace.take(trio.current_time()))
             text = decode_binary(message) if isinstance(message, bytes) else message
             if text is None:
                 continue
             answer, boot = answer_unregistered(text, admission.version, self._utc())
             if boot is not None:
                 self._knocks.on_boot(admission.station, boot)
-                log.info(
-                    "unknown station pending station=%s peer=%s vendor=%s model=%s",
-                    admission.station,
-                    admission.peer,
-                    boot.vendor,
-                    boot.model,
-                )
+                self._report(admission, boot)
             if answer is not None:
                 channel.send_nowait(answer)
-        await channel.close(TRY_AGAIN_LATER, "the station is not adopted yet")
 
 
 def answer_unregistered(text: str, version: Version, utc: float) -> tuple[str | None, Booted | None]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import trio
-from trio_websocket import WebSocketConnection, open_websocket_url
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
 from controller.config import Config
 from controller.services.app import App
@@ -109,6 +109,20 @@ class SocketStation:
             assert frame[:2] == [3, message_id], frame
             answer: dict[str, Any] = frame[2]
             return answer
+
+    async def receive_error(self) -> str:
+        """Return the error code of the next CALLERROR; commands before it are accepted."""
+        while True:
+            frame = json.loads(await receive_text(self._socket))
+            if frame[0] == 4:
+                return str(frame[2])
+            await self._accept(frame)
+
+    async def wait_closed(self) -> None:
+        """Wait until the controller has closed the connection; commands before are accepted."""
+        with suppress(ConnectionClosed):
+            while True:
+                await self._accept(json.loads(await receive_text(self._socket)))
 
     async def accept_until(self, action: str) -> None:
         """Accept commands until one with this action has come."""

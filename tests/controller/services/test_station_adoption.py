@@ -201,3 +201,30 @@ async def test_station_whose_password_file_vanished_adds_nothing(
         with pytest.raises(ReloadRejectedError, match="password file cannot be read: /etc/cs02"):
             await controller.reload()
         assert [station.id for station in controller.status().stations] == ["CS01"]
+
+
+async def test_unknown_station_is_pending_with_model_until_adopted(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("port = 0", 'port = 0\nunknown_stations = "pending"'))
+    async with running(path) as controller:
+        async with connect_station(controller, name="CS02") as station:
+            assert (await station.request("BootNotification", BOOT))["status"] == "Pending"
+            [knock] = controller.status().knocks
+            assert (knock.id, knock.peer, knock.vendor, knock.model) == ("CS02", "127.0.0.1", "ACME", "One")
+            assert not any(each.connected for each in controller.status().stations)
+            await adopt(tmp_path, "CS02")
+            await station.wait_closed()
+        async with connect_station(controller, name="CS02") as station:
+            assert (await station.request("BootNotification", BOOT))["status"] == "Accepted"
+
+
+async def test_unknown_stations_key_takes_effect_at_reload(tmp_path: Path) -> None:
+    async with running(write(tmp_path)) as controller:
+        assert await is_rejected(controller, "CS02")
+        path = write(tmp_path)
+        path.write_text(path.read_text().replace("port = 0", 'port = 0\nunknown_stations = "pending"'))
+        await controller.reload()
+        async with connect_station(controller, name="CS02") as station:
+            await station.send_call("StartTransaction", START)
+            assert await station.receive_error() == "GenericError"
+            assert controller.view().evses[0].ref.station == "CS01"

@@ -2,6 +2,7 @@
 
 import base64
 
+import msgspec
 import pytest
 
 from controller.chargers.quirks import NO_QUIRK, Quirk, all_quirks, find_quirk
@@ -293,3 +294,32 @@ def test_admission_each_row_of_table_is_decided(
 def test_every_row_about_links_is_tried_here() -> None:
     rows = {row.name for row in all_quirks() if row.protocol is not None or row.ping_s is not None}
     assert rows == {"EN+", "FoxESS", "Ocular LTE Plus", "Grizzl-E"}
+
+
+LISTING = msgspec.structs.replace(DOOR, lists_unknown=lambda: True)
+
+
+def test_unknown_station_is_let_in_where_unknown_ones_are_listed() -> None:
+    decision = decide_admission(LISTING, "/ocpp/CS77", [], ["ocpp1.6"])
+    assert isinstance(decision, Admission)
+    assert (decision.station, decision.is_unknown, decision.is_proven) == ("CS77", True, False)
+    assert decision.authorization is None
+
+
+@pytest.mark.parametrize("name", ["x" * 49, "CS%1b[31m", "CS%0a1"])
+def test_unknown_station_with_id_of_no_station_is_rejected(name: str) -> None:
+    decision = decide_admission(LISTING, f"/ocpp/{name}", [], ["ocpp1.6"])
+    assert isinstance(decision, Rejection)
+    assert decision.status == 404
+
+
+def test_unknown_station_with_certificate_of_another_is_rejected() -> None:
+    decision = decide_admission(LISTING, "/ocpp/CS77", [], ["ocpp1.6"], certified=["CS78"])
+    assert isinstance(decision, Rejection)
+    assert decision.status == 403
+
+
+def test_unknown_station_without_common_version_is_rejected_and_listed() -> None:
+    decision = decide_admission(LISTING, "/ocpp/CS77", [], [])
+    assert isinstance(decision, Rejection)
+    assert decision.status == 404

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from controller.ocpp.frames import Version
 from controller.stations import unregistered
@@ -107,16 +109,72 @@ async def test_unregistered_station_that_sends_without_end_is_closed(monkeypatch
     assert (len(channel.sent), channel.closed) == (3, [1013])
 
 
-async def test_unregistered_links_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unregistered, "MOST_LINKS", 1)
-    host = UnregisteredStations(KnockBook())
-    host._links.acquire_on_behalf_of_nowait("another station")
-    channel = ScriptedChannel(call("BootNotification", BOOT_16))
-    await host.serve_station(Admission("CS02", Version.V16), channel)  # type: ignore[arg-type]
-    assert (channel.sent, channel.closed) == ([], [1013])
+class SilentChannel(ScriptedChannel):
+    """A channel of a station that stays and sends nothing."""
+
+    async def receive(self) -> str | bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def serve(host: UnregisteredStations, station: str, channel: ScriptedChannel) -> None:
+    await host.serve_station(Admission(station, Version.V16), channel)  # type: ignore[arg-type]
+
+
+async def test_unregistered_links_are_bounded(autojump_clock: MockClock) -> None:
+    host = UnregisteredStations(KnockBook(), most_links=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, host, "CS01", SilentChannel())
+        await trio.testing.wait_all_tasks_blocked()
+        late = ScriptedChannel(call("BootNotification", BOOT_16))
+        await serve(host, "CS02", late)
+        assert (late.sent, late.closed) == ([], [1013])
+        nursery.cancel_scope.cancel()
+
+
+async def test_unregistered_station_that_connects_again_replaces_itself(autojump_clock: MockClock) -> None:
+    host, old = UnregisteredStations(KnockBook(), most_links=1), SilentChannel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, host, "CS01", old)
+        await trio.testing.wait_all_tasks_blocked()
+        newer = ScriptedChannel(call("BootNotification", BOOT_16))
+        await serve(host, "CS01", newer)
+        assert (old.closed, len(newer.sent)) == ([1013], 1)
+
+
+async def test_unregistered_station_is_disconnected_once_adopted(autojump_clock: MockClock) -> None:
+    host, channel = UnregisteredStations(KnockBook()), SilentChannel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, host, "CS01", channel)
+        await trio.testing.wait_all_tasks_blocked()
+        host.disconnect_station("CS01")
+    assert channel.closed == [1013]
+    assert trio.current_time() < unregistered.LONGEST_LINK_S
+
+
+async def test_unregistered_station_that_sends_nothing_is_closed(autojump_clock: MockClock) -> None:
+    channel, began = SilentChannel(), trio.current_time()
+    await serve(UnregisteredStations(KnockBook()), "CS01", channel)
+    assert channel.closed == [1013]
+    assert trio.current_time() - began == pytest.approx(unregistered.LONGEST_LINK_S)
+
+
+async def test_unregistered_messages_are_read_at_a_rate(autojump_clock: MockClock) -> None:
+    channel, began = ScriptedChannel(*[call("Heartbeat", {})] * 40), trio.current_time()
+    await serve(UnregisteredStations(KnockBook()), "CS01", channel)
+    assert len(channel.sent) == 40
+    assert trio.current_time() - began == pytest.approx(30.0, abs=1.5)
+
+
+async def test_unregistered_boots_of_one_station_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    boots = [call("BootNotification", {**BOOT_16, "firmwareVersion": str(number)}) for number in range(5)]
+    await serve(UnregisteredStations(KnockBook()), "CS01", ScriptedChannel(*boots))
+    assert caplog.text.count("unknown station pending station=CS01") == 1
 
 
 def test_any_station_has_every_id_of_ocpp_length() -> None:
     assert "CS01" in AnyStation()
     assert "x" * 49 not in AnyStation()
+    assert "CS\x1b[31m" not in AnyStation()
     assert AnyStation()["CS01"] is None
