@@ -4,7 +4,7 @@ BIN := .venv/bin
 RELEASE ?= $(shell . /etc/os-release; echo $$VERSION_CODENAME)
 # Tests start programs hundreds of times: each module is compiled once, whatever the environment sets.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock deb test-install image test-image wheel
+.PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock audit deb test-install image test-image wheel
 
 help:                                       ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -64,6 +64,11 @@ lock:                                       ## resolve what the package contains
 	    uv pip compile --quiet $${each%:*} --universal --python-version 3.11 --generate-hashes --no-annotate \
 	        --no-header --upgrade --output-file debian/$${each#*:}.lock; done
 
+audit:                                      ## look the locked components up in the advisories of PyPI
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	.audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement debian/requirements.lock
+
 deb:                                        ## as root: package, SBOM, checksums in dist/RELEASE (bookworm, trixie, noble)
 	debian/build-package $(RELEASE)
 
@@ -80,4 +85,4 @@ wheel:                                      ## build the wheel; install and star
 	debian/test-wheel $(PYTHONS)
 
 clean:                                      ## remove what the other targets have made
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node_modules
+	rm -rf .venv .audit .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node_modules

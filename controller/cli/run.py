@@ -92,7 +92,7 @@ def _run_setup(options: argparse.Namespace) -> bool:
 def _report_configuration(active: ActiveConfiguration) -> None:
     """Log the errors of a file that is not in use, and copy a file that is."""
     for line in active.problem.splitlines():
-        log.error("configuration error %s", line)
+        log.error("configuration error reason=%s", line)
     if active.problem:
         log.error("configuration invalid file=%s: the last valid one is in use, correct it", active.path)
     try:

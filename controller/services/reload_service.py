@@ -49,7 +49,7 @@ class ReloadService:
             checked = await trio.to_thread.run_sync(check_reload, self._active)
             if checked.config is None:
                 for line in checked.problem.splitlines():
-                    log.error("configuration error %s", line)
+                    log.error("configuration error reason=%s", line)
                 log.error("reload rejected file=%s: nothing is changed, correct it and reload again", path)
                 raise ReloadRejectedError(checked.problem)
             plan = plan_reload(self._active.config, checked.config)
