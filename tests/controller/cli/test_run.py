@@ -143,14 +143,14 @@ def test_run_unknown_station_is_listed_and_adopted(tmp_path: Path) -> None:
         assert "moon" in wrong.stderr
         done = run_command("station", "adopt", "CS09", "--circuit", "grid", "--phases", "L2", "-c", path)
         assert done.returncode == 0, done.stderr
-        assert "restart" in done.stdout
-        read_until(daemon, "restart needed")
+        assert "served from now on" in done.stdout
+        assert connect_status(port) == 101
         answers = tmp_path / "answers.toml"
         answers.write_text("[connection]\nlimit = 50\nbase_load = 10\n")
         done = run_command("setup", "--answers", answers, "--yes", "-c", path)  # the daemon writes it
         assert done.returncode == 0, done.stderr
         assert "password of admin, shown this once" in done.stdout
-        assert "applied='circuit grid" in read_until(daemon, "configuration reloaded")
+        read_until(daemon, f"configuration reloaded file={path} applied='circuit grid")
     with stopped_at_the_end(path) as daemon:
         port = int(re.search(r" port=(\d+)", read_until(daemon, "ready"))[1])  # type: ignore[index]
         assert connect_status(port) == 101
