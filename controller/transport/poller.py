@@ -51,7 +51,6 @@ class FdWatcher:
 
     __slots__ = (
         "_file",
-        "_is_writable",
         "_poller",
         "_read",
         "_reader",
@@ -63,7 +62,6 @@ class FdWatcher:
     def __init__(self, poller: Poller, sock: socket.socket) -> None:
         self.is_readable = True
         self.is_ending = False
-        self._is_writable = True
         self._poller = poller
         self._file = sock.fileno()
         self._read: Callable[[], object] | None = None
@@ -85,11 +83,10 @@ class FdWatcher:
         """Wait until there may be room to write. Raises trio.ClosedResourceError once it is closed."""
         if self._file < 0:
             raise trio.ClosedResourceError
-        if self._is_writable:
-            self._is_writable = False
-        else:
-            self._writer = current_task()
-            await wait_task_rescheduled(self._abort_write)
+        # Most sockets never wait: only now are they watched for it. Room that is there already is reported.
+        self._poller.watch_writing(self._file)
+        self._writer = current_task()
+        await wait_task_rescheduled(self._abort_write)
 
     def _abort_read(self, _: RaiseCancelT) -> Abort:
         self._reader = self._read = None
@@ -123,12 +120,9 @@ class FdWatcher:
                 else:
                     if found is not None:  # not so for a message that passes: no task is woken
                         self._end_read(outcome.Value(found))
-        if events & WRITE:
-            if self._writer is None:
-                self._is_writable = True
-            else:
-                reschedule(self._writer)
-                self._writer = None
+        if events & WRITE and self._writer is not None:
+            reschedule(self._writer)
+            self._writer = None
 
     def _end_read(self, found: outcome.Outcome[object]) -> None:
         """Wake the reader, unless the callback has cancelled it: then it has been rescheduled already."""
@@ -160,7 +154,11 @@ class Poller:
     def add(self, file: int, watcher: FdWatcher) -> None:
         """Register a file descriptor."""
         self._watchers[file] = watcher
-        self._epoll.register(file, READ | WRITE | select.EPOLLET)
+        self._epoll.register(file, READ | select.EPOLLET)
+
+    def watch_writing(self, file: int) -> None:
+        """Report once when a file descriptor can be written, at once if it can be now."""
+        self._epoll.modify(file, READ | WRITE | select.EPOLLET)
 
     def remove(self, file: int) -> None:
         """Unregister a file descriptor."""
