@@ -53,12 +53,12 @@ class StationClock:
         self.backend_offset_s: float | None = None
         """Offset of the backend's clock; None: unknown."""
         self._written_s: float | None = None
+        self.offset_s = 0.0
+        """Offset of the station's clock: computed when it changes, since each message is compared with it."""
 
-    @property
-    def offset_s(self) -> float:
-        """The offset of the station's clock."""
+    def _update_offset(self) -> None:
         samples = self._events or self._meter_values
-        return max(samples) if samples else self.backend_offset_s or 0.0
+        self.offset_s = max(samples) if samples else self.backend_offset_s or 0.0
 
     @property
     def is_known(self) -> bool:
@@ -83,12 +83,14 @@ class StationClock:
         sent = parse_time(stamped.timestamp)
         if sent is not None:
             self._events.append(sent - utc)
+            self._update_offset()
 
     def on_sampled(self, sampled_at: float, utc: float) -> bool:
         """Take the timestamp of meter values (POSIX s) at `utc`; return False if events give a better one."""
         if self._events or not _EARLIEST <= sampled_at <= _LATEST:
             return False
         self._meter_values.append(sampled_at - utc)
+        self._update_offset()
         return True
 
     def on_result(self, action: str, result: bytes, utc: float) -> None:
@@ -103,6 +105,7 @@ class StationClock:
         if action == "BootNotification":  # the station sets its clock by it
             self._events.clear()
             self._meter_values.clear()
+        self._update_offset()
 
 
 class ClockWatch:

@@ -172,6 +172,7 @@ class StationSession:
         self._owner = ""
         self._owner_link: StationLink | None = None
         self._todo: list[Action | BinaryEffect] = []  # an empty deque takes 600 bytes
+        self._clock = trio.lowlevel.current_clock()
         self._utc_offset_s = 0.0
         self._clock_checked_at = -math.inf
         self._fed_at = -math.inf
@@ -327,7 +328,7 @@ class StationSession:
     # -- the relay and its actions ------------------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
-        self._fed_at = now = trio.current_time()
+        self._fed_at = now = self._clock.current_time()
         if now >= self._clock_checked_at + CLOCK_CHECK_S:
             self._utc_offset_s, self._clock_checked_at = self._rules.utc_of(now) - now, now
         if isinstance(event, FromStation):

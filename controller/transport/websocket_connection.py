@@ -63,6 +63,7 @@ class WebSocketConnection:
         "__weakref__",
         "_batched",
         "_batched_bytes",
+        "_clock",
         "_closed",
         "_flushed",
         "_is_reading",
@@ -86,6 +87,7 @@ class WebSocketConnection:
         pace: TokenBucket | None = None,
     ) -> None:
         self._nursery = nursery
+        self._clock = trio.lowlevel.current_clock()
         self._transport = transport
         self._protocol = protocol
         self._pace = pace
@@ -193,7 +195,7 @@ class WebSocketConnection:
         protocol = self._protocol
         frames = protocol.frames
         protocol.receive_data(data)
-        now = trio.current_time()
+        now = self._clock.current_time()
         if self._is_reading:
             self._silent_since = now
         if self._pace is not None:
