@@ -74,6 +74,8 @@ class VirtualChannel:
         """Handler of the task that waits in `read_messages`."""
         self._failure: Exception | None = None
         """Error of the handler, to be raised in that task."""
+        self._waiting_messages = 0
+        """Messages and pauses that the reader has not taken yet, also one that it was woken for."""
         self._waiting_bytes = 0
         self._lost_by: ConnectionLostError | None = None
 
@@ -87,11 +89,15 @@ class VirtualChannel:
         # As a WebSocketConnection does, it takes a message of any length while nothing else waits.
         if self._waiting_bytes and self._waiting_bytes + len(message) > MOST_WAITING_BYTES:
             raise SendQueueFullError(f"{self._waiting_bytes} bytes wait")
+        self._queue(message)
+        self._waiting_bytes += len(message)
+
+    def _queue(self, message: str | bytes | _Paused) -> None:
         try:
             self._sender.send_nowait(message)
         except trio.WouldBlock:
             raise SendQueueFullError(f"{MOST_WAITING_MESSAGES} messages wait") from None
-        self._waiting_bytes += len(message)
+        self._waiting_messages += 1
 
     def _pass_message(self, handle: MessageHandler, message: str | bytes) -> None:
         """Call the handler; messages that come meanwhile, or until its pause is over, are queued."""
@@ -105,11 +111,8 @@ class VirtualChannel:
         if self._lost_by is not None:
             return
         if pause is not None:
-            try:
-                self._sender.send_nowait(_Paused(pause))
-            except trio.WouldBlock:
-                raise SendQueueFullError(f"{MOST_WAITING_MESSAGES} messages wait") from None
-        elif self._receiver.statistics().current_buffer_used == 0:
+            self._queue(_Paused(pause))
+        elif self._waiting_messages == 0:
             self._handle = handle
 
     def end(self, reason: str) -> None:
@@ -127,6 +130,7 @@ class VirtualChannel:
             message = await self._receiver.receive()
         except trio.EndOfChannel:
             raise self._failure or self._lost() from None
+        self._waiting_messages -= 1
         if not isinstance(message, _Paused):
             self._waiting_bytes -= len(message)
         return message
@@ -135,7 +139,7 @@ class VirtualChannel:
         """Call `handle` with each message; see Channel."""
         try:
             while True:
-                if self._receiver.statistics().current_buffer_used == 0:
+                if self._waiting_messages == 0:
                     self._handle = handle
                 message = await self._receive()
                 self._handle = None

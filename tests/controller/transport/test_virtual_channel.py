@@ -152,3 +152,28 @@ async def test_virtual_channel_error_of_handler_is_raised_in_reading_task() -> N
             channel.deliver("1")
     with pytest.raises(ConnectionLostError):
         channel.deliver("2")
+
+
+async def test_virtual_channel_message_from_handler_keeps_its_place() -> None:
+    """The reader has been woken for it: nothing that comes later may be handled before it."""
+    channel = VirtualChannel(lambda text: None)
+    handled: list[str | bytes] = []
+    has_three = trio.Event()
+
+    def handle(message: str | bytes) -> Pause | None:
+        handled.append(message)
+        if message == "a":
+            channel.deliver("b")
+        if len(handled) == 3:
+            has_three.set()
+        return None
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(channel.read_messages, handle)
+        await trio.testing.wait_all_tasks_blocked()
+        channel.deliver("a")
+        channel.deliver("c")
+        with trio.fail_after(5):
+            await has_three.wait()
+        nursery.cancel_scope.cancel()
+    assert handled == ["a", "b", "c"]
