@@ -83,6 +83,17 @@ def test_package_files_service_allows_usb_adapters_by_number() -> None:
     ]  # skipped without driver
 
 
+def test_package_files_gpio_chips_are_allowed_to_the_service() -> None:
+    # The number of the driver is not fixed, so that the unit names it; the kernel has it from its start.
+    for unit in ("local-controller", "local-controller-setup"):
+        lines = (ROOT / "systemd" / f"{unit}.service").read_text().splitlines()
+        assert "DeviceAllow=char-gpiochip rw" in lines
+    rules = (ROOT / "debian" / "local-controller.udev").read_text()
+    assert 'SUBSYSTEM=="gpio", KERNEL=="gpiochip*", GROUP="gpio", MODE="0660"' in rules
+    users = (ROOT / "debian" / "local-controller.sysusers").read_text().splitlines()
+    assert {"g gpio - -", "m local-controller gpio"} <= set(users)
+
+
 def test_package_files_setup_unit_has_the_sandbox_of_the_service() -> None:
     def sandbox(name: str) -> list[str]:
         text = (ROOT / "systemd" / name).read_text()
