@@ -127,7 +127,7 @@ class App:
         active: ActiveConfiguration | None = None,
     ) -> None:
         self.port = 0
-        self._reloads = None if active is None else ReloadService(active, self._apply_configuration)
+        self._reloads = None if active is None else ReloadService(active, self.apply_configuration)
         self.web_port: int | None = None
         self._config = config
         self._stats = ConnectionStats()
@@ -424,7 +424,7 @@ class App:
         if self._reloads is not None:
             await self._reloads.reload()
 
-    def _apply_configuration(self, config: Config) -> None:
+    def apply_configuration(self, config: Config) -> None:
         """Make all services use the live keys and the further stations of another configuration.
 
         A new EVSE is booked at its maximum before its station may connect. Where ServiceError is raised, no

@@ -11,7 +11,7 @@
 
 Peers and verbs (`peers`, `scenario_site`):
 
-    Site          connect_station, restart, wait_limits
+    Site          connect_station, add_station, restart, wait_limits
     Station       send, send_call, send_result, request, receive, receive_call, receive_result, receive_error,
                   boot, wait_limit, wait_closed, disconnect; limits, limit_a
     Csms          link, answer_automatically, go_away, come_back; a link has the verbs of Station, answer_call

@@ -185,9 +185,8 @@ class CoreSite(ScenarioSite):
         self._clock = CoreClock()
         super().__init__(spec, self._clock)
         self._clock.site = self
-        ports = {csms.name: 1 for csms in self.backends}
-        self._config = build_config(spec, folder, self.grid_operator.author, ports, 1)
         self._folder = folder
+        self._config = self._build_config()
         self._queue: deque[Callable[[], None]] = deque()
         self._delivered: dict[EvseRef, DeliveryMemory] = {}
         self._store = StateStore(folder)
@@ -211,6 +210,22 @@ class CoreSite(ScenarioSite):
         self._dimming: DimmingController | None = None
         if config.dimming is not None:
             self._start_dimming(config)
+
+    def _build_config(self) -> Config:
+        ports = {csms.name: 1 for csms in self.backends}
+        return build_config(self.spec, self._folder, self.grid_operator.author, ports, 1)
+
+    def apply_spec(self) -> None:
+        """Apply the configuration; see ScenarioSite."""
+        config = self._config = self._build_config()
+        self._journals.replace_stations(config)
+        for station in config.station:
+            if station.id not in self._profiles:
+                self._profiles[station.id] = _make_profiles(config, self.spec.lease_s)
+                self._trackers[station.id] = StationStateTracker(self.spec.version, 230.0)
+        for limit in self.control.replace_site(build_site(config), site_settings(config), self.now):
+            self.post(partial(self._send_limit, limit))
+        self.run_queue()
 
     def _start_dimming(self, config: Config) -> None:
         assert config.dimming is not None

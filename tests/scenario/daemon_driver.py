@@ -18,6 +18,7 @@ from trio_websocket import (
     serve_websocket,
 )
 
+from controller.config import Config
 from controller.services import app
 from controller.services.app import App
 from drivers.meter_model import load_model
@@ -129,11 +130,18 @@ class DaemonSite(ScenarioSite):
 
     async def _run_app(self, *, task_status: trio.TaskStatus[App]) -> None:
         self._ended = trio.Event()
-        author = self.grid_operator.author
-        config = build_config(self.spec, self._folder, author, self._ports, self._meter_port)
         with trio.CancelScope() as self._running:
-            await app.run(config, task_status=task_status)
+            await app.run(self._build_config(), task_status=task_status)
         self._ended.set()
+
+    def _build_config(self) -> Config:
+        author = self.grid_operator.author
+        return build_config(self.spec, self._folder, author, self._ports, self._meter_port)
+
+    def apply_spec(self) -> None:
+        """Apply the configuration; see ScenarioSite."""
+        assert self.app is not None
+        self.app.apply_configuration(self._build_config())
 
     async def restart(self) -> None:
         """Start the controller again; see ScenarioSite."""

@@ -150,6 +150,17 @@ class ScenarioSite(ABC):
     async def connect_station(self, name: str = "CS01") -> Station:
         """Connect a station and return it."""
 
+    async def add_station(self, name: str) -> Station:
+        """Add a station to the configuration while the controller runs, and return it unconnected."""
+        self.spec = msgspec.structs.replace(self.spec, stations=(*self.spec.stations, name))
+        self._stations[name] = Station(name, self.spec.version, self.clock)
+        self.apply_spec()
+        return self._stations[name]
+
+    @abstractmethod
+    def apply_spec(self) -> None:
+        """Apply the configuration of `spec` while the controller runs."""
+
     @abstractmethod
     async def restart(self) -> None:
         """Start the controller again; all links are lost, what is stored remains."""

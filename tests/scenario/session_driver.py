@@ -149,8 +149,8 @@ class SessionSite(ScenarioSite):
         self._clock = SessionClock()
         super().__init__(spec, self._clock)
         self._nursery = nursery
-        ports = {csms.name: 1 for csms in self.backends}
-        self._config = build_config(spec, folder, self.grid_operator.author, ports, 1)
+        self._folder = folder
+        self._app: app.App | None = None
         self._host: StationHost | None = None
         self._running: trio.CancelScope | None = None
         self._ended = trio.Event()
@@ -159,20 +159,29 @@ class SessionSite(ScenarioSite):
         """Start the controller."""
         if self.spec.has_grid_operator:
             self.csms.answer_automatically()
-        await self._nursery.start(self._run_app)
+        self._app = await self._nursery.start(self._run_app)
 
     async def _run_app(self, *, task_status: trio.TaskStatus[app.App]) -> None:
         self._ended = trio.Event()
         with trio.CancelScope() as self._running:
-            await app.run(self._config, task_status=task_status)
+            await app.run(self._build_config(), task_status=task_status)
         self._ended.set()
+
+    def _build_config(self) -> Config:
+        ports = {csms.name: 1 for csms in self.backends}
+        return build_config(self.spec, self._folder, self.grid_operator.author, ports, 1)
+
+    def apply_spec(self) -> None:
+        """Apply the configuration; see ScenarioSite."""
+        assert self._app is not None
+        self._app.apply_configuration(self._build_config())
 
     async def restart(self) -> None:
         """Start the controller again; see ScenarioSite."""
         assert self._running is not None
         self._running.cancel()
         await self._ended.wait()
-        await self._nursery.start(self._run_app)
+        self._app = await self._nursery.start(self._run_app)
 
     async def connect_station(self, name: str = "CS01") -> Station:
         """Connect a station; see ScenarioSite."""

@@ -47,6 +47,23 @@ async def test_stations_share_grid_connection_within_its_limit(driver: Driver, t
 
 
 @on_drivers()
+async def test_station_added_to_running_site_shares_within_its_limit(driver: Driver, tmp_path: Path) -> None:
+    async with run_site(driver, SiteSpec(limit_a=40.0), tmp_path) as site:
+        await plug_in_cars(site)
+        first = site.stations[0]
+        await first.wait_limit(lambda limit_a: limit_a > 20.0)
+        added = await site.add_station("CS02")
+        # Its maximum of 32 A is booked before it can connect; its car then gets its part.
+        await first.wait_limit(lambda limit_a: limit_a <= 40.0 - 32.0)
+        assert first.is_connected
+        await site.connect_station("CS02")
+        await Car().plug_in(added)
+        await added.wait_limit(lambda limit_a: limit_a > FALLBACK_A)
+        await first.wait_limit(lambda limit_a: limit_a > FALLBACK_A + 5.0)
+        assert site.limits_a <= 40.0
+
+
+@on_drivers()
 async def test_car_that_leaves_gives_its_current_to_the_other(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(limit_a=32.0, stations=("CS01", "CS02"))
     async with run_site(driver, spec, tmp_path) as site:

@@ -103,6 +103,29 @@ async def test_transaction_over_outage_and_restart_reaches_csms_once(driver: Dri
 
 
 @on_drivers()
+async def test_station_added_over_outage_leaves_running_transaction_whole(
+    driver: Driver, tmp_path: Path
+) -> None:
+    async with run_site(driver, SiteSpec(), tmp_path) as site:
+        station = await site.connect_station()
+        csms = await site.csms.link()
+        await boot(station, csms)
+        await site.csms.go_away()
+        [(action, start), *_] = transaction_calls(Version.V16, 0)
+        number = int((await station.request(action, start))["transactionId"])
+        await site.add_station("CS02")
+        assert station.is_connected
+        for action, payload in transaction_calls(Version.V16, number)[1:]:
+            await station.request(action, payload)
+        await site.csms.come_back()
+        csms = await site.csms.link()
+        await receive_transaction(csms, Version.V16, number)
+        added = await site.connect_station("CS02")
+        await boot(added, await site.csms.link("CS02"))
+        csms.expect_nothing()
+
+
+@on_drivers()
 async def test_station_in_grace_is_closed_when_csms_stays_away(driver: Driver, tmp_path: Path) -> None:
     spec = SiteSpec(when_away="grace", keys="grace_s = 1")
     async with run_site(driver, spec, tmp_path) as site:
