@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.interop.programs import (
     CONTROLLER,
@@ -64,6 +66,42 @@ async def test_ocpp_libraries_charging_session_passes_controller(
     assert backend.reports("complaint") == []
     check_transaction(version, station, backend)
     check_limits(version, station)
+
+
+@pytest.mark.parametrize("version", VERSIONS[:2])
+async def test_ocpp_library_unknown_station_is_adopted_and_charges(version: str, tmp_path: Path) -> None:
+    port, backend_port = free_port(), free_port()
+    config = configuration(tmp_path, port, backend_port)
+    config.write_text(config.read_text().replace("[listen]", '[listen]\nunknown_stations = "pending"'))
+    station_program = (
+        sys.executable,
+        HERE / "python_station.py",
+        version,
+        f"ws://127.0.0.1:{port}/ocpp/CS02",
+    )
+    async with started(*BACKENDS["python"](backend_port)) as backend:
+        await backend.until(lambda event: "listening" in event)
+        async with started(CONTROLLER, "run", "-c", config):
+            await listening(port)
+            async with started(*station_program) as unknown:
+                await unknown.until(lambda event: event.get("status") == "Pending")
+            listed = json.loads(await control("station", "list", "--unknown", "--json", "-c", config))
+            assert [(each["id"], each["vendor"], each["model"]) for each in listed] == [("CS02", "V", "M")]
+            adopted = await control(
+                "station", "adopt", "CS02", "--circuit", "grid", "--owner", "cpo", "-c", config
+            )
+            assert adopted == "CS02: adopted on grid; served from now on\n"
+            async with started(*station_program) as station:
+                await station.until(lambda event: "done" in event or "failed" in event)
+    assert {"got": "BootNotification", "status": "Accepted"} in station.events
+    assert backend.reports("complaint") == []
+    check_transaction(version, station, backend)
+
+
+async def control(*arguments: str | Path) -> str:
+    """Run a subcommand of the installed program, and return what it prints."""
+    done = await trio.run_process([CONTROLLER, *arguments], capture_stdout=True)
+    return done.stdout.decode()
 
 
 def check_transaction(version: str, station: Program, backend: Program) -> None:
