@@ -25,6 +25,7 @@ ALL = frozenset({"*"})
 LIVE_KEYS: Mapping[str, frozenset[str]] = {
     "circuit": frozenset({"limit_a", "limit_w", "margin_a", "unbalance_a", "base_load_a", "generation_a"}),
     "load_management": frozenset({"tick_s", "margin_a", "rotation_s"}),
+    "station": frozenset({"label"}),
     "station.evse": frozenset({"priority", "mode"}),
     "listen": frozenset({"unknown_stations"}),
     "meter": frozenset({"interval_s", "stale_after_s", "frozen_after_s"}),
