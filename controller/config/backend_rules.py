@@ -15,6 +15,8 @@ from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 
+_NO_OWNER = frozenset({"", "-", "local", "no", "none", LOCAL_CSMS})
+"""Names that people write for a station without a backend."""
 _COMMANDABLE = {**COMMANDS, **SHARED}
 
 
@@ -144,7 +146,13 @@ def _groups(config: Config) -> Iterator[Problem]:
 
 def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) -> Iterator[Problem]:
     """Find owners and observers that do not exist or are listed twice."""
-    if station.owner is not None and station.owner not in names:
+    if station.owner is not None and station.owner.lower() in _NO_OWNER and station.owner not in names:
+        yield Problem(
+            (*path, "owner"),
+            f'"{station.owner}" is no backend',
+            "leave owner out: the controller is its CSMS",
+        )
+    elif station.owner is not None and station.owner not in names:
         yield unknown_name((*path, "owner"), station.owner, names, "backend")
     seen: set[str] = set()
     for observer in station.observers:

@@ -83,6 +83,8 @@ def _evse(
         yield Problem((*path[:2], "circuit"), "is missing: the EVSE needs a circuit", 'add circuit = "..."')
     if len(set(evse.phases)) < len(evse.phases):
         yield Problem((*path, "phases"), "names a phase twice", "name each phase once")
+    if evse.min_a > evse.max_a and evse.max_kw is not None:
+        return  # derived from min_kw and max_kw, whose rule reports them
     if evse.min_a > evse.max_a:
         own = evse.min_a != EvseConfig().min_a  # else the other key is the one that was written
         yield Problem(

@@ -81,7 +81,12 @@ def check_dimming(config: Config) -> Iterator[Problem]:
 
 def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
     if not dimming.source:
-        yield Problem(("dimming",), "has no limit source", "add a [[dimming.source]]")
+        yield Problem(
+            ("dimming",),
+            "has no limit source",
+            "add a [[dimming.source]]",
+            depends_on=("dimming", "source"),
+        )
     if config.signing is None or config.signing.key is None:
         yield Problem(
             ("dimming",),

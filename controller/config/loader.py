@@ -113,10 +113,25 @@ _OTHER_VALUES: dict[str, str] = {
     **dict.fromkeys(("nc", "normally closed"), "open"),
     **dict.fromkeys(("no", "normally open"), "closed"),
     **dict.fromkeys(("photovoltaic", "pv", "solar"), "surplus"),
+    **{"r": "L1", "s": "L2", "t": "L3"},
     **{"di": "tue", "do": "thu", "mi": "wed", "so": "sun"},
     **{"dienstag": "tue", "donnerstag": "thu", "mittwoch": "wed", "sonntag": "sun"},
 }
 """Other names of choices that installers use, lower case."""
+
+
+_USERS = "users are not in this file: add them with `local-controller user add NAME`"
+_TLS = "name certificate and key: TLS is on with both"
+_KEY_REMEDIES: dict[str, str] = {
+    "password": "no secrets in this file: write it into a file of its own, and name that in password_file",
+    **dict.fromkeys(("web.user", "web.users", "web.password", "web.admin_password", "user", "users"), _USERS),
+    **dict.fromkeys(("listen.tls", "listen.ssl", "web.tls", "web.ssl", "web.https"), _TLS),
+    **dict.fromkeys(
+        ("log.file", "log.path", "log.directory"),
+        "the log is in the journal: `journalctl -u local-controller`",
+    ),
+}
+"""What to do about keys that installers look for and that are elsewhere."""
 
 
 class InvalidConfigError(ConfigError):
@@ -166,7 +181,7 @@ def check_config(
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
     model_problems = [] if folder is None else load_user_models(data, folder)
-    schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES, _OTHER_VALUES)
+    schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES, _OTHER_VALUES, _KEY_REMEDIES)
     expanded, stations = _expand_stations(data, schema)
     config = msgspec.convert(schema.check_table(Config, expanded, ()), Config)
     config = with_derived_currents(config)

@@ -45,6 +45,7 @@ MOST_RATIO_OF_LIMIT = 5.0
 """Largest factor of current transformers, as a multiple of the limit in A, that anybody builds."""
 SERIAL_READING_S = 0.05
 """Time that one reading takes at 9600 baud: a request of 8 bytes and an answer of some 30."""
+_NUMBERED_ADAPTER = re.compile(r"/dev/tty(USB|ACM)\d+")
 _COM_PORT = re.compile(r"COM\d+", re.IGNORECASE)
 STATIONS_REPORT_S = 10.0
 """No station reports its meter values more often than that."""
@@ -331,6 +332,7 @@ def _buses(config: Config, known: list[str]) -> Iterator[Problem]:
 
 def find_meter_hints(config: Config) -> Iterator[Problem]:
     """Find settings of meters that are possible, but unusual."""
+    yield from _adapter_hints(config)
     yield from _transformer_hints(config)
     yield from _bus_hints(config)
     for index, meter in enumerate(config.meter):
@@ -359,6 +361,19 @@ def find_meter_hints(config: Config) -> Iterator[Problem]:
                 (*path, "unit"),
                 "0 addresses all units of a serial bus, and none of them answers",
                 "write the unit of the meter, 1 to 247",
+            )
+
+
+def _adapter_hints(config: Config) -> Iterator[Problem]:
+    """Find several USB adapters by the order in which they were plugged in: two may change places."""
+    named = {meter.device: index for index, meter in enumerate(config.meter) if meter.device is not None}
+    in_order = {device: index for device, index in named.items() if _NUMBERED_ADAPTER.fullmatch(device)}
+    for device, index in in_order.items():
+        if len(in_order) > 1:
+            yield Problem(
+                ("meter", index, "device"),
+                f"{device} may be another adapter after the next start",
+                "write its name in /dev/serial/by-id or /dev/rs485",
             )
 
 

@@ -33,6 +33,7 @@ class SchemaCheck:
     `root`: the table that the whole file is.
     `other_names`: keys that people write instead of those of the schema, each with the keys that it may mean.
     `other_values`: choices that people write instead of those of the schema, lower case, with what they mean.
+    `key_remedies`: what to do about keys that there are on purpose not, by KEY or TABLE.KEY.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SchemaCheck:
         placeholders: Mapping[str, object],
         other_names: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
         other_values: Mapping[str, str] = MappingProxyType({}),
+        key_remedies: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.problems: list[Problem] = []
         self.replaced: set[DataPath] = set()
@@ -50,6 +52,7 @@ class SchemaCheck:
         self._placeholders = placeholders
         self._other_names = other_names
         self._other_values = other_values
+        self._key_remedies = key_remedies
         self._root = root
 
     def check_table(self, kind: type[msgspec.Struct], data: object, path: DataPath) -> dict[str, object]:
@@ -138,8 +141,9 @@ class SchemaCheck:
     def _remedy_for_unknown_key(
         self, key: str, value: object, near: list[str], kind: type[msgspec.Struct]
     ) -> str:
-        if key == "password":
-            return "no secrets in this file: write it into a file of its own, and name that in password_file"
+        table = ".".join(_table_name(kind, self._root))
+        if remedy := self._key_remedies.get(f"{table}.{key}") or self._key_remedies.get(key):
+            return remedy
         if near:
             return f"did you mean {_either(near)}?"
         if headers := self._headers_meant(key, value):

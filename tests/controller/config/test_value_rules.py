@@ -98,6 +98,20 @@ ERRORS = [
         'transport = "rtu"\ndevice = "COM3"',
         'device: "COM3" is a serial port of Windows; write its name on this machine',
     ),
+    ('owner = "cpo"', 'owner = "none"', '"none" is no backend; leave owner out: the controller is its CSMS'),
+    (
+        "[web]",
+        "[web]\nadmin_password = 1",
+        "users are not in this file: add them with `local-controller user",
+    ),
+    ("[web]", "[web]\ntls = true", "name certificate and key: TLS is on with both"),
+    (
+        "[web]",
+        '[log]\nfile = "/var/log/lc"\n[web]',
+        "log.file: is not a known key; the log is in the journal",
+    ),
+    ("max_a = 32", 'max_a = 32\nphases = ["R"]', 'phases: cannot be "R"; did you mean "L1"?'),
+    ("max_a = 32\nmin_a = 6", "max_kw = 20\nmin_kw = 40\nfallback_a = 0", "min_kw: 40 kW is above max_kw"),
     ("[web]", '[web]\nnames = ["lc.lan:8080"]', 'contains a port; write "lc.lan" alone'),
     ("[web]", '[mqtt]\nhost = "broker"\nroot = "lc/#"\n[web]', "write a text without +, # and /"),
     ("/{station}", "/ocpp /{station}", "url: contains a blank"),
@@ -381,3 +395,20 @@ def test_value_rules_store_in_volatile_directory_is_a_hint() -> None:
     ]
     _, _, hints = check_config(text, "site.toml", Path("/run"))  # a trial
     assert hints == []
+
+
+def test_value_rules_two_adapters_by_their_order_are_hints() -> None:
+    serial = 'transport = "rtu"\ndevice = "/dev/ttyUSB0"\n'
+    text = CONFIG.replace('transport = "tcp"\nhost = "192.0.2.20"\n', serial)
+    assert check_config(text, "site.toml")[1:] == ([], [])
+    text += (
+        '[[meter]]\nid = "b"\ndriver = "abb-b23"\n'
+        + serial.replace("USB0", "USB1")
+        + '[battery]\nmeter = "b"\n'
+    )
+    _, errors, hints = check_config(text, "site.toml")
+    assert errors == []
+    assert [text_of(each).partition(";")[0] for each in hints] == [
+        f'meter "{meter}" device: /dev/ttyUSB{number} may be another adapter after the next start'
+        for number, meter in enumerate(("grid", "b"))
+    ]
