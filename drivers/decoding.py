@@ -196,13 +196,14 @@ def _check_apparent_power(current: PerPhase, voltage: PerPhase, power: PerPhase)
 
 def describe_contradiction(power: PerPhase, total: float | None) -> str:
     """Describe that the powers of three phases do not make their total (W); empty if they do."""
-    measured = [watts for watts in power if watts is not None]
-    if len(measured) < 3 or total is None:
+    first, second, third = power
+    if first is None or second is None or third is None or total is None:
         return ""
-    tolerance_w = TOTAL_TOLERANCE_W + TOTAL_TOLERANCE * sum(abs(watts) for watts in measured)
-    if abs(sum(measured) - total) <= tolerance_w:
+    tolerance_w = TOTAL_TOLERANCE_W + TOTAL_TOLERANCE * (abs(first) + abs(second) + abs(third))
+    added_w = first + second + third
+    if abs(added_w - total) <= tolerance_w:
         return ""
-    return f"its phases add up to {sum(measured):.0f} W, its total is {total:.0f} W"
+    return f"its phases add up to {added_w:.0f} W, its total is {total:.0f} W"
 
 
 def _check_total(power: PerPhase, total: float | None) -> Implausible | None:
@@ -236,10 +237,9 @@ def _with_direction(
 
 
 def _per_phase(values: Mapping[str, float | None], quantity: str, phases: int) -> PerPhase:
-    first, second, third = (
-        values.get(f"{quantity}_l{phase}") if phase <= phases else None for phase in (1, 2, 3)
-    )
-    return (first, second, third)
+    first = values.get(f"{quantity}_l1")
+    second = values.get(f"{quantity}_l2") if phases > 1 else None
+    return (first, second, values.get(f"{quantity}_l3") if phases > 2 else None)
 
 
 def _scaled(values: PerPhase, factor: float) -> PerPhase:

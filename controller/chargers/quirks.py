@@ -128,7 +128,7 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
         A limit in W is rounded when it is written, to whole W.
         """
-        if self.in_watts:
+        if self.unit == "W":
             return limit_a
         if self.steps_a:
             return max((step for step in self.steps_a if step <= limit_a + 1e-6), default=0.0)
@@ -138,7 +138,7 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def has_whole_steps(self) -> bool:
         """True if its limits are whole amperes, or some of them only."""
-        return not self.in_watts and (bool(self.steps_a) or not self.decimals)
+        return self.unit != "W" and (bool(self.steps_a) or not self.decimals)
 
     def next_step_a(self, limit_a: float) -> float:
         """Return the lowest supported limit above `limit_a` (A per phase); infinite if there is none."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated
 
 import msgspec
@@ -70,7 +71,7 @@ class CommandFailsafe(_Part, frozen=True, kw_only=True):
     duration_s: Annotated[float, Meta(gt=0, le=86_400)] = msgspec.field(name="durationS")
 
 
-class DimmingCommand(_Part, frozen=True, kw_only=True):
+class DimmingCommand(_Part, frozen=True, kw_only=True, dict=True):
     """Content of a command. The limit begins at `not_before` and ends at `not_after`.
 
     `sequence` grows with each command of an issuer.
@@ -92,17 +93,17 @@ class DimmingCommand(_Part, frozen=True, kw_only=True):
     signatures: msgspec.Raw = msgspec.Raw(b"[]")
     custom_data: msgspec.Raw = msgspec.Raw(b"{}")
 
-    @property
+    @cached_property
     def begins(self) -> float:
         """Begin of the limit (POSIX s)."""
         return self.not_before.timestamp()
 
-    @property
+    @cached_property
     def ends(self) -> float:
         """End of the limit (POSIX s)."""
         return self.not_after.timestamp()
 
-    @property
+    @cached_property
     def evses(self) -> frozenset[EvseRef]:
         """EVSEs of its scope; empty: all controllable EVSEs together."""
         return frozenset(map(evse_ref, self.scope.evses or ()))

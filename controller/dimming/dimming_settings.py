@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -35,7 +37,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
     contacts: DigitalInputsSettings | None = None
 
 
-class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
+class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All settings. `devices`: the controllable EVSEs with their circuits; `counting` as in `pmin`.
 
     A station that is added while the site runs adds its EVSEs to `devices`, for all who hold the settings.
@@ -47,7 +49,7 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
     devices: ControllableEvses
     counting: Counting = "evse"
 
-    @property
+    @cached_property
     def minimum_w(self) -> float:
         """Minimum of all devices together (W)."""
         return minimum_w(device_count(list(self.devices.values()), self.counting))
@@ -55,17 +57,23 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
     def add_devices(self, devices: ControllableEvses) -> None:
         """Add controllable EVSEs with their circuits; those that are there stay."""
         self.devices.update(devices)
+        self.__dict__.pop("minimum_w", None)  # computed of them
+
+    @cached_property
+    def _sources_by_id(self) -> Mapping[str, SourceSettings]:
+        return {each.id: each for each in self.sources}
 
     def can_be_lost(self, source: str) -> bool:
         """Return True if a source has a failsafe that begins when its link is lost."""
-        return any(each.id == source and each.lost_after_s is not None for each in self.sources)
+        found = self._sources_by_id.get(source)
+        return found is not None and found.lost_after_s is not None
 
     def raised(self, limit: SourceLimit) -> SourceLimit:
         """Return a limit raised to the minimum, if its source may not go below that.
 
         Limits per phase go up with it, in proportion; where they allow nothing, they are left out.
         """
-        source = next((each for each in self.sources if each.id == limit.source), None)
+        source = self._sources_by_id.get(limit.source)
         if source is None or not source.minimum or limit.watts is None:
             return limit
         if limit.evse is not None:

@@ -78,8 +78,9 @@ def effective(limits: Iterable[SourceLimit], now: float) -> EffectiveLimit:
         held = lowest_of.get(limit.evse)
         if held is None or _order(bound) < _order(held):
             lowest_of[limit.evse] = bound
-        one, two, three = (lowest(*pair) for pair in zip(phases_w, limit.phases_w, strict=True))
-        phases_w = (one, two, three)
+        if limit.phases_w != NO_PHASES:
+            one, two, three = map(lowest, phases_w, limit.phases_w)
+            phases_w = (one, two, three)
     return EffectiveLimit(
         total=lowest_of.pop(None, None),
         phases_w=phases_w,

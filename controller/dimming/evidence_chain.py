@@ -123,7 +123,7 @@ def is_signed(record: EvidenceRecord, key: ec.EllipticCurvePublicKey) -> bool:
 
 
 class EvidenceChain:
-    """Writer of a chain. A record must be written before the next one is made."""
+    """Writer of a chain; `head` is the end of what it has returned."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, head: ChainHead) -> None:
         self._key = key
@@ -132,9 +132,10 @@ class EvidenceChain:
         self.unsigned_reason = ""
         """Reason why the last record is not signed: its key is in a hardware module that failed."""
 
-    def record(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        """Return the next line, with its line feed. `body` is JSON; `utc` POSIX s. `written` completes it.
+    def add_record(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
+        """Add a record and return its line, with its line feed. `body` is JSON; `utc` POSIX s.
 
+        The next record follows it: the line has to be written before that of the next one.
         Where a hardware key does not sign, the signature is empty: the next signed record covers this one.
         """
         record = {
@@ -147,14 +148,12 @@ class EvidenceChain:
         }
         signature, self.unsigned_reason = "", ""
         try:
-            signature = base64.b64encode(curves.sign_text(self._key, _text(record))).decode()
+            signature = base64.b64encode(curves.sign_text(self._key, rfc8785.dumps(record))).decode()
         except HardwareKeyError as error:
             self.unsigned_reason = str(error)
-        return rfc8785.dumps({**record, "signature": signature}) + b"\n"
-
-    def written(self, line: bytes) -> None:
-        """Take a line as written: the next record follows it."""
-        self.head = ChainHead(self.head.count + 1, line_hash(line.removesuffix(b"\n")))
+        line = rfc8785.dumps({**record, "signature": signature})
+        self.head = ChainHead(self.head.count + 1, line_hash(line))
+        return line + b"\n"
 
 
 def _text(record: dict[str, Any]) -> bytes:

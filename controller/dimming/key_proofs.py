@@ -7,6 +7,7 @@ holder is his own key group: the keys that follow one another in his name.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter, itemgetter
 from typing import Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from controller.dimming import dimming_command
 from controller.signing import payload_signatures, signing_keys
 from controller.signing.hardware_keys import HardwareKeyError
+from controller.signing.payload_signatures import KeyId
 from controller.signing.policy_schema import SignerRole
 from controller.signing.signed_text import SignedTextError
 from controller.signing.signing_keys import Keyring, OwnKey
@@ -69,22 +71,28 @@ class KeyProofs:
             )
         except SignedTextError as error:
             return CommandProof(signatures=1, problem=str(error))
-        held = [(key, self._keyring.holder(key, utc)) for key in sorted(examined.keys, key=str)]
-        present = frozenset(holder for _, holder in held if holder is not None)
+        held: list[tuple[KeyId, str]] = []
+        off_duty = False
+        for key in sorted(examined.keys, key=attrgetter("curve", "point")):
+            holder = self._keyring.holder(key, utc)
+            if holder is None:
+                off_duty = True
+            else:
+                held.append((key, holder))
+        present = frozenset(map(itemgetter(1), held))
+        signers = [
+            ProofSigner(
+                holder=holder,
+                key=signing_keys.fingerprint(key),
+                roles=self._roles_of(holder, present),
+                groups=frozenset({holder}),
+            )
+            for key, holder in held
+        ]
         wrong = [each.wrong for each in examined.signatures if each.wrong is not None]
-        off_duty = any(holder is None for _, holder in held)
         return CommandProof(
             signatures=len(examined.signatures),
-            signers=tuple(
-                ProofSigner(
-                    holder=holder,
-                    key=signing_keys.fingerprint(key),
-                    roles=self._roles_of(holder, present),
-                    groups=frozenset({holder}),
-                )
-                for key, holder in held
-                if holder is not None
-            ),
+            signers=tuple(signers),
             problem="its key does not count at this time" if off_duty else next(iter(wrong), ""),
             off_duty=off_duty,
         )

@@ -11,6 +11,7 @@ its duration is over or the link is open again. Then the site is on its own, as 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import msgspec
@@ -54,10 +55,12 @@ class LimitSource:
         if not keys:
             keys = {None} if limit.watts is not None else {None, *self._limits}
         for key in keys:
-            standing = self._standing(key, now)
-            kept = [each for each in standing if each.begins <= now < limit.begins]
+            kept = [each for each in self._standing(key, now) if each.begins <= now < limit.begins]
             self._limits[key] = (*kept, replace(limit, evse=key))
-        self._limits = {key: limits for key in self._limits if (limits := self._standing(key, now))}
+        for key in [*self._limits]:
+            standing = self._limits[key] = self._standing(key, now)
+            if not standing:
+                del self._limits[key]
 
     def set_failsafe(self, failsafe: SourceFailsafe) -> None:
         """Set the failsafe of the source."""
@@ -72,13 +75,19 @@ class LimitSource:
 
     def has_limit(self, now: float) -> bool:
         """Return True if a limit applies now or later."""
-        return any(self._standing(key, now) for key in self._limits)
+        return any(map(self._standing, self._limits, itertools.repeat(now)))
 
     def limits(self, now: float) -> tuple[SourceLimit, ...]:
         """Return the limits that apply now, with the failsafe."""
-        current = [limit for key in self._limits for limit in self._newest(key, now) if limit.holds(now)]
+        current: list[SourceLimit] = []
+        for key in self._limits:
+            standing = self._standing(key, now)
+            if standing and standing[0].begins <= now:
+                current.append(standing[0])
         failsafe = self._lost()
-        return (*current, failsafe) if failsafe is not None and failsafe.holds(now) else tuple(current)
+        if failsafe is not None and failsafe.holds(now):
+            current.append(failsafe)
+        return tuple(current)
 
     def deadline(self, now: float) -> float | None:
         """Return when `limits` changes next by itself; None: never."""
@@ -91,10 +100,11 @@ class LimitSource:
     def memory(self, now: float, utc: float) -> LimitSourceMemory:
         """Return the state to store."""
         later = utc - now
+        limits: list[SourceLimit] = []
+        for key in self._limits:
+            limits += map(_shifted, self._standing(key, now), itertools.repeat(later))
         return LimitSourceMemory(
-            limits=tuple(
-                _shifted(limit, later) for key in self._limits for limit in self._standing(key, now)
-            ),
+            limits=tuple(limits),
             failsafe=self._failsafe,
             away_since=None if self._away_since is None else self._away_since + later,
         )
@@ -126,14 +136,19 @@ class LimitSource:
             is_assumed=True,
         )
 
-    def _newest(self, key: EvseRef | None, now: float) -> tuple[SourceLimit, ...]:
-        """Return the newest limit that has begun, ended or not."""
-        return tuple(limit for limit in self._limits.get(key, ()) if limit.begins <= now)[-1:]
-
     def _standing(self, key: EvseRef | None, now: float) -> tuple[SourceLimit, ...]:
-        """Return the limits that apply now or later."""
-        waiting = tuple(limit for limit in self._limits.get(key, ()) if limit.begins > now)
-        return tuple(limit for limit in self._newest(key, now) if limit.holds(now)) + waiting
+        """Return the limits that apply now or later; the one that applies now is the first.
+
+        Only the newest of those that have begun counts: if it has ended, no older one comes back.
+        """
+        newest: SourceLimit | None = None
+        waiting: list[SourceLimit] = []
+        for limit in self._limits.get(key, ()):
+            if limit.begins > now:
+                waiting.append(limit)
+            else:
+                newest = limit
+        return (*waiting,) if newest is None or not newest.holds(now) else (newest, *waiting)
 
 
 def _shifted(limit: SourceLimit, by_s: float) -> SourceLimit:

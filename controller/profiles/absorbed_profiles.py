@@ -433,12 +433,16 @@ class AbsorbedProfiles:
     def _allowed(self, evse: int, now: float) -> float | None:
         """Return the lowest that the backend allows as long as a lease of now may hold."""
         profiles = self._capping_profiles()
+        if not profiles:
+            return None
         context = self._context(evse)
         limit = lowest_within(profiles, self.utc_of(now), self._ahead_s, context, self._steps)
         return None if limit is None else self._rounded(limit)
 
     def _floor(self, evse: int, now: float) -> float | None:
         """Return the lowest that the backend allows from now on and for ever."""
+        if not self._absorbed:
+            return None
         limit = lowest_to_come(self._profiles(self._absorbed), self.utc_of(now), self._context(evse))
         return None if limit is None else self._rounded(limit)
 
@@ -460,6 +464,8 @@ class AbsorbedProfiles:
         The station obeys the latter itself, for the sum of its EVSEs: none of them draws more than that, and
         the rest of the current is for others.
         """
+        if not self._absorbed and not self._forwarded:
+            return []
         whole = [p for p in self._profiles(self._forwarded) if p.purpose is ProfilePurpose.STATION]
         return self._profiles(self._absorbed) + whole
 

@@ -107,7 +107,7 @@ class SiteIdentityService:
         """Hold a received text against the policy; what passes goes to the identity."""
         async with self._turn:
             try:
-                await self._execute(policy.check_text(text, self._utc()))
+                await self._execute(policy.check_text(text, utc(trio.current_time())))
             except StoreError as error:
                 log.error("message to the site rejected, it cannot be stored reason=%s", error)
                 await self._execute(policy.reject_unstored(text))
@@ -118,7 +118,8 @@ class SiteIdentityService:
 
     async def _feed(self, event: IdentityEvent) -> None:
         """Pass an event to the identity and execute what follows; the messages are signed by policy."""
-        actions = self._identity.handle(event, trio.current_time(), self._utc())
+        now = trio.current_time()
+        actions = self._identity.handle(event, now, utc(now))
         self._timer.update()
         for action in actions:
             if isinstance(action, ToBackend):
@@ -160,14 +161,11 @@ class SiteIdentityService:
         if self._policy is None:
             self._link.send(text)
             return
-        for action in self._policy.sign_text(text, self._utc()):
+        for action in self._policy.sign_text(text, utc(trio.current_time())):
             if isinstance(action, ToBackend):
                 self._link.send(action.text)
             elif isinstance(action, LogEntry):
                 log.log(action.level, "%s", action.text)
-
-    def _utc(self) -> float:
-        return utc(trio.current_time())
 
 
 def _describe(limited: SiteLimited) -> str:

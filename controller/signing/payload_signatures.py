@@ -67,7 +67,9 @@ class SignatureReport(msgspec.Struct, frozen=True):
     @property
     def keys(self) -> frozenset[KeyId]:
         """Keys of the valid signatures: keys are counted, not signatures."""
-        return frozenset(each.key for each in self.signatures if each.key is not None and each.valid)
+        return frozenset(
+            [each.key for each in self.signatures if each.key is not None and each.wrong is None]
+        )
 
 
 def verify_payload(
@@ -165,7 +167,7 @@ def _read_signatures(payload: PayloadTokens) -> list[WireSignature]:
 def _check_all(
     signatures: Iterable[WireSignature], text: bytes, is_known: Callable[[KeyId], bool]
 ) -> tuple[SignatureCheck, ...]:
-    return tuple(_check(each, text, is_known) for each in signatures)
+    return tuple([_check(each, text, is_known) for each in signatures])
 
 
 def _check(signature: WireSignature, text: bytes, is_known: Callable[[KeyId], bool]) -> SignatureCheck:

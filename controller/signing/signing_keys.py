@@ -19,6 +19,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,7 @@ def select_signing_key(keys: Iterable[OwnKey], utc: float) -> OwnKey | None:
     return max(valid, key=lambda key: key.known.not_before, default=None)
 
 
+@lru_cache(maxsize=4096)
 def fingerprint(key: KeyId) -> str:
     """Compute SHA-256 of a key in DER (RFC 5280 SubjectPublicKeyInfo), in hexadecimal. Raises CurveKeyError.
 

@@ -128,9 +128,9 @@ class EvidenceLog:
     def prepare(self, entries: Iterable[tuple[EvidenceKind, Mapping[str, Any]]], utc: float) -> list[Record]:
         """Add entries to the chain; return what has to be persisted, in one transaction, for them."""
         records: list[Record] = []
+        current, ending = self._current_file, f"{datetime.fromtimestamp(utc, UTC):%Y-%m}.jsonl"
         for kind, body in entries:
-            current = self._current_file
-            if current is None or not current.endswith(f"{datetime.fromtimestamp(utc, UTC):%Y-%m}.jsonl"):
+            if current is None or not current.endswith(ending):
                 current = self._start_file(records, utc)
             records.append(self._add_line(current, kind, body, utc))
         if not records:
@@ -291,7 +291,7 @@ class EvidenceLog:
 
     def _add_line(self, file: str, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> EvidenceLine:
         was_unsigned = self._chain.unsigned_reason
-        number, line = self._chain.head.count, self._chain.record(kind, body, utc)
+        number, line = self._chain.head.count, self._chain.add_record(kind, body, utc)
         if self._chain.unsigned_reason and not was_unsigned:
             log.warning(
                 "evidence record not signed number=%d reason=%s remedy=check the hardware module; the next "
@@ -299,7 +299,6 @@ class EvidenceLog:
                 number,
                 self._chain.unsigned_reason,
             )
-        self._chain.written(line)
         self._pending.append(_PendingLine(file, number, line))
         return EvidenceLine(number, line)
 

@@ -158,8 +158,7 @@ def test_dimming_random_events_leave_lowest_limit(
         for action in actions:
             match action:
                 case RecordEvidence(kind=kind, body=body):
-                    lines.append(chain.record(kind, body, NOON + now))
-                    chain.written(lines[-1])
+                    lines.append(chain.add_record(kind, body, NOON + now))
                 case Persist(records=(memory,)):
                     saved = msgspec.json.encode(memory)
                     assert msgspec.json.decode(saved, type=type(memory)) == memory
