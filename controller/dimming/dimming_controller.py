@@ -35,7 +35,6 @@ from controller.dimming.events import (
 from controller.dimming.key_proofs import ProofVerifier
 from controller.dimming.limit_source import LimitSource
 from controller.dimming.outcome_reports import OutcomeReporter
-from controller.model.deadlines import earliest
 from controller.model.effects import LogEntry
 from controller.model.journal import Persist
 
@@ -70,7 +69,9 @@ class DimmingController:
 
     def deadline(self, now: float) -> float | None:
         """Return when the next DimmingTick is due; None: after the next event."""
-        return earliest(self._outcomes.deadline, *[each.deadline(now) for each in self._sources])
+        moments = [each.deadline(now) for each in self._sources]
+        moments.append(self._outcomes.deadline)
+        return min([at for at in moments if at is not None], default=None)
 
     def eebus_source(self, source: str) -> EebusSource:
         """Return a source of kind "eebus"."""
