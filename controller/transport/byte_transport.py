@@ -110,7 +110,10 @@ class ByteTransport:
         With TLS the same `data` must be passed again where none was sent.
         """
         if self._engine is None:
-            return self._send_bytes(data)
+            try:
+                return self._socket.send(data)
+            except BlockingIOError:
+                return 0
         sent = 0
         while sent < len(data):
             if not self._unsent:

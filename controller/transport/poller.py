@@ -50,6 +50,7 @@ class FdWatcher:
     """
 
     __slots__ = (
+        "_failure",
         "_file",
         "_poller",
         "_read",
@@ -64,6 +65,8 @@ class FdWatcher:
         self.is_ending = False
         self._poller = poller
         self._file = sock.fileno()
+        self._failure: BaseException | None = None
+        """Error that is raised in the next task that waits to read."""
         self._read: Callable[[], object] | None = None
         self._reader: Task | None = None
         self._writer: Task | None = None
@@ -76,6 +79,9 @@ class FdWatcher:
         """
         if self._file < 0:
             raise trio.ClosedResourceError
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         self._reader, self._read = current_task(), read
         return cast(T, await wait_task_rescheduled(self._abort_read))
 
@@ -97,15 +103,14 @@ class FdWatcher:
         return Abort.SUCCEEDED
 
     def defer(self, send: Callable[[], object]) -> bool:
-        """Let the poller call `send` after the present batch; return False if there is none."""
-        return self._poller.defer(self, send)
+        """Let the poller call `send` after the present batch; return False, with nothing done, without one.
 
-    def run_deferred(self, send: Callable[[], object]) -> None:
-        """Call `send`; what it raises is raised in the task that waits to read."""
-        try:
-            send()
-        except BaseException as error:  # noqa: BLE001  # as in `dispatch`
-            self._end_read(outcome.Error(error))
+        What `send` raises is raised in the task that waits to read, or in the next one.
+        """
+        poller = self._poller
+        if poller.is_dispatching:
+            poller.deferred.append((self, send))
+        return poller.is_dispatching
 
     def dispatch(self, events: int) -> None:
         """Handle epoll events: run the reader's callback and wake the writer."""
@@ -123,6 +128,13 @@ class FdWatcher:
         if events & WRITE and self._writer is not None:
             reschedule(self._writer)
             self._writer = None
+
+    def fail(self, error: BaseException) -> None:
+        """Raise an error in the task that waits to read, or in the next one that does."""
+        if self._reader is None:
+            self._failure = error
+        else:
+            self._end_read(outcome.Error(error))
 
     def _end_read(self, found: outcome.Outcome[object]) -> None:
         """Wake the reader, unless the callback has cancelled it: then it has been rescheduled already."""
@@ -148,8 +160,10 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, FdWatcher] = {}
-        self._is_dispatching = False
-        self._deferred: list[tuple[FdWatcher, Callable[[], object]]] = []
+        self.is_dispatching = False
+        """True while the sockets of a batch are read."""
+        self.deferred: list[tuple[FdWatcher, Callable[[], object]]] = []
+        """What is called after the batch, with the watcher of its socket."""
 
     def add(self, file: int, watcher: FdWatcher) -> None:
         """Register a file descriptor."""
@@ -165,12 +179,6 @@ class Poller:
         del self._watchers[file]
         self._epoll.unregister(file)
 
-    def defer(self, watcher: FdWatcher, send: Callable[[], object]) -> bool:
-        """Call `send` after the present batch; return False, with nothing done, if there is none."""
-        if self._is_dispatching:
-            self._deferred.append((watcher, send))
-        return self._is_dispatching
-
     async def run(self) -> None:
         """Dispatch events to the watchers for as long as trio runs."""
         try:
@@ -185,15 +193,18 @@ class Poller:
     def _dispatch_batch(self) -> bool:
         """Read the sockets that are ready, then send what follows; return False if none is ready."""
         events = self._epoll.poll(0, BATCH)
-        self._is_dispatching = True
+        self.is_dispatching = True
         for file, ready in events:
             # A callback may close sockets that have events further on in the batch.
             if (watcher := self._watchers.get(file)) is not None:
                 watcher.dispatch(ready)
-        self._is_dispatching = False
-        deferred, self._deferred = self._deferred, []
+        self.is_dispatching = False
+        deferred, self.deferred = self.deferred, []
         for watcher, send in deferred:
-            watcher.run_deferred(send)
+            try:
+                send()
+            except BaseException as error:  # noqa: BLE001  # as in `dispatch`
+                watcher.fail(error)
         return bool(events)
 
 

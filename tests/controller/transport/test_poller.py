@@ -105,6 +105,25 @@ async def test_poller_error_of_deferred_call_ends_its_reader_alone() -> None:
             assert await second_watcher.wait_read(lambda: second.recv(100)) == b"x"
 
 
+async def test_poller_error_of_deferred_call_waits_for_next_reader() -> None:
+    with socket_pair() as (ours, watcher, theirs):
+
+        def fail() -> None:
+            raise ValueError("it cannot be sent")
+
+        def read() -> bytes:
+            assert watcher.defer(fail)
+            return ours.recv(100)
+
+        theirs.send(b"x")
+        with trio.fail_after(5):
+            assert await watcher.wait_read(read) == b"x"
+            with pytest.raises(ValueError, match="cannot be sent"):
+                await watcher.wait_read(lambda: None)
+            theirs.send(b"y")
+            assert await watcher.wait_read(lambda: ours.recv(100)) == b"y"
+
+
 async def test_websocket_connection_frames_of_one_batch_are_one_send(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
