@@ -6,11 +6,15 @@ import io
 from pathlib import Path
 
 import pytest
+import trio
 
 from controller.cli.main import main
 from controller.model.journal import BootStored
+from controller.services import app
+from controller.services.configuration import keep_copy, open_configuration
 from controller.store.state_store import StateStore
 from controller.store.store_lock import hold_store
+from tests.scenario.daemon_peers import BOOT, START, connect_station, stop_transaction
 
 CONFIG = """
 [site]
@@ -76,3 +80,51 @@ def test_factory_reset_while_controller_runs_is_rejected(
         assert main(["factory-reset", "-c", str(site), "--confirm", "lc-depot"]) == 1
     assert left(site.parent) == before
     assert "systemctl stop" in capsys.readouterr().err
+
+
+CHARGED = """
+[site]
+id = "lc-depot"
+[store]
+directory = "state"
+[listen]
+host = "127.0.0.1"
+port = 0
+[[card]]
+token = "DRIVER-4711"
+label = "Jane Roe"
+[[circuit]]
+id = "house"
+limit_a = 40
+[[station]]
+id = "CS01"
+circuit = "house"
+"""
+
+
+async def charge(config: Path) -> None:
+    """Run the controller for one charging session of the driver."""
+    active = open_configuration(config)
+    keep_copy(active)
+    async with trio.open_nursery() as nursery:
+        controller = await nursery.start(app.run, active.config)
+        async with connect_station(controller) as station:
+            await station.request("BootNotification", BOOT)
+            start = {**START, "idTag": "DRIVER-4711"}
+            number = (await station.request("StartTransaction", start))["transactionId"]
+            await station.request("StopTransaction", {**stop_transaction(number), "idTag": "DRIVER-4711"})
+        nursery.cancel_scope.cancel()
+
+
+def files_with(folder: Path, *texts: bytes) -> set[str]:
+    return {name for name in left(folder) if any(text in (folder / name).read_bytes() for text in texts)}
+
+
+def test_factory_reset_leaves_no_driver_or_station_in_any_file(tmp_path: Path) -> None:
+    config = tmp_path / "controller.toml"
+    config.write_text(CHARGED)
+    trio.run(charge, config)
+    of_driver = (b"DRIVER-4711", b"Jane Roe", b"CS01")
+    assert any(name.startswith("state/") for name in files_with(tmp_path, *of_driver))
+    assert main(["factory-reset", "-c", str(config), "--confirm", "lc-depot"]) == 0
+    assert files_with(tmp_path, *of_driver) == set()
