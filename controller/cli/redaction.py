@@ -12,7 +12,6 @@ import hmac
 import ipaddress
 import re
 import secrets
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -55,6 +54,16 @@ _NUMBERS = re.compile(
     r"|(?=[A-Z]*[0-9])[A-HJ-NPR-Z0-9]{17})\b"  # VIN (ISO 3779)
 )
 """Numbers of cards, contracts and cars, wherever they stand."""
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL or of HOST:PORT, also of an invalid one."""
+    authority = (url.partition("://")[2] or url).partition("/")[0].rpartition("@")[2]
+    if authority.startswith("[") and "]" in authority:
+        return authority[1:].partition("]")[0]
+    if authority.count(":") > 1:  # an IPv6 address without brackets
+        return authority
+    return authority.partition(":")[0].strip("[]")
 
 
 def _any_of(texts: frozenset[str]) -> re.Pattern[str] | None:
@@ -132,7 +141,8 @@ class Redactor:
         if key in PROSE_KEYS:
             return self.redact_text(value)
         if key == "url":
-            return f"{urlsplit(value).scheme}://{self._pseudonym('host', urlsplit(value).hostname or '')}/..."
+            scheme, _, rest = value.partition("://")
+            return f"{scheme if rest else ''}://{self._pseudonym('host', host_of(value))}/..."
         if key in ("host", "address", "peer"):
             return self._pseudonym("host", value)
         return f"<text of {len(value)} characters>" if value else ""

@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from controller.access.access_records import TokenStored, UserStored
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, file_error, new_file
 from controller.cli.doctor import diagnose
-from controller.cli.redaction import Redactor
+from controller.cli.redaction import Redactor, host_of
 from controller.cli.site_files import read_store_directory
 from controller.cli.status import NoStatusError, fetch, local_page
 from controller.config.schema import Config, StoreConfig, WebConfig
@@ -32,6 +31,8 @@ from controller.store.store_transfer import open_store_file
 LOG_LINES = 2000
 COMMAND_TIMEOUT_S = 20.0
 _HOST_KEYS = frozenset({"est_url", "host", "names", "nts_servers", "url"})
+_IMPERSONAL = frozenset({"blocked", "priority_class", "type", "valid_until"})
+"""Keys and columns of cards that name nobody, with words that stand elsewhere, too."""
 _CARD_KEYS = ("card", "cards")
 
 
@@ -117,7 +118,7 @@ def find_identities(data: dict[str, object], folder: Path) -> Iterator[str]:
     They must not appear anywhere in the bundle.
     """
     for key in _CARD_KEYS:
-        yield from _texts(data.get(key))
+        yield from _texts(data.get(key), but=_IMPERSONAL)
     stations = data.get("station")
     for station in stations if isinstance(stations, list) else []:
         if isinstance(station, dict):
@@ -129,7 +130,9 @@ def find_identities(data: dict[str, object], folder: Path) -> Iterator[str]:
             lines = (folder / file).read_text("utf-8-sig", errors="replace").splitlines()
         except OSError:
             return
-        yield from (cell.strip(' "') for line in lines[1:] for cell in re.split(r"[,;\t]", line))
+        header, *rows = [[cell.strip(' "') for cell in re.split(r"[,;\t]", line)] for line in lines or [""]]
+        skipped = {index for index, name in enumerate(header) if name.lower() in _IMPERSONAL}
+        yield from (cell for row in rows for index, cell in enumerate(row) if index not in skipped)
 
 
 def find_hosts(value: object) -> Iterator[str]:
@@ -137,7 +140,7 @@ def find_hosts(value: object) -> Iterator[str]:
     if isinstance(value, dict):
         for key, member in value.items():
             if isinstance(member, str) and key in _HOST_KEYS:
-                yield (urlsplit(member).hostname or "") if "://" in member else member.partition(":")[0]
+                yield host_of(member)
             elif isinstance(member, list) and key in _HOST_KEYS:
                 yield from (each for each in member if isinstance(each, str))
             else:
@@ -159,15 +162,17 @@ def _find_users(directory: Path) -> set[str]:
     return {record.name for record in records if isinstance(record, UserStored | TokenStored)}
 
 
-def _texts(value: object) -> Iterator[str]:
+def _texts(value: object, but: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Return all texts in data, without those of some keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for member in value.values():
-            yield from _texts(member)
+        for key, member in value.items():
+            if key not in but:
+                yield from _texts(member, but)
     elif isinstance(value, list):
         for member in value:
-            yield from _texts(member)
+            yield from _texts(member, but)
 
 
 def _find_store(config: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from controller.access.access_records import UserStored
 from controller.cli import support_bundle
 from controller.cli.main import main
-from controller.cli.redaction import Redactor
+from controller.cli.redaction import Redactor, host_of
 from controller.store.credential_records import CredentialStored
 from controller.store.state_store import StateStore
 from tests.controller.web.examples import STATUS
@@ -192,18 +192,24 @@ def test_support_bundle_of_valid_site_contains_no_canary(
         raise OSError(f"cannot reach {address[0]}")
 
     monkeypatch.setattr("controller.cli.doctor_checks.socket.create_connection", refuse)
-    monkeypatch.setattr(support_bundle, "_log_lines", lambda: PLANTED_LOG + "04DD00FF of Otto Normal\n")
+    monkeypatch.setattr(
+        support_bundle, "_log_lines", lambda: PLANTED_LOG + "04DD00FF of Otto Normal: local\n"
+    )
     config = tmp_path / "controller.toml"
     config.write_text(VALID.replace('[[drivers]]\nname = "Erwin Lindemann"\n', ""))
-    (tmp_path / "cards.csv").write_text("token;label\n04DD00FF;Otto Normal\n")
+    (tmp_path / "cards.csv").write_text("token;type;label\n04DD00FF;Local;Otto Normal\n")
     (tmp_path / "cards.csv").chmod(0o640)
     store = StateStore(tmp_path / "state")
     store.persist_now([UserStored("hildegard", "operator", "argon2-hash")])
     store.close()
     members = support_bundle.collect_members(config)
     assert "port 443 cannot be reached" in members["doctor.json"]
+    assert members["log.txt"].endswith(": local\n"), "the type of a card is nobody's identity"
     for name, text in members.items():
         assert [canary for canary in PLANTED if canary in text] == [], name
+    broken = VALID.replace("csms.example", "[csms.example")  # no host, and no reason to fail
+    config.write_text(broken)
+    assert "csms.example" not in "".join(support_bundle.collect_members(config).values())
     config.write_text(VALID)  # a table that the configuration does not have
     assert "Lindemann" not in support_bundle.collect_members(config)["configuration.json"]
     capsys.readouterr()
@@ -227,3 +233,17 @@ def test_redactor_keeps_what_support_needs() -> None:
         "limit decided station=CS01 evse=1 limit=16A reason=6 A kept free for it at 2026-11-27T16:19:22+0000"
     )
     assert Redactor(frozenset({"an"}), key=b"1").redact_text(line) == line
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("wss://user:pass@csms.example:443/ocpp/{station}", "csms.example"),
+        ("wss://[2001:db8::7]:443/x", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("broker.lan:1883", "broker.lan"),
+        ("wss://[csms.example/x", "csms.example"),
+    ],
+)
+def test_redactor_host_of_url_is_found_in_any_form(url: str, host: str) -> None:
+    assert host_of(url) == host
