@@ -51,7 +51,7 @@ class SiteCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
 
 
-PRIVATE_MEMBERS = frozenset({"id_token", "text", "password", "prices"})
+PRIVATE_MEMBERS = frozenset({"id_token", "text", "password", "prices", "departures"})
 """Members that appear in no log and no audit: secrets, identities of drivers, and long lists."""
 
 _RUN_STATIONS = AccessPermission(Resource.STATIONS, Verb.RUN)
@@ -123,6 +123,28 @@ class SetDeparture(_CarCommand, frozen=True, kw_only=True, tag="energy.departure
 
     energy_kwh: Annotated[float, Meta(gt=0, le=1000, description="kWh from now on")]
     leaves_in_s: Duration
+
+
+class PlannedDeparture(msgspec.Struct, frozen=True, kw_only=True):
+    """By when the cars of a station, of a card or of a class of cards must have how much energy.
+
+    `station`: STATION or STATION/EVSE, all without one. `card`: label or idToken. `day`: mon ... sun or a
+    date, every day without one. `ready_by`: time by the site's clock.
+    """
+
+    station: Annotated[str, Meta(max_length=96)] = ""
+    card: Annotated[str, Meta(max_length=48)] = ""
+    priority_class: Annotated[str, Meta(max_length=48)] = ""
+    day: Annotated[str, Meta(max_length=10)] = ""
+    ready_by: Annotated[str, Meta(pattern=r"^\d\d:\d\d$")]
+    energy_kwh: Annotated[float, Meta(gt=0, le=1000, description="kWh from the begin of a session")]
+
+
+class SetDepartures(SiteCommand, frozen=True, kw_only=True, tag="energy.departures"):
+    """Replace the departures that programs have set, beside those of the configuration and its file."""
+
+    permission: ClassVar[AccessPermission] = AccessPermission(Resource.STATIONS, Verb.EDIT)
+    departures: Annotated[tuple[PlannedDeparture, ...], Meta(max_length=2000)]
 
 
 class PricePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,6 +311,7 @@ AnyCommand = (
     | PrioritizeEvse
     | BoostEvse
     | SetDeparture
+    | SetDepartures
     | SetPrices
     | StartTransaction
     | StopTransaction

@@ -205,8 +205,20 @@ def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterato
 
 
 def _departures(config: Config) -> Iterator[Problem]:
+    classes = [each.id for each in config.priority_class]
     for index, departure in enumerate(config.departure):
         yield from _unknown_evses(config, departure.stations, ("departure", index, "stations"))
+        if not departure.stations and not departure.cards and not departure.priority_classes:
+            yield Problem(
+                ("departure", index),
+                "is for no car",
+                'add stations = ["..."], cards = ["..."] or priority_classes = ["..."]',
+                depends_on=("departure", index),
+            )
+        for number, name in enumerate(departure.priority_classes):
+            if name not in classes:
+                path: DataPath = ("departure", index, "priority_classes", number)
+                yield unknown_name(path, name, classes, "priority_class")
 
 
 def _dc(config: Config) -> Iterator[Problem]:

@@ -23,8 +23,20 @@ from controller.config.schema import Config, StationConfig
 ALL = frozenset({"*"})
 
 LIVE_KEYS: Mapping[str, frozenset[str]] = {
-    "circuit": frozenset({"limit_a", "limit_w", "margin_a", "unbalance_a", "base_load_a", "generation_a"}),
-    "load_management": frozenset({"tick_s", "margin_a", "rotation_s"}),
+    "circuit": frozenset(
+        {
+            "limit_a",
+            "limit_w",
+            "limit_kva",
+            "margin_a",
+            "unbalance_a",
+            "base_load_a",
+            "generation_a",
+            "peak_kw",
+            "peak_reached_is_free",
+        }
+    ),
+    "load_management": frozenset({"tick_s", "margin_a", "rotation_s", "fairness", "departures"}),
     "station": frozenset({"label"}),
     "station.evse": frozenset({"priority", "mode"}),
     "listen": frozenset({"unknown_stations"}),
@@ -32,6 +44,12 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
     "local_csms": ALL,
     "card": ALL,
     "sessions": ALL,
+    "calendar": ALL,
+    "group": ALL,
+    "priority_class": ALL,
+    "departure": ALL,
+    "prices": ALL,
+    "battery": ALL,
     "log": ALL,
 }
 """The keys that a reload applies, by table; "*": the whole table."""

@@ -584,7 +584,7 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     least energy in its session."""
     departures: str | None = None
     """CSV file with further departures, read anew when it changes; columns: station, day, ready_by,
-    energy_kwh. Example: "departures.csv"."""
+    energy_kwh, and if need be card, priority_class. Example: "departures.csv"."""
     lease_s: Annotated[float, Meta(ge=10, le=86_400, extra={"unit": "s"})] = 180.0
     """Time that a limit holds in a station that does not get the next one."""
     meter_values: Literal["request", "configure", "off"] = "request"
@@ -648,10 +648,16 @@ class PriorityClassConfig(_Table, frozen=True, kw_only=True):
 
 
 class DepartureConfig(_Table, frozen=True, kw_only=True):
-    """Departure plan: by when the cars of a station must have how much energy."""
+    """Departure plan: by when the cars of a station, or of a card, must have how much energy."""
 
-    stations: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """Stations, or single EVSEs. Example: ["CS01", "CS02/1"]."""
+    stations: tuple[str, ...] = ()
+    """Stations, or single EVSEs; may be left out with `cards` or `priority_classes`: any. Example: ["CS01",
+    "CS02/1"]."""
+    cards: tuple[Annotated[str, Meta(min_length=1, max_length=48, extra={"personal": True})], ...] = ()
+    """Only for these cards, by label or idToken; they hold before classes, and these before stations alone.
+    Example: ["Anna"]."""
+    priority_classes: tuple[str, ...] = ()
+    """Only for cards of these classes. Example: ["vip"]."""
     days: Annotated[tuple[DayName, ...], Meta(min_length=1)] = EVERY_DAY
     """Days of the departure. Example: ["mon", "tue", "wed", "thu", "fri"]."""
     ready_by: ClockTime

@@ -90,11 +90,11 @@ class SiteControl:
         return self._on_connected(event.station, now) if isinstance(event, StationUp) else []
 
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> list[SetLimit]:
-        """Apply other limits, margins, priorities and modes while the site runs; return what to send.
+        """Apply other limits, priorities, modes and energy settings while the site runs; return what to send.
 
         `site` has the same circuits and meters as before, and the same EVSEs in the same wiring; it may have
-        more of them. `settings` has the same voltage, lease and energy targets. Raises ValueError if the
-        circuits differ, or EVSEs that are there.
+        more of them. `settings` has the same voltage and lease. Raises ValueError if the circuits differ, or
+        EVSEs that are there.
         """
         self._model.replace_site(site, settings, now)
         self._pass.replace_site()

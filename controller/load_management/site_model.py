@@ -31,7 +31,7 @@ from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
 from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
+from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, SiteTree
 from controller.model.observations import (
     BackendLimit,
     Booted,
@@ -103,7 +103,7 @@ class SiteModel:
             self.of_station[controller.evse.ref.station].append(controller)
 
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
-        """Apply other limits, margins, priorities and modes, and add the EVSEs of new stations.
+        """Apply other limits, margins, priorities, modes and energy settings, and add EVSEs of new stations.
 
         An EVSE is booked at its maximum until its station has accepted a limit. Raises ValueError if the
         circuits differ, or EVSEs that are there.
@@ -116,7 +116,9 @@ class SiteModel:
             raise ValueError("the site has other circuits or EVSEs than before")
         self.site, self.settings = site, settings
         self.metering.replace_site(site, settings)
-        self.energy.replace_site(site, settings.voltage_v)
+        self.energy.replace_site(site, settings.energy, settings.voltage_v, now)
+        if settings.energy.battery is None:
+            self.metering.set_battery(ZERO)
         self._add_controllers(now)
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             controller.evse = evse
@@ -194,6 +196,8 @@ class SiteModel:
             return True
         if isinstance(observation, TransactionSeen):
             self._plan_departure(controller, observation.running, now)
+        if isinstance(observation, NeedsSeen) and not observation.is_planned:
+            self.energy.evses.departures.on_goal_set(controller.evse.ref)
         changed, step = controller.on_observation(observation, now)
         if controller.has_unsaved_state:
             self.unsaved.add(controller.evse.ref)
@@ -206,7 +210,9 @@ class SiteModel:
     def _plan_departure(self, controller: EvseController, running: bool, now: float) -> None:
         """Give a session that begins the planned departure goal, unless it has one from before a restart."""
         needs = self.energy.on_transaction(controller.evse.ref, running, now)
-        if needs is not None and controller.model.goal.record() is None:
+        if controller.model.goal.record() is not None:
+            self.energy.evses.departures.on_goal_set(controller.evse.ref)
+        elif needs is not None:
             controller.on_observation(needs, now)
 
     def _on_unconfigured(

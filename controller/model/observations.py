@@ -118,12 +118,13 @@ class BackendLimit(msgspec.Struct, frozen=True):
 class NeedsSeen(msgspec.Struct, frozen=True):
     """The needs of a car (OCPP 2.x): energy in Wh from now on, and s from now until it leaves.
 
-    None where unknown.
+    None where unknown. `is_planned`: by a rule of the site, not by the car or a person.
     """
 
     evse: int
     energy_wh: float | None
     departs_in_s: float | None
+    is_planned: bool = False
 
 
 Observation = Booted | StateSeen | TransactionSeen | DrawSeen | NeedsSeen | ProfilesTouched | BackendLimit

@@ -457,7 +457,7 @@ class App:
         if self._dimming is not None:
             self._dimming.add_devices(find_controllable_evses(config))
         self._meter_values.set_modes(meter_values_modes(config))
-        self._energy.replace_stations(config)
+        self._energy.set_config(config)
         self.sessions.replace_stations(config)
         self._operations.replace_stations(config)
         self._station_report.replace_stations(config)

@@ -102,6 +102,12 @@ class SessionLedger:
             return reference_card(self._key, token)
         return reference_card(self._key, token, card.label, card.priority_class)
 
+    def find_card_name(self, name: str) -> str:
+        """Return what sessions have of a card: its label if `name` is one, else the hash of an idToken."""
+        if any(card.label == name for card in self._cards.values()):
+            return name
+        return reference_card(self._key, IdToken(name)).token_hash
+
     # -- reading ----------------------------------------------------------------------------------------
 
     def running(self) -> list[ChargingSession]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controller.load_management.energy.energy_records import (
+    DeparturesStored,
     MonthPeakStored,
     PricesStored,
     QuarterStored,
     QuotaStored,
+    SessionEnergyStored,
 )
 from controller.load_management.metering.margin_learning import MarginStored
 from controller.model.journal import Record
@@ -37,11 +39,20 @@ LOAD_RULES: Mapping[type[Record], RecordRule] = {
     QuotaStored: RecordRule(
         "quota", ("group",), WriteFailure.KEEP, "the energy that a group has used today: it counts from 0"
     ),
+    SessionEnergyStored: RecordRule(
+        "session-energy",
+        ("station", "evse"),
+        WriteFailure.KEEP,
+        "the energy that a session has received: with fairness by energy it counts from 0",
+    ),
     MarginStored: RecordRule(
         "margin",
         ("circuit",),
         WriteFailure.KEEP,
         "the jumps of a circuit's base load: its margin is learned anew",
+    ),
+    DeparturesStored: RecordRule(
+        "departures", (), WriteFailure.REJECT, "the departures set by a program: they have to be set again"
     ),
     PricesStored: RecordRule(
         "prices", (), WriteFailure.KEEP, "the prices of energy: they have to be set again"

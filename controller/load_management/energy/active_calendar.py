@@ -22,6 +22,13 @@ class ActiveCalendar:
         self.day = ""
         """Date of the site's clock ("2026-11-27"); empty where the time of day is unknown."""
 
+    def replace_settings(self, settings: EnergySettings, utc: float | None) -> None:
+        """Apply another calendar, and find what holds of it at a time of day (POSIX s)."""
+        self._settings = settings
+        self._minute = None
+        self.entries = settings.calendar
+        self.update(utc)
+
     def update(self, utc: float | None) -> None:
         """Find what holds at a time of day (POSIX s)."""
         minute = None if utc is None else math.floor(utc / 60)

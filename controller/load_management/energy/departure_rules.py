@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.energy.energy_records import DepartureRow
 from controller.load_management.energy.energy_settings import DepartureRule
 from controller.load_management.energy.week_schedule import (
     DAY_MINUTES,
@@ -17,11 +18,13 @@ from controller.load_management.energy.week_schedule import (
 from controller.model.observations import EvseRef
 
 COLUMNS = ("station", "day", "ready_by", "energy_kwh")
+CARD_COLUMNS = ("card", "priority_class")
+"""Columns that a file may have, too."""
 MOST_ROWS = 10_000
 MOST_KWH = 1000.0
 
 FindEvses = Callable[[str], Iterable[EvseRef]]
-"""Return the EVSEs that a name means; none for an unknown one."""
+"""Return the EVSEs that a name means, all for an empty one; none for an unknown one."""
 
 
 def next_departure(
@@ -51,19 +54,23 @@ def _moment(day: str, minute: int, zone: tzinfo) -> float:
 def parse_departures(text: str, find_evses: FindEvses) -> tuple[DepartureRule, ...]:
     """Parse a CSV file of departures; `day` is a day of the week (mon ... sun), a date, or empty for all.
 
-    Raises EnergyFileError with all mistakes, each with its line.
+    The columns `card` (label or idToken) and `priority_class` may be left out; with one of them `station` may
+    be empty: any. Raises EnergyFileError with all mistakes, each with its line; no card is in its text.
     """
     rules: list[DepartureRule] = []
     mistakes: list[str] = []
     rows = csv.DictReader(text.splitlines())
-    if tuple(name.strip() for name in rows.fieldnames or ()) != COLUMNS:
-        raise EnergyFileError([f"line 1: the first line has to be {','.join(COLUMNS)}"])
-    for row in rows:
+    names = rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    if tuple(names[: len(COLUMNS)]) != COLUMNS or not set(names[len(COLUMNS) :]) <= set(CARD_COLUMNS):
+        raise EnergyFileError(
+            [f"line 1: the first line has to be {','.join(COLUMNS)}; {' and '.join(CARD_COLUMNS)} may follow"]
+        )
+    for cells in rows:
         if len(rules) >= MOST_ROWS:
             raise EnergyFileError([f"line {rows.line_num}: more than {MOST_ROWS} departures"])
-        cells = {name: str(row.get(name) or "").strip() for name in COLUMNS}
+        row = DepartureRow(**{name: str(cells.get(name) or "").strip() for name in names})
         try:
-            rules.append(_parse_row(cells, find_evses))
+            rules.append(parse_departure(row, find_evses))
         except ValueError as error:
             mistakes.append(f"line {rows.line_num}: {error}")
     if mistakes:
@@ -71,21 +78,23 @@ def parse_departures(text: str, find_evses: FindEvses) -> tuple[DepartureRule, .
     return tuple(rules)
 
 
-def _parse_row(cells: dict[str, str], find_evses: FindEvses) -> DepartureRule:
-    """Parse one line. Raises ValueError with what is wrong and the remedy."""
-    evses = frozenset(find_evses(cells["station"]))
+def parse_departure(row: DepartureRow, find_evses: FindEvses) -> DepartureRule:
+    """Parse one departure. Raises ValueError with what is wrong and the remedy."""
+    if not row.station and not row.card and not row.priority_class:
+        raise ValueError("station: is empty; write a station, a card or a priority_class")
+    evses = frozenset(find_evses(row.station))
     if not evses:
-        raise ValueError(f'station: "{cells["station"]}" is not configured; write STATION or STATION/EVSE')
-    minute = parse_minute(cells["ready_by"])
+        raise ValueError(f'station: "{row.station}" is not configured; write STATION or STATION/EVSE')
+    minute = parse_minute(row.ready_by)
     if minute is None:
-        raise ValueError(f'ready_by: "{cells["ready_by"]}" is not a time of day; write it like 06:30')
+        raise ValueError(f'ready_by: "{row.ready_by}" is not a time of day; write it like 06:30')
     try:
-        energy_kwh = float(cells["energy_kwh"])
+        energy_kwh = float(row.energy_kwh)
     except ValueError:
-        raise ValueError(f'energy_kwh: "{cells["energy_kwh"]}" is not a number; write it like 30') from None
+        raise ValueError(f'energy_kwh: "{row.energy_kwh}" is not a number; write it like 30') from None
     if not 0 < energy_kwh <= MOST_KWH:
         raise ValueError(f"energy_kwh: {energy_kwh:g} is not between 0 and {MOST_KWH:g}; write kWh")
-    day, on_date = cells["day"].lower(), None
+    day, on_date = row.day.lower(), None
     days = frozenset(range(7))
     if day in DAYS:
         days = frozenset({DAYS.index(day)})
@@ -93,5 +102,13 @@ def _parse_row(cells: dict[str, str], find_evses: FindEvses) -> DepartureRule:
         try:
             on_date = date.fromisoformat(day).isoformat()
         except ValueError:
-            raise ValueError(f'day: "{day}" is not a day; write mon ... sun or 2026-11-27') from None
-    return DepartureRule(evses=evses, days=days, minute=minute, energy_wh=1000 * energy_kwh, date=on_date)
+            raise ValueError(f'day: "{row.day}" is not a day; write mon ... sun or 2026-11-27') from None
+    return DepartureRule(
+        evses=evses,
+        days=days,
+        minute=minute,
+        energy_wh=1000 * energy_kwh,
+        date=on_date,
+        cards=frozenset({row.card} - {""}),
+        priority_classes=frozenset({row.priority_class} - {""}),
+    )

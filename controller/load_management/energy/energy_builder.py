@@ -45,7 +45,9 @@ def build_energy_settings(config: Config) -> EnergySettings:
         is_fair_by_energy=config.load_management.fairness == "energy",
         departures=tuple(
             DepartureRule(
-                evses=_refs(config, departure.stations),
+                evses=_refs(config, departure.stations or [station.id for station in config.station]),
+                cards=frozenset(departure.cards),
+                priority_classes=frozenset(departure.priority_classes),
                 days=_days(departure.days),
                 minute=_minute(departure.ready_by),
                 energy_wh=1000 * departure.energy_kwh,

@@ -18,6 +18,7 @@ from controller.load_management.energy.energy_records import (
     PricesStored,
     QuarterStored,
     QuotaStored,
+    SessionEnergyStored,
 )
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import EnergyView
@@ -49,10 +50,17 @@ class EnergyPlanner:
         self.hidden_a = ZERO
         """Current that a battery delivers at the grid connection and no car may count on (A per phase)."""
 
-    def replace_site(self, site: SiteTree, voltage_v: float) -> None:
-        """Apply other limits of the same circuits, and plan for the EVSEs that the site has by now."""
-        self.peaks.replace_site(site, voltage_v)
-        self.evses.replace_site(site)
+    def replace_site(self, site: SiteTree, settings: EnergySettings, voltage_v: float, now: float) -> None:
+        """Apply other limits and settings; energies counted so far, prices and departures of files stay."""
+        self.calendar.replace_settings(settings, self.utc(now))
+        self.peaks.replace_site(site, settings, voltage_v)
+        self.evses.replace_settings(site, settings)
+        if settings.battery is None:
+            self._battery, self.hidden_a = None, ZERO
+        elif self._battery is None or self._battery.meter != settings.battery.meter:
+            self._battery = SiteBattery(settings.battery, voltage_v)
+        else:
+            self._battery.replace_settings(settings.battery)
 
     # Time and records
 
@@ -69,7 +77,7 @@ class EnergyPlanner:
         for record in records:
             if isinstance(record, QuarterStored | MonthPeakStored):
                 self.peaks.restore(record)
-            elif isinstance(record, QuotaStored | PricesStored):
+            elif isinstance(record, QuotaStored | SessionEnergyStored | PricesStored):
                 self.evses.restore(record)
 
     def take_records(self) -> list[Record]:

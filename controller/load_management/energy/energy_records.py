@@ -1,6 +1,8 @@
-"""Durable records of energy over hours: quarter-hour peaks and daily quotas."""
+"""Durable records of energy over hours: peaks, quotas, energies of sessions, prices, departures."""
 
 from __future__ import annotations
+
+import msgspec
 
 from controller.model.journal import Record
 
@@ -32,6 +34,31 @@ class QuotaStored(Record, frozen=True):
     used_wh: float
 
 
+class SessionEnergyStored(Record, frozen=True):
+    """Energy (Wh) that the running session of an EVSE has received; 0 where none runs."""
+
+    station: str
+    evse: int
+    received_wh: float
+
+
+class DepartureRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Departure as text, in a file or from a program: see `departure_rules`."""
+
+    station: str = ""
+    day: str = ""
+    ready_by: str
+    energy_kwh: str
+    card: str = ""
+    priority_class: str = ""
+
+
+class DeparturesStored(Record, frozen=True):
+    """Departures that a program has set; cards by their label or the keyed hash of their idToken."""
+
+    departures: tuple[DepartureRow, ...]
+
+
 class PricesStored(Record, frozen=True):
     """Prices of a kWh that a program has set: `prices[k]` from `begins[k]` (POSIX s) on."""
 
@@ -39,5 +66,11 @@ class PricesStored(Record, frozen=True):
     prices: tuple[float, ...]
 
 
-ENERGY_RECORDS: tuple[type[Record], ...] = (QuarterStored, MonthPeakStored, QuotaStored, PricesStored)
-"""All types of these records."""
+ENERGY_RECORDS: tuple[type[Record], ...] = (
+    QuarterStored,
+    MonthPeakStored,
+    QuotaStored,
+    SessionEnergyStored,
+    PricesStored,
+)
+"""Types of the records that `EnergyPlanner` restores."""

@@ -53,9 +53,10 @@ class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DepartureRule(msgspec.Struct, frozen=True, kw_only=True):
-    """Departure of the cars of some EVSEs: on these days at this minute, with so much energy (Wh).
+    """Departure of the cars at some EVSEs: on these days at this minute, with so much energy (Wh).
 
-    `days`: numbers of the days, 0 is Monday; `date`: on this one ("2026-11-27") only.
+    `days`: numbers of the days, 0 is Monday; `date`: on this one ("2026-11-27") only. `cards`: only of cars
+    with one of these cards, by label or idToken; `priority_classes`: with a card of one of these classes.
     """
 
     evses: frozenset[EvseRef]
@@ -63,6 +64,8 @@ class DepartureRule(msgspec.Struct, frozen=True, kw_only=True):
     minute: int
     energy_wh: float
     date: str | None = None
+    cards: frozenset[str] = frozenset()
+    priority_classes: frozenset[str] = frozenset()
 
 
 class BatterySettings(msgspec.Struct, frozen=True, kw_only=True):

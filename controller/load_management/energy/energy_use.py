@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from controller.load_management.energy.energy_records import QuotaStored
+from controller.load_management.energy.energy_records import QuotaStored, SessionEnergyStored
 from controller.load_management.energy.energy_settings import GroupSettings
 from controller.load_management.events import EvseUse
 from controller.model.observations import EvseRef
@@ -17,41 +17,65 @@ SWAP_WH = 2000.0
 """A charging car gives its place to a waiting car when it has received more by so much."""
 STORED_PART = 0.01
 """Part of a quota after whose use the used energy is stored anew."""
+STORED_WH = 500.0
+"""Energy of a session after which it is stored anew."""
 
 
 class EnergyUse:
-    """Energy of sessions and groups, integrated from pass to pass. All `now` are monotonic s."""
+    """Energy of sessions and groups, integrated from pass to pass. All `now` are monotonic s.
 
-    def __init__(self, groups: Collection[GroupSettings]) -> None:
-        self._groups = {group.id: group for group in groups if group.quota_wh is not None}
-        self._group_of = {ref: group.id for group in self._groups.values() for ref in group.evses}
+    `stores_sessions`: energies of sessions outlive a restart.
+    """
+
+    def __init__(self, groups: Collection[GroupSettings], *, stores_sessions: bool = False) -> None:
+        self.replace_groups(groups, stores_sessions=stores_sessions)
         self._session_wh: dict[EvseRef, float] = {}
         self._days: dict[str, tuple[str, float]] = {}
         self._stored_wh: dict[str, float] = {}
+        self._stored_sessions_wh: dict[EvseRef, float] = {}
+        self._resumed: set[EvseRef] = set()
+        """EVSEs whose session ran before a restart and has not been reported since."""
         self._behind: set[EvseRef] = set()
         self._counted_at: float | None = None
-        self._records: list[QuotaStored] = []
+        self._records: list[QuotaStored | SessionEnergyStored] = []
+
+    def replace_groups(self, groups: Collection[GroupSettings], *, stores_sessions: bool) -> None:
+        """Apply other groups; energies counted so far stay."""
+        self._stores_sessions = stores_sessions
+        self._groups = {group.id: group for group in groups if group.quota_wh is not None}
+        self._group_of = {ref: group.id for group in self._groups.values() for ref in group.evses}
 
     @property
     def refs(self) -> frozenset[EvseRef]:
         """Return the EVSEs of groups with a quota."""
         return frozenset(self._group_of)
 
-    def restore(self, record: QuotaStored) -> None:
-        """Take over what a group had used before a restart; groups without a quota are ignored."""
-        if record.group in self._groups:
+    def restore(self, record: QuotaStored | SessionEnergyStored) -> None:
+        """Take over what was used before a restart; groups without a quota are ignored."""
+        if isinstance(record, SessionEnergyStored):
+            ref = EvseRef(record.station, record.evse)
+            self._session_wh[ref] = self._stored_sessions_wh[ref] = record.received_wh
+            if record.received_wh:
+                self._resumed.add(ref)
+        elif record.group in self._groups:
             self._days[record.group] = record.day, record.used_wh
             self._stored_wh[record.group] = record.used_wh
 
-    def take_records(self) -> list[QuotaStored]:
+    def take_records(self) -> list[QuotaStored | SessionEnergyStored]:
         """Return what has to be stored since the last call."""
         records, self._records = self._records, []
         return records
 
-    def begin_session(self, ref: EvseRef) -> None:
-        """Count the energy of an EVSE from 0 again."""
+    def on_transaction(self, ref: EvseRef, running: bool) -> None:
+        """Count the energy of an EVSE from 0 again, unless its session is the one from before a restart."""
+        is_resumed = ref in self._resumed
+        self._resumed.discard(ref)
+        if running and is_resumed:
+            return
         self._session_wh[ref] = 0.0
         self._behind.discard(ref)
+        if self._stored_sessions_wh.pop(ref, 0.0):
+            self._records.append(SessionEnergyStored(ref.station, ref.evse, 0.0))
 
     def session_wh(self, ref: EvseRef) -> float:
         """Return the energy of the running session (Wh), as far as it was counted."""
@@ -65,7 +89,10 @@ class EnergyUse:
             added_wh = use.drawn_w * step_s / 3600
             if not added_wh:
                 continue
-            self._session_wh[ref] = self._session_wh.get(ref, 0.0) + added_wh
+            session_wh = self._session_wh[ref] = self._session_wh.get(ref, 0.0) + added_wh
+            if self._stores_sessions and session_wh >= self._stored_sessions_wh.get(ref, 0.0) + STORED_WH:
+                self._stored_sessions_wh[ref] = session_wh
+                self._records.append(SessionEnergyStored(ref.station, ref.evse, session_wh))
             if (group := self._group_of.get(ref)) is not None:
                 before_day, used_wh = self._days.get(group, (day, 0.0))
                 self._days[group] = day, (used_wh if before_day == day else 0.0) + added_wh

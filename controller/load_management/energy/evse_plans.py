@@ -9,9 +9,9 @@ import msgspec
 
 from controller.load_management.allocation.allocator import Demand
 from controller.load_management.energy.active_calendar import ActiveCalendar
-from controller.load_management.energy.departure_rules import FindEvses, next_departure, parse_departures
-from controller.load_management.energy.energy_records import PricesStored, QuotaStored
-from controller.load_management.energy.energy_settings import DepartureRule, EnergySettings
+from controller.load_management.energy.departure_plan import CardInUse, DeparturePlan
+from controller.load_management.energy.energy_records import PricesStored, QuotaStored, SessionEnergyStored
+from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_use import EnergyUse
 from controller.load_management.energy.energy_view import GroupView, WaitView
 from controller.load_management.energy.price_plan import PricePlan, PriceSeries, make_series, parse_prices
@@ -25,63 +25,53 @@ CHEAPER_QUARTER = "waits for a cheaper quarter hour before its departure"
 
 
 class EvsePlans:
-    """Plans of all EVSEs at one moment. `prices`: the quarter hours that cars with a departure choose."""
+    """Plans of all EVSEs at one moment.
+
+    `departures`: goals of the cars by rule; `prices`: the quarter hours that cars with a departure choose.
+    """
 
     def __init__(self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar) -> None:
-        self._settings = settings
         self._calendar = calendar
-        self._use = EnergyUse(settings.groups)
-        self._departures: tuple[DepartureRule, ...] = ()
+        self._use = EnergyUse(())
         self._classes: dict[EvseRef, str] = {}
         self._waiting: tuple[EvseRef, ...] = ()
+        self.departures = DeparturePlan(settings)
         self.prices = PricePlan()
-        self._guaranteed: list[GuaranteedGroup] = []
-        self.tracked: tuple[EvseRef, ...] = ()
-        """EVSEs whose use `update` has to be given."""
-        self.replace_site(site)
+        self.replace_settings(site, settings)
 
-    def replace_site(self, site: SiteTree) -> None:
-        """Plan for the EVSEs of this site from now on."""
-        groups = self._settings.groups
-        self._guaranteed = [GuaranteedGroup(site, group) for group in groups if group.guaranteed_a]
-        every = self._settings.is_fair_by_energy or self._settings.has_prices
+    def replace_settings(self, site: SiteTree, settings: EnergySettings) -> None:
+        """Apply other settings; energies counted so far, prices, cards and departures of files stay."""
+        self._settings = settings
+        self._use.replace_groups(settings.groups, stores_sessions=settings.is_fair_by_energy)
+        self._guaranteed = [GuaranteedGroup(site, group) for group in settings.groups if group.guaranteed_a]
+        self.departures.replace_settings(settings)
+        every = settings.is_fair_by_energy or settings.has_prices
         self.tracked = tuple(evse.ref for evse in site.evses if every or evse.ref in self._use.refs)
+        """EVSEs whose use `update` has to be given."""
 
-    def restore(self, record: QuotaStored | PricesStored) -> None:
-        """Take over what a group had used before a restart, or the prices."""
-        if isinstance(record, QuotaStored):
-            self._use.restore(record)
-        else:
+    def restore(self, record: QuotaStored | SessionEnergyStored | PricesStored) -> None:
+        """Take over what groups and sessions had used before a restart, or the prices."""
+        if isinstance(record, PricesStored):
             self.prices.set_prices(PriceSeries(record.begins, record.prices))
+        else:
+            self._use.restore(record)
 
-    def take_records(self) -> list[QuotaStored]:
+    def take_records(self) -> list[QuotaStored | SessionEnergyStored]:
         """Return what has to be stored since the last call."""
         return self._use.take_records()
 
     def on_transaction(self, ref: EvseRef, running: bool, utc: float | None) -> NeedsSeen | None:
         """Note that a session begins or ends; return the car's needs by the next departure, if it has one."""
-        self._use.begin_session(ref)
+        self._use.on_transaction(ref, running)
         self.prices.forget(ref)
         if not running:
             self._classes.pop(ref, None)
-            return None
-        if utc is None:
-            return None
-        rules = (*self._settings.departures, *self._departures)
-        found = next_departure(rules, ref, utc, self._settings.zone)
-        return None if found is None else NeedsSeen(ref.evse, found[1], found[0] - utc)
+        return self.departures.on_transaction(ref, running, utc)
 
-    def set_priority_classes(self, classes: Mapping[EvseRef, str]) -> None:
-        """Set the classes of the cards that charge now; EVSEs without one are left out."""
-        self._classes = dict(classes)
-
-    def read_departures(self, text: str, find_evses: FindEvses) -> int:
-        """Use the departures of a CSV file beside the settings', for sessions that begin from now on.
-
-        Return their number. Raises EnergyFileError.
-        """
-        self._departures = parse_departures(text, find_evses)
-        return len(self._departures)
+    def set_cards(self, cards: Mapping[EvseRef, CardInUse]) -> None:
+        """Set the cards that charge now; EVSEs without one are left out."""
+        self._classes = {ref: card.priority_class for ref, card in cards.items()}
+        self.departures.set_cards(cards)
 
     def read_prices(self, text: str) -> int:
         """Use the prices of a CSV file from now on; return their number. Raises EnergyFileError."""

@@ -42,8 +42,7 @@ class PeakBudgets:
     ) -> None:
         self._settings = settings
         self._calendar = calendar
-        by_calendar = [e.circuit for e in settings.calendar if e.circuit is not None and e.peak_w is not None]
-        self._peaks = {circuit: QuarterPeak() for circuit in dict.fromkeys([*settings.peaks, *by_calendar])}
+        self._peaks: dict[str, QuarterPeak] = {}
         self._months: dict[str, tuple[str, float]] = {}
         self._budgets: dict[str, _Budget] = {}
         self._sum_names: dict[str, str] = {}
@@ -51,10 +50,22 @@ class PeakBudgets:
         self._records: list[Record] = []
         self._fuse_w: dict[str, float] = {}
         self._worst_w: dict[str, float] = {}
-        self.replace_site(site, voltage_v)
+        self.replace_site(site, settings, voltage_v)
 
-    def replace_site(self, site: SiteTree, voltage_v: float) -> None:
-        """Apply other limits of the same circuits."""
+    def replace_site(self, site: SiteTree, settings: EnergySettings, voltage_v: float) -> None:
+        """Apply other limits and targets.
+
+        A circuit that had a target keeps its energy of the quarter; for one that had none, the part of the
+        quarter that has passed counts at the fuse's rating.
+        """
+        self._settings = settings
+        by_calendar = [e.circuit for e in settings.calendar if e.circuit is not None and e.peak_w is not None]
+        circuits = dict.fromkeys([*settings.peaks, *by_calendar])
+        self._peaks = {circuit: self._peaks.get(circuit) or QuarterPeak() for circuit in circuits}
+        self._budgets = {
+            circuit: budget for circuit, budget in self._budgets.items() if circuit in self._peaks
+        }
+        self._fuse_w.clear()
         for circuit in self._peaks:
             self._fuse_w[circuit] = sum(site.circuit_by_id[circuit].limit_a) * voltage_v
         self._worst_w = dict(self._fuse_w)

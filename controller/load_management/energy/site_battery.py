@@ -28,6 +28,10 @@ class SiteBattery:
         self._most_a: PhaseAmps = ZERO
         self._most_at = 0.0
 
+    def replace_settings(self, settings: BatterySettings) -> None:
+        """Apply other settings of a battery with the same meter."""
+        self._settings = settings
+
     @property
     def meter(self) -> str:
         """Return the id of its meter."""

@@ -39,6 +39,8 @@ owner = "cpo"
 id = 1
 priority = 0
 """
+CALENDAR = '[[calendar]]\nname = "night"\nbegin = "22:00"\nend = "06:00"\ncircuit = "grid"\nlimit_a = 63\n'
+DEPARTURE = '[[departure]]\nstations = ["CS01"]\nready_by = "06:30"\nenergy_kwh = 30\n'
 
 
 def load(text: str) -> Config:
@@ -68,6 +70,13 @@ def changed(*edits: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], 
         ('token = "A"', 'token = "B"', "card"),
         ("[listen]", "[sessions]\nretention_months = 3\n[listen]", "sessions retention_months"),
         ("[listen]", "[local_csms]\nheartbeat_s = 60\n[listen]", "local_csms heartbeat_s"),
+        ("limit_a = 100", "limit_a = 100\npeak_kw = 30", "circuit grid peak_kw"),
+        ("margin_a = 1", 'margin_a = 1\nfairness = "energy"', "load_management fairness"),
+        ("[listen]", f"{CALENDAR}[listen]", "calendar"),
+        ("[listen]", '[[group]]\nid = "shop"\nstations = ["CS01"]\nquota_kwh = 9\n[listen]', "group"),
+        ("[listen]", '[[priority_class]]\nid = "vip"\npriority = 2\n[listen]', "priority_class"),
+        ("[listen]", f"{DEPARTURE}[listen]", "departure"),
+        ("[listen]", "[prices]\npause_above = 0.3\n[listen]", "prices"),
     ],
 )
 def test_live_key_is_applied(before: str, after: str, name: str) -> None:
@@ -157,3 +166,19 @@ def test_live_keys_exist_in_schema() -> None:
     for table, keys in LIVE_KEYS.items():
         if table in tables:
             assert keys <= set(tables[table].__struct_fields__)
+
+
+def test_live_keys_peak_of_circuit_without_meter_waits_for_its_meter() -> None:
+    meter = SITE[SITE.index("[[meter]]") : SITE.index("[[card]]")]
+    text = SITE.replace('meter = "m"\n', "").replace(meter, "")
+    plan = plan_reload(load(text), load(SITE.replace("limit_a = 100", "limit_a = 100\npeak_kw = 30")))
+    assert plan.applied == ()
+    assert set(plan.needs_restart) == {"circuit grid peak_kw", "circuit grid meter", "meter"}
+
+
+def test_live_keys_battery_with_new_meter_waits_for_it() -> None:
+    meter = SITE[SITE.index("[[meter]]") : SITE.index("[[card]]")]
+    battery = meter.replace('id = "m"', 'id = "b"').replace("192.0.2.1", "192.0.2.9")
+    _, needs_restart, config = changed(("[[card]]", f'{battery}[battery]\nmeter = "b"\n[[card]]'))
+    assert set(needs_restart) == {"battery", "meter b (added)"}
+    assert config.battery is None

@@ -122,3 +122,22 @@ async def test_reload_service_corrected_file_ends_problem_of_start(tmp_path: Pat
         write(tmp_path)
         await controller.reload()
         assert controller.status().configuration_problem == ""
+
+
+async def test_reload_service_energy_settings_apply_while_session_runs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(write(tmp_path)) as controller, connect_station(controller) as station:
+        await station.request("BootNotification", BOOT)
+        await station.request("StartTransaction", START)
+        await station.receive_limit(32.0)
+        day = '[[calendar]]\nname = "day"\nend = "24:00"\ncircuit = "house"\nlimit_a = 21\n'
+        goal = '[[departure]]\ncards = ["A"]\nready_by = "06:30"\nenergy_kwh = 30\n'
+        write(tmp_path, ("[[card]]", f"{day}{goal}[[card]]"))
+        await controller.reload()
+        await station.receive_limit(20.0)
+        assert controller.view().energy.calendar == ("day",)
+        assert [each.evse for each in controller.sessions.running()] == [1]
+    assert "applied='calendar,departure'" in caplog.text
+    assert "restart needed" not in caplog.text

@@ -23,6 +23,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "energy_kwh": {"energy_kwh": 10},
     "leaves_in_s": {"leaves_in_s": 3600},
     "prices": {"prices": [{"begin": "2026-03-29T12:00:00Z", "price": 25}]},
+    "departures": {"departures": [{"card": "CARD", "ready_by": "06:30", "energy_kwh": 10}]},
     "priority": {"priority": 1},
     "id_token": {"id_token": "CARD"},
     "circuit": {"circuit": "grid"},

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
+from controller.load_management.energy.departure_plan import CardInUse
 from controller.load_management.energy.energy_settings import (
     BatterySettings,
     CalendarEntry,
@@ -243,7 +244,7 @@ def test_energy_scenes_quota_of_day_pauses_group_until_midnight() -> None:
 
 def test_energy_scenes_priority_class_of_card_holds_while_it_charges() -> None:
     site = make_energy_site(cars("A", "B"), limit_a=39.0, class_priorities={"vip": 9})
-    site.control.energy.evses.set_priority_classes({EvseRef("B", 1): "vip"})
+    site.control.energy.evses.set_cards({EvseRef("B", 1): CardInUse(frozenset({"Anna"}), "vip")})
     site.wait(600)
     assert site.evse_view("B").offered_a == pytest.approx(32.0, abs=1.0)
     site.plug_in("B", None)
@@ -419,3 +420,84 @@ def test_dc_station_gets_power_on_three_phases_from_first_limit() -> None:
     [first, *_] = [each for _, each in site.commands if each.kind is LimitKind.LEASE and each.limit_a > 0]
     assert first.limit_w == pytest.approx(first.limit_a * 3 * 230.0)
     assert site.evse_view("DC").offered_a == pytest.approx(59.0, abs=0.5)
+
+
+# -- other settings while the site runs -------------------------------------------------------------------
+
+
+def change(site: SiteHarness, **energy: object) -> None:
+    """Apply other energy settings, as a reload does."""
+    site.replace_site(site.control._model.site, settings(**energy))
+
+
+def test_energy_scenes_lower_peak_while_running_holds_from_same_quarter() -> None:
+    site = make_energy_site(cars("A", "B"), lambda now: (5.0, 5.0, 5.0), peaks=PEAK)
+    site.wait(QUARTER_S + 300)
+    change(site, peaks={"grid": PeakSettings(target_w=12_000.0)})
+    site.wait(2 * QUARTER_S - 300)
+    means = quarter_means_w(site)
+    assert means[1] == pytest.approx(12_000.0, rel=0.06)
+    assert max(means[1:]) <= 12_000.0
+    [peak] = site.control.energy.view(site.now).peaks
+    assert peak.target_w == 12_000.0
+
+
+def test_energy_scenes_peak_set_while_running_counts_past_at_fuse() -> None:
+    site = make_energy_site(cars("A"), lambda now: (5.0, 5.0, 5.0))
+    site.wait(600)
+    change(site, peaks=PEAK)
+    site.wait(10)
+    assert site.evse_view("A").offered_a == 0.0
+    site.wait(2 * QUARTER_S - 600)
+    assert site.evse_view("A").offered_a > 6.0
+    change(site)
+    site.wait(120)
+    assert site.control.energy.view(site.now).peaks == ()
+    assert site.evse_view("A").offered_a == 32.0
+
+
+def test_energy_scenes_calendar_set_and_removed_while_running() -> None:
+    site = make_energy_site(cars("A"))
+    site.wait(400)
+    entry = CalendarEntry(name="noon", span=WeekSpan(begin=660, end=840), circuit="grid", limit_a=12.0)
+    change(site, calendar=(entry,))
+    site.wait(10)
+    assert site.evse_view("A").offered_a <= 12.0
+    assert site.control.energy.view(site.now).calendar == ("noon",)
+    change(site)
+    site.wait(120)
+    assert site.evse_view("A").offered_a == 32.0
+
+
+def test_energy_scenes_quota_set_while_running_pauses_group() -> None:
+    def group(quota_wh: float) -> tuple[GroupSettings, ...]:
+        return (GroupSettings(id="bakery", evses=frozenset({EvseRef("A", 1)}), quota_wh=quota_wh),)
+
+    site = make_energy_site(cars("A"), groups=group(20_000.0))
+    site.wait(1800)
+    used_wh = site.control.energy.view(site.now).groups[0].used_wh
+    assert used_wh > 5000.0
+    change(site, groups=group(5000.0))
+    site.wait(10)
+    assert site.evse_view("A").offered_a == 0.0
+    assert "bakery" in site.evse_view("A").reason
+    change(site, groups=group(40_000.0))
+    site.wait(120)
+    assert site.evse_view("A").offered_a == 32.0
+
+
+def test_energy_scenes_battery_set_and_removed_while_running() -> None:
+    def battery(amps: float) -> MeterUpdated:
+        power_w = (amps * V,) * 3
+        reading = Reading(time=0.0, power_w=power_w, voltage_v=(V,) * 3, current_a=(amps,) * 3)
+        return MeterUpdated(MeterState(meter="battery", quality=Quality.GOOD, reading=reading))
+
+    site = make_energy_site(cars("A", "B"), limit_a=40.0)
+    site.wait(400)
+    change(site, battery=BatterySettings(meter="battery"))
+    site.handle(battery(-10.0))
+    site.wait(5)
+    assert site.control.energy.view(site.now).battery_a == pytest.approx(30.0)
+    change(site)
+    site.wait(5)
+    assert site.control.energy.view(site.now).battery_a == 0.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from controller.load_management.energy.energy_records import QuotaStored
+from controller.load_management.energy.energy_records import QuotaStored, SessionEnergyStored
 from controller.load_management.energy.energy_settings import GroupSettings
-from controller.load_management.energy.energy_use import EnergyUse
+from controller.load_management.energy.energy_use import STORED_WH, EnergyUse
 from controller.load_management.events import EvseUse
 from controller.model.observations import EvseRef
 
@@ -95,5 +95,46 @@ def test_session_energy_begins_at_zero() -> None:
     energy = EnergyUse([])
     counted(energy, {A: use(22_500.0)}, 3600)
     assert energy.turn_energies([A, B]) == {A: 22_000.0, B: 0.0}
-    energy.begin_session(A)
+    energy.on_transaction(A, True)
     assert energy.session_wh(A) == 0.0
+
+
+def test_session_energy_with_fairness_outlives_restart() -> None:
+    before = EnergyUse([], stores_sessions=True)
+    counted(before, {A: use(11_000.0), B: use(400.0)}, 3600)
+    records = before.take_records()
+    after = EnergyUse([], stores_sessions=True)
+    for record in records:
+        after.restore(record)
+    after.on_transaction(A, True)
+    assert after.session_wh(A) == pytest.approx(before.session_wh(A), abs=STORED_WH)
+    assert after.session_wh(B) == 0.0
+    after.on_transaction(A, True)
+    assert after.session_wh(A) == 0.0
+    assert after.take_records() == [SessionEnergyStored("A", 1, 0.0)]
+
+
+def test_session_energy_of_session_that_ended_is_not_restored() -> None:
+    before = EnergyUse([], stores_sessions=True)
+    counted(before, {A: use(11_000.0)}, 3600)
+    before.on_transaction(A, False)
+    after = EnergyUse([], stores_sessions=True)
+    for record in before.take_records():
+        after.restore(record)
+    after.on_transaction(A, True)
+    assert after.session_wh(A) == 0.0
+
+
+def test_session_energy_without_fairness_is_not_stored() -> None:
+    energy = EnergyUse([])
+    counted(energy, {A: use(11_000.0)}, 3600)
+    assert energy.take_records() == []
+
+
+def test_energy_use_other_quota_keeps_energy_of_day() -> None:
+    energy = bakery()
+    counted(energy, {A: use(15_000.0)}, 3600)
+    assert energy.exhausted(DAY) == {}
+    lower = GroupSettings(id="bakery", evses=frozenset({A, C}), quota_wh=14_000.0)
+    energy.replace_groups([lower], stores_sessions=False)
+    assert set(energy.exhausted(DAY)) == {A, C}
