@@ -170,7 +170,8 @@ class SharePlanner:
             else:
                 is_idle = each.has_fallback
         elif takes_share and not takes_nothing:
-            if self._rotation.is_resting(ref, now) and not each.delivery.never_pauses:
+            lifted_at = model.dimming.lifted_at if evse.steerable else -math.inf
+            if self._rotation.is_resting(ref, now, lifted_at) and not each.delivery.never_pauses:
                 fixed = _zero(each, model.dimming.explain(evse, RESTING))
             else:
                 demand = self._demand(each, now)

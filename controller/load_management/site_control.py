@@ -78,7 +78,7 @@ class SiteControl:
         if isinstance(event, SiteDimmed):
             for each in self._model.controllers:
                 each.wake()
-            if self._model.dimming.dim(event):
+            if self._model.dimming.dim(event, now):
                 return self._plan_safely(now, urgent=True)
         self._due |= self._model.on_event(event, now)
         if self._pass.is_running and not isinstance(event, ControlTick):

@@ -27,10 +27,15 @@ class DimmingCap:
     def __init__(self, voltage_v: float) -> None:
         self._dimmed = SiteDimmed()
         self._voltage_v = min(voltage_v, NOMINAL_V)
+        self.lifted_at = -math.inf
+        """Time at which all limits ended last (s, monotonic)."""
 
-    def dim(self, dimmed: SiteDimmed) -> bool:
+    def dim(self, dimmed: SiteDimmed, now: float) -> bool:
         """Set the limit that holds from now on; return True if anything is lower than before."""
+        was_dimmed = self.bounds_all or self.has_caps
         before, self._dimmed = self._dimmed, dimmed
+        if was_dimmed and not self.bounds_all and not self.has_caps:
+            self.lifted_at = now
         pairs = [(before.total_w, dimmed.total_w), *zip(before.phases_w, dimmed.phases_w, strict=True)]
         pairs += [(before.evses_w.get(ref), watts) for ref, watts in dimmed.evses_w.items()]
         return any(_watts(new) < _watts(old) for old, new in pairs)

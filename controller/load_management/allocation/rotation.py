@@ -8,7 +8,8 @@ The order in which minima are given:
 4. cars that wait, the longest waiting first;
 5. cars whose turn is over, the latest begun first. They yield to 3 and 4, and continue if no EVSE waits.
 
-A car that lost its minimum rests for `REST_S`: room that comes and goes must not switch it on and off.
+A car that lost its minimum rests for `REST_S`: room that comes and goes must not switch it on and off. The
+end of a grid operator's limit ends the rests that began before it: that room does not come and go.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ class Rotation:
             if ref not in self._turns:
                 self._turns[ref] = _Turn(now, is_served=ref in charging)
 
-    def is_resting(self, ref: EvseRef, now: float) -> bool:
-        """Return True if the EVSE stays stopped for now."""
-        return self._turns[ref].resting_until > now
+    def is_resting(self, ref: EvseRef, now: float, lifted_at: float = -math.inf) -> bool:
+        """Return True if the EVSE stays stopped for now; `lifted_at`: rests that began before have ended."""
+        return self._turns[ref].resting_until > max(now, lifted_at + REST_S)
 
     def is_served(self, ref: EvseRef) -> bool:
         """Return True if the EVSE had its minimum at the last pass."""

@@ -237,16 +237,38 @@ def test_dimming_cap_over_leaves_no_evse_below_its_floor() -> None:
     assert len(site.station("S001").leases) == leases, "an idle station is not written to"
 
 
+def test_dimming_cap_end_of_limit_ends_rests_of_stopped_cars() -> None:
+    site = depot(3)
+    site.wait(400)
+    site.handle(dim(4200.0))
+    site.wait(15)
+    stopped = [each for each in site.stations.values() if each.limit_a(site.now) == 0.0]
+    assert len(stopped) == 2
+    site.handle(SiteDimmed())
+    site.wait(15)
+    assert all(each.limit_a(site.now) >= 6.0 for each in stopped)
+
+
+def test_dimming_cap_higher_limit_leaves_stopped_cars_resting() -> None:
+    site = depot(3)
+    site.wait(400)
+    site.handle(dim(4200.0))
+    site.wait(15)
+    site.handle(dim(42_000.0))
+    site.wait(15)
+    assert sum(each.limit_a(site.now) == 0.0 for each in site.stations.values()) == 2
+
+
 @pytest.mark.parametrize("voltage", [207.0, 230.0, 234.0, 240.0, 253.0])
 def test_dimming_cap_direct_control_of_4200_w_is_never_pause(voltage: float) -> None:
     evse = steerable(0).evse
     cap = DimmingCap(voltage)
-    cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=WHY))
+    cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=WHY), 0.0)
     found = cap.cap(evse, (True, True, True))
     assert found is not None
     assert found[0] >= 6.0
     group = DimmingCap(voltage)
-    group.dim(dim(4200.0))
+    group.dim(dim(4200.0), 0.0)
     steered = group.steered(0.0)
     assert steered is not None
     assert steered.sum_a >= 18.0
