@@ -1,4 +1,4 @@
-"""Plot of a simulated day (SVG 1.1), pure: a panel for each circuit, a strip for each EVSE."""
+"""Plot of a simulated day (SVG 1.1), pure: panels of circuits, quarter hours and cars, strips of EVSEs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #222; } .quiet { fill: #666; } .title { font-weight: 600; }
 .grid { stroke: #ddd; } .limit { stroke: #c22f2b; stroke-dasharray: 5 4; } .line { fill: none; }
 .possible { stroke: #4a3b8f; } .here { fill: #e4e8e4; } .power { fill: #24824b; }
+.quarter { fill: #8fa9c4; }
 """
 
 
 def render_plot(record: DayRecord, title: str) -> str:
     """Return the whole plot. `title` stands above it."""
     evses = [evse for evse in record.evses.values() if evse.here]
-    power_at = HEAD + len(record.circuits) * (PANEL + GAP)
+    with_target = [circuit for circuit in record.circuits if circuit.has_target]
+    quarters_at = HEAD + len(record.circuits) * (PANEL + GAP)
+    power_at = quarters_at + len(with_target) * (PANEL + GAP)
     strips_at = power_at + PANEL + GAP
     height = strips_at + GAP + len(evses) * (STRIP + 4)
     parts = [
@@ -40,6 +43,8 @@ def render_plot(record: DayRecord, title: str) -> str:
     ]
     for index, circuit in enumerate(record.circuits):
         parts += _panel(circuit, HEAD + index * (PANEL + GAP))
+    for index, circuit in enumerate(with_target):
+        parts += _quarter_panel(circuit, quarters_at + index * (PANEL + GAP))
     parts += _power_panel(record, power_at)
     if evses:
         parts += _hours(strips_at, strips_at + len(evses) * (STRIP + 4))
@@ -82,6 +87,27 @@ def _panel(record: SimulatedCircuit, top: float) -> Iterator[str]:
             if not _repeats(record, minute, phase)
         )
         yield f'<polyline class="line" stroke="{color}" points="{points}"/>'
+
+
+def _quarter_panel(record: SimulatedCircuit, top: float) -> Iterator[str]:
+    """Yield the mean import of each quarter hour as a bar, and its target as a line."""
+    targets_w = [0.0 if target_w is None else target_w for target_w in record.targets_w]
+    highest_w = 1.1 * max(*record.quarters_w, *targets_w)
+
+    def y(watts: float) -> float:
+        return round(top + PANEL * (1 - watts / highest_w), 1)
+
+    yield from _hours(top, top + PANEL)
+    yield _text(8, top + 14, f"{record.circuit.id}, kW", "title")
+    yield _text(WIDTH - RIGHT, top - 6, "mean of each quarter hour (bars), target (line)", "quiet", "end")
+    yield _text(LEFT - 6, y(0.0) + 4, "0 kW", "quiet", "end")
+    yield _text(LEFT - 6, y(max(targets_w)) + 4, f"{max(targets_w) / 1000:g} kW", "quiet", "end")
+    for quarter, (mean_w, target_w) in enumerate(zip(record.quarters_w, record.targets_w, strict=True)):
+        left, right = _x(15 * quarter), _x(15 * (quarter + 1))
+        size = f'width="{round(right - left, 1)}" height="{round(y(0.0) - y(mean_w), 1)}"'
+        yield f'<rect class="quarter" x="{left}" y="{y(mean_w)}" {size}/>'
+        if target_w is not None:
+            yield f'<line class="limit" x1="{left}" x2="{right}" y1="{y(target_w)}" y2="{y(target_w)}"/>'
 
 
 def _power_panel(record: DayRecord, top: float) -> Iterator[str]:

@@ -24,7 +24,7 @@ class SimulatedCircuit:
 
     `peak_a` per phase, and the minute of the highest; seconds near its limit and over it. `minutes` holds
     for each minute of the day its highest current on each phase. `quarters_w`: mean import of each quarter
-    hour; `causes`: of the current above its limit. `target_w`: of its quarter hours, None without one.
+    hour, `targets_w` its target, None without one; `causes`: of the current above its limit.
     """
 
     def __init__(self, circuit: CircuitNode) -> None:
@@ -35,13 +35,18 @@ class SimulatedCircuit:
         self.over_s = 0.0
         self.minutes: list[PhaseAmps] = [ZERO] * MINUTES
         self.quarters_w = [0.0] * QUARTERS
-        self.target_w: float | None = None
+        self.targets_w: list[float | None] = [None] * QUARTERS
         self.causes = OverloadCauses()
         self._minute = -1
 
     def add_power(self, import_w: float, minute: int, step_s: float) -> None:
         """Add one step's import (W) to the mean of its quarter hour."""
         self.quarters_w[minute // 15] += max(0.0, import_w) * step_s / 900
+
+    @property
+    def has_target(self) -> bool:
+        """Return True if any quarter hour had a target."""
+        return self.targets_w != [None] * QUARTERS
 
     @property
     def peak_quarter(self) -> int:

@@ -11,6 +11,8 @@ REASONS = 2
 """Number of an EVSE's reasons that are shown, the longest first."""
 MOST_REASONS = 8
 """Number of the whole day's reasons that are shown."""
+LEAST_PART = 0.005
+"""Part of the time from which on a reason of the whole day is shown."""
 
 
 def render_summary(record: DayRecord) -> str:
@@ -35,6 +37,14 @@ def day_figures(record: DayRecord) -> dict[str, object]:
         "limits_per_car_hour": round(sum(evse.writes for evse in evses) / car_h, 2) if car_h else None,
         "over_limit_ampere_s": {cause: round(a_s, 1) for cause, a_s in sorted(record.overload_as().items())},
         "reasons": {reason: round(minutes / waited, 4) for reason, minutes in reasons.most_common()},
+        "quarter_hours_above_target": {
+            each.circuit.id: sum(
+                target_w is not None and mean_w > target_w
+                for mean_w, target_w in zip(each.quarters_w, each.targets_w, strict=True)
+            )
+            for each in record.circuits
+            if each.has_target
+        },
         "quarter_hour_peak_kw": {
             each.circuit.id: round(each.quarters_w[each.peak_quarter] / 1000, 3) for each in record.circuits
         },
@@ -46,7 +56,9 @@ def _figures(record: DayRecord, evses: Sequence[SimulatedEvseRecord]) -> Iterato
     asked_kwh = sum(evse.asked_wh for evse in evses) / 1000
     yield f"{got_kwh:.1f} kWh charged of {asked_kwh:.1f} kWh asked for"
     if record.utilisation is not None:
-        yield f"utilisation: {record.utilisation:.0%} of what an omniscient allocator gives, same margins"
+        has_targets = any(each.has_target for each in record.circuits)
+        bounds = "limits, margins and quarter-hour targets" if has_targets else "limits and margins"
+        yield f"utilisation: {record.utilisation:.0%} of what an omniscient allocator gives, same {bounds}"
     car_h = record.car_hours
     if car_h:
         stops, writes = sum(evse.stops for evse in evses), sum(evse.writes for evse in evses)
@@ -64,16 +76,21 @@ def _figures(record: DayRecord, evses: Sequence[SimulatedEvseRecord]) -> Iterato
     waited = sum(reasons.values())
     if waited:
         yield f"cars took less than they could for {waited / 60:.1f} h of {car_h:.1f} h, as:"
-        for reason, minutes in reasons.most_common(MOST_REASONS):
+        shown = [pair for pair in reasons.most_common(MOST_REASONS) if pair[1] >= LEAST_PART * waited]
+        for reason, minutes in shown:
             yield f"  {minutes / waited:4.0%}  {reason}"
+        others = waited - sum(minutes for _, minutes in shown)
+        if others >= LEAST_PART * waited:
+            yield f"  {others / waited:4.0%}  other reasons"
 
 
 def _quarters(circuits: Sequence[SimulatedCircuit]) -> Iterator[str]:
     """Yield the highest quarter hour of the grid connection and of circuits with a target."""
     for each in circuits:
-        if each.circuit.parent is None or each.target_w is not None:
+        if each.circuit.parent is None or each.has_target:
             quarter = each.peak_quarter
-            target = "" if each.target_w is None else f", target {each.target_w / 1000:g} kW"
+            target_w = each.targets_w[quarter]
+            target = "" if target_w is None else f", target {target_w / 1000:g} kW"
             yield (
                 f"highest quarter hour of {each.circuit.id}: {each.quarters_w[quarter] / 1000:.1f} kW at "
                 f"{quarter // 4:02}:{quarter % 4 * 15:02}{target}"

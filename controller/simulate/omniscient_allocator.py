@@ -12,6 +12,25 @@ from collections.abc import Sequence
 TINY = 1e-7
 
 
+class QuarterAllowance:
+    """Charge that all cars may take until a quarter hour ends: spread evenly over its rest.
+
+    `left_as`: in A s, all phases added up; `ends_at`: in s.
+    """
+
+    def __init__(self, left_as: float, ends_at: float) -> None:
+        self._left_as = left_as
+        self._ends_at = ends_at
+
+    def left_a(self, now: float) -> float:
+        """Return the current that lasts until the end (A, all phases)."""
+        return self._left_as / (self._ends_at - now) if now < self._ends_at else 0.0
+
+    def use(self, amps: float, seconds: float) -> None:
+        """Take a current (A, all phases) for a time."""
+        self._left_as -= amps * seconds
+
+
 def max_min_shares(
     loads: Sequence[Sequence[int]],
     room: Sequence[float],

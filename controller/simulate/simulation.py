@@ -3,7 +3,8 @@
 Every meter is good and every station obeys: the result is what the site and its limits yield, not what
 faults cost. In each step cars come and go, stations apply what they were sent, current flows, meters and
 stations report, and the control shares the current. Beside it an omniscient allocator shows what was possible
-under the same limits and margins.
+under the same limits, margins and quarter-hour targets: in each quarter hour it spends what the building,
+whose load it has in advance, leaves of the target.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseState, StateSeen
 from controller.simulate.day_file import DAY_S, Day
 from controller.simulate.day_record import MINUTES, DayRecord, SimulatedCircuit, SimulatedEvseRecord
-from controller.simulate.omniscient_allocator import max_min_shares
+from controller.simulate.omniscient_allocator import QuarterAllowance, max_min_shares
 from controller.simulate.simulated_evse import SimulatedEvse
 from drivers.reading import MeterState, Quality, Reading
 
 STEP_S = 2.0
 MINUTE_S = DAY_S / MINUTES
+QUARTER_S = 900.0
 SAMPLE_S = 10.0
 """Interval at which the cars' draw is compared with what was possible."""
 
@@ -73,6 +75,9 @@ class _Simulation:
         self._now = 0.0
         self._ticked_at = self._sampled_at = 0.0
         self._registers_wh = {circuit.id: 0.0 for circuit in self._site.circuits}
+        self._allowances: dict[str, QuarterAllowance] = {}
+        """Energy that quarter-hour targets leave the omniscient allocator, by circuit."""
+        self._quarter = -1
         self._paths = {c.id: [each.id for each in self._site.path(c.id)] for c in self._site.circuits}
         self._record = DayRecord(
             [SimulatedCircuit(circuit) for circuit in self._site.circuits],
@@ -102,9 +107,6 @@ class _Simulation:
                 self._compare()
             if self._now % MINUTE_S < STEP_S:
                 self._record_minute()
-        targets = {peak.circuit: peak.target_w for peak in self._control.energy.view(self._now).peaks}
-        for circuit, target_w in targets.items():
-            self._circuits[circuit].target_w = target_w
         return self._record
 
     def _handle(self, event: SiteEvent) -> None:
@@ -139,7 +141,7 @@ class _Simulation:
                 self._record.evses[ref].add(evse.outlet.drawn_a, energy_wh, STEP_S)
 
     def _flow(self) -> None:
-        building = self._sum_up({c: load(self._now) for c, load in self._day.loads.items()})
+        building = self._building(self._now)
         flows = self._sum_up({c: load(self._now) for c, load in self._day.loads.items()}, with_cars=True)
         minute = self._minute()
         for record in self._record.circuits:
@@ -178,7 +180,8 @@ class _Simulation:
 
         Rows of the problem are the phases of all circuits, and all phases together where power is limited.
         """
-        building = self._sum_up({c: load(self._now) for c, load in self._day.loads.items()})
+        building = self._building(self._now)
+        self._begin_quarter()
         room: list[float] = []
         rows: dict[str, int] = {}
         sums: dict[str, int] = {}
@@ -190,14 +193,21 @@ class _Simulation:
             own_a = building[circuit.id]
             room += [limit_a - margin_a - amps for limit_a, amps in zip(limits_a, own_a, strict=True)]
             limit_w = calendar.limit_w(circuit)
-            if limit_w is not None:
+            bounds_a = [] if limit_w is None else [limit_w / self._voltage_v - sum(own_a) - 3 * margin_a]
+            if (allowance := self._allowances.get(circuit.id)) is not None:
+                bounds_a.append(allowance.left_a(self._now - SAMPLE_S))
+            if bounds_a:
                 sums[circuit.id] = len(room)
-                room.append(limit_w / self._voltage_v - sum(own_a) - 3 * margin_a)
+                room.append(min(bounds_a))
         cars = [evse for evse in self._evses.values() if evse.outlet.car is not None]
         loads = [self._rows_of(evse, rows, sums) for evse in cars]
         order = sorted(range(len(cars)), key=lambda i: (-cars[i].evse.priority, cars[i].evse.ref))
         maxima = [evse.outlet.wanted_a for evse in cars]
         shares = max_min_shares(loads, room, [evse.evse.min_a for evse in cars], maxima, order)
+        for evse, share in zip(cars, shares, strict=True):
+            for circuit_id in self._paths[evse.evse.circuit]:
+                if circuit_id in self._allowances:
+                    self._allowances[circuit_id].use(share * len(evse.outlet.used_phases), SAMPLE_S)
         self._record.add_sample(
             sum(evse.outlet.drawn_a * len(evse.outlet.used_phases) for evse in cars),
             sum(share * len(evse.outlet.used_phases) for evse, share in zip(cars, shares, strict=True)),
@@ -205,6 +215,27 @@ class _Simulation:
             SAMPLE_S,
             self._voltage_v,
         )
+
+    def _begin_quarter(self) -> None:
+        """Give the omniscient allocator the energy of a new quarter hour, and record the targets."""
+        quarter = int((self._now - SAMPLE_S) // QUARTER_S)
+        if quarter == self._quarter:
+            return
+        self._quarter = quarter
+        begin, end = quarter * QUARTER_S, (quarter + 1) * QUARTER_S
+        peaks = self._control.energy.view(self._now).peaks
+        samples = range(int(begin), int(end), int(SAMPLE_S))
+        buildings = [self._building(float(second)) for second in samples] if peaks else []
+        self._allowances = {}
+        for peak in peaks:
+            self._circuits[peak.circuit].targets_w[quarter] = peak.target_w
+            building_as = SAMPLE_S * sum(sum(amps[peak.circuit]) for amps in buildings)
+            left_as = peak.target_w / self._voltage_v * QUARTER_S - building_as
+            self._allowances[peak.circuit] = QuarterAllowance(left_as, end)
+
+    def _building(self, now: float) -> dict[str, PhaseAmps]:
+        """Return what flows through each circuit without cars (A per phase)."""
+        return self._sum_up({circuit: load(now) for circuit, load in self._day.loads.items()})
 
     def _rows_of(self, evse: SimulatedEvse, rows: Mapping[str, int], sums: Mapping[str, int]) -> list[int]:
         used = evse.outlet.used_phases

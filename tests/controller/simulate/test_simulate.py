@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from controller.simulate.day_file import read_day
 from controller.simulate.day_plot import render_plot
 from controller.simulate.day_record import MINUTES, DayRecord
 from controller.simulate.day_summary import day_figures, render_summary
+from controller.simulate.omniscient_allocator import QuarterAllowance
 from controller.simulate.overload_causes import ARRIVAL, BUILDING, CONTROL, SURGE, OverloadCauses
 from controller.simulate.simulation import simulate
 
@@ -177,6 +180,27 @@ def test_simulate_summary_has_figures_of_day(record: DayRecord) -> None:
     assert "100%" in text or "%  " in text
 
 
+def test_simulate_summary_adds_up_short_reasons(record: DayRecord) -> None:
+    record = copy.deepcopy(record)
+    evse = next(iter(record.evses.values()))
+    evse.reasons = Counter({"grid L1 full": 990, "row L2 full": 4, "dimmed": 3, "meter is lost": 3})
+    for each in record.evses.values():
+        if each is not evse:
+            each.reasons = Counter()
+    lines = render_summary(record).splitlines()
+    assert lines[-2:] == ["   99%  grid L1 full", "    1%  other reasons"]
+
+
+def test_omniscient_allocator_spends_allowance_until_quarter_ends() -> None:
+    allowance = QuarterAllowance(900.0 * 10.0, 900.0)
+    assert allowance.left_a(0.0) == 10.0
+    allowance.use(0.0, 450.0)
+    assert allowance.left_a(450.0) == 20.0
+    allowance.use(20.0, 450.0)
+    assert allowance.left_a(890.0) == 0.0
+    assert allowance.left_a(900.0) == 0.0
+
+
 def test_overload_is_split_by_cause() -> None:
     causes = OverloadCauses()
     causes.add((50.0, 10.0, 10.0), (30.0, 10.0, 10.0), (60.0, 60.0, 60.0), 0.0, 2.0)
@@ -196,7 +220,15 @@ def test_simulate_simulation_follows_calendar_and_peak_of_date() -> None:
     friday = simulate(config, day, "2026-11-27")
     assert max(friday.circuits[0].quarters_w) <= 20_000.0
     assert friday.circuits[0].quarters_w[40] > 18_500.0
-    assert friday.circuits[0].target_w == 20_000.0
+    assert friday.circuits[0].targets_w == [20_000.0] * 96
+    assert friday.utilisation == pytest.approx(0.97, abs=0.03)
+    text = render_summary(friday)
+    assert "same limits, margins and quarter-hour targets" in text
+    assert ", target 20 kW" in text
+    assert day_figures(friday)["quarter_hours_above_target"] == {"grid": 0}
+    root = ET.fromstring(render_plot(friday, "day"))
+    bars = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if each.get("class") == "quarter"]
+    assert len(bars) == 96
     assert a(friday, "A", "12:00") == pytest.approx(12.3, abs=1.0)
     assert a(friday, "A", "15:00") == pytest.approx(10.0, abs=1.0)
 
