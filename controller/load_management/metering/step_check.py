@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from controller.load_management.evse.consumption import ReportedStep
 from controller.load_management.site_tree import PhaseAmps
@@ -41,6 +42,8 @@ FLAT_A = 0.05
 DEAD_A = 0.5
 """A phase that never carries more has no current transformer, or a dead one."""
 FEWEST_READINGS = 3
+LONGEST_GAP_S = 15.0
+"""A step is not looked for where readings are missing for longer (s): it may have happened then."""
 
 
 class StepCheck:
@@ -89,6 +92,8 @@ class StepCheck:
         window = [amps for time, amps in self._readings if begin <= time <= end]
         if len(window) < FEWEST_READINGS or self._readings[0][0] > step.at - 1:
             return
+        if self._has_gap(step.since, end):
+            return
         for phase, delta in enumerate(step.delta_a):
             if abs(delta) < STEP_A or self._may_be_hidden(step, phase, begin, end):
                 continue
@@ -100,6 +105,11 @@ class StepCheck:
                 against < MISSED * size or MIRRORED[0] * size <= against <= MIRRORED[1] * size
             ):
                 self._on_missed(step, phase, along, against, window)
+
+    def _has_gap(self, begin: float, end: float) -> bool:
+        """Return True if readings are missing between two times, as while the meter was not good."""
+        pairs = pairwise(time for time, _ in self._readings)
+        return any(later - earlier > LONGEST_GAP_S and begin < later <= end for earlier, later in pairs)
 
     def _may_be_hidden(self, step: ReportedStep, phase: int, begin: float, end: float) -> bool:
         sign = 1.0 if step.delta_a[phase] > 0 else -1.0

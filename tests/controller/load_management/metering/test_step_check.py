@@ -103,3 +103,15 @@ def test_step_check_step_hidden_by_another_station_proves_nothing() -> None:
             check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
             check.add_change(B, (-16.0, 0.0, 0.0), float(now))
     assert check.problem == ""
+
+
+def test_step_check_steps_between_missing_readings_are_not_missed() -> None:
+    check = StepCheck()
+    for now in range(300):
+        off = now >= 150
+        if not 110 <= now < 150:  # the meter was doubted meanwhile, and its cars stopped
+            check.add_reading((10.0 + 0.1 * (now % 3) - 7.0 * off,) * 3, float(now))
+        if now in (152, 154):
+            ref = A if now == 152 else B
+            check.add_step(ReportedStep(ref=ref, delta_a=(-7.0,) * 3, since=142.0, at=float(now)))
+    assert check.problem == ""
