@@ -412,6 +412,7 @@ class EvseController:
             max_a = max(max_a, min_a) if not trouble else max_a
         if dimmed is not None and dimmed[0] < max_a:
             max_a, cap = dimmed
+        min_a = max(min_a, min(self.model.start_a(now), max_a))
         used = [amps for amps, flag in zip(self.credit(now).low, self.phases_to_come, strict=True) if flag]
         needs_a, why = max((self._need.needs_a, self._need.why), (self.plan.needs_a, self.plan.need_why))
         return Demand(

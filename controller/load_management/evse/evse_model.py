@@ -146,6 +146,17 @@ class EvseModel:
             return False
         return not (slept_s >= PROBE_EVERY_S and slept_s % PROBE_EVERY_S < PROBE_S)
 
+    def start_a(self, now: float) -> float:
+        """Return the least offer (A per phase) of a probe that a car which did not start can use.
+
+        At the first probe that is more than the minimum, which it has refused already.
+        """
+        first_s = FIRST_PROBES_S[0]
+        if self.has_drawn or self._idle_since is None:
+            return self.evse.min_a
+        is_first = first_s <= now - self._idle_since < first_s + PROBE_S
+        return self.need_a(now) if is_first else self.evse.min_a
+
     @property
     def idle(self) -> bool:
         """Return True if its car takes nothing of its offer, for however short a time."""

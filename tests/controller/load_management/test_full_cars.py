@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from controller.load_management.evse.evse_model import FULL_S, PROBE_EVERY_S, PROBE_S, START_A, EvseModel
+from controller.load_management.evse.evse_model import (
+    FIRST_PROBES_S,
+    FULL_S,
+    PROBE_EVERY_S,
+    PROBE_S,
+    START_A,
+    EvseModel,
+)
 from controller.model.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
 from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 
@@ -49,6 +56,14 @@ def test_evse_model_full_car_charges_again_with_state_or_report(rise: StateSeen 
     assert model.takes_nothing(200.0)
     assert model.on_observation(rise, 6.0, 200.0)
     assert not model.takes_nothing(200.0 + FULL_S)
+
+
+def test_evse_model_first_probe_offers_more_to_car_that_never_started() -> None:
+    model = EvseModel(make_station("A").evse, 0.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
+    first_s = FIRST_PROBES_S[0]
+    offers = [model.start_a(100.0 + after) for after in (first_s - 1, first_s, first_s + PROBE_S)]
+    assert offers == [6.0, START_A, 6.0]
 
 
 def scene(limit_a: float, full_cars: int, fallback_a: float = 6.0) -> SiteHarness:
