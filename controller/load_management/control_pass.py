@@ -227,6 +227,7 @@ class ControlPass:
         base = self._base_of(part)
         ledger = self._supply.supplies(part.site, base.believed, self._now)
         ledger.book_all(self._bookings)
+        self._planner_of(part).book_excess(ledger, self._now)
         return ledger
 
     def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:

@@ -216,6 +216,11 @@ class SharePlanner:
             is_served=self._rotation.is_served(ref),
         )
 
+    def book_excess(self, ledger: Headroom, now: float) -> None:
+        """Book what EVSEs draw beyond their offers, where everything else is booked already."""
+        for each in self._overdrawn.values():
+            each.book_excess(ledger, now)
+
     # What each gets
 
     def share(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:

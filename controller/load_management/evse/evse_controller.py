@@ -305,6 +305,13 @@ class EvseController:
         if amps:
             ledger.book(self.evse, self.model.phases, amps)
 
+    def book_excess(self, ledger: Headroom, now: float) -> None:
+        """Book its reported draw beyond its offer, as far as it is above what is booked for it."""
+        drawn_a = self.delivery.offered_a(now) + self.model.draw.overdraw_a
+        excess_a = drawn_a - self.booking(now)[1]
+        if self.model.draw.has_excess and excess_a > 0:
+            ledger.book(self.evse, self.model.phases, excess_a)
+
     @property
     def priority(self) -> int:
         """Return its priority: that of an override, else of the energy plan, else the configured one."""
