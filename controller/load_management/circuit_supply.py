@@ -71,7 +71,7 @@ class CircuitSupply:
                 sum_a=sums.get(c.id),
                 sum_name=self._model.energy.peaks.sum_name(c.id),
                 unbalance_a=c.unbalance_a,
-                base_a=base.believed[c.id],
+                base_a=base.leading[c.id],
                 low_a=base.low[c.id],
                 steered=steered.get(c.id),
             )

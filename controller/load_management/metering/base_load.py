@@ -4,11 +4,13 @@ The meter shows everything, the EVSEs' reports show their part a little late (`c
 base load lies in an interval: the reading less the most, and less the least, that the EVSEs may draw. The
 *sample* is the value of that interval nearest to the last sample: a change that a transition of the EVSEs
 explains is no change of the building. With a reading that is to be cut (`fuse_curve.py`), or that is above
-the plan, the sample is the upper end.
+the plan, the sample is the upper end. That is the worst case and not the likely one: it counts until the
+EVSEs' draw is known again, and then only what was the base load for sure is kept.
 
 Four estimates are made of the samples, each for its own question:
 
-    believed   how far may those rise who charge?    the highest sample of the last `HOLD_S`
+    believed   how far may those rise who charge?    the highest sample of the last `HOLD_S`,
+                                                     of `PULSING_HOLD_S` while the building pulses
     to_keep    must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
     to_start   may another car start?                the highest sure value of the last `START_S`
     worst      what if it is not measured now?       the highest lasting sample of the last `MEMORY_S`
@@ -16,6 +18,7 @@ Four estimates are made of the samples, each for its own question:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from controller.load_management.evse.consumption import OfferCredit
@@ -28,6 +31,16 @@ NOISE_A = 0.5
 """Tolerance (A) of readings and roundings above the plan."""
 HOLD_S = 20.0
 """Time (s) that a higher base load is kept after it was last measured."""
+PULSING_HOLD_S = 60.0
+"""The same while the building pulses: its gaps end before cars that rise in them have gained anything."""
+SHORT_GAP_S = 15.0
+"""A gap that ends within this time after the base load is no longer held is too short to rise in (s)."""
+PULSE_A = 4.0
+"""Smallest pulse (A): a load of 1 kW."""
+PULSING_S = 600.0
+"""The building pulses when its last two gaps, within this time, were too short (s)."""
+KNOWN = 0.25
+"""A doubt about the base load is over when the EVSEs' draw is known to this part of it."""
 WAIT_S = 10.0
 """Time (s) that the base load leaves no room for a minimum until a car is stopped."""
 START_S = 300.0
@@ -80,12 +93,45 @@ class RollingMax:
         self._falling.clear()
 
 
+class PulsePattern:
+    """Gaps between the pulses of a base load: `is_pulsing` while they are too short to rise in."""
+
+    def __init__(self) -> None:
+        self._peak = RollingMax(PULSING_HOLD_S)
+        self._at_peak = -math.inf
+        self._short_gaps: deque[float] = deque(maxlen=2)  # times at which they ended
+
+    def add(self, load_a: float, now: float) -> None:
+        """Add one value of the load (A)."""
+        self._peak.add(load_a, now)
+        if load_a < (self._peak.highest(now) or 0.0) - PULSE_A:
+            return
+        gap_s, self._at_peak = now - self._at_peak, now
+        if gap_s > HOLD_S + SHORT_GAP_S:
+            self._short_gaps.clear()
+        elif gap_s > HOLD_S:
+            self._short_gaps.append(now)
+
+    def is_pulsing(self, now: float) -> bool:
+        """Return True if the last two gaps were too short."""
+        return len(self._short_gaps) == 2 and now - self._short_gaps[0] < PULSING_S
+
+    def peak_a(self, now: float) -> float:
+        """Return the highest value of the last `PULSING_HOLD_S` (A); 0 before the first."""
+        return self._peak.highest(now) or 0.0
+
+
 class _PhaseLoad:
     """Base load on one phase, from its samples."""
 
     def __init__(self, wait_s: float) -> None:
         self.sample: float | None = None
+        self.likely: float | None = None
+        """Sample by the likely draw of the EVSEs, where `sample` is the worst case."""
         self._held = RollingMax(HOLD_S)
+        self._doubted = RollingMax(HOLD_S)
+        """Worst cases that the EVSEs' draw has not disproved yet."""
+        self._pulses = PulsePattern()
         self._start = RollingMax(START_S)
         self._keep = RollingMax(wait_s)  # of the negated samples
         self._lowest = RollingMax(STEADY_S)  # of the negated samples
@@ -96,16 +142,26 @@ class _PhaseLoad:
         self.rise_a = 0.0
         """Rise within the last `JUMP_S` (A)."""
 
-    def add(self, sample: float, least: float, now: float, *, stop: bool) -> None:
-        """Add a sample; `least`: the least that the base load can be beside the EVSEs' highest draw.
+    def add(
+        self, sample: float, likely: float, bounds: tuple[float, float], now: float, *, stop: bool
+    ) -> None:
+        """Add a sample, and the likely value beside it.
 
-        `stop`: its overload is to be ended now, by stopping cars if need be.
+        `bounds`: the base load beside the EVSEs' highest draw, and beside their least. `stop`: its overload
+        is to be ended now, by stopping cars if need be.
         """
+        least, most = bounds
         if self.sample is None:
             self._first_at = now
-        self.sample = sample
+        self.sample, self.likely = sample, likely
         self._last_at = now
-        self._held.add(sample, now)
+        self._held.add(likely, now)
+        self._pulses.add(likely, now)
+        doubted_a = self._doubted.highest(now)
+        if doubted_a is not None and most - least <= max(NOISE_A, KNOWN * (doubted_a - likely)):
+            self._doubted.clear()
+        if sample > likely:
+            self._doubted.add(sample, now)
         self._start.add(min(least, sample), now)
         if stop:
             self._keep.clear()
@@ -114,7 +170,7 @@ class _PhaseLoad:
         self._short.add(-sample, now)
         if now >= self._first_at + STEADY_S:
             self._memory.add(self._steady(), now)
-            self.rise_a = sample - self.lowest(now)
+            self.rise_a = likely - self.lowest(now)
 
     def believed(self, now: float, carried_a: float) -> float:
         """Return the load to plan rises with while the meter is good; 0 before the first sample.
@@ -122,13 +178,21 @@ class _PhaseLoad:
         The margin carries `carried_a` of a surge that is over. Of a feed-in (a negative load) a part is
         shared once it has lasted for `START_S`.
         """
-        held = self._held.highest(now) or 0.0
-        held = max(self.sample or 0.0, held - carried_a)
+        highest = self._highest(now)
+        if self._pulses.is_pulsing(now):
+            highest = max(highest, self._pulses.peak_a(now))
+        held = max(self.sample or 0.0, highest - carried_a)
         return held if held >= 0 else self._shared_feed_in(now)
+
+    def _highest(self, now: float) -> float:
+        """Return the highest load of `HOLD_S`, with the worst case of what is in doubt."""
+        held = self._held.highest(now) or 0.0
+        doubted = self._doubted.highest(now)
+        return held if doubted is None else max(held, doubted)
 
     def to_start(self, now: float) -> float:
         """Return the load that a car about to start has to expect."""
-        highest = max(self._start.highest(now) or 0.0, self._held.highest(now) or 0.0)
+        highest = max(self._start.highest(now) or 0.0, self._highest(now))
         return highest if highest >= 0 else self._shared_feed_in(now)
 
     def _shared_feed_in(self, now: float) -> float:
@@ -139,11 +203,11 @@ class _PhaseLoad:
 
     def to_keep(self, now: float) -> float:
         """Return the load that has lasted for the time in which no car is stopped."""
-        return min(-(self._keep.highest(now) or 0.0), self._held.highest(now) or 0.0)
+        return min(-(self._keep.highest(now) or 0.0), self._highest(now))
 
     def signed(self, now: float) -> float:
         """Return the highest load of `HOLD_S`, feed-in as a negative one."""
-        return self._held.highest(now) or 0.0
+        return self._highest(now)
 
     def lowest(self, now: float) -> float:
         """Return the lowest load of the last `JUMP_S`, feed-in as a negative one."""
@@ -208,6 +272,9 @@ class BaseLoad:
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
             over = cut or verdict is FuseLoad.OVER
+            likely = high if load.likely is None else min(load.likely, high)
+            if not inrush:
+                likely = max(likely, low)
             if over or crossed:
                 # A cut that is under way is not made again: who has not obeyed yet still draws.
                 sample = measured - draw.unreacted[phase]
@@ -220,7 +287,7 @@ class BaseLoad:
                 sample = min(max(load.sample, low), high)
             # What an inrush of a plain circuit takes is over before a car has stopped for it.
             is_inrush = self._is_plain and not cut and watch.over_s(now) < PLAIN_WAIT_S
-            load.add(sample, low, now, stop=over and not is_inrush)
+            load.add(sample, min(likely, sample), (low, high), now, stop=over and not is_inrush)
         return overloaded
 
     def believed(self, now: float) -> PhaseAmps:
@@ -247,6 +314,14 @@ class BaseLoad:
         """Return the highest recent load, feed-in as a negative one (A per phase)."""
         first, second, third = self._phases
         return (first.signed(now), second.signed(now), third.signed(now))
+
+    def leading(self, now: float) -> PhaseAmps:
+        """Return what a phase leads others by: the believed load, or all of its feed-in (A per phase)."""
+        first, second, third = (
+            believed if believed > 0 else signed
+            for believed, signed in zip(self.believed(now), self.signed(now), strict=True)
+        )
+        return (first, second, third)
 
     def lowest(self, now: float) -> PhaseAmps:
         """Return the lowest recent load, feed-in as a negative one (A per phase)."""

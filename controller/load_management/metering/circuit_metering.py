@@ -30,12 +30,13 @@ BaseByCircuit = Mapping[str, PhaseAmps]
 class SiteBase(msgspec.Struct, frozen=True):
     """Base load of every circuit (A per phase), estimated for each question; see `base_load.py`.
 
-    `low`: the lowest recent load, feed-in as a negative one.
+    `leading`: what a phase leads others by. `low`: the lowest recent load. In both feed-in is negative.
     """
 
     believed: BaseByCircuit
     keep: BaseByCircuit
     start: BaseByCircuit
+    leading: BaseByCircuit
     low: BaseByCircuit
 
 
@@ -291,8 +292,8 @@ class CircuitMetering:
         Without a meter of its own a circuit is taken to carry what its children do, and what is declared.
         """
         part = self._site if site is None else site
-        believed, keep, start, low = (self._without_meters.copy() for _ in range(4))
-        kinds = (believed, keep, start, low)
+        believed, keep, start, leading, low = (self._without_meters.copy() for _ in range(5))
+        kinds = (believed, keep, start, leading, low)
         for circuit in reversed(part.circuits):  # children first
             children = self._metered_below.get(circuit.id)
             if children is None:
@@ -301,7 +302,8 @@ class CircuitMetering:
             if metered is not None:
                 own = metered.base(now, self._declared[circuit.id])
                 believed[circuit.id], keep[circuit.id] = own["believed"], own["keep"]
-                start[circuit.id], low[circuit.id] = own["start"], own["low"]
+                start[circuit.id] = own["start"]
+                leading[circuit.id], low[circuit.id] = own["leading"], own["low"]
                 continue
             for base in kinds:
                 first = second = third = circuit.base_load_a
@@ -311,7 +313,7 @@ class CircuitMetering:
                     second += b
                     third += c
                 base[circuit.id] = (first, second, third)
-        return SiteBase(believed, keep, start, low)
+        return SiteBase(believed, keep, start, leading, low)
 
     @cached_property
     def _metered_below(self) -> dict[str, list[str]]:

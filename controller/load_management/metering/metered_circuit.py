@@ -287,9 +287,16 @@ class MeteredCircuit:
                 "believed": load.believed(now),
                 "keep": load.to_keep(now),
                 "start": load.to_start(now),
+                "leading": load.leading(now),
                 "low": load.lowest(now),
             }
         known = (0.0, 0.0, 0.0) if in_trouble else load.believed(now)
         first, second, third = (max(a, b, declared_a) for a, b in zip(load.worst(), known, strict=True))
         worst = (first, second, third)
-        return {"believed": worst, "keep": worst, "start": worst, "low": load.lowest(now)}
+        return {
+            "believed": worst,
+            "keep": worst,
+            "start": worst,
+            "leading": worst,
+            "low": load.lowest(now),
+        }

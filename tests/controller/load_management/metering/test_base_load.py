@@ -220,3 +220,56 @@ def test_base_load_inrush_of_plain_circuit_stops_no_car() -> None:
     assert load.to_keep(30) == all_phases(40)
     assert measured(load, 130, 30 + PLAIN_WAIT_S, credit(20, 20))
     assert load.to_keep(30 + PLAIN_WAIT_S) == all_phases(110)
+
+
+def test_base_load_doubt_ends_when_draw_is_known() -> None:
+    load = BaseLoad((40.0, 40.0, 40.0), margin_a=1.0)
+    measured(load, 26, 0, credit(6, 6))
+    assert measured(
+        load, 47, 1, credit(6, 19)
+    )  # 28 A beside a car that has risen, or 41 A beside one that has not
+    assert load.believed(1) == all_phases(41)
+    measured(load, 34, 5, credit(6, 6))
+    assert load.believed(5) == all_phases(28)
+
+
+def test_base_load_doubt_lasts_while_draw_is_unknown() -> None:
+    load = BaseLoad((40.0, 40.0, 40.0), margin_a=1.0)
+    measured(load, 26, 0, credit(6, 6))
+    measured(load, 47, 1, credit(6, 19))
+    measured(load, 34, 5, credit(0, 19))
+    assert load.believed(5) == pytest.approx(all_phases(41 - MARGIN_USED))
+
+
+def test_base_load_doubted_jump_is_not_learned() -> None:
+    load = BaseLoad((40.0, 40.0, 40.0), margin_a=1.0)
+    for now in range(int(STEADY_S) + 1):
+        measured(load, 26, float(now), credit(6, 6))
+    measured(load, 47, STEADY_S + 1, credit(6, 19))
+    assert load.rise_a == 8
+
+
+@pytest.mark.parametrize(("off_s", "is_held"), [(25, True), (45, False)])
+def test_base_load_holds_pulses_with_short_gaps(off_s: int, is_held: bool) -> None:
+    load = BaseLoad(LIMIT)
+    period_s = 5 + off_s
+    for now in range(4 * period_s):
+        measured(load, 28 if now % period_s < 5 else 20, float(now))
+    last = 4.0 * period_s - 1
+    assert load.believed(last) == all_phases(28 if is_held else 20)
+
+
+def test_base_load_pulses_that_ended_are_held_no_more() -> None:
+    load = BaseLoad(LIMIT)
+    for now in range(200):
+        measured(load, 28 if now % 30 < 5 and now < 120 else 20, float(now))
+    assert load.believed(199) == all_phases(20)
+
+
+def test_base_load_leads_other_phases_by_all_of_its_feed_in() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, -16, 0)
+    assert load.leading(0) == all_phases(-16)
+    assert load.believed(0) == all_phases(0)
+    measured(load, 12, 1)
+    assert load.leading(1) == all_phases(12)
