@@ -585,7 +585,7 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     departures: str | None = None
     """CSV file with further departures, read anew when it changes; columns: station, day, ready_by,
     energy_kwh, and if need be card, priority_class. Example: "departures.csv"."""
-    lease_s: Annotated[float, Meta(ge=10, le=86_400, extra={"unit": "s"})] = 180.0
+    lease_s: Annotated[float, Meta(ge=10, le=86_400, extra={"unit": "s"})] = 300.0
     """Time that a limit holds in a station that does not get the next one."""
     meter_values: Literal["request", "configure", "off"] = "request"
     """Request to stations that report their draw too seldom. request: TriggerMessage for MeterValues;

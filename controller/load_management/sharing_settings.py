@@ -20,7 +20,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     tick_s: float = 5.0
     margin_a: float = 1.0
     rotation_s: float = 3600.0
-    lease_s: float = 180.0
+    lease_s: float = 300.0
     voltage_v: float = 230.0
     silence_s: float = 30.0
     writes_per_day: int | None = None

@@ -94,7 +94,7 @@ def test_loader_missing_key_has_its_default() -> None:
     assert config is not None
     assert (config.listen.port, config.listen.path) == (8887, "/ocpp")
     assert config.listen.protocols == ("ocpp2.1", "ocpp2.0.1", "ocpp1.6")
-    assert config.load_management.lease_s == 180
+    assert config.load_management.lease_s == 300
     (evse,) = config.station[0].evse
     assert (evse.id, evse.phases, evse.max_a) == (1, ("L1", "L2", "L3"), 32)
     assert config.circuit[0].limits_a == (100, 100, 100)
