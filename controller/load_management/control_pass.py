@@ -19,8 +19,9 @@ from controller.load_management.cut_planner import CutPlanner
 from controller.load_management.decision_log import LoggedDecision
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A
+from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.metering.circuit_metering import SiteBase
+from controller.load_management.rise_planner import RisePlanner, target_a
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.model.observations import EvseRef
@@ -45,9 +46,12 @@ class ControlPass:
         self._supply = supply
         self._turns = Turns(model.settings.rotation_s)
         self._cuts = CutPlanner(model)
+        self._rises = RisePlanner(model.controllers)
         self._base: tuple[object, SiteBase] | None = None
         """Base load, and what it was found for."""
         self._bookings = Bookings(model.site)
+        self._falling = Bookings(model.site)
+        """Parts of the bookings that cuts which are under way will free."""
         self._planned: set[EvseRef] = set()
         self.whole = SitePart(model.site, model.controllers)
         self._parts: dict[str, SitePart] = {}
@@ -67,6 +71,7 @@ class ControlPass:
         """Follow another tree and other settings of the model."""
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
         self.whole = SitePart(self._model.site, self._model.controllers)
+        self._rises = RisePlanner(self._model.controllers)
         self._base = None
         self._parts.clear()
         self._planners.clear()
@@ -100,13 +105,15 @@ class ControlPass:
         """Return True if a pass is not finished: `advance` goes on with it."""
         return self._steps is not None
 
-    def begin(self, part: SitePart, *, urgent: bool) -> None:
+    def begin(self, part: SitePart, *, urgent: bool, to_shares: bool = False) -> None:
         """Begin a pass over a part of the site, in place of one that is running.
 
-        `urgent`: a circuit is above its limit. What the other pass had left to do is left to the next one.
+        `urgent`: a limit is exceeded: nobody rises, and what is sent goes before all else. `to_shares`: every
+        EVSE above its share comes down to it, not only those whose room is needed. What the other pass had
+        left to do is left to the next one.
         """
         self._decisions = []  # of a pass that was not requested
-        self._steps = self._make_steps(part, urgent=urgent)
+        self._steps = self._make_steps(part, urgent=urgent, to_shares=to_shares)
 
     def advance(self, now: float, *, to_end: bool = False) -> list[SetLimit]:
         """Go on with the pass until `SLICE` is used up, or to its end; return what to send by now."""
@@ -131,7 +138,7 @@ class ControlPass:
         commands, self._commands = self._commands, before
         return commands
 
-    def _make_steps(self, part: SitePart, *, urgent: bool) -> Iterator[int]:
+    def _make_steps(self, part: SitePart, *, urgent: bool, to_shares: bool = False) -> Iterator[int]:
         """Share the current of a part of the site anew; `_commands` has what to send.
 
         Yields the cost of each step. Between two steps events may come: shares are planned once, and whatever
@@ -163,12 +170,13 @@ class ControlPass:
         room = self._supply.supplies(part.site, base.believed, self._now)
         yield len(part.site.circuits) * COST_CIRCUIT
         yield from planner.share(room, base, self._now)
-        yield from self._send(part, planner, urgent=urgent)
+        yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
 
-    def _send(self, part: SitePart, planner: SharePlanner, *, urgent: bool) -> Iterator[int]:
+    def _send(self, part: SitePart, planner: SharePlanner, *, urgent: bool, to_shares: bool) -> Iterator[int]:
         """Bring every station to its share, as far as its room is free by now.
 
-        Cuts are sent first. Who has least rises first, while there is not yet room for all to rise.
+        Cuts are sent first. Who has least rises first, while there is not yet room for all to rise. At last
+        few EVSEs are raised into the room that is left.
         """
         by_ref, allocations = self._model.by_ref, planner.allocations
         while changed := planner.take_changed(NOTED_AT_ONCE):
@@ -185,13 +193,13 @@ class ControlPass:
             if (allocation := allocations.get(ref)) is not None
         ]
         yield len(off_share) * COST_NOTED
-        cuts = yield from self._cuts.plan_cuts(off_share, ledger)
+        cuts = yield from self._cuts.plan_cuts(off_share, ledger, self._falling, self._now)
         concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
         for ref in self._rising:
             if ref not in concerned and self._can_rise(by_ref[ref], ledger):
                 concerned[ref] = None
         yield len(self._rising) * COST_NOTED
-        if urgent:
+        if to_shares:
             concerned |= self._off_share_in(part)
         if part is not self.whole:
             refs = {each.evse.ref for each in part.controllers}
@@ -206,14 +214,56 @@ class ControlPass:
         for number, ref in enumerate(in_order, 1):
             if changes != self._model.changes:
                 ledger, changes = self._ledger(part), self._model.changes
-            self._command(by_ref[ref], allocations.get(ref), ledger, urgent=urgent, cut_a=cuts.get(ref))
+            self._command(
+                by_ref[ref],
+                allocations.get(ref),
+                ledger,
+                urgent=urgent,
+                to_share=to_shares,
+                cut_a=cuts.get(ref),
+            )
             self._concerned.pop(ref, None)
             if part is not self.whole:
                 self._model.awake.add(ref)  # its share of the whole is planned next
             if number % 10 == 0:
                 yield 10 * COST_COMMAND
+        if part is self.whole and not urgent:
+            yield from self._raise_few(planner)
         for each in self._model.unconfigured.values():
             self._commands += each.commands(self._now)
+
+    def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
+        """Raise few EVSEs into the room that is left, until their renewal."""
+        ledger, changes = self._spare_room(planner), self._model.changes
+        yield len(self.whole.site.circuits) * COST_CIRCUIT + len(self._rising) * COST_NOTED
+        able = yield from self._rises.find_able(planner.allocations, ledger, self._now)
+        cost = 0
+        for controller in able:
+            if changes != self._model.changes:
+                ledger, changes = self._spare_room(planner), self._model.changes
+            allocation = planner.allocations.get(controller.evse.ref)
+            cost += COST_NOTED
+            limit_a = None if allocation is None else target_a(controller, allocation, ledger, self._now)
+            if allocation is not None and limit_a is not None:
+                before = controller.delivery.offered_a(self._now)
+                self._commands += controller.raise_beyond_share(limit_a, ledger, self._now)
+                self._finish(controller, allocation, before)
+                cost += COST_COMMAND
+            if cost >= 10 * COST_COMMAND:
+                yield cost
+                cost = 0
+
+    def _spare_room(self, planner: SharePlanner) -> Headroom:
+        """Return the room that neither a rise that is to come nor a session that is to begin waits for."""
+        ledger = self._ledger(self.whole)
+        planner.book_reserves(ledger, self._now)
+        for ref in self._rising:
+            controller, allocation = self._model.by_ref[ref], planner.allocations.get(ref)
+            if allocation is not None:
+                _, booked_a = controller.booking(self._now)
+                waits_for_a = max(0.0, allocation.limit_a - booked_a)
+                ledger.book(controller.evse, controller.model.phases, waits_for_a)
+        return ledger
 
     def _base_of(self, part: SitePart) -> SiteBase:
         """Return the base load of a part of the site; that found before while nothing has changed."""
@@ -234,7 +284,8 @@ class ControlPass:
         circuit = controller.evse.circuit
         return (
             ledger.has_circuit(circuit)
-            and ledger.room(controller.evse, controller.model.phases) >= STEP_A - NOISE_A
+            and ledger.room(controller.evse, controller.model.phases)
+            >= controller.delivery.least_rise_a(self._now) - NOISE_A
         )
 
     def _command(
@@ -244,18 +295,32 @@ class ControlPass:
         ledger: Headroom,
         *,
         urgent: bool,
+        to_share: bool,
         cut_a: float | None,
     ) -> None:
         """Add what brings one EVSE to its allocation, and book what it may take from now on."""
         now = self._now
         before = controller.delivery.offered_a(now)
-        self._commands += controller.commands_towards(allocation, ledger, now, urgent=urgent, cut_a=cut_a)
+        self._commands += controller.commands_towards(
+            allocation, ledger, now, urgent=urgent, to_share=to_share, cut_a=cut_a
+        )
+        self._finish(controller, allocation, before)
+
+    def _finish(self, controller: EvseController, allocation: Allocation | None, before: float) -> None:
+        """Note what an EVSE is offered now, after `before` (A per phase)."""
+        now = self._now
         self._model.note_offer(controller, before, now)
         if decision := controller.take_decision(now):
             self._decisions.append(decision)
         controller.settle(allocation, now)
-        self._bookings.set(controller.evse, controller.booking(now))
+        self._book(controller)
         self._note_share(controller, allocation)
+
+    def _book(self, controller: EvseController) -> None:
+        """Book the most that an EVSE may be taking, and what of it will be free soon."""
+        phases, booked_a = controller.booking(self._now)
+        self._bookings.set(controller.evse, (phases, booked_a))
+        self._falling.set(controller.evse, (phases, min(booked_a, controller.falling_a(self._now))))
 
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note whether the offer of an EVSE differs from its share, and whether it would rise."""
@@ -287,7 +352,7 @@ class ControlPass:
         controller.refresh(self._model.settings.voltage_v, now)
         self._model.update_credit(controller, now)
         controller.delivery.hold_s = self._model.dimming.hold_s(controller.evse, now)
-        self._bookings.set(controller.evse, controller.booking(now))
+        self._book(controller)
         self._model.note_reaction(controller)
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from controller.load_management.allocation.allocator import Allocation
-from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.site_model import SiteModel
@@ -13,19 +13,35 @@ from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
 ASKED_A = 2.0
-"""A rise by less does not make others come down before their renewal."""
+ASKED = 0.3
+"""A rise by less than so many A, or this part of the share, does not make others come down early."""
+ASKS_AFTER_S = 20.0
+"""Time (s) after its last limit until others come down for an EVSE that is offered less than its share."""
 DEEP_A = 3.0
 DEEP = 0.5
-"""Largest cut of an EVSE below its share until its renewal: so many A, or this part of it."""
-EXCESS_A = 1.0
+"""How far beside its share an EVSE may be until its renewal: so many A, or this part of it."""
+EXCESS_A = 2.0
 """Offers less above their share than this do not come down for others that rise: renewals level them."""
-CHUNK_A = 2.0
+CHUNK_A = 3.0
 """Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 
 COST_CIRCUIT = 3
 COST_SEARCH = 5
 COST_CUT = 10
 """Work of one circuit, one EVSE that is searched, and one that is cut (about us of a small computer)."""
+
+ALL = 3
+"""Column of a circuit's phases together, beside those of its phases."""
+DIMMED = "dimmed"
+"""Place of the EVSEs that the grid operator dims, beside the circuits."""
+Place = tuple[str, int]
+"""A circuit and the number of one of its phases, or `ALL`."""
+
+
+def deepest_a(share_a: float) -> float:
+    """Return how far beside this share an EVSE may be until its renewal (A per phase)."""
+    return max(DEEP_A, DEEP * share_a)
+
 
 OffShare = tuple[EvseController, Allocation, float]
 """EVSE whose offer differs from its share, its allocation, and its offer (A per phase)."""
@@ -36,22 +52,23 @@ class CutPlanner:
 
     def __init__(self, model: SiteModel) -> None:
         self._model = model
-        self._places_of: dict[tuple[str, PhaseFlags], list[tuple[str, int]]] = {}
+        self._places_of: dict[tuple[str, PhaseFlags, bool], list[tuple[Place, int]]] = {}
 
     def plan_cuts(
-        self, off_share: Sequence[OffShare], ledger: Headroom
+        self, off_share: Sequence[OffShare], ledger: Headroom, falling: Bookings, now: float
     ) -> Generator[int, None, dict[EvseRef, float]]:
         """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
 
         Yields the cost of each step.
+        `ledger`: the room beside all bookings; `falling`: what of these is freed by cuts that are under way.
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
         than many by a little, to spare writes: those first that obey fastest, then those whose lease would be
-        renewed soonest. Where an EVSE cannot rise by `ASKED_A`, those that are far above their share come
-        down to it. Renewals level the shares again.
+        renewed soonest. Where an EVSE is far below its share, those that are far above theirs come down to
+        it. Renewals level the shares again.
         """
-        short = self._shortage(ledger)
+        short = self._shortage(ledger, falling)
         yield len(self._model.site.circuits) * COST_CIRCUIT
-        asked = yield from self._asked_room(off_share, ledger, short)
+        asked = yield from self._asked_room(off_share, ledger, short, now)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
@@ -60,7 +77,7 @@ class CutPlanner:
             controller
             for controller, allocation, offered_a in off_share
             if offered_a > allocation.limit_a
-            and any(place in short or place in asked for place in self._places(controller))
+            and any(place in short or place in asked for place, _ in self._places(controller))
         ]
         yield len(off_share) * COST_SEARCH
         above.sort(
@@ -77,68 +94,85 @@ class CutPlanner:
                 yield 100 * COST_CUT
             ref, min_a, places = controller.evse.ref, controller.evse.min_a, self._places(controller)
             offered_a, share_a = controller.offered_a, shares[ref]
-            missing_a = max((short[place] for place in places if place in short), default=0.0)
-            asked_a = max((asked[place] for place in places if place in asked), default=0.0)
+            missing_a = max((short[place] / times for place, times in places if place in short), default=0.0)
+            asked_a = max((asked[place] for place, _ in places if place in asked), default=0.0)
             if missing_a <= 0 and (asked_a <= 0 or offered_a - share_a < EXCESS_A):
                 continue
             cuts[ref] = share_a
             if missing_a > 0 and share_a > min_a:
-                deepest_a = max(min_a, share_a - max(DEEP_A, DEEP * share_a))
-                cuts[ref] = max(deepest_a, offered_a - max(missing_a, CHUNK_A))
+                cuts[ref] = max(min_a, share_a - deepest_a(share_a), offered_a - max(missing_a, CHUNK_A))
             for needed in (short, asked):
-                for place in places:
+                for place, times in places:
                     if place in needed:
-                        needed[place] -= offered_a - cuts[ref]
+                        needed[place] -= times * (offered_a - cuts[ref])
         return cuts
 
-    def _shortage(self, ledger: Headroom) -> dict[tuple[str, int], float]:
-        """Return the room (A) that is missing on phases of circuits, beyond what the margin carries."""
-        found: dict[tuple[str, int], float] = {}
+    def _shortage(self, ledger: Headroom, falling: Bookings) -> dict[Place, float]:
+        """Return the room (A) that is missing on each place, beyond what the margin carries on a phase.
+
+        What cuts that are under way will free is not missing: it is not cut a second time.
+        """
+        found: dict[Place, float] = {}
         for circuit_id, room in ledger.rooms().items():
             carried_a = self._model.metering.carried_a(self._model.site.circuit_by_id[circuit_id])
+            freed = falling.booked_a(circuit_id)
             for phase in range(3):
-                if room[phase] < -carried_a:
-                    found[circuit_id, phase] = -room[phase]
+                if room[phase] + freed[phase] < -carried_a:
+                    found[circuit_id, phase] = -room[phase] - freed[phase]
+        for circuit_id, room_a in ledger.sums().items():
+            _note_missing(found, (circuit_id, ALL), room_a + falling.booked_a(circuit_id)[ALL])
+        if (steered := ledger.steered()) is not None:
+            for column, room_a in enumerate((*steered.phases_a, steered.sum_a)):
+                _note_missing(found, (DIMMED, column), room_a + falling.steered_a[column])
         return found
 
     def _asked_room(
         self,
         off_share: Sequence[OffShare],
         ledger: Headroom,
-        short: dict[tuple[str, int], float],
-    ) -> Generator[int, None, dict[tuple[str, int], float]]:
-        """Return the room (A) that rises of `ASKED_A` or more lack, on each phase of a circuit.
+        short: dict[Place, float],
+        now: float,
+    ) -> Generator[int, None, dict[Place, float]]:
+        """Return the room (A) that large rises lack, on each place.
 
         Yields the cost of each step.
         `off_share`: EVSEs, their allocations and their offers (A) where these differ. What an EVSE lacks to
         start is added to `short` instead: it has nothing until it has its minimum.
         """
-        found: dict[tuple[str, int], float] = {}
+        found: dict[Place, float] = {}
         for number, (controller, allocation, offered_a) in enumerate(off_share, 1):
             if number % 200 == 0:
                 yield 200 * COST_SEARCH
             min_a = controller.evse.min_a
             starts = offered_a < min_a <= allocation.limit_a
             rise_a = min_a - offered_a if starts else allocation.limit_a - offered_a
-            if not starts and rise_a < ASKED_A:
+            if not starts and (
+                rise_a < max(ASKED_A, ASKED * allocation.limit_a)
+                or now < controller.delivery.written_at + ASKS_AFTER_S
+            ):
                 continue
             lacking_a = rise_a - max(0.0, ledger.room(controller.evse, controller.model.phases))
             if lacking_a > NOISE_A:
                 needed = short if starts else found
-                for place in self._places(controller):
-                    needed[place] = needed.get(place, 0.0) + lacking_a
+                for place, times in self._places(controller):
+                    needed[place] = needed.get(place, 0.0) + times * lacking_a
         return found
 
-    def _places(self, controller: EvseController) -> list[tuple[str, int]]:
-        """Return the phases of circuits that an EVSE loads."""
-        key = (controller.evse.circuit, controller.model.phases)
+    def _places(self, controller: EvseController) -> list[tuple[Place, int]]:
+        """Return the places that an EVSE loads, each with how many times its current."""
+        evse, phases = controller.evse, controller.model.phases
+        key = (evse.circuit, phases, evse.steerable)
         found = self._places_of.get(key)
         if found is None:
-            path = self._model.site.path(controller.evse.circuit)
-            found = self._places_of[key] = [
-                (circuit.id, phase)
-                for circuit in path
-                for phase in range(3)
-                if controller.model.phases[phase]
-            ]
+            columns = [(phase, 1) for phase in range(3) if phases[phase]] + [(ALL, sum(phases))]
+            names = [circuit.id for circuit in self._model.site.path(evse.circuit)]
+            if evse.steerable:
+                names.append(DIMMED)
+            found = [((name, column), times) for name in names for column, times in columns]
+            self._places_of[key] = found
         return found
+
+
+def _note_missing(found: dict[Place, float], place: Place, room_a: float) -> None:
+    if room_a < -NOISE_A:
+        found[place] = -room_a

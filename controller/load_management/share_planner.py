@@ -233,8 +233,7 @@ class SharePlanner:
         steered = room.steered() is not None
         for each in self._overdrawn.values():
             each.book_overdraw(room, now, steered=steered)
-        dc = [each for each in self._dc if each.evse.ref not in self._reserved]
-        self._supply.book_reserves(dc, room, now)
+        self.book_reserves(room, now)
         yield (len(self._reserved) + len(self._overdrawn)) * COST_OFFER
         self._set_turn_energies()
         self._set_guarantees()
@@ -253,6 +252,11 @@ class SharePlanner:
         yield from self._deny_fallbacks(left, now)
         self._to_note |= dict.fromkeys(self._others)
         self._note_others()
+
+    def book_reserves(self, room: Headroom, now: float) -> None:
+        """Book what is kept free for sessions that are to begin at DC stations."""
+        dc = [each for each in self._dc if each.evse.ref not in self._reserved]
+        self._supply.book_reserves(dc, room, now)
 
     def _set_turn_energies(self) -> None:
         """Set the places of EVSEs that take turns by energy."""

@@ -232,7 +232,7 @@ class SiteControl:
             else:
                 if urgent or not self._pass.is_running:
                     self._due, self._planned_at = part is not self._pass.whole, now
-                    self._pass.begin(part, urgent=urgent)
+                    self._pass.begin(part, urgent=urgent, to_shares=urgent and within is None)
                 to_end = urgent and len(part.controllers) <= CUT_AT_ONCE
                 commands = self._pass.advance(now, to_end=to_end)
         except Exception as error:  # noqa: BLE001

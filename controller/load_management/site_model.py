@@ -96,6 +96,7 @@ class SiteModel:
                 number = next(self._numbers)
                 controller = _make_controller(evse, number, self.settings, self.awake, now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
+                controller.is_below_meter = self.metering.shows_phases(evse)
             self.controllers.append(controller)
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
         self.of_station = defaultdict(list)
@@ -198,9 +199,12 @@ class SiteModel:
             self._plan_departure(controller, observation.running, now)
         if isinstance(observation, NeedsSeen) and not observation.is_planned:
             self.energy.evses.departures.on_goal_set(controller.evse.ref)
+        model, was_charging = controller.model, controller.model.is_charging
         changed, step = controller.on_observation(observation, now)
         if controller.has_unsaved_state:
             self.unsaved.add(controller.evse.ref)
+        if model.is_charging and not was_charging and model.reports_no_current(now):
+            self.metering.add_start(controller.evse, now)
         self.notices.note_impossible(controller)
         self.update_credit(controller, now)
         if step is not None:
@@ -260,7 +264,12 @@ class SiteModel:
             ]
             return any(answered)
         controller = self._find_by_token(answer.token)
-        known = controller is not None and controller.on_limit_answered(answer, now)
+        if controller is None:
+            return False
+        before_a = controller.delivery.leased_a
+        known = controller.on_limit_answered(answer, now)
+        if known and (step_a := controller.offer_step_a(before_a, now)):
+            self.metering.add_offer_step(controller.evse, step_a, now)
         return known and not answer.accepted
 
     def _find_by_token(self, token: int) -> EvseController | None:
@@ -282,7 +291,18 @@ class SiteModel:
         if metered is not None:
             self.notices.note_circuit(metered, now)
         is_other = before != self.trust(circuit, now) or self.metering.crossed(circuit)
+        is_other |= self._on_votes(circuit, now)
         return overloaded, is_other or self._is_unbalanced(circuit)
+
+    def _on_votes(self, circuit: CircuitNode, now: float) -> bool:
+        """Take in what a meter has shown of the phases of cars; return True if they change."""
+        changed = False
+        for vote in self.metering.votes(circuit):
+            controller = self.by_ref[vote.ref]
+            if controller.model.on_step_seen(vote.evidence, now):
+                controller.wake()
+                changed = True
+        return changed
 
     def _measure_peak(self, circuit: CircuitNode, now: float) -> None:
         """Report a good reading to the quarter-hour peak of the circuit, with the building's part of it."""

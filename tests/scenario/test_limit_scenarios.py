@@ -65,14 +65,18 @@ async def test_station_added_to_running_site_shares_within_its_limit(driver: Dri
 
 @on_drivers()
 async def test_car_that_leaves_gives_its_current_to_the_other(driver: Driver, tmp_path: Path) -> None:
-    spec = SiteSpec(limit_a=32.0, stations=("CS01", "CS02"))
+    spec = SiteSpec(limit_a=45.0, stations=("CS01", "CS02"))
     async with run_site(driver, spec, tmp_path) as site:
-        first, _ = await plug_in_cars(site)
-        other = site.stations[1]
-        shared_a = await other.wait_limit(lambda limit_a: limit_a > FALLBACK_A)
-        assert shared_a < 26.0
+        site.csms.answer_automatically()
+        for station in site.stations:
+            await site.connect_station(station.name)
+        first, other = Car(), Car()
+        await first.plug_in(site.stations[0])
+        await site.stations[0].wait_limit(lambda limit_a: limit_a > 30.0)
+        await other.plug_in(site.stations[1])
+        assert await site.stations[1].wait_limit(lambda limit_a: limit_a > FALLBACK_A) < 15.0
         await first.unplug()
-        assert await other.wait_limit(lambda limit_a: limit_a > shared_a) <= 32.0
+        assert await site.stations[1].wait_limit(lambda limit_a: limit_a > 30.0) <= 32.0
 
 
 @on_drivers()

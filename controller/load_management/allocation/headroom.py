@@ -106,6 +106,15 @@ class Headroom:
         """Return True if this circuit is one of those with a room."""
         return circuit in self._room
 
+    def circuits_with_room(self, least_a: float) -> list[str]:
+        """Return the circuits where this much (A) is left on a phase, there and on all circuits above."""
+        left: dict[str, list[float]] = {}
+        for circuit in self._site.circuits:
+            own = self._room[circuit.id]
+            above = own if circuit.parent is None else left[circuit.parent]
+            left[circuit.id] = [min(own[phase], above[phase]) for phase in range(3)]
+        return [circuit for circuit, amps in left.items() if max(amps) >= least_a]
+
     def short_circuits(self) -> set[str]:
         """Return the circuits where more is booked than there is room."""
         short = {circuit for circuit, room in self._room.items() if min(room) < 0}

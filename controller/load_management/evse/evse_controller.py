@@ -27,6 +27,7 @@ from controller.load_management.evse.limit_delivery import (
     NOISE_A,
     SMALL_CUT_A,
     STEP_A,
+    CutTiming,
     DeliveryMemory,
     LimitDelivery,
 )
@@ -40,6 +41,13 @@ from controller.model.observations import (
     TransactionSeen,
 )
 
+TEST_A = 3.0
+TEST_S = 20.0
+"""Step of an offer that shows the phases of a car whose station reports no currents, and its duration."""
+TEST_AFTER_S = 40.0
+"""Least time (s) between its last limit and a test."""
+LAG = 0.15
+"""Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
 RISING = "rises as others come down"
 SEEN_CHANGE_A = 1.0
 """Smallest change of a reported draw that is looked for in the meters above."""
@@ -87,6 +95,11 @@ class EvseController:
         self.problem = ""
         self._demand: Demand | None = None
         self._demand_terms: tuple[object, ...] = ()
+        self._test_ends_at = -math.inf
+        self.is_below_meter = False
+        """A meter above shows its current, so that a step of its offer shows the phases of its car."""
+        self._unbalance_limited = False
+        """True if the unbalance of a circuit above it is limited."""
         self._need = NO_NEED
         self.apply_phase_switching(None)
         self._decisions = DecisionLog()
@@ -132,6 +145,15 @@ class EvseController:
     def _apply_response(self) -> None:
         self.delivery.learned_s = self.response.habits.reaction_s
         self.model.draw.reaction_s = self.delivery.reaction_s
+
+    def offer_step_a(self, before_a: float, now: float) -> float:
+        """Return the step (A per phase) that its car makes now as its lease has changed from `before_a`.
+
+        0 where its station reports currents itself, and where no car charges.
+        """
+        if not self.model.is_charging or not self.model.reports_no_current(now):
+            return 0.0
+        return self.delivery.leased_a - before_a
 
     def on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:
         """Take in the end of one of its limits; return True if it was waited for."""
@@ -228,7 +250,7 @@ class EvseController:
             return True
         if min(allocation.limit_a, last.limit_a) < self.evse.min_a:
             return True
-        if abs(allocation.limit_a - self.offered_a) >= min(STEP_A, SMALL_CUT_A) - NOISE_A:
+        if allocation.limit_a > self.offered_a + NOISE_A or allocation.limit_a < self.offered_a - SMALL_CUT_A:
             return True
         self.allocation = allocation
         return False
@@ -244,13 +266,17 @@ class EvseController:
         offered_a = self.delivery.offered_a(now)
         self.offered_a = offered_a
         starts = offered_a < self.evse.min_a <= target_a
-        self.is_rising = starts or target_a - offered_a >= STEP_A - NOISE_A
+        step_a = self._step_a(allocation)
+        rises_at = self.delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
+        self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
         # A station that is away cannot be stopped: its connection wakes it.
         is_stopping = self.delivery.connected and target_a < self.evse.min_a <= offered_a
         if is_stopping or self.model.switch.is_due or self._decisions.is_waiting:
             self.wake()
         else:
             self.quiet_until = min(self.delivery.changes_at(now), self.model.changes_at(now))
+            moments = (self._test_ends_at, self._tests_from(now), rises_at)
+            self.quiet_until = min([self.quiet_until, *(each for each in moments if each > now)])
             self._awake.set_due(self.evse.ref, self.quiet_until)
 
     def may_draw(self, now: float) -> bool:
@@ -289,6 +315,16 @@ class EvseController:
         if not self.may_draw(now):
             booked_a = min(booked_a, self.evse.fallback_a)
         return self._phases_at_risk(now), booked_a
+
+    def falling_a(self, now: float) -> float:
+        """Return how much of its booking a cut that is under way will free (A per phase).
+
+        A cut that is not answered in time frees nothing, so that others are cut instead.
+        """
+        if self.problem or not self.may_draw(now) or self.delivery.late_a(now):
+            return 0.0
+        expected_a = max(self.delivery.offered_a(now), self.model.draw.defiant_a)
+        return max(0.0, self._booked_a(now) - expected_a)
 
     def book(self, ledger: Headroom, now: float) -> None:
         """Book the most that it may be taking now."""
@@ -448,6 +484,7 @@ class EvseController:
     ) -> Demand:
         """Return `demand`: that of the last pass if nothing has changed."""
         helping = None if unbalance_a is None else self.credit(now).low
+        self._unbalance_limited = unbalance_a is not None
         terms = (place, trouble, is_served, dimmed, helping)
         if self._demand is None or terms != self._demand_terms:
             self._demand_terms = terms
@@ -472,19 +509,21 @@ class EvseController:
         now: float,
         *,
         urgent: bool,
+        to_share: bool = False,
         cut_a: float | None = None,
     ) -> list[SetLimit]:
         """Return what to send so that it comes to its allocation (None: it gets none).
 
         A rise goes only into room that is left in `ledger`, where everybody is booked, and is booked there.
-        `cut_a`: it is cut to this limit now, as its room is needed.
+        `cut_a`: it is cut to this limit now, as its room is needed. `to_share`: it is cut to its share now.
         """
         if allocation is not None and self.model.switch.changing:
             allocation = Allocation(self.evse.ref, 0.0, self._switch_reason())
         fallback_a = self.evse.fallback_a
         target_a = fallback_a if allocation is None else allocation.limit_a
-        if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not urgent:
+        if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, self.delivery.offered_a(now))
+        target_a = self._tested_a(target_a, now)
         booked_a = self._booked_a(now)
         problem = self.delivery.problem(now)
         has_fallback = not self.delivery.hold_s and self.delivery.offered_a(now) >= fallback_a
@@ -494,13 +533,73 @@ class EvseController:
             now,
             urgent=urgent,
             idle=allocation is None and not problem and has_fallback,
-            firm=urgent or cut_a is not None or self._must_obey,
+            timing=self._cut_timing(allocation, is_needed=to_share or cut_a is not None, now=now),
+            step_a=self._step_a(allocation),
         )
         offered_a = self.delivery.offered_a(now)
         self.model.draw.offer(offered_a, now)
         if offered_a > booked_a and self.may_draw(now):
             ledger.book(self.evse, self.model.phases, offered_a - booked_a)
         self.reason = self._reason(allocation, problem, offered_a, booked_a, now)
+        return commands
+
+    def _tested_a(self, target_a: float, now: float) -> float:
+        """Return the target, lower for `TEST_S` where that step shows the phases of its car."""
+        offered_a = self.delivery.offered_a(now)
+        if now < self._test_ends_at:
+            return min(target_a, offered_a)
+        if now < self._tests_from(now) or min(target_a, offered_a) - TEST_A < self.evse.min_a:
+            return target_a
+        self.model.on_phase_test()
+        self._test_ends_at = now + TEST_S
+        return min(target_a, offered_a) - TEST_A
+
+    def _tests_from(self, now: float) -> float:
+        """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
+        is_possible = self.is_below_meter and self.offered_a - TEST_A >= self.evse.min_a
+        if not is_possible or not self.model.needs_phase_test(now):
+            return math.inf
+        return self.delivery.written_at + TEST_AFTER_S
+
+    def _is_loose(self, allocation: Allocation | None) -> bool:
+        """Return True if its offer may differ from its share until its renewal.
+
+        It may where the share is bound by the room of circuits alone: whoever needs that room gets it by a
+        cut. Limits of its own, unbalance and the sun are followed at once.
+        """
+        if allocation is None or self._demand is None or self._must_obey or self.waits_for_surplus:
+            return False
+        return allocation.limit_a < self._demand.max_a - NOISE_A and not self._unbalance_limited
+
+    def _cut_timing(self, allocation: Allocation | None, *, is_needed: bool, now: float) -> CutTiming:
+        """Return when it is cut to its share; `is_needed`: others need the room."""
+        if is_needed or self._must_obey or now < self._test_ends_at:
+            return CutTiming.AT_ONCE
+        return CutTiming.AT_RENEWAL if self._is_loose(allocation) else CutTiming.IF_LARGE
+
+    def _step_a(self, allocation: Allocation | None) -> float:
+        """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
+        if allocation is None or not self._is_loose(allocation):
+            return STEP_A
+        return max(STEP_A, LAG * allocation.limit_a)
+
+    def most_beside_share_a(self, allocation: Allocation) -> float:
+        """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""
+        if not self._is_loose(allocation) or self._demand is None:
+            return 0.0
+        takes_part = self.offered_a >= self.evse.min_a <= allocation.limit_a
+        if not takes_part or self.model.switch.changing or self.model.draw.has_excess:
+            return 0.0
+        return self._demand.max_a
+
+    def raise_beyond_share(self, target_a: float, ledger: Headroom, now: float) -> list[SetLimit]:
+        """Return what to send so that it rises to a target (A per phase) that may be above its share."""
+        booked_a = self._booked_a(now)
+        commands = self.delivery.commands(target_a, self._ceiling_a(booked_a, ledger), now)
+        offered_a = self.delivery.offered_a(now)
+        self.model.draw.offer(offered_a, now)
+        if offered_a > booked_a:
+            ledger.book(self.evse, self.model.phases, offered_a - booked_a)
         return commands
 
     def take_decision(self, now: float) -> LoggedDecision | None:
@@ -568,7 +667,8 @@ class EvseController:
             if self.model.unauthorized:
                 return "waits for authorization"
             return "no car"
-        if offered_a < allocation.limit_a - STEP_A or offered_a < self.evse.min_a <= allocation.limit_a:
+        starts = offered_a < self.evse.min_a <= allocation.limit_a
+        if starts or offered_a < allocation.limit_a - self._step_a(allocation):
             return RISING
         return f"on one phase: {allocation.reason}" if self.model.switch.single else allocation.reason
 

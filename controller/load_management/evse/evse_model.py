@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from controller.load_management.evse.consumption import ConsumptionTracker
 from controller.load_management.evse.departure_goal import DepartureGoal
@@ -30,6 +31,8 @@ START_A = 10.0
 """Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
 DRAWING_A = 1.0
 """A report above this shows a car, whatever the state: some stations stay `Available`."""
+UNREPORTED_S = 300.0
+"""A station whose last report of currents is older reports none: the meter above shows its car's phases."""
 IDLE_A = 0.5
 """A report below this shows that the car takes nothing."""
 
@@ -269,6 +272,24 @@ class EvseModel:
             if settled:
                 self._need.see(self.draw.most_loaded_a, offered_a, now)
         return grown
+
+    def on_step_seen(self, evidence: Sequence[float], now: float) -> bool:
+        """Take in what a step of the car shows of its phases; return True if these change."""
+        return self.reports_no_current(now) and self._phases.see_step(evidence)
+
+    def needs_phase_test(self, now: float) -> bool:
+        """Return True if a step of its offer is to show in the meter above which phases its car uses."""
+        can_show = self.is_charging and self.reports_no_current(now) and not self.evse.is_dc
+        return can_show and not self.switch.single and self._phases.needs_test
+
+    def on_phase_test(self) -> None:
+        """Note that such a step is made."""
+        self._phases.on_test()
+
+    def reports_no_current(self, now: float) -> bool:
+        """Return True if its station has not reported the current of each phase for minutes."""
+        reported_at = self.draw.reported_at
+        return reported_at is None or now > reported_at + UNREPORTED_S
 
     def _forget_car(self) -> None:
         self._idle_since = None

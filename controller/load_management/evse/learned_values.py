@@ -14,6 +14,12 @@ UNLOADED_A = 0.5
 """A phase with less than this is unused: meters and filters take some tenths."""
 AGREEING_REPORTS = 2
 """Reports in a row that must show the same idle phases."""
+UNUSED_EVIDENCE = 7.0
+"""Evidence of a car's steps in the meter above after which a phase counts as unused (a log-likelihood)."""
+MOST_TESTS = 6
+"""Steps that are made for a car to learn its phases."""
+MOST_EVIDENCE = 10.0
+"""Highest sum of evidence: one clear step brings back a phase that the car adds later."""
 
 HEADROOM_A = 2.0
 """Offer above a car's highest draw, so that its rise can be seen."""
@@ -42,6 +48,32 @@ class LearnedPhases:
         self.least = 1
         self._seen: tuple[bool, ...] | None = None
         self._times = 0
+        self._evidence = [0.0] * self._wired
+        self._tests_left = MOST_TESTS
+
+    def see_step(self, evidence: Sequence[float]) -> bool:
+        """Take in what a step of the car shows of each phase; return True if `used` changes.
+
+        For stations that report no currents. `evidence`: that a phase is not used; negative: that it is.
+        """
+        self._evidence = [
+            min(max(-MOST_EVIDENCE, before + found), MOST_EVIDENCE)
+            for before, found in zip(self._evidence, evidence, strict=True)
+        ]
+        before = self.used
+        self.used = tuple(sum_ < UNUSED_EVIDENCE for sum_ in self._evidence)
+        self.known |= not all(self.used) or max(self._evidence) <= -UNUSED_EVIDENCE
+        return self.used != before
+
+    @property
+    def needs_test(self) -> bool:
+        """Return True if a step of the offer is to show the phases; only a few times for each car."""
+        is_decided = self._wired == 1 or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
+        return self._tests_left > 0 and not is_decided
+
+    def on_test(self) -> None:
+        """Note that a test has begun."""
+        self._tests_left -= 1
 
     def see(self, draw: Sequence[float | None], least: int = 0) -> bool:
         """Take in one report (A per phase) of a charging car; return True if `used` has grown by it.

@@ -15,6 +15,7 @@ a lease that contains the fallback.
 
 from __future__ import annotations
 
+import enum
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -31,10 +32,12 @@ from controller.profiles.limit_profiles import LimitKind
 
 RAMP_S = 10.0
 """At least this long between two rises."""
-STEP_A = 2.0
-"""Smallest rise that is sent before the lease is renewed anyway."""
+REST_AFTER_CUT_S = 10.0
+"""At least this long between a cut of a car that goes on and its rise: its cause is over then, or lasts."""
+STEP_A = 4.0
+"""Smallest rise that is sent right after the last lease; it falls to nothing until the renewal."""
 SMALL_CUT_A = 2.0
-"""Cuts below this wait for the renewal where no EVSE needs their room."""
+"""Cuts below this wait for the renewal where no EVSE needs their room (`CutTiming.IF_LARGE`)."""
 RENEW_AT = 2 / 3
 """Part of a lease after which it is renewed."""
 LOW_LEASE_S = 900.0
@@ -58,6 +61,14 @@ BOOT_LOOP_S = 60.0
 BOOT_BACKOFF = Backoff(first_s=5.0, longest_s=60.0)
 MOST_PENDING = 4
 """Unanswered leases at once; a station that answers none of these needs no fifth."""
+
+
+class CutTiming(enum.Enum):
+    """Time at which a lower target is sent. One below the minimum, a stop, is always sent at once."""
+
+    AT_ONCE = "at once"
+    IF_LARGE = "at once if it is large"
+    AT_RENEWAL = "with the renewal"
 
 
 class _Pending(msgspec.Struct, frozen=True):
@@ -129,6 +140,7 @@ class LimitDelivery:
         self._refusal = ""
         self._retry_at = 0.0
         self._raised_at: float | None = None
+        self._cut_at = -math.inf
         self._booted_at = -math.inf
         self._repeated_boots = 0
         self._written_from = 0.0
@@ -283,6 +295,11 @@ class LimitDelivery:
                 return pending.sent_at
         return 0.0 if self._lease is None else self._lease.sent_at
 
+    @property
+    def leased_a(self) -> float:
+        """Return the limit (A per phase) of the last lease that was accepted; 0 without one."""
+        return 0.0 if self._lease is None else self._lease.limit_a
+
     def changes_at(self, now: float) -> float:
         """Return when something here changes next without an event (s, monotonic); inf: never.
 
@@ -291,8 +308,7 @@ class LimitDelivery:
         moments = [self._trail[1], self._sends_from]
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
-        if self._raised_at is not None:
-            moments.append(self._raised_at + self._quirk.rise_s(RAMP_S))
+        moments.append(self._rises_from)
         if self._lease is not None:
             lease = self._lease
             moments += (
@@ -372,6 +388,17 @@ class LimitDelivery:
         """Return when it may be sent something (s): later after a refusal, and in a loop of boots."""
         return max(self._retry_at, self._written_from)
 
+    def is_due(self, now: float) -> bool:
+        """Return True if its lease is to be renewed now."""
+        lease = self._lease
+        return lease is not None and now >= lease.sent_at + RENEW_AT * lease.duration_s
+
+    @property
+    def _rises_from(self) -> float:
+        """Return when it may be raised before its renewal (s): later after a rise and after a cut."""
+        raised = -math.inf if self._raised_at is None else self._raised_at + self._quirk.rise_s(RAMP_S)
+        return max(raised, self._cut_at + REST_AFTER_CUT_S)
+
     @property
     def _without_lease_a(self) -> float:
         return self._evse.fallback_a if self._floor else self._evse.max_a
@@ -394,13 +421,15 @@ class LimitDelivery:
         *,
         urgent: bool = False,
         idle: bool = False,
-        firm: bool = True,
+        timing: CutTiming = CutTiming.AT_ONCE,
+        step_a: float = STEP_A,
     ) -> list[SetLimit]:
         """Return what to send so that the station comes to `target_a` (A per phase).
 
         `ceiling_a`: what it may take by now, while others have yet to come down. `idle`: no car is
         there, so the fallback will do and a lease is not renewed. `urgent`: reduce only, before all else.
-        `firm`: a cut is sent now; else a small one waits for the renewal, as no EVSE needs its room.
+        `timing`: when a cut is sent. `step_a`: smallest rise that is sent right after the last lease; a
+        start is sent whatever its size.
         """
         self._give_up_waiting(now)
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
@@ -410,12 +439,16 @@ class LimitDelivery:
         waiting = [pending.kind for pending in self._pending.values()]
         if self._stacked and not self._floor and LimitKind.FALLBACK not in waiting:
             wanted.append((LimitKind.FALLBACK, self._evse.fallback_a))
-        lease_a = self._next_lease(target_a, ceiling_a, now, urgent=urgent, idle=idle, firm=firm)
+        lease_a = self._next_lease(
+            target_a, ceiling_a, now, timing, step_a, is_held=urgent or idle or self._worn(now)
+        )
         if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
             if lease_a > self.offered_a(now) + NOISE_A:
                 self._raised_at = now
+            elif self._lease is not None and self._evse.min_a <= lease_a < self.offered_a(now) - NOISE_A:
+                self._cut_at = now
             # A cut for which others wait does not wait for the answer to a backend's command.
-            urgent |= firm and lease_a < self.offered_a(now) - NOISE_A
+            urgent |= timing is CutTiming.AT_ONCE and lease_a < self.offered_a(now) - NOISE_A
             wanted.append((LimitKind.LEASE, lease_a))
         return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
 
@@ -430,9 +463,19 @@ class LimitDelivery:
         return [self._send(kind, self._evse.fallback_a, now, urgent=False)]
 
     def _next_lease(
-        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool, idle: bool, firm: bool
+        self,
+        target_a: float,
+        ceiling_a: float,
+        now: float,
+        timing: CutTiming,
+        step_a: float,
+        *,
+        is_held: bool,
     ) -> float | None:
-        """Return the lease to send now (A per phase), None if there is none to send."""
+        """Return the lease to send now (A per phase), None if there is none to send.
+
+        `is_held`: nothing but a cut or a first lease is sent.
+        """
         offered_a = self.offered_a(now)
         cut_a = offered_a - target_a
         gains_w = 0.0
@@ -440,24 +483,47 @@ class LimitDelivery:
             if self.most_w is not None and offered_w > self.most_w + NOISE_W:
                 return target_a
             gains_w = self._watts(target_a, self._phases) - offered_w
-        if cut_a > NOISE_A and (firm or cut_a >= SMALL_CUT_A or target_a < self._evse.min_a):
+        is_due_cut = timing is CutTiming.AT_ONCE or (timing is CutTiming.IF_LARGE and cut_a >= SMALL_CUT_A)
+        if cut_a > NOISE_A and (is_due_cut or target_a < self._evse.min_a):
             return target_a
         if any(pending.kind is LimitKind.LEASE for pending in self._pending.values()):
             return None
         if self._lease is None:
             return target_a
-        if urgent or idle or self._worn(now):
+        if is_held:
             return None
-        due = now >= self._lease.sent_at + RENEW_AT * self._lease.duration_s
+        due = self.is_due(now)
         if cut_a > NOISE_A:
             return target_a if due else None
         rises_a = offered_a
-        if self._raised_at is None or now >= self._raised_at + self._quirk.rise_s(RAMP_S):
+        if now >= self._rises_from:
             rises_a = max(offered_a, min(target_a, ceiling_a))
-        gains = rises_a - offered_a >= STEP_A - NOISE_A
+        least_a = max(NOISE_A, self.least_rise_a(now, step_a) - NOISE_A)
+        gains = rises_a - offered_a >= least_a or offered_a < self._evse.min_a <= rises_a
         # The same current may be more W once a backend's limit has ended.
         gains |= rises_a >= target_a - NOISE_A and gains_w >= STEP_A * self._evse.watts_per_a
         return rises_a if gains or due else None
+
+    def least_rise_a(self, now: float, step_a: float = STEP_A) -> float:
+        """Return the smallest rise (A per phase) that is worth a write now.
+
+        It is `step_a` right after the last lease and none at the renewal: each write renews the lease, so
+        the later it is the less it costs.
+        """
+        if self._lease is None:
+            return 0.0
+        return step_a * max(0.0, 1 - (now - self._lease.sent_at) / self._full_cost_s)
+
+    def rises_at(self, rise_a: float, step_a: float = STEP_A) -> float:
+        """Return when a rise by so much (A per phase) is worth a write (s, monotonic)."""
+        if self._lease is None:
+            return -math.inf
+        return self._lease.sent_at + self._full_cost_s * max(0.0, 1 - rise_a / step_a)
+
+    @property
+    def _full_cost_s(self) -> float:
+        """Return the time (s) from one renewal to the next, of a lease above the fallback."""
+        return RENEW_AT * self._lease_s
 
     def possible_a(self, limit_a: float) -> float:
         """Return the limit that the station can do instead: not above it but for its own minimum."""

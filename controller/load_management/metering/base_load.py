@@ -29,7 +29,7 @@ MARGIN_USED = 0.5
 """Part of the margin that a surge may use before anybody is cut."""
 NOISE_A = 0.5
 """Tolerance (A) of readings and roundings above the plan."""
-HOLD_S = 20.0
+HOLD_S = 24.0
 """Time (s) that a higher base load is kept after it was last measured."""
 PULSING_HOLD_S = 60.0
 """The same while the building pulses: its gaps end before cars that rise in them have gained anything."""
@@ -54,6 +54,8 @@ MEMORY_S = 900.0
 INRUSH_S = 2.0
 """A current above the limit that the fuse carries is no inrush any more after this time: motors start
 within a second, and each second more is one above the limit."""
+LASTING_S = 15.0
+"""Time (s) after which an overload is the building's, also while cuts are under way."""
 FEED_IN_SHARED = 0.5
 """Part of a lasting feed-in that is shared: a cloud takes it away faster than cars obey."""
 BUCKETS = 40
@@ -276,8 +278,10 @@ class BaseLoad:
             if not inrush:
                 likely = max(likely, low)
             if over or crossed:
-                # A cut that is under way is not made again: who has not obeyed yet still draws.
-                sample = measured - draw.unreacted[phase]
+                # A cut that is under way is not made again: who has not obeyed yet still draws. That explains
+                # no overload that lasts.
+                lasts = watch.over_s(now) >= LASTING_S
+                sample = high if lasts else measured - draw.unreacted[phase]
                 overloaded |= over
             elif load.sample is None:
                 sample = high

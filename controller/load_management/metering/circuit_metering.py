@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
 
-from controller.load_management.evse.consumption import NOTHING, OfferCredit, ReportedStep
+from controller.load_management.evse.consumption import BEFORE_STATE_S, NOTHING, OfferCredit, ReportedStep
 from controller.load_management.metering.base_load import MARGIN_USED
 from controller.load_management.metering.margin_learning import MarginStored
 from controller.load_management.metering.metered_circuit import (
@@ -16,6 +16,7 @@ from controller.load_management.metering.metered_circuit import (
     MeterProblem,
     phase_currents,
 )
+from controller.load_management.metering.phase_steps import OfferStep, StepVote
 from controller.load_management.metering.plausibility import PlausibilityBounds
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
@@ -171,6 +172,29 @@ class CircuitMetering:
         """Note that an EVSE's draw may change by so much: it may hide another one's step."""
         for each in self.metered_above(evse.circuit):
             each.steps.add_change(evse.ref, delta_a, now)
+            each.phase_steps.add_change(evse.ref, delta_a, now)
+
+    def add_start(self, evse: EvseNode, now: float) -> None:
+        """Let the nearest meter above an EVSE show the phases of its car, whose start was reported now."""
+        self.add_offer_step(evse, evse.min_a, now - BEFORE_STATE_S)
+
+    def votes(self, circuit: CircuitNode) -> Sequence[StepVote]:
+        """Return what the circuit's last reading has shown of the phases of cars."""
+        found = self._metered.get(circuit.id)
+        return () if found is None else found.votes
+
+    def shows_phases(self, evse: EvseNode) -> bool:
+        """Return True if a meter above an EVSE shows its current, on each phase."""
+        return self._nearest_meter(evse) is not None
+
+    def add_offer_step(self, evse: EvseNode, step_a: float, at: float) -> None:
+        """Let the nearest meter above an EVSE show the phases of its car, which follows a step (A) now."""
+        if (metered := self._nearest_meter(evse)) is not None:
+            metered.phase_steps.add_step(OfferStep(ref=evse.ref, phases=evse.phases, step_a=step_a, at=at))
+
+    def _nearest_meter(self, evse: EvseNode) -> MeteredCircuit | None:
+        above = self.metered_above(evse.circuit)
+        return next((each for each in above if not each.circuit.measures_building), None)
 
     def see(self, state: MeterState, now: float, slowest_s: float = 0.0) -> bool:
         """Take in one state of a circuit's meter; return True if the circuit has to be cut now.

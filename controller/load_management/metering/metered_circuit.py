@@ -9,6 +9,7 @@ import msgspec
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
 from controller.load_management.metering.base_load import NOISE_A, BaseLoad
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
+from controller.load_management.metering.phase_steps import PhaseSteps, StepVote
 from controller.load_management.metering.plausibility import (
     ContradictionWatch,
     PlausibilityBounds,
@@ -76,6 +77,9 @@ class MeteredCircuit:
         self._configured_margin_a = margin_a
         self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
         self.steps = StepCheck()
+        self.phase_steps = PhaseSteps()
+        self.votes: list[StepVote] = []
+        """Votes on the phases of cars below that the last reading brought."""
         self.battery_a = ZERO
         """Flow of a battery behind the meter, by its own meter (A per phase; positive: it charges)."""
         self.measured: PhaseAmps | None = None
@@ -146,6 +150,7 @@ class MeteredCircuit:
         `draw`: of all EVSEs below together. `power_limited`: the reading breaks the circuit's `limit_w`.
         """
         self._read_at = now
+        self.votes = []
         measured = phase_currents(state.reading, self._bounds.voltage_v) if state.reading else None
         if state.quality is Quality.GOOD and measured is not None and self._spikes.is_spike(measured):
             return False  # one reading far above the rating shows nothing before the next one
@@ -159,6 +164,7 @@ class MeteredCircuit:
         self._used = state.reading
         if state.stations_alone:
             self.steps.clear()
+            self.phase_steps.clear()
             return False  # it lacks the base load, which is planned with at the worst
         if self.circuit.measures_building:
             # The EVSEs are not in the reading: the base load is known, the circuit's current is estimated.
@@ -169,6 +175,7 @@ class MeteredCircuit:
         flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
         self.steps.add_reading(own_a, now)
+        self.votes = self.phase_steps.add_reading(own_a, now)
         return self._measure(measured, draw, now, power_limited, slowest_s)
 
     def _judged(

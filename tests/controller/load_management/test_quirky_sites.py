@@ -217,16 +217,16 @@ def test_watt_station_below_minimum_of_one_phase_by_its_backend_pauses() -> None
 
 
 def test_watt_station_with_newly_known_phases_gets_new_lease_at_once() -> None:
-    control = WattControl(watts_evse(max_a=32.0), limit_a=21.0)
+    control = WattControl(watts_evse(max_a=32.0), limit_a=25.0)
     control.handle(GroupLimit(19.0), 0.0)
     control.run(0, 3)
-    control.handle(GroupLimit(None), 3.0)
-    control.tick(3.0)
-    assert control.last_w() == 20 * 230  # a rise a second ago
-    for second in (3.0, 4.0):
+    control.handle(GroupLimit(None), 13.0)  # it has rested from its cut
+    control.tick(13.0)
+    assert control.last_w() == 24 * 230  # a rise a second ago
+    for second in (13.0, 14.0):
         control.observe(DrawSeen(1, (6.6, 6.6, 6.6)), second)
-    control.tick(4.0)
-    assert control.last_w() == pytest.approx(20 * 230 * 3)
+    control.tick(14.0)
+    assert control.last_w() == pytest.approx(24 * 230 * 3)
 
 
 def test_watt_station_shows_phases_by_power_that_fewer_cannot_carry() -> None:

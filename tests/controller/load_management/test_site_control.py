@@ -145,7 +145,7 @@ def test_site_control_offline_station_keeps_current_until_lease_end() -> None:
 def test_site_control_unknown_station_is_reserved_maximum() -> None:
     site = SiteHarness((make_grid(40.0, meter=None),), [make_station("A"), make_station("B", car=Car())])
     site.connect("B")
-    site.wait(120)
+    site.wait(240)
     assert site.evse_view("B").offered_a == 7.0
     assert site.evse_view("A").reason == "offline: 32 A kept free for it"
 
@@ -294,7 +294,7 @@ def test_site_control_answer_from_before_restart_is_ignored() -> None:
     assert site.longest_over("grid", 40.0) <= 6
 
 
-def test_site_control_overload_cuts_all_stations_in_one_urgent_pass() -> None:
+def test_site_control_overload_is_cut_in_one_urgent_pass() -> None:
     load = [10.0]
     site = SiteHarness(
         (make_grid(63.0),),
@@ -306,9 +306,8 @@ def test_site_control_overload_cuts_all_stations_in_one_urgent_pass() -> None:
     load[0] = 30.0
     reading = Reading(time=site.now, current_a=(82.0, 57.0, 57.0))
     commands = site.control.handle(MeterUpdated(good_state(reading)), site.now)
-    assert {command.ref.station for command in commands} == {"S0", "S1", "S2", "S3"}
     assert all(command.urgent for command in commands)
-    assert sum(command.limit_a for command in commands) + 30.0 <= 63.0
+    assert sum(site.evse_view(f"S{i}").offered_a for i in range(4)) + 30.0 <= 63.0
 
 
 def test_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
@@ -324,7 +323,8 @@ def test_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
     before = {ref: len(s.leases) for ref, s in site.stations.items()}
     site.wait(25)
     assert all(len(s.leases) - before[ref] <= 2 for ref, s in site.stations.items())
-    assert min(site.evse_view(f"S{i}").offered_a for i in range(4)) > 8.0
+    # 63 A less the building's 25 A and the margin of 1 A: more than a second cut would leave them.
+    assert sum(site.evse_view(f"S{i}").offered_a for i in range(4)) > 30.0
 
 
 def test_unconfigured_evses_are_not_reported_to_site() -> None:
@@ -346,7 +346,7 @@ def test_site_without_stations_does_nothing() -> None:
 def test_site_control_view_adds_up() -> None:
     site = two_rows_of_one()
     site.connect()
-    site.wait(120)
+    site.wait(240)
     circuit = site.circuit_view("grid")
     assert circuit.limit_a == (40.0, 40.0, 40.0)
     assert circuit.measured_a == (39.0, 39.0, 39.0)
@@ -392,11 +392,12 @@ def test_site_control_refused_cut_is_compensated_at_once() -> None:
     site.wait(121)
     plugged = TransactionSeen(1, True)
     cuts = {c.ref.station: c for c in site.control.handle(StationObserved("C", plugged), site.now)}
-    assert {name: cut.limit_a for name, cut in cuts.items()} == {"A": 13.0, "B": 13.5}
-    refusal = LimitAnswered(cuts["A"].token, False, "Rejected")
+    # C takes its fallback of 6 A at once: one of the two makes room for it.
+    assert {name: cut.limit_a for name, cut in cuts.items()} == {"B": 13.5}
+    refusal = LimitAnswered(cuts["B"].token, False, "Rejected")
     further = site.control.handle(refusal, site.now + 1)
-    assert [(c.ref.station, c.limit_a) for c in further] == [("B", 7.5)]
-    assert site.evse_view("A").reason == "refuses limits (Rejected): 19.5 A kept free for it"
+    assert [(c.ref.station, c.limit_a) for c in further] == [("A", 13.5)]
+    assert site.evse_view("B").reason == "refuses limits (Rejected): 19.5 A kept free for it"
 
 
 def test_unmetered_station_that_reports_nothing_is_not_held_back() -> None:

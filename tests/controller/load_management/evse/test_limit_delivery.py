@@ -15,9 +15,11 @@ from controller.load_management.evse.limit_delivery import (
     MOST_PENDING,
     RAMP_S,
     RENEW_AT,
+    REST_AFTER_CUT_S,
     RETRY_S,
     SMALL_CUT_A,
     STEP_A,
+    CutTiming,
     LimitDelivery,
 )
 from controller.load_management.site_tree import EvseNode
@@ -109,12 +111,30 @@ def test_limit_delivery_unanswered_calls_are_bounded_and_dropped() -> None:
 
 def test_delivery_rise_waits_for_step_and_for_last_rise() -> None:
     delivery = confirmed(10)
-    assert send(delivery, 10 + STEP_A - 0.1, 20) == []
-    (first,) = send(delivery, 10 + STEP_A, 20)
+    least_a = delivery.least_rise_a(20)
+    assert send(delivery, 10 + least_a - 0.1, 20) == []
+    (first,) = send(delivery, 10 + least_a, 20)
     answer(delivery, [first], 21)
-    assert send(delivery, 16, 20 + RAMP_S - 1) == []
-    (second,) = send(delivery, 16, 20 + RAMP_S)
-    assert second.limit_a == 16
+    assert send(delivery, 20, 20 + RAMP_S - 1) == []
+    (second,) = send(delivery, 20, 20 + RAMP_S)
+    assert second.limit_a == 20
+
+
+def test_delivery_smallest_rise_falls_until_renewal() -> None:
+    half_s = LEASE_S * RENEW_AT / 2
+    assert confirmed(10).least_rise_a(half_s) == STEP_A / 2
+    assert confirmed(10).rises_at(STEP_A / 2) == half_s
+    assert send(confirmed(10), 10 + STEP_A / 2 - 0.1, half_s) == []
+    (rise,) = send(confirmed(10), 10 + STEP_A / 2, half_s)
+    assert rise.limit_a == 10 + STEP_A / 2
+
+
+def test_delivery_car_that_was_cut_rests_before_rise() -> None:
+    delivery = confirmed(20)
+    answer(delivery, send(delivery, 10, 20), 21)
+    assert send(delivery, 20, 20 + REST_AFTER_CUT_S - 1) == []
+    (rise,) = send(delivery, 20, 20 + REST_AFTER_CUT_S)
+    assert rise.limit_a == 20
 
 
 def test_limit_delivery_rise_waits_for_answer_to_last_call() -> None:
@@ -131,19 +151,28 @@ def test_limit_delivery_rise_uses_only_free_headroom() -> None:
 
 def test_delivery_renews_at_two_thirds_of_lease_with_small_rises() -> None:
     delivery = confirmed(10)
-    assert send(delivery, 10.5, LEASE_S * RENEW_AT - 1) == []
+    assert send(delivery, 10.1, LEASE_S * RENEW_AT - 10) == []
     (renewed,) = send(delivery, 10.5, LEASE_S * RENEW_AT)
     assert renewed.limit_a == 10.5
 
 
 def test_delivery_small_cut_without_need_waits_for_renewal() -> None:
     delivery = confirmed(10)
-    assert delivery.commands(9, 32, 20, firm=False) == []
-    (cut,) = delivery.commands(9, 32, LEASE_S * RENEW_AT, firm=False)
+    assert delivery.commands(9, 32, 20, timing=CutTiming.IF_LARGE) == []
+    (cut,) = delivery.commands(9, 32, LEASE_S * RENEW_AT, timing=CutTiming.IF_LARGE)
     assert cut.limit_a == 9
-    (large,) = confirmed(10).commands(10 - SMALL_CUT_A, 32, 20, firm=False)
+    (large,) = confirmed(10).commands(10 - SMALL_CUT_A, 32, 20, timing=CutTiming.IF_LARGE)
     assert large.limit_a == 10 - SMALL_CUT_A
-    (stop,) = confirmed(10).commands(0, 32, 20, firm=False)
+    (stop,) = confirmed(10).commands(0, 32, 20, timing=CutTiming.IF_LARGE)
+    assert stop.limit_a == 0
+
+
+def test_delivery_cut_at_renewal_waits_whatever_its_size() -> None:
+    delivery = confirmed(20)
+    assert delivery.commands(8, 32, 20, timing=CutTiming.AT_RENEWAL) == []
+    (cut,) = delivery.commands(8, 32, LEASE_S * RENEW_AT, timing=CutTiming.AT_RENEWAL)
+    assert cut.limit_a == 8
+    (stop,) = confirmed(20).commands(0, 32, 20, timing=CutTiming.AT_RENEWAL)
     assert stop.limit_a == 0
 
 

@@ -1,0 +1,79 @@
+"""Rises of a pass into room that the rises to the shares have left.
+
+Small differences between offers and shares wait for renewals. Their room is not left unused meanwhile: few
+EVSEs are raised by much, above their share if need be, rather than many by a little. Who needs the room later
+gets it by a cut (`cut_planner.py`), and renewals level the shares again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Mapping, Sequence
+
+from controller.load_management.allocation.allocator import Allocation
+from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.cut_planner import deepest_a
+from controller.load_management.evse.evse_controller import EvseController
+from controller.model.observations import EvseRef
+
+SPARE_A = 2.5
+"""Least room into which an EVSE is raised."""
+BUFFER_A = 1.5
+"""Room that is left then, so that the next flutter of the building needs no cut."""
+SHOWS_AFTER_S = 30.0
+"""How long after its last limit another step of an EVSE can show the phases of its car."""
+COST_SEARCH = 3
+SEARCH_AT_ONCE = 600
+"""Work of one EVSE that is searched, and of those searched in one step (about us of a small computer)."""
+
+
+class RisePlanner:
+    """Finds the EVSEs that are raised into the room that is left."""
+
+    def __init__(self, controllers: Sequence[EvseController]) -> None:
+        self._on_circuit: defaultdict[str, list[EvseController]] = defaultdict(list)
+        for each in controllers:
+            self._on_circuit[each.evse.circuit].append(each)
+
+    def find_able(
+        self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
+    ) -> Generator[int, None, list[EvseController]]:
+        """Return the EVSEs that can rise, in the order in which they do; yield the cost of each step.
+
+        The most important come first, then those whose phases a step may show, then those whose lease would
+        be renewed soonest. Only circuits with room are searched: on a full site these are few.
+        """
+        able: list[EvseController] = []
+        cost = 0
+        for circuit in ledger.circuits_with_room(SPARE_A):
+            for each in self._on_circuit.get(circuit, ()):
+                cost += COST_SEARCH
+                allocation = allocations.get(each.evse.ref)
+                if allocation is not None and target_a(each, allocation, ledger, now) is not None:
+                    able.append(each)
+            if cost >= SEARCH_AT_ONCE:
+                yield cost
+                cost = 0
+        able.sort(
+            key=lambda each: (
+                -each.priority,
+                each.model.phases_known or now < each.delivery.written_at + SHOWS_AFTER_S,
+                each.delivery.written_at,
+                each.evse.ref,
+            )
+        )
+        yield cost + len(able) * COST_SEARCH
+        return able
+
+
+def target_a(
+    controller: EvseController, allocation: Allocation, ledger: Headroom, now: float
+) -> float | None:
+    """Return the limit (A per phase) to raise an EVSE to; None: it has no room or does not rise beyond it."""
+    room_a = ledger.room(controller.evse, controller.model.phases)
+    if room_a < SPARE_A:
+        return None
+    offered_a, share_a = controller.offered_a, allocation.limit_a
+    highest_a = min(controller.most_beside_share_a(allocation), share_a + deepest_a(share_a))
+    found_a = min(highest_a, offered_a + room_a - BUFFER_A)
+    return found_a if found_a - offered_a >= max(1.0, controller.delivery.least_rise_a(now)) else None

@@ -1,0 +1,107 @@
+"""Phases of a car from the meter above it, where its station reports no currents."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.load_management.evse.learned_values import MOST_TESTS, LearnedPhases
+from controller.load_management.metering.phase_steps import (
+    AFTER_S,
+    BEFORE_S,
+    SETTLE_S,
+    OfferStep,
+    PhaseSteps,
+    StepVote,
+)
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
+from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+
+CAR = EvseRef("CAR", 1)
+OTHER = EvseRef("OTHER", 1)
+STEP_AT = 20
+
+
+def votes(moved_by: PhaseAmps, step_a: float = 6.0, *, other_a: PhaseAmps | None = None) -> list[StepVote]:
+    """Return the votes of one step, after which the readings are higher by `moved_by`."""
+    steps = PhaseSteps()
+    found: list[StepVote] = []
+    steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=step_a, at=STEP_AT))
+    if other_a is not None:
+        steps.add_change(OTHER, other_a, STEP_AT)
+    for second in range(int(STEP_AT - BEFORE_S), int(STEP_AT + SETTLE_S + AFTER_S) + 1):
+        moved = second > STEP_AT + 3
+        amps = [30.0 + (by if moved else 0.0) for by in moved_by]
+        found += steps.add_reading((amps[0], amps[1], amps[2]), second)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("moved_by", "evidence"),
+    [
+        ((6.0, 0.0, 0.0), (-4.0, 4.0, 4.0)),
+        ((6.0, 6.0, 6.0), (-4.0, -4.0, -4.0)),
+        ((6.0, 3.0, -1.0), (-4.0, 0.0, 4.0)),
+        ((16.0, 0.5, 0.0), (-4.0, 4.0, 4.0)),
+    ],
+)
+def test_phase_steps_phase_that_moves_with_step_is_used(
+    moved_by: PhaseAmps, evidence: tuple[float, ...]
+) -> None:
+    (vote,) = votes(moved_by)
+    assert vote == StepVote(CAR, evidence)
+
+
+def test_phase_steps_small_step_is_weak_evidence() -> None:
+    (vote,) = votes((1.5, 0.0, 0.0), step_a=1.5)
+    # (1.5 A / 0.8 A)^2 / 2: the square of the step over twice that of the noise.
+    assert vote.evidence == pytest.approx((-1.76, 1.76, 1.76), abs=0.01)
+
+
+def test_phase_steps_cut_moves_phases_down() -> None:
+    (vote,) = votes((-6.0, 0.0, 0.0), step_a=-6.0)
+    assert vote.evidence == (-4.0, 4.0, 4.0)
+
+
+def test_phase_steps_step_that_moves_nothing_is_no_vote() -> None:
+    assert votes((0.5, 0.5, 0.5)) == []
+
+
+def test_phase_steps_what_another_evse_may_have_done_shows_nothing() -> None:
+    (vote,) = votes((6.0, 0.0, 6.0), other_a=(0.0, -6.0, 6.0))
+    assert vote.evidence == (-4.0, 0.0, 0.0)
+
+
+def test_learned_phases_go_after_clear_steps_and_come_back() -> None:
+    phases = LearnedPhases(3)
+    assert not phases.see_step((-4.0, 4.0, 4.0))
+    assert phases.needs_test
+    assert phases.see_step((-4.0, 4.0, 4.0))
+    assert phases.used == (True, False, False)
+    assert phases.known
+    assert not phases.needs_test
+    assert phases.see_step((-4.0, -4.0, 4.0))
+    assert phases.used == (True, True, False)
+
+
+def test_learned_phases_are_tested_a_few_times_only() -> None:
+    phases = LearnedPhases(3)
+    for _ in range(MOST_TESTS):
+        assert phases.needs_test
+        phases.on_test()
+    assert not phases.needs_test
+
+
+def test_site_learns_phases_of_station_without_reports() -> None:
+    site = SiteHarness(
+        (make_grid(40.0),),
+        [make_station("A", car=Car(phases=(0,)), report_s=0), make_station("B", car=Car())],
+        lambda now: (
+            (10.0 + now % 2 / 10, 10.0, 10.0) if now % 300 < 150 else (16.0 + now % 2 / 10, 10.0, 10.0)
+        ),
+    )
+    site.connect()
+    site.wait(1800)
+    # 39 A: A leaves L2 and L3 to B alone.
+    assert site.station("B").draw_a + site.station("A").draw_a == pytest.approx(23.0, abs=4.0)
+    assert site.control.snapshot(site.now).evses[0].offered_a > 0
