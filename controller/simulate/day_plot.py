@@ -98,7 +98,7 @@ def _quarter_panel(record: SimulatedCircuit, top: float) -> Iterator[str]:
         return round(top + PANEL * (1 - watts / highest_w), 1)
 
     yield from _hours(top, top + PANEL)
-    yield _text(8, top + 14, f"{record.circuit.id}, kW", "title")
+    yield _text(8, top - 6, f"{record.circuit.id}, kW", "title")
     yield _text(WIDTH - RIGHT, top - 6, "mean of each quarter hour (bars), target (line)", "quiet", "end")
     yield _text(LEFT - 6, y(0.0) + 4, "0 kW", "quiet", "end")
     yield _text(LEFT - 6, y(max(targets_w)) + 4, f"{max(targets_w) / 1000:g} kW", "quiet", "end")

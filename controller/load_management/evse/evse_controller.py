@@ -561,7 +561,7 @@ class EvseController:
             return math.inf
         return self.delivery.written_at + TEST_AFTER_S
 
-    def _is_loose(self, allocation: Allocation | None) -> bool:
+    def _may_differ(self, allocation: Allocation | None) -> bool:
         """Return True if its offer may differ from its share until its renewal.
 
         It may where the share is bound by the room of circuits alone: whoever needs that room gets it by a
@@ -575,17 +575,17 @@ class EvseController:
         """Return when it is cut to its share; `is_needed`: others need the room."""
         if is_needed or self._must_obey or now < self._test_ends_at:
             return CutTiming.AT_ONCE
-        return CutTiming.AT_RENEWAL if self._is_loose(allocation) else CutTiming.IF_LARGE
+        return CutTiming.AT_RENEWAL if self._may_differ(allocation) else CutTiming.IF_LARGE
 
     def _step_a(self, allocation: Allocation | None) -> float:
         """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
-        if allocation is None or not self._is_loose(allocation):
+        if allocation is None or not self._may_differ(allocation):
             return STEP_A
         return max(STEP_A, LAG * allocation.limit_a)
 
     def most_beside_share_a(self, allocation: Allocation) -> float:
         """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""
-        if not self._is_loose(allocation) or self._demand is None:
+        if not self._may_differ(allocation) or self._demand is None:
             return 0.0
         takes_part = self.offered_a >= self.evse.min_a <= allocation.limit_a
         if not takes_part or self.model.switch.changing or self.model.draw.has_excess:

@@ -85,10 +85,7 @@ class _Lease(msgspec.Struct, frozen=True):
     sent_at: float
     answered_at: float
     duration_s: float
-
-    @property
-    def ends_at(self) -> float:
-        return self.sent_at + self.duration_s
+    ends_at: float
 
 
 class DeliveryMemory(msgspec.Struct, frozen=True):
@@ -271,7 +268,10 @@ class LimitDelivery:
             self._floor = True
         else:
             self._trail = (self.held_a(now), now + self.reaction_s)
-            self._lease = _Lease(pending.limit_a, pending.limit_w, pending.sent_at, now, pending.duration_s)
+            ends_at = pending.sent_at + pending.duration_s
+            self._lease = _Lease(
+                pending.limit_a, pending.limit_w, pending.sent_at, now, pending.duration_s, ends_at
+            )
             self._floor |= not self._stacked
         if self._floor and self._lease is not None:
             self._doubt_since = None
