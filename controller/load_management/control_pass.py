@@ -19,7 +19,6 @@ from controller.load_management.cut_planner import CutPlanner
 from controller.load_management.decision_log import LoggedDecision
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.rise_planner import RisePlanner, target_a
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
@@ -281,12 +280,9 @@ class ControlPass:
         return ledger
 
     def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:
-        circuit = controller.evse.circuit
-        return (
-            ledger.has_circuit(circuit)
-            and ledger.room(controller.evse, controller.model.phases)
-            >= controller.delivery.least_rise_a(self._now) - NOISE_A
-        )
+        if not ledger.has_circuit(controller.evse.circuit):
+            return False
+        return controller.is_worth_rise(ledger.room(controller.evse, controller.model.phases), self._now)
 
     def _command(
         self,
@@ -325,8 +321,7 @@ class ControlPass:
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note whether the offer of an EVSE differs from its share, and whether it would rise."""
         ref = controller.evse.ref
-        share_a = controller.evse.fallback_a if allocation is None else allocation.limit_a
-        if abs(controller.offered_a - share_a) > NOISE_A:
+        if controller.differs_from(allocation):
             self._off_share[ref] = None
         else:
             self._off_share.pop(ref, None)

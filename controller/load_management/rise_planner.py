@@ -40,8 +40,9 @@ class RisePlanner:
     ) -> Generator[int, None, list[EvseController]]:
         """Return the EVSEs that can rise, in the order in which they do; yield the cost of each step.
 
-        The most important come first, then those whose phases a step may show, then those whose lease would
-        be renewed soonest. Only circuits with room are searched: on a full site these are few.
+        The most important come first, then those below their share, then those whose phases a step may show,
+        then those whose lease would be renewed soonest. Only circuits with room are searched: on a full site
+        these are few.
         """
         able: list[EvseController] = []
         cost = 0
@@ -57,6 +58,7 @@ class RisePlanner:
         able.sort(
             key=lambda each: (
                 -each.priority,
+                each.offered_a >= allocations[each.evse.ref].limit_a,
                 each.model.phases_known or now < each.delivery.written_at + SHOWS_AFTER_S,
                 each.delivery.written_at,
                 each.evse.ref,

@@ -583,6 +583,15 @@ class EvseController:
             return STEP_A
         return max(STEP_A, LAG * allocation.limit_a)
 
+    def differs_from(self, allocation: Allocation | None) -> bool:
+        """Return True if its offer differs from what it was allocated."""
+        share_a = self.evse.fallback_a if allocation is None else allocation.limit_a
+        return abs(self.offered_a - share_a) > NOISE_A
+
+    def is_worth_rise(self, room_a: float, now: float) -> bool:
+        """Return True if a rise into so much room (A per phase) is worth a write now."""
+        return room_a >= self.delivery.least_rise_a(now) - NOISE_A
+
     def most_beside_share_a(self, allocation: Allocation) -> float:
         """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""
         if not self._may_differ(allocation) or self._demand is None:

@@ -39,7 +39,7 @@ PULSE_A = 4.0
 """Smallest pulse (A): a load of 1 kW."""
 PULSING_S = 600.0
 """The building pulses when its last two gaps, within this time, were too short (s)."""
-KNOWN = 0.25
+KNOWN = 1.0
 """A doubt about the base load is over when the EVSEs' draw is known to this part of it."""
 WAIT_S = 10.0
 """Time (s) that the base load leaves no room for a minimum until a car is stopped."""
