@@ -69,7 +69,7 @@ class CircuitSupply:
         return {
             c.id: JointConstraint(
                 sum_a=sums.get(c.id),
-                sum_name=self._model.energy.peaks.sum_name(c.id),
+                sum_why=self._model.energy.peaks.sum_why(c.id),
                 unbalance_a=c.unbalance_a,
                 base_a=base.leading[c.id],
                 low_a=base.low[c.id],

@@ -6,6 +6,7 @@ import msgspec
 
 from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement
 
 QUIET_S = 10.0
 """At most one line an EVSE in this time, unless its limit falls."""
@@ -16,7 +17,12 @@ class LoggedDecision(msgspec.Struct, frozen=True):
 
     ref: EvseRef
     limit_a: float
-    reason: str
+    statement: Statement
+
+    @property
+    def reason(self) -> str:
+        """Return the reason in English."""
+        return str(self.statement)
 
     def __str__(self) -> str:
         station, evse = self.ref

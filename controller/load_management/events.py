@@ -8,6 +8,7 @@ import msgspec
 
 from controller.chargers.quirks import Quirk
 from controller.model.observations import EvseRef, Observation
+from controller.model.statements import Statement
 from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState
 
@@ -62,15 +63,15 @@ class SiteDimmed(msgspec.Struct, frozen=True, kw_only=True):
     """Limit of the grid operator for the controllable EVSEs from now on; by default none.
 
     `total_w`: what they may draw from the grid together (W; None: no limit), `phases_w` on each phase of it;
-    `evses_w`: what each of these may draw. `why` states it in words: for the whole, and of each EVSE.
+    `evses_w`: what each of these may draw. `why` states it: for the whole, and of each EVSE.
     `until`: when the first of these ends by itself (s, monotonic; None: unknown).
     """
 
     total_w: float | None = None
     phases_w: tuple[float | None, float | None, float | None] = (None, None, None)
     evses_w: Mapping[EvseRef, float] = {}
-    why: str = ""
-    whys: Mapping[EvseRef, str] = {}
+    why: Statement | None = None
+    whys: Mapping[EvseRef, Statement] = {}
     until: float | None = None
 
 
@@ -78,15 +79,15 @@ class EvseOverridden(msgspec.Struct, frozen=True, kw_only=True):
     """Override of a person for one EVSE from now on; by default none.
 
     `limit_a`: the most that it is given (A per phase; 0: a pause; None: no limit). `priority` replaces the
-    configured one. `boost`: it charges from the grid, too, where its mode is surplus. `why` states it in
-    words.
+    configured one. `boost`: it charges from the grid, too, where its mode is surplus. `why` states a
+    limit.
     """
 
     ref: EvseRef
     limit_a: float | None = None
     priority: int | None = None
     boost: bool = False
-    why: str = ""
+    why: Statement | None = None
 
 
 class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,10 +121,10 @@ class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     surplus: bool | None = None
     limit_a: float | None = None
-    why: str = ""
+    why: Statement | None = None
     is_wait: bool = False
     needs_a: float = 0.0
-    need_why: str = ""
+    need_why: Statement | None = None
 
 
 NO_PLAN = EvsePlan()

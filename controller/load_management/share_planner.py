@@ -25,14 +25,15 @@ from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
 SETTLED_A = 0.5
 """Room beyond the fallback with which an EVSE without a car gets it back."""
-NO_PAUSE = "its station cannot pause: held at its minimum"
-RESTING = f"gave up its place, rests {REST_S:g} s at least"
-TAKES_NOTHING = "its car takes nothing: probed from time to time"
-NO_FALLBACK = "no car, and no room for the fallback that one would take"
-LEFTOVER = "its car takes nothing: offered current that no other car needs"
+NO_PAUSE = Statement(code=StatementCode.CANNOT_PAUSE)
+RESTING = Statement(code=StatementCode.RESTING, duration_s=REST_S)
+TAKES_NOTHING = Statement(code=StatementCode.CAR_PROBED)
+NO_FALLBACK = Statement(code=StatementCode.NO_CAR_NO_FALLBACK)
+LEFTOVER = Statement(code=StatementCode.CAR_OFFERED_LEFTOVER)
 REMAINDER_A = 1.0
 """Most (A per phase) that an EVSE gets beyond its share from what others cannot use."""
 COST_UPDATE = 30
@@ -88,7 +89,7 @@ class SharePlanner:
         self._on_circuit: defaultdict[str, list[EvseRef]] = defaultdict(list)
         for each in part.controllers:
             self._on_circuit[each.evse.circuit].append(each.evse.ref)
-        self._troubles: Mapping[str, str] = {}
+        self._troubles: Mapping[str, Statement | None] = {}
         self._to_update: dict[EvseRef, None] = {}
         self._to_note: dict[EvseRef, None] = {}
         """EVSEs whose result is found anew at the end of a pass."""
@@ -108,7 +109,7 @@ class SharePlanner:
         self._others: dict[EvseRef, Allocation] = {}
         """Results of the last pass that are not the allocator's."""
         self._guaranteed: dict[EvseRef, Demand] = {}
-        self._whys: dict[str, str] = {}
+        self._whys: dict[str, Statement] = {}
         self._shares = Bookings(part.site)
         self._idle_needs = Bookings(part.site)
         self._dc = [each for each in part.controllers if each.evse.reserve_a]
@@ -470,20 +471,21 @@ class SharePlanner:
             self.allocations[ref] = found
             self._changed[ref] = None
 
-    def _reductions(self) -> dict[str, str]:
+    def _reductions(self) -> dict[str, Statement]:
         """Return why circuits supply less than their limit, by the backend's limit or the calendar's."""
         model = self._model
         whys = {c.id: why for c in self._site.circuits if (why := model.energy.calendar.reduction(c))}
         root = model.site.circuits[0]
         if model.group_a is not None and model.group_a < max(model.energy.calendar.limit_a(root)):
-            whys[root.id] = f"the backend limits the site to {model.group_a:g} A"
+            whys[root.id] = Statement(code=StatementCode.SITE_LIMIT, current_a=model.group_a)
         return whys
 
     def _explained(self, given: Allocation) -> Allocation:
         """Name the backend's limit or the calendar's where it is what makes a circuit full."""
         for circuit, why in self._whys.items():
-            if f"{circuit} L" in given.reason:
-                given = msgspec.structs.replace(given, reason=f"{why}: {given.reason}")
+            if any(part.circuit == circuit and part.phase for part in given.statement.parts()):
+                statement = Statement(code=StatementCode.UNDER, context=why, cause=given.statement)
+                given = msgspec.structs.replace(given, statement=statement)
         return given
 
     def _offer_leftover(self, left: Headroom, now: float) -> Iterator[int]:
@@ -552,7 +554,7 @@ def _put(evses: Evses, each: EvseController, *, belongs: bool) -> None:
         evses.pop(each.evse.ref, None)
 
 
-def _zero(controller: EvseController, reason: str) -> Allocation:
+def _zero(controller: EvseController, statement: Statement) -> Allocation:
     """Return an allocation of 0 A; that of the last pass if it is the same."""
-    found = Allocation(controller.evse.ref, 0.0, reason)
+    found = Allocation(controller.evse.ref, 0.0, statement)
     return controller.allocation if controller.allocation == found else found

@@ -43,6 +43,7 @@ from controller.model.observations import (
     StateSeen,
     TransactionSeen,
 )
+from controller.model.statements import Statement
 
 UNBALANCE_NOISE_A = 0.5
 DUE_AT_ONCE = 200
@@ -319,7 +320,7 @@ class SiteModel:
         allowed_a = circuit.unbalance_a
         return allowed_a is not None and self.metering.unbalanced_a(circuit) > allowed_a + UNBALANCE_NOISE_A
 
-    def trust(self, circuit: CircuitNode, now: float) -> tuple[str, bool]:
+    def trust(self, circuit: CircuitNode, now: float) -> tuple[Statement | None, bool]:
         """Return why the meter of a circuit cannot be planned with, and whether it is in doubt."""
         return self.metering.trouble(circuit, now), self.metering.doubted(circuit)
 

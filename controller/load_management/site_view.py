@@ -8,6 +8,7 @@ from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import ResponseHabits
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef, EvseState
+from controller.model.statements import Statement
 from drivers.errors import Cause
 from drivers.reading import Quality
 
@@ -44,10 +45,12 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvseView(msgspec.Struct, frozen=True, kw_only=True):
-    """State of one EVSE: its offer (A per phase), its draw on the site's phases, and the reason.
+    """State of one EVSE: its offer (A per phase), its draw on the site's phases, and why it is not higher.
+
+    `statement`: the reason as code and values.
 
     `habits`: what its station has shown of itself. `single_phase`: it was set to use one phase.
-    `problem`: why its limits are in doubt, empty if they are not. `draw_unknown`: it may draw, and has not
+    `problem`: why its limits are in doubt, None if they are not. `draw_unknown`: it may draw, and has not
     reported how much, or not for too long. `reports_every_s`: time between its reports (s), 0 before the
     second one. `offered_w`: the offer in W of all phases, where its station accepts W only; else None.
     """
@@ -57,13 +60,18 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     state: EvseState
     offered_a: float
     drawn_a: PhaseAmps
-    reason: str
-    problem: str = ""
+    statement: Statement
+    problem: Statement | None = None
     habits: ResponseHabits = ResponseHabits()
     single_phase: bool = False
     draw_unknown: bool = False
     reports_every_s: float = 0.0
     offered_w: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """Return the reason in English."""
+        return str(self.statement)
 
 
 class UnconfiguredView(msgspec.Struct, frozen=True, kw_only=True):

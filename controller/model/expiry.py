@@ -6,6 +6,9 @@ from enum import IntEnum
 
 import msgspec
 
+from controller.model.statements import Statement, StatementCode
+
+HOUR_S = 3600.0
 DAY_S = 86_400.0
 FIRST_WARNING_S = 30 * DAY_S
 SECOND_WARNING_S = 14 * DAY_S
@@ -46,12 +49,18 @@ class Expiry(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self, utc: float) -> str:
         """Describe the end as seen at `utc`."""
-        days = (self.not_after - utc) / DAY_S
-        if days <= 0:
-            return f"{self.name} has expired"
-        return (
-            f"{self.name} ends in {days:.0f} days" if days >= 2 else f"{self.name} ends in {days * 24:.0f} h"
-        )
+        return str(self.statement(utc))
+
+    def statement(self, utc: float) -> Statement:
+        """Return the end as seen at `utc`: in days, in h from two days before it."""
+        left_s = self.not_after - utc
+        if left_s <= 0:
+            return Statement(code=StatementCode.CERTIFICATE_EXPIRED, name=self.name)
+        if left_s < 2 * DAY_S:
+            left_s = round(left_s / HOUR_S) * HOUR_S
+            return Statement(code=StatementCode.CERTIFICATE_ENDS_SOON, name=self.name, duration_s=left_s)
+        days = round(left_s / DAY_S)
+        return Statement(code=StatementCode.CERTIFICATE_ENDS, name=self.name, count=days)
 
 
 def warn_before(validity_s: float) -> float:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import trio
 
+from controller.model.statements import Statement, StatementCode
 from controller.web.alarm_model import AlarmBook, AlarmChange, Severity, find_conditions
 from controller.web.site_interface import EventEntry
 from controller.web.status_model import AlarmStatus, ControllerStatus
@@ -70,11 +71,15 @@ class AlarmService:
             alarm.text.replace('"', "'"),
             alarm.remedy.replace('"', "'"),
         )
+        statement = alarm.statement
+        if change.has_ended:
+            statement = Statement(code=StatementCode.ENDED, cause=statement)
         self._events.append(
             EventEntry(
                 time=datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds"),
                 severity="info" if change.has_ended else alarm.severity,
-                text=f"ended: {alarm.text}" if change.has_ended else alarm.text,
+                text=str(statement),
+                statement=statement,
             )
         )
         for listener in self.listeners:

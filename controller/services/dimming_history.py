@@ -13,6 +13,7 @@ from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import CommandAnswer, Measured
 from controller.load_management.site_view import SiteView
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement
 from controller.web.status_model import DimmingSpanStatus, DimmingStatus
 from drivers.reading import NO_VALUES, MeterState, Quality, Reading
 
@@ -72,12 +73,15 @@ class DimmingHistory:
                 DimmingSpanStatus(since=moment(utc), until=None, limit_w=limit_w, sources=effective.sources)
             )
 
-    def status(self, effective: EffectiveLimit, why: str, records: int, unwritten: int) -> DimmingStatus:
+    def status(
+        self, effective: EffectiveLimit, why: Statement | None, records: int, unwritten: int
+    ) -> DimmingStatus:
         """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
         total = effective.total
         return DimmingStatus(
             dimmed=effective.dimmed,
-            why=why,
+            why="" if why is None else str(why),
+            statement=why,
             limit_w=None if total is None else total.watts,
             phases_w=effective.phases_w,
             evses_w={str(ref): bound.watts for ref, bound in effective.evses.items()},

@@ -7,6 +7,7 @@ from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import CommandAnswer, Measured
 from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events
+from controller.model.statements import Statement, StatementCode
 from controller.services.dimming_history import DimmingHistory
 from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.load_management_service import LoadManagementService
@@ -111,12 +112,16 @@ class DimmingOutput:
             set_by=BACKEND if by_backend else GRID_OPERATOR,
         )
 
-    def _describe_all(self, effective: EffectiveLimit) -> str:
+    def _describe_all(self, effective: EffectiveLimit) -> Statement | None:
         if effective.total is not None:
             total = effective.total
             return self._describe(total.source, total.watts, total.until)
-        return f"dimmed by {' and '.join(effective.sources)}" if effective.dimmed else ""
+        if not effective.dimmed:
+            return None
+        return Statement(code=StatementCode.DIMMED_EACH, name=" and ".join(effective.sources))
 
-    def _describe(self, source: str, watts: float, until: float | None) -> str:
-        text = f"dimmed by {source} to {watts / 1000:.1f} kW"
-        return text if until is None else f"{text} until {self._notifier.format_local_time(utc(until))}"
+    def _describe(self, source: str, watts: float, until: float | None) -> Statement:
+        if until is None:
+            return Statement(code=StatementCode.DIMMED, name=source, power_w=watts)
+        time = self._notifier.format_local_time(utc(until))
+        return Statement(code=StatementCode.DIMMED_UNTIL, name=source, power_w=watts, time=time)

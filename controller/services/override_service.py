@@ -16,6 +16,7 @@ from controller.commands.site_command import BoostEvse, LimitEvse, PauseEvse, Pr
 from controller.config.schema import Config
 from controller.load_management.events import EvseOverridden
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 from controller.services.command_service import CommandService, TargetUnknownError
 from controller.services.load_management_service import LoadManagementService
 from controller.store.state_store import StateStore
@@ -137,16 +138,15 @@ class OverrideService:
         return [EvseRef(station, each) for each in evses if evse in (None, each)]
 
     def _event(self, stored: OverrideStored) -> EvseOverridden:
-        end = f"by {stored.by} until {datetime.fromtimestamp(stored.until, self._timezone):%H:%M}"
+        end = f"{datetime.fromtimestamp(stored.until, self._timezone):%H:%M}"
         match stored.kind:
             case OverrideKind.PAUSE:
-                return EvseOverridden(ref=stored.ref, limit_a=0.0, why=f"paused {end}")
+                why = Statement(code=StatementCode.PAUSED, name=stored.by, time=end)
+                return EvseOverridden(ref=stored.ref, limit_a=0.0, why=why)
             case OverrideKind.LIMIT:
-                why = f"limited to {stored.value:g} A {end}"
+                why = Statement(code=StatementCode.LIMITED, current_a=stored.value, name=stored.by, time=end)
                 return EvseOverridden(ref=stored.ref, limit_a=stored.value, why=why)
             case OverrideKind.PRIORITY:
-                return EvseOverridden(ref=stored.ref, priority=int(stored.value), why=f"priority {end}")
+                return EvseOverridden(ref=stored.ref, priority=int(stored.value))
             case OverrideKind.BOOST:
-                return EvseOverridden(
-                    ref=stored.ref, priority=int(stored.value), boost=True, why=f"boosted {end}"
-                )
+                return EvseOverridden(ref=stored.ref, priority=int(stored.value), boost=True)

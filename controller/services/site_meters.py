@@ -6,7 +6,7 @@ import trio
 
 from controller.config import Config
 from controller.load_management.metering.station_meters import StationMeters
-from controller.web.status_model import BusStatus, MeterStatus
+from controller.web.status_model import BusStatus, MeterStatus, meter_statement
 from drivers.bus_registry import BusRegistry
 from drivers.meter_service import MeterFleet, MeterReport, Publish
 from drivers.modbus.modbus_tls import FindObjection
@@ -80,4 +80,5 @@ def _meter_status(report: MeterReport, now: float) -> MeterStatus:
         serial_number=identity.serial_number,
         firmware=identity.firmware,
         events_total=dict(report.events),
+        statement=meter_statement(state.cause, state.problem or state.limitation),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +15,6 @@ NEAR = 0.9
 
 MINUTES = 1440
 QUARTERS = 96
-_AMOUNT = re.compile(r"\d+(?:\.\d+)?(?= (?:A|s)\b)")
 
 
 class SimulatedCircuit:
@@ -112,7 +110,7 @@ class SimulatedEvseRecord:
         self.minutes[minute] = amps
         self.here.add(minute)
         if reason:
-            self.reasons[_AMOUNT.sub("...", reason)] += 1
+            self.reasons[reason] += 1
 
 
 class DayRecord:

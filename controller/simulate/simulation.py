@@ -255,7 +255,7 @@ class _Simulation:
             outlet = self._evses[view.ref].outlet
             if outlet.car is not None:
                 takes_all = outlet.drawn_a >= outlet.wanted_a - TAKEN_A
-                reason = "" if takes_all else view.reason
+                reason = "" if takes_all else view.statement.kind
                 self._record.evses[view.ref].minute(self._minute(), outlet.drawn_a, reason)
 
     def _minute(self) -> int:

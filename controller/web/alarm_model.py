@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from controller.model.expiry import DAY_S, ExpiryLevel
+from controller.model.expiry import DAY_S, HOUR_S, ExpiryLevel
 from controller.model.observations import EvseState
-from controller.web.status_model import AlarmStatus, ControllerStatus
+from controller.model.statements import Statement, StatementCode
+from controller.web.status_model import AlarmStatus, ControllerStatus, meter_statement
 from drivers.reading import Quality
 
 OVER_LIMIT_S = 10.0
@@ -43,8 +44,8 @@ class AlarmCondition(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     subject: str
     severity: Severity
-    text: str
-    remedy: str
+    statement: Statement
+    remedy: Statement
     after_s: float = 0.0
 
     @property
@@ -104,9 +105,11 @@ def _alarm(condition: AlarmCondition, since: str) -> AlarmStatus:
         kind=condition.kind,
         subject=condition.subject,
         severity=condition.severity.value,
-        text=condition.text,
-        remedy=condition.remedy,
+        text=str(condition.statement),
+        remedy=str(condition.remedy),
         since=since,
+        statement=condition.statement,
+        remedy_statement=condition.remedy,
     )
 
 
@@ -132,32 +135,34 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
             kind="control-stalled",
             subject=status.site,
             severity=Severity.CRITICAL,
-            text=f"no control step for {status.tick_age_s:.0f} s",
-            remedy="stations fall back by themselves; restart the controller and keep its log",
+            statement=Statement(
+                code=StatementCode.CONTROL_STALLED, duration_s=float(round(status.tick_age_s))
+            ),
+            remedy=Statement(code=StatementCode.RESTART_CONTROLLER),
         )
     if status.configuration_problem:
         yield AlarmCondition(
             kind="configuration-invalid",
             subject=status.site,
             severity=Severity.CRITICAL,
-            text="the configuration file has errors; the last valid one is in use",
-            remedy="correct the file: local-controller check shows the errors",
+            statement=Statement(code=StatementCode.CONFIGURATION_INVALID),
+            remedy=Statement(code=StatementCode.CORRECT_CONFIGURATION),
         )
     if not status.store.writable:
         yield AlarmCondition(
             kind="store-not-writable",
             subject=status.site,
             severity=Severity.CRITICAL,
-            text=f"the store cannot be written: {status.store.error}",
-            remedy="make room on the disk and check its rights; transactions wait in the stations meanwhile",
+            statement=Statement(code=StatementCode.STORE_NOT_WRITABLE, detail=status.store.error),
+            remedy=Statement(code=StatementCode.MAKE_ROOM_ON_DISK),
         )
     for place in status.damaged:
         yield AlarmCondition(
             kind="store-damaged",
             subject=place,
             severity=Severity.WARNING,
-            text=f"a file of the store was damaged and is now {place}",
-            remedy="restore a backup if there is one; look for a worn out card or lost power",
+            statement=Statement(code=StatementCode.STORE_DAMAGED, name=place),
+            remedy=Statement(code=StatementCode.RESTORE_BACKUP),
         )
     clock = status.clock
     if clock is not None and clock.state == "unverified":
@@ -165,8 +170,8 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
             kind="clock-unverified",
             subject=status.site,
             severity=Severity.WARNING,
-            text=f"the gateway's clock is not verified: {clock.reason}",
-            remedy="let chrony or systemd-timesyncd reach a time server",
+            statement=Statement(code=StatementCode.CLOCK_UNVERIFIED, detail=clock.reason),
+            remedy=Statement(code=StatementCode.REACH_TIME_SERVER),
             after_s=CLOCK_S,
         )
 
@@ -178,8 +183,14 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 kind="meter-lost",
                 subject=circuit.id,
                 severity=Severity.WARNING,
-                text=f"the meter of {circuit.id} is {circuit.meter_quality}: {circuit.meter_problem}",
-                remedy="check its supply, cabling and address: local-controller meter read",
+                statement=Statement(
+                    code=StatementCode.METER_LOST,
+                    circuit=circuit.id,
+                    quality=str(circuit.meter_quality),
+                    cause=circuit.meter_statement
+                    or meter_statement(circuit.meter_cause, circuit.meter_problem or "unknown"),
+                ),
+                remedy=Statement(code=StatementCode.CHECK_METER),
                 after_s=METER_S,
             )
         if circuit.over_limit_s >= OVER_LIMIT_S:
@@ -187,8 +198,12 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 kind="circuit-over-limit",
                 subject=circuit.id,
                 severity=Severity.CRITICAL,
-                text=f"{circuit.id} is above its limit for {circuit.over_limit_s:.0f} s",
-                remedy="reduce the other loads; if it happens again raise margin_a",
+                statement=Statement(
+                    code=StatementCode.CIRCUIT_OVER_LIMIT,
+                    circuit=circuit.id,
+                    duration_s=float(round(circuit.over_limit_s)),
+                ),
+                remedy=Statement(code=StatementCode.REDUCE_OTHER_LOADS),
             )
 
         if circuit.excess_a:
@@ -196,23 +211,28 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 kind="circuit-not-protected",
                 subject=circuit.id,
                 severity=Severity.CRITICAL,
-                text=f"{circuit.id} may go {circuit.excess_a:g} A above its limit: "
-                f"{', '.join(circuit.unlimited[:MOST_NAMED])} took no limit",
-                remedy="enable smart charging in these stations or update their firmware; until then set the "
-                "rated current of their EVSEs so that the circuit can carry it",
+                statement=Statement(
+                    code=StatementCode.CIRCUIT_NOT_PROTECTED,
+                    circuit=circuit.id,
+                    current_a=circuit.excess_a,
+                    name=", ".join(circuit.unlimited[:MOST_NAMED]),
+                ),
+                remedy=Statement(code=StatementCode.ENABLE_SMART_CHARGING),
                 after_s=SETTLE_S,
             )
 
 
 def _clocks(status: ControllerStatus) -> Iterator[AlarmCondition]:
     for clock in status.clock_offsets:
-        fix = "set the station's clock" if clock.kind == "station" else "check the gateway's time server"
+        code, remedy = StatementCode.BACKEND_CLOCK_DIFFERS, StatementCode.CHECK_TIME_SERVER
+        if clock.kind == "station":
+            code, remedy = StatementCode.STATION_CLOCK_DIFFERS, StatementCode.SET_STATION_CLOCK
         yield AlarmCondition(
             kind="clock-differs",
             subject=f"{clock.kind} {clock.id}",
             severity=Severity.WARNING,
-            text=f"the clock of {clock.kind} {clock.id} differs by {clock.offset_s:+.0f} s",
-            remedy=fix,
+            statement=Statement(code=code, name=clock.id, offset_s=clock.offset_s),
+            remedy=Statement(code=remedy),
             after_s=SETTLE_S,
         )
 
@@ -228,8 +248,8 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
                     kind="station-away",
                     subject=evse.station,
                     severity=Severity.WARNING,
-                    text=f"station {evse.station} is not connected; current is kept free for it",
-                    remedy="check its supply, its network and its backend URL",
+                    statement=Statement(code=StatementCode.STATION_AWAY, name=evse.station),
+                    remedy=Statement(code=StatementCode.CHECK_STATION_LINK),
                     after_s=STATION_AWAY_S,
                 )
         elif evse.state is EvseState.FAULTED:
@@ -237,8 +257,8 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 kind="evse-faulted",
                 subject=name,
                 severity=Severity.WARNING,
-                text=f"EVSE {name} reports a fault",
-                remedy="see the station's own display or log; a reset may end it",
+                statement=Statement(code=StatementCode.EVSE_FAULTED, name=name),
+                remedy=Statement(code=StatementCode.SEE_STATION_LOG),
                 after_s=SETTLE_S,
             )
         if evse.obeys is False:
@@ -246,8 +266,8 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 kind="limit-not-followed",
                 subject=name,
                 severity=Severity.WARNING,
-                text=f"EVSE {name} did not follow its last lower limit",
-                remedy="check the station's firmware and whether smart charging is enabled in it",
+                statement=Statement(code=StatementCode.LIMIT_NOT_FOLLOWED, name=name),
+                remedy=Statement(code=StatementCode.CHECK_SMART_CHARGING),
                 after_s=SETTLE_S,
             )
 
@@ -257,17 +277,24 @@ def _unconfigured(status: ControllerStatus) -> Iterator[AlarmCondition]:
         if not evse.has_car:
             continue
         name = f"{evse.station}/{evse.evse}"
-        held = "is limited to its station's fallback" if evse.is_limited else "takes no limit"
-        if evse.is_limited and evse.shares_limit:
-            held = "draws under the limit of its station"
+        held = StatementCode.IT_TAKES_NO_LIMIT
+        if evse.is_limited:
+            shares = evse.shares_limit
+            held = (
+                StatementCode.IT_SHARES_STATION_LIMIT if shares else StatementCode.IT_IS_AT_STATION_FALLBACK
+            )
         table = "; ".join(evse.table.strip().splitlines())
         yield AlarmCondition(
             kind="evse-not-configured",
             subject=name,
             severity=Severity.WARNING,
-            text=f"EVSE {name} is not configured, and a car may be there: it {held}; {evse.booked_a:g} A are "
-            "kept free for it",
-            remedy=f"add to the station, as it is wired: {table}",
+            statement=Statement(
+                code=StatementCode.EVSE_NOT_CONFIGURED,
+                name=name,
+                cause=Statement(code=held),
+                current_a=evse.booked_a,
+            ),
+            remedy=Statement(code=StatementCode.ADD_EVSE, detail=table),
             after_s=0.0,
         )
 
@@ -280,8 +307,8 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 kind="backend-away",
                 subject=backend.id,
                 severity=Severity.WARNING,
-                text=f"backend {backend.id} has no connection",
-                remedy="check the gateway's internet connection and the backend's URL and credentials",
+                statement=Statement(code=StatementCode.BACKEND_AWAY, name=backend.id),
+                remedy=Statement(code=StatementCode.CHECK_BACKEND_LINK),
                 after_s=BACKEND_AWAY_S,
             )
         if backend.oldest_s >= OUTBOX_WARN_S:
@@ -290,17 +317,23 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 kind="outbox-old",
                 subject=backend.id,
                 severity=Severity.CRITICAL if critical else Severity.WARNING,
-                text=f"{backend.waiting} messages wait for {backend.id}, the oldest for "
-                f"{backend.oldest_s / 3600:.0f} h",
-                remedy="nothing is lost; bring the backend's connection back",
+                statement=Statement(
+                    code=StatementCode.OUTBOX_OLD,
+                    name=backend.id,
+                    count=backend.waiting,
+                    duration_s=round(backend.oldest_s / HOUR_S) * HOUR_S,
+                ),
+                remedy=Statement(code=StatementCode.BRING_BACKEND_BACK),
             )
         if backend.set_aside:
             yield AlarmCondition(
                 kind="messages-set-aside",
                 subject=backend.id,
                 severity=Severity.WARNING,
-                text=f"{backend.id} rejects {backend.set_aside} messages, which are set aside",
-                remedy="decide on each: local-controller outbox list",
+                statement=Statement(
+                    code=StatementCode.MESSAGES_SET_ASIDE, name=backend.id, count=backend.set_aside
+                ),
+                remedy=Statement(code=StatementCode.DECIDE_MESSAGES),
             )
 
 
@@ -313,16 +346,17 @@ def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:
             kind="dimming-source-lost",
             subject=", ".join(dimming.sources),
             severity=Severity.CRITICAL,
-            text=f"a limit is assumed, not ordered by the grid operator: {dimming.source_fault}",
-            remedy="check the contact module, the control box and their cabling",
+            statement=Statement(code=StatementCode.DIMMING_SOURCE_LOST, detail=dimming.source_fault),
+            remedy=Statement(code=StatementCode.CHECK_CONTROL_BOX),
         )
     elif dimming.dimmed:
         yield AlarmCondition(
             kind="dimming-active",
             subject=", ".join(dimming.sources),
             severity=Severity.INFO,
-            text=dimming.why,
-            remedy="nothing to do: it ends by itself",
+            statement=dimming.statement
+            or Statement(code=StatementCode.DIMMED_EACH, name=", ".join(dimming.sources)),
+            remedy=Statement(code=StatementCode.NOTHING_TO_DO),
         )
 
 
@@ -334,6 +368,6 @@ def _certificates(status: ControllerStatus, utc: float) -> Iterator[AlarmConditi
                 kind="certificate-ends",
                 subject=expiry.name,
                 severity=Severity.CRITICAL if level >= ExpiryLevel.CRITICAL else Severity.WARNING,
-                text=expiry.describe(utc),
-                remedy="renew it; newer files are used without a restart",
+                statement=expiry.statement(utc),
+                remedy=Statement(code=StatementCode.RENEW_CERTIFICATE),
             )

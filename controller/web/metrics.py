@@ -1,6 +1,6 @@
 """Metrics of a status for Prometheus (text format 0.0.4), as a collector of `prometheus_client`.
 
-A reason is a label of `evse_reason_info` alone: each new text begins a new time series.
+A reason is a label of `evse_reason_info` alone, without the values that change: a text begins a time series.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ def _evses(evses: Sequence[EvseStatus]) -> Iterator[Family]:
     states = [((*key, state.value), float(each.state is state)) for key, each in rows for state in EvseState]
     text = "1 for the state of the EVSE, 0 for the others."
     yield _gauge("evse_state", text, ("station", "evse", "state"), states)
-    reasons = [((*key, each.circuit, each.reason), 1.0) for key, each in rows]
+    reasons = [((*key, each.circuit, _reason_kind(each)), 1.0) for key, each in rows]
     text = "Why the EVSE is not offered more."
     yield _gauge("evse_reason_info", text, ("station", "evse", "circuit", "reason"), reasons)
 
@@ -371,3 +371,8 @@ def _dimming(dimming: DimmingStatus) -> Iterator[Family]:
     yield _gauge("evidence_records", "Records of the evidence.", (), records)
     failed = [((), float(dimming.evidence_failed_total))]
     yield _counter("evidence_failed_total", "Records that could not be written.", (), failed)
+
+
+def _reason_kind(evse: EvseStatus) -> str:
+    """Return the reason of a limit without the values that change: each text begins a new time series."""
+    return evse.reason if evse.statement is None else evse.statement.kind

@@ -4,7 +4,8 @@
 import { lineChart } from "/assets/charts.js";
 import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
 import { showSettings } from "/assets/settings.js";
-import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
+import { sentence, statementLanguage, statementText } from "/assets/statements.js";
+import { chooseLanguage, language, text } from "/assets/texts.js";
 
 const LOST_MS = 5000; // without an event of any kind for so long, and a failed request: the values are old
 const FULL = 1.0, NEAR = 0.9;
@@ -62,15 +63,9 @@ function orderButtons(orders, target, subject) {
 
 // -- the sign: one line that says whether the site is fine ------------------------------------------------
 
-function alarmTitle(alarm) {
-  const key = `alarm.${alarm.kind}`;
-  return hasText(key) ? text(key, { subject: alarm.subject }) : alarm.text;
-}
-
-function alarmRemedy(alarm) {
-  const key = `remedy.${alarm.kind}`;
-  return hasText(key) ? text(key) : alarm.remedy;
-}
+const alarmTitle = (alarm) => sentence(statementText(alarm.statement, alarm.text));
+const alarmRemedy = (alarm) => statementText(alarm.remedy_statement, alarm.remedy);
+const reasonText = (evse) => statementText(evse.statement, evse.reason);
 
 let signShown = "";
 function updateSign() {
@@ -116,7 +111,7 @@ function phaseBars() {
 
 function meterText(circuit) {
   if (circuit.meter_quality === null) return [text("noMeter"), "quiet"];
-  const problem = circuit.meter_problem ? `: ${circuit.meter_problem}` : "";
+  const problem = circuit.meter_problem ? `: ${statementText(circuit.meter_statement, circuit.meter_problem)}` : "";
   return [`${text("meter")} ${text(`quality.${circuit.meter_quality}`)}${problem}`, circuit.meter_quality === "good" ? "quiet" : "over"];
 }
 
@@ -239,11 +234,12 @@ function evseTable() {
       write(node.lastChild, stationOf(evse.station)?.label ?? "");
     } },
     { title: text("state"), write: (node, evse) => {
-      if (!node.firstChild) node.append(element("span"), element("span", { class: "second" }), element("span", { class: "second", lang: "en" }));
+      if (!node.firstChild) node.append(element("span"), element("span", { class: "second" }), element("span", { class: "second" }));
       const order = overrideOf(evse);
       write(node.children[0], ...stateText(evse));
       write(node.children[1], order ? overrideText(order) : "");
-      write(node.children[2], evse.reason);
+      write(node.children[2], reasonText(evse));
+      node.children[2].lang = statementLanguage(evse.statement);
     } },
     { title: text("offered"), class: "number", write: cell(offer) },
     { title: text("drawn"), class: "number wide", write: cell((evse) => phaseAmps(evse.drawn_a)) },
@@ -340,7 +336,7 @@ function viewStation(main, id) {
   const evses = state.status.evses.filter((evse) => evse.station === id).map((evse) => {
     const [detail, update] = facts([
       [text("state"), (each) => stateText(each)[0]],
-      [text("why"), (each) => element("span", { lang: "en" }, each.reason)],
+      [text("why"), (each) => element("span", { lang: statementLanguage(each.statement) }, sentence(reasonText(each)))],
       [text("offered"), (each) => `${offer(each)}${each.single_phase ? ` (${text("onePhase")})` : ""}`],
       [text("drawn"), (each) => phaseAmps(each.drawn_a)],
       [text("circuit"), (each) => each.circuit],
@@ -430,7 +426,7 @@ const perPhase = (values, unit) => (values.some((value) => value !== null) ? `${
 function viewMeters(main) {
   const [made, update] = table(text("meters"), [
     { title: text("name"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, meter.id); write(node.lastChild, [meter.manufacturer, meter.model || meter.driver, meter.serial_number].filter(Boolean).join(" ")); } },
-    { title: text("quality"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second", lang: "en" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, meter.problem); } },
+    { title: text("quality"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, statementText(meter.statement, meter.problem)); node.lastChild.lang = statementLanguage(meter.statement); } },
     { title: text("age"), class: "number wide", write: cell((meter) => age(meter.age_s)) },
     { title: text("current"), class: "number", write: cell((meter) => perPhase(meter.current_a, "A")) },
     { title: text("voltage"), class: "number wide", write: cell((meter) => perPhase(meter.voltage_v, "V")) },
@@ -471,7 +467,7 @@ function viewSessions(main) {
 function viewDimming(main) {
   if (!state.status.dimming) main.append(element("p", {}, text("noDimming")));
   const [list, updateList] = facts([
-    [text("state"), (dimming) => (dimming.dimmed ? dimming.why : text("notDimmed"))],
+    [text("state"), (dimming) => (dimming.dimmed ? sentence(statementText(dimming.statement, dimming.why)) : text("notDimmed"))],
     [text("problem"), (dimming) => (dimming.source_fault ? `${text("dimmingAssumed")}: ${dimming.source_fault}` : text("none"))],
     [text("limit"), (dimming) => watts(dimming.limit_w)],
     [text("drawnW"), (dimming) => watts(dimming.drawn_w)],
@@ -607,7 +603,7 @@ function viewHistory(main) {
 function viewEvents(main) {
   const [made, update] = table(text("events"), [
     { title: text("time"), write: cell((entry) => moment(entry.time)) },
-    { title: text("event"), write: (node, entry) => { node.lang = "en"; write(node, entry.text, entry.severity === "critical" ? "over" : entry.severity === "warning" ? "near" : ""); } },
+    { title: text("event"), write: (node, entry) => { node.lang = statementLanguage(entry.statement); write(node, sentence(statementText(entry.statement, entry.text)), entry.severity === "critical" ? "over" : entry.severity === "warning" ? "near" : ""); } },
     { title: text("actor"), class: "wide", write: cell((entry) => entry.actor) },
   ], text("noEvents"));
   const load = async () => { try { const entries = await request("GET", "/events"); let place = 0; update(entries, () => (place += 1)); } catch (error) { show(error.message); } };

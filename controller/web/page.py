@@ -18,6 +18,7 @@ _FILES = {
     "/assets/settings.js": ("settings.js", _SCRIPT),
     "/assets/differences.js": ("differences.js", _SCRIPT),
     "/assets/elements.js": ("elements.js", _SCRIPT),
+    "/assets/statements.js": ("statements.js", _SCRIPT),
     "/assets/texts.js": ("texts.js", _SCRIPT),
     "/assets/charts.js": ("charts.js", _SCRIPT),
     "/assets/icon.svg": ("icon.svg", "image/svg+xml"),

@@ -12,6 +12,7 @@ import msgspec
 
 from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
+from controller.model.statements import Statement
 from controller.web.status_model import ControllerStatus
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One event for people: an alarm that began or ended, or a change that a person made.
 
-    `time`: RFC 3339, UTC. `severity`: info, warning or critical.
+    `time`: RFC 3339, UTC. `severity`: info, warning or critical. `statement`: the text as code and
+    values.
     """
 
     time: str
     severity: str
     text: str
     actor: str = ""
+    statement: Statement | None = None
 
 
 class SessionEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView, UnconfiguredView
 from controller.model.expiry import Expiry
 from controller.model.observations import Booted, EvseRef, EvseState
+from controller.model.statements import Statement, StatementCode
 from controller.ocpp.frames import Version
 from controller.signing.signature_policy import PolicyOutcome
 from drivers.errors import Cause
@@ -25,6 +26,9 @@ from drivers.reading import Quality
 
 EXCESS_NOISE_A = 0.5
 """An excess up to this is no sign of anything (A)."""
+_CODES = {code.value: code for code in StatementCode}
+METER_CODES = {cause: _CODES[f"meter-{cause.value.replace('_', '-')}"] for cause in Cause}
+"""Code of the statement for each cause of a meter's trouble."""
 MISSED_TICKS = 3
 """After so many missed ticks the control loop counts as unhealthy."""
 
@@ -34,14 +38,14 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `measured_a` is the last current of its meter, `meter_quality` its quality (good, stale, dead,
     implausible); both null without a meter. `meter_problem` is the fault of the meter, or what its good
-    readings lack, in a sentence, and `meter_cause` the same as a label. `base_a` is the base load, as far
-    as known; `booked_a` what the EVSEs may be drawing now; `reserve_a` what is kept free for cars that come
-    and draw their fallback at once. `over_limit_s`: for how long the circuit has been
-    above its limit (s); `overloads`: how often it was for longer than 10 s. `margin_a` has to absorb
-    `jump_a`, the largest jump of the base load so far; `jumps_beyond`: how often one was above it.
-    `proposed_margin_a` absorbs the jumps that recur, null before it is known; `learns_margin`: it is the
-    margin. `excess_a`: by how much it may be above its limit (A),
-    because the stations of the EVSEs `unlimited` have not taken their limits.
+    readings lack, in a sentence, `meter_cause` the same as a label and `meter_statement` as code
+    and values. `base_a` is the base load, as far as known; `booked_a` what the EVSEs may be drawing now;
+    `reserve_a` what is kept free for cars that come and draw their fallback at once. `over_limit_s`: for
+    how long the circuit has been above its limit (s); `overloads`: how often it was for longer than 10 s.
+    `margin_a` has to absorb `jump_a`, the largest jump of the base load so far; `jumps_beyond`: how often
+    one was above it. `proposed_margin_a` absorbs the jumps that recur, null before it is known;
+    `learns_margin`: it is the margin. `excess_a`: by how much it may be above its limit (A), because the
+    stations of the EVSEs `unlimited` have not taken their limits.
     """
 
     id: str
@@ -63,6 +67,7 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     excess_a: float = 0.0
     unlimited: tuple[str, ...] = ()
     reserve_a: PhaseAmps = (0.0, 0.0, 0.0)
+    meter_statement: Statement | None = None
 
 
 class ClockOffsetStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +80,8 @@ class ClockOffsetStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One EVSE: its offer, its last reported current, and why it is not offered more.
+
+    `statement`: the reason as code and values.
 
     `ocpp` is the OCPP version of its station, null while the station is away. `single_phase`: it is limited
     to one of its phases. `offered_w`: the offer in W of all phases, where its station accepts W only; else
@@ -99,6 +106,7 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     step_a: float = 0.0
     obeys: bool | None = None
     offered_w: float | None = None
+    statement: Statement | None = None
 
 
 class UnconfiguredEvseStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,9 +134,10 @@ OptionalPhases = tuple[float | None, float | None, float | None]
 class MeterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One meter, also one without a circuit: values of its last good reading, import positive.
 
-    `problem` and `cause` as of circuits; `age_s` of the reading, null before the first. `driver` is its model
-    in the configuration; `manufacturer`, `model`, `serial_number` and `firmware` are the device's own texts,
-    empty where it has none. `events_total`: failed polls by cause, and counters that ran backwards.
+    `problem`, `cause` and `statement` (the problem as code and values) as of circuits; `age_s` of the
+    reading, null before the first. `driver` is its model in the configuration; `manufacturer`, `model`,
+    `serial_number` and `firmware` are the device's own texts, empty where it has none. `events_total`:
+    failed polls by cause, and counters that ran backwards.
     """
 
     id: str
@@ -149,6 +158,7 @@ class MeterStatus(msgspec.Struct, frozen=True, kw_only=True):
     serial_number: str
     firmware: str
     events_total: dict[str, int]
+    statement: Statement | None = None
 
 
 class StationDeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,12 +280,13 @@ class DimmingSpanStatus(msgspec.Struct, frozen=True, kw_only=True):
 class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Dimming under section 14a EnWG. Powers in W.
 
-    `why` describes the limits in force, empty while there are none: `limit_w` for all `devices` (controllable
-    EVSEs) together, `phases_w` on each phase, `evses_w` for single ones. `drawn_w` is what they draw now,
-    `grid_w` what the meter of the grid connection shows, null where it is unknown; `minimum_w` what the law
-    leaves them. `spans`: the last limits, oldest first. Since the start: accepted commands, rejected ones by
-    reason, and records that could not be written; `evidence_records`: number of records. `source_fault`: the
-    limit is assumed because a source is lost, and why; empty where it was ordered.
+    `why` describes the limits in force, empty while there are none, and `statement` the same as code and
+    values: `limit_w` for all `devices` (controllable EVSEs) together, `phases_w` on each phase, `evses_w`
+    for single ones. `drawn_w` is what they draw now, `grid_w` what the meter of the grid connection
+    shows, null where it is unknown; `minimum_w` what the law leaves them. `spans`: the last limits,
+    oldest first. Since the start: accepted commands, rejected ones by reason, and records that could not
+    be written; `evidence_records`: number of records. `source_fault`: the limit is assumed because a
+    source is lost, and why; empty where it was ordered.
     """
 
     dimmed: bool
@@ -294,6 +305,7 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     evidence_records: int
     evidence_failed_total: int
     source_fault: str = ""
+    statement: Statement | None = None
 
 
 class EebusLimitStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -422,7 +434,8 @@ class ChargingStationStatus(msgspec.Struct, frozen=True, kw_only=True):
 class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
     """An alarm that is present: its kind and subject, what is wrong, the remedy, and its beginning.
 
-    `severity`: info, warning or critical. `since`: RFC 3339, UTC.
+    `severity`: info, warning or critical. `since`: RFC 3339, UTC. `statement` and `remedy_statement` are the
+    texts as code and values.
     """
 
     kind: str
@@ -431,6 +444,8 @@ class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     remedy: str
     since: str
+    statement: Statement | None = None
+    remedy_statement: Statement | None = None
 
 
 class KnockStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -508,6 +523,13 @@ def circuit_statuses(site: SiteTree, view: SiteView) -> tuple[CircuitStatus, ...
     """Return the status of each circuit, with its place in the tree."""
     doubtful = {each.ref: each for each in view.evses if each.connected and each.problem}
     return tuple(_circuit(site, circuit, doubtful) for circuit in view.circuits)
+
+
+def meter_statement(cause: Cause, problem: str) -> Statement | None:
+    """Return a meter's trouble as code and values; None without one."""
+    if not problem:
+        return None
+    return Statement(code=METER_CODES[cause], detail=problem)
 
 
 def evse_statuses(site: SiteTree, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
@@ -600,6 +622,7 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
         meter_quality=view.meter_quality,
         meter_problem=view.meter_problem,
         meter_cause=view.meter_cause,
+        meter_statement=meter_statement(view.meter_cause, view.meter_problem),
         over_limit_s=round(view.over_limit_s, 1),
         overloads=view.overloads,
         margin_a=view.margin_a,
@@ -614,6 +637,7 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
 
 
 def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus:
+    statement = _explain(view, version)
     return EvseStatus(
         station=view.ref.station,
         evse=view.ref.evse,
@@ -623,7 +647,8 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
         state=view.state,
         offered_a=round(view.offered_a, 2),
         drawn_a=_rounded(view.drawn_a),
-        reason=_reason(view, version),
+        reason=str(statement),
+        statement=statement,
         single_phase=view.single_phase,
         offered_w=None if view.offered_w is None else round(view.offered_w),
         reaction_s=round(view.habits.reaction_s, 1),
@@ -651,11 +676,13 @@ def _unconfigured(view: UnconfiguredView) -> UnconfiguredEvseStatus:
     )
 
 
-def _reason(view: EvseView, version: Version | None) -> str:
+def _explain(view: EvseView, version: Version | None) -> Statement:
     """Return why an EVSE has its limit: a station is there whose backend has not accepted it yet."""
     if view.connected or version is None:
-        return view.reason
-    return view.reason.replace("offline", "connected, registration pending", 1)
+        return view.statement
+    pending = Statement(code=StatementCode.REGISTRATION_PENDING)
+    kept = view.statement.code is StatementCode.KEPT_FREE
+    return msgspec.structs.replace(view.statement, cause=pending) if kept else pending
 
 
 def _rounded(amps: PhaseAmps) -> PhaseAmps:

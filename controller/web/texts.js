@@ -126,22 +126,6 @@ const DE = {
   updated: "Stand {time}", clock: "Uhr {state}", storeFails: "Der Speicher kann nicht beschrieben werden: {error}",
   "evse.available": "frei", "evse.preparing": "Auto verbunden", "evse.charging": "lädt", "evse.suspended-ev": "Auto pausiert", "evse.suspended-evse": "pausiert", "evse.finishing": "beendet", "evse.reserved": "reserviert", "evse.unavailable": "außer Betrieb", "evse.faulted": "gestört", "evse.unknown": "unbekannt",
   "quality.good": "gut", "quality.stale": "veraltet", "quality.dead": "ausgefallen", "quality.implausible": "unplausibel",
-  "alarm.control-stalled": "Die Regelung steht still", "alarm.configuration-invalid": "Die Konfigurationsdatei hat Fehler; die letzte gültige wird verwendet",
-  "alarm.store-not-writable": "Der Speicher kann nicht beschrieben werden", "alarm.store-damaged": "Eine Datei des Speichers war beschädigt: {subject}",
-  "alarm.clock-unverified": "Die Uhr des Gateways ist nicht geprüft", "alarm.meter-lost": "Der Zähler von {subject} liefert keine guten Werte",
-  "alarm.circuit-over-limit": "{subject} liegt über seiner Grenze", "alarm.station-away": "Ladestation {subject} ist nicht verbunden; Strom wird für sie freigehalten",
-  "alarm.evse-faulted": "Ladepunkt {subject} meldet eine Störung", "alarm.evse-not-configured": "Ladepunkt {subject} fehlt in der Konfiguration; dort kann ein Fahrzeug laden", "alarm.limit-not-followed": "Ladepunkt {subject} hat die letzte niedrigere Grenze nicht befolgt",
-  "alarm.backend-away": "Backend {subject} ist nicht verbunden", "alarm.outbox-old": "Nachrichten warten lange auf {subject}",
-  "alarm.messages-set-aside": "{subject} lehnt Nachrichten ab; sie sind zurückgestellt", "alarm.dimming-source-lost": "Eine Begrenzung wird angenommen, nicht vom Netzbetreiber angeordnet: die Quelle {subject} ist ausgefallen",
-  "alarm.dimming-active": "Der Netzbetreiber begrenzt die Ladepunkte ({subject})", "alarm.certificate-ends": "{subject} läuft ab oder ist abgelaufen",
-  "remedy.control-stalled": "Stationen gehen von selbst auf ihren Rückfallwert; Controller neu starten und sein Protokoll aufbewahren",
-  "remedy.configuration-invalid": "Datei berichtigen: local-controller check zeigt die Fehler", "remedy.store-not-writable": "Platz auf der Platte schaffen und Rechte prüfen; Vorgänge warten so lange in den Stationen",
-  "remedy.store-damaged": "Sicherung einspielen, falls vorhanden; nach abgenutzter Karte oder Stromausfall suchen", "remedy.clock-unverified": "chrony oder systemd-timesyncd einen Zeitserver erreichen lassen",
-  "remedy.meter-lost": "Versorgung, Leitung und Adresse prüfen: local-controller meter read", "remedy.circuit-over-limit": "Andere Lasten verringern; wiederholt es sich, margin_a erhöhen",
-  "remedy.station-away": "Versorgung, Netzwerk und Backend-URL der Station prüfen", "remedy.evse-faulted": "Anzeige oder Protokoll der Station ansehen; ein Neustart kann helfen",
-  "remedy.limit-not-followed": "Firmware der Station prüfen, und ob Lademanagement in ihr eingeschaltet ist", "remedy.backend-away": "Internetverbindung des Gateways, URL und Zugangsdaten des Backends prüfen",
-  "remedy.outbox-old": "Nichts geht verloren; Verbindung zum Backend wiederherstellen", "remedy.messages-set-aside": "Über jede entscheiden: local-controller outbox list",
-  "remedy.dimming-source-lost": "Kontaktmodul, Steuerbox und ihre Leitungen prüfen", "remedy.dimming-active": "Nichts zu tun: endet von selbst", "remedy.certificate-ends": "Erneuern; neuere Dateien gelten ohne Neustart",
 };
 
 const LANGUAGES = { en: EN, de: DE };

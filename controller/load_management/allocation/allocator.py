@@ -52,11 +52,13 @@ from controller.load_management.allocation.water_filling import (
 )
 from controller.load_management.site_tree import PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
 NO_JOINT: Mapping[str, JointConstraint] = {}
 Place = tuple[int, int, float]
 """Place in the order of service, the lower the earlier: the first two make the section."""
 FIRST_PLACE: Place = (0, 0, 0.0)
+ALL_IT_CAN_TAKE = Statement(code=StatementCode.ALL_IT_CAN_TAKE)
 COST_DEMAND = 20
 COST_CLAIM = 5
 COST_ROW = 1
@@ -70,7 +72,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
     `phases` are the site's phases on which it may draw: every wired one while that is unknown.
     `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
-    `cap` states it in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
+    `cap` states it. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
     its minimum first when there is not room for all of them, then the lower `place`. `needs_a` is what it
     must have on average (0: nothing special), and `why` states it: inside its priority all needs come before
     anybody's wishes.
@@ -87,9 +89,9 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     rank: float = 0.0
     place: Place = FIRST_PLACE
     needs_a: float = 0.0
-    why: str = ""
+    why: Statement | None = None
     guaranteed_a: float = 0.0
-    cap: str = "all it can take"
+    cap: Statement = ALL_IT_CAN_TAKE
     is_served: bool = False
     help_a: float | None = None
 
@@ -99,7 +101,12 @@ class Allocation(msgspec.Struct, frozen=True):
 
     ref: EvseRef
     limit_a: float
-    reason: str
+    statement: Statement
+
+    @property
+    def reason(self) -> str:
+        """Return the reason in English."""
+        return str(self.statement)
 
 
 def allocate(
@@ -382,10 +389,10 @@ class Allocator:
         self._moved[claim] = None
 
     def _note_allocation(self, ref: EvseRef, claim: Claim, constraints: Constraints) -> None:
-        limit_a, reason = claim.share / TENTHS, _reason(self._demands[ref], claim, constraints)
+        limit_a, statement = claim.share / TENTHS, _explain(self._demands[ref], claim, constraints)
         last = self.allocations.get(ref)
-        if last is None or last.limit_a != limit_a or last.reason != reason:
-            self._set_allocation(ref, Allocation(ref, limit_a, reason))
+        if last is None or last.limit_a != limit_a or last.statement != statement:
+            self._set_allocation(ref, Allocation(ref, limit_a, statement))
 
     def _set_allocation(self, ref: EvseRef, allocation: Allocation | None) -> None:
         if allocation is None:
@@ -427,14 +434,18 @@ def _bound_by(claim: Claim, free: list[int], taken: dict[int, int]) -> int | Non
 
 
 def _refusal(demand: Demand) -> Allocation:
-    reason = f"{demand.cap}: {demand.max_a:g} A, less than its minimum of {demand.min_a:g} A"
-    return Allocation(demand.ref, 0.0, reason)
+    statement = Statement(
+        code=StatementCode.BELOW_MINIMUM, cause=demand.cap, current_a=demand.max_a, minimum_a=demand.min_a
+    )
+    return Allocation(demand.ref, 0.0, statement)
 
 
-def _reason(demand: Demand, claim: Claim, constraints: Constraints) -> str:
+def _explain(demand: Demand, claim: Claim, constraints: Constraints) -> Statement:
     if claim.bound_by is None:
         return demand.cap
-    name = constraints.name(claim.bound_by)
-    if claim.admitted:
-        return f"{demand.why}: {name}" if claim.is_by_need else name
-    return f"no room for its minimum of {demand.min_a:g} A, {name}: waiting"
+    full = constraints.statement(claim.bound_by)
+    if not claim.admitted:
+        return Statement(code=StatementCode.NO_ROOM, cause=full, minimum_a=demand.min_a)
+    if claim.is_by_need and demand.why is not None:
+        return Statement(code=StatementCode.UNDER, context=demand.why, cause=full)
+    return full

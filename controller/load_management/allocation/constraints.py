@@ -22,6 +22,7 @@ import msgspec
 
 from controller.load_management.allocation.water_filling import Claim, ClaimGroup, Loads, Pool
 from controller.load_management.site_tree import ZERO, PhaseAmps, PhaseFlags, SiteTree
+from controller.model.statements import Statement, StatementCode
 
 Place = tuple[str, PhaseFlags, bool]
 """The circuit where a demand hangs, the phases that it may draw on, and whether it is steerable."""
@@ -30,29 +31,31 @@ TENTHS = 10
 """Parts of an ampere that a limit is made of."""
 NO_BOUND = 10**9
 """Tenths that nothing reaches."""
+UNNAMED = Statement(code=StatementCode.NOT_PLANNED)
+"""Statement of a row before its room is set."""
 PAIRS = list(permutations(range(3), 2))
 """A phase that may lead, and the one that it is held against."""
 
 
 class DimmedGroup(msgspec.Struct, frozen=True):
-    """Bound on the steerable EVSEs below a circuit together, in A; inf: no bound. `name` states why."""
+    """Bound on the steerable EVSEs below a circuit together, in A; inf: no bound. `why` states it."""
 
     phases_a: PhaseAmps
     sum_a: float
-    name: str
+    why: Statement
 
 
 class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on the phases of a circuit together, in A.
 
-    `sum_a`: room of the EVSEs below, all phases added up; `sum_name` states in words that it is used up.
-    `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides the EVSEs
-    on each and at least `low_a` (None: the same; feed-in is negative). `steered`: what bounds those of them
-    that are steerable.
+    `sum_a`: room of the EVSEs below, all phases added up; `sum_why` states that it is used up (None: by
+    power). `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides
+    the EVSEs on each and at least `low_a` (None: the same; feed-in is negative). `steered`: what bounds
+    those of them that are steerable.
     """
 
     sum_a: float | None = None
-    sum_name: str = "full (W)"
+    sum_why: Statement | None = None
     unbalance_a: float | None = None
     base_a: PhaseAmps = ZERO
     low_a: PhaseAmps | None = None
@@ -81,7 +84,7 @@ class Constraints:
 
     def __init__(self, site: SiteTree) -> None:
         self._site = site
-        self._names: list[str] = []
+        self._statements: list[Statement] = []
         self._first_of: dict[str, int] = {}
         self._sum_of: dict[str, int] = {}
         self._leads_of: dict[str, int] = {}
@@ -105,17 +108,21 @@ class Constraints:
         self._joint_rows = _joint_rows(joint, leads)
         for circuit, bound in joint.items():
             if bound.steered is not None:
-                self._steered_of[circuit] = tuple(self._row("") for _ in range(4))
+                self._steered_of[circuit] = tuple(self._row(UNNAMED) for _ in range(4))
             if bound.sum_a is not None:
-                self._sum_of[circuit] = self._row("")
+                self._sum_of[circuit] = self._row(UNNAMED)
         for circuit in leads:
-            self._leads_of[circuit] = len(self._names)
+            self._leads_of[circuit] = len(self._statements)
             for high, low in PAIRS:
-                self._row(f"{circuit} L{high + 1} too far above L{low + 1}")
+                self._row(
+                    Statement(
+                        code=StatementCode.PHASE_LEADS, circuit=circuit, phase=high + 1, other_phase=low + 1
+                    )
+                )
         for each in self._site.circuits:
-            self._first_of[each.id] = len(self._names)
+            self._first_of[each.id] = len(self._statements)
             for phase in range(3):
-                self._row(f"{each.id} L{phase + 1} full")
+                self._row(Statement(code=StatementCode.PHASE_FULL, circuit=each.id, phase=phase + 1))
 
     def has_rows_for(self, joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]) -> bool:
         """Return True if these bounds have the rows that there are."""
@@ -128,18 +135,20 @@ class Constraints:
         leads: Mapping[str, Sequence[int]],
         admission: AdmissionRooms | None,
     ) -> bool:
-        """Set the room of every row; return True if a row has another name than before."""
-        room = self._roomy = [0] * len(self._names)
-        names = list(self._names)
+        """Set the room of every row; return True if a row has another statement than before."""
+        room = self._roomy = [0] * len(self._statements)
+        before = list(self._statements)
         for circuit, bound in joint.items():
             if bound.steered is not None:
                 limits = (*bound.steered.phases_a, bound.steered.sum_a)
                 for row, amps in zip(self._steered_of[circuit], limits, strict=True):
-                    self._names[row] = bound.steered.name
+                    self._statements[row] = bound.steered.why
                     room[row] = NO_BOUND if math.isinf(amps) else tenths_down(amps)
             if bound.sum_a is not None:
                 row = self._sum_of[circuit]
-                self._names[row] = f"{circuit} {bound.sum_name}"
+                self._statements[row] = bound.sum_why or Statement(
+                    code=StatementCode.POWER_FULL, circuit=circuit
+                )
                 room[row] = tenths_down(bound.sum_a)
         for circuit, row in self._first_of.items():
             room[row : row + 3] = map(tenths_down, capacity[circuit])
@@ -149,7 +158,7 @@ class Constraints:
             if circuit in self._sum_of:
                 self.start_room[self._sum_of[circuit]] -= tenths_up(amps)
         self.set_leads(leads)
-        return names != self._names
+        return before != self._statements
 
     def _admission_room(self, capacity: Mapping[str, PhaseAmps] | None) -> list[int]:
         """Return the room of every row for minima: another one on the circuits' phases, else as ever."""
@@ -180,12 +189,12 @@ class Constraints:
             )
         return found
 
-    def _row(self, name: str) -> int:
-        self._names.append(name)
+    def _row(self, statement: Statement) -> int:
+        self._statements.append(statement)
         self.groups_on.append([])
         for column in (self.given, self._wanted, self._least):
             column.append(0)
-        return len(self._names) - 1
+        return len(self._statements) - 1
 
     def group(self, circuit: str, phases: PhaseFlags, priority: int, *, steerable: bool) -> ClaimGroup:
         """Return the group of the demands of a circuit with these phases and priority, steerable or not."""
@@ -271,9 +280,9 @@ class Constraints:
         group.loads = [load for load in group.all_loads if load[0] in self._tight]
         group.contested = [load for load in group.loads if load[0] in self.contested]
 
-    def name(self, row: int) -> str:
-        """Return in words that this row is full."""
-        return self._names[row]
+    def statement(self, row: int) -> Statement:
+        """Return that this row is full."""
+        return self._statements[row]
 
 
 def _joint_rows(

@@ -13,12 +13,16 @@ import math
 from controller.load_management.allocation.constraints import TENTHS, DimmedGroup, tenths_down
 from controller.load_management.events import SiteDimmed
 from controller.load_management.site_tree import EvseNode, PhaseFlags
+from controller.model.statements import Statement, StatementCode
 
 HOLD_S = 2 * 3600.0
 """Time that a station keeps to a limit without a message from us where its end is unknown: the least time
 that a failsafe value holds by EEBUS LPC (s)."""
 NOMINAL_V = 230.0
 """Highest voltage to turn W into A with (IEC 60038, line to neutral)."""
+
+DIMMED = Statement(code=StatementCode.DIMMED_EACH, name="the grid operator")
+NO_CAR = Statement(code=StatementCode.NO_CAR)
 
 
 class DimmingCap:
@@ -60,7 +64,7 @@ class DimmingCap:
             return None
         first, second, third = (_watts(watts) / self._voltage_v for watts in dimmed.phases_w)
         sum_a = _watts(dimmed.total_w) / self._voltage_v
-        return DimmedGroup(phases_a=(first, second, third), sum_a=sum_a + own_a, name=dimmed.why)
+        return DimmedGroup(phases_a=(first, second, third), sum_a=sum_a + own_a, why=dimmed.why or DIMMED)
 
     def hold_s(self, evse: EvseNode, now: float) -> float:
         """Return how long the station keeps to its limit without a message from us (s); 0: as ever."""
@@ -69,21 +73,24 @@ class DimmingCap:
             return 0.0
         return HOLD_S if dimmed.until is None else max(0.0, dimmed.until - now)
 
-    def idle(self, evse: EvseNode) -> str:
-        """Return why an EVSE without a car gives no current to one that comes; empty: it may."""
-        return self.explain(evse, "no car") if evse.steerable and self.bounds_all else ""
+    def idle(self, evse: EvseNode) -> Statement | None:
+        """Return why an EVSE without a car gives no current to one that comes; None: it may."""
+        return self.explain(evse, NO_CAR) if evse.steerable and self.bounds_all else None
 
-    def explain(self, evse: EvseNode, reason: str) -> str:
+    def explain(self, evse: EvseNode, reason: Statement) -> Statement:
         """Return the reason why an EVSE has no current, with the limit that is behind it."""
-        return f"{self._dimmed.why}: {reason}" if evse.steerable and self._dimmed.why else reason
+        why = self._dimmed.why
+        if not evse.steerable or why is None:
+            return reason
+        return Statement(code=StatementCode.UNDER, context=why, cause=reason)
 
-    def cap(self, evse: EvseNode, phases: PhaseFlags) -> tuple[float, str] | None:
+    def cap(self, evse: EvseNode, phases: PhaseFlags) -> tuple[float, Statement] | None:
         """Return the most that one EVSE may take (A per phase), and why; None: it has no limit of its own."""
         watts = self._dimmed.evses_w.get(evse.ref) if evse.steerable else None
         if watts is None:
             return None
         amps = tenths_down(watts / (self._voltage_v * sum(phases))) / TENTHS
-        return amps, self._dimmed.whys.get(evse.ref, self._dimmed.why)
+        return amps, self._dimmed.whys.get(evse.ref) or self._dimmed.why or DIMMED
 
 
 def _watts(limit: float | None) -> float:

@@ -20,11 +20,11 @@ from controller.load_management.allocation.allocator import Allocation, Demand, 
 from controller.load_management.allocation.constraints import JointConstraint
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
 DWELL_S = 300.0
 """Longest time without enough surplus that is bridged, and shortest time off (s)."""
-NO_SUN = "exports no more"
-NO_SURPLUS = f"charges from the surplus alone, which was gone: waits {DWELL_S:g} s at least"
+NO_SURPLUS = Statement(code=StatementCode.SURPLUS_GONE, duration_s=DWELL_S)
 
 
 def sunlit(
@@ -38,7 +38,8 @@ def sunlit(
     root = site.circuits[0].id
     bound = joint.get(root, JointConstraint())
     if bound.sum_a is None or sum_a < bound.sum_a:
-        bound = structs.replace(bound, sum_a=sum_a, sum_name=NO_SUN)
+        exhausted = Statement(code=StatementCode.EXPORT_USED, circuit=root)
+        bound = structs.replace(bound, sum_a=sum_a, sum_why=exhausted)
     return allocate(site, demands, capacity, {**joint, root: bound})
 
 

@@ -9,6 +9,7 @@ from controller.load_management.energy.energy_settings import CalendarEntry, Ene
 from controller.load_management.energy.week_schedule import local_time
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
 
 class ActiveCalendar:
@@ -68,13 +69,15 @@ class ActiveCalendar:
         """Return the target of the quarter hour at a circuit (W); None where no entry sets one."""
         return min((e.peak_w for e in self._of_circuit(circuit) if e.peak_w is not None), default=None)
 
-    def reduction(self, circuit: CircuitNode) -> str:
-        """Return in words the entry that lowers a circuit's limit per phase; empty: none does."""
+    def reduction(self, circuit: CircuitNode) -> Statement | None:
+        """Return the entry that lowers a circuit's limit per phase; None: none does."""
         limit_a = self.limit_a(circuit)
         if limit_a == circuit.limit_a:
-            return ""
+            return None
         name = next(e.name for e in self._of_circuit(circuit.id) if e.limit_a == min(limit_a))
-        return f'calendar "{name}" limits {circuit.id} to {min(limit_a):g} A'
+        return Statement(
+            code=StatementCode.CALENDAR_LIMIT, name=name, circuit=circuit.id, current_a=min(limit_a)
+        )
 
     def priorities(self) -> dict[EvseRef, int]:
         """Return the priorities that entries set; of several the last one holds."""

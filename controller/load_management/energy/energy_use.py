@@ -8,6 +8,7 @@ from controller.load_management.energy.energy_records import QuotaStored, Sessio
 from controller.load_management.energy.energy_settings import GroupSettings
 from controller.load_management.events import EvseUse
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
 LONGEST_STEP_S = 60.0
 """A longer time between two passes counts as this long: the clock of the machine stood still."""
@@ -112,10 +113,10 @@ class EnergyUse:
         counted_day, used_wh = self._days.get(group, ("", 0.0))
         return used_wh if counted_day == day else 0.0
 
-    def exhausted(self, day: str) -> dict[EvseRef, str]:
-        """Return the EVSEs of groups whose quota of the day is used up, and why in words."""
+    def exhausted(self, day: str) -> dict[EvseRef, Statement]:
+        """Return the EVSEs of groups whose quota of the day is used up, and why."""
         return {
-            ref: f'group "{group.id}" has used its {(group.quota_wh or 0.0) / 1000:g} kWh of the day'
+            ref: Statement(code=StatementCode.QUOTA_USED, name=group.id, energy_wh=group.quota_wh or 0.0)
             for group in self._groups.values()
             if self.used_wh(group.id, day) >= (group.quota_wh or 0.0)
             for ref in group.evses

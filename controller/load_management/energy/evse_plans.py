@@ -19,9 +19,10 @@ from controller.load_management.energy.tenant_groups import GuaranteedGroup
 from controller.load_management.events import EvsePlan, EvseUse
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef, NeedsSeen
+from controller.model.statements import Statement, StatementCode
 
-LESS_ENERGY = "has received less energy than others"
-CHEAPER_QUARTER = "waits for a cheaper quarter hour before its departure"
+LESS_ENERGY = Statement(code=StatementCode.LESS_ENERGY)
+CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
 
 
 class EvsePlans:
@@ -112,16 +113,16 @@ class EvsePlans:
             parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": False}
         return {ref: msgspec.convert(part, EvsePlan) for ref, part in parts.items()}
 
-    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float) -> dict[EvseRef, str]:
-        """Return the EVSEs whose cars wait for a lower price, and why in words."""
-        found: dict[EvseRef, str] = {}
+    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float) -> dict[EvseRef, Statement]:
+        """Return the EVSEs whose cars wait for a lower price, and why."""
+        found: dict[EvseRef, Statement] = {}
         if not self._settings.has_prices or not self.prices.series.begins:
             return found
         price, most = self.prices.series.price_at(utc), self._settings.pause_above
         for ref, use in uses.items():
             if use.left_wh is None or use.leaves_in_s is None:
                 if most is not None and price is not None and price > most:
-                    found[ref] = f"waits for a price of at most {most:g}"
+                    found[ref] = Statement(code=StatementCode.PRICE_ABOVE, price=most)
             elif use.left_wh > 0 and use.leaves_in_s > 0:
                 leaves_at = utc + use.leaves_in_s
                 if not self.prices.may_charge(ref, use.left_wh, use.most_w, leaves_at, utc):

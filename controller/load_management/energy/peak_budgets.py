@@ -13,6 +13,7 @@ from controller.load_management.energy.energy_view import PeakView
 from controller.load_management.energy.quarter_peak import QUARTER_S, QuarterMemory, QuarterPeak
 from controller.load_management.site_tree import SiteTree
 from controller.model.journal import Record
+from controller.model.statements import Statement, StatementCode
 
 
 class CircuitBase(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,11 +28,11 @@ class CircuitBase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Budget(msgspec.Struct, frozen=True):
-    """Power that the EVSEs below a circuit may draw now, and in every quarter (W); `name`: the reason."""
+    """Power that the EVSEs below a circuit may draw now, and in every quarter (W); `why`: the reason."""
 
     room_w: float
     lasting_w: float
-    name: str
+    why: Statement
 
 
 class PeakBudgets:
@@ -45,7 +46,7 @@ class PeakBudgets:
         self._peaks: dict[str, QuarterPeak] = {}
         self._months: dict[str, tuple[str, float]] = {}
         self._budgets: dict[str, _Budget] = {}
-        self._sum_names: dict[str, str] = {}
+        self._sum_whys: dict[str, Statement] = {}
         self._stored_quarters: dict[str, int] = {}
         self._records: list[Record] = []
         self._fuse_w: dict[str, float] = {}
@@ -116,7 +117,7 @@ class PeakBudgets:
 
     def update(self, bases: Mapping[str, CircuitBase], utc: float | None) -> None:
         """Find the budgets of this pass; `bases` has each of `circuits`."""
-        self._sum_names.clear()
+        self._sum_whys.clear()
         for circuit, peak in self._peaks.items():
             target_w = self._target_w(circuit, utc)
             base = bases[circuit]
@@ -128,8 +129,8 @@ class PeakBudgets:
             if utc is not None:
                 lasting_w = peak.lasting_w(target_w, base.base_w, utc, is_trusted=base.is_trusted)
                 room_w = peak.room_w(target_w, base.base_w, base.worst_w, utc, is_trusted=base.is_trusted)
-            name = f"quarter-hour peak of {target_w / 1000:.4g} kW"
-            self._budgets[circuit] = _Budget(room_w, min(room_w, lasting_w), name)
+            why = Statement(code=StatementCode.QUARTER_HOUR_PEAK, circuit=circuit, power_w=target_w)
+            self._budgets[circuit] = _Budget(room_w, min(room_w, lasting_w), why)
 
     def _target_w(self, circuit: str, utc: float | None) -> float | None:
         """Return the target of the running quarter (W): by the calendar, else as set; None: no target."""
@@ -158,12 +159,12 @@ class PeakBudgets:
         budget_a = budget.room_w / volts
         if room_a is not None and room_a <= budget_a:
             return room_a
-        self._sum_names[circuit] = budget.name
+        self._sum_whys[circuit] = budget.why
         return budget_a
 
-    def sum_name(self, circuit: str) -> str:
-        """Return why the room of all EVSEs below a circuit is used up."""
-        return self._sum_names.get(circuit, "full (W)")
+    def sum_why(self, circuit: str) -> Statement | None:
+        """Return the peak that uses up the room of all EVSEs below a circuit; None: none does."""
+        return self._sum_whys.get(circuit)
 
     def unlasting_a(self, circuit: str, volts: float) -> float:
         """Return the part of the room (A, all phases) that ends with the quarter: no car starts in it."""

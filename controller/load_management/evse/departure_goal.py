@@ -12,6 +12,7 @@ import math
 import msgspec
 
 from controller.model.observations import NeedsSeen
+from controller.model.statements import Statement, StatementCode
 
 LEAST_LEFT_S = 60.0
 """The last minute counts as a whole one (s)."""
@@ -22,10 +23,10 @@ SHOWN_STEP_S = 600.0
 
 
 class EnergyNeed(msgspec.Struct, frozen=True):
-    """Average current (A per phase) that reaches the goal in time; `why` states it in words."""
+    """Average current (A per phase) that reaches the goal in time; `why` states it."""
 
     needs_a: float = 0.0
-    why: str = ""
+    why: Statement | None = None
 
 
 NO_NEED = EnergyNeed()
@@ -110,10 +111,6 @@ class DepartureGoal:
         exact_a = left_wh * 3600 / (voltage * phases * max(left_s, LEAST_LEFT_S))
         if not self._needs_a - EASE_A <= exact_a <= self._needs_a:
             self._needs_a = float(math.ceil(exact_a))
-        return EnergyNeed(self._needs_a, f"leaves in {_time(left_s)}, needs {self._needs_a:g} A on average")
-
-
-def _time(seconds: float) -> str:
-    minutes = math.ceil(seconds / SHOWN_STEP_S) * round(SHOWN_STEP_S / 60)
-    hours, minutes = divmod(minutes, 60)
-    return " ".join(part for part in (hours and f"{hours} h", minutes and f"{minutes} min") if part)
+        left_s = math.ceil(left_s / SHOWN_STEP_S) * SHOWN_STEP_S
+        why = Statement(code=StatementCode.LEAVES, duration_s=left_s, current_a=self._needs_a)
+        return EnergyNeed(self._needs_a, why)

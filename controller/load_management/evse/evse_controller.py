@@ -7,7 +7,7 @@ import math
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
-from controller.load_management.allocation.allocator import Allocation, Demand, Place
+from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Allocation, Demand, Place
 from controller.load_management.allocation.headroom import Booking, Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
 from controller.load_management.events import (
@@ -40,6 +40,7 @@ from controller.model.observations import (
     NeedsSeen,
     TransactionSeen,
 )
+from controller.model.statements import Statement, StatementCode
 
 TEST_A = 3.0
 TEST_S = 20.0
@@ -48,13 +49,17 @@ TEST_AFTER_S = 40.0
 """Least time (s) between its last limit and a test."""
 LAG = 0.15
 """Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
-RISING = "rises as others come down"
+RISING = Statement(code=StatementCode.RISING)
+NOT_PLANNED = Statement(code=StatementCode.NOT_PLANNED)
+NO_CAR = Statement(code=StatementCode.NO_CAR)
+UNAUTHORIZED = Statement(code=StatementCode.UNAUTHORIZED)
+ON_ONE_PHASE = Statement(code=StatementCode.CAR_ON_ONE_PHASE)
 SEEN_CHANGE_A = 1.0
 """Smallest change of a reported draw that is looked for in the meters above."""
 
 
 class EvseController:
-    """Controls one EVSE. `reason` states in words why it has its limit.
+    """Controls one EVSE. `statement` states why it has its limit.
 
     `impossible`: the last report that its wiring does not allow (A per phase), None without one.
     """
@@ -69,7 +74,7 @@ class EvseController:
         self.response = ChargerResponse()
         self.has_unsaved_state = False
         """Return True if `record` has something new beside the limits."""
-        self.reason = "not yet planned"
+        self.statement = NOT_PLANNED
         self.backend = BackendLimit(evse.ref.evse, None)
         """Limit of its backend's own profiles."""
         self.override = EvseOverridden(ref=evse.ref)
@@ -92,7 +97,7 @@ class EvseController:
         self.has_demand = self.takes_nothing = self.is_paused = self.has_fallback = self.waits_for_surplus = (
             False
         )
-        self.problem = ""
+        self.problem: Statement | None = None
         self._demand: Demand | None = None
         self._demand_terms: tuple[object, ...] = ()
         self._test_ends_at = -math.inf
@@ -246,7 +251,7 @@ class EvseController:
         last = self.allocation
         if allocation is last or allocation == last:
             return False
-        if allocation is None or last is None or allocation.reason != last.reason or self._must_obey:
+        if allocation is None or last is None or allocation.statement != last.statement or self._must_obey:
             return True
         if min(allocation.limit_a, last.limit_a) < self.evse.min_a:
             return True
@@ -357,18 +362,20 @@ class EvseController:
         return self.evse.priority
 
     @property
-    def limit_by_order(self) -> tuple[float, str]:
+    def limit_by_order(self) -> tuple[float, Statement]:
         """Return the lowest limit of an override, the energy plan and its backend (A per phase), and why."""
-        limits = [(math.inf, "")]
+        limits = [(math.inf, ALL_IT_CAN_TAKE)]
         if self.backend.limit_a is not None:
-            limits.append((self.backend.limit_a, f"its backend allows {self.backend.limit_a:g} A"))
+            allowed = Statement(code=StatementCode.BACKEND_LIMIT_A, current_a=self.backend.limit_a)
+            limits.append((self.backend.limit_a, allowed))
         if self.backend.limit_w is not None:
-            limits.append((self._backend_share_a, f"its backend allows {self.backend.limit_w / 1000:g} kW"))
+            allowed = Statement(code=StatementCode.BACKEND_LIMIT_W, power_w=self.backend.limit_w)
+            limits.append((self._backend_share_a, allowed))
         if self.override.limit_a is not None:
-            limits.append((self.override.limit_a, self.override.why))
+            limits.append((self.override.limit_a, self.override.why or ALL_IT_CAN_TAKE))
         if self.plan.limit_a is not None and not (self.plan.is_wait and self.override.boost):
-            limits.append((self.plan.limit_a, self.plan.why))
-        return min(limits)
+            limits.append((self.plan.limit_a, self.plan.why or ALL_IT_CAN_TAKE))
+        return min(limits, key=lambda pair: pair[0])
 
     @property
     def _watt_phases(self) -> int:
@@ -423,11 +430,11 @@ class EvseController:
     def demand(
         self,
         place: Place,
-        trouble: str,
+        trouble: Statement | None,
         now: float,
         *,
         unbalance_a: float | None = None,
-        dimmed: tuple[float, str] | None = None,
+        dimmed: tuple[float, Statement] | None = None,
         is_served: bool = False,
     ) -> Demand:
         """Return what it could take now.
@@ -436,13 +443,14 @@ class EvseController:
         states why EVSEs on its circuit keep to their fallback, if they must. `dimmed`: the most that the grid
         operator leaves it (A per phase), and why.
         """
-        caps = [(self.evse.max_a, "all it can take"), (self.model.need_a(now), self._need_reason(now))]
+        caps = [(self.evse.max_a, ALL_IT_CAN_TAKE), (self.model.need_a(now), self._explain_need(now))]
         caps.append(self.limit_by_order)
-        if trouble:
-            caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))
+        if trouble is not None:
+            held = Statement(code=StatementCode.AT_FALLBACK, cause=trouble)
+            caps.append((self.evse.fallback_a, held))
         if unbalance_a is not None and not self.model.phases_known:
             # Three phases in step or one alone: it starts small enough for either.
-            caps.append((max(self.evse.min_a, unbalance_a), "its car may draw on one phase alone"))
+            caps.append((max(self.evse.min_a, unbalance_a), ON_ONE_PHASE))
         max_a, cap = min(caps, key=lambda pair: pair[0])
         min_a = self.evse.min_a
         if (
@@ -457,7 +465,9 @@ class EvseController:
             max_a, cap = dimmed
         min_a = max(min_a, min(self.model.start_a(now), max_a))
         used = [amps for amps, flag in zip(self.credit(now).low, self.phases_to_come, strict=True) if flag]
-        needs_a, why = max((self._need.needs_a, self._need.why), (self.plan.needs_a, self.plan.need_why))
+        needs_a, why = self._need.needs_a, self._need.why
+        if self.plan.needs_a > needs_a:
+            needs_a, why = self.plan.needs_a, self.plan.need_why
         return Demand(
             ref=self.evse.ref,
             phases=self.phases_to_come,
@@ -475,11 +485,11 @@ class EvseController:
     def demand_for(
         self,
         place: Place,
-        trouble: str,
+        trouble: Statement | None,
         now: float,
         *,
         unbalance_a: float | None,
-        dimmed: tuple[float, str] | None,
+        dimmed: tuple[float, Statement] | None,
         is_served: bool,
     ) -> Demand:
         """Return `demand`: that of the last pass if nothing has changed."""
@@ -493,14 +503,15 @@ class EvseController:
             )
         return self._demand
 
-    def _need_reason(self, now: float) -> str:
+    def _explain_need(self, now: float) -> Statement:
+        code = StatementCode.ALL_ITS_CAR_TAKES
         if self.model.idle:
-            return "its car takes nothing now"
-        if self.model.unauthorized:
-            return "waits for authorization"
-        if self.model.unreported:
-            return "its station has not reported its state"
-        return "all that its car takes"
+            code = StatementCode.CAR_TAKES_NOTHING
+        elif self.model.unauthorized:
+            code = StatementCode.UNAUTHORIZED
+        elif self.model.unreported:
+            code = StatementCode.STATE_NOT_REPORTED
+        return Statement(code=code)
 
     def commands_towards(
         self,
@@ -518,7 +529,7 @@ class EvseController:
         `cut_a`: it is cut to this limit now, as its room is needed. `to_share`: it is cut to its share now.
         """
         if allocation is not None and self.model.switch.changing:
-            allocation = Allocation(self.evse.ref, 0.0, self._switch_reason())
+            allocation = Allocation(self.evse.ref, 0.0, self._explain_switch())
         fallback_a = self.evse.fallback_a
         target_a = fallback_a if allocation is None else allocation.limit_a
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
@@ -540,7 +551,7 @@ class EvseController:
         self.model.draw.offer(offered_a, now)
         if offered_a > booked_a and self.may_draw(now):
             ledger.book(self.evse, self.model.phases, offered_a - booked_a)
-        self.reason = self._reason(allocation, problem, offered_a, booked_a, now)
+        self.statement = self._explain(allocation, problem, offered_a, booked_a, now)
         return commands
 
     def _tested_a(self, target_a: float, now: float) -> float:
@@ -613,7 +624,7 @@ class EvseController:
 
     def take_decision(self, now: float) -> LoggedDecision | None:
         """Return its limit and the reason, when it is time to log a change."""
-        decision = LoggedDecision(self.evse.ref, self.delivery.offered_a(now), self.reason)
+        decision = LoggedDecision(self.evse.ref, self.delivery.offered_a(now), self.statement)
         return decision if self._decisions.is_due(decision, now) else None
 
     def view(self, now: float) -> EvseView:
@@ -624,7 +635,7 @@ class EvseController:
             state=self.model.state,
             offered_a=self.delivery.offered_a(now),
             drawn_a=self.model.draw.drawn,
-            reason=self.reason,
+            statement=self.statement,
             problem=self.delivery.problem(now),
             habits=self.response.habits,
             single_phase=self.model.switch.single,
@@ -652,8 +663,9 @@ class EvseController:
             return self.model.phases
         return self.one_phase if switch.to_single else self.all_phases
 
-    def _switch_reason(self) -> str:
-        return f"pauses, to charge on {'one phase' if self.model.switch.to_single else 'all phases'} then"
+    def _explain_switch(self) -> Statement:
+        to_single = self.model.switch.to_single
+        return Statement(code=StatementCode.TO_ONE_PHASE if to_single else StatementCode.TO_ALL_PHASES)
 
     def _booked_a(self, now: float) -> float:
         """Return the most that it may be taking now (A per phase), by its limits and by its draw."""
@@ -665,21 +677,32 @@ class EvseController:
         ceiling_a = math.floor(ceiling_a * 10 + 1e-6) / 10
         return ceiling_a if ceiling_a >= self.evse.min_a else 0.0
 
-    def _reason(
-        self, allocation: Allocation | None, problem: str, offered_a: float, booked_a: float, now: float
-    ) -> str:
-        if problem:
-            return f"{problem}: {booked_a:g} A kept free for it" if self.may_draw(now) else problem
+    def _explain(
+        self,
+        allocation: Allocation | None,
+        problem: Statement | None,
+        offered_a: float,
+        booked_a: float,
+        now: float,
+    ) -> Statement:
+        if problem is not None:
+            if not self.may_draw(now):
+                return problem
+            return Statement(code=StatementCode.KEPT_FREE, cause=problem, current_a=booked_a)
         if self.model.draw.defiant_a > offered_a:
-            return f"draws {self.model.draw.defiant_a:.0f} A, though it may take {offered_a:g} A"
+            return Statement(
+                code=StatementCode.DISOBEYS,
+                drawn_a=float(round(self.model.draw.defiant_a)),
+                current_a=offered_a,
+            )
         if allocation is None:
-            if self.model.unauthorized:
-                return "waits for authorization"
-            return "no car"
+            return UNAUTHORIZED if self.model.unauthorized else NO_CAR
         starts = offered_a < self.evse.min_a <= allocation.limit_a
         if starts or offered_a < allocation.limit_a - self._step_a(allocation):
             return RISING
-        return f"on one phase: {allocation.reason}" if self.model.switch.single else allocation.reason
+        if self.model.switch.single:
+            return Statement(code=StatementCode.ON_ONE_PHASE, cause=allocation.statement)
+        return allocation.statement
 
 
 def to_flags(used: tuple[int, ...]) -> PhaseFlags:

@@ -28,6 +28,7 @@ from controller.load_management.evse.charger_response import REACTION_S, Respons
 from controller.load_management.evse.departure_goal import GoalMemory
 from controller.load_management.site_tree import EvseNode
 from controller.model.rate_limits import Backoff
+from controller.model.statements import Statement, StatementCode
 from controller.profiles.limit_profiles import LimitKind
 
 RAMP_S = 10.0
@@ -61,6 +62,8 @@ BOOT_LOOP_S = 60.0
 BOOT_BACKOFF = Backoff(first_s=5.0, longest_s=60.0)
 MOST_PENDING = 4
 """Unanswered leases at once; a station that answers none of these needs no fifth."""
+OFFLINE = Statement(code=StatementCode.OFFLINE)
+UNCONFIRMED = Statement(code=StatementCode.LIMITS_UNCONFIRMED)
 
 
 class CutTiming(enum.Enum):
@@ -368,15 +371,15 @@ class LimitDelivery:
         late = any(now >= pending.sent_at + LATE_S for pending in self._pending.values())
         return max(0.0, self.held_a(now) - self.offered_a(now)) if late else 0.0
 
-    def problem(self, now: float) -> str:
-        """Return why the EVSE cannot be commanded now, in words; empty if it can."""
+    def problem(self, now: float) -> Statement | None:
+        """Return why the EVSE cannot be commanded now; None if it can."""
         if not self.connected:
-            return "offline"
+            return OFFLINE
         if self._refusal:
-            return f"refuses limits ({self._refusal})"
+            return Statement(code=StatementCode.LIMITS_REFUSED, detail=self._refusal)
         if self._doubt_since is not None and now >= self._doubt_since + DOUBT_S:
-            return "has not confirmed its limits"
-        return ""
+            return UNCONFIRMED
+        return None
 
     @property
     def _stacked(self) -> bool:

@@ -22,6 +22,7 @@ from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement
 from drivers.reading import MeterState, Quality
 
 BaseByCircuit = Mapping[str, PhaseAmps]
@@ -270,10 +271,10 @@ class CircuitMetering:
                 return (first, second, third)
         return (declared,) * 3
 
-    def trouble(self, circuit: CircuitNode, now: float) -> str:
-        """Return why the circuit's meter cannot be planned with; empty if it can or there is none."""
+    def trouble(self, circuit: CircuitNode, now: float) -> Statement | None:
+        """Return why the circuit's meter cannot be planned with; None if it can or there is none."""
         found = self._metered.get(circuit.id)
-        return "" if found is None else found.trouble(now)
+        return None if found is None else found.trouble(now)
 
     def doubted(self, circuit: CircuitNode) -> bool:
         """Return True if the circuit's meter is planned with at the worst, though good so far."""
@@ -285,14 +286,14 @@ class CircuitMetering:
         found = self._metered.get(circuit.id)
         return None if found is None else found.quality(now)
 
-    def troubles_above(self, now: float) -> dict[str, str]:
-        """Return for every circuit why EVSEs below it must keep to their fallback; empty: they need not.
+    def troubles_above(self, now: float) -> dict[str, Statement | None]:
+        """Return for every circuit why EVSEs below it must keep to their fallback; None: they need not.
 
         A meter that cannot be planned with is the trouble of everything below it.
         """
-        found: dict[str, str] = {}
+        found: dict[str, Statement | None] = {}
         for circuit in self._site.circuits:
-            above = found[circuit.parent] if circuit.parent is not None else ""
+            above = found[circuit.parent] if circuit.parent is not None else None
             found[circuit.id] = self.trouble(circuit, now) or above
         return found
 

@@ -19,6 +19,7 @@ from controller.load_management.metering.plausibility import (
 )
 from controller.load_management.metering.step_check import StepCheck
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
+from controller.model.statements import Statement, StatementCode
 from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
 
@@ -267,19 +268,17 @@ class MeteredCircuit:
             return False
         return self.quality(now) is not Quality.GOOD
 
-    def trouble(self, now: float) -> str:
-        """Return why the meter cannot be planned with, in words; empty if it can."""
-        quality = self.quality(now)
+    def trouble(self, now: float) -> Statement | None:
+        """Return why the meter cannot be planned with; None if it can."""
+        quality, meter = self.quality(now), self.circuit.meter or ""
         if quality is not Quality.GOOD and not self.is_bridged(now):
-            why = self.suspicion(now)
-            return (
-                f"meter {self.circuit.meter} is suspected: {why}"
-                if why
-                else f"meter {self.circuit.meter} is {quality}"
-            )
+            if why := self.suspicion(now):
+                suspected = Statement(code=StatementCode.METER_IMPOSSIBLE_VALUE, detail=why)
+                return Statement(code=StatementCode.METER_SUSPECTED, name=meter, cause=suspected)
+            return Statement(code=StatementCode.METER_NOT_GOOD, name=meter, quality=quality.value)
         if quality is Quality.GOOD and self.measured is None:
-            return f"meter {self.circuit.meter} does not show the current of each phase"
-        return ""
+            return Statement(code=StatementCode.METER_WITHOUT_PHASES, name=meter)
+        return None
 
     def base(self, now: float, declared_a: float) -> Mapping[str, PhaseAmps]:
         """Return the base loads that answer each question (A per phase), by the question's name.

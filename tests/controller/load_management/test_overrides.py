@@ -5,6 +5,7 @@ from __future__ import annotations
 from controller.load_management.events import EvseOverridden
 from controller.load_management.site_tree import CircuitNode, EvseNode
 from controller.model.observations import BackendLimit, EvseRef
+from controller.model.statements import Statement, StatementCode
 from tests.scenario.site_harness import Car, SiteHarness, StationModel
 
 
@@ -13,7 +14,13 @@ def test_overrides_paused_evse_gets_nothing_until_it_is_resumed() -> None:
     site.connect()
     site.wait(60)
     assert site.station("A").draw_a == 32.0
-    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused by anna until 14:00"))
+    site.handle(
+        EvseOverridden(
+            ref=EvseRef("A", 1),
+            limit_a=0.0,
+            why=Statement(code=StatementCode.PAUSED, name="anna", time="14:00"),
+        )
+    )
     site.wait(30)
     assert site.station("A").draw_a == 0.0
     assert site.evse_view("A").reason == "paused by anna until 14:00"
@@ -39,7 +46,7 @@ def test_overrides_pause_of_backend_ends_as_soon_as_it_is_cleared() -> None:
 def test_overrides_new_car_at_paused_evse_gets_nothing() -> None:
     site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", None)])
     site.connect()
-    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused"))
+    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why=Statement(code=StatementCode.PAUSED)))
     site.wait(30)
     site.plug_in("A", Car())
     site.wait(60)
@@ -49,10 +56,18 @@ def test_overrides_new_car_at_paused_evse_gets_nothing() -> None:
 def test_overrides_manual_limit_is_followed_and_never_raises_share() -> None:
     site = SiteHarness((CircuitNode(id="grid", parent=None, limit_a=(20.0,) * 3),), [overridable("A", Car())])
     site.connect()
-    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=10.0, why="limited by anna"))
+    site.handle(
+        EvseOverridden(
+            ref=EvseRef("A", 1), limit_a=10.0, why=Statement(code=StatementCode.LIMITED, name="anna")
+        )
+    )
     site.wait(120)
     assert site.station("A").draw_a == 10.0
-    site.handle(EvseOverridden(ref=EvseRef("A", 1), limit_a=500.0, why="limited by anna"))
+    site.handle(
+        EvseOverridden(
+            ref=EvseRef("A", 1), limit_a=500.0, why=Statement(code=StatementCode.LIMITED, name="anna")
+        )
+    )
     site.wait(120)
     assert site.station("A").draw_a == 19.0, "the circuit's limit less the margin"
 
@@ -60,7 +75,7 @@ def test_overrides_manual_limit_is_followed_and_never_raises_share() -> None:
 def test_overrides_prioritized_evse_is_served_before_other() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=(24.0,) * 3)
     site = SiteHarness((grid,), [overridable("A", Car()), overridable("B", Car())])
-    site.handle(EvseOverridden(ref=EvseRef("B", 1), priority=10, why="first"))
+    site.handle(EvseOverridden(ref=EvseRef("B", 1), priority=10))
     site.connect()
     site.wait(300)
     assert site.station("A").draw_a == 6.0, "its minimum"
@@ -74,7 +89,7 @@ def test_overrides_boosted_surplus_evse_charges_from_grid() -> None:
     site.connect()
     site.wait(120)
     assert station.draw_a == 0.0
-    site.handle(EvseOverridden(ref=EvseRef("A", 1), boost=True, priority=1000, why="boost"))
+    site.handle(EvseOverridden(ref=EvseRef("A", 1), boost=True, priority=1000))
     site.wait(120)
     assert station.draw_a == 32.0
 

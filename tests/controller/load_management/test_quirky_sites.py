@@ -267,7 +267,7 @@ def test_station_that_cannot_pause_keeps_its_minimum() -> None:
     assert min(limit for _, limit in site.station("A").leases) >= 6
     assert site.station("A").draw_a >= 6
     assert site.seconds_over("grid", 12.0) <= 2 * REACTS_S  # before their first limits
-    assert any(decision.reason == NO_PAUSE for decision in site.decisions) or site.station("B").draw_a == 0
+    assert any(decision.statement == NO_PAUSE for decision in site.decisions) or site.station("B").draw_a == 0
 
 
 def test_unpausable_station_takes_minimum_and_others_nothing() -> None:
@@ -275,7 +275,7 @@ def test_unpausable_station_takes_minimum_and_others_nothing() -> None:
     site.wait(600)
     assert site.station("A").draw_a == 6
     assert site.station("B").draw_a == 0
-    assert site.evse_view("A").reason == NO_PAUSE
+    assert site.evse_view("A").statement == NO_PAUSE
 
 
 def test_stations_without_quirk_take_turns() -> None:

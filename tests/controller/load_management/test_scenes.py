@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from controller.load_management.events import SiteDimmed
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
 from controller.model.observations import EvseState, NeedsSeen, StateSeen
+from controller.model.statements import Statement, StatementCode
 from tests.scenario.site_harness import (
     Building,
     Car,
@@ -93,7 +94,9 @@ def needs(name: str, energy_wh: float, departs_in_s: float) -> Act:
 
 
 def dims(total_w: float) -> Act:
-    return lambda site: site.handle(SiteDimmed(total_w=total_w, why="section 14a"))
+    return lambda site: site.handle(
+        SiteDimmed(total_w=total_w, why=Statement(code=StatementCode.DIMMED_EACH, name="grid"))
+    )
 
 
 def steady(*amps: float) -> Building:

@@ -365,13 +365,13 @@ def test_site_control_rise_waits_until_another_has_left_the_room() -> None:
     assert site.evse_view("A").offered_a == 18.0
     site.plug_in("B", Car())
     site.plug_in("C", Car())
-    reasons = set()
+    statements = set()
     for _ in range(20 + 5):  # until A has answered, and its car has obeyed
         site.step()
         assert max(site.circuit_view("grid").booked_a) <= 35.0
         assert max(site.flowed[-1]) <= 35.0
-        reasons.add(site.evse_view("C").reason)
-    assert RISING in reasons
+        statements.add(site.evse_view("C").statement)
+    assert RISING in statements
     site.wait(int(SiteSettings().lease_s))
     assert [site.evse_view(name).offered_a for name in "ABC"] == [11.6, 11.6, 11.6]
 

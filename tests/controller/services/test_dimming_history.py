@@ -7,12 +7,18 @@ from msgspec.structs import replace
 
 from controller.load_management.site_view import EvseView, SiteView
 from controller.model.observations import EvseRef, EvseState
+from controller.model.statements import Statement, StatementCode
 from controller.services.dimming_history import draws_w, power_w
 from drivers.reading import Reading
 
 REF = EvseRef("CS01", 1)
 CHARGING = EvseView(
-    ref=REF, connected=True, state=EvseState.CHARGING, offered_a=10.0, drawn_a=(10.0, 0.0, 5.0), reason=""
+    ref=REF,
+    connected=True,
+    state=EvseState.CHARGING,
+    offered_a=10.0,
+    drawn_a=(10.0, 0.0, 5.0),
+    statement=Statement(code=StatementCode.NO_CAR),
 )
 READING = Reading(time=0.0, voltage_v=(240.0, None, 230.0))
 

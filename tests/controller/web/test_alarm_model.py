@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from controller.model.expiry import Expiry
 from controller.model.observations import EvseState
+from controller.model.statements import Statement, StatementCode
 from controller.web.alarm_model import DAY_S, AlarmBook, AlarmCondition, Severity, find_conditions
 from controller.web.status_model import (
     ClockOffsetStatus,
@@ -157,14 +158,19 @@ def test_away_station_with_several_evses_is_one_condition() -> None:
 
 def test_unconfigured_evse_with_car_is_condition_with_the_table() -> None:
     [found] = conditions(replace(FINE, unconfigured=(UNCONFIGURED,))).values()
-    assert found.text.endswith("it is limited to its station's fallback; 6 A are kept free for it")
-    assert found.remedy == "add to the station, as it is wired: [[station.evse]]; id = 3; max_a = 32"
+    assert str(found.statement).endswith("it is limited to its station's fallback; 6 A are kept free for it")
+    assert str(found.remedy) == "add to the station, as it is wired: [[station.evse]]; id = 3; max_a = 32"
     assert not conditions(replace(FINE, unconfigured=(replace(UNCONFIGURED, has_car=False),)))
 
 
 def condition(severity: Severity = Severity.WARNING, after_s: float = 0.0) -> AlarmCondition:
     return AlarmCondition(
-        kind="meter-lost", subject="grid", severity=severity, text="lost", remedy="look", after_s=after_s
+        kind="station-away",
+        subject="CS01",
+        severity=severity,
+        statement=Statement(code=StatementCode.STATION_AWAY, name="CS01"),
+        remedy=Statement(code=StatementCode.CHECK_STATION_LINK),
+        after_s=after_s,
     )
 
 

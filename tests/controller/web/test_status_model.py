@@ -8,12 +8,14 @@ from controller.load_management.evse.charger_response import ResponseHabits
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView
 from controller.model.observations import EvseRef, EvseState
+from controller.model.statements import Statement, StatementCode
 from controller.web.status_model import ClockOffsetStatus, circuit_statuses, clock_offset_statuses
 
-REFUSES = "refuses limits (NotSupported)"
+REFUSES = Statement(code=StatementCode.LIMITS_REFUSED, detail="NotSupported")
+OFFLINE = Statement(code=StatementCode.OFFLINE)
 
 
-def site_view(problem: str, booked_a: float, *, connected: bool = True) -> SiteView:
+def site_view(problem: Statement | None, booked_a: float, *, connected: bool = True) -> SiteView:
     amps = (booked_a, booked_a, 0.0)
     evse = EvseView(
         ref=EvseRef("A", 1),
@@ -21,7 +23,7 @@ def site_view(problem: str, booked_a: float, *, connected: bool = True) -> SiteV
         state=EvseState.CHARGING,
         offered_a=32.0,
         drawn_a=(0.0, 0.0, 0.0),
-        reason=problem,
+        statement=problem or Statement(code=StatementCode.ALL_IT_CAN_TAKE),
         problem=problem,
         habits=ResponseHabits(),
     )
@@ -54,8 +56,8 @@ SITE = SiteTree(
         (site_view(REFUSES, 32.0), {"grid": 0.0, "row": 10.0}),
         (site_view(REFUSES, 60.0), {"grid": 7.0, "row": 38.0}),
         (site_view(REFUSES, 20.0), {"grid": 0.0, "row": 0.0}),
-        (site_view("", 60.0), {"grid": 0.0, "row": 0.0}),
-        (site_view("offline", 60.0, connected=False), {"grid": 0.0, "row": 0.0}),
+        (site_view(None, 60.0), {"grid": 0.0, "row": 0.0}),
+        (site_view(OFFLINE, 60.0, connected=False), {"grid": 0.0, "row": 0.0}),
     ],
 )
 def test_status_model_circuit_that_refusing_station_may_overload_is_named(

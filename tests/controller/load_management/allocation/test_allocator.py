@@ -13,6 +13,7 @@ from msgspec import structs
 from controller.load_management.allocation.allocator import Allocation, Demand, allocate
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 from tests.examples import examples
 
 ALL: PhaseFlags = (True, True, True)
@@ -65,7 +66,11 @@ def pressing(draw: st.DrawFn) -> Case:
     """The same with cars that must leave in time."""
     site, demands, capacity = draw(cases())
     needs = st.just(0.0) | tenths(0, 400)
-    return site, [structs.replace(d, needs_a=draw(needs), why="must leave") for d in demands], capacity
+    return (
+        site,
+        [structs.replace(d, needs_a=draw(needs), why=Statement(code=StatementCode.LEAVES)) for d in demands],
+        capacity,
+    )
 
 
 class Sums:
@@ -303,7 +308,11 @@ def test_allocator_share_is_rounded_down_to_tenth() -> None:
 )
 def test_need_is_met_before_demand_but_after_minimums(grid: float, shares: dict[str, float]) -> None:
     site, capacity = depot(grid=grid)
-    leaves = structs.replace(demand("grid1"), needs_a=14.0, why="leaves in 2 h, needs 14 A on average")
+    leaves = structs.replace(
+        demand("grid1"),
+        needs_a=14.0,
+        why=Statement(code=StatementCode.LEAVES, duration_s=7200.0, current_a=14.0),
+    )
     got = allocate(site, [leaves, demand("grid2")], capacity)
     assert shares_of(got) == shares
     why = "leaves in 2 h, needs 14 A on average: grid L1 full" if grid < 60 else "grid L1 full"
@@ -313,7 +322,11 @@ def test_need_is_met_before_demand_but_after_minimums(grid: float, shares: dict[
 
 def test_allocator_need_does_not_pass_higher_priority() -> None:
     site, capacity = depot(grid=30)
-    leaves = structs.replace(demand("grid1"), needs_a=14.0, why="leaves in 2 h, needs 14 A on average")
+    leaves = structs.replace(
+        demand("grid1"),
+        needs_a=14.0,
+        why=Statement(code=StatementCode.LEAVES, duration_s=7200.0, current_a=14.0),
+    )
     assert shares_of(allocate(site, [leaves, demand("grid2", priority=1)], capacity))["grid1"] == 6.0
 
 

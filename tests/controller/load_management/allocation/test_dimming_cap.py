@@ -8,9 +8,11 @@ from controller.dimming.pmin import minimum_w
 from controller.load_management.allocation.dimming_cap import DimmingCap
 from controller.load_management.events import SiteDimmed
 from controller.model.observations import BackendLimit, EvseRef, ProfilesTouched
+from controller.model.statements import Statement, StatementCode
 from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 
 VOLT = 230.0
+STATEMENT = Statement(code=StatementCode.DIMMED_UNTIL, name="dso", power_w=4200.0, time="14:45")
 WHY = "dimmed by dso to 4.2 kW until 14:45"
 CHARGING_S = 60
 FOLLOWS_S = 1 + 3 + 1
@@ -52,7 +54,7 @@ def stays_under(site: SiteHarness, watts: float, seconds: int) -> None:
 
 
 def dim(watts: float | None, until: float | None = None) -> SiteDimmed:
-    return SiteDimmed(total_w=watts, why=WHY, until=until)
+    return SiteDimmed(total_w=watts, why=STATEMENT, until=until)
 
 
 @pytest.mark.slow
@@ -123,7 +125,7 @@ def test_dimming_cap_adds_own_generation_proven_by_meter() -> None:
 
 def test_dimming_cap_each_phase_has_own_limit() -> None:
     site = depot(6)
-    site.handle(SiteDimmed(total_w=9000.0, phases_w=(1500.0, 4000.0, 4000.0), why=WHY))
+    site.handle(SiteDimmed(total_w=9000.0, phases_w=(1500.0, 4000.0, 4000.0), why=STATEMENT))
     site.wait(20)
     drawn = [each.drawn() for each in site.stations.values()]
     on_site = [0.0, 0.0, 0.0]
@@ -140,7 +142,7 @@ def test_direct_control_is_4200_w_on_as_many_phases_as_car_uses(car: Car, expect
     site = SiteHarness((make_grid(100.0),), [make_station("S000", car=car, steerable=True)])
     site.connect()
     site.wait(CHARGING_S)
-    site.handle(SiteDimmed(evses_w={EvseRef("S000", 1): 4200.0}, whys={EvseRef("S000", 1): WHY}))
+    site.handle(SiteDimmed(evses_w={EvseRef("S000", 1): 4200.0}, whys={EvseRef("S000", 1): STATEMENT}))
     site.wait(CHARGING_S)
     assert site.station("S000").draw_a == pytest.approx(expected_a)
     assert site.evse_view("S000").reason == WHY
@@ -148,7 +150,7 @@ def test_direct_control_is_4200_w_on_as_many_phases_as_car_uses(car: Car, expect
 
 def test_dimming_cap_less_than_minimum_is_pause() -> None:
     site = depot(1)
-    site.handle(SiteDimmed(evses_w={EvseRef("S000", 1): 4100.0}, whys={EvseRef("S000", 1): WHY}))
+    site.handle(SiteDimmed(evses_w={EvseRef("S000", 1): 4100.0}, whys={EvseRef("S000", 1): STATEMENT}))
     assert site.evse_view("S000").reason == f"{WHY}: 5.9 A, less than its minimum of 6 A"
     site.wait(10)
     assert site.station("S000").draw_a == 0
@@ -263,7 +265,7 @@ def test_dimming_cap_higher_limit_leaves_stopped_cars_resting() -> None:
 def test_dimming_cap_direct_control_of_4200_w_is_never_pause(voltage: float) -> None:
     evse = steerable(0).evse
     cap = DimmingCap(voltage)
-    cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=WHY), 0.0)
+    cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=STATEMENT), 0.0)
     found = cap.cap(evse, (True, True, True))
     assert found is not None
     assert found[0] >= 6.0

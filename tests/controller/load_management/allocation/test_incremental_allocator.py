@@ -11,6 +11,7 @@ from controller.load_management.allocation.allocator import Allocation, Allocato
 from controller.load_management.allocation.constraints import AdmissionRooms, DimmedGroup, JointConstraint
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
 SOME_PHASES = [flags for flags in itertools.product([True, False], repeat=3) if any(flags)]
 PASSES = 8
@@ -51,7 +52,7 @@ def random_demand(rng: random.Random, ref: EvseRef) -> Demand:
         rank=float(rng.randint(0, 1)),
         place=(rng.randint(0, 1), rng.randint(1, 4), float(rng.randint(0, 5))),
         needs_a=rng.choice([0.0, 0.0, rng.randint(0, 400) / 10]),
-        why="must leave",
+        why=Statement(code=StatementCode.LEAVES),
         guaranteed_a=rng.choice([0.0, 0.0, 0.0, 6.0, rng.randint(0, 200) / 10]),
         is_served=rng.random() < 0.5,
         help_a=rng.choice([None, 0.0, rng.randint(0, 300) / 10]),
@@ -75,7 +76,14 @@ def random_rooms(rng: random.Random, site: SiteTree, *, with_joint: bool) -> Roo
             sum_a=rng.choice([None, rng.randint(0, 1500) / 10]),
             unbalance_a=rng.choice([None, None, 20.0]),
             base_a=amps(-50, 50),
-            steered=rng.choice([None, DimmedGroup(amps(0, 400), rng.randint(0, 900) / 10, "dimmed")]),
+            steered=rng.choice(
+                [
+                    None,
+                    DimmedGroup(
+                        amps(0, 400), rng.randint(0, 900) / 10, Statement(code=StatementCode.DIMMED_EACH)
+                    ),
+                ]
+            ),
         )
         for circuit in capacity
         if with_joint and rng.random() < 0.4

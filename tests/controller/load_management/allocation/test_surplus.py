@@ -42,7 +42,7 @@ def test_surplus_start_keeps_minimum_then_rests_for_while() -> None:
     assert shared(surplus, 0.0, 1.0)[0] == 6.0
     assert shared(surplus, 0.0, DWELL_S - 1)[0] == 6.0
     assert shared(surplus, 0.0, DWELL_S)[0] == 0.0
-    assert shared(surplus, 30.0, DWELL_S + 1) == (0.0, NO_SURPLUS)
+    assert shared(surplus, 30.0, DWELL_S + 1) == (0.0, str(NO_SURPLUS))
     assert shared(surplus, 30.0, 2 * DWELL_S)[0] == 10.0
 
 

@@ -22,9 +22,11 @@ from controller.model.observations import (
     StateSeen,
     TransactionSeen,
 )
+from controller.model.statements import Statement, StatementCode
 
 EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
 SITE = SiteTree(circuits=(CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), evses=(EVSE,))
+FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
 
 
 def at(limit_a: float) -> EvseController:
@@ -50,16 +52,16 @@ def test_evse_controller_rise_takes_free_headroom_but_at_least_minimum(
     now_a: float, room_a: float, sent: list[float]
 ) -> None:
     commands = at(now_a).commands_towards(
-        Allocation(EVSE.ref, 16.0, "grid L1 full"), with_room(room_a), 20.0, urgent=False
+        Allocation(EVSE.ref, 16.0, FULL), with_room(room_a), 20.0, urgent=False
     )
     assert [command.limit_a for command in commands] == sent
 
 
 def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
     ledger = with_room(5.0)
-    at(8.0).commands_towards(Allocation(EVSE.ref, 16.0, "grid L1 full"), ledger, 20.0, urgent=False)
+    at(8.0).commands_towards(Allocation(EVSE.ref, 16.0, FULL), ledger, 20.0, urgent=False)
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
-    at(16.0).commands_towards(Allocation(EVSE.ref, 8.0, "grid L1 full"), ledger, 20.0, urgent=False)
+    at(16.0).commands_towards(Allocation(EVSE.ref, 8.0, FULL), ledger, 20.0, urgent=False)
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
 
 
@@ -99,5 +101,5 @@ def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
 
 def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
     stopping = at(16.0)
-    stopping.settle(Allocation(EVSE.ref, 0.0, "grid L1 full"), 20.0)
+    stopping.settle(Allocation(EVSE.ref, 0.0, FULL), 20.0)
     assert stopping.quiet_until == -math.inf

@@ -1,0 +1,172 @@
+// Statements in German: reasons of limits, alarms, remedies and events, each by its code. {name} stands for a value
+// of the statement, as in the English text, which the controller sends with it.
+
+import { language } from "/assets/texts.js";
+
+const DE = {
+  "not-planned": "noch nicht geplant",
+  "all-it-can-take": "mehr kann der Ladepunkt nicht",
+  "all-its-car-takes": "mehr nimmt das Auto nicht",
+  "car-takes-nothing": "das Auto nimmt zurzeit nichts",
+  "car-probed": "das Auto nimmt nichts: ab und zu wird ihm Strom angeboten",
+  "car-offered-leftover": "das Auto nimmt nichts: angeboten wird, was kein anderes braucht",
+  "car-on-one-phase": "das Auto lädt vielleicht auf nur einer Phase",
+  "no-car": "kein Auto",
+  "no-car-no-fallback": "kein Auto, und kein Platz für den Rückfallwert, den eines nähme",
+  "unauthorized": "wartet auf Freigabe",
+  "state-not-reported": "die Station hat ihren Zustand nicht gemeldet",
+  "cannot-pause": "die Station kann nicht pausieren: sie behält ihr Minimum",
+  "phase-full": "{circuit} L{phase} ist voll",
+  "power-full": "{circuit} ist voll (Leistung)",
+  "phase-leads": "{circuit} L{phase} liegt zu weit über L{other_phase}",
+  "building-peak": "{circuit} L{phase}: das Gebäude bezog {current_a} um {time}",
+  "quarter-hour-peak": "{circuit}: Viertelstundenspitze von {power_w}",
+  "no-room": "kein Platz für das Minimum von {minimum_a}, {cause}: wartet",
+  "below-minimum": "{cause}: {current_a}, weniger als das Minimum von {minimum_a}",
+  "resting": "hat den Platz abgegeben, ruht mindestens {duration_s}",
+  "rising": "steigt, sobald andere gesunken sind",
+  "export-used": "{circuit} speist nichts mehr ein",
+  "surplus-gone": "lädt nur mit Überschuss, und der blieb aus: wartet mindestens {duration_s}",
+  "backend-limit-a": "das Backend erlaubt {current_a}",
+  "backend-limit-w": "das Backend erlaubt {power_w}",
+  "site-limit": "das Backend begrenzt den Standort auf {current_a}",
+  "calendar-limit": "Kalender „{name}“ begrenzt {circuit} auf {current_a}",
+  "paused": "pausiert durch {name} bis {time}",
+  "limited": "begrenzt auf {current_a} durch {name} bis {time}",
+  "dimmed": "nach § 14a EnWG begrenzt durch {name} auf {power_w}",
+  "dimmed-until": "nach § 14a EnWG begrenzt durch {name} auf {power_w} bis {time}",
+  "dimmed-each": "nach § 14a EnWG begrenzt durch {name}",
+  "under": "{context}: {cause}",
+  "leaves": "fährt in {duration_s} ab, braucht im Mittel {current_a}",
+  "less-energy": "hat weniger Energie erhalten als andere",
+  "price-above": "wartet auf einen Preis von höchstens {price}",
+  "cheaper-quarter": "wartet auf eine günstigere Viertelstunde vor der Abfahrt",
+  "quota-used": "Gruppe „{name}“ hat ihre {energy_wh} des Tages verbraucht",
+  "offline": "nicht verbunden",
+  "registration-pending": "verbunden, noch nicht angemeldet",
+  "limits-refused": "lehnt Grenzen ab ({detail})",
+  "limits-unconfirmed": "hat die Grenzen nicht bestätigt",
+  "kept-free": "{cause}: {current_a} bleiben dafür frei",
+  "disobeys": "bezieht {drawn_a}, obwohl nur {current_a} erlaubt sind",
+  "meter-not-good": "Zähler {name} ist {quality}",
+  "meter-suspected": "Zähler {name} ist unter Verdacht: {cause}",
+  "meter-without-phases": "Zähler {name} zeigt den Strom der Phasen nicht",
+  "at-fallback": "{cause}: bleibt auf dem Rückfallwert",
+  "meter-none": "eingeschränkt ({detail})",
+  "meter-not-read": "noch nicht gelesen ({detail})",
+  "meter-unreachable": "nicht erreichbar ({detail})",
+  "meter-connection-closed": "Verbindung getrennt ({detail})",
+  "meter-tls": "TLS-Verbindung gescheitert ({detail})",
+  "meter-role": "das Zertifikat erlaubt das Lesen nicht ({detail})",
+  "meter-no-answer": "keine Antwort ({detail})",
+  "meter-corrupt-answer": "verstümmelte Antwort ({detail})",
+  "meter-wrong-answer": "Antwort eines anderen Geräts ({detail})",
+  "meter-refused": "das Gerät hat diese Werte nicht ({detail})",
+  "meter-busy": "das Gerät ist beschäftigt ({detail})",
+  "meter-gateway": "hinter dem Umsetzer nicht erreichbar ({detail})",
+  "meter-wrong-device": "anderes Gerät als eingerichtet ({detail})",
+  "meter-ambiguous": "mehrere Zähler an einem Gerät ({detail})",
+  "meter-missing-value": "ein Wert fehlt ({detail})",
+  "meter-impossible-value": "unmögliche oder widersprüchliche Werte ({detail})",
+  "meter-frozen": "die Werte stehen still ({detail})",
+  "meter-source": "ein Zähler, aus dem er berechnet wird, ist gestört ({detail})",
+  "meter-not-reported": "die Station meldet ihre Werte nicht ({detail})",
+  "on-one-phase": "auf einer Phase: {cause}",
+  "to-one-phase": "pausiert, um danach auf einer Phase zu laden",
+  "to-all-phases": "pausiert, um danach auf allen Phasen zu laden",
+  "control-stalled": "die Regelung steht seit {duration_s} still",
+  "configuration-invalid": "die Konfigurationsdatei hat Fehler; die letzte gültige wird verwendet",
+  "store-not-writable": "der Speicher kann nicht beschrieben werden: {detail}",
+  "store-damaged": "eine Datei des Speichers war beschädigt und ist jetzt {name}",
+  "clock-unverified": "die Uhr des Gateways ist nicht geprüft: {detail}",
+  "meter-lost": "der Zähler von {circuit} ist {quality}: {cause}",
+  "circuit-over-limit": "{circuit} liegt seit {duration_s} über seiner Grenze",
+  "circuit-not-protected": "{circuit} kann {current_a} über seine Grenze kommen: {name} haben keine Grenze angenommen",
+  "station-clock-differs": "die Uhr der Ladestation {name} weicht um {offset_s} ab",
+  "backend-clock-differs": "die Uhr des Backends {name} weicht um {offset_s} ab",
+  "station-away": "Ladestation {name} ist nicht verbunden; Strom bleibt für sie frei",
+  "evse-faulted": "Ladepunkt {name} meldet eine Störung",
+  "limit-not-followed": "Ladepunkt {name} hat die letzte niedrigere Grenze nicht befolgt",
+  "evse-not-configured": "Ladepunkt {name} fehlt in der Konfiguration, und dort kann ein Auto sein: er {cause}; {current_a} bleiben dafür frei",
+  "it-is-at-station-fallback": "ist auf den Rückfallwert der Station begrenzt",
+  "it-takes-no-limit": "nimmt keine Grenze an",
+  "it-shares-station-limit": "bezieht unter der Grenze der Station",
+  "backend-away": "Backend {name} ist nicht verbunden",
+  "outbox-old": "{count} Nachrichten warten auf {name}, die älteste seit {duration_s}",
+  "messages-set-aside": "{name} lehnt {count} Nachrichten ab; sie sind zurückgestellt",
+  "dimming-source-lost": "eine Begrenzung wird angenommen, nicht vom Netzbetreiber angeordnet: {detail}",
+  "certificate-expired": "{name} ist abgelaufen",
+  "certificate-ends": "{name} endet in {count} Tagen",
+  "certificate-ends-soon": "{name} endet in {duration_s}",
+  "restart-controller": "Stationen gehen von selbst auf ihren Rückfallwert; Controller neu starten und sein Protokoll aufbewahren",
+  "correct-configuration": "Datei berichtigen: local-controller check zeigt die Fehler",
+  "make-room-on-disk": "Platz auf dem Datenträger schaffen und Rechte prüfen; Vorgänge warten so lange in den Stationen",
+  "restore-backup": "Sicherung einspielen, falls vorhanden; nach abgenutzter Speicherkarte oder Stromausfall suchen",
+  "reach-time-server": "chrony oder systemd-timesyncd einen Zeitserver erreichen lassen",
+  "check-meter": "Versorgung, Leitung und Adresse prüfen: local-controller meter read",
+  "reduce-other-loads": "andere Lasten verringern; wiederholt es sich, margin_a erhöhen",
+  "enable-smart-charging": "Lademanagement in diesen Stationen einschalten oder ihre Firmware erneuern; bis dahin den Nennstrom ihrer Ladepunkte so einstellen, dass der Stromkreis ihn trägt",
+  "set-station-clock": "Uhr der Station stellen",
+  "check-time-server": "Zeitserver des Gateways prüfen",
+  "check-station-link": "Versorgung, Netzwerk und Backend-URL der Station prüfen",
+  "see-station-log": "Anzeige oder Protokoll der Station ansehen; ein Neustart kann helfen",
+  "check-smart-charging": "Firmware der Station prüfen, und ob Lademanagement in ihr eingeschaltet ist",
+  "add-evse": "bei der Station eintragen, wie er angeschlossen ist: {detail}",
+  "check-backend-link": "Internetverbindung des Gateways, URL und Zugangsdaten des Backends prüfen",
+  "bring-backend-back": "nichts geht verloren; Verbindung zum Backend wiederherstellen",
+  "decide-messages": "über jede entscheiden: local-controller outbox list",
+  "check-control-box": "Kontaktmodul, Steuerbox und ihre Leitungen prüfen",
+  "nothing-to-do": "nichts zu tun: endet von selbst",
+  "renew-certificate": "erneuern; neuere Dateien gelten ohne Neustart",
+  "ended": "beendet: {cause}",
+  "command-done": "{command} {name}",
+  "command-not-done": "nicht ausgeführt: {command} {name} ({detail})",
+};
+
+const DE_VALUES = {
+  good: "gut", stale: "veraltet", dead: "ausgefallen", implausible: "unplausibel",
+  "configuration.reload": "Konfiguration neu gelesen", "configuration.rollback": "frühere Konfiguration geschrieben", "configuration.write": "Konfiguration geschrieben",
+  "eebus.pair": "EEBUS-Partner vertraut", "eebus.register": "EEBUS-Partner zugelassen", "eebus.resume": "EEBUS-Grenzen wieder befolgt", "eebus.suspend": "EEBUS-Grenzen ausgesetzt", "eebus.unpair": "EEBUS-Partner entfernt",
+  "energy.departure": "Abfahrt gesetzt", "energy.prices": "Preise gesetzt", "outbox.drop": "Nachricht verworfen", "outbox.retry": "Nachricht erneut gesendet",
+  "station.adopt": "Station übernommen", "station.boost": "Sofortladen", "station.dismiss": "Station abgewiesen", "station.limit": "begrenzt", "station.pause": "pausiert", "station.prioritize": "vorgezogen",
+  "station.reconnect": "neu verbunden", "station.reset": "Station neu gestartet", "station.resume": "fortgesetzt", "station.start": "Ladevorgang gestartet", "station.stop": "Ladevorgang beendet",
+  "token.create": "Token angelegt", "token.revoke": "Token widerrufen", "user.add": "Benutzer angelegt", "user.remove": "Benutzer entfernt", "user.password": "Passwort geändert",
+};
+
+const number = (value, digits = 2) => value.toLocaleString("de", { maximumFractionDigits: digits });
+
+function duration(seconds) {
+  if (seconds < 600) return `${number(seconds, 0)} s`;
+  const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60);
+  return [hours ? `${hours} h` : "", minutes % 60 ? `${minutes % 60} min` : ""].filter(Boolean).join(" ");
+}
+
+// How a value is shown: by its name, else by the unit that its name ends with.
+const UNITS = {
+  a: (value) => `${number(value)} A`,
+  w: (value) => `${number(value / 1000)} kW`,
+  wh: (value) => `${number(value / 1000)} kWh`,
+  s: duration,
+  offset_s: (value) => `${value > 0 ? "+" : ""}${number(value, 0)} s`,
+};
+
+function valueText(name, value) {
+  if (value !== null && typeof value === "object") return german(value);
+  if (name === "quality" || name === "command") return DE_VALUES[value] ?? value;
+  if (typeof value === "string") return value;
+  const render = UNITS[name] ?? UNITS[name.split("_").pop()];
+  return render ? render(value) : number(value);
+}
+
+// Values that are empty or 0 are not sent.
+const german = (statement) => DE[statement.code].replace(/\{(\w+)\}/g, (_, name) => (name in statement ? valueText(name, statement[name]) : name === "detail" ? "" : "–"));
+
+// Returns a statement in the chosen language; `english` is the text that was sent with it.
+export function statementText(statement, english) {
+  return language() === "de" && statement && statement.code in DE ? german(statement) : english;
+}
+
+// Returns the language of that text, for screen readers.
+export const statementLanguage = (statement) => (language() === "de" && statement && statement.code in DE ? "de" : "en");
+
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
