@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import BaseByCircuit, SiteBase
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
+from controller.model.statements import Statement, StatementCode
 
 
 class CircuitSupply:
@@ -19,6 +21,8 @@ class CircuitSupply:
 
     def __init__(self, model: SiteModel) -> None:
         self._model = model
+        self._building_peaks: dict[tuple[str, int], Statement] = {}
+        """Last statement about each phase (circuit, 0 to 2)."""
         self._reserved_a: defaultdict[str, float] = defaultdict(float)
         """Current that is kept free below each circuit for the next sessions of DC EVSEs (A per phase)."""
 
@@ -89,7 +93,7 @@ class CircuitSupply:
             for circuit in self._model.site.path(each.evse.circuit):
                 self._reserved_a[circuit.id] += each.evse.reserve_a
 
-    def admission(self, site: SiteTree, room: Headroom, base: SiteBase) -> AdmissionRooms:
+    def admission(self, site: SiteTree, room: Headroom, base: SiteBase, now: float) -> AdmissionRooms:
         """Return the room for minima: of cars that charge it reaches to the limit itself.
 
         Another car starts where its minimum fits into the plan now, and into the limit with the highest base
@@ -98,6 +102,7 @@ class CircuitSupply:
         rooms = room.rooms()
         keep: dict[str, PhaseAmps] = {}
         start: dict[str, PhaseAmps] = {}
+        building_peaks: dict[tuple[str, int], Statement] = {}
         for circuit in site.circuits:
             margin_a = self._model.metering.margin_a(circuit)
             kept_a = margin_a + self._reserved_a[circuit.id]
@@ -113,13 +118,36 @@ class CircuitSupply:
                 min(left[1], left[1] + believed[1] - begun[1] + margin_a),
                 min(left[2], left[2] + believed[2] - begun[2] + margin_a),
             )
+            for phase in range(3):
+                if begun[phase] > believed[phase] + margin_a:
+                    statement = self._building_peak(circuit, phase, now)
+                    if statement is not None:
+                        building_peaks[circuit.id, phase] = statement
         peaks = self._model.energy.peaks
         unlasting = {
             c.id: peaks.unlasting_a(c.id, self._model.metering.highest_v(c))
             for c in site.circuits
             if peaks.has_budget(c.id)
         }
-        return AdmissionRooms(keep, start, unlasting)
+        return AdmissionRooms(keep, start, unlasting, building_peaks)
+
+    def _building_peak(self, circuit: CircuitNode, phase: int, now: float) -> Statement | None:
+        """Return the recent load in which no car starts, to whole A and minutes, so that it is steady."""
+        peak = self._model.metering.start_peak(circuit, phase, now)
+        time = "" if peak is None else self._model.energy.time_of_day(peak[0])
+        if peak is None or not time:
+            return None
+        key, current_a = (circuit.id, phase), float(math.ceil(peak[1]))
+        shown = self._building_peaks.get(key)
+        if shown is None or (shown.current_a, shown.time) != (current_a, time):
+            shown = self._building_peaks[key] = Statement(
+                code=StatementCode.BUILDING_PEAK,
+                circuit=circuit.id,
+                phase=phase + 1,
+                current_a=current_a,
+                time=time,
+            )
+        return shown
 
     def _others_draw(self, now: float) -> float:
         """Return what EVSEs that the grid operator cannot dim draw of the own generation (A, all phases)."""

@@ -295,7 +295,7 @@ class SharePlanner:
         held: list[EvseRef] = []
         while True:
             joint = self._supply.joint(self._site, base, room)
-            admission = self._supply.admission(self._site, room, base)
+            admission = self._supply.admission(self._site, room, base, now)
             yield len(self._site.circuits) * COST_CIRCUIT
             yield from self._allocator.steps(room.rooms(), joint, admission)
             given = self._allocator.allocations
@@ -320,7 +320,7 @@ class SharePlanner:
         if not switching:
             return
         rooms, joint = room.rooms(), self._supply.joint(self._site, base, room)
-        admission = self._supply.admission(self._site, room, base)
+        admission = self._supply.admission(self._site, room, base, now)
         given = self._allocator.allocations | {
             ref: held for ref, held in self._others.items() if ref in self._never_pausing
         }

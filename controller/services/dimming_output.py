@@ -121,7 +121,8 @@ class DimmingOutput:
         return Statement(code=StatementCode.DIMMED_EACH, name=" and ".join(effective.sources))
 
     def _describe(self, source: str, watts: float, until: float | None) -> Statement:
+        power_w = round(watts, -2)  # tenths of kW: the exact limit stands in the status beside it
         if until is None:
-            return Statement(code=StatementCode.DIMMED, name=source, power_w=watts)
+            return Statement(code=StatementCode.DIMMED, name=source, power_w=power_w)
         time = self._notifier.format_local_time(utc(until))
-        return Statement(code=StatementCode.DIMMED_UNTIL, name=source, power_w=watts, time=time)
+        return Statement(code=StatementCode.DIMMED_UNTIL, name=source, power_w=power_w, time=time)

@@ -236,6 +236,10 @@ class Allocator:
                 yield 50 * COST_DEMAND
         if constraints.set_rooms(capacity, joint, leads.rooms, admission):
             self._moved = dict.fromkeys(self._ref_of)
+        elif changed := constraints.changed_peaks:
+            self._moved |= {
+                claim: None for claim in self._ref_of if not claim.admitted and claim.bound_by in changed
+            }
         yield len(self._site.circuits) * COST_CIRCUIT
         for _ in range(ROUNDS):
             yield from self._share(constraints)
@@ -443,9 +447,10 @@ def _refusal(demand: Demand) -> Allocation:
 def _explain(demand: Demand, claim: Claim, constraints: Constraints) -> Statement:
     if claim.bound_by is None:
         return demand.cap
-    full = constraints.statement(claim.bound_by)
     if not claim.admitted:
-        return Statement(code=StatementCode.NO_ROOM, cause=full, minimum_a=demand.min_a)
+        cause = constraints.refusal(claim, claim.bound_by, is_served=demand.is_served)
+        return Statement(code=StatementCode.NO_ROOM, cause=cause, minimum_a=demand.min_a)
+    full = constraints.statement(claim.bound_by)
     if claim.is_by_need and demand.why is not None:
         return Statement(code=StatementCode.UNDER, context=demand.why, cause=full)
     return full

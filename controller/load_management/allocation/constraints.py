@@ -67,12 +67,14 @@ class AdmissionRooms(msgspec.Struct, frozen=True):
 
     `keep`: of EVSEs that charge, `start`: of EVSEs that would begin. A minimum is kept in room that no EVSE
     is raised into, and started only into room that has been free for minutes. `unlasting`: the part of the
-    room of all phases together (A) in which no EVSE starts.
+    room of all phases together (A) in which no EVSE starts. `peaks`: the recent load of the building that
+    makes a phase (circuit, 0 to 2) too full to start in.
     """
 
     keep: Mapping[str, PhaseAmps]
     start: Mapping[str, PhaseAmps]
     unlasting: Mapping[str, float] = {}
+    peaks: Mapping[tuple[str, int], Statement] = {}
 
 
 class Constraints:
@@ -99,6 +101,10 @@ class Constraints:
         self._wanted: list[int] = []
         self._least: list[int] = []
         self._tight: set[int] = set()
+        self._peaks: dict[int, Statement] = {}
+        """What makes a row too full to start in, though it is not full."""
+        self.changed_peaks: set[int] = set()
+        """Rows of which that is another statement than before."""
         self.contested: set[int] = set()
         """Rows that have not room for everybody's minimum."""
         self._joint_rows: object = None
@@ -157,6 +163,13 @@ class Constraints:
         for circuit, amps in (admission.unlasting if admission else {}).items():
             if circuit in self._sum_of:
                 self.start_room[self._sum_of[circuit]] -= tenths_up(amps)
+        peaks = (
+            {self._first_of[c] + phase: s for (c, phase), s in admission.peaks.items()} if admission else {}
+        )
+        self.changed_peaks = {
+            row for row in self._peaks.keys() | peaks if self._peaks.get(row) != peaks.get(row)
+        }
+        self._peaks = peaks
         self.set_leads(leads)
         return before != self._statements
 
@@ -283,6 +296,16 @@ class Constraints:
     def statement(self, row: int) -> Statement:
         """Return that this row is full."""
         return self._statements[row]
+
+    def refusal(self, claim: Claim, row: int, *, is_served: bool) -> Statement:
+        """Return why a row has no room for the minimum of a claim.
+
+        Where the minimum fits beside those of all that are admitted, the row is full only for who starts.
+        """
+        peak = self._peaks.get(row)
+        if peak is None or is_served or self._roomy[row] - self.given[row] < claim.minimum:
+            return self._statements[row]
+        return peak
 
 
 def _joint_rows(

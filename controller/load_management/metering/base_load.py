@@ -84,11 +84,16 @@ class RollingMax:
 
     def highest(self, now: float) -> float | None:
         """Return the highest value not older than the window at `now`; None before the first."""
+        found = self.peak(now)
+        return None if found is None else found[1]
+
+    def peak(self, now: float) -> tuple[float, float] | None:
+        """Return the time and the value of `highest`; None before the first."""
         oldest = now - self._window_s
-        for time, value in self._falling:
-            if time >= oldest:
-                return value  # values fall from left to right
-        return self._falling[-1][1] if self._falling else None
+        for each in self._falling:
+            if each[0] >= oldest:
+                return each  # values fall from left to right
+        return self._falling[-1] if self._falling else None
 
     def clear(self) -> None:
         """Forget all values."""
@@ -196,6 +201,11 @@ class _PhaseLoad:
         """Return the load that a car about to start has to expect."""
         highest = max(self._start.highest(now) or 0.0, self._highest(now))
         return highest if highest >= 0 else self._shared_feed_in(now)
+
+    def start_peak(self, now: float) -> tuple[float, float]:
+        """Return the time and the value (A) of what `to_start` is made of."""
+        peaks = [peak for each in (self._start, self._held) if (peak := each.peak(now)) is not None]
+        return max(peaks, key=lambda peak: peak[1], default=(now, 0.0))
 
     def _shared_feed_in(self, now: float) -> float:
         lasting = self._start.highest(now) or 0.0
@@ -313,6 +323,10 @@ class BaseLoad:
         """Return the load that decides whether another car starts (A per phase)."""
         first, second, third = self._phases
         return (first.to_start(now), second.to_start(now), third.to_start(now))
+
+    def start_peak(self, phase: int, now: float) -> tuple[float, float]:
+        """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""
+        return self._phases[phase].start_peak(now)
 
     def signed(self, now: float) -> PhaseAmps:
         """Return the highest recent load, feed-in as a negative one (A per phase)."""

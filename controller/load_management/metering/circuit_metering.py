@@ -340,6 +340,16 @@ class CircuitMetering:
                 base[circuit.id] = (first, second, third)
         return SiteBase(believed, keep, start, leading, low)
 
+    def start_peak(self, circuit: CircuitNode, phase: int, now: float) -> tuple[float, float] | None:
+        """Return the time and the base load (A) of the peak in which no car starts.
+
+        None without a meter of its own, and where no car starts for another reason.
+        """
+        found = self._metered.get(circuit.id)
+        if found is None or found.trouble(now) is not None or found.doubted or found.is_bridged(now):
+            return None
+        return found.load.start_peak(phase, now)
+
     @cached_property
     def _metered_below(self) -> dict[str, list[str]]:
         """Return the children of each circuit that has a meter itself or below it."""

@@ -8,7 +8,7 @@ import math
 import msgspec
 import pytest
 
-from controller.load_management.allocation.allocator import Allocation
+from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.evse.awake_evses import AwakeEvses
 from controller.load_management.evse.evse_controller import EvseController
@@ -26,6 +26,7 @@ from controller.model.statements import Statement, StatementCode
 
 EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
 SITE = SiteTree(circuits=(CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), evses=(EVSE,))
+STALE = Statement(code=StatementCode.METER_NOT_GOOD, name="grid", quality="stale")
 FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
 
 
@@ -67,27 +68,27 @@ def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
 
 def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
     outlet = at(8.0)
-    assert outlet.demand(1.0, "", 10.0).cap == "all it can take"
-    troubled = outlet.demand(1.0, "meter grid is stale", 10.0)
-    assert (troubled.max_a, troubled.cap) == (6, "meter grid is stale: held at its fallback")
+    assert outlet.demand(1.0, None, 10.0).cap == ALL_IT_CAN_TAKE
+    troubled = outlet.demand(1.0, STALE, 10.0)
+    assert (troubled.max_a, str(troubled.cap)) == (6, "meter grid is stale: held at its fallback")
 
 
 def test_possibly_single_phase_car_starts_within_unbalance() -> None:
     outlet = at(8.0)
-    small = outlet.demand(1.0, "", 10.0, unbalance_a=10.0)
-    assert (small.max_a, small.cap) == (10.0, "its car may draw on one phase alone")
-    assert outlet.demand(1.0, "", 10.0, unbalance_a=4.0).max_a == EVSE.min_a
+    small = outlet.demand(1.0, None, 10.0, unbalance_a=10.0)
+    assert (small.max_a, str(small.cap)) == (10.0, "its car may draw on one phase alone")
+    assert outlet.demand(1.0, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
     outlet.model.on_observation(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
     for now in (20.0, 30.0):
         outlet.model.on_observation(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
-    assert outlet.demand(1.0, "", 10.0, unbalance_a=10.0).max_a == EVSE.max_a
+    assert outlet.demand(1.0, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
 
 
 def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
     outlet = at(8.0)
     outlet.backend = BackendLimit(1, 10.0)
-    demand = outlet.demand(1.0, "", 10.0)
-    assert (demand.max_a, demand.cap) == (10.0, "its backend allows 10 A")
+    demand = outlet.demand(1.0, None, 10.0)
+    assert (demand.max_a, str(demand.cap)) == (10.0, "its backend allows 10 A")
 
 
 def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
