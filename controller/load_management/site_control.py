@@ -208,6 +208,7 @@ class SiteControl:
             overloads=0 if metered is None else metered.overloads,
             margin_a=self._model.metering.margin_a(circuit),
             jump_a=0.0 if metered is None else metered.jumps.highest_a,
+            jumps=0 if metered is None else metered.jumps.jumps,
             jumps_beyond=0 if metered is None else metered.jumps.beyond,
             proposed_margin_a=None if metered is None else metered.jumps.proposed_a,
             learns_margin=circuit.learns_margin and metered is not None,

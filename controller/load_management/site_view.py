@@ -21,8 +21,9 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     our EVSEs, as far as it is known; `booked_a` what our EVSEs may be drawing now; `reserve_a` what is free
     for cars that come and draw their fallback at once, as far as the circuit has it. `over_limit_s`: for how
     long it has been above its limit (s), `overloads`: how often it was for longer than some seconds.
-    `jump_a`: how far the building's load jumped so far (A), which `margin_a` has to absorb; `jumps_beyond`:
-    how often it did not. `proposed_margin_a`: margin that absorbs what recurs; None before it is known.
+    `jumps`: how often the building's load jumped so far, and `jump_a` how far (A), which `margin_a` has to
+    absorb; `jumps_beyond`: how often it did not. `proposed_margin_a`: margin that absorbs what recurs; None
+    before it is known.
     `learns_margin`: that is what `margin_a` follows.
     """
 
@@ -38,6 +39,7 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     overloads: int = 0
     margin_a: float = 0.0
     jump_a: float = 0.0
+    jumps: int = 0
     jumps_beyond: int = 0
     proposed_margin_a: float | None = None
     learns_margin: bool = False

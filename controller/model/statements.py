@@ -79,6 +79,10 @@ class StatementCode(enum.StrEnum):
     DIMMED = "dimmed", "dimmed by {name} to {power_w}"
     DIMMED_UNTIL = "dimmed-until", "dimmed by {name} to {power_w} until {time}"
     DIMMED_EACH = "dimmed-each", "dimmed by {name}"
+    DIMMED_ASSUMED = (
+        "dimmed-assumed",
+        "limited to {power_w}, which is assumed: the source {name} is lost",
+    )
     UNDER = "under", "{context}: {cause}"
     """A limit or a need of the EVSE (`context`), and what decides under it."""
 

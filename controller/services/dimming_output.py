@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import EffectiveLimit
+from controller.dimming.effective_limit import EffectiveLimit, LimitBound
 from controller.dimming.events import CommandAnswer, Measured
 from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events
@@ -82,10 +82,7 @@ class DimmingOutput:
                 phases_w=effective.phases_w,
                 evses_w={ref: bound.watts for ref, bound in effective.evses.items()},
                 why=self._describe_all(effective),
-                whys={
-                    ref: self._describe(bound.source, bound.watts, bound.until)
-                    for ref, bound in effective.evses.items()
-                },
+                whys={ref: self._describe(bound) for ref, bound in effective.evses.items()},
                 until=min((bound.until for bound in bounds if bound.until is not None), default=None),
             )
         )
@@ -114,14 +111,16 @@ class DimmingOutput:
 
     def _describe_all(self, effective: EffectiveLimit) -> Statement | None:
         if effective.total is not None:
-            total = effective.total
-            return self._describe(total.source, total.watts, total.until)
+            return self._describe(effective.total)
         if not effective.dimmed:
             return None
         return Statement(code=StatementCode.DIMMED_EACH, name=" and ".join(effective.sources))
 
-    def _describe(self, source: str, watts: float, until: float | None) -> Statement:
-        power_w = round(watts, -2)  # tenths of kW: the exact limit stands in the status beside it
+    def _describe(self, bound: LimitBound) -> Statement:
+        source, until = bound.source, bound.until
+        power_w = round(bound.watts, -2)  # tenths of kW: the exact limit stands in the status beside it
+        if bound.is_assumed:
+            return Statement(code=StatementCode.DIMMED_ASSUMED, name=source, power_w=power_w)
         if until is None:
             return Statement(code=StatementCode.DIMMED, name=source, power_w=power_w)
         time = self._notifier.format_local_time(utc(until))

@@ -94,17 +94,24 @@ function updateSign() {
 
 // -- views ------------------------------------------------------------------------------------------------
 
+const percent = (part) => `${100 * Math.max(0, Math.min(1, part))}%`;
+
+// A bar for each phase: what flows, behind it what may flow by the limits of the EVSEs, and where the margin begins.
+// A circuit is full when the second reaches the third, also while the cars take less.
 function phaseBars() {
   const bars = PHASES.map((name) => {
-    const fill = element("div", { class: "fill" }), value = element("span", { class: "number" });
-    return { fill, value, bar: element("div", { class: "phase" }, element("span", {}, name), element("div", { class: "trough", "aria-hidden": "true" }, fill), value) };
+    const fill = element("div", { class: "fill" }), booked = element("div", { class: "booked" }), margin = element("div", { class: "margin" }), value = element("span", { class: "number" }, element("span"), element("span", { class: "second" }));
+    return { fill, booked, margin, value, bar: element("div", { class: "phase" }, element("span", {}, name), element("div", { class: "trough", "aria-hidden": "true" }, booked, fill, margin), value) };
   });
-  const update = (circuit) => bars.forEach(({ fill, value }, phase) => {
+  const update = (circuit) => bars.forEach(({ fill, booked, margin, value }, phase) => {
     const now = carried(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
-    fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
+    fill.style.width = percent(share);
+    booked.style.width = percent((circuit.base_a[phase] + circuit.booked_a[phase]) / limit);
+    margin.style.left = percent((limit - circuit.margin_a) / limit);
     fill.className = share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill";
-    const mark = circuit.measured_a && circuit.meter_quality === "good" ? "" : ` (${text("assumed")})`;
-    write(value, text("of", { value: amps(now), limit: circuit.limit_a[phase] }) + mark, share > FULL ? "number over" : "number");
+    value.className = share > FULL ? "number over" : "number";
+    write(value.firstChild, text("of", { value: amps(now), limit: circuit.limit_a[phase] }));
+    write(value.lastChild, circuit.measured_a && circuit.meter_quality === "good" ? "" : text("assumed"));
   });
   return [element("div", {}, ...bars.map(({ bar }) => bar)), update];
 }
@@ -117,8 +124,10 @@ function meterText(circuit) {
 
 function marginText(circuit) {
   const parts = [`${amps(circuit.margin_a)} A`];
-  if (circuit.learns_margin) parts.push(text("marginLearned"));
-  if (circuit.jumps_beyond) parts.push(text("marginBeyond", { times: circuit.jumps_beyond, highest: amps(circuit.jump_a) }));
+  if (circuit.learns_margin) parts.push(text(circuit.proposed_margin_a === null ? "marginLearning" : "marginLearned", { times: circuit.jumps }));
+  else if (circuit.jumps) parts.push(text("marginJumps", { times: circuit.jumps }));
+  if (circuit.jumps) parts.push(text("marginHighest", { highest: amps(circuit.jump_a) }));
+  if (circuit.jumps_beyond) parts.push(text("marginBeyond", { times: circuit.jumps_beyond }));
   if (circuit.proposed_margin_a > circuit.margin_a) parts.push(text("marginProposed", { value: amps(circuit.proposed_margin_a) }));
   return parts.join(", ");
 }
@@ -131,7 +140,7 @@ function circuitCard(id, heading = "h2") {
     [text("margin"), marginText],
   ]);
   const first = state.status.circuits.find((circuit) => circuit.id === id);
-  const card = element("section", { class: "card" }, element(heading, {}, id), first.parent ? element("p", { class: "quiet" }, text("parent", { name: first.parent })) : null, bars, meter, list);
+  const card = element("section", { class: "card" }, element(heading, {}, id), first.parent ? element("p", { class: "quiet" }, text("parent", { name: first.parent })) : null, bars, element("p", { class: "note" }, text("barText")), meter, list);
   return [card, (status) => {
     const circuit = status.circuits.find((each) => each.id === id);
     if (!circuit) return;
@@ -158,7 +167,7 @@ function viewOverview(main) {
   const [card, updateCard] = circuitCard(root.id);
   const [list, updateList] = facts([
     [text("building"), (status) => phaseAmps(status.circuits[0].base_a)],
-    [text("charging"), (status) => `${status.evses.filter((evse) => evse.state === "charging").length} / ${status.evses.length}`],
+    [text("chargingNow"), (status) => `${status.evses.filter((evse) => evse.state === "charging").length} / ${status.evses.length}`],
     [text("stations"), (status) => `${status.stations.filter((station) => station.connected).length} / ${status.stations.length} ${text("connected")}`],
     [text("dimming"), dimmingText],
   ]);
@@ -196,7 +205,7 @@ function energyCard() {
     { title: text("evse"), write: cell(evseName) },
     { title: text("begins"), write: cell((each) => (each.begins === null ? "–" : moment(each.begins))) },
   ]);
-  const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("energyPlan")), list, peaks, groups, waiting);
+  const card = element("section", { class: "card captioned", hidden: true }, element("h2", {}, text("energyPlan")), list, peaks, groups, waiting);
   return [card, ({ energy }) => {
     card.hidden = !energy || !(energy.peaks.length || energy.calendar.length || energy.groups.length || energy.waiting.length || energy.price !== null || energy.battery_a);
     if (card.hidden) return;
@@ -238,7 +247,7 @@ function evseTable() {
       const order = overrideOf(evse);
       write(node.children[0], ...stateText(evse));
       write(node.children[1], order ? overrideText(order) : "");
-      write(node.children[2], reasonText(evse));
+      write(node.children[2], reasonText(evse), evse.obeys === false ? "second near" : "second");
       node.children[2].lang = statementLanguage(evse.statement);
     } },
     { title: text("offered"), class: "number", write: cell(offer) },
@@ -340,7 +349,7 @@ function viewStation(main, id) {
       [text("offered"), (each) => `${offer(each)}${each.single_phase ? ` (${text("onePhase")})` : ""}`],
       [text("drawn"), (each) => phaseAmps(each.drawn_a)],
       [text("circuit"), (each) => each.circuit],
-      [text("order"), (each) => { const order = overrideOf(each); return order ? overrideText(order) : text("none"); }],
+      [text("order"), (each) => { const order = overrideOf(each); return order ? overrideText(order) : text("noOrder"); }],
       [text("energy"), (each) => { const session = runningAt(each); return session ? `${session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`} ${session.card}` : "–"; }],
     ]);
     const card = element("section", { class: "card" }, element("h2", {}, `${text("evse")} ${evse.evse}`), detail, orderButtons(ORDERS, { station: id, evse: evse.evse }, evseName(evse)));
@@ -525,8 +534,8 @@ function evidenceCard() {
 function eebusCard() {
   const [list, updateList] = facts([
     ["SKI", (eebus) => eebus.ski],
-    [text("state"), (eebus) => `${eebus.consumption.state}: ${watts(eebus.consumption.limit_w)}`],
-    [text("age"), (eebus) => age(eebus.heartbeat_age_s)],
+    [text("state"), (eebus) => `${text(`eebus.${eebus.consumption.state}`)}: ${watts(eebus.consumption.limit_w)}`],
+    [text("heartbeat"), (eebus) => age(eebus.heartbeat_age_s)],
   ]);
   const [partners, updatePartners] = table(text("partner"), [
     { title: text("partner"), write: (node, partner) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, partner.ski); write(node.lastChild, `${partner.device} ${partner.phase}`); } },

@@ -38,12 +38,12 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `measured_a` is the last current of its meter, `meter_quality` its quality (good, stale, dead,
     implausible); both null without a meter. `meter_problem` is the fault of the meter, or what its good
-    readings lack, in a sentence, `meter_cause` the same as a label and `meter_statement` as code
-    and values. `base_a` is the base load, as far as known; `booked_a` what the EVSEs may be drawing now;
+    readings lack, in a sentence, `meter_cause` the same as a label and `meter_statement` as code and
+    values. `base_a` is the base load, as far as known; `booked_a` what the EVSEs may be drawing now;
     `reserve_a` what is kept free for cars that come and draw their fallback at once. `over_limit_s`: for
     how long the circuit has been above its limit (s); `overloads`: how often it was for longer than 10 s.
-    `margin_a` has to absorb `jump_a`, the largest jump of the base load so far; `jumps_beyond`: how often
-    one was above it. `proposed_margin_a` absorbs the jumps that recur, null before it is known;
+    `margin_a` has to absorb `jump_a`, the largest of the `jumps` of the base load so far; `jumps_beyond`:
+    how often one was above it. `proposed_margin_a` absorbs the jumps that recur, null before it is known;
     `learns_margin`: it is the margin. `excess_a`: by how much it may be above its limit (A), because the
     stations of the EVSEs `unlimited` have not taken their limits.
     """
@@ -61,6 +61,7 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     overloads: int = 0
     margin_a: float = 0.0
     jump_a: float = 0.0
+    jumps: int = 0
     jumps_beyond: int = 0
     proposed_margin_a: float | None = None
     learns_margin: bool = False
@@ -627,6 +628,7 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
         overloads=view.overloads,
         margin_a=view.margin_a,
         jump_a=round(view.jump_a, 1),
+        jumps=view.jumps,
         jumps_beyond=view.jumps_beyond,
         proposed_margin_a=view.proposed_margin_a,
         learns_margin=view.learns_margin,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
+from controller.model.expiry import DAY_S
 from controller.model.observations import EvseState
+from controller.model.statements import Statement, StatementCode
+from controller.web.alarm_model import AlarmBook, find_conditions
 from controller.web.status_model import (
     ChargingStationStatus,
     CircuitStatus,
@@ -14,11 +19,20 @@ from controller.web.status_model import (
     GroupStatus,
     OverrideStatus,
     PeakStatus,
+    StoreHealth,
     WaitStatus,
 )
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
+NOON = 1_763_726_400.0
+DEAD = Statement(code=StatementCode.METER_NO_ANSWER, detail="unit 1 does not answer")
+DIMMED = Statement(code=StatementCode.DIMMED_UNTIL, name="dso", power_w=7560.0, time="14:45")
+NO_CAR = Statement(code=StatementCode.NO_CAR)
+assert STATUS.dimming is not None
+DIMMING = replace(STATUS.dimming, statement=DIMMED)
+REASONS = (StatementCode.ALL_ITS_CAR_TAKES, StatementCode.PHASE_FULL, StatementCode.BUILDING_PEAK)
+VALUES: dict[str, Any] = {"circuit": "grid", "phase": 2, "current_a": 41.0, "time": "12:07"}
 STATES = (EvseState.CHARGING, EvseState.AVAILABLE, EvseState.PREPARING, EvseState.SUSPENDED_EV)
 ROW = 50
 """Stations below one circuit."""
@@ -36,6 +50,64 @@ ENERGY = EnergyStatus(
 )
 
 
+FAULTS = ("meter", "backend", "contacts", "dimmed", "station", "disk")
+"""Faults that a site can have: a dead meter, a lost backend, a dead contact module, a limit of the grid
+operator, a station that does not follow its limits, and a full disk."""
+
+
+def site_with(fault: str, stations: int) -> ControllerStatus:
+    """Return the status of a site with one fault, and the alarms that it brings about."""
+    status = replace(site_of(stations), dimming=replace(DIMMING, dimmed=False, why="", statement=None))
+    first, *others = status.evses
+    if fault == "meter":
+        held = Statement(code=StatementCode.METER_NOT_GOOD, name="grid", quality="dead")
+        status = replace(
+            site_of(stations, faulty=True),
+            dimming=status.dimming,
+            evses=tuple(
+                replace(evse, **reason(Statement(code=StatementCode.AT_FALLBACK, cause=held)))
+                for evse in status.evses
+            ),
+            stations=status.stations,
+            backends=status.backends,
+        )
+    elif fault == "backend":
+        gone = [replace(each, links={"main": 0}, waiting=12, oldest_s=7300.0) for each in status.backends]
+        status = replace(status, backends=tuple(gone))
+    elif fault == "contacts":
+        lost = "the module did not answer for 120 s: its failsafe limit holds"
+        status = replace(
+            status, dimming=replace(DIMMING, source_fault=lost), evses=_dimmed(status.evses, DIMMED)
+        )
+    elif fault == "dimmed":
+        status = replace(status, dimming=DIMMING, evses=_dimmed(status.evses, DIMMED))
+    elif fault == "station":
+        disobeys = Statement(code=StatementCode.DISOBEYS, drawn_a=32.0, current_a=10.0)
+        first = replace(first, obeys=False, drawn_a=(32.0, 32.0, 32.0), offered_a=10.0, **reason(disobeys))
+        status = replace(status, evses=(first, *others))
+    elif fault == "disk":
+        full = "database or disk is full"
+        status = replace(status, store=StoreHealth(writable=False, error=full, kept=7))
+    book = AlarmBook()
+    for now in (0.0, DAY_S):
+        book.update(find_conditions(replace(status, expiries=()), NOON), now, NOON)
+    return replace(status, alarms=book.present)
+
+
+def reason(statement: Statement) -> dict[str, Any]:
+    """Return the members of a status for a reason."""
+    return {"statement": statement, "reason": str(statement)}
+
+
+def _dimmed(evses: tuple[EvseStatus, ...], statement: Statement) -> tuple[EvseStatus, ...]:
+    return tuple(
+        replace(evse, offered_a=6.0, drawn_a=(6.0, 6.0, 6.0), **reason(statement))
+        if evse.state is EvseState.CHARGING
+        else evse
+        for evse in evses
+    )
+
+
 def site_of(stations: int, *, faulty: bool = False) -> ControllerStatus:
     """Return the status of a site with so many stations of one EVSE each."""
     rows = [f"row-{number + 1}" for number in range((stations + ROW - 1) // ROW)]
@@ -43,7 +115,14 @@ def site_of(stations: int, *, faulty: bool = False) -> ControllerStatus:
         STATUS.circuits[0],
         measured_a=(60.5, 98.0, 71.0),
         meter_quality=Quality.DEAD if faulty else Quality.GOOD,
-        meter_problem="unit 1 does not answer" if faulty else "",
+        meter_problem=DEAD.detail if faulty else "",
+        meter_statement=DEAD if faulty else None,
+        margin_a=4.0,
+        learns_margin=True,
+        jumps=41,
+        jump_a=6.5,
+        jumps_beyond=2,
+        proposed_margin_a=4.0,
     )
     row = CircuitStatus(
         id="row",
@@ -84,7 +163,7 @@ def _evse(number: int, circuit: str, *, faulty: bool) -> EvseStatus:
         state=EvseState.FAULTED if faulty and number % 7 == 5 else state,
         offered_a=16.0,
         drawn_a=(draws, draws, draws),
-        reason="all that its car takes" if draws else "no car",
+        **reason(Statement(code=REASONS[number % len(REASONS)], **VALUES) if draws else NO_CAR),
     )
 
 
