@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controller.model.journal import Record
+from controller.model.statements import Statement, StatementCode
 
 
 class UserStored(Record, frozen=True):
@@ -45,6 +46,18 @@ class AuditStored(Record, frozen=True):
     command: str
     subject: str
     outcome: str
+
+    @property
+    def statement(self) -> Statement:
+        """Return the command and its subject, with the reason where it was not done."""
+        if self.outcome == "done":
+            return Statement(code=StatementCode.COMMAND_DONE, command=self.command, name=self.subject)
+        return Statement(
+            code=StatementCode.COMMAND_NOT_DONE,
+            command=self.command,
+            name=self.subject,
+            detail=self.outcome,
+        )
 
 
 class AuditTrimmed(Record, frozen=True):

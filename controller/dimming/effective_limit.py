@@ -9,12 +9,13 @@ Times are s on the caller's monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from controller.dimming.dimming_command import lowest
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
 PhaseWatts = tuple[float | None, float | None, float | None]
 """W on the site's L1, L2, L3; None where there is no limit."""
@@ -53,6 +54,16 @@ class LimitBound(msgspec.Struct, frozen=True, kw_only=True):
     proof: str = ""
     is_assumed: bool = False
 
+    def explain(self, format_end: Callable[[float], str]) -> Statement:
+        """Return it as a statement, in tenths of kW; `format_end` makes the time of day of its end."""
+        power_w = round(self.watts, -2)
+        if self.is_assumed:
+            return Statement(code=StatementCode.DIMMED_ASSUMED, name=self.source, power_w=power_w)
+        if self.until is None:
+            return Statement(code=StatementCode.DIMMED, name=self.source, power_w=power_w)
+        time = format_end(self.until)
+        return Statement(code=StatementCode.DIMMED_UNTIL, name=self.source, power_w=power_w, time=time)
+
 
 class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
     """Limits that apply: for all controllable EVSEs together (`total`), for each, and their sources."""
@@ -66,6 +77,14 @@ class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
     def dimmed(self) -> bool:
         """True if anything is limited."""
         return bool(self.sources)
+
+    def explain(self, format_end: Callable[[float], str]) -> Statement | None:
+        """Return what holds for all EVSEs together, else who limits each of them; None: nobody does."""
+        if self.total is not None:
+            return self.total.explain(format_end)
+        if not self.dimmed:
+            return None
+        return Statement(code=StatementCode.DIMMED_EACH, name=" and ".join(self.sources))
 
 
 def effective(limits: Iterable[SourceLimit], now: float) -> EffectiveLimit:

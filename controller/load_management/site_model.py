@@ -29,7 +29,7 @@ from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseC
 from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
 from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
-from controller.load_management.metering.circuit_metering import CircuitMetering
+from controller.load_management.metering.circuit_metering import CircuitMetering, Trouble
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, SiteTree
 from controller.model.observations import (
@@ -43,7 +43,6 @@ from controller.model.observations import (
     StateSeen,
     TransactionSeen,
 )
-from controller.model.statements import Statement
 
 UNBALANCE_NOISE_A = 0.5
 DUE_AT_ONCE = 200
@@ -320,7 +319,7 @@ class SiteModel:
         allowed_a = circuit.unbalance_a
         return allowed_a is not None and self.metering.unbalanced_a(circuit) > allowed_a + UNBALANCE_NOISE_A
 
-    def trust(self, circuit: CircuitNode, now: float) -> tuple[Statement | None, bool]:
+    def trust(self, circuit: CircuitNode, now: float) -> tuple[Trouble, bool]:
         """Return why the meter of a circuit cannot be planned with, and whether it is in doubt."""
         return self.metering.trouble(circuit, now), self.metering.doubted(circuit)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import EffectiveLimit, LimitBound
+from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import CommandAnswer, Measured
 from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events
-from controller.model.statements import Statement, StatementCode
 from controller.services.dimming_history import DimmingHistory
 from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.load_management_service import LoadManagementService
@@ -37,7 +36,7 @@ class DimmingOutput:
 
     def status(self, effective: EffectiveLimit, records: int, unwritten: int) -> DimmingStatus:
         """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
-        return self._history.status(effective, self._describe_all(effective), records, unwritten)
+        return self._history.status(effective, effective.explain(self._format_end), records, unwritten)
 
     def on_meter_state(self, state: MeterState) -> bool:
         """Take the state of a meter; return True if it is that of the grid connection."""
@@ -81,8 +80,8 @@ class DimmingOutput:
                 total_w=None if total is None else total.watts,
                 phases_w=effective.phases_w,
                 evses_w={ref: bound.watts for ref, bound in effective.evses.items()},
-                why=self._describe_all(effective),
-                whys={ref: self._describe(bound) for ref, bound in effective.evses.items()},
+                why=effective.explain(self._format_end),
+                whys={ref: bound.explain(self._format_end) for ref, bound in effective.evses.items()},
                 until=min((bound.until for bound in bounds if bound.until is not None), default=None),
             )
         )
@@ -109,19 +108,5 @@ class DimmingOutput:
             set_by=BACKEND if by_backend else GRID_OPERATOR,
         )
 
-    def _describe_all(self, effective: EffectiveLimit) -> Statement | None:
-        if effective.total is not None:
-            return self._describe(effective.total)
-        if not effective.dimmed:
-            return None
-        return Statement(code=StatementCode.DIMMED_EACH, name=" and ".join(effective.sources))
-
-    def _describe(self, bound: LimitBound) -> Statement:
-        source, until = bound.source, bound.until
-        power_w = round(bound.watts, -2)  # tenths of kW: the exact limit stands in the status beside it
-        if bound.is_assumed:
-            return Statement(code=StatementCode.DIMMED_ASSUMED, name=source, power_w=power_w)
-        if until is None:
-            return Statement(code=StatementCode.DIMMED, name=source, power_w=power_w)
-        time = self._notifier.format_local_time(utc(until))
-        return Statement(code=StatementCode.DIMMED_UNTIL, name=source, power_w=power_w, time=time)
+    def _format_end(self, until: float) -> str:
+        return self._notifier.format_local_time(utc(until))

@@ -9,10 +9,8 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
-from controller.access.access_records import AuditStored
 from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
-from controller.model.statements import Statement, StatementCode
 from controller.services.access_service import AccessService
 from controller.services.alarm_service import AlarmService
 from controller.services.configuration_editor import ConfigurationEditor
@@ -115,12 +113,11 @@ class SiteData:
             EventEntry(
                 time=datetime.fromtimestamp(each.at, UTC).isoformat(timespec="seconds"),
                 severity="info" if each.outcome == "done" else "warning",
-                text=str(statement),
+                text=str(each.statement),
                 actor=f"{each.actor} ({each.origin})",
-                statement=statement,
+                statement=each.statement,
             )
             for each in self._parts.operations.audit.latest(most)
-            for statement in [_describe_change(each)]
         ]
         return sorted([*changes, *self._parts.alarms.events], key=lambda each: each.time, reverse=True)[:most]
 
@@ -190,15 +187,3 @@ class WebUsers:
             TokenEntry(name=each.name, scopes=list(each.scopes), created=each.created, expires=each.expires)
             for each in self._access.list_tokens()
         ]
-
-
-def _describe_change(change: AuditStored) -> Statement:
-    """Return a command of a person as a statement, with the reason where it was not done."""
-    if change.outcome == "done":
-        return Statement(code=StatementCode.COMMAND_DONE, command=change.command, name=change.subject)
-    return Statement(
-        code=StatementCode.COMMAND_NOT_DONE,
-        command=change.command,
-        name=change.subject,
-        detail=change.outcome,
-    )

@@ -56,6 +56,10 @@ class ActiveCalendar:
         first, second, third = circuit.limit_a
         return (min(first, lowest_a), min(second, lowest_a), min(third, lowest_a))
 
+    def time_of_day(self, utc: float) -> str:
+        """Return the time of day at the site as hh:mm."""
+        return f"{local_time(utc, self._settings.zone):%H:%M}"
+
     def limit_w(self, circuit: CircuitNode) -> float | None:
         """Return the limit of all phases together (W): the circuit's own, or a lower one; None: none."""
         if not self.entries:

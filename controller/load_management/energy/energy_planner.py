@@ -26,7 +26,6 @@ from controller.load_management.energy.evse_plans import EvsePlans
 from controller.load_management.energy.peak_budgets import CircuitBase as CircuitBase
 from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.site_battery import SiteBattery
-from controller.load_management.energy.week_schedule import local_time
 from controller.load_management.events import EvsePlan, EvseUse
 from controller.load_management.site_tree import ZERO, PhaseAmps, SiteTree
 from controller.model.journal import Record
@@ -44,7 +43,6 @@ class EnergyPlanner:
 
     def __init__(self, site: SiteTree, settings: EnergySettings, voltage_v: float) -> None:
         self._clock_offset_s: float | None = None
-        self._zone = settings.zone
         self.calendar = ActiveCalendar(settings)
         self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v)
         self.evses = EvsePlans(site, settings, self.calendar)
@@ -73,7 +71,7 @@ class EnergyPlanner:
     def time_of_day(self, now: float) -> str:
         """Return the time of day at the site as hh:mm; empty while the clock is unknown."""
         utc = self.utc(now)
-        return "" if utc is None else f"{local_time(utc, self._zone):%H:%M}"
+        return "" if utc is None else self.calendar.time_of_day(utc)
 
     def utc(self, now: float) -> float | None:
         """Return the time of day (POSIX s); None before `set_clock`."""

@@ -10,6 +10,7 @@ from controller.load_management.events import EvseUse
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 
+LESS_ENERGY = Statement(code=StatementCode.LESS_ENERGY)
 LONGEST_STEP_S = 60.0
 """A longer time between two passes counts as this long: the clock of the machine stood still."""
 BEHIND_WH = 1000.0

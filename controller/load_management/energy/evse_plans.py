@@ -12,17 +12,21 @@ from controller.load_management.energy.active_calendar import ActiveCalendar
 from controller.load_management.energy.departure_plan import CardInUse, DeparturePlan
 from controller.load_management.energy.energy_records import PricesStored, QuotaStored, SessionEnergyStored
 from controller.load_management.energy.energy_settings import EnergySettings
-from controller.load_management.energy.energy_use import EnergyUse
+from controller.load_management.energy.energy_use import LESS_ENERGY, EnergyUse
 from controller.load_management.energy.energy_view import GroupView, WaitView
-from controller.load_management.energy.price_plan import PricePlan, PriceSeries, make_series, parse_prices
+from controller.load_management.energy.price_plan import (
+    CHEAPER_QUARTER,
+    PricePlan,
+    PriceSeries,
+    Waits,
+    make_series,
+    parse_prices,
+    wait_for_price,
+)
 from controller.load_management.energy.tenant_groups import GuaranteedGroup
 from controller.load_management.events import EvsePlan, EvseUse
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef, NeedsSeen
-from controller.model.statements import Statement, StatementCode
-
-LESS_ENERGY = Statement(code=StatementCode.LESS_ENERGY)
-CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
 
 
 class EvsePlans:
@@ -113,16 +117,16 @@ class EvsePlans:
             parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": False}
         return {ref: msgspec.convert(part, EvsePlan) for ref, part in parts.items()}
 
-    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float) -> dict[EvseRef, Statement]:
+    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float) -> Waits:
         """Return the EVSEs whose cars wait for a lower price, and why."""
-        found: dict[EvseRef, Statement] = {}
+        found: Waits = {}
         if not self._settings.has_prices or not self.prices.series.begins:
             return found
         price, most = self.prices.series.price_at(utc), self._settings.pause_above
         for ref, use in uses.items():
             if use.left_wh is None or use.leaves_in_s is None:
                 if most is not None and price is not None and price > most:
-                    found[ref] = Statement(code=StatementCode.PRICE_ABOVE, price=most)
+                    found[ref] = wait_for_price(most)
             elif use.left_wh > 0 and use.leaves_in_s > 0:
                 leaves_at = utc + use.leaves_in_s
                 if not self.prices.may_charge(ref, use.left_wh, use.most_w, leaves_at, utc):

@@ -24,7 +24,11 @@ import msgspec
 from controller.load_management.energy.csv_error import EnergyFileError
 from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 
+CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
+Waits = dict[EvseRef, Statement]
+"""EVSEs whose cars wait for a lower price, and why."""
 COLUMNS = ("begin", "price")
 MOST_ROWS = 20_000
 MOST_PRICE = 1e6
@@ -175,3 +179,8 @@ class PricePlan:
         if last - 1 in chosen:
             chosen = frozenset(ordered[: needed + 1])
         return chosen or frozenset({quarter})
+
+
+def wait_for_price(most: float) -> Statement:
+    """Return that a car without a departure waits for a price of at most this (per kWh)."""
+    return Statement(code=StatementCode.PRICE_ABOVE, price=most)

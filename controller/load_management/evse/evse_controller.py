@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from controller.chargers.quirks import Quirk
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Allocation, Demand, Place
 from controller.load_management.allocation.headroom import Booking, Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
@@ -27,9 +27,26 @@ from controller.load_management.evse.limit_delivery import (
     NOISE_A,
     SMALL_CUT_A,
     STEP_A,
-    CutTiming,
     DeliveryMemory,
     LimitDelivery,
+    choose_timing,
+)
+from controller.load_management.evse.limit_reasons import (
+    ALL_ITS_CAR_TAKES,
+    CAR_ON_ONE_PHASE,
+    CAR_TAKES_NOTHING,
+    NO_CAR,
+    NOT_PLANNED,
+    RISING,
+    STATE_NOT_REPORTED,
+    UNAUTHORIZED,
+    LimitReason,
+    explain_backend_limit,
+    explain_disobedience,
+    explain_fallback,
+    explain_kept_free,
+    explain_one_phase,
+    explain_switch,
 )
 from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
 from controller.load_management.site_view import EvseView
@@ -40,7 +57,9 @@ from controller.model.observations import (
     NeedsSeen,
     TransactionSeen,
 )
-from controller.model.statements import Statement, StatementCode
+
+if TYPE_CHECKING:
+    from controller.chargers.quirks import Quirk
 
 TEST_A = 3.0
 TEST_S = 20.0
@@ -49,11 +68,6 @@ TEST_AFTER_S = 40.0
 """Least time (s) between its last limit and a test."""
 LAG = 0.15
 """Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
-RISING = Statement(code=StatementCode.RISING)
-NOT_PLANNED = Statement(code=StatementCode.NOT_PLANNED)
-NO_CAR = Statement(code=StatementCode.NO_CAR)
-UNAUTHORIZED = Statement(code=StatementCode.UNAUTHORIZED)
-ON_ONE_PHASE = Statement(code=StatementCode.CAR_ON_ONE_PHASE)
 SEEN_CHANGE_A = 1.0
 """Smallest change of a reported draw that is looked for in the meters above."""
 
@@ -97,7 +111,7 @@ class EvseController:
         self.has_demand = self.takes_nothing = self.is_paused = self.has_fallback = self.waits_for_surplus = (
             False
         )
-        self.problem: Statement | None = None
+        self.problem: LimitReason | None = None
         self._demand: Demand | None = None
         self._demand_terms: tuple[object, ...] = ()
         self._test_ends_at = -math.inf
@@ -362,14 +376,14 @@ class EvseController:
         return self.evse.priority
 
     @property
-    def limit_by_order(self) -> tuple[float, Statement]:
+    def limit_by_order(self) -> tuple[float, LimitReason]:
         """Return the lowest limit of an override, the energy plan and its backend (A per phase), and why."""
         limits = [(math.inf, ALL_IT_CAN_TAKE)]
         if self.backend.limit_a is not None:
-            allowed = Statement(code=StatementCode.BACKEND_LIMIT_A, current_a=self.backend.limit_a)
+            allowed = explain_backend_limit(self.backend.limit_a, None)
             limits.append((self.backend.limit_a, allowed))
         if self.backend.limit_w is not None:
-            allowed = Statement(code=StatementCode.BACKEND_LIMIT_W, power_w=self.backend.limit_w)
+            allowed = explain_backend_limit(None, self.backend.limit_w)
             limits.append((self._backend_share_a, allowed))
         if self.override.limit_a is not None:
             limits.append((self.override.limit_a, self.override.why or ALL_IT_CAN_TAKE))
@@ -430,11 +444,11 @@ class EvseController:
     def demand(
         self,
         place: Place,
-        trouble: Statement | None,
+        trouble: LimitReason | None,
         now: float,
         *,
         unbalance_a: float | None = None,
-        dimmed: tuple[float, Statement] | None = None,
+        dimmed: tuple[float, LimitReason] | None = None,
         is_served: bool = False,
     ) -> Demand:
         """Return what it could take now.
@@ -446,11 +460,10 @@ class EvseController:
         caps = [(self.evse.max_a, ALL_IT_CAN_TAKE), (self.model.need_a(now), self._explain_need(now))]
         caps.append(self.limit_by_order)
         if trouble is not None:
-            held = Statement(code=StatementCode.AT_FALLBACK, cause=trouble)
-            caps.append((self.evse.fallback_a, held))
+            caps.append((self.evse.fallback_a, explain_fallback(trouble)))
         if unbalance_a is not None and not self.model.phases_known:
             # Three phases in step or one alone: it starts small enough for either.
-            caps.append((max(self.evse.min_a, unbalance_a), ON_ONE_PHASE))
+            caps.append((max(self.evse.min_a, unbalance_a), CAR_ON_ONE_PHASE))
         max_a, cap = min(caps, key=lambda pair: pair[0])
         min_a = self.evse.min_a
         if (
@@ -485,11 +498,11 @@ class EvseController:
     def demand_for(
         self,
         place: Place,
-        trouble: Statement | None,
+        trouble: LimitReason | None,
         now: float,
         *,
         unbalance_a: float | None,
-        dimmed: tuple[float, Statement] | None,
+        dimmed: tuple[float, LimitReason] | None,
         is_served: bool,
     ) -> Demand:
         """Return `demand`: that of the last pass if nothing has changed."""
@@ -503,15 +516,12 @@ class EvseController:
             )
         return self._demand
 
-    def _explain_need(self, now: float) -> Statement:
-        code = StatementCode.ALL_ITS_CAR_TAKES
+    def _explain_need(self, now: float) -> LimitReason:
         if self.model.idle:
-            code = StatementCode.CAR_TAKES_NOTHING
-        elif self.model.unauthorized:
-            code = StatementCode.UNAUTHORIZED
-        elif self.model.unreported:
-            code = StatementCode.STATE_NOT_REPORTED
-        return Statement(code=code)
+            return CAR_TAKES_NOTHING
+        if self.model.unauthorized:
+            return UNAUTHORIZED
+        return STATE_NOT_REPORTED if self.model.unreported else ALL_ITS_CAR_TAKES
 
     def commands_towards(
         self,
@@ -529,7 +539,7 @@ class EvseController:
         `cut_a`: it is cut to this limit now, as its room is needed. `to_share`: it is cut to its share now.
         """
         if allocation is not None and self.model.switch.changing:
-            allocation = Allocation(self.evse.ref, 0.0, self._explain_switch())
+            allocation = Allocation(self.evse.ref, 0.0, explain_switch(to_single=self.model.switch.to_single))
         fallback_a = self.evse.fallback_a
         target_a = fallback_a if allocation is None else allocation.limit_a
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
@@ -544,7 +554,10 @@ class EvseController:
             now,
             urgent=urgent,
             idle=allocation is None and not problem and has_fallback,
-            timing=self._cut_timing(allocation, is_needed=to_share or cut_a is not None, now=now),
+            timing=choose_timing(
+                is_needed=to_share or cut_a is not None or self._must_obey or now < self._test_ends_at,
+                may_wait=self._may_differ(allocation),
+            ),
             step_a=self._step_a(allocation),
         )
         offered_a = self.delivery.offered_a(now)
@@ -581,12 +594,6 @@ class EvseController:
         if allocation is None or self._demand is None or self._must_obey or self.waits_for_surplus:
             return False
         return allocation.limit_a < self._demand.max_a - NOISE_A and not self._unbalance_limited
-
-    def _cut_timing(self, allocation: Allocation | None, *, is_needed: bool, now: float) -> CutTiming:
-        """Return when it is cut to its share; `is_needed`: others need the room."""
-        if is_needed or self._must_obey or now < self._test_ends_at:
-            return CutTiming.AT_ONCE
-        return CutTiming.AT_RENEWAL if self._may_differ(allocation) else CutTiming.IF_LARGE
 
     def _step_a(self, allocation: Allocation | None) -> float:
         """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
@@ -663,10 +670,6 @@ class EvseController:
             return self.model.phases
         return self.one_phase if switch.to_single else self.all_phases
 
-    def _explain_switch(self) -> Statement:
-        to_single = self.model.switch.to_single
-        return Statement(code=StatementCode.TO_ONE_PHASE if to_single else StatementCode.TO_ALL_PHASES)
-
     def _booked_a(self, now: float) -> float:
         """Return the most that it may be taking now (A per phase), by its limits and by its draw."""
         return max(self.delivery.booked_a(now), self.model.draw.defiant_a)
@@ -680,28 +683,24 @@ class EvseController:
     def _explain(
         self,
         allocation: Allocation | None,
-        problem: Statement | None,
+        problem: LimitReason | None,
         offered_a: float,
         booked_a: float,
         now: float,
-    ) -> Statement:
+    ) -> LimitReason:
         if problem is not None:
             if not self.may_draw(now):
                 return problem
-            return Statement(code=StatementCode.KEPT_FREE, cause=problem, current_a=booked_a)
+            return explain_kept_free(problem, booked_a)
         if self.model.draw.defiant_a > offered_a:
-            return Statement(
-                code=StatementCode.DISOBEYS,
-                drawn_a=float(round(self.model.draw.defiant_a)),
-                current_a=offered_a,
-            )
+            return explain_disobedience(self.model.draw.defiant_a, offered_a)
         if allocation is None:
             return UNAUTHORIZED if self.model.unauthorized else NO_CAR
         starts = offered_a < self.evse.min_a <= allocation.limit_a
         if starts or offered_a < allocation.limit_a - self._step_a(allocation):
             return RISING
         if self.model.switch.single:
-            return Statement(code=StatementCode.ON_ONE_PHASE, cause=allocation.statement)
+            return explain_one_phase(allocation.statement)
         return allocation.statement
 
 

@@ -74,6 +74,13 @@ class CutTiming(enum.Enum):
     AT_RENEWAL = "with the renewal"
 
 
+def choose_timing(*, is_needed: bool, may_wait: bool) -> CutTiming:
+    """Return when a lower target is sent: `is_needed`: now, by others or by order; `may_wait`: in any case."""
+    if is_needed:
+        return CutTiming.AT_ONCE
+    return CutTiming.AT_RENEWAL if may_wait else CutTiming.IF_LARGE
+
+
 class _Pending(msgspec.Struct, frozen=True):
     kind: LimitKind
     limit_a: float

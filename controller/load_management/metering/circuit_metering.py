@@ -28,6 +28,9 @@ from drivers.reading import MeterState, Quality
 BaseByCircuit = Mapping[str, PhaseAmps]
 """A per phase that flow besides our EVSEs, for every circuit."""
 
+Trouble = Statement | None
+"""Why a meter cannot be planned with; None if it can."""
+
 
 class SiteBase(msgspec.Struct, frozen=True):
     """Base load of every circuit (A per phase), estimated for each question; see `base_load.py`.

@@ -15,8 +15,8 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.evse.evse_controller import RISING
 from controller.load_management.evse.limit_delivery import LOW_LEASE_S
+from controller.load_management.evse.limit_reasons import RISING
 from controller.load_management.metering.base_load import PLAIN_WAIT_S
 from controller.load_management.metering.metered_circuit import BRIDGE_S
 from controller.load_management.sharing_settings import SiteSettings

@@ -12,6 +12,7 @@ from controller.load_management.metering.plausibility import STILL_S
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
 from drivers.reading import MeterState, PerPhase, Quality, Reading
 
 
@@ -78,10 +79,12 @@ def test_metering_bridges_short_loss_with_worst_of_past(quality: Quality) -> Non
         meters.see(state("g", amps, time=now), now)
     assert meters.base(100).believed["grid"] == flat(20)
     assert not meters.see(state("g", 500, quality), 101)
-    assert meters.troubles_above(100 + BRIDGE_S)["row"] == ""
+    assert meters.troubles_above(100 + BRIDGE_S)["row"] is None
     assert meters.base(100 + BRIDGE_S).believed["grid"] == flat(50)
     meters.see(state("g", 500, quality), 101 + BRIDGE_S)
-    assert meters.troubles_above(101 + BRIDGE_S)["row"] == f"meter g is {quality}"
+    assert meters.troubles_above(101 + BRIDGE_S)["row"] == Statement(
+        code=StatementCode.METER_NOT_GOOD, name="g", quality=quality.value
+    )
     assert meters.base(101 + BRIDGE_S).believed["grid"] == flat(50)
 
 
@@ -102,9 +105,9 @@ def test_metering_states_when_circuit_is_above_limit_unexplained() -> None:
     metered = meters.metered("grid")
     assert metered is not None
     assert (metered.over_limit, metered.overloads) == (True, 1)
-    assert "although no station below may draw" in meters.trouble(circuit("grid", meter="g"), 61.5)
+    assert "although no station below may draw" in str(meters.trouble(circuit("grid", meter="g"), 61.5))
     meters.see(state("g", 90, time=63), 63)
-    assert meters.trouble(circuit("grid", meter="g"), 63) == ""
+    assert meters.trouble(circuit("grid", meter="g"), 63) is None
 
 
 def test_circuit_metering_meter_without_readings_is_dead() -> None:
@@ -112,14 +115,14 @@ def test_circuit_metering_meter_without_readings_is_dead() -> None:
     assert meters.quality(circuit("grid"), 0) is Quality.DEAD
     meters.see(state("g", 50), 1)
     assert meters.quality(circuit("grid"), 1 + SiteSettings().silence_s) is Quality.GOOD
-    assert meters.trouble(circuit("grid", meter="g"), 2 + SiteSettings().silence_s) == "meter g is dead"
+    assert str(meters.trouble(circuit("grid", meter="g"), 2 + SiteSettings().silence_s)) == "meter g is dead"
 
 
 def test_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
     meters = metering(circuit("grid", meter="g"))
     sum_only = MeterState(meter="g", quality=Quality.GOOD, reading=Reading(time=0, power_total_w=9.0))
     assert not meters.see(sum_only, 1)
-    assert meters.trouble(circuit("grid", meter="g"), 1) == (
+    assert str(meters.trouble(circuit("grid", meter="g"), 1)) == (
         "meter g does not show the current of each phase"
     )
 
