@@ -75,7 +75,7 @@ class CutTiming(enum.Enum):
 
 
 def choose_timing(*, is_needed: bool, may_wait: bool) -> CutTiming:
-    """Return when a lower target is sent: `is_needed`: now, by others or by order; `may_wait`: in any case."""
+    """Return when a lower target is sent. `is_needed`: others need the room, or a person ordered it."""
     if is_needed:
         return CutTiming.AT_ONCE
     return CutTiming.AT_RENEWAL if may_wait else CutTiming.IF_LARGE
