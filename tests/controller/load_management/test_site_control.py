@@ -515,7 +515,7 @@ def test_limits_of_before_station_was_added_are_answered_by_their_evse() -> None
     site.add_station(make_station("S2"))
     site.wait(200)
     view = site.evse_view("S0")
-    assert (view.problem, view.offered_a) == ("", 32.0)
+    assert (view.problem, view.offered_a) == (None, 32.0)
 
 
 def test_site_with_other_evses_cannot_replace_running_one() -> None:
