@@ -230,7 +230,7 @@ async def test_station_without_stacking_gets_lease_and_fallback_in_one(
         profile = frame[3]["csChargingProfiles"]
         limit, after = profile["chargingSchedule"]["chargingSchedulePeriod"]
         assert (profile["stackLevel"], limit["limit"], after["limit"]) == (0, 7.0, 6.0)
-        assert after["startPeriod"] == 180 + 60
+        assert after["startPeriod"] == 300 + 60
         await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
         await until(controller, "CS01", "full")
 

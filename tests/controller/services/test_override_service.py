@@ -65,12 +65,12 @@ async def test_override_ends_by_itself_and_is_deleted(
         await commands.execute(PauseEvse(station="CS01", duration_s=600), LOCAL_ACTOR)
         await commands.execute(LimitEvse(station="CS02", limit_a=10, duration_s=900), LOCAL_ACTOR)
         pause, limit = control.events
-        assert (pause.ref, pause.limit_a, pause.why) == (
+        assert (pause.ref, pause.limit_a, str(pause.why)) == (
             EvseRef("CS01", 1),
             0.0,
             "paused by local until 12:10",
         )
-        assert (limit.limit_a, limit.why) == (10.0, "limited to 10 A by local until 12:15")
+        assert (limit.limit_a, str(limit.why)) == (10.0, "limited to 10 A by local until 12:15")
         await trio.sleep(599)
         assert len(control.events) == 2
         await trio.sleep(2)
