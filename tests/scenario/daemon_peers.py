@@ -17,6 +17,9 @@ from controller.services.app import App
 from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
+LIMIT_PATIENCE_S = 20.0
+"""Longest wait for a limit (s)."""
+
 BOOT = {"chargePointVendor": "ACME", "chargePointModel": "One"}
 ACCEPTED = {"status": "Accepted", "currentTime": "2026-03-29T12:00:00Z", "interval": 300}
 STATUS = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
@@ -132,17 +135,21 @@ class SocketStation:
                 await self._accept(frame)
 
     async def receive_limit(self, limit_a: float) -> None:
-        """Accept commands until a limit of so many A has come."""
-        while True:
-            frame = json.loads(await receive_text(self._socket))
-            if frame[0] != 2:
-                continue
-            await self._accept(frame)
-            profile = frame[3].get("csChargingProfiles") if frame[2] == "SetChargingProfile" else None
-            if profile is not None:
-                periods = profile["chargingSchedule"]["chargingSchedulePeriod"]
-                if [each["limit"] for each in periods] == [limit_a]:
-                    return
+        """Accept commands until a limit of so many A has come: a rise rests for some seconds."""
+        with trio.fail_after(LIMIT_PATIENCE_S):
+            while await self._receive_limit() != [limit_a]:
+                pass
+
+    async def _receive_limit(self) -> list[float] | None:
+        """Return the limits of the next message if it is a charging profile."""
+        frame = json.loads(await self._socket.get_message())
+        if frame[0] != 2:
+            return None
+        await self._accept(frame)
+        profile = frame[3].get("csChargingProfiles") if frame[2] == "SetChargingProfile" else None
+        if profile is None:
+            return None
+        return [each["limit"] for each in profile["chargingSchedule"]["chargingSchedulePeriod"]]
 
     async def _accept(self, frame: list[Any]) -> None:
         self.commands.append(frame[2])
