@@ -128,7 +128,7 @@ const DE_VALUES = {
   good: "gut", stale: "veraltet", dead: "ausgefallen", implausible: "unplausibel",
   "configuration.reload": "Konfiguration neu gelesen", "configuration.rollback": "frühere Konfiguration geschrieben", "configuration.write": "Konfiguration geschrieben",
   "eebus.pair": "EEBUS-Partner vertraut", "eebus.register": "EEBUS-Partner zugelassen", "eebus.resume": "EEBUS-Grenzen wieder befolgt", "eebus.suspend": "EEBUS-Grenzen ausgesetzt", "eebus.unpair": "EEBUS-Partner entfernt",
-  "energy.departure": "Abfahrt gesetzt", "energy.prices": "Preise gesetzt", "outbox.drop": "Nachricht verworfen", "outbox.retry": "Nachricht erneut gesendet",
+  "energy.departure": "Abfahrt gesetzt", "energy.departures": "Abfahrten gesetzt", "energy.prices": "Preise gesetzt", "outbox.drop": "Nachricht verworfen", "outbox.retry": "Nachricht erneut gesendet",
   "station.adopt": "Station übernommen", "station.boost": "Sofortladen", "station.dismiss": "Station abgewiesen", "station.limit": "begrenzt", "station.pause": "pausiert", "station.prioritize": "vorgezogen",
   "station.reconnect": "neu verbunden", "station.reset": "Station neu gestartet", "station.resume": "fortgesetzt", "station.start": "Ladevorgang gestartet", "station.stop": "Ladevorgang beendet",
   "token.create": "Token angelegt", "token.revoke": "Token widerrufen", "user.add": "Benutzer angelegt", "user.remove": "Benutzer entfernt", "user.password": "Passwort geändert",
