@@ -328,7 +328,7 @@ async def read_through(
 
             meter = MeterSettings(
                 id="grid", driver=driver, transport="tcp", host="127.0.0.1", port=port,
-                interval_s=0.01, timeout_s=0.5,
+                interval_s=0.01, timeout_s=5.0,
             )  # fmt: skip
             await nursery.start(run_meters, [meter], on_state)
             await enough.wait()

@@ -14,7 +14,7 @@ import trio
 from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 from tests.controller.web.fake_site import FakeAccess, FakeSite
-from tests.controller.web.large_site import site_of
+from tests.controller.web.large_site import site_of, site_with
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 """The program: the environment's, else the system's."""
@@ -69,3 +69,18 @@ async def test_page_in_chromium_is_clean(
     assert found["focus"] != "BODY"
     [(command, actor)] = site.executed
     assert (command.name, actor.name) == ("station.pause", "administrator")
+
+
+@pytest.mark.parametrize(
+    ("fault", "width", "language", "scheme"),
+    [
+        ("contacts", 390, "de", "dark"),
+        ("disk", 1280, "en", "light"),
+    ],
+)
+async def test_page_in_chromium_shows_fault(
+    tmp_path: Path, fault: str, width: int, language: str, scheme: str
+) -> None:
+    found = await browse(tmp_path, FakeSite(lambda: site_with(fault, 3)), width, language, scheme)
+    assert (found["problems"], found["accessibility"], found["wide"]) == ([], [], [])
+    assert "fine" not in found["sign"]

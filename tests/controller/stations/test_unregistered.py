@@ -139,6 +139,7 @@ async def test_unregistered_station_that_connects_again_replaces_itself(autojump
         await trio.testing.wait_all_tasks_blocked()
         newer = ScriptedChannel(call("BootNotification", BOOT_16))
         await serve(host, "CS01", newer)
+        await trio.testing.wait_all_tasks_blocked()  # the replaced link closes in its own task
         assert (old.closed, len(newer.sent)) == ([1013], 1)
 
 
