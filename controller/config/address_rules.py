@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from controller.config.schema import BackendConfig, Config
 from controller.config.web_rules import LOOPBACK
-from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.diagnostics import Problem, name_letters
 from controller.tomlcheck.positions import DataPath
 
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
@@ -166,11 +166,10 @@ def _listen_path(path: str) -> Iterator[Problem]:
             f"contains {place[0]}",
             "remove it: the station appends its id to this path",
         )
-    elif odd := sorted({letter for letter in path if letter in "?#" or letter.isspace()}):
-        named = " and ".join("a blank" if letter.isspace() else letter for letter in odd)
+    elif odd := [letter for letter in path if letter in "?#" or letter.isspace()]:
         yield Problem(
             ("listen", "path"),
-            f"contains {named}, which no station's path has",
+            f"contains {name_letters(odd)}, which no station's path has",
             'write the path alone, e.g. "/ocpp"',
         )
 
@@ -238,11 +237,10 @@ def _ids(config: Config) -> Iterator[Problem]:
         ids.append((("site", "id"), config.site.id, "what its backend's operator has registered"))
     seen: dict[str, str] = {}
     for path, name, source in ids:
-        odd = sorted({letter for letter in name if letter in ODD_IN_IDS})
-        if odd:
+        if odd := [letter for letter in name if letter in ODD_IN_IDS]:
             yield Problem(
                 path,
-                "contains " + " and ".join("a blank" if letter == " " else letter for letter in odd),
+                f"contains {name_letters(odd)}",
                 f"compare it with {source}; few write such an id in a URL",
             )
         other = seen.setdefault(name.lower(), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.config.meter_rules import serial_settings
+from controller.config.meter_rules import not_a_device_path, serial_settings
 from controller.config.schema import (
     Config,
     DimmingConfig,
@@ -93,7 +93,7 @@ def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
             "needs a key of the controller, which signs evidence and acknowledgements",
             'make one with `local-controller keys new`, and name it: [signing] key = "..."',
         )
-    if not any(evse.steuve and not evse.exempt for station in config.station for evse in station.evse):
+    if not any(evse.is_controllable for station in config.station for evse in station.evse):
         yield Problem(("dimming",), "has no controllable EVSE", "set steuve = true in each controllable EVSE")
 
 
@@ -275,8 +275,4 @@ def _device(device: str, transport: str, path: DataPath) -> Iterator[Problem]:
             f'did you mean "{chip}"? The line is the input of the contact: `gpioinfo` lists chips and lines',
         )
     else:
-        yield Problem(
-            (*path, "device"),
-            f'"{device}" is not the whole path of a serial port',
-            f'did you mean "/dev/{device.removeprefix("dev/")}"? better is its name in /dev/serial/by-id',
-        )
+        yield not_a_device_path((*path, "device"), device)

@@ -78,14 +78,14 @@ def _stations(config: Config) -> Iterator[Problem]:
                     f"EVSE {evse.id - 1} is missing: stations number their EVSEs from 1 without gaps",
                     "compare the numbers with the station, or add its other EVSEs: what they draw is unknown",
                 )
-            if evse.steuve and not evse.exempt and config.dimming is None:
+            if evse.is_controllable and config.dimming is None:
                 yield Problem(
                     ("station", index, "evse", number, "steuve"),
                     "no limit source can dim it",
                     "add [dimming] with a [[dimming.source]]",
                 )
             watts = evse.max_a * len(evse.phases) * config.site.voltage
-            if evse.steuve and not evse.exempt and evse.max_kw is None and watts <= CONTROLLABLE_ABOVE_W:
+            if evse.is_controllable and evse.max_kw is None and watts <= CONTROLLABLE_ABOVE_W:
                 yield Problem(
                     ("station", index, "evse", number, "steuve"),
                     f"draws at most {watts / 1000:.1f} kW, and section 14a begins above 4.2 kW",

@@ -131,7 +131,7 @@ _KEY_REMEDIES: dict[str, str] = {
         "the log is in the journal: `journalctl -u local-controller`",
     ),
 }
-"""What to do about keys that installers look for and that are elsewhere."""
+"""Remedies for keys that installers look for and whose setting is elsewhere."""
 
 
 class InvalidConfigError(ConfigError):

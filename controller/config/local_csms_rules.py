@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import Config, StationConfig
-from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.diagnostics import Problem, name_letters, unknown_name
 
 UID_TYPES = frozenset({"ISO14443", "ISO15693"})
 """Types of idTokens that are the serial number of a chip."""
@@ -60,10 +60,10 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
     for index, station in local:
         yield from _find_station_hints(config, index, station)
     for index, card in enumerate(config.card):
-        if card.type in UID_TYPES and (odd := sorted({letter for letter in card.token if letter in ":- "})):
+        if card.type in UID_TYPES and (odd := [each for each in card.token if each in ":- "]):
             yield Problem(
                 ("card", index, "token"),
-                "contains " + " and ".join("a blank" if letter == " " else letter for letter in odd),
+                f"contains {name_letters(odd)}",
                 "compare it with what the station reports: most write the card's number without",
             )
         if len(card.token) > LONGEST_TOKEN_16 and any(each.protocol != "ocpp2.0.1" for _, each in local):

@@ -279,14 +279,18 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
             "write its name on this machine: `ls -l /dev/serial/by-id`",
         )
     elif meter.device is not None and not meter.device.startswith("/"):
-        name = meter.device if meter.device.startswith("dev/") else f"dev/{meter.device}"
-        yield Problem(
-            (*path, "device"),
-            f'"{meter.device}" is not the whole path of a serial port',
-            f'did you mean "/{name}"? better is its name in /dev/serial/by-id',
-        )
+        yield not_a_device_path((*path, "device"), meter.device)
     if meter.key and not meter.certificate:
         yield Problem((*path, "key"), "needs a certificate", "add certificate, or remove key")
+
+
+def not_a_device_path(path: DataPath, device: str) -> Problem:
+    """Return the problem of a name, e.g. "ttyUSB0", that is not the whole path of a serial port."""
+    return Problem(
+        path,
+        f'"{device}" is not the whole path of a serial port',
+        f'did you mean "/dev/{device.removeprefix("dev/")}"? better is its name in /dev/serial/by-id',
+    )
 
 
 def _buses(config: Config, known: list[str]) -> Iterator[Problem]:

@@ -481,6 +481,11 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
     reports_on: Literal["station", "grid"] = "station"
     """Phases of its meter values: the station's own L1, L2, L3, or those of the site."""
 
+    @property
+    def is_controllable(self) -> bool:
+        """Whether limits of the grid operator apply: a device of section 14a EnWG that is not exempt."""
+        return self.steuve and not self.exempt
+
     def dc_watts_per_ampere(self, volts: float) -> float | None:
         """Return what a DC EVSE delivers to a car for each A that it draws on a phase (W); None: it is AC."""
         return None if self.max_kw is None else 3 * volts * self.power_factor * self.efficiency
@@ -936,6 +941,11 @@ class Config(_Table, frozen=True, kw_only=True):
     def margin_a(self, circuit: CircuitConfig) -> float | Literal["auto"]:
         """Return what is kept free below a circuit's limit (A): its own value, else the site's."""
         return self.load_management.margin_a if circuit.margin_a is None else circuit.margin_a
+
+    @property
+    def evse_ids(self) -> dict[str, list[int]]:
+        """The numbers of each station's EVSEs, in the order of the configuration."""
+        return {station.id: [evse.id for evse in station.evse] for station in self.station}
 
     def circuit_of(self, station: StationConfig, evse: EvseConfig) -> str | None:
         """Return the circuit of an EVSE: its own, else its station's."""

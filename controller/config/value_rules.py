@@ -222,7 +222,7 @@ def _controllable_w(config: Config) -> float:
         evse.max_a * volts * len(set(evse.phases))
         for station in config.station
         for evse in station.evse
-        if evse.steuve and not evse.exempt
+        if evse.is_controllable
     )
 
 

@@ -30,7 +30,7 @@ def find_controllable_evses(config: Config) -> dict[EvseRef, str]:
         EvseRef(station.id, evse.id): config.circuit_of(station, evse) or ""
         for station in config.station
         for evse in station.evse
-        if evse.steuve and not evse.exempt
+        if evse.is_controllable
     }
 
 

@@ -19,7 +19,7 @@ ASKS_AFTER_S = 20.0
 """Time (s) after its last limit until others come down for an EVSE that is offered less than its share."""
 DEEP_A = 3.0
 DEEP = 0.5
-"""How far beside its share an EVSE may be until its renewal: so many A, or this part of it."""
+"""Deviation from its share that an EVSE keeps until its renewal: so many A, or this part of it."""
 EXCESS_A = 2.0
 """Offers less above their share than this do not come down for others that rise: renewals level them."""
 CHUNK_A = 3.0

@@ -21,7 +21,7 @@ SPARE_A = 2.5
 BUFFER_A = 1.5
 """Room that is left then, so that the next flutter of the building needs no cut."""
 SHOWS_AFTER_S = 30.0
-"""How long after its last limit another step of an EVSE can show the phases of its car."""
+"""Time after the last limit of an EVSE from which another step can show the phases of its car."""
 COST_SEARCH = 3
 SEARCH_AT_ONCE = 600
 """Work of one EVSE that is searched, and of those searched in one step (about us of a small computer)."""

@@ -49,7 +49,7 @@ class OverrideService:
     def replace_stations(self, config: Config) -> None:
         """Use the stations of a configuration, with their stored overrides that have not ended."""
         before = self._evses
-        self._evses = {station.id: [evse.id for evse in station.evse] for station in config.station}
+        self._evses = config.evse_ids
         for stored in self._store.load(OverrideStored):
             is_new = stored.station not in before and stored.evse in self._evses.get(stored.station, ())
             if is_new and stored.until > self._utc():

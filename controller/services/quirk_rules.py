@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path as FilePath
 
 from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import Quirk, QuirksError, all_quirks, read_site_quirks
-from controller.config.schema import Config, StationConfig
+from controller.config.schema import Config
 from controller.tomlcheck.diagnostics import Problem, nearest_names
 
 log = logging.getLogger("controller")
@@ -35,9 +35,7 @@ def check_quirks(config: Config) -> Iterator[Problem]:
 def make_discovery(config: Config) -> CapabilityDiscovery:
     """Return the discovery with the site's own quirks; without them, with an ERROR, if they are invalid."""
     own = _read_own_or_report(config)
-    rows = {row.name: row for row in (*all_quirks(), *own)}
-    chosen = {each.id: rows[each.quirk] for each in config.station if each.quirk in rows}
-    return CapabilityDiscovery(filter_dc_stations(config), own, chosen)
+    return CapabilityDiscovery(filter_dc_stations(config), own, _choose(config, own))
 
 
 def filter_dc_stations(config: Config) -> list[str]:
@@ -45,10 +43,14 @@ def filter_dc_stations(config: Config) -> list[str]:
     return [each.id for each in config.station if any(evse.max_kw is not None for evse in each.evse)]
 
 
-def find_chosen_quirk(config: Config, station: StationConfig) -> Quirk | None:
-    """Return the row that a station names, None without one."""
-    rows = (*all_quirks(), *_read_own_or_report(config)) if station.quirk is not None else ()
-    return next((row for row in rows if row.name == station.quirk), None)
+def find_chosen_quirks(config: Config) -> dict[str, Quirk]:
+    """Return the row that each station names, without those that name none."""
+    return _choose(config, _read_own_or_report(config))
+
+
+def _choose(config: Config, own: Iterable[Quirk]) -> dict[str, Quirk]:
+    rows = {row.name: row for row in (*all_quirks(), *own)}
+    return {each.id: rows[each.quirk] for each in config.station if each.quirk in rows}
 
 
 def _read_own_or_report(config: Config) -> tuple[Quirk, ...]:

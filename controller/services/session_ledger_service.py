@@ -48,7 +48,7 @@ class SessionLedger:
         self._store = store
         self._key = key
         self._retention_months = config.sessions.retention_months
-        self._evses = _evses_by_station(config)
+        self._evses = config.evse_ids
         self._cards: dict[str, CardConfig] = {}
         self._recorders: dict[str, tuple[Version, SessionRecorder]] = {}
         self.zone = ZoneInfo(config.site.timezone)
@@ -60,7 +60,7 @@ class SessionLedger:
 
     def replace_stations(self, config: Config) -> None:
         """Record the sessions of the stations of another configuration from now on."""
-        self._evses = _evses_by_station(config)
+        self._evses = config.evse_ids
 
     def set_retention(self, months: int) -> None:
         """Keep sessions for so many months, from the next daily check on."""
@@ -145,7 +145,3 @@ class SessionLedger:
                         MOST_BEGUN_A_DAY,
                     )
             await trio.sleep(EXPIRY_CHECK_S)
-
-
-def _evses_by_station(config: Config) -> dict[str, list[int]]:
-    return {station.id: [evse.id for evse in station.evse] for station in config.station}

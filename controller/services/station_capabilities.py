@@ -12,7 +12,7 @@ from controller.model.effects import OwnCall
 from controller.model.journal import BootStored
 from controller.model.observations import Booted
 from controller.ocpp.frames import Version
-from controller.services.quirk_rules import filter_dc_stations, find_chosen_quirk, make_discovery
+from controller.services.quirk_rules import filter_dc_stations, find_chosen_quirks, make_discovery
 from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller")
@@ -36,12 +36,11 @@ class StationCapabilities:
 
     def replace_stations(self, config: Config) -> None:
         """Use the stations of another configuration; what those that are in both have reported stays."""
-        dc_stations = filter_dc_stations(config)
+        dc_stations, chosen = filter_dc_stations(config), find_chosen_quirks(config)
         for station in config.station:
             if station.id not in self._evses:
-                self._discovery.add_station(
-                    station.id, find_chosen_quirk(config, station), is_dc=station.id in dc_stations
-                )
+                is_dc = station.id in dc_stations
+                self._discovery.add_station(station.id, chosen.get(station.id), is_dc=is_dc)
                 if station.id in self._boots:
                     self._discovery.on_boot(station.id, self._boots[station.id])
                 self._quirks.pop(station.id, None)

@@ -63,7 +63,7 @@ class StationCommands:
 
     def replace_stations(self, config: Config) -> None:
         """Use the stations of a configuration as targets."""
-        self._evses = {station.id: {evse.id for evse in station.evse} for station in config.station}
+        self._evses = config.evse_ids
 
     def register_handlers(self, commands: CommandService) -> None:
         """Register the handlers of all commands to stations."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.observations import EvseRef
+from controller.simulate.day_file import DAY_S
 from controller.simulate.overload_causes import OverloadCauses
 
 NEAR = 0.9
@@ -15,6 +16,7 @@ NEAR = 0.9
 
 MINUTES = 1440
 QUARTERS = 96
+QUARTER_S = DAY_S / QUARTERS
 
 
 class SimulatedCircuit:
@@ -39,7 +41,7 @@ class SimulatedCircuit:
 
     def add_power(self, import_w: float, minute: int, step_s: float) -> None:
         """Add one step's import (W) to the mean of its quarter hour."""
-        self.quarters_w[minute // 15] += max(0.0, import_w) * step_s / 900
+        self.quarters_w[minute // 15] += max(0.0, import_w) * step_s / QUARTER_S
 
     @property
     def has_target(self) -> bool:

@@ -30,14 +30,19 @@ from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseState, StateSeen
 from controller.simulate.day_file import DAY_S, Day
-from controller.simulate.day_record import MINUTES, DayRecord, SimulatedCircuit, SimulatedEvseRecord
+from controller.simulate.day_record import (
+    MINUTES,
+    QUARTER_S,
+    DayRecord,
+    SimulatedCircuit,
+    SimulatedEvseRecord,
+)
 from controller.simulate.omniscient_allocator import QuarterAllowance, max_min_shares
 from controller.simulate.simulated_evse import SimulatedEvse
 from drivers.reading import MeterState, Quality, Reading
 
 STEP_S = 2.0
 MINUTE_S = DAY_S / MINUTES
-QUARTER_S = 900.0
 SAMPLE_S = 10.0
 """Interval at which the cars' draw is compared with what was possible."""
 

@@ -224,6 +224,11 @@ def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None
     return None
 
 
+def name_letters(letters: Iterable[str]) -> str:
+    """Name letters of a text for a message, each once, e.g. "- and a blank"."""
+    return " and ".join("a blank" if letter.isspace() else letter for letter in sorted(set(letters)))
+
+
 def _meant_assignment(line: str) -> str | None:
     """Return the assignment that a line most likely means, e.g. `owner = "cpo"` for `owner = cpo`."""
     key, equals, value = line.partition("=")
@@ -232,8 +237,8 @@ def _meant_assignment(line: str) -> str | None:
         return None
     if value[0] in _CURLY_QUOTES:
         return f'{key} = "{value.strip(_CURLY_QUOTES)}"'
-    if value.lower() in _TRUTH_WORDS:
-        return f"{key} = {_TRUTH_WORDS[value.lower()]}"
+    if (truth := TRUTH_WORDS.get(value.lower())) is not None:
+        return f"{key} = {str(truth).lower()}"
     if value[0] in "\"'[{":
         return f"{key} = {value}"
     if match := _NUMBER.fullmatch(value):
@@ -243,10 +248,12 @@ def _meant_assignment(line: str) -> str | None:
     return f'{key} = "{value}"' if _BARE_TEXT.fullmatch(value) else None
 
 
-_TRUTH_WORDS = {
-    **dict.fromkeys(("true", "yes", "on", "ja"), "true"),
-    **dict.fromkeys(("false", "no", "off", "nein"), "false"),
+TRUTH_WORDS: dict[str, bool] = {
+    **dict.fromkeys(("true", "yes", "on", "ja"), True),
+    **dict.fromkeys(("false", "no", "off", "nein"), False),
 }
+"""Words that stand for true or false in files of other programs, in lower case."""
+
 _FOREIGN_COMMENT = re.compile(r"(?:;|//|--|/\*)\s*(.*?)\s*(?:\*/)?$")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
 _NUMBER = re.compile(r"(\d*[.,]?\d+)\s*[a-zA-Z%]{0,3}")

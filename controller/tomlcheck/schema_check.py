@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
-from controller.tomlcheck.diagnostics import Problem, nearest_name
+from controller.tomlcheck.diagnostics import TRUTH_WORDS, Problem, nearest_name
 from controller.tomlcheck.positions import DataPath
 
 _SIMILAR = 0.6
@@ -247,17 +247,14 @@ def _meant_value(hint: Any, value: object) -> object | None:
         path = "/" + rest.partition("/")[2]
         urls = [f"{scheme}://{rest or text}" for scheme in ("wss", "https")]
         candidates = [
-            _TRUTH_WORDS.get(text.lower()),
+            TRUTH_WORDS.get(text.lower(), _BITS.get(text)),
             text,
             *([*urls, path] if has_scheme else [f"/{text}", *urls]),
         ]
     return next((each for each in candidates if each is not None and _is_valid(hint, each)), None)
 
 
-_TRUTH_WORDS = {
-    **dict.fromkeys(("true", "yes", "on", "ja", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "nein", "0"), False),
-}
+_BITS = {"1": True, "0": False}
 
 
 def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) -> str | None:

@@ -163,7 +163,7 @@ class Poller:
         self.is_dispatching = False
         """True while the sockets of a batch are read."""
         self.deferred: list[tuple[FdWatcher, Callable[[], object]]] = []
-        """What is called after the batch, with the watcher of its socket."""
+        """Sends that wait for the end of the batch, each with the watcher of its socket."""
 
     def add(self, file: int, watcher: FdWatcher) -> None:
         """Register a file descriptor."""

@@ -102,7 +102,7 @@ class Constraints:
         self._least: list[int] = []
         self._tight: set[int] = set()
         self._peaks: dict[int, Statement] = {}
-        """What makes a row too full to start in, though it is not full."""
+        """Reason why no further car starts on a row although it is not full, by the number of the row."""
         self.changed_peaks: set[int] = set()
         """Rows of which that is another statement than before."""
         self.contested: set[int] = set()
