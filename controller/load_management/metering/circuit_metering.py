@@ -170,13 +170,13 @@ class CircuitMetering:
         """Let the meters above an EVSE look for a step that its station reported."""
         for each in self.metered_above(evse.circuit):
             if not each.circuit.measures_building:
+                each.window.add_change(step.ref, step.delta_a, step.at)
                 each.steps.add_step(step)
 
     def add_change(self, evse: EvseNode, delta_a: PhaseAmps, now: float) -> None:
         """Note that an EVSE's draw may change by so much: it may hide another one's step."""
         for each in self.metered_above(evse.circuit):
-            each.steps.add_change(evse.ref, delta_a, now)
-            each.phase_steps.add_change(evse.ref, delta_a, now)
+            each.window.add_change(evse.ref, delta_a, now)
 
     def add_start(self, evse: EvseNode, now: float) -> None:
         """Let the nearest meter above an EVSE show the phases of its car, whose start was reported now."""

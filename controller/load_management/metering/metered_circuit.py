@@ -9,6 +9,7 @@ import msgspec
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
 from controller.load_management.metering.base_load import NOISE_A, BaseLoad
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
+from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.phase_steps import PhaseSteps, StepVote
 from controller.load_management.metering.plausibility import (
     ContradictionWatch,
@@ -17,7 +18,7 @@ from controller.load_management.metering.plausibility import (
     SpikeWatch,
     StillWatch,
 )
-from controller.load_management.metering.step_check import StepCheck
+from controller.load_management.metering.step_check import MEMORY_S, StepCheck
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.statements import Statement, StatementCode
 from drivers.errors import Cause
@@ -77,8 +78,9 @@ class MeteredCircuit:
         self.jumps = MarginLearning(circuit)
         self._configured_margin_a = margin_a
         self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
-        self.steps = StepCheck()
-        self.phase_steps = PhaseSteps()
+        self.window = MeterWindow(MEMORY_S)
+        self.steps = StepCheck(self.window)
+        self.phase_steps = PhaseSteps(self.window)
         self.votes: list[StepVote] = []
         """Votes on the phases of cars below that the last reading brought."""
         self.battery_a = ZERO
@@ -164,6 +166,7 @@ class MeteredCircuit:
             return False  # a poll was lost: an old reading beside today's draws shows a wrong base load
         self._used = state.reading
         if state.stations_alone:
+            self.window.clear()
             self.steps.clear()
             self.phase_steps.clear()
             return False  # it lacks the base load, which is planned with at the worst
@@ -175,8 +178,9 @@ class MeteredCircuit:
             return self._measure(total, draw, now, power_limited, slowest_s)
         flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
-        self.steps.add_reading(own_a, now)
-        self.votes = self.phase_steps.add_reading(own_a, now)
+        self.window.add_reading(own_a, now)
+        self.steps.judge_due(now)
+        self.votes = self.phase_steps.judge_due(now)
         return self._measure(measured, draw, now, power_limited, slowest_s)
 
     def _judged(

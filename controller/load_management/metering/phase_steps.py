@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.load_management.site_tree import PhaseAmps
+from controller.load_management.metering.meter_window import MeterWindow
 from controller.model.observations import EvseRef
 
 LEAST_STEP_A = 1.0
@@ -33,7 +33,6 @@ MOVED = -1.0
 """Evidence of a phase that has moved: without one the car has not followed, and the others show nothing."""
 LATE_CHANGE_S = 5.0
 """Time (s) after which another EVSE's change may still show in the readings."""
-MEMORY_S = BEFORE_S + SETTLE_S + AFTER_S + LATE_CHANGE_S
 
 
 class OfferStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +54,7 @@ class StepVote(msgspec.Struct, frozen=True):
     evidence: tuple[float, ...]
 
 
-class _Window(msgspec.Struct, frozen=True):
+class _Summary(msgspec.Struct, frozen=True):
     """Mean and spread of the readings of a few seconds on each phase (A)."""
 
     mean: Sequence[float]
@@ -65,9 +64,8 @@ class _Window(msgspec.Struct, frozen=True):
 class PhaseSteps:
     """Steps of the EVSEs below one meter that report no currents."""
 
-    def __init__(self) -> None:
-        self._readings: deque[tuple[float, PhaseAmps]] = deque()
-        self._changes: deque[tuple[float, EvseRef, PhaseAmps]] = deque()
+    def __init__(self, window: MeterWindow) -> None:
+        self._window = window
         self._steps: deque[OfferStep] = deque()
 
     def add_step(self, step: OfferStep) -> None:
@@ -75,18 +73,8 @@ class PhaseSteps:
         if abs(step.step_a) >= LEAST_STEP_A:
             self._steps.append(step)
 
-    def add_change(self, ref: EvseRef, delta_a: PhaseAmps, at: float) -> None:
-        """Note that another EVSE's draw may have changed."""
-        self._changes.append((at, ref, delta_a))
-
-    def add_reading(self, amps: PhaseAmps, now: float) -> list[StepVote]:
-        """Take in one reading; return the votes of the steps that it completes."""
-        oldest = now - MEMORY_S
-        self._readings.append((now, amps))
-        while self._readings[0][0] < oldest:
-            self._readings.popleft()
-        while self._changes and self._changes[0][0] < oldest:
-            self._changes.popleft()
+    def judge_due(self, now: float) -> list[StepVote]:
+        """Return the votes of the steps that the last reading has completed."""
         votes = []
         while self._steps and self._steps[0].at + SETTLE_S + AFTER_S <= now:
             step = self._steps.popleft()
@@ -96,44 +84,34 @@ class PhaseSteps:
         return votes
 
     def clear(self) -> None:
-        """Drop everything: the meter shows other values from now on."""
-        self._readings.clear()
-        self._changes.clear()
+        """Drop the steps that no reading will show."""
         self._steps.clear()
 
     def _judge(self, step: OfferStep) -> tuple[float, ...]:
-        before = self._window(step.at - BEFORE_S, step.at)
-        after = self._window(step.at + SETTLE_S, step.at + SETTLE_S + AFTER_S)
+        before = self._summary(step.at - BEFORE_S, step.at)
+        after = self._summary(step.at + SETTLE_S, step.at + SETTLE_S + AFTER_S)
         if before is None or after is None:
             return (0.0,) * len(step.phases)
         sign, size_a = (1.0, step.step_a) if step.step_a > 0 else (-1.0, -step.step_a)
+        begin, end = step.at - BEFORE_S - LATE_CHANGE_S, step.at + SETTLE_S + AFTER_S
         found: list[float] = []
         for phase in step.phases:
             noise_a = max(NOISE_A, before.spread[phase], after.spread[phase])
             move_a = sign * (after.mean[phase] - before.mean[phase])
-            along_a, against_a = self._others(step, phase, sign)
+            raised_a, lowered_a = self._window.moves_of_others(step.ref, phase, begin, end)
+            along_a, against_a = (raised_a, lowered_a) if sign > 0 else (lowered_a, raised_a)
             unused = _evidence(move_a + against_a, size_a, noise_a)
             used = _evidence(move_a - along_a, size_a, noise_a)
             found.append(unused if unused > 0 else min(0.0, used))
         return tuple(found)
 
-    def _others(self, step: OfferStep, phase: int, sign: float) -> tuple[float, float]:
-        """Return how far other EVSEs may have moved a phase along a step, and against it (A)."""
-        begin, end = step.at - BEFORE_S - LATE_CHANGE_S, step.at + SETTLE_S + AFTER_S
-        along_a = against_a = 0.0
-        for at, ref, delta in self._changes:
-            if ref != step.ref and begin <= at <= end:
-                along_a += max(0.0, sign * delta[phase])
-                against_a += max(0.0, -sign * delta[phase])
-        return along_a, against_a
-
-    def _window(self, begin: float, end: float) -> _Window | None:
-        """Return the readings between two moments; None if there are too few."""
-        rows = [amps for at, amps in self._readings if begin <= at <= end]
+    def _summary(self, begin: float, end: float) -> _Summary | None:
+        """Return the summary of the readings between two moments; None if there are too few."""
+        rows = self._window.readings(begin, end)
         if len(rows) < FEWEST_READINGS:
             return None
         columns = [*zip(*rows, strict=True)]
-        return _Window(
+        return _Summary(
             [sum(column) / len(rows) for column in columns], [max(column) - min(column) for column in columns]
         )
 

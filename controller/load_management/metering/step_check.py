@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from controller.load_management.evse.consumption import ReportedStep
+from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.site_tree import PhaseAmps
-from controller.model.observations import EvseRef
 
 STEP_A = 5.0
 """Smallest step that is looked for."""
@@ -39,6 +38,8 @@ MIRRORED = (0.7, 1.4)
 MISSES = 2
 FLAT_A = 0.05
 """Readings that differ by less are the same."""
+MEMORY_S = LONGEST_WINDOW_S + LEAD_S + SEEN_S
+"""Time for which the check needs readings and changes (s)."""
 DEAD_A = 0.5
 """A phase that never carries more has no current transformer, or a dead one."""
 FEWEST_READINGS = 3
@@ -49,50 +50,34 @@ LONGEST_GAP_S = 15.0
 class StepCheck:
     """Check of one meter. `problem` states in words why it is suspected; empty while it is not."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: MeterWindow) -> None:
         self.problem = ""
-        self._readings: deque[tuple[float, PhaseAmps]] = deque()
+        self._window = window
         self._pending: deque[ReportedStep] = deque()
-        self._changes: deque[tuple[float, EvseRef, PhaseAmps]] = deque()
         self._misses = [0, 0, 0]
         self._seen = 0
 
     def add_step(self, step: ReportedStep) -> None:
         """Look for a reported step in the readings, once they are there."""
-        self.add_change(step.ref, step.delta_a, step.at)
         is_large = any(abs(delta) >= STEP_A for delta in step.delta_a)
         if is_large and step.at - step.since <= LONGEST_WINDOW_S:
             self._pending.append(step)
 
-    def add_change(self, ref: EvseRef, delta_a: PhaseAmps, at: float) -> None:
-        """Note that an EVSE's draw may have changed: a step of another one may be hidden by it."""
-        self._changes.append((at, ref, delta_a))
-
-    def add_reading(self, amps: PhaseAmps, now: float) -> bool:
-        """Take in one reading; return True if `problem` has changed by it."""
-        oldest = now - LONGEST_WINDOW_S - LEAD_S - SEEN_S
-        self._readings.append((now, amps))
-        while self._readings[0][0] < oldest:
-            self._readings.popleft()
-        while self._changes and self._changes[0][0] < oldest:
-            self._changes.popleft()
-        before = self.problem
+    def judge_due(self, now: float) -> None:
+        """Judge the steps that the last reading has completed."""
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft())
-        return self.problem != before
 
     def clear(self) -> None:
-        """Drop the steps that no reading will show: the values are the stations' own now."""
+        """Drop the steps that no reading will show."""
         self._pending.clear()
-        self._changes.clear()
-        self._readings.clear()
 
     def _judge(self, step: ReportedStep) -> None:
         begin, end = step.since - LEAD_S, step.at + SEEN_S
-        window = [amps for time, amps in self._readings if begin <= time <= end]
-        if len(window) < FEWEST_READINGS or self._readings[0][0] > step.at - 1:
+        window = self._window.readings(begin, end)
+        if len(window) < FEWEST_READINGS or not self._window.reaches_back_to(step.at - 1):
             return
-        if self._has_gap(step.since, end):
+        if self._window.has_gap(LONGEST_GAP_S, step.since, end):
             return
         for phase, delta in enumerate(step.delta_a):
             if abs(delta) < STEP_A or self._may_be_hidden(step, phase, begin, end):
@@ -106,18 +91,9 @@ class StepCheck:
             ):
                 self._on_missed(step, phase, along, against, window)
 
-    def _has_gap(self, begin: float, end: float) -> bool:
-        """Return True if readings are missing between two times, as while the meter was not good."""
-        pairs = pairwise(time for time, _ in self._readings)
-        return any(later - earlier > LONGEST_GAP_S and begin < later <= end for earlier, later in pairs)
-
     def _may_be_hidden(self, step: ReportedStep, phase: int, begin: float, end: float) -> bool:
-        sign = 1.0 if step.delta_a[phase] > 0 else -1.0
-        opposite_a = sum(
-            max(0.0, -sign * delta[phase])
-            for time, ref, delta in self._changes
-            if ref != step.ref and begin <= time <= end
-        )
+        raised_a, lowered_a = self._window.moves_of_others(step.ref, phase, begin, end)
+        opposite_a = lowered_a if step.delta_a[phase] > 0 else raised_a
         return opposite_a >= MISSED * abs(step.delta_a[phase])
 
     def _on_seen(self, phase: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.load_management.evse.learned_values import MOST_TESTS, LearnedPhases
+from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.phase_steps import (
     AFTER_S,
     BEFORE_S,
@@ -24,15 +25,17 @@ STEP_AT = 20
 
 def votes(moved_by: PhaseAmps, step_a: float = 6.0, *, other_a: PhaseAmps | None = None) -> list[StepVote]:
     """Return the votes of one step, after which the readings are higher by `moved_by`."""
-    steps = PhaseSteps()
+    window = MeterWindow(60.0)
+    steps = PhaseSteps(window)
     found: list[StepVote] = []
     steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=step_a, at=STEP_AT))
     if other_a is not None:
-        steps.add_change(OTHER, other_a, STEP_AT)
+        window.add_change(OTHER, other_a, STEP_AT)
     for second in range(int(STEP_AT - BEFORE_S), int(STEP_AT + SETTLE_S + AFTER_S) + 1):
         moved = second > STEP_AT + 3
         amps = [30.0 + (by if moved else 0.0) for by in moved_by]
-        found += steps.add_reading((amps[0], amps[1], amps[2]), second)
+        window.add_reading((amps[0], amps[1], amps[2]), second)
+        found += steps.judge_due(second)
     return found
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from controller.load_management.evse.consumption import ReportedStep
-from controller.load_management.metering.step_check import StepCheck
+from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.metering.step_check import MEMORY_S, StepCheck
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 
@@ -17,20 +18,29 @@ Meter = Callable[[PhaseAmps, PhaseAmps], PhaseAmps]
 
 
 def session(meter: Meter, delta: PhaseAmps = (16.0, 0.0, 0.0), times: int = 2) -> StepCheck:
+    """Return the check after `observe`."""
+    return observe(meter, delta, times)[1]
+
+
+def observe(
+    meter: Meter, delta: PhaseAmps = (16.0, 0.0, 0.0), times: int = 2
+) -> tuple[MeterWindow, StepCheck]:
     """A car that begins and stops every two minutes, and reports each 10 s; the building hardly moves."""
-    check = StepCheck()
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
     drawn, at = (0.0, 0.0, 0.0), 0
     for now in range(times * 120):
         if now % 120 in (30, 90):
             drawn = delta if now % 120 == 30 else (0.0, 0.0, 0.0)
             at = now
         noise = 0.1 * (now % 3)
-        check.add_reading(meter((10.0 + noise, 11.0 - noise, 12.0), drawn), float(now))
+        window.add_reading(meter((10.0 + noise, 11.0 - noise, 12.0), drawn), float(now))
+        check.judge_due(float(now))
         if at and now == at + 7:
             sign = 1.0 if drawn == delta else -1.0
             step = (sign * delta[0], sign * delta[1], sign * delta[2])
             check.add_step(ReportedStep(ref=A, delta_a=step, since=now - 10.0, at=float(now)))
-    return check
+    return window, check
 
 
 def true_meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
@@ -57,9 +67,11 @@ def test_step_check_second_missed_step_names_cause(fault: str) -> None:
 
 
 def test_step_check_one_missed_step_is_not_enough() -> None:
-    check = StepCheck()
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
     for now in range(60):
-        check.add_reading((10.0, 10.0 + 0.1 * (now % 2), 10.0), float(now))
+        window.add_reading((10.0, 10.0 + 0.1 * (now % 2), 10.0), float(now))
+        check.judge_due(float(now))
         if now == 30:
             check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0))
     assert check.problem == ""
@@ -73,11 +85,12 @@ def test_step_check_dead_transformer_beside_phases_that_follow() -> None:
 
 
 def test_step_check_two_seen_steps_clear_suspicion() -> None:
-    check = session(FAULTS["backwards"][0])
+    window, check = observe(FAULTS["backwards"][0])
     assert check.problem
     for start in (1000, 1100):
         for now in range(start, start + 40):
-            check.add_reading((26.0 if now >= start + 10 else 10.0, 10.0, 10.0), float(now))
+            window.add_reading((26.0 if now >= start + 10 else 10.0, 10.0, 10.0), float(now))
+            check.judge_due(float(now))
             if now == start + 17:
                 check.add_step(
                     ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=start + 7.0, at=start + 17.0)
@@ -86,31 +99,37 @@ def test_step_check_two_seen_steps_clear_suspicion() -> None:
 
 
 def test_step_check_busy_building_proves_nothing() -> None:
-    check = StepCheck()
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
     for now in range(400):
         pulse = 14.0 if now % 20 < 10 else 0.0
-        check.add_reading((10.0 + pulse, 10.0, 10.0), float(now))
+        window.add_reading((10.0 + pulse, 10.0, 10.0), float(now))
+        check.judge_due(float(now))
         if now % 40 == 30:
             check.add_step(ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
     assert check.problem == ""
 
 
 def test_step_check_step_hidden_by_another_station_proves_nothing() -> None:
-    check = StepCheck()
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
     for now in range(200):
-        check.add_reading((20.0, 10.0, 10.0), float(now))
+        window.add_reading((20.0, 10.0, 10.0), float(now))
+        check.judge_due(float(now))
         if now % 40 == 30:
             check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
-            check.add_change(B, (-16.0, 0.0, 0.0), float(now))
+            window.add_change(B, (-16.0, 0.0, 0.0), float(now))
     assert check.problem == ""
 
 
 def test_step_check_steps_between_missing_readings_are_not_missed() -> None:
-    check = StepCheck()
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
     for now in range(300):
         off = now >= 150
         if not 110 <= now < 150:  # the meter was doubted meanwhile, and its cars stopped
-            check.add_reading((10.0 + 0.1 * (now % 3) - 7.0 * off,) * 3, float(now))
+            window.add_reading((10.0 + 0.1 * (now % 3) - 7.0 * off,) * 3, float(now))
+            check.judge_due(float(now))
         if now in (152, 154):
             ref = A if now == 152 else B
             check.add_step(ReportedStep(ref=ref, delta_a=(-7.0,) * 3, since=142.0, at=float(now)))
