@@ -393,7 +393,6 @@ def test_test_names_are_short() -> None:
 
 
 MANY_COLLABORATORS: dict[str, int] = {
-    "controller/load_management/evse/evse_controller.py": 15,
     "controller/offline/offline_handler.py": 14,
     "controller/services/relay_memory.py": 15,
     "controller/services/station_service.py": 30,

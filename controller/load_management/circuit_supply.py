@@ -89,7 +89,7 @@ class CircuitSupply:
         for each in controllers:
             if not each.evse.reserve_a or each.model.has_demand(now):
                 continue
-            room.book(each.evse, each.all_phases, each.evse.reserve_a)
+            room.book(each.evse, each.evse.all_phases, each.evse.reserve_a)
             for circuit in self._model.site.path(each.evse.circuit):
                 self._reserved_a[circuit.id] += each.evse.reserve_a
 
@@ -153,7 +153,9 @@ class CircuitSupply:
         """Return what EVSEs that the grid operator cannot dim draw of the own generation (A, all phases)."""
         if not self._model.dimming.bounds_all:
             return 0.0
-        return sum(sum(each.credit(now).low) for each in self._model.controllers if not each.evse.steerable)
+        return sum(
+            sum(each.booking.credit(now).low) for each in self._model.controllers if not each.evse.steerable
+        )
 
     def peak_bases(self, base: SiteBase, now: float) -> dict[str, CircuitBase]:
         """Return the base load of each circuit whose quarter-hour peak is limited.

@@ -181,13 +181,13 @@ class ControlPass:
         while changed := planner.take_changed(NOTED_AT_ONCE):
             for ref in changed:
                 self._note_share(by_ref[ref], allocations.get(ref))
-                if by_ref[ref].is_given_another(allocations.get(ref)):
+                if by_ref[ref].offer.is_given_another(allocations.get(ref)):
                     self._concerned[ref] = None
             yield len(changed) * COST_NOTED
         ledger, changes = self._ledger(part), self._model.changes
         yield len(part.site.circuits) * COST_CIRCUIT
         off_share = [
-            (by_ref[ref], allocation, by_ref[ref].offered_a)
+            (by_ref[ref], allocation, by_ref[ref].offer.offered_a)
             for ref in self._off_share_in(part)
             if (allocation := allocations.get(ref)) is not None
         ]
@@ -237,15 +237,14 @@ class ControlPass:
         yield len(self.whole.site.circuits) * COST_CIRCUIT + len(self._rising) * COST_NOTED
         able = yield from self._rises.find_able(planner.allocations, ledger, self._now)
         cost = 0
-        for controller in able:
+        for controller, allocation in able:
             if changes != self._model.changes:
                 ledger, changes = self._spare_room(planner), self._model.changes
-            allocation = planner.allocations.get(controller.evse.ref)
             cost += COST_NOTED
-            limit_a = None if allocation is None else target_a(controller, allocation, ledger, self._now)
-            if allocation is not None and limit_a is not None:
+            limit_a = target_a(controller, allocation, ledger, self._now)
+            if limit_a is not None:
                 before = controller.delivery.offered_a(self._now)
-                self._commands += controller.raise_beyond_share(limit_a, ledger, self._now)
+                self._commands += controller.offer.raise_to(limit_a, ledger, self._now)
                 self._finish(controller, allocation, before)
                 cost += COST_COMMAND
             if cost >= 10 * COST_COMMAND:
@@ -259,7 +258,7 @@ class ControlPass:
         for ref in self._rising:
             controller, allocation = self._model.by_ref[ref], planner.allocations.get(ref)
             if allocation is not None:
-                _, booked_a = controller.booking(self._now)
+                _, booked_a = controller.booking.current(self._now)
                 waits_for_a = max(0.0, allocation.limit_a - booked_a)
                 ledger.book(controller.evse, controller.model.phases, waits_for_a)
         return ledger
@@ -282,7 +281,9 @@ class ControlPass:
     def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:
         if not ledger.has_circuit(controller.evse.circuit):
             return False
-        return controller.is_worth_rise(ledger.room(controller.evse, controller.model.phases), self._now)
+        return controller.offer.is_worth_rise(
+            ledger.room(controller.evse, controller.model.phases), self._now
+        )
 
     def _command(
         self,
@@ -297,7 +298,7 @@ class ControlPass:
         """Add what brings one EVSE to its allocation, and book what it may take from now on."""
         now = self._now
         before = controller.delivery.offered_a(now)
-        self._commands += controller.commands_towards(
+        self._commands += controller.offer.commands_towards(
             allocation, ledger, now, urgent=urgent, to_share=to_share, cut_a=cut_a
         )
         self._finish(controller, allocation, before)
@@ -306,26 +307,26 @@ class ControlPass:
         """Note what an EVSE is offered now, after `before` (A per phase)."""
         now = self._now
         self._model.note_offer(controller, before, now)
-        if decision := controller.take_decision(now):
+        if decision := controller.offer.take_decision(now):
             self._decisions.append(decision)
-        controller.settle(allocation, now)
+        controller.offer.settle(allocation, now)
         self._book(controller)
         self._note_share(controller, allocation)
 
     def _book(self, controller: EvseController) -> None:
         """Book the most that an EVSE may be taking, and what of it will be free soon."""
-        phases, booked_a = controller.booking(self._now)
+        phases, booked_a = controller.booking.current(self._now)
         self._bookings.set(controller.evse, (phases, booked_a))
-        self._falling.set(controller.evse, (phases, min(booked_a, controller.falling_a(self._now))))
+        self._falling.set(controller.evse, (phases, min(booked_a, controller.booking.falling_a(self._now))))
 
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note whether the offer of an EVSE differs from its share, and whether it would rise."""
         ref = controller.evse.ref
-        if controller.differs_from(allocation):
+        if controller.offer.differs_from(allocation):
             self._off_share[ref] = None
         else:
             self._off_share.pop(ref, None)
-        if controller.is_rising:
+        if controller.offer.is_rising:
             self._rising[ref] = None
         else:
             self._rising.pop(ref, None)
@@ -353,12 +354,14 @@ class ControlPass:
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""
         uses = {
-            ref: self._model.by_ref[ref].use(self._model.settings.voltage_v, now)
+            ref: self._model.by_ref[ref].demand.use(self._model.settings.voltage_v, now)
             for ref in self._model.energy.evses.tracked
         }
         plans = self._model.energy.update(self._supply.peak_bases(base, now), uses, now)
         for ref in self._planned | plans.keys():
-            self._model.by_ref[ref].set_plan(plans.get(ref, NO_PLAN))
+            controller = self._model.by_ref[ref]
+            if controller.demand.set_plan(plans.get(ref, NO_PLAN)):
+                controller.wake()
         self._planned = set(plans)
 
     def part_below(self, circuit: str) -> SitePart:

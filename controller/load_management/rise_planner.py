@@ -37,31 +37,31 @@ class RisePlanner:
 
     def find_able(
         self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
-    ) -> Generator[int, None, list[EvseController]]:
-        """Return the EVSEs that can rise, in the order in which they do; yield the cost of each step.
+    ) -> Generator[int, None, list[tuple[EvseController, Allocation]]]:
+        """Return the EVSEs that can rise with their shares, in order; yield the cost of each step.
 
         The most important come first, then those below their share, then those whose phases a step may show,
         then those whose lease would be renewed soonest. Only circuits with room are searched: on a full site
         these are few.
         """
-        able: list[EvseController] = []
+        able: list[tuple[EvseController, Allocation]] = []
         cost = 0
         for circuit in ledger.circuits_with_room(SPARE_A):
             for each in self._on_circuit.get(circuit, ()):
                 cost += COST_SEARCH
                 allocation = allocations.get(each.evse.ref)
                 if allocation is not None and target_a(each, allocation, ledger, now) is not None:
-                    able.append(each)
+                    able.append((each, allocation))
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
         able.sort(
-            key=lambda each: (
-                -each.priority,
-                each.offered_a >= allocations[each.evse.ref].limit_a,
-                each.model.phases_known or now < each.delivery.written_at + SHOWS_AFTER_S,
-                each.delivery.written_at,
-                each.evse.ref,
+            key=lambda pair: (
+                -pair[0].demand.priority,
+                pair[0].offer.offered_a >= pair[1].limit_a,
+                pair[0].model.phases_known or now < pair[0].delivery.written_at + SHOWS_AFTER_S,
+                pair[0].delivery.written_at,
+                pair[0].evse.ref,
             )
         )
         yield cost + len(able) * COST_SEARCH
@@ -75,7 +75,7 @@ def target_a(
     room_a = ledger.room(controller.evse, controller.model.phases)
     if room_a < SPARE_A:
         return None
-    offered_a, share_a = controller.offered_a, allocation.limit_a
-    highest_a = min(controller.most_beside_share_a(allocation), share_a + deepest_a(share_a))
+    offered_a, share_a = controller.offer.offered_a, allocation.limit_a
+    highest_a = min(controller.offer.most_beside_share_a(allocation), share_a + deepest_a(share_a))
     found_a = min(highest_a, offered_a + room_a - BUFFER_A)
     return found_a if found_a - offered_a >= max(1.0, controller.delivery.least_rise_a(now)) else None

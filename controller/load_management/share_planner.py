@@ -151,25 +151,25 @@ class SharePlanner:
     def _update_evse(self, each: EvseController, now: float) -> None:
         """Put an EVSE into the sets that it belongs to now, and set its demand."""
         ref, model, evse = each.evse.ref, self._model, each.evse
-        can_be_commanded = not each.problem
-        takes_share = can_be_commanded and each.has_demand and not each.is_paused
+        can_be_commanded = not each.demand.problem
+        takes_share = can_be_commanded and each.demand.has_demand and not each.demand.is_paused
         self._rotation.set_wanting(
-            {ref} if each.has_demand and not each.is_paused else (),
+            {ref} if each.demand.has_demand and not each.demand.is_paused else (),
             (ref,),
             now,
             (ref,) if each.model.may_be_charging else (),
         )
-        takes_nothing = takes_share and each.takes_nothing
+        takes_nothing = takes_share and each.demand.takes_nothing
         demand: Demand | None = None
         fixed: Allocation | None = None
         is_idle = False
-        if can_be_commanded and each.is_paused:
-            fixed = _zero(each, each.limit_by_order[1])
-        elif can_be_commanded and not each.has_demand:
+        if can_be_commanded and each.demand.is_paused:
+            fixed = _zero(each, each.demand.limit_by_order[1])
+        elif can_be_commanded and not each.demand.has_demand:
             if why := model.dimming.idle(evse):
                 fixed = _zero(each, why)
             else:
-                is_idle = each.has_fallback
+                is_idle = each.demand.has_fallback
         elif takes_share and not takes_nothing:
             lifted_at = model.dimming.lifted_at if evse.steerable else -math.inf
             if self._rotation.is_resting(ref, now, lifted_at) and not each.delivery.never_pauses:
@@ -182,10 +182,10 @@ class SharePlanner:
         _put(self._reserved, each, belongs=not can_be_commanded)
         _put(self._probed, each, belongs=takes_nothing)
         _put(self._idle, each, belongs=is_idle)
-        _put(self._sunny, each, belongs=demand is not None and each.waits_for_surplus)
+        _put(self._sunny, each, belongs=demand is not None and each.demand.waits_for_surplus)
         _put(self._never_pausing, each, belongs=demand is not None and each.delivery.never_pauses)
         is_over = each.model.draw.has_excess or each.delivery.late_a(now) > 0
-        in_steps = demand is not None and each.has_whole_steps and not each.waits_for_surplus
+        in_steps = demand is not None and each.has_whole_steps and not each.demand.waits_for_surplus
         _put(self._stepping, each, belongs=in_steps)
         _put(self._overdrawn, each, belongs=can_be_commanded and is_over)
         can_switch = each.model.switch.able or each.model.switch.single
@@ -208,19 +208,19 @@ class SharePlanner:
     def _demand(self, each: EvseController, now: float) -> Demand:
         ref, circuit = each.evse.ref, each.evse.circuit
         dimming = self._model.dimming
-        return each.demand_for(
-            self._rotation.place(ref, now, is_first=each.cannot_wait),
+        return each.demand.current(
+            self._rotation.place(ref, now, is_first=each.demand.cannot_wait),
             self._troubles[circuit],
             now,
             unbalance_a=self._model.site.unbalance_a.get(circuit),
-            dimmed=dimming.cap(each.evse, each.phases_to_come) if dimming.has_caps else None,
+            dimmed=dimming.cap(each.evse, each.demand.phases_to_come) if dimming.has_caps else None,
             is_served=self._rotation.is_served(ref),
         )
 
     def book_excess(self, ledger: Headroom, now: float) -> None:
         """Book what EVSEs draw beyond their offers, where everything else is booked already."""
         for each in self._overdrawn.values():
-            each.book_excess(ledger, now)
+            each.booking.book_excess(ledger, now)
 
     # What each gets
 
@@ -230,10 +230,10 @@ class SharePlanner:
         EVSEs that cannot be commanded take their part first, then what is drawn beyond the offers.
         """
         for each in self._reserved.values():
-            each.book(room, now)
+            each.booking.book(room, now)
         steered = room.steered() is not None
         for each in self._overdrawn.values():
-            each.book_overdraw(room, now, steered=steered)
+            each.booking.book_overdraw(room, now, steered=steered)
         self.book_reserves(room, now)
         yield (len(self._reserved) + len(self._overdrawn)) * COST_OFFER
         self._set_turn_energies()
@@ -306,7 +306,7 @@ class SharePlanner:
                 break
             for each in stuck:
                 ref = each.evse.ref
-                each.book(room, now)
+                each.booking.book(room, now)
                 self._others[ref] = Allocation(ref, each.evse.min_a, NO_PAUSE)
                 self._allocator.set_demand(ref, None)
                 held.append(ref)
@@ -439,7 +439,7 @@ class SharePlanner:
             if ref in self._sunny or share is None or each.evse.circuit in self._site.unbalance_a:
                 continue
             if 0 < share.limit_a < self._most_a(ref) - ROUNDED_A:
-                has_step = ref in self._stepping and each.offered_a > share.limit_a + ROUNDED_A
+                has_step = ref in self._stepping and each.offer.offered_a > share.limit_a + ROUNDED_A
                 found.append((-demand.priority, not has_step, share.limit_a, ref))
         return [ref for *_, ref in sorted(found)]
 
@@ -495,14 +495,14 @@ class SharePlanner:
         """
         order = sorted(
             self._probed.values(),
-            key=lambda c: (-c.priority, c.delivery.offered_a(now) == 0, c.evse.ref),
+            key=lambda c: (-c.demand.priority, c.delivery.offered_a(now) == 0, c.evse.ref),
         )
         for number, each in enumerate(order, 1):
             ref, evse = each.evse.ref, each.evse
-            dimmed = self._model.dimming.cap(evse, each.phases_to_come)
+            dimmed = self._model.dimming.cap(evse, each.demand.phases_to_come)
             caps = [
                 evse.max_a,
-                each.limit_by_order[0],
+                each.demand.limit_by_order[0],
                 dimmed and dimmed[0],
                 self._troubles[evse.circuit] and evse.fallback_a,
             ]
@@ -557,4 +557,4 @@ def _put(evses: Evses, each: EvseController, *, belongs: bool) -> None:
 def _zero(controller: EvseController, statement: Statement) -> Allocation:
     """Return an allocation of 0 A; that of the last pass if it is the same."""
     found = Allocation(controller.evse.ref, 0.0, statement)
-    return controller.allocation if controller.allocation == found else found
+    return controller.offer.allocation if controller.offer.allocation == found else found

@@ -167,12 +167,12 @@ class SiteControl:
         supplied = self._supply.supplies(self._model.site, base.believed, now)
         room = supplied.copy()
         for controller in self._model.controllers:
-            if controller.may_draw(now):
-                controller.book(room, now)
+            if controller.booking.may_draw(now):
+                controller.booking.book(room, now)
         left = room.rooms()
         for controller in self._model.controllers:
-            if not controller.may_draw(now):
-                controller.book(room, now)
+            if not controller.booking.may_draw(now):
+                controller.booking.book(room, now)
         spare = room.rooms()
         return SiteView(
             circuits=tuple(

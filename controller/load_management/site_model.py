@@ -96,7 +96,7 @@ class SiteModel:
                 number = next(self._numbers)
                 controller = _make_controller(evse, number, self.settings, self.awake, now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
-                controller.is_below_meter = self.metering.shows_phases(evse)
+                controller.offer.is_below_meter = self.metering.shows_phases(evse)
             self.controllers.append(controller)
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
         self.of_station = defaultdict(list)
@@ -122,8 +122,7 @@ class SiteModel:
             self.metering.set_battery(ZERO)
         self._add_controllers(now)
         for controller, evse in zip(self.controllers, site.evses, strict=True):
-            controller.evse = evse
-            controller.wake()
+            controller.replace_evse(evse)
             self.update_credit(controller, now)
 
     def on_event(self, event: SiteEvent, now: float) -> bool:
@@ -160,7 +159,7 @@ class SiteModel:
                 return True
             case EvseOverridden(ref=ref):
                 if ref in self.by_ref:
-                    self.by_ref[ref].override = event
+                    self.by_ref[ref].demand.override = event
                 return ref in self.by_ref
             case ControlTick() | SiteDimmed():
                 return True
@@ -193,7 +192,7 @@ class SiteModel:
         if controller is None:
             return self._on_unconfigured(station, observation, now)
         if isinstance(observation, BackendLimit):
-            controller.backend = observation
+            controller.demand.backend = observation
             return True
         if isinstance(observation, TransactionSeen):
             self._plan_departure(controller, observation.running, now)
@@ -250,7 +249,7 @@ class SiteModel:
         """Note for the only configured EVSE of a station whether others draw under its limit, too."""
         unconfigured = self._unconfigured_of(station)
         for controller in self.of_station.get(station, ()):
-            controller.shares_its_limit = any(
+            controller.booking.shares_its_limit = any(
                 each.shares_limit and each.may_draw(now) for each in unconfigured
             )
             controller.wake()
@@ -267,7 +266,7 @@ class SiteModel:
         if controller is None:
             return False
         before_a = controller.delivery.leased_a
-        known = controller.on_limit_answered(answer, now)
+        known = controller.on_answer(answer.token, answer.accepted, answer.detail, now)
         if known and (step_a := controller.offer_step_a(before_a, now)):
             self.metering.add_offer_step(controller.evse, step_a, now)
         return known and not answer.accepted
@@ -325,7 +324,7 @@ class SiteModel:
 
     def update_credit(self, controller: EvseController, now: float) -> None:
         """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself."""
-        self.metering.totals.set(controller.evse, controller.credit(now))
+        self.metering.totals.set(controller.evse, controller.booking.credit(now))
         changes_at = controller.model.draw.credit_changes_at(now)
         if changes_at < math.inf and changes_at != controller.credit_due_at:
             controller.credit_due_at = changes_at
@@ -370,7 +369,7 @@ class SiteModel:
         if abs(change) <= NOISE_A:
             return
         self.update_credit(controller, now)
-        if abs(change) < SEEN_CHANGE_A or not controller.may_draw(now):
+        if abs(change) < SEEN_CHANGE_A or not controller.booking.may_draw(now):
             return
         drawn = controller.model.draw.drawn
         offered = controller.delivery.offered_a(now)

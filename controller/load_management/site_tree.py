@@ -86,6 +86,17 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     divides_watts: bool = False
     is_site: bool = False
 
+    @property
+    def all_phases(self) -> PhaseFlags:
+        """Return the site's phases that it is wired to."""
+        return (0 in self.phases, 1 in self.phases, 2 in self.phases)
+
+    @property
+    def one_phase(self) -> PhaseFlags:
+        """Return the site's phase that it uses when it is set to use one: its own L1."""
+        first = self.phases[0]
+        return (first == 0, first == 1, first == 2)
+
 
 class SiteTree(msgspec.Struct, frozen=True, dict=True):
     """Whole tree. `circuits` are ordered parents first."""

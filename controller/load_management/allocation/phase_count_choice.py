@@ -85,7 +85,7 @@ def _trial_on_one_phase(
     controllers: Sequence[EvseController], asking: Mapping[EvseRef, Demand], share: Share
 ) -> Shares:
     changed = {
-        each.evse.ref: structs.replace(asking[each.evse.ref], phases=each.one_phase, is_served=False)
+        each.evse.ref: structs.replace(asking[each.evse.ref], phases=each.evse.one_phase, is_served=False)
         for each in controllers
     }
     return share([changed.get(ref, demand) for ref, demand in asking.items()])
@@ -97,7 +97,7 @@ def _widening(
     changed = {
         each.evse.ref: structs.replace(
             asking[each.evse.ref],
-            phases=each.all_phases,
+            phases=each.evse.all_phases,
             min_a=asking[each.evse.ref].min_a + RETURN_A,
             is_served=False,
         )

@@ -17,7 +17,7 @@ from controller.chargers.quirks import LimitScope, limit_scope
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.events import SetLimit
 from controller.load_management.evse.consumption import OfferCredit, is_possible
-from controller.load_management.evse.evse_controller import EvseController, to_flags
+from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.evse_model import EvseModel, EvseObservation
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_view import UnconfiguredView
@@ -104,7 +104,7 @@ class UnconfiguredEvse:
     def book(self, ledger: Headroom, now: float) -> None:
         """Book the most that it may be taking now, on all of its phases."""
         if amps := self.booked_a(now):
-            ledger.book(self.evse, to_flags(self.evse.phases), amps)
+            ledger.book(self.evse, self.evse.all_phases, amps)
 
     def commands(self, now: float) -> list[SetLimit]:
         """Return what to send so that it comes to its station's fallback."""

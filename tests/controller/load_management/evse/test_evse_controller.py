@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import msgspec
 import pytest
@@ -30,9 +29,9 @@ STALE = Statement(code=StatementCode.METER_NOT_GOOD, name="grid", quality="stale
 FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
 
 
-def at(limit_a: float) -> EvseController:
+def at(limit_a: float, awake: AwakeEvses | None = None) -> EvseController:
     """An EVSE with a car that confirmed this lease at the time 0."""
-    outlet = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0)
+    outlet = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, awake)
     outlet.delivery.on_connected(0.0)
     outlet.model.on_observation(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
     outlet.model.on_observation(TransactionSeen(1, True), 0.0, 0.0)
@@ -52,7 +51,7 @@ def with_room(amps: float) -> Headroom:
 def test_evse_controller_rise_takes_free_headroom_but_at_least_minimum(
     now_a: float, room_a: float, sent: list[float]
 ) -> None:
-    commands = at(now_a).commands_towards(
+    commands = at(now_a).offer.commands_towards(
         Allocation(EVSE.ref, 16.0, FULL), with_room(room_a), 20.0, urgent=False
     )
     assert [command.limit_a for command in commands] == sent
@@ -60,34 +59,34 @@ def test_evse_controller_rise_takes_free_headroom_but_at_least_minimum(
 
 def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
     ledger = with_room(5.0)
-    at(8.0).commands_towards(Allocation(EVSE.ref, 16.0, FULL), ledger, 20.0, urgent=False)
+    at(8.0).offer.commands_towards(Allocation(EVSE.ref, 16.0, FULL), ledger, 20.0, urgent=False)
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
-    at(16.0).commands_towards(Allocation(EVSE.ref, 8.0, FULL), ledger, 20.0, urgent=False)
+    at(16.0).offer.commands_towards(Allocation(EVSE.ref, 8.0, FULL), ledger, 20.0, urgent=False)
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
 
 
 def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
     outlet = at(8.0)
-    assert outlet.demand(1.0, None, 10.0).cap == ALL_IT_CAN_TAKE
-    troubled = outlet.demand(1.0, STALE, 10.0)
+    assert outlet.demand.make(1.0, None, 10.0).cap == ALL_IT_CAN_TAKE
+    troubled = outlet.demand.make(1.0, STALE, 10.0)
     assert (troubled.max_a, str(troubled.cap)) == (6, "meter grid is stale: held at its fallback")
 
 
 def test_possibly_single_phase_car_starts_within_unbalance() -> None:
     outlet = at(8.0)
-    small = outlet.demand(1.0, None, 10.0, unbalance_a=10.0)
+    small = outlet.demand.make(1.0, None, 10.0, unbalance_a=10.0)
     assert (small.max_a, str(small.cap)) == (10.0, "its car may draw on one phase alone")
-    assert outlet.demand(1.0, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
+    assert outlet.demand.make(1.0, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
     outlet.model.on_observation(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
     for now in (20.0, 30.0):
         outlet.model.on_observation(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
-    assert outlet.demand(1.0, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
+    assert outlet.demand.make(1.0, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
 
 
 def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
     outlet = at(8.0)
-    outlet.backend = BackendLimit(1, 10.0)
-    demand = outlet.demand(1.0, None, 10.0)
+    outlet.demand.backend = BackendLimit(1, 10.0)
+    demand = outlet.demand.make(1.0, None, 10.0)
     assert (demand.max_a, str(demand.cap)) == (10.0, "its backend allows 10 A")
 
 
@@ -95,12 +94,13 @@ def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
     awake, evse = AwakeEvses(), msgspec.structs.replace(EVSE, fallback_a=0.0)
     away = EvseController(evse, LimitDelivery(evse, 120.0, itertools.count(1)), 0.0, awake)
     awake.take(0.0)
-    away.settle(None, 0.0)
-    assert away.quiet_until > 0.0
+    away.offer.settle(None, 0.0)
     assert not awake.take(0.0)
 
 
 def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
-    stopping = at(16.0)
-    stopping.settle(Allocation(EVSE.ref, 0.0, FULL), 20.0)
-    assert stopping.quiet_until == -math.inf
+    awake = AwakeEvses()
+    stopping = at(16.0, awake)
+    awake.take(20.0)
+    stopping.offer.settle(Allocation(EVSE.ref, 0.0, FULL), 20.0)
+    assert awake.take(20.0) == [EVSE.ref]

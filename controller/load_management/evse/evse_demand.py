@@ -1,0 +1,240 @@
+"""Demand of one EVSE: what it could take, by its car, its goal, and the orders of people and backends."""
+
+from __future__ import annotations
+
+import math
+
+from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Demand, Place
+from controller.load_management.events import NO_PLAN, EvseOverridden, EvsePlan, EvseUse
+from controller.load_management.evse.departure_goal import NO_NEED
+from controller.load_management.evse.evse_booking import EvseBooking
+from controller.load_management.evse.evse_model import EvseModel
+from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.load_management.evse.limit_reasons import (
+    ALL_ITS_CAR_TAKES,
+    CAR_ON_ONE_PHASE,
+    CAR_TAKES_NOTHING,
+    STATE_NOT_REPORTED,
+    UNAUTHORIZED,
+    LimitReason,
+    explain_backend_limit,
+    explain_fallback,
+)
+from controller.load_management.site_tree import PhaseFlags
+from controller.model.observations import BackendLimit
+
+
+class EvseDemand:
+    """Finds the demand of one EVSE. Times in s, monotonic; currents in A per phase.
+
+    `problem` states why it cannot be commanded. It holds since `refresh`, as `has_demand`, `takes_nothing`,
+    `is_paused`, `has_fallback` and `waits_for_surplus` do: until the next event, or until time changes them.
+    """
+
+    def __init__(self, model: EvseModel, delivery: LimitDelivery, booking: EvseBooking) -> None:
+        self._model = model
+        self._delivery = delivery
+        self._booking = booking
+        self.backend = BackendLimit(model.evse.ref.evse, None)
+        """Limit of its backend's own profiles."""
+        self.override = EvseOverridden(ref=model.evse.ref)
+        """Order of a person for it."""
+        self.plan = NO_PLAN
+        """Its part of the energy plan."""
+        self.has_demand = self.takes_nothing = self.is_paused = self.has_fallback = False
+        self.waits_for_surplus = False
+        self.problem: LimitReason | None = None
+        self.unbalance_limited = False
+        """True if the unbalance of a circuit above it is limited."""
+        self._need = NO_NEED
+        self._demand: Demand | None = None
+        self._terms: tuple[object, ...] = ()
+
+    def refresh(self, voltage_v: float, now: float) -> None:
+        """Find anew what events and time change."""
+        model, pauses = self._model, not self._delivery.never_pauses
+        self._need = model.goal.need(voltage_v, sum(model.phases), now)
+        self.has_demand = model.has_demand(now)
+        self.waits_for_surplus = self.is_surplus
+        self.takes_nothing = pauses and model.takes_nothing(now) and not self.waits_for_surplus
+        self.is_paused = pauses and self.limit_by_order[0] < model.evse.min_a
+        self.has_fallback = pauses and model.evse.fallback_a > 0
+        self.problem = self._delivery.problem(now)
+        self._demand = None
+
+    @property
+    def priority(self) -> int:
+        """Return its priority: that of an override, else of the energy plan, else the configured one."""
+        for priority in (self.override.priority, self.plan.priority):
+            if priority is not None:
+                return priority
+        return self._model.evse.priority
+
+    @property
+    def is_surplus(self) -> bool:
+        """Return True if it charges only from what the site would feed in."""
+        surplus = self._model.evse.surplus if self.plan.surplus is None else self.plan.surplus
+        return surplus and not self.override.boost
+
+    @property
+    def must_obey(self) -> bool:
+        """Return True if its limit was ordered by a person, which is followed to the letter."""
+        backend = self.backend.limit_a is not None or self.backend.limit_w is not None
+        return backend or self.override.limit_a is not None or self._delivery.hold_s > 0
+
+    @property
+    def limit_by_order(self) -> tuple[float, LimitReason]:
+        """Return the lowest limit of an override, the energy plan and its backend (A per phase), and why."""
+        limits = [(math.inf, ALL_IT_CAN_TAKE)]
+        if self.backend.limit_a is not None:
+            limits.append((self.backend.limit_a, explain_backend_limit(self.backend.limit_a, None)))
+        if self.backend.limit_w is not None:
+            allowed = explain_backend_limit(None, self.backend.limit_w)
+            limits.append((self._backend_share_a(self.backend.limit_w), allowed))
+        if self.override.limit_a is not None:
+            limits.append((self.override.limit_a, self.override.why or ALL_IT_CAN_TAKE))
+        if self.plan.limit_a is not None and not (self.plan.is_wait and self.override.boost):
+            limits.append((self.plan.limit_a, self.plan.why or ALL_IT_CAN_TAKE))
+        return min(limits, key=lambda pair: pair[0])
+
+    def _backend_share_a(self, limit_w: float) -> float:
+        """Return the current on a phase that its backend's limit in W needs at most (A).
+
+        That limit is sent as it is, also where the station makes less than its minimum of it on each phase:
+        it gets the room for its minimum then, unless the W are too few for one phase.
+        """
+        evse = self._model.evse
+        one_phase_a = limit_w / evse.watts_per_a
+        if one_phase_a < evse.min_a:
+            return one_phase_a
+        return max(evse.min_a, one_phase_a / self.watt_phases)
+
+    @property
+    def watt_phases(self) -> int:
+        """Return how many phases share a limit in W at least: one, until reports have shown more."""
+        evse = self._model.evse
+        return len(evse.phases) if evse.divides_watts else self._model.least_phases
+
+    @property
+    def phases_to_come(self) -> PhaseFlags:
+        """Return where it will draw, once a change that was decided is made."""
+        switch = self._model.switch
+        if not switch.changing:
+            return self._model.phases
+        return self._model.evse.one_phase if switch.to_single else self._model.evse.all_phases
+
+    @property
+    def cannot_wait(self) -> bool:
+        """Return True if its car needs its minimum or more without a break to leave in time."""
+        return self._need.needs_a >= self._model.evse.min_a
+
+    @property
+    def most_a(self) -> float | None:
+        """Return the most that it could take by its last demand (A per phase); None without one."""
+        return None if self._demand is None else self._demand.max_a
+
+    def current(
+        self,
+        place: Place,
+        trouble: LimitReason | None,
+        now: float,
+        *,
+        unbalance_a: float | None,
+        dimmed: tuple[float, LimitReason] | None,
+        is_served: bool,
+    ) -> Demand:
+        """Return what it could take now: the demand of the last pass if nothing has changed.
+
+        `unbalance_a`: the least unbalance (A) that a circuit above it allows, if one limits it. `trouble`
+        states why EVSEs on its circuit keep to their fallback, if they must. `dimmed`: the most that the grid
+        operator leaves it (A per phase), and why.
+        """
+        helping = None if unbalance_a is None else self._booking.credit(now).low
+        self.unbalance_limited = unbalance_a is not None
+        terms = (place, trouble, is_served, dimmed, helping)
+        if self._demand is None or terms != self._terms:
+            self._terms = terms
+            self._demand = self.make(
+                place, trouble, now, unbalance_a=unbalance_a, dimmed=dimmed, is_served=is_served
+            )
+        return self._demand
+
+    def make(
+        self,
+        place: Place,
+        trouble: LimitReason | None,
+        now: float,
+        *,
+        unbalance_a: float | None = None,
+        dimmed: tuple[float, LimitReason] | None = None,
+        is_served: bool = False,
+    ) -> Demand:
+        """Return `current`, found anew."""
+        model, evse = self._model, self._model.evse
+        caps = [(evse.max_a, ALL_IT_CAN_TAKE), (model.need_a(now), self._explain_need())]
+        caps.append(self.limit_by_order)
+        if trouble is not None:
+            caps.append((evse.fallback_a, explain_fallback(trouble)))
+        if unbalance_a is not None and not model.phases_known:
+            # Three phases in step or one alone: it starts small enough for either.
+            caps.append((max(evse.min_a, unbalance_a), CAR_ON_ONE_PHASE))
+        max_a, cap = min(caps, key=lambda pair: pair[0])
+        min_a = evse.min_a
+        if self._delivery.in_watts and self.watt_phases < len(evse.phases) and not model.phases_known:
+            # Enough W for the minimum on all phases, which one phase alone may take together.
+            min_a = min(len(evse.phases) * min_a, evse.max_a)
+            max_a = max(max_a, min_a) if not trouble else max_a
+        if dimmed is not None and dimmed[0] < max_a:
+            max_a, cap = dimmed
+        min_a = max(min_a, min(model.start_a(now), max_a))
+        phases = self.phases_to_come
+        used = [amps for amps, flag in zip(self._booking.credit(now).low, phases, strict=True) if flag]
+        needs_a, why = self._need.needs_a, self._need.why
+        if self.plan.needs_a > needs_a:
+            needs_a, why = self.plan.needs_a, self.plan.need_why
+        return Demand(
+            ref=evse.ref,
+            phases=phases,
+            min_a=min_a,
+            max_a=max_a,
+            needs_a=needs_a,
+            why=why,
+            priority=self.priority,
+            place=place,
+            cap=cap,
+            is_served=is_served,
+            help_a=min(used, default=0.0),
+        )
+
+    def _explain_need(self) -> LimitReason:
+        if self._model.idle:
+            return CAR_TAKES_NOTHING
+        if self._model.unauthorized:
+            return UNAUTHORIZED
+        return STATE_NOT_REPORTED if self._model.unreported else ALL_ITS_CAR_TAKES
+
+    def use(self, voltage_v: float, now: float) -> EvseUse:
+        """Return its use for the energy plan; where no report shows its draw, it counts with its offer."""
+        model, evse, offered_a = self._model, self._model.evse, self._delivery.offered_a(now)
+        phases = sum(model.phases)
+        has_demand = model.has_demand(now)
+        drawn_a = sum(model.draw.drawn)
+        if has_demand and model.draw.unknown(now):
+            drawn_a = offered_a * phases
+        left = model.goal.left(voltage_v, now)
+        return EvseUse(
+            has_demand=has_demand,
+            is_served=offered_a >= evse.min_a,
+            drawn_w=drawn_a * voltage_v,
+            priority=self.priority,
+            max_a=evse.max_a,
+            most_w=min(evse.max_a, max(evse.min_a, model.need_a(now))) * phases * voltage_v,
+            left_wh=None if left is None else left[0],
+            leaves_in_s=None if left is None else left[1],
+        )
+
+    def set_plan(self, plan: EvsePlan) -> bool:
+        """Set its part of the energy plan; return True if it is another one."""
+        is_other = plan != self.plan
+        self.plan = plan
+        return is_other

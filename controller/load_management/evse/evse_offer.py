@@ -1,0 +1,244 @@
+"""Offer of one EVSE: what is sent so that it comes to its allocation, and why it has its limit."""
+
+from __future__ import annotations
+
+import math
+
+from controller.load_management.allocation.allocator import Allocation
+from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.decision_log import DecisionLog, LoggedDecision
+from controller.load_management.events import SetLimit
+from controller.load_management.evse.awake_evses import AwakeEvses
+from controller.load_management.evse.evse_booking import EvseBooking
+from controller.load_management.evse.evse_demand import EvseDemand
+from controller.load_management.evse.evse_model import EvseModel
+from controller.load_management.evse.limit_delivery import (
+    NOISE_A,
+    SMALL_CUT_A,
+    STEP_A,
+    LimitDelivery,
+    choose_timing,
+)
+from controller.load_management.evse.limit_reasons import (
+    NO_CAR,
+    NOT_PLANNED,
+    RISING,
+    UNAUTHORIZED,
+    LimitReason,
+    explain_disobedience,
+    explain_kept_free,
+    explain_one_phase,
+    explain_switch,
+)
+
+TEST_A = 3.0
+TEST_S = 20.0
+"""Step of an offer that shows the phases of a car whose station reports no currents, and its duration."""
+TEST_AFTER_S = 40.0
+"""Least time (s) between its last limit and a test."""
+LAG = 0.15
+"""Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
+
+
+class EvseOffer:
+    """Brings one EVSE to its allocation. Times in s, monotonic; currents in A per phase.
+
+    `statement` states why it has its limit. `allocation`: that of the last pass; None: it got none.
+    """
+
+    def __init__(
+        self,
+        model: EvseModel,
+        delivery: LimitDelivery,
+        booking: EvseBooking,
+        demand: EvseDemand,
+        awake: AwakeEvses,
+    ) -> None:
+        self._model = model
+        self._delivery = delivery
+        self._booking = booking
+        self._demand = demand
+        self._awake = awake
+        self._decisions = DecisionLog()
+        self._test_ends_at = -math.inf
+        self.statement = NOT_PLANNED
+        self.allocation: Allocation | None = None
+        self.offered_a = model.evse.max_a
+        """Offer since the last pass."""
+        self.is_rising = False
+        """True if it was offered less than its share in the last pass, by a step or more."""
+        self.is_below_meter = False
+        """True if a meter above shows its current, so that a step shows the phases of its car."""
+
+    def is_given_another(self, allocation: Allocation | None) -> bool:
+        """Return True if this allocation has another consequence than that of the last pass.
+
+        A share that differs by less than a step has none: the next renewal brings the limit there.
+        """
+        last, min_a = self.allocation, self._model.evse.min_a
+        if allocation is last or allocation == last:
+            return False
+        if allocation is None or last is None or allocation.statement != last.statement:
+            return True
+        if self._demand.must_obey or min(allocation.limit_a, last.limit_a) < min_a:
+            return True
+        if allocation.limit_a > self.offered_a + NOISE_A or allocation.limit_a < self.offered_a - SMALL_CUT_A:
+            return True
+        self.allocation = allocation
+        return False
+
+    def commands_towards(
+        self,
+        allocation: Allocation | None,
+        ledger: Headroom,
+        now: float,
+        *,
+        urgent: bool,
+        to_share: bool = False,
+        cut_a: float | None = None,
+    ) -> list[SetLimit]:
+        """Return what to send so that it comes to its allocation (None: it gets none).
+
+        A rise goes only into room that is left in `ledger`, where everybody is booked, and is booked there.
+        `cut_a`: it is cut to this limit now, as its room is needed. `to_share`: it is cut to its share now.
+        """
+        model, delivery, fallback_a = self._model, self._delivery, self._model.evse.fallback_a
+        if allocation is not None and model.switch.changing:
+            allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
+        target_a = fallback_a if allocation is None else allocation.limit_a
+        if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
+            target_a = min(cut_a, delivery.offered_a(now))
+        target_a = self._tested_a(target_a, now)
+        booked_a = self._booking.most_a(now)
+        problem = delivery.problem(now)
+        has_fallback = not delivery.hold_s and delivery.offered_a(now) >= fallback_a
+        is_needed = to_share or cut_a is not None or self._demand.must_obey or now < self._test_ends_at
+        commands = delivery.commands(
+            target_a,
+            self._booking.ceiling_a(booked_a, ledger),
+            now,
+            urgent=urgent,
+            idle=allocation is None and not problem and has_fallback,
+            timing=choose_timing(is_needed=is_needed, may_wait=self._may_differ(allocation)),
+            step_a=self._step_a(allocation),
+        )
+        offered_a = self._book_offer(booked_a, ledger, now)
+        self.statement = self._explain(allocation, problem, offered_a, booked_a, now)
+        return commands
+
+    def raise_to(self, target_a: float, ledger: Headroom, now: float) -> list[SetLimit]:
+        """Return what to send so that it rises to a target (A per phase), which may be above its share."""
+        booked_a = self._booking.most_a(now)
+        commands = self._delivery.commands(target_a, self._booking.ceiling_a(booked_a, ledger), now)
+        self._book_offer(booked_a, ledger, now)
+        return commands
+
+    def _book_offer(self, booked_a: float, ledger: Headroom, now: float) -> float:
+        """Note and return its offer after a command, and book what is new of it (A per phase)."""
+        offered_a = self._delivery.offered_a(now)
+        self._model.draw.offer(offered_a, now)
+        self._booking.book_rise(ledger, booked_a, offered_a, now)
+        return offered_a
+
+    def settle(self, allocation: Allocation | None, now: float) -> None:
+        """Note the allocation of this pass, and find until when the next passes may leave the EVSE alone.
+
+        They may not while it has to stop, changes its phases, or has a line to log.
+        """
+        evse = self._model.evse
+        self.allocation = allocation
+        target_a = evse.fallback_a if allocation is None else allocation.limit_a
+        target_a = self._delivery.possible_a(target_a)
+        offered_a = self._delivery.offered_a(now)
+        self.offered_a = offered_a
+        starts = offered_a < evse.min_a <= target_a
+        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, self._step_a(allocation))
+        self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
+        # A station that is away cannot be stopped: its connection marks it for the next pass.
+        is_stopping = self._delivery.connected and target_a < evse.min_a <= offered_a
+        if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
+            self._awake.add(evse.ref)
+            return
+        moments = (self._test_ends_at, self._tests_from(now), rises_at)
+        changes_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
+        self._awake.set_due(evse.ref, min([changes_at, *(each for each in moments if each > now)]))
+
+    def differs_from(self, allocation: Allocation | None) -> bool:
+        """Return True if its offer differs from what it was allocated."""
+        share_a = self._model.evse.fallback_a if allocation is None else allocation.limit_a
+        return abs(self.offered_a - share_a) > NOISE_A
+
+    def is_worth_rise(self, room_a: float, now: float) -> bool:
+        """Return True if a rise into so much room (A per phase) is worth a write now."""
+        return room_a >= self._delivery.least_rise_a(now) - NOISE_A
+
+    def most_beside_share_a(self, allocation: Allocation) -> float:
+        """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""
+        most_a = self._demand.most_a
+        if not self._may_differ(allocation) or most_a is None:
+            return 0.0
+        takes_part = self.offered_a >= self._model.evse.min_a <= allocation.limit_a
+        if not takes_part or self._model.switch.changing or self._model.draw.has_excess:
+            return 0.0
+        return most_a
+
+    def take_decision(self, now: float) -> LoggedDecision | None:
+        """Return its limit and the reason, when it is time to log a change."""
+        decision = LoggedDecision(self._model.evse.ref, self._delivery.offered_a(now), self.statement)
+        return decision if self._decisions.is_due(decision, now) else None
+
+    def _tested_a(self, target_a: float, now: float) -> float:
+        """Return the target, lower for `TEST_S` where that step shows the phases of its car."""
+        offered_a = self._delivery.offered_a(now)
+        if now < self._test_ends_at:
+            return min(target_a, offered_a)
+        if now < self._tests_from(now) or min(target_a, offered_a) - TEST_A < self._model.evse.min_a:
+            return target_a
+        self._model.on_phase_test()
+        self._test_ends_at = now + TEST_S
+        return min(target_a, offered_a) - TEST_A
+
+    def _tests_from(self, now: float) -> float:
+        """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
+        is_possible = self.is_below_meter and self.offered_a - TEST_A >= self._model.evse.min_a
+        if not is_possible or not self._model.needs_phase_test(now):
+            return math.inf
+        return self._delivery.written_at + TEST_AFTER_S
+
+    def _may_differ(self, allocation: Allocation | None) -> bool:
+        """Return True if its offer may differ from its share until its renewal.
+
+        It may where the share is bound by the room of circuits alone: whoever needs that room gets it by a
+        cut. Limits of its own, unbalance and the sun are followed at once.
+        """
+        demand = self._demand
+        if allocation is None or demand.most_a is None or demand.must_obey or demand.waits_for_surplus:
+            return False
+        return allocation.limit_a < demand.most_a - NOISE_A and not demand.unbalance_limited
+
+    def _step_a(self, allocation: Allocation | None) -> float:
+        """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
+        if allocation is None or not self._may_differ(allocation):
+            return STEP_A
+        return max(STEP_A, LAG * allocation.limit_a)
+
+    def _explain(
+        self,
+        allocation: Allocation | None,
+        problem: LimitReason | None,
+        offered_a: float,
+        booked_a: float,
+        now: float,
+    ) -> LimitReason:
+        if problem is not None:
+            return explain_kept_free(problem, booked_a) if self._booking.may_draw(now) else problem
+        if self._model.draw.defiant_a > offered_a:
+            return explain_disobedience(self._model.draw.defiant_a, offered_a)
+        if allocation is None:
+            return UNAUTHORIZED if self._model.unauthorized else NO_CAR
+        starts = offered_a < self._model.evse.min_a <= allocation.limit_a
+        if starts or offered_a < allocation.limit_a - self._step_a(allocation):
+            return RISING
+        if self._model.switch.single:
+            return explain_one_phase(allocation.statement)
+        return allocation.statement
