@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
 import trio
@@ -14,6 +14,7 @@ from controller.config.schema import CardConfig, Config
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken
+from controller.services.clock_state import is_synchronised
 from controller.session_ledger.charging_session import (
     CardReference,
     ChargingSession,
@@ -36,6 +37,8 @@ MONTHS_REPEATED = 2
 """A session that began so many months ago may have ended just before a restart."""
 EXPIRY_CHECK_S = 86_400.0
 """Interval at which sessions that are older than the retention are deleted."""
+CLOCK_CHECK_S = 3600.0
+"""Interval of the same while the clock is not synchronised."""
 
 
 class SessionLedger:
@@ -44,9 +47,17 @@ class SessionLedger:
     `key` hashes idTokens. Running sessions are in memory, ended ones in the store.
     """
 
-    def __init__(self, config: Config, cards: Iterable[CardConfig], store: StateStore, key: bytes) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cards: Iterable[CardConfig],
+        store: StateStore,
+        key: bytes,
+        read_clock_state: Callable[[], bool] = is_synchronised,
+    ) -> None:
         self._store = store
         self._key = key
+        self._is_clock_synchronised = read_clock_state
         self._retention_months = config.sessions.retention_months
         self._evses = config.evse_ids
         self._cards: dict[str, CardConfig] = {}
@@ -128,13 +139,16 @@ class SessionLedger:
     # -- retention --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Delete sessions that are older than the retention, once a day, until cancelled."""
+        """Delete sessions that are older than the retention, once a day, until cancelled.
+
+        Only by a synchronised clock: one that is years ahead after a start would delete all of them.
+        """
         while True:
-            before = months_before(month_of(time.time()), self._retention_months)
-            try:
-                await self._store.persist([SessionsExpired(before)])
-            except StoreError as error:
-                log.warning("expired sessions not deleted reason=%s", error)
+            is_right = self._is_clock_synchronised()
+            if is_right:
+                await self._delete_expired()
+            else:
+                log.info("expired sessions kept reason=clock not synchronised remedy=check NTP")
             for station, (_, recorder) in self._recorders.items():
                 if count := recorder.pop_unrecorded():
                     log.warning(
@@ -144,4 +158,11 @@ class SessionLedger:
                         count,
                         MOST_BEGUN_A_DAY,
                     )
-            await trio.sleep(EXPIRY_CHECK_S)
+            await trio.sleep(EXPIRY_CHECK_S if is_right else CLOCK_CHECK_S)
+
+    async def _delete_expired(self) -> None:
+        before = months_before(month_of(time.time()), self._retention_months)
+        try:
+            await self._store.persist([SessionsExpired(before)])
+        except StoreError as error:
+            log.warning("expired sessions not deleted reason=%s", error)

@@ -45,6 +45,8 @@ STORE_INTERVAL_S = 900.0
 PLAUSIBLE_PAST_S = 90 * 86_400.0
 PLAUSIBLE_FUTURE_S = 3600.0
 """Largest difference of a usable timestamp of a station from the controller's clock."""
+EARLIEST_S = 1_767_225_600.0
+"""Year 2026: a gateway whose clock is before it has just started without a battery, or a network."""
 NOT_REPORTED = "NotReported"
 """End reason of a session whose end the station has not reported."""
 
@@ -319,8 +321,13 @@ class SessionRecorder:
         ]
 
     def _usable_time(self, timestamp: str | None, utc: float) -> float:
-        """Return the station's timestamp as POSIX s if it is plausible, else the controller's time."""
+        """Return the station's timestamp as POSIX s if it is plausible, else the controller's time.
+
+        While the controller's clock shows a time before its own release, the station's is the better one.
+        """
         moment = read_time(timestamp)
+        if moment is not None and utc < EARLIEST_S <= moment:
+            return moment
         if moment is None or not utc - PLAUSIBLE_PAST_S <= moment <= utc + PLAUSIBLE_FUTURE_S:
             return utc
         return moment

@@ -176,6 +176,12 @@ def test_implausible_timestamp_is_replaced_by_time_of_arrival() -> None:
     assert recorder.running[0].started_at == UTC
 
 
+def test_session_start_has_station_time_if_own_clock_is_of_1970() -> None:
+    recorder = recorder_of()
+    start(recorder, utc=600.0)
+    assert recorder.running[0].started_at == UTC - 40
+
+
 def test_start_replayed_from_stations_own_queue_keeps_time() -> None:
     recorder = recorder_of()
     start(recorder, utc=UTC + 7200)
