@@ -29,7 +29,10 @@ class HistoryQuarter(Record, frozen=True):
 
 
 class HistoryTrimmed(Record, frozen=True):
-    """Minutes and quarter hours that begin before these times are removed."""
+    """All but so many of the newest quarter hours are removed, in minutes and as such.
 
-    minutes_before: int
-    quarters_before: int
+    By number and not by age: a clock that is wrong for an hour removes nothing.
+    """
+
+    in_minutes: int
+    quarters: int

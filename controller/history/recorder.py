@@ -19,8 +19,8 @@ from controller.history.history_records import (
 )
 from controller.model.journal import Record
 
-MINUTES_KEPT_S = 14 * 86_400
-QUARTERS_KEPT_S = 731 * 86_400
+KEPT_IN_MINUTES = 14 * 86_400 // BLOCK_S
+KEPT_QUARTERS = 731 * 86_400 // BLOCK_S
 MOST_CHANNELS = 64
 """Channels that are recorded; the first ones of a sample."""
 
@@ -64,17 +64,18 @@ class HistoryRecorder:
     def add(self, sample: Mapping[str, float], utc: float) -> list[Record]:
         """Take in a sample; return the records of a quarter hour that has ended with it.
 
-        A sample of an earlier quarter hour (the clock was set back) is dropped.
+        Samples of the quarter hour before the present one are dropped (the clock was set back by minutes).
+        Where it was set back further, what there is of the present one is stored, and an earlier one begins.
         """
         start = int(utc // BLOCK_S) * BLOCK_S
         minute = int((utc - start) // MINUTE_S)
         records: list[Record] = []
         if self._start is None:
             self._start, self._minute = start, minute
-        if start < self._start:
+        if start == self._start - BLOCK_S:
             return []
-        if start > self._start:
-            records = self.flush(is_complete=True)
+        if start != self._start:
+            records = self.flush(is_complete=start > self._start)
             self._start, self._minute, self._minutes = start, minute, {}
         elif minute != self._minute:
             self._end_minute()
@@ -94,7 +95,7 @@ class HistoryRecorder:
         records: list[Record] = [HistoryMinutes(self._start, self._minutes)]
         if is_complete:
             records.append(HistoryQuarter(self._start, {n: _over(v) for n, v in self._minutes.items()}))
-            records.append(HistoryTrimmed(self._start - MINUTES_KEPT_S, self._start - QUARTERS_KEPT_S))
+            records.append(HistoryTrimmed(KEPT_IN_MINUTES, KEPT_QUARTERS))
         return records
 
     @property

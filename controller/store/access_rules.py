@@ -17,7 +17,7 @@ from controller.history.history_records import HistoryMinutes, HistoryQuarter, H
 from controller.model.journal import Record
 from controller.store.credential_records import CredentialStored
 from controller.store.rule_types import RecordRule, WriteFailure, key_of
-from controller.store.state_journal import Change, Delete, DeleteBelow
+from controller.store.state_journal import Change, Delete, DeleteBelow, KeepLast
 
 ACCESS_RULES: Mapping[type[Record], RecordRule] = {
     OverrideStored: RecordRule(
@@ -63,9 +63,6 @@ def removals_of(record: Record) -> Sequence[Change] | None:
             return [Delete("configuration", key_of(version))]
         case AuditTrimmed(number):
             return [DeleteBelow("audit", key_of(number))]
-        case HistoryTrimmed(minutes_before, quarters_before):
-            return [
-                DeleteBelow("history-minutes", key_of(max(0, minutes_before))),
-                DeleteBelow("history-quarter", key_of(max(0, quarters_before))),
-            ]
+        case HistoryTrimmed(in_minutes, quarters):
+            return [KeepLast("history-minutes", in_minutes), KeepLast("history-quarter", quarters)]
     return None

@@ -21,6 +21,7 @@ from controller.store.state_journal import (
     Delete,
     DeleteBelow,
     JournalEntry,
+    KeepLast,
     Put,
     StaleTokenError,
     StoreError,
@@ -155,6 +156,11 @@ class SqliteJournal:
                 self._connection.execute("DELETE FROM entries WHERE kind = ? AND key = ?", (kind, key))
             case DeleteBelow(kind, key):
                 self._connection.execute("DELETE FROM entries WHERE kind = ? AND key < ?", (kind, key))
+            case KeepLast(kind, count):
+                first_kept = "SELECT key FROM entries WHERE kind = ? ORDER BY key DESC LIMIT 1 OFFSET ?"
+                self._connection.execute(
+                    f"DELETE FROM entries WHERE kind = ? AND key < ({first_kept})", (kind, kind, count - 1)
+                )
 
     def _migrate(self, *, convert: bool) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()

@@ -47,7 +47,14 @@ class DeleteBelow(msgspec.Struct, frozen=True):
     key: str
 
 
-Change = Put | Delete | DeleteBelow
+class KeepLast(msgspec.Struct, frozen=True):
+    """Remove all entries of a kind but the `count` ones whose keys sort last."""
+
+    kind: str
+    count: int
+
+
+Change = Put | Delete | DeleteBelow | KeepLast
 
 
 class JournalEntry(msgspec.Struct, frozen=True):

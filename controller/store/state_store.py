@@ -27,7 +27,16 @@ from controller.model.journal import Record
 from controller.store.legacy_files import LegacyFiles
 from controller.store.record_rules import can_be_kept, changes_of, kind_of_type, read_entry
 from controller.store.sqlite_journal import FILE, DamagedFileError, SqliteJournal, move_aside
-from controller.store.state_journal import Change, Delete, DeleteBelow, Journal, JournalEntry, Put, StoreError
+from controller.store.state_journal import (
+    Change,
+    Delete,
+    DeleteBelow,
+    Journal,
+    JournalEntry,
+    KeepLast,
+    Put,
+    StoreError,
+)
 from controller.store.store_writer import StoreWriter
 
 log = logging.getLogger("controller.store")
@@ -121,6 +130,9 @@ class StateStore:
                     entries = [each for each in entries if each.key != key]
                 case DeleteBelow(kind=deleted, key=key) if deleted == kind:
                     entries = [each for each in entries if each.key >= key]
+                case KeepLast(kind=trimmed, count=count) if trimmed == kind:
+                    last = {each.key for each in sorted(entries, key=lambda each: each.key)[-count:]}
+                    entries = [each for each in entries if each.key in last]
         return entries
 
     async def persist(self, records: Sequence[Record]) -> None:
@@ -224,8 +236,13 @@ class StateStore:
         """Keep the last change of each entry; a Put and a Delete of one entry replace each other."""
         with self._kept_lock:
             for change in changes:
-                operation = "below" if isinstance(change, DeleteBelow) else "entry"
-                place = (operation, change.kind, change.key)
+                match change:
+                    case KeepLast(kind=kind):
+                        place = ("last", kind, "")
+                    case DeleteBelow(kind=kind, key=key):
+                        place = ("below", kind, key)
+                    case Put(kind=kind, key=key) | Delete(kind=kind, key=key):
+                        place = ("entry", kind, key)
                 self._kept.pop(place, None)
                 self._kept[place] = change
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from controller.history.history_records import BLOCK_S, HistoryMinutes, HistoryQuarter, HistoryTrimmed
-from controller.history.recorder import MINUTES_KEPT_S, MOST_CHANNELS, QUARTERS_KEPT_S, HistoryRecorder
+from controller.history.recorder import KEPT_IN_MINUTES, KEPT_QUARTERS, MOST_CHANNELS, HistoryRecorder
 
 START = 1_795_262_400
 
@@ -16,7 +16,7 @@ def test_quarter_hour_has_minutes_and_their_lowest_mean_and_highest() -> None:
     assert minutes.channels["power/grid"][0] == (1000.0, 1027.5, 1055.0)
     assert minutes.channels["power/grid"][14] == (1840.0, 1867.5, 1895.0)
     assert quarter == HistoryQuarter(START, {"power/grid": (1000.0, 1447.5, 1895.0)})
-    assert trimmed == HistoryTrimmed(START - MINUTES_KEPT_S, START - QUARTERS_KEPT_S)
+    assert trimmed == HistoryTrimmed(KEPT_IN_MINUTES, KEPT_QUARTERS)
 
 
 def test_recorder_minutes_without_sample_are_none() -> None:
@@ -37,13 +37,24 @@ def test_quarter_hours_are_aligned_to_utc() -> None:
     assert minutes.channels["a"][14] == (1.0, 1.0, 1.0)
 
 
-def test_recorder_clock_set_back_drops_samples_until_it_is_there_again() -> None:
+def test_recorder_clock_set_back_by_minutes_drops_samples() -> None:
     recorder = HistoryRecorder()
-    recorder.add({"a": 1.0}, START + 1800)
-    assert recorder.add({"a": 2.0}, START) == []
+    recorder.add({"a": 1.0}, START + BLOCK_S + 5)
+    assert recorder.add({"a": 2.0}, START + BLOCK_S - 5) == []
     [minutes] = recorder.flush()
     assert isinstance(minutes, HistoryMinutes)
-    assert minutes.start == START + 1800
+    assert minutes.start == START + BLOCK_S
+
+
+def test_recorder_clock_set_back_by_years_goes_on_at_once() -> None:
+    recorder = HistoryRecorder()
+    recorder.add({"a": 1.0}, START + 20_000 * BLOCK_S)
+    [ahead] = recorder.add({"a": 2.0}, START)
+    assert isinstance(ahead, HistoryMinutes)
+    assert ahead.start == START + 20_000 * BLOCK_S
+    minutes = recorder.add({"a": 2.0}, START + BLOCK_S)[0]
+    assert isinstance(minutes, HistoryMinutes)
+    assert (minutes.start, minutes.channels["a"][0]) == (START, (2.0, 2.0, 2.0))
 
 
 def test_recorder_restart_continues_quarter_hour() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from controller.history.history_records import BLOCK_S, HistoryMinutes, HistoryQuarter, HistoryTrimmed
+from controller.history.recorder import HistoryRecorder
 from controller.services.history_service import FINE_S, HistoryService
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
@@ -46,13 +47,22 @@ def test_sample_has_power_of_each_circuit(tmp_path: Path) -> None:
     assert (sample["charging"], sample["dimmed"]) == (1.0, 1.0)
 
 
-def test_old_values_are_removed(tmp_path: Path) -> None:
+def test_history_trimmed_removes_oldest_beyond_number(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     for start in (START, START + BLOCK_S):
         store.persist_now([HistoryMinutes(start, {}), HistoryQuarter(start, {})])
-    store.persist_now([HistoryTrimmed(START + BLOCK_S, START)])
+    store.persist_now([HistoryTrimmed(1, 2)])
     assert [each.start for each in store.load(HistoryMinutes)] == [START + BLOCK_S]
     assert [each.start for each in store.load(HistoryQuarter)] == [START, START + BLOCK_S]
+
+
+def test_history_clock_years_ahead_for_an_hour_removes_nothing(tmp_path: Path) -> None:
+    store, recorder = StateStore(tmp_path), HistoryRecorder()
+    ahead = START + 20_000 * BLOCK_S
+    for start in (START, ahead, ahead + BLOCK_S, START + BLOCK_S, START + 2 * BLOCK_S):
+        store.persist_now(recorder.add({"a": 1.0}, start))
+    kept = [each.start for each in store.load(HistoryQuarter)]
+    assert kept == [START, ahead, START + BLOCK_S]
 
 
 def test_quarter_hour_of_forty_channels_stays_within_budget(tmp_path: Path) -> None:

@@ -18,7 +18,15 @@ from controller.store.sqlite_journal import (
     move_aside,
     open_database,
 )
-from controller.store.state_journal import Delete, DeleteBelow, JournalEntry, Put, StaleTokenError, StoreError
+from controller.store.state_journal import (
+    Delete,
+    DeleteBelow,
+    JournalEntry,
+    KeepLast,
+    Put,
+    StaleTokenError,
+    StoreError,
+)
 
 
 def values(journal: SqliteJournal, kind: str = "a", prefix: str = "") -> list[bytes]:
@@ -61,6 +69,18 @@ def test_delete_removes_one_key_and_delete_below_all_before_key(tmp_path: Path) 
     journal.commit([Put(kind, f"[{key}]", b"%d" % key) for kind in "ab" for key in range(5)], 1)
     journal.commit([Delete("a", "[4]"), DeleteBelow("a", "[2]")], 1)
     assert values(journal) == [b"2", b"3"]
+    assert len(values(journal, "b")) == 5
+
+
+@pytest.mark.parametrize(("count", "kept"), [(2, [b"3", b"4"]), (5, 5), (9, 5)])
+def test_sqlite_journal_keep_last_removes_lowest_keys(
+    tmp_path: Path, count: int, kept: list[bytes] | int
+) -> None:
+    journal = SqliteJournal(tmp_path / FILE)
+    journal.commit([Put(kind, f"[{key}]", b"%d" % key) for kind in "ab" for key in (4, 0, 3, 1, 2)], 1)
+    journal.commit([KeepLast("a", count)], 1)
+    found = sorted(values(journal))
+    assert kept in (found, len(found))
     assert len(values(journal, "b")) == 5
 
 

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from controller.history.history_records import HistoryMinutes, HistoryTrimmed
 from controller.model.journal import BootStored
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
@@ -138,6 +139,17 @@ async def test_state_store_persist_soon_is_written_at_the_end(tmp_path: Path) ->
         store.persist_soon([BOOT])
         nursery.cancel_scope.cancel()
     assert StateStore(tmp_path).load(BootStored) == [BOOT]
+
+
+def test_state_store_trims_kept_entries_while_disk_is_full(store: StateStore) -> None:
+    disk = FullDisk(store)
+    store.persist_now([HistoryMinutes(900, {})])
+    disk.fill()
+    store.persist_now([HistoryMinutes(1800, {}), HistoryTrimmed(1, 1)])
+    assert [each.start for each in store.load(HistoryMinutes)] == [1800]
+    disk.free()
+    store.check()
+    assert [each.start for each in store.load(HistoryMinutes)] == [1800]
 
 
 def test_state_store_persist_soon_newer_value_survives_running_commit(
