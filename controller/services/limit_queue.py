@@ -11,7 +11,7 @@ from controller.load_management.events import LimitAnswered, SetLimit
 from controller.load_management.evse.limit_delivery import DeliveryMemory
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
-from controller.services.wall_clock import utc_now
+from controller.services.wall_clock import uptime, utc_now
 from controller.store.limit_records import LimitStored, covered_limit, delivery_memory, limit_record
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
@@ -34,13 +34,13 @@ class LimitQueue:
 
     def load_memories(self) -> dict[EvseRef, DeliveryMemory]:
         """Return what was stored of each EVSE before a restart, in times of now."""
-        wall, now = utc_now(), trio.current_time()
-        return {ref: delivery_memory(each, wall, now) for ref, each in self._stored.items()}
+        wall, now, since_boot = utc_now(), trio.current_time(), uptime()
+        return {ref: delivery_memory(each, wall, now, since_boot) for ref, each in self._stored.items()}
 
     def add(self, limits: Sequence[SetLimit], memories: Mapping[EvseRef, DeliveryMemory]) -> None:
         """Add limits, with what has to be stored of the EVSEs concerned."""
-        wall, now = utc_now(), trio.current_time()
-        records = [limit_record(ref, memory, wall, now) for ref, memory in memories.items()]
+        wall, now, since_boot = utc_now(), trio.current_time(), uptime()
+        records = [limit_record(ref, memory, wall, now, since_boot) for ref, memory in memories.items()]
         self._waiting.append((records, limits))
         self._added.set()
 
@@ -80,4 +80,4 @@ class LimitQueue:
     def _cover(self, limits: Sequence[SetLimit]) -> Iterator[tuple[SetLimit, SetLimit | None]]:
         """Yield each limit with the one in its place that needs no new record; None: there is none."""
         for limit in limits:
-            yield limit, covered_limit(limit, self._stored.get(limit.ref), utc_now())
+            yield limit, covered_limit(limit, self._stored.get(limit.ref), uptime())

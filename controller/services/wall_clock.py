@@ -1,7 +1,8 @@
-"""Wall clock of the gateway: the one place where services read the time of day and relate it to trio's."""
+"""Clocks of the gateway: the one place where services read the time of day and relate it to trio's."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import trio
@@ -15,3 +16,8 @@ def utc_now() -> datetime:
 def utc(now: float) -> float:
     """Convert s, monotonic, to POSIX s."""
     return datetime.now(UTC).timestamp() + now - trio.current_time()
+
+
+def uptime() -> float:
+    """Return the time since the machine was started (s), which nobody sets; suspended time counts."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,7 +1,8 @@
-"""The stored limits of an EVSE, with times of the wall clock in place of the monotonic clock's.
+"""The stored limits of an EVSE, with times that outlive the process in place of the monotonic clock's.
 
 A limit is stored before it is sent: after a crash the record may have more current than a station takes,
-never less.
+never less. It ends by the uptime of the machine, not by its wall clock: a clock that was set forward, by NTP
+or by an empty battery, must not end a limit that a station still has.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class LimitStored(Record, frozen=True, kw_only=True):
     """The limits that a station was left with for one EVSE, and its learned response.
 
     `floor_a`: the fallback (A per phase), confirmed if `floor`. `held_a` (A per phase) may be drawn until
-    `until`. `until` and `saved` are UTC; `written_ago_s` are s before `saved`.
+    `until`. `until` and `saved` are UTC; `written_ago_s` are s before `saved`. `saved_uptime_s`: uptime of
+    the machine (s) at `saved`; None in records of earlier versions.
     """
 
     station: str
@@ -45,13 +47,30 @@ class LimitStored(Record, frozen=True, kw_only=True):
     held_a: float
     until: datetime
     saved: datetime
+    saved_uptime_s: float | None = None
     written_ago_s: tuple[float, ...] = ()
     goal: StoredGoal | None = None
     habits: ResponseHabits = ResponseHabits()
 
+    def measure_age(self, uptime: float) -> float:
+        """Return the time (s) that has passed for certain since it was saved, at an uptime (s).
 
-def limit_record(ref: EvseRef, memory: DeliveryMemory, wall: datetime, now: float) -> LimitStored:
-    """Return the record of an EVSE's limits; `now` (s, monotonic) is `wall` (UTC)."""
+        In the same boot that is the difference of both. After another boot the machine has been up for
+        longer than that since; how long it was off before is unknown.
+        """
+        if self.saved_uptime_s is None:
+            return 0.0
+        return uptime - self.saved_uptime_s if uptime >= self.saved_uptime_s else uptime
+
+    def measure_left(self, uptime: float) -> float:
+        """Return the longest time (s) for which the limit may still hold, at an uptime (s)."""
+        return (self.until - self.saved).total_seconds() - self.measure_age(uptime)
+
+
+def limit_record(
+    ref: EvseRef, memory: DeliveryMemory, wall: datetime, now: float, uptime: float
+) -> LimitStored:
+    """Return the record of an EVSE's limits; `now` (s, monotonic) is `wall` (UTC) and `uptime` (s)."""
     goal = memory.goal
     return LimitStored(
         station=ref.station,
@@ -61,6 +80,7 @@ def limit_record(ref: EvseRef, memory: DeliveryMemory, wall: datetime, now: floa
         held_a=memory.held_a,
         until=wall.astimezone(UTC) + timedelta(seconds=memory.until - now),
         saved=wall.astimezone(UTC),
+        saved_uptime_s=uptime,
         written_ago_s=tuple(now - at for at in memory.written),
         goal=None
         if goal is None
@@ -75,20 +95,21 @@ def limit_record(ref: EvseRef, memory: DeliveryMemory, wall: datetime, now: floa
     )
 
 
-def delivery_memory(stored: LimitStored, wall: datetime, now: float) -> DeliveryMemory:
-    """Return what an EVSE may be drawing, on the monotonic clock whose `now` (s) is `wall` (UTC).
+def delivery_memory(stored: LimitStored, wall: datetime, now: float, uptime: float) -> DeliveryMemory:
+    """Return what an EVSE may be drawing, in times of `now` (s, monotonic).
 
-    A wall clock before the moment of storing cannot be trusted: then what was held is held for as long
-    again as it was when it was stored.
+    `now` is `wall` (UTC), and the machine has been up for `uptime` (s). Limits and writes end by the uptime.
+    A departure goal follows the wall clock, as far as that runs forward.
     """
+    limited_at = now - stored.measure_age(uptime)
     saved_at = now - max(0.0, (wall - stored.saved).total_seconds())
     goal = stored.goal
     return DeliveryMemory(
         floor=stored.floor,
         floor_a=stored.floor_a,
         held_a=stored.held_a,
-        until=saved_at + (stored.until - stored.saved).total_seconds(),
-        written=tuple(saved_at - ago_s for ago_s in stored.written_ago_s),
+        until=now + stored.measure_left(uptime),
+        written=tuple(limited_at - ago_s for ago_s in stored.written_ago_s),
         goal=None
         if goal is None
         else GoalMemory(
@@ -102,16 +123,17 @@ def delivery_memory(stored: LimitStored, wall: datetime, now: float) -> Delivery
     )
 
 
-def covered_limit(limit: SetLimit, stored: LimitStored | None, wall: datetime) -> SetLimit | None:
-    """Return what of a limit may be sent although its record cannot be written; None: nothing.
+def covered_limit(limit: SetLimit, stored: LimitStored | None, uptime: float) -> SetLimit | None:
+    """Return what of a limit may be sent if its record cannot be written; None: nothing.
 
-    After a crash only `stored` is known. Without it, or without a confirmed fallback in it, an EVSE counts at
-    its worst case, which covers every limit. Else a limit must not exceed the stored fallback, or end later
-    than a stored limit that is as high: its duration is cut, and the station then falls to its fallback.
+    `uptime` is that of the machine (s). After a crash only `stored` is known. Without it, or without a
+    confirmed fallback in it, an EVSE counts at its worst case, which covers every limit. Else a limit must
+    not exceed the stored fallback, or end later than a stored limit that is as high: its duration is cut, and
+    the station then falls to its fallback.
     """
     if stored is None or not stored.floor or limit.limit_a <= stored.floor_a:
         return limit
-    left_s = (stored.until - wall).total_seconds()
+    left_s = stored.measure_left(uptime)
     if limit.duration_s is None or limit.limit_a > stored.held_a or left_s < SHORTEST_LEASE_S:
         return None
     return msgspec.structs.replace(limit, duration_s=min(limit.duration_s, left_s))

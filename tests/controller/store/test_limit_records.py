@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from controller.load_management.events import SetLimit
@@ -17,24 +18,33 @@ from controller.store.limit_records import covered_limit, delivery_memory, limit
 REF = EvseRef("CS01", 1)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HELD = DeliveryMemory(floor=True, floor_a=6.0, held_a=16.0, until=1180.0)
-STORED = limit_record(REF, HELD, NOON, 1000.0)
+UPTIME = 40_000.0
+STORED = limit_record(REF, HELD, NOON, 1000.0, UPTIME)
 
 
 @pytest.mark.parametrize(
-    ("later", "left_s"),
+    ("uptime", "left_s"),
     [
-        (timedelta(seconds=60), 120.0),
-        (timedelta(hours=1), 180.0 - 3600.0),
-        (timedelta(days=-1), 180.0),  # a gateway without a clock battery: held for as long again
-        (timedelta(days=-20_000), 180.0),
+        (UPTIME + 60.0, 120.0),
+        (UPTIME + 3600.0, 180.0 - 3600.0),
+        (0.0, 180.0),  # the machine was restarted: how long it was off is unknown
+        (30.0, 150.0),
     ],
 )
-def test_limit_records_delivery_memory_is_held_until_end_on_wall_clock(
-    later: timedelta, left_s: float
+@pytest.mark.parametrize(
+    "clock_set", [timedelta(0), timedelta(hours=2), timedelta(days=5000), -timedelta(days=20_000)]
+)
+def test_delivery_memory_is_held_by_uptime_whatever_the_clock(
+    uptime: float, left_s: float, clock_set: timedelta
 ) -> None:
-    assert delivery_memory(STORED, NOON + later, 5.0) == DeliveryMemory(
+    assert delivery_memory(STORED, NOON + clock_set, 5.0, uptime) == DeliveryMemory(
         floor=True, floor_a=6.0, held_a=16.0, until=pytest.approx(5.0 + left_s)
     )
+
+
+def test_delivery_memory_of_earlier_version_is_held_for_as_long_again() -> None:
+    stored = msgspec.structs.replace(STORED, saved_uptime_s=None)
+    assert delivery_memory(stored, NOON + timedelta(hours=1), 5.0, UPTIME).until == 185.0
 
 
 def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> None:
@@ -47,8 +57,8 @@ def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> 
         goal=GoalMemory(20_000.0, 8200.0, 360.0, 16.0, 990.0),
         habits=ResponseHabits(reaction_s=22.0, step_a=2.0, obeys=True),
     )
-    stored = limit_record(REF, known, NOON, 1000.0)
-    assert delivery_memory(stored, NOON + timedelta(seconds=60), 5.0) == DeliveryMemory(
+    stored = limit_record(REF, known, NOON, 1000.0, UPTIME)
+    assert delivery_memory(stored, NOON + timedelta(seconds=60), 5.0, UPTIME + 60.0) == DeliveryMemory(
         floor=True,
         floor_a=6.0,
         held_a=16.0,
@@ -76,7 +86,7 @@ def lease(limit_a: float, duration_s: float | None = 600.0) -> SetLimit:
 def test_covered_limit_falls_within_what_is_stored(
     limit_a: float, duration_s: float, sent_for_s: float
 ) -> None:
-    covered = covered_limit(lease(limit_a, duration_s), STORED, NOON)
+    covered = covered_limit(lease(limit_a, duration_s), STORED, UPTIME)
     assert covered is not None
     assert (covered.limit_a, covered.duration_s) == (limit_a, sent_for_s)
 
@@ -91,10 +101,10 @@ def test_covered_limit_falls_within_what_is_stored(
     ],
 )
 def test_covered_limit_is_none_above_or_after_what_is_stored(limit: SetLimit, later_s: float) -> None:
-    assert covered_limit(limit, STORED, NOON + timedelta(seconds=later_s)) is None
+    assert covered_limit(limit, STORED, UPTIME + later_s) is None
 
 
 def test_covered_limit_of_evse_that_counts_at_worst_case_is_itself() -> None:
-    unconfirmed = limit_record(REF, DeliveryMemory(False, 6.0, 16.0, 1180.0), NOON, 1000.0)
-    assert covered_limit(lease(32.0), None, NOON) == lease(32.0)
-    assert covered_limit(lease(32.0), unconfirmed, NOON) == lease(32.0)
+    unconfirmed = limit_record(REF, DeliveryMemory(False, 6.0, 16.0, 1180.0), NOON, 1000.0, UPTIME)
+    assert covered_limit(lease(32.0), None, UPTIME) == lease(32.0)
+    assert covered_limit(lease(32.0), unconfirmed, UPTIME) == lease(32.0)
