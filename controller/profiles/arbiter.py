@@ -204,20 +204,25 @@ class ProfileArbiter:
         """Take a CALL of the station; return True if it is for us alone."""
         if frame.action == "BootNotification":
             self._is_registered = False
-        self._clock.on_call(frame.action, frame.payload, self._absorbed.utc_of(now))
+        utc = self._absorbed.utc_of(now)
+        self._clock.follow(now, utc)
+        self._clock.on_call(frame.action, frame.payload, utc)
         is_report = frame.action == "ReportChargingProfiles" and self._reports.on_report(frame.payload, now)
         if is_report or self._clock.has_moved:
             self.absorbed.revision += 1
         return is_report
 
-    def on_sampled(self, sampled_at: float | None, utc: float) -> None:
+    def on_sampled(self, sampled_at: float | None, now: float, utc: float) -> None:
         """Take the timestamp (POSIX s) of the newest meter values at `utc`; None: it is not readable."""
+        self._clock.follow(now, utc)
         if sampled_at is not None and self._clock.on_sampled(sampled_at, utc) and self._clock.has_moved:
             self.absorbed.revision += 1
 
     def on_settled(self, frame: Call, result: bytes, now: float) -> None:
         """Take the backend's answer to a CALL of the station."""
-        self._clock.on_result(frame.action, result, self._absorbed.utc_of(now))
+        utc = self._absorbed.utc_of(now)
+        self._clock.follow(now, utc)
+        self._clock.on_result(frame.action, result, utc)
         if frame.action != "Heartbeat" or self._clock.has_moved:
             self.absorbed.revision += 1
         if frame.action == "BootNotification":

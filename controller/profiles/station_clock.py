@@ -8,6 +8,9 @@ A message of the past (sent after the station was offline) has a timestamp that 
 is too new: the latest of the last few counts. Meter values may be minutes old, they count only where nothing
 else is known. Without any timestamp the station is taken to have the time of its backend, which answers its
 boot and its heartbeats with `currentTime`. Offsets are s, positive if a clock is ahead of ours.
+
+Our own clock may be set as well: by NTP after a start without a battery, or by hand. That is seen at its
+difference to the monotonic clock, and moves no clock but ours: all offsets are shifted against it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ TOLERANCE_S = 30.0
 STATION_DIFFERS_S = 60.0
 CONTROLLER_DIFFERS_S = 10.0
 """Offsets that are worth a warning."""
+STEP_S = 1.0
+"""A smaller change of our clock against the monotonic one counts once it adds up to this."""
 _SAMPLES = 5
 _EARLIEST = 0.0
 _LATEST = 4_102_444_800.0
@@ -53,6 +58,8 @@ class StationClock:
         self.backend_offset_s: float | None = None
         """Offset of the backend's clock; None: unknown."""
         self._written_s: float | None = None
+        self._base_s: float | None = None
+        """Our own clock less the monotonic one, as of all offsets; None before the first event."""
         self.offset_s = 0.0
         """Offset of the station's clock: computed when it changes, since each message is compared with it."""
 
@@ -74,6 +81,25 @@ class StationClock:
         """Return the offset for a limit that is written now."""
         self._written_s = self.offset_s
         return self._written_s
+
+    def follow(self, now: float, utc: float) -> None:
+        """Shift all offsets if our own clock was set: `utc` (POSIX s) is `now` (s, monotonic)."""
+        base_s = utc - now
+        if self._base_s is None:
+            self._base_s = base_s
+        step_s = base_s - self._base_s
+        if abs(step_s) < STEP_S:
+            return
+        self._base_s = base_s
+        for samples in (self._events, self._meter_values):
+            shifted = [offset_s - step_s for offset_s in samples]
+            samples.clear()
+            samples.extend(shifted)
+        if self.backend_offset_s is not None:
+            self.backend_offset_s -= step_s
+        if self._written_s is not None:
+            self._written_s -= step_s
+        self._update_offset()
 
     def on_call(self, action: str, payload: bytes, utc: float) -> None:
         """Take the timestamp of a station's CALL at `utc`; those of meter values go to `on_sampled`."""

@@ -316,7 +316,7 @@ class StationRelay:
             if action != "MeterValues":
                 return False
             self._track(frame, now, utc)
-            profiles.on_sampled(self._tracker.sampled_at, utc)
+            profiles.on_sampled(self._tracker.sampled_at, now, utc)
         self._up.send_at_once(frame, now)
         self._actions.append(ToBackend(frame.text))
         if profiles.shared_revision != profiles.absorbed.revision:
@@ -405,7 +405,7 @@ class StationRelay:
         if is_valid and frame.action in self._tracked_actions:
             self._track(frame, now, utc)
             if frame.action == "MeterValues":
-                self._profiles.on_sampled(self._tracker.sampled_at, utc)
+                self._profiles.on_sampled(self._tracker.sampled_at, now, utc)
             elif frame.action in _ARBITER_ACTIONS and self._profiles.on_station_call(frame, now):
                 self._parts_deadline = -math.inf
                 self._apply([ServedOffline(frame.action, call_result(frame.id, b"{}"))], now, utc)

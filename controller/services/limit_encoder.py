@@ -33,7 +33,9 @@ class LimitEncoder:
     def encode(self, limit: SetLimit, version: Version) -> OwnCall:
         """Return the CALL that sets a limit at its station, in `version`."""
         station, evse = limit.ref
-        absorbed, now = self._profiles.find_absorbed(station), trio.current_time()
+        absorbed, now, wall = self._profiles.find_absorbed(station), trio.current_time(), utc_now()
+        clock = self._clocks.find_clock(station)
+        clock.follow(now, wall.timestamp())
         quirk = self._capabilities.find_quirk(station)
         value, after = (limit.limit_w, limit.after_w) if quirk.in_watts else (limit.limit_a, limit.after_a)
         terms = LimitTerms(
@@ -47,7 +49,7 @@ class LimitEncoder:
             evse,
             limit.kind,
             absorbed.cap_limit(evse, limit.kind, value, limit.duration_s, now, limit.token),
-            utc_now() + timedelta(seconds=self._clocks.find_clock(station).write_offset()),
+            wall + timedelta(seconds=clock.write_offset()),
             limit.duration_s,
             terms,
         )

@@ -99,3 +99,27 @@ def test_clock_that_differs_is_warned_of_once_until_it_agrees() -> None:
     clock.on_result("BootNotification", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW)
     clock.on_call("StatusNotification", status(NOW), NOW)
     assert [entry.level for entry in watch.check("CS01", "cpo", clock, str)] == [logging.INFO] * 2
+
+
+@pytest.mark.parametrize("step_s", [7200.0, -7200.0])
+def test_own_clock_that_is_set_leaves_limits_in_station_time(step_s: float) -> None:
+    clock = StationClock()
+    clock.follow(10.0, NOW)
+    clock.on_call("StatusNotification", status(NOW + 90), NOW)
+    clock.on_result("Heartbeat", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW)
+    assert clock.write_offset() == pytest.approx(90, abs=1)
+    clock.follow(20.0, NOW + 10.0 + step_s)
+    assert not clock.has_moved
+    assert clock.backend_offset_s == pytest.approx(-step_s, abs=1)
+    assert NOW + 10.0 + step_s + clock.write_offset() == pytest.approx(NOW + 10.0 + 90, abs=1)
+
+
+def test_own_clock_that_is_set_moves_limits_of_unknown_station_clock() -> None:
+    clock = StationClock()
+    clock.follow(10.0, NOW)
+    clock.write_offset()
+    clock.follow(20.0, NOW + 10.3)
+    assert not clock.has_moved
+    clock.follow(30.0, NOW + 7220.0)
+    assert clock.has_moved
+    assert clock.write_offset() == 0
