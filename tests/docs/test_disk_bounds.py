@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from controller.dimming.command_handler import REFUSALS_A_MINUTE
-from controller.history.recorder import MINUTES_KEPT_S, MOST_CHANNELS, QUARTERS_KEPT_S
+from controller.history.recorder import KEPT_IN_MINUTES, KEPT_QUARTERS, MOST_CHANNELS
 from controller.offline.authorization_cache import MOST_TOKENS
 from controller.offline.outbox import MOST_WAITING
 from controller.offline.response_cache import MOST_RESPONSES
@@ -27,7 +27,6 @@ ROWS = {
     for kinds, bound in re.findall(r"^\| (`.*?) \| (.*) \|$", SECTION, re.M)
     for kind in re.findall(r"`([a-z-]+)`", kinds)
 }
-DAY_S = 86_400
 
 
 def test_disk_bounds_are_documented_for_every_kind_of_record() -> None:
@@ -41,7 +40,7 @@ def test_disk_bounds_are_those_of_the_code() -> None:
         ("authorization", MOST_TOKENS),
         ("snapshot", MOST_CONNECTORS, MOST_ABSORBED, MOST_FORWARDED),
         ("session", MOST_BEGUN_A_DAY, MOST_RUNNING),
-        ("history-minutes", MINUTES_KEPT_S // DAY_S, QUARTERS_KEPT_S // (365 * DAY_S), MOST_CHANNELS),
+        ("history-minutes", KEPT_IN_MINUTES, KEPT_QUARTERS, MOST_CHANNELS),
         ("audit", MOST_ENTRIES, MOST_VERSIONS),
         ("policy", MAX_RECEIVED, CAPACITY),
     ):
