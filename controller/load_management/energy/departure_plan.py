@@ -30,6 +30,7 @@ class CardInUse(msgspec.Struct, frozen=True):
     priority_class: str = ""
 
 
+Rules = tuple[DepartureRule, ...]
 NO_CARD_IN_USE = CardInUse(frozenset())
 
 
@@ -37,17 +38,23 @@ class DeparturePlan:
     """Departures of the cars with a running session. Times in POSIX s."""
 
     def __init__(self, settings: EnergySettings) -> None:
-        self._settings = settings
-        self._file_rules: tuple[DepartureRule, ...] = ()
-        self._program_rules: tuple[DepartureRule, ...] = ()
+        self._zone = settings.zone
+        self._settings_rules: Rules = settings.departures
+        self._file_rules: Rules = ()
+        self._program_rules: Rules = ()
         self._cards: dict[EvseRef, CardInUse] = {}
         self._planned: dict[EvseRef, tuple[float, float] | None] = {}
         """Departure and energy (Wh) of each running session that the rules may give a goal; None: no rule."""
         self._stale: set[EvseRef] = set()
 
     @property
-    def _rules(self) -> tuple[DepartureRule, ...]:
-        return (*self._settings.departures, *self._file_rules, *self._program_rules)
+    def _rules(self) -> Rules:
+        return (*self._settings_rules, *self._file_rules, *self._program_rules)
+
+    def _on_rules_set(self, before: Rules) -> None:
+        """Have the goals of all running sessions found anew if the rules are others than `before`."""
+        if self._rules != before:
+            self._stale |= self._planned.keys()
 
     @property
     def card_names(self) -> frozenset[str]:
@@ -56,24 +63,22 @@ class DeparturePlan:
 
     def replace_settings(self, settings: EnergySettings) -> None:
         """Apply other rules of the settings."""
-        is_other = settings.departures != self._settings.departures or settings.zone != self._settings.zone
-        self._settings = settings
-        if is_other:
+        before, self._settings_rules = self._rules, settings.departures
+        self._on_rules_set(before)
+        if settings.zone != self._zone:
+            self._zone = settings.zone
             self._stale |= self._planned.keys()
 
     def read_file(self, text: str, find_evses: FindEvses) -> int:
         """Use the rules of a CSV text for the file; return their number. Raises EnergyFileError."""
-        rules = parse_departures(text, find_evses)
-        if rules != self._file_rules:
-            self._file_rules = rules
-            self._stale |= self._planned.keys()
-        return len(rules)
+        before, self._file_rules = self._rules, parse_departures(text, find_evses)
+        self._on_rules_set(before)
+        return len(self._file_rules)
 
     def forget_file(self) -> None:
         """Remove the rules of the file."""
-        if self._file_rules:
-            self._file_rules = ()
-            self._stale |= self._planned.keys()
+        before, self._file_rules = self._rules, ()
+        self._on_rules_set(before)
 
     def find_mistakes(self, rows: Sequence[DepartureRow], find_evses: FindEvses) -> list[str]:
         """Return what is wrong in departures of a program, each with its number and the remedy."""
@@ -82,9 +87,8 @@ class DeparturePlan:
     def set_rows(self, rows: Sequence[DepartureRow], find_evses: FindEvses) -> list[str]:
         """Replace the rules of programs; return why departures that cannot be used are left out."""
         rules, mistakes = _parse_rows(rows, find_evses)
-        if rules != self._program_rules:
-            self._program_rules = rules
-            self._stale |= self._planned.keys()
+        before, self._program_rules = self._rules, rules
+        self._on_rules_set(before)
         return mistakes
 
     def set_cards(self, cards: Mapping[EvseRef, CardInUse]) -> None:
@@ -136,7 +140,7 @@ class DeparturePlan:
         by_class = [rule for rule in self._rules if card.priority_class in rule.priority_classes]
         by_evse = [rule for rule in self._rules if not rule.cards and not rule.priority_classes]
         for rules in (by_card, by_class, by_evse):
-            found = next_departure(rules, ref, utc, self._settings.zone)
+            found = next_departure(rules, ref, utc, self._zone)
             if found is not None:
                 return found
         return None
