@@ -122,6 +122,8 @@ class OfflineHandler:
         self._outstanding: OutboundCall | None = None
         self._passing: dict[int, None] = {}
         """Numbers of entries that have passed to the owner, which has not answered yet."""
+        self._reused_ids: set[str] = set()
+        """Ids of sent entries that another CALL of the station has as well over this link."""
 
     @property
     def deadline(self) -> float | None:
@@ -141,7 +143,7 @@ class OfflineHandler:
         """Take a CALL while the owner is there, or may be; store a transaction message before it passes."""
         text, notes = self._translate_call(frame)
         if self._kind_of(frame.action, frame.payload) is not RecordKind.TRANSACTION:
-            return OfflineJournal(text=text, notes=notes)
+            return OfflineJournal(text=text, records=tuple(self._release_id(frame.id)), notes=notes)
         if self._must_queue(frame):
             return OfflineJournal(serve=True)
         try:
@@ -246,7 +248,8 @@ class OfflineHandler:
         self, frame: Call, transaction: int | None, now: float, *, answered: bool = True
     ) -> list[Record]:
         kind, utc = self._kind_of(frame.action, frame.payload), self._utc_of(now)
-        records = self._memory.outbox.queue_message(
+        renamed = self._release_id(frame.id)
+        records = renamed + self._memory.outbox.queue_message(
             self._version,
             frame.action,
             frame.payload,
@@ -261,6 +264,22 @@ class OfflineHandler:
         if isinstance(ended, int):
             records += self._memory.answers.end_transaction(ended)
         return records
+
+    def _release_id(self, message_id: str) -> list[Record]:
+        """Keep a CALL apart from a queued message with its id; return what to persist before it is sent.
+
+        A station that counts its ids anew after each start uses those of queued messages again. An answer
+        under that id would end the queued message, though it never arrived, and the backend could take one
+        for the repetition of the other. So a message that was not sent yet gets an id of ours. One that was
+        keeps its id, by which the backend recognizes it, but is not ended by late answers over this link.
+        """
+        entry = self._memory.outbox.find_id(message_id)
+        if entry is None:
+            return []
+        if entry.sent:
+            self._reused_ids.add(message_id)
+            return []
+        return self._memory.outbox.rename_entry(entry.number, str(uuid.uuid4()))
 
     def _translate_call(self, frame: Call) -> tuple[str, tuple[LogEntry, ...]]:
         """Return the frame's text with the owner's transaction ids in the place of ours."""
@@ -331,6 +350,7 @@ class OfflineHandler:
         has_missed = was_away or self.has_backlog
         self._outstanding = None
         self._passing.clear()
+        self._reused_ids.clear()
         self.owner.on_event(OwnerEvent.LINK_UP)
         if has_missed:
             self._sender.on_attached()
@@ -393,10 +413,10 @@ class OfflineHandler:
 
         What it answers is not sent again.
         """
-        if not isinstance(answer, CallResult):
+        if not isinstance(answer, CallResult) or answer.id in self._reused_ids:
             return None
-        entry = next((each for each in self._memory.outbox.entries if each.id == answer.id), None)
-        if entry is None or entry.version is not self._version:
+        entry = self._memory.outbox.find_id(answer.id)
+        if entry is None or not entry.sent or entry.version is not self._version:
             return None
         outbound = OutboundCall(id=entry.id, action=entry.action, payload=b"", number=entry.number)
         records, notes = self._sender.on_answer(outbound, answer.payload, None, now)

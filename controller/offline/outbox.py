@@ -138,6 +138,16 @@ class Outbox:
         number = self._numbers.get(key)
         return None if number is None else self._entries[number]
 
+    def find_id(self, message_id: str) -> OutboxEntry | None:
+        """Return the message with this id that waits, or None."""
+        return next((entry for entry in self._entries.values() if entry.id == message_id), None)
+
+    def rename_entry(self, number: int, message_id: str) -> list[Record]:
+        """Give a message that was not sent yet another id."""
+        entry = msgspec.structs.replace(self._entries[number], id=message_id)
+        self._entries[number] = entry
+        return [EntryQueued(self._station, self._backend, entry)]
+
     def queue_message(
         self,
         version: Version,

@@ -291,3 +291,47 @@ def test_repeated_call_before_owner_answer_is_served_rest_waits(stored: StoredRe
         confirm(scenario, call("1", "StartTransaction", START), STARTED)
     confirm(scenario, call("2", "MeterValues", meter(THEIRS)), "{}")
     scenario.forward_up(call("h", "Heartbeat", "{}"))
+
+
+HEARTBEAT_ANSWER = '{"currentTime":"2026-03-29T12:00:00Z"}'
+
+
+def test_queued_start_whose_id_is_used_again_is_sent_under_another(stored: StoredRelay) -> None:
+    """A station that counts its ids anew after each start sends a Heartbeat with that of a queued start."""
+    scenario = stored.open_link()
+    known(scenario)
+    scenario.csms.disconnect()
+    served(scenario, "s", "StatusNotification", STATUS)
+    served(scenario, "1", "StartTransaction", START)
+    scenario.csms.connect()
+    received = scenario.csms.receive_call("StatusNotification")
+    scenario.station.send(call("1", "Heartbeat", "{}"))
+    scenario.csms.send(result(received.id, "{}"))
+    confirm(scenario, call("1", "Heartbeat", "{}"), HEARTBEAT_ANSWER)
+    scenario.station.receive(result("1", HEARTBEAT_ANSWER))
+    confirm(scenario, call("s", "StatusNotification", STATUS), "{}")
+    start = scenario.csms.receive_call("StartTransaction")
+    assert (start.id != "1", start.payload.decode()) == (True, START)
+    scenario.csms.send(result("1", HEARTBEAT_ANSWER))  # the owner answers the Heartbeat twice
+    scenario.csms.disconnect()
+    assert [entry.id for entry in stored.outbox.entries] == [start.id]
+
+
+def test_sent_start_is_not_ended_by_late_answer_to_reused_id(stored: StoredRelay) -> None:
+    scenario = stored.open_link()
+    known(scenario)
+    scenario.csms.disconnect()
+    served(scenario, "1", "StartTransaction", START)
+    scenario.csms.connect()
+    scenario.csms.receive(call("1", "StartTransaction", START))
+    scenario.csms.send('[4,"1","InternalError","",{}]')
+    scenario.forward_up(call("1", "Heartbeat", "{}"))
+    scenario.wait(WAITS_S[0])
+    scenario.csms.send(result("1", HEARTBEAT_ANSWER))
+    scenario.station.receive(result("1", HEARTBEAT_ANSWER))
+    scenario.csms.receive(call("1", "StartTransaction", START))
+    scenario.csms.send('[4,"1","InternalError","",{}]')
+    scenario.csms.send(result("1", HEARTBEAT_ANSWER))
+    scenario.wait(WAITS_S[1])
+    confirm(scenario, call("1", "StartTransaction", START), STARTED)
+    assert len(stored.outbox) == 0
