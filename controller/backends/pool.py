@@ -465,7 +465,12 @@ class BackendPool:
         else:
             is_down = self._selector.on_unreachable(endpoint, reason, began, now)
         if is_down:
-            log.warning("backend unreachable backend=%s reason=%s", self._name(endpoint), reason)
+            log.warning(
+                "backend unreachable backend=%s reason=%s remedy=%s",
+                self._name(endpoint),
+                reason,
+                failed.remedy,
+            )
 
     # -- probes ---------------------------------------------------------------------------------------
 

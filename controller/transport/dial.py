@@ -16,7 +16,7 @@ import trio
 
 from controller.transport.byte_transport import ByteTransport
 from controller.transport.http_upgrade import CompressionOffer, UpgradeError, UpgradeOffer
-from controller.transport.transport_errors import TransportError, describe_error
+from controller.transport.transport_errors import TransportError, describe_error, find_remedy
 from controller.transport.websocket_connection import READ_BYTES, WebSocketConnection
 
 ADDRESS_S = 30.0
@@ -70,6 +70,11 @@ class DialError(TransportError):
         self.retry_after_s = retry_after_s
         self.is_version = is_version
         self.is_extension = is_extension
+
+    @property
+    def remedy(self) -> str:
+        """Return what a person can check, by the cause."""
+        return find_remedy(self)
 
 
 class ServerAddress:

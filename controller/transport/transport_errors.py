@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 
 from controller.model.exception_groups import leaves
@@ -46,6 +47,23 @@ def describe_error(error: BaseException) -> str:
         return bounded_text(_describe_os_error(root))
     return bounded_text(str(root)) or type(root).__name__
 
+
+def find_remedy(error: BaseException) -> str:
+    """Return what a person can check after an error of opening a connection."""
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    if any(isinstance(each, socket.gaierror) for each in leaves(root)):
+        return "check the host in url, and the gateway's DNS servers (/etc/resolv.conf)"
+    if isinstance(root, ssl.SSLCertVerificationError):
+        if root.verify_code in CLOCK_VERDICTS:
+            return "check the gateway's clock (timedatectl), then the backend's certificate"
+        return "check the host in url, and ca: the authority of the backend's certificate"
+    return "check url, network and firewall, and the backend itself"
+
+
+CLOCK_VERDICTS = frozenset((9, 10))
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 PLAIN_HTTP_ALERTS = frozenset(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"))
 """OpenSSL's reasons where the peer answered a TLS handshake in something other than TLS."""

@@ -104,7 +104,10 @@ async def test_pool_uses_second_endpoint_at_once_after_failure(
     assert await site.reached() == "b"
     assert await site.reached(CS02) == "b"
     assert len(site.first.dials) == 1
-    assert caplog.messages == ["backend unreachable backend=csms endpoint=a reason=connection refused"]
+    assert caplog.messages == [
+        "backend unreachable backend=csms endpoint=a reason=connection refused "
+        "remedy=check url, network and firewall, and the backend itself"
+    ]
 
 
 async def test_open_link_without_endpoint_fails_at_once_with_retry_time(

@@ -201,7 +201,10 @@ async def test_session_backend_that_is_not_there_closes_station(caplog: pytest.L
             with pytest.raises(ConnectionClosed):
                 await receive_text(station)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ["backend unreachable backend=cpo reason=Connection refused"]
+    assert warnings == [
+        "backend unreachable backend=cpo reason=Connection refused "
+        "remedy=check url, network and firewall, and the backend itself"
+    ]
 
 
 async def test_session_station_that_disconnects_ends_backend_link() -> None:

@@ -184,16 +184,21 @@ async def test_tls_dial_acknowledges_first_session_ticket_at_once(
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("kind", "reason", "remedy"),
     [
-        ("stranger", "its certificate is not trusted: unable to get local issuer certificate"),
-        ("expired", "its certificate is not trusted: certificate has expired"),
-        ("wrong host", "its certificate is not trusted: Hostname mismatch"),
-        ("plain", "wrong version number"),
+        ("stranger", "its certificate is not trusted: unable to get local issuer certificate", "ca: the"),
+        ("expired", "its certificate is not trusted: certificate has expired", "the gateway's clock"),
+        ("wrong host", "its certificate is not trusted: Hostname mismatch", "the host in url"),
+        ("plain", "wrong version number", "check url"),
     ],
 )
 async def test_tls_unverified_backend_gets_nothing_and_closes_station(
-    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, reason: str
+    authority: Authority,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    reason: str,
+    remedy: str,
 ) -> None:
     servers = {
         "stranger": Authority(tmp_path, "strangers").server("stranger").server(),
@@ -213,6 +218,7 @@ async def test_tls_unverified_backend_gets_nothing_and_closes_station(
     assert len(warnings) == 1
     assert "backend unreachable backend=cpo" in warnings[0]
     assert reason in warnings[0].lower() if kind == "plain" else reason in warnings[0]
+    assert remedy in warnings[0].partition(" remedy=")[2]
 
 
 async def test_tls_backend_is_shown_own_certificate(authority: Authority) -> None:
