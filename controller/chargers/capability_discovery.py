@@ -13,6 +13,7 @@ at a higher stack level or without an end: they would prevail over ours. They ar
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -185,6 +186,7 @@ class CapabilityDiscovery:
         return DiscoveryQuestion(token, question)
 
 
+@functools.cache
 def capability_question(version: Version) -> Question:
     """Return the CALL that asks a station for its smart charging capabilities."""
     if version is Version.V16:

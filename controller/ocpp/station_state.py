@@ -103,6 +103,9 @@ LONGEST_NAME = 80
 RESULT_ACTIONS = {"BootNotification", "StartTransaction"}
 """The station's CALLs that are read together with their CALLRESULTs."""
 
+_NO_EVSES: frozenset[int] = frozenset()
+"""One for all stations: an empty set takes 216 bytes."""
+
 _KeyT = TypeVar("_KeyT")
 _ValueT = TypeVar("_ValueT")
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
@@ -143,9 +146,9 @@ class StationStateTracker:
         self._ended: dict[int | str, None] = {}
         self._states: dict[int, EvseState] = {}
         """The last state of each EVSE that was passed on."""
-        self._reported_on_link: set[int] = set()
+        self._reported_on_link = _NO_EVSES
         """EVSEs whose state was reported over the present link."""
-        self._unconfigured: set[int] = set()
+        self._unconfigured = _NO_EVSES
         """EVSEs that the station reports and the configuration does not name."""
         self._recorded: tuple[EvseRecord, ...] = ()
         self.sampled_at: float | None = None
@@ -174,7 +177,7 @@ class StationStateTracker:
         seen = [each for each in read if self._is_counted(each)]
         for each in seen:
             if isinstance(each, StateSeen) and (each.evse in self._evses or each.evse in self._unconfigured):
-                self._reported_on_link.add(each.evse)
+                self._reported_on_link |= {each.evse}
                 self.has_unsaved_state |= self._states.get(each.evse) is not each.state
                 self._states[each.evse] = each.state
             elif isinstance(each, TransactionSeen):
@@ -186,7 +189,7 @@ class StationStateTracker:
         if isinstance(seen, Booted | ProfilesTouched) or seen.evse in self._evses or not self._evses:
             return True
         if seen.evse not in self._unconfigured and len(self._unconfigured) < MOST_UNCONFIGURED:
-            self._unconfigured.add(seen.evse)
+            self._unconfigured |= {seen.evse}
         return seen.evse in self._unconfigured
 
     def on_call_result(self, action: str, payload: bytes, result: bytes) -> list[Observation]:
@@ -216,7 +219,7 @@ class StationStateTracker:
 
     def on_link_opened(self) -> None:
         """Note that the station has connected: it may have missed to report a change."""
-        self._reported_on_link.clear()
+        self._reported_on_link = _NO_EVSES
 
     def list_unreported(self) -> list[int]:
         """Return the EVSEs whose state was not reported over the present link."""
@@ -246,7 +249,7 @@ class StationStateTracker:
         seen: list[Observation] = []
         for each in record:
             if each.evse not in self._evses:
-                self._unconfigured.add(each.evse)
+                self._unconfigured |= {each.evse}
             self._states[each.evse] = each.state
             if each.state is not EvseState.UNKNOWN:
                 seen.append(StateSeen(each.evse, each.state))

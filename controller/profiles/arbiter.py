@@ -10,6 +10,7 @@ is sent on per purpose.
 
 from __future__ import annotations
 
+import functools
 import math
 import uuid
 from collections.abc import Iterable
@@ -39,6 +40,9 @@ LONGEST_COMPOSITE_S = 8 * 86_400
 """A composite schedule has at most this length: a week, and the day on which it begins."""
 CONFIRM_S = 20.0
 """Time that a backend waits for its answer until the station has taken the limit that follows."""
+
+_NO_EVSES: frozenset[int] = frozenset()
+"""One for all stations: an empty set takes 216 bytes."""
 
 _RAISING = {"LocalGeneration", "PriorityCharging"}
 """2.1: purposes that lift what others allow. No station of ours supports them where they could lift ours."""
@@ -77,13 +81,14 @@ class _Unconfirmed(msgspec.Struct, frozen=True):
     until: float
 
 
-def owned_purposes(version: Version, scope: LimitScope) -> set[str]:
+@functools.cache
+def owned_purposes(version: Version, scope: LimitScope) -> frozenset[str]:
     """Return the purposes that the controller uses in a station, and those that would rise above its limits.
 
     LocalGeneration (2.1) adds to what limits allow. With limits per EVSE, a transaction's own profile
     replaces the default that is ours (1.6 ed. 2, 3.13.1), and so does PriorityCharging (2.1).
     """
-    owned = {limit_purpose(version, scope), "LocalGeneration"}
+    owned = frozenset((limit_purpose(version, scope), "LocalGeneration"))
     return owned if scope is LimitScope.STATION else owned | {"TxProfile", "PriorityCharging"}
 
 
@@ -104,7 +109,7 @@ class ProfileArbiter:
         absorbed.set_version(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
-        self._dimmed: frozenset[int] = frozenset()
+        self._dimmed = _NO_EVSES
         self._notice_sources: dict[int, str] = {}
         """Source of the limit that was reported to the backend."""
         self._unconfirmed: list[_Unconfirmed] = []
@@ -133,7 +138,7 @@ class ProfileArbiter:
     def set_dimmed(self, evses: Iterable[int]) -> None:
         """Take the EVSEs that the grid operator limits."""
         self.absorbed.revision += 1
-        self._dimmed = frozenset(evses)
+        self._dimmed = frozenset(evses) or _NO_EVSES
 
     # -- commands -----------------------------------------------------------------------------------
 

@@ -47,6 +47,10 @@ PLAUSIBLE_FUTURE_S = 3600.0
 """Largest difference of a usable timestamp of a station from the controller's clock."""
 EARLIEST_S = 1_767_225_600.0
 """Year 2026: a gateway whose clock is before it has just started without a battery, or a network."""
+
+_ACTIONS_16 = frozenset(("StopTransaction", "MeterValues"))
+_ACTIONS_2 = frozenset(("TransactionEvent",))
+
 NOT_REPORTED = "NotReported"
 """End reason of a session whose end the station has not reported."""
 
@@ -112,11 +116,7 @@ class SessionRecorder:
         self._ended: dict[str, None] = {}
         self._last_number = 0
         self._begins = TokenBucket(MOST_BEGUN_A_DAY / DAY_S, burst=MOST_BEGUN_A_DAY)
-        self.actions = (
-            frozenset(("StopTransaction", "MeterValues"))
-            if version is Version.V16
-            else frozenset(("TransactionEvent",))
-        )
+        self.actions = _ACTIONS_16 if version is Version.V16 else _ACTIONS_2
         """The actions that `on_message` reads."""
 
     @property

@@ -195,17 +195,8 @@ class StationListener:
         try:
             transport = ByteTransport(stream)
             try:
-                requests: list[UpgradeRequest] = []
-                with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as timeout:
-                    certified = await self._start_tls(transport, peer)
-                    requests += await self._read_request(transport, peer)
-                if timeout.cancelled_caught:
-                    log.info(
-                        "connection closed peer=%s reason=no upgrade request in %g s",
-                        peer,
-                        HANDSHAKE_TIMEOUT_S,
-                    )
-                elif requests:
+                certified, requests = await self._await_request(transport, peer)
+                if requests:
                     # Popped, since this frame exists as long as the station's connection.
                     await self._answer(transport, requests.pop(), peer, certified)
             finally:
@@ -214,6 +205,16 @@ class StationListener:
             log.info("connection lost peer=%s reason=%s", peer, describe_error(lost))
         except* Exception as error:
             log.exception("connection closed by an internal error peer=%s", peer, exc_info=error)
+
+    async def _await_request(
+        self, transport: ByteTransport, peer: str
+    ) -> tuple[tuple[str, ...] | None, list[UpgradeRequest]]:
+        """Return the names in the peer's certificate, and its request; none if there is nothing to answer."""
+        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+            certified = await self._start_tls(transport, peer)
+            return certified, await self._read_request(transport, peer)
+        log.info("connection closed peer=%s reason=no upgrade request in %g s", peer, HANDSHAKE_TIMEOUT_S)
+        return None, []
 
     async def _start_tls(self, transport: ByteTransport, peer: str) -> tuple[str, ...] | None:
         """Run the TLS handshake, if any; return the names in the certificate that was asked for."""

@@ -41,12 +41,35 @@ MOST_NAMED = 10
 
 
 class _Entry(msgspec.Struct):
-    """A session; None while the one before it ends."""
+    """A session; None while the one before it ends. `is_replaced`: a newer connection has come."""
 
     session: StationSession | None
-    scope: trio.CancelScope
-    ended: trio.Event
     peer: str
+    is_replaced: bool = False
+    is_ended: bool = False
+    ended: trio.Event | None = None
+    """Event to be set at the end; None while no task waits for it."""
+
+    def replace(self) -> None:
+        """End the session at once, or let it not begin."""
+        self.is_replaced = True
+        if self.session is not None:
+            self.session.cancel()
+
+    def end(self) -> None:
+        """Resume the tasks that wait for the end."""
+        self.is_ended = True
+        if self.ended is not None:
+            self.ended.set()
+
+    async def wait_ended(self) -> None:
+        """Wait until the session has ended."""
+        if self.is_ended:
+            await trio.lowlevel.checkpoint()
+            return
+        if self.ended is None:
+            self.ended = trio.Event()
+        await self.ended.wait()
 
 
 class _Takeovers(msgspec.Struct):
@@ -126,9 +149,9 @@ class SessionRegistry:
                 entry.session.stop()
         with trio.move_on_after(wait_s) as waited:
             for entry in entries.values():
-                await entry.ended.wait()
+                await entry.wait_ended()
         if waited.cancelled_caught:
-            late = [station for station, entry in entries.items() if not entry.ended.is_set()]
+            late = [station for station, entry in entries.items() if not entry.is_ended]
             log.warning(
                 "stopped without answers stations=%s after=%gs: what was sent is sent again after the start",
                 ",".join(late[:MOST_NAMED]),
@@ -147,7 +170,7 @@ class SessionRegistry:
 
         The session is made after the one before has ended: what that one has stored is then known.
         """
-        old, entry = self._entries.get(station), _Entry(None, trio.CancelScope(), trio.Event(), peer)
+        old, entry = self._entries.get(station), _Entry(None, peer)
         self._entries[station] = entry  # at once, so that nothing comes in between while the old one ends
         try:
             if old is not None:
@@ -157,11 +180,10 @@ class SessionRegistry:
                 elif old.session is not None:
                     old.session.stop()
                     with trio.move_on_after(DELIVERY_WAIT_S):
-                        await old.ended.wait()
-                old.scope.cancel()
-                await old.ended.wait()
-            with entry.scope:
-                await trio.lowlevel.checkpoint_if_cancelled()  # a newer one may have come meanwhile
+                        await old.wait_ended()
+                old.replace()
+                await old.wait_ended()
+            if not entry.is_replaced:  # a newer one may have come meanwhile
                 entry.session = make()
                 if self._is_stopping:
                     entry.session.stop()
@@ -169,4 +191,4 @@ class SessionRegistry:
         finally:
             if self._entries[station] is entry:
                 del self._entries[station]
-            entry.ended.set()
+            entry.end()

@@ -148,6 +148,40 @@ class StationSession:
     Without a channel (`link` None) the station is absent: what waits for its backends is delivered, no more.
     """
 
+    __slots__ = (
+        "_admitted",
+        "_backend_pings",
+        "_clock",
+        "_clock_checked_at",
+        "_close_code",
+        "_closed",
+        "_closing",
+        "_doing",
+        "_fed_at",
+        "_has_failed_call",
+        "_link",
+        "_links",
+        "_memory",
+        "_owner",
+        "_owner_link",
+        "_reading",
+        "_recent",
+        "_relay",
+        "_requests",
+        "_rules",
+        "_saving",
+        "_scope",
+        "_site",
+        "_station",
+        "_station_pings",
+        "_stats",
+        "_timer",
+        "_todo",
+        "_utc_offset_s",
+        "_was_commandable",
+        "version",
+    )
+
     def __init__(
         self,
         admitted: Admission,
@@ -187,8 +221,11 @@ class StationSession:
         self._close_code: int | None = None
         self._was_commandable = False
         self._has_failed_call = False
-        self._closed = trio.Event()
+        self._closed: trio.Event | None = None
+        """Event to be set when `_closing` is; None while no task waits for it."""
         self._reading = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None
+        """Scope of all tasks of `run`."""
 
     async def run(self, owner: BackendPool | LinkMaker | None, observers: Sequence[BackendPool] = ()) -> None:
         """Serve the station until it is disconnected or its owner is lost, or until cancelled.
@@ -206,13 +243,14 @@ class StationSession:
         self._links |= {each.backend: self._make_link(each, is_owner=False) for each in observers}
         try:
             async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
                 for link in self._links.values():
                     nursery.start_soon(link.run)
                 nursery.start_soon(self._run_timer)
                 if self._link is not None:
                     with self._reading:  # in this task: each costs memory per station
                         await self._read_station(self._link)
-                await self._closed.wait()
+                await self._wait_closing()
                 async with trio.open_nursery() as closing:
                     closing.start_soon(self._close_station)
                     for link in self._links.values():
@@ -223,6 +261,12 @@ class StationSession:
             with trio.CancelScope(shield=True):
                 await self._save_rest()
                 await self._close_station()
+
+    async def _wait_closing(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while self._closing is None:
+            self._closed = trio.Event()
+            await self._closed.wait()
 
     def _make_link(self, pool: BackendPool, *, is_owner: bool) -> BackendLink:
         return BackendLink(
@@ -272,6 +316,11 @@ class StationSession:
     def stop(self) -> None:
         """Take nothing new, and end once the answers that are out have arrived."""
         self._feed(StopRequested())
+
+    def cancel(self) -> None:
+        """End `run` at once, without waiting for answers."""
+        if self._scope is not None:
+            self._scope.cancel()
 
     def mark_replaced(self) -> None:
         """Close the connection because a newer one of the same station replaces it."""
@@ -409,7 +458,8 @@ class StationSession:
 
     def _close(self, closing: Close) -> None:
         self._closing = closing if self._close_code is None else Close(self._close_code, closing.reason)
-        self._closed.set()
+        if self._closed is not None:
+            self._closed.set()
         self._reading.cancel()
         if self.is_present:
             self._site.on_station_down(self._station)
@@ -552,6 +602,8 @@ class StationSession:
 
 class _Interval:
     """A time that comes again every `interval_s`; never for 0."""
+
+    __slots__ = ("_interval_s", "due_at")
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s

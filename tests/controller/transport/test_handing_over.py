@@ -35,15 +35,20 @@ class Served:
 
     def __init__(self, name: str, log: list[str]) -> None:
         self._name, self._log = name, log
+        self._scope = trio.CancelScope()
         log.append(f"{name} is made")
 
     async def run(self, *_: object) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(1)
-            self._log.append(f"{self._name} has ended")
+        with self._scope:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(1)
+                self._log.append(f"{self._name} has ended")
+
+    def cancel(self) -> None:
+        self._scope.cancel()
 
 
 def made(name: str, log: list[str]) -> Callable[[], StationSession]:
