@@ -31,6 +31,8 @@ PATIENCE_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 """Longest wait for the result of a command: a station may take its time to answer."""
 MOST_CLIENTS = 4
+RETRY_S = 10.0
+"""Interval of attempts to open the socket where the directory cannot be written."""
 
 Command = Callable[[Mapping[str, Any]], object]
 """Returns the result of a query. Raises ServiceError."""
@@ -54,11 +56,39 @@ async def serve_commands(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer requests until cancelled; started once the socket is open.
+    """Answer requests until cancelled; started once the socket is open, or could not be opened.
 
-    Without the socket the controller runs all the same.
+    Without the socket the controller runs all the same, and opens it once the directory can be written.
     """
     path = directory / FILE
+    try:
+        bound = _open_socket(path)
+    except OSError as error:
+        log.warning(
+            "control socket not opened path=%s reason=%s remedy=let the controller write to store.directory: "
+            "commands like `station pause` need the socket",
+            path,
+            error,
+        )
+        task_status.started()
+        bound = await _reopen_socket(path)
+    else:
+        task_status.started()
+    listening = trio.socket.from_stdlib_socket(bound)
+    try:
+        room = trio.CapacityLimiter(MOST_CLIENTS)
+        async with trio.open_nursery() as nursery:
+            while True:
+                client, _ = await listening.accept()
+                nursery.start_soon(_serve, trio.SocketStream(client), queries, executor, room)
+    finally:
+        listening.close()
+        with suppress(OSError):
+            path.unlink()
+
+
+def _open_socket(path: Path) -> socket.socket:
+    """Listen at a path, for the own user alone. Raises OSError."""
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
@@ -68,28 +98,22 @@ async def serve_commands(
         finally:
             os.umask(mask)
         bound.listen(MOST_CLIENTS)
-    except OSError as error:
+    except OSError:
         bound.close()
-        log.warning(
-            "control socket not opened path=%s reason=%s remedy=let the controller write to store.directory "
-            "and restart it: commands like `station pause` need the socket",
-            path,
-            error,
-        )
-        task_status.started()
-        return
-    listening = trio.socket.from_stdlib_socket(bound)
-    try:
-        room = trio.CapacityLimiter(MOST_CLIENTS)
-        async with trio.open_nursery() as nursery:
-            task_status.started()
-            while True:
-                client, _ = await listening.accept()
-                nursery.start_soon(_serve, trio.SocketStream(client), queries, executor, room)
-    finally:
-        listening.close()
-        with suppress(OSError):
-            path.unlink()
+        raise
+    return bound
+
+
+async def _reopen_socket(path: Path) -> socket.socket:
+    """Return the socket once it can be opened."""
+    while True:
+        await trio.sleep(RETRY_S)
+        try:
+            opened = _open_socket(path)
+        except OSError:
+            continue
+        log.info("control socket opened path=%s", path)
+        return opened
 
 
 async def _serve(
