@@ -71,6 +71,17 @@ def read_configuration(path: Path, *, plan_only: bool = False) -> Config:
         raise configuration_error(path, error) from error
 
 
+def read_used_configuration(path: Path) -> Config:
+    """Read the configuration that the daemon uses: the file, or the last valid copy where it has errors.
+
+    Raises CommandError with all errors of the file where there is no usable copy.
+    """
+    try:
+        return open_configuration(path).config
+    except (FileUnreadableError, InvalidConfigError) as error:
+        raise configuration_error(path, error) from error
+
+
 def read_store_directory(path: Path) -> Path:
     """Read where a controller stores its state; the rest of the file may have errors.
 

@@ -19,7 +19,7 @@ from controller.cli.arguments import (
     add_config,
     add_json,
     print_json,
-    read_configuration,
+    read_used_configuration,
 )
 from controller.offline.journal_records import EntryQueued, EntrySetAside, OutboxRequest
 from controller.store.record_rules import changes_of, kind_of_type, read_entry
@@ -50,7 +50,7 @@ def add_parser(commands: Subcommands) -> None:
 def _run_guarded(action: object, options: argparse.Namespace) -> int:
     assert callable(action)
     try:
-        action(options, open_store_file(Path(read_configuration(options.config).store.directory)))
+        action(options, open_store_file(Path(read_used_configuration(options.config).store.directory)))
     except StoreError as error:
         raise CommandError(str(error)) from error
     return OK

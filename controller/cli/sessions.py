@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_configuration
+from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_used_configuration
 from controller.session_ledger.charging_session import ChargingSession, months_before
 from controller.session_ledger.session_export import (
     SessionRow,
@@ -44,7 +44,7 @@ def add_parser(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the sessions that began in the months, those that run included. Raises CommandError."""
-    config = read_configuration(options.config)
+    config = read_used_configuration(options.config)
     zone = ZoneInfo(config.site.timezone)
     first = options.month or datetime.now(zone).strftime("%Y-%m")
     last = options.to or first

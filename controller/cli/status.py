@@ -28,7 +28,7 @@ from controller.cli.arguments import (
     add_json,
     http_url,
     print_json,
-    read_configuration,
+    read_used_configuration,
 )
 from controller.config.schema import WebConfig
 from controller.services.control_socket import ControlError, send_command
@@ -89,7 +89,7 @@ def _find_address(path: Path | None) -> PageAddress:
         if not os.access(USUAL_CONFIG, os.R_OK):
             return address(WebConfig())
         path = USUAL_CONFIG
-    config = read_configuration(path)
+    config = read_used_configuration(path)
     if config.web is None:
         raise CommandError(f"{path}: has no [web], which serves the status; add [web]")
     return local_page(config.web, Path(config.store.directory))

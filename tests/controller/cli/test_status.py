@@ -21,6 +21,7 @@ from controller.cli import main, status
 from controller.cli.status import NoStatusError, PageAddress, address, fetch, render
 from controller.commands.site_command import SiteCommand
 from controller.config.schema import WebConfig
+from controller.services.configuration import LAST_VALID, keep_copy, open_configuration
 from controller.services.control_socket import serve_commands
 from controller.web import terminal
 from controller.web.status_model import (
@@ -200,6 +201,34 @@ async def test_status_without_options_asks_page_of_usual_configuration(
         path.write_text(f"[site]\nid = 'lc'\n[web]\nport = {port}\n[[circuit]]\nid = 'grid'\nlimit_a = 63\n")
         assert await trio.to_thread.run_sync(main.main, ["status", "--json"]) == 0
     assert f'"site": "{STATUS.site}"' in capsys.readouterr().out
+
+
+def test_status_of_invalid_file_uses_last_valid_copy(
+    tmp_path: Path, free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "controller.toml"
+    text = f"""
+[site]
+id = "lc-test"
+[store]
+directory = "state"
+[web]
+port = {free_port}
+[[circuit]]
+id = "grid"
+limit_a = 63
+[[station]]
+id = "CS01"
+circuit = "grid"
+"""
+    file.write_text(text)
+    keep_copy(open_configuration(file))
+    file.write_text(text.replace("limit_a", "limit"))
+    assert main.main(["status", "-c", str(file)]) == 1
+    assert f"no controller answers at http://127.0.0.1:{free_port}" in capsys.readouterr().err
+    (tmp_path / "state" / LAST_VALID).unlink()
+    assert main.main(["status", "-c", str(file)]) == 1
+    assert "limit" in capsys.readouterr().err
 
 
 def test_no_controller_is_one_error_line(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
