@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LONGEST_CHARACTERS = 80
 """Characters of a peer's text that are kept for a person."""
+
+_PLAIN_WORD = re.compile(r"[\w.:+/@-]{1,80}", re.ASCII)
+"""Text that is the value of one pair in a log line as it is."""
 
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 """Unicode categories that control a terminal or a text's direction, or that have no glyph."""
@@ -24,6 +28,16 @@ def bounded_text(text: str, most: int = LONGEST_CHARACTERS) -> str:
     escaped = "".join(map(_escape, first[: most + 1]))
     is_cut = len(escaped) > most or len(lines) > 1 or len(text) > 4 * most
     return escaped[: most - 3] + "..." if is_cut else escaped
+
+
+def peer_word(text: str) -> str:
+    """Return a peer's message id, action or error code as the value of one pair in a log line.
+
+    It is bounded, and quoted where it could end the pair or begin another.
+    """
+    if _PLAIN_WORD.fullmatch(text):
+        return text
+    return '"' + bounded_text(text).replace('"', "'") + '"'
 
 
 def _escape(character: str) -> str:

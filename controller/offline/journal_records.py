@@ -14,6 +14,7 @@ import enum
 import msgspec
 
 from controller.model.journal import Record
+from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Version
 
 
@@ -51,6 +52,11 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     sent: bool = False
     transaction: int | None = None
     answered: bool = True
+
+    @property
+    def log_pairs(self) -> str:
+        """Action and message id as pairs of a log line."""
+        return f"action={peer_word(self.action)} id={peer_word(self.id)}"
 
 
 class EntryQueued(Record, frozen=True):

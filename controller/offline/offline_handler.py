@@ -285,7 +285,7 @@ class OfflineHandler:
         """Return the frame's text with the owner's transaction ids in the place of ours."""
         payload = self._memory.ids.translate_for_backend(frame.action, frame.payload)
         if isinstance(payload, IdRewriteError):
-            what = f"{frame.action} {frame.id} passes with our transaction id: {payload.reason}"
+            what = f"{frame.action} passes with our transaction id: {payload.reason}"
             is_known, self._untranslated = self._untranslated == payload.reason, payload.reason
             return frame.text, () if is_known else (LogEntry(logging.WARNING, what),)
         if payload is frame.payload or payload == frame.payload:
@@ -425,7 +425,7 @@ class OfflineHandler:
         records += self._memory.authorizations.on_call_result(
             self._version, entry.action, entry.payload, answer.payload
         )
-        line = f"answer came late action={entry.action} id={entry.id}"
+        line = f"answer came late {entry.log_pairs}"
         logged = (LogEntry(logging.INFO, line), *(LogEntry(logging.WARNING, note) for note in notes))
         return OwnerInformed(records=tuple(records), notes=logged)
 

@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from controller.model.journal import Record
+from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Version, call_error, call_result
 from controller.ocpp.id_tokens import STATUSES_2, STATUSES_16, IdToken, named_token, read_token_verdict
 from controller.ocpp.json_members import has_member
@@ -127,7 +128,7 @@ class OfflineResponder:
         if good is None:
             error = call_error(message_id, "GenericError", f"the backend that could answer {action} is away")
             return OfflineAnswer(
-                text=error, note=self._note(f"{action} needs the backend, which is away: refused")
+                text=error, note=self._note(f"{peer_word(action)} needs the backend, which is away: refused")
             )
         self._record_end(action, payload)
         return OfflineAnswer(
@@ -195,7 +196,7 @@ class OfflineResponder:
 
     def _unsigned(self, message_id: str, action: str) -> OfflineAnswer:
         """Refuse a signed request: only the backend may sign its answer (OCPP 2.x Part 4, section 7)."""
-        reason = f"{action} is signed: only the backend, which is away, can answer it"
+        reason = f"{peer_word(action)} is signed: only the backend, which is away, can answer it"
         if action.removesuffix(SIGNED) in _TRANSACTION_MESSAGES:
             return OfflineAnswer(note=self._note(reason))
         return OfflineAnswer(text=call_error(message_id, "GenericError", reason), note=self._note(reason))

@@ -27,6 +27,7 @@ import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.journal import Record
+from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import read_payload
 from controller.offline.journal_records import OutboxEntry, RecordKind, SnapshotDelivered
@@ -206,7 +207,7 @@ class OutboxSender:
         transaction = named_transaction(entry.version, entry.action, entry.payload)
         if transaction not in self._outbox.refused_transactions:
             return False
-        what = f"{entry.action} {entry.id} belongs to a transaction whose start was rejected"
+        what = f"{entry.action} {peer_word(entry.id)} belongs to a transaction whose start was rejected"
         if entry.action == "MeterValues":
             self._dropped_records += self._outbox.remove_entry(entry.number)
             self._dropped_notes.append(f"{what}: dropped")
@@ -223,10 +224,12 @@ class OutboxSender:
     def _prepare_entry(self, entry: OutboxEntry) -> OutboundCall:
         records, notes = self._take_dropped()
         if entry.sent and entry.number not in self._failed:
-            notes.append(f"{entry.action} {entry.id} goes again: its answer was never seen")
+            notes.append(f"{entry.action} {peer_word(entry.id)} goes again: its answer was never seen")
         payload = self._ids.translate_for_backend(entry.action, entry.payload)
         if isinstance(payload, IdRewriteError):
-            notes.append(f"{entry.action} {entry.id} goes with our transaction id: {payload.reason}")
+            notes.append(
+                f"{entry.action} {peer_word(entry.id)} goes with our transaction id: {payload.reason}"
+            )
             payload = entry.payload
         return OutboundCall(
             id=entry.id,
@@ -246,6 +249,7 @@ class OutboxSender:
 
         `result` is the payload of a CALLRESULT, `code` that of a CALLERROR; both None: no answer in time.
         """
+        code = None if code is None else peer_word(code)
         records, notes = self._on_outcome(outbound, result, code, now)
         dropped, dropped_notes = self._take_dropped()
         return [*dropped, *records], [*dropped_notes, *notes]
@@ -293,7 +297,7 @@ class OutboxSender:
         named = 0 if answer is None else answer.interval_s
         wait_s = float(min(named, MOST_BOOT_WAIT_S)) if named > 0 else BOOT_WAIT_S
         self._boot_due_at = now + wait_s
-        status = (code or NO_ANSWER) if answer is None else answer.status
+        status = (code or NO_ANSWER) if answer is None else peer_word(answer.status)
         return [], [f"BootNotification is answered with {status}: it is sent again in {wait_s:g} s"]
 
     def _on_entry_answer(
@@ -314,7 +318,7 @@ class OutboxSender:
         return records, []
 
     def _on_failure(self, entry: OutboxEntry, code: str, now: float) -> tuple[list[Record], list[str]]:
-        what = f"{entry.action} {entry.id} is answered with {code}"
+        what = f"{entry.action} {peer_word(entry.id)} is answered with {code}"
         failed = self._failed.pop(entry.number, None)
         tries = 0 if failed is None else failed.count
         if code not in _NEVER and tries < len(WAITS_S):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from controller.model.effects import LogEntry, OwnCall
-from controller.model.peer_text import bounded_text
+from controller.model.peer_text import bounded_text, peer_word
 from controller.ocpp.frames import (
     Answer,
     Call,
@@ -158,8 +158,8 @@ class Downstream:
         effects: list[DownstreamEffect] = []
         if decision.reason:
             line = (
-                f"command rejected station={self._station} backend={backend} action={frame.action} "
-                f"reason={decision.reason!r}"
+                f"command rejected station={self._station} backend={backend} "
+                f"action={peer_word(frame.action)} reason={decision.reason!r}"
             )
             effects.append(LogEntry(logging.WARNING, line))
         sent = decision.call
@@ -213,7 +213,7 @@ class Downstream:
         """End the CALL that the station answers."""
         sent = self.queue.on_answer(frame.id)
         if sent is None:
-            line = f"answer dropped station={self._station} id={frame.id} reason='no such call'"
+            line = f"answer dropped station={self._station} id={peer_word(frame.id)} reason='no such call'"
             return [LogEntry(logging.INFO, line)]
         if sent.decision is not None:
             answer = self._profiles.on_result(sent.decision, frame, now)
@@ -247,7 +247,8 @@ class Downstream:
         return effects if late is None else effects + self._on_late(late)
 
     def _on_late(self, late: PendingCall) -> list[DownstreamEffect]:
-        line = f"call not answered station={self._station} action={late.action} id={late.id}"
+        about = f"action={peer_word(late.action)} id={peer_word(late.id)}"
+        line = f"call not answered station={self._station} {about}"
         note = LogEntry(logging.WARNING, line)
         if late.decision is None:
             return [note, *_fail_own(late, "no answer in time")]
@@ -305,7 +306,8 @@ def _refuse(origin: str, message_id: str, why: str) -> ReplyToBackend:
 
 def _repeated(station: str, backend: str, frame: Call) -> LogEntry:
     line = (
-        f"repeated command sent once station={station} backend={backend} action={frame.action} id={frame.id}"
+        f"repeated command sent once station={station} backend={backend} "
+        f"action={peer_word(frame.action)} id={peer_word(frame.id)}"
     )
     return LogEntry(logging.INFO, line)
 

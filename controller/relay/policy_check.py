@@ -17,6 +17,7 @@ import msgspec
 
 from controller.model.effects import LogEntry
 from controller.model.journal import Persist
+from controller.model.peer_text import peer_word
 from controller.ocpp.actions import SIGNED
 from controller.ocpp.frames import Call, CallError, CallResult, Frame, Send, Version, call_error
 from controller.signing.message_signer import SignedMessage
@@ -172,7 +173,7 @@ class PolicyCheck:
         if decision is FORWARD:
             return CheckedFrame(frame)
         named = action if isinstance(frame, CallResult) else getattr(frame, "action", "")
-        what = f"{sender.name} action={named} id={frame.id}"
+        what = f"{sender.name} action={peer_word(named or '')} id={peer_word(frame.id)}"
         match decision:
             case ForwardDecision():
                 return CheckedFrame(frame, _effects_of(decision, what))
@@ -246,7 +247,7 @@ def _replace_payload(text: str, payload: bytes, signed: SignedMessage, facts: Ru
     effects: tuple[LogEntry, ...] = ()
     if signed.unsigned_reason:
         line = (
-            f"message sent without our signature action={facts.action} kind={facts.kind} "
+            f"message sent without our signature action={peer_word(facts.action)} kind={facts.kind} "
             f"direction={facts.direction} link={facts.link} reason={signed.unsigned_reason!r}"
         )
         effects = (LogEntry(logging.WARNING, line),)

@@ -22,6 +22,7 @@ import msgspec
 
 from controller.model.effects import LogEntry, TimePassed
 from controller.model.journal import Persist
+from controller.model.peer_text import peer_word
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import (
     Answer,
@@ -79,7 +80,8 @@ class CommandPermissions(msgspec.Struct, frozen=True):
         """
         if self.actions is None or plain(action) in self.actions:
             return None
-        return f'{self.backend} may not {action} {station}: see commands in [[backend]] "{self.backend}"'
+        rule = f'see commands in [[backend]] "{self.backend}"'
+        return f"{self.backend} may not {peer_word(action)} {station}: {rule}"
 
 
 class ObserverFrame(msgspec.Struct, frozen=True):
@@ -236,7 +238,7 @@ class SecondaryBackend:
             return []
         action = self._outstanding.action
         self._on_lost()
-        return [Redial(self._backend, f"no answer to {action}")]
+        return [Redial(self._backend, f"no answer to {peer_word(action)}")]
 
     # -- messages of the station ----------------------------------------------------------------------
 
@@ -298,8 +300,8 @@ class SecondaryBackend:
                 return self._on_answer(frame, now)
             case Send():
                 line = (
-                    f"send dropped backend={self._backend} station={self._station} action={frame.action} "
-                    "reason='an observer may not send it'"
+                    f"send dropped backend={self._backend} station={self._station} "
+                    f"action={peer_word(frame.action)} reason='an observer may not send it'"
                 )
                 return [LogEntry(logging.WARNING, line)]
             case CallResultError():
@@ -313,7 +315,7 @@ class SecondaryBackend:
         if self.has_command(frame.id):
             line = (
                 f"repeated command sent once station={self._station} backend={self._backend} "
-                f"action={frame.action} id={frame.id}"
+                f"action={peer_word(frame.action)} id={peer_word(frame.id)}"
             )
             return [LogEntry(logging.INFO, line)]
         if len(self._commands) >= MOST_COMMANDS:
@@ -337,7 +339,7 @@ class SecondaryBackend:
             late = None if good is None else self._sender.on_late_result(frame.id, good, now)
             if late is not None:
                 return [*persist(late[0]), *self._log_notes(late[1])]
-            about = f"backend={self._backend} station={self._station} id={frame.id}"
+            about = f"backend={self._backend} station={self._station} id={peer_word(frame.id)}"
             return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
         self._outstanding, self._answer_by = None, math.inf
         result = frame.payload if isinstance(frame, CallResult) else None

@@ -39,6 +39,7 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
+from controller.model.peer_text import peer_word
 from controller.ocpp.frames import (
     Answer,
     Call,
@@ -431,7 +432,7 @@ class StationRelay:
             return None
         self._log(
             logging.WARNING,
-            f"command rejected station={self._station} backend={backend} action={frame.action} "
+            f"command rejected station={self._station} backend={backend} action={peer_word(frame.action)} "
             "reason='the site CA manages the certificates of this station'",
         )
         return CallResult(call_result(frame.id, rejection), frame.id, rejection)

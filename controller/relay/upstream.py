@@ -17,6 +17,7 @@ import math
 import msgspec
 
 from controller.model.effects import LogEntry, OwnCall, ToBackend
+from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error, call_result
 from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import RESULT_ACTIONS, StationStateTracker
@@ -169,7 +170,8 @@ class Upstream:
     ) -> list[UpstreamEffect]:
         """Queue a CALL of the station, or answer it while the owner is away."""
         if (self.queue.outstanding is not None or self.queue.waiting) and self.queue.has_text(frame.text):
-            line = f"repeated call sent once station={self._station} action={frame.action} id={frame.id}"
+            about = f"action={peer_word(frame.action)} id={peer_word(frame.id)}"
+            line = f"repeated call sent once station={self._station} {about}"
             return [LogEntry(logging.INFO, line)]
         text, number = frame.text, None
         effects: list[UpstreamEffect] = []
@@ -204,7 +206,7 @@ class Upstream:
         if len(self._sends) <= QUEUE_DEPTH:
             return []
         action = self._sends.pop(0).action
-        line = f"send dropped station={self._station} action={action} reason='no backend yet'"
+        line = f"send dropped station={self._station} action={peer_word(action)} reason='no backend yet'"
         return [LogEntry(logging.WARNING, line)]
 
     def _serve(
@@ -305,7 +307,7 @@ class Upstream:
             if late is not None:
                 return [*persist(late.records), *late.notes]
         if sent is None:
-            about = f"backend={self._owner} station={self._station} id={frame.id}"
+            about = f"backend={self._owner} station={self._station} id={peer_word(frame.id)}"
             return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
         if sent.rank is not Rank.PEER:
             return self._on_outbox_answer(sent, frame, now)
@@ -375,7 +377,7 @@ class Upstream:
         self._unanswered[late.id] = late.action
         actions = dict.fromkeys(self._unanswered.values())
         if len(actions) > 1 or len(self._unanswered) >= MOST_UNANSWERED:
-            reason = f"no answer to {', '.join(actions)}"
+            reason = f"no answer to {', '.join(map(peer_word, actions))}"
             self._unanswered.clear()
             effects = self.on_lost(reason, now) + self._serve_late(late, now)
             if self.owner.state is OwnerState.LOST:
@@ -391,7 +393,7 @@ class Upstream:
     def _report_late(self, late: PendingCall) -> LogEntry:
         line = (
             f"call not answered backend={self._owner} station={self._station} "
-            f"action={late.action} id={late.id}"
+            f"action={peer_word(late.action)} id={peer_word(late.id)}"
         )
         return LogEntry(logging.WARNING, line)
 

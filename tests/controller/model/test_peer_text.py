@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.model.peer_text import LONGEST_CHARACTERS, bounded_text
+from controller.model.peer_text import LONGEST_CHARACTERS, bounded_text, peer_word
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,18 @@ def test_bounded_text_of_any_text_is_short_and_printable(text: str) -> None:
     assert all(character == " " or unicodedata.category(character)[0] not in "C" for character in shown)
     assert "\n" not in shown
     shown.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("5f0c-17", "5f0c-17"),
+        ("", '""'),
+        ("x station=CP2 reason='forged'", "\"x station=CP2 reason='forged'\""),
+        ('x" level="', "\"x' level='\""),
+        ("x\nERROR forged", '"x..."'),
+        ("x" * 1_000_000, '"' + "x" * 77 + '..."'),
+    ],
+)
+def test_peer_word_is_one_short_value_of_a_log_line(text: str, shown: str) -> None:
+    assert peer_word(text) == shown

@@ -335,3 +335,18 @@ def test_sent_start_is_not_ended_by_late_answer_to_reused_id(stored: StoredRelay
     scenario.wait(WAITS_S[1])
     confirm(scenario, call("1", "StartTransaction", START), STARTED)
     assert len(stored.outbox) == 0
+
+
+HOSTILE = "x station=CS02 " * 10_000
+
+
+def test_ids_and_actions_of_station_stay_short_in_log(stored: StoredRelay) -> None:
+    scenario = stored.open_link()
+    known(scenario)
+    scenario.station.send(result(HOSTILE, "{}"))
+    scenario.csms.send(result(HOSTILE, "{}"))
+    scenario.csms.disconnect()
+    scenario.station.send(call("1", HOSTILE, "{}"))
+    scenario.drop_effects()
+    assert [entry.text for entry in scenario.log if len(entry.text) > 250] == []
+    scenario.expect_log('id="x station=CS02 x', count=2)
