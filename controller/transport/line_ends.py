@@ -22,6 +22,10 @@ class LineEndReader:
         """Convert the next part of the stream."""
         if not self._in_head:
             return data
+        is_first = self._last == _LF and self._line_length > 0
+        if is_first and _is_head_with_crlf(data):
+            self._in_head = False
+            return data
         converted = bytearray()
         for place, byte in enumerate(data):
             if byte != _LF:
@@ -37,3 +41,9 @@ class LineEndReader:
                 self._line_length = 0
             self._last = byte
         return bytes(converted)
+
+
+def _is_head_with_crlf(data: bytes) -> bool:
+    """Return True if data begins with a whole head, each of whose lines ends with CR and LF."""
+    head = data[: data.find(b"\r\n\r\n") + 4]
+    return len(head) > 3 and head.count(b"\n") == head.count(b"\r\n") and b"\r\r" not in head

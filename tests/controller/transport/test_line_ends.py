@@ -33,5 +33,12 @@ def test_head_with_bare_line_feeds_is_converted_in_any_parts(head: bytes, cuts: 
     assert b"".join(map(reader.convert, parts)) == STRICT + FRAMES
 
 
+@given(st.lists(st.sampled_from((b"a", b"\r", b"\n", b"\r\n", b"\r\n\r\n")), max_size=12))
+def test_line_ends_read_at_once_are_those_read_byte_by_byte(parts: list[bytes]) -> None:
+    stream, reader = b"".join(parts), LineEndReader()
+    by_bytes = b"".join(reader.convert(bytes((byte,))) for byte in stream)
+    assert LineEndReader().convert(stream) == by_bytes
+
+
 def test_line_ends_end_of_stream_is_passed_on() -> None:
     assert LineEndReader().convert(b"") == b""
