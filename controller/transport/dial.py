@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -91,7 +92,7 @@ class ServerAddress:
         """Open a TCP connection, to the address known since ADDRESS_S if there is one. Raises OSError."""
         if trio.current_time() < self._until:
             try:
-                return await trio.open_tcp_stream(self._address, port)
+                return await self._connect_address(port)
             except OSError:
                 self._until = -math.inf  # the name may have moved to another address
         stream = await trio.open_tcp_stream(host, port)
@@ -101,6 +102,17 @@ class ServerAddress:
             return stream
         self._until = trio.current_time() + ADDRESS_S
         return stream
+
+    async def _connect_address(self, port: int) -> trio.SocketStream:
+        """Connect to the known address alone, without the tasks that try several in turn. Raises OSError."""
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        sock = trio.socket.socket(family, socket.SOCK_STREAM)
+        try:
+            await sock.connect((self._address, port))
+            return trio.SocketStream(sock)
+        except BaseException:
+            sock.close()
+            raise
 
 
 class DialSettings(msgspec.Struct, frozen=True):
