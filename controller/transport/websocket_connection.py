@@ -101,7 +101,8 @@ class WebSocketConnection:
         self._is_reading = False
         self._silent_since = float("inf")
         self._received: trio.Event | None = None
-        self._batched: list[bytes] = []
+        self._batched: list[bytes] | None = None
+        """Frames that wait for the end of the poller's batch."""
         self._batched_bytes = 0
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
@@ -246,24 +247,28 @@ class WebSocketConnection:
 
     def _send_batched(self, frame: bytes) -> None:
         """Send a frame at the end of the poller's batch, together with others, or at once without a batch."""
-        if not self._batched:
+        batched = self._batched
+        if batched is None:
             if self._waiting or not self._transport.watcher.defer(self._send_batch):
-                self._send_or_queue(frame)
-                return
+                self._send_now(frame)
+            else:
+                self._batched, self._batched_bytes = [frame], len(frame)
         elif self._batched_bytes + len(frame) > MOST_BATCHED_BYTES:
             self._send_batch()
-        self._batched.append(frame)
-        self._batched_bytes += len(frame)
+            self._batched, self._batched_bytes = [frame], len(frame)  # the deferred call is still to come
+        else:
+            batched.append(frame)
+            self._batched_bytes += len(frame)
 
     def _send_batch(self) -> None:
         """Send the frames that wait for the end of the batch, if any is left."""
-        frames, self._batched, self._batched_bytes = self._batched, [], 0
-        if frames:
+        frames, self._batched = self._batched, None
+        if frames is not None:
             self._send_now(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def _send_or_queue(self, data: bytes) -> None:
         """Send data behind all that was sent before, or queue it."""
-        if self._batched:
+        if self._batched is not None:
             self._send_batch()
         if data:
             self._send_now(data)
@@ -383,7 +388,7 @@ class WebSocketConnection:
     def _drop(self, cause: CloseCause) -> None:
         """Give the peer up without a close frame, which it would not read."""
         self._set_closed(cause)
-        self._batched.clear()
+        self._batched = None
         self._waiting.clear()
         self._transport.close()
 
