@@ -184,28 +184,28 @@ class Poller:
         try:
             while True:
                 await wait_readable(self._epoll)
-                for _ in range(BATCHES):
-                    if not self._dispatch_batch():
-                        break
+                self._dispatch_batches()
         finally:
             self._epoll.close()
 
-    def _dispatch_batch(self) -> bool:
-        """Read the sockets that are ready, then send what follows; return False if none is ready."""
-        events = self._epoll.poll(0, BATCH)
-        self.is_dispatching = True
-        for file, ready in events:
-            # A callback may close sockets that have events further on in the batch.
-            if (watcher := self._watchers.get(file)) is not None:
-                watcher.dispatch(ready)
-        self.is_dispatching = False
-        deferred, self.deferred = self.deferred, []
-        for watcher, send in deferred:
-            try:
-                send()
-            except BaseException as error:  # noqa: BLE001  # as in `dispatch`
-                watcher.fail(error)
-        return bool(events)
+    def _dispatch_batches(self) -> None:
+        """Read the sockets that are ready, then send what follows, until none is ready or after BATCHES."""
+        for _ in range(BATCHES):
+            events = self._epoll.poll(0, BATCH)
+            if not events:
+                return
+            self.is_dispatching = True
+            for file, ready in events:
+                # A callback may close sockets that have events further on in the batch.
+                if (watcher := self._watchers.get(file)) is not None:
+                    watcher.dispatch(ready)
+            self.is_dispatching = False
+            deferred, self.deferred = self.deferred, []
+            for watcher, send in deferred:
+                try:
+                    send()
+                except BaseException as error:  # noqa: BLE001  # as in `dispatch`
+                    watcher.fail(error)
 
 
 _poller: RunVar[Poller] = RunVar("controller.transport.poller")

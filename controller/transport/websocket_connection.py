@@ -165,34 +165,18 @@ class WebSocketConnection:
         else:
             await self._wait_read(self._read)
 
-    def _read(self) -> Pause | None:
-        """Read what has come; return None if nothing has."""
-        try:
-            data = self._transport.receive(self._most if not self._wait_s else READ_BYTES_SMALL)
-        except OSError as error:
-            self._set_closed(_close_cause(error))
-            data = b""
-        if data is None:
-            return None
-        self._on_data(data)
-        return LET_OTHERS_RUN
-
-    async def _wait_read(self, read: Callable[[], Pause | None]) -> Pause:
-        """Return what `read` returns once data has come; if another task reads, wait for that."""
-        if self._is_reading:
-            await self._wait_data()
-            return LET_OTHERS_RUN
-        self._is_reading, self._silent_since = True, trio.current_time()
-        try:
-            return await self._transport.wait_received(read)
-        except trio.ClosedResourceError:
-            self._set_closed(CloseCause(VANISHED))
-            self._on_data(b"")
-            return LET_OTHERS_RUN
-        finally:
-            self._is_reading, self._silent_since = False, float("inf")
-
-    def _on_data(self, data: bytes) -> None:
+    def _read(self, *, is_gone: bool = False) -> Pause | None:
+        """Read what has come, or the end of a connection that `is_gone`; return None if nothing has."""
+        data = b""
+        if not is_gone:
+            try:
+                received = self._transport.receive(self._most if not self._wait_s else READ_BYTES_SMALL)
+            except OSError as error:
+                self._set_closed(_close_cause(error))
+            else:
+                if received is None:
+                    return None
+                data = received
         protocol = self._protocol
         frames = protocol.frames
         protocol.receive_data(data)
@@ -209,10 +193,26 @@ class WebSocketConnection:
         if self._received is not None:
             self._received.set()
             self._received = None
+        return LET_OTHERS_RUN
+
+    async def _wait_read(self, read: Callable[[], Pause | None]) -> Pause:
+        """Return what `read` returns once data has come; if another task reads, wait for that."""
+        if self._is_reading:
+            await self._wait_data()
+            return LET_OTHERS_RUN
+        self._is_reading, self._silent_since = True, trio.current_time()
+        try:
+            return await self._transport.wait_received(read)
+        except trio.ClosedResourceError:
+            self._set_closed(CloseCause(VANISHED))
+            self._read(is_gone=True)
+            return LET_OTHERS_RUN
+        finally:
+            self._is_reading, self._silent_since = False, float("inf")
 
     def _advance_protocol(self) -> None:
         """Send what the protocol answers (pongs, close frames), and follow its end."""
-        self._send_or_queue(self._protocol.take_output())
+        self._send_now(self._protocol.take_output())
         if self._protocol.close_cause is not None:
             self._set_closed(self._protocol.close_cause)
             self._shutdown_if_due()
@@ -235,7 +235,19 @@ class WebSocketConnection:
         ):
             raise SendQueueFullError(f"{waiting} messages of {self._waiting_bytes} bytes wait")
         encode = self._protocol.encode_binary if data is message else self._protocol.encode_text
-        self._send_batched(encode(data))
+        frame, batched = encode(data), self._batched
+        if batched is None:
+            # What is sent within a batch of the poller goes at its end, together with other frames.
+            if self._waiting or not self._transport.watcher.defer(self._send_now):
+                self._send_now(frame)
+            else:
+                self._batched, self._batched_bytes = [frame], len(frame)
+        elif self._batched_bytes + len(frame) > MOST_BATCHED_BYTES:
+            self._send_now()
+            self._batched, self._batched_bytes = [frame], len(frame)  # the deferred call is still to come
+        else:
+            batched.append(frame)
+            self._batched_bytes += len(frame)
 
     async def send(self, text: str) -> None:
         """Send a text message; wait while the peer does not read, at most SEND_TIMEOUT_S."""
@@ -245,35 +257,13 @@ class WebSocketConnection:
         if self._closed is not None:
             raise self._lost()
 
-    def _send_batched(self, frame: bytes) -> None:
-        """Send a frame at the end of the poller's batch, together with others, or at once without a batch."""
-        batched = self._batched
-        if batched is None:
-            if self._waiting or not self._transport.watcher.defer(self._send_batch):
-                self._send_now(frame)
-            else:
-                self._batched, self._batched_bytes = [frame], len(frame)
-        elif self._batched_bytes + len(frame) > MOST_BATCHED_BYTES:
-            self._send_batch()
-            self._batched, self._batched_bytes = [frame], len(frame)  # the deferred call is still to come
-        else:
-            batched.append(frame)
-            self._batched_bytes += len(frame)
-
-    def _send_batch(self) -> None:
-        """Send the frames that wait for the end of the batch, if any is left."""
-        frames, self._batched = self._batched, None
-        if frames is not None:
-            self._send_now(frames[0] if len(frames) == 1 else b"".join(frames))
-
-    def _send_or_queue(self, data: bytes) -> None:
-        """Send data behind all that was sent before, or queue it."""
-        if self._batched is not None:
-            self._send_batch()
-        if data:
-            self._send_now(data)
-
-    def _send_now(self, data: bytes) -> None:
+    def _send_now(self, data: bytes = b"") -> None:
+        """Send the frames that wait for the end of a batch, and `data` behind them, or queue both."""
+        if (frames := self._batched) is not None:
+            self._batched = None
+            data = frames[0] if len(frames) == 1 and not data else b"".join((*frames, data))
+        if not data:
+            return
         if not self._waiting:
             try:
                 sent = self._transport.send(data)
@@ -344,7 +334,7 @@ class WebSocketConnection:
         if self._closed is not None:
             raise self._lost()
         self._protocol.send_ping()
-        self._send_or_queue(self._protocol.take_output())
+        self._send_now(self._protocol.take_output())
         with trio.move_on_after(timeout_s) as timeout:
             await self._wait_data()
         if self._closed is not None:
@@ -363,7 +353,7 @@ class WebSocketConnection:
             self._drop(CloseCause(f"no answer to a ping for {silence_s:g} s"))
             return
         self._protocol.send_ping()
-        self._send_or_queue(self._protocol.take_output())
+        self._send_now(self._protocol.take_output())
 
     async def close(self, code: int, reason: str) -> None:
         """Send what is queued and close, within CLOSE_TIMEOUT_S; never raises for a lost connection."""
@@ -371,7 +361,7 @@ class WebSocketConnection:
         try:
             with trio.move_on_after(CLOSE_TIMEOUT_S):
                 self._protocol.send_close(code, reason)
-                self._send_or_queue(self._protocol.take_output())
+                self._send_now(self._protocol.take_output())
                 await self._wait_flushed()
                 # A socket that is closed with unread data is reset, and our close frame may be lost: read on.
                 while not self._protocol.is_finished:

@@ -117,34 +117,13 @@ class WebSocketProtocol:
     # -- receiving ------------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> None:
-        """Pass received bytes; b"" at the end of the stream."""
-        protocol = self._protocol
-        if self._is_between_messages and data and not (data := self._take_whole_texts(data)):
-            return
-        if data:
-            protocol.receive_data(data)
-        else:
-            self.is_finished = True
-            protocol.receive_eof()
-        for event in protocol.events_received():
-            if not isinstance(event, Frame):
-                self.head = event
-            elif self.close_cause is None:
-                self.frames += 1
-                self._on_frame(event)
-        if self.close_cause is None and (protocol.parser_exc is not None or protocol.state is CLOSED):
-            self._on_failure()
-        self._is_between_messages = (
-            protocol.state is OPEN and self._opening is None and not protocol.reader.buffer
-        )
+        """Pass received bytes; b"" at the end of the stream.
 
-    def _take_whole_texts(self, data: bytes) -> bytes:
-        """Decode the whole text messages at the start of `data`; return the rest for the library.
-
-        Anything unusual (a wrong mask bit, a 64-bit length, invalid UTF-8) is left to the library, which
-        then fails the connection in the way that the standard demands. What cannot be inflated fails it here.
+        Whole text messages at the start of `data` are decoded here. Anything unusual (a wrong mask bit, a
+        64-bit length, invalid UTF-8) is left to the library, which then fails the connection in the way that
+        the standard demands. What cannot be inflated fails it here.
         """
-        at, end, masked = 0, len(data), not self._masks
+        at, end, masked = 0, len(data) if self._is_between_messages else 0, not self._masks
         while at + 1 < end and (data[at + 1] >= 0x80) is masked:
             if (first := data[at]) != WHOLE_TEXT and (first != DEFLATED_TEXT or not self.uses_deflate):
                 break
@@ -162,14 +141,35 @@ class WebSocketProtocol:
                 self._on_deflated(payload)
                 if self.close_cause is not None:
                     self._is_between_messages = False
-                    return b""
+                    return
             else:
                 try:
                     self.messages.append(str(payload, "utf-8"))
                 except UnicodeDecodeError:
                     break
             at = start + length
-        return data[at:]
+        if at == 0 or at < len(data):
+            self._receive_frames(data[at:])
+
+    def _receive_frames(self, data: bytes) -> None:
+        """Pass bytes to the library, and take the messages in its frames."""
+        protocol = self._protocol
+        if data:
+            protocol.receive_data(data)
+        else:
+            self.is_finished = True
+            protocol.receive_eof()
+        for event in protocol.events_received():
+            if not isinstance(event, Frame):
+                self.head = event
+            elif self.close_cause is None:
+                self.frames += 1
+                self._on_frame(event)
+        if self.close_cause is None and (protocol.parser_exc is not None or protocol.state is CLOSED):
+            self._on_failure()
+        self._is_between_messages = (
+            protocol.state is OPEN and self._opening is None and not protocol.reader.buffer
+        )
 
     def _on_deflated(self, payload: bytes) -> None:
         """Inflate a whole text message, or fail the connection as the library does."""

@@ -31,7 +31,7 @@ async def echo(link: WebSocketConnection, wire: WebSocketProtocol) -> None:
                 frame = Frame(BINARY, message).serialize(
                     mask=wire._masks, extensions=protocol.extensions if wire.uses_deflate else ()
                 )
-                link._send_or_queue(frame)
+                link._send_now(frame)
                 await link._wait_flushed()
     except ConnectionLostError:
         await link.close(1000, "")
