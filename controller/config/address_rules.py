@@ -28,6 +28,23 @@ _PORT = re.compile(r"^([^:\[\]]+):(\d+)$|^\[(.+)\]:(\d+)$")
 _PLACEHOLDER = re.compile(r"\{\{?\s*[\w -]*\s*\}?\}|<[\w -]+>|%s|\$\{?\w+\}?", re.IGNORECASE)
 """Ways in which other programs write the place of the station's id."""
 _USUAL_PORTS = {"ws": 80, "wss": 443}
+_TRANSPOSED_PORTS = {433: 443, 8433: 8443, 1833: 1883, 8838: 8883, 8833: 8883, 205: 502, 520: 502}
+"""Ports that nobody serves, and those whose digits they have in another order."""
+_DOCUMENTATION = tuple(
+    ipaddress.ip_network(each)
+    for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+)
+"""Networks of examples in documents (RFC 5737, RFC 3849)."""
+_RESERVED_NAME = re.compile(
+    r"(^|\.)(example|test|invalid|example\.(com|net|org|de))\.?$"
+    r"|^(your|my|mein|dein|ihr)[-_.]|^(change-?me|placeholder|todo|xxx+|host(name)?)$",
+    re.IGNORECASE,
+)
+"""Names of examples (RFC 2606), and words that stand for a name."""
+_ABBREVIATED_RANGE = re.compile(
+    r"^([^{}]*?[^{}\d._-])(?:\{(\d+)(?:-|\.\.)(\d+)\}|(\d{2,}) ?(?:-|\.\.) ?\1?(\d{2,}))$"
+)
+"""Several stations as other programs write them: CS{1-10}, CS01-CS10, CS01..10."""
 
 
 def check_hosts_and_urls(config: Config) -> Iterator[Problem]:
@@ -36,16 +53,22 @@ def check_hosts_and_urls(config: Config) -> Iterator[Problem]:
     yield from _ports(config)
     for index, backend in enumerate(config.backend):
         yield from _url(config, backend, ("backend", index, "url"))
+        yield from _url_host(backend.url, ("backend", index, "url"))
+    for index, webhook in enumerate(config.webhook):
+        yield from _url_host(webhook.url, ("webhook", index, "url"))
     yield from _listen_path(config.listen.path)
 
 
 def find_address_hints(config: Config) -> Iterator[Problem]:
     """Find addresses and ids that are possible, but unusual."""
     yield from _listener(config)
+    yield from _path_with_id(config)
     yield from _backend_urls(config)
     yield from _webhooks(config)
     yield from _ids(config)
     yield from _observers(config)
+    yield from _placeholders(config)
+    yield from _remote_devices(config)
 
 
 def is_off_site(url: str) -> bool:
@@ -58,21 +81,24 @@ def is_off_site(url: str) -> bool:
 
 
 def _hosts(config: Config) -> Iterator[Problem]:
-    hosts: list[tuple[DataPath, str | None]] = [(("listen", "host"), config.listen.host)]
+    hosts: list[tuple[DataPath, str]] = [(("listen", "host"), config.listen.host)]
     if config.web is not None:
         hosts.append((("web", "host"), config.web.host))
         hosts += [(("web", "names", index), name) for index, name in enumerate(config.web.names)]
     if config.mqtt is not None:
         hosts.append((("mqtt", "host"), config.mqtt.host))
-    hosts += [(("meter", index, "host"), meter.host) for index, meter in enumerate(config.meter)]
-    if config.dimming is not None:
-        hosts += [
-            (("dimming", "module", index, "host"), module.host)
-            for index, module in enumerate(config.dimming.module)
-        ]
-    for path, host in hosts:
-        if host is not None:
-            yield from _host(path, host)
+    for path, host in [*hosts, *_devices(config)]:
+        yield from _host(path, host)
+
+
+def _devices(config: Config) -> Iterator[tuple[DataPath, str]]:
+    """Return the hosts of meters and modules, with their places."""
+    for index, meter in enumerate(config.meter):
+        if meter.host is not None:
+            yield ("meter", index, "host"), meter.host
+    for index, module in enumerate(() if config.dimming is None else config.dimming.module):
+        if module.host is not None:
+            yield ("dimming", "module", index, "host"), module.host
 
 
 def _ports(config: Config) -> Iterator[Problem]:
@@ -104,15 +130,23 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
         meant = _meant_host(host)
         remedy = "write a host name or an IP address" if meant is None else f'did you mean "{meant}"?'
         yield Problem(path, f'"{host}" is not an address', remedy)
+    elif (address := _ip_address(host)) is not None and (address.is_multicast or host == "255.255.255.255"):
+        yield Problem(path, f"{host} is the address of a group of devices", "write the address of the device")
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is; None for a name."""
+    try:
+        return ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return None
 
 
 def is_host(host: str) -> bool:
     """Return whether a text is an IP address or a host name (RFC 1123, section 2.1)."""
-    try:
-        ipaddress.ip_address(host.split("%", 1)[0])
-    except ValueError:
-        return _HOST_NAME.match(host) is not None and not host.rpartition(".")[2].isdigit()
-    return True
+    if _ip_address(host) is not None:
+        return True
+    return _HOST_NAME.match(host) is not None and not host.rpartition(".")[2].isdigit()
 
 
 def _meant_host(text: str) -> str | None:
@@ -137,6 +171,10 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
         yield Problem(path, "has no {station}", remedy)
     elif any(letter.isspace() for letter in url):
         yield Problem(path, "contains a blank", "remove it, or write it as %20")
+    elif url.count("{station}") > 1:
+        yield Problem(path, "has {station} twice", "write it once, where the backend reads the id")
+    elif "{station}" in url.partition("#")[2]:
+        yield Problem(path, "has {station} behind #, which is never sent", "remove the #")
     parts = _split(url)
     if parts is None or parts.port is None:
         return
@@ -147,6 +185,28 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
             "is the address at which this controller listens for stations",
             "write the URL of the backend; its operator has it",
         )
+
+
+def _url_host(url: str, path: DataPath) -> Iterator[Problem]:
+    """Find a host that cannot be one; that there is one is checked elsewhere for backends."""
+    scheme, _, rest = url.partition("://")
+    if second := _SCHEME.match(rest):
+        yield Problem(path, f"has two schemes, {scheme}:// and {second[0]}", f'did you mean "{rest}"?')
+        return
+    parts = _split(url)
+    if parts is None:
+        if path[0] == "webhook":
+            yield Problem(
+                path, f'"{url}" is no URL', "write the port as a number up to 65535, or leave it out"
+            )
+        return
+    host = parts.hostname
+    if host and not any(letter.isspace() for letter in host):
+        yield from _host(path, host)
+    if path[0] == "webhook" and not host and url.startswith(("http://", "https://")):
+        yield Problem(path, "names no host", 'write it like "https://HOST/PATH"')
+    if path[0] == "webhook" and parts.username is not None:
+        yield Problem(path, "contains a user name", "remove it; secret_file signs what is posted")
 
 
 def _split(url: str) -> SplitResult | None:
@@ -171,6 +231,16 @@ def _listen_path(path: str) -> Iterator[Problem]:
             ("listen", "path"),
             f"contains {name_letters(odd)}, which no station's path has",
             'write the path alone, e.g. "/ocpp"',
+        )
+
+
+def _path_with_id(config: Config) -> Iterator[Problem]:
+    last = config.listen.path.rstrip("/").rpartition("/")[2]
+    if any(station.id == last for station in config.station):
+        yield Problem(
+            ("listen", "path"),
+            f'ends with "{last}", the id of a station, which the station appends itself',
+            f'write "{config.listen.path.rstrip("/").removesuffix(last).rstrip("/") or "/"}"',
         )
 
 
@@ -206,6 +276,21 @@ def _backend_urls(config: Config) -> Iterator[Problem]:
                     f"{port} is the port of {scheme}://",
                     f"remove :{port}, or begin the URL with {scheme}://",
                 )
+        if parts is not None and "//" in parts.path and backend.url.count("://") == 1:
+            yield Problem(path, "has // in its path, an empty part", "write one /")
+        before = backend.url.partition("{station}")[0]
+        if parts is not None and "{station}" in parts.query:
+            yield Problem(
+                path,
+                "has {station} behind ?: OCPP-J has the id as the last part of the path",
+                'end it like "/ocpp/{station}", unless the backend\'s operator writes it so',
+            )
+        elif parts is not None and "{station}" in parts.path and before[-1] != "/":
+            yield Problem(
+                path,
+                "joins the id to the word before it",
+                f'did you mean "{before}/{{station}}"?',
+            )
         if backend.url.endswith("{station}/"):
             yield Problem(
                 path,
@@ -237,7 +322,11 @@ def _ids(config: Config) -> Iterator[Problem]:
         ids.append((("site", "id"), config.site.id, "what its backend's operator has registered"))
     seen: dict[str, str] = {}
     for path, name, source in ids:
-        if odd := [letter for letter in name if letter in ODD_IN_IDS]:
+        if path[0] == "station" and (several := _meant_range(name)):
+            yield Problem(
+                path, f'"{name}" is the id of one station', f'for several stations write id = "{several}"'
+            )
+        elif odd := [letter for letter in name if letter in ODD_IN_IDS]:
             yield Problem(
                 path,
                 f"contains {name_letters(odd)}",
@@ -249,6 +338,62 @@ def _ids(config: Config) -> Iterator[Problem]:
                 path,
                 f'differs from "{other}" in upper and lower case alone',
                 f"compare both with {source}; case counts",
+            )
+
+
+def _meant_range(name: str) -> str | None:
+    """Return the range of ids that a text like "CS01-CS10" stands for; None for a single id."""
+    if match := _ABBREVIATED_RANGE.match(name):
+        first, last = match[2] or match[4], match[3] or match[5]
+        return f"{match[1]}[{first}-{last}]" if int(first) < int(last) else None
+    return f"{name.rstrip('*')}[01-10]" if name.endswith("*") else None
+
+
+def _placeholders(config: Config) -> Iterator[Problem]:
+    """Find hosts of examples, and ports with transposed digits."""
+    hosts: list[tuple[DataPath, str, int | None, str]] = []
+    for name, what in (
+        ("backend", "the URL that the backend's operator has given"),
+        ("webhook", "your own URL"),
+    ):
+        for index, each in enumerate(getattr(config, name)):
+            if (parts := _split(each.url)) is not None:
+                hosts.append(((name, index, "url"), parts.hostname or "", parts.port, f"write {what}"))
+    if config.mqtt is not None:
+        remedy = "write the address of your broker"
+        hosts.append((("mqtt", "host"), config.mqtt.host, config.mqtt.port, remedy))
+    ports: dict[DataPath, int | None] = {
+        ("meter", index, "host"): meter.port for index, meter in enumerate(config.meter)
+    }
+    for path, host in _devices(config):
+        hosts.append((path, host, ports.get(path), "write the address of the device"))
+    for path, host, port, remedy in hosts:
+        address = _ip_address(host)
+        is_example = address is not None and any(address in network for network in _DOCUMENTATION)
+        if is_example or _RESERVED_NAME.search(host):
+            yield Problem(path, f"{host} is a placeholder of an example", remedy)
+        if port in _TRANSPOSED_PORTS:
+            place = path if path[-1] == "url" else (*path[:-1], "port")
+            yield Problem(
+                place, f"{port} is hardly any server's port", f"did you mean {_TRANSPOSED_PORTS[port]}?"
+            )
+
+
+def _remote_devices(config: Config) -> Iterator[Problem]:
+    """Find devices outside the site's network, and addresses that most networks give to no device."""
+    for path, host in _devices(config):
+        address = _ip_address(host)
+        if address is not None and address.is_global:
+            yield Problem(
+                path,
+                f"{host} is on the internet, and Modbus has no protection there",
+                "write its address in the site's network",
+            )
+        elif isinstance(address, ipaddress.IPv4Address) and address.packed[-1] in (0, 255):
+            yield Problem(
+                path,
+                f"{host} is the address of a whole network in most",
+                "compare it with the device's display",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import zoneinfo
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,12 @@ from controller.config.schema import BackendConfig, Config
 from controller.config.value_rules import check_values
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+
+_GERMAN_TIME = re.compile(
+    r"MES?Z|CEST|Deutschland|Germany|(UTC|GMT) ?\+0?[12](:00)?|.*(M\u00fcnchen|Frankfurt|Hamburg|K\u00f6ln)",
+    re.IGNORECASE,
+)
+"""Names of the German time that are no time zones."""
 
 
 def check_tables(config: Config) -> list[Problem]:
@@ -68,7 +75,8 @@ def _site(config: Config) -> Iterator[Problem]:
     try:
         zoneinfo.ZoneInfo(config.site.timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        near = difflib.get_close_matches(config.site.timezone, zoneinfo.available_timezones(), 1)
+        near = ["Europe/Berlin"] if _GERMAN_TIME.fullmatch(config.site.timezone) else None
+        near = near or difflib.get_close_matches(config.site.timezone, zoneinfo.available_timezones(), 1)
         remedy = f'did you mean "{near[0]}"?' if near else 'use a name like "Europe/Berlin"'
         yield Problem(("site", "timezone"), f'"{config.site.timezone}" is not a time zone', remedy)
     if config.site.backend is not None and config.site.id in {station.id for station in config.station}:
@@ -118,7 +126,9 @@ def _stations(config: Config) -> Iterator[Problem]:
             yield Problem(
                 ("station", index, "id"),
                 'contains ":", which Basic authentication cannot carry',
-                "rename the station",
+                f'did you mean "{station.id.rpartition("/")[2]}"?'
+                if "://" in station.id
+                else "rename the station",
             )
 
 

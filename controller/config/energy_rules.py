@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from controller.config.circuit_rules import path_to_root
 from controller.config.schema import CalendarConfig, CircuitConfig, Config
-from controller.config.value_rules import LEAST_W
+from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 
 MOST_KW = 5_000.0
 """A higher target or power of a station in kilowatts is most likely one in watts."""
+LEAST_KW = 1.0
+"""A lower target or power of a station in kilowatts is most likely one in megawatts."""
+MOST_CAR_KWH = 200.0
+"""Hardly any car has a larger battery; trucks have some 600 kWh."""
+LEAST_CAR_KWH = 1.0
+"""A lower energy of a car is most likely one in megawatt hours."""
+USUAL_PRICES = (0.01, 2.0)
+"""Lowest and highest price of a kWh in euros at which cars are made to wait."""
 
 
 def check_energy(config: Config) -> Iterator[Problem]:
@@ -22,6 +32,90 @@ def check_energy(config: Config) -> Iterator[Problem]:
     yield from _departures(config)
     yield from _dc(config)
     yield from _battery(config)
+
+
+def find_energy_hints(config: Config) -> Iterator[Problem]:
+    """Find quantities of energy in another unit, and those without effect."""
+    yield from _small_powers(config)
+    yield from _group_hints(config)
+    yield from _car_energy(config)
+    for index, entry in enumerate(config.calendar):
+        if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
+            yield Problem(
+                ("calendar", index, "limit_a"),
+                f"{entry.limit_a:g} A is below {LEAST_CHARGING_A:g} A: no car charges meanwhile",
+                "keep it if that is meant, else write what the circuit may carry",
+            )
+    price = None if config.prices is None else config.prices.pause_above
+    if price is not None and not USUAL_PRICES[0] <= abs(price) <= USUAL_PRICES[1] and price:
+        meant = price / 100 if price > USUAL_PRICES[1] else price * 100
+        yield Problem(
+            ("prices", "pause_above"),
+            f"{price:g} is no usual price of a kWh in euros",
+            f"did you mean {meant:g}? Keep it if the prices are in another unit",
+        )
+
+
+def _small_powers(config: Config) -> Iterator[Problem]:
+    powers: list[tuple[DataPath, float | None]] = [
+        (("circuit", index, "peak_kw"), circuit.peak_kw) for index, circuit in enumerate(config.circuit)
+    ]
+    powers += [(("calendar", index, "peak_kw"), entry.peak_kw) for index, entry in enumerate(config.calendar)]
+    for index, station in enumerate(config.station):
+        powers += [
+            (("station", index, "evse", number, "max_kw"), evse.max_kw)
+            for number, evse in enumerate(station.evse)
+        ]
+    for path, power in powers:
+        if power is not None and power < LEAST_KW:
+            yield Problem(
+                path, f"{power:g} kW is too little for any car", f"did you mean {power * 1000:g} (kW)?"
+            )
+
+
+def _group_hints(config: Config) -> Iterator[Problem]:
+    """Find guarantees that charge no car, and quotas above what the circuits carry, or of no use."""
+    limits = {circuit.id: sum(circuit.limits_a) for circuit in config.circuit}
+    for index, group in enumerate(config.group):
+        path: DataPath = ("group", index)
+        if group.guaranteed_a and group.guaranteed_a < LEAST_CHARGING_A:
+            yield Problem(
+                (*path, "guaranteed_a"),
+                f"{group.guaranteed_a:g} A is too little for any car",
+                f"write {LEAST_CHARGING_A:g} or more, or 0",
+            )
+        if group.quota_kwh is None:
+            continue
+        day_kwh = max(limits.values(), default=0.0) * config.site.voltage / 1000 * 24
+        if group.quota_kwh > day_kwh:
+            yield Problem(
+                (*path, "quota_kwh"),
+                f"{group.quota_kwh:g} kWh have no effect: the site carries {day_kwh:.0f} kWh a day",
+                f"did you mean {group.quota_kwh / 1000:g} (kWh)?",
+            )
+        elif group.quota_kwh < LEAST_CAR_KWH:
+            yield Problem(
+                (*path, "quota_kwh"),
+                f"{group.quota_kwh:g} kWh are used up in minutes",
+                f"did you mean {group.quota_kwh * 1000:g} (kWh)?",
+            )
+
+
+def _car_energy(config: Config) -> Iterator[Problem]:
+    for index, departure in enumerate(config.departure):
+        path: DataPath = ("departure", index, "energy_kwh")
+        if departure.energy_kwh < LEAST_CAR_KWH:
+            yield Problem(
+                path,
+                f"{departure.energy_kwh:g} kWh is too little for any trip",
+                f"did you mean {departure.energy_kwh * 1000:g} (kWh)?",
+            )
+        elif departure.energy_kwh > MOST_CAR_KWH:
+            yield Problem(
+                path,
+                f"{departure.energy_kwh:g} kWh is more than the battery of a car holds",
+                "keep it for a truck or a bus, else write what the car needs, e.g. 30 (kWh)",
+            )
 
 
 def find_evses(config: Config, name: str) -> list[tuple[str, int]]:
@@ -39,7 +133,10 @@ def _unknown_evses(config: Config, names: Sequence[str], path: DataPath) -> Iter
     for index, name in enumerate(names):
         if not find_evses(config, name):
             known = [station.id for station in config.station]
-            yield unknown_name((*path, index), name, known, "station")
+            problem = unknown_name((*path, index), name, known, "station")
+            if "*" in name or "[" in name:
+                problem = replace(problem, remedy="list each station by its id: patterns are not known here")
+            yield problem
 
 
 def _peaks(config: Config) -> Iterator[Problem]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.address_rules import find_address_hints
+from controller.config.energy_rules import find_energy_hints
 from controller.config.local_csms_rules import find_local_csms_hints
 from controller.config.meter_rules import find_meter_hints
 from controller.config.schema import Config, SiteConfig
+from controller.config.timing_rules import find_timing_hints
 from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
@@ -33,6 +35,8 @@ def find_hints(config: Config) -> list[Problem]:
         *find_value_hints(config),
         *find_meter_hints(config),
         *find_local_csms_hints(config),
+        *find_energy_hints(config),
+        *find_timing_hints(config),
     ]
 
 
@@ -100,6 +104,12 @@ def _times(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("site", "timezone"),
             f"is UTC: the times of day in [[{by_the_clock[0]}]] are not those of a clock on the wall",
+            'write the zone of the site, e.g. timezone = "Europe/Berlin"',
+        )
+    if config.site.timezone.startswith("Etc/GMT") and config.site.timezone.strip("Etc/GMT0+-"):
+        yield Problem(
+            ("site", "timezone"),
+            f"{config.site.timezone} has no summer time, and its sign is reversed (Etc/GMT-1 is UTC+1)",
             'write the zone of the site, e.g. timezone = "Europe/Berlin"',
         )
     lease_s = config.load_management.lease_s

@@ -66,6 +66,12 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
                 f"contains {name_letters(odd)}",
                 "compare it with what the station reports: most write the card's number without",
             )
+        elif card.type in UID_TYPES and card.token.lower().startswith("0x"):
+            yield Problem(
+                ("card", index, "token"),
+                "begins with 0x, which no station reports",
+                "write the digits alone, as the station reports them",
+            )
         if len(card.token) > LONGEST_TOKEN_16 and any(each.protocol != "ocpp2.0.1" for _, each in local):
             yield Problem(
                 ("card", index, "token"),

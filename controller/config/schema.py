@@ -316,7 +316,7 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
     generation_a: Amps | None = None
     """Most current that generation feeds in on each phase; without it, feed-in above the fuse's rating is
     implausible. Example: 60."""
-    limit_kva: Annotated[float, Meta(gt=0, le=100_000, extra={"unit": "kVA"})] | None = None
+    limit_kva: Annotated[float, Meta(ge=1, le=20_000, extra={"unit": "kVA"})] | None = None
     """Rated apparent power of the transformer that feeds the circuit: its rated current is a limit of each
     phase, beside limit_a. Example: 630."""
     peak_kw: Kilowatts | None = None

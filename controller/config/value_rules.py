@@ -24,6 +24,8 @@ LEAST_W = 100.0
 """A lower limit in watts is most likely one in kilowatts."""
 KILOWATTS_OF_A = {3.7: 16, 4.6: 20, 7.4: 32, 11.0: 16, 22.0: 32, 43.0: 63}
 """Rated powers of AC stations in kW, and the current of each."""
+LEAST_MARGIN_A = 0.5
+"""A lower margin is most likely a part of the limit, e.g. 0.1 for 10 %."""
 USUAL_LOAD_A = 10.0
 """Current of a load that every building switches on: a kettle, a heater of 2.3 kW."""
 BREAKER_CARRIES = 1.145
@@ -47,6 +49,8 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
     yield from _large_margins(config)
     yield from _breaker_margins(config)
     yield from _learned_margins(config)
+    yield from _small_margins(config)
+    yield from _dimming_limits(config)
     yield from _without_effect(config)
     yield from _unbalance(config)
     yield from find_web_hints(config)
@@ -130,6 +134,40 @@ def _learned_margins(config: Config) -> Iterator[Problem]:
             )
 
 
+def _small_margins(config: Config) -> Iterator[Problem]:
+    """Find margins that no meter resolves: most likely a part of the limit."""
+    places: list[tuple[DataPath, object]] = [
+        (("load_management", "margin_a"), config.load_management.margin_a)
+    ]
+    places += [(("circuit", index, "margin_a"), each.margin_a) for index, each in enumerate(config.circuit)]
+    for path, margin_a in places:
+        if isinstance(margin_a, float) and 0 < margin_a < LEAST_MARGIN_A:
+            yield Problem(
+                path,
+                f"{margin_a:g} A is less than the jumps of any load",
+                "write amperes, not a part of the limit, e.g. 1 (A)",
+            )
+
+
+def _dimming_limits(config: Config) -> Iterator[Problem]:
+    """Find limits of dimming below what the law leaves a single device."""
+    dimming = config.dimming
+    if dimming is None:
+        return
+    limits: list[tuple[DataPath, float | None]] = [(("dimming", "failsafe_w"), dimming.failsafe_w)]
+    limits += [
+        (("dimming", "contact", index, "limit_w"), each.limit_w or None)  # a contact may stand for 0 %
+        for index, each in enumerate(dimming.contact)
+    ]
+    for path, watts in limits:
+        if watts is not None and (watts == 0 or LEAST_W <= watts < DEVICE_W):
+            yield Problem(
+                path,
+                f"{watts:g} W is less than the law leaves a single device, {DEVICE_W:g} W",
+                f"write {DEVICE_W:g} or more for all controllable EVSEs together (W)",
+            )
+
+
 def _watts(config: Config) -> Iterator[Problem]:
     found: list[tuple[DataPath, float | None]] = [
         (("circuit", index, "limit_w"), circuit.limit_w) for index, circuit in enumerate(config.circuit)
@@ -142,6 +180,7 @@ def _watts(config: Config) -> Iterator[Problem]:
         ]
     if config.eebus is not None:
         found.append((("eebus", "consumption_w"), config.eebus.consumption_w))
+        found.append((("eebus", "production_w"), config.eebus.production_w))
     for path, watts in found:
         if watts is not None and 0 < watts < LEAST_W:
             yield Problem(

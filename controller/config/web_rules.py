@@ -56,6 +56,12 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
         yield Problem(("mqtt", missing), "is missing", "name both certificate and key, or none of them")
     if not mqtt.tls and (mqtt.ca or mqtt.certificate):
         yield Problem(("mqtt", "tls"), "is false, and certificates are named", "set tls = true")
+    if mqtt.username is not None and mqtt.password_file is None and mqtt.certificate is None:
+        yield Problem(
+            ("mqtt", "username"),
+            "has no password",
+            "write the password into a file and name that: password_file = ...",
+        )
     if mqtt.password_file is not None and mqtt.username is None:
         yield Problem(("mqtt", "username"), "is missing", "name the user whose password password_file holds")
 

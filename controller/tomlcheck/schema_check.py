@@ -213,8 +213,11 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
     what = f"cannot be {describe_value(wrong)}"
     if isinstance(value, str) and value in known:  # a list of choices, given as a single text
         return what, f'did you mean ["{value}"]?'
-    if isinstance(value, str) and (several := _meant_choices(value, known)) and _is_valid(hint, several):
+    several = _meant_choices(wrong, known, other_values) if isinstance(wrong, str) else []
+    if several and _is_valid(hint, several):
         return what, "did you mean [" + ", ".join(f'"{each}"' for each in several) + "]?"
+    if isinstance(wrong, int) and isinstance(value, list):  # phases = [1, 2, 3]
+        wrong = str(wrong)
     if isinstance(wrong, str) and known and (meant := _meant_choice(wrong, known, other_values)):
         return what, f'did you mean "{meant}"?'
     is_time = _is_valid(hint, "07:00") and not _is_valid(hint, "seven")
@@ -235,7 +238,8 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
 def _meant_value(hint: Any, value: object) -> object | None:
     """Return the valid value that one of a wrong form stands for; None if unclear.
 
-    A list of one, a number in place of a text, "yes", blanks around a text, a URL or path without its begin.
+    A list of one, a number in place of a text, "yes", blanks around a text, a URL or path without its begin,
+    a date as it is written in Germany.
     """
     candidates: list[object] = []
     if isinstance(value, list) and len(value) == 1:
@@ -243,18 +247,24 @@ def _meant_value(hint: Any, value: object) -> object | None:
     elif isinstance(value, int) and not isinstance(value, bool):
         candidates = [str(value)]
     elif isinstance(value, str) and (text := value.strip()):
-        _, has_scheme, rest = text.partition("://")
+        has_scheme = _SCHEME.match(text)
+        rest = text[has_scheme.end() :] if has_scheme else ""
         path = "/" + rest.partition("/")[2]
+        day = _WRITTEN_DAY.fullmatch(text)
         urls = [f"{scheme}://{rest or text}" for scheme in ("wss", "https")]
         candidates = [
             TRUTH_WORDS.get(text.lower(), _BITS.get(text)),
             text,
+            f"{day[3]}-{int(day[2]):02}-{int(day[1]):02}" if day else None,
             *([*urls, path] if has_scheme else [f"/{text}", *urls]),
         ]
     return next((each for each in candidates if each is not None and _is_valid(hint, each)), None)
 
 
 _BITS = {"1": True, "0": False}
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://+|(?:wss?|https?)(?::/*|/+)", re.IGNORECASE)
+"""Begin of a URL, also where a colon or a slash is missing."""
+_WRITTEN_DAY = re.compile(r"(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})")
 
 
 def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) -> str | None:
@@ -273,13 +283,15 @@ def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) 
     return nearest_name(lower, known)
 
 
-def _meant_choices(text: str, known: list[str]) -> list[str]:
-    """Return the choices that a text lists without being a list, e.g. "L1L2L3", "L1, L2" or "mon-fri"."""
+def _meant_choices(text: str, known: list[str], other_values: Mapping[str, str]) -> list[str]:
+    """Return the choices that a text lists without being a list, e.g. "L1L2L3", "L1, L2" or "Mo-Fr"."""
     if not known:
         return []
-    first, _, last = text.lower().replace("\u2013", "-").partition("-")
-    if first.strip() in known and last.strip() in known:
-        return known[known.index(first.strip()) : known.index(last.strip()) + 1]
+    text = other_values.get(text.lower().strip(), text)
+    begin, is_range, end = text.lower().replace("\u2013", "-").partition("-")
+    first, last = (_meant_choice(each, known, other_values) for each in (begin, end))
+    if is_range and first is not None and last is not None:
+        return known[known.index(first) : known.index(last) + 1]
     pattern = "|".join(re.escape(each) for each in sorted(known, key=len, reverse=True))
     by_lower = {each.lower(): each for each in known}
     found = [by_lower[each.lower()] for each in re.findall(pattern, text, re.IGNORECASE)]
@@ -288,14 +300,23 @@ def _meant_choices(text: str, known: list[str]) -> list[str]:
 
 
 def _number_in_unit(hint: Any, value: object) -> tuple[float, str] | None:
-    """Return a number in the key's unit, and the unit, if it was written in a thousandth of it."""
+    """Return a number in the key's unit, and the unit, if it was written in another one.
+
+    Too large: in a thousandth of it. Too small: times in minutes or hours, others in the thousandfold.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     for kind in alternatives(hint):
         meta = _unwrap(kind)[1]
-        unit, number = (meta.extra or {}).get("unit"), value / 1000
-        if unit and meta.le is not None and value > meta.le and _is_valid(kind, _whole(number)):
-            return number, unit
+        unit = (meta.extra or {}).get("unit")
+        numbers: list[float] = []
+        if meta.le is not None and value > meta.le:
+            numbers = [value / 1000]
+        elif meta.ge is not None and 0 < value < meta.ge:
+            numbers = [value * 60, value * 3600] if unit == "s" and value >= 1 else [value * 1000]
+        for number in numbers:
+            if unit and _is_valid(kind, _whole(float(number))):
+                return number, unit
     return None
 
 

@@ -42,7 +42,7 @@ GOOD = """
 id = "lc"
 [[backend]]
 id = "cpo"
-url = "wss://csms.example/{station}"
+url = "wss://csms.internal/{station}"
 [[circuit]]
 id = "grid"
 limit_a = 100
@@ -116,7 +116,7 @@ def test_loader_depot_is_valid_once_meter_is_used() -> None:
     assert config.station[0].evse[0].phases == ("L2", "L3", "L1")
     assert config.dimming is not None
     assert config.dimming.source[0].role == "grid-operator"
-    assert [note.key for note in notes] == [
+    assert [note.key for note in notes if "placeholder" not in note.what] == [
         'circuit "grid" base_load_a',
         'dimming.source "dso" kind',
     ]
@@ -148,9 +148,9 @@ def test_loader_value_at_its_bound_is_accepted() -> None:
     assert check_config(text, "edge.toml")[1:] == ([], [])
 
 
-def test_loader_example_for_installers_is_valid_without_hints() -> None:
+def test_loader_example_for_installers_has_hints_at_its_placeholders_alone() -> None:
     _, notes = read_config(FOR_INSTALLERS)
-    assert notes == []
+    assert [note.what for note in notes if "is a placeholder of an example" not in note.what] == []
 
 
 def test_loader_example_for_installers_shows_every_key_and_every_driver() -> None:

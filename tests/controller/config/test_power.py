@@ -42,7 +42,7 @@ METERED = """
 id = "m"
 driver = "janitza-umg604"
 transport = "tcp"
-host = "192.0.2.20"
+host = "10.0.0.20"
 """
 
 

@@ -1,0 +1,129 @@
+"""Plausible times and rates: those that keep stations, meters or messages from what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.config.schema import Config, StationConfig
+from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.positions import DataPath
+
+OFTEN_PING_S = 5.0
+SELDOM_PING_S = 600.0
+"""Intervals of pings that cost data, and that leave a lost connection unnoticed (s)."""
+SHORT_ANSWER_S = 5.0
+"""Stations and backends on mobile networks take longer for an answer (s)."""
+LONG_GRACE_S = 600.0
+"""A station that gets no answer for longer restarts or closes its connection (s)."""
+LEAST_MESSAGE_BYTES = 65_536
+"""A stop with its meter values, or a certificate, may have this size (bytes)."""
+LONG_STALE_S = 60.0
+"""A meter that is lost for longer leaves an overload to the fuse (s)."""
+FAST_READING_S = 0.1
+"""Hardly any meter has new values more often (s)."""
+SHORT_TIMEOUT_S = 0.2
+"""Time that meters and gateways take for an answer (s)."""
+
+_FOR_ABSENCE = {"grace_s": "grace", "authorise_when_away": "autonomous", "stop_unauthorised": "autonomous"}
+"""Keys that only one value of `when_backend_away` uses."""
+
+
+def find_timing_hints(config: Config) -> Iterator[Problem]:
+    """Find times and rates that are possible, but unusual, or that nothing uses."""
+    yield from _ping(("listen", "ping_s"), config.listen.ping_s)
+    yield from _listener(config)
+    for index, station in enumerate(config.station):
+        path: DataPath = ("station", index)
+        if station.ping_s is not None:
+            yield from _ping((*path, "ping_s"), station.ping_s)
+        yield from _absence(path, station)
+    yield from _meters(config)
+
+
+def _ping(path: DataPath, ping_s: float) -> Iterator[Problem]:
+    if ping_s == 0 or ping_s > SELDOM_PING_S:
+        often = "never" if ping_s == 0 else f"every {ping_s:g} s"
+        yield Problem(
+            path,
+            f"{often} is too seldom: a lost connection stays unnoticed, and the station unreachable",
+            "write some tens of seconds, e.g. 30 (s)",
+        )
+    elif ping_s < OFTEN_PING_S:
+        yield Problem(
+            path,
+            f"a ping every {ping_s:g} s costs data on mobile networks",
+            "write some tens of seconds, e.g. 30 (s)",
+        )
+
+
+def _listener(config: Config) -> Iterator[Problem]:
+    listen = config.listen
+    if listen.call_timeout_s < SHORT_ANSWER_S:
+        yield Problem(
+            ("listen", "call_timeout_s"),
+            f"{listen.call_timeout_s:g} s are less than a slow backend takes for an answer",
+            "write 30 to 60 (s)",
+        )
+    for key in ("messages_per_second", "handshakes_per_second"):
+        rate = getattr(listen, key)
+        if 0 < rate < 1:
+            yield Problem(
+                ("listen", key),
+                f"{rate:g} per second keeps stations waiting: a boot alone is some ten messages",
+                "write 10 or more, or 0 for no limit",
+            )
+    most = listen.connections_per_address
+    if most is not None and 0 < most < len(config.station):
+        yield Problem(
+            ("listen", "connections_per_address"),
+            f"{most} is less than {len(config.station)}, the stations: behind a router they have one address",
+            "write twice the number of stations, or leave it out",
+        )
+    if listen.max_message_bytes < LEAST_MESSAGE_BYTES:
+        yield Problem(
+            ("listen", "max_message_bytes"),
+            f"{listen.max_message_bytes} bytes are less than the stop of a long session may have",
+            f"write {LEAST_MESSAGE_BYTES} or more, or leave it out",
+        )
+
+
+def _absence(path: DataPath, station: StationConfig) -> Iterator[Problem]:
+    """Find settings for another `when_backend_away`, and a grace that no station waits for."""
+    default = StationConfig(id=station.id)
+    for key, needed in _FOR_ABSENCE.items():
+        is_set = getattr(station, key) != getattr(default, key)
+        if is_set and station.owner is not None and station.when_backend_away != needed:
+            yield Problem(
+                (*path, key),
+                f'has no effect with when_backend_away = "{station.when_backend_away}"',
+                f'remove it, or write when_backend_away = "{needed}"',
+            )
+    if station.when_backend_away == "grace" and station.grace_s > LONG_GRACE_S:
+        yield Problem(
+            (*path, "grace_s"),
+            f"hardly any station waits {station.grace_s:g} s for an answer: it restarts, or closes",
+            'write some tens of seconds, or when_backend_away = "autonomous"',
+        )
+
+
+def _meters(config: Config) -> Iterator[Problem]:
+    for index, meter in enumerate(config.meter):
+        path: DataPath = ("meter", index)
+        if meter.stale_after_s > LONG_STALE_S and not meter.stations:
+            yield Problem(
+                (*path, "stale_after_s"),
+                f"a lost meter goes unnoticed for {meter.stale_after_s:g} s, and an overload with it",
+                "write a few of its intervals, e.g. 5 (s)",
+            )
+        if meter.interval_s < FAST_READING_S and meter.transport not in ("rtu", "virtual"):
+            yield Problem(
+                (*path, "interval_s"),
+                f"hardly any meter has new values every {meter.interval_s:g} s",
+                "write the interval of its measurement, usually 0.2 to 1 (s)",
+            )
+        if meter.timeout_s is not None and meter.timeout_s < SHORT_TIMEOUT_S:
+            yield Problem(
+                (*path, "timeout_s"),
+                f"{meter.timeout_s:g} s are less than many meters take for an answer",
+                "leave it out, or write 1 to 3 (s)",
+            )
