@@ -5,7 +5,7 @@ import { lineChart } from "/assets/charts.js";
 import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
 import { showSettings } from "/assets/settings.js";
 import { sentence, statementLanguage, statementText } from "/assets/statements.js";
-import { chooseLanguage, language, text } from "/assets/texts.js";
+import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
 
 const LOST_MS = 5000; // without an event of any kind for so long, and a failed request: the values are old
 const FULL = 1.0, NEAR = 0.9;
@@ -446,6 +446,9 @@ function viewMeters(main) {
   return (status) => update(status.meters, (meter) => meter.id);
 }
 
+// Returns an end reason of OCPP in words; one that OCPP does not have, as the station reported it.
+const endText = (reason) => (reason && hasText(`end.${reason}`) ? text(`end.${reason}`) : (reason ?? ""));
+
 function viewSessions(main) {
   const month = element("input", { type: "month", value: new Date().toISOString().slice(0, 7) }), total = element("p", { class: "quiet", role: "status" });
   const download = element("a", { href: "#", download: "" }, text("download"));
@@ -455,7 +458,7 @@ function viewSessions(main) {
     { title: text("ended"), class: "wide", write: cell((session) => (session.ended ? moment(session.ended) : text("running"))) },
     { title: text("energy"), class: "number", write: cell((session) => (session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`)) },
     { title: text("card"), class: "wide", write: cell((session) => session.card) },
-    { title: text("reason"), class: "wide", write: cell((session) => session.reason ?? "") },
+    { title: text("reason"), class: "wide", write: cell((session) => endText(session.reason)) },
   ], text("noSessions"));
   const load = async () => {
     if (!/^\d{4}-\d{2}$/.test(month.value)) return;
@@ -680,10 +683,16 @@ function updateFrame() {
   write(byId("actor"), isLoggedIn() ? state.me.name : "");
 }
 
+function clockText(clock) {
+  if (!clock) return "";
+  const state = text("clock", { state: text(`clock.${clock.state}`) });
+  return clock.state === "unverified" && clock.reason ? `${state} (${clock.reason})` : state;
+}
+
 function onStatus() {
   const status = state.status;
   write(byId("site"), status.site);
-  write(byId("footer"), [`local-controller ${status.version}`, text("updated", { time: moment(status.time) }), status.clock ? text("clock", { state: status.clock.state }) : ""].filter(Boolean).join(" · "));
+  write(byId("footer"), [`local-controller ${status.version}`, text("updated", { time: moment(status.time) }), clockText(status.clock)].filter(Boolean).join(" · "));
   updateSign();
   const wanted = JSON.stringify([status.circuits.map((each) => each.id), status.evses.map(evseName), Boolean(status.dimming)]);
   if (wanted !== shape || location.hash !== shownAt) { shape = wanted; route(); } else state.update(status);

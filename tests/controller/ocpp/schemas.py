@@ -29,6 +29,20 @@ def _validator(version: Version, message: str) -> jsonschema.protocols.Validator
     return jsonschema.validators.validator_for(schema)(schema)
 
 
+def end_reasons() -> set[str]:
+    """Return why a transaction may end, in all versions."""
+    found: set[str] = set()
+    for version, message in ((Version.V16, "StopTransaction"), (Version.V21, "TransactionEventRequest")):
+        schema = _validator(version, message).schema
+        kind = (
+            schema["properties"]["reason"]
+            if version is Version.V16
+            else schema["definitions"]["ReasonEnumType"]
+        )
+        found |= set(kind["enum"])
+    return found
+
+
 def request(version: Version, action: str) -> str:
     """The name of an action's request schema: 1.6 has it without a suffix."""
     return action if version is Version.V16 else f"{action}Request"
