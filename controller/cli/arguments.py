@@ -151,8 +151,8 @@ def printed_diagnostic(found: Diagnostic) -> PrintedDiagnostic:
         file=found.file,
         line=found.line,
         key=found.key,
-        what=found.what,
-        remedy=found.remedy,
+        what=str(found.what),
+        remedy=str(found.remedy),
     )
 
 

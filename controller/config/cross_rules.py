@@ -18,7 +18,7 @@ from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
 from controller.config.schema import BackendConfig, Config
 from controller.config.value_rules import check_values
-from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.diagnostics import Problem, defined_already
 from controller.tomlcheck.positions import DataPath
 
 _GERMAN_TIME = re.compile(
@@ -56,19 +56,21 @@ def _ids(config: Config) -> Iterator[Problem]:
             # Ids that are equal in a URL cannot be two stations.
             key = unquote(each.id) if name == "station" else each.id
             if key in seen:
-                yield Problem((name, index, "id"), *_twice(name, config, seen[key], index))
+                yield _twice(name, config, seen[key], index)
             seen.setdefault(key, index)
 
 
-def _twice(name: str, config: Config, first: int, second: int) -> tuple[str, str]:
+def _twice(name: str, config: Config, first: int, second: int) -> Problem:
     """Describe an id that is used twice, and the remedy."""
-    there = getattr(config, name)[first].id
+    there, path = getattr(config, name)[first].id, (name, second, "id")
     if name == "station":
         one, other = config.station[first].circuit, config.station[second].circuit
         if one != other:
             what = f'"{there}" is on two circuits, "{one}" and "{other}"'
-            return what, "keep one of the two; EVSEs on several circuits name theirs in [[station.evse]]"
-    return f'"{there}" is already defined', "give each its own id"
+            return Problem(
+                path, what, "keep one of the two; EVSEs on several circuits name theirs in [[station.evse]]"
+            )
+    return defined_already(path, there)
 
 
 def _site(config: Config) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from controller.config.circuit_rules import path_to_root
 from controller.config.schema import CalendarConfig, CircuitConfig, Config
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
-from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
 
 MOST_KW = 5_000.0
@@ -258,7 +258,7 @@ def _groups(config: Config) -> Iterator[Problem]:
     for index, group in enumerate(config.group):
         path: DataPath = ("group", index)
         if group.id in ids:
-            yield Problem((*path, "id"), f'"{group.id}" is already defined', "give each its own id")
+            yield defined_already((*path, "id"), group.id)
         ids.add(group.id)
         yield from _unknown_evses(config, group.stations, (*path, "stations"))
         for number, name in enumerate(group.stations):

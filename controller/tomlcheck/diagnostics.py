@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.positions import DataPath, locate_lines
 
 
@@ -82,10 +83,17 @@ def unknown_name(path: DataPath, name: str, known: Iterable[str], kind: str) -> 
     names = sorted(known)
     near = nearest_names(name, names)
     if near:
-        remedy = "did you mean " + " or ".join(f'"{each}"' for each in near) + "?"
+        remedy = coded(TextCode.DID_YOU_MEAN, meant=" or ".join(f'"{each}"' for each in near))
+    elif names:
+        remedy = coded(TextCode.KNOWN_ARE, names=", ".join(names))
     else:
-        remedy = f"known are {', '.join(names)}" if names else f"add a [[{kind}]]"
-    return Problem(path, f'{kind} "{name}" does not exist', remedy, kind)
+        remedy = coded(TextCode.ADD_A, table=f"[[{kind}]]")
+    return Problem(path, coded(TextCode.DOES_NOT_EXIST, kind=kind, name=name), remedy, kind)
+
+
+def defined_already(path: DataPath, name: str) -> Problem:
+    """Return the problem of an id that another table has."""
+    return Problem(path, coded(TextCode.DEFINED_ALREADY, name=name), coded(TextCode.GIVE_OWN_ID))
 
 
 def read_text(path: FilePath) -> str:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
+from controller.tomlcheck.coded_text import CodedText, TextCode, coded, join_or
 from controller.tomlcheck.diagnostics import TRUTH_WORDS, Problem, nearest_name
 from controller.tomlcheck.positions import DataPath
 
@@ -60,7 +61,11 @@ class SchemaCheck:
         if not isinstance(data, dict):
             name = ".".join(str(part) for part in path if isinstance(part, str))
             form = f"[[{name}]]" if path and isinstance(path[-1], int) else f"[{name}]"
-            self._add(path, f"cannot be {describe_value(data)}", f"write it as a table: {form}")
+            self._add(
+                path,
+                coded(TextCode.CANNOT_BE, value=describe_value(data)),
+                coded(TextCode.WRITE_AS_TABLE, table=form),
+            )
             self.replaced.add(path)
             data = {}
         valid: dict[str, object] = {}
@@ -71,7 +76,7 @@ class SchemaCheck:
             meant.update(near)
             self.misspelt.update((*path, each) for each in near)
             remedy = self._remedy_for_unknown_key(key, data[key], near, kind)
-            self._add((*path, key), "is not a known key", remedy)
+            self._add((*path, key), coded(TextCode.UNKNOWN_KEY), remedy)
         for key, hint in hints.items():
             if key in data:
                 valid |= self._check_value(hint, key, data[key], path)
@@ -82,9 +87,8 @@ class SchemaCheck:
             self.replaced.add((*path, field.name))
             # A misspelt key is one problem, not two; so is everything that a table of a wrong type lacks.
             if field.name not in data and field.name not in meant and path not in self.replaced:
-                self._add(
-                    (*path, field.name), "is missing", _remedy_for_missing(field.name, hints[field.name])
-                )
+                remedy = _remedy_for_missing(field.name, hints[field.name])
+                self._add((*path, field.name), coded(TextCode.MISSING), remedy)
         return valid
 
     def is_consequence(self, problem: Problem) -> bool:
@@ -109,9 +113,9 @@ class SchemaCheck:
             return {key: self.check_table(struct, value, place)}
         if not isinstance(value, list):
             name = ".".join(str(part) for part in place if isinstance(part, str))
-            form = f"write [[{name}]] with two brackets: there may be several"
+            form = coded(TextCode.WRITE_AS_TABLES, table=f"[[{name}]]")
             if place not in self.misspelt:  # [[stations]] with a [[station.evse]] below it is one mistake
-                self._add(place, f"cannot be {describe_value(value)}", form)
+                self._add(place, coded(TextCode.CANNOT_BE, value=describe_value(value)), form)
             self.replaced.add(place)
             return {}
         return {key: [self.check_table(struct, each, (*place, index)) for index, each in enumerate(value)]}
@@ -145,16 +149,16 @@ class SchemaCheck:
         if remedy := self._key_remedies.get(f"{table}.{key}") or self._key_remedies.get(key):
             return remedy
         if near:
-            return f"did you mean {_either(near)}?"
+            return coded(TextCode.DID_YOU_MEAN, meant=join_or(near))
         if headers := self._headers_meant(key, value):
-            return f"did you mean {_either(headers)}?"
+            return coded(TextCode.DID_YOU_MEAN, meant=join_or(headers))
         below = self._tables_below(key, kind)
         if below:
-            return f"write it below {below[0]}"
+            return coded(TextCode.WRITE_BELOW, table=below[0])
         elsewhere = _tables_with_key(key, self._root, ())
         if 1 <= len(elsewhere) <= 6:
-            return f"it is a key of {_either(elsewhere)}"
-        return "remove it; known are " + ", ".join(_type_hints(kind))
+            return coded(TextCode.KEY_OF, tables=join_or(elsewhere))
+        return coded(TextCode.REMOVE_KNOWN_ARE, names=", ".join(_type_hints(kind)))
 
     def _headers_meant(self, key: str, value: object) -> list[str]:
         """Return the headers that an unknown table may mean: `[[station.evse]]` for `[[evse]]`, and so on."""
@@ -204,35 +208,48 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
     """Return what is wrong with a value and the remedy, of a list for its first wrong element."""
     if any((_unwrap(kind)[1].extra or {}).get("personal") for kind in alternatives(hint)):
         # The value must not reach a log.
-        in_quotes = "put it in quotes" if _is_valid(hint, str(value)) else f"write {describe_type(hint)}"
-        return "has an invalid value", in_quotes
+        in_quotes = coded(TextCode.PUT_IN_QUOTES) if _is_valid(hint, str(value)) else _write(hint)
+        return coded(TextCode.INVALID_VALUE), in_quotes
     known = choices(hint)
     wrong = value
     if isinstance(value, list) and known:
         wrong = next((each for each in value if each not in known), value)
-    what = f"cannot be {describe_value(wrong)}"
+    what = coded(TextCode.CANNOT_BE, value=describe_value(wrong))
     if isinstance(value, str) and value in known:  # a list of choices, given as a single text
-        return what, f'did you mean ["{value}"]?'
+        return what, _did_you_mean(f'["{value}"]')
     several = _meant_choices(wrong, known, other_values) if isinstance(wrong, str) else []
     if several and _is_valid(hint, several):
-        return what, "did you mean [" + ", ".join(f'"{each}"' for each in several) + "]?"
+        return what, _did_you_mean("[" + ", ".join(f'"{each}"' for each in several) + "]")
     if isinstance(wrong, int) and isinstance(value, list):  # phases = [1, 2, 3]
         wrong = str(wrong)
     if isinstance(wrong, str) and known and (meant := _meant_choice(wrong, known, other_values)):
-        return what, f'did you mean "{meant}"?'
+        return what, _did_you_mean(f'"{meant}"')
     is_time = _is_valid(hint, "07:00") and not _is_valid(hint, "seven")
     if is_time and (meant_time := _meant_time(value)) is not None and _is_valid(hint, meant_time):
-        return what, f'did you mean "{meant_time}"?'
+        return what, _did_you_mean(f'"{meant_time}"')
     if isinstance(value, str) and _is_valid(hint, [value]):
-        return what, f'did you mean ["{value}"]?'
+        return what, _did_you_mean(f'["{value}"]')
     if isinstance(value, str) and (number := _meant_number(hint, value)) is not None:
-        return what, f"did you mean {_plain(number)}?"
+        return what, _did_you_mean(_plain(number))
     if (meant_value := _meant_value(hint, value)) is not None:
-        return what, f"did you mean {describe_value(meant_value)}?"
+        return what, _did_you_mean(describe_value(meant_value))
     if (meant_number := _number_in_unit(hint, value)) is not None:
         number, unit = meant_number
-        return f"{what} {unit}", f"did you mean {_plain(number)}? The unit is {unit}"
-    return what, f"write {describe_type(hint)}"
+        return (
+            coded(TextCode.CANNOT_BE_IN_UNIT, value=describe_value(wrong), unit=unit),
+            coded(TextCode.DID_YOU_MEAN_IN_UNIT, meant=_plain(number), unit=unit),
+        )
+    return what, _write(hint)
+
+
+def _did_you_mean(meant: str) -> CodedText:
+    return coded(TextCode.DID_YOU_MEAN, meant=meant)
+
+
+def _write(hint: Any) -> str:
+    """Return the remedy that describes a type; coded where the whole description is."""
+    form = describe_type(hint)
+    return coded(TextCode.WRITE, form=form) if isinstance(form, CodedText) else f"write {form}"
 
 
 def _meant_value(hint: Any, value: object) -> object | None:
@@ -349,12 +366,10 @@ def _whole(number: float) -> float:
 def _remedy_for_missing(key: str, hint: Any) -> str:
     struct, many = _struct_in(hint)
     if struct is None:
-        return f"add {key} = ... ({describe_type(hint)})"
-    return f"add a table: [[{key}]]" if many else f"add a table: [{key}]"
-
-
-def _either(names: list[str]) -> str:
-    return ", ".join(names[:-1]) + f" or {names[-1]}" if len(names) > 1 else names[0]
+        form = describe_type(hint)
+        is_coded = isinstance(form, CodedText)
+        return coded(TextCode.ADD_KEY, key=key, form=form) if is_coded else f"add {key} = ... ({form})"
+    return coded(TextCode.ADD_TABLE, table=f"[[{key}]]" if many else f"[{key}]")
 
 
 @cache
@@ -381,13 +396,13 @@ def _table_name(kind: type[msgspec.Struct], root: type[msgspec.Struct]) -> tuple
     return tuple(next(headers, "").strip("[]").split(".")) if kind is not root else ()
 
 
-_TYPE_NAMES: dict[Any, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    date: "a date, like 2027-12-31",
-    datetime: "a time with its zone, like 2026-11-21T12:00:00Z",
+_TYPE_NAMES: dict[Any, CodedText] = {
+    str: coded(TextCode.TEXT),
+    int: coded(TextCode.WHOLE_NUMBER),
+    float: coded(TextCode.NUMBER),
+    bool: coded(TextCode.TRUE_OR_FALSE),
+    date: coded(TextCode.DATE),
+    datetime: coded(TextCode.TIME),
 }
 
 
@@ -426,9 +441,9 @@ def choices(hint: Any) -> list[str]:
 def describe_value(value: object) -> str:
     """Return a value as the file has it, shortened where it is long; of a table or a list the kind."""
     if isinstance(value, dict):
-        return "a table"
+        return coded(TextCode.A_TABLE)
     if isinstance(value, list):
-        return f"a list of {len(value)}" if value else "an empty list"
+        return coded(TextCode.LIST_OF, count=str(len(value))) if value else coded(TextCode.EMPTY_LIST)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -447,12 +462,17 @@ def _describe_alternative(hint: Any) -> str:
     known = choices(base)
     if known:
         if len(known) > 1:
-            return "one of " + ", ".join(known)
+            return coded(TextCode.ONE_OF, names=", ".join(known))
         is_number = any(isinstance(each, int) for each in get_args(base))
         return known[0] if is_number else f'"{known[0]}"'
     if base is str and meta.max_length is not None:
         return f"a text of {_describe_count(meta.min_length, meta.max_length)}characters"
-    return _TYPE_NAMES[base] + _describe_range(meta)
+    if meta.ge is not None and meta.le is not None:
+        unit = (meta.extra or {}).get("unit", "")
+        most = f"{_plain(meta.le)} {unit}".rstrip()
+        return coded(TextCode.FROM_TO, kind=_TYPE_NAMES[base], least=_plain(meta.ge), most=most)
+    bounds = _describe_bounds(meta)
+    return _TYPE_NAMES[base] + bounds if bounds else _TYPE_NAMES[base]
 
 
 def _unwrap(hint: Any) -> tuple[Any, Meta]:
@@ -469,11 +489,9 @@ def _describe_count(least: int | None, most: int | None) -> str:
     return f"{most} " if least == most else f"{least or 0} to {most} "
 
 
-def _describe_range(meta: Meta) -> str:
+def _describe_bounds(meta: Meta) -> str:
     unit = (meta.extra or {}).get("unit", "")
     unit = f" {unit}" if unit else ""
-    if meta.ge is not None and meta.le is not None:
-        return f" from {_plain(meta.ge)} to {_plain(meta.le)}{unit}"
     bounds = (("above", meta.gt), ("at least", meta.ge), ("below", meta.lt), ("at most", meta.le))
     words = [f" {word} {_plain(bound)}" for word, bound in bounds if bound is not None]
     return ",".join(words) + (unit if words else "")

@@ -17,6 +17,7 @@ _FILES = {
     "/assets/page.js": ("page.js", _SCRIPT),
     "/assets/settings.js": ("settings.js", _SCRIPT),
     "/assets/differences.js": ("differences.js", _SCRIPT),
+    "/assets/findings.js": ("findings.js", _SCRIPT),
     "/assets/elements.js": ("elements.js", _SCRIPT),
     "/assets/statements.js": ("statements.js", _SCRIPT),
     "/assets/texts.js": ("texts.js", _SCRIPT),

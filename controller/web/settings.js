@@ -2,6 +2,7 @@
 
 import { ask, button, byId, cell, command, element, field, request, secretInput, select, show, showSecret, table } from "/assets/elements.js";
 import { differenceList, differenceNodes } from "/assets/differences.js";
+import { findingItem } from "/assets/findings.js";
 import { hasText, text } from "/assets/texts.js";
 
 let me = null, may = () => false, can = () => false, moment = String, begin = () => {};
@@ -67,7 +68,7 @@ function configurationCard() {
   const check = async () => {
     try {
       const found = await request("POST", "/configuration/check", { text: editor.value });
-      findings.replaceChildren(...(found.length ? found.map((each) => element("li", { class: each.severity === "error" ? "over" : "near", lang: "en" }, `${each.line === null ? "" : `${text("line", { line: each.line })}: `}${each.text}`)) : [element("li", { class: "good" }, text("noFindings"))]));
+      findings.replaceChildren(...(found.length ? found.map((each) => findingItem(each, "near")) : [element("li", { class: "good" }, text("noFindings"))]));
     } catch (error) { show(error.message); }
   };
   const load = async () => {
@@ -123,7 +124,7 @@ function confirmReview(review) {
     act.disabled = errors;
     dialog.setAttribute("aria-labelledby", "dialog-title");
     dialog.oncancel = () => resolve(false);
-    dialog.replaceChildren(element("h2", { id: "dialog-title" }, text("differences")), differenceList(review.before, review.text), element("ul", {}, ...review.findings.map((each) => element("li", { class: each.severity === "error" ? "over" : "quiet", lang: "en" }, `${text("line", { line: each.line })}: ${each.text}`))), element("p", { class: "actions" }, act, button(text("cancel"), () => finish(false))));
+    dialog.replaceChildren(element("h2", { id: "dialog-title" }, text("differences")), differenceList(review.before, review.text), element("ul", {}, ...review.findings.map((each) => findingItem(each, "quiet"))), element("p", { class: "actions" }, act, button(text("cancel"), () => finish(false))));
     dialog.showModal();
   });
 }

@@ -1,6 +1,7 @@
 // The setup: sections of questions, the review, and the password of the first administrator. Which question is
 // asked, and whether an answer is valid, is decided by the controller: it gets all answers each time.
 
+import { findingItem } from "/assets/findings.js";
 import { button, byId, element, field, request, select, write } from "/assets/elements.js";
 import { differenceList } from "/assets/differences.js";
 import { chooseLanguage, language, text } from "/assets/texts.js";
@@ -145,7 +146,7 @@ async function showSearch(section, scan, search) {
 
 function showReview(review) {
   const errors = review.findings.filter((each) => each.severity === "error");
-  const findings = review.findings.map((each) => element("li", { class: each.severity === "error" ? "over" : "quiet", lang: "en" }, `${text("line", { line: each.line })}: ${each.text}`));
+  const findings = review.findings.map((each) => findingItem(each, "quiet"));
   const isSame = review.before === review.text && !review.user;
   const problem = element("p", { class: "over", role: "alert" });
   const writeButton = button(text(review.before ? "write" : "writeFirst"), async () => {

@@ -127,12 +127,26 @@ class ConfigurationVersion(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
 
 
+class FindingText(msgspec.Struct, frozen=True, kw_only=True):
+    """A text of a finding as its code and values, for another language; a value may have a code itself."""
+
+    code: str
+    values: dict[str, str | FindingText] = {}
+
+
 class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding of the check. `severity`: error or hint; `line` is null where it has no place."""
+    """One finding of the check. `severity`: error or hint; `line` is null where it has no place.
+
+    `text`: all of it in English. `key`: its place. `what`, `remedy`: the problem and the way out where they
+    have a code, else null.
+    """
 
     severity: str
     line: int | None
     text: str
+    key: str = ""
+    what: FindingText | None = None
+    remedy: FindingText | None = None
 
 
 class UserEntry(msgspec.Struct, frozen=True, kw_only=True):

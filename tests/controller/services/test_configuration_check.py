@@ -1,0 +1,48 @@
+"""Findings of the check as the page gets them: English text, and code with values where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from controller.services.configuration_check import find_in_configuration
+
+TEXT = """[site]
+id = "lc"
+[[circuit]]
+id = "grid"
+limit_a = 40
+[[station]]
+id = "CS01"
+circuit = "gird"
+mod = "standard"
+priority_class = "vip"
+"""
+
+
+def test_configuration_check_finding_has_code_and_values_of_its_text(tmp_path: Path) -> None:
+    found = find_in_configuration(TEXT, tmp_path / "controller.toml")
+    circuit, key = (msgspec.to_builtins(each) for each in found if each.line in (8, 9))
+    assert circuit["text"] == 'station "CS01" circuit: circuit "gird" does not exist; did you mean "grid"?'
+    assert circuit["key"] == 'station "CS01" circuit'
+    assert circuit["what"] == {"code": "does-not-exist", "values": {"kind": "circuit", "name": "gird"}}
+    assert circuit["remedy"] == {"code": "did-you-mean", "values": {"meant": '"grid"'}}
+    assert (key["what"]["code"], key["remedy"]["code"]) == ("unknown-key", "did-you-mean")
+
+
+def test_configuration_check_form_of_value_has_code_inside_code(tmp_path: Path) -> None:
+    wrong = TEXT.replace("limit_a = 40", 'limit_a = 40\nfuse = "63A"')
+    found = find_in_configuration(wrong, tmp_path / "controller.toml")
+    [fuse] = [msgspec.to_builtins(each) for each in found if each.key.endswith("fuse")]
+    assert fuse["remedy"] == {
+        "code": "write",
+        "values": {"form": {"code": "one-of", "values": {"names": "gG, B, C, plain"}}},
+    }
+
+
+def test_configuration_check_plain_finding_has_no_code(tmp_path: Path) -> None:
+    loop = TEXT.replace("limit_a = 40", 'limit_a = 40\nparent = "grid"')
+    found = find_in_configuration(loop, tmp_path / "controller.toml")
+    [parent] = [each for each in found if each.key.endswith("parent")]
+    assert (parent.what, parent.remedy) == (None, None)
