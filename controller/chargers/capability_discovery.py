@@ -126,10 +126,11 @@ class CapabilityDiscovery:
 
     def add_station(self, station: str, chosen: Quirk | None, *, is_dc: bool) -> None:
         """Add a station; `chosen`: the row that is used whatever it reports, None: the one that matches."""
-        if is_dc:
-            self._dc_stations |= {station}
+        self._dc_stations = self._dc_stations | {station} if is_dc else self._dc_stations - {station}
         if chosen is not None:
             self._chosen[station] = self._quirks[station] = chosen
+        elif self._chosen.pop(station, None) is not None:  # of a station with this id that was removed
+            del self._quirks[station]
 
     def quirk(self, station: str) -> Quirk:
         """Return the station's quirk, narrowed by the capabilities that it has reported."""

@@ -16,7 +16,7 @@ def add_parser(commands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what was applied, and what needs a restart. Raises CommandError with the file's errors."""
+    """Print what was applied, needs a restart or is assumed. Raises CommandError with the errors."""
     try:
         result = send_command(read_store_directory(options.config), "configuration.reload")
     except ControlError as error:
@@ -25,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"applied: {name}")
     for name in result["needs_restart"]:
         print(f"needs a restart: {name}")
+    for text in result["assumed"]:
+        print(f"assumed: {text}")
     if not result["applied"] and not result["needs_restart"]:
         print("nothing has changed")
     return OK

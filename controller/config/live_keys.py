@@ -1,17 +1,18 @@
 """Keys that take effect while the controller runs, and the comparison of two configurations by them.
 
-A reload applies the keys of LIVE_KEYS at once, without dropping a link, and adds stations. All other changes
-are named: they need a restart, and until then the values in use stay as they are.
+A reload applies the keys of LIVE_KEYS at once, without dropping a link, and adds and removes stations. All
+other changes are named: they need a restart, and until then the values in use stay as they are.
 
     plan = plan_reload(in_use, loaded)
     plan.config            # in use from now on
     plan.applied           # ("circuit grid limit_a",)
     plan.needs_restart     # ("listen port",)
+    plan.removed           # ("CS02",): its tables stay in plan.config until it is gone, see remove_stations
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +20,9 @@ import msgspec
 from controller.config.backend_rules import backend_names
 from controller.config.cross_rules import check_tables
 from controller.config.schema import Config, StationConfig
+
+REMOVED_BOOKED_S = 1800.0
+"""Least time without an attempt to connect after which a removed station is taken to be gone (s)."""
 
 ALL = frozenset({"*"})
 
@@ -59,11 +63,28 @@ class ReloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Difference of a loaded configuration to that in use.
 
     `config` is the one in use with what can be applied. `applied` and `needs_restart` name the changed keys.
+    `removed`: stations that are not served any more. They stay in `config`, since they may still draw and
+    their messages may still wait for backends.
     """
 
     config: Config
     applied: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Return what the controller assumes of removed stations, and what a person has to do."""
+        minutes = find_booked_s(self.config) / 60
+        return tuple(
+            f"station {station}: it may still draw, its EVSEs stay booked until it has not tried to connect "
+            f"for {minutes:g} min; disconnect it from its circuit"
+            for station in self.removed
+        )
+
+    def describe(self) -> dict[str, tuple[str, ...]]:
+        """Return the plan as the result of a command."""
+        return {"applied": self.applied, "needs_restart": self.needs_restart, "assumed": self.assumed}
 
 
 def plan_reload(in_use: Config, loaded: Config) -> ReloadPlan:
@@ -71,10 +92,23 @@ def plan_reload(in_use: Config, loaded: Config) -> ReloadPlan:
     found = _Differences(in_use)
     config = found.merge_table("", in_use, loaded, "")
     applied, needs_restart = tuple(found.applied), tuple(found.needs_restart)
-    if applied and needs_restart and check_tables(config):
+    if applied and needs_restart and check_tables(remove_stations(config, found.removed)):
         # What can be applied is only valid together with what cannot, e.g. a limit with lower fallbacks.
         return ReloadPlan(config=in_use, needs_restart=(*applied, *needs_restart))
-    return ReloadPlan(config=config, applied=applied, needs_restart=needs_restart)
+    return ReloadPlan(
+        config=config, applied=applied, needs_restart=needs_restart, removed=tuple(found.removed)
+    )
+
+
+def find_booked_s(config: Config) -> float:
+    """Return how long after its last attempt to connect a removed station stays booked (s)."""
+    return max(REMOVED_BOOKED_S, 2 * config.load_management.lease_s)
+
+
+def remove_stations(config: Config, stations: Collection[str]) -> Config:
+    """Return a configuration without these stations; itself if it has none of them."""
+    left = tuple(station for station in config.station if station.id not in stations)
+    return config if len(left) == len(config.station) else msgspec.structs.replace(config, station=left)
 
 
 class _Differences:
@@ -82,6 +116,7 @@ class _Differences:
         self._in_use = in_use
         self.applied: list[str] = []
         self.needs_restart: list[str] = []
+        self.removed: list[str] = []
 
     def merge_table(self, table: str, old: Any, new: Any, place: str) -> Any:
         """Return `old` with the live keys of `new`; `table` like "station.evse", `place` for people."""
@@ -117,7 +152,10 @@ class _Differences:
             changes.append(f"{place} {name} {each.id} (added)".strip())
         for each in old:
             if each.id not in there:
-                self.needs_restart.append(f"{place} {name} {each.id} (removed)".strip())
+                is_live = isinstance(each, StationConfig) and self._in_use.overlay is None
+                self.removed += [each.id] if is_live else []
+                changes = self.applied if is_live else self.needs_restart
+                changes.append(f"{place} {name} {each.id} (removed)".strip())
                 merged.append(each)
             else:
                 where = f"{place} {name} {each.id}".strip()

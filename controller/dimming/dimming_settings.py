@@ -40,7 +40,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
 class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All settings. `devices`: the controllable EVSEs with their circuits; `counting` as in `pmin`.
 
-    A station that is added while the site runs adds its EVSEs to `devices`, for all who hold the settings.
+    `devices` follows the stations that are added and removed while the site runs, for all who hold the
+    settings.
     """
 
     connection_point: str
@@ -54,8 +55,9 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Minimum of all devices together (W)."""
         return minimum_w(device_count(list(self.devices.values()), self.counting))
 
-    def add_devices(self, devices: ControllableEvses) -> None:
-        """Add controllable EVSEs with their circuits; those that are there stay."""
+    def set_devices(self, devices: ControllableEvses) -> None:
+        """Use these controllable EVSEs with their circuits."""
+        self.devices.clear()
         self.devices.update(devices)
         self.__dict__.pop("minimum_w", None)  # computed of them
 

@@ -67,8 +67,17 @@ class ControlPass:
         self._rising: dict[EvseRef, None] = {}
 
     def replace_site(self) -> None:
-        """Follow another tree and other settings of the model."""
+        """Follow another tree and other settings of the model; EVSEs that are gone are forgotten."""
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
+        gone = {each.evse.ref for each in self.whole.controllers} - self._model.by_ref.keys()
+        self._turns.rotation.set_wanting((), gone, self._now)
+        for refs in (self._touched, self._concerned, self._off_share, self._rising):
+            for ref in gone & refs.keys():
+                del refs[ref]
+        self._planned -= gone
+        self._bookings, self._falling = Bookings(self._model.site), Bookings(self._model.site)
+        for controller in self._model.controllers:
+            self._book(controller)
         self.whole = SitePart(self._model.site, self._model.controllers)
         self._rises = RisePlanner(self._model.controllers)
         self._base = None

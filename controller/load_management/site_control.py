@@ -92,9 +92,9 @@ class SiteControl:
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> list[SetLimit]:
         """Apply other limits, priorities, modes and energy settings while the site runs; return what to send.
 
-        `site` has the same circuits and meters as before, and the same EVSEs in the same wiring; it may have
-        more of them. `settings` has the same voltage and lease. Raises ValueError if the circuits differ, or
-        EVSEs that are there.
+        `site` has the same circuits and meters as before, and EVSEs that stay in the same wiring; it may have
+        further ones, and lack others, which may still draw: see `RemovedEvses`. `settings` has the same
+        voltage and lease. Raises ValueError if the circuits differ, or the wiring of EVSEs that stay.
         """
         self._model.replace_site(site, settings, now)
         self._pass.replace_site()
@@ -141,6 +141,10 @@ class SiteControl:
         named = [ref for ref in refs if ref in self._model.by_ref]
         self._model.unsaved.difference_update(named)
         return {ref: self._model.by_ref[ref].record(now) for ref in named}
+
+    def booked_a(self, ref: EvseRef, now: float) -> float:
+        """Return the most that an EVSE of the site may draw by its limits (A per phase)."""
+        return self._model.by_ref[ref].delivery.booked_a(now)
 
     def silent_evses(self, now: float) -> list[EvseRef]:
         """Return the EVSEs with a car that charges, of which no recent report shows how much it draws."""

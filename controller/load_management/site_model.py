@@ -104,17 +104,19 @@ class SiteModel:
             self.of_station[controller.evse.ref.station].append(controller)
 
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
-        """Apply other limits, margins, priorities, modes and energy settings, and add EVSEs of new stations.
+        """Apply other limits, margins, priorities, modes and energy settings; add and forget EVSEs.
 
-        An EVSE is booked at its maximum until its station has accepted a limit. Raises ValueError if the
-        circuits differ, or EVSEs that are there.
+        A new EVSE is booked at its maximum until its station has accepted a limit. Raises ValueError if the
+        circuits differ, or the wiring of EVSEs that stay.
         """
-        there = {each.ref: each for each in site.evses}
-        before = [_fixed_wiring(each) for each in self.site.evses]
-        if _fixed_circuits(site) != _fixed_circuits(self.site) or before != [
-            _fixed_wiring(there[each.ref]) for each in self.site.evses if each.ref in there
-        ]:
-            raise ValueError("the site has other circuits or EVSEs than before")
+        there = site.evse_by_ref
+        staying = [each for each in self.site.evses if each.ref in there]
+        if _fixed_circuits(site) != _fixed_circuits(self.site) or any(
+            _fixed_wiring(each) != _fixed_wiring(there[each.ref]) for each in staying
+        ):
+            raise ValueError("the site has other circuits or wiring than before")
+        for ref in self.by_ref.keys() - site.evse_by_ref.keys():
+            self._drop_controller(ref)
         self.site, self.settings = site, settings
         self.metering.replace_site(site, settings)
         self.energy.replace_site(site, settings.energy, settings.voltage_v, now)
@@ -124,6 +126,18 @@ class SiteModel:
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             controller.replace_evse(evse)
             self.update_credit(controller, now)
+
+    def _drop_controller(self, ref: EvseRef) -> None:
+        """Forget an EVSE that the site no longer has, with those that are limited as it is."""
+        controller = self.by_ref[ref]
+        self.metering.totals.remove(controller.evse)
+        del self._by_number[self._number_of.pop(ref)]
+        self.awake.remove(ref)
+        self.turns_due.remove(ref)
+        self.unsaved.discard(ref)
+        self._reactions.pop(ref, None)
+        for each in [each for each in self.unconfigured if each.station == ref.station]:
+            self.metering.totals.remove(self.unconfigured.pop(each).evse)
 
     def on_event(self, event: SiteEvent, now: float) -> bool:
         """Update the model; return True if the current has to be shared anew."""
@@ -339,9 +353,9 @@ class SiteModel:
             if not self._credits_due or self._credits_due[0][0] > now:
                 return False
             due_at, number = heappop(self._credits_due)
-            controller = self._by_number[number]
-            if controller.credit_due_at != due_at:
-                continue  # it was put off
+            controller = self._by_number.get(number)
+            if controller is None or controller.credit_due_at != due_at:
+                continue  # it was removed, or put off
             self.update_credit(controller, now)
             if self.site.unbalance_a:
                 controller.wake()  # what it draws helps other phases

@@ -155,6 +155,10 @@ class StatementCode(enum.StrEnum):
     STATION_AWAY = "station-away", "station {name} is not connected; current is kept free for it"
     EVSE_FAULTED = "evse-faulted", "EVSE {name} reports a fault"
     LIMIT_NOT_FOLLOWED = "limit-not-followed", "EVSE {name} did not follow its last lower limit"
+    REMOVED_EVSE_BOOKED = (
+        "removed-evse-booked",
+        "EVSE {name} is not in the configuration any more and may still draw: {current_a} stay booked for it",
+    )
     EVSE_NOT_CONFIGURED = (
         "evse-not-configured",
         "EVSE {name} is not configured, and a car may be there: it {cause}; {current_a} are kept free for it",
@@ -220,6 +224,11 @@ class StatementCode(enum.StrEnum):
     CHECK_SMART_CHARGING = (
         "check-smart-charging",
         "check the station's firmware and whether smart charging is enabled in it",
+    )
+    DISCONNECT_STATION = (
+        "disconnect-station",
+        "disconnect the station from its circuit; its current is free once it has not tried to connect for "
+        "half an hour",
     )
     ADD_EVSE = "add-evse", "add to the station, as it is wired: {detail}"
     CHECK_BACKEND_LINK = (

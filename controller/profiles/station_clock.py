@@ -159,6 +159,10 @@ class ClockWatch:
             found += self._compare(name, clock.offset_s, STATION_DIFFERS_S, remedy)
         return found
 
+    def drop_station(self, station: str) -> None:
+        """Forget a station that was removed from the configuration."""
+        self._warned.pop(f"station={station}", None)
+
     def offsets(self) -> dict[str, float]:
         """Return the offset (s) of each clock that differs, by its name."""
         return dict(self._warned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ import trio
 from controller.backends.pool import BackendPool
 from controller.commands.site_command import ReloadConfiguration
 from controller.config import Config
+from controller.config.live_keys import remove_stations
 from controller.config.password_files import StationSecret
 from controller.config.schema import DimmingConfig
 from controller.dimming.dimming_builder import (
@@ -127,7 +128,7 @@ class App:
         active: ActiveConfiguration | None = None,
     ) -> None:
         self.port = 0
-        self._reloads = None if active is None else ReloadService(active, self.apply_configuration)
+        self._reloads = None if active is None else ReloadService(active, self)
         self.web_port: int | None = None
         self._config = config
         self._stats = ConnectionStats()
@@ -306,6 +307,8 @@ class App:
                 nursery.start_soon(self._dimming.run)
             if self._eebus is not None:
                 await nursery.start(self._eebus.run)
+            if self._reloads is not None:
+                nursery.start_soon(self._reloads.run)
             nursery.start_soon(self._report_ready)
             task_status.started(self)
 
@@ -424,17 +427,19 @@ class App:
         if self._reloads is not None:
             await self._reloads.reload()
 
-    def apply_configuration(self, config: Config) -> None:
-        """Make all services use the live keys and the further stations of another configuration.
+    def apply_configuration(self, config: Config, removed: Collection[str] = ()) -> None:
+        """Make all services use the live keys and the stations of another configuration.
 
-        A new EVSE is booked at its maximum before its station may connect. Where ServiceError is raised, no
-        station was added; another reload does the rest.
+        A new EVSE is booked at its maximum before its station may connect. `removed`: stations of it that
+        are not served any more; they stay booked, and their messages are delivered. Where ServiceError is
+        raised, no station was added; another reload does the rest.
         """
         try:
             passwords = read_station_secrets(config)
         except OSError as error:
             raise ServiceError(f"a password file cannot be read: {error}") from error
         self._config = self._status.config = config
+        self._status.removed = frozenset(removed)
         self._status.configuration_problem = ""
         set_log_level(config.log.level)
         self._meters.set_times(config)
@@ -443,27 +448,38 @@ class App:
         self.sessions.set_cards(cards)
         self.sessions.set_retention(config.sessions.retention_months)
         try:
-            self._replace_stations(config, passwords)
+            self._replace_stations(config, passwords, removed)
         except StoreError as error:
             raise ServiceError(str(error)) from error
 
-    def _replace_stations(self, config: Config, passwords: Mapping[str, StationSecret | None]) -> None:
-        """Add the stations of another configuration, to the service that admits them last."""
+    def _replace_stations(
+        self, config: Config, passwords: Mapping[str, StationSecret | None], removed: Collection[str]
+    ) -> None:
+        """Use the stations of another configuration, last in the service that admits them."""
+        served = remove_stations(config, removed)
         self._capabilities.replace_stations(config)
         quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
         self._load_management.replace_site(config, quirks)
         self._station_clocks.replace_stations(config)
         self._station_profiles.replace_stations(config)
         if self._dimming is not None:
-            self._dimming.add_devices(find_controllable_evses(config))
-        self._meter_values.set_modes(meter_values_modes(config))
+            self._dimming.set_devices(find_controllable_evses(config))
+        self._meter_values.set_modes(meter_values_modes(served))
         self._energy.set_config(config)
-        self.sessions.replace_stations(config)
-        self._operations.replace_stations(config)
-        self._station_report.replace_stations(config)
+        self.sessions.replace_stations(served)
+        self._operations.replace_stations(served)
+        self._station_report.replace_stations(served)
         hand_over_transactions(config, self._store)
         self._local_csms.replace_stations(config)
-        self._station_service.replace_stations(config, passwords)
+        self._station_service.replace_stations(config, passwords, removed)
+
+    def count_tries(self, station: str) -> int:
+        """Return how often a station has tried to connect that is not admitted."""
+        return self._stats.knocks.count_tries(station)
+
+    def has_waiting_messages(self, station: str) -> bool:
+        """Return True while messages of a station wait for its backends."""
+        return self._station_service.has_waiting_messages(station)
 
     # -- the site -----------------------------------------------------------------------------------
 

@@ -121,8 +121,7 @@ class ConfigurationEditor:
         result = {"version": version_of(text)}
         if self._reload is None:
             return result
-        plan = await self._reload()
-        return {**result, "applied": plan.applied, "needs_restart": plan.needs_restart}
+        return {**result, **(await self._reload()).describe()}
 
     async def _keep(self, text: str, actor: str) -> None:
         """Store a version; the oldest above MOST_VERSIONS are deleted."""

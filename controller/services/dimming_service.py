@@ -125,9 +125,9 @@ class DimmingService:
         if changed is not None:
             self._output.notify(changed.effective, now)
 
-    def add_devices(self, devices: ControllableEvses) -> None:
-        """Limit further controllable EVSEs from now on; the minimum that is left to all rises with them."""
-        self._settings.add_devices(devices)
+    def set_devices(self, devices: ControllableEvses) -> None:
+        """Limit these controllable EVSEs from now on; the minimum that is left to all follows from them."""
+        self._settings.set_devices(devices)
         self._output.mark_dimmed(self._controller.effective)
         self.handle_event(DimmingTick())
 

@@ -68,15 +68,19 @@ class LoadManagementService:
         """Return the state of the site for people and monitoring."""
         return self._control.snapshot(trio.current_time())
 
+    def booked_a(self, ref: EvseRef) -> float:
+        """Return the most that an EVSE may draw by its limits (A per phase)."""
+        return self._control.booked_a(ref, trio.current_time())
+
     def find_silent_evses(self) -> list[EvseRef]:
         """Return the EVSEs that charge and have not reported their draw for too long."""
         return self._control.silent_evses(trio.current_time())
 
     def replace_site(self, config: Config, quirks: Mapping[str, Quirk]) -> None:
-        """Apply the limits, margins, priorities, modes and further stations of another configuration.
+        """Apply the limits, margins, priorities, modes and stations of another configuration.
 
         `quirks`: those of stations that have booted before. Raises ValueError if its circuits are others, or
-        EVSEs that are there.
+        the wiring of EVSEs that stay.
         """
         site, now = build_site(config), trio.current_time()
         added = {evse.ref for evse in site.evses} - self.site.evse_by_ref.keys()

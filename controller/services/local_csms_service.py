@@ -35,13 +35,17 @@ class LocalCsmsService:
         self._zone = ZoneInfo(config.site.timezone)
         self._numbers = TransactionNumbers(store.load(TransactionIdAllocated))
         self._memories: dict[str, CsmsMemory] = {}
-        self.replace_stations(config)
         self._linked: dict[str, LocalCsms] = {}
         """The last link of each station."""
+        self.replace_stations(config)
         self.set_cards(config.local_csms, cards)
 
     def replace_stations(self, config: Config) -> None:
         """Be the CSMS of the stations without owner of a configuration. Raises StoreError."""
+        stations = {station.id for station in config.station}
+        for gone in self._memories.keys() - stations:
+            del self._memories[gone]
+            self._linked.pop(gone, None)
         for station in config.station:
             if station.owner is None and station.id not in self._memories:
                 memory = CsmsMemory(station.id, self._numbers)
@@ -89,6 +93,8 @@ class LocalCsmsService:
 
     def drop_station(self, station: str) -> None:
         """Restore a station's memory from the store: its last changes could not be written."""
+        if station not in self._memories:
+            return
         with contextlib.suppress(JournalError):  # the store cannot be read either, which it logs itself
             self._restore(self._memories[station], station)
 

@@ -73,6 +73,8 @@ class RelayFactory:
         """Make relays for the stations of another configuration from now on."""
         self._config = config
         self._owners = owner_names(config)
+        for station in self._trackers.keys() - self._owners.keys():
+            del self._trackers[station]
 
     def restore_states(
         self, added: Iterable[StationConfig], on_observation: Callable[[str, Observation], object]

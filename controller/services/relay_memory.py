@@ -53,12 +53,17 @@ class RelayJournals:
         """Called with a station whose last changes could not be written."""
 
     def replace_stations(self, config: Config) -> None:
-        """Use the stations of a configuration, with what is stored of new ones. Raises StoreError."""
+        """Use the stations of a configuration, with what is stored of new ones. Raises StoreError.
+
+        What waits of stations that it does not have stays in the store.
+        """
         names = backend_names(config)
         self._observers = {
             station.id: [names[observer] for observer in station.observers] for station in config.station
         }
         self._owners = owner_names(config)
+        for station in self._stations.keys() - self._owners.keys():
+            del self._stations[station]
         for station in self._owners.keys() - self._stations.keys():
             self._stations[station] = self._restore(station)
 
@@ -70,6 +75,8 @@ class RelayJournals:
 
     def drop_station(self, station: str) -> None:
         """Restore a station's parts from the store: their last changes could not be written."""
+        if station not in self._owners:
+            return
         with contextlib.suppress(StoreError):  # the store cannot be read either, which it logs itself
             self._stations[station] = self._restore(station)
         self.on_drop_station(station)
@@ -165,7 +172,10 @@ class RelayJournals:
 
     def backends_waited_for(self, station: str) -> dict[str, Version]:
         """Return the backends for which messages of a station wait, with the version of the first one."""
-        heads = {backend: each.outbox.head for backend, each in self._stations[station].waiting.items()}
+        memory = self._stations.get(station)
+        if memory is None:  # it was removed from the configuration
+            return {}
+        heads = {backend: each.outbox.head for backend, each in memory.waiting.items()}
         return {backend: head.version for backend, head in heads.items() if head is not None}
 
     def queue_statuses(self) -> dict[str, QueueStatus]:

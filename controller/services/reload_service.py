@@ -7,17 +7,19 @@ is named; a file with errors changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Collection
+from typing import Protocol
 
 import msgspec
 import trio
 
 from controller.access.permissions import Actor
 from controller.commands.site_command import ReloadConfiguration
-from controller.config.live_keys import ReloadPlan, plan_reload
+from controller.config.live_keys import ReloadPlan, find_booked_s, plan_reload, remove_stations
 from controller.config.schema import Config
 from controller.services.configuration import ActiveConfiguration, check_reload, keep_copy
 from controller.services.service_error import ServiceError
+from controller.stations.removed_stations import RemovedStations
 
 log = logging.getLogger("controller")
 
@@ -26,21 +28,74 @@ class ReloadRejectedError(ServiceError):
     """The file has errors, or cannot be read; its text has them all."""
 
 
+CHECK_S = 5.0
+"""Interval in which removed stations are checked."""
+
+
+class ReloadTarget(Protocol):
+    """Services that use a configuration: see `App`."""
+
+    def apply_configuration(self, config: Config, removed: Collection[str] = ()) -> None:
+        """Use another configuration. Raises ServiceError, and then no station was added."""
+
+    def count_tries(self, station: str) -> int:
+        """Return how often a station has tried to connect that is not admitted."""
+
+    def has_waiting_messages(self, station: str) -> bool:
+        """Return True while messages of a station wait for its backends."""
+
+
 class ReloadService:
-    """Reloads the file of the configuration in use.
+    """Reloads the file of the configuration in use, and forgets removed stations once they are gone."""
 
-    `apply` makes the services use another one; where it raises ServiceError, no station was added.
-    """
-
-    def __init__(self, active: ActiveConfiguration, apply: Callable[[Config], None]) -> None:
+    def __init__(self, active: ActiveConfiguration, target: ReloadTarget) -> None:
         self._active = active
-        self._apply = apply
+        self._target = target
+        self._removed = RemovedStations(find_booked_s(active.config))
         self._turn = trio.Lock()
 
+    @property
+    def removed(self) -> Collection[str]:
+        """Return the ids of the removed stations that are not gone yet."""
+        return self._removed.stations
+
     async def on_command(self, _: ReloadConfiguration, __: Actor) -> object:
-        """Reload for a person; return what was applied, and what needs a restart."""
-        plan = await self.reload()
-        return {"applied": plan.applied, "needs_restart": plan.needs_restart}
+        """Reload for a person; return what was applied, what needs a restart, and what is assumed."""
+        return (await self.reload()).describe()
+
+    async def run(self) -> None:
+        """Forget removed stations once nothing of them can draw or waits; until cancelled."""
+        while True:
+            await trio.sleep(CHECK_S)
+            if self._removed.stations:
+                async with self._turn:
+                    self._check_removed()
+
+    def _check_removed(self) -> None:
+        now = trio.current_time()
+        for station in self._removed.note_tries(self._target.count_tries, now):
+            log.warning(
+                "removed station tries to connect station=%s remedy=disconnect it from its circuit or add it "
+                "to the configuration again: its current stays booked",
+                station,
+            )
+        gone = [
+            station
+            for station in self._removed.find_gone(now)
+            if not self._target.has_waiting_messages(station)
+        ]
+        if not gone:
+            return
+        config = remove_stations(self._active.config, gone)
+        removed = set(self._removed.stations) - set(gone)
+        try:
+            self._target.apply_configuration(config, removed)
+        except ServiceError as error:
+            log.error("removed stations not forgotten stations=%s reason=%s", ",".join(gone), error)
+            return
+        self._removed.set_stations(removed, now)
+        self._active = msgspec.structs.replace(self._active, config=config)
+        log.info("removed stations gone stations=%s: their current is not booked any more", ",".join(gone))
 
     async def reload(self) -> ReloadPlan:
         """Check the file, apply what can be applied, and log it. Raises ReloadRejectedError."""
@@ -54,16 +109,24 @@ class ReloadService:
                 raise ReloadRejectedError(checked.problem)
             plan = plan_reload(self._active.config, checked.config)
             try:
-                self._apply(plan.config)
+                self._target.apply_configuration(plan.config, plan.removed)
             except ServiceError as error:
                 log.error("reload failed file=%s reason=%s: reload again once it is corrected", path, error)
                 raise ReloadRejectedError(str(error)) from error
             self._active = msgspec.structs.replace(self._active, config=plan.config, problem="")
+            self._removed.set_stations(plan.removed, trio.current_time())
             self._report(plan)
             await trio.to_thread.run_sync(self._keep_copy)
             return plan
 
     def _report(self, plan: ReloadPlan) -> None:
+        if plan.removed:
+            log.warning(
+                "stations removed stations=%s remedy=disconnect them from their circuits: their EVSEs stay "
+                "booked until they have not tried to connect for %g min",
+                ",".join(plan.removed),
+                find_booked_s(plan.config) / 60,
+            )
         applied = ",".join(plan.applied) or "nothing"
         log.info("configuration reloaded file=%s applied=%r", self._active.path, applied)
         if plan.needs_restart:

@@ -122,8 +122,13 @@ class SessionLedger:
     # -- reading ----------------------------------------------------------------------------------------
 
     def running(self) -> list[ChargingSession]:
-        """Return the sessions that run, the earliest first."""
-        found = [each for _, recorder in self._recorders.values() for each in recorder.running]
+        """Return the sessions that run at stations of the configuration, the earliest first."""
+        found = [
+            each
+            for station, (_, recorder) in self._recorders.items()
+            if station in self._evses
+            for each in recorder.running
+        ]
         return sorted(found, key=lambda each: each.started_at)
 
     def find_running(self, ref: EvseRef) -> ChargingSession | None:

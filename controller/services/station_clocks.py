@@ -23,6 +23,9 @@ class StationClocks:
     def replace_stations(self, config: Config) -> None:
         """Use the stations of a configuration; the clocks of those that were in the last one stay."""
         self._backends = {station.id: station.owner_or_local for station in config.station}
+        for gone in self._clocks.keys() - self._backends.keys():
+            del self._clocks[gone]
+            self._watch.drop_station(gone)
         for station in self._backends:
             self._clocks.setdefault(station, StationClock())
 

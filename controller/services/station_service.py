@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -47,7 +47,7 @@ from controller.stations.connection_stats import ConnectionStats
 from controller.stations.listener import serve_stations
 from controller.stations.owner_confirmation import OwnerConfirmation, OwnerRules
 from controller.stations.registry import SessionRegistry
-from controller.stations.session import SessionRules, StationSession
+from controller.stations.session import POLICY_VIOLATION, REMOVED, SessionRules, StationSession
 from controller.stations.unregistered import UnregisteredStations
 from controller.store.state_store import StateStore
 from controller.transport.channel import Channel
@@ -92,6 +92,8 @@ class StationService:
         self._stations: dict[str, StationConfig] = {}
         self._passwords: dict[str, StationSecret | None] = {}
         """Of the stations that may connect; see `AdmissionRules`."""
+        self._removed: frozenset[str] = frozenset()
+        """Stations that may not connect any more; what waits for their backends is delivered."""
         self._names = backend_names(config)
         self._owner_names = owner_names(config)
         self._ledger = ledger
@@ -114,12 +116,22 @@ class StationService:
         """Tasks of the stations, once `run` has started."""
         self._use_stations(config, read_station_secrets(config))
 
-    def replace_stations(self, config: Config, passwords: Mapping[str, StationSecret | None]) -> None:
-        """Serve also the stations that another configuration adds; the sessions of all others stay.
+    def replace_stations(
+        self,
+        config: Config,
+        passwords: Mapping[str, StationSecret | None],
+        removed: Collection[str] = (),
+    ) -> None:
+        """Serve the stations of another configuration; the sessions of those that stay are not touched.
 
-        `passwords`: of all its stations. Raises StoreError.
+        `passwords`: of all its stations. `removed`: those of them whose sessions end, and that are not
+        admitted any more, but for which messages may wait. Raises StoreError.
         """
         self._journals.replace_stations(config)
+        ending = set(removed) - self._removed
+        self._removed = frozenset(removed)
+        for station in self._removed:
+            self._passwords.pop(station, None)
         self._relays.replace_stations(config)
         if self._peer_certificates is not None:
             self._peer_certificates.set_evses(evse_names(config))
@@ -127,6 +139,14 @@ class StationService:
             self._certificates.set_evses(evse_names(config))
         self._use_stations(config, passwords)
         self._raise_descriptor_limit()
+        for station in sorted(ending):
+            log.info("station removed station=%s", station)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._registry.remove_session, station, STOP_WAIT_S)
+
+    def has_waiting_messages(self, station: str) -> bool:
+        """Return True if messages of a station wait for a backend, or a session of it has not ended."""
+        return self._registry.has_session(station) or bool(self._journals.backends_waited_for(station))
 
     def _use_stations(self, config: Config, passwords: Mapping[str, StationSecret | None]) -> None:
         """Use the stations of a configuration, with the stored states of new ones, and admit them last."""
@@ -139,13 +159,15 @@ class StationService:
         if self._nursery is not None:
             for station in added:
                 self._nursery.start_soon(self._deliver, station)
-        self._passwords.update(passwords)
-        for station in added:
-            self._unregistered.disconnect_station(station.id)
+        self._passwords.update(
+            {station: secret for station, secret in passwords.items() if station not in self._removed}
+        )
+        for admitted in passwords.keys() - self._removed:
+            self._unregistered.disconnect_station(admitted)
 
     def stations(self) -> Sequence[str]:
         """Return the ids of the stations that are served."""
-        return tuple(self._stations)
+        return tuple(station for station in self._stations if station not in self._removed)
 
     def pool(self, backend: str) -> BackendPool:
         """Return the pool of the backend that the configuration names so."""
@@ -256,8 +278,10 @@ class StationService:
 
     async def serve_station(self, admission: Admission, channel: Channel) -> None:
         """Serve an admitted station, on a connection of its own or one that carries many."""
-        if admission.is_unknown and admission.station in self._stations:
+        if admission.is_unknown and admission.station in self._passwords:
             await channel.close(SERVICE_RESTART, "adopted: connect again")  # since its request was read
+        elif not admission.is_unknown and admission.station not in self._passwords:
+            await channel.close(POLICY_VIOLATION, REMOVED)  # since its request was read
         elif admission.is_unknown:
             await self._unregistered.serve_station(admission, channel)
         elif admission.mode is NetworkingMode.OVERLAY and self._overlay is not None:
@@ -274,6 +298,8 @@ class StationService:
         def make() -> StationSession:
             arbiter = self._limits.profiles.make_arbiter(station.id, admission.version)
             sessions.append(self._make_session(station, admission, arbiter, channel))
+            if station.id in self._removed:  # while the session before this one ended
+                sessions[0].remove()
             return sessions[0]
 
         try:

@@ -24,12 +24,14 @@ from controller.web.status_model import (
     MISSED_TICKS,
     AlarmStatus,
     ControllerStatus,
+    RemovedEvseStatus,
     StoreHealth,
     circuit_statuses,
     energy_status,
     evse_statuses,
     unconfigured_statuses,
     verdict_statuses,
+    without_stations,
 )
 
 
@@ -55,10 +57,13 @@ class StatusReader:
     policies: PolicyService | None
     dimming: DimmingService | None
     eebus: EebusService | None
+    removed: frozenset[str] = frozenset()
+    """Removed stations that are not gone yet: their EVSEs stay booked, and are shown apart."""
 
     def read(self, alarms: tuple[AlarmStatus, ...]) -> ControllerStatus:
         """Return the state of the controller with its present `alarms`."""
-        site, view = self.load_management.site, self.load_management.view()
+        site = self.load_management.site
+        view = without_stations(self.load_management.view(), self.removed)
         versions = self.links.registry.connected_versions()
         tick_age_s = trio.current_time() - self.ticked_at
         return ControllerStatus(
@@ -90,6 +95,19 @@ class StatusReader:
             clock_offsets=self.links.clock_offsets(),
             knocks=self.stations.knocks(),
             station_devices=self.stations.devices(),
+            removed=self._removed_evses(),
+        )
+
+    def _removed_evses(self) -> tuple[RemovedEvseStatus, ...]:
+        return tuple(
+            RemovedEvseStatus(
+                station=evse.ref.station,
+                evse=evse.ref.evse,
+                circuit=evse.circuit,
+                booked_a=round(self.load_management.booked_a(evse.ref), 2),
+            )
+            for evse in self.load_management.site.evses
+            if evse.ref.station in self.removed
         )
 
     def _store_health(self) -> StoreHealth:

@@ -51,6 +51,11 @@ class KnockBook:
         if known is not None:
             known.boot = boot
 
+    def count_tries(self, station: str) -> int:
+        """Return how often a station has tried to connect; 0 if it has not, or was replaced since."""
+        known = self._knocks.get(station)
+        return 0 if known is None else known.tries
+
     def remove(self, station: str) -> bool:
         """Remove a station; return False if it has not tried."""
         return self._knocks.pop(station, None) is not None

@@ -158,6 +158,19 @@ class SessionRegistry:
                 wait_s,
             )
 
+    async def remove_session(self, station: str, wait_s: float) -> None:
+        """End the session of a removed station once its answers have arrived, after `wait_s` at most."""
+        entry = self._entries.get(station)
+        session = self.find_session(station)
+        if entry is None or session is None:
+            return
+        session.remove()
+        with trio.move_on_after(wait_s) as waited:
+            await entry.wait_ended()
+        if waited.cancelled_caught:
+            session.end_removed()
+            await entry.wait_ended()
+
     async def run_session(
         self,
         station: str,

@@ -72,6 +72,9 @@ SERVICE_RESTART = 1012
 CLOCK_CHECK_S = 1.0
 """The wall clock is compared with the monotonic one so often: reading it costs more than a message."""
 
+REMOVED = "the station was removed from the configuration"
+"""Reason of the close frame to a station that the controller does not serve any more."""
+
 SILENT_PINGS = 3
 """Ping intervals without any data after which a connection is lost."""
 
@@ -154,6 +157,7 @@ class StationSession:
         "_clock",
         "_clock_checked_at",
         "_close_code",
+        "_close_reason",
         "_closed",
         "_closing",
         "_doing",
@@ -219,6 +223,7 @@ class StationSession:
         self._timer = DeadlineTimer(self._deadline)
         self._closing: Close | None = None
         self._close_code: int | None = None
+        self._close_reason: str | None = None
         self._was_commandable = False
         self._has_failed_call = False
         self._closed: trio.Event | None = None
@@ -329,6 +334,15 @@ class StationSession:
     def reconnect(self) -> None:
         """Close the connection because a person has requested a new one."""
         self._end("a person has requested a new connection", SERVICE_RESTART)
+
+    def remove(self) -> None:
+        """Take nothing new, and close as `stop` does: the station was removed from the configuration."""
+        self._close_code, self._close_reason = POLICY_VIOLATION, REMOVED
+        self.stop()
+
+    def end_removed(self) -> None:
+        """Close the connection of a removed station at once, without the answers that are out."""
+        self._end(REMOVED, POLICY_VIOLATION)
 
     @property
     def has_set_limits(self) -> bool:
@@ -457,7 +471,10 @@ class StationSession:
                 log.log(level, "%s", text)
 
     def _close(self, closing: Close) -> None:
-        self._closing = closing if self._close_code is None else Close(self._close_code, closing.reason)
+        code, reason = self._close_code, self._close_reason
+        self._closing = Close(
+            closing.code if code is None else code, closing.reason if reason is None else reason
+        )
         if self._closed is not None:
             self._closed.set()
         self._reading.cancel()

@@ -124,6 +124,7 @@ def find_conditions(status: ControllerStatus, utc: float) -> Iterator[AlarmCondi
     yield from _clocks(status)
     yield from _evses(status)
     yield from _unconfigured(status)
+    yield from _removed(status)
     yield from _backends(status)
     yield from _dimming(status)
     yield from _certificates(status, utc)
@@ -270,6 +271,18 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 remedy=Statement(code=StatementCode.CHECK_SMART_CHARGING),
                 after_s=SETTLE_S,
             )
+
+
+def _removed(status: ControllerStatus) -> Iterator[AlarmCondition]:
+    for evse in status.removed:
+        name = f"{evse.station}/{evse.evse}"
+        yield AlarmCondition(
+            kind="removed-evse-booked",
+            subject=name,
+            severity=Severity.INFO,
+            statement=Statement(code=StatementCode.REMOVED_EVSE_BOOKED, name=name, current_a=evse.booked_a),
+            remedy=Statement(code=StatementCode.DISCONNECT_STATION),
+        )
 
 
 def _unconfigured(status: ControllerStatus) -> Iterator[AlarmCondition]:

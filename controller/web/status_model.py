@@ -7,7 +7,7 @@ Currents in A per phase of the site (L1, L2, L3), times in s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -126,6 +126,15 @@ class UnconfiguredEvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     is_limited: bool
     shares_limit: bool
     table: str
+
+
+class RemovedEvseStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An EVSE of a removed station. `booked_a`: the most that it may still draw (A per phase)."""
+
+    station: str
+    evse: int
+    circuit: str
+    booked_a: float
 
 
 OptionalPhases = tuple[float | None, float | None, float | None]
@@ -478,7 +487,8 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     `configuration_problem`: errors of the file, while the last valid copy is in use. `buses`: the Modbus
     buses in use. `alarms`: those that are present, the most severe first. `knocks`: unknown stations that
     tried to connect. `clock_offsets`: clocks of stations and backends that differ from the gateway's.
-    `unconfigured`: EVSEs of configured stations that the configuration does not name.
+    `unconfigured`: EVSEs of configured stations that the configuration does not name. `removed`: EVSEs of
+    stations that were removed while the controller runs.
     """
 
     site: str
@@ -509,6 +519,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     energy: EnergyStatus = EnergyStatus()
     clock_offsets: tuple[ClockOffsetStatus, ...] = ()
     unconfigured: tuple[UnconfiguredEvseStatus, ...] = ()
+    removed: tuple[RemovedEvseStatus, ...] = ()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""
@@ -656,6 +667,17 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
         reaction_s=round(view.habits.reaction_s, 1),
         step_a=round(view.habits.step_a, 1),
         obeys=view.habits.obeys,
+    )
+
+
+def without_stations(view: SiteView, removed: Collection[str]) -> SiteView:
+    """Return the state of the site without the EVSEs of removed stations."""
+    if not removed:
+        return view
+    return msgspec.structs.replace(
+        view,
+        evses=tuple(each for each in view.evses if each.ref.station not in removed),
+        unconfigured=tuple(each for each in view.unconfigured if each.ref.station not in removed),
     )
 
 

@@ -127,6 +127,13 @@ class SocketStation:
             while True:
                 await self._accept(json.loads(await receive_text(self._socket)))
 
+    async def wait_close_reason(self) -> tuple[int, str]:
+        """Return code and reason with which the controller closes; commands before it are accepted."""
+        await self.wait_closed()
+        closed = self._socket.closed
+        assert closed is not None
+        return closed.code, closed.reason or ""
+
     async def accept_until(self, action: str) -> None:
         """Accept commands until one with this action has come."""
         while action not in self.commands:

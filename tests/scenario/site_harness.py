@@ -209,7 +209,7 @@ class SiteHarness:
             self._send(self.control.handle(ControlTick(None), self.now))
 
     def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
-        """Reload other limits, margins and priorities of the same circuits, and further EVSEs."""
+        """Reload other limits, margins, priorities and EVSEs of the same circuits."""
         self._send(self.control.replace_site(site, settings, self.now))
         self._finish_pass()
 

@@ -31,6 +31,11 @@ class AwakeEvses:
                 self._at[at] = [ref]
                 heappush(self._moments, at)
 
+    def remove(self, ref: EvseRef) -> None:
+        """Forget an EVSE that the site no longer has."""
+        self._awake.pop(ref, None)
+        self._due_at.pop(ref, None)
+
     def take(self, now: float) -> list[EvseRef]:
         """Return the EVSEs to update, and forget them."""
         while self._moments and self._moments[0] <= now:

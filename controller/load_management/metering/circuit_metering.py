@@ -68,6 +68,11 @@ class DrawTotals:
             for index in range(9):
                 sums[index] += new[index] - old[index]
 
+    def remove(self, evse: EvseNode) -> None:
+        """Take an EVSE out of the sums, with its circuit as it was when it was set last."""
+        self.set(evse, NOTHING)
+        self._credits.pop(evse.ref, None)
+
     def below(self, circuit: str) -> OfferCredit:
         """Return the draw of all EVSEs below a metered circuit."""
         a, b, c, d, e, f, g, h, i = self._sums[circuit]

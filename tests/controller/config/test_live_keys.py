@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.config.live_keys import LIVE_KEYS, plan_reload
+from controller.config.live_keys import LIVE_KEYS, plan_reload, remove_stations
 from controller.config.loader import check_config
 from controller.config.schema import Config, EvseConfig, LoadManagementConfig, MeterConfig
 
@@ -118,7 +118,7 @@ def test_live_keys_added_station_is_applied_after_those_there() -> None:
 
 def test_live_keys_renamed_station_is_added_and_old_one_stays() -> None:
     applied, needs_restart, config = changed(('id = "CS01"', 'id = "CS02"'))
-    assert (applied, needs_restart) == (("station CS02 (added)",), ("station CS01 (removed)",))
+    assert (applied, needs_restart) == (("station CS02 (added)", "station CS01 (removed)"), ())
     assert [station.id for station in config.station] == ["CS01", "CS02"]
 
 
@@ -182,3 +182,27 @@ def test_live_keys_battery_with_new_meter_waits_for_it() -> None:
     _, needs_restart, config = changed(("[[card]]", f'{battery}[battery]\nmeter = "b"\n[[card]]'))
     assert set(needs_restart) == {"battery", "meter b (added)"}
     assert config.battery is None
+
+
+def test_live_keys_removed_station_stays_in_use_until_it_is_gone() -> None:
+    text = SITE + FURTHER
+    plan = plan_reload(load(text), load(SITE))
+    assert (plan.applied, plan.needs_restart) == (("station CS02 (removed)",), ())
+    assert plan.removed == ("CS02",)
+    assert plan.config == load(text)
+    assert remove_stations(plan.config, plan.removed) == load(SITE)
+    assert plan.assumed[0].startswith("station CS02: it may still draw")
+
+
+def test_live_keys_station_of_overlay_site_is_removed_by_restart() -> None:
+    site = SITE.replace("[[card]]", "[overlay]\n[[card]]")
+    plan = plan_reload(load(site + FURTHER), load(site))
+    assert (plan.applied, plan.needs_restart) == ((), ("station CS02 (removed)",))
+
+
+def test_live_keys_replaced_station_is_applied_where_both_exceed_circuit() -> None:
+    # Base load and both fallbacks exceed the limit; the new configuration alone does not.
+    site = SITE.replace("limit_a = 100", "limit_a = 33").replace("margin_a = 1", "margin_a = 0")
+    both = plan_reload(load(site), load(site.replace('id = "CS01"', 'id = "CS02"')))
+    assert both.applied == ("station CS02 (added)", "station CS01 (removed)")
+    assert both.removed == ("CS01",)

@@ -518,11 +518,28 @@ def test_limits_of_before_station_was_added_are_answered_by_their_evse() -> None
     assert (view.problem, view.offered_a) == (None, 32.0)
 
 
-def test_site_with_other_evses_cannot_replace_running_one() -> None:
+def test_site_in_other_tree_cannot_replace_running_one() -> None:
     site = SiteHarness((make_grid(63.0),), [make_station("S0"), make_station("S1")])
-    smaller = SiteTree(circuits=site.control._model.site.circuits, evses=site.control._model.site.evses[:1])
-    with pytest.raises(ValueError, match="other circuits or EVSEs"):
-        site.replace_site(smaller, SiteSettings())
+    renamed = msgspec.structs.replace(site.control._model.site.circuits[0], id="other")
+    evses = tuple(msgspec.structs.replace(each, circuit="other") for each in site.control._model.site.evses)
+    with pytest.raises(ValueError, match="other circuits"):
+        site.replace_site(SiteTree(circuits=(renamed,), evses=evses), SiteSettings())
+
+
+def test_station_removed_while_site_runs_frees_its_current() -> None:
+    stations = [make_station(f"S{i}", car=Car()) for i in range(3)]
+    site = SiteHarness((make_grid(48.0, None),), stations)
+    site.connect()
+    site.wait(200)
+    before_a = site.evse_view("S1").offered_a
+    tree = site.control._model.site
+    site.replace_site(SiteTree(circuits=tree.circuits, evses=tree.evses[1:]), SiteSettings())
+    site.control.handle(LimitAnswered(token=0, accepted=True), site.now)  # of the EVSE that is gone
+    site.control.handle(StationObserved("S0", StateSeen(1, EvseState.CHARGING)), site.now)
+    site.wait(200)
+    assert [view.ref.station for view in site.control.snapshot(site.now).evses] == ["S1", "S2"]
+    assert site.evse_view("S1").offered_a == pytest.approx(1.5 * before_a, abs=1.0)
+    assert site.circuit_view("grid").booked_a == pytest.approx((3 * before_a,) * 3, abs=2.0)
 
 
 def replace_limit(site: SiteTree, limit_a: float) -> SiteTree:
