@@ -40,9 +40,11 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
             "peak_reached_is_free",
         }
     ),
-    "load_management": frozenset({"tick_s", "margin_a", "rotation_s", "fairness", "departures"}),
-    "station": frozenset({"label"}),
-    "station.evse": frozenset({"priority", "mode"}),
+    "load_management": frozenset(
+        {"tick_s", "margin_a", "rotation_s", "fallback_a", "fairness", "departures"}
+    ),
+    "station": frozenset({"label", "circuit"}),
+    "station.evse": frozenset({"priority", "mode", "circuit", "phases", "min_a", "max_a", "fallback_a"}),
     "listen": frozenset({"unknown_stations"}),
     "meter": frozenset({"interval_s", "stale_after_s", "frozen_after_s"}),
     "local_csms": ALL,
@@ -126,10 +128,13 @@ class _Differences:
             if before == after:
                 continue
             inner = f"{table}.{key}" if table else key
+            if inner == "station_defaults":  # the stations have its values, and are compared
+                changed[key] = after
+                continue
             name = f"{place} {key}".strip()
             if isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
                 changed[key] = self.merge_table(inner, before, after, name)
-            elif self._is_live(table, key):
+            elif self._is_live(table, key) and not _is_other_phase_count(key, before, after):
                 self.applied.append(name)
                 changed[key] = after
             elif _are_tables(before) and _are_tables(after) and _ids(before) and _ids(after):
@@ -176,6 +181,11 @@ def _can_be_added(station: StationConfig, in_use: Config) -> bool:
     placed = {in_use.circuit_of(station, evse) for evse in station.evse}
     backends = {station.owner, *station.observers} - {None}
     return placed <= circuits and backends <= backend_names(in_use).keys() and in_use.overlay is None
+
+
+def _is_other_phase_count(key: str, before: Any, after: Any) -> bool:
+    """Return True for `phases` of another number: what is known of the EVSE is of the former ones."""
+    return key == "phases" and len(before) != len(after)
 
 
 def _are_tables(value: object) -> bool:

@@ -92,9 +92,9 @@ class SiteControl:
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> list[SetLimit]:
         """Apply other limits, priorities, modes and energy settings while the site runs; return what to send.
 
-        `site` has the same circuits and meters as before, and EVSEs that stay in the same wiring; it may have
-        further ones, and lack others, which may still draw: see `RemovedEvses`. `settings` has the same
-        voltage and lease. Raises ValueError if the circuits differ, or the wiring of EVSEs that stay.
+        `site` has the same circuits and meters as before, and EVSEs that stay on as many phases; it may have
+        further ones, and lack others, which must not draw any more. `settings` has the same voltage and
+        lease. Raises ValueError if the circuits differ, or the number of phases of EVSEs that stay.
         """
         self._model.replace_site(site, settings, now)
         self._pass.replace_site()

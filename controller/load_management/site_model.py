@@ -104,17 +104,17 @@ class SiteModel:
             self.of_station[controller.evse.ref.station].append(controller)
 
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
-        """Apply other limits, margins, priorities, modes and energy settings; add and forget EVSEs.
+        """Apply other limits, margins, priorities, modes and energy settings; add, change and forget EVSEs.
 
         A new EVSE is booked at its maximum until its station has accepted a limit. Raises ValueError if the
-        circuits differ, or the wiring of EVSEs that stay.
+        circuits differ, or EVSEs that stay have another number of phases.
         """
         there = site.evse_by_ref
         staying = [each for each in self.site.evses if each.ref in there]
         if _fixed_circuits(site) != _fixed_circuits(self.site) or any(
             _fixed_wiring(each) != _fixed_wiring(there[each.ref]) for each in staying
         ):
-            raise ValueError("the site has other circuits or wiring than before")
+            raise ValueError("the site has other circuits or numbers of phases than before")
         for ref in self.by_ref.keys() - site.evse_by_ref.keys():
             self._drop_controller(ref)
         self.site, self.settings = site, settings
@@ -124,8 +124,22 @@ class SiteModel:
             self.metering.set_battery(ZERO)
         self._add_controllers(now)
         for controller, evse in zip(self.controllers, site.evses, strict=True):
-            controller.replace_evse(evse)
+            if evse != controller.evse:
+                self._replace_evse(controller, evse, now)
+            controller.wake()
             self.update_credit(controller, now)
+
+    def _replace_evse(self, controller: EvseController, evse: EvseNode, now: float) -> None:
+        """Use other settings of an EVSE, for those that are taken to be wired like it, too."""
+        self.metering.totals.remove(controller.evse)
+        self._reactions.pop(evse.ref, None)
+        controller.replace_evse(evse, now)
+        controller.offer.is_below_meter = self.metering.shows_phases(evse)
+        for ref, each in self.unconfigured.items():
+            if ref.station == evse.ref.station:
+                self.metering.totals.remove(each.evse)
+                each.replace_siblings(now)
+                self.metering.totals.set(each.evse, each.credit(now))
 
     def _drop_controller(self, ref: EvseRef) -> None:
         """Forget an EVSE that the site no longer has, with those that are limited as it is."""
@@ -410,5 +424,15 @@ def _fixed_circuits(site: SiteTree) -> list[object]:
 
 
 def _fixed_wiring(evse: EvseNode) -> EvseNode:
-    """Return an EVSE without what can change while the site runs."""
-    return msgspec.structs.replace(evse, priority=0, surplus=False)
+    """Return what of an EVSE cannot change while the site runs: other keys are at their defaults."""
+    return msgspec.structs.replace(
+        evse,
+        circuit="",
+        phases=tuple(range(len(evse.phases))),
+        min_a=0.0,
+        max_a=0.0,
+        fallback_a=0.0,
+        reserve_a=0.0,
+        priority=0,
+        surplus=False,
+    )

@@ -166,6 +166,12 @@ class StationStateTracker:
         """The actions that `on_message` reads."""
         self._read_boot = _read_boot_16 if version is Version.V16 else _read_boot_2
 
+    def set_ratings(self, evses: Mapping[int, EvseRating]) -> None:
+        """Use other ratings of the same EVSEs for what is read from now on."""
+        if evses != self._evses:
+            self._evses = dict(evses)
+            self._samples.clear()
+
     def on_message(self, action: str, payload: bytes, utc: float) -> list[Observation]:
         """Read a CALL or SEND of the station as it arrives."""
         reader = self._readers.get(action)

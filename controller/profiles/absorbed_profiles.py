@@ -123,6 +123,16 @@ class AbsorbedProfiles:
         self.revision = 0
         """Rises with every change of profiles, transactions and limits in force."""
 
+    def set_wiring(self, evses: Mapping[int, EvseWiring]) -> None:
+        """Use other phases and currents of the same EVSEs."""
+        if evses == self.evses:
+            return
+        self.evses = evses
+        self._reported_floors = {
+            number: self.in_unit(number, evse.fallback_a) for number, evse in evses.items()
+        }
+        self._mark_changed()
+
     def set_version(self, version: Version) -> None:
         """Take the version of a new link: profiles that were set in another version are dropped."""
         if self._version not in (None, version):

@@ -143,16 +143,16 @@ class App:
             config, self._capabilities, self._station_clocks, self._store
         )
         find_objection = make_server_check(config)
-        station_meters = build_station_meters(config, self._load_management.site)
+        self._station_meters = build_station_meters(config, self._load_management.site)
         self._station_limits = StationLimits(
             self._load_management,
             self._capabilities,
             self._station_profiles,
-            station_meters,
+            self._station_meters,
             LimitEncoder(self._capabilities, self._station_profiles, self._station_clocks),
             self._registry,
         )
-        self._meters = SiteMeters(config, station_meters, self._on_meter_state, find_objection)
+        self._meters = SiteMeters(config, self._station_meters, self._on_meter_state, find_objection)
         self._meter_values = MeterValuesService(
             meter_values_modes(config),
             self._registry,
@@ -460,6 +460,7 @@ class App:
         self._capabilities.replace_stations(config)
         quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
         self._load_management.replace_site(config, quirks)
+        self._station_meters.replace_site(self._load_management.site)
         self._station_clocks.replace_stations(config)
         self._station_profiles.replace_stations(config)
         if self._dimming is not None:

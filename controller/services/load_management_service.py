@@ -77,10 +77,10 @@ class LoadManagementService:
         return self._control.silent_evses(trio.current_time())
 
     def replace_site(self, config: Config, quirks: Mapping[str, Quirk]) -> None:
-        """Apply the limits, margins, priorities, modes and stations of another configuration.
+        """Apply the limits, margins and stations of another configuration.
 
         `quirks`: those of stations that have booted before. Raises ValueError if its circuits are others, or
-        the wiring of EVSEs that stay.
+        the number of phases of EVSEs that stay.
         """
         site, now = build_site(config), trio.current_time()
         added = {evse.ref for evse in site.evses} - self.site.evse_by_ref.keys()

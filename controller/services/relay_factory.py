@@ -75,6 +75,9 @@ class RelayFactory:
         self._owners = owner_names(config)
         for station in self._trackers.keys() - self._owners.keys():
             del self._trackers[station]
+        for each in config.station:
+            if each.id in self._trackers:
+                self._trackers[each.id][1].set_ratings(_find_ratings(each, config.site.voltage))
 
     def restore_states(
         self, added: Iterable[StationConfig], on_observation: Callable[[str, Observation], object]
@@ -98,10 +101,14 @@ class RelayFactory:
         known = self._trackers.get(station.id)
         if known is None or known[0] is not version:
             volts = self._config.site.voltage
-            evses = {
-                evse.id: EvseRating(len(evse.phases), evse.max_a, evse.dc_watts_per_ampere(volts))
-                for evse in station.evse
-            }
-            known = version, StationStateTracker(version, volts, evses)
+            known = version, StationStateTracker(version, volts, _find_ratings(station, volts))
             self._trackers[station.id] = known
         return known[1]
+
+
+def _find_ratings(station: StationConfig, voltage: float) -> dict[int, EvseRating]:
+    """Return the rating of each EVSE of a station by its number."""
+    return {
+        evse.id: EvseRating(len(evse.phases), evse.max_a, evse.dc_watts_per_ampere(voltage))
+        for evse in station.evse
+    }

@@ -48,6 +48,8 @@ class StationProfiles:
             self._overdraw[station.id] = OverdrawWatch()
             self._absorbed[station.id] = _make_absorbed(config, station)
             self.apply_quirk(station.id)
+        for station in config.station:
+            self._absorbed[station.id].set_wiring(_find_wiring(config, station))
         self._restore(added)
 
     def _restore(self, stations: Collection[str]) -> None:
@@ -119,10 +121,14 @@ class StationProfiles:
         return True
 
 
-def _make_absorbed(config: Config, station: StationConfig) -> AbsorbedProfiles:
-    evses = {
+def _find_wiring(config: Config, station: StationConfig) -> dict[int, EvseWiring]:
+    """Return the phases and currents of each EVSE of a station by its number."""
+    return {
         evse.id: EvseWiring(phases=len(evse.phases), max_a=evse.max_a, fallback_a=config.fallback_a(evse))
         for evse in station.evse
     }
+
+
+def _make_absorbed(config: Config, station: StationConfig) -> AbsorbedProfiles:
     volts = max((evse.watts_per_phase_ampere(config.site.voltage) for evse in station.evse), default=0.0)
-    return AbsorbedProfiles(evses, volts, config.load_management.lease_s, utc)
+    return AbsorbedProfiles(_find_wiring(config, station), volts, config.load_management.lease_s, utc)

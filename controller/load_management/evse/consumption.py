@@ -116,6 +116,10 @@ class ConsumptionTracker:
         self._excess_a = 0.0
         self._creep_a = 0.0
 
+    def replace_evse(self, evse: EvseNode) -> None:
+        """Use other settings of the EVSE, on as many phases."""
+        self._evse = evse
+
     @property
     def settled(self) -> bool:
         """Return True if the last report shows the car's draw under its present offer."""

@@ -48,9 +48,11 @@ class EvseController:
         self.apply_phase_switching(None)
         self.wake()
 
-    def replace_evse(self, evse: EvseNode) -> None:
-        """Use other settings of the EVSE; its wiring and its currents are as before."""
-        self.evse = self.model.evse = evse
+    def replace_evse(self, evse: EvseNode, now: float) -> None:
+        """Use other settings of the EVSE, on as many phases; its session and what was learned of it stay."""
+        self.evse = evse
+        self.model.replace_evse(evse)
+        self.delivery.replace_evse(evse, now)
         self.wake()
 
     def on_observation(self, observation: EvseObservation, now: float) -> tuple[bool, ReportedStep | None]:

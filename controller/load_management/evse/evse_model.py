@@ -58,6 +58,13 @@ class EvseModel:
         self._flags_of: tuple[bool, ...] | None = None
         self._flags: PhaseFlags = (False, False, False)
 
+    def replace_evse(self, evse: EvseNode) -> None:
+        """Use other settings of the EVSE, on as many phases; what was learned of the car stays."""
+        self.evse = evse
+        self.draw.replace_evse(evse)
+        self._need.set_bounds(evse.min_a, evse.max_a)
+        self._flags_of = None
+
     def has_demand(self, now: float) -> bool:
         """Return True if it must be taken to have a car that takes current when offered some.
 

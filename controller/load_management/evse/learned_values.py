@@ -114,6 +114,10 @@ class LearnedNeed:
         self._highest = 0.0
         self.cap_a: float | None = None
 
+    def set_bounds(self, min_a: float, max_a: float) -> None:
+        """Use another minimum and maximum of the EVSE."""
+        self._min_a, self._max_a = min_a, max_a
+
     def reset(self) -> None:
         """Forget the cap: another car may take all."""
         self.cap_a = None

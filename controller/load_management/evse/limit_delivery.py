@@ -144,6 +144,8 @@ class LimitDelivery:
         self._trail: tuple[float, float] = (0.0, 0.0)  # A that may still be taken, and until when
         self._doubt_since: float | None = None
         self._before_doubt_a = evse.max_a
+        self._replaced_max_a = 0.0
+        """Maximum that the EVSE had before, while its limits by that are not replaced in the station."""
         self._refusal = ""
         self._retry_at = 0.0
         self._raised_at: float | None = None
@@ -215,6 +217,20 @@ class LimitDelivery:
             self.on_profiles_touched(now)
         return True
 
+    def replace_evse(self, evse: EvseNode, now: float) -> None:
+        """Use other settings of the EVSE: limits that follow from other currents are set again.
+
+        Until the station has accepted these, what it had before counts.
+        """
+        before = self._evse
+        if _currents(evse) != _currents(before):
+            if self.connected:
+                self.on_profiles_touched(now)
+            elif evse.fallback_a < before.fallback_a:
+                self._floor = False
+            self._replaced_max_a = max(self._replaced_max_a, before.max_a)
+        self._evse = evse
+
     def _with_site_bound(self, quirk: Quirk) -> Quirk:
         """Return the quirk with the lower one of its own and the site's number of writes a day."""
         bounds = [most for most in (quirk.writes_per_day, self._writes_per_day) if most is not None]
@@ -285,6 +301,7 @@ class LimitDelivery:
             self._floor |= not self._stacked
         if self._floor and self._lease is not None:
             self._doubt_since = None
+            self._replaced_max_a = 0.0
             self._refusal = "" if accepted else self._refusal
         return True
 
@@ -365,7 +382,12 @@ class LimitDelivery:
         trail_a, until = self._trail
         if now < until:
             holds.append(trail_a)
-        return min(max(holds), max(self._evse.max_a, self._evse.fallback_a))
+        return min(max(holds), max(self._most_a, self._evse.fallback_a))
+
+    @property
+    def _most_a(self) -> float:
+        """Return the most that the EVSE draws without a limit (A per phase)."""
+        return max(self._evse.max_a, self._replaced_max_a)
 
     def booked_a(self, now: float) -> float:
         """Return `held_a`, where a fresh doubt counts as what was held before it."""
@@ -411,7 +433,7 @@ class LimitDelivery:
 
     @property
     def _without_lease_a(self) -> float:
-        return self._evse.fallback_a if self._floor else self._evse.max_a
+        return self._evse.fallback_a if self._floor else self._most_a
 
     def _confirmed_a(self, now: float) -> float:
         lease = self._lease
@@ -604,3 +626,8 @@ class LimitDelivery:
         for token, pending in list(self._pending.items()):
             if now >= pending.sent_at + ANSWER_S:
                 self.on_answer(token, False, f"no answer in {ANSWER_S:g} s", now)
+
+
+def _currents(evse: EvseNode) -> tuple[float, float, float, float]:
+    """Return what of an EVSE its limits depend on."""
+    return evse.min_a, evse.max_a, evse.fallback_a, evse.watts_per_a

@@ -20,6 +20,7 @@ from controller.load_management.evse.consumption import OfferCredit, is_possible
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.evse_model import EvseModel, EvseObservation
 from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.load_management.site_tree import EvseNode
 from controller.load_management.site_view import UnconfiguredView
 from controller.model.observations import DrawSeen, EvseRef
 from controller.profiles.limit_profiles import LimitKind, is_ours, profile_id
@@ -39,16 +40,20 @@ class UnconfiguredEvse:
         tokens: Iterator[int],
         now: float,
     ) -> None:
-        first = siblings[0].evse
-        self.evse = replace(
-            first, ref=EvseRef(first.ref.station, number), max_a=max(each.evse.max_a for each in siblings)
-        )
+        self._number = number
+        self.evse = _wired_as(siblings, number)
         self.delivery = LimitDelivery(self.evse, lease_s, tokens)
         self._siblings = siblings
         self._model = EvseModel(self.evse, now)
         self.delivery.apply_quirk(siblings[0].delivery.quirk, now)
         if siblings[0].delivery.connected:
             self.delivery.on_connected(now)
+
+    def replace_siblings(self, now: float) -> None:
+        """Use other settings of the configured EVSEs of its station, on as many phases."""
+        self.evse = _wired_as(self._siblings, self._number)
+        self.delivery.replace_evse(self.evse, now)
+        self._model.replace_evse(self.evse)
 
     @property
     def shares_limit(self) -> bool:
@@ -126,3 +131,10 @@ class UnconfiguredEvse:
             is_limited=self.is_limited(now),
             shares_limit=self.shares_limit,
         )
+
+
+def _wired_as(siblings: Sequence[EvseController], number: int) -> EvseNode:
+    """Return an EVSE that is wired like the first of these, and draws the most of them all."""
+    first = siblings[0].evse
+    most_a = max(each.evse.max_a for each in siblings)
+    return replace(first, ref=EvseRef(first.ref.station, number), max_a=most_a)

@@ -103,6 +103,11 @@ class StationMeter:
             if ref.station == station and evse in (None, ref.evse):
                 yield current
 
+    def replace_site(self, site: SiteTree) -> None:
+        """Use other settings of its EVSEs for what is reported from now on."""
+        for ref, current in self._currents.items():
+            current.evse = site.evse_by_ref.get(ref, current.evse)
+
     def state(self, now: float) -> MeterState:
         """Return the state at the monotonic `now` (s)."""
         if self._began_at is None:
@@ -147,6 +152,11 @@ class StationMeters:
 
     def __init__(self, meters: Iterable[MeterSettings], site: SiteTree) -> None:
         self._meters = [StationMeter(settings, site) for settings in meters if settings.stations]
+
+    def replace_site(self, site: SiteTree) -> None:
+        """Use other settings of the EVSEs for what is reported from now on."""
+        for meter in self._meters:
+            meter.replace_site(site)
 
     def on_link(self, station: str, now: float, *, is_connected: bool) -> None:
         """Process the connection or loss of a station."""

@@ -66,6 +66,12 @@ def changed(*edits: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], 
         ("margin_a = 1", "margin_a = 3", "load_management margin_a"),
         ("priority = 0", "priority = 2", "station CS01 evse 1 priority"),
         ('id = "CS01"', 'id = "CS01"\nlabel = "Yard"', "station CS01 label"),
+        ("priority = 0", "max_a = 16", "station CS01 evse 1 max_a"),
+        ("priority = 0", "min_a = 5", "station CS01 evse 1 min_a"),
+        ("priority = 0", "fallback_a = 8", "station CS01 evse 1 fallback_a"),
+        ("priority = 0", 'circuit = "grid"', "station CS01 evse 1 circuit"),
+        ("priority = 0", 'phases = ["L2", "L3", "L1"]', "station CS01 evse 1 phases"),
+        ("fallback_a = 6", "fallback_a = 8", "load_management fallback_a"),
         ('host = "192.0.2.1"', 'host = "192.0.2.1"\ninterval_s = 2', "meter m interval_s"),
         ('token = "A"', 'token = "B"', "card"),
         ("[listen]", "[sessions]\nretention_months = 3\n[listen]", "sessions retention_months"),
@@ -89,7 +95,8 @@ def test_live_key_is_applied(before: str, after: str, name: str) -> None:
     ("before", "after", "name"),
     [
         ("port = 8887", "port = 8888", "listen port"),
-        ("fallback_a = 6", "fallback_a = 8", "load_management fallback_a"),
+        ("priority = 0", 'phases = ["L2"]', "station CS01 evse 1 phases"),
+        ("priority = 0", 'reports_on = "grid"', "station CS01 evse 1 reports_on"),
         ('url = "wss', 'url = "ws', "backend cpo url"),
         ("[[card]]", "[web]\n[[card]]", "web"),
         ('host = "192.0.2.1"', 'host = "192.0.2.2"', "meter m host"),
@@ -148,13 +155,19 @@ def test_live_keys_are_applied_beside_those_that_need_restart() -> None:
     assert (config.circuit[0].limit_a, config.listen.port) == (80, 8887)
 
 
-def test_live_keys_limit_that_needs_lower_fallbacks_waits_for_restart() -> None:
+def test_live_keys_limit_is_applied_with_lower_fallbacks() -> None:
     # Without the lower fallback, the base load and the fallback do not fit below the new limit.
     edits = (("limit_a = 100", "limit_a = 24"), ("fallback_a = 6", "fallback_a = 0"))
     applied, needs_restart, config = changed(*edits)
-    assert applied == ()
-    assert needs_restart == ("circuit grid limit_a", "load_management fallback_a")
-    assert config == load(SITE)
+    assert applied == ("circuit grid limit_a", "load_management fallback_a")
+    assert (needs_restart, config.circuit[0].limits_a) == ((), (24.0, 24.0, 24.0))
+
+
+def test_live_keys_default_of_stations_is_named_by_station() -> None:
+    station = '[[station]]\nid = "CS01"\ncircuit = "grid"\nowner'
+    site = SITE.replace(station, "[station_defaults]\nping_s = 60\n" + station)
+    plan = plan_reload(load(site), load(site.replace("ping_s = 60", "ping_s = 90")))
+    assert (plan.applied, plan.needs_restart) == ((), ("station CS01 ping_s",))
 
 
 def test_unchanged_file_changes_nothing() -> None:
@@ -202,7 +215,8 @@ def test_live_keys_station_of_overlay_site_is_removed_by_restart() -> None:
 
 def test_live_keys_replaced_station_is_applied_where_both_exceed_circuit() -> None:
     # Base load and both fallbacks exceed the limit; the new configuration alone does not.
-    site = SITE.replace("limit_a = 100", "limit_a = 33").replace("margin_a = 1", "margin_a = 0")
-    both = plan_reload(load(site), load(site.replace('id = "CS01"', 'id = "CS02"')))
+    site = SITE.replace("limit_a = 100", "limit_a = 30")
+    other = site.replace('id = "CS01"', 'id = "CS02"').replace("8887", "8888")
+    both = plan_reload(load(site), load(other))
     assert both.applied == ("station CS02 (added)", "station CS01 (removed)")
     assert both.removed == ("CS01",)

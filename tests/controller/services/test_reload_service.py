@@ -17,7 +17,7 @@ from controller.services.app import App
 from controller.services.configuration import open_configuration
 from controller.services.control_socket import ControlError, send_command
 from controller.services.reload_service import ReloadRejectedError
-from tests.scenario.daemon_peers import BOOT, START, connect_station
+from tests.scenario.daemon_peers import BOOT, START, connect_station, meter_values
 
 SITE = """
 [site]
@@ -141,3 +141,16 @@ async def test_reload_service_energy_settings_apply_while_session_runs(
         assert [each.evse for each in controller.sessions.running()] == [1]
     assert "applied='calendar,departure'" in caplog.text
     assert "restart needed" not in caplog.text
+
+
+async def test_changed_evse_keeps_its_session_and_follows_other_currents(tmp_path: Path) -> None:
+    async with running(write(tmp_path)) as controller, connect_station(controller) as station:
+        await station.request("BootNotification", BOOT)
+        transaction = (await station.request("StartTransaction", START))["transactionId"]
+        await station.receive_limit(32.0)
+        write(tmp_path, ('circuit = "house"', 'circuit = "house"\n[[station.evse]]\nid = 1\nmax_a = 16'))
+        await controller.reload()
+        await station.receive_limit(16.0)
+        assert await station.request("MeterValues", meter_values(transaction)) == {}
+        sessions = await trio.to_thread.run_sync(send_command, tmp_path, "sessions.running")
+        assert [session["station"] for session in sessions] == ["CS01"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+from msgspec.structs import replace
+
 from controller.load_management.events import SetLimit
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.limit_delivery import (
@@ -327,3 +329,31 @@ def test_delivery_site_bound_never_delays_cut() -> None:
         answer(delivery, send(delivery, 20 - second / 4, second), second)
     (cut,) = send(delivery, 6, 41)
     assert cut.limit_a == 6
+
+
+def test_limit_delivery_lower_maximum_counts_once_station_follows() -> None:
+    delivery = confirmed(32)
+    delivery.replace_evse(replace(EVSE, max_a=16), 10)
+    assert delivery.booked_a(10) == 32
+    commands = send(delivery, 16, 10)
+    assert [each.kind for each in commands] == [LimitKind.FALLBACK, LimitKind.LEASE]
+    assert delivery.booked_a(11) == 32
+    answer(delivery, commands, 12)
+    assert delivery.booked_a(12 + REACTION_S) == 16
+
+
+def test_limit_delivery_lower_fallback_of_absent_station_is_not_assumed() -> None:
+    delivery = confirmed(10)
+    delivery.on_disconnected(10)
+    delivery.replace_evse(replace(EVSE, fallback_a=0), 20)
+    assert not delivery.has_fallback
+    assert delivery.held_a(20 + LEASE_S) == EVSE.max_a
+    delivery.on_connected(300)
+    fallback = send(delivery, 10, 300)[0]
+    assert (fallback.kind, fallback.limit_a) == (LimitKind.FALLBACK, 0)
+
+
+def test_limit_delivery_other_priority_writes_nothing() -> None:
+    delivery = confirmed(16)
+    delivery.replace_evse(replace(EVSE, priority=5, circuit="row"), 10)
+    assert send(delivery, 16, 10) == []
