@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 from argparse import Namespace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,8 +22,11 @@ from controller.cli.site_archive import (
     write_archive,
 )
 from controller.cli.site_files import SiteFiles, find_site_files, read_site, read_store_directory
+from controller.config.loader import InvalidConfigError
+from controller.services.configuration import load_configuration
 from controller.store.evidence_files import FOLDER, PATTERN
 from controller.store.store_transfer import PUBLIC_KINDS, SECRET_KINDS, export_lines, open_store_file
+from controller.tomlcheck.diagnostics import FileUnreadableError
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -77,6 +81,20 @@ def _write_backup(options: Namespace) -> None:
         os.fsync(out.fileno())
     print(f"{options.out}: {count_of(len(manifest.digests), 'member')}, secrets {manifest.secrets}")
     print_left_out(manifest.left_out)
+    if _is_invalid(options.config):
+        print(
+            f"{options.config} has errors, and no controller starts with it after a restore: correct it "
+            "(`local-controller check` shows the errors), and make another backup",
+            file=sys.stderr,
+        )
+
+
+def _is_invalid(config: Path) -> bool:
+    try:
+        load_configuration(config)
+    except (FileUnreadableError, InvalidConfigError):
+        return True
+    return False
 
 
 def _collect_files(files: SiteFiles) -> dict[str, bytes]:

@@ -102,6 +102,16 @@ def test_backup_with_passphrase_restores_everything_elsewhere(
     assert state_of(new.parent) == ([BOOT], [CREDENTIAL])
 
 
+def test_backup_of_invalid_configuration_says_what_to_do(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert back_up(site, tmp_path / "valid.zip") == 0
+    assert "has errors" not in capsys.readouterr().err
+    site.write_text(site.read_text().replace("limit_a", "limit"))
+    assert back_up(site, tmp_path / "invalid.zip") == 0
+    assert f"{site} has errors, and no controller starts with it after a restore" in capsys.readouterr().err
+
+
 def test_without_passphrase_names_what_it_leaves_out(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
