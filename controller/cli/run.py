@@ -28,7 +28,7 @@ from controller.services.reload_service import ReloadRejectedError
 from controller.services.setup_mode import serve_setup
 from controller.services.systemd import notify_ready, notify_reloading
 
-GC_THRESHOLD = 50_000
+GC_THRESHOLD = 10_000
 """New objects between two runs of the cyclic garbage collector; few cycles are made. With Python's usual
 700, a tenth of each control step on a large site is spent on collection."""
 

@@ -12,7 +12,7 @@ QUIET_S = 10.0
 """At most one line an EVSE in this time, unless its limit falls."""
 
 
-class LoggedDecision(msgspec.Struct, frozen=True):
+class LoggedDecision(msgspec.Struct, frozen=True, gc=False):
     """Limit of an EVSE (A per phase), and why it is not higher."""
 
     ref: EvseRef

@@ -150,7 +150,7 @@ SiteEvent = (
 )
 
 
-class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
+class SetLimit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Limit (A per phase) to send to a station; each ends with one `LimitAnswered` of its token.
 
     A fallback has no end; a lease ends `duration_s` s after the station accepted it. `urgent`: a circuit is

@@ -67,7 +67,7 @@ COST_GROUP = 12
 """Work of one changed demand, claim, row, circuit, and group in a sweep (about us of a small computer)."""
 
 
-class Demand(msgspec.Struct, frozen=True, kw_only=True):
+class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Demand of one EVSE. Currents in A per phase.
 
     `phases` are the site's phases on which it may draw: every wired one while that is unknown.
@@ -96,7 +96,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     help_a: float | None = None
 
 
-class Allocation(msgspec.Struct, frozen=True):
+class Allocation(msgspec.Struct, frozen=True, gc=False):
     """Share of one EVSE: 0, or `min_a` to `max_a` in steps of 0.1 A, and the reason."""
 
     ref: EvseRef

@@ -37,7 +37,7 @@ IMPOSSIBLE_A = 5.0
 """A report above this multiple of the EVSE's maximum, and by so much, cannot be true of its wiring."""
 
 
-class OfferCredit(msgspec.Struct, frozen=True):
+class OfferCredit(msgspec.Struct, frozen=True, gc=False):
     """Draw of one EVSE on the site's phases, in A: from `low` to `high`.
 
     `unreacted`: the least that it draws if it has not yet followed a cut that is on its way to it.

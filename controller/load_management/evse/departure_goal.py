@@ -22,7 +22,7 @@ SHOWN_STEP_S = 600.0
 """Step of the time left in reasons (s)."""
 
 
-class EnergyNeed(msgspec.Struct, frozen=True):
+class EnergyNeed(msgspec.Struct, frozen=True, gc=False):
     """Average current (A per phase) that reaches the goal in time; `why` states it."""
 
     needs_a: float = 0.0

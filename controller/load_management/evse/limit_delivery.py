@@ -81,7 +81,7 @@ def choose_timing(*, is_needed: bool, may_wait: bool) -> CutTiming:
     return CutTiming.AT_RENEWAL if may_wait else CutTiming.IF_LARGE
 
 
-class _Pending(msgspec.Struct, frozen=True):
+class _Pending(msgspec.Struct, frozen=True, gc=False):
     kind: LimitKind
     limit_a: float
     limit_w: float
@@ -89,7 +89,7 @@ class _Pending(msgspec.Struct, frozen=True):
     duration_s: float = 0.0
 
 
-class _Lease(msgspec.Struct, frozen=True):
+class _Lease(msgspec.Struct, frozen=True, gc=False):
     limit_a: float
     limit_w: float
     sent_at: float
