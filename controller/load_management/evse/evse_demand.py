@@ -188,7 +188,10 @@ class EvseDemand:
             max_a, cap = dimmed
         min_a = max(min_a, min(model.start_a(now), max_a))
         phases = self.phases_to_come
-        used = [amps for amps, flag in zip(self._booking.credit(now).low, phases, strict=True) if flag]
+        help_a = None
+        if unbalance_a is not None:  # else nobody asks for its help, and each report would be another demand
+            drawn = self._booking.credit(now).low
+            help_a = min((amps for amps, flag in zip(drawn, phases, strict=True) if flag), default=0.0)
         needs_a, why = self._need.needs_a, self._need.why
         if self.plan.needs_a > needs_a:
             needs_a, why = self.plan.needs_a, self.plan.need_why
@@ -203,7 +206,7 @@ class EvseDemand:
             place=place,
             cap=cap,
             is_served=is_served,
-            help_a=min(used, default=0.0),
+            help_a=help_a,
         )
 
     def _explain_need(self) -> LimitReason:
