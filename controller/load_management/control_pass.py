@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.load_management.allocation.allocator import Allocation
-from controller.load_management.allocation.headroom import Bookings, Headroom
+from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.cut_planner import CutPlanner
 from controller.load_management.decision_log import LoggedDecision
@@ -48,9 +48,13 @@ class ControlPass:
         self._rises = RisePlanner(model.controllers)
         self._base: tuple[object, SiteBase] | None = None
         """Base load, and what it was found for."""
+        self._supplied: tuple[SiteBase, Headroom] | None = None
+        """Supply of the circuits with a base load, and that base load."""
         self._bookings = Bookings(model.site)
         self._falling = Bookings(model.site)
         """Parts of the bookings that cuts which are under way will free."""
+        self._waiting = Bookings(model.site)
+        """Room that EVSEs wait for which are to rise: what their shares are above their bookings."""
         self._planned: set[EvseRef] = set()
         self.whole = SitePart(model.site, model.controllers)
         self._parts: dict[str, SitePart] = {}
@@ -160,10 +164,12 @@ class ControlPass:
         changes = model.changes
         if is_whole:
             self._apply_energy_plan(base, self._now)
+            self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
             touched |= dict.fromkeys(model.awake.take(self._now))
             turned = model.turns_due.take(self._now)
         else:
+            self._supplied = None
             touched, turned = {each.evse.ref: None for each in part.controllers}, []
         planner.mark([*touched, *turned])
         for number, ref in enumerate(list(touched), 1):
@@ -175,7 +181,7 @@ class ControlPass:
         yield from planner.update(self._now)
         if changes != model.changes:
             base = self._base_of(part)
-        room = self._supply.supplies(part.site, base.believed, self._now)
+        room = self._supplies_of(part, base)
         yield len(part.site.circuits) * COST_CIRCUIT
         yield from planner.share(room, base, self._now)
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
@@ -243,7 +249,7 @@ class ControlPass:
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
         ledger, changes = self._spare_room(planner), self._model.changes
-        yield len(self.whole.site.circuits) * COST_CIRCUIT + len(self._rising) * COST_NOTED
+        yield len(self.whole.site.circuits) * COST_CIRCUIT
         able = yield from self._rises.find_able(planner.allocations, ledger, self._now)
         cost = 0
         for controller, allocation in able:
@@ -264,12 +270,7 @@ class ControlPass:
         """Return the room that neither a rise that is to come nor a session that is to begin waits for."""
         ledger = self._ledger(self.whole)
         planner.book_reserves(ledger, self._now)
-        for ref in self._rising:
-            controller, allocation = self._model.by_ref[ref], planner.allocations.get(ref)
-            if allocation is not None:
-                _, booked_a = controller.booking.current(self._now)
-                waits_for_a = max(0.0, allocation.limit_a - booked_a)
-                ledger.book(controller.evse, controller.model.phases, waits_for_a)
+        ledger.book_all(self._waiting)
         return ledger
 
     def _base_of(self, part: SitePart) -> SiteBase:
@@ -279,10 +280,15 @@ class ControlPass:
             self._base = found_for, self._model.metering.base(self._now, part.site)
         return self._base[1]
 
+    def _supplies_of(self, part: SitePart, base: SiteBase) -> Headroom:
+        """Return what each circuit of a part supplies; that found before while its base load is the same."""
+        if self._supplied is None or self._supplied[0] is not base:
+            self._supplied = base, self._supply.supplies(part.site, base.believed, self._now)
+        return self._supplied[1].copy()
+
     def _ledger(self, part: SitePart) -> Headroom:
         """Return the room that is free now with every EVSE booked at the most that it may be taking."""
-        base = self._base_of(part)
-        ledger = self._supply.supplies(part.site, base.believed, self._now)
+        ledger = self._supplies_of(part, self._base_of(part))
         ledger.book_all(self._bookings)
         self._planner_of(part).book_excess(ledger, self._now)
         return ledger
@@ -329,16 +335,21 @@ class ControlPass:
         self._falling.set(controller.evse, (phases, min(booked_a, controller.booking.falling_a(self._now))))
 
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
-        """Note whether the offer of an EVSE differs from its share, and whether it would rise."""
+        """Note whether the offer of an EVSE differs from its share, and for what room it waits to rise."""
         ref = controller.evse.ref
         if controller.offer.differs_from(allocation):
             self._off_share[ref] = None
         else:
             self._off_share.pop(ref, None)
+        waits_for = NO_BOOKING
         if controller.offer.is_rising:
             self._rising[ref] = None
+            if allocation is not None:
+                _, booked_a = self._bookings.booking_of(ref)
+                waits_for = controller.model.phases, max(0.0, allocation.limit_a - booked_a)
         else:
             self._rising.pop(ref, None)
+        self._waiting.set(controller.evse, waits_for)
 
     def _off_share_in(self, part: SitePart) -> dict[EvseRef, None]:
         """Return the EVSEs of a part whose offer differs from their share."""

@@ -35,6 +35,10 @@ class Bookings:
         """Return what is booked on a circuit: on each phase, and on all together (A)."""
         return self._sums[circuit]
 
+    def booking_of(self, ref: EvseRef) -> Booking:
+        """Return the booking of one EVSE."""
+        return self._by_ref.get(ref, NO_BOOKING)
+
     def set(self, evse: EvseNode, booking: Booking) -> None:
         """Replace one EVSE's booking."""
         before = self._by_ref.get(evse.ref, NO_BOOKING)
