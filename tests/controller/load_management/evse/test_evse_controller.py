@@ -7,7 +7,7 @@ import itertools
 import msgspec
 import pytest
 
-from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Allocation
+from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, FIRST_PLACE, Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.evse.awake_evses import AwakeEvses
 from controller.load_management.evse.evse_controller import EvseController
@@ -70,6 +70,18 @@ def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
     assert outlet.demand.make(1.0, None, 10.0).cap == ALL_IT_CAN_TAKE
     troubled = outlet.demand.make(1.0, STALE, 10.0)
     assert (troubled.max_a, str(troubled.cap)) == (6, "meter grid is stale: held at its fallback")
+
+
+@pytest.mark.parametrize(("unbalance_a", "is_same"), [(None, True), (20.0, False)])
+def test_evse_demand_after_another_draw_changes_only_for_unbalance(
+    unbalance_a: float | None, is_same: bool
+) -> None:
+    outlet = at(16.0)
+    outlet.model.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), 10.0, 16.0)
+    before = outlet.demand.make(FIRST_PLACE, None, 10.0, unbalance_a=unbalance_a)
+    outlet.model.on_observation(DrawSeen(1, (14.6, 15.0, 15.0)), 11.0, 16.0)
+    after = outlet.demand.make(FIRST_PLACE, None, 11.0, unbalance_a=unbalance_a)
+    assert (after == before) is is_same
 
 
 def test_possibly_single_phase_car_starts_within_unbalance() -> None:
