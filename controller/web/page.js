@@ -152,7 +152,7 @@ function circuitCard(id, heading = "h2") {
 
 function alarmTable() {
   const [made, update] = table(text("alarms"), [
-    { title: text("alarms"), write: (node, alarm) => node.replaceChildren(element("span", { class: alarm.severity === "info" ? "" : alarm.severity === "critical" ? "over" : "near" }, alarmTitle(alarm)), element("span", { class: "second" }, text("remedy", { text: alarmRemedy(alarm) }))) },
+    { title: text("problem"), write: (node, alarm) => node.replaceChildren(element("span", { class: alarm.severity === "info" ? "" : alarm.severity === "critical" ? "over" : "near" }, alarmTitle(alarm)), element("span", { class: "second" }, text("remedy", { text: alarmRemedy(alarm) }))) },
     { title: text("since", { time: "" }), class: "wide", write: cell((alarm) => moment(alarm.since)) },
   ], text("noAlarms"));
   let shown = "";
@@ -307,7 +307,7 @@ function knockCard() {
     { title: text("firstSeen"), class: "wide", write: cell((knock) => moment(knock.first_seen)) },
     { title: text("lastSeen"), class: "wide", write: cell((knock) => moment(knock.last_seen)) },
     { title: text("tries"), class: "number wide", write: cell((knock) => knock.tries) },
-    { title: text("adopt"), write: (node, knock) => { if (!node.firstChild && can("station.adopt")) node.append(button(text("adopt"), () => adopt(knock))); } },
+    ...(can("station.adopt") ? [{ title: text("adopt"), write: (node, knock) => { if (!node.firstChild) node.append(button(text("adopt"), () => adopt(knock))); } }] : []),
   ]);
   const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("knocks")), element("p", { class: "quiet" }, text("knockText")), made);
   return [card, (status) => { card.hidden = status.knocks.length === 0; update(status.knocks, (knock) => knock.id); }];
@@ -345,7 +345,7 @@ function viewStation(main, id) {
   const evses = state.status.evses.filter((evse) => evse.station === id).map((evse) => {
     const [detail, update] = facts([
       [text("state"), (each) => stateText(each)[0]],
-      [text("why"), (each) => element("span", { lang: statementLanguage(each.statement) }, sentence(reasonText(each)))],
+      [text("why"), (each) => element("span", { lang: statementLanguage(each.statement), class: each.obeys === false ? "near" : "" }, sentence(reasonText(each)))],
       [text("offered"), (each) => `${offer(each)}${each.single_phase ? ` (${text("onePhase")})` : ""}`],
       [text("drawn"), (each) => phaseAmps(each.drawn_a)],
       [text("circuit"), (each) => each.circuit],
@@ -355,7 +355,7 @@ function viewStation(main, id) {
     const card = element("section", { class: "card" }, element("h2", {}, `${text("evse")} ${evse.evse}`), detail, orderButtons(ORDERS, { station: id, evse: evse.evse }, evseName(evse)));
     return [card, (status) => { const found = status.evses.find((each) => evseName(each) === evseName(evse)); if (found) update(found); }];
   });
-  main.append(element("p", {}, element("a", { href: "#/stations" }, text("stations"))), element("section", { class: "card" }, element("h2", {}, id), list, orderButtons(STATION_ORDERS, { station: id }, id)), element("div", { class: "grid" }, ...evses.map(([card]) => card)), may("sessions:read") ? messageCard(id) : "");
+  main.append(element("p", {}, element("a", { href: "#/stations" }, text("allStations"))), element("section", { class: "card" }, element("h2", {}, id), list, orderButtons(STATION_ORDERS, { station: id }, id)), element("div", { class: "grid" }, ...evses.map(([card]) => card)), may("sessions:read") ? messageCard(id) : "");
   return (status) => {
     const found = status.stations.find((each) => each.id === id);
     if (found) updateList(found);
@@ -391,7 +391,11 @@ function messageCard(id) {
 function viewBackends(main) {
   const [made, update] = table(text("backends"), [
     { title: text("name"), write: cell((backend) => backend.id) },
-    { title: text("links"), write: cell((backend) => Object.entries(backend.links).map(([name, count]) => (name === backend.id ? count : `${name}: ${count}`)).join(", ")) },
+    { title: text("links"), write: (node, backend) => {
+      const isAway = state.status.alarms.some((alarm) => alarm.kind === "backend-away" && alarm.subject === backend.id);
+      const counts = Object.entries(backend.links).map(([name, count]) => (name === backend.id ? count : `${name}: ${count}`));
+      write(node, isAway ? text("away") : counts.join(", "), isAway ? "near" : "");
+    } },
     { title: text("waiting"), class: "number", write: cell((backend) => backend.waiting) },
     { title: text("oldest"), class: "number wide", write: cell((backend) => (backend.waiting ? age(backend.oldest_s) : "–")) },
     { title: text("setAside"), class: "number", write: (node, backend) => write(node, String(backend.set_aside), backend.set_aside ? "number near" : "number") },
@@ -454,7 +458,7 @@ function viewSessions(main) {
   const download = element("a", { href: "#", download: "" }, text("download"));
   const [made, update] = table(text("sessions"), [
     { title: text("station"), write: cell((session) => `${session.station}/${session.evse ?? "–"}`) },
-    { title: text("started"), write: cell((session) => moment(session.started)) },
+    { title: text("started"), write: (node, session) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, moment(session.started)); write(node.lastChild, session.ended ? endText(session.reason) : text("running")); } },
     { title: text("ended"), class: "wide", write: cell((session) => (session.ended ? moment(session.ended) : text("running"))) },
     { title: text("energy"), class: "number", write: cell((session) => (session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`)) },
     { title: text("card"), class: "wide", write: cell((session) => session.card) },
@@ -480,7 +484,7 @@ function viewDimming(main) {
   if (!state.status.dimming) main.append(element("p", {}, text("noDimming")));
   const [list, updateList] = facts([
     [text("state"), (dimming) => (dimming.dimmed ? sentence(statementText(dimming.statement, dimming.why)) : text("notDimmed"))],
-    [text("problem"), (dimming) => (dimming.source_fault ? `${text("dimmingAssumed")}: ${dimming.source_fault}` : text("none"))],
+    [text("problem"), (dimming) => (dimming.source_fault ? `${text("dimmingAssumed")} (${dimming.source_fault})` : text("none"))],
     [text("limit"), (dimming) => watts(dimming.limit_w)],
     [text("drawnW"), (dimming) => watts(dimming.drawn_w)],
     [text("gridW"), (dimming) => watts(dimming.grid_w)],
@@ -543,12 +547,12 @@ function eebusCard() {
   const [partners, updatePartners] = table(text("partner"), [
     { title: text("partner"), write: (node, partner) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, partner.ski); write(node.lastChild, `${partner.device} ${partner.phase}`); } },
     { title: text("state"), write: cell((partner) => text(partner.trusted ? "trusted" : "waits")) },
-    { title: text("action"), write: (node, partner) => {
+    ...(can("eebus.pair") || can("eebus.unpair") ? [{ title: text("action"), write: (node, partner) => {
       const wanted = partner.trusted ? "unpair" : "pair";
       if (node.dataset.wanted === wanted || !can(`eebus.${wanted}`)) return;
       node.dataset.wanted = wanted;
       node.replaceChildren(button(text(wanted), async () => { if (await ask(text("confirm", { action: text(wanted), subject: partner.ski }), [], { danger: partner.trusted })) await command(`eebus.${wanted}`, { ski: partner.ski }, text(wanted)); }));
-    } },
+    } }] : []),
   ], text("none"));
   const actions = element("p", { class: "actions" }, can("eebus.register") ? button(text("register"), () => command("eebus.register", { seconds: 120 }, text("register"))) : null);
   const qr = element("img", { class: "qr", alt: "QR", loading: "lazy" });

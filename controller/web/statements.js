@@ -139,18 +139,18 @@ const DE_VALUES = {
 const number = (value, digits = 2) => value.toLocaleString("de", { maximumFractionDigits: digits });
 
 function duration(seconds) {
-  if (seconds < 600) return `${number(seconds, 0)} s`;
+  if (seconds < 600) return `${number(seconds, 0)}\u00a0s`;
   const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60);
-  return [hours ? `${hours} h` : "", minutes % 60 ? `${minutes % 60} min` : ""].filter(Boolean).join(" ");
+  return [hours ? `${hours}\u00a0h` : "", minutes % 60 ? `${minutes % 60}\u00a0min` : ""].filter(Boolean).join(" ");
 }
 
 // How a value is shown: by its name, else by the unit that its name ends with.
 const UNITS = {
-  a: (value) => `${number(value)} A`,
-  w: (value) => `${number(value / 1000)} kW`,
-  wh: (value) => `${number(value / 1000)} kWh`,
+  a: (value) => `${number(value)}\u00a0A`,
+  w: (value) => `${number(value / 1000)}\u00a0kW`,
+  wh: (value) => `${number(value / 1000)}\u00a0kWh`,
   s: duration,
-  offset_s: (value) => `${value > 0 ? "+" : ""}${number(value, 0)} s`,
+  offset_s: (value) => `${value > 0 ? "+" : ""}${number(value, 0)}\u00a0s`,
 };
 
 function valueText(name, value) {

@@ -6,7 +6,7 @@ import puppeteer from "puppeteer-core";
 
 const [url, folder, width, language, scheme] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const problems = [], foreign = [], accessibility = [], wide = [];
+const problems = [], foreign = [], accessibility = [], wide = [], shown = {};
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   headless: true,
@@ -28,6 +28,7 @@ try {
     for (const each of found.violations) accessibility.push(`${name}: ${each.id}: ${each.help}: ${each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     if (overflow > 0) wide.push(`${name}: ${overflow} px`);
+    shown[name] = await page.$eval("main", (main) => main.innerText);
     await page.screenshot({ path: `${folder}/${name}-${width}-${language}-${scheme}.png` });
   };
   const open = async (hash, name) => {
@@ -93,7 +94,7 @@ try {
   strict.on("pageerror", (error) => problems.push(String(error)));
   await strict.goto(url);
   await strict.waitForSelector("main form");
-  console.log(JSON.stringify({ ...result, problems, foreign, accessibility, wide }));
+  console.log(JSON.stringify({ ...result, problems, foreign, accessibility, wide, shown }));
 } finally {
   await browser.close();
 }

@@ -61,6 +61,7 @@ async def test_page_in_chromium_is_clean(
     assert found["accessibility"] == []
     assert found["wide"] == []
     assert found["views"] == 10
+    assert ("Auto getrennt" if language == "de" else "car disconnected") in found["shown"]["sessions"]
     assert found["found"] == 1
     assert "11" in found["verified"]
     assert found["exported"] == '{"number": 0}\n'
@@ -72,15 +73,17 @@ async def test_page_in_chromium_is_clean(
 
 
 @pytest.mark.parametrize(
-    ("fault", "width", "language", "scheme"),
+    ("fault", "width", "language", "scheme", "view", "shown"),
     [
-        ("contacts", 390, "de", "dark"),
-        ("disk", 1280, "en", "light"),
+        ("contacts", 390, "de", "dark", "dimming", "Angenommen, nicht angeordnet (the module did not answer"),
+        ("disk", 1280, "en", "light", "overview", "The store cannot be written: database or disk is full"),
+        ("backend", 1280, "de", "light", "backends", "nicht verbunden"),
     ],
 )
 async def test_page_in_chromium_shows_fault(
-    tmp_path: Path, fault: str, width: int, language: str, scheme: str
+    tmp_path: Path, fault: str, width: int, language: str, scheme: str, view: str, shown: str
 ) -> None:
     found = await browse(tmp_path, FakeSite(lambda: site_with(fault, 3)), width, language, scheme)
     assert (found["problems"], found["accessibility"], found["wide"]) == ([], [], [])
     assert "fine" not in found["sign"]
+    assert shown in found["shown"][view]
