@@ -136,12 +136,16 @@ class ResponseDropped(Record, frozen=True):
 
 
 class TransactionMapped(Record, frozen=True):
-    """A 1.6 transaction has one id at the station and another at a backend (None: not known yet)."""
+    """A 1.6 transaction has one id at the station and another at a backend (None: not known yet).
+
+    `is_over`: the backend has its end, but not yet every message of it.
+    """
 
     station: str
     backend: str
     own: int
     theirs: int | None
+    is_over: bool = False
 
 
 class NewestTransactionId(Record, frozen=True):

@@ -306,7 +306,7 @@ class OfflineHandler:
             records += self._memory.authorizations.on_call_result(self._version, action, payload, good)
         ended = ended_transaction(self._version, action, payload)
         if isinstance(ended, int) and good is not None:
-            records += self._memory.ids.end_transaction(ended)
+            records += self._sender.end_transaction(ended)
         entry = None if number is None else self._memory.outbox.get_entry(number)
         if entry is None:
             return OwnerAnswered(records=tuple(records))

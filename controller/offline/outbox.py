@@ -94,6 +94,11 @@ class Outbox:
         return self._entries.values()
 
     @property
+    def set_aside(self) -> Iterable[OutboxEntry]:
+        """Return all entries that were set aside."""
+        return self._rejected.values()
+
+    @property
     def refused_transactions(self) -> set[int]:
         """Return the 1.6 transactions, by the station's id, whose starts were set aside."""
         return {entry.transaction for entry in self._rejected.values() if entry.transaction is not None}

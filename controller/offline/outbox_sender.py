@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
@@ -138,6 +138,7 @@ class OutboxSender:
         calls = [] if boot is None else [*([boot] if boot_due else []), *self._snapshot.statuses]
         self._snapshot_calls = deque(each for each in calls if each.version is self._version)
         self._boot_due_at = None
+        self._dropped_records += self._end_over()
         self._awaited = {
             each.number
             for each in self._entries()
@@ -251,6 +252,7 @@ class OutboxSender:
         """
         code = None if code is None else peer_word(code)
         records, notes = self._on_outcome(outbound, result, code, now)
+        records += self._end_over()
         dropped, dropped_notes = self._take_dropped()
         return [*dropped, *records], [*dropped_notes, *notes]
 
@@ -314,8 +316,28 @@ class OutboxSender:
             records += self._ids.on_start_result(entry.transaction, result)
         ended = ended_transaction(entry.version, entry.action, entry.payload)
         if isinstance(ended, int):
-            records += self._ids.end_transaction(ended)
+            records += self.end_transaction(ended)
         return records, []
+
+    def end_transaction(self, own: int) -> list[Record]:
+        """Remove the ids of a 1.6 transaction whose end the backend has.
+
+        MeterValues that wait for their next try, or were set aside, may follow after the end: until they have
+        left, the ids are kept, also over a restart. Under the station's own id the backend could take them
+        for those of another transaction.
+        """
+        failed = (self._outbox.get_entry(number) for number in self._failed)
+        if _is_named(own, (*(each for each in failed if each is not None), *self._outbox.set_aside)):
+            return self._ids.mark_over(own)
+        return self._ids.end_transaction(own)
+
+    def _end_over(self) -> list[Record]:
+        """Remove the ids of ended transactions of which no message is left."""
+        records: list[Record] = []
+        for own in self._ids.over:
+            if not _is_named(own, (*self._outbox.entries, *self._outbox.set_aside)):
+                records += self._ids.end_transaction(own)
+        return records
 
     def _on_failure(self, entry: OutboxEntry, code: str, now: float) -> tuple[list[Record], list[str]]:
         what = f"{entry.action} {peer_word(entry.id)} is answered with {code}"
@@ -332,6 +354,11 @@ class OutboxSender:
             records += self._ids.end_transaction(entry.transaction)
         note = f"{what}: it is set aside, `local-controller outbox list` shows it"
         return records, [note]
+
+
+def _is_named(transaction: int, entries: Iterable[OutboxEntry]) -> bool:
+    """Return whether one of these entries belongs to a 1.6 transaction."""
+    return any(named_transaction(each.version, each.action, each.payload) == transaction for each in entries)
 
 
 def _opened_by(entry: OutboxEntry) -> set[int | str]:

@@ -61,6 +61,8 @@ class TransactionIdMap:
         self._own: dict[int, int] = {}
         self._past: list[int] = []
         """Own ids of transactions that are over, the oldest first."""
+        self._over: set[int] = set()
+        """Own ids of transactions whose end was delivered, and of which another message waits."""
         self._last_given = FIRST_ID - 1
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -74,6 +76,8 @@ class TransactionIdMap:
                 newest = record.number
             else:
                 self._map(record.own, record.theirs)
+                if record.is_over:
+                    self._over.add(record.own)
                 newest = record.own
             if newest <= MOST_ID:
                 self._last_given = max(self._last_given, newest)
@@ -113,11 +117,19 @@ class TransactionIdMap:
         given = read_payload(v16.StartTransactionResultV16, result)
         return self.end_transaction(own) if given is None else self.set_backend_id(own, given.transaction_id)
 
+    def mark_over(self, own: int) -> list[Record]:
+        """Note that the end of a transaction was delivered, while another message of it waits."""
+        if own not in self._theirs or own in self._past:
+            return []
+        self._over.add(own)
+        return [TransactionMapped(self._station, self._backend, own, self._theirs[own], is_over=True)]
+
     def end_transaction(self, own: int) -> list[Record]:
         """Remove a transaction: its end was delivered or dropped, and no message of it is queued."""
         if own not in self._theirs or own in self._past:
             return []
         theirs = self._theirs[own]
+        self._over.discard(own)
         self._drop(own)
         if theirs is not None:
             self._theirs[own] = theirs
@@ -129,6 +141,11 @@ class TransactionIdMap:
     def is_known(self, own: int) -> bool:
         """Return whether the controller or the backend has numbered a transaction so."""
         return own in self._theirs and own not in self._past
+
+    @property
+    def over(self) -> tuple[int, ...]:
+        """Return the station's ids of the transactions that `mark_over` has noted."""
+        return tuple(self._over)
 
     def backend_id(self, own: int) -> int | None:
         """Return the backend's id; None if it is not known."""
@@ -180,6 +197,7 @@ class TransactionIdMap:
 
     def _map(self, own: int, theirs: int | None) -> None:
         self._drop(own)
+        self._over.discard(own)
         if own in self._past:  # a backend that always gives the same id
             self._past.remove(own)
         self._theirs[own] = theirs

@@ -366,3 +366,66 @@ def test_sender_without_anything_due_has_nothing_due() -> None:
         [],
         [],
     )
+
+
+def restored_ids(stored: list[Record]) -> TransactionIdMap:
+    """Return the ids as they are after a restart."""
+    mapped: dict[int, TransactionMapped] = {}
+    for record in stored:
+        if isinstance(record, TransactionMapped):
+            mapped[record.own] = record
+        elif isinstance(record, TransactionUnmapped):
+            mapped.pop(record.own, None)
+    ids = TransactionIdMap("CS01", "csms")
+    ids.restore(mapped.values())
+    return ids
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("is_set_aside", [False, True])
+def test_meter_values_after_stop_keep_id_of_backend(*, is_restarted: bool, is_set_aside: bool) -> None:
+    """MeterValues that failed are sent again after the StopTransaction, also by a person."""
+    scenario = SenderHarness()
+    scenario.queue_call("StartTransaction", START)
+    scenario.queue_call("MeterValues", METER)
+    scenario.queue_call("StopTransaction", STOP)
+    scenario.sender.on_attached()
+    scenario.receive_call("StartTransaction")
+    scenario.send_result(STARTED)
+    stored = list(scenario.records)
+    scenario.receive_call("MeterValues")
+    scenario.send_result(error="FormationViolation" if is_set_aside else "InternalError")
+    scenario.receive_call("StopTransaction", STOP | {"transactionId": 70})
+    scenario.send_result()
+    stored += scenario.records
+    if is_restarted:
+        scenario.ids = restored_ids(stored)
+        scenario.make_sender()
+        scenario.sender.on_attached()
+        scenario.expect_nothing()  # a late answer is waited for
+    if is_set_aside:
+        scenario.outbox.requeue_entry(2)
+    scenario.now += WAITS_S[0]
+    scenario.receive_call("MeterValues", METER | {"transactionId": 70})
+    scenario.send_result()
+    assert scenario.records == [EntryRemoved("CS01", "csms", 2), TransactionUnmapped("CS01", "csms", OWN)]
+    assert not scenario.ids.is_known(OWN)
+
+
+def test_ended_transaction_is_dropped_with_its_message_set_aside() -> None:
+    scenario = SenderHarness()
+    scenario.queue_call("StartTransaction", START)
+    scenario.queue_call("MeterValues", METER)
+    scenario.queue_call("StopTransaction", STOP)
+    scenario.sender.on_attached()
+    for action, result, error in (
+        ("StartTransaction", STARTED, ""),
+        ("MeterValues", None, "FormationViolation"),
+        ("StopTransaction", {}, ""),
+    ):
+        scenario.receive_call(action)
+        scenario.send_result(result, error)
+    scenario.outbox.drop_set_aside(2)
+    scenario.sender.on_attached()
+    scenario.queue_call("StatusNotification", {"connectorId": 1})
+    assert TransactionUnmapped("CS01", "csms", OWN) in scenario.receive_call("StatusNotification").records

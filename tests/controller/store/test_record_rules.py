@@ -77,6 +77,7 @@ STORED: list[Record] = [
     OutboxRequest("CS01", "cpo", 7, True),
     ResponseStored("CS01", "print", b"\xff{}"),
     TransactionMapped("CS01", "cpo", 2_100_000_000, None),
+    TransactionMapped("CS01", "cpo", 2_100_000_001, 7, is_over=True),
     NewestTransactionId("CS01", "cpo", 2_100_000_000),
     TransactionMapped("CS01", "fleet", 2**63, -(10**30)),
     SnapshotDelivered("CS01", "boot", Version.V21, "BootNotification", b'{ "reason":"PowerUp"}'),
