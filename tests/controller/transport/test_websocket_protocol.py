@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Iterable, Sequence
 
@@ -243,6 +244,15 @@ def test_deflate_makes_messages_that_resemble_each_other_short(side: str) -> Non
     assert len(wire.encode_text(b"x" * (SMALLEST_DEFLATED - 1))) > SMALLEST_DEFLATED
     peer.receive_data(first + second)
     assert [event.data for event in peer.events() if isinstance(event, TextMessage)] == texts
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_deflate_message_of_2_kb_refers_to_the_one_before(side: str) -> None:
+    _, wire = SIDES[side](PerMessageDeflate(client_max_window_bits=15, server_max_window_bits=15))
+    text = random.Random(1).randbytes(1000).hex().encode()
+    first, second = wire.encode_text(text), wire.encode_text(text)
+    assert len(first) > 1000
+    assert len(second) < 100
 
 
 def deflated(data: bytes) -> bytes:
