@@ -80,9 +80,9 @@ def write(folder: Path, more: str = "", site: str = "") -> Path:
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[App]:
+async def running(path: Path, patience_s: float = 60) -> AsyncIterator[App]:
     active = open_configuration(path)
-    with trio.fail_after(30):
+    with trio.fail_after(patience_s):
         async with trio.open_nursery() as nursery:
             yield await nursery.start(partial(app.run, active.config, active=active))
             nursery.cancel_scope.cancel()
