@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_store_directory
 from controller.services.control_socket import ControlError, send_command
@@ -12,6 +13,7 @@ def add_parser(commands: Subcommands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("reload", help="apply a changed configuration to the running controller")
     add_config(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run=run)
 
 
@@ -21,6 +23,9 @@ def run(options: argparse.Namespace) -> int:
         result = send_command(read_store_directory(options.config), "configuration.reload")
     except ControlError as error:
         raise CommandError(str(error)) from error
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return OK
     for name in result["applied"]:
         print(f"applied: {name}")
     for name in result["needs_restart"]:

@@ -6,6 +6,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,39 @@ def test_main_help_lists_every_subcommand() -> None:
     assert list(commands.choices) == list(SUBCOMMANDS)
     usage = parser.format_help()
     assert all(re.search(rf"^    {name}\b", usage, re.M) for name in commands.choices)
+
+
+WITHOUT_JSON: dict[str, str] = {
+    "": "run setup demo password dim backup restore support-bundle factory-reset",
+    "station": "pause resume limit prioritize boost start stop reset adopt dismiss reconnect",
+    "meter": "watch",
+    "user": "add remove token revoke",
+    "eebus": "pair unpair qr suspend resume",
+    "evidence": "export",
+    "keys": "new rotate approve export",
+    "pki": "init sign issue revoke renew import export rotate",
+    "outbox": "retry drop",
+    "store": "export import",
+}
+"""Actions by command that do something and print one line, a file or a live display: they have no table."""
+
+
+def find_actions(
+    parser: argparse.ArgumentParser, *names: str
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield each command without further ones below it, with its parser."""
+    found = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    if not found:
+        yield " ".join(names), parser
+    for name, below in found[0].choices.items() if found else ():
+        yield from find_actions(below, *names, name)
+
+
+def test_main_every_command_with_table_has_json() -> None:
+    found = find_actions(build_parser())
+    without = {name for name, parser in found if "--json" not in parser._option_string_actions}
+    named = ((command, actions.split()) for command, actions in WITHOUT_JSON.items())
+    assert without == {f"{command} {action}".strip() for command, actions in named for action in actions}
 
 
 def test_main_imports_only_module_of_subcommand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -108,6 +109,12 @@ async def test_reload_over_socket_names_what_waits_for_restart(
         line = ["reload", "-c", str(tmp_path / "controller.toml")]
         assert await trio.to_thread.run_sync(main, line) == 0
         assert capsys.readouterr().out == "needs a restart: listen port\n"
+        assert await trio.to_thread.run_sync(main, [*line, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {
+            "applied": [],
+            "needs_restart": ["listen port"],
+            "assumed": [],
+        }
         write(tmp_path, ("limit_a = 40", "limit_a = true"))
         with pytest.raises(ControlError, match="limit_a"):
             await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
