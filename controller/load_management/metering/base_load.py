@@ -10,7 +10,8 @@ EVSEs' draw is known again, and then only what was the base load for sure is kep
 Four estimates are made of the samples, each for its own question:
 
     believed   how far may those rise who charge?    the highest sample of the last `HOLD_S`,
-                                                     of `PULSING_HOLD_S` while the building pulses
+                                                     of `PULSING_HOLD_S` while the building pulses,
+                                                     of `RESERVED_S` after pulses above the limit
     to_keep    must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
     to_start   may another car start?                the highest sure value of the last `START_S`
     worst      what if it is not measured now?       the highest lasting sample of the last `MEMORY_S`
@@ -39,6 +40,10 @@ PULSE_A = 4.0
 """Smallest pulse (A): a load of 1 kW."""
 PULSING_S = 600.0
 """The building pulses when its last two gaps, within this time, were too short (s)."""
+RESERVED_S = 900.0
+"""Time (s) within which a second pulse above the limit reserves the room of both, and how long it does."""
+LATE_S = 4.0
+"""Time (s) for which a draw that has ended may still be in the reading: stations and meters are late."""
 KNOWN = 1.0
 """A doubt about the base load is over when the EVSEs' draw is known to this part of it."""
 WAIT_S = 10.0
@@ -128,6 +133,41 @@ class PulsePattern:
         return self._peak.highest(now) or 0.0
 
 
+class PulseReserve:
+    """Peak of a base load whose pulses overload the circuit again and again.
+
+    Cars that rise in a gap are cut when the next pulse comes, and until they obey the circuit is above its
+    limit: once may be chance, so room is reserved from the second overload within `RESERVED_S` on. It is
+    released when no pulse of `PULSE_A` has reached the peak for as long.
+    """
+
+    def __init__(self) -> None:
+        self._peak = RollingMax(RESERVED_S)
+        self._trough = RollingMax(RESERVED_S)  # of the negated values
+        self._overloaded_at = -math.inf
+        self._overloads: deque[float] = deque(maxlen=2)  # times at which they began
+        self._reserved_until = -math.inf
+
+    def add(self, load_a: float, now: float, *, is_overloaded: bool) -> None:
+        """Add one value of the load (A), and whether the circuit is above its limit with it."""
+        self._peak.add(load_a, now)
+        self._trough.add(-load_a, now)
+        if is_overloaded:
+            if now > self._overloaded_at + HOLD_S:
+                self._overloads.append(now)
+            self._overloaded_at = now
+            if len(self._overloads) == 2 and now <= self._overloads[0] + RESERVED_S:
+                self._reserved_until = now + RESERVED_S
+        elif now < self._reserved_until and load_a >= self.peak_a(now) - NOISE_A:
+            if load_a + (self._trough.highest(now) or 0.0) >= PULSE_A:
+                self._reserved_until = now + RESERVED_S
+
+    def peak_a(self, now: float) -> float:
+        """Return the load that is reserved (A); negative infinity: none is."""
+        found = self._peak.peak(now) if now < self._reserved_until else None
+        return -math.inf if found is None else found[1]
+
+
 class _PhaseLoad:
     """Base load on one phase, from its samples."""
 
@@ -139,6 +179,7 @@ class _PhaseLoad:
         self._doubted = RollingMax(HOLD_S)
         """Worst cases that the EVSEs' draw has not disproved yet."""
         self._pulses = PulsePattern()
+        self._reserve = PulseReserve()
         self._start = RollingMax(START_S)
         self._keep = RollingMax(wait_s)  # of the negated samples
         self._lowest = RollingMax(STEADY_S)  # of the negated samples
@@ -150,26 +191,36 @@ class _PhaseLoad:
         """Rise within the last `JUMP_S` (A)."""
 
     def add(
-        self, sample: float, likely: float, bounds: tuple[float, float], now: float, *, stop: bool
+        self,
+        sample: float,
+        likely: float,
+        bounds: tuple[float, float, float],
+        now: float,
+        *,
+        stop: bool,
+        is_overloaded: bool,
     ) -> None:
         """Add a sample, and the likely value beside it.
 
-        `bounds`: the base load beside the EVSEs' highest draw, and beside their least. `stop`: its overload
-        is to be ended now, by stopping cars if need be.
+        `bounds`: the base load beside the EVSEs' highest draw of the last `LATE_S`, beside their highest now,
+        and beside their least. `is_overloaded`: the
+        circuit is above its limit, and not for a moment. `stop`: that is to be ended now, by stopping cars
+        if need be.
         """
-        least, most = bounds
+        surest, least, most = bounds
         if self.sample is None:
             self._first_at = now
         self.sample, self.likely = sample, likely
         self._last_at = now
         self._held.add(likely, now)
         self._pulses.add(likely, now)
+        self._reserve.add(likely, now, is_overloaded=is_overloaded)
         doubted_a = self._doubted.highest(now)
         if doubted_a is not None and most - least <= max(NOISE_A, KNOWN * (doubted_a - likely)):
             self._doubted.clear()
         if sample > likely:
             self._doubted.add(sample, now)
-        self._start.add(min(least, sample), now)
+        self._start.add(min(surest, sample), now)
         if stop:
             self._keep.clear()
         self._keep.add(-sample if stop else -min(least, sample), now)
@@ -192,8 +243,8 @@ class _PhaseLoad:
         return held if held >= 0 else self._shared_feed_in(now)
 
     def _highest(self, now: float) -> float:
-        """Return the highest load of `HOLD_S`, with the worst case of what is in doubt."""
-        held = self._held.highest(now) or 0.0
+        """Return the highest load of `HOLD_S`, with what is reserved and the worst case of what is in doubt."""
+        held = max(self._held.highest(now) or 0.0, self._reserve.peak_a(now))
         doubted = self._doubted.highest(now)
         return held if doubted is None else max(held, doubted)
 
@@ -249,6 +300,7 @@ class BaseLoad:
         self._watches = watches(limit_a, fuse, now)
         self.set_limits(limit_a, margin_a)
         self._is_plain = fuse is Fuse.PLAIN
+        self._late_draw = (RollingMax(LATE_S), RollingMax(LATE_S), RollingMax(LATE_S))
         wait_s = PLAIN_WAIT_S if self._is_plain else WAIT_S
         self._phases = (_PhaseLoad(wait_s), _PhaseLoad(wait_s), _PhaseLoad(wait_s))
 
@@ -301,7 +353,18 @@ class BaseLoad:
                 sample = min(max(load.sample, low), high)
             # What an inrush of a plain circuit takes is over before a car has stopped for it.
             is_inrush = self._is_plain and not cut and watch.over_s(now) < PLAIN_WAIT_S
-            load.add(sample, min(likely, sample), (low, high), now, stop=over and not is_inrush)
+            late = self._late_draw[phase]
+            late.add(draw.high[phase], now)
+            surest = measured - (late.highest(now) or 0.0)
+            is_overloaded = verdict is FuseLoad.OVER or watch.over_s(now) >= INRUSH_S
+            load.add(
+                sample,
+                min(likely, sample),
+                (surest, low, high),
+                now,
+                stop=over and not is_inrush,
+                is_overloaded=is_overloaded,
+            )
         return overloaded
 
     def believed(self, now: float) -> PhaseAmps:
