@@ -104,14 +104,17 @@ class Rotation:
         moments = (turn.resting_until, turn.since + self._rotation_s, turn.came_at + NEWCOMER_S)
         return min((moment for moment in moments if moment > now), default=math.inf)
 
-    def set_served(self, ref: EvseRef, is_served: bool, now: float) -> bool:
-        """Note whether the EVSE has its minimum from now on; return True if that is new."""
+    def set_served(self, ref: EvseRef, is_served: bool, now: float, *, rests: bool = True) -> bool:
+        """Note whether the EVSE has its minimum from now on; return True if that is new.
+
+        `rests`: it stays stopped for `REST_S` if it has lost its minimum.
+        """
         turn = self._turns[ref]
         if is_served is turn.served:
             return False
         turn.served = is_served
         turn.since = now
-        if not is_served:
+        if not is_served and rests:
             turn.resting_until = now + REST_S
         return True
 

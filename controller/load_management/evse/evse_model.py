@@ -29,6 +29,9 @@ FIRST_PROBES_S = (900.0, 2100.0)
 """First offer to a car that takes nothing (s after its draw ended): some batteries pause for minutes."""
 START_A = 10.0
 """Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
+START_PROBE_AT_S = 90.0
+START_PROBE_S = 60.0
+"""First such offer for which others make room (s after the car did not start), and its duration."""
 DRAWING_A = 1.0
 """A report above this shows a car, whatever the state: some stations stay `Available`."""
 UNREPORTED_S = 300.0
@@ -105,8 +108,8 @@ class EvseModel:
             slept_s = max(0.0, now - self._idle_since)
             next_probe_s = PROBE_EVERY_S * (slept_s // PROBE_EVERY_S + 1)
             steps_s = [FULL_S, next_probe_s, next_probe_s - PROBE_EVERY_S + PROBE_S]
-            for first_s in FIRST_PROBES_S:
-                steps_s += (first_s, first_s + PROBE_S)
+            for first_s, duration_s in self._first_probes:
+                steps_s += (first_s, first_s + duration_s)
             moments += [self._idle_since + step_s for step_s in steps_s]
         return min(moment for moment in moments if moment > now)
 
@@ -152,20 +155,28 @@ class EvseModel:
         if self._idle_since is None or now < self._idle_since + FULL_S:
             return False
         slept_s = now - self._idle_since
-        if any(first <= slept_s < first + PROBE_S for first in FIRST_PROBES_S):
+        if any(first_s <= slept_s < first_s + duration_s for first_s, duration_s in self._first_probes):
             return False
         return not (slept_s >= PROBE_EVERY_S and slept_s % PROBE_EVERY_S < PROBE_S)
 
     def start_a(self, now: float) -> float:
         """Return the least offer (A per phase) of a probe that a car which did not start can use.
 
-        At the first probe that is more than the minimum, which it has refused already.
+        At the first two probes that is more than the minimum, which it has refused already.
         """
-        first_s = FIRST_PROBES_S[0]
         if self.has_drawn or self._idle_since is None:
             return self.evse.min_a
-        is_first = first_s <= now - self._idle_since < first_s + PROBE_S
-        return self.need_a(now) if is_first else self.evse.min_a
+        slept_s = now - self._idle_since
+        is_early = any(
+            first_s <= slept_s < first_s + duration_s for first_s, duration_s in self._first_probes[:2]
+        )
+        return self.need_a(now) if is_early else self.evse.min_a
+
+    @property
+    def _first_probes(self) -> list[tuple[float, float]]:
+        """Return when the first probes begin after the draw ended, and how long they last (s)."""
+        probes = [(first_s, PROBE_S) for first_s in FIRST_PROBES_S]
+        return probes if self.has_drawn else [(START_PROBE_AT_S, START_PROBE_S), *probes]
 
     @property
     def idle(self) -> bool:
@@ -221,17 +232,23 @@ class EvseModel:
     def _watch_idleness(self, offered_a: float, now: float) -> None:
         """Follow for how long the car has taken nothing; weigh the state against the last report.
 
-        A car sleeps on through pauses that we order: SuspendedEVSE is then our own doing.
+        A car sleeps on through pauses that we order: SuspendedEVSE is then our own doing. Under an offer it
+        shows, as Preparing does, that the car has not started.
         """
-        is_charging = self.state is EvseState.CHARGING and self.draw.settled and offered_a >= self.evse.min_a
+        refuses = (
+            self.draw.settled
+            and offered_a >= self.evse.min_a
+            and self.draw.most_loaded_a < IDLE_A
+            and None not in self.draw.report
+        )
         if self._is_drawing:
             is_idle = False
         elif self.state is EvseState.SUSPENDED_EV:
             is_idle = True
-        elif self.state is EvseState.SUSPENDED_EVSE:
-            is_idle = self._idle_since is not None
+        elif self.state is EvseState.SUSPENDED_EVSE or (self.state is EvseState.PREPARING and self.running):
+            is_idle = self._idle_since is not None or refuses
         else:
-            is_idle = is_charging and self.draw.most_loaded_a < IDLE_A and None not in self.draw.report
+            is_idle = refuses and self.state is EvseState.CHARGING
         if not is_idle:
             self._idle_since = None
         elif self._idle_since is None:
