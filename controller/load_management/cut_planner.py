@@ -145,7 +145,8 @@ class CutPlanner:
                 yield 200 * COST_SEARCH
             min_a = controller.evse.min_a
             starts = offered_a < min_a <= allocation.limit_a
-            rise_a = min_a - offered_a if starts else allocation.limit_a - offered_a
+            least_a = max(min_a, controller.model.start_a(now))
+            rise_a = least_a - offered_a if starts else allocation.limit_a - offered_a
             if not starts and (
                 rise_a < max(ASKED_A, ASKED * allocation.limit_a)
                 or now < controller.delivery.written_at + ASKS_AFTER_S

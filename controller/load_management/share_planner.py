@@ -159,6 +159,8 @@ class SharePlanner:
             now,
             (ref,) if each.model.may_be_charging else (),
         )
+        if takes_share and self._is_begun(each, self.allocations.get(ref)):
+            self._rotation.set_served(ref, True, now)
         takes_nothing = takes_share and each.demand.takes_nothing
         demand: Demand | None = None
         fixed: Allocation | None = None
@@ -373,6 +375,15 @@ class SharePlanner:
             if number % 200 == 0:
                 yield 200 * COST_NOTED
 
+    @staticmethod
+    def _is_begun(each: EvseController, allocation: Allocation | None) -> bool:
+        """Return True if an EVSE has a share and is offered its minimum.
+
+        One that waits until others have come down for it is not served: the room may be gone by then, and
+        nobody who charges is stopped for it.
+        """
+        return allocation is not None and allocation.limit_a > 0 and each.offer.offered_a >= each.evse.min_a
+
     def _share_of(self, ref: EvseRef) -> Allocation | None:
         found = self._others.get(ref)
         return self._allocator.allocations.get(ref) if found is None and ref not in self._sunny else found
@@ -384,7 +395,8 @@ class SharePlanner:
             return
         controller = self._model.by_ref[ref]
         self._shares.set(controller.evse, (controller.model.phases, found.limit_a))
-        if self._rotation.set_served(ref, found.limit_a > 0, now):
+        is_served = self._is_begun(controller, found) or (found.limit_a > 0 and self._rotation.is_served(ref))
+        if self._rotation.set_served(ref, is_served, now):
             self._to_update[ref] = None
         if ref not in self._stepping and ref not in self._raised:
             self._set_allocation(ref, self._explained(found))
@@ -509,7 +521,7 @@ class SharePlanner:
             most_a = min(cap for cap in caps if isinstance(cap, float))
             free_a = min(each.waking_a, most_a, left.room(evse, each.model.phases))
             free_a = math.floor(free_a * 10 + ROUNDED_A) / 10
-            self._rotation.set_served(ref, False, now)
+            self._rotation.set_served(ref, False, now, rests=False)  # nothing was taken from its car
             if free_a < evse.min_a:
                 self._others[ref] = Allocation(ref, 0.0, TAKES_NOTHING)
             else:

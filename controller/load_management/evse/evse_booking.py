@@ -76,12 +76,16 @@ class EvseBooking:
         if self._model.draw.has_excess and excess_a > 0:
             ledger.book(self._model.evse, self._model.phases, excess_a)
 
-    def ceiling_a(self, booked_a: float, ledger: Headroom) -> float:
-        """Return the highest limit that it may rise to by now: in whole tenths, nothing below its minimum."""
+    def ceiling_a(self, booked_a: float, ledger: Headroom, least_a: float = 0.0) -> float:
+        """Return the highest limit that it may rise to by now: in whole tenths, nothing below its minimum.
+
+        `least_a`: less is of no use to it if it is offered nothing yet (A per phase).
+        """
         evse = self._model.evse
         ceiling_a = booked_a + max(0.0, ledger.room(evse, self._model.phases))
         ceiling_a = math.floor(ceiling_a * 10 + 1e-6) / 10
-        return ceiling_a if ceiling_a >= evse.min_a else 0.0
+        least_a = max(evse.min_a, least_a) if booked_a < evse.min_a else evse.min_a
+        return ceiling_a if ceiling_a >= least_a else 0.0
 
     def _phases_at_risk(self, now: float) -> PhaseFlags:
         """Return where it may draw: on all phases where it is in doubt that it uses only one."""

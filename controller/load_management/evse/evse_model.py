@@ -30,7 +30,7 @@ FIRST_PROBES_S = (900.0, 2100.0)
 START_A = 10.0
 """Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
 START_PROBE_AT_S = 90.0
-START_PROBE_S = 60.0
+START_PROBE_S = 120.0
 """First such offer for which others make room (s after the car did not start), and its duration."""
 DRAWING_A = 1.0
 """A report above this shows a car, whatever the state: some stations stay `Available`."""

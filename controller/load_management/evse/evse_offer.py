@@ -115,7 +115,7 @@ class EvseOffer:
         is_needed = to_share or cut_a is not None or self._demand.must_obey or now < self._test_ends_at
         commands = delivery.commands(
             target_a,
-            self._booking.ceiling_a(booked_a, ledger),
+            self._booking.ceiling_a(booked_a, ledger, min(model.start_a(now), target_a)),
             now,
             urgent=urgent,
             idle=allocation is None and not problem and has_fallback,
