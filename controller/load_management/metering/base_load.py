@@ -159,7 +159,8 @@ class PulseReserve:
             if len(self._overloads) == 2 and now <= self._overloads[0] + RESERVED_S:
                 self._reserved_until = now + RESERVED_S
         elif now < self._reserved_until and load_a >= self.peak_a(now) - NOISE_A:
-            if load_a + (self._trough.highest(now) or 0.0) >= PULSE_A:
+            is_pulse = load_a + (self._trough.highest(now) or 0.0) >= PULSE_A
+            if is_pulse:
                 self._reserved_until = now + RESERVED_S
 
     def peak_a(self, now: float) -> float:
@@ -243,7 +244,7 @@ class _PhaseLoad:
         return held if held >= 0 else self._shared_feed_in(now)
 
     def _highest(self, now: float) -> float:
-        """Return the highest load of `HOLD_S`, with what is reserved and the worst case of what is in doubt."""
+        """Return the highest load of `HOLD_S`, with what is reserved or is in doubt at the worst."""
         held = max(self._held.highest(now) or 0.0, self._reserve.peak_a(now))
         doubted = self._doubted.highest(now)
         return held if doubted is None else max(held, doubted)

@@ -11,6 +11,8 @@ from controller.load_management.evse.evse_model import (
     PROBE_EVERY_S,
     PROBE_S,
     START_A,
+    START_PROBE_AT_S,
+    START_PROBE_S,
     EvseModel,
 )
 from controller.model.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
@@ -44,7 +46,7 @@ def test_evse_model_car_stays_full_over_pause_that_controller_ordered() -> None:
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EVSE), 0.0, 200.0)
-    assert model.takes_nothing(300.0)
+    assert model.takes_nothing(100.0 + START_PROBE_AT_S + START_PROBE_S)
 
 
 @pytest.mark.parametrize(
@@ -53,17 +55,39 @@ def test_evse_model_car_stays_full_over_pause_that_controller_ordered() -> None:
 def test_evse_model_full_car_charges_again_with_state_or_report(rise: StateSeen | DrawSeen) -> None:
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    assert model.takes_nothing(200.0)
+    assert model.takes_nothing(100.0 + FULL_S)
     assert model.on_observation(rise, 6.0, 200.0)
     assert not model.takes_nothing(200.0 + FULL_S)
 
 
-def test_evse_model_first_probe_offers_more_to_car_that_never_started() -> None:
+@pytest.mark.parametrize(
+    ("first_s", "duration_s"), [(START_PROBE_AT_S, START_PROBE_S), (FIRST_PROBES_S[0], PROBE_S)]
+)
+def test_evse_model_first_probes_offer_more_to_car_that_never_started(
+    first_s: float, duration_s: float
+) -> None:
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    first_s = FIRST_PROBES_S[0]
-    offers = [model.start_a(100.0 + after) for after in (first_s - 1, first_s, first_s + PROBE_S)]
-    assert offers == [6.0, START_A, 6.0]
+    moments = [100.0 + after for after in (first_s - 1, first_s, first_s + duration_s)]
+    assert [model.start_a(moment) for moment in moments] == [6.0, START_A, 6.0]
+    assert [model.takes_nothing(moment) for moment in moments] == [True, False, True]
+
+
+@pytest.mark.parametrize("state", [EvseState.PREPARING, EvseState.SUSPENDED_EVSE, EvseState.CHARGING])
+def test_evse_model_car_that_refuses_its_offer_takes_nothing(state: EvseState) -> None:
+    model = EvseModel(make_station("A").evse, 0.0)
+    model.on_observation(TransactionSeen(1, True), 6.0, 80.0)
+    model.on_observation(StateSeen(1, state), 6.0, 100.0)
+    model.on_observation(DrawSeen(1, (0.0, 0.0, 0.0)), 6.0, 110.0)
+    assert model.takes_nothing(110.0 + FULL_S)
+
+
+def test_evse_model_car_without_offer_is_not_idle() -> None:
+    model = EvseModel(make_station("A").evse, 0.0)
+    model.on_observation(TransactionSeen(1, True), 0.0, 80.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EVSE), 0.0, 100.0)
+    model.on_observation(DrawSeen(1, (0.0, 0.0, 0.0)), 0.0, 110.0)
+    assert not model.idle
 
 
 def scene(limit_a: float, full_cars: int, fallback_a: float = 6.0) -> SiteHarness:
