@@ -12,6 +12,7 @@ from controller.load_management.metering.base_load import (
     HOLD_S,
     MARGIN_USED,
     PLAIN_WAIT_S,
+    RESERVED_S,
     START_S,
     STEADY_S,
     WAIT_S,
@@ -264,6 +265,42 @@ def test_base_load_pulses_that_ended_are_held_no_more() -> None:
     for now in range(200):
         measured(load, 28 if now % 30 < 5 and now < 120 else 20, float(now))
     assert load.believed(199) == all_phases(20)
+
+
+def pulses_above_limit(load: BaseLoad, seconds: int) -> None:
+    """Add readings of a building of 20 A, and 28 A for 15 s each minute, beside cars that rise in gaps."""
+    for now in range(seconds):
+        building_a = 28.0 if now % 60 < 15 else 20.0
+        cars_a = 11.0 if 4 <= now % 60 < 15 else 19.0
+        measured(load, building_a + cars_a, float(now), credit(cars_a, cars_a))
+
+
+@pytest.mark.parametrize(("seconds", "is_reserved"), [(15, False), (60 + 15, True)])
+def test_base_load_second_pulse_above_limit_is_reserved(seconds: int, is_reserved: bool) -> None:
+    load = BaseLoad((40.0, 40.0, 40.0))
+    pulses_above_limit(load, seconds)
+    later = seconds + 60.0
+    measured(load, 20, later)
+    assert load.believed(later) == all_phases(28 if is_reserved else 20)
+    assert load.to_start(later) == all_phases(28)
+
+
+def test_base_load_reserve_ends_when_pulses_are_over() -> None:
+    load = BaseLoad((40.0, 40.0, 40.0))
+    pulses_above_limit(load, 300)
+    for now in range(300, 300 + int(RESERVED_S), 5):
+        measured(load, 20, float(now))
+    end = 300 + RESERVED_S
+    measured(load, 20, end)
+    assert load.believed(end) == all_phases(20)
+
+
+def test_base_load_draw_that_meter_shows_late_is_no_start_peak() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 30, 0, credit(10, 10))
+    measured(load, 30, 1, credit(0, 0))  # the station has reported the end, the meter has not shown it
+    measured(load, 20, 2, credit(0, 0))
+    assert load.to_start(2 + HOLD_S + 1) == all_phases(20)
 
 
 def test_base_load_leads_other_phases_by_all_of_its_feed_in() -> None:
