@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from controller.load_management.allocation.constraints import AdmissionRooms, JointConstraint
+from controller.load_management.allocation.constraints import AdmissionRooms, DimmedGroup, JointConstraint
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.energy.energy_planner import CircuitBase
 from controller.load_management.evse.evse_controller import EvseController
@@ -30,11 +30,24 @@ class CircuitSupply:
         """Return what each circuit supplies to the EVSEs that the configuration names."""
         supply = {c.id: self.supply(c, base[c.id]) for c in site.circuits}
         own_a = max(0.0, self._model.metering.surplus_a(now) - self._others_draw(now))
-        found = Headroom(site, supply, self._sums(site, base), self._model.dimming.steered(own_a))
+        found = Headroom(site, supply, self._sums(site, base), self._steered(own_a, now))
         for each in self._model.unconfigured.values():
             if each.evse.circuit in site.circuit_by_id:
                 each.book(found, now)
         return found
+
+    def _steered(self, own_a: float, now: float) -> DimmedGroup | None:
+        """Return what the grid operator leaves the controllable EVSEs; `own_a`: own generation on top (A)."""
+        dimming = self._model.dimming
+        if not dimming.bounds_all and not dimming.has_caps:
+            return None
+        dimming.set_voltage(self._model.metering.highest_v(self._model.site.circuits[0]), now)
+        minima = [
+            (each.demand.phases_to_come, each.evse.min_a)
+            for each in self._model.controllers
+            if each.evse.steerable and each.demand.has_demand
+        ]
+        return dimming.steered(own_a, minima)
 
     def supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
         """Return what a circuit with this base load supplies to the EVSEs below it (A per phase)."""

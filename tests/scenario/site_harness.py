@@ -158,6 +158,7 @@ class SiteHarness:
         self.is_reporting = True
         self.meter: Callable[[Reading], MeterState] = good_state
         self.meter_delay_s = 0
+        self.voltage_v: float | None = None
         self.commands: list[tuple[float, SetLimit]] = []
         self.stored: dict[EvseRef, DeliveryMemory] = {}
         self.flowed: list[PhaseAmps] = []
@@ -265,7 +266,7 @@ class SiteHarness:
 
     def _send_reports(self) -> None:
         shown = self.flowed[max(0, len(self.flowed) - 1 - self.meter_delay_s)]
-        reading = Reading(time=self.now, current_a=shown)
+        reading = Reading(time=self.now, current_a=shown, voltage_v=(self.voltage_v,) * 3)
         self.handle(MeterUpdated(self.meter(reading)))
         for index, station in enumerate(self.stations.values()):
             name = station.ref.station

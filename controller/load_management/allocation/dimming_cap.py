@@ -1,14 +1,17 @@
 """Current that the grid operator leaves the controllable EVSEs (section 14a EnWG).
 
 What is limited is their draw from the grid: what the site's own generation supplies at the same moment comes
-on top, as far as the meter of the grid connection proves it and no other EVSE draws it. A limit in W is
-turned into A with the nominal voltage: 4.2 kW are 6 A on three phases of 230 V, and no car can use less,
-however high the voltage is at the moment.
+on top, as far as the meter of the grid connection proves it and no other EVSE draws it.
+
+A limit in W is turned into A with the voltage that the grid connection has, so that the power stays below the
+limit: 4.2 kW are 18.2 A on one phase of 230 V, 17.5 A of 240 V. The minima of cars that fit at the nominal
+voltage are left all the same: 4.2 kW are 6 A on three phases of 230 V, and no car can use less.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from controller.load_management.allocation.constraints import TENTHS, DimmedGroup, tenths_down
 from controller.load_management.events import SiteDimmed
@@ -19,7 +22,13 @@ HOLD_S = 2 * 3600.0
 """Time that a station keeps to a limit without a message from us where its end is unknown: the least time
 that a failsafe value holds by EEBUS LPC (s)."""
 NOMINAL_V = 230.0
-"""Highest voltage to turn W into A with (IEC 60038, line to neutral)."""
+"""Highest voltage that decides whether a minimum is left (IEC 60038, line to neutral)."""
+HIGHEST = 1.1
+"""Highest multiple of the site's voltage (EN 50160)."""
+VOLTAGE_STEP_V = 5.0
+VOLTAGE_HELD_S = 900.0
+"""Measured voltages are rounded up to steps and held for a time (s): each new limit is a write."""
+NO_MINIMA: tuple[tuple[PhaseFlags, float], ...] = ()
 
 DIMMED = Statement(code=StatementCode.DIMMED_EACH, name="the grid operator")
 NO_CAR = Statement(code=StatementCode.NO_CAR)
@@ -30,7 +39,10 @@ class DimmingCap:
 
     def __init__(self, voltage_v: float) -> None:
         self._dimmed = SiteDimmed()
-        self._voltage_v = min(voltage_v, NOMINAL_V)
+        self._nominal_v = min(voltage_v, NOMINAL_V)
+        self._highest_v = HIGHEST * voltage_v
+        self._measured_v = self._nominal_v
+        self._held_until = -math.inf
         self.lifted_at = -math.inf
         """Time at which all limits ended last (s, monotonic)."""
 
@@ -54,16 +66,32 @@ class DimmingCap:
         """Return True if single EVSEs are limited."""
         return bool(self._dimmed.evses_w)
 
-    def steered(self, own_a: float) -> DimmedGroup | None:
+    def set_voltage(self, measured_v: float, now: float) -> None:
+        """Turn W into A with this voltage from now on (V, line to neutral), or with a higher one before."""
+        rounded_v = math.ceil(min(measured_v, self._highest_v) / VOLTAGE_STEP_V) * VOLTAGE_STEP_V
+        rounded_v = max(rounded_v, self._nominal_v)
+        if rounded_v >= self._measured_v:
+            self._held_until = now + VOLTAGE_HELD_S
+        if rounded_v >= self._measured_v or now >= self._held_until:
+            self._measured_v = rounded_v
+
+    def steered(
+        self, own_a: float, minima: Iterable[tuple[PhaseFlags, float]] = NO_MINIMA
+    ) -> DimmedGroup | None:
         """Return the bound on all of them together; None: there is none.
 
-        `own_a`: own generation that they may use on top (A, all phases).
+        `own_a`: own generation that they may use on top (A, all phases). `minima`: phases and minimum (A per
+        phase) of each that takes part.
         """
         dimmed = self._dimmed
         if not self.bounds_all:
             return None
-        first, second, third = (_watts(watts) / self._voltage_v for watts in dimmed.phases_w)
-        sum_a = _watts(dimmed.total_w) / self._voltage_v
+        pairs = list(minima)
+        first, second, third = (
+            self._amps(_watts(watts), [min_a for phases, min_a in pairs if phases[phase]])
+            for phase, watts in enumerate(dimmed.phases_w)
+        )
+        sum_a = self._amps(_watts(dimmed.total_w), [sum(phases) * min_a for phases, min_a in pairs])
         return DimmedGroup(phases_a=(first, second, third), sum_a=sum_a + own_a, why=dimmed.why or DIMMED)
 
     def hold_s(self, evse: EvseNode, now: float) -> float:
@@ -89,8 +117,17 @@ class DimmingCap:
         watts = self._dimmed.evses_w.get(evse.ref) if evse.steerable else None
         if watts is None:
             return None
-        amps = tenths_down(watts / (self._voltage_v * sum(phases))) / TENTHS
+        amps = tenths_down(self._amps(watts / sum(phases), [evse.min_a])) / TENTHS
         return amps, self._dimmed.whys.get(evse.ref) or self._dimmed.why or DIMMED
+
+    def _amps(self, watts: float, minima_a: list[float]) -> float:
+        """Return these W in A, and no less than the minima that fit at the nominal voltage."""
+        nominal_a, needed_a = watts / self._nominal_v, 0.0
+        for min_a in sorted(minima_a):
+            if needed_a + min_a > nominal_a:
+                break
+            needed_a += min_a
+        return max(watts / self._measured_v, needed_a)
 
 
 def _watts(limit: float | None) -> float:

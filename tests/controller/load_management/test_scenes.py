@@ -44,6 +44,7 @@ class Scene:
     acts: list[Act] = field(default_factory=list)
     seconds: int = 400
     circuits: tuple[CircuitNode, ...] = ()
+    voltage_v: float | None = None
 
 
 def car(
@@ -312,6 +313,16 @@ SCENES = {
         {"a": 18.2},
         acts=[dims(4200.0)],
     ),
+    "4.2 kW are 17.5 A on one phase of 240 V": Scene(
+        make_grid(63.0),
+        lambda: [on_one_phase("a", (0, 1, 2), steerable=True)],
+        {"a": 17.5},
+        acts=[dims(4200.0)],
+        voltage_v=240.0,
+    ),
+    "4.2 kW are 6 A on three phases of 240 V": Scene(
+        make_grid(63.0), lambda: [car("a", steerable=True)], {"a": 6.0}, acts=[dims(4200.0)], voltage_v=240.0
+    ),
     "a narrow row gives its rest to cars outside of it": Scene(
         # The row has 19 A for two; 62 A less 19 A leave 43 A for two others, which can take 21.5 A each.
         make_grid(63.0),
@@ -362,6 +373,7 @@ SCENES = {
 def test_scenes_scene_ends_with_draws_computed_by_hand(name: str) -> None:
     scene = SCENES[name]
     site = SiteHarness((scene.circuit, *scene.circuits), scene.stations(), scene.building)
+    site.voltage_v = scene.voltage_v
     site.connect()
     site.wait(200)
     for act in scene.acts:

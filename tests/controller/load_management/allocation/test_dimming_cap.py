@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.dimming.pmin import minimum_w
-from controller.load_management.allocation.dimming_cap import DimmingCap
+from controller.load_management.allocation.dimming_cap import VOLTAGE_HELD_S, DimmingCap
 from controller.load_management.events import SiteDimmed
 from controller.model.observations import BackendLimit, EvseRef, ProfilesTouched
 from controller.model.statements import Statement, StatementCode
@@ -259,6 +259,45 @@ def test_dimming_cap_higher_limit_leaves_stopped_cars_resting() -> None:
     site.handle(dim(42_000.0))
     site.wait(15)
     assert sum(each.limit_a(site.now) == 0.0 for each in site.stations.values()) == 2
+
+
+THREE_PHASES = ((True, True, True), 6.0)
+ONE_PHASE = ((True, False, False), 6.0)
+
+
+@pytest.mark.parametrize(
+    ("measured_v", "minima", "sum_a"),
+    [
+        (230.0, [ONE_PHASE], 4200 / 230),
+        (240.0, [ONE_PHASE], 4200 / 240),
+        (238.2, [ONE_PHASE], 4200 / 240),
+        (240.0, [THREE_PHASES], 18.0),
+        (240.0, [ONE_PHASE, ONE_PHASE, ONE_PHASE], 18.0),
+        (240.0, [ONE_PHASE, THREE_PHASES], 4200 / 240),
+        (400.0, [ONE_PHASE], 4200 / 255),
+    ],
+)
+def test_dimming_cap_watts_at_measured_voltage_leave_minima(
+    measured_v: float, minima: list[tuple[tuple[bool, bool, bool], float]], sum_a: float
+) -> None:
+    cap = DimmingCap(VOLT)
+    cap.dim(dim(4200.0), 0.0)
+    cap.set_voltage(measured_v, 0.0)
+    steered = cap.steered(0.0, minima)
+    assert steered is not None
+    assert steered.sum_a == pytest.approx(sum_a)
+
+
+def test_dimming_cap_highest_voltage_is_held() -> None:
+    cap = DimmingCap(VOLT)
+    cap.dim(dim(4200.0), 0.0)
+    sums = []
+    for now, measured_v in ((0.0, 238.0), (10.0, 231.0), (VOLTAGE_HELD_S + 1, 231.0)):
+        cap.set_voltage(measured_v, now)
+        steered = cap.steered(0.0)
+        assert steered is not None
+        sums.append(steered.sum_a)
+    assert sums == pytest.approx([4200 / 240, 4200 / 240, 4200 / 235])
 
 
 @pytest.mark.parametrize("voltage", [207.0, 230.0, 234.0, 240.0, 253.0])
