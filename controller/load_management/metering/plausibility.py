@@ -51,7 +51,7 @@ USUALLY = 2.0
 NEAR_ZERO_A = 0.5
 """Highest current at which `drivers.health` does not judge stillness."""
 REPORTED_A = 2.0
-"""Change of the reported current that the meter has to show."""
+"""Rise of the reported current that the meter has to show."""
 FROZEN_S = 30.0
 """A meter that repeats itself for longer while stations report current is frozen."""
 
@@ -159,7 +159,8 @@ class StillWatch:
         """Take in one reading that has repeated itself under load for `still_s` (s).
 
         `reported_a`: what stations below report on their most loaded phase (A). Where the meter shows next to
-        nothing, its repetitions count once they report another current than at the first of them.
+        nothing, its repetitions count once they report more than at the first of them. The end of a current
+        contradicts nothing.
         """
         same = self._last is not None and msgspec.structs.replace(self._last, time=reading.time) == reading
         if not same:
@@ -168,8 +169,10 @@ class StillWatch:
         shows_load = any(abs(amps or 0.0) > NEAR_ZERO_A for amps in reading.current_a)
         if not same or shows_load:
             self._since, self._first_a = None, reported_a
-        elif self._since is None and abs(reported_a - self._first_a) > REPORTED_A:
-            self._since = now
+        elif self._since is None:
+            self._first_a = min(self._first_a, reported_a)
+            if reported_a > self._first_a + REPORTED_A:
+                self._since = now
         self._last = reading
         self._still_s = still_s
         self._reported_s = 0.0 if self._since is None else now - self._since

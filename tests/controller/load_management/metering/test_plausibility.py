@@ -132,6 +132,18 @@ def test_still_watch_near_no_load_is_frozen_once_stations_report() -> None:
     assert still(40, 16.0).frozen
 
 
+def test_still_watch_reported_end_of_current_is_no_doubt() -> None:
+    # The meter shows that the cars have left before their stations report it.
+    watch = StillWatch()
+    for now in range(100):
+        reported = 16.0 if now < 5 else 0.0
+        watch.see(Reading(time=float(now), current_a=(0.0,) * 3, voltage_v=(230.0,) * 3), 0.0, reported, now)
+        assert not watch.doubted
+    for now in range(100, 140):
+        watch.see(Reading(time=float(now), current_a=(0.0,) * 3, voltage_v=(230.0,) * 3), 0.0, 16.0, now)
+    assert watch.frozen
+
+
 def test_still_watch_doubts_meter_that_repeats_itself_unusually_long() -> None:
     watch = StillWatch()
 
