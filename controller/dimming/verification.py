@@ -226,7 +226,12 @@ class Verification:
         # Before keys were recorded, the last sequence was that of any key.
         last = dict(obeyed.keys) or {ANY_KEY: obeyed.sequence}
         floor = last.pop(ANY_KEY, 0)
-        last |= dict.fromkeys(keys, command.sequence)
+        for key in keys:
+            last.pop(key, None)  # the keys used last come last
+            last[key] = command.sequence
+        # A key that is left out counts as one that was never recorded: its old commands stay refused.
+        left_out = list(last.values())[:-KEYS_KEPT]
+        floor = max([floor, *left_out])
         newest = {ANY_KEY: floor, **dict(list(last.items())[-KEYS_KEPT:])}
         self._obeyed[source] = CommandContext(max(obeyed.sequence, command.sequence), ids, newest)
 

@@ -10,6 +10,7 @@ import pytest
 from controller.dimming.verification import (
     ANY_KEY,
     IDS_KEPT,
+    KEYS_KEPT,
     LONGEST_S,
     MOST_AHEAD_S,
     CommandContext,
@@ -214,3 +215,16 @@ def test_verification_command_is_refused_while_id_cannot_be_stored() -> None:
     judge = verification()
     assert judge.verify_command(signed(command(1), "dso"), FULL_DISK).reason is Reason.NO_MEMORY
     obeyed(judge, signed(command(1), "dso"))
+
+
+def test_command_of_key_that_is_recorded_no_more_is_refused_again() -> None:
+    signatures = PlainSignatures()
+    others = {f"dso-{number}": msgspec.structs.replace(DSO, key=f"k-{number}") for number in range(KEYS_KEPT)}
+    signatures.known = {"dso": DSO, **others}
+    judge = Verification(POINT, [EvseRef("CS01", 1)], ISSUERS, {}, signatures)
+    obeyed(judge, signed(command(10), "dso"))
+    for number, name in enumerate(others, 11):
+        obeyed(judge, signed(command(number), name))
+    assert judge.verify_command(signed(command(10), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+    obeyed(judge, signed(command(100), "dso"))
+    assert judge.verify_command(signed(command(100), "dso"), NOW).reason is Reason.REPLAYED
