@@ -89,14 +89,18 @@ class ReloadPlan(msgspec.Struct, frozen=True, kw_only=True):
         return {"applied": self.applied, "needs_restart": self.needs_restart, "assumed": self.assumed}
 
 
-def plan_reload(in_use: Config, loaded: Config) -> ReloadPlan:
-    """Compare two configurations, and merge what can be applied into the one in use."""
-    found = _Differences(in_use)
+def plan_reload(in_use: Config, loaded: Config, removed: Collection[str] = ()) -> ReloadPlan:
+    """Compare two configurations, and merge what can be applied into the one in use.
+
+    `removed`: stations of the one in use that an earlier reload has removed.
+    """
+    found = _Differences(in_use, removed)
     config = found.merge_table("", in_use, loaded, "")
-    applied, needs_restart = tuple(found.applied), tuple(found.needs_restart)
+    back = [f"station {station} (added)" for station in removed if station not in found.removed]
+    applied, needs_restart = (*back, *found.applied), tuple(found.needs_restart)
     if applied and needs_restart and check_tables(remove_stations(config, found.removed)):
         # What can be applied is only valid together with what cannot, e.g. a limit with lower fallbacks.
-        return ReloadPlan(config=in_use, needs_restart=(*applied, *needs_restart))
+        return ReloadPlan(config=in_use, needs_restart=(*applied, *needs_restart), removed=tuple(removed))
     return ReloadPlan(
         config=config, applied=applied, needs_restart=needs_restart, removed=tuple(found.removed)
     )
@@ -114,8 +118,9 @@ def remove_stations(config: Config, stations: Collection[str]) -> Config:
 
 
 class _Differences:
-    def __init__(self, in_use: Config) -> None:
+    def __init__(self, in_use: Config, removed: Collection[str]) -> None:
         self._in_use = in_use
+        self._removed_before = removed
         self.applied: list[str] = []
         self.needs_restart: list[str] = []
         self.removed: list[str] = []
@@ -159,8 +164,9 @@ class _Differences:
             if each.id not in there:
                 is_live = isinstance(each, StationConfig) and self._in_use.overlay is None
                 self.removed += [each.id] if is_live else []
-                changes = self.applied if is_live else self.needs_restart
-                changes.append(f"{place} {name} {each.id} (removed)".strip())
+                if not is_live or each.id not in self._removed_before:
+                    changes = self.applied if is_live else self.needs_restart
+                    changes.append(f"{place} {name} {each.id} (removed)".strip())
                 merged.append(each)
             else:
                 where = f"{place} {name} {each.id}".strip()

@@ -107,7 +107,7 @@ class ReloadService:
                     log.error("configuration error reason=%s", line)
                 log.error("reload rejected file=%s: nothing is changed, correct it and reload again", path)
                 raise ReloadRejectedError(checked.problem)
-            plan = plan_reload(self._active.config, checked.config)
+            plan = plan_reload(self._active.config, checked.config, self._removed.stations)
             try:
                 self._target.apply_configuration(plan.config, plan.removed)
             except ServiceError as error:

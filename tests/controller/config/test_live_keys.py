@@ -220,3 +220,19 @@ def test_live_keys_replaced_station_is_applied_where_both_exceed_circuit() -> No
     both = plan_reload(load(site), load(other))
     assert both.applied == ("station CS02 (added)", "station CS01 (removed)")
     assert both.removed == ("CS01",)
+
+
+def test_live_keys_removed_station_is_named_once_and_stays_removed() -> None:
+    in_use = load(SITE + FURTHER)
+    again = plan_reload(in_use, load(SITE), ("CS02",))
+    assert (again.applied, again.needs_restart, again.removed) == ((), (), ("CS02",))
+    back = plan_reload(in_use, load(SITE + FURTHER), ("CS02",))
+    assert (back.applied, back.removed) == (("station CS02 (added)",), ())
+
+
+def test_live_keys_removed_station_stays_removed_where_changes_wait() -> None:
+    meter = SITE[SITE.index("[[meter]]") : SITE.index("[[card]]")]
+    battery = meter.replace('id = "m"', 'id = "b"').replace("192.0.2.1", "192.0.2.9")
+    loaded = load(SITE.replace("[[card]]", f'{battery}[battery]\nmeter = "b"\n[[card]]', 1))
+    plan = plan_reload(load(SITE + FURTHER), loaded, ("CS02",))
+    assert (plan.applied, plan.removed) == ((), ("CS02",))

@@ -151,7 +151,11 @@ async def test_removed_station_that_is_added_again_is_served(tmp_path: Path) -> 
         assert await is_rejected(controller, "CS02")
         write(tmp_path, FURTHER.format(keys='label = "Yard"'))
         result = await command(tmp_path, "configuration.reload")
-        assert result == {"applied": ["station CS02 label"], "needs_restart": [], "assumed": []}
+        assert result == {
+            "applied": ["station CS02 (added)", "station CS02 label"],
+            "needs_restart": [],
+            "assumed": [],
+        }
         assert controller.status().removed == ()
         async with connect_station(controller, name="CS02") as second:
             assert (await second.request("BootNotification", BOOT))["status"] == "Accepted"
