@@ -8,7 +8,8 @@ for in the readings around it:
     window    from `LEAD_S` before the report that precedes the step to `SEEN_S` after the one that shows it
     seen      within the window the readings of that phase rose (fell) by `SEEN` of the step
     missed    they did not rise by `MISSED` of it, and did not fall by as much, so that nothing of the
-              building can have hidden the step; or they fell by about as much as the station rose
+              building can have hidden the step; or they fell by about as much as the station rose, in this
+              step or in all its steps within the window
     neither   anything else: the building was too busy, or other stations may have stepped the other way
 
 `MISSES` in a row make the meter suspected, as many seen steps in a row clear it again.
@@ -84,10 +85,11 @@ class StepCheck:
                 continue
             along, against = _moves([amps[phase] for amps in window], up=delta > 0)
             size = abs(delta)
+            own_a = max(size, self._window.moved_by(step.ref, phase, begin, end, up=delta > 0))
             if along >= SEEN * size:
                 self._on_seen(phase)
             elif along < MISSED * size and (
-                against < MISSED * size or MIRRORED[0] * size <= against <= MIRRORED[1] * size
+                against < MISSED * size or MIRRORED[0] * size <= against <= MIRRORED[1] * own_a
             ):
                 self._on_missed(step, phase, along, against, window)
 

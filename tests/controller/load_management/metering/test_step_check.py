@@ -66,6 +66,22 @@ def test_step_check_second_missed_step_names_cause(fault: str) -> None:
     assert words in session(meter, times=1).problem
 
 
+def test_step_check_backwards_meter_of_car_that_rises_in_steps_is_seen() -> None:
+    # The car rises by 6 A and 10 s later by 19 A: around either step the meter falls by 25 A.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    drawn_a = 0.0
+    for now in range(60):
+        if now in (30, 40):
+            rise_a = 6.0 if now == 30 else 19.0
+            drawn_a += rise_a
+            window.add_change(A, (rise_a, 0.0, 0.0), float(now))
+            check.add_step(ReportedStep(ref=A, delta_a=(rise_a, 0.0, 0.0), since=now - 10.0, at=float(now)))
+        window.add_reading((10.0 + 0.1 * (now % 3) - drawn_a, 11.0, 12.0), float(now))
+        check.judge_due(float(now))
+    assert "L1 is built in backwards" in check.problem
+
+
 def test_step_check_one_missed_step_is_not_enough() -> None:
     window = MeterWindow(MEMORY_S)
     check = StepCheck(window)
