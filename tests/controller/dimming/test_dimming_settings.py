@@ -17,5 +17,5 @@ def test_dimming_settings_added_device_raises_minimum() -> None:
     )
     limit = SourceLimit(source="dso", watts=0.0, begins=0.0)
     assert settings.raised(limit).watts == 4200.0
-    settings.set_devices({EvseRef("CS02", 1): "grid"})
+    settings.set_devices({**settings.devices, EvseRef("CS02", 1): "grid"})
     assert settings.raised(limit).watts == 4200.0 + 0.8 * 4200.0
