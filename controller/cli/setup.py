@@ -22,7 +22,7 @@ from controller.cli.setup_dialog import (
     dialog_text,
     is_open_question,
     read_answers,
-    read_running_knocks,
+    read_listed_stations,
     read_terminal_line,
 )
 from controller.model.exception_groups import leaves
@@ -105,7 +105,7 @@ async def _run(options: argparse.Namespace) -> int:
     is_running = (store / FILE).exists()
     setup = SetupService(
         path,
-        partial(read_running_knocks, store) if is_running else collector.read_knocks,
+        partial(read_listed_stations, store) if is_running else collector.read_unknown_stations,
         partial(has_users, store),
         partial(_store_text, path, store if is_running else None),
     )

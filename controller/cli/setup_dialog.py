@@ -12,11 +12,11 @@ import trio
 from controller.cli.arguments import UNREADABLE, CommandError
 from controller.services.control_socket import ControlError, send_command
 from controller.services.setup_service import SetupService
-from controller.site_setup.setup_questions import KnockingStation, SetupQuestion
+from controller.site_setup.setup_questions import SetupQuestion, UnknownStation
 from controller.site_setup.setup_texts import Language
 from controller.tomlcheck.diagnostics import FileUnreadableError, read_text
-from controller.web.setup_interface import SearchRequest, SetupProgress, SetupRequest, knocking_stations
-from controller.web.status_model import KnockStatus
+from controller.web.setup_interface import SearchRequest, SetupProgress, SetupRequest, list_unknown_stations
+from controller.web.status_model import UnknownStationStatus
 
 SEARCH_PERIOD_S = 0.5
 _WORDS: dict[str, dict[Language, str]] = {
@@ -71,13 +71,13 @@ def _flatten(prefix: str, value: object) -> Sequence[tuple[str, str]]:
     return [(prefix, str(value))]
 
 
-async def read_running_knocks(store: Path) -> Sequence[KnockingStation]:
+async def read_listed_stations(store: Path) -> Sequence[UnknownStation]:
     """Return the unknown stations that tried to connect to the running controller."""
     try:
         status = await trio.to_thread.run_sync(send_command, store, "status")
     except ControlError:
         return ()
-    return knocking_stations(msgspec.convert(status.get("knocks", []), list[KnockStatus]))
+    return list_unknown_stations(msgspec.convert(status.get("knocks", []), list[UnknownStationStatus]))
 
 
 async def ask_all_questions(setup: SetupService, language: Language) -> dict[str, str]:

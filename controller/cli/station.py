@@ -164,18 +164,26 @@ def _list_unknown(options: argparse.Namespace) -> int:
     """Print the stations that tried to connect and are not in the configuration."""
     status = msgspec.convert(_send(options, "status"), ControllerStatus, strict=False)
     if options.json:
-        print(json.dumps(msgspec.to_builtins(status.knocks), indent=2))
+        print(json.dumps(msgspec.to_builtins(status.unknown_stations), indent=2))
         return OK
-    if not status.knocks:
+    if not status.unknown_stations:
         print("no unknown station has tried to connect since the start")
         return OK
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("station", "address", "first seen", "last seen", "tries", "OCPP", "device"):
         table.add_column(column, overflow="fold")
-    for knock in status.knocks:
-        device = " ".join(filter(None, (knock.vendor, knock.model, knock.serial_number)))
-        versions = " ".join(each.removeprefix("ocpp") for each in knock.ocpp)
-        cells = (knock.id, knock.peer, knock.first_seen, knock.last_seen, str(knock.tries), versions, device)
+    for unknown in status.unknown_stations:
+        device = " ".join(filter(None, (unknown.vendor, unknown.model, unknown.serial_number)))
+        versions = " ".join(each.removeprefix("ocpp") for each in unknown.ocpp)
+        cells = (
+            unknown.id,
+            unknown.peer,
+            unknown.first_seen,
+            unknown.last_seen,
+            str(unknown.tries),
+            versions,
+            device,
+        )
         table.add_row(*map(Text, cells))
     Console(soft_wrap=True).print(table)
     return OK

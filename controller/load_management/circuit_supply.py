@@ -119,20 +119,20 @@ class CircuitSupply:
         for circuit in site.circuits:
             margin_a = self._model.metering.margin_a(circuit)
             kept_a = margin_a + self._reserved_a[circuit.id]
-            left, believed = rooms[circuit.id], base.believed[circuit.id]
+            left, assumed = rooms[circuit.id], base.assumed[circuit.id]
             kept, begun = base.keep[circuit.id], base.start[circuit.id]
             keep[circuit.id] = (
-                left[0] + believed[0] - kept[0] + kept_a,
-                left[1] + believed[1] - kept[1] + kept_a,
-                left[2] + believed[2] - kept[2] + kept_a,
+                left[0] + assumed[0] - kept[0] + kept_a,
+                left[1] + assumed[1] - kept[1] + kept_a,
+                left[2] + assumed[2] - kept[2] + kept_a,
             )
             start[circuit.id] = (
-                min(left[0], left[0] + believed[0] - begun[0] + margin_a),
-                min(left[1], left[1] + believed[1] - begun[1] + margin_a),
-                min(left[2], left[2] + believed[2] - begun[2] + margin_a),
+                min(left[0], left[0] + assumed[0] - begun[0] + margin_a),
+                min(left[1], left[1] + assumed[1] - begun[1] + margin_a),
+                min(left[2], left[2] + assumed[2] - begun[2] + margin_a),
             )
             for phase in range(3):
-                if begun[phase] > believed[phase] + margin_a:
+                if begun[phase] > assumed[phase] + margin_a:
                     statement = self._building_peak(circuit, phase, now)
                     if statement is not None:
                         building_peaks[circuit.id, phase] = statement
@@ -180,7 +180,7 @@ class CircuitSupply:
             circuit = self._model.site.circuit_by_id[circuit_id]
             metered = self._model.metering.metered(circuit_id)
             is_trusted = not self._model.trust(circuit, now)[0] and not (metered and metered.is_bridged(now))
-            base_w = self._model.metering.power_w(circuit, base.believed[circuit_id])
+            base_w = self._model.metering.power_w(circuit, base.assumed[circuit_id])
             worst_w = self._model.metering.power_w(circuit, circuit.limit_a)
             if not is_trusted:
                 held_a = sum(

@@ -74,7 +74,7 @@ class ControlPass:
         """Follow another tree and other settings of the model; EVSEs that are gone are forgotten."""
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
         gone = {each.evse.ref for each in self.whole.controllers} - self._model.by_ref.keys()
-        self._turns.rotation.set_wanting((), gone, self._now)
+        self._turns.rotation.set_asking((), gone, self._now)
         for refs in (self._touched, self._concerned, self._off_share, self._rising):
             for ref in gone & refs.keys():
                 del refs[ref]
@@ -101,7 +101,7 @@ class ControlPass:
         for controller in self._model.controllers:
             target_a = min(controller.evse.fallback_a, controller.delivery.offered_a(now))
             try:
-                controller.wake()
+                controller.mark_due()
                 commands += controller.delivery.commands(target_a, 0.0, now, urgent=True)
                 controller.model.draw.offer(controller.delivery.offered_a(now), now)
             except Exception as error:  # noqa: BLE001 - its own state may have failed; the others are cut
@@ -166,7 +166,7 @@ class ControlPass:
             self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
-            touched |= dict.fromkeys(model.awake.take(self._now))
+            touched |= dict.fromkeys(model.due.take(self._now))
             turned = model.turns_due.take(self._now)
         else:
             self._supplied = None
@@ -238,7 +238,7 @@ class ControlPass:
             )
             self._concerned.pop(ref, None)
             if part is not self.whole:
-                self._model.awake.add(ref)  # its share of the whole is planned next
+                self._model.due.add(ref)  # its share of the whole is planned next
             if number % 10 == 0:
                 yield 10 * COST_COMMAND
         if part is self.whole and not urgent:
@@ -283,7 +283,7 @@ class ControlPass:
     def _supplies_of(self, part: SitePart, base: SiteBase) -> Headroom:
         """Return what each circuit of a part supplies; that found before while its base load is the same."""
         if self._supplied is None or self._supplied[0] is not base:
-            self._supplied = base, self._supply.supplies(part.site, base.believed, self._now)
+            self._supplied = base, self._supply.supplies(part.site, base.assumed, self._now)
         return self._supplied[1].copy()
 
     def _ledger(self, part: SitePart) -> Headroom:
@@ -381,7 +381,7 @@ class ControlPass:
         for ref in self._planned | plans.keys():
             controller = self._model.by_ref[ref]
             if controller.demand.set_plan(plans.get(ref, NO_PLAN)):
-                controller.wake()
+                controller.mark_due()
         self._planned = set(plans)
 
     def part_below(self, circuit: str) -> SitePart:

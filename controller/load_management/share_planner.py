@@ -153,7 +153,7 @@ class SharePlanner:
         ref, model, evse = each.evse.ref, self._model, each.evse
         can_be_commanded = not each.demand.problem
         takes_share = can_be_commanded and each.demand.has_demand and not each.demand.is_paused
-        self._rotation.set_wanting(
+        self._rotation.set_asking(
             {ref} if each.demand.has_demand and not each.demand.is_paused else (),
             (ref,),
             now,
@@ -501,7 +501,7 @@ class SharePlanner:
         return given
 
     def _offer_leftover(self, left: Headroom, now: float) -> Iterator[int]:
-        """Offer cars that take nothing the minimum from what no other car takes, so that they may wake up.
+        """Offer cars that take nothing the minimum from what no other car takes, so that they may start.
 
         A car that did not start at its minimum is offered more. `left`: what the others' shares leave.
         """
@@ -519,7 +519,7 @@ class SharePlanner:
                 self._troubles[evse.circuit] and evse.fallback_a,
             ]
             most_a = min(cap for cap in caps if isinstance(cap, float))
-            free_a = min(each.waking_a, most_a, left.room(evse, each.model.phases))
+            free_a = min(each.starting_a, most_a, left.room(evse, each.model.phases))
             free_a = math.floor(free_a * 10 + ROUNDED_A) / 10
             self._rotation.set_served(ref, False, now, rests=False)  # nothing was taken from its car
             if free_a < evse.min_a:

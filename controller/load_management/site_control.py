@@ -77,7 +77,7 @@ class SiteControl:
                 self._model.metering.set_battery(flow_a)
         if isinstance(event, SiteDimmed):
             for each in self._model.controllers:
-                each.wake()
+                each.mark_due()
             if self._model.dimming.dim(event, now):
                 return self._plan_safely(now, urgent=True)
         self._due |= self._model.on_event(event, now)
@@ -163,12 +163,12 @@ class SiteControl:
         for ref, record in records.items():
             if ref in self._model.by_ref:
                 self._model.by_ref[ref].restore(record)
-                self._model.by_ref[ref].wake()
+                self._model.by_ref[ref].mark_due()
 
     def snapshot(self, now: float) -> SiteView:
         """Return the state of the site for people."""
         base = self._model.metering.base(now)
-        supplied = self._supply.supplies(self._model.site, base.believed, now)
+        supplied = self._supply.supplies(self._model.site, base.assumed, now)
         room = supplied.copy()
         for controller in self._model.controllers:
             if controller.booking.may_draw(now):
@@ -202,8 +202,8 @@ class SiteControl:
             id=circuit.id,
             limit_a=circuit.limit_a,
             measured_a=self._model.metering.measured(circuit),
-            base_a=base.believed[circuit.id],
-            booked_a=subtract(self._supply.supply(circuit, base.believed[circuit.id]), left),
+            base_a=base.assumed[circuit.id],
+            booked_a=subtract(self._supply.supply(circuit, base.assumed[circuit.id]), left),
             reserve_a=(max(0.0, reserved[0]), max(0.0, reserved[1]), max(0.0, reserved[2])),
             meter_quality=self._model.metering.quality(circuit, now),
             meter_problem=problem.text,

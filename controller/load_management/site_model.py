@@ -24,7 +24,7 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.evse.awake_evses import AwakeEvses
+from controller.load_management.evse.due_evses import DueEvses
 from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
 from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
@@ -64,8 +64,8 @@ class SiteModel:
         self.dimming = DimmingCap(settings.voltage_v)
         self.energy = EnergyPlanner(site, settings.energy, settings.voltage_v)
         self.notices = FaultNotices()
-        self.awake = AwakeEvses()
-        self.turns_due = AwakeEvses()
+        self.due = DueEvses()
+        self.turns_due = DueEvses()
         """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""
         self.unsaved: set[EvseRef] = set()
         """EVSEs with something new to record beside their limits: a goal, a learned value."""
@@ -94,7 +94,7 @@ class SiteModel:
             controller = known.get(evse.ref)
             if controller is None:
                 number = next(self._numbers)
-                controller = _make_controller(evse, number, self.settings, self.awake, now)
+                controller = _make_controller(evse, number, self.settings, self.due, now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
                 controller.offer.is_below_meter = self.metering.shows_phases(evse)
             self.controllers.append(controller)
@@ -104,7 +104,7 @@ class SiteModel:
             self.of_station[controller.evse.ref.station].append(controller)
 
     def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
-        """Apply other limits, margins, priorities, modes and energy settings; add, change and forget EVSEs.
+        """Apply other limits, margins, priorities, modes and energy settings; add, change and remove EVSEs.
 
         A new EVSE is booked at its maximum until its station has accepted a limit. Raises ValueError if the
         circuits differ, or EVSEs that stay have another number of phases.
@@ -126,7 +126,7 @@ class SiteModel:
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             if evse != controller.evse:
                 self._replace_evse(controller, evse, now)
-            controller.wake()
+            controller.mark_due()
             self.update_credit(controller, now)
 
     def _replace_evse(self, controller: EvseController, evse: EvseNode, now: float) -> None:
@@ -142,11 +142,11 @@ class SiteModel:
                 self.metering.totals.set(each.evse, each.credit(now))
 
     def _drop_controller(self, ref: EvseRef) -> None:
-        """Forget an EVSE that the site no longer has, with those that are limited as it is."""
+        """Remove an EVSE that the site no longer has, with those that are limited as it is."""
         controller = self.by_ref[ref]
         self.metering.totals.remove(controller.evse)
         del self._by_number[self._number_of.pop(ref)]
-        self.awake.remove(ref)
+        self.due.remove(ref)
         self.turns_due.remove(ref)
         self.unsaved.discard(ref)
         self._reactions.pop(ref, None)
@@ -155,7 +155,7 @@ class SiteModel:
 
     def on_event(self, event: SiteEvent, now: float) -> bool:
         """Update the model; return True if the current has to be shared anew."""
-        self._wake_concerned(event)
+        self._mark_concerned(event)
         self.changes += not isinstance(event, ControlTick | LimitAnswered)
         match event:
             case StationUp(station=station):
@@ -194,17 +194,17 @@ class SiteModel:
             case MeterUpdated():
                 return False  # taken in by the fast loop before
 
-    def _wake_concerned(self, event: SiteEvent) -> None:
+    def _mark_concerned(self, event: SiteEvent) -> None:
         """Have the next pass update the EVSEs that an event concerns."""
         match event:
             case StationUp() | StationDown() | QuirkSelected() | StationObserved():
                 for each in self.of_station.get(event.station, ()):
-                    each.wake()
+                    each.mark_due()
             case LimitAnswered(token=token) if (found := self._find_by_token(token)) is not None:
-                found.wake()
+                found.mark_due()
             case EvseOverridden(ref=ref):
                 if ref in self.by_ref:
-                    self.by_ref[ref].wake()
+                    self.by_ref[ref].mark_due()
             case _:
                 pass
 
@@ -280,7 +280,7 @@ class SiteModel:
             controller.booking.shares_its_limit = any(
                 each.shares_limit and each.may_draw(now) for each in unconfigured
             )
-            controller.wake()
+            controller.mark_due()
 
     def _on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:
         """Take in an answer; a refusal changes what can be shared at once, a cut frees its room later."""
@@ -327,7 +327,7 @@ class SiteModel:
         for vote in self.metering.votes(circuit):
             controller = self.by_ref[vote.ref]
             if controller.model.on_step_seen(vote.evidence, now):
-                controller.wake()
+                controller.mark_due()
                 changed = True
         return changed
 
@@ -372,7 +372,7 @@ class SiteModel:
                 continue  # it was removed, or put off
             self.update_credit(controller, now)
             if self.site.unbalance_a:
-                controller.wake()  # what it draws helps other phases
+                controller.mark_due()  # what it draws helps other phases
         return True
 
     def note_reaction(self, controller: EvseController) -> None:
@@ -410,12 +410,12 @@ class SiteModel:
 
 
 def _make_controller(
-    evse: EvseNode, number: int, settings: SiteSettings, awake: AwakeEvses, now: float
+    evse: EvseNode, number: int, settings: SiteSettings, due: DueEvses, now: float
 ) -> EvseController:
     """Return the controller of an EVSE; the tokens of its limits identify it by its number."""
     tokens = itertools.count(number, EVSE_NUMBERS)
     delivery = LimitDelivery(evse, settings.lease_s, tokens, settings.writes_per_day)
-    return EvseController(evse, delivery, now, awake)
+    return EvseController(evse, delivery, now, due)
 
 
 def _fixed_circuits(site: SiteTree) -> list[object]:

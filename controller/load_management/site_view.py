@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.load_management.energy.energy_view import EnergyView
-from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.charger_response import LearnedResponse
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef, EvseState
 from controller.model.statements import Statement
@@ -51,7 +51,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
 
     `statement`: the reason as code and values.
 
-    `habits`: what its station has shown of itself. `single_phase`: it was set to use one phase.
+    `learned`: what its station has shown of itself. `single_phase`: it was set to use one phase.
     `problem`: why its limits are in doubt, None if they are not. `draw_unknown`: it may draw, and has not
     reported how much, or not for too long. `reports_every_s`: time between its reports (s), 0 before the
     second one. `offered_w`: the offer in W of all phases, where its station accepts W only; else None.
@@ -64,7 +64,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     drawn_a: PhaseAmps
     statement: Statement
     problem: Statement | None = None
-    habits: ResponseHabits = ResponseHabits()
+    learned: LearnedResponse = LearnedResponse()
     single_phase: bool = False
     draw_unknown: bool = False
     reports_every_s: float = 0.0

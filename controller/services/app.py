@@ -208,7 +208,7 @@ class App:
             self._registry,
             self._capabilities,
             self._operations.overrides,
-            self._stats.knocks,
+            self._stats.unknown_stations,
         )
         self._station_report.register_handlers(self._operations.commands)
         self._status = StatusReader(
@@ -476,7 +476,7 @@ class App:
 
     def count_tries(self, station: str) -> int:
         """Return how often a station has tried to connect that is not admitted."""
-        return self._stats.knocks.count_tries(station)
+        return self._stats.unknown_stations.count_tries(station)
 
     def has_waiting_messages(self, station: str) -> bool:
         """Return True while messages of a station wait for its backends."""

@@ -55,7 +55,7 @@ class DepartureService:
         """Use the stations and cards of another configuration; its settings are in force already."""
         self._config = config
         if config.load_management.departures is None:
-            self._plans.departures.forget_file()
+            self._plans.departures.remove_file()
         self._use_rows()
         self._update_card_names()
 

@@ -46,7 +46,7 @@ class ReloadTarget(Protocol):
 
 
 class ReloadService:
-    """Reloads the file of the configuration in use, and forgets removed stations once they are gone."""
+    """Reloads the file of the configuration in use, and drops removed stations once they are gone."""
 
     def __init__(self, active: ActiveConfiguration, target: ReloadTarget) -> None:
         self._active = active
@@ -64,7 +64,7 @@ class ReloadService:
         return (await self.reload()).describe()
 
     async def run(self) -> None:
-        """Forget removed stations once nothing of them can draw or waits; until cancelled."""
+        """Drop removed stations once nothing of them can draw or waits; until cancelled."""
         while True:
             await trio.sleep(CHECK_S)
             if self._removed.stations:

@@ -65,7 +65,7 @@ async def run_setup_mode(
 
     setup = SetupService(
         path,
-        collector.read_knocks,
+        collector.read_unknown_stations,
         partial(has_users, store),
         store_text,
         lambda: find_site_places(collector.port, web_port),

@@ -49,20 +49,20 @@ class SetupRejectedError(ServiceError):
 class SetupService:
     """Setup of the configuration file at `path`, which need not exist; None: the site has no file.
 
-    `read_knocks` returns the unknown stations that tried to connect, the first one first; `has_users` if
+    `read_unknown_stations` returns those that tried to connect, the first one first; `has_users` if
     anybody can log in; `find_places` state and ports of a new site.
     """
 
     def __init__(
         self,
         path: Path | None,
-        read_knocks: Callable[[], Awaitable[Sequence[setup_questions.KnockingStation]]],
+        read_unknown_stations: Callable[[], Awaitable[Sequence[setup_questions.UnknownStation]]],
         has_users: Callable[[], bool],
         store_text: StoreText,
         find_places: Callable[[], SitePlaces] = lambda: find_site_places(),
     ) -> None:
         self._path = path
-        self._read_knocks = read_knocks
+        self._read_unknown_stations = read_unknown_stations
         self._has_users = has_users
         self._store_text = store_text
         self._find_places = find_places
@@ -171,7 +171,7 @@ class SetupService:
             timezone=find_timezone(),
             serial_ports=find_serial_ports(),
             gpio_chips=find_gpio_chips(),
-            knocks=tuple(await self._read_knocks()),
+            unknown_stations=tuple(await self._read_unknown_stations()),
             scans=self._search.scans,
             has_users=self._has_users(),
         )

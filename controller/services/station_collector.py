@@ -9,13 +9,13 @@ import trio
 from controller.config.schema import ListenConfig
 from controller.ocpp.frames import Version
 from controller.services.service_error import ServiceError
-from controller.services.station_report import knock_statuses
-from controller.site_setup.setup_questions import KnockingStation
+from controller.services.station_report import report_unknown_stations
+from controller.site_setup.setup_questions import UnknownStation
 from controller.stations.admission import AdmissionRules
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.listener import ListenError, ListenSettings, serve_stations
 from controller.stations.unregistered import AnyStation, UnregisteredStations
-from controller.web.setup_interface import knocking_stations
+from controller.web.setup_interface import list_unknown_stations
 
 MOST_LINKS = 64
 """Connections of stations that are open at a time."""
@@ -32,9 +32,9 @@ class StationCollector:
         self.host, self.port = host, port
         self._stats = ConnectionStats()
 
-    async def read_knocks(self) -> Sequence[KnockingStation]:
+    async def read_unknown_stations(self) -> Sequence[UnknownStation]:
         """Return the stations that have connected, the first one first."""
-        return knocking_stations(knock_statuses(self._stats.knocks))
+        return list_unknown_stations(report_unknown_stations(self._stats.unknown_stations))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """List stations that connect until cancelled. Raises CollectorError."""
@@ -49,7 +49,7 @@ class StationCollector:
             messages_per_second=10,
         )
         rules = AdmissionRules(listen.path, AnyStation(), [Version(name) for name in listen.protocols])
-        host = UnregisteredStations(self._stats.knocks, most_links=MOST_LINKS)
+        host = UnregisteredStations(self._stats.unknown_stations, most_links=MOST_LINKS)
         async with trio.open_nursery() as nursery:
             try:
                 self.port = await nursery.start(serve_stations, settings, rules, host, self._stats)

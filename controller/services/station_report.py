@@ -13,13 +13,13 @@ from controller.ocpp.frames import Version
 from controller.services.command_service import CommandService, TargetUnknownError
 from controller.services.override_service import OverrideService
 from controller.services.station_capabilities import StationCapabilities
-from controller.stations.knock_book import KnockBook
 from controller.stations.registry import SessionRegistry
+from controller.stations.unknown_stations import UnknownStations
 from controller.web.status_model import (
     ChargingStationStatus,
-    KnockStatus,
     OverrideStatus,
     StationDeviceStatus,
+    UnknownStationStatus,
     station_device_statuses,
 )
 
@@ -33,19 +33,19 @@ class StationReport:
         registry: SessionRegistry,
         capabilities: StationCapabilities,
         overrides: OverrideService,
-        knocks: KnockBook,
+        unknown_stations: UnknownStations,
     ) -> None:
         self._config = config
         self._registry = registry
         self._capabilities = capabilities
         self._overrides = overrides
-        self._knocks = knocks
+        self._unknown_stations = unknown_stations
 
     def replace_stations(self, config: Config) -> None:
         """Report the stations of another configuration; they are no longer unknown."""
         self._config = config
         for station in config.station:
-            self._knocks.remove(station.id)
+            self._unknown_stations.remove(station.id)
 
     def register_handlers(self, commands: CommandService) -> None:
         """Register the handler of the command that removes an unknown station."""
@@ -80,16 +80,16 @@ class StationReport:
             )
         return tuple(found)
 
-    def knocks(self) -> tuple[KnockStatus, ...]:
+    def unknown_stations(self) -> tuple[UnknownStationStatus, ...]:
         """Return the unknown stations that tried to connect, the latest first."""
-        return knock_statuses(self._knocks)
+        return report_unknown_stations(self._unknown_stations)
 
     def devices(self) -> tuple[StationDeviceStatus, ...]:
         """Return the device of each station that has booted, also of those not configured."""
         return station_device_statuses(self._capabilities.boots)
 
     async def _on_dismiss(self, command: DismissStation, _: Actor) -> object:
-        if not self._knocks.remove(command.station):
+        if not self._unknown_stations.remove(command.station):
             raise TargetUnknownError(f"station {command.station!r} has not tried to connect")
         return {}
 
@@ -106,19 +106,19 @@ class StationReport:
         )
 
 
-def knock_statuses(knocks: KnockBook) -> tuple[KnockStatus, ...]:
+def report_unknown_stations(unknown_stations: UnknownStations) -> tuple[UnknownStationStatus, ...]:
     """Return the unknown stations that tried to connect, the latest first."""
     found = []
-    for knock in knocks.knocks:
-        boot = knock.boot or Booted("", "")
+    for unknown in unknown_stations.latest_first:
+        boot = unknown.boot or Booted("", "")
         found.append(
-            KnockStatus(
-                id=knock.station,
-                peer=knock.peer,
-                first_seen=_moment(knock.first_seen),
-                last_seen=_moment(knock.last_seen),
-                tries=knock.tries,
-                ocpp=knock.protocols,
+            UnknownStationStatus(
+                id=unknown.station,
+                peer=unknown.peer,
+                first_seen=_moment(unknown.first_seen),
+                last_seen=_moment(unknown.last_seen),
+                tries=unknown.tries,
+                ocpp=unknown.protocols,
                 vendor=boot.vendor,
                 model=boot.model,
                 serial_number=boot.serial_number,

@@ -111,7 +111,7 @@ class StationService:
         self._overlay = None if config.overlay is None else self._make_overlay()
         accepted, self._rotated = open_credentials(store)
         self._owners = OwnerConfirmation({}, registry, accepted)
-        self._unregistered = UnregisteredStations(stats.knocks)
+        self._unregistered = UnregisteredStations(stats.unknown_stations)
         self._nursery: trio.Nursery | None = None
         """Tasks of the stations, once `run` has started."""
         self._use_stations(config, read_station_secrets(config))

@@ -93,7 +93,7 @@ class StatusReader:
             stations=self.stations.statuses(versions),
             alarms=alarms,
             clock_offsets=self.links.clock_offsets(),
-            knocks=self.stations.knocks(),
+            unknown_stations=self.stations.unknown_stations(),
             station_devices=self.stations.devices(),
             removed=self._removed_evses(),
         )

@@ -11,7 +11,7 @@ from controller.services.access_service import AccessService
 from controller.services.command_service import CommandService
 from controller.services.setup_service import SetupService
 from controller.services.web_problems import await_or_problem
-from controller.site_setup.setup_questions import KnockingStation
+from controller.site_setup.setup_questions import UnknownStation
 from controller.web.setup_interface import (
     FieldForms,
     FieldRequest,
@@ -21,7 +21,7 @@ from controller.web.setup_interface import (
     SetupProgress,
     SetupRequest,
     SetupResult,
-    knocking_stations,
+    list_unknown_stations,
 )
 from controller.web.status_model import ControllerStatus
 
@@ -61,8 +61,8 @@ def make_site_setup(
 ) -> SetupService:
     """Return the setup of a site that runs: what it changes are commands of the person who uses it."""
 
-    async def read_knocks() -> Sequence[KnockingStation]:
-        return knocking_stations(read_status().knocks)
+    async def read_unknown_stations() -> Sequence[UnknownStation]:
+        return list_unknown_stations(read_status().unknown_stations)
 
     async def store_text(text: str, base: str, user: str, actor: Actor) -> str:
         await commands.execute(WriteConfiguration(text=text, base=base), actor)
@@ -71,4 +71,4 @@ def make_site_setup(
         added = await commands.execute(AddUser(user=user, role=ADMINISTRATOR), actor)
         return str(added["password"]) if isinstance(added, dict) else ""
 
-    return SetupService(path, read_knocks, lambda: access.has_users, store_text)
+    return SetupService(path, read_unknown_stations, lambda: access.has_users, store_text)

@@ -43,7 +43,7 @@ _METER = re.compile(
 )
 
 
-class KnockingStation(msgspec.Struct, frozen=True, kw_only=True):
+class UnknownStation(msgspec.Struct, frozen=True, kw_only=True):
     """A station that tried to connect; `first_seen` RFC 3339, model members empty where not reported."""
 
     id: str
@@ -95,7 +95,7 @@ class SetupContext(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "Europe/Berlin"
     serial_ports: tuple[str, ...] = ()
     gpio_chips: tuple[str, ...] = ()
-    knocks: tuple[KnockingStation, ...] = ()
+    unknown_stations: tuple[UnknownStation, ...] = ()
     scans: Mapping[str, MeterScan] = {}
     has_users: bool = False
 
@@ -383,33 +383,33 @@ def _backend_steps(answers: Answers, context: SetupContext, language: Language) 
 
 def _station_steps(answers: Answers, context: SetupContext, language: Language) -> Iterator[QuestionStep]:
     known = known_stations(context.document)
-    for knock in context.knocks:
-        if knock.id in known:
+    for unknown in context.unknown_stations:
+        if unknown.id in known:
             continue
-        yield _adoption_step(knock, answers.get("site.timezone", ""), language)
-        if answers.get(f"stations.{knock.id}.adopt") == "yes":
-            yield from _wiring_steps(knock.id, context, language)
+        yield _adoption_step(unknown, answers.get("site.timezone", ""), language)
+        if answers.get(f"stations.{unknown.id}.adopt") == "yes":
+            yield from _wiring_steps(unknown.id, context, language)
     yield QuestionStep(
         id="stations.more", section="stations", is_optional=True, check=partial(_check_ids, known=known)
     )
     for station in adopted_stations(answers, context):
-        if all(station != knock.id for knock in context.knocks):
+        if all(station != unknown.id for unknown in context.unknown_stations):
             yield from _wiring_steps(station, context, language)
 
 
-def _adoption_step(knock: KnockingStation, timezone: str, language: Language) -> QuestionStep:
-    parts = (knock.vendor, knock.model, knock.serial_number, knock.firmware)
+def _adoption_step(unknown: UnknownStation, timezone: str, language: Language) -> QuestionStep:
+    parts = (unknown.vendor, unknown.model, unknown.serial_number, unknown.firmware)
     return QuestionStep(
-        id=f"stations.{knock.id}.adopt",
+        id=f"stations.{unknown.id}.adopt",
         section="stations",
         kind="choice",
         key="stations.adopt",
         choices=tuple((each, setup_text(language, f"stations.{each}")) for each in ("yes", "no")),
         values={
-            "id": knock.id,
+            "id": unknown.id,
             "model": " ".join(filter(None, parts)) or setup_text(language, "stations.model"),
-            "address": knock.address,
-            "first": _local_time(knock.first_seen, timezone),
+            "address": unknown.address,
+            "first": _local_time(unknown.first_seen, timezone),
         },
     )
 
@@ -475,13 +475,13 @@ def _wiring_steps(station: str, context: SetupContext, language: Language) -> It
 def adopted_stations(answers: Answers, context: SetupContext) -> list[str]:
     """Return the ids of the stations that the answers adopt."""
     known = known_stations(context.document)
-    knocked = [
-        knock.id
-        for knock in context.knocks
-        if knock.id not in known and answers.get(f"stations.{knock.id}.adopt") == "yes"
+    adopted = [
+        unknown.id
+        for unknown in context.unknown_stations
+        if unknown.id not in known and answers.get(f"stations.{unknown.id}.adopt") == "yes"
     ]
     further = [each for each in answers.get("stations.more", "").split() if STATION_ID.fullmatch(each)]
-    return list(dict.fromkeys(each for each in [*knocked, *further[:MOST_STATIONS]] if each not in known))
+    return list(dict.fromkeys(each for each in [*adopted, *further[:MOST_STATIONS]] if each not in known))
 
 
 def _dimming_steps(answers: Answers, context: SetupContext, language: Language) -> Iterator[QuestionStep]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.stations.knock_book import KnockBook
 from controller.stations.recent_messages import RecentMessages
+from controller.stations.unknown_stations import UnknownStations
 
 
 class ConnectionStats(msgspec.Struct):
@@ -18,7 +18,7 @@ class ConnectionStats(msgspec.Struct):
     refused: int = 0
     from_stations: int = 0
     from_backends: int = 0
-    knocks: KnockBook = msgspec.field(default_factory=KnockBook)
+    unknown_stations: UnknownStations = msgspec.field(default_factory=UnknownStations)
     recent: dict[str, RecentMessages] = msgspec.field(default_factory=dict)
 
     def recent_messages(self, station: str) -> RecentMessages:

@@ -301,7 +301,7 @@ class StationListener:
         station = decision.station if isinstance(decision, Rejection) else None
         if station is not None and isinstance(decision, Rejection) and decision.status == UNKNOWN:
             address = peer.rpartition(":")[0] or peer
-            self._stats.knocks.on_unknown(station, address, request.subprotocols, time.time())
+            self._stats.unknown_stations.on_unknown(station, address, request.subprotocols, time.time())
         reason = str(rejected).partition(";")[0]  # without the time of the next try
         repeats = self._count_repeats(peer, reason, station)
         if repeats is not None:

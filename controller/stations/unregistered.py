@@ -30,7 +30,7 @@ from controller.ocpp.frames import (
 )
 from controller.ocpp.payloads import format_time, read_payload
 from controller.stations.admission import Admission, Rejection, is_station_id
-from controller.stations.knock_book import KnockBook
+from controller.stations.unknown_stations import UnknownStations
 from controller.transport.channel import Channel
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 
@@ -71,15 +71,18 @@ class AnyStation(Mapping[str, StationSecret | None]):
 
 
 class UnregisteredStations:
-    """A `listener.StationHost` that lists stations in `knocks` and serves none of them.
+    """A `listener.StationHost` that lists stations in `unknown_stations` and serves none of them.
 
     At most `most_links` of them are connected at a time; further ones are listed with id and address alone.
     """
 
     def __init__(
-        self, knocks: KnockBook, utc: Callable[[], float] = time.time, most_links: int = MOST_LINKS
+        self,
+        unknown_stations: UnknownStations,
+        utc: Callable[[], float] = time.time,
+        most_links: int = MOST_LINKS,
     ) -> None:
-        self._knocks = knocks
+        self._unknown_stations = unknown_stations
         self._utc = utc
         self._most_links = most_links
         self._links: dict[str, trio.CancelScope] = {}
@@ -97,7 +100,7 @@ class UnregisteredStations:
         """Answer the station until it leaves."""
         address = admission.peer.rpartition(":")[0] or admission.peer
         offered = [each.value for each in admission.versions or (admission.version,)]
-        self._knocks.on_unknown(admission.station, address, offered, self._utc())
+        self._unknown_stations.on_unknown(admission.station, address, offered, self._utc())
         before = self._links.pop(admission.station, None)
         if before is not None:
             before.cancel()
@@ -145,7 +148,7 @@ class UnregisteredStations:
                 continue
             answer, boot = answer_unregistered(text, admission.version, self._utc())
             if boot is not None:
-                self._knocks.on_boot(admission.station, boot)
+                self._unknown_stations.on_boot(admission.station, boot)
                 self._report(admission, boot)
             if answer is not None:
                 channel.send_nowait(answer)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from controller.dimming.events import DimmingMemory
-from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.charger_response import LearnedResponse
 from controller.model.journal import BootStored, ProfilesStored, Record, StoredProfile
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
@@ -147,7 +147,7 @@ class _Goal(msgspec.Struct, frozen=True):
 class _Knowledge(msgspec.Struct, frozen=True):
     written_ago_s: tuple[float, ...] = ()
     goal: _Goal | None = None
-    habits: ResponseHabits = ResponseHabits()
+    learned: LearnedResponse = msgspec.field(default=LearnedResponse(), name="habits")
 
 
 def _read_limits(database: sqlite3.Connection) -> Iterator[Record]:
@@ -167,7 +167,7 @@ def _read_limits(database: sqlite3.Connection) -> Iterator[Record]:
             saved=datetime.fromisoformat(saved),
             written_ago_s=known.written_ago_s,
             goal=None if known.goal is None else StoredGoal(**msgspec.structs.asdict(known.goal)),
-            habits=known.habits,
+            learned=known.learned,
         )
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.charger_response import LearnedResponse
 from controller.load_management.evse.departure_goal import GoalMemory
 from controller.load_management.evse.limit_delivery import DeliveryMemory
 from controller.model.journal import Record
@@ -50,7 +50,7 @@ class LimitStored(Record, frozen=True, kw_only=True):
     saved_uptime_s: float | None = None
     written_ago_s: tuple[float, ...] = ()
     goal: StoredGoal | None = None
-    habits: ResponseHabits = ResponseHabits()
+    learned: LearnedResponse = msgspec.field(default=LearnedResponse(), name="habits")
 
     def measure_age(self, uptime: float) -> float:
         """Return the time (s) that has passed for certain since it was saved, at an uptime (s).
@@ -91,7 +91,7 @@ def limit_record(
             current_a=goal.current_a,
             drawn_ago_s=now - goal.drawn_at,
         ),
-        habits=memory.habits,
+        learned=memory.learned,
     )
 
 
@@ -119,7 +119,7 @@ def delivery_memory(stored: LimitStored, wall: datetime, now: float, uptime: flo
             current_a=goal.current_a,
             drawn_at=saved_at - goal.drawn_ago_s,
         ),
-        habits=stored.habits,
+        learned=stored.learned,
     )
 
 

@@ -61,8 +61,8 @@ class LiveStream:
 def changes_between(before: ControllerStatus, after: ControllerStatus) -> dict[str, Any]:
     """Return the members of `after` that differ; without `time` and `tick_age_s` where nothing else does."""
     changed: dict[str, Any] = {}
-    for name in ControllerStatus.__struct_fields__:
-        old, new = getattr(before, name), getattr(after, name)
+    for field in msgspec.structs.fields(ControllerStatus):
+        name, old, new = field.encode_name, getattr(before, field.name), getattr(after, field.name)
         if old == new or name in ("time", "tick_age_s"):
             continue
         if name in _BY_INDEX and len(old) == len(new):

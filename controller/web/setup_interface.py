@@ -10,10 +10,10 @@ from msgspec import Meta
 
 from controller.access.permissions import Actor
 from controller.site_setup.configuration_fields import FieldChange, FieldGroup
-from controller.site_setup.setup_questions import KnockingStation, SetupSection
+from controller.site_setup.setup_questions import SetupSection, UnknownStation
 from controller.site_setup.setup_texts import Language
 from controller.web.site_interface import CheckFinding
-from controller.web.status_model import KnockStatus
+from controller.web.status_model import UnknownStationStatus
 
 AnswerText = Annotated[str, Meta(max_length=10_000)]
 
@@ -116,17 +116,17 @@ class SetupInterface(Protocol):
         """Write the configuration that the answers make."""
 
 
-def knocking_stations(knocks: Sequence[KnockStatus]) -> list[KnockingStation]:
+def list_unknown_stations(unknown_stations: Sequence[UnknownStationStatus]) -> list[UnknownStation]:
     """Return unknown stations in the order of the setup: by their first connection."""
     return [
-        KnockingStation(
-            id=knock.id,
-            address=knock.peer,
-            first_seen=knock.first_seen,
-            vendor=knock.vendor,
-            model=knock.model,
-            serial_number=knock.serial_number,
-            firmware=knock.firmware,
+        UnknownStation(
+            id=unknown.id,
+            address=unknown.peer,
+            first_seen=unknown.first_seen,
+            vendor=unknown.vendor,
+            model=unknown.model,
+            serial_number=unknown.serial_number,
+            firmware=unknown.firmware,
         )
-        for knock in sorted(knocks, key=lambda each: each.first_seen)
+        for unknown in sorted(unknown_stations, key=lambda each: each.first_seen)
     ]

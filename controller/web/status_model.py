@@ -458,7 +458,7 @@ class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
     remedy_statement: Statement | None = None
 
 
-class KnockStatus(msgspec.Struct, frozen=True, kw_only=True):
+class UnknownStationStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A station that tried to connect and is not in the configuration. Times are RFC 3339, UTC.
 
     Vendor, model, serial number and firmware are empty where it could not send a BootNotification.
@@ -485,7 +485,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     the site's, in which reasons name times of day. `overlay` and `eebus`: null without their tables.
     `expiries`: certificates and keys, the first end first.
     `configuration_problem`: errors of the file, while the last valid copy is in use. `buses`: the Modbus
-    buses in use. `alarms`: those that are present, the most severe first. `knocks`: unknown stations that
+    buses in use. `alarms`: those that are present, the most severe first. `unknown_stations`: those that
     tried to connect. `clock_offsets`: clocks of stations and backends that differ from the gateway's.
     `unconfigured`: EVSEs of configured stations that the configuration does not name. `removed`: EVSEs of
     stations that were removed while the controller runs.
@@ -515,7 +515,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     station_devices: tuple[StationDeviceStatus, ...] = ()
     stations: tuple[ChargingStationStatus, ...] = ()
     alarms: tuple[AlarmStatus, ...] = ()
-    knocks: tuple[KnockStatus, ...] = ()
+    unknown_stations: tuple[UnknownStationStatus, ...] = msgspec.field(default=(), name="knocks")
     energy: EnergyStatus = EnergyStatus()
     clock_offsets: tuple[ClockOffsetStatus, ...] = ()
     unconfigured: tuple[UnconfiguredEvseStatus, ...] = ()
@@ -664,9 +664,9 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
         statement=statement,
         single_phase=view.single_phase,
         offered_w=None if view.offered_w is None else round(view.offered_w),
-        reaction_s=round(view.habits.reaction_s, 1),
-        step_a=round(view.habits.step_a, 1),
-        obeys=view.habits.obeys,
+        reaction_s=round(view.learned.reaction_s, 1),
+        step_a=round(view.learned.step_a, 1),
+        obeys=view.learned.obeys,
     )
 
 

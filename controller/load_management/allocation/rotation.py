@@ -49,7 +49,7 @@ class Rotation:
         """Apply another length of a turn (s)."""
         self._rotation_s = rotation_s
 
-    def set_wanting(
+    def set_asking(
         self,
         refs: Collection[EvseRef],
         among: Collection[EvseRef],

@@ -75,7 +75,7 @@ class DeparturePlan:
         self._on_rules_set(before)
         return len(self._file_rules)
 
-    def forget_file(self) -> None:
+    def remove_file(self) -> None:
         """Remove the rules of the file."""
         before, self._file_rules = self._rules, ()
         self._on_rules_set(before)

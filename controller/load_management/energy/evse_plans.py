@@ -68,7 +68,7 @@ class EvsePlans:
     def on_transaction(self, ref: EvseRef, running: bool, utc: float | None) -> NeedsSeen | None:
         """Note that a session begins or ends; return the car's needs by the next departure, if it has one."""
         self._use.on_transaction(ref, running)
-        self.prices.forget(ref)
+        self.prices.remove(ref)
         if not running:
             self._classes.pop(ref, None)
         return self.departures.on_transaction(ref, running, utc)

@@ -130,7 +130,7 @@ class PricePlan:
             for choice in self._choices.values():
                 choice.is_stale = True
 
-    def forget(self, ref: EvseRef) -> None:
+    def remove(self, ref: EvseRef) -> None:
         """Remove the choice of a car that has left."""
         self._choices.pop(ref, None)
 

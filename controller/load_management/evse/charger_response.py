@@ -33,7 +33,7 @@ WHOLE_OFFERS = 3
 """Number of different offers of which a station that rounds has drawn the whole amperes only."""
 
 
-class ResponseHabits(msgspec.Struct, frozen=True):
+class LearnedResponse(msgspec.Struct, frozen=True):
     """`reaction_s`, from a yes to the draw (s); `step_a`, the most (A) it left of a limit by rounding.
 
     `obeys`: whether it followed its last cut; None before the first. `whole_amps`: it follows whole amperes
@@ -61,20 +61,20 @@ class ChargerResponse:
         self._rounded: set[int] = set()  # whole amperes that it drew of an offer with more
 
     @property
-    def habits(self) -> ResponseHabits:
+    def learned(self) -> LearnedResponse:
         """Return what has been learned."""
-        return ResponseHabits(
+        return LearnedResponse(
             max(self._reactions, default=REACTION_S), self._step_a, self._obeys, self._whole
         )
 
-    def restore(self, habits: ResponseHabits) -> None:
+    def restore(self, learned: LearnedResponse) -> None:
         """Take over what was learned before a restart."""
-        if habits.reaction_s > REACTION_S:
-            self._reactions.append(min(habits.reaction_s, SLOWEST_S))
-        self._step_a, self._obeys, self._whole = habits.step_a, habits.obeys, habits.whole_amps
+        if learned.reaction_s > REACTION_S:
+            self._reactions.append(min(learned.reaction_s, SLOWEST_S))
+        self._step_a, self._obeys, self._whole = learned.step_a, learned.obeys, learned.whole_amps
 
-    def forget_car(self) -> None:
-        """Forget what the last car left of its offers."""
+    def reset_car(self) -> None:
+        """Drop what the last car left of its offers."""
         self._cut = self._left = None
         self._drawn_a = 0.0
 

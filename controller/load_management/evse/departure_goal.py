@@ -49,9 +49,9 @@ class DepartureGoal:
     """Goal of one car. It stays until the session's end, over a lost link, too: it is sent only once."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Remove the goal: the session is over."""
         self._goal: tuple[float, float] | None = None
         self._drawn_as = 0.0

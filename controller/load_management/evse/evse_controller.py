@@ -7,9 +7,9 @@ import math
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
-from controller.load_management.evse.awake_evses import AwakeEvses
 from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import ReportedStep, is_possible
+from controller.load_management.evse.due_evses import DueEvses
 from controller.load_management.evse.evse_booking import EvseBooking
 from controller.load_management.evse.evse_demand import EvseDemand
 from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
@@ -30,30 +30,30 @@ class EvseController:
     """
 
     def __init__(
-        self, evse: EvseNode, delivery: LimitDelivery, now: float, awake: AwakeEvses | None = None
+        self, evse: EvseNode, delivery: LimitDelivery, now: float, due: DueEvses | None = None
     ) -> None:
         self.evse = evse
-        self._awake = AwakeEvses() if awake is None else awake
+        self._due = DueEvses() if due is None else due
         self.model = EvseModel(evse, now)
         self.delivery = delivery
         self.response = ChargerResponse()
         self.booking = EvseBooking(self.model, delivery)
         self.demand = EvseDemand(self.model, delivery, self.booking)
-        self.offer = EvseOffer(self.model, delivery, self.booking, self.demand, self._awake)
+        self.offer = EvseOffer(self.model, delivery, self.booking, self.demand, self._due)
         self.has_unsaved_state = False
         """True if `record` has something new beside the limits."""
         self.impossible: DrawSeen | None = None
         self.credit_due_at = 0.0
         """Time at which its draw is known less or better without an event (s, monotonic)."""
         self.apply_phase_switching(None)
-        self.wake()
+        self.mark_due()
 
     def replace_evse(self, evse: EvseNode, now: float) -> None:
         """Use other settings of the EVSE, on as many phases; its session and what was learned of it stay."""
         self.evse = evse
         self.model.replace_evse(evse)
         self.delivery.replace_evse(evse, now)
-        self.wake()
+        self.mark_due()
 
     def on_observation(self, observation: EvseObservation, now: float) -> tuple[bool, ReportedStep | None]:
         """Take in one observation of its station.
@@ -72,7 +72,7 @@ class EvseController:
             draw.check_obedience(self.delivery.booked_a(now))
             self._learn(now)
         elif isinstance(observation, TransactionSeen):
-            self.response.forget_car()
+            self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
         return changed or draw.defiant_a > before_a, self._step(before, since, now) if was_known else None
 
@@ -84,16 +84,16 @@ class EvseController:
         return ReportedStep(ref=self.evse.ref, delta_a=delta, since=since, at=now)
 
     def _learn(self, now: float) -> None:
-        before = self.response.habits
+        before = self.response.learned
         drawn_a = self.model.draw.most_loaded_a
         self.response.on_draw(drawn_a, now)
         if self.model.draw.settled and self.model.state is EvseState.CHARGING:
             self.response.on_settled_draw(self.delivery.offered_a(now), drawn_a)
         self._apply_response()
-        self.has_unsaved_state |= self.response.habits != before
+        self.has_unsaved_state |= self.response.learned != before
 
     def _apply_response(self) -> None:
-        self.delivery.learned_s = self.response.habits.reaction_s
+        self.delivery.learned_s = self.response.learned.reaction_s
         self.model.draw.reaction_s = self.delivery.reaction_s
 
     def offer_step_a(self, before_a: float, now: float) -> float:
@@ -116,12 +116,12 @@ class EvseController:
         """Return what must survive a restart, as of now."""
         self.has_unsaved_state = False
         known = self.delivery.record(now)
-        return replace(known, goal=self.model.goal.record(), habits=self.response.habits)
+        return replace(known, goal=self.model.goal.record(), learned=self.response.learned)
 
     def restore(self, record: DeliveryMemory) -> None:
         """Take over what was recorded before a restart."""
         self.delivery.restore(record)
-        self.response.restore(record.habits)
+        self.response.restore(record.learned)
         self._apply_response()
         if record.goal is not None:
             self.model.goal.restore(record.goal)
@@ -145,9 +145,9 @@ class EvseController:
         can = not self.delivery.never_pauses and not self.delivery.in_watts
         self.model.switch.able = bool(wanted) and can and len(self.evse.phases) == 3
 
-    def wake(self) -> None:
+    def mark_due(self) -> None:
         """Have the next pass update it: an event has changed something here."""
-        self._awake.add(self.evse.ref)
+        self._due.add(self.evse.ref)
 
     def refresh(self, voltage_v: float, now: float) -> None:
         """Update what depends on time: a change of phases that is due, the demand, the phases of a W limit.
@@ -164,26 +164,26 @@ class EvseController:
         self.offer.offered_a = self.delivery.offered_a(now)
 
     @property
-    def waking_a(self) -> float:
-        """Return the offer to wake a car with: more than the minimum if it has never drawn."""
+    def starting_a(self) -> float:
+        """Return the offer to start a car with: more than the minimum if it has never drawn."""
         return self.evse.min_a if self.model.has_drawn else max(self.evse.min_a, START_A)
 
     @property
     def has_whole_steps(self) -> bool:
         """Return True if its station follows whole amperes only, or some of them."""
-        return self.delivery.quirk.has_whole_steps or self.response.habits.whole_amps
+        return self.delivery.quirk.has_whole_steps or self.response.learned.whole_amps
 
     def usable_a(self, limit_a: float) -> float:
         """Return what of a limit its station can follow (A per phase)."""
         usable_a = self.delivery.possible_a(limit_a)
-        if self.response.habits.whole_amps:
+        if self.response.learned.whole_amps:
             usable_a = max(min(usable_a, self.evse.min_a), float(math.floor(usable_a + 1e-6)))
         return usable_a
 
     def next_step_a(self, limit_a: float) -> float:
         """Return the lowest limit above that its station can follow (A per phase), infinite without one."""
         step_a = self.delivery.quirk.next_step_a(limit_a)
-        return float(math.ceil(step_a - 1e-6)) if self.response.habits.whole_amps else step_a
+        return float(math.ceil(step_a - 1e-6)) if self.response.learned.whole_amps else step_a
 
     def view(self, now: float) -> EvseView:
         """Return its state for people."""
@@ -195,7 +195,7 @@ class EvseController:
             drawn_a=self.model.draw.drawn,
             statement=self.offer.statement,
             problem=self.delivery.problem(now),
-            habits=self.response.habits,
+            learned=self.response.learned,
             single_phase=self.model.switch.single,
             draw_unknown=self.model.draw.unknown(now),
             reports_every_s=self.model.draw.report_interval_s,

@@ -14,9 +14,9 @@ from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateS
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
 
-WANTING = frozenset({EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE})
+WITH_CAR = frozenset({EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE})
 """A car is there and may need current now or soon."""
-GIVING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
+CONDUCTING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""
 AUTHORIZE_S = 180.0
 """Time (s) that a cable without a transaction is offered the minimum; then it gets nothing."""
@@ -73,7 +73,7 @@ class EvseModel:
 
         A cable without a transaction counts for `AUTHORIZE_S` only.
         """
-        if self.state is EvseState.UNKNOWN or self.running or self.state in WANTING:
+        if self.state is EvseState.UNKNOWN or self.running or self.state in WITH_CAR:
             return True
         if self.state is EvseState.PREPARING and now < self._state_since + AUTHORIZE_S:
             return True
@@ -82,7 +82,7 @@ class EvseModel:
     @property
     def may_be_charging(self) -> bool:
         """Return True if current may flow by the state, which is unknown after a restart."""
-        return self.state in GIVING
+        return self.state in CONDUCTING
 
     @property
     def is_charging(self) -> bool:
@@ -193,9 +193,9 @@ class EvseModel:
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
 
     def on_station_down(self, now: float) -> None:
-        """Forget the car: its station went away, and another one may come unseen."""
+        """Drop the car: its station went away, and another one may come unseen."""
         self.switch.on_link_lost()
-        self._forget_car()
+        self._reset_car()
         self.draw.start(now)
 
     def holds_nothing(self, now: float) -> None:
@@ -269,9 +269,9 @@ class EvseModel:
         if state is EvseState.AVAILABLE:
             self.running = False  # the car has gone, whether or not its StopTransaction reached us
             self.switch.reset()
-            self._forget_car()
-            self.goal.forget()
-        if state in GIVING:
+            self._reset_car()
+            self.goal.clear()
+        if state in CONDUCTING:
             self.draw.start(now)
         else:
             self.draw.stop(now)
@@ -280,10 +280,10 @@ class EvseModel:
     def _on_transaction(self, running: bool, now: float) -> bool:
         changed = running is not self.running
         self.running = running
-        self._forget_car()
+        self._reset_car()
         if not running:
             self.draw.stop(now)
-            self.goal.forget()
+            self.goal.clear()
         return changed
 
     def _on_draw(self, seen: DrawSeen, offered_a: float, now: float) -> bool:
@@ -315,7 +315,7 @@ class EvseModel:
         reported_at = self.draw.reported_at
         return reported_at is None or now > reported_at + UNREPORTED_S
 
-    def _forget_car(self) -> None:
+    def _reset_car(self) -> None:
         self._idle_since = None
         self.has_drawn = False
         self._phases.reset(single=self.switch.single)

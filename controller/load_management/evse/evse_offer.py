@@ -8,7 +8,7 @@ from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.awake_evses import AwakeEvses
+from controller.load_management.evse.due_evses import DueEvses
 from controller.load_management.evse.evse_booking import EvseBooking
 from controller.load_management.evse.evse_demand import EvseDemand
 from controller.load_management.evse.evse_model import EvseModel
@@ -52,13 +52,13 @@ class EvseOffer:
         delivery: LimitDelivery,
         booking: EvseBooking,
         demand: EvseDemand,
-        awake: AwakeEvses,
+        due: DueEvses,
     ) -> None:
         self._model = model
         self._delivery = delivery
         self._booking = booking
         self._demand = demand
-        self._awake = awake
+        self._due = due
         self._decisions = DecisionLog()
         self._test_ends_at = -math.inf
         self.statement = NOT_PLANNED
@@ -157,11 +157,11 @@ class EvseOffer:
         # A station that is away cannot be stopped: its connection marks it for the next pass.
         is_stopping = self._delivery.connected and target_a < evse.min_a <= offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
-            self._awake.add(evse.ref)
+            self._due.add(evse.ref)
             return
         moments = (self._test_ends_at, self._tests_from(now), rises_at)
         changes_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
-        self._awake.set_due(evse.ref, min([changes_at, *(each for each in moments if each > now)]))
+        self._due.set_due(evse.ref, min([changes_at, *(each for each in moments if each > now)]))
 
     def differs_from(self, allocation: Allocation | None) -> bool:
         """Return True if its offer differs from what it was allocated."""

@@ -119,20 +119,20 @@ class LearnedNeed:
         self._min_a, self._max_a = min_a, max_a
 
     def reset(self) -> None:
-        """Forget the cap: another car may take all."""
+        """Drop the cap: another car may take all."""
         self.cap_a = None
-        self._forget_watch()
+        self._end_watch()
 
     def see(self, draw_a: float, offered_a: float, now: float) -> None:
         """Take in one settled report of a charging car: its most loaded phase (A)."""
         if self.cap_a is not None and draw_a >= self.cap_a - NEAR_CAP_A:
             risen = max(self.cap_a * CAP_GROWTH, self.cap_a + CAP_STEP_A)
             self.cap_a = risen if risen < self._max_a else None
-            self._forget_watch()
+            self._end_watch()
         elif draw_a < offered_a - HEADROOM_A:
             self._watch(draw_a, now)
         else:
-            self._forget_watch()
+            self._end_watch()
 
     def _watch(self, draw_a: float, now: float) -> None:
         if self._since is None:
@@ -141,6 +141,6 @@ class LearnedNeed:
         if now - self._since >= WATCH_S:  # reports at both ends: at least two of them
             self.cap_a = max(self._min_a, self._highest + HEADROOM_A)
 
-    def _forget_watch(self) -> None:
+    def _end_watch(self) -> None:
         self._since = None
         self._highest = 0.0

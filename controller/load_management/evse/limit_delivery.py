@@ -24,7 +24,7 @@ import msgspec
 
 from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.charger_response import REACTION_S, ResponseHabits
+from controller.load_management.evse.charger_response import REACTION_S, LearnedResponse
 from controller.load_management.evse.departure_goal import GoalMemory
 from controller.load_management.site_tree import EvseNode
 from controller.model.rate_limits import Backoff
@@ -111,7 +111,7 @@ class DeliveryMemory(msgspec.Struct, frozen=True):
     until: float
     written: tuple[float, ...] = ()
     goal: GoalMemory | None = None
-    habits: ResponseHabits = ResponseHabits()
+    learned: LearnedResponse = LearnedResponse()
 
 
 class LimitDelivery:

@@ -9,7 +9,7 @@ EVSEs' draw is known again, and then only what was the base load for sure is kep
 
 Four estimates are made of the samples, each for its own question:
 
-    believed   how far may those rise who charge?    the highest sample of the last `HOLD_S`,
+    assumed   how far may those rise who charge?    the highest sample of the last `HOLD_S`,
                                                      of `PULSING_HOLD_S` while the building pulses,
                                                      of `RESERVED_S` after pulses above the limit
     to_keep    must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
@@ -101,7 +101,7 @@ class RollingMax:
         return self._falling[-1] if self._falling else None
 
     def clear(self) -> None:
-        """Forget all values."""
+        """Drop all values."""
         self._falling.clear()
 
 
@@ -231,7 +231,7 @@ class _PhaseLoad:
             self._memory.add(self._steady(), now)
             self.rise_a = likely - self.lowest(now)
 
-    def believed(self, now: float, carried_a: float) -> float:
+    def assumed(self, now: float, carried_a: float) -> float:
         """Return the load to plan rises with while the meter is good; 0 before the first sample.
 
         The margin carries `carried_a` of a surge that is over. Of a feed-in (a negative load) a part is
@@ -333,7 +333,7 @@ class BaseLoad:
             load = self._phases[phase]
             watch = self._watches[phase]
             verdict = watch.see(measured, now, slowest_s)
-            inrush = verdict is FuseLoad.BORNE and watch.over_s(now) < INRUSH_S
+            inrush = verdict is FuseLoad.WITHSTOOD and watch.over_s(now) < INRUSH_S
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
             over = cut or verdict is FuseLoad.OVER
@@ -368,14 +368,14 @@ class BaseLoad:
             )
         return overloaded
 
-    def believed(self, now: float) -> PhaseAmps:
+    def assumed(self, now: float) -> PhaseAmps:
         """Return the load to plan rises with while the meter is good (A per phase)."""
         first, second, third = self._phases
         carried_a = self._carried_a
         return (
-            first.believed(now, carried_a),
-            second.believed(now, carried_a),
-            third.believed(now, carried_a),
+            first.assumed(now, carried_a),
+            second.assumed(now, carried_a),
+            third.assumed(now, carried_a),
         )
 
     def to_keep(self, now: float) -> PhaseAmps:
@@ -398,10 +398,10 @@ class BaseLoad:
         return (first.signed(now), second.signed(now), third.signed(now))
 
     def leading(self, now: float) -> PhaseAmps:
-        """Return what a phase leads others by: the believed load, or all of its feed-in (A per phase)."""
+        """Return what a phase leads others by: the assumed load, or all of its feed-in (A per phase)."""
         first, second, third = (
-            believed if believed > 0 else signed
-            for believed, signed in zip(self.believed(now), self.signed(now), strict=True)
+            assumed if assumed > 0 else signed
+            for assumed, signed in zip(self.assumed(now), self.signed(now), strict=True)
         )
         return (first, second, third)
 

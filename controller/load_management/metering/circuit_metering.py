@@ -38,7 +38,7 @@ class SiteBase(msgspec.Struct, frozen=True):
     `leading`: what a phase leads others by. `low`: the lowest recent load. In both feed-in is negative.
     """
 
-    believed: BaseByCircuit
+    assumed: BaseByCircuit
     keep: BaseByCircuit
     start: BaseByCircuit
     leading: BaseByCircuit
@@ -325,8 +325,8 @@ class CircuitMetering:
         Without a meter of its own a circuit is taken to carry what its children do, and what is declared.
         """
         part = self._site if site is None else site
-        believed, keep, start, leading, low = (self._without_meters.copy() for _ in range(5))
-        kinds = (believed, keep, start, leading, low)
+        assumed, keep, start, leading, low = (self._without_meters.copy() for _ in range(5))
+        kinds = (assumed, keep, start, leading, low)
         for circuit in reversed(part.circuits):  # children first
             children = self._metered_below.get(circuit.id)
             if children is None:
@@ -334,7 +334,7 @@ class CircuitMetering:
             metered = self._metered.get(circuit.id)
             if metered is not None:
                 own = metered.base(now, self._declared[circuit.id])
-                believed[circuit.id], keep[circuit.id] = own["believed"], own["keep"]
+                assumed[circuit.id], keep[circuit.id] = own["assumed"], own["keep"]
                 start[circuit.id] = own["start"]
                 leading[circuit.id], low[circuit.id] = own["leading"], own["low"]
                 continue
@@ -346,7 +346,7 @@ class CircuitMetering:
                     second += b
                     third += c
                 base[circuit.id] = (first, second, third)
-        return SiteBase(believed, keep, start, leading, low)
+        return SiteBase(assumed, keep, start, leading, low)
 
     def start_peak(self, circuit: CircuitNode, phase: int, now: float) -> tuple[float, float] | None:
         """Return the time and the base load (A) of the peak in which no car starts.

@@ -94,7 +94,7 @@ class FuseLoad(enum.Enum):
     """Meaning of one phase's reading for the circuit's protection."""
 
     WITHIN = "within"
-    BORNE = "borne"
+    WITHSTOOD = "withstood"
     """Above the limit, for a moment that the fuse carries easily."""
     OVER = "over"
     """To be cut now."""
@@ -136,7 +136,7 @@ class FuseWatch:
         if self._curve is None or now >= self._over_since + GRACE_S:
             return FuseLoad.OVER
         cut_s = max(CUT_S, slowest_s + WAY_S)
-        return FuseLoad.OVER if self._curve.trips_in_s(self._heat, load) < cut_s else FuseLoad.BORNE
+        return FuseLoad.OVER if self._curve.trips_in_s(self._heat, load) < cut_s else FuseLoad.WITHSTOOD
 
 
 def watches(limit_a: PhaseAmps, fuse: Fuse, now: float) -> tuple[FuseWatch, FuseWatch, FuseWatch]:

@@ -294,17 +294,17 @@ class MeteredCircuit:
         lacks_base = self._state is not None and self._state.stations_alone
         if not (in_trouble or lacks_base or self.doubted or self.is_bridged(now)):
             return {
-                "believed": load.believed(now),
+                "assumed": load.assumed(now),
                 "keep": load.to_keep(now),
                 "start": load.to_start(now),
                 "leading": load.leading(now),
                 "low": load.lowest(now),
             }
-        known = (0.0, 0.0, 0.0) if in_trouble else load.believed(now)
+        known = (0.0, 0.0, 0.0) if in_trouble else load.assumed(now)
         first, second, third = (max(a, b, declared_a) for a, b in zip(load.worst(), known, strict=True))
         worst = (first, second, third)
         return {
-            "believed": worst,
+            "assumed": worst,
             "keep": worst,
             "start": worst,
             "leading": worst,

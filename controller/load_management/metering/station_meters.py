@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controller.load_management.evse.consumption import is_possible, on_site_phases, on_wired_phases
-from controller.load_management.evse.evse_model import GIVING, IDLE_A
+from controller.load_management.evse.evse_model import CONDUCTING, IDLE_A
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import (
     DrawSeen,
@@ -62,7 +62,7 @@ class _ReportedCurrent:
             self._on_draw(observation, now)
         elif isinstance(observation, StateSeen):
             self._state = observation.state
-            self._set_idle(observation.state not in GIVING, now)
+            self._set_idle(observation.state not in CONDUCTING, now)
         elif not observation.running:
             self._set_idle(True, now)
 
@@ -84,7 +84,7 @@ class _ReportedCurrent:
             max(reported) if each is None else each for each in on_wired_phases(self.evse, draw.current_a)
         ]
         self.current_a, self._known_at = on_site_phases(self.evse, amps), now
-        self._is_idle = self._state not in GIVING and max(amps) <= IDLE_A
+        self._is_idle = self._state not in CONDUCTING and max(amps) <= IDLE_A
 
 
 class StationMeter:

@@ -106,28 +106,28 @@ def test_remainders_station_that_rounds_unannounced_is_learned() -> None:
     site = SiteHarness((make_grid(28.0),), [make_rounding("A"), make_exact("B")], building)
     site.connect()
     site.wait(1490)
-    assert site.evse_view("A").habits.whole_amps
-    assert not site.evse_view("B").habits.whole_amps
+    assert site.evse_view("A").learned.whole_amps
+    assert not site.evse_view("B").learned.whole_amps
     assert draws(site) == pytest.approx([13.0, 14.0], abs=0.05)
 
 
 def test_charger_response_whole_amperes_of_several_offers_are_learned() -> None:
     response = ChargerResponse()
     for offer_a in (10.4, 12.7, 9.5):
-        assert not response.habits.whole_amps
+        assert not response.learned.whole_amps
         response.on_settled_draw(offer_a, float(math.floor(offer_a)))
     assert WHOLE_OFFERS == 3
-    assert response.habits.whole_amps
+    assert response.learned.whole_amps
     again = ChargerResponse()
-    again.restore(response.habits)
-    assert again.habits.whole_amps
+    again.restore(response.learned)
+    assert again.learned.whole_amps
 
 
 def test_charger_response_car_at_own_limit_shows_no_rounding() -> None:
     response = ChargerResponse()
     for offer_a in (16.4, 16.5, 16.9, 20.5, 25.7):
         response.on_settled_draw(offer_a, 16.0)
-    assert not response.habits.whole_amps
+    assert not response.learned.whole_amps
 
 
 def test_charger_response_fraction_ends_learned_rounding() -> None:
@@ -135,4 +135,4 @@ def test_charger_response_fraction_ends_learned_rounding() -> None:
     for offer_a in (10.4, 12.7, 9.5):
         response.on_settled_draw(offer_a, float(math.floor(offer_a)))
     response.on_settled_draw(11.5, 11.4)
-    assert not response.habits.whole_amps
+    assert not response.learned.whole_amps

@@ -135,7 +135,7 @@ def incremental_and_complete(
     complete = SharePlanner(control._model, control._supply, run._turns, run.whole)
     for planner in (stays, complete):
         base = control._model.metering.base(now)
-        room = control._supply.supplies(run.whole.site, base.believed, now)
+        room = control._supply.supplies(run.whole.site, base.assumed, now)
         if planner is complete:
             planner.mark(evse.ref for evse in run.whole.site.evses)
         list(planner.update(now))

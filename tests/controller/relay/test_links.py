@@ -181,7 +181,7 @@ def test_links_without_limit_to_send_station_is_closed_at_once() -> None:
 
 @pytest.mark.parametrize("grace_s", [0.0, 30.0])
 def test_links_owner_that_cannot_be_reached_is_no_warning_again(grace_s: float) -> None:
-    """The pool warns of it, once an outage: each knock of a strict station would repeat that."""
+    """The pool warns of it, once an outage: each attempt of a strict station would repeat that."""
     scenario = RelayHarness(up=False, grace_s=grace_s)
     scenario.csms.disconnect("Connection refused; next try in 0.3 s")
     scenario.drop_effects()

@@ -97,8 +97,13 @@ async def test_app_page_unknown_stations_attempt_is_counted(tmp_path: Path) -> N
                 pass
         status = await fetch_status(controller)
         assert (status.links.accepted_total, status.links.refused_total) == (0, 1)
-        [knock] = status.knocks
-        assert (knock.id, knock.peer, knock.tries, knock.ocpp) == ("CS99", "127.0.0.1", 1, ("ocpp1.6",))
+        [unknown] = status.unknown_stations
+        assert (unknown.id, unknown.peer, unknown.tries, unknown.ocpp) == (
+            "CS99",
+            "127.0.0.1",
+            1,
+            ("ocpp1.6",),
+        )
 
 
 async def test_app_page_stopped_control_loop_is_not_healthy(tmp_path: Path) -> None:

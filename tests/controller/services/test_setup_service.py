@@ -15,14 +15,14 @@ from controller.services.machine_report import find_serial_ports, find_timezone
 from controller.services.service_error import ServiceError
 from controller.services.setup_service import SetupRejectedError, SetupService
 from controller.site_setup.configuration_fields import FieldChange
-from controller.site_setup.setup_questions import KnockingStation, MeterScan
+from controller.site_setup.setup_questions import MeterScan, UnknownStation
 from controller.web.setup_interface import FieldRequest, SearchRequest, SetupProgress, SetupRequest
 from drivers.meter_model import load_model
 from drivers.simulated import SimulatedBus, SimulatedMeter
 from tests.controller.site_setup.test_setup_questions import HOME
 
 NETWORK = {"meter.connection": "network", "meter.host": "127.0.0.1"}
-KNOCK = KnockingStation(id="CS01", address="192.0.2.7", first_seen="2026-11-27T10:04:00Z", vendor="ACME")
+UNKNOWN = UnknownStation(id="CS01", address="192.0.2.7", first_seen="2026-11-27T10:04:00Z", vendor="ACME")
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -35,10 +35,10 @@ class SetupSite:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "controller.toml"
         self.stored: list[tuple[str, str, str]] = []
-        self.setup = SetupService(self.path, self._read_knocks, lambda: False, self._store_text)
+        self.setup = SetupService(self.path, self._read_unknown_stations, lambda: False, self._store_text)
 
-    async def _read_knocks(self) -> Sequence[KnockingStation]:
-        return [KNOCK]
+    async def _read_unknown_stations(self) -> Sequence[UnknownStation]:
+        return [UNKNOWN]
 
     async def _store_text(self, text: str, base: str, user: str, _: Actor) -> str:
         self.stored.append((text, base, user))
@@ -187,10 +187,10 @@ async def test_setup_service_without_a_file_states_it() -> None:
     async def nothing(*_: object) -> str:
         return ""
 
-    async def no_knocks() -> Sequence[KnockingStation]:
+    async def no_unknown_stations() -> Sequence[UnknownStation]:
         return ()
 
-    setup = SetupService(None, no_knocks, lambda: True, nothing)
+    setup = SetupService(None, no_unknown_stations, lambda: True, nothing)
     with pytest.raises(SetupRejectedError, match="without a configuration file"):
         await setup.read_fields()
 

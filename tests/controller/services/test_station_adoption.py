@@ -110,11 +110,11 @@ async def test_adopted_station_charges_beside_running_transaction(tmp_path: Path
         transaction = (await first.request("StartTransaction", START))["transactionId"]
         await first.receive_limit(32.0)
         assert await is_rejected(controller, "CS02")
-        assert [knock.id for knock in controller.status().knocks] == ["CS02"]
+        assert [unknown.id for unknown in controller.status().unknown_stations] == ["CS02"]
 
         result = await adopt(tmp_path, "CS02")
         assert (result["applied"], result["needs_restart"]) == (["station CS02 (added)"], [])
-        assert controller.status().knocks == ()
+        assert controller.status().unknown_stations == ()
         # Nothing is known of the new station: its maximum is booked, and the other one keeps the rest.
         await first.receive_limit(8.0)
         async with connect_station(controller, name="CS02") as second:
@@ -209,8 +209,13 @@ async def test_unknown_station_is_pending_with_model_until_adopted(tmp_path: Pat
     async with running(path) as controller:
         async with connect_station(controller, name="CS02") as station:
             assert (await station.request("BootNotification", BOOT))["status"] == "Pending"
-            [knock] = controller.status().knocks
-            assert (knock.id, knock.peer, knock.vendor, knock.model) == ("CS02", "127.0.0.1", "ACME", "One")
+            [unknown] = controller.status().unknown_stations
+            assert (unknown.id, unknown.peer, unknown.vendor, unknown.model) == (
+                "CS02",
+                "127.0.0.1",
+                "ACME",
+                "One",
+            )
             assert not any(each.connected for each in controller.status().stations)
             await adopt(tmp_path, "CS02")
             await station.wait_closed()

@@ -118,7 +118,7 @@ async def test_removed_station_is_closed_and_booked_beside_session(tmp_path: Pat
         assert offered["CS01"] + booked.booked_a <= 40.0
         assert [evse.station for evse in status.evses] == ["CS01"]
         assert [station.id for station in status.stations] == ["CS01"]
-        assert [each.id for each in status.knocks] == ["CS02"]
+        assert [each.id for each in status.unknown_stations] == ["CS02"]
         sessions = await command(tmp_path, "sessions.running")
         assert [session["station"] for session in sessions] == ["CS01"]
         assert (await first.request("Heartbeat", {})).keys() == {"currentTime"}

@@ -87,7 +87,7 @@ def test_document_of_every_answer_is_valid(more: dict[str, str]) -> None:
 
 def test_document_serial_meter_has_its_line_settings() -> None:
     port = "/dev/serial/by-id/usb-FTDI"
-    context = SetupContext(knocks=CONTEXT.knocks, serial_ports=(port,))
+    context = SetupContext(unknown_stations=CONTEXT.unknown_stations, serial_ports=(port,))
     answers = {**HOME, "meter.connection": port, "meter.model": "eastron-sdm630-v2/2/19200E1"}
     data = tomllib.loads(write_document("", answers, context, "en"))
     assert data["meter"] == [

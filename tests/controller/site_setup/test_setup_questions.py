@@ -10,10 +10,10 @@ import pytest
 
 from controller.site_setup import setup_texts
 from controller.site_setup.setup_questions import (
-    KnockingStation,
     MeterChoice,
     MeterScan,
     SetupContext,
+    UnknownStation,
     accepted_answers,
     adopted_stations,
     find_problems,
@@ -23,7 +23,7 @@ from controller.site_setup.setup_questions import (
     with_defaults,
 )
 
-KNOCK = KnockingStation(
+UNKNOWN = UnknownStation(
     id="CS01", address="192.0.2.7", first_seen="2026-11-27T10:04:00Z", vendor="ACME", model="Wallbox"
 )
 HOME = {
@@ -42,7 +42,7 @@ HOME = {
     "page.host": "local",
     "page.user": "anna",
 }
-CONTEXT = SetupContext(knocks=(KNOCK,), host_name="gateway")
+CONTEXT = SetupContext(unknown_stations=(UNKNOWN,), host_name="gateway")
 
 
 def asked(answers: dict[str, str], context: SetupContext = CONTEXT) -> list[str]:
@@ -117,8 +117,8 @@ def test_questions_unknown_station_is_not_adopted_without_consent() -> None:
 
 
 def test_questions_station_that_connects_later_is_asked_for() -> None:
-    second = KnockingStation(id="CS02", address="192.0.2.8", first_seen="2026-11-27T10:05:00Z")
-    context = SetupContext(knocks=(KNOCK, second), host_name="gateway")
+    second = UnknownStation(id="CS02", address="192.0.2.8", first_seen="2026-11-27T10:05:00Z")
+    context = SetupContext(unknown_stations=(UNKNOWN, second), host_name="gateway")
     assert asked(HOME, context) == ["stations.CS02.adopt", "stations.more"]
 
 
@@ -147,7 +147,7 @@ def test_questions_meter_in_the_network_is_searched_then_chosen() -> None:
     assert section is not None
     assert (section.questions[-1].kind, section.questions[-1].target) == ("scan", "192.0.2.20:502")
     meter = MeterChoice(driver="janitza-umg604", unit=1, serial_number="4711")
-    context = SetupContext(knocks=(KNOCK,), scans={"192.0.2.20:502": MeterScan(found=(meter,))})
+    context = SetupContext(unknown_stations=(UNKNOWN,), scans={"192.0.2.20:502": MeterScan(found=(meter,))})
     section = next_section(answers, context, "en")
     assert section is not None
     choices = section.questions[-1].choices
@@ -158,7 +158,9 @@ def test_questions_meter_in_the_network_is_searched_then_chosen() -> None:
 
 def test_questions_search_without_a_find_offers_list_and_repeat() -> None:
     answers = {**HOME, "meter.connection": "network", "meter.host": "192.0.2.20"}
-    context = SetupContext(knocks=(KNOCK,), scans={"192.0.2.20:502": MeterScan(problem="connection refused")})
+    context = SetupContext(
+        unknown_stations=(UNKNOWN,), scans={"192.0.2.20:502": MeterScan(problem="connection refused")}
+    )
     section = next_section(answers, context, "en")
     assert section is not None
     question = section.questions[-1]
@@ -219,7 +221,7 @@ def test_questions_present_site_proposes_its_values() -> None:
 
 
 def test_questions_existing_site_has_its_stations() -> None:
-    context = SetupContext(document=PRESENT, knocks=(KNOCK,), has_users=True)
+    context = SetupContext(document=PRESENT, unknown_stations=(UNKNOWN,), has_users=True)
     complete = with_defaults({}, context, "en")
     assert next_section(complete, context, "en") is None
     assert "stations.more" in find_problems({**complete, "stations.more": "CS01"}, context, "en")

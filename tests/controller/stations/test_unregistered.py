@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from controller.ocpp.frames import Version
 from controller.stations import unregistered
 from controller.stations.admission import Admission
-from controller.stations.knock_book import KnockBook
+from controller.stations.unknown_stations import UnknownStations
 from controller.stations.unregistered import AnyStation, UnregisteredStations, answer_unregistered
 from controller.transport.transport_errors import ConnectionLostError
 
@@ -91,21 +91,30 @@ def test_unregistered_text_of_peer_is_escaped() -> None:
 
 
 async def test_unregistered_station_is_listed_with_its_boot() -> None:
-    knocks = KnockBook()
+    unknown_stations = UnknownStations()
     channel = ScriptedChannel(b"\x00binary", call("BootNotification", BOOT_16), call("Heartbeat", {}, "2"))
     admission = Admission("CS01", Version.V16, peer="192.0.2.7:4711")
-    await UnregisteredStations(knocks, lambda: 5.0).serve_station(admission, channel)  # type: ignore[arg-type]
-    [knock] = knocks.knocks
-    assert (knock.station, knock.peer, knock.first_seen, knock.tries) == ("CS01", "192.0.2.7", 5.0, 1)
-    assert knock.boot is not None
-    assert (knock.boot.model, knock.boot.serial_number, knock.boot.firmware) == ("Wallbox", "S7", "1.2")
+    await UnregisteredStations(unknown_stations, lambda: 5.0).serve_station(admission, channel)  # type: ignore[arg-type]
+    [attempts] = unknown_stations.latest_first
+    assert (attempts.station, attempts.peer, attempts.first_seen, attempts.tries) == (
+        "CS01",
+        "192.0.2.7",
+        5.0,
+        1,
+    )
+    assert attempts.boot is not None
+    assert (attempts.boot.model, attempts.boot.serial_number, attempts.boot.firmware) == (
+        "Wallbox",
+        "S7",
+        "1.2",
+    )
     assert len(channel.sent) == 2
 
 
 async def test_unregistered_station_that_sends_without_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unregistered, "MOST_MESSAGES", 3)
     channel = ScriptedChannel(*[call("Heartbeat", {})] * 5)
-    await UnregisteredStations(KnockBook()).serve_station(Admission("CS01", Version.V16), channel)  # type: ignore[arg-type]
+    await UnregisteredStations(UnknownStations()).serve_station(Admission("CS01", Version.V16), channel)  # type: ignore[arg-type]
     assert (len(channel.sent), channel.closed) == (3, [1013])
 
 
@@ -122,7 +131,7 @@ async def serve(host: UnregisteredStations, station: str, channel: ScriptedChann
 
 
 async def test_unregistered_links_are_bounded(autojump_clock: MockClock) -> None:
-    host = UnregisteredStations(KnockBook(), most_links=1)
+    host = UnregisteredStations(UnknownStations(), most_links=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, host, "CS01", SilentChannel())
         await trio.testing.wait_all_tasks_blocked()
@@ -133,7 +142,7 @@ async def test_unregistered_links_are_bounded(autojump_clock: MockClock) -> None
 
 
 async def test_unregistered_station_that_connects_again_replaces_itself(autojump_clock: MockClock) -> None:
-    host, old = UnregisteredStations(KnockBook(), most_links=1), SilentChannel()
+    host, old = UnregisteredStations(UnknownStations(), most_links=1), SilentChannel()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, host, "CS01", old)
         await trio.testing.wait_all_tasks_blocked()
@@ -144,7 +153,7 @@ async def test_unregistered_station_that_connects_again_replaces_itself(autojump
 
 
 async def test_unregistered_station_is_disconnected_once_adopted(autojump_clock: MockClock) -> None:
-    host, channel = UnregisteredStations(KnockBook()), SilentChannel()
+    host, channel = UnregisteredStations(UnknownStations()), SilentChannel()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, host, "CS01", channel)
         await trio.testing.wait_all_tasks_blocked()
@@ -155,14 +164,14 @@ async def test_unregistered_station_is_disconnected_once_adopted(autojump_clock:
 
 async def test_unregistered_station_that_sends_nothing_is_closed(autojump_clock: MockClock) -> None:
     channel, began = SilentChannel(), trio.current_time()
-    await serve(UnregisteredStations(KnockBook()), "CS01", channel)
+    await serve(UnregisteredStations(UnknownStations()), "CS01", channel)
     assert channel.closed == [1013]
     assert trio.current_time() - began == pytest.approx(unregistered.LONGEST_LINK_S)
 
 
 async def test_unregistered_messages_are_read_at_a_rate(autojump_clock: MockClock) -> None:
     channel, began = ScriptedChannel(*[call("Heartbeat", {})] * 40), trio.current_time()
-    await serve(UnregisteredStations(KnockBook()), "CS01", channel)
+    await serve(UnregisteredStations(UnknownStations()), "CS01", channel)
     assert len(channel.sent) == 40
     assert trio.current_time() - began == pytest.approx(30.0, abs=1.5)
 
@@ -170,7 +179,7 @@ async def test_unregistered_messages_are_read_at_a_rate(autojump_clock: MockCloc
 async def test_unregistered_boots_of_one_station_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     boots = [call("BootNotification", {**BOOT_16, "firmwareVersion": str(number)}) for number in range(5)]
-    await serve(UnregisteredStations(KnockBook()), "CS01", ScriptedChannel(*boots))
+    await serve(UnregisteredStations(UnknownStations()), "CS01", ScriptedChannel(*boots))
     assert caplog.text.count("unknown station pending station=CS01") == 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.dimming.events import DimmingMemory
-from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.charger_response import LearnedResponse
 from controller.model.journal import BootStored, ProfilesStored, StoredProfile
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
@@ -97,7 +97,7 @@ def test_legacy_limits_boots_profiles_and_policies_are_taken_over(folder: Path) 
             saved=noon,
             written_ago_s=(600.0, 100.0),
             goal=StoredGoal(20_000.0, 7200.0, 360.0, 16.0, 10.0),
-            habits=ResponseHabits(reaction_s=22.0, step_a=2.0, obeys=True),
+            learned=LearnedResponse(reaction_s=22.0, step_a=2.0, obeys=True),
         )
     ]
     assert store.load(BootStored) == [BootStored("CS01", "ACME", "One", "1.2")]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.charger_response import LearnedResponse
 from controller.load_management.evse.departure_goal import GoalMemory
 from controller.load_management.evse.limit_delivery import DeliveryMemory
 from controller.model.observations import EvseRef
@@ -55,7 +55,7 @@ def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> 
         until=1180.0,
         written=(400.0, 900.0),
         goal=GoalMemory(20_000.0, 8200.0, 360.0, 16.0, 990.0),
-        habits=ResponseHabits(reaction_s=22.0, step_a=2.0, obeys=True),
+        learned=LearnedResponse(reaction_s=22.0, step_a=2.0, obeys=True),
     )
     stored = limit_record(REF, known, NOON, 1000.0, UPTIME)
     assert delivery_memory(stored, NOON + timedelta(seconds=60), 5.0, UPTIME + 60.0) == DeliveryMemory(
@@ -65,7 +65,7 @@ def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> 
         until=125.0,
         written=(-655.0, -155.0),
         goal=GoalMemory(20_000.0, 7145.0, 360.0, 16.0, -65.0),
-        habits=known.habits,
+        learned=known.learned,
     )
 
 

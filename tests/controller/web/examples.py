@@ -16,13 +16,13 @@ from controller.web.status_model import (
     EebusPartnerStatus,
     EebusStatus,
     EvseStatus,
-    KnockStatus,
     LinkCounts,
     MeterStatus,
     NeighbourStatus,
     OverlayStatus,
     OverrideStatus,
     UnconfiguredEvseStatus,
+    UnknownStationStatus,
     VerdictStatus,
 )
 from drivers.errors import Cause
@@ -219,8 +219,8 @@ STATUS = ControllerStatus(
             since="2026-11-21T11:00:00+00:00",
         ),
     ),
-    knocks=(
-        KnockStatus(
+    unknown_stations=(
+        UnknownStationStatus(
             id=EVIL,
             peer="192.0.2.99",
             first_seen="2026-11-21T11:00:00+00:00",

@@ -144,7 +144,7 @@ def site_of(stations: int, *, faulty: bool = False) -> ControllerStatus:
         backends=tuple(replace(each, set_aside=1 if faulty else 0) for each in STATUS.backends),
         stations=charging,
         alarms=STATUS.alarms if faulty else (),
-        knocks=STATUS.knocks if faulty else (),
+        unknown_stations=STATUS.unknown_stations if faulty else (),
         dimming=STATUS.dimming,
         healthy=True,
     )

@@ -5,6 +5,7 @@ import trio
 from msgspec.structs import replace
 
 from controller.web.live_stream import KEEP_ALIVE_S, LiveStream, changes_between
+from controller.web.status_model import UnknownStationStatus
 from tests.controller.web.examples import STATUS
 
 
@@ -43,3 +44,9 @@ async def test_stream_ends_with_login_that_opened_it(autojump_clock: trio.testin
     assert await stream.next_chunk() == b"event: end\ndata: {}\n\n"
     assert trio.current_time() - begun <= 1.0
     assert await stream.next_chunk() is None
+
+
+def test_changes_between_statuses_have_names_of_the_api() -> None:
+    unknown = UnknownStationStatus(id="CS99", peer="192.0.2.7", first_seen="", last_seen="", tries=1)
+    after = replace(STATUS, unknown_stations=(unknown,))
+    assert changes_between(STATUS, after)["knocks"] == (unknown,)

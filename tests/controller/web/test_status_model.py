@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.charger_response import LearnedResponse
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView
 from controller.model.observations import EvseRef, EvseState
@@ -25,7 +25,7 @@ def site_view(problem: Statement | None, booked_a: float, *, connected: bool = T
         drawn_a=(0.0, 0.0, 0.0),
         statement=problem or Statement(code=StatementCode.ALL_IT_CAN_TAKE),
         problem=problem,
-        habits=ResponseHabits(),
+        learned=LearnedResponse(),
     )
     circuits = [
         CircuitView(

@@ -16,7 +16,7 @@ def order(turns: Rotation, now: float, *refs: EvseRef) -> list[EvseRef]:
 def plugged(*refs: EvseRef) -> Rotation:
     turns = Rotation(ROTATION_S)
     for count in range(1, len(refs) + 1):
-        turns.set_wanting(refs[:count], refs, float(count))
+        turns.set_asking(refs[:count], refs, float(count))
     return turns
 
 
@@ -27,14 +27,14 @@ def test_rotation_newcomers_go_in_order_in_which_they_came() -> None:
 def test_rotation_turn_that_runs_goes_before_newcomer() -> None:
     turns = plugged(A)
     turns.set_served(A, True, 1)
-    turns.set_wanting([A, B], [A, B], 500)
+    turns.set_asking([A, B], [A, B], 500)
     assert order(turns, 500, A, B) == [A, B]
 
 
 def test_rotation_newcomer_goes_before_those_that_wait_or_are_over() -> None:
     turns = plugged(A, B)
     turns.set_served(A, True, 1)
-    turns.set_wanting([A, B, C], [A, B, C], 1 + ROTATION_S)
+    turns.set_asking([A, B, C], [A, B, C], 1 + ROTATION_S)
     assert order(turns, 1 + ROTATION_S, A, B, C) == [C, B, A]
 
 
@@ -79,8 +79,8 @@ def test_rotation_stopped_car_rests() -> None:
 def test_rotation_car_that_comes_back_is_newcomer() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
-    turns.set_wanting([B], [A, B], 500)
-    turns.set_wanting([A, B], [A, B], 600)
+    turns.set_asking([B], [A, B], 500)
+    turns.set_asking([A, B], [A, B], 600)
     turns.set_served(B, False, 600)
     assert order(turns, 600, A, B) == [A, B]
 
@@ -88,5 +88,5 @@ def test_rotation_car_that_comes_back_is_newcomer() -> None:
 def test_rotation_of_part_leaves_other_turns_alone() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
-    turns.set_wanting([A], [A], 20)
+    turns.set_asking([A], [A], 20)
     assert turns.is_served(B)

@@ -97,7 +97,7 @@ def test_price_plan_waiting_car_shows_when_it_charges_next() -> None:
     plan.set_prices(hourly(0.4, 0.1, 0.4))
     assert not plan.may_charge(REF, 2_000.0, POWER_W, BEGIN + 3 * HOUR_S, BEGIN)
     assert plan.next_begin(REF, BEGIN) == BEGIN + HOUR_S
-    plan.forget(REF)
+    plan.remove(REF)
     assert plan.next_begin(REF, BEGIN) is None
 
 

@@ -11,7 +11,7 @@ from controller.load_management.evse.charger_response import (
     SLOWEST_S,
     WINDOW,
     ChargerResponse,
-    ResponseHabits,
+    LearnedResponse,
 )
 from controller.load_management.metering.fuse_curve import CUT_S, WAY_S, FuseLoad, FuseWatch
 from controller.load_management.site_tree import Fuse, PhaseAmps
@@ -19,13 +19,13 @@ from controller.model.observations import EvseRef, NeedsSeen
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 
-def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> ResponseHabits:
+def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> LearnedResponse:
     """From 32 A to 10 A, with reports of (s after the yes, A)."""
     manners.on_draw(32.0, 990.0)
     manners.on_limit_accepted(10.0, 1000.0)
     for after_s, drawn_a in draws:
         manners.on_draw(drawn_a, 1000.0 + after_s)
-    return manners.habits
+    return manners.learned
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> ResponseHabits
 def test_charger_response_cut_shows_how_long_it_takes_to_obey(
     draws: list[tuple[float, float]], reaction_s: float, obeys: bool | None
 ) -> None:
-    habits = cut(ChargerResponse(), *draws)
-    assert (habits.reaction_s, habits.obeys) == (reaction_s, obeys)
+    learned = cut(ChargerResponse(), *draws)
+    assert (learned.reaction_s, learned.obeys) == (reaction_s, obeys)
 
 
 def test_charger_response_slowest_of_last_cuts_counts() -> None:
@@ -59,7 +59,7 @@ def test_charger_response_limit_that_is_raised_again_shows_nothing() -> None:
     cut(manners, (8.0, 32.0))
     manners.on_limit_accepted(32.0, 1010.0)
     manners.on_draw(32.0, 1100.0)
-    assert manners.habits == ResponseHabits()
+    assert manners.learned == LearnedResponse()
 
 
 def test_charger_response_lease_that_is_renewed_is_same_cut() -> None:
@@ -67,7 +67,7 @@ def test_charger_response_lease_that_is_renewed_is_same_cut() -> None:
     cut(manners, (8.0, 32.0))
     manners.on_limit_accepted(10.0, 1010.0)
     manners.on_draw(9.8, 1018.0)
-    assert manners.habits.reaction_s == 18.0
+    assert manners.learned.reaction_s == 18.0
 
 
 def test_station_that_rounds_down_is_reported_from_car_that_takes_no_more() -> None:
@@ -78,16 +78,16 @@ def test_station_that_rounds_down_is_reported_from_car_that_takes_no_more() -> N
         small.on_settled_draw(offered_a, 10.0)
     for offered_a, drawn_a in [(6.0, 0.0), (9.0, 9.0)]:
         beginning.on_settled_draw(offered_a, drawn_a)
-    assert rounding.habits.step_a == 2.9
-    assert small.habits.step_a == 0.0
-    assert beginning.habits.step_a == 0.0
+    assert rounding.learned.step_a == 2.9
+    assert small.learned.step_a == 0.0
+    assert beginning.learned.step_a == 0.0
 
 
 def test_charger_response_fuse_is_given_less_patience_with_slow_stations() -> None:
     def bears(slowest_s: float) -> FuseLoad:
         return FuseWatch(100.0, Fuse.GG, 0.0).see(128.0, 1.0, slowest_s)  # trips after 43 s
 
-    assert bears(0.0) is bears(CUT_S - WAY_S) is FuseLoad.BORNE
+    assert bears(0.0) is bears(CUT_S - WAY_S) is FuseLoad.WITHSTOOD
     assert bears(SLOWEST_S) is FuseLoad.OVER
 
 
@@ -107,8 +107,8 @@ def slow() -> SiteHarness:
 
 def test_slow_station_delay_is_learned_from_first_cut() -> None:
     site = slow()
-    assert 20.0 <= site.evse_view("A").habits.reaction_s <= 30.0
-    assert site.evse_view("A").habits.obeys
+    assert 20.0 <= site.evse_view("A").learned.reaction_s <= 30.0
+    assert site.evse_view("A").learned.obeys
     blamed = []
     for _ in range(1200):
         site.step()
@@ -122,9 +122,9 @@ def test_charger_response_survives_a_restart() -> None:
     assert site.control.unsaved_evses() == {EvseRef("A", 1)}
     site.stored |= site.control.delivery_records(site.control.unsaved_evses(), site.now)
     assert site.control.unsaved_evses() == set()
-    habits = site.evse_view("A").habits
+    learned = site.evse_view("A").learned
     site.restart()
-    assert site.evse_view("A").habits == habits
+    assert site.evse_view("A").learned == learned
     site.connect("A")
     site.building = lambda now: (45.0, 45.0, 45.0)
     site.wait(240)

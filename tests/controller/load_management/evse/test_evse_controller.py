@@ -9,7 +9,7 @@ import pytest
 
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, FIRST_PLACE, Allocation
 from controller.load_management.allocation.headroom import Headroom
-from controller.load_management.evse.awake_evses import AwakeEvses
+from controller.load_management.evse.due_evses import DueEvses
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
@@ -29,9 +29,9 @@ STALE = Statement(code=StatementCode.METER_NOT_GOOD, name="grid", quality="stale
 FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
 
 
-def at(limit_a: float, awake: AwakeEvses | None = None) -> EvseController:
+def at(limit_a: float, due: DueEvses | None = None) -> EvseController:
     """An EVSE with a car that confirmed this lease at the time 0."""
-    outlet = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, awake)
+    outlet = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, due)
     outlet.delivery.on_connected(0.0)
     outlet.model.on_observation(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
     outlet.model.on_observation(TransactionSeen(1, True), 0.0, 0.0)
@@ -103,16 +103,16 @@ def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
 
 
 def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
-    awake, evse = AwakeEvses(), msgspec.structs.replace(EVSE, fallback_a=0.0)
-    away = EvseController(evse, LimitDelivery(evse, 120.0, itertools.count(1)), 0.0, awake)
-    awake.take(0.0)
+    due, evse = DueEvses(), msgspec.structs.replace(EVSE, fallback_a=0.0)
+    away = EvseController(evse, LimitDelivery(evse, 120.0, itertools.count(1)), 0.0, due)
+    due.take(0.0)
     away.offer.settle(None, 0.0)
-    assert not awake.take(0.0)
+    assert not due.take(0.0)
 
 
 def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
-    awake = AwakeEvses()
-    stopping = at(16.0, awake)
-    awake.take(20.0)
+    due = DueEvses()
+    stopping = at(16.0, due)
+    due.take(20.0)
     stopping.offer.settle(Allocation(EVSE.ref, 0.0, FULL), 20.0)
-    assert awake.take(20.0) == [EVSE.ref]
+    assert due.take(20.0) == [EVSE.ref]

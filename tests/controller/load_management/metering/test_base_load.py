@@ -46,75 +46,75 @@ def total(*credits: OfferCredit) -> OfferCredit:
 
 
 def test_base_load_before_any_reading_is_zero() -> None:
-    assert BaseLoad(LIMIT).believed(0) == all_phases(0)
+    assert BaseLoad(LIMIT).assumed(0) == all_phases(0)
     assert BaseLoad(LIMIT).worst() == all_phases(0)
 
 
 def test_known_draws_are_subtracted() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 50, 0, credit(10, 10), credit(5, 5))
-    assert load.believed(0) == all_phases(35)
+    assert load.assumed(0) == all_phases(35)
 
 
 def test_base_load_first_readings_count_as_building() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 50, 0, credit(0, 20))
-    assert load.believed(0) == all_phases(50)
+    assert load.assumed(0) == all_phases(50)
 
 
 def test_base_load_ignores_what_a_transition_explains() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 30, 0)
     measured(load, 46, 1, credit(0, 16))
-    assert load.believed(1) == all_phases(30)
+    assert load.assumed(1) == all_phases(30)
     measured(load, 50, 2, credit(0, 16))
-    assert load.believed(2) == all_phases(34)
+    assert load.assumed(2) == all_phases(34)
 
 
 def test_base_load_above_limit_is_not_attributed_to_cars() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
     assert not measured(load, 100, 1, credit(10, 40))
-    assert load.believed(1) == all_phases(60)
+    assert load.assumed(1) == all_phases(60)
     assert measured(load, 101, 2, credit(10, 40))
-    assert load.believed(2) == all_phases(91)
+    assert load.assumed(2) == all_phases(91)
 
 
 def test_base_load_cut_under_way_is_not_repeated() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
     measured(load, 110, 1, credit(10, 40, unreacted=40))
-    assert load.believed(1) == all_phases(70)
+    assert load.assumed(1) == all_phases(70)
 
 
 def test_base_load_is_kept_per_phase() -> None:
     load = BaseLoad(LIMIT)
     load.measure((10.0, 20.0, 30.0), OfferCredit((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), 0)
-    assert load.believed(0) == (9.0, 18.0, 27.0)
+    assert load.assumed(0) == (9.0, 18.0, 27.0)
 
 
 def test_up_at_once_and_down_slowly() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 50, 0)
     measured(load, 20, 1)
-    assert load.believed(HOLD_S) == all_phases(50)
+    assert load.assumed(HOLD_S) == all_phases(50)
     measured(load, 20, HOLD_S + 1)
-    assert load.believed(HOLD_S + 1) == all_phases(20)
+    assert load.assumed(HOLD_S + 1) == all_phases(20)
     measured(load, 45, HOLD_S + 2)
-    assert load.believed(HOLD_S + 2) == all_phases(45)
+    assert load.assumed(HOLD_S + 2) == all_phases(45)
 
 
 def test_base_load_shares_part_of_feed_in_that_lasted() -> None:
     load = BaseLoad(LIMIT)
     for now in range(int(START_S)):
         measured(load, -20, float(now))
-    assert load.believed(START_S - 1) == all_phases(0)
+    assert load.assumed(START_S - 1) == all_phases(0)
     measured(load, -20, START_S)
-    assert load.believed(START_S) == all_phases(-20 * FEED_IN_SHARED)
+    assert load.assumed(START_S) == all_phases(-20 * FEED_IN_SHARED)
     measured(load, -5, START_S + 1)
-    assert load.believed(START_S + 1) == all_phases(-5 * FEED_IN_SHARED)
+    assert load.assumed(START_S + 1) == all_phases(-5 * FEED_IN_SHARED)
     measured(load, 3, START_S + 2)
-    assert load.believed(START_S + 2) == all_phases(3)
+    assert load.assumed(START_S + 2) == all_phases(3)
 
 
 def test_base_load_to_keep_waits_before_car_is_stopped() -> None:
@@ -141,7 +141,7 @@ def test_base_load_to_start_is_highest_of_last_minutes() -> None:
     measured(load, 20, 1)
     measured(load, 20, START_S - 1)
     assert load.to_start(START_S - 1) == all_phases(60)
-    assert load.believed(START_S - 1) == all_phases(20)
+    assert load.assumed(START_S - 1) == all_phases(20)
     measured(load, 20, START_S + 20)
     assert load.to_start(START_S + 20) == all_phases(20)
 
@@ -150,7 +150,7 @@ def test_base_load_margin_carries_part_of_surge_that_is_over() -> None:
     load = BaseLoad(LIMIT, margin_a=10.0)
     measured(load, 30, 0)
     measured(load, 20, 1)
-    assert load.believed(1) == all_phases(30 - 10 * MARGIN_USED)
+    assert load.assumed(1) == all_phases(30 - 10 * MARGIN_USED)
 
 
 def test_base_load_worst_case_is_longest_lasting_load() -> None:
@@ -207,10 +207,10 @@ def test_base_load_accepts_reading_above_plan() -> None:
     assert not load.measure((10, 10, 10), NOTHING, 0)
     assert not load.measure((40, 39, 10), starting, 1)
     assert not load.crossed
-    assert load.believed(1) == (10, 10, 10)
+    assert load.assumed(1) == (10, 10, 10)
     assert not load.measure((46, 39, 10), starting, 2)  # nothing to cut: the margin bridges it
     assert load.crossed
-    assert load.believed(2) == (41, 10, 10)
+    assert load.assumed(2) == (41, 10, 10)
 
 
 def test_base_load_inrush_of_plain_circuit_stops_no_car() -> None:
@@ -229,9 +229,9 @@ def test_base_load_doubt_ends_when_draw_is_known() -> None:
     assert measured(
         load, 47, 1, credit(6, 19)
     )  # 28 A beside a car that has risen, or 41 A beside one that has not
-    assert load.believed(1) == all_phases(41)
+    assert load.assumed(1) == all_phases(41)
     measured(load, 34, 5, credit(6, 6))
-    assert load.believed(5) == all_phases(28)
+    assert load.assumed(5) == all_phases(28)
 
 
 def test_base_load_doubt_lasts_while_draw_is_unknown() -> None:
@@ -239,7 +239,7 @@ def test_base_load_doubt_lasts_while_draw_is_unknown() -> None:
     measured(load, 26, 0, credit(6, 6))
     measured(load, 47, 1, credit(6, 19))
     measured(load, 34, 5, credit(0, 19))
-    assert load.believed(5) == pytest.approx(all_phases(41 - MARGIN_USED))
+    assert load.assumed(5) == pytest.approx(all_phases(41 - MARGIN_USED))
 
 
 def test_base_load_doubted_jump_is_not_learned() -> None:
@@ -257,14 +257,14 @@ def test_base_load_holds_pulses_with_short_gaps(off_s: int, is_held: bool) -> No
     for now in range(4 * period_s):
         measured(load, 28 if now % period_s < 5 else 20, float(now))
     last = 4.0 * period_s - 1
-    assert load.believed(last) == all_phases(28 if is_held else 20)
+    assert load.assumed(last) == all_phases(28 if is_held else 20)
 
 
 def test_base_load_pulses_that_ended_are_held_no_more() -> None:
     load = BaseLoad(LIMIT)
     for now in range(200):
         measured(load, 28 if now % 30 < 5 and now < 120 else 20, float(now))
-    assert load.believed(199) == all_phases(20)
+    assert load.assumed(199) == all_phases(20)
 
 
 def pulses_above_limit(load: BaseLoad, seconds: int) -> None:
@@ -281,7 +281,7 @@ def test_base_load_second_pulse_above_limit_is_reserved(seconds: int, is_reserve
     pulses_above_limit(load, seconds)
     later = seconds + 60.0
     measured(load, 20, later)
-    assert load.believed(later) == all_phases(28 if is_reserved else 20)
+    assert load.assumed(later) == all_phases(28 if is_reserved else 20)
     assert load.to_start(later) == all_phases(28)
 
 
@@ -292,7 +292,7 @@ def test_base_load_reserve_ends_when_pulses_are_over() -> None:
         measured(load, 20, float(now))
     end = 300 + RESERVED_S
     measured(load, 20, end)
-    assert load.believed(end) == all_phases(20)
+    assert load.assumed(end) == all_phases(20)
 
 
 def test_base_load_draw_that_meter_shows_late_is_no_start_peak() -> None:
@@ -307,6 +307,6 @@ def test_base_load_leads_other_phases_by_all_of_its_feed_in() -> None:
     load = BaseLoad(LIMIT)
     measured(load, -16, 0)
     assert load.leading(0) == all_phases(-16)
-    assert load.believed(0) == all_phases(0)
+    assert load.assumed(0) == all_phases(0)
     measured(load, 12, 1)
     assert load.leading(1) == all_phases(12)

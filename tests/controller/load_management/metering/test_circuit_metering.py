@@ -57,7 +57,7 @@ def test_circuit_without_meter_carries_what_childrens_meters_show() -> None:
     )
     meters.see(state("a", 10), 1)
     meters.see(state("b", 5), 1)
-    assert meters.base(1).believed == {
+    assert meters.base(1).assumed == {
         "grid": flat(15),
         "hall": flat(15),
         "row-a": flat(10),
@@ -69,7 +69,7 @@ def test_circuit_metering_own_meter_covers_whole_circuit() -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid", meter="a"))
     meters.see(state("g", 40), 1)
     meters.see(state("a", 10), 1)
-    assert meters.base(1).believed["grid"] == flat(40)
+    assert meters.base(1).assumed["grid"] == flat(40)
 
 
 @pytest.mark.parametrize("quality", [Quality.STALE, Quality.DEAD, Quality.IMPLAUSIBLE])
@@ -77,15 +77,15 @@ def test_metering_bridges_short_loss_with_worst_of_past(quality: Quality) -> Non
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid"))
     for now, amps in [(0.0, 50.0), (35.0, 50.0), (100.0, 20.0)]:
         meters.see(state("g", amps, time=now), now)
-    assert meters.base(100).believed["grid"] == flat(20)
+    assert meters.base(100).assumed["grid"] == flat(20)
     assert not meters.see(state("g", 500, quality), 101)
     assert meters.troubles_above(100 + BRIDGE_S)["row"] is None
-    assert meters.base(100 + BRIDGE_S).believed["grid"] == flat(50)
+    assert meters.base(100 + BRIDGE_S).assumed["grid"] == flat(50)
     meters.see(state("g", 500, quality), 101 + BRIDGE_S)
     assert meters.troubles_above(101 + BRIDGE_S)["row"] == Statement(
         code=StatementCode.METER_NOT_GOOD, name="g", quality=quality.value
     )
-    assert meters.base(101 + BRIDGE_S).believed["grid"] == flat(50)
+    assert meters.base(101 + BRIDGE_S).assumed["grid"] == flat(50)
 
 
 def test_metering_of_building_alone_adds_cars_to_circuit() -> None:
@@ -94,7 +94,7 @@ def test_metering_of_building_alone_adds_cars_to_circuit() -> None:
     meters = CircuitMetering(SiteTree(circuits=(grid,), evses=(wired,)), SiteSettings(), 0.0)
     meters.totals.set(wired, OfferCredit(flat(20), flat(20), flat(20)))
     assert not meters.see(state("g", 25), 1)
-    assert meters.base(1).believed["grid"] == flat(25)
+    assert meters.base(1).assumed["grid"] == flat(25)
     assert meters.see(state("g", 31, time=2.0), 2)
 
 
@@ -150,7 +150,7 @@ def test_old_reading_that_stands_for_lost_poll_reports_nothing_new() -> None:
     meters.see(state("g", 30), 1)
     meters.totals.set(wired, NOTHING)
     meters.see(state("g", 30), 2)
-    assert meters.base(2).believed["grid"] == flat(10)
+    assert meters.base(2).assumed["grid"] == flat(10)
 
 
 def test_circuit_without_meter_counts_its_declared_load() -> None:
@@ -162,18 +162,18 @@ def test_circuit_without_meter_counts_its_declared_load() -> None:
     meters = metering(*declared)
     meters.see(state("g", 10), 1)
     meters.see(state("r", 2), 1)
-    assert meters.base(1).believed == {"grid": flat(10), "hall": flat(22), "row": flat(2)}
+    assert meters.base(1).assumed == {"grid": flat(10), "hall": flat(22), "row": flat(2)}
     meters.see(state("g", 10, Quality.STALE), 2)
     meters.see(state("r", 2, Quality.STALE), 2)
-    assert meters.base(2).believed == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
+    assert meters.base(2).assumed == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
 
 
 def test_meter_that_may_have_frozen_is_planned_with_at_worst() -> None:
     meters = metering(circuit("grid", meter="g"))
     for second, amps in enumerate([60.0] * 40 + [10.0] * 40):
         meters.see(state("g", amps, time=second), second)
-    assert meters.base(80).believed["grid"] == flat(10)
+    assert meters.base(80).assumed["grid"] == flat(10)
     meters.see(msgspec.structs.replace(state("g", 10, time=80), still_s=STILL_S + 1), 80)
-    assert meters.base(80).believed["grid"] == flat(60)
+    assert meters.base(80).assumed["grid"] == flat(60)
     meters.see(state("g", 10.1, time=81), 81)
-    assert meters.base(81).believed["grid"] == flat(10.1)
+    assert meters.base(81).assumed["grid"] == flat(10.1)

@@ -68,21 +68,21 @@ def test_fuse_curve_plain_limit_is_over_with_first_reading_above() -> None:
 def test_fuse_curve_excess_beyond_its_long_time_current_is_cut(fuse: Fuse, borne: float, cut: float) -> None:
     assert FuseWatch(100.0, fuse, 0.0).see(100 * cut, 1.0) is FuseLoad.OVER
     watch = FuseWatch(100.0, fuse, 0.0)
-    assert watch.see(100 * borne, 1.0) is FuseLoad.BORNE
-    assert watch.see(100 * borne, 1.0 + GRACE_S - 0.1) is FuseLoad.BORNE
+    assert watch.see(100 * borne, 1.0) is FuseLoad.WITHSTOOD
+    assert watch.see(100 * borne, 1.0 + GRACE_S - 0.1) is FuseLoad.WITHSTOOD
     assert watch.see(100 * borne, 1.0 + GRACE_S) is FuseLoad.OVER
     assert watch.see(90.0, 20.0) is FuseLoad.WITHIN
-    assert watch.see(100 * borne, 21.0) is FuseLoad.BORNE
+    assert watch.see(100 * borne, 21.0) is FuseLoad.WITHSTOOD
 
 
 def test_between_two_readings_higher_one_is_taken_to_have_flowed() -> None:
     often, seldom = FuseWatch(100.0, Fuse.GG, 0.0), FuseWatch(100.0, Fuse.GG, 0.0)
     for watch in (often, seldom):
-        assert watch.see(127.0, 1.0) is FuseLoad.BORNE
+        assert watch.see(127.0, 1.0) is FuseLoad.WITHSTOOD
     for now in range(2, 22):
         assert often.see(50.0, now) is FuseLoad.WITHIN
     assert seldom.see(50.0, 21.0) is FuseLoad.WITHIN
-    assert often.see(127.0, 22.0) is FuseLoad.BORNE
+    assert often.see(127.0, 22.0) is FuseLoad.WITHSTOOD
     assert seldom.see(127.0, 22.0) is FuseLoad.OVER
 
 

@@ -26,7 +26,7 @@ def verdicts(*amps: PhaseAmps) -> list[bool]:
 
 
 @pytest.mark.parametrize(
-    ("l2", "believed"),
+    ("l2", "assumed"),
     [
         (-50.0, False),  # the same current the other way round: the cars' 30 A explain no 100 A
         (-40.0, False),
@@ -36,8 +36,8 @@ def verdicts(*amps: PhaseAmps) -> list[bool]:
         (49.0, True),
     ],
 )
-def test_plausibility_sign_watch_doubts_phase_that_keeps_size(l2: float, believed: bool) -> None:
-    assert verdicts((20.0, 50.0, 20.0), (20.0, l2, 20.0))[1] is not believed
+def test_plausibility_sign_watch_doubts_phase_that_keeps_size(l2: float, assumed: bool) -> None:
+    assert verdicts((20.0, 50.0, 20.0), (20.0, l2, 20.0))[1] is not assumed
 
 
 def test_cars_that_stop_may_leave_as_much_feed_in() -> None:

@@ -7,11 +7,11 @@ from heapq import heappop, heappush
 from controller.model.observations import EvseRef
 
 
-class AwakeEvses:
+class DueEvses:
     """EVSEs that a pass updates. All others are as the pass before left them."""
 
     def __init__(self) -> None:
-        self._awake: dict[EvseRef, None] = {}
+        self._due: dict[EvseRef, None] = {}
         self._due_at: dict[EvseRef, float] = {}
         self._moments: list[float] = []
         self._at: dict[float, list[EvseRef]] = {}
@@ -19,7 +19,7 @@ class AwakeEvses:
 
     def add(self, ref: EvseRef) -> None:
         """Have the next pass update an EVSE."""
-        self._awake[ref] = None
+        self._due[ref] = None
 
     def set_due(self, ref: EvseRef, at: float) -> None:
         """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one."""
@@ -32,17 +32,17 @@ class AwakeEvses:
                 heappush(self._moments, at)
 
     def remove(self, ref: EvseRef) -> None:
-        """Forget an EVSE that the site no longer has."""
-        self._awake.pop(ref, None)
+        """Remove an EVSE that the site no longer has."""
+        self._due.pop(ref, None)
         self._due_at.pop(ref, None)
 
     def take(self, now: float) -> list[EvseRef]:
-        """Return the EVSEs to update, and forget them."""
+        """Return the EVSEs to update, each once."""
         while self._moments and self._moments[0] <= now:
             at = heappop(self._moments)
             for ref in self._at.pop(at):
                 if self._due_at.get(ref) == at:
                     del self._due_at[ref]
-                    self._awake[ref] = None
-        found, self._awake = list(self._awake), {}
+                    self._due[ref] = None
+        found, self._due = list(self._due), {}
         return found

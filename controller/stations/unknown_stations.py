@@ -8,11 +8,11 @@ import msgspec
 
 from controller.model.observations import Booted
 
-MOST_KNOCKS = 50
+MOST_UNKNOWN = 50
 MOST_PROTOCOLS = 8
 
 
-class Knock(msgspec.Struct):
+class ConnectionAttempts(msgspec.Struct):
     """One station id that is not in the configuration. Times are POSIX s; `peer`: the last address.
 
     `boot`: what its BootNotification reports, None where it could not send one.
@@ -27,40 +27,40 @@ class Knock(msgspec.Struct):
     boot: Booted | None = None
 
 
-class KnockBook:
+class UnknownStations:
     """The unknown stations of late; a new one replaces the station that was seen longest ago."""
 
     def __init__(self) -> None:
-        self._knocks: dict[str, Knock] = {}
+        self._by_id: dict[str, ConnectionAttempts] = {}
 
     def on_unknown(self, station: str, peer: str, protocols: Sequence[str], utc: float) -> None:
         """Count an attempt to connect; `protocols`: the subprotocols that were offered."""
         offered = tuple(each[:20] for each in protocols[:MOST_PROTOCOLS])
-        known = self._knocks.pop(station, None)
+        known = self._by_id.pop(station, None)
         if known is None:
-            known = Knock(station, peer, utc, utc, 0, offered)
-            if len(self._knocks) >= MOST_KNOCKS:
-                del self._knocks[next(iter(self._knocks))]
+            known = ConnectionAttempts(station, peer, utc, utc, 0, offered)
+            if len(self._by_id) >= MOST_UNKNOWN:
+                del self._by_id[next(iter(self._by_id))]
         known.peer, known.last_seen, known.protocols = peer, utc, offered
         known.tries += 1
-        self._knocks[station] = known
+        self._by_id[station] = known
 
     def on_boot(self, station: str, boot: Booted) -> None:
         """Store what the BootNotification of a station that tried to connect reports."""
-        known = self._knocks.get(station)
+        known = self._by_id.get(station)
         if known is not None:
             known.boot = boot
 
     def count_tries(self, station: str) -> int:
         """Return how often a station has tried to connect; 0 if it has not, or was replaced since."""
-        known = self._knocks.get(station)
+        known = self._by_id.get(station)
         return 0 if known is None else known.tries
 
     def remove(self, station: str) -> bool:
         """Remove a station; return False if it has not tried."""
-        return self._knocks.pop(station, None) is not None
+        return self._by_id.pop(station, None) is not None
 
     @property
-    def knocks(self) -> list[Knock]:
+    def latest_first(self) -> list[ConnectionAttempts]:
         """Return the unknown stations, the latest first."""
-        return list(reversed(self._knocks.values()))
+        return list(reversed(self._by_id.values()))
