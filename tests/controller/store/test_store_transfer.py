@@ -31,7 +31,7 @@ def test_export_and_import_carry_everything_over(tmp_path: Path) -> None:
     puts, summary = read_export(lines)
     import_entries(SqliteJournal(tmp_path / "new" / FILE), puts, replace=False)
     assert list(export_lines(open_store_file(tmp_path / "new"))) == lines
-    assert summary.counts["transaction-id"] == 2
+    assert summary.counts["transaction-id"] == 3
     assert StateStore(tmp_path / "new").load(SeenText) == [SeenText(b"\xff", 7.5)]
 
 
