@@ -40,7 +40,7 @@ PULSE_A = 4.0
 """Smallest pulse (A): a load of 1 kW."""
 PULSING_S = 600.0
 """The building pulses when its last two gaps, within this time, were too short (s)."""
-RESERVED_S = 900.0
+RESERVED_S = 200.0
 """Time (s) within which a second pulse above the limit reserves the room of both, and how long it does."""
 LATE_S = 4.0
 """Time (s) for which a draw that has ended may still be in the reading: stations and meters are late."""

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from controller.load_management.events import SiteDimmed
+from controller.load_management.metering.base_load import RESERVED_S
 from controller.load_management.site_tree import CircuitNode, Fuse, PhaseAmps
 from controller.model.observations import EvseState, NeedsSeen, StateSeen
 from controller.model.statements import Statement, StatementCode
@@ -426,7 +427,7 @@ def test_scenes_scene_pulses_never_cost_more_than_leaving_gaps_unused(
     site = run_pulses(on_s, off_s, 1800, fuse)
     mean_a = sum(site.station(name).energy_as for name in "abc") / 1800
     assert mean_a >= 40.0 - 1.0 - 28.0 - TOLERANCE_A
-    assert site.seconds_over("grid", 40.0) <= 12
+    assert site.seconds_over("grid", 40.0) <= (12 if off_s < RESERVED_S else 18)  # each of three pulses
     assert max(site.limit_changes(name) for name in "abc") < 20
 
 
