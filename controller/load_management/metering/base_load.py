@@ -42,6 +42,8 @@ PULSING_S = 600.0
 """The building pulses when its last two gaps, within this time, were too short (s)."""
 RESERVED_S = 200.0
 """Time (s) within which a second pulse above the limit reserves the room of both, and how long it does."""
+SAME_A = 1.0
+"""Difference (A) up to which two pulses are of the same load."""
 LATE_S = 4.0
 """Time (s) for which a draw that has ended may still be in the reading: stations and meters are late."""
 KNOWN = 1.0
@@ -137,15 +139,16 @@ class PulseReserve:
     """Peak of a base load whose pulses overload the circuit again and again.
 
     Cars that rise in a gap are cut when the next pulse comes, and until they obey the circuit is above its
-    limit: once may be chance, so room is reserved from the second overload within `RESERVED_S` on. It is
-    released when no pulse of `PULSE_A` has reached the peak for as long.
+    limit: once may be chance, so room is reserved from the second one of the same load within `RESERVED_S`
+    on. It is released when no pulse of `PULSE_A` has reached the peak for as long.
     """
 
     def __init__(self) -> None:
         self._peak = RollingMax(RESERVED_S)
         self._trough = RollingMax(RESERVED_S)  # of the negated values
         self._overloaded_at = -math.inf
-        self._overloads: deque[float] = deque(maxlen=2)  # times at which they began
+        self._overloads: deque[tuple[float, float]] = deque(maxlen=2)
+        """Times at which they began, and their highest loads (A)."""
         self._reserved_until = -math.inf
 
     def add(self, load_a: float, now: float, *, is_overloaded: bool) -> None:
@@ -154,14 +157,24 @@ class PulseReserve:
         self._trough.add(-load_a, now)
         if is_overloaded:
             if now > self._overloaded_at + HOLD_S:
-                self._overloads.append(now)
+                self._overloads.append((now, load_a))
+            else:
+                began_at, highest_a = self._overloads.pop()
+                self._overloads.append((began_at, max(highest_a, load_a)))
             self._overloaded_at = now
-            if len(self._overloads) == 2 and now <= self._overloads[0] + RESERVED_S:
+            if self._is_repeated(now):
                 self._reserved_until = now + RESERVED_S
         elif now < self._reserved_until and load_a >= self.peak_a(now) - NOISE_A:
             is_pulse = load_a + (self._trough.highest(now) or 0.0) >= PULSE_A
             if is_pulse:
                 self._reserved_until = now + RESERVED_S
+
+    def _is_repeated(self, now: float) -> bool:
+        """Return True if the same load has overloaded the circuit twice: one that comes again and again."""
+        if len(self._overloads) < 2:
+            return False
+        (first_at, first_a), (_, second_a) = self._overloads
+        return now <= first_at + RESERVED_S and abs(second_a - first_a) <= SAME_A
 
     def peak_a(self, now: float) -> float:
         """Return the load that is reserved (A); negative infinity: none is."""

@@ -285,6 +285,13 @@ def test_base_load_second_pulse_above_limit_is_reserved(seconds: int, is_reserve
     assert load.to_start(later) == all_phases(28)
 
 
+def test_base_load_pulses_of_other_loads_reserve_nothing() -> None:
+    load = BaseLoad((40.0, 40.0, 40.0))
+    for now, building_a in ((0, 20), (10, 28), (20, 20), (70, 33), (80, 20), (140, 20)):
+        measured(load, building_a + 19, float(now), credit(19, 19))
+    assert load.assumed(140.0) == all_phases(20)
+
+
 def test_base_load_reserve_ends_when_pulses_are_over() -> None:
     load = BaseLoad((40.0, 40.0, 40.0))
     pulses_above_limit(load, 300)
