@@ -217,11 +217,13 @@ class _PhaseLoad:
         """Add a sample, and the likely value beside it.
 
         `bounds`: the base load beside the EVSEs' highest draw of the last `LATE_S`, beside their highest now,
-        and beside their least. `is_overloaded`: the
-        circuit is above its limit, and not for a moment. `stop`: that is to be ended now, by stopping cars
-        if need be.
+        and beside their least. `is_overloaded`: the circuit is above its limit, and not for a moment. `stop`:
+        that is to be ended now, by stopping cars if need be.
         """
         surest, least, most = bounds
+        # What a car may draw is no feed-in: that is one only beside what the cars draw at least.
+        proven = min(0.0, most)
+        surest, least = max(surest, proven), max(least, proven)
         if self.sample is None:
             self._first_at = now
         self.sample, self.likely = sample, likely

@@ -117,6 +117,15 @@ def test_base_load_shares_part_of_feed_in_that_lasted() -> None:
     assert load.assumed(START_S + 2) == all_phases(3)
 
 
+def test_base_load_draw_that_is_unknown_is_no_feed_in() -> None:
+    """Beside a car that draws 32 A, one that may draw up to 32 A draws nothing there and reports nothing."""
+    load = BaseLoad(LIMIT)
+    measured(load, 0, 0.0)
+    for now in range(1, 400):
+        measured(load, 31.9, float(now), credit(32, 32), credit(0, 32))
+    assert min(load.assumed(400.0) + load.to_start(400.0) + load.to_keep(400.0)) >= -0.2
+
+
 def test_base_load_to_keep_waits_before_car_is_stopped() -> None:
     load = BaseLoad(LIMIT, Fuse.GG)
     measured(load, 20, 0)
