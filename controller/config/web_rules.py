@@ -56,18 +56,12 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
         yield Problem(("mqtt", missing), "is missing", "name both certificate and key, or none of them")
     if not mqtt.tls and (mqtt.ca or mqtt.certificate):
         yield Problem(("mqtt", "tls"), "is false, and certificates are named", "set tls = true")
-    if mqtt.username is not None and mqtt.password_file is None and mqtt.certificate is None:
-        yield Problem(
-            ("mqtt", "username"),
-            "has no password",
-            "write the password into a file and name that: password_file = ...",
-        )
     if mqtt.password_file is not None and mqtt.username is None:
         yield Problem(("mqtt", "username"), "is missing", "name the user whose password password_file holds")
 
 
 def find_web_hints(config: Config) -> Iterator[Problem]:
-    """Find a page whose passwords others in the network can read."""
+    """Find passwords that others in the network can read, and an MQTT user without one."""
     web = config.web
     if web is not None and web.host not in LOOPBACK and not web.certificate:
         yield Problem(
@@ -80,6 +74,12 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
         yield Problem(("mqtt", "port"), f"{MQTT_TLS_PORT} is the port of MQTT over TLS", "set tls = true")
     if mqtt is not None and mqtt.tls and mqtt.port == MQTT_PORT:
         yield Problem(("mqtt", "port"), f"{MQTT_PORT} is the port without TLS", f"write {MQTT_TLS_PORT}")
+    if mqtt is not None and mqtt.username and mqtt.password_file is None and mqtt.certificate is None:
+        yield Problem(
+            ("mqtt", "username"),
+            "has no password",
+            "write it into a file and name that: password_file = ...; keep this if the broker asks for none",
+        )
     if mqtt is not None and not mqtt.tls and (mqtt.password_file or mqtt.permissions):
         yield Problem(
             ("mqtt", "tls"),

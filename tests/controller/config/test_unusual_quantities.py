@@ -29,7 +29,6 @@ ERRORS = [
     ("https://hook.internal/lc", "https:///lc", 'webhook[0].url: names no host; write it like "https://HOST'),
     ("hook.internal/lc", "hook.internal:99999/lc", "webhook[0].url: "),
     ("https://hook", "https://me:secret@hook", "webhook[0].url: contains a user name"),
-    ('host = "10.0.0.50"', 'host = "10.0.0.50"\nusername = "lc"', "mqtt.username: has no password"),
     ("limit_a = 63", "limit_a = 63\nlimit_kva = 44000", "cannot be 44000 kVA; did you mean 44?"),
     ("limit_a = 63", "limit_a = 63\nlimit_kva = 0.63", "cannot be 0.63 kVA; did you mean 630?"),
     ('name = "night"', 'name = "night"\ndays = ["Mo-Fr"]', 'mean ["mon", "tue", "wed", "thu", "fri"]?'),
@@ -76,6 +75,7 @@ HINTS = [
     ("hook.internal", "alarms.example.org", "webhook[0].url: alarms.example.org is a placeholder"),
     ("csms.internal", "csms.internal:433", "433 is hardly any server's port; did you mean 443?"),
     ('host = "10.0.0.50"', 'host = "10.0.0.50"\nport = 1833', "mqtt.port: 1833 is hardly any server's port"),
+    ('host = "10.0.0.50"', 'host = "10.0.0.50"\nusername = "lc"', "mqtt.username: has no password"),
     ("internal/{", "internal//ocpp/{", "url: has // in its path"),
     (
         "/{station}",
