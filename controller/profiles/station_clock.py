@@ -160,7 +160,7 @@ class ClockWatch:
         return found
 
     def drop_station(self, station: str) -> None:
-        """Forget a station that was removed from the configuration."""
+        """Remove a station that is not in the configuration any more."""
         self._warned.pop(f"station={station}", None)
 
     def offsets(self) -> dict[str, float]:

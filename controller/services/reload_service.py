@@ -91,7 +91,7 @@ class ReloadService:
         try:
             self._target.apply_configuration(config, removed)
         except ServiceError as error:
-            log.error("removed stations not forgotten stations=%s reason=%s", ",".join(gone), error)
+            log.error("removed stations still booked stations=%s reason=%s", ",".join(gone), error)
             return
         self._removed.set_stations(removed, now)
         self._active = msgspec.structs.replace(self._active, config=config)
