@@ -30,6 +30,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -58,6 +59,8 @@ PHASES = ("l1", "l2", "l3")
 VOLTS = 230.0
 USUAL_A, OVERLOAD_A = 10.0, 101.5
 """Current beside the car: so much, and so much that a lower one of the car keeps the limit of the circuit."""
+OTHER_LOAD_A = 1.5
+"""Difference of one overload to the next: repeated pulses of one load would keep the room reserved."""
 INTERVAL_S = 0.5
 """Interval of the meter's readings."""
 MOVE_S = 0.3
@@ -258,7 +261,7 @@ async def decision_delays(count: int) -> list[float]:
             for number in range(count):
                 await trio.sleep(0.13 * number)  # at different moments between two readings
                 changed = trio.current_time()
-                meter.show(OVERLOAD_A)
+                meter.show(OVERLOAD_A + number * OTHER_LOAD_A)
                 await site.lower_limit_since(changed)
                 delays.append(trio.current_time() - changed)
                 meter.show(USUAL_A)
@@ -314,14 +317,14 @@ async def _beat(port: int, meter: Meter) -> Way:
 async def _overload(site: Site, meter: Meter) -> Way:
     way = Way("meter reading to SetChargingProfile")
 
-    async def overload(tracer: Tracer) -> None:
+    async def overload(tracer: Tracer, number: int) -> None:
         await meter.wait_quiet()
-        meter.show(OVERLOAD_A)
+        meter.show(OVERLOAD_A + number * OTHER_LOAD_A)
         meter.simulated.on_poll = tracer.start
         await site.lower_limit_since(trio.current_time())
 
-    for _ in range(CUTS):
-        await way.take(overload)
+    for number in range(CUTS):
+        await way.take(partial(overload, number=number))
         meter.show(USUAL_A)
         await site.all_charge_again()
         await way.idle_as_long(meter)
