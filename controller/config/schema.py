@@ -483,7 +483,7 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
 
     @property
     def is_controllable(self) -> bool:
-        """Whether limits of the grid operator apply: a device of section 14a EnWG that is not exempt."""
+        """Return True if the grid operator may limit it: a device of section 14a EnWG that is not exempt."""
         return self.steuve and not self.exempt
 
     def dc_watts_per_ampere(self, volts: float) -> float | None:

@@ -43,17 +43,12 @@ def find_timing_hints(config: Config) -> Iterator[Problem]:
 def _ping(path: DataPath, ping_s: float) -> Iterator[Problem]:
     if ping_s == 0 or ping_s > SELDOM_PING_S:
         often = "never" if ping_s == 0 else f"every {ping_s:g} s"
-        yield Problem(
-            path,
-            f"{often} is too seldom: a lost connection stays unnoticed, and the station unreachable",
-            "write some tens of seconds, e.g. 30 (s)",
-        )
+        what = f"{often} is too seldom: a lost connection stays unnoticed, and the station unreachable"
     elif ping_s < OFTEN_PING_S:
-        yield Problem(
-            path,
-            f"a ping every {ping_s:g} s costs data on mobile networks",
-            "write some tens of seconds, e.g. 30 (s)",
-        )
+        what = f"a ping every {ping_s:g} s costs data on mobile networks"
+    else:
+        return
+    yield Problem(path, what, "write some tens of seconds, e.g. 30 (s)")
 
 
 def _listener(config: Config) -> Iterator[Problem]:

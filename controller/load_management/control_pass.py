@@ -71,7 +71,7 @@ class ControlPass:
         self._rising: dict[EvseRef, None] = {}
 
     def replace_site(self) -> None:
-        """Follow another tree and other settings of the model; EVSEs that are gone are forgotten."""
+        """Follow another tree and other settings of the model; EVSEs that are gone are dropped."""
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
         gone = {each.evse.ref for each in self.whole.controllers} - self._model.by_ref.keys()
         self._turns.rotation.set_asking((), gone, self._now)

@@ -47,12 +47,16 @@ class MeterWindow:
         pairs = pairwise(at for at, _ in self._readings)
         return any(later - earlier > longest_s and begin < later <= end for earlier, later in pairs)
 
-    def moved_by(self, ref: EvseRef, phase: int, begin: float, end: float, *, up: bool) -> float:
-        """Return how far an EVSE has raised (lowered) a phase, summed up (A)."""
-        deltas = [delta[phase] for at, other, delta in self._changes if other == ref and begin <= at <= end]
-        return sum(each for each in deltas if each > 0) if up else -sum(each for each in deltas if each < 0)
+    def moves_of(
+        self, ref: EvseRef, phase: int, begin: float, end: float, *, others: bool = False
+    ) -> tuple[float, float]:
+        """Return how far an EVSE has raised and lowered a phase, each summed up (A).
 
-    def moves_of_others(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
-        """Return how far the other EVSEs have raised and lowered a phase, each summed up (A)."""
-        deltas = [delta[phase] for at, other, delta in self._changes if other != ref and begin <= at <= end]
+        `others`: how far all the other EVSEs have.
+        """
+        deltas = [
+            delta[phase]
+            for at, changed, delta in self._changes
+            if (changed != ref) is others and begin <= at <= end
+        ]
         return sum(each for each in deltas if each > 0), -sum(each for each in deltas if each < 0)

@@ -98,7 +98,7 @@ class PhaseSteps:
         for phase in step.phases:
             noise_a = max(NOISE_A, before.spread[phase], after.spread[phase])
             move_a = sign * (after.mean[phase] - before.mean[phase])
-            raised_a, lowered_a = self._window.moves_of_others(step.ref, phase, begin, end)
+            raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
             along_a, against_a = (raised_a, lowered_a) if sign > 0 else (lowered_a, raised_a)
             unused = _evidence(move_a + against_a, size_a, noise_a)
             used = _evidence(move_a - along_a, size_a, noise_a)

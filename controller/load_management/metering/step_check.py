@@ -85,7 +85,8 @@ class StepCheck:
                 continue
             along, against = _moves([amps[phase] for amps in window], up=delta > 0)
             size = abs(delta)
-            own_a = max(size, self._window.moved_by(step.ref, phase, begin, end, up=delta > 0))
+            raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end)
+            own_a = max(size, raised_a if delta > 0 else lowered_a)
             if along >= SEEN * size:
                 self._on_seen(phase)
             elif along < MISSED * size and (
@@ -94,7 +95,7 @@ class StepCheck:
                 self._on_missed(step, phase, along, against, window)
 
     def _may_be_hidden(self, step: ReportedStep, phase: int, begin: float, end: float) -> bool:
-        raised_a, lowered_a = self._window.moves_of_others(step.ref, phase, begin, end)
+        raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
         opposite_a = lowered_a if step.delta_a[phase] > 0 else raised_a
         return opposite_a >= MISSED * abs(step.delta_a[phase])
 
