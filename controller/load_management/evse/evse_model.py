@@ -155,7 +155,7 @@ class EvseModel:
         if self._idle_since is None or now < self._idle_since + FULL_S:
             return False
         slept_s = now - self._idle_since
-        if any(first_s <= slept_s < first_s + duration_s for first_s, duration_s in self._first_probes):
+        if _is_within(slept_s, self._first_probes):
             return False
         return not (slept_s >= PROBE_EVERY_S and slept_s % PROBE_EVERY_S < PROBE_S)
 
@@ -166,10 +166,7 @@ class EvseModel:
         """
         if self.has_drawn or self._idle_since is None:
             return self.evse.min_a
-        slept_s = now - self._idle_since
-        is_early = any(
-            first_s <= slept_s < first_s + duration_s for first_s, duration_s in self._first_probes[:2]
-        )
+        is_early = _is_within(now - self._idle_since, self._first_probes[:2])
         return self.need_a(now) if is_early else self.evse.min_a
 
     @property
@@ -320,3 +317,8 @@ class EvseModel:
         self.has_drawn = False
         self._phases.reset(single=self.switch.single)
         self._need.reset()
+
+
+def _is_within(slept_s: float, probes: Sequence[tuple[float, float]]) -> bool:
+    """Return True if a car that has slept for so long is in one of these probes (begin and duration, s)."""
+    return any(first_s <= slept_s < first_s + duration_s for first_s, duration_s in probes)
