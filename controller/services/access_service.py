@@ -143,7 +143,8 @@ class AccessService:
                 is_right = await trio.to_thread.run_sync(verify_user_password, password, phc)
         finally:
             self._waiting -= 1
-        if not (is_right and is_known):
+        # The password may have been changed, or the user removed, while this login waited.
+        if not (is_right and is_known and self._users.get(name) is user):
             self._throttle.on_failure(peer, trio.current_time())
             wait_s = self._throttle.wait_s(peer, trio.current_time())
             log.warning("login rejected peer=%s wait=%.0fs", peer, wait_s)

@@ -11,10 +11,11 @@ import pytest
 import trio
 
 from controller.access.access_records import TokenStored, UserStored
-from controller.access.passwords import hash_secret, hash_user_password
+from controller.access.passwords import hash_secret, hash_user_password, verify_user_password
 from controller.access.permissions import LOCAL_ACTOR, Actor, read_permissions
 from controller.commands.site_command import AddUser, CreateToken, RemoveUser, RevokeToken
 from controller.config.schema import WebConfig, WebRoleConfig
+from controller.services import access_service
 from controller.services.access_service import AccessService, LoginRejectedError, make_roles
 from controller.services.audit_log import AuditLog
 from controller.services.command_service import CommandForbiddenError, CommandService, SiteCommandError
@@ -112,6 +113,26 @@ async def test_removed_user_cannot_log_in(tmp_path: Path) -> None:
         with pytest.raises(LoginRejectedError):
             await made.access.login("anna", PASSWORD, "192.0.2.1")
         assert not made.access.has_users
+
+
+async def test_login_that_waited_while_password_changed_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old password is verified while the new one is stored."""
+    async with site(tmp_path) as made:
+        await made.add()
+
+        def verify_after_change(password: str, phc: str) -> bool:
+            trio.from_thread.run_sync(change)
+            return verify_user_password(password, phc)
+
+        def change() -> None:
+            made.store.persist_now([UserStored("anna", "operator", hash_user_password("another horse"))])
+            made.access._refresh(force=True)
+
+        monkeypatch.setattr(access_service, "verify_user_password", verify_after_change)
+        with pytest.raises(LoginRejectedError, match="name or password is wrong"):
+            await made.access.login("anna", PASSWORD, "192.0.2.1")
 
 
 async def test_access_service_user_of_deleted_role_cannot_log_in(tmp_path: Path) -> None:
