@@ -16,7 +16,7 @@ import msgspec
 import segno
 from msgspec import Meta
 
-from controller.access.permissions import BUILT_IN_ROLES, VIEWER, Actor
+from controller.access.permissions import BUILT_IN_ROLES, VIEWER, AccessPermission, Actor, Resource, Verb
 from controller.model.rate_limits import TokenBucket
 from controller.web.api_routes import PREFIX, ApiRoutes
 from controller.web.http_messages import (
@@ -56,6 +56,8 @@ DEGRADED_S = 10.0
 REQUESTS_PER_S, REQUEST_BURST = 10.0, 60
 """Requests of one actor to the API; one more gets 429."""
 MOST_BUCKETS = 256
+
+_READ_STATUS = AccessPermission(Resource.STATUS, Verb.READ)
 
 ReadStatus = Callable[[], ControllerStatus]
 Route = Callable[[WebRequest], Awaitable[Response | StreamResponse]]
@@ -107,6 +109,8 @@ class WebRoutes:
         self._effort_s = 0.0
         """Time that reading and rendering the present status have taken."""
         self._bodies: dict[str, bytes] = {}
+        self._document = b""
+        """OpenAPI document, rendered at its first request: that takes tens of ms, and needs no login."""
         self._routes: Mapping[str, Route] = {
             "/api/status": self._json,
             "/api/eebus/qr.svg": self._eebus_qr,
@@ -237,8 +241,10 @@ class WebRoutes:
     def _require_status(self, request: WebRequest) -> Actor:
         """Return the actor if it may read the status. Raises ProblemError."""
         actor = self._actor_of(request)
-        if not actor.permissions:
-            raise _unauthorized()
+        if not actor.allows(_READ_STATUS):
+            if actor is self._anonymous:
+                raise _unauthorized()
+            raise ProblemError(403, f"this needs the permission {_READ_STATUS}")
         return actor
 
     async def _json(self, request: WebRequest) -> Response:
@@ -246,7 +252,7 @@ class WebRoutes:
         return Response(200, JSON, self._body("/api/status", ControllerStatus.json, request.now))
 
     async def _live(self, request: WebRequest) -> StreamResponse:
-        """Open a live stream, which ends with the login or token that opened it."""
+        """Open a live stream, which ends with the login or token that opened it, or with its permission."""
         actor = self._require_status(request)
         token = request.headers.get("authorization", "").partition(" ")[2].strip()
         secret = read_session_cookie(request)
@@ -255,8 +261,10 @@ class WebRoutes:
             if actor is self._anonymous:
                 return self._open_status
             if actor.origin == "page":
-                return self._access.find_login(secret, touch=False) is not None
-            return self._access.find_token(token) is not None
+                present = self._access.find_login(secret, touch=False)
+            else:
+                present = self._access.find_token(token)
+            return present is not None and present.allows(_READ_STATUS)
 
         return StreamResponse(LiveStream(self._current, is_allowed))
 
@@ -264,8 +272,10 @@ class WebRoutes:
         return Response(200, CONTENT_TYPE, self._body("/metrics", render_metrics, request.now))
 
     async def _openapi(self, _: WebRequest) -> Response:
-        document = render_openapi(self._api.routes, self._version, anonymous=self._anonymous)
-        return Response(200, JSON, msgspec.json.encode(document))
+        if not self._document:
+            document = render_openapi(self._api.routes, self._version, anonymous=self._anonymous)
+            self._document = msgspec.json.encode(document)
+        return Response(200, JSON, self._document)
 
     async def _eebus_qr(self, request: WebRequest) -> Response:
         """Return the QR code that a partner's user scans to trust our EEBUS node."""

@@ -105,6 +105,13 @@ async def test_openapi_document_is_served() -> None:
     assert msgspec.json.decode(response.body)["openapi"] == "3.1.0"
 
 
+async def test_openapi_document_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = WebClient()
+    first = await client.get(f"{PREFIX}/openapi.json")
+    monkeypatch.delattr("controller.web.web_routes.render_openapi")
+    assert (await client.get(f"{PREFIX}/openapi.json")).body == first.body
+
+
 async def test_openapi_document_states_what_needs_no_login() -> None:
     for is_open in (True, False):
         client = WebClient(open_status=is_open)

@@ -310,6 +310,25 @@ async def test_web_routes_token_has_scopes_alone() -> None:
     assert response.status == 403
 
 
+@pytest.mark.parametrize("target", ["/api/status", "/api/v1/live", "/api/eebus/qr.svg"])
+async def test_web_routes_token_of_other_scope_reads_no_status(target: str) -> None:
+    client = WebClient(open_status=True)
+    viewer_of(client, "lc_token", "stations:run", "outbox:read")
+    response = await client.open("GET", target, authorization="Bearer lc_token")
+    assert not isinstance(response, StreamResponse)
+    assert response.status == 403
+    assert b"status:read" in response.body
+
+
+async def test_web_routes_stream_ends_when_token_loses_scope() -> None:
+    client = WebClient()
+    viewer_of(client)
+    response = await client.open("GET", "/api/v1/live", authorization="Bearer lc_token")
+    assert isinstance(response, StreamResponse)
+    viewer_of(client, "lc_token", "stations:read")
+    assert await response.source.next_chunk() == b"event: end\ndata: {}\n\n"
+
+
 async def test_token_needs_no_origin() -> None:
     client = WebClient()
     viewer_of(client, "lc_token", "stations:run")
