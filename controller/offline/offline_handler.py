@@ -312,6 +312,8 @@ class OfflineHandler:
             return OwnerAnswered(records=tuple(records))
         self._passing.pop(entry.number, None)
         key = dedup_key(self._version, action, payload)
+        if good is not None and entry.kind is RecordKind.TRANSACTION:
+            self._sender.on_transaction_accepted()
         if entry.answered:
             return self._on_late_answer(entry, key, good, records)
         records += self._memory.outbox.remove_entry(entry.number)

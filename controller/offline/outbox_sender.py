@@ -13,8 +13,10 @@ again. Each is waited for once, from the first link on that follows, so that a b
 also if its links, or those of the station, end sooner than that.
 An error or no answer is a failed try: the entry waits for its next one, and the others go on, but for those
 of a transaction whose start waits. After the last try a transaction message is set aside for a person, and
-anything else is dropped. What belongs to a start that was set aside is not sent: in OCPP 1.6 the backend
-could take its id for that of another transaction.
+anything else is dropped. A backend that has accepted no transaction message since the first of these tries is
+itself at fault, a hung database for example: then a transaction message is tried further, for a day. What
+belongs to a start that was set aside is not sent: in OCPP 1.6 the backend could take its id for that of
+another transaction.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ MOST_BOOT_WAIT_S = 86_400
 
 WAITS_S = (5.0, 30.0, 120.0)
 """Times between the tries of an entry that the backend answers with an error, or not at all."""
+
+LONGEST_TRIES_S = 86_400.0
+"""Time after which a transaction message is set aside though the backend accepts no others either."""
 
 LATE_ANSWER_S = 3.0
 """Time on a new link for the answers to what was out when the last one ended."""
@@ -83,10 +88,15 @@ class OutboundCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _FailedTries(msgspec.Struct):
-    """Tries of one entry that have failed; it goes again at `due_at` (s, monotonic)."""
+    """Tries of one entry that have failed; it goes again at `due_at` (s, monotonic).
+
+    `began`: time of the first; `accepted`: number of transaction messages that the backend had accepted then.
+    """
 
     count: int
     due_at: float
+    began: float
+    accepted: int
 
 
 class OutboxSender:
@@ -111,6 +121,8 @@ class OutboxSender:
         self._boot_due_at: float | None = None
         self._failed: dict[int, _FailedTries] = {}
         """Failed tries by the entry's number."""
+        self._accepted = 0
+        """Number of transaction messages that the backend has accepted."""
         self._awaited: set[int] = set()
         """Numbers of the entries whose answers may come late over this link."""
         self._dropped_records: list[Record] = []
@@ -281,6 +293,10 @@ class OutboxSender:
         entry = self._outbox.get_entry(number)
         return ([], []) if entry is None else self._on_failure(entry, code, now)
 
+    def on_transaction_accepted(self) -> None:
+        """Count a transaction message that the backend has accepted."""
+        self._accepted += 1
+
     def _finish_snapshot(self, action: str) -> None:
         if self._snapshot_calls and self._snapshot_calls[0].action == action:
             self._snapshot_calls.popleft()
@@ -311,6 +327,8 @@ class OutboxSender:
         if result is None:
             return self._on_failure(entry, code or NO_ANSWER, now)
         self._failed.pop(number, None)
+        if entry.kind is RecordKind.TRANSACTION:
+            self.on_transaction_accepted()
         records = self._outbox.remove_entry(number)
         if entry.transaction is not None:
             records += self._ids.on_start_result(entry.transaction, result)
@@ -341,11 +359,14 @@ class OutboxSender:
 
     def _on_failure(self, entry: OutboxEntry, code: str, now: float) -> tuple[list[Record], list[str]]:
         what = f"{entry.action} {peer_word(entry.id)} is answered with {code}"
-        failed = self._failed.pop(entry.number, None)
-        tries = 0 if failed is None else failed.count
-        if code not in _NEVER and tries < len(WAITS_S):
-            wait_s = WAITS_S[tries]
-            self._failed[entry.number] = _FailedTries(tries + 1, now + wait_s)
+        failed = self._failed.pop(entry.number, None) or _FailedTries(0, now, now, self._accepted)
+        if code not in _NEVER and (
+            failed.count < len(WAITS_S) or self._is_backend_at_fault(entry, failed, now)
+        ):
+            wait_s = WAITS_S[min(failed.count, len(WAITS_S) - 1)]
+            failed.count += 1
+            failed.due_at = now + wait_s
+            self._failed[entry.number] = failed
             return [], [f"{what}: it goes again in {wait_s:g} s"]
         if entry.kind is not RecordKind.TRANSACTION:
             return self._outbox.remove_entry(entry.number), [f"{what}: it is dropped"]
@@ -354,6 +375,11 @@ class OutboxSender:
             records += self._ids.end_transaction(entry.transaction)
         note = f"{what}: it is set aside, `local-controller outbox list` shows it"
         return records, [note]
+
+    def _is_backend_at_fault(self, entry: OutboxEntry, failed: _FailedTries, now: float) -> bool:
+        """Return whether the tries say nothing about a transaction message: the backend accepts none."""
+        is_transaction = entry.kind is RecordKind.TRANSACTION
+        return is_transaction and failed.accepted == self._accepted and now - failed.began < LONGEST_TRIES_S
 
 
 def _is_named(transaction: int, entries: Iterable[OutboxEntry]) -> bool:

@@ -22,6 +22,7 @@ from controller.offline.outbox import Outbox, kind_of
 from controller.offline.outbox_sender import (
     BOOT_WAIT_S,
     LATE_ANSWER_S,
+    LONGEST_TRIES_S,
     MOST_BOOT_WAIT_S,
     WAITS_S,
     OutboundCall,
@@ -227,7 +228,7 @@ def test_sender_backend_without_boots_gets_the_rest() -> None:
 def test_failed_entry_goes_again_later_and_is_set_aside_after_last_try(error: str | None) -> None:
     scenario = SenderHarness()
     scenario.queue_call("StopTransaction", STOP)
-    scenario.queue_call("DataTransfer", {})
+    scenario.queue_call("MeterValues", METER | {"transactionId": 5})
     scenario.sender.on_attached()
     ids = set()
     for wait_s in WAITS_S:
@@ -237,7 +238,7 @@ def test_failed_entry_goes_again_later_and_is_set_aside_after_last_try(error: st
         assert f"goes again in {wait_s:g} s" in scenario.log[0]
         assert scenario.sender.deadline == scenario.now + wait_s
         if wait_s == WAITS_S[0]:  # what follows does not wait for it
-            scenario.receive_call("DataTransfer")
+            scenario.receive_call("MeterValues")
             scenario.send_result()
         scenario.expect_nothing()
         scenario.now += wait_s
@@ -246,6 +247,52 @@ def test_failed_entry_goes_again_later_and_is_set_aside_after_last_try(error: st
     assert len(ids) == 1  # it may have been booked before it was answered so
     assert scenario.records == [EntrySetAside("CS01", "csms", 1, error or "no answer")]
     assert scenario.sender.is_done
+
+
+def fail_all_tries(scenario: SenderHarness, action: str, error: str | None) -> None:
+    """Let the first message fail once more than there are waits; it is still queued then."""
+    for wait_s in (*WAITS_S, WAITS_S[-1]):
+        scenario.receive_call(action)
+        scenario.send_result(error=error)
+        assert scenario.records == []
+        scenario.now += wait_s
+
+
+@pytest.mark.parametrize("error", ["InternalError", None])
+def test_backend_that_accepts_no_transaction_has_none_set_aside(error: str | None) -> None:
+    """Its database hangs for minutes, while boots, heartbeats and states are answered."""
+    scenario = SenderHarness()
+    scenario.queue_call("StartTransaction", START)
+    scenario.queue_call("StopTransaction", STOP)
+    scenario.sender.on_attached()
+    fail_all_tries(scenario, "StartTransaction", error)
+    scenario.receive_call("StartTransaction")
+    scenario.send_result(STARTED)
+    scenario.receive_call("StopTransaction", STOP | {"transactionId": 70})
+    scenario.send_result()
+    assert scenario.outbox.set_aside_count == 0
+
+
+def test_message_is_set_aside_once_backend_accepts_another() -> None:
+    scenario = SenderHarness()
+    scenario.queue_call("StopTransaction", STOP)
+    scenario.sender.on_attached()
+    fail_all_tries(scenario, "StopTransaction", "InternalError")
+    scenario.sender.on_transaction_accepted()
+    scenario.receive_call("StopTransaction")
+    scenario.send_result(error="InternalError")
+    assert scenario.records == [EntrySetAside("CS01", "csms", 1, "InternalError")]
+
+
+def test_message_that_fails_for_a_day_is_set_aside() -> None:
+    scenario = SenderHarness()
+    scenario.queue_call("StopTransaction", STOP)
+    scenario.sender.on_attached()
+    fail_all_tries(scenario, "StopTransaction", None)
+    scenario.now = LONGEST_TRIES_S
+    scenario.receive_call("StopTransaction")
+    scenario.send_result(error=None)
+    assert scenario.records == [EntrySetAside("CS01", "csms", 1, "no answer")]
 
 
 def test_outbox_sender_start_to_retry_delays_own_transaction_only() -> None:
