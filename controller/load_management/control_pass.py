@@ -79,7 +79,8 @@ class ControlPass:
             for ref in gone & refs.keys():
                 del refs[ref]
         self._planned -= gone
-        self._bookings, self._falling = Bookings(self._model.site), Bookings(self._model.site)
+        site = self._model.site
+        self._bookings, self._falling, self._waiting = Bookings(site), Bookings(site), Bookings(site)
         for controller in self._model.controllers:
             self._book(controller)
         self.whole = SitePart(self._model.site, self._model.controllers)

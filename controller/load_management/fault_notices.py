@@ -35,6 +35,13 @@ class FaultNotices:
         elif not text and self._noticed.pop(key, ""):
             self._notices.append(SiteNotice(text=end, warning=end_is_warning))
 
+    def drop_circuit(self, circuit: str) -> None:
+        """Drop what is noted of a circuit that the site no longer has."""
+        for key in (f"meter {circuit}", f"over {circuit}"):
+            self._noticed.pop(key, None)
+        self._jumps.pop(circuit, None)
+        self._margins.pop(circuit, None)
+
     def note_circuit(self, metered: MeteredCircuit, now: float) -> None:
         """Warn when a meter becomes suspected and when a circuit stays above its limit, and of the end."""
         circuit = metered.circuit

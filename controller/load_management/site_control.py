@@ -16,7 +16,7 @@ surge of the building before a car is stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from controller.load_management.circuit_supply import CircuitSupply, subtract
 from controller.load_management.control_pass import ControlPass
@@ -89,14 +89,17 @@ class SiteControl:
             return self._plan_safely(now)
         return self._on_connected(event.station, now) if isinstance(event, StationUp) else []
 
-    def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> list[SetLimit]:
-        """Apply other limits, priorities, modes and energy settings while the site runs; return what to send.
+    def replace_site(
+        self, site: SiteTree, settings: SiteSettings, now: float, other_meters: Collection[str] = ()
+    ) -> list[SetLimit]:
+        """Apply other circuits, EVSEs and energy settings while the site runs; return what to send.
 
-        `site` has the same circuits and meters as before, and EVSEs that stay on as many phases; it may have
+        `site` has the same grid connection as before, and EVSEs that stay on as many phases; it may have
         further ones, and lack others, which must not draw any more. `settings` has the same voltage and
-        lease. Raises ValueError if the circuits differ, or the number of phases of EVSEs that stay.
+        lease. `other_meters`: those whose values mean something else than before. Raises ValueError if the
+        grid connection differs, or the number of phases of EVSEs that stay.
         """
-        self._model.replace_site(site, settings, now)
+        self._model.replace_site(site, settings, now, other_meters)
         self._pass.replace_site()
         return self._plan_safely(now, urgent=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from collections.abc import Collection
 from heapq import heappop, heappush
 
 import msgspec
@@ -103,38 +104,47 @@ class SiteModel:
         for controller in self.controllers:
             self.of_station[controller.evse.ref.station].append(controller)
 
-    def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
-        """Apply other limits, margins, priorities, modes and energy settings; add, change and remove EVSEs.
+    def replace_site(
+        self, site: SiteTree, settings: SiteSettings, now: float, other_meters: Collection[str] = ()
+    ) -> None:
+        """Apply other limits, priorities and energy settings; add, change and remove circuits and EVSEs.
 
-        A new EVSE is booked at its maximum until its station has accepted a limit. Raises ValueError if the
-        circuits differ, or EVSEs that stay have another number of phases.
+        A new EVSE is booked at its maximum until its station has accepted a limit. `other_meters`: those
+        whose values mean something else than before. Raises ValueError if the grid connection is another
+        circuit, or EVSEs that stay have another number of phases.
         """
         there = site.evse_by_ref
         staying = [each for each in self.site.evses if each.ref in there]
-        if _fixed_circuits(site) != _fixed_circuits(self.site) or any(
-            _fixed_wiring(each) != _fixed_wiring(there[each.ref]) for each in staying
-        ):
-            raise ValueError("the site has other circuits or numbers of phases than before")
+        if site.circuits[0].id != self.site.circuits[0].id:
+            raise ValueError(f"the grid connection is {self.site.circuits[0].id}, not {site.circuits[0].id}")
+        if any(_fixed_wiring(each) != _fixed_wiring(there[each.ref]) for each in staying):
+            raise ValueError("EVSEs of the site have other numbers of phases than before")
         for ref in self.by_ref.keys() - site.evse_by_ref.keys():
             self._drop_controller(ref)
+        for circuit in self.site.circuit_by_id.keys() - site.circuit_by_id.keys():
+            self.notices.drop_circuit(circuit)
         self.site, self.settings = site, settings
-        self.metering.replace_site(site, settings)
+        unknown = self.metering.replace_site(site, settings, now, other_meters)
         self.energy.replace_site(site, settings.energy, settings.voltage_v, now)
+        self.energy.peaks.begin_anew(unknown)
         if settings.energy.battery is None:
             self.metering.set_battery(ZERO)
+        self._slowest_s.clear()  # of the EVSEs below each circuit: they are noted in the next pass
+        self._reactions.clear()
         self._add_controllers(now)
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             if evse != controller.evse:
                 self._replace_evse(controller, evse, now)
+            controller.offer.is_below_meter = self.metering.shows_phases(evse)
             controller.mark_due()
             self.update_credit(controller, now)
+        for each in self.unconfigured.values():
+            self.metering.totals.set(each.evse, each.credit(now))
 
     def _replace_evse(self, controller: EvseController, evse: EvseNode, now: float) -> None:
         """Use other settings of an EVSE, for those that are taken to be wired like it, too."""
         self.metering.totals.remove(controller.evse)
-        self._reactions.pop(evse.ref, None)
         controller.replace_evse(evse, now)
-        controller.offer.is_below_meter = self.metering.shows_phases(evse)
         for ref, each in self.unconfigured.items():
             if ref.station == evse.ref.station:
                 self.metering.totals.remove(each.evse)
@@ -416,11 +426,6 @@ def _make_controller(
     tokens = itertools.count(number, EVSE_NUMBERS)
     delivery = LimitDelivery(evse, settings.lease_s, tokens, settings.writes_per_day)
     return EvseController(evse, delivery, now, due)
-
-
-def _fixed_circuits(site: SiteTree) -> list[object]:
-    """Return what of the circuits cannot change while the site runs: tree, meters and fuses."""
-    return [(each.id, each.parent, each.meter, each.fuse, each.measures_building) for each in site.circuits]
 
 
 def _fixed_wiring(evse: EvseNode) -> EvseNode:

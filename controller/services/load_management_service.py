@@ -7,7 +7,7 @@ and sends the limits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import trio
 
@@ -76,15 +76,18 @@ class LoadManagementService:
         """Return the EVSEs that charge and have not reported their draw for too long."""
         return self._control.silent_evses(trio.current_time())
 
-    def replace_site(self, config: Config, quirks: Mapping[str, Quirk]) -> None:
-        """Apply the limits, margins and stations of another configuration.
+    def replace_site(
+        self, config: Config, quirks: Mapping[str, Quirk], other_meters: Collection[str] = ()
+    ) -> None:
+        """Apply the circuits, meters and stations of another configuration.
 
-        `quirks`: those of stations that have booted before. Raises ValueError if its circuits are others, or
-        the number of phases of EVSEs that stay.
+        `quirks`: those of stations that have booted before. `other_meters`: those whose values mean something
+        else than before. Raises ValueError if its grid connection is another one, or the number of phases of
+        EVSEs that stay.
         """
         site, now = build_site(config), trio.current_time()
         added = {evse.ref for evse in site.evses} - self.site.evse_by_ref.keys()
-        limits = self._control.replace_site(site, site_settings(config), now)
+        limits = self._control.replace_site(site, site_settings(config), now, other_meters)
         self.site = site
         for station in sorted({ref.station for ref in added} & quirks.keys()):
             self._control.handle(QuirkSelected(station, quirks[station]), now)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -209,9 +209,16 @@ class SiteHarness:
         while self.control.due_at == -math.inf:
             self._send(self.control.handle(ControlTick(None), self.now))
 
-    def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
-        """Reload other limits, margins, priorities and EVSEs of the same circuits."""
-        self._send(self.control.replace_site(site, settings, self.now))
+    def replace_site(
+        self, site: SiteTree, settings: SiteSettings, other_meters: Collection[str] = ()
+    ) -> None:
+        """Reload another tree, wired as it is from now on; see `SiteControl.replace_site`."""
+        self.site = site
+        for circuit in site.circuits:
+            self.row_flowed.setdefault(circuit.id, [])
+        for evse in site.evses:
+            self.stations[evse.ref].evse = evse
+        self._send(self.control.replace_site(site, settings, self.now, other_meters))
         self._finish_pass()
 
     def add_station(self, station: StationModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -70,6 +70,13 @@ class PeakBudgets:
         for circuit in self._peaks:
             self._fuse_w[circuit] = sum(site.circuit_by_id[circuit].limit_a) * voltage_v
         self._worst_w = dict(self._fuse_w)
+
+    def begin_anew(self, circuits: Iterable[str]) -> None:
+        """Count the quarter of these circuits anew, at the fuse's rating so far: their meters are others."""
+        for circuit in circuits:
+            if circuit in self._peaks:
+                self._peaks[circuit] = QuarterPeak()
+                self._budgets.pop(circuit, None)
 
     @property
     def circuits(self) -> frozenset[str]:

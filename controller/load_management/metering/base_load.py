@@ -78,6 +78,10 @@ class RollingMax:
         self._window_s = window_s
         self._falling: deque[tuple[float, float]] = deque()  # (time, value): each value below the last
 
+    def set_window(self, window_s: float) -> None:
+        """Apply another window (s); values that a longer one would have kept are not known any more."""
+        self._window_s = window_s
+
     def add(self, value: float, now: float) -> None:
         """Add one value at the time `now`, which never goes backwards."""
         falling = self._falling
@@ -204,6 +208,10 @@ class _PhaseLoad:
         self.rise_a = 0.0
         """Rise within the last `JUMP_S` (A)."""
 
+    def set_wait(self, wait_s: float) -> None:
+        """Apply another time (s) that the load leaves no room for a minimum until a car is stopped."""
+        self._keep.set_window(wait_s)
+
     def add(
         self,
         sample: float,
@@ -314,18 +322,19 @@ class BaseLoad:
     ) -> None:
         self.crossed = False
         self._watches = watches(limit_a, fuse, now)
-        self.set_limits(limit_a, margin_a)
-        self._is_plain = fuse is Fuse.PLAIN
-        self._late_draw = (RollingMax(LATE_S), RollingMax(LATE_S), RollingMax(LATE_S))
-        wait_s = PLAIN_WAIT_S if self._is_plain else WAIT_S
+        wait_s = PLAIN_WAIT_S if fuse is Fuse.PLAIN else WAIT_S
         self._phases = (_PhaseLoad(wait_s), _PhaseLoad(wait_s), _PhaseLoad(wait_s))
+        self.set_limits(limit_a, fuse, margin_a)
+        self._late_draw = (RollingMax(LATE_S), RollingMax(LATE_S), RollingMax(LATE_S))
 
-    def set_limits(self, limit_a: PhaseAmps, margin_a: float) -> None:
-        """Apply other limits and another margin; what is known of the load stays."""
+    def set_limits(self, limit_a: PhaseAmps, fuse: Fuse, margin_a: float) -> None:
+        """Apply other limits, another protection and margin; what is known of the load stays."""
         self._planned_a = [limit - (1 - MARGIN_USED) * margin_a + NOISE_A for limit in limit_a]
         self._carried_a = MARGIN_USED * margin_a
-        for watch, limit in zip(self._watches, limit_a, strict=True):
-            watch.set_limit(limit)
+        self._is_plain = fuse is Fuse.PLAIN
+        for watch, phase, limit in zip(self._watches, self._phases, limit_a, strict=True):
+            watch.set_limit(limit, fuse)
+            phase.set_wait(PLAIN_WAIT_S if self._is_plain else WAIT_S)
 
     def measure(
         self,

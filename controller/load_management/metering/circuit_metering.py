@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -91,13 +91,7 @@ class CircuitMetering:
         self._site = site
         self._settings = settings
         self._metered = {
-            circuit.id: MeteredCircuit(
-                circuit,
-                PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], settings.voltage_v),
-                self._configured_margin_a(circuit),
-                settings.silence_s,
-                now,
-            )
+            circuit.id: self._make_metered(circuit, now)
             for circuit in site.circuits
             if circuit.meter is not None
         }
@@ -106,15 +100,55 @@ class CircuitMetering:
         self._unsaved: dict[str, MeteredCircuit] = {}
         """Circuits with something new of their jumps to record."""
 
-    def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
-        """Apply other limits and margins of the same circuits; what their meters have shown stays."""
+    def replace_site(
+        self, site: SiteTree, settings: SiteSettings, now: float, other_meters: Collection[str] = ()
+    ) -> set[str]:
+        """Apply other limits, margins, circuits and meters; return the circuits whose meter is not known yet.
+
+        What the meter of a circuit has shown stays, unless it is another one: by its name, by the part of the
+        current that it shows, or because it is one of `other_meters`, whose values mean something else now.
+        The sums of `totals` begin at 0 where circuits or meters are others: each EVSE has to be set again.
+        """
+        before, former = self._site, self._metered
         self._site, self._settings = site, settings
-        for name in ("_generation", "_declared", "_without_meters"):
+        for name in ("_generation", "_declared", "_without_meters", "_metered_below", "covers"):
             vars(self).pop(name, None)  # computed once for each site
-        for metered in self._metered.values():
-            circuit = site.circuit_by_id[metered.circuit.id]
+        self._metered = {}
+        unknown = set()
+        for circuit in site.circuits:
+            if circuit.meter is None:
+                continue
+            metered = former.get(circuit.id)
+            if (
+                metered is None
+                or circuit.meter in other_meters
+                or _is_measured_anew(metered.circuit, circuit)
+            ):
+                self._metered[circuit.id] = added = self._make_metered(circuit, now)
+                unknown.add(circuit.id)
+                # A circuit that had no meter has been planned with the declared base load so far.
+                if circuit.base_load_a or (metered is None and circuit.id in before.circuit_by_id):
+                    added.await_first_reading(now)
+                continue
             bounds = PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], settings.voltage_v)
             metered.replace_circuit(circuit, bounds, self._configured_margin_a(circuit), settings.silence_s)
+            self._metered[circuit.id] = metered
+        self._by_meter = {each.circuit.meter: each for each in self._metered.values()}
+        self._unsaved = {
+            name: each for name, each in self._unsaved.items() if self._metered.get(name) is each
+        }
+        if _list_places(before) != _list_places(site):
+            self.totals = DrawTotals(site, self._metered)
+        return unknown
+
+    def _make_metered(self, circuit: CircuitNode, now: float) -> MeteredCircuit:
+        return MeteredCircuit(
+            circuit,
+            PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], self._settings.voltage_v),
+            self._configured_margin_a(circuit),
+            self._settings.silence_s,
+            now,
+        )
 
     def margin_a(self, circuit: CircuitNode) -> float:
         """Return what is kept free below the circuit's limit (A per phase): as configured, or as learned.
@@ -395,3 +429,13 @@ class CircuitMetering:
             if circuit.parent is not None and own is not None:
                 found[circuit.parent] = (found[circuit.parent] or 0.0) + own
         return found
+
+
+def _is_measured_anew(before: CircuitNode, after: CircuitNode) -> bool:
+    """Return True if the readings of a circuit come from another meter, or show another part of it."""
+    return (before.meter, before.measures_building) != (after.meter, after.measures_building)
+
+
+def _list_places(site: SiteTree) -> list[object]:
+    """Return the places of the circuits and meters of a site."""
+    return [(each.id, each.parent, each.meter is None) for each in site.circuits]

@@ -111,9 +111,10 @@ class FuseWatch:
         self._at = now
         self._over_since: float | None = None
 
-    def set_limit(self, limit_a: float) -> None:
-        """Apply another limit; the heat of the fuse stays as it is."""
+    def set_limit(self, limit_a: float, fuse: Fuse) -> None:
+        """Apply another limit and protection; the heat of the fuse stays as it is."""
         self._limit_a = limit_a
+        self._curve = CURVES.get(fuse)
 
     def over_s(self, now: float) -> float:
         """Return for how long (s) the readings have been above the limit; 0: they are not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -102,15 +103,23 @@ class MeteredCircuit:
         self._used: Reading | None = None
         self._over_since: float | None = None
         self._unexplained_since: float | None = None
+        self._first_reading_by = -math.inf
+
+    def await_first_reading(self, now: float) -> None:
+        """Plan with the declared base load until the first reading of a meter that was added just now.
+
+        It has to come within `BRIDGE_S`.
+        """
+        self._first_reading_by = now + BRIDGE_S
 
     def replace_circuit(
         self, circuit: CircuitNode, bounds: PlausibilityBounds, margin_a: float, silence_s: float
     ) -> None:
-        """Apply other limits of the same circuit; what its meter has shown stays."""
+        """Apply other limits and another fuse of the same circuit; what its meter has shown stays."""
         self.circuit, self._bounds, self._silence_s = circuit, bounds, silence_s
         self._configured_margin_a = margin_a
         self.jumps.set_circuit(circuit)
-        self.load.set_limits(circuit.limit_a, self.margin_a)
+        self._set_load_limits()
         self._spikes.set_limit(circuit.limit_a)
 
     @property
@@ -121,7 +130,10 @@ class MeteredCircuit:
     def restore_jumps(self, stored: MarginStored) -> None:
         """Take over what was learned of the base load's jumps before a restart."""
         self.jumps.restore(stored)
-        self.load.set_limits(self.circuit.limit_a, self.margin_a)
+        self._set_load_limits()
+
+    def _set_load_limits(self) -> None:
+        self.load.set_limits(self.circuit.limit_a, self.circuit.fuse, self.margin_a)
 
     def _measure(
         self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
@@ -132,7 +144,7 @@ class MeteredCircuit:
         margin_a = self.margin_a
         self.jumps.add(self.load.rise_a, margin_a, now)
         if self.margin_a != margin_a:
-            self.load.set_limits(self.circuit.limit_a, self.margin_a)
+            self._set_load_limits()
         return is_over
 
     @property
@@ -268,7 +280,8 @@ class MeteredCircuit:
 
     def is_bridged(self, now: float) -> bool:
         """Return True while a meter without good readings is planned with at the worst of the past."""
-        if self.suspicion(now) or self._good_at is None or now - self._good_at > BRIDGE_S:
+        until = self._first_reading_by if self._good_at is None else self._good_at + BRIDGE_S
+        if self.suspicion(now) or now > until:
             return False
         return self.quality(now) is not Quality.GOOD
 

@@ -21,11 +21,12 @@ from controller.load_management.metering.base_load import PLAIN_WAIT_S
 from controller.load_management.metering.metered_circuit import BRIDGE_S
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import AT_ONCE, SiteControl
-from controller.load_management.site_tree import PhaseAmps, SiteTree
+from controller.load_management.site_tree import Fuse, PhaseAmps, SiteTree
 from controller.model.observations import EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
+    GRID_METER,
     Car,
     SiteHarness,
     good_state,
@@ -522,7 +523,7 @@ def test_site_in_other_tree_cannot_replace_running_one() -> None:
     site = SiteHarness((make_grid(63.0),), [make_station("S0"), make_station("S1")])
     renamed = msgspec.structs.replace(site.control._model.site.circuits[0], id="other")
     evses = tuple(msgspec.structs.replace(each, circuit="other") for each in site.control._model.site.evses)
-    with pytest.raises(ValueError, match="other circuits"):
+    with pytest.raises(ValueError, match="grid connection"):
         site.replace_site(SiteTree(circuits=(renamed,), evses=evses), SiteSettings())
 
 
@@ -560,6 +561,114 @@ def test_evse_moved_and_changed_while_site_runs_keeps_every_limit() -> None:
     for row in ("a", "b"):
         assert max(site.circuit_view(row).booked_a) <= 40.0
     assert site.station("S0").fallback_a == 8.0
+
+
+def test_lowered_limit_of_metered_circuit_is_obeyed_in_the_same_moment() -> None:
+    site = SiteHarness(
+        (make_grid(63.0),), [make_station(f"S{i}", car=Car()) for i in range(3)], busy_building
+    )
+    site.connect()
+    site.wait(200)
+    site.commands.clear()
+    site.replace_site(replace_limit(site.site, 40.0), SiteSettings())
+    assert site.circuit_view("grid").limit_a == (40.0,) * 3
+    assert {command.ref.station for at, command in site.commands if at == site.now} == {"S0", "S1", "S2"}
+    assert sum(site.evse_view(f"S{i}").offered_a for i in range(3)) <= 40.0 - 10.0
+    assert all(command.urgent for at, command in site.commands if at == site.now)
+
+
+def busy_building(now: float) -> tuple[float, float, float]:
+    return (10.0, 10.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_cut"), [(Fuse.GG, Fuse.PLAIN, True), (Fuse.PLAIN, Fuse.GG, False)]
+)
+def test_fuse_changed_while_site_runs_decides_on_surge(before: Fuse, after: Fuse, is_cut: bool) -> None:
+    def building(now: float) -> tuple[float, float, float]:
+        return (36.0 if 300 <= now < 302 else 10.0,) * 3
+
+    site = SiteHarness((make_grid(63.0, fuse=before),), [make_station("S0", car=Car())], building)
+    site.connect()
+    site.wait(200)
+    site.replace_site(replace_root(site.site, fuse=after), SiteSettings())
+    site.wait(120)
+    assert any(at >= 300 and limit < 32.0 for at, limit in site.station("S0").leases) == is_cut
+
+
+def test_circuit_added_while_site_runs_limits_evses_that_move_to_it() -> None:
+    site = SiteHarness((make_grid(100.0, None),), [make_station(f"S{i}", car=Car()) for i in range(3)])
+    site.connect()
+    site.wait(200)
+    tree, replace = site.site, msgspec.structs.replace
+    moved = tuple(replace(evse, circuit="row") for evse in tree.evses[:2])
+    site.replace_site(
+        SiteTree(circuits=(*tree.circuits, make_row("row", 24.0)), evses=(*moved, tree.evses[2])),
+        SiteSettings(),
+    )
+    assert site.evse_view("S0").offered_a + site.evse_view("S1").offered_a <= 24.0
+    site.wait(200)
+    assert max(max(amps) for amps in site.row_flowed["row"][10:]) <= 24.0
+    assert site.evse_view("S2").offered_a == 32.0
+    site.replace_site(tree, SiteSettings())  # the circuit is removed
+    site.wait(400)
+    assert site.evse_view("S0").offered_a > 28.0
+    assert [view.id for view in site.control.snapshot(site.now).circuits] == ["grid"]
+
+
+def test_meter_added_while_site_runs_stops_no_car_before_its_reading() -> None:
+    site = SiteHarness(
+        (make_grid(63.0, None, base_load_a=30.0),), [make_station("S0", car=Car())], busy_building
+    )
+    site.connect()
+    site.wait(100)
+    assert site.evse_view("S0").offered_a == 32.0
+    site.replace_site(replace_root(site.site, meter=GRID_METER), SiteSettings())
+    assert site.evse_view("S0").offered_a == 32.0
+    site.wait(100)
+    assert site.circuit_view("grid").measured_a == (42.0, 42.0, 42.0)
+    assert all(limit == 32.0 for at, limit in site.station("S0").leases if at > 100)
+
+
+def test_meter_added_without_reading_leads_to_fallback() -> None:
+    site = SiteHarness(
+        (make_grid(63.0, None, base_load_a=30.0),), [make_station("S0", car=Car())], busy_building
+    )
+    site.connect()
+    site.wait(100)
+    site.meter = stale_state
+    site.replace_site(replace_root(site.site, meter=GRID_METER), SiteSettings())
+    site.wait(40)
+    assert site.evse_view("S0").offered_a == site.station("S0").fallback_a
+
+
+def test_meter_with_another_meaning_is_planned_at_worst_until_it_is_read() -> None:
+    site = SiteHarness((make_grid(63.0),), [make_station("S0", car=Car())], busy_building)
+    site.connect()
+    site.wait(1000)
+    assert site.evse_view("S0").offered_a == 32.0
+    site.meter = stale_state
+    site.replace_site(site.site, SiteSettings(), {GRID_METER})  # its ct_ratio was wrong, say
+    assert site.evse_view("S0").offered_a == site.station("S0").fallback_a
+    site.meter = good_state
+    site.wait(400)
+    assert site.evse_view("S0").offered_a == 32.0
+
+
+def test_meter_removed_while_site_runs_leaves_declared_base_load() -> None:
+    site = SiteHarness((make_grid(63.0, base_load_a=40.0),), [make_station("S0", car=Car())], busy_building)
+    site.connect()
+    site.wait(200)
+    assert site.evse_view("S0").offered_a == 32.0
+    site.replace_site(replace_root(site.site, meter=None), SiteSettings())
+    assert site.evse_view("S0").offered_a == 22.0
+    site.wait(100)
+    assert site.circuit_view("grid").measured_a is None
+
+
+def replace_root(site: SiteTree, **keys: object) -> SiteTree:
+    root, *others = site.circuits
+    return SiteTree(circuits=(msgspec.structs.replace(root, **keys), *others), evses=site.evses)
 
 
 def replace_limit(site: SiteTree, limit_a: float) -> SiteTree:
