@@ -90,10 +90,14 @@ class DigitalInputs:
             raise ValueError(f"{self.source} has {len(self._settings.contacts)} contacts, not {len(levels)}")
         lost = self._lost(now)
         self._read_at = now
-        if self._positions is None or lost:
-            # Earlier levels are not used; a contact that bounces now is corrected by the next readings.
+        if self._positions is None:
+            # A contact that bounces now is corrected by the next readings.
             self._positions = [_Position(level, newest=level) for level in levels]
             return
+        if lost:
+            # Earlier levels are not used: each contact dims until it was read the same for long enough.
+            for position in self._positions:
+                position.level = position.since = None
         for contact, position, level in zip(self._settings.contacts, self._positions, levels, strict=True):
             self._move(contact, position, level, now)
 

@@ -117,7 +117,7 @@ def test_stable_contact_counts_in_both_directions(level: Level) -> None:
     assert counted == [None] * 3 + [4200] * 5 + [None] * 3
 
 
-def test_digital_inputs_missing_readings_dim_until_next() -> None:
+def test_digital_inputs_missing_readings_dim_until_they_are_back() -> None:
     source = contacts(CLOSER)
     source.read([OPEN], 0)
     assert source.deadline(0) == 5
@@ -126,7 +126,8 @@ def test_digital_inputs_missing_readings_dim_until_next() -> None:
     assert source.deadline(5) is None
     assert holds(source, 1e6) == 4200  # it cannot be distinguished from a command
     source.read([OPEN], 1e6)
-    assert holds(source, 1e6) is None
+    source.read([OPEN], 1e6 + 1)
+    assert holds(source, 1e6 + 1) is None
 
 
 def test_reading_with_another_number_of_inputs_raises() -> None:
@@ -167,3 +168,21 @@ def test_contact_that_chatters_dims_at_once() -> None:
     source.read([CLOSED], 21)
     source.read([CLOSED], 21.5)
     assert holds(source, 21.5) == 4200
+
+
+def test_contact_that_chatters_lifts_no_sooner_after_lost_module() -> None:
+    source = contacts(OPENER)
+    for number in range(2 * 6 + 1):
+        source.read([number % 2 == 0], number)
+    source.read([CLOSED], 30)  # nothing was read for 18 s
+    source.read([CLOSED], 32)
+    assert holds(source, 32) == 4200
+
+
+def test_contact_lifts_once_it_is_settled_after_lost_module() -> None:
+    source = contacts(OPENER)
+    source.read([CLOSED], 0)
+    source.read([CLOSED], 10)
+    assert holds(source, 10) == 4200
+    source.read([CLOSED], 10.5)
+    assert holds(source, 10.5) is None
