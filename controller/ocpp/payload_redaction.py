@@ -2,7 +2,8 @@
 
 Secrets (passwords, keys, credentials in URLs) are replaced for everybody. Identities of drivers are replaced
 for who may not see them, by an allow list: numbers, truth values, and the texts of members that hold a word
-of a fixed list, a time or the name of a device pass. A vendor's own members are not on it.
+of a fixed list, a time or the name of a device pass. A vendor's own members are not on it; of free JSON
+(`data`, `customData`) truth values alone pass, for its members mean what a vendor decides.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ SHOWN_MEMBERS = frozenset(
 _IDENTITY = re.compile(r"tag|token|emaid|contract|card|customer|vin", re.IGNORECASE)
 """Names of members with an identity, of any type: some stations send an idTag as a number."""
 
-_SECRET = re.compile(r"password|passphrase|secret|authorization_?key|simpin|private_?key", re.IGNORECASE)
+_FREE_JSON = ("data", "customData")
+
+_SECRET = re.compile(
+    r"passw|passphrase|pwd|psk|secret|credential|sim_?pin|(authorization|private|access|api)_?key",
+    re.IGNORECASE,
+)
 _SECRET_OBJECTS = ("apn", "vpn")
 """Credentials of networks (OCPP 2.x, SetNetworkProfile)."""
 
@@ -48,7 +54,7 @@ def redact_payload(payload: object, *, show_identities: bool) -> object:
 
     Raises RecursionError for a payload that is nested too deeply.
     """
-    return _redact(payload, "", show_identities=show_identities, is_secret=False)
+    return _redact(payload, "", show_identities=show_identities, is_secret=False, is_free=False)
 
 
 def names_secret(text: str) -> bool:
@@ -56,21 +62,27 @@ def names_secret(text: str) -> bool:
     return _SECRET.search(text) is not None or "://" in text
 
 
-def _redact(value: object, name: str, *, show_identities: bool, is_secret: bool) -> object:
+def _redact(value: object, name: str, *, show_identities: bool, is_secret: bool, is_free: bool) -> object:
+    is_free = is_free or name in _FREE_JSON
     if isinstance(value, dict):
         # The name of a configuration key or variable stands beside its value, or above it in a report.
         is_secret = is_secret or name in _SECRET_OBJECTS or _holds_secret(value)
         return {
-            member: _redact(each, member, show_identities=show_identities, is_secret=is_secret)
+            member: _redact(
+                each, member, show_identities=show_identities, is_secret=is_secret, is_free=is_free
+            )
             for member, each in value.items()
         }
     if isinstance(value, list):
-        return [_redact(each, name, show_identities=show_identities, is_secret=is_secret) for each in value]
+        return [
+            _redact(each, name, show_identities=show_identities, is_secret=is_secret, is_free=is_free)
+            for each in value
+        ]
     if value is None or isinstance(value, bool):
         return value
     if _SECRET.search(name) or (is_secret and name not in SHOWN_MEMBERS):
         return REDACTED
-    if not show_identities and not _is_harmless(value, name):
+    if not show_identities and (is_free or not _is_harmless(value, name)):
         return REDACTED
     if isinstance(value, str):
         return _CREDENTIALS.sub(rf"\1{REDACTED}@", value)

@@ -27,6 +27,14 @@ TOKEN = {"idToken": {"idToken": "04AABB", "type": "ISO14443", "additionalInfo": 
             },
         ),
         ({"vendorId": "acme", "data": "driver 04AABB"}, {"vendorId": "acme", "data": "***"}),
+        (
+            {"data": {"name": "Erika Mustermann", "rfid": 4711, "list": [{"key": "04AABB"}], "isVip": True}},
+            {"data": {"name": "***", "rfid": "***", "list": [{"key": "***"}], "isVip": True}},
+        ),
+        (
+            {"customData": {"vendorId": "acme", "status": "04AABB"}},
+            {"customData": {"vendorId": "***", "status": "***"}},
+        ),
         ({"status": "Faulted", "info": "card 04AABB"}, {"status": "Faulted", "info": "***"}),
         (
             {
@@ -51,6 +59,7 @@ def test_redact_payload_hides_identities_of_drivers(payload: object, shown: obje
     "payload",
     [
         {"key": "AuthorizationKey", "value": "hunter2"},
+        *({"key": key, "value": "hunter2"} for key in ("WifiPwd", "wlan_psk", "ApiKey", "SIM_PIN", "Passwd")),
         {"configurationKey": [{"key": "AuthorizationKey", "readonly": False, "value": "hunter2"}]},
         {
             "setVariableData": [
