@@ -267,9 +267,9 @@ class Node:
                 frame.kind is OverlayMessageKind.CALL and self._pending.is_waiting(origin, frame)
             ):
                 # The answer is still to come: it gets no other.
+                about = f"link={origin} {frame.describe()}"
                 yield LogEntry(
-                    logging.INFO,
-                    f"request repeated before its answer link={origin} id={frame.id} reason={refusal.reason}",
+                    logging.INFO, f"request repeated before its answer {about} reason={refusal.reason!r}"
                 )
             case SourceRefusal() as refusal:
                 yield from self._reject(frame, origin, refusal)
@@ -463,10 +463,8 @@ class Node:
                 yield held
             case SourceRefusal(code, reason, kind):
                 self.counts[kind] += 1
-                yield LogEntry(
-                    logging.WARNING,
-                    f"answer rejected action={pending.action} link={pending.out} reason={reason}",
-                )
+                about = f"link={pending.out} {answer.describe(pending.action)}"
+                yield LogEntry(logging.WARNING, f"answer rejected {about} reason={reason!r}")
                 error = overlay_frames.error(answer.id, code, reason)
                 yield from self._send_answer(msgspec.structs.replace(error, path=answer.path), pending)
             case DropDecision():
@@ -494,9 +492,8 @@ class Node:
         ):
             # WWCP nodes cannot read it in overlay form.
             self.counts["objections"] += 1
-            yield LogEntry(
-                logging.WARNING, f"objection to an answer not forwarded id={frame.id} peer={destination}"
-            )
+            line = f"objection to an answer not forwarded link={link} {frame.describe()}"
+            yield LogEntry(logging.WARNING, line)
         elif state is not None:
             yield self._write_frame(frame, state, destination, frame.path, LOCAL)
 
@@ -510,10 +507,7 @@ class Node:
         """Reject a frame: a CALL gets an error, all are counted."""
         self.counts[refusal.kind] += 1
         level = logging.WARNING if refusal.code == SPOOFED_CODE else logging.INFO
-        yield LogEntry(
-            level,
-            f"frame rejected type={frame.kind.name} from={frame.path[:1] or 'self'} reason={refusal.reason}",
-        )
+        yield LogEntry(level, f"frame rejected {frame.describe()} reason={refusal.reason!r}")
         if frame.kind is OverlayMessageKind.CALL:
             answer = overlay_frames.error(frame.id, refusal.code, refusal.reason, unreached=refusal.unreached)
             yield from self._send_back(answer, origin, frame.path[:1])

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from controller.model.peer_text import peer_word
 from controller.ocpp.frames import MalformedFrame, UnknownMessageType
 from controller.overlay import OverlayError
 from controller.overlay.overlay_wire import (
@@ -115,6 +116,16 @@ class RoutedFrame(msgspec.Struct, frozen=True):
     def reports_unreached(self) -> bool:
         """True for the error of a node on the way: the receiver of the CALL may never have got it."""
         return self.kind is OverlayMessageKind.ERROR and self.body[2:] == (UNREACHED,)
+
+    def describe(self, action: str | None = None, station: str | None = None) -> str:
+        """Return what a log line names of the frame; `action`: of the CALL that it answers.
+
+        Ids and actions are texts of peers: each is bounded, and cannot add a pair to the line.
+        """
+        origin = self.path[0] if self.path else "self"
+        words = {"action": self.action or action, "id": self.id, "from": origin, "station": station}
+        pairs = (f" {name}={peer_word(word)}" for name, word in words.items() if word)
+        return f"type={self.kind.name}{''.join(pairs)}"
 
 
 def parse(message: Message, *, is_overlay: bool = False) -> RoutedFrame | MalformedFrame | UnknownMessageType:

@@ -99,14 +99,14 @@ class TransitCheck:
         carrier = _carrier(frame)
         if self._enforcer is None or carrier is None:
             return TransitDecision(frame)
-        action = frame.action or (pending and pending.action) or "unknown"
+        asked = None if pending is None else pending.action
         notes: list[LogEntry] = []
         records: list[Record] = []
         for context in contexts:
             context = msgspec.structs.replace(context, binary=frame.binary)
             decision = self._enforcer.decide(context, carrier, self._utc_of(now))
-            subject = f"peer={source.peer} station={context.station} type={frame.kind.name} action={action}"
-            notes += _notes(decision, f"{subject} id={frame.id}")
+            subject = f"peer={source.peer} {frame.describe(asked, context.station)}"
+            notes += _notes(decision, subject)
             match decision:
                 case RejectDecision():
                     return TransitDecision(
@@ -139,12 +139,8 @@ class TransitCheck:
         )
         signed = self._enforcer.sign_forwarded(facts, payload, self._utc_of(now))
         if signed.unsigned_reason:
-            return frame, [
-                LogEntry(
-                    logging.WARNING,
-                    f"message forwarded unsigned action={action} reason={signed.unsigned_reason}",
-                )
-            ]
+            line = f"message forwarded unsigned {frame.describe(action)} reason={signed.unsigned_reason!r}"
+            return frame, [LogEntry(logging.WARNING, line)]
         return msgspec.structs.replace(frame, body=(*frame.body[:-1], signed.payload)), []
 
 
@@ -179,8 +175,8 @@ def _notes(decision: Decision, subject: str) -> list[LogEntry]:
     match decision:
         case ForwardDecision(rule=rule, reason=why, marked=marked) if rule:
             level, event = (logging.WARNING, "passed, marked") if marked else (logging.DEBUG, "passed")
-            return [LogEntry(level, f"message {event} {subject} rule={rule} reason={why}")]
+            return [LogEntry(level, f"message {event} {subject} rule={rule} reason={why!r}")]
         case DropDecision(rule, why):
-            return [LogEntry(logging.WARNING, f"message dropped {subject} rule={rule} reason={why}")]
+            return [LogEntry(logging.WARNING, f"message dropped {subject} rule={rule} reason={why!r}")]
         case _:
             return []  # a rejection is logged where it is counted

@@ -17,6 +17,7 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
+from controller.model.peer_text import peer_word
 from controller.services.service_error import ServiceError
 from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
@@ -115,7 +116,8 @@ class PolicyService:
                 self._received = before
                 raise
             self._apply_policy()
-        log.warning("policy changed action=%s id=%s reason=%s", action, answer.changed.id, decision.reason)
+        changed = peer_word(answer.changed.id)
+        log.warning("policy changed action=%s id=%s reason=%r", action, changed, decision.reason)
         return answer.payload
 
     def _read_files(self) -> tuple[LoadedPolicy, Sequence[OwnKey]]:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from controller.model.journal import Record
+from controller.model.peer_text import peer_word
 from controller.signing import SigningError, signature_format
 from controller.signing.policy_enforcer import Decision, ForwardDecision
 from controller.signing.policy_file import PLACEHOLDERS, LoadedPolicy, load_policy
@@ -139,7 +140,7 @@ class ReceivedPolicies:
             self._received, self.loaded = self._with_changes(received)
         except PolicyMessageError as error:
             if len(received) == 1:
-                self.not_applied.append(f"{received[0].kind} {received[0].id}: {error}")
+                self.not_applied.append(f"{received[0].kind} {peer_word(received[0].id)}: {error}")
                 return
             for each in received:
                 self._restore((each,))

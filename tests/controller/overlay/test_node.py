@@ -246,6 +246,7 @@ def test_node_objection_to_answer_is_logged_on_overlay_link() -> None:
         net.send_frame("CSMS", "LC01", 5, "LC01", ["CSMS"], "1", "TypeConstraintViolation", "status", {})
     assert net.received_from("LC02")[1:] == []
     assert net.nodes["LC01"].counts == {"objections": 1, "unasked": 1}
+    assert net.notes[0] == "objection to an answer not forwarded link=LC02 type=RESULT_ERROR id=1 from=CSMS"
 
 
 def test_broadcast_reaches_each_child_and_plain_station_once() -> None:

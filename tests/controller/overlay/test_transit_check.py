@@ -98,9 +98,23 @@ def test_transit_check_repeated_command_before_answer_is_dropped() -> None:
     net.send("CSMS", "LC01", command(GOOD))
     net.send("CSMS", "LC01", command(GOOD))
     assert net.received_from("CSMS") == []
-    assert net.notes[1:] == [f"request repeated before its answer link=CSMS id=m1 reason={SEEN}"]
+    about = "link=CSMS type=CALL action=SetChargingProfile id=m1 from=CSMS"
+    assert net.notes[1:] == [f"request repeated before its answer {about} reason={SEEN!r}"]
     net.send_frame("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
     assert len(net.received_from("CSMS")) == 1
+
+
+FORGED_ID = "m1 rule=none reason=forged " + "x" * 100_000
+"""A message id that would add fields to a log line, and is too long for one."""
+
+
+def test_transit_check_log_lines_quote_and_cut_message_ids() -> None:
+    net = make_net(make_enforcer())
+    for _ in range(2):
+        net.send("CSMS", "LC01", command(GOOD, FORGED_ID))
+    words = [line.partition("id=")[2].split('"') for line in net.notes]
+    assert [len(each[1]) for each in words] == [80, 80]
+    assert [each[2].strip().partition("=")[0] for each in words] == ["from", "from"]
 
 
 def test_command_that_cannot_be_stored_is_rejected() -> None:
@@ -197,7 +211,7 @@ def test_transit_decisions_are_applied(failing: FailureAction, answered: bool) -
         {"refused": 1} if answered else {"dropped": 1} if failing is FailureAction.DROP else {}
     )
     assert len(net.notes) == 1
-    assert net.notes[0].endswith(("rule=r reason=it is not signed", "rule r: it is not signed"))
+    assert net.notes[0].endswith(("rule=r reason='it is not signed'", "rule r: it is not signed'"))
 
 
 RESPONSES = (MessageKind.RESPONSE,)

@@ -140,6 +140,21 @@ async def test_received_role_is_in_force_at_once_and_after_restart(
     assert reset(kept).startswith("refuse no-reset")
 
 
+async def test_policy_service_logs_received_id_in_quotes(
+    tmp_path: Path, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_policy(tmp_path)
+    store = StateStore(tmp_path)
+    nursery.start_soon(store.run)
+    kept = keeper(tmp_path, store=store)
+    role = ROLE | {"id": "x reason=forged"}
+    body = signed({"userRole": role, "customData": limit()["customData"]}, OLGA, action="AddUserRole")
+    decision = decide(kept.enforcer, body, action="AddUserRole")
+    assert await kept.answer_policy_message("AddUserRole", body, decision) == b'{"status":"Accepted"}'
+    (line,) = [each for each in caplog.messages if each.startswith("policy changed")]
+    assert line.startswith('policy changed action=AddUserRole id="x reason=forged" reason=')
+
+
 async def test_policy_service_unsigned_change_is_refused(tmp_path: Path, nursery: trio.Nursery) -> None:
     write_policy(tmp_path)
     store = StateStore(tmp_path)
