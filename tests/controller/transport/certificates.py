@@ -51,12 +51,13 @@ class Authority:
         common_name: str,
         *alternatives: x509.GeneralName,
         good_for: timedelta = DAY,
+        begins_in: timedelta = -10 * DAY,
     ) -> Pair:
         """A certificate and its key, in the files FILE.pem and FILE.key; an older pair there is replaced."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         names = x509.SubjectAlternativeName(alternatives) if alternatives else None
-        certificate = self._signed(subject, key.public_key(), good_for, names)
+        certificate = self._signed(subject, key.public_key(), good_for, names, begins_in=begins_in)
         pair = Pair(self._folder / f"{file}.pem", self._folder / f"{file}.key")
         Path(pair.certificate).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         Path(pair.key).write_bytes(
@@ -86,6 +87,7 @@ class Authority:
         good_for: timedelta,
         names: x509.SubjectAlternativeName | None,
         *,
+        begins_in: timedelta = -10 * DAY,
         is_ca: bool = False,
     ) -> x509.Certificate:
         self._serial += 1
@@ -96,7 +98,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(self._serial)
-            .not_valid_before(now - 10 * DAY)
+            .not_valid_before(now + begins_in)
             .not_valid_after(now + good_for)
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         )

@@ -28,6 +28,7 @@ from drivers.modbus.tcp_bus import TcpBus
 from drivers.read_plan import ReadRange
 from drivers.settings import MeterSettings
 from drivers.simulated import GatewayBehavior, SimulatedBus, SimulatedMeter, serve_tcp
+from tests.controller.transport.certificates import DAY, Authority
 
 PEM = Path(__file__).with_name("pem")
 ROLES: dict[str, Any] = json.loads(Path(__file__).with_name("roles.json").read_text())
@@ -183,7 +184,6 @@ async def test_modbus_tls_mutual_authentication_reads(server: str) -> None:
     ("server", "text"),
     [
         ("s-expired", "it has expired; renew it"),
-        ("s-notyet", "it is not valid yet; check the clock"),
         ("s-wrongca", "add the root to ca"),
         ("s-wrongip", "set host to a name or address in the certificate"),
         ("s-dnsonly", "set host to a name or address in the certificate"),
@@ -197,6 +197,16 @@ async def test_modbus_tls_certificate_of_meter_that_is_wrong_is_named(server: st
         await read_once(port, files_of())
     assert text in str(raised.value)
     assert raised.value.cause is Cause.TLS
+
+
+async def test_modbus_tls_certificate_of_meter_not_valid_yet_is_named(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    early = authority.server(good_for=3 * DAY, begins_in=2 * DAY)  # one in a file is valid some day
+    with (
+        secured_meter(early.server()) as port,
+        pytest.raises(ModbusTlsError, match="it is not valid yet; check the clock"),
+    ):
+        await read_once(port, TlsFiles(authority.ca, pem("client-ReadOnlySunSpec")))
 
 
 async def test_missing_root_is_named() -> None:
