@@ -111,16 +111,22 @@ def open_configuration_or_exit(path: Path) -> ActiveConfiguration:
     return active
 
 
+MAKE_CONFIGURATION = "make it with `local-controller setup`, or name another file with -c"
+"""Remedy where there is no configuration."""
+
+
 def configuration_error(path: Path, error: FileUnreadableError | InvalidConfigError) -> CommandError:
     """Return the error of a configuration that is invalid or cannot be read: all its errors and hints."""
     if isinstance(error, InvalidConfigError):
         return CommandError(render_diagnostics(error.errors, error.hints))
     if not path.exists():
-        return CommandError(
-            f"{path}: does not exist; make it with `local-controller setup`, or name another file with -c",
-            UNREADABLE,
-        )
+        return configuration_missing(path)
     return CommandError(str(error), UNREADABLE)
+
+
+def configuration_missing(path: Path) -> CommandError:
+    """Return the error of a configuration that does not exist, with the remedy."""
+    return CommandError(f"{path}: does not exist; {MAKE_CONFIGURATION}", UNREADABLE)
 
 
 def file_error(error: OSError, path: Path | None = None, status: int = UNREADABLE) -> CommandError:

@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.arguments import FAILED, OK, Subcommands, add_config, add_json, print_json
+from controller.cli.arguments import (
+    FAILED,
+    MAKE_CONFIGURATION,
+    OK,
+    Subcommands,
+    add_config,
+    add_json,
+    print_json,
+)
 from controller.cli.doctor_checks import (
     DoctorFinding,
     Level,
@@ -86,8 +94,10 @@ def diagnose(path: Path) -> list[DoctorFinding]:
         text = f"{path}: {len(error.errors)} errors"
         return [*findings, DoctorFinding("configuration", "error", text, "local-controller check shows them")]
     except FileUnreadableError as error:
-        remedy = "write it, or name it by -c"
-        return [*findings, DoctorFinding("configuration", "error", str(error), remedy)]
+        text, _, remedy = str(error).partition("; ")
+        if not path.exists():
+            text, remedy = f"{path}: does not exist", MAKE_CONFIGURATION
+        return [*findings, DoctorFinding("configuration", "error", text, remedy)]
     level: Level = "warning" if hints else "ok"
     remedy = "local-controller check shows them" if hints else ""
     findings.append(DoctorFinding("configuration", level, f"{path}: valid, {len(hints)} hints", remedy))

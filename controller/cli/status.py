@@ -26,6 +26,7 @@ from controller.cli.arguments import (
     CommandError,
     Subcommands,
     add_json,
+    configuration_missing,
     http_url,
     print_json,
     read_used_configuration,
@@ -84,8 +85,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _find_address(path: Path | None) -> PageAddress:
-    """Return the address of the page in a configuration; None stands for the usual one, if it is readable."""
+    """Return the address of the page in a configuration; None stands for the usual one, if it is readable.
+
+    Raises CommandError if the package is installed and the usual one does not exist.
+    """
     if path is None:
+        if os.access(USUAL_CONFIG.parent, os.X_OK) and not USUAL_CONFIG.exists():
+            raise configuration_missing(USUAL_CONFIG)
         if not os.access(USUAL_CONFIG, os.R_OK):
             return address(WebConfig())
         path = USUAL_CONFIG

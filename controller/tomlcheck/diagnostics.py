@@ -105,7 +105,9 @@ def read_text(path: FilePath) -> str:
             f"{path}: is a directory; name the file in it, e.g. {path}/controller.toml"
         ) from None
     except UnicodeDecodeError as error:
-        raise FileUnreadableError(f"{path}: is not UTF-8 text (byte {error.start}); TOML must be") from None
+        raise FileUnreadableError(
+            f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from None
     except OSError as error:
         raise FileUnreadableError(
             f"{path}: cannot be read: {error.strerror}; {remedy_for_file_error(error)}"

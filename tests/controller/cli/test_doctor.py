@@ -284,3 +284,9 @@ def test_doctor_command_prints_json_and_status(
     path.write_text("[site")
     assert main(["doctor", "-c", str(path)]) == 2
     assert main(["doctor", "-c", str(tmp_path / "missing")]) == 2
+    [*_, finding] = doctor.diagnose(tmp_path / "missing")
+    assert finding.text == f"{tmp_path / 'missing'}: does not exist"
+    assert finding.remedy == "make it with `local-controller setup`, or name another file with -c"
+    (tmp_path / "latin").write_bytes(b"# \xe4")
+    [*_, finding] = doctor.diagnose(tmp_path / "latin")
+    assert finding.remedy == "save it as UTF-8"

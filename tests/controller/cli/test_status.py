@@ -203,6 +203,15 @@ async def test_status_without_options_asks_page_of_usual_configuration(
     assert f'"site": "{STATUS.site}"' in capsys.readouterr().out
 
 
+def test_status_of_gateway_without_configuration_names_setup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "controller.toml"
+    monkeypatch.setattr(status, "USUAL_CONFIG", path)
+    assert main.main(["status"]) == 2
+    assert f"{path}: does not exist; make it with `local-controller setup`" in capsys.readouterr().err
+
+
 def test_status_of_invalid_file_uses_last_valid_copy(
     tmp_path: Path, free_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
