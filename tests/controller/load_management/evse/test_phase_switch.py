@@ -67,8 +67,8 @@ def test_phase_switch_refused_is_not_requested_again_on_that_link() -> None:
 
 
 def building(now: float) -> PhaseAmps:
-    """Room for 6 A on L1 alone between 600 s and 2400 s; else there is plenty."""
-    return (22.0, 31.0, 31.0) if 600 <= now < 2400 else (5.0, 5.0, 5.0)
+    """Room for 9 A on L1 alone between 300 s and 1500 s; else there is plenty."""
+    return (22.0, 31.0, 31.0) if 300 <= now < 1500 else (5.0, 5.0, 5.0)
 
 
 def tight(
@@ -87,21 +87,17 @@ def changes_of_phases(site: SiteHarness) -> list[float]:
 
 def test_car_without_room_for_three_phases_uses_one_and_returns() -> None:
     site = tight()
-    site.wait(600)
+    site.wait(300)
     site.row_flowed["grid"].clear()
-    site.wait(1200)
+    site.wait(900)
     assert site.station("A").drawn() == (site.evse_view("A").offered_a, 0.0, 0.0)
     assert site.evse_view("A").offered_a == 9.0
     assert site.evse_view("A").reason == "on one phase: grid L1 full"
-    site.wait(1200)
+    site.wait(900)
     assert min(site.station("A").drawn()) == 26.0
     assert len(changes_of_phases(site)) == 2
     assert site.longest_over("grid", 32.0) <= 6 + PLAIN_WAIT_S
-
-
-def test_phase_switch_never_draws_on_old_and_new_phases_at_once() -> None:
-    site = tight()
-    site.wait(3000)
+    # Never on the old and the new phases at once: each change was made without current.
     for changed in changes_of_phases(site):
         before = [limit for at, limit in site.station("A").leases if at < changed]
         assert before[-1] == 0.0
@@ -116,7 +112,7 @@ def test_phase_switch_is_requested_of_capable_stations_only(
 ) -> None:
     site = tight(switching=switching)
     site.handle(QuirkSelected("A", Quirk(name="says so", phase_switching=reported)))
-    site.wait(1500)
+    site.wait(900)
     assert (site.station("A").draw_a > 0) is able
 
 
@@ -133,7 +129,7 @@ def test_phase_switch_returns_only_to_lasting_gain(
     free_a: tuple[float, float], drawn: tuple[float, float, float]
 ) -> None:
     site = tight()
-    site.wait(1500)
+    site.wait(900)
     site.building = lambda now: (31.0 - free_a[0], 31.0 - free_a[1], 5.0)
     site.wait(900)
     assert site.station("A").drawn() == pytest.approx(drawn)
@@ -146,7 +142,7 @@ def test_phase_switch_takes_no_current_from_another_evse() -> None:
     second = make_station("B", car=Car(phases=(0,)), phases=(1, 2, 0))
     site = SiteHarness((make_grid(32.0),), [first, second], building)
     site.connect()
-    site.wait(1500)
+    site.wait(900)
     assert site.station("A").drawn() == (9.0, 0.0, 0.0)
     site.building = lambda now: (22.0, 23.0, 5.0)
     site.wait(900)
@@ -156,7 +152,7 @@ def test_phase_switch_takes_no_current_from_another_evse() -> None:
 
 def test_phase_switch_unanswered_is_booked_on_all_phases() -> None:
     site = tight()
-    site.wait(1500)
+    site.wait(900)
     site.station("A").refuses = True
     site.report("A", ProfilesTouched("a backend's command"))
     site.wait(10)
@@ -165,8 +161,8 @@ def test_phase_switch_unanswered_is_booked_on_all_phases() -> None:
 
 def test_station_that_ignores_phase_limit_is_detected() -> None:
     site = tight(switches=False)
-    site.wait(2300)
-    commanded = [single for at, single in site.station("A").one_phase if at > 700]
+    site.wait(1400)
+    commanded = [single for at, single in site.station("A").one_phase if at > 400]
     assert any(commanded)
     assert not commanded[-1]
     assert site.station("A").draw_a == 0.0
@@ -176,7 +172,7 @@ def test_station_that_ignores_phase_limit_is_detected() -> None:
 
 def test_phase_switch_absent_station_is_booked_on_all_phases() -> None:
     site = tight()
-    site.wait(1500)
+    site.wait(900)
     assert site.circuit_view("grid").booked_a == pytest.approx((9.0, 0.0, 0.0))
     site.disconnect("A")
     site.wait(5)
