@@ -3,7 +3,7 @@
 Secrets (passwords, keys, credentials in URLs) are replaced for everybody. Identities of drivers are replaced
 for who may not see them, by an allow list: numbers, truth values, and the texts of members that hold a word
 of a fixed list, a time or the name of a device pass. A vendor's own members are not on it; of free JSON
-(`data`, `customData`) truth values alone pass, for its members mean what a vendor decides.
+(`data`, `customData`, `errorDetails`) truth values alone pass, for its members mean what a vendor decides.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHOWN_MEMBERS = frozenset(
 _IDENTITY = re.compile(r"tag|token|emaid|contract|card|customer|vin", re.IGNORECASE)
 """Names of members with an identity, of any type: some stations send an idTag as a number."""
 
-_FREE_JSON = ("data", "customData")
+_FREE_JSON = ("data", "customData", "errorDetails")
 
 _SECRET = re.compile(
     r"passw|passphrase|pwd|psk|secret|credential|sim_?pin|(authorization|private|access|api)_?key",
