@@ -8,6 +8,7 @@ in force.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -208,7 +209,7 @@ def _signing_ends(key: str | None, policy: str | None) -> Iterator[Expiry]:
         own = () if key is None else tuple(read_key_files(Path(key)).values())
         # Of several own keys the last one counts: the older ones are meant to end.
         if own:
-            yield Expiry(name="signing.key", not_after=max(each.known.not_after for each in own))
+            yield from _key_ends("signing.key", max(each.known.not_after for each in own))
         known = () if policy is None else read_policy(Path(policy)).keys
     except (SigningError, FileUnreadableError):
         return
@@ -216,7 +217,13 @@ def _signing_ends(key: str | None, policy: str | None) -> Iterator[Expiry]:
     for each in known:
         latest[each.holder] = max(each.not_after, latest.get(each.holder, each.not_after))
     for holder, end in latest.items():
-        yield Expiry(name=f"key of {holder}", not_after=end)
+        yield from _key_ends(f"key of {holder}", end)
+
+
+def _key_ends(name: str, end: float) -> Iterator[Expiry]:
+    """Yield the end of a key, if it has one: a key of the policy may be valid for ever."""
+    if math.isfinite(end):
+        yield Expiry(name=name, not_after=end)
 
 
 def _ca_ends(folder: Path) -> Iterator[Expiry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -41,6 +42,7 @@ from controller.services.certificate_service import (
 from controller.services.service_error import ServiceError
 from controller.stations import listener
 from tests.controller.pki.examples import common_name
+from tests.controller.signing.authors import Author
 from tests.scenario.link_harness import CsmsServer
 
 
@@ -261,6 +263,20 @@ def test_ends_of_all_certificates_are_found_first_one_first(tmp_path: Path) -> N
         "listen.client_ca",
         "site CA",
     ]
+
+
+def test_policy_key_without_end_is_none_of_the_ends(tmp_path: Path) -> None:
+    """A key of the policy needs no end: `doctor` and `support-bundle` failed by one without."""
+    ever, once = (base64.b64encode(Author().point).decode() for _ in range(2))
+    (tmp_path / "signing.toml").write_text(
+        f'version = 1\n[[key]]\nholder = "ever"\npublic = "{ever}"\n'
+        f'[[key]]\nholder = "once"\npublic = "{once}"\nnot_after = 2031-01-01T00:00:00Z\n'
+    )
+    (tmp_path / "controller.toml").write_text(
+        '[site]\nid = "lc"\n[signing]\npolicy = "signing.toml"\n[[circuit]]\nid = "grid"\nlimit_a = 40\n'
+    )
+    ends = find_expiries(read_config(tmp_path / "controller.toml")[0])
+    assert [each.name for each in ends] == ["key of once"]
 
 
 @pytest.mark.parametrize(("days", "warns"), [(31, False), (29.9, True), (-1, True)])
