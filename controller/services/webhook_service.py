@@ -1,20 +1,24 @@
 """Webhooks at work: each alarm that begins or ends is posted to the configured URLs.
 
-Requests are sent by a thread with a time limit, one after the other, and tried again a few times.
+Requests are sent by a thread with a time limit, one after the other, and tried again a few times. The log
+names the server of a URL alone: its path is a secret with many services.
 """
 
 from __future__ import annotations
 
+import http.client
 import logging
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import trio
 
 from controller.config.schema import WebhookConfig
+from controller.model.peer_text import bounded_text
 from controller.model.rate_limits import Backoff
 from controller.publishing.webhook import WebhookRequest, is_wanted, make_webhook
 from controller.transport.tls import make_checked_context
@@ -23,6 +27,9 @@ from controller.web.alarm_model import AlarmChange
 log = logging.getLogger("controller.webhook")
 
 TIMEOUT_S = 10.0
+"""Longest silence of the server (s)."""
+ANSWER_TIMEOUT_S = 30.0
+"""Time for a whole answer (s): a server that sends byte by byte is not silent."""
 MOST_WAITING = 100
 MOST_TRIES = 5
 RETRIES = Backoff(first_s=2.0, longest_s=60.0)
@@ -44,6 +51,8 @@ class WebhookService:
         self._tls = make_checked_context(None, None, None, find_objection)
         self._site = site
         self._settings = settings
+        self._server = urlsplit(settings.url).hostname or ""
+        self._posting = trio.CapacityLimiter(1)  # a thread that is given up may go on for long
         self._utc = utc
         file = settings.secret_file
         self._secret = None if file is None else Path(file).read_bytes().strip()
@@ -56,7 +65,7 @@ class WebhookService:
         try:
             self._send.send_nowait(make_webhook(self._site, change, self._utc(), self._secret))
         except trio.WouldBlock:
-            log.warning("webhook dropped url=%s remedy=check why the URL does not answer", self._settings.url)
+            log.warning("webhook dropped server=%s remedy=check why it does not answer", self._server)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -66,14 +75,18 @@ class WebhookService:
     async def _deliver(self, request: WebhookRequest) -> None:
         problem = ""
         for tries in range(1, MOST_TRIES + 1):
-            problem = await trio.to_thread.run_sync(self._post, request, abandon_on_cancel=True)
+            problem = f"no whole answer within {ANSWER_TIMEOUT_S:g} s"
+            with trio.move_on_after(ANSWER_TIMEOUT_S):
+                problem = await trio.to_thread.run_sync(
+                    self._post, request, abandon_on_cancel=True, limiter=self._posting
+                )
             if not problem:
                 return
             if tries < MOST_TRIES:
                 await trio.sleep(RETRIES.wait_s(tries))
         log.warning(
-            "webhook failed url=%s tries=%d reason=%s remedy=check the URL and its server",
-            self._settings.url,
+            "webhook failed server=%s tries=%d reason=%s remedy=check the URL and its server",
+            self._server,
             MOST_TRIES,
             problem,
         )
@@ -86,6 +99,7 @@ class WebhookService:
                 response.read(1024)
         except urllib.error.HTTPError as error:
             return f"HTTP status {error.code}"
-        except OSError as error:
-            return str(getattr(error, "reason", error))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # What no HTTP server sends is no OSError, and a redirection may have an invalid address.
+            return bounded_text(str(getattr(error, "reason", error)) or type(error).__name__)
         return ""

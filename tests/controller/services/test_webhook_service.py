@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -112,10 +113,53 @@ async def test_dead_url_is_given_up_and_logged(
         async with sending(WebhookConfig(url=receiver.url)) as service:
             service.on_alarm(BEGAN)
             await until_received(receiver, MOST_TRIES)
-            with trio.fail_after(10):
-                while "webhook failed" not in caplog.text:  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+            await until_logged("webhook failed", caplog)
     assert "reason=HTTP status 500" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200])
+async def test_webhook_answer_that_is_no_http_is_given_up(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service goes on, and with it the daemon."""
+    monkeypatch.setattr(webhook_service, "RETRIES", Backoff(first_s=0.01, longest_s=0.01))
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        threading.Thread(target=answer_all, args=(server, answer), daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/services/T0/s3cret"
+        async with sending(WebhookConfig(url=url)) as service:
+            service.on_alarm(BEGAN)
+            await until_logged("webhook failed", caplog)
+    assert "server=127.0.0.1" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def answer_all(server: socket.socket, answer: bytes) -> None:
+    """Answer each connection with these bytes, until the server is closed."""
+    with suppress(OSError):
+        while True:
+            with server.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+
+async def test_webhook_answer_byte_by_byte_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(webhook_service, "MOST_TRIES", 1)
+    monkeypatch.setattr(webhook_service, "ANSWER_TIMEOUT_S", 0.05)
+    posted = threading.Event()
+    monkeypatch.setattr(WebhookService, "_post", lambda *_: str(posted.wait(10)))
+    async with sending(WebhookConfig(url="http://127.0.0.1:1/")) as service:
+        service.on_alarm(BEGAN)
+        await until_logged("webhook failed", caplog)
+        posted.set()
+    assert "reason=no whole answer" in caplog.text
+
+
+async def until_logged(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    with trio.fail_after(10):
+        while text not in caplog.text:  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
 
 def test_webhook_service_alarm_below_severity_is_not_queued() -> None:
