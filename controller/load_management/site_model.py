@@ -207,6 +207,8 @@ class SiteModel:
     def _mark_concerned(self, event: SiteEvent) -> None:
         """Have the next pass update the EVSEs that an event concerns."""
         match event:
+            case StationObserved(observation=DrawSeen()):
+                pass  # its EVSE is marked where what it draws changes what a pass plans with
             case StationUp() | StationDown() | QuirkSelected() | StationObserved():
                 for each in self.of_station.get(event.station, ()):
                     each.mark_due()
@@ -236,6 +238,8 @@ class SiteModel:
             self._plan_departure(controller, observation.running, now)
         if isinstance(observation, NeedsSeen) and not observation.is_planned:
             self.energy.evses.departures.on_goal_set(controller.evse.ref)
+        if self.site.unbalance_a and isinstance(observation, DrawSeen):
+            controller.mark_due()  # what it draws helps other phases
         model, was_charging = controller.model, controller.model.is_charging
         changed, step = controller.on_observation(observation, now)
         if controller.has_unsaved_state:

@@ -57,21 +57,22 @@ class ChargerResponse:
         self._late = False
         self._drawn_a = 0.0
         self._left: tuple[float, float] | None = None  # an offer, and the draw that stayed below it
-        self._whole = False
+        self.whole_amps = False
+        """True if its station follows whole amperes only."""
         self._rounded: set[int] = set()  # whole amperes that it drew of an offer with more
 
     @property
     def learned(self) -> LearnedResponse:
         """Return what has been learned."""
         return LearnedResponse(
-            max(self._reactions, default=REACTION_S), self._step_a, self._obeys, self._whole
+            max(self._reactions, default=REACTION_S), self._step_a, self._obeys, self.whole_amps
         )
 
     def restore(self, learned: LearnedResponse) -> None:
         """Take over what was learned before a restart."""
         if learned.reaction_s > REACTION_S:
             self._reactions.append(min(learned.reaction_s, SLOWEST_S))
-        self._step_a, self._obeys, self._whole = learned.step_a, learned.obeys, learned.whole_amps
+        self._step_a, self._obeys, self.whole_amps = learned.step_a, learned.obeys, learned.whole_amps
 
     def reset_car(self) -> None:
         """Drop what the last car left of its offers."""
@@ -121,7 +122,7 @@ class ChargerResponse:
             return
         if abs(drawn_a - whole_a) <= EXACT_A:
             self._rounded.add(whole_a)
-            self._whole |= len(self._rounded) >= WHOLE_OFFERS
+            self.whole_amps |= len(self._rounded) >= WHOLE_OFFERS
         elif drawn_a > whole_a + LEAST_FRACTION_A / 2:
             self._rounded.clear()
-            self._whole = False
+            self.whole_amps = False

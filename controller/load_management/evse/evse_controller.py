@@ -66,6 +66,7 @@ class EvseController:
         draw = self.model.draw
         before_a, before, since = draw.defiant_a, draw.drawn, draw.known_at
         was_known = None not in draw.report
+        planned_with = self._planned_with(now)
         changed = self.model.on_observation(observation, self.delivery.offered_a(now), now)
         if isinstance(observation, DrawSeen):
             self.impossible = None
@@ -74,7 +75,15 @@ class EvseController:
         elif isinstance(observation, TransactionSeen):
             self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
+        if planned_with != self._planned_with(now):
+            self.mark_due()
         return changed or draw.defiant_a > before_a, self._step(before, since, now) if was_known else None
+
+    def _planned_with(self, now: float) -> tuple[object, ...]:
+        """Return what of its reports a pass reads when it updates it: most reports change nothing of that."""
+        draw = self.model.draw
+        response = (self.delivery.learned_s, self.response.whole_amps)
+        return (self.model.learned(now), draw.defiant_a, draw.overdraw_a, response)
 
     def _step(self, before: PhaseAmps, since: float, now: float) -> ReportedStep | None:
         after = self.model.draw.drawn
@@ -171,19 +180,19 @@ class EvseController:
     @property
     def has_whole_steps(self) -> bool:
         """Return True if its station follows whole amperes only, or some of them."""
-        return self.delivery.quirk.has_whole_steps or self.response.learned.whole_amps
+        return self.delivery.quirk.has_whole_steps or self.response.whole_amps
 
     def usable_a(self, limit_a: float) -> float:
         """Return what of a limit its station can follow (A per phase)."""
         usable_a = self.delivery.possible_a(limit_a)
-        if self.response.learned.whole_amps:
+        if self.response.whole_amps:
             usable_a = max(min(usable_a, self.evse.min_a), float(math.floor(usable_a + 1e-6)))
         return usable_a
 
     def next_step_a(self, limit_a: float) -> float:
         """Return the lowest limit above that its station can follow (A per phase), infinite without one."""
         step_a = self.delivery.quirk.next_step_a(limit_a)
-        return float(math.ceil(step_a - 1e-6)) if self.response.learned.whole_amps else step_a
+        return float(math.ceil(step_a - 1e-6)) if self.response.whole_amps else step_a
 
     def view(self, now: float) -> EvseView:
         """Return its state for people."""

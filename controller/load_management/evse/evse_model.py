@@ -144,6 +144,15 @@ class EvseModel:
         """Return True if `phases` comes from reports, and is not just the worst case."""
         return self.evse.is_dc or self._phases.known
 
+    def learned(self, now: float) -> tuple[object, ...]:
+        """Return what reports of its draw have shown of the car: the answers here that they may change."""
+        phases = self._phases
+        return (
+            *(phases.used, phases.known, phases.least, phases.needs_test),
+            *(self._need.cap_a, self.has_drawn, self._idle_since, self._is_drawing),
+            self.reports_no_current(now),
+        )
+
     def may_use_one_phase(self, now: float) -> bool:
         """Return True if a car is here that takes current, and perhaps on several phases."""
         return (

@@ -116,3 +116,31 @@ def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
     due.take(20.0)
     stopping.offer.settle(Allocation(EVSE.ref, 0.0, FULL), 20.0)
     assert due.take(20.0) == [EVSE.ref]
+
+
+def test_evse_controller_report_that_changes_nothing_is_not_due() -> None:
+    due = DueEvses()
+    outlet = at(16.0, due)
+    outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
+    for now in (10.0, 20.0):  # the second one shows the phases of its car
+        outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
+    due.take(20.0)
+    outlet.on_observation(DrawSeen(1, (14.8, 15.1, 15.0)), 30.0)
+    assert due.take(30.0) == []
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [(15.0, 0.0, 0.0), (25.0, 25.0, 25.0), (0.0, 0.0, 0.0), (16.7, 16.7, 16.7)],
+    ids=["other phases", "above its limits", "nothing", "a little above its offer"],
+)
+def test_evse_controller_report_that_changes_its_plan_is_due(draw: tuple[float, float, float]) -> None:
+    due = DueEvses()
+    outlet = at(16.0, due)
+    outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
+    for now in (10.0, 20.0):  # the second one shows the phases of its car
+        outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
+    due.take(20.0)
+    for now in (30.0, 40.0):
+        outlet.on_observation(DrawSeen(1, draw), now)
+    assert due.take(40.0) == [EVSE.ref]
