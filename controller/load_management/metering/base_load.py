@@ -12,8 +12,8 @@ Four estimates are made of the samples, each for its own question:
     assumed   how far may those rise who charge?    the highest sample of the last `HOLD_S`,
                                                      of `PULSING_HOLD_S` while the building pulses,
                                                      of `RESERVED_S` after pulses above the limit
-    to_keep    must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
-    to_start   may another car start?                the highest sure value of the last `START_S`
+    keep       must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
+    start      may another car start?                the highest sure value of the last `START_S`
     worst      what if it is not measured now?       the highest lasting sample of the last `MEMORY_S`
 """
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import NamedTuple
 
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.fuse_curve import FuseLoad, watches
@@ -69,6 +70,21 @@ BUCKETS = 40
 """Parts of a window: at most two values are stored for each, however often a meter is read."""
 JUMP_S = 15.0
 """A rise of the base load within this time is a jump: the margin has to absorb it."""
+
+
+class LoadEstimates(NamedTuple):
+    """Base load for each question (A per phase); feed-in is negative.
+
+    `assumed`: how far may those rise who charge? `keep`: must a car that charges be stopped? `start`: may
+    another car start? `leading`: by what does a phase lead others: the assumed load, or all of its feed-in.
+    `low`: the lowest recent load.
+    """
+
+    assumed: PhaseAmps
+    keep: PhaseAmps
+    start: PhaseAmps
+    leading: PhaseAmps
+    low: PhaseAmps
 
 
 class RollingMax:
@@ -254,13 +270,25 @@ class _PhaseLoad:
             self._memory.add(self._steady(), now)
             self.rise_a = likely - self.lowest(now)
 
-    def assumed(self, now: float, carried_a: float) -> float:
-        """Return the load to plan rises with while the meter is good; 0 before the first sample.
+    def estimates(self, now: float, carried_a: float) -> tuple[float, float, float, float, float]:
+        """Return the members of `LoadEstimates` on this phase; 0 before the first sample.
 
         The margin carries `carried_a` of a surge that is over. Of a feed-in (a negative load) a part is
         shared once it has lasted for `START_S`.
         """
         highest = self._highest(now)
+        assumed = self._assumed(highest, now, carried_a)
+        keep = min(-(self._keep.highest(now) or 0.0), highest)
+        start = max(self._start.highest(now) or 0.0, highest)
+        if start < 0:
+            start = self._shared_feed_in(now)
+        return assumed, keep, start, assumed if assumed > 0 else highest, self.lowest(now)
+
+    def assumed(self, now: float, carried_a: float) -> float:
+        """Return the first of the `estimates`."""
+        return self._assumed(self._highest(now), now, carried_a)
+
+    def _assumed(self, highest: float, now: float, carried_a: float) -> float:
         if self._pulses.is_pulsing(now):
             highest = max(highest, self._pulses.peak_a(now))
         held = max(self.sample or 0.0, highest - carried_a)
@@ -272,13 +300,8 @@ class _PhaseLoad:
         doubted = self._doubted.highest(now)
         return held if doubted is None else max(held, doubted)
 
-    def to_start(self, now: float) -> float:
-        """Return the load that a car about to start has to expect."""
-        highest = max(self._start.highest(now) or 0.0, self._highest(now))
-        return highest if highest >= 0 else self._shared_feed_in(now)
-
     def start_peak(self, now: float) -> tuple[float, float]:
-        """Return the time and the value (A) of what `to_start` is made of."""
+        """Return the time and the value (A) of the load that a car about to start has to expect."""
         peaks = [peak for each in (self._start, self._held) if (peak := each.peak(now)) is not None]
         return max(peaks, key=lambda peak: peak[1], default=(now, 0.0))
 
@@ -287,10 +310,6 @@ class _PhaseLoad:
         if lasting >= 0 or self._last_at < self._first_at + START_S:
             return 0.0
         return FEED_IN_SHARED * lasting
-
-    def to_keep(self, now: float) -> float:
-        """Return the load that has lasted for the time in which no car is stopped."""
-        return min(-(self._keep.highest(now) or 0.0), self._highest(now))
 
     def signed(self, now: float) -> float:
         """Return the highest load of `HOLD_S`, feed-in as a negative one."""
@@ -392,6 +411,12 @@ class BaseLoad:
             )
         return overloaded
 
+    def estimates(self, now: float) -> LoadEstimates:
+        """Return the estimates for each question, while the meter is good."""
+        return LoadEstimates(
+            *zip(*(each.estimates(now, self._carried_a) for each in self._phases), strict=True)
+        )
+
     def assumed(self, now: float) -> PhaseAmps:
         """Return the load to plan rises with while the meter is good (A per phase)."""
         first, second, third = self._phases
@@ -402,16 +427,6 @@ class BaseLoad:
             third.assumed(now, carried_a),
         )
 
-    def to_keep(self, now: float) -> PhaseAmps:
-        """Return the load that decides whether a car that charges is stopped (A per phase)."""
-        first, second, third = self._phases
-        return (first.to_keep(now), second.to_keep(now), third.to_keep(now))
-
-    def to_start(self, now: float) -> PhaseAmps:
-        """Return the load that decides whether another car starts (A per phase)."""
-        first, second, third = self._phases
-        return (first.to_start(now), second.to_start(now), third.to_start(now))
-
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:
         """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""
         return self._phases[phase].start_peak(now)
@@ -420,14 +435,6 @@ class BaseLoad:
         """Return the highest recent load, feed-in as a negative one (A per phase)."""
         first, second, third = self._phases
         return (first.signed(now), second.signed(now), third.signed(now))
-
-    def leading(self, now: float) -> PhaseAmps:
-        """Return what a phase leads others by: the assumed load, or all of its feed-in (A per phase)."""
-        first, second, third = (
-            assumed if assumed > 0 else signed
-            for assumed, signed in zip(self.assumed(now), self.signed(now), strict=True)
-        )
-        return (first, second, third)
 
     def lowest(self, now: float) -> PhaseAmps:
         """Return the lowest recent load, feed-in as a negative one (A per phase)."""

@@ -328,13 +328,15 @@ class CircuitMetering:
         found = self._metered.get(circuit.id)
         return None if found is None else found.quality(now)
 
-    def troubles_above(self, now: float) -> dict[str, Statement | None]:
+    def troubles_above(self, now: float, site: SiteTree | None = None) -> dict[str, Statement | None]:
         """Return for every circuit why EVSEs below it must keep to their fallback; None: they need not.
 
-        A meter that cannot be planned with is the trouble of everything below it.
+        A meter that cannot be planned with is the trouble of everything below it. `site`: of this part of
+        the site, and of what is above it.
         """
+        part = self._site if site is None else site
         found: dict[str, Statement | None] = {}
-        for circuit in self._site.circuits:
+        for circuit in [*reversed([*self._site.path(part.circuits[0].id)]), *part.circuits[1:]]:
             above = found[circuit.parent] if circuit.parent is not None else None
             found[circuit.id] = self.trouble(circuit, now) or above
         return found
@@ -368,9 +370,8 @@ class CircuitMetering:
             metered = self._metered.get(circuit.id)
             if metered is not None:
                 own = metered.base(now, self._declared[circuit.id])
-                assumed[circuit.id], keep[circuit.id] = own["assumed"], own["keep"]
-                start[circuit.id] = own["start"]
-                leading[circuit.id], low[circuit.id] = own["leading"], own["low"]
+                for base, amps in zip(kinds, own, strict=True):
+                    base[circuit.id] = amps
                 continue
             for base in kinds:
                 first = second = third = circuit.base_load_a

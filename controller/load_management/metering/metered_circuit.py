@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import msgspec
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
-from controller.load_management.metering.base_load import NOISE_A, BaseLoad
+from controller.load_management.metering.base_load import NOISE_A, BaseLoad, LoadEstimates
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.phase_steps import PhaseSteps, StepVote
@@ -297,8 +296,8 @@ class MeteredCircuit:
             return Statement(code=StatementCode.METER_WITHOUT_PHASES, name=meter)
         return None
 
-    def base(self, now: float, declared_a: float) -> Mapping[str, PhaseAmps]:
-        """Return the base loads that answer each question (A per phase), by the question's name.
+    def base(self, now: float, declared_a: float) -> LoadEstimates:
+        """Return the base load for each question (A per phase).
 
         Where the meter cannot be planned with, is doubted, or shows the cars alone, every one is the worst.
         """
@@ -306,20 +305,8 @@ class MeteredCircuit:
         in_trouble = bool(self.trouble(now))
         lacks_base = self._state is not None and self._state.stations_alone
         if not (in_trouble or lacks_base or self.doubted or self.is_bridged(now)):
-            return {
-                "assumed": load.assumed(now),
-                "keep": load.to_keep(now),
-                "start": load.to_start(now),
-                "leading": load.leading(now),
-                "low": load.lowest(now),
-            }
+            return load.estimates(now)
         known = (0.0, 0.0, 0.0) if in_trouble else load.assumed(now)
         first, second, third = (max(a, b, declared_a) for a, b in zip(load.worst(), known, strict=True))
         worst = (first, second, third)
-        return {
-            "assumed": worst,
-            "keep": worst,
-            "start": worst,
-            "leading": worst,
-            "low": load.lowest(now),
-        }
+        return LoadEstimates(worst, worst, worst, worst, load.lowest(now))

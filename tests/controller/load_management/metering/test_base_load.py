@@ -123,7 +123,7 @@ def test_base_load_draw_that_is_unknown_is_no_feed_in() -> None:
     measured(load, 0, 0.0)
     for now in range(1, 400):
         measured(load, 31.9, float(now), credit(32, 32), credit(0, 32))
-    assert min(load.assumed(400.0) + load.to_start(400.0) + load.to_keep(400.0)) >= -0.2
+    assert min(load.assumed(400.0) + load.estimates(400.0).start + load.estimates(400.0).keep) >= -0.2
 
 
 def test_base_load_to_keep_waits_before_car_is_stopped() -> None:
@@ -131,9 +131,9 @@ def test_base_load_to_keep_waits_before_car_is_stopped() -> None:
     measured(load, 20, 0)
     for now in range(1, int(WAIT_S)):
         measured(load, 60, float(now))
-        assert load.to_keep(now) == all_phases(20)
+        assert load.estimates(now).keep == all_phases(20)
     measured(load, 60, WAIT_S + 1)
-    assert load.to_keep(WAIT_S + 1) == all_phases(60)
+    assert load.estimates(WAIT_S + 1).keep == all_phases(60)
 
 
 def test_base_load_to_keep_does_not_wait_when_fuse_would_trip() -> None:
@@ -141,7 +141,7 @@ def test_base_load_to_keep_does_not_wait_when_fuse_would_trip() -> None:
     measured(load, 20, 0)
     for now in range(1, 8):
         measured(load, 180, float(now))
-    assert load.to_keep(7) == all_phases(180)
+    assert load.estimates(7).keep == all_phases(180)
 
 
 def test_base_load_to_start_is_highest_of_last_minutes() -> None:
@@ -149,10 +149,10 @@ def test_base_load_to_start_is_highest_of_last_minutes() -> None:
     measured(load, 60, 0)
     measured(load, 20, 1)
     measured(load, 20, START_S - 1)
-    assert load.to_start(START_S - 1) == all_phases(60)
+    assert load.estimates(START_S - 1).start == all_phases(60)
     assert load.assumed(START_S - 1) == all_phases(20)
     measured(load, 20, START_S + 20)
-    assert load.to_start(START_S + 20) == all_phases(20)
+    assert load.estimates(START_S + 20).start == all_phases(20)
 
 
 def test_base_load_margin_carries_part_of_surge_that_is_over() -> None:
@@ -227,9 +227,9 @@ def test_base_load_inrush_of_plain_circuit_stops_no_car() -> None:
     for second in range(30):
         measured(load, 60, second, credit(20, 20))
     assert measured(load, 130, 30, credit(20, 20))  # offers are cut at once
-    assert load.to_keep(30) == all_phases(40)
+    assert load.estimates(30).keep == all_phases(40)
     assert measured(load, 130, 30 + PLAIN_WAIT_S, credit(20, 20))
-    assert load.to_keep(30 + PLAIN_WAIT_S) == all_phases(110)
+    assert load.estimates(30 + PLAIN_WAIT_S).keep == all_phases(110)
 
 
 def test_base_load_doubt_ends_when_draw_is_known() -> None:
@@ -291,7 +291,7 @@ def test_base_load_second_pulse_above_limit_is_reserved(seconds: int, is_reserve
     later = seconds + 60.0
     measured(load, 20, later)
     assert load.assumed(later) == all_phases(28 if is_reserved else 20)
-    assert load.to_start(later) == all_phases(28)
+    assert load.estimates(later).start == all_phases(28)
 
 
 def test_base_load_pulses_of_other_loads_reserve_nothing() -> None:
@@ -316,13 +316,13 @@ def test_base_load_draw_that_meter_shows_late_is_no_start_peak() -> None:
     measured(load, 30, 0, credit(10, 10))
     measured(load, 30, 1, credit(0, 0))  # the station has reported the end, the meter has not shown it
     measured(load, 20, 2, credit(0, 0))
-    assert load.to_start(2 + HOLD_S + 1) == all_phases(20)
+    assert load.estimates(2 + HOLD_S + 1).start == all_phases(20)
 
 
 def test_base_load_leads_other_phases_by_all_of_its_feed_in() -> None:
     load = BaseLoad(LIMIT)
     measured(load, -16, 0)
-    assert load.leading(0) == all_phases(-16)
+    assert load.estimates(0).leading == all_phases(-16)
     assert load.assumed(0) == all_phases(0)
     measured(load, 12, 1)
-    assert load.leading(1) == all_phases(12)
+    assert load.estimates(1).leading == all_phases(12)
