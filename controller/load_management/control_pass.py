@@ -331,9 +331,9 @@ class ControlPass:
 
     def _book(self, controller: EvseController) -> None:
         """Book the most that an EVSE may be taking, and what of it will be free soon."""
-        phases, booked_a = controller.booking.current(self._now)
-        self._bookings.set(controller.evse, (phases, booked_a))
-        self._falling.set(controller.evse, (phases, min(booked_a, controller.booking.falling_a(self._now))))
+        booking, falling_a = controller.booking.current_and_falling(self._now)
+        self._bookings.set(controller.evse, booking)
+        self._falling.set(controller.evse, (booking[0], falling_a))
 
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note whether the offer of an EVSE differs from its share, and for what room it waits to rise."""

@@ -100,7 +100,7 @@ class ConsumptionTracker:
     """
 
     def __init__(self, evse: EvseNode, now: float) -> None:
-        self._evse = evse
+        self.replace_evse(evse)
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
         self.reaction_s = REACTION_S
         self.reported_at: float | None = None
@@ -119,6 +119,8 @@ class ConsumptionTracker:
     def replace_evse(self, evse: EvseNode) -> None:
         """Use other settings of the EVSE, on as many phases."""
         self._evse = evse
+        self._wires = on_site_phases(evse, (1.0,) * len(evse.phases))
+        """Number of the station's phases that are wired to each of the site's."""
 
     @property
     def settled(self) -> bool:
@@ -218,10 +220,14 @@ class ConsumptionTracker:
 
     def credit_changes_at(self, now: float) -> float:
         """Return when `credit` changes without an event (s, monotonic); inf: never."""
-        ends = [self._changed_at + self.reaction_s, self._changed_at + EPISODE_S]
-        if not self._stopped:
-            ends.append(self._report_due_at + 1e-3)
-        return min((end for end in ends if end > now), default=math.inf)
+        soonest = math.inf
+        if now < (reacted_at := self._changed_at + self.reaction_s):
+            soonest = reacted_at
+        if now < (episode_ends_at := self._changed_at + EPISODE_S) < soonest:
+            soonest = episode_ends_at
+        if not self._stopped and now < (overdue_at := self._report_due_at + 1e-3) < soonest:
+            soonest = overdue_at
+        return soonest
 
     def credit(self, now: float, *, has_car: bool) -> OfferCredit:
         """Return what it draws now.
@@ -230,8 +236,7 @@ class ConsumptionTracker:
         before a message reports it. Without a car it cannot.
         """
         if self._stopped and self.most_loaded_a < UNLOADED_A:
-            may_begin = [self._highest_a if has_car else 0.0] * len(self.report)
-            return OfferCredit(ZERO, on_site_phases(self._evse, may_begin), ZERO)
+            return OfferCredit(ZERO, self._on_all_phases(self._highest_a) if has_car else ZERO, ZERO)
         obeyed = self._offered_a + self.overdraw_a
         reacting = now < self._changed_at + self.reaction_s
         before = max(self._highest_a, self.defiant_a) if reacting else obeyed
@@ -258,10 +263,14 @@ class ConsumptionTracker:
         plan falls by the excess and no more. If that did not help within `reaction_s`, the EVSE draws
         less than its offer, the rest must be the building, and the plan counts it as such.
         """
-        phases = len(self.report)
         had_its_chance = not reacting and now < self._changed_at + EPISODE_S
         return OfferCredit(
             ZERO,
-            on_site_phases(self._evse, [max(self._highest_a, self.defiant_a)] * phases),
-            ZERO if had_its_chance else on_site_phases(self._evse, [before] * phases),
+            self._on_all_phases(max(self._highest_a, self.defiant_a)),
+            ZERO if had_its_chance else self._on_all_phases(before),
         )
+
+    def _on_all_phases(self, amps: float) -> PhaseAmps:
+        """Return so much (A) on each phase of the station, on the phases of the site."""
+        first, second, third = self._wires
+        return (amps * first, amps * second, amps * third)

@@ -8,6 +8,7 @@ from controller.load_management.allocation.headroom import Booking, Headroom
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.evse.evse_model import EvseModel
 from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.load_management.evse.limit_reasons import LimitReason
 from controller.load_management.site_tree import PhaseFlags
 
 
@@ -34,20 +35,22 @@ class EvseBooking:
 
     def current(self, now: float) -> Booking:
         """Return the most that it may be taking now; without a car, the fallback that one takes at once."""
-        booked_a = self.most_a(now)
-        if not self.may_draw(now):
-            booked_a = min(booked_a, self._model.evse.fallback_a)
-        return self._phases_at_risk(now), booked_a
+        booking, _ = self.current_and_falling(now)
+        return booking
 
-    def falling_a(self, now: float) -> float:
-        """Return how much of its booking a cut that is under way will free (A per phase).
+    def current_and_falling(self, now: float) -> tuple[Booking, float]:
+        """Return `current`, and how much of it a cut that is under way will free (A per phase).
 
         A cut that is not answered in time frees nothing, so that others are cut instead.
         """
-        if self._delivery.problem(now) or not self.may_draw(now) or self._delivery.late_a(now):
-            return 0.0
+        booked_a, problem = self.most_a(now), self._delivery.problem(now)
+        phases = self._phases_at_risk(problem)
+        if not self.may_draw(now):
+            return (phases, min(booked_a, self._model.evse.fallback_a)), 0.0
+        if problem or self._delivery.late_a(now):
+            return (phases, booked_a), 0.0
         expected_a = max(self._delivery.offered_a(now), self._model.draw.defiant_a)
-        return max(0.0, self.most_a(now) - expected_a)
+        return (phases, booked_a), min(booked_a, max(0.0, booked_a - expected_a))
 
     def book(self, ledger: Headroom, now: float) -> None:
         """Book the most that it may be taking now."""
@@ -87,7 +90,7 @@ class EvseBooking:
         least_a = max(evse.min_a, least_a) if booked_a < evse.min_a else evse.min_a
         return ceiling_a if ceiling_a >= least_a else 0.0
 
-    def _phases_at_risk(self, now: float) -> PhaseFlags:
+    def _phases_at_risk(self, problem: LimitReason | None) -> PhaseFlags:
         """Return where it may draw: on all phases where it is in doubt that it uses only one."""
-        in_doubt = self._model.switch.single and self._delivery.problem(now)
+        in_doubt = self._model.switch.single and problem
         return self._model.evse.all_phases if in_doubt or self.shares_its_limit else self._model.phases

@@ -109,6 +109,8 @@ class EvseOffer:
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, delivery.offered_a(now))
         target_a = self._tested_a(target_a, now)
+        may_differ = self._may_differ(allocation)
+        step_a = self._step_a(allocation, may_differ=may_differ)
         booked_a = self._booking.most_a(now)
         problem = delivery.problem(now)
         has_fallback = not delivery.hold_s and delivery.offered_a(now) >= fallback_a
@@ -119,11 +121,11 @@ class EvseOffer:
             now,
             urgent=urgent,
             idle=allocation is None and not problem and has_fallback,
-            timing=choose_timing(is_needed=is_needed, may_wait=self._may_differ(allocation)),
-            step_a=self._step_a(allocation),
+            timing=choose_timing(is_needed=is_needed, may_wait=may_differ),
+            step_a=step_a,
         )
         offered_a = self._book_offer(booked_a, ledger, now)
-        self.statement = self._explain(allocation, problem, offered_a, booked_a, now)
+        self.statement = self._explain(allocation, problem, offered_a, booked_a, step_a, now)
         return commands
 
     def raise_to(self, target_a: float, ledger: Headroom, now: float) -> list[SetLimit]:
@@ -152,7 +154,8 @@ class EvseOffer:
         offered_a = self._delivery.offered_a(now)
         self.offered_a = offered_a
         starts = offered_a < evse.min_a <= target_a
-        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, self._step_a(allocation))
+        step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
+        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
         # A station that is away cannot be stopped: its connection marks it for the next pass.
         is_stopping = self._delivery.connected and target_a < evse.min_a <= offered_a
@@ -216,9 +219,10 @@ class EvseOffer:
             return False
         return allocation.limit_a < demand.most_a - NOISE_A and not demand.unbalance_limited
 
-    def _step_a(self, allocation: Allocation | None) -> float:
+    @staticmethod
+    def _step_a(allocation: Allocation | None, *, may_differ: bool) -> float:
         """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
-        if allocation is None or not self._may_differ(allocation):
+        if allocation is None or not may_differ:
             return STEP_A
         return max(STEP_A, LAG * allocation.limit_a)
 
@@ -228,6 +232,7 @@ class EvseOffer:
         problem: LimitReason | None,
         offered_a: float,
         booked_a: float,
+        step_a: float,
         now: float,
     ) -> LimitReason:
         if problem is not None:
@@ -237,7 +242,7 @@ class EvseOffer:
         if allocation is None:
             return UNAUTHORIZED if self._model.unauthorized else NO_CAR
         starts = offered_a < self._model.evse.min_a <= allocation.limit_a
-        if starts or offered_a < allocation.limit_a - self._step_a(allocation):
+        if starts or offered_a < allocation.limit_a - step_a:
             return RISING
         if self._model.switch.single:
             return explain_one_phase(allocation.statement)

@@ -377,12 +377,14 @@ class LimitDelivery:
 
     def held_a(self, now: float) -> float:
         """Return the highest current (A per phase) that the limits in the station may allow."""
-        holds = [p.limit_a for p in self._pending.values() if p.kind is LimitKind.LEASE]
-        holds.append(self._confirmed_a(now))
+        held_a = self._confirmed_a(now)
+        for pending in self._pending.values():
+            if pending.kind is LimitKind.LEASE and pending.limit_a > held_a:
+                held_a = pending.limit_a
         trail_a, until = self._trail
-        if now < until:
-            holds.append(trail_a)
-        return min(max(holds), max(self._most_a, self._evse.fallback_a))
+        if now < until and trail_a > held_a:
+            held_a = trail_a
+        return min(held_a, max(self._most_a, self._evse.fallback_a))
 
     @property
     def _most_a(self) -> float:
@@ -397,8 +399,10 @@ class LimitDelivery:
 
     def late_a(self, now: float) -> float:
         """Return how much above its offer it may draw (A per phase), as its answer is late."""
-        late = any(now >= pending.sent_at + LATE_S for pending in self._pending.values())
-        return max(0.0, self.held_a(now) - self.offered_a(now)) if late else 0.0
+        for pending in self._pending.values():
+            if now >= pending.sent_at + LATE_S:
+                return max(0.0, self.held_a(now) - self.offered_a(now))
+        return 0.0
 
     def problem(self, now: float) -> Statement | None:
         """Return why the EVSE cannot be commanded now; None if it can."""
