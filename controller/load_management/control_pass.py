@@ -161,8 +161,9 @@ class ControlPass:
         is_whole = part is self.whole
         while model.update_due_credits(self._now):
             yield DUE_AT_ONCE * COST_CREDIT
-        base = self._base_of(part)
         changes = model.changes
+        base = self._base_of(part)
+        yield len(part.site.circuits) * COST_CIRCUIT
         if is_whole:
             self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
@@ -204,21 +205,20 @@ class ControlPass:
         yield len(part.site.circuits) * COST_CIRCUIT
         off_share = [
             (by_ref[ref], allocation, by_ref[ref].offer.offered_a)
-            for ref in self._off_share_in(part)
+            for ref in self._in_part(self._off_share, part)
             if (allocation := allocations.get(ref)) is not None
         ]
         yield len(off_share) * COST_NOTED
         cuts = yield from self._cuts.plan_cuts(off_share, ledger, self._falling, self._now)
         concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
-        for ref in self._rising:
+        rising = self._in_part(self._rising, part)
+        for ref in rising:
             if ref not in concerned and self._can_rise(by_ref[ref], ledger):
                 concerned[ref] = None
-        yield len(self._rising) * COST_NOTED
+        yield len(rising) * COST_NOTED
         if to_shares:
-            concerned |= self._off_share_in(part)
-        if part is not self.whole:
-            refs = {each.evse.ref for each in part.controllers}
-            concerned = {ref: None for ref in concerned if ref in refs}
+            concerned |= self._off_share
+        concerned = self._in_part(concerned, part)
         order: dict[EvseRef, tuple[bool, float, EvseRef]] = {}
         for number, ref in enumerate(concerned, 1):
             order[ref] = (ref not in cuts, by_ref[ref].delivery.offered_a(self._now), ref)
@@ -295,11 +295,8 @@ class ControlPass:
         return ledger
 
     def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:
-        if not ledger.has_circuit(controller.evse.circuit):
-            return False
-        return controller.offer.is_worth_rise(
-            ledger.room(controller.evse, controller.model.phases), self._now
-        )
+        room_a = ledger.room(controller.evse, controller.model.phases)
+        return controller.offer.is_worth_rise(room_a, self._now)
 
     def _command(
         self,
@@ -352,11 +349,11 @@ class ControlPass:
             self._rising.pop(ref, None)
         self._waiting.set(controller.evse, waits_for)
 
-    def _off_share_in(self, part: SitePart) -> dict[EvseRef, None]:
-        """Return the EVSEs of a part whose offer differs from their share."""
+    def _in_part(self, refs: dict[EvseRef, None], part: SitePart) -> dict[EvseRef, None]:
+        """Return those of some EVSEs that are in a part of the site: for the whole, all of them."""
         if part is self.whole:
-            return self._off_share
-        return {each.evse.ref: None for each in part.controllers if each.evse.ref in self._off_share}
+            return refs
+        return {each.evse.ref: None for each in part.controllers if each.evse.ref in refs}
 
     def _planner_of(self, part: SitePart) -> SharePlanner:
         key = part.site.circuits[0].id

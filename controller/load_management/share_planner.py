@@ -57,7 +57,10 @@ class SitePart(NamedTuple):
 def make_part(model: SiteModel, circuit: str) -> SitePart:
     """Return a circuit, with all that it feeds, as a site of its own."""
     site = model.site
-    below = {each.id for each in site.circuits if circuit in {up.id for up in site.path(each.id)}}
+    below = {circuit}
+    for each in site.circuits:  # parents first
+        if each.parent in below:
+            below.add(each.id)
     circuits = [each for each in site.circuits if each.id in below]
     root = msgspec.structs.replace(site.circuit_by_id[circuit], parent=None)
     part = SiteTree(circuits=(root, *circuits[1:]), evses=site.below[circuit])
@@ -136,7 +139,7 @@ class SharePlanner:
 
         Yields the cost of each step.
         """
-        troubles = self._model.metering.troubles_above(now)
+        troubles = self._model.metering.troubles_above(now, self._site)
         if troubles != self._troubles:
             for circuit, refs in self._on_circuit.items():
                 if troubles[circuit] != self._troubles.get(circuit):
@@ -152,9 +155,10 @@ class SharePlanner:
         """Put an EVSE into the sets that it belongs to now, and set its demand."""
         ref, model, evse = each.evse.ref, self._model, each.evse
         can_be_commanded = not each.demand.problem
-        takes_share = can_be_commanded and each.demand.has_demand and not each.demand.is_paused
+        is_asking = each.demand.has_demand and not each.demand.is_paused
+        takes_share = can_be_commanded and is_asking
         self._rotation.set_asking(
-            {ref} if each.demand.has_demand and not each.demand.is_paused else (),
+            (ref,) if is_asking else (),
             (ref,),
             now,
             (ref,) if each.model.may_be_charging else (),

@@ -79,9 +79,7 @@ class Headroom:
         self._sums = sums or {}
         self._room = {circuit: [*amps, self._sums.get(circuit, math.inf)] for circuit, amps in room.items()}
         self._paths: dict[str, list[list[float]]] = {}
-        for circuit in site.circuits:
-            above = self._paths[circuit.parent] if circuit.parent is not None else []
-            self._paths[circuit.id] = [self._room[circuit.id], *above]
+        """Rooms of a circuit and of all above it, where they were needed so far."""
 
     def copy(self) -> Headroom:
         """Return another ledger with the same room."""
@@ -100,15 +98,9 @@ class Headroom:
         """Take everything that is booked on the circuits of this site."""
         self._found.clear()
         for circuit, room in self._room.items():
-            for column, amps in enumerate(bookings.booked_a(circuit)):
-                room[column] -= amps
+            _subtract(room, bookings.booked_a(circuit))
         for room in self._steered_room:
-            for column, amps in enumerate(bookings.steered_a):
-                room[column] -= amps
-
-    def has_circuit(self, circuit: str) -> bool:
-        """Return True if this circuit is one of those with a room."""
-        return circuit in self._room
+            _subtract(room, bookings.steered_a)
 
     def circuits_with_room(self, least_a: float) -> list[str]:
         """Return the circuits where this much (A) is left on a phase, there and on all circuits above."""
@@ -137,7 +129,10 @@ class Headroom:
         return found
 
     def _rooms_of(self, evse: EvseNode) -> list[list[float]]:
-        rooms = self._paths[evse.circuit]
+        rooms = self._paths.get(evse.circuit)
+        if rooms is None:
+            rooms = [self._room[circuit.id] for circuit in self._site.path(evse.circuit)]
+            self._paths[evse.circuit] = rooms
         return [*rooms, *self._steered_room] if evse.steerable and self._steered_room else rooms
 
     def steered(self) -> DimmedGroup | None:
@@ -154,3 +149,11 @@ class Headroom:
     def sums(self) -> dict[str, float]:
         """Return what is left on all phases together, for the circuits that limit it."""
         return {circuit: self._room[circuit][3] for circuit in self._sums}
+
+
+def _subtract(room: list[float], booked_a: list[float]) -> None:
+    first, second, third, together = booked_a
+    room[0] -= first
+    room[1] -= second
+    room[2] -= third
+    room[3] -= together
