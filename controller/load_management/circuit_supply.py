@@ -29,25 +29,21 @@ class CircuitSupply:
     def supplies(self, site: SiteTree, base: BaseByCircuit, now: float) -> Headroom:
         """Return what each circuit supplies to the EVSEs that the configuration names."""
         supply = {c.id: self.supply(c, base[c.id]) for c in site.circuits}
-        own_a = max(0.0, self._model.metering.surplus_a(now) - self._others_draw(now))
-        found = Headroom(site, supply, self._sums(site, base), self._steered(own_a, now))
+        found = Headroom(site, supply, self._sums(site, base), self._steered(now))
         for each in self._model.unconfigured.values():
             if each.evse.circuit in site.circuit_by_id:
                 each.book(found, now)
         return found
 
-    def _steered(self, own_a: float, now: float) -> DimmedGroup | None:
-        """Return what the grid operator leaves the controllable EVSEs; `own_a`: own generation on top (A)."""
+    def _steered(self, now: float) -> DimmedGroup | None:
+        """Return what the grid operator leaves the controllable EVSEs, with own generation on top."""
         dimming = self._model.dimming
         if not dimming.bounds_all and not dimming.has_caps:
             return None
         dimming.set_voltage(self._model.metering.highest_v(self._model.site.circuits[0]), now)
-        minima = [
-            (each.demand.phases_to_come, each.evse.min_a)
-            for each in self._model.controllers
-            if each.evse.steerable and each.demand.has_demand
-        ]
-        return dimming.steered(own_a, minima)
+        if not dimming.bounds_all:
+            return None
+        return dimming.steered(max(0.0, self._model.metering.surplus_a(now) - self._others_draw(now)))
 
     def supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
         """Return what a circuit with this base load supplies to the EVSEs below it (A per phase)."""
@@ -164,8 +160,6 @@ class CircuitSupply:
 
     def _others_draw(self, now: float) -> float:
         """Return what EVSEs that the grid operator cannot dim draw of the own generation (A, all phases)."""
-        if not self._model.dimming.bounds_all:
-            return 0.0
         return sum(
             sum(each.booking.credit(now).low) for each in self._model.controllers if not each.evse.steerable
         )

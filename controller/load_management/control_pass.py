@@ -365,7 +365,11 @@ class ControlPass:
         """Update what depends on time and on events of an EVSE, and what is booked for it."""
         controller.refresh(self._model.settings.voltage_v, now)
         self._model.update_credit(controller, now)
-        controller.delivery.hold_s = self._model.dimming.hold_s(controller.evse, now)
+        evse, demand, dimming = controller.evse, controller.demand, self._model.dimming
+        controller.delivery.hold_s = dimming.hold_s(evse, now)
+        if evse.steerable:
+            minimum = (demand.phases_to_come, evse.min_a) if demand.has_demand else None
+            dimming.set_minimum(evse.ref, minimum)
         self._book(controller)
         self._model.note_reaction(controller)
 

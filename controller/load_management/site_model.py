@@ -159,6 +159,7 @@ class SiteModel:
         self.due.remove(ref)
         self.turns_due.remove(ref)
         self.unsaved.discard(ref)
+        self.dimming.set_minimum(ref, None)
         self._reactions.pop(ref, None)
         for each in [each for each in self.unconfigured if each.station == ref.station]:
             self.metering.totals.remove(self.unconfigured.pop(each).evse)

@@ -11,11 +11,12 @@ voltage are left all the same: 4.2 kW are 6 A on three phases of 230 V, and no c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
 
 from controller.load_management.allocation.constraints import TENTHS, DimmedGroup, tenths_down
 from controller.load_management.events import SiteDimmed
 from controller.load_management.site_tree import EvseNode, PhaseFlags
+from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 
 HOLD_S = 2 * 3600.0
@@ -28,7 +29,8 @@ HIGHEST = 1.1
 VOLTAGE_STEP_V = 5.0
 VOLTAGE_HELD_S = 900.0
 """Measured voltages are rounded up to steps and held for a time (s): each new limit is a write."""
-NO_MINIMA: tuple[tuple[PhaseFlags, float], ...] = ()
+Minimum = tuple[PhaseFlags, float]
+"""Phases of the site on which a car draws, and the least that it can use on each (A)."""
 
 DIMMED = Statement(code=StatementCode.DIMMED_EACH, name="the grid operator")
 NO_CAR = Statement(code=StatementCode.NO_CAR)
@@ -43,6 +45,9 @@ class DimmingCap:
         self._highest_v = HIGHEST * voltage_v
         self._measured_v = self._nominal_v
         self._held_until = -math.inf
+        self._minimum_of: dict[EvseRef, Minimum] = {}
+        self._minima: Counter[Minimum] = Counter()
+        """Number of EVSEs that take part with each minimum: counted as they change, not in each pass."""
         self.lifted_at = -math.inf
         """Time at which all limits ended last (s, monotonic)."""
 
@@ -75,23 +80,33 @@ class DimmingCap:
         if rounded_v >= self._measured_v or now >= self._held_until:
             self._measured_v = rounded_v
 
-    def steered(
-        self, own_a: float, minima: Iterable[tuple[PhaseFlags, float]] = NO_MINIMA
-    ) -> DimmedGroup | None:
+    def set_minimum(self, ref: EvseRef, minimum: Minimum | None) -> None:
+        """Note what a controllable EVSE takes at least, for a limit of all together; None: it has no car."""
+        before = self._minimum_of.get(ref)
+        if minimum == before:
+            return
+        if before is not None:
+            self._minima[before] -= 1
+            del self._minimum_of[ref]
+        if minimum is not None:
+            self._minima[minimum] += 1
+            self._minimum_of[ref] = minimum
+
+    def steered(self, own_a: float) -> DimmedGroup | None:
         """Return the bound on all of them together; None: there is none.
 
-        `own_a`: own generation that they may use on top (A, all phases). `minima`: phases and minimum (A per
-        phase) of each that takes part.
+        `own_a`: own generation that they may use on top (A, all phases).
         """
         dimmed = self._dimmed
         if not self.bounds_all:
             return None
-        pairs = list(minima)
+        minima = self._minima.items()
         first, second, third = (
-            self._amps(_watts(watts), [min_a for phases, min_a in pairs if phases[phase]])
+            self._amps(_watts(watts), [(min_a, count) for (phases, min_a), count in minima if phases[phase]])
             for phase, watts in enumerate(dimmed.phases_w)
         )
-        sum_a = self._amps(_watts(dimmed.total_w), [sum(phases) * min_a for phases, min_a in pairs])
+        of_all = [(sum(phases) * min_a, count) for (phases, min_a), count in minima]
+        sum_a = self._amps(_watts(dimmed.total_w), of_all)
         return DimmedGroup(phases_a=(first, second, third), sum_a=sum_a + own_a, why=dimmed.why or DIMMED)
 
     def hold_s(self, evse: EvseNode, now: float) -> float:
@@ -117,16 +132,21 @@ class DimmingCap:
         watts = self._dimmed.evses_w.get(evse.ref) if evse.steerable else None
         if watts is None:
             return None
-        amps = tenths_down(self._amps(watts / sum(phases), [evse.min_a])) / TENTHS
+        amps = tenths_down(self._amps(watts / sum(phases), [(evse.min_a, 1)])) / TENTHS
         return amps, self._dimmed.whys.get(evse.ref) or self._dimmed.why or DIMMED
 
-    def _amps(self, watts: float, minima_a: list[float]) -> float:
-        """Return these W in A, and no less than the minima that fit at the nominal voltage."""
+    def _amps(self, watts: float, minima: list[tuple[float, int]]) -> float:
+        """Return these W in A, and no less than the minima that fit at the nominal voltage.
+
+        `minima`: each (A) with the number of EVSEs that have it.
+        """
         nominal_a, needed_a = watts / self._nominal_v, 0.0
-        for min_a in sorted(minima_a):
-            if needed_a + min_a > nominal_a:
+        for min_a, count in sorted(minima):
+            left_a = nominal_a - needed_a
+            if count * min_a > left_a:
+                needed_a += left_a // min_a * min_a  # only some of them fit, and none that is larger
                 break
-            needed_a += min_a
+            needed_a += count * min_a
         return max(watts / self._measured_v, needed_a)
 
 

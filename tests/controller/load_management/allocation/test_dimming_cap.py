@@ -283,7 +283,9 @@ def test_dimming_cap_watts_at_measured_voltage_leave_minima(
     cap = DimmingCap(VOLT)
     cap.dim(dim(4200.0), 0.0)
     cap.set_voltage(measured_v, 0.0)
-    steered = cap.steered(0.0, minima)
+    for number, minimum in enumerate(minima):
+        cap.set_minimum(EvseRef("A", number), minimum)
+    steered = cap.steered(0.0)
     assert steered is not None
     assert steered.sum_a == pytest.approx(sum_a)
 
