@@ -10,7 +10,7 @@ counts in the next pass; what the meters and the bookings show counts in the nex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
@@ -195,37 +195,13 @@ class ControlPass:
         few EVSEs are raised into the room that is left.
         """
         by_ref, allocations = self._model.by_ref, planner.allocations
-        while changed := planner.take_changed(NOTED_AT_ONCE):
-            for ref in changed:
-                self._note_share(by_ref[ref], allocations.get(ref))
-                if by_ref[ref].offer.is_given_another(allocations.get(ref)):
-                    self._concerned[ref] = None
-            yield len(changed) * COST_NOTED
+        yield from self._note_changed(planner)
         ledger, changes = self._ledger(part), self._model.changes
         yield len(part.site.circuits) * COST_CIRCUIT
-        off_share = [
-            (by_ref[ref], allocation, by_ref[ref].offer.offered_a)
-            for ref in self._in_part(self._off_share, part)
-            if (allocation := allocations.get(ref)) is not None
-        ]
-        yield len(off_share) * COST_NOTED
-        cuts = yield from self._cuts.plan_cuts(off_share, ledger, self._falling, self._now)
-        concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
-        rising = self._in_part(self._rising, part)
-        for ref in rising:
-            if ref not in concerned and self._can_rise(by_ref[ref], ledger):
-                concerned[ref] = None
-        yield len(rising) * COST_NOTED
-        if to_shares:
-            concerned |= self._off_share
-        concerned = self._in_part(concerned, part)
-        order: dict[EvseRef, tuple[bool, float, EvseRef]] = {}
-        for number, ref in enumerate(concerned, 1):
-            order[ref] = (ref not in cuts, by_ref[ref].delivery.offered_a(self._now), ref)
-            if number % NOTED_AT_ONCE == 0:
-                yield NOTED_AT_ONCE * COST_NOTED
-        in_order = sorted(concerned, key=order.__getitem__)
-        yield len(order) * COST_NOTED
+        cuts = yield from self._plan_cuts(part, planner, ledger)
+        concerned = self._find_concerned(part, planner, ledger, cuts, to_shares=to_shares)
+        yield (len(self._rising) + len(concerned)) * COST_NOTED
+        in_order = yield from self._order(concerned, cuts)
         for number, ref in enumerate(in_order, 1):
             if changes != self._model.changes:
                 ledger, changes = self._ledger(part), self._model.changes
@@ -246,6 +222,59 @@ class ControlPass:
             yield from self._raise_few(planner)
         for each in self._model.unconfigured.values():
             self._commands += each.commands(self._now)
+
+    def _note_changed(self, planner: SharePlanner) -> Iterator[int]:
+        """Note the EVSEs that were given another share, and those for which that has a consequence."""
+        by_ref, allocations = self._model.by_ref, planner.allocations
+        while changed := planner.take_changed(NOTED_AT_ONCE):
+            for ref in changed:
+                self._note_share(by_ref[ref], allocations.get(ref))
+                if by_ref[ref].offer.is_given_another(allocations.get(ref)):
+                    self._concerned[ref] = None
+            yield len(changed) * COST_NOTED
+
+    def _plan_cuts(
+        self, part: SitePart, planner: SharePlanner, ledger: Headroom
+    ) -> Generator[int, None, dict[EvseRef, float]]:
+        """Return the limits (A per phase) of EVSEs that are cut now because their room is needed."""
+        by_ref = self._model.by_ref
+        off_share = [
+            (by_ref[ref], allocation, by_ref[ref].offer.offered_a)
+            for ref in self._in_part(self._off_share, part)
+            if (allocation := planner.allocations.get(ref)) is not None
+        ]
+        yield len(off_share) * COST_NOTED
+        return (yield from self._cuts.plan_cuts(off_share, ledger, self._falling, self._now))
+
+    def _find_concerned(
+        self,
+        part: SitePart,
+        planner: SharePlanner,
+        ledger: Headroom,
+        cuts: Mapping[EvseRef, float],
+        *,
+        to_shares: bool,
+    ) -> dict[EvseRef, None]:
+        """Return the EVSEs of a part to which something may have to be sent now."""
+        concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
+        for ref in self._in_part(self._rising, part):
+            if ref not in concerned and self._can_rise(self._model.by_ref[ref], ledger):
+                concerned[ref] = None
+        if to_shares:
+            concerned |= self._off_share
+        return self._in_part(concerned, part)
+
+    def _order(
+        self, concerned: Mapping[EvseRef, None], cuts: Mapping[EvseRef, float]
+    ) -> Generator[int, None, list[EvseRef]]:
+        """Return these EVSEs in the order of their commands: cuts first, then who has least."""
+        order: dict[EvseRef, tuple[bool, float, EvseRef]] = {}
+        for number, ref in enumerate(concerned, 1):
+            order[ref] = (ref not in cuts, self._model.by_ref[ref].delivery.offered_a(self._now), ref)
+            if number % NOTED_AT_ONCE == 0:
+                yield NOTED_AT_ONCE * COST_NOTED
+        yield len(order) * COST_NOTED
+        return sorted(order, key=order.__getitem__)
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
