@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
+from controller.config.port_rules import EVERYWHERE, check_ports, find_port_hints
 from controller.config.schema import BackendConfig, Config
 from controller.config.web_rules import LOOPBACK
 from controller.tomlcheck.diagnostics import Problem, name_letters
 from controller.tomlcheck.positions import DataPath
 
-EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
-"""Hosts that stand for all addresses of this machine: to listen at, not to connect to."""
 ODD_IN_IDS = " /?#%\\\"'*{}<>"
 """Characters that hardly any station has in its id."""
 
@@ -25,11 +24,12 @@ _HOST_NAME = re.compile(
     r"^(?=.{1,253}\.?$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?$", re.I
 )
 _PORT = re.compile(r"^([^:\[\]]+):(\d+)$|^\[(.+)\]:(\d+)$")
-_PLACEHOLDER = re.compile(r"\{\{?\s*[\w -]*\s*\}?\}|<[\w -]+>|%s|\$\{?\w+\}?", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"\{\{?\s*[\w -]*\s*\}?\}|<[\w -]+>|\([\w -]+\)|\[[\w -]+\]|%s|\$\{?\w+\}?|(?<=/):[a-z]\w*"
+    r"|(?<=/)(?:station|charge[_-]?point|charger|cp|evse)[_-]?(?:id)?/?$",
+    re.IGNORECASE,
+)
 """Ways in which other programs write the place of the station's id."""
-_USUAL_PORTS = {"ws": 80, "wss": 443}
-_TRANSPOSED_PORTS = {433: 443, 8433: 8443, 1833: 1883, 8838: 8883, 8833: 8883, 205: 502, 520: 502}
-"""Ports that nobody serves, and those whose digits they have in another order."""
 _DOCUMENTATION = tuple(
     ipaddress.ip_network(each)
     for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
@@ -41,6 +41,13 @@ _RESERVED_NAME = re.compile(
     re.IGNORECASE,
 )
 """Names of examples (RFC 2606), and words that stand for a name."""
+_PUBLIC_BROKER = re.compile(
+    r"test\.mosquitto\.org|(broker|mqtt|public)\..*(hivemq|emqx|mqttdashboard|eclipseprojects)\.\w+",
+    re.IGNORECASE,
+)
+_INTERFACE = re.compile(r"(eth|en[ops]|wlan|wlp|br|usb|any|all|lo)[a-z\d]{0,8}", re.IGNORECASE)
+"""Names of network interfaces, and words that stand for all of them."""
+_SECRET_IN_QUERY = re.compile(r"[?&](\w*(?:token|key|password|passwd|pwd|secret|auth)\w*)=", re.IGNORECASE)
 _ABBREVIATED_RANGE = re.compile(
     r"^([^{}]*?[^{}\d._-])(?:\{(\d+)(?:-|\.\.)(\d+)\}|(\d{2,}) ?(?:-|\.\.) ?\1?(\d{2,}))$"
 )
@@ -50,7 +57,7 @@ _ABBREVIATED_RANGE = re.compile(
 def check_hosts_and_urls(config: Config) -> Iterator[Problem]:
     """Find hosts, URLs and paths that cannot be meant."""
     yield from _hosts(config)
-    yield from _ports(config)
+    yield from check_ports(config)
     for index, backend in enumerate(config.backend):
         yield from _url(config, backend, ("backend", index, "url"))
         yield from _url_host(backend.url, ("backend", index, "url"))
@@ -62,13 +69,16 @@ def check_hosts_and_urls(config: Config) -> Iterator[Problem]:
 def find_address_hints(config: Config) -> Iterator[Problem]:
     """Find addresses and ids that are possible, but unusual."""
     yield from _listener(config)
+    yield from _path_parts(config)
     yield from _path_with_id(config)
     yield from _backend_urls(config)
     yield from _webhooks(config)
     yield from _ids(config)
     yield from _observers(config)
     yield from _placeholders(config)
-    yield from _remote_devices(config)
+    yield from _odd_devices(config)
+    yield from _broker(config)
+    yield from find_port_hints(config)
 
 
 def is_off_site(url: str) -> bool:
@@ -87,7 +97,9 @@ def _hosts(config: Config) -> Iterator[Problem]:
         hosts += [(("web", "names", index), name) for index, name in enumerate(config.web.names)]
     if config.mqtt is not None:
         hosts.append((("mqtt", "host"), config.mqtt.host))
-    for path, host in [*hosts, *_devices(config)]:
+    if config.eebus is not None:
+        hosts.append((("eebus", "host"), config.eebus.host))
+    for path, host in [*hosts, *_devices(config), *_partners(config), *_time_servers(config)]:
         yield from _host(path, host)
 
 
@@ -101,16 +113,22 @@ def _devices(config: Config) -> Iterator[tuple[DataPath, str]]:
             yield ("dimming", "module", index, "host"), module.host
 
 
-def _ports(config: Config) -> Iterator[Problem]:
-    # Two hosts may be two addresses of this machine, with the same port free on both.
-    web, listen = config.web, config.listen
-    shared = web is not None and (web.host == listen.host or EVERYWHERE & {web.host, listen.host})
-    if web is not None and shared and web.port == listen.port != 0:
-        yield Problem(("web", "port"), "is also the port of the stations", "give the page another port")
+def _partners(config: Config) -> Iterator[tuple[DataPath, str]]:
+    """Return the hosts of EEBUS partners, with their places."""
+    for index, partner in enumerate(() if config.eebus is None else config.eebus.partner):
+        if partner.host is not None:
+            yield ("eebus", "partner", index, "host"), partner.host
+
+
+def _time_servers(config: Config) -> Iterator[tuple[DataPath, str]]:
+    """Return the hosts of time servers, which may have a port, with their places."""
+    for index, server in enumerate(config.time.nts_servers):
+        match = _PORT.match(server)
+        yield ("time", "nts_servers", index), server if match is None else match[1] or match[3]
 
 
 def _host(path: DataPath, host: str) -> Iterator[Problem]:
-    listens = path in (("listen", "host"), ("web", "host"))
+    listens = path in (("listen", "host"), ("web", "host"), ("eebus", "host"))
     has_port = path[-1] == "host"
     if _SCHEME.match(host):
         name = _SCHEME.sub("", host).partition("/")[0]
@@ -127,9 +145,15 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
             path, f"{host} stands for all addresses of this machine", "write the address of the other device"
         )
     elif not is_host(host):
-        meant = _meant_host(host)
+        meant = "0.0.0.0" if listens and host.strip() in ("*", "+") else _meant_host(host)
         remedy = "write a host name or an IP address" if meant is None else f'did you mean "{meant}"?'
         yield Problem(path, f'"{host}" is not an address', remedy)
+    elif listens and _INTERFACE.fullmatch(host):
+        yield Problem(
+            path,
+            f'"{host}" is the name of a network interface',
+            'write its address, or "0.0.0.0" for all',
+        )
     elif (address := _ip_address(host)) is not None and (address.is_multicast or host == "255.255.255.255"):
         yield Problem(path, f"{host} is the address of a group of devices", "write the address of the device")
 
@@ -164,13 +188,16 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
     if "{{station}}" in url:
         yield Problem(path, "has {{station}} with two braces", "write {station}")
     elif "{station}" not in url:
-        place = _PLACEHOLDER.search(url)
+        place = _PLACEHOLDER.search(url, url.find("://") + 3) or _station_id_in(url, config)
         remedy = 'end it like "/ocpp/{station}"'
         if place is not None:
             remedy = f'did you mean "{url[: place.start()]}{{station}}{url[place.end() :]}"?'
         yield Problem(path, "has no {station}", remedy)
     elif any(letter.isspace() for letter in url):
         yield Problem(path, "contains a blank", "remove it, or write it as %20")
+    elif "\\" in url:
+        meant = url.replace("\\", "/")
+        yield Problem(path, "contains \\, which no URL has", f'did you mean "{meant}"?')
     elif url.count("{station}") > 1:
         yield Problem(path, "has {station} twice", "write it once, where the backend reads the id")
     elif "{station}" in url.partition("#")[2]:
@@ -187,6 +214,12 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
         )
 
 
+def _station_id_in(url: str, config: Config) -> re.Match[str] | None:
+    """Return where a URL ends with the id of a station."""
+    ids = "|".join(re.escape(station.id) for station in config.station)
+    return re.search(rf"(?<=/)(?:{ids})/?$", url) if ids else None
+
+
 def _url_host(url: str, path: DataPath) -> Iterator[Problem]:
     """Find a host that cannot be one; that there is one is checked elsewhere for backends."""
     scheme, _, rest = url.partition("://")
@@ -201,7 +234,7 @@ def _url_host(url: str, path: DataPath) -> Iterator[Problem]:
             )
         return
     host = parts.hostname
-    if host and not any(letter.isspace() for letter in host):
+    if host and "\\" not in host and not any(letter.isspace() for letter in host):
         yield from _host(path, host)
     if path[0] == "webhook" and not host and url.startswith(("http://", "https://")):
         yield Problem(path, "names no host", 'write it like "https://HOST/PATH"')
@@ -226,12 +259,17 @@ def _listen_path(path: str) -> Iterator[Problem]:
             f"contains {place[0]}",
             "remove it: the station appends its id to this path",
         )
-    elif odd := [letter for letter in path if letter in "?#" or letter.isspace()]:
+    elif odd := [letter for letter in path if letter in "?#*\\" or letter.isspace()]:
         yield Problem(
             ("listen", "path"),
             f"contains {name_letters(odd)}, which no station's path has",
             'write the path alone, e.g. "/ocpp"',
         )
+
+
+def _path_parts(config: Config) -> Iterator[Problem]:
+    if "//" in config.listen.path:
+        yield Problem(("listen", "path"), "has //, an empty part, which no station's URL has", "write one /")
 
 
 def _path_with_id(config: Config) -> Iterator[Problem]:
@@ -260,7 +298,7 @@ def _listener(config: Config) -> Iterator[Problem]:
 
 
 def _backend_urls(config: Config) -> Iterator[Problem]:
-    """Find URLs in the clear, with the port of another scheme, with an empty id, or of another backend."""
+    """Find URLs in the clear, with a secret, with an empty or joined id, or of another backend."""
     names: dict[str, str] = {}
     for index, backend in enumerate(config.backend):
         path: DataPath = ("backend", index, "url")
@@ -269,15 +307,20 @@ def _backend_urls(config: Config) -> Iterator[Problem]:
                 path, "passwords, cards and meter values pass in the clear", 'begin it with "wss://"'
             )
         parts = _split(backend.url)
-        for scheme, port in _USUAL_PORTS.items():
-            if parts is not None and parts.port == port and parts.scheme != scheme:
-                yield Problem(
-                    path,
-                    f"{port} is the port of {scheme}://",
-                    f"remove :{port}, or begin the URL with {scheme}://",
-                )
         if parts is not None and "//" in parts.path and backend.url.count("://") == 1:
             yield Problem(path, "has // in its path, an empty part", "write one /")
+        if secret := _SECRET_IN_QUERY.search(backend.url):
+            yield Problem(
+                path,
+                f"has a secret in it, {secret[1]}: URLs are written into logs",
+                "put it into a password_file, if the backend takes Basic authentication",
+            )
+        if _is_address_without_ca(backend):
+            yield Problem(
+                path,
+                f"{urlsplit(backend.url).hostname} is an address, and public certificates are for names",
+                "write the name that is in the backend's certificate, or name its authority in ca",
+            )
         before = backend.url.partition("{station}")[0]
         if parts is not None and "{station}" in parts.query:
             yield Problem(
@@ -285,7 +328,7 @@ def _backend_urls(config: Config) -> Iterator[Problem]:
                 "has {station} behind ?: OCPP-J has the id as the last part of the path",
                 'end it like "/ocpp/{station}", unless the backend\'s operator writes it so',
             )
-        elif parts is not None and "{station}" in parts.path and before[-1] != "/":
+        elif parts is not None and "{station}" in parts.path and before[-1] not in "/{":
             yield Problem(
                 path,
                 "joins the id to the word before it",
@@ -304,6 +347,17 @@ def _backend_urls(config: Config) -> Iterator[Problem]:
                 f'is also the URL of "{first}", which receives everything twice',
                 "write another URL, or remove one of the two",
             )
+
+
+def _is_address_without_ca(backend: BackendConfig) -> bool:
+    """Return whether a backend is connected by TLS under an IP address and with the public authorities."""
+    parts = _split(backend.url)
+    return (
+        backend.url.startswith("wss://")
+        and backend.ca is None
+        and parts is not None
+        and _ip_address(parts.hostname or "") is not None
+    )
 
 
 def _webhooks(config: Config) -> Iterator[Problem]:
@@ -350,37 +404,28 @@ def _meant_range(name: str) -> str | None:
 
 
 def _placeholders(config: Config) -> Iterator[Problem]:
-    """Find hosts of examples, and ports with transposed digits."""
-    hosts: list[tuple[DataPath, str, int | None, str]] = []
+    """Find hosts of examples."""
+    hosts: list[tuple[DataPath, str, str]] = []
     for name, what in (
         ("backend", "the URL that the backend's operator has given"),
         ("webhook", "your own URL"),
     ):
         for index, each in enumerate(getattr(config, name)):
             if (parts := _split(each.url)) is not None:
-                hosts.append(((name, index, "url"), parts.hostname or "", parts.port, f"write {what}"))
+                hosts.append(((name, index, "url"), parts.hostname or "", f"write {what}"))
     if config.mqtt is not None:
-        remedy = "write the address of your broker"
-        hosts.append((("mqtt", "host"), config.mqtt.host, config.mqtt.port, remedy))
-    ports: dict[DataPath, int | None] = {
-        ("meter", index, "host"): meter.port for index, meter in enumerate(config.meter)
-    }
-    for path, host in _devices(config):
-        hosts.append((path, host, ports.get(path), "write the address of the device"))
-    for path, host, port, remedy in hosts:
+        hosts.append((("mqtt", "host"), config.mqtt.host, "write the address of your broker"))
+    hosts += [(path, host, "write the address of the device") for path, host in _devices(config)]
+    hosts += [(path, host, "write the address of the partner") for path, host in _partners(config)]
+    for path, host, remedy in hosts:
         address = _ip_address(host)
         is_example = address is not None and any(address in network for network in _DOCUMENTATION)
         if is_example or _RESERVED_NAME.search(host):
             yield Problem(path, f"{host} is a placeholder of an example", remedy)
-        if port in _TRANSPOSED_PORTS:
-            place = path if path[-1] == "url" else (*path[:-1], "port")
-            yield Problem(
-                place, f"{port} is hardly any server's port", f"did you mean {_TRANSPOSED_PORTS[port]}?"
-            )
 
 
-def _remote_devices(config: Config) -> Iterator[Problem]:
-    """Find devices outside the site's network, and addresses that most networks give to no device."""
+def _odd_devices(config: Config) -> Iterator[Problem]:
+    """Find devices outside the site's network, on this machine, and addresses that no device keeps."""
     for path, host in _devices(config):
         address = _ip_address(host)
         if address is not None and address.is_global:
@@ -389,12 +434,41 @@ def _remote_devices(config: Config) -> Iterator[Problem]:
                 f"{host} is on the internet, and Modbus has no protection there",
                 "write its address in the site's network",
             )
+        elif host in {*LOOPBACK, config.listen.host}:
+            yield Problem(
+                path,
+                f"{host} is this machine",
+                "write the address of the device, unless a program on this machine passes its values on",
+            )
+        elif address is not None and address.is_link_local:
+            yield Problem(
+                path,
+                f"{host} is an address that a device gives itself without DHCP, each time another",
+                "give the device a fixed address, and write that",
+            )
         elif isinstance(address, ipaddress.IPv4Address) and address.packed[-1] in (0, 255):
             yield Problem(
                 path,
                 f"{host} is the address of a whole network in most",
                 "compare it with the device's display",
             )
+
+
+def _broker(config: Config) -> Iterator[Problem]:
+    """Find an MQTT broker whose messages others read."""
+    mqtt = config.mqtt
+    if mqtt is None:
+        return
+    if _PUBLIC_BROKER.fullmatch(mqtt.host):
+        yield Problem(
+            ("mqtt", "host"),
+            f"{mqtt.host} is a public test broker: everybody reads what is published there",
+            "write the address of your broker",
+        )
+    elif not mqtt.tls and is_off_site(f"mqtt://{mqtt.host}") and not _RESERVED_NAME.search(mqtt.host):
+        yield Problem(
+            ("mqtt", "tls"), "is false, and readings and states pass through the internet", "set tls = true"
+        )
 
 
 def _observers(config: Config) -> Iterator[Problem]:

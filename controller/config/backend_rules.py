@@ -14,6 +14,7 @@ from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationC
 from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
+from controller.tomlcheck.schema_check import ALL_WORDS
 
 _NO_OWNER = frozenset({"", "-", "local", "no", "none", LOCAL_CSMS})
 """Names that people write for a station without a backend."""
@@ -113,6 +114,11 @@ def _listed(
         elif name in _actions(others) - known:
             sender = "backends" if others is _COMMANDABLE else "stations"
             yield Problem(place, f'"{name}" is sent by {sender}', "remove it")
+        elif name.lower() in ALL_WORDS and name not in known:
+            remedy = "leave commands out in the owner, or list classes: " + ", ".join(classes)
+            if path[-1] == "observe":
+                remedy = "leave observe out: states, transactions and meter values are copied by default"
+            yield Problem(place, f'"{name}" is neither an action nor a class', remedy)
         elif name not in known:
             yield unknown_name(place, name, known, "action or class")
 

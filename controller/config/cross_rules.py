@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-import zoneinfo
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from controller.config.backend_rules import check_backends
 from controller.config.circuit_rules import check_circuits
+from controller.config.clock_rules import check_time_zone
 from controller.config.dimming_rules import check_dimming
 from controller.config.eebus_rules import check_eebus
 from controller.config.energy_rules import check_energy
@@ -20,12 +18,6 @@ from controller.config.schema import BackendConfig, Config
 from controller.config.value_rules import check_values
 from controller.tomlcheck.diagnostics import Problem, defined_already
 from controller.tomlcheck.positions import DataPath
-
-_GERMAN_TIME = re.compile(
-    r"MES?Z|CEST|Deutschland|Germany|(UTC|GMT) ?\+0?[12](:00)?|.*(M\u00fcnchen|Frankfurt|Hamburg|K\u00f6ln)",
-    re.IGNORECASE,
-)
-"""Names of the German time that are no time zones."""
 
 
 def check_tables(config: Config) -> list[Problem]:
@@ -74,13 +66,7 @@ def _twice(name: str, config: Config, first: int, second: int) -> Problem:
 
 
 def _site(config: Config) -> Iterator[Problem]:
-    try:
-        zoneinfo.ZoneInfo(config.site.timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        near = ["Europe/Berlin"] if _GERMAN_TIME.fullmatch(config.site.timezone) else None
-        near = near or difflib.get_close_matches(config.site.timezone, zoneinfo.available_timezones(), 1)
-        remedy = f'did you mean "{near[0]}"?' if near else 'use a name like "Europe/Berlin"'
-        yield Problem(("site", "timezone"), f'"{config.site.timezone}" is not a time zone', remedy)
+    yield from check_time_zone(config)
     if config.site.backend is not None and config.site.id in {station.id for station in config.station}:
         yield Problem(("site", "id"), "is also the id of a station", "give the site another id")
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.config.meter_rules import not_a_device_path, serial_settings
+from controller.config.meter_rules import (
+    check_serial_unit,
+    find_unit_hints,
+    not_a_device_path,
+    serial_settings,
+)
 from controller.config.schema import (
     Config,
     DimmingConfig,
@@ -18,6 +23,12 @@ from drivers.input_modules import list_input_modules, load_input_module
 from drivers.meter_model import list_models
 from drivers.settings import default_port
 
+SLOW_INPUTS_S = 5.0
+"""Inputs that are read less often show a limit late (s)."""
+LONG_BOUNCE_S = 2.0
+"""No contact bounces for longer (s)."""
+SHORT_LOSS_S, LONG_LOSS_S = 2.0, 300.0
+"""Times after which a module counts as lost by one late reading, and after which nobody relies on it (s)."""
 MOST_CONTACTS = 4
 """Contacts of one source: control boxes and ripple-control receivers have no more."""
 
@@ -259,10 +270,47 @@ def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
                 f'has no meaning with transport "{module.transport}"',
                 f"remove it, or set transport to {' or '.join(sorted(transports))}",
             )
+    yield from check_serial_unit((*path, "unit"), module.transport, module.unit)
     if module.device is not None and not module.device.startswith("/dev/"):
         yield from _device(module.device, module.transport, path)
     if module.driver is not None and module.driver not in known:
         yield unknown_name((*path, "driver"), module.driver, known, "driver")
+
+
+def find_module_hints(config: Config) -> Iterator[Problem]:
+    """Find settings of sources and modules with which a command is noticed late, or a fault as a command."""
+    dimming = config.dimming
+    if dimming is None:
+        return
+    for index, module in enumerate(dimming.module):
+        path: DataPath = ("dimming", "module", index)
+        yield from find_unit_hints((*path, "unit"), module.transport, module.unit)
+        if module.interval_s > SLOW_INPUTS_S:
+            yield Problem(
+                (*path, "interval_s"),
+                f"a limit of the grid operator is noticed up to {module.interval_s:g} s late",
+                "write 1 (s) or less",
+            )
+    for index, source in enumerate(dimming.source):
+        path = ("dimming", "source", index)
+        if source.settle_s > LONG_BOUNCE_S:
+            yield Problem(
+                (*path, "settle_s"),
+                f"no contact bounces for {source.settle_s:g} s, and each limit is late by it",
+                "write some tenths of a second, e.g. 0.3 (s)",
+            )
+        if source.kind == "contact" and 0 < source.lost_after_s < SHORT_LOSS_S:
+            yield Problem(
+                (*path, "lost_after_s"),
+                f"after {source.lost_after_s:g} s a single late reading already limits the site",
+                "write a few intervals of its module, e.g. 5 (s)",
+            )
+        elif source.kind == "contact" and source.lost_after_s > LONG_LOSS_S:
+            yield Problem(
+                (*path, "lost_after_s"),
+                f"a dead module goes unnoticed for {source.lost_after_s:g} s, and a limit with it",
+                "write a few intervals of its module, e.g. 5 (s)",
+            )
 
 
 def _device(device: str, transport: str, path: DataPath) -> Iterator[Problem]:

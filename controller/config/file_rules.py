@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
@@ -14,6 +15,7 @@ from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
 
+_OF_SYSTEM = ("/boot", "/dev/", "/etc", "/proc", "/sys", "/usr")
 VOLATILE = ("/tmp", "/run", "/var/run", "/dev/shm")
 SECRETS = frozenset({"key", "password_file", "cards_file", "secret_file"})
 _NAMED = {
@@ -45,6 +47,44 @@ def with_absolute_paths(config: Config, folder: FilePath) -> Config:
         elif tables is not None:
             changed[name] = _absolute(tables, name, folder)
     return msgspec.structs.replace(config, **changed)
+
+
+def check_paths(config: Config) -> Iterator[Problem]:
+    """Find paths of another operating system, and those that only a shell expands."""
+    yield from _path(("store", "directory"), config.store.directory)
+    for name, keys in _NAMED.items():
+        tables = getattr(config, name)
+        places: list[tuple[DataPath, msgspec.Struct | None]] = [((name,), tables)]
+        if isinstance(tables, tuple):
+            places = [((name, index), table) for index, table in enumerate(tables)]
+        for path, table in places:
+            for key in keys if table is not None else ():
+                if (file := getattr(table, key)) is not None:
+                    yield from _path((*path, key), file)
+
+
+def _path(path: DataPath, file: str) -> Iterator[Problem]:
+    remedy = "write the whole path, or one relative to the directory of this file"
+    if not file.strip():
+        yield Problem(path, "is empty", "write a path, or remove the key")
+    elif url := _URL.match(file):
+        rest = "/" + file[url.end() :].lstrip("/")
+        local = url[0].lower().startswith("file:")
+        meant = (
+            f'write the path alone: "{rest}"'
+            if local
+            else "copy the file to this machine, and write its path"
+        )
+        yield Problem(path, f'"{file}" is a URL', meant)
+    elif _WINDOWS_PATH.match(file):
+        yield Problem(path, f'"{file}" is a path of Windows', remedy)
+    elif expanded := _EXPANDED_BY_SHELL.search(file):
+        yield Problem(path, f"contains {expanded[0]}, which only a shell expands", remedy)
+
+
+_URL = re.compile(r"file:|[a-z]{2,}://", re.IGNORECASE)
+_WINDOWS_PATH = re.compile(r"[a-z]:[\\/]|\\\\|[^/]*\\", re.IGNORECASE)
+_EXPANDED_BY_SHELL = re.compile(r"^~|\$\{?\w+\}?|%\w+%")
 
 
 def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Struct:
@@ -144,12 +184,24 @@ def _store(config: Config) -> Iterator[Problem]:
 
 
 def find_store_hints(config: Config, folder: FilePath) -> Iterator[Problem]:
-    """Find a store in a directory that is emptied when the machine starts, while the file is in another."""
+    """Find a store in a directory that is emptied when the machine starts, or of the operating system.
+
+    A configuration that is in the emptied directory itself is of a trial.
+    """
     volatile = [each for each in VOLATILE if FilePath(config.store.directory).is_relative_to(each)]
     if volatile and not folder.absolute().is_relative_to(volatile[0]):
         yield Problem(
             ("store", "directory"),
             f"is below {volatile[0]}, which is emptied when the machine starts",
+            f'write "{StoreConfig().directory}"',
+        )
+    elif any(
+        config.store.directory == each or FilePath(config.store.directory).is_relative_to(each)
+        for each in _OF_SYSTEM
+    ):
+        yield Problem(
+            ("store", "directory"),
+            f"{config.store.directory} is for files of the operating system; the daemon may not write there",
             f'write "{StoreConfig().directory}"',
         )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.address_rules import find_address_hints
+from controller.config.clock_rules import find_clock_hints
+from controller.config.dimming_rules import find_module_hints
 from controller.config.energy_rules import find_energy_hints
 from controller.config.local_csms_rules import find_local_csms_hints
 from controller.config.meter_rules import find_meter_hints
-from controller.config.schema import Config, SiteConfig
+from controller.config.schema import Config
 from controller.config.timing_rules import find_timing_hints
 from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
@@ -16,7 +18,8 @@ from controller.tomlcheck.positions import DataPath
 
 TWO_YEARS_DAYS = 730
 
-LONG_LEASE_S = 3600.0
+SHORT_LEASE_S, LONG_LEASE_S = 60.0, 3600.0
+"""Leases are renewed at half their life (s)."""
 
 CONTROLLABLE_ABOVE_W = 4200.0
 """Power above which a device is controllable under section 14a EnWG (BNetzA BK6-22-300)."""
@@ -30,10 +33,12 @@ def find_hints(config: Config) -> list[Problem]:
         *_signing(config),
         *_dimming(config),
         *_circuits(config),
-        *_times(config),
+        *_leases(config),
+        *find_clock_hints(config),
         *find_address_hints(config),
         *find_value_hints(config),
         *find_meter_hints(config),
+        *find_module_hints(config),
         *find_local_csms_hints(config),
         *find_energy_hints(config),
         *find_timing_hints(config),
@@ -97,27 +102,20 @@ def _stations(config: Config) -> Iterator[Problem]:
                 )
 
 
-def _times(config: Config) -> Iterator[Problem]:
-    """Find times of day in UTC, and leases that outlive the controller for long."""
-    by_the_clock = [name for name in ("calendar", "departure") if getattr(config, name)]
-    if by_the_clock and config.site.timezone == SiteConfig(id="?").timezone:
-        yield Problem(
-            ("site", "timezone"),
-            f"is UTC: the times of day in [[{by_the_clock[0]}]] are not those of a clock on the wall",
-            'write the zone of the site, e.g. timezone = "Europe/Berlin"',
-        )
-    if config.site.timezone.startswith("Etc/GMT") and config.site.timezone.strip("Etc/GMT0+-"):
-        yield Problem(
-            ("site", "timezone"),
-            f"{config.site.timezone} has no summer time, and its sign is reversed (Etc/GMT-1 is UTC+1)",
-            'write the zone of the site, e.g. timezone = "Europe/Berlin"',
-        )
+def _leases(config: Config) -> Iterator[Problem]:
+    """Find leases that outlive the controller for long, and those that wear out the stations' memory."""
     lease_s = config.load_management.lease_s
     if lease_s > LONG_LEASE_S:
         yield Problem(
             ("load_management", "lease_s"),
             f"stations keep their last limit for {lease_s / 3600:.3g} h without the controller",
             "write some minutes, e.g. 180 (s); fallback_a then applies",
+        )
+    elif lease_s < SHORT_LEASE_S:
+        yield Problem(
+            ("load_management", "lease_s"),
+            f"each station stores a new limit every {lease_s / 2:g} s, which wears out its flash memory",
+            "write some minutes, e.g. 180 (s)",
         )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from controller.config.cross_rules import check_tables
 from controller.config.derived_currents import with_derived_currents
-from controller.config.file_rules import check_files, find_store_hints, with_absolute_paths
+from controller.config.file_rules import check_files, check_paths, find_store_hints, with_absolute_paths
 from controller.config.hints import find_hints
 from controller.config.local_csms_rules import check_card_file
 from controller.config.meter_rules import load_user_models
@@ -53,6 +53,9 @@ _PLACEHOLDERS: dict[str, object] = {
     "meter": "?",
     "host": "?",
     "permissions": ("*:*",),
+    "folder": "?",
+    "port": 1,
+    "ski": "0" * 40,
 }
 """For required keys that are wrong or missing, so that the other rules can still be checked."""
 
@@ -80,6 +83,7 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "members": ("stations",),
     "model": ("driver",),
     "mqtt_broker": ("mqtt",),
+    "ocpp": ("listen",),
     "name": ("label", "id"),
     "start": ("begin",),
     "start_time": ("begin",),
@@ -122,10 +126,37 @@ _OTHER_VALUES: dict[str, str] = {
     **dict.fromkeys(("weekdays", "workdays", "werktags", "mo-fr"), "mon-fri"),
     **dict.fromkeys(("weekend", "weekends", "wochenende"), "sat-sun"),
     **dict.fromkeys(("always", "daily", "every day", "everyday", "t\u00e4glich"), "mon-sun"),
+    **dict.fromkeys(("parity.8n1", "parity.8n2", "parity.no"), "N"),
+    **{
+        "parity.8e1": "E",
+        "parity.8o1": "O",
+        "1.6j": "ocpp1.6",
+        "1.6": "ocpp1.6",
+        "rtuovertcp": "rtu-over-tcp",
+    },
+    **dict.fromkeys(("authorise_when_away.all", "authorise_when_away.any"), "everyone"),
+    **dict.fromkeys(("type.rfid", "type.tag", "type.card", "type.chip"), "ISO14443"),
+    **dict.fromkeys(("unknown_stations.accept", "unknown_stations.allow"), "pending"),
+    **dict.fromkeys(("count.1", "count.all", "count.site", "count.total"), "one"),
+    **dict.fromkeys(("count.station", "count.charger", "count.connector", "count.each"), "evse"),
+    **dict.fromkeys(("phases.3", "phases.three", "phases.3p", "phases.dreiphasig"), "L1L2L3"),
+    **dict.fromkeys(("phases.1", "phases.one", "phases.single", "phases.1p", "phases.einphasig"), "L1"),
+    **dict.fromkeys(("mode.eco", "mode.green", "mode.sun", "mode.minpv", "mode.excess"), "surplus"),
+    **dict.fromkeys(("mode.fast", "mode.now", "mode.grid", "mode.normal"), "fair"),
+    **dict.fromkeys(("level.off", "level.none", "level.quiet", "level.critical", "level.err"), "error"),
+    **dict.fromkeys(("language.german", "language.deutsch", "language.ger", "language.de_de"), "de"),
+    **dict.fromkeys(("language.english", "language.englisch", "language.eng", "language.en_us"), "en"),
+    **dict.fromkeys(("clock.ntp", "clock.nts", "clock.sync", "clock.synced"), "synchronised"),
+    **dict.fromkeys(("clock.any", "clock.local", "clock.rtc"), "believed"),
+    **dict.fromkeys(("reports_on.site", "reports_on.house", "reports_on.building"), "grid"),
+    **dict.fromkeys(("fuse.sls", "fuse.none", "fuse.e", "fuse.ls-e"), "plain"),
+    **dict.fromkeys(("fairness.equal", "fairness.fair", "fairness.round-robin", "fairness.time"), "turns"),
+    **dict.fromkeys(("measures.total", "measures.grid", "measures.everything"), "all"),
+    **dict.fromkeys(("measures.house", "measures.rest", "measures.others"), "building"),
     **{"di": "tue", "do": "thu", "mi": "wed", "so": "sun"},
     **{"dienstag": "tue", "donnerstag": "thu", "mittwoch": "wed", "sonntag": "sun"},
 }
-"""Other names of choices that installers use, lower case."""
+"""Other names of choices that installers use, lower case; KEY.NAME holds for that key alone."""
 
 
 _USERS = "users are not in this file: add them with `local-controller user add NAME`"
@@ -140,6 +171,16 @@ _KEY_REMEDIES: dict[str, str] = {
     ),
 }
 """Remedies for keys that installers look for and whose setting is elsewhere."""
+
+
+_VALUE_REMEDIES: dict[str, str] = {
+    "circuit.fuse": 'write its curve, "gG", "B", "C" or "plain"; its rated current is limit_a (A)',
+    "dimming.contact.input": "write its number on the module, counted from 0: the first input is 0",
+    "dimming.contact.on_when": 'write the state of the input while the limit holds, "open" or "closed"',
+    "meter.ct_ratio": "write primary divided by secondary current: 200/5 A is 40",
+    "site.voltage": "write the voltage between line and neutral, e.g. 230 (V)",
+}
+"""What to write at keys whose type says too little about it."""
 
 
 class InvalidConfigError(ConfigError):
@@ -189,17 +230,19 @@ def check_config(
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
     model_problems = [] if folder is None else load_user_models(data, folder)
-    schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES, _OTHER_VALUES, _KEY_REMEDIES)
+    schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES, _OTHER_VALUES, _KEY_REMEDIES, _VALUE_REMEDIES)
     expanded, stations = _expand_stations(data, schema)
     config = msgspec.convert(schema.check_table(Config, expanded, ()), Config)
     config = with_derived_currents(config)
-    found = stations.problems + check_tables(config)
+    path_problems = list(check_paths(config))
+    found = stations.problems + check_tables(config) + path_problems
     remarks = find_hints(config)
     if folder is not None:
         config = with_absolute_paths(config, folder)
         replaced = {problem.path for problem in model_problems}  # else they would be reported as unknown, too
         found = [problem for problem in found if problem.path not in replaced] + model_problems
-        found += check_files(config, plan_only=plan_only)
+        misspelt = {problem.path for problem in path_problems}  # else they would be reported as missing, too
+        found += [each for each in check_files(config, plan_only=plan_only) if each.path not in misspelt]
         found += [] if plan_only else check_card_file(config)
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += find_store_hints(config, folder)

@@ -23,7 +23,6 @@ from drivers.meter_model import (
     read_user_models,
     set_user_models,
 )
-from drivers.settings import default_port
 from drivers.virtual_meter import find_source_mistakes
 
 _OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp", "udp"})
@@ -39,8 +38,9 @@ _BELONGS = {
     "key": {"tls"},
 }
 """Keys that only some transports have."""
+LAST_UNIT, UNIT_OF_DEVICE = 247, 255
+"""The highest unit of a device, and the one by which a device on TCP is addressed itself."""
 BAUD_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
-WEB_PORTS = (80, 443, 8080)
 MOST_RATIO_OF_LIMIT = 5.0
 """Largest factor of current transformers, as a multiple of the limit in A, that anybody builds."""
 SERIAL_READING_S = 0.05
@@ -119,7 +119,6 @@ def check_meters(config: Config) -> Iterator[Problem]:
             )
     yield from _buses(config, known)
     yield from _sources(config)
-    yield from _shares(config)
 
 
 def _virtual(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
@@ -223,22 +222,6 @@ def _sources(config: Config) -> Iterator[Problem]:
                 )
 
 
-def _shares(config: Config) -> Iterator[Problem]:
-    """Find servers of meters on a port that is taken."""
-    taken = {config.listen.port: "listen"}
-    if config.web is not None:
-        taken[config.web.port] = "web"
-    for index, meter in enumerate(config.meter):
-        for number, share in enumerate(meter.share):
-            other = taken.setdefault(share.port, f'meter "{meter.id}"')
-            if other != f'meter "{meter.id}"' or (number > 0 and share.port == meter.share[0].port):
-                yield Problem(
-                    ("meter", index, "share", number, "port"),
-                    f"{share.port} is taken by {other}",
-                    "choose another port",
-                )
-
-
 def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> Iterator[Problem]:
     if count == 0 and not is_source and not meter.share:
         yield Problem(
@@ -270,8 +253,7 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
                 f"remove it, or set transport to {' or '.join(sorted(transports))}",
                 depends_on=(*path, "transport"),
             )
-    if meter.transport == "rtu" and not 1 <= meter.unit <= 247:  # Modbus over Serial Line V1.02, 2.2
-        yield Problem((*path, "unit"), f"is not a unit of a serial bus: {meter.unit}", "use 1 to 247")
+    yield from check_serial_unit((*path, "unit"), meter.transport, meter.unit)
     if meter.device is not None and _COM_PORT.fullmatch(meter.device):
         yield Problem(
             (*path, "device"),
@@ -282,6 +264,12 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
         yield not_a_device_path((*path, "device"), meter.device)
     if meter.key and not meter.certificate:
         yield Problem((*path, "key"), "needs a certificate", "add certificate, or remove key")
+
+
+def check_serial_unit(path: DataPath, transport: str, unit: int) -> Iterator[Problem]:
+    """Find a unit that no device on a serial bus has (Modbus over Serial Line V1.02, 2.2)."""
+    if transport == "rtu" and not 1 <= unit <= LAST_UNIT:
+        yield Problem(path, f"is not a unit of a serial bus: {unit}", f"use 1 to {LAST_UNIT}")
 
 
 def not_a_device_path(path: DataPath, device: str) -> Problem:
@@ -347,12 +335,6 @@ def find_meter_hints(config: Config) -> Iterator[Problem]:
                 f"{meter.baud} is no usual baud rate",
                 "compare it with the display of the meter: " + ", ".join(map(str, BAUD_RATES)),
             )
-        if meter.port in WEB_PORTS:
-            yield Problem(
-                (*path, "port"),
-                f"{meter.port} is the port of a web page",
-                f"write the port of its Modbus server, usually {default_port(meter.transport)}",
-            )
         if meter.ct_ratio < 1:
             yield Problem(
                 (*path, "ct_ratio"),
@@ -360,12 +342,23 @@ def find_meter_hints(config: Config) -> Iterator[Problem]:
                 f"write primary divided by secondary current, {1 / meter.ct_ratio:.4g}, unless the meter "
                 "shows too much",
             )
-        if meter.unit == 0 and meter.transport == "rtu-over-tcp":
-            yield Problem(
-                (*path, "unit"),
-                "0 addresses all units of a serial bus, and none of them answers",
-                "write the unit of the meter, 1 to 247",
-            )
+        yield from find_unit_hints((*path, "unit"), meter.transport, meter.unit)
+
+
+def find_unit_hints(path: DataPath, transport: str, unit: int) -> Iterator[Problem]:
+    """Find units that hardly any device on TCP has (Modbus Messaging on TCP/IP V1.0b, 4.4.2.1)."""
+    if transport == "rtu-over-tcp" and unit == 0:
+        yield Problem(
+            path,
+            "0 addresses all units of a serial bus, and none of them answers",
+            "write the unit of the meter, 1 to 247",
+        )
+    elif transport in _OVER_TCP and (unit == 0 or LAST_UNIT < unit < UNIT_OF_DEVICE):
+        yield Problem(
+            path,
+            f"{unit} is a unit to which hardly any device answers",
+            f"write the unit in the device's settings, usually 1; {UNIT_OF_DEVICE} where it has none",
+        )
 
 
 def _adapter_hints(config: Config) -> Iterator[Problem]:

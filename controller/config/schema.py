@@ -19,7 +19,7 @@ from drivers.settings import MeterSettings, ShareSettings, default_port
 
 Name = Annotated[str, Meta(min_length=1, max_length=48)]
 Amps = Annotated[float, Meta(ge=0, le=10_000, extra={"unit": "A"})]
-LimitAmps = Annotated[float, Meta(gt=0, le=10_000, extra={"unit": "A"})]
+LimitAmps = Annotated[float, Meta(ge=1, le=10_000, extra={"unit": "A"})]
 Seconds = Annotated[float, Meta(gt=0, le=86_400, extra={"unit": "s"})]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -183,7 +183,10 @@ class MqttConfig(_Table, frozen=True, kw_only=True):
     """Interval at which changes are published."""
     home_assistant: bool = True
     """Announce the site and its stations to Home Assistant."""
-    discovery_prefix: Annotated[str, Meta(pattern="^[^+#]+$", max_length=100)] = "homeassistant"
+    discovery_prefix: Annotated[
+        str,
+        Meta(pattern="^[^+#/]+(/[^+#/]+)*$", max_length=100, description="without +, # and / at its ends"),
+    ] = "homeassistant"
     """Prefix of Home Assistant's discovery topics."""
     permissions: tuple[str, ...] = ()
     """Commands that are accepted by MQTT; default: none. Example: ["stations:run"]."""
@@ -837,7 +840,7 @@ class EebusPartnerConfig(_Table, frozen=True, kw_only=True):
     """Subject key identifier of the partner's certificate, 40 hexadecimal digits."""
     host: str | None = None
     """Address of the partner; default: as found by mDNS. Example: "192.0.2.40"."""
-    port: Port = 4712
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 4712
     """TCP port of the partner."""
     path: Annotated[str, Meta(pattern="^/", max_length=32)] = "/ship/"
     """Path of the partner's SHIP server."""

@@ -24,6 +24,15 @@ FAST_READING_S = 0.1
 SHORT_TIMEOUT_S = 0.2
 """Time that meters and gateways take for an answer (s)."""
 
+LONG_FROZEN_S = 300.0
+"""Readings of a meter that hangs are used for that long (s)."""
+MISSED_READINGS = 2.0
+"""Intervals that a reading must stay valid, so that one lost answer does not make the meter stale."""
+SELDOM_PUBLISHED_S = 300.0
+"""Hardly anybody reads states that old (s)."""
+OFTEN_REPORTED_S, SELDOM_REPORTED_S = 5.0, 300.0
+"""Intervals of meter values that stations cannot keep, and after which a car's draw is unknown (s)."""
+
 _FOR_ABSENCE = {"grace_s": "grace", "authorise_when_away": "autonomous", "stop_unauthorised": "autonomous"}
 """Keys that only one value of `when_backend_away` uses."""
 
@@ -38,6 +47,26 @@ def find_timing_hints(config: Config) -> Iterator[Problem]:
             yield from _ping((*path, "ping_s"), station.ping_s)
         yield from _absence(path, station)
     yield from _meters(config)
+    yield from _reports(config)
+
+
+def _reports(config: Config) -> Iterator[Problem]:
+    """Find intervals of meter values and of MQTT that nobody can use."""
+    report_s = config.local_csms.meter_values_s
+    if 0 < report_s < OFTEN_REPORTED_S or report_s > SELDOM_REPORTED_S:
+        yield Problem(
+            ("local_csms", "meter_values_s"),
+            f"hardly any station keeps an interval of {report_s:g} s"
+            if report_s < OFTEN_REPORTED_S
+            else f"what a car draws is unknown for {report_s:g} s, and its current stays booked",
+            "write 10 to 60 (s)",
+        )
+    if config.mqtt is not None and config.mqtt.interval_s > SELDOM_PUBLISHED_S:
+        yield Problem(
+            ("mqtt", "interval_s"),
+            f"changes are published up to {config.mqtt.interval_s:g} s late",
+            "write some seconds, e.g. 5 (s)",
+        )
 
 
 def _ping(path: DataPath, ping_s: float) -> Iterator[Problem]:
@@ -109,6 +138,18 @@ def _meters(config: Config) -> Iterator[Problem]:
                 (*path, "stale_after_s"),
                 f"a lost meter goes unnoticed for {meter.stale_after_s:g} s, and an overload with it",
                 "write a few of its intervals, e.g. 5 (s)",
+            )
+        elif meter.interval_s < meter.stale_after_s < MISSED_READINGS * meter.interval_s:
+            yield Problem(
+                (*path, "stale_after_s"),
+                f"one lost reading makes the meter stale: the next is due after {meter.interval_s:g} s",
+                f"write three intervals, {3 * meter.interval_s:g} (s), or a shorter interval_s",
+            )
+        if meter.frozen_after_s > LONG_FROZEN_S:
+            yield Problem(
+                (*path, "frozen_after_s"),
+                f"a meter that hangs goes unnoticed for {meter.frozen_after_s:g} s",
+                "write some tens of seconds, e.g. 30 (s)",
             )
         if meter.interval_s < FAST_READING_S and meter.transport not in ("rtu", "virtual"):
             yield Problem(

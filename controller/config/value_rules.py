@@ -22,10 +22,25 @@ DEVICE_W = 4200.0
 """Least power that a grid operator leaves a controllable device (BNetzA BK6-22-300)."""
 LEAST_W = 100.0
 """A lower limit in watts is most likely one in kilowatts."""
-KILOWATTS_OF_A = {3.7: 16, 4.6: 20, 7.4: 32, 11.0: 16, 22.0: 32, 43.0: 63}
+KILOWATTS_OF_A = {
+    3.6: 16,
+    3.7: 16,
+    4.6: 20,
+    7.0: 32,
+    7.2: 32,
+    7.4: 32,
+    11.0: 16,
+    22.0: 32,
+    43.0: 63,
+    44.0: 63,
+}
 """Rated powers of AC stations in kW, and the current of each."""
+PARTS_OF_POWER = {30.0: 0.3, 60.0: 0.6, 0.3: 0.3, 0.6: 0.6}
+"""Steps of a ripple-control receiver, in percent and as a part of 1 (VDE-AR-N 4105: 60 %, 30 %, 0 %)."""
 LEAST_MARGIN_A = 0.5
 """A lower margin is most likely a part of the limit, e.g. 0.1 for 10 %."""
+CONTRACT_TOLERANCE = 1.1
+"""A contract may count with another voltage than the nominal one."""
 USUAL_LOAD_A = 10.0
 """Current of a load that every building switches on: a kettle, a heater of 2.3 kW."""
 BREAKER_CARRIES = 1.145
@@ -53,6 +68,8 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
     yield from _dimming_limits(config)
     yield from _without_effect(config)
     yield from _unbalance(config)
+    yield from _single_phase(config)
+    yield from _contractual_maximum(config)
     yield from find_web_hints(config)
     for index, contact in enumerate(() if config.dimming is None else config.dimming.contact):
         if contact.on_when == "closed":
@@ -181,11 +198,15 @@ def _watts(config: Config) -> Iterator[Problem]:
     if config.eebus is not None:
         found.append((("eebus", "consumption_w"), config.eebus.consumption_w))
         found.append((("eebus", "production_w"), config.eebus.production_w))
+    most_w = _controllable_w(config)
     for path, watts in found:
-        if watts is not None and 0 < watts < LEAST_W:
-            yield Problem(
-                path, f"{watts:g} W is less than any device draws", f"did you mean {watts * 1000:g} (W)?"
-            )
+        if watts is None or not 0 < watts < LEAST_W:
+            continue
+        remedy = f"did you mean {watts * 1000:g} (W)?"
+        part = PARTS_OF_POWER.get(watts)
+        if part is not None and path[:2] == ("dimming", "contact") and most_w:
+            remedy = f"{part:.0%} of what all controllable EVSEs draw is {most_w * part:.0f} (W)"
+        yield Problem(path, f"{watts:g} W is less than any device draws", remedy)
 
 
 def _currents(config: Config) -> Iterator[Problem]:
@@ -234,7 +255,14 @@ def _without_effect(config: Config) -> Iterator[Problem]:
                 f"has no effect: the circuit carries {carries_kw:.4g} kW",
                 "write the highest mean power that is to be paid for",
             )
-        if circuit.limit_w is not None and circuit.limit_w > carries_kw * 1000:
+        if circuit.limit_kva is not None:  # limit_w is then derived from it
+            if circuit.limit_kva > carries_kw:
+                yield Problem(
+                    ("circuit", index, "limit_kva"),
+                    f"has no effect: the circuit carries {carries_kw:.4g} kVA",
+                    "write the rated power of the transformer that feeds it (kVA), or remove it",
+                )
+        elif circuit.limit_w is not None and circuit.limit_w > carries_kw * 1000:
             yield Problem(
                 ("circuit", index, "limit_w"),
                 f"has no effect: the circuit carries {carries_kw * 1000:.0f} W",
@@ -252,6 +280,39 @@ def _without_effect(config: Config) -> Iterator[Problem]:
                     f"has no effect: all controllable EVSEs together draw at most {most_w:.0f} W",
                     "write the limit of the grid operator for all of them together (W)",
                 )
+
+
+def _single_phase(config: Config) -> Iterator[Problem]:
+    """Find phase switching of EVSEs with one phase."""
+    for index, station in enumerate(config.station):
+        for number, evse in enumerate(station.evse):
+            if evse.phase_switching and len(evse.phases) == 1:
+                yield Problem(
+                    ("station", index, "evse", number, "phase_switching"),
+                    "has no effect: the EVSE has one phase",
+                    'remove it, or write all phases, e.g. phases = ["L1", "L2", "L3"]',
+                )
+
+
+def _contractual_maximum(config: Config) -> Iterator[Problem]:
+    """Find a contractual maximum that the grid connection cannot carry, or below that of one device."""
+    watts = None if config.eebus is None else config.eebus.consumption_w
+    grid = next((circuit for circuit in config.circuit if circuit.parent is None), None)
+    if watts is None or grid is None or watts < LEAST_W:
+        return
+    carries_w = sum(grid.limits_a) * config.site.voltage
+    if watts > carries_w * CONTRACT_TOLERANCE:
+        yield Problem(
+            ("eebus", "consumption_w"),
+            f'{watts:g} W is more than "{grid.id}" carries, {carries_w:.0f} W',
+            "write the power of the connection's contract (W), or leave it out",
+        )
+    elif watts < DEVICE_W:
+        yield Problem(
+            ("eebus", "consumption_w"),
+            f"{watts:g} W is less than the law leaves a single device, {DEVICE_W:g} W",
+            "write the power of the connection's contract (W), or leave it out",
+        )
 
 
 def _controllable_w(config: Config) -> float:

@@ -8,9 +8,6 @@ from controller.access.permissions import BUILT_IN_ROLES, PermissionSyntaxError,
 from controller.config.schema import Config
 from controller.tomlcheck.diagnostics import Problem
 
-MQTT_PORT = 1883
-MQTT_TLS_PORT = 8883
-"""Registered for MQTT without and over TLS (IANA)."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -70,10 +67,6 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
             'name certificate and key, or set host = "127.0.0.1" with a reverse proxy in front',
         )
     mqtt = config.mqtt
-    if mqtt is not None and not mqtt.tls and mqtt.port == MQTT_TLS_PORT:
-        yield Problem(("mqtt", "port"), f"{MQTT_TLS_PORT} is the port of MQTT over TLS", "set tls = true")
-    if mqtt is not None and mqtt.tls and mqtt.port == MQTT_PORT:
-        yield Problem(("mqtt", "port"), f"{MQTT_PORT} is the port without TLS", f"write {MQTT_TLS_PORT}")
     if mqtt is not None and mqtt.username and mqtt.password_file is None and mqtt.certificate is None:
         yield Problem(
             ("mqtt", "username"),

@@ -33,7 +33,8 @@ class TextCode(enum.StrEnum):
 
     # Remedies
     DID_YOU_MEAN = "did-you-mean", "did you mean {meant}?"
-    DID_YOU_MEAN_IN_UNIT = "did-you-mean-in-unit", "did you mean {meant}? The unit is {unit}"
+    DID_YOU_MEAN_IN_UNIT = "did-you-mean-in-unit", "did you mean {meant}? The unit is {unit}, {bounds}"
+    NOT_IN_PERCENT = "not-in-percent", "write it in {unit}, not in percent: {form}"
     WRITE = "write", "write {form}"
     PUT_IN_QUOTES = "put-in-quotes", "put it in quotes"
     WRITE_AS_TABLE = "write-as-table", "write it as a table: {table}"
@@ -60,6 +61,8 @@ class TextCode(enum.StrEnum):
     TIME = "time", "a time with its zone, like 2026-11-21T12:00:00Z"
     ONE_OF = "one-of", "one of {names}"
     FROM_TO = "from-to", "{kind} from {least} to {most}"
+    BOUNDS = "bounds", "from {least} to {most}"
+    BOUNDS_ABOVE = "bounds-above", "above {least}, at most {most}"
 
 
 class CodedText(str):

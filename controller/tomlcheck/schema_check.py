@@ -34,7 +34,9 @@ class SchemaCheck:
     `root`: the table that the whole file is.
     `other_names`: keys that people write instead of those of the schema, each with the keys that it may mean.
     `other_values`: choices that people write instead of those of the schema, lower case, with what they mean.
+    An entry KEY.VALUE holds for that key alone.
     `key_remedies`: what to do about keys that there are on purpose not, by KEY or TABLE.KEY.
+    `value_remedies`: what to write where a value has no likely meaning, by TABLE.KEY.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class SchemaCheck:
         other_names: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
         other_values: Mapping[str, str] = MappingProxyType({}),
         key_remedies: Mapping[str, str] = MappingProxyType({}),
+        value_remedies: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.problems: list[Problem] = []
         self.replaced: set[DataPath] = set()
@@ -54,6 +57,7 @@ class SchemaCheck:
         self._other_names = other_names
         self._other_values = other_values
         self._key_remedies = key_remedies
+        self._value_remedies = value_remedies
         self._root = root
 
     def check_table(self, kind: type[msgspec.Struct], data: object, path: DataPath) -> dict[str, object]:
@@ -123,9 +127,21 @@ class SchemaCheck:
     def _fits(self, hint: Any, value: object, path: DataPath) -> bool:
         if _is_valid(hint, value):
             return True
-        self._add(path, *_describe_misfit(hint, value, self._other_values))
+        what, remedy, is_meant = _describe_misfit(hint, value, self._values_of(path))
+        place = ".".join(part for part in path if isinstance(part, str))
+        self._add(path, what, remedy if is_meant else self._value_remedies.get(place, remedy))
         self.replaced.add(path)
         return False
+
+    def _values_of(self, path: DataPath) -> Mapping[str, str]:
+        """Return the other names of the choices of a key: those of all keys, and its own before them."""
+        begin = f"{path[-1]}."
+        own = {
+            name.removeprefix(begin): meant
+            for name, meant in self._other_values.items()
+            if name.startswith(begin)
+        }
+        return {**self._other_values, **own}
 
     def _nearest_keys(self, key: str, kind: type[msgspec.Struct], data: Mapping[str, object]) -> list[str]:
         """Return the keys of a table that an unknown one may mean: the first way that finds any counts."""
@@ -204,42 +220,65 @@ def _is_valid(hint: Any, value: object) -> bool:
     return True
 
 
-def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) -> tuple[str, str]:
-    """Return what is wrong with a value and the remedy, of a list for its first wrong element."""
+def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) -> tuple[str, str, bool]:
+    """Return what is wrong with a value, the remedy, and whether it is a value that is likely meant.
+
+    Of a list its first wrong element is described.
+    """
     if any((_unwrap(kind)[1].extra or {}).get("personal") for kind in alternatives(hint)):
         # The value must not reach a log.
         in_quotes = coded(TextCode.PUT_IN_QUOTES) if _is_valid(hint, str(value)) else _write(hint)
-        return coded(TextCode.INVALID_VALUE), in_quotes
+        return coded(TextCode.INVALID_VALUE), in_quotes, True
     known = choices(hint)
     wrong = value
     if isinstance(value, list) and known:
         wrong = next((each for each in value if each not in known), value)
     what = coded(TextCode.CANNOT_BE, value=describe_value(wrong))
-    if isinstance(value, str) and value in known:  # a list of choices, given as a single text
-        return what, _did_you_mean(f'["{value}"]')
-    several = _meant_choices(wrong, known, other_values) if isinstance(wrong, str) else []
-    if several and _is_valid(hint, several):
-        return what, _did_you_mean("[" + ", ".join(f'"{each}"' for each in several) + "]")
-    if isinstance(wrong, int) and isinstance(value, list):  # phases = [1, 2, 3]
-        wrong = str(wrong)
-    if isinstance(wrong, str) and known and (meant := _meant_choice(wrong, known, other_values)):
-        return what, _did_you_mean(f'"{meant}"')
-    is_time = _is_valid(hint, "07:00") and not _is_valid(hint, "seven")
-    if is_time and (meant_time := _meant_time(value)) is not None and _is_valid(hint, meant_time):
-        return what, _did_you_mean(f'"{meant_time}"')
-    if isinstance(value, str) and _is_valid(hint, [value]):
-        return what, _did_you_mean(f'["{value}"]')
-    if isinstance(value, str) and (number := _meant_number(hint, value)) is not None:
-        return what, _did_you_mean(_plain(number))
-    if (meant_value := _meant_value(hint, value)) is not None:
-        return what, _did_you_mean(describe_value(meant_value))
+    if meant := _meant_text(hint, value, wrong, other_values):
+        return what, _did_you_mean(meant), True
     if (meant_number := _number_in_unit(hint, value)) is not None:
-        number, unit = meant_number
+        number, unit, bounds = meant_number
         return (
             coded(TextCode.CANNOT_BE_IN_UNIT, value=describe_value(wrong), unit=unit),
-            coded(TextCode.DID_YOU_MEAN_IN_UNIT, meant=_plain(number), unit=unit),
+            coded(TextCode.DID_YOU_MEAN_IN_UNIT, meant=_plain(number), unit=unit, bounds=bounds),
+            True,
         )
-    return what, _write(hint)
+    if isinstance(value, str) and value.strip().endswith("%") and (unit := _unit_of(hint)):
+        return what, coded(TextCode.NOT_IN_PERCENT, unit=unit, form=describe_type(hint)), True
+    return what, _write(hint), False
+
+
+def _meant_text(hint: Any, value: object, wrong: object, other_values: Mapping[str, str]) -> str | None:
+    """Return the valid value that is likely meant, as the file has it; None if none is.
+
+    `wrong`: the first wrong element of a list, else the value.
+    """
+    known = choices(hint)
+    is_list = isinstance(value, list)
+    if isinstance(value, int) and not isinstance(value, bool) and _is_valid(hint, known[:1] or None):
+        wrong = str(wrong)  # phases = 3
+    several = _meant_choices(wrong, known, other_values) if isinstance(wrong, str) else []
+    if several and _is_valid(hint, several):
+        return "[" + ", ".join(f'"{each}"' for each in several) + "]"
+    if isinstance(wrong, int) and is_list:  # phases = [1, 2, 3]
+        wrong = str(wrong)
+    if isinstance(wrong, float) and known:  # protocol = 1.6
+        wrong = str(wrong)
+    if isinstance(wrong, str) and known and (meant := _meant_choice(wrong, known, other_values)):
+        if meant.isdigit() and _is_valid(hint, int(meant)):
+            return meant
+        in_list = not is_list and not _is_valid(hint, meant) and _is_valid(hint, [meant])
+        return f'["{meant}"]' if in_list else f'"{meant}"'
+    is_time = _is_valid(hint, "07:00") and not _is_valid(hint, "seven")
+    if is_time and (meant_time := _meant_time(value)) is not None and _is_valid(hint, meant_time):
+        return f'"{meant_time}"'
+    if isinstance(value, str) and _is_valid(hint, [value]):
+        return f'["{value}"]'
+    if (number := _meant_number(hint, value)) is not None:
+        return _plain(number)
+    if (meant_value := _meant_value(hint, value)) is not None:
+        return describe_value(meant_value)
+    return None
 
 
 def _did_you_mean(meant: str) -> CodedText:
@@ -288,6 +327,10 @@ def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) 
     """Return the choice that a text stands for, e.g. "C" for "c 16" or "E" for "even"; None if unclear."""
     lower = text.lower().strip()
     by_lower = {each.lower(): each for each in known}
+    words = {by_lower.get(word) or other_values.get(word) for word in re.split(r"[\s/,;]+", lower)}
+    named = [each for each in known if each in words]
+    if len(named) == 1:
+        return named[0]
     meant = by_lower.get(lower) or other_values.get(lower)
     if meant in known:
         return meant
@@ -304,6 +347,8 @@ def _meant_choices(text: str, known: list[str], other_values: Mapping[str, str])
     """Return the choices that a text lists without being a list, e.g. "L1L2L3", "L1, L2" or "Mo-Fr"."""
     if not known:
         return []
+    if text.lower().strip() in ALL_WORDS:
+        return known
     text = other_values.get(text.lower().strip(), text)
     begin, is_range, end = text.lower().replace("\u2013", "-").partition("-")
     first, last = (_meant_choice(each, known, other_values) for each in (begin, end))
@@ -316,10 +361,15 @@ def _meant_choices(text: str, known: list[str], other_values: Mapping[str, str])
     return found if len(found) > 1 and not rest.strip(" ,;+/&") else []
 
 
-def _number_in_unit(hint: Any, value: object) -> tuple[float, str] | None:
-    """Return a number in the key's unit, and the unit, if it was written in another one.
+ALL_WORDS = frozenset({"*", "all", "alle", "any", "every"})
+"""Words that stand for all choices where several are possible."""
 
-    Too large: in a thousandth of it. Too small: times in minutes or hours, others in the thousandfold.
+
+def _number_in_unit(hint: Any, value: object) -> tuple[float, str, str] | None:
+    """Return a number in the key's unit, the unit and its bounds, if it was written in another unit.
+
+    Too large: in a thousandth of it. Too small: times in minutes or hours, currents without the last digit,
+    others in the thousandfold.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -330,32 +380,67 @@ def _number_in_unit(hint: Any, value: object) -> tuple[float, str] | None:
         if meta.le is not None and value > meta.le:
             numbers = [value / 1000]
         elif meta.ge is not None and 0 < value < meta.ge:
-            numbers = [value * 60, value * 3600] if unit == "s" and value >= 1 else [value * 1000]
+            if unit == "s" and value >= 1:
+                numbers = [value * 60, value * 3600]
+            else:
+                numbers = [value * 10] if unit == "A" else [value * 1000]
         for number in numbers:
             if unit and _is_valid(kind, _whole(float(number))):
-                return number, unit
+                return number, unit, _bounds_of(meta)
     return None
+
+
+def _bounds_of(meta: Meta) -> CodedText:
+    """Return the bounds of a number that has both, without its unit."""
+    code, least = (TextCode.BOUNDS, meta.ge) if meta.gt is None else (TextCode.BOUNDS_ABOVE, meta.gt)
+    return coded(code, least=_plain(least or 0.0), most=_plain(meta.le or 0.0))
+
+
+def _unit_of(hint: Any) -> str:
+    """Return the unit of a number; empty without one."""
+    units = ((_unwrap(kind)[1].extra or {}).get("unit", "") for kind in alternatives(hint))
+    return next((str(unit) for unit in units if unit), "")
 
 
 def _meant_time(value: object) -> str | None:
     """Return the time of day that a value stands for, e.g. "07:00" for 7, "7.00" or 07:00:00."""
     if isinstance(value, time):
         return f"{value:%H:%M}"
-    match = None if isinstance(value, bool) else _SHORT_TIME.match(str(value))
-    return f"{match[1]:0>2}:{match[2] or '00'}" if match else None
+    match = None if isinstance(value, bool) else _SHORT_TIME.match(str(value).strip())
+    if match is None:
+        return None
+    half = (match[3] or "").lower()
+    hour = int(match[1]) if not half else int(match[1]) % 12 + (12 if half == "pm" else 0)
+    return f"{hour:02}:{match[2] or '00'}"
 
 
-_SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d))?(?:\s*Uhr)?$")
+_SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d))?(?:\s*(?:Uhr|h|(am|pm)))?$", re.IGNORECASE)
+_PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
 _NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*[a-zA-Z]{0,3})$")
 
 
-def _meant_number(hint: Any, text: str) -> float | None:
-    """Return the number that a text like "32 A", "3x32", "0,5" or "200/5" stands for, if it is valid."""
-    match = _NUMBER.match(text.strip())
-    if match is None:
+def _meant_number(hint: Any, value: object) -> float | None:
+    """Return the valid number that a value stands for; None if there is none.
+
+    A text like "32 A", "3x32", "0,5", "200/5" or "95 %"; a percentage in place of a part of 1.
+    """
+    number: float | None = None
+    match = _NUMBER.match(value.strip()) if isinstance(value, str) else None
+    if match is not None and match[2] and _unit_of(hint):
+        return None  # "230/400" for V is no quotient
+    if match is not None:
+        number = float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value)
+    elif isinstance(value, str) and (percent := _PERCENT.fullmatch(value.strip())) is not None:
+        number = float(percent[1].replace(",", "."))
+    if number is None:
         return None
-    number = float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1)
-    return number if _is_valid(hint, _whole(number)) else None
+    is_part = any(_unwrap(kind)[1].le == 1 for kind in alternatives(hint))
+    candidates = [number / 100] if is_part and number > 1 else [number]
+    if isinstance(value, str) and value.strip().endswith("%") and not is_part:
+        candidates = []
+    return next((each for each in candidates if _is_valid(hint, _whole(each))), None)
 
 
 def _whole(number: float) -> float:

@@ -13,7 +13,8 @@ const DE = {
   "does-not-exist": "{kind} \"{name}\" gibt es nicht",
   "defined-already": "\"{name}\" gibt es schon",
   "did-you-mean": "gemeint ist vermutlich {meant}",
-  "did-you-mean-in-unit": "gemeint ist vermutlich {meant}; die Einheit ist {unit}",
+  "did-you-mean-in-unit": "gemeint ist vermutlich {meant}; die Einheit ist {unit}, {bounds}",
+  "not-in-percent": "in {unit} angeben, nicht in Prozent: {form}",
   "write": "anzugeben ist {form}",
   "put-in-quotes": "in Anführungszeichen setzen",
   "write-as-table": "als Tabelle schreiben: {table}",
@@ -38,6 +39,8 @@ const DE = {
   "time": "eine Zeit mit ihrer Zone, wie 2026-11-21T12:00:00Z",
   "one-of": "eines von {names}",
   "from-to": "{kind} von {least} bis {most}",
+  "bounds": "von {least} bis {most}",
+  "bounds-above": "über {least}, höchstens {most}",
 };
 
 const german = (coded) => (typeof coded === "string" ? coded : DE[coded.code].replace(/\{(\w+)\}/g, (_, name) => german(coded.values[name])));

@@ -45,7 +45,11 @@ ERRORS = [
     ('"Europe/Berlin"', '"MEZ"', '"MEZ" is not a time zone; did you mean "Europe/Berlin"?'),
     ('"Europe/Berlin"', '"UTC+1"', '"UTC+1" is not a time zone; did you mean "Europe/Berlin"?'),
     ("voltage = 230", 'protocol = "2.0"', 'protocol: cannot be "2.0"; did you mean "ocpp2.0.1"?'),
-    ("margin_a = 1", "margin_a = 1\nlease_s = 3", "lease_s: cannot be 3 s; did you mean 180? The unit is s"),
+    (
+        "margin_a = 1",
+        "margin_a = 1\nlease_s = 3",
+        "lease_s: cannot be 3 s; did you mean 180? The unit is s, from 10 to 86400",
+    ),
     (
         'stations = ["CS01"]',
         'stations = ["CS*"]',

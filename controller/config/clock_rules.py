@@ -1,0 +1,125 @@
+"""Rules of the clock: the site's time zone, and the time servers of [time]."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import zoneinfo
+from collections.abc import Iterator
+
+from controller.config.schema import Config, SiteConfig
+from controller.tomlcheck.diagnostics import Problem
+
+LARGE_ERROR_S, SMALL_ERROR_S = 60.0, 0.01
+"""Errors of a clock that is of no use as legal time, and that no server in the internet allows (s)."""
+_SIMILAR = 0.8
+"""Least ratio of difflib for a zone that is meant: 0.6 offers San Marino for a wrong word."""
+_GERMAN_TIME = re.compile(
+    r"|MES?Z|CEST|Europe|(UTC|GMT)? ?\+0?[12](:?00)?|W\. Europe Standard Time|\(?UTC\+01:00\).*"
+    r"|.*(D[e\u00e9]utschland|Germany|German|M\u00fcnchen|Muenchen|Munich|Frankfurt|Hamburg|K\u00f6ln|Cologne)",
+    re.IGNORECASE,
+)
+"""Names of the German time that are no time zones, and none at all."""
+_NATIVE_NAMES = {
+    "austria": "Europe/Vienna",
+    "belgien": "Europe/Brussels",
+    "d\u00e4nemark": "Europe/Copenhagen",
+    "france": "Europe/Paris",
+    "frankreich": "Europe/Paris",
+    "kopenhagen": "Europe/Copenhagen",
+    "luxemburg": "Europe/Luxembourg",
+    "mailand": "Europe/Rome",
+    "netherlands": "Europe/Amsterdam",
+    "niederlande": "Europe/Amsterdam",
+    "\u00f6sterreich": "Europe/Vienna",
+    "prag": "Europe/Prague",
+    "rom": "Europe/Rome",
+    "schweiz": "Europe/Zurich",
+    "switzerland": "Europe/Zurich",
+    "warschau": "Europe/Warsaw",
+    "wien": "Europe/Vienna",
+    "z\u00fcrich": "Europe/Zurich",
+}
+"""Cities and countries by the names that installers write, in lower case."""
+_UNIVERSAL = re.compile(r"(Etc/)?(UTC|UCT|Universal|Zulu|Greenwich|GMT([+-]?0)?)")
+_WRITE_ZONE = 'write the zone of the site, e.g. timezone = "Europe/Berlin"'
+
+
+def check_time_zone(config: Config) -> Iterator[Problem]:
+    """Find a time zone that does not exist."""
+    name = config.site.timezone
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        meant = _meant_zone(name)
+        remedy = 'use a name like "Europe/Berlin"' if meant is None else f'did you mean "{meant}"?'
+        yield Problem(("site", "timezone"), f'"{name}" is not a time zone', remedy)
+
+
+def _meant_zone(name: str) -> str | None:
+    """Return the zone that a name stands for: a city or country, another spelling, a name of Windows."""
+    if _GERMAN_TIME.fullmatch(name.strip()):
+        return "Europe/Berlin"
+    city = name.strip().replace("\\", "/").rpartition("/")[2].replace(" ", "_").lower()
+    if native := _NATIVE_NAMES.get(city):
+        return native
+    zones = sorted(zoneinfo.available_timezones())
+    by_city = {zone.rpartition("/")[2].lower(): zone for zone in zones if "/" in zone}
+    if near := difflib.get_close_matches(city, by_city, 1, _SIMILAR):
+        return by_city[near[0]]
+    near = difflib.get_close_matches(name, zones, 1, _SIMILAR)
+    return near[0] if near else None
+
+
+def find_clock_hints(config: Config) -> Iterator[Problem]:
+    """Find zones without the site's summer time, and conditions that no clock meets."""
+    yield from _zone_hints(config)
+    servers, needed = config.time.nts_servers, config.time.servers_agree
+    for index, server in enumerate(servers):
+        if server.lower() in {each.lower() for each in servers[:index]}:
+            yield Problem(
+                ("time", "nts_servers", index), f'"{server}" is listed twice', "remove one of the two"
+            )
+    if 0 < len(servers) < needed:
+        yield Problem(
+            ("time", "servers_agree"),
+            f"{needed} servers must agree, and nts_servers lists {len(servers)}",
+            "list more servers, or write a lower number",
+        )
+    error_s = config.time.max_error_s
+    if not SMALL_ERROR_S <= error_s <= LARGE_ERROR_S:
+        what = (
+            "no time server allows" if error_s < SMALL_ERROR_S else "makes meter values and commands useless"
+        )
+        yield Problem(("time", "max_error_s"), f"an error of {error_s:g} s {what}", "write 1 (s)")
+    if not config.time.chrony_socket.startswith("/"):
+        yield Problem(
+            ("time", "chrony_socket"),
+            f'"{config.time.chrony_socket}" is not the path of a socket',
+            'write the whole path, e.g. "/run/chrony/chronyd.sock"',
+        )
+
+
+def _zone_hints(config: Config) -> Iterator[Problem]:
+    """Find UTC beside times of day, zones with a fixed offset, and abbreviations in place of a zone."""
+    zone = config.site.timezone
+    by_the_clock = [name for name in ("calendar", "departure") if getattr(config, name)]
+    if by_the_clock and _UNIVERSAL.fullmatch(zone):
+        yield Problem(
+            ("site", "timezone"),
+            f"is {'UTC' if zone == SiteConfig(id='?').timezone else zone}: the times of day in "
+            f"[[{by_the_clock[0]}]] are not those of a clock on the wall",
+            _WRITE_ZONE,
+        )
+    elif zone.startswith("Etc/GMT") and not _UNIVERSAL.fullmatch(zone):
+        yield Problem(
+            ("site", "timezone"),
+            f"{zone} has no summer time, and its sign is reversed (Etc/GMT-1 is UTC+1)",
+            _WRITE_ZONE,
+        )
+    elif zone in ("CET", "MET", "EET", "WET", "EST", "MST", "HST"):
+        yield Problem(
+            ("site", "timezone"),
+            f"{zone} is an abbreviation: the days on which its summer time begins are those of no country",
+            _WRITE_ZONE,
+        )

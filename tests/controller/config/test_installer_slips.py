@@ -1,0 +1,844 @@
+"""Mistakes of installers in every table: each is found at its key, with its unit and the remedy.
+
+A row names a table, what is written there, and the whole finding. `#1` is the second table of that name.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.config.loader import check_config
+from tests.controller.config.test_value_rules import text_of
+
+SITE = """
+[site]
+id = "lc"
+voltage = 230
+timezone = "Europe/Berlin"
+[listen]
+path = "/ocpp"
+host = "10.0.0.1"
+port = 8887
+[web]
+host = "127.0.0.1"
+port = 8080
+[load_management]
+margin_a = 1
+fallback_a = 6
+[mqtt]
+host = "10.0.0.50"
+[[webhook]]
+url = "https://hook.internal/lc"
+[[backend]]
+id = "cpo"
+url = "wss://csms.internal/ocpp/{station}"
+[[backend]]
+id = "fleet"
+url = "wss://fleet.internal/ocpp/{station}"
+observe = ["MeterValues"]
+[[circuit]]
+id = "grid"
+limit_a = 63
+fuse = "gG"
+meter = "grid"
+base_load_a = 20
+[[circuit]]
+id = "row"
+parent = "grid"
+limit_a = 40
+meter = "row"
+[[meter]]
+id = "grid"
+driver = "janitza-umg604"
+transport = "tcp"
+host = "10.0.0.20"
+unit = 1
+interval_s = 1
+[[meter]]
+id = "row"
+driver = "eastron-sdm630-v2"
+transport = "rtu"
+device = "/dev/serial/by-id/x"
+unit = 2
+interval_s = 1
+[[station]]
+id = "CS01"
+circuit = "row"
+owner = "cpo"
+observers = ["fleet"]
+[[station.evse]]
+id = 1
+max_a = 32
+min_a = 6
+steuve = true
+[signing]
+key = "key.pem"
+[dimming]
+failsafe_w = 4200
+[[dimming.source]]
+id = "box"
+kind = "contact"
+module = "io"
+[[dimming.contact]]
+name = "K1"
+source = "box"
+input = 0
+limit_w = 4200
+[[dimming.module]]
+id = "io"
+transport = "tcp"
+driver = "wago-750"
+host = "10.0.0.30"
+[[dimming.source]]
+id = "hems"
+kind = "eebus"
+[eebus]
+port = 4712
+[[eebus.partner]]
+ski = "0123456789012345678901234567890123456789"
+host = "10.0.0.40"
+[prices]
+pause_above = 0.35
+[[group]]
+id = "tenant"
+stations = ["CS01"]
+quota_kwh = 80
+guaranteed_a = 8
+[[calendar]]
+name = "night"
+circuit = "grid"
+limit_a = 40
+begin = "22:00"
+end = "06:00"
+[[departure]]
+stations = ["CS01"]
+ready_by = "06:30"
+energy_kwh = 30
+[[card]]
+token = "04A1B2"
+[time]
+max_error_s = 1
+"""
+
+
+def write_into(table: str, changes: dict[str, str]) -> str:
+    """Return SITE with keys of one table set to other values; "-" removes a key."""
+    name, _, number = table.partition("#")
+    tables = SITE.split("\n[")
+    places = [index for index, each in enumerate(tables) if f"[{each}".startswith(f"{name}\n")]
+    if not places:
+        return f"{SITE}{name}\n" + "".join(f"{key} = {value}\n" for key, value in changes.items())
+    place = places[int(number or 0)]
+    lines = [line for line in tables[place].splitlines() if line.partition(" =")[0] not in changes]
+    lines += [f"{key} = {value}" for key, value in changes.items() if value != "-"]
+    tables[place] = "\n".join(lines)
+    return "\n[".join(tables) + "\n"
+
+
+ERRORS = [
+    (
+        "[[dimming.module]]",
+        {"interval_s": "0.001"},
+        'dimming.module "io" interval_s: cannot be 0.001 s; did you mean 1? The unit is s, from 0.05 to 60',
+    ),
+    (
+        "[[dimming.source]]",
+        {"settle_s": "300"},
+        'dimming.source "box" settle_s: cannot be 300 s; did you mean 0.3? The unit is s, from 0 to 10',
+    ),
+    (
+        "[[meter]]",
+        {"frozen_after_s": "1"},
+        'meter "grid" frozen_after_s: cannot be 1 s; did you mean 60? The unit is s, from 5 to 3600',
+    ),
+    (
+        "[[meter]]",
+        {"stale_after_s": "5000"},
+        'meter "grid" stale_after_s: cannot be 5000 s; did you mean 5? The unit is s, from 0.5 to 300',
+    ),
+    (
+        "[local_csms]",
+        {"heartbeat_s": "5"},
+        "local_csms.heartbeat_s: cannot be 5 s; did you mean 300? The unit is s, from 10 to 86400",
+    ),
+    (
+        "[load_management]",
+        {"rotation_s": "15"},
+        "load_management.rotation_s: cannot be 15 s; did you mean 900? The unit is s, from 60 to 86400",
+    ),
+    (
+        "[dimming]",
+        {"failsafe_duration_s": "120"},
+        "dimming.failsafe_duration_s: cannot be 120 s; did you mean 7200? The unit is s, from 7200 to 86400",
+    ),
+    (
+        "[site]",
+        {"voltage": '"230/400"'},
+        'site.voltage: cannot be "230/400"; write the voltage between line and neutral, e.g. 230 (V)',
+    ),
+    (
+        "[site]",
+        {"voltage": "0.23"},
+        "site.voltage: 0.23 V is not a mains voltage; write the voltage between line and "
+        "neutral, e.g. 230 (V)",
+    ),
+    (
+        "[load_management]",
+        {"margin_a": '"10%"'},
+        'load_management.margin_a: cannot be "10%"; write it in A, not in percent: a number '
+        'from 0 to 10000 A, or "auto"',
+    ),
+    (
+        "[[circuit]]#1",
+        {"margin_a": '"5 %"'},
+        'circuit "row" margin_a: cannot be "5 %"; write it in A, not in percent: a number '
+        'from 0 to 10000 A, or "auto"',
+    ),
+    (
+        "[[circuit]]",
+        {"limit_a": "0.063"},
+        'circuit "grid" limit_a: cannot be 0.063; write a number from 1 to 10000 A, or a list of 3 of them',
+    ),
+    (
+        "[[circuit]]",
+        {"limit_a": "63000"},
+        'circuit "grid" limit_a: cannot be 63000 A; did you mean 63? The unit is A, from 1 to 10000',
+    ),
+    (
+        "[[station.evse]]",
+        {"max_a": "32000"},
+        'station "CS01" evse[0].max_a: cannot be 32000 A; did you mean 32? The unit is A, from 1 to 10000',
+    ),
+    (
+        "[[station.evse]]",
+        {"min_a": "0.6"},
+        'station "CS01" evse[0].min_a: cannot be 0.6 A; did you mean 6? The unit is A, from 1 to 10000',
+    ),
+    (
+        "[[station.evse]]",
+        {"efficiency": "95"},
+        'station "CS01" evse[0].efficiency: cannot be 95; did you mean 0.95?',
+    ),
+    (
+        "[[station.evse]]",
+        {"power_factor": '"98 %"'},
+        'station "CS01" evse[0].power_factor: cannot be "98 %"; did you mean 0.98?',
+    ),
+    ("[[station.evse]]", {"phases": "1"}, 'station "CS01" evse[0].phases: cannot be 1; did you mean ["L1"]?'),
+    (
+        "[[station.evse]]",
+        {"phases": "3"},
+        'station "CS01" evse[0].phases: cannot be 3; did you mean ["L1", "L2", "L3"]?',
+    ),
+    (
+        "[[station.evse]]",
+        {"phases": '"all"'},
+        'station "CS01" evse[0].phases: cannot be "all"; did you mean ["L1", "L2", "L3"]?',
+    ),
+    (
+        "[[station.evse]]",
+        {"phases": '"three"'},
+        'station "CS01" evse[0].phases: cannot be "three"; did you mean ["L1", "L2", "L3"]?',
+    ),
+    (
+        "[[station.evse]]",
+        {"mode": '"eco"'},
+        'station "CS01" evse[0].mode: cannot be "eco"; did you mean "surplus"?',
+    ),
+    (
+        "[[station.evse]]",
+        {"reports_on": '"site"'},
+        'station "CS01" evse[0].reports_on: cannot be "site"; did you mean "grid"?',
+    ),
+    (
+        "[[dimming.contact]]",
+        {"limit_w": "60"},
+        "dimming.contact[0].limit_w: 60 W is less than any device draws; 60% of what all "
+        "controllable EVSEs draw is 13248 (W)",
+    ),
+    (
+        "[[dimming.contact]]",
+        {"limit_w": '"60%"'},
+        'dimming.contact[0].limit_w: cannot be "60%"; write it in W, not in percent: a number '
+        "from 0 to 100000000 W",
+    ),
+    (
+        "[[dimming.contact]]",
+        {"limit_w": "0.3"},
+        "dimming.contact[0].limit_w: 0.3 W is less than any device draws; 30% of what all "
+        "controllable EVSEs draw is 6624 (W)",
+    ),
+    (
+        "[[dimming.contact]]",
+        {"on_when": "true"},
+        "dimming.contact[0].on_when: cannot be true; write the state of the input while the "
+        'limit holds, "open" or "closed"',
+    ),
+    (
+        "[[dimming.contact]]",
+        {"on_when": '"high"'},
+        'dimming.contact[0].on_when: cannot be "high"; write the state of the input while the '
+        'limit holds, "open" or "closed"',
+    ),
+    (
+        "[[dimming.contact]]",
+        {"input": '"DI1"'},
+        'dimming.contact[0].input: cannot be "DI1"; write its number on the module, counted '
+        "from 0: the first input is 0",
+    ),
+    (
+        "[eebus]",
+        {"host": '"10.0.0.1:4712"'},
+        'eebus.host: "10.0.0.1:4712" contains a port; write host = "10.0.0.1" and port = 4712',
+    ),
+    (
+        "[[eebus.partner]]",
+        {"host": '"wss://10.0.0.40"'},
+        'eebus.partner[0].host: "wss://10.0.0.40" is a URL; write the address alone: host = "10.0.0.40"',
+    ),
+    (
+        "[[eebus.partner]]",
+        {"host": '"0.0.0.0"'},
+        "eebus.partner[0].host: 0.0.0.0 stands for all addresses of this machine; write the "
+        "address of the other device",
+    ),
+    (
+        "[[eebus.partner]]",
+        {"port": "0"},
+        "eebus.partner[0].port: cannot be 0; write a whole number from 1 to 65535",
+    ),
+    (
+        "[time]",
+        {"nts_servers": '["https://ptbtime1.ptb.de"]'},
+        'time.nts_servers[0]: "https://ptbtime1.ptb.de" is a URL; write the address alone: "ptbtime1.ptb.de"',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal/ocpp/(station)"'},
+        'backend "cpo" url: has no {station}; did you mean "wss://csms.internal/ocpp/{station}"?',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal/ocpp/:id"'},
+        'backend "cpo" url: has no {station}; did you mean "wss://csms.internal/ocpp/{station}"?',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal/ocpp/chargePointId"'},
+        'backend "cpo" url: has no {station}; did you mean "wss://csms.internal/ocpp/{station}"?',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal/ocpp/CS01"'},
+        'backend "cpo" url: has no {station}; did you mean "wss://csms.internal/ocpp/{station}"?',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal\\\\ocpp\\\\{station}"'},
+        'backend "cpo" url: contains \\, which no URL has; did you mean '
+        '"wss://csms.internal/ocpp/{station}"?',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal:0/ocpp/{station}"'},
+        'backend "cpo" url: has the port 0, where nobody listens; write its port, or leave out :0',
+    ),
+    (
+        "[mqtt]",
+        {"discovery_prefix": '"homeassistant/"'},
+        'mqtt.discovery_prefix: cannot be "homeassistant/"; write a text without +, # and / at its ends',
+    ),
+    ("[[meter]]#1", {"parity": '"8N1"'}, 'meter "row" parity: cannot be "8N1"; did you mean "N"?'),
+    ("[[meter]]#1", {"stopbits": '"1"'}, 'meter "row" stopbits: cannot be "1"; did you mean 1?'),
+    (
+        "[[meter]]",
+        {"transport": '"RTUoverTCP"'},
+        'meter "grid" transport: cannot be "RTUoverTCP"; did you mean "rtu-over-tcp"?',
+    ),
+    (
+        "[[dimming.module]]",
+        {"transport": '"rtu"', "device": '"/dev/ttyS0"', "host": "-", "unit": "248"},
+        'dimming.module "io" unit: is not a unit of a serial bus: 248; use 1 to 247',
+    ),
+    (
+        "[listen]",
+        {"port": "4712", "host": '"0.0.0.0"'},
+        "eebus.port: 4712 is taken by [listen]; choose another port",
+    ),
+    ("[eebus]", {"port": "8887"}, "eebus.port: 8887 is taken by [listen]; choose another port"),
+    (
+        "[listen]",
+        {"host": '"eth0"'},
+        'listen.host: "eth0" is the name of a network interface; write its address, or "0.0.0.0" for all',
+    ),
+    ("[web]", {"host": '"*"'}, 'web.host: "*" is not an address; did you mean "0.0.0.0"?'),
+    (
+        "[listen]",
+        {"path": '"/ocpp/*"'},
+        'listen.path: contains *, which no station\'s path has; write the path alone, e.g. "/ocpp"',
+    ),
+    (
+        "[listen]",
+        {"unknown_stations": '"accept"'},
+        'listen.unknown_stations: cannot be "accept"; did you mean "pending"?',
+    ),
+    (
+        "[site]",
+        {"timezone": '"Wien"'},
+        'site.timezone: "Wien" is not a time zone; did you mean "Europe/Vienna"?',
+    ),
+    (
+        "[site]",
+        {"timezone": '"Europe/Munich"'},
+        'site.timezone: "Europe/Munich" is not a time zone; did you mean "Europe/Berlin"?',
+    ),
+    (
+        "[site]",
+        {"timezone": '"W. Europe Standard Time"'},
+        'site.timezone: "W. Europe Standard Time" is not a time zone; did you mean "Europe/Berlin"?',
+    ),
+    (
+        "[site]",
+        {"timezone": '"Europe"'},
+        'site.timezone: "Europe" is not a time zone; did you mean "Europe/Berlin"?',
+    ),
+    (
+        "[[circuit]]",
+        {"fuse": '"63A"'},
+        'circuit "grid" fuse: cannot be "63A"; write its curve, "gG", "B", "C" or "plain"; '
+        "its rated current is limit_a (A)",
+    ),
+    (
+        "[[circuit]]",
+        {"fuse": "63"},
+        'circuit "grid" fuse: cannot be 63; write its curve, "gG", "B", "C" or "plain"; its '
+        "rated current is limit_a (A)",
+    ),
+    (
+        "[[circuit]]",
+        {"fuse": '"NH00 gG 63A"'},
+        'circuit "grid" fuse: cannot be "NH00 gG 63A"; did you mean "gG"?',
+    ),
+    (
+        "[[circuit]]",
+        {"fuse": '"SLS 63 A"'},
+        'circuit "grid" fuse: cannot be "SLS 63 A"; did you mean "plain"?',
+    ),
+    (
+        "[[circuit]]#1",
+        {"measures": '"house"'},
+        'circuit "row" measures: cannot be "house"; did you mean "building"?',
+    ),
+    ("[dimming]", {"count": '"all"'}, 'dimming.count: cannot be "all"; did you mean "one"?'),
+    ("[dimming]", {"language": '"german"'}, 'dimming.language: cannot be "german"; did you mean "de"?'),
+    ("[log]", {"level": '"quiet"'}, 'log.level: cannot be "quiet"; did you mean "error"?'),
+    (
+        "[store]",
+        {"directory": '"~/lc"'},
+        "store.directory: contains ~, which only a shell expands; write the whole path, or "
+        "one relative to the directory of this file",
+    ),
+    (
+        "[store]",
+        {"directory": '"C:\\\\lc"'},
+        'store.directory: "C:\\lc" is a path of Windows; write the whole path, or one relative '
+        "to the directory of this file",
+    ),
+    ("[store]", {"directory": '""'}, "store.directory: is empty; write a path, or remove the key"),
+    (
+        "[signing]",
+        {"key": '"file:///etc/lc/key.pem"'},
+        'signing.key: "file:///etc/lc/key.pem" is a URL; write the path alone: "/etc/lc/key.pem"',
+    ),
+    (
+        "[prices]",
+        {"file": '"https://prices.internal/today.csv"'},
+        'prices.file: "https://prices.internal/today.csv" is a URL; copy the file to this '
+        "machine, and write its path",
+    ),
+    (
+        "[[station]]",
+        {"password_file": '"$HOME/CS01"'},
+        'station "CS01" password_file: contains $HOME, which only a shell expands; write the '
+        "whole path, or one relative to the directory of this file",
+    ),
+    ("[[station]]", {"protocol": "1.6"}, 'station "CS01" protocol: cannot be 1.6; did you mean "ocpp1.6"?'),
+    (
+        "[[station]]",
+        {"authorise_when_away": '"all"'},
+        'station "CS01" authorise_when_away: cannot be "all"; did you mean "everyone"?',
+    ),
+    ("[[card]]", {"type": '"RFID"'}, 'card[0].type: cannot be "RFID"; did you mean "ISO14443"?'),
+    ("[[calendar]]", {"begin": '"10pm"'}, 'calendar[0].begin: cannot be "10pm"; did you mean "22:00"?'),
+    (
+        "[[departure]]",
+        {"ready_by": '"6:30 am"'},
+        'departure[0].ready_by: cannot be "6:30 am"; did you mean "06:30"?',
+    ),
+    (
+        "[[backend]]#1",
+        {"observe": '["all"]'},
+        'backend "fleet" observe[0]: "all" is neither an action nor a class; leave observe '
+        "out: states, transactions and meter values are copied by default",
+    ),
+    (
+        "[[backend]]#1",
+        {"commands": '["*"]'},
+        'backend "fleet" commands[0]: "*" is neither an action nor a class; leave commands '
+        "out in the owner, or list classes: profiles, configuration, reset, firmware, "
+        "local-list, reservations, transactions, availability, certificates, tariffs, "
+        "displays, customers, reads, vendor",
+    ),
+    ("[pki]", {"passphrase": '"x"'}, "pki.folder: is missing; add folder = ... (a text)"),
+    ("[[eebus.partner]]", {"ski": "-"}, "eebus.partner[0].ski: is missing; add ski = ... (a text)"),
+    ("[ocpp]", {"port": "8887"}, "ocpp: is not a known key; did you mean listen?"),
+]
+
+
+HINTS = [
+    (
+        "[mqtt]",
+        {"interval_s": "1000"},
+        "mqtt.interval_s: changes are published up to 1000 s late; write some seconds, e.g. 5 (s)",
+    ),
+    (
+        "[[dimming.module]]",
+        {"interval_s": "30"},
+        'dimming.module "io" interval_s: a limit of the grid operator is noticed up to 30 s '
+        "late; write 1 (s) or less",
+    ),
+    (
+        "[[dimming.source]]",
+        {"settle_s": "5"},
+        'dimming.source "box" settle_s: no contact bounces for 5 s, and each limit is late by '
+        "it; write some tenths of a second, e.g. 0.3 (s)",
+    ),
+    (
+        "[[dimming.source]]",
+        {"lost_after_s": "0.5"},
+        'dimming.source "box" lost_after_s: after 0.5 s a single late reading already limits '
+        "the site; write a few intervals of its module, e.g. 5 (s)",
+    ),
+    (
+        "[[dimming.source]]",
+        {"lost_after_s": "86400"},
+        'dimming.source "box" lost_after_s: a dead module goes unnoticed for 86400 s, and a '
+        "limit with it; write a few intervals of its module, e.g. 5 (s)",
+    ),
+    (
+        "[[meter]]",
+        {"interval_s": "4"},
+        'meter "grid" stale_after_s: one lost reading makes the meter stale: the next is due '
+        "after 4 s; write three intervals, 12 (s), or a shorter interval_s",
+    ),
+    (
+        "[[meter]]",
+        {"frozen_after_s": "3600"},
+        'meter "grid" frozen_after_s: a meter that hangs goes unnoticed for 3600 s; write '
+        "some tens of seconds, e.g. 30 (s)",
+    ),
+    (
+        "[local_csms]",
+        {"meter_values_s": "1"},
+        "local_csms.meter_values_s: hardly any station keeps an interval of 1 s; write 10 to 60 (s)",
+    ),
+    (
+        "[local_csms]",
+        {"meter_values_s": "900"},
+        "local_csms.meter_values_s: what a car draws is unknown for 900 s, and its current "
+        "stays booked; write 10 to 60 (s)",
+    ),
+    (
+        "[load_management]",
+        {"lease_s": "12"},
+        "load_management.lease_s: each station stores a new limit every 6 s, which wears out "
+        "its flash memory; write some minutes, e.g. 180 (s)",
+    ),
+    (
+        "[[circuit]]#1",
+        {"limit_kva": "400"},
+        'circuit "row" limit_kva: has no effect: the circuit carries 27.6 kVA; write the '
+        "rated power of the transformer that feeds it (kVA), or remove it",
+    ),
+    (
+        "[[station.evse]]",
+        {"max_a": "7.2"},
+        'station "CS01" evse[0].max_a: 7.2 A is no rated current; 7.2 kW on one phase are 32 '
+        "A; write the rated current of the station per phase in A",
+    ),
+    (
+        "[[station.evse]]",
+        {"phase_switching": "true", "phases": '["L1"]'},
+        'station "CS01" evse[0].phase_switching: has no effect: the EVSE has one phase; '
+        'remove it, or write all phases, e.g. phases = ["L1", "L2", "L3"]',
+    ),
+    (
+        "[eebus]",
+        {"consumption_w": "690000"},
+        'eebus.consumption_w: 690000 W is more than "grid" carries, 43470 W; write the power '
+        "of the connection's contract (W), or leave it out",
+    ),
+    (
+        "[eebus]",
+        {"consumption_w": "690"},
+        "eebus.consumption_w: 690 W is less than the law leaves a single device, 4200 W; "
+        "write the power of the connection's contract (W), or leave it out",
+    ),
+    (
+        "[[eebus.partner]]",
+        {"host": '"192.0.2.40"'},
+        "eebus.partner[0].host: 192.0.2.40 is a placeholder of an example; write the address of the partner",
+    ),
+    (
+        "[[eebus.partner]]",
+        {"port": "502"},
+        "eebus.partner[0].port: 502 is the port of Modbus TCP; write the port of its server, usually 4712",
+    ),
+    (
+        "[time]",
+        {"nts_servers": '["ptbtime1.ptb.de", "PTBtime1.ptb.de"]'},
+        'time.nts_servers[1]: "PTBtime1.ptb.de" is listed twice; remove one of the two',
+    ),
+    (
+        "[time]",
+        {"servers_agree": "3", "nts_servers": '["ptbtime1.ptb.de", "ptbtime2.ptb.de"]'},
+        "time.servers_agree: 3 servers must agree, and nts_servers lists 2; list more "
+        "servers, or write a lower number",
+    ),
+    (
+        "[time]",
+        {"chrony_socket": '"127.0.0.1:323"'},
+        'time.chrony_socket: "127.0.0.1:323" is not the path of a socket; write the whole '
+        'path, e.g. "/run/chrony/chronyd.sock"',
+    ),
+    (
+        "[time]",
+        {"max_error_s": "1000"},
+        "time.max_error_s: an error of 1000 s makes meter values and commands useless; write 1 (s)",
+    ),
+    (
+        "[time]",
+        {"max_error_s": "0.001"},
+        "time.max_error_s: an error of 0.001 s no time server allows; write 1 (s)",
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://10.0.0.9/ocpp/{station}"'},
+        'backend "cpo" url: 10.0.0.9 is an address, and public certificates are for names; '
+        "write the name that is in the backend's certificate, or name its authority in ca",
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal/ocpp/{station}?token=abc"'},
+        'backend "cpo" url: has a secret in it, token: URLs are written into logs; put it '
+        "into a password_file, if the backend takes Basic authentication",
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal:8080/ocpp/{station}"'},
+        'backend "cpo" url: 8080 is the port of ws://; remove :8080, or begin the URL with ws://',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"ws://10.0.0.9:4443/ocpp/{station}"'},
+        'backend "cpo" url: 4443 is the port of wss://; remove :4443, or begin the URL with wss://',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal:1883/ocpp/{station}"'},
+        'backend "cpo" url: 1883 is the port of MQTT; name the port of its server, usually 443',
+    ),
+    (
+        "[[webhook]]",
+        {"url": '"http://hook.internal:443/lc"'},
+        "webhook[0].url: 443 is the port of https://; remove :443, or begin the URL with https://",
+    ),
+    (
+        "[[webhook]]",
+        {"url": '"https://hook.internal:8080/lc"'},
+        "webhook[0].url: 8080 is the port of http://; remove :8080, or begin the URL with http://",
+    ),
+    ("[mqtt]", {"port": "1884"}, "mqtt.port: 1884 is hardly any server's port; did you mean 1883?"),
+    (
+        "[mqtt]",
+        {"port": "8884"},
+        "mqtt.port: 8884 is hardly any server's port; did you mean 8883, with tls = true?",
+    ),
+    (
+        "[mqtt]",
+        {"port": "8884", "tls": "true"},
+        "mqtt.port: 8884 is hardly any server's port; did you mean 8883?",
+    ),
+    (
+        "[mqtt]",
+        {"port": "9001"},
+        "mqtt.port: 9001 is usually the port of MQTT over WebSocket, which is not used here; "
+        "write the port of MQTT itself, usually 1883",
+    ),
+    (
+        "[mqtt]",
+        {"port": "502"},
+        "mqtt.port: 502 is the port of Modbus TCP; write the port of its server, usually 1883",
+    ),
+    (
+        "[mqtt]",
+        {"host": '"broker.hivemq.com"'},
+        "mqtt.host: broker.hivemq.com is a public test broker: everybody reads what is "
+        "published there; write the address of your broker",
+    ),
+    (
+        "[mqtt]",
+        {"host": '"mqtt.vendor.com"'},
+        "mqtt.tls: is false, and readings and states pass through the internet; set tls = true",
+    ),
+    ("[[meter]]", {"port": "503"}, 'meter "grid" port: 503 is hardly any server\'s port; did you mean 502?'),
+    (
+        "[[meter]]",
+        {"port": "5020"},
+        'meter "grid" port: 5020 is hardly any server\'s port; did you mean 502?',
+    ),
+    (
+        "[[meter]]",
+        {"port": "5502"},
+        'meter "grid" port: 5502 is hardly any server\'s port; did you mean 502?',
+    ),
+    (
+        "[[meter]]",
+        {"port": "802"},
+        'meter "grid" port: 802 is the port of Modbus over TLS; write the port of its server, usually 502',
+    ),
+    (
+        "[[meter]]",
+        {"port": "1883"},
+        'meter "grid" port: 1883 is the port of MQTT; write the port of its server, usually 502',
+    ),
+    (
+        "[[meter]]",
+        {"unit": "0"},
+        'meter "grid" unit: 0 is a unit to which hardly any device answers; write the unit in '
+        "the device's settings, usually 1; 255 where it has none",
+    ),
+    (
+        "[[meter]]",
+        {"unit": "248"},
+        'meter "grid" unit: 248 is a unit to which hardly any device answers; write the unit '
+        "in the device's settings, usually 1; 255 where it has none",
+    ),
+    (
+        "[[meter]]",
+        {"host": '"127.0.0.1"'},
+        'meter "grid" host: 127.0.0.1 is this machine; write the address of the device, '
+        "unless a program on this machine passes its values on",
+    ),
+    (
+        "[[meter]]",
+        {"host": '"169.254.10.20"'},
+        'meter "grid" host: 169.254.10.20 is an address that a device gives itself without '
+        "DHCP, each time another; give the device a fixed address, and write that",
+    ),
+    (
+        "[[dimming.module]]",
+        {"unit": "0"},
+        'dimming.module "io" unit: 0 is a unit to which hardly any device answers; write the '
+        "unit in the device's settings, usually 1; 255 where it has none",
+    ),
+    (
+        "[[dimming.module]]",
+        {"port": "503"},
+        'dimming.module "io" port: 503 is hardly any server\'s port; did you mean 502?',
+    ),
+    (
+        "[[dimming.module]]",
+        {"port": "80"},
+        'dimming.module "io" port: 80 is the port of a web page; write the port of its Modbus '
+        "server, usually 502",
+    ),
+    (
+        "[listen]",
+        {"port": "502"},
+        "listen.port: 502 is the port of Modbus TCP; write the port of the stations' URL, e.g. 8887",
+    ),
+    (
+        "[listen]",
+        {"port": "1883"},
+        "listen.port: 1883 is the port of MQTT; write the port of the stations' URL, e.g. 8887",
+    ),
+    (
+        "[listen]",
+        {"port": "443"},
+        "listen.port: 443 is a port of TLS, and there is no certificate; name certificate and "
+        "key, or write the port of the stations' URL, e.g. 8887",
+    ),
+    ("[web]", {"port": "22"}, "web.port: 22 is the port of SSH; write the port of the page, e.g. 8080"),
+    (
+        "[web]",
+        {"port": "443"},
+        "web.port: 443 is a port of TLS, and there is no certificate; name certificate and "
+        "key, or write the port of the page, e.g. 8080",
+    ),
+    (
+        "[listen]",
+        {"path": '"/ocpp//"'},
+        "listen.path: has //, an empty part, which no station's URL has; write one /",
+    ),
+    (
+        "[site]",
+        {"timezone": '"CET"'},
+        "site.timezone: CET is an abbreviation: the days on which its summer time begins are "
+        'those of no country; write the zone of the site, e.g. timezone = "Europe/Berlin"',
+    ),
+    (
+        "[site]",
+        {"timezone": '"GMT"'},
+        "site.timezone: is GMT: the times of day in [[calendar]] are not those of a clock on "
+        'the wall; write the zone of the site, e.g. timezone = "Europe/Berlin"',
+    ),
+]
+
+
+def test_installer_slips_site_without_slips_has_no_findings() -> None:
+    assert check_config(SITE, "site.toml")[1:] == ([], [])
+
+
+@pytest.mark.parametrize(("table", "changes", "expected"), ERRORS)
+def test_installer_slips_impossible_value_is_error(
+    table: str, changes: dict[str, str], expected: str
+) -> None:
+    config, errors, _ = check_config(write_into(table, changes), "site.toml")
+    assert config is None
+    assert expected in map(text_of, errors)
+
+
+@pytest.mark.parametrize(("table", "changes", "expected"), HINTS)
+def test_installer_slips_unusual_value_is_hint(table: str, changes: dict[str, str], expected: str) -> None:
+    config, errors, hints = check_config(write_into(table, changes), "site.toml")
+    assert config is not None, [text_of(error) for error in errors]
+    assert [text_of(hint) for hint in hints] == [expected]
+
+
+EMPTY_TABLES = (
+    "[[backend]]\n",
+    "[[battery]]\n",
+    "[battery]\n",
+    "[[calendar]]\n",
+    "[[card]]\n",
+    "[[departure]]\n",
+    "[dimming]\n[[dimming.contact]]\n[[dimming.module]]\n[[dimming.source]]\n",
+    "[eebus]\n[[eebus.partner]]\n",
+    "[[group]]\n",
+    "[[meter]]\n[[meter.share]]\n",
+    "[mqtt]\n",
+    "[overlay]\n[[overlay.group]]\n[[overlay.route]]\n",
+    "[pki]\n",
+    "[[priority_class]]\n",
+    "[[station]]\n[[station.evse]]\n",
+    "[web]\n[[web.role]]\n",
+    "[[webhook]]\n",
+)
+
+
+@pytest.mark.parametrize("tables", EMPTY_TABLES)
+def test_installer_slips_empty_table_lacks_its_keys(tables: str) -> None:
+    config, errors, _ = check_config(tables, "site.toml")
+    assert config is None
+    assert "site" in [error.key for error in errors]
