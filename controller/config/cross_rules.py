@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 
 from controller.config.backend_rules import check_backends
 from controller.config.circuit_rules import check_circuits
-from controller.config.clock_rules import check_time_zone
 from controller.config.dimming_rules import check_dimming
 from controller.config.eebus_rules import check_eebus
 from controller.config.energy_rules import check_energy
@@ -66,7 +65,6 @@ def _twice(name: str, config: Config, first: int, second: int) -> Problem:
 
 
 def _site(config: Config) -> Iterator[Problem]:
-    yield from check_time_zone(config)
     if config.site.backend is not None and config.site.id in {station.id for station in config.station}:
         yield Problem(("site", "id"), "is also the id of a station", "give the site another id")
 

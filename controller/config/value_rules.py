@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 
 from controller.config.address_rules import check_hosts_and_urls
+from controller.config.clock_rules import check_time_zone
 from controller.config.schema import Config
 from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
 from controller.tomlcheck.diagnostics import Problem
@@ -49,6 +50,7 @@ BREAKER_CARRIES = 1.145
 
 def check_values(config: Config) -> Iterator[Problem]:
     """Find values and addresses that cannot be meant."""
+    yield from check_time_zone(config)
     yield from _voltage(config)
     yield from _margins(config)
     yield from _watts(config)
