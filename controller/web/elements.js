@@ -70,14 +70,18 @@ export function table(caption, columns, empty) {
 
 export const cell = (value) => (node, row) => write(node, String(value(row) ?? ""));
 
+// A list of `entries` ([label, value of the source]); an entry whose value is null is hidden.
 export function facts(entries) {
-  const list = element("dl", { class: "facts" }), places = entries.map(([label]) => {
+  const list = element("dl", { class: "facts" }), labels = [], places = entries.map(([label]) => {
     const place = element("dd");
-    list.append(element("dt", {}, label), place);
+    labels.push(element("dt", {}, label));
+    list.append(labels.at(-1), place);
     return place;
   });
   return [list, (source) => entries.forEach(([, value], index) => {
     const found = value(source);
+    places[index].hidden = labels[index].hidden = found === null;
+    if (found === null) return;
     if (typeof found === "string") write(places[index], found);
     else places[index].replaceChildren(found);
   })];

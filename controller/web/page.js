@@ -132,15 +132,16 @@ function marginText(circuit) {
   return parts.join(", ");
 }
 
-function circuitCard(id, heading = "h2") {
+// A card with the bars of a circuit; a view with several of them explains the bars once.
+function circuitCard(id, note = null, heading = "h2") {
   const meter = element("p"), [bars, updateBars] = phaseBars();
   const [list, updateList] = facts([
-    [text("baseLoad"), (circuit) => phaseAmps(circuit.base_a)],
+    [text("baseLoad"), (circuit) => (circuit.base_a.every((each) => each === null) ? null : phaseAmps(circuit.base_a))],
     [text("booked"), (circuit) => phaseAmps(circuit.booked_a)],
     [text("margin"), marginText],
   ]);
   const first = state.status.circuits.find((circuit) => circuit.id === id);
-  const card = element("section", { class: "card" }, element(heading, {}, id), first.parent ? element("p", { class: "quiet" }, text("parent", { name: first.parent })) : null, bars, element("p", { class: "note" }, text("barText")), meter, list);
+  const card = element("section", { class: "card" }, element(heading, {}, id), first.parent ? element("p", { class: "quiet" }, text("parent", { name: first.parent })) : null, bars, note, meter, list);
   return [card, (status) => {
     const circuit = status.circuits.find((each) => each.id === id);
     if (!circuit) return;
@@ -149,6 +150,8 @@ function circuitCard(id, heading = "h2") {
     write(meter, ...meterText(circuit));
   }];
 }
+
+const barNote = () => element("p", { class: "note" }, text("barText"));
 
 function alarmTable() {
   const [made, update] = table(text("alarms"), [
@@ -164,7 +167,7 @@ function alarmTable() {
 
 function viewOverview(main) {
   const root = state.status.circuits[0];
-  const [card, updateCard] = circuitCard(root.id);
+  const [card, updateCard] = circuitCard(root.id, barNote());
   const [list, updateList] = facts([
     [text("building"), (status) => phaseAmps(status.circuits[0].base_a)],
     [text("chargingNow"), (status) => `${status.evses.filter((evse) => evse.state === "charging").length} / ${status.evses.length}`],
@@ -174,7 +177,7 @@ function viewOverview(main) {
   const [alarms, updateAlarms] = alarmTable();
   const [evses, updateEvses] = evseTable(() => true);
   const [energy, updateEnergy] = energyCard();
-  main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), energy, element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), element("section", { class: "card" }, element("h2", {}, text("chargingNow")), evses));
+  main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), energy, element("section", { class: "card" }, element("h2", {}, text("chargingNow")), evses));
   return (status) => {
     updateCard(status);
     updateList(status);
@@ -225,7 +228,7 @@ function dimmingText(status) {
 
 function viewCircuits(main) {
   const cards = state.status.circuits.map((circuit) => circuitCard(circuit.id));
-  main.append(element("div", { class: "grid" }, ...cards.map(([card]) => card)));
+  main.append(barNote(), element("div", { class: "grid" }, ...cards.map(([card]) => card)));
   return (status) => cards.forEach(([, update]) => update(status));
 }
 
@@ -266,6 +269,12 @@ const FILTERS = {
   paused: (evse) => overrideOf(evse) !== undefined,
 };
 
+// The summary of a folded circuit: a fault must be seen without unfolding it.
+function foldText(circuit, evses) {
+  const counts = ["away", "faulted"].map((name) => [name, evses.filter(FILTERS[name]).length]).filter(([, count]) => count > 0);
+  return [[`${circuit}: ${evses.length}`, ...counts.map(([name, count]) => `${count} ${text(name)}`)].join(", "), counts.length ? "near" : ""];
+}
+
 function viewStations(main) {
   const search = element("input", { type: "search" }), filter = select(Object.keys(FILTERS).map((name) => [name, text(name)]));
   const count = element("p", { class: "quiet", role: "status" }), folds = new Map(), place = element("div");
@@ -288,7 +297,7 @@ function viewStations(main) {
       }
       const { fold, head, updateRows } = folds.get(circuit.id);
       fold.hidden = evses.length === 0;
-      write(head, `${circuit.id}: ${evses.length}`);
+      write(head, ...foldText(circuit.id, evses));
       if (isSearch && chosen.length <= 40) fold.open = true;
       if (fold.open) updateRows(status, evses);
     }
@@ -303,7 +312,7 @@ function viewStations(main) {
 function knockCard() {
   const [made, update] = table(text("knocks"), [
     { title: text("station"), write: (node, knock) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, knock.id); write(node.lastChild, [knock.vendor, knock.model, knock.serial_number, knock.firmware].filter(Boolean).join(" ")); } },
-    { title: text("address"), write: cell((knock) => knock.peer) },
+    { title: text("address"), write: (node, knock) => write(node, knock.peer, knock.peer.includes(":") ? "" : "whole") },
     { title: text("firstSeen"), class: "wide", write: cell((knock) => moment(knock.first_seen)) },
     { title: text("lastSeen"), class: "wide", write: cell((knock) => moment(knock.last_seen)) },
     { title: text("tries"), class: "number wide", write: cell((knock) => knock.tries) },
@@ -555,8 +564,8 @@ function eebusCard() {
     } }] : []),
   ], text("none"));
   const actions = element("p", { class: "actions" }, can("eebus.register") ? button(text("register"), () => command("eebus.register", { seconds: 120 }, text("register"))) : null);
-  const qr = element("img", { class: "qr", alt: "QR", loading: "lazy" });
-  const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("eebus")), list, partners, actions, qr);
+  const qr = element("img", { class: "qr", alt: text("eebusCode"), loading: "lazy" });
+  const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("eebus")), list, partners, actions, element("p", { class: "note" }, text("eebusCode")), qr);
   return [card, (status) => {
     card.hidden = !status.eebus;
     if (!status.eebus) return;

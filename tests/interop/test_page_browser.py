@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ async def test_page_in_chromium_is_clean(
     assert found["views"] == 10
     assert ("Auto getrennt" if language == "de" else "car disconnected") in found["shown"]["sessions"]
     assert found["found"] == 1
+    assert found["shown"]["circuits"].count("Strich: Grenze" if language == "de" else "Line: the limit") == 1
+    overview = found["shown"]["overview"]
+    assert overview.index("Alarme" if language == "de" else "Alarms") < overview.index("tenant-a")
+    if faulty and stations == 200:  # a fault is seen without unfolding its circuit
+        assert re.search(r"row-1: 50, \d+ not connected", found["shown"]["stations"])
     assert "11" in found["verified"]
     assert found["exported"] == '{"number": 0}\n'
     assert [("04AABBCC" in each) for each in found["messages"]] == [False, True]
