@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from controller.config.port_rules import EVERYWHERE, check_ports, find_port_hints
 from controller.config.schema import BackendConfig, Config
 from controller.config.web_rules import LOOPBACK
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem, name_letters
 from controller.tomlcheck.positions import DataPath
 
@@ -132,12 +133,13 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
     has_port = path[-1] == "host"
     if _SCHEME.match(host):
         name = _SCHEME.sub("", host).partition("/")[0]
-        remedy = f'write the address alone: {"host = " if has_port else ""}"{name}"'
-        yield Problem(path, f'"{host}" is a URL', remedy)
+        form = f'{"host = " if has_port else ""}"{name}"'
+        remedy: str = coded(TextCode.ADDRESS_ALONE, form=form)
+        yield Problem(path, coded(TextCode.IS_URL, host=host), remedy)
     elif match := _PORT.match(host):
         name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
-        remedy = f'write host = "{name}" and port = {port}' if has_port else f'write "{name}" alone'
-        yield Problem(path, f'"{host}" contains a port', remedy)
+        remedy = coded(TextCode.HOST_AND_PORT, host=name, port=port) if has_port else f'write "{name}" alone'
+        yield Problem(path, coded(TextCode.CONTAINS_PORT, host=host), remedy)
     elif host in EVERYWHERE and listens:
         return
     elif host in EVERYWHERE - {""}:
@@ -146,8 +148,10 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
         )
     elif not is_host(host):
         meant = "0.0.0.0" if listens and host.strip() in ("*", "+") else _meant_host(host)
-        remedy = "write a host name or an IP address" if meant is None else f'did you mean "{meant}"?'
-        yield Problem(path, f'"{host}" is not an address', remedy)
+        remedy = (
+            coded(TextCode.WRITE_HOST) if meant is None else coded(TextCode.DID_YOU_MEAN, meant=f'"{meant}"')
+        )
+        yield Problem(path, coded(TextCode.NOT_AN_ADDRESS, host=host), remedy)
     elif listens and _INTERFACE.fullmatch(host):
         yield Problem(
             path,
@@ -189,10 +193,11 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
         yield Problem(path, "has {{station}} with two braces", "write {station}")
     elif "{station}" not in url:
         place = _PLACEHOLDER.search(url, url.find("://") + 3) or _station_id_in(url, config)
-        remedy = 'end it like "/ocpp/{station}"'
+        remedy: str = coded(TextCode.END_WITH_STATION, place="{station}")
         if place is not None:
-            remedy = f'did you mean "{url[: place.start()]}{{station}}{url[place.end() :]}"?'
-        yield Problem(path, "has no {station}", remedy)
+            meant = f'"{url[: place.start()]}{{station}}{url[place.end() :]}"'
+            remedy = coded(TextCode.DID_YOU_MEAN, meant=meant)
+        yield Problem(path, coded(TextCode.HAS_NO_STATION, place="{station}"), remedy)
     elif any(letter.isspace() for letter in url):
         yield Problem(path, "contains a blank", "remove it, or write it as %20")
     elif "\\" in url:
@@ -406,22 +411,22 @@ def _meant_range(name: str) -> str | None:
 def _placeholders(config: Config) -> Iterator[Problem]:
     """Find hosts of examples."""
     hosts: list[tuple[DataPath, str, str]] = []
-    for name, what in (
-        ("backend", "the URL that the backend's operator has given"),
-        ("webhook", "your own URL"),
+    for name, remedy in (
+        ("backend", coded(TextCode.WRITE_OPERATORS_URL)),
+        ("webhook", "write your own URL"),
     ):
         for index, each in enumerate(getattr(config, name)):
             if (parts := _split(each.url)) is not None:
-                hosts.append(((name, index, "url"), parts.hostname or "", f"write {what}"))
+                hosts.append(((name, index, "url"), parts.hostname or "", remedy))
     if config.mqtt is not None:
         hosts.append((("mqtt", "host"), config.mqtt.host, "write the address of your broker"))
-    hosts += [(path, host, "write the address of the device") for path, host in _devices(config)]
+    hosts += [(path, host, coded(TextCode.WRITE_DEVICE_ADDRESS)) for path, host in _devices(config)]
     hosts += [(path, host, "write the address of the partner") for path, host in _partners(config)]
     for path, host, remedy in hosts:
         address = _ip_address(host)
         is_example = address is not None and any(address in network for network in _DOCUMENTATION)
         if is_example or _RESERVED_NAME.search(host):
-            yield Problem(path, f"{host} is a placeholder of an example", remedy)
+            yield Problem(path, coded(TextCode.IS_PLACEHOLDER, host=host), remedy)
 
 
 def _odd_devices(config: Config) -> Iterator[Problem]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
 from controller.config.value_rules import LEAST_W
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 
 _PHASES = ("L1", "L2", "L3")
-_LESS = "lower fallback_a (0: pause), or connect fewer stations there"
+_LESS = coded(TextCode.LOWER_FALLBACKS)
 Parents = Mapping[str, str | None]
 """The circuit that feeds each circuit; None for the grid connection."""
 
@@ -153,13 +154,19 @@ def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: DataP
     if sums_a[worst] + base_a > limits_a[worst]:
         yield Problem(
             path,
-            f"without the controller, {_who(circuit, base_a)} take {sums_a[worst] + base_a:g} A on "
-            f"{_PHASES[worst]}, its limit is {limits_a[worst]:g} A",
+            coded(
+                TextCode.OVER_COMMITTED,
+                who=_who(circuit, base_a),
+                current=f"{sums_a[worst] + base_a:g}",
+                phase=_PHASES[worst],
+                limit=f"{limits_a[worst]:g}",
+            ),
             _LESS,
         )
 
 
 def _who(circuit: CircuitConfig, base_a: float) -> str:
     """Describe what draws below a circuit without the controller."""
-    building = f" and the declared base load of {base_a:g} A" if base_a else ""
-    return f'the stations below "{circuit.id}"{building}'
+    if base_a:
+        return coded(TextCode.STATIONS_AND_BASE, circuit=circuit.id, base=f"{base_a:g}")
+    return coded(TextCode.STATIONS_BELOW, circuit=circuit.id)

@@ -8,6 +8,7 @@ import zoneinfo
 from collections.abc import Iterator
 
 from controller.config.schema import Config, SiteConfig
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem
 
 LARGE_ERROR_S, SMALL_ERROR_S = 60.0, 0.01
@@ -42,7 +43,7 @@ _NATIVE_NAMES = {
 }
 """Cities and countries by the names that installers write, in lower case."""
 _UNIVERSAL = re.compile(r"(Etc/)?(UTC|UCT|Universal|Zulu|Greenwich|GMT([+-]?0)?)")
-_WRITE_ZONE = 'write the zone of the site, e.g. timezone = "Europe/Berlin"'
+_WRITE_ZONE = coded(TextCode.WRITE_ZONE)
 
 
 def check_time_zone(config: Config) -> Iterator[Problem]:
@@ -52,8 +53,10 @@ def check_time_zone(config: Config) -> Iterator[Problem]:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         meant = _meant_zone(name)
-        remedy = 'use a name like "Europe/Berlin"' if meant is None else f'did you mean "{meant}"?'
-        yield Problem(("site", "timezone"), f'"{name}" is not a time zone', remedy)
+        remedy = (
+            coded(TextCode.USE_ZONE) if meant is None else coded(TextCode.DID_YOU_MEAN, meant=f'"{meant}"')
+        )
+        yield Problem(("site", "timezone"), coded(TextCode.NOT_A_ZONE, name=name), remedy)
 
 
 def _meant_zone(name: str) -> str | None:
@@ -120,6 +123,6 @@ def _zone_hints(config: Config) -> Iterator[Problem]:
     elif zone in ("CET", "MET", "EET", "WET", "EST", "MST", "HST"):
         yield Problem(
             ("site", "timezone"),
-            f"{zone} is an abbreviation: the days on which its summer time begins are those of no country",
+            coded(TextCode.SHORT_ZONE, name=zone),
             _WRITE_ZONE,
         )

@@ -11,6 +11,7 @@ import msgspec
 
 from controller.config.password_files import HashedPassword, PasswordFileError, parse_password_file
 from controller.config.schema import Config, MeterConfig, StoreConfig
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
@@ -150,7 +151,9 @@ def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
         mode = file.stat().st_mode
     except OSError as error:
         yield Problem(
-            path, f"{file} cannot be read: {error.strerror}", "create it, readable by the controller's user"
+            path,
+            coded(TextCode.FILE_UNREADABLE, file=f"{file}", reason=error.strerror or ""),
+            coded(TextCode.CREATE_FILE),
         )
         return
     if (swapped := _swapped(path[-1], start)) is not None:
@@ -159,7 +162,11 @@ def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
     if not start.strip():
         yield Problem(path, f"{file} is empty", "write its content")
     if secret and mode & 0o007:
-        yield Problem(path, f"{file} is readable by everybody on this machine", f"chmod o= {file}")
+        yield Problem(
+            path,
+            coded(TextCode.READABLE_BY_ALL, file=f"{file}"),
+            coded(TextCode.RUN_COMMAND, command=f"chmod o= {file}"),
+        )
     if path[-1] == "password_file":
         yield from _password(path, file, start)
 

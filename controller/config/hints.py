@@ -13,6 +13,7 @@ from controller.config.meter_rules import find_meter_hints
 from controller.config.schema import Config
 from controller.config.timing_rules import find_timing_hints
 from controller.config.value_rules import find_value_hints
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -76,9 +77,8 @@ def _stations(config: Config) -> Iterator[Problem]:
         if is_served_offline and station.password_file is None and config.listen.client_ca is None:
             yield Problem(
                 ("station", index, "when_backend_away"),
-                "the controller cannot verify who connects while the owner is away: any station that shows "
-                "what the owner accepted last is served, without a password if the station showed none",
-                "add password_file, or set listen.client_ca",
+                coded(TextCode.OWNER_UNVERIFIED),
+                coded(TextCode.PASSWORD_OR_CA),
             )
         for number, evse in enumerate(station.evse):
             if number and evse.id > max(each.id for each in station.evse[:number]) + 1:
@@ -190,7 +190,6 @@ def _circuits(config: Config) -> Iterator[Problem]:
         if circuit.parent is None and circuit.meter is not None and circuit.base_load_a is None:
             yield Problem(
                 ("circuit", index, "base_load_a"),
-                "is not set: that all fallbacks fit without the controller or the meter is checked "
-                "for the stations alone",
-                "add the most that draws there beside them (A on each phase), or 0 for nothing",
+                coded(TextCode.BASE_LOAD_UNSET),
+                coded(TextCode.ADD_BASE_LOAD),
             )

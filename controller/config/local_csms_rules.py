@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import Config, StationConfig
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem, name_letters, unknown_name
 
 UID_TYPES = frozenset({"ISO14443", "ISO15693"})
@@ -96,6 +97,6 @@ def _find_station_hints(config: Config, index: int, station: StationConfig) -> I
     if station.password_file is None and config.listen.client_ca is None:
         yield Problem(
             ("station", index, "password_file"),
-            "is missing: anybody in the network can connect in its place",
-            "add password_file",
+            coded(TextCode.STATION_OPEN),
+            coded(TextCode.ADD_PASSWORD),
         )

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from controller.config.schema import Config, MeterConfig
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.errors import ModelFileError
@@ -226,8 +227,8 @@ def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> 
     if count == 0 and not is_source and not meter.share:
         yield Problem(
             (*path, "id"),
-            f'no circuit uses meter "{meter.id}"',
-            f'set meter = "{meter.id}" in the circuit that it measures, or remove it',
+            coded(TextCode.NO_CIRCUIT_USES, name=meter.id),
+            coded(TextCode.USE_IN_CIRCUIT, name=meter.id),
             refers_to="circuit",
         )
     if count > 1:
@@ -249,8 +250,8 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
         if meter.transport not in transports and getattr(meter, key) is not None:
             yield Problem(
                 (*path, key),
-                f'has no meaning with transport "{meter.transport}"',
-                f"remove it, or set transport to {' or '.join(sorted(transports))}",
+                coded(TextCode.NO_MEANING_WITH, transport=meter.transport),
+                coded(TextCode.REMOVE_OR_TRANSPORT, transports=" or ".join(sorted(transports))),
                 depends_on=(*path, "transport"),
             )
     yield from check_serial_unit((*path, "unit"), meter.transport, meter.unit)
@@ -269,7 +270,11 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
 def check_serial_unit(path: DataPath, transport: str, unit: int) -> Iterator[Problem]:
     """Find a unit that no device on a serial bus has (Modbus over Serial Line V1.02, 2.2)."""
     if transport == "rtu" and not 1 <= unit <= LAST_UNIT:
-        yield Problem(path, f"is not a unit of a serial bus: {unit}", f"use 1 to {LAST_UNIT}")
+        yield Problem(
+            path,
+            coded(TextCode.NOT_SERIAL_UNIT, unit=f"{unit}"),
+            coded(TextCode.USE_UNITS, most=f"{LAST_UNIT}"),
+        )
 
 
 def not_a_device_path(path: DataPath, device: str) -> Problem:
@@ -356,8 +361,8 @@ def find_unit_hints(path: DataPath, transport: str, unit: int) -> Iterator[Probl
     elif transport in _OVER_TCP and (unit == 0 or LAST_UNIT < unit < UNIT_OF_DEVICE):
         yield Problem(
             path,
-            f"{unit} is a unit to which hardly any device answers",
-            f"write the unit in the device's settings, usually 1; {UNIT_OF_DEVICE} where it has none",
+            coded(TextCode.ODD_UNIT, unit=f"{unit}"),
+            coded(TextCode.UNIT_IN_SETTINGS, own=f"{UNIT_OF_DEVICE}"),
         )
 
 

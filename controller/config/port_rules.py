@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from controller.config.schema import Config, EebusConfig, ListenConfig, WebConfig
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.settings import MODBUS_PORT, SECURE_PORT
@@ -84,7 +85,11 @@ def check_ports(config: Config) -> Iterator[Problem]:
         # Two hosts may be two addresses of this machine, with the same port free on both.
         other = next((each for each in taken if _is_same_place(each, listener)), None)
         if other is not None and listener.port != 0:
-            yield Problem(listener.path, f"{listener.port} is taken by {other.name}", "choose another port")
+            yield Problem(
+                listener.path,
+                coded(TextCode.TAKEN_BY, port=f"{listener.port}", other=other.name),
+                coded(TextCode.OTHER_PORT),
+            )
         taken.append(listener)
     for path, url in _urls(config):
         if _port_of(url) == 0:
@@ -141,8 +146,8 @@ def _schemes(config: Config) -> Iterator[Problem]:
         if other is not None and port in _PORTS_OF_SCHEME[other]:
             yield Problem(
                 path,
-                f"{port} is the port of {other}://",
-                f"remove :{port}, or begin the URL with {other}://",
+                coded(TextCode.PORT_OF, port=f"{port}", service=f"{other}://"),
+                coded(TextCode.REMOVE_PORT, port=f"{port}", scheme=other),
             )
 
 
@@ -168,7 +173,7 @@ def _own_listener(path: DataPath, port: int, certificate: str | None, better: st
     elif port in (443, 8443) and certificate is None:
         yield Problem(
             path,
-            f"{port} is a port of TLS, and there is no certificate",
+            coded(TextCode.PORT_OF_TLS, port=f"{port}"),
             f"name certificate and key, or write {better}",
         )
     elif port == 80 and certificate is not None:
@@ -214,14 +219,22 @@ def _client_port(client: _ClientPort) -> Iterator[Problem]:
     elif port in _WEB_PAGES and client.service in ("Modbus TCP", "Modbus over TLS"):
         yield Problem(
             client.path,
-            f"{port} is the port of a web page",
-            f"write the port of its Modbus server, usually {usual}",
+            coded(TextCode.PORT_OF_PAGE, port=f"{port}"),
+            coded(TextCode.WRITE_MODBUS_PORT, port=f"{usual}"),
         )
-    elif service not in (None, client.service):
-        at = "name the port" if is_url else "write the port"
-        yield Problem(client.path, f"{port} is the port of {service}", f"{at} of its server, usually {usual}")
+    elif service is not None and service != client.service:
+        code = TextCode.NAME_SERVER_PORT if is_url else TextCode.WRITE_SERVER_PORT
+        yield Problem(
+            client.path,
+            coded(TextCode.PORT_OF, port=f"{port}", service=service),
+            coded(code, port=f"{usual}"),
+        )
     elif meant := _meant_port(client):
-        yield Problem(client.path, f"{port} is hardly any server's port", f"did you mean {meant}?")
+        yield Problem(
+            client.path,
+            coded(TextCode.ODD_PORT, port=f"{port}"),
+            coded(TextCode.DID_YOU_MEAN, meant=f"{meant}"),
+        )
 
 
 def _broker_port(path: DataPath, port: int, usual: int) -> Problem | None:

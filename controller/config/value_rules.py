@@ -12,6 +12,7 @@ from controller.config.address_rules import check_hosts_and_urls
 from controller.config.clock_rules import check_time_zone
 from controller.config.schema import Config
 from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -77,8 +78,8 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
         if contact.on_when == "closed":
             yield Problem(
                 ("dimming", "contact", index, "on_when"),
-                "with a broken wire the grid operator's limit is lost unnoticed",
-                'use the contact that opens for the limit, and on_when = "open"',
+                coded(TextCode.WIRE_UNNOTICED),
+                coded(TextCode.USE_OPENING_CONTACT),
             )
 
 
@@ -98,7 +99,7 @@ def _voltage(config: Config) -> Iterator[Problem]:
 def _margins(config: Config) -> Iterator[Problem]:
     for path, margin_a, limit_a, remedy in _all_margins(config):
         if margin_a >= limit_a:
-            what = f"margin_a of {margin_a:g} A leaves nothing of the limit of {limit_a:g} A"
+            what = coded(TextCode.MARGIN_LEAVES_NONE, margin=f"{margin_a:g}", limit=f"{limit_a:g}")
             yield Problem(path, what, remedy)
 
 
@@ -204,11 +205,11 @@ def _watts(config: Config) -> Iterator[Problem]:
     for path, watts in found:
         if watts is None or not 0 < watts < LEAST_W:
             continue
-        remedy = f"did you mean {watts * 1000:g} (W)?"
+        remedy: str = coded(TextCode.DID_YOU_MEAN_WATTS, meant=f"{watts * 1000:g}")
         part = PARTS_OF_POWER.get(watts)
         if part is not None and path[:2] == ("dimming", "contact") and most_w:
             remedy = f"{part:.0%} of what all controllable EVSEs draw is {most_w * part:.0f} (W)"
-        yield Problem(path, f"{watts:g} W is less than any device draws", remedy)
+        yield Problem(path, coded(TextCode.TOO_FEW_WATTS, power=f"{watts:g}"), remedy)
 
 
 def _currents(config: Config) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from controller.access.permissions import BUILT_IN_ROLES, PermissionSyntaxError, read_permissions
 from controller.config.schema import Config
+from controller.tomlcheck.coded_text import TextCode, coded
 from controller.tomlcheck.diagnostics import Problem
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -63,8 +64,8 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
     if web is not None and web.host not in LOOPBACK and not web.certificate:
         yield Problem(
             ("web", "host"),
-            "passwords and tokens pass in the clear: other machines reach the page by http",
-            'name certificate and key, or set host = "127.0.0.1" with a reverse proxy in front',
+            coded(TextCode.PAGE_IN_CLEAR),
+            coded(TextCode.PAGE_CERTIFICATE),
         )
     mqtt = config.mqtt
     if mqtt is not None and mqtt.username and mqtt.password_file is None and mqtt.certificate is None:

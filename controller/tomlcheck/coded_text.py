@@ -64,6 +64,97 @@ class TextCode(enum.StrEnum):
     BOUNDS = "bounds", "from {least} to {most}"
     BOUNDS_ABOVE = "bounds-above", "above {least}, at most {most}"
 
+    # Ports, zones, units, addresses, files, and what is booked without the controller
+    TAKEN_BY = "taken-by", "{port} is taken by {other}"
+    OTHER_PORT = "other-port", "choose another port"
+    PORT_OF = "port-of", "{port} is the port of {service}"
+    ODD_PORT = "odd-port", "{port} is hardly any server's port"
+    PORT_OF_TLS = "port-of-tls", "{port} is a port of TLS, and there is no certificate"
+    PORT_OF_PAGE = "port-of-page", "{port} is the port of a web page"
+    REMOVE_PORT = "remove-port", "remove :{port}, or begin the URL with {scheme}://"
+    WRITE_SERVER_PORT = "write-server-port", "write the port of its server, usually {port}"
+    NAME_SERVER_PORT = "name-server-port", "name the port of its server, usually {port}"
+    WRITE_MODBUS_PORT = "write-modbus-port", "write the port of its Modbus server, usually {port}"
+    NOT_A_ZONE = "not-a-zone", '"{name}" is not a time zone'
+    USE_ZONE = "use-zone", 'use a name like "Europe/Berlin"'
+    WRITE_ZONE = "write-zone", 'write the zone of the site, e.g. timezone = "Europe/Berlin"'
+    SHORT_ZONE = (
+        "short-zone",
+        "{name} is an abbreviation: the days on which its summer time begins are those of no country",
+    )
+    ODD_UNIT = "odd-unit", "{unit} is a unit to which hardly any device answers"
+    UNIT_IN_SETTINGS = (
+        "unit-in-settings",
+        "write the unit in the device's settings, usually 1; {own} where it has none",
+    )
+    NOT_SERIAL_UNIT = "not-serial-unit", "is not a unit of a serial bus: {unit}"
+    USE_UNITS = "use-units", "use 1 to {most}"
+    IS_URL = "is-url", '"{host}" is a URL'
+    ADDRESS_ALONE = "address-alone", "write the address alone: {form}"
+    CONTAINS_PORT = "contains-port", '"{host}" contains a port'
+    HOST_AND_PORT = "host-and-port", 'write host = "{host}" and port = {port}'
+    NOT_AN_ADDRESS = "not-an-address", '"{host}" is not an address'
+    WRITE_HOST = "write-host", "write a host name or an IP address"
+    IS_PLACEHOLDER = "is-placeholder", "{host} is a placeholder of an example"
+    WRITE_DEVICE_ADDRESS = "write-device-address", "write the address of the device"
+    WRITE_OPERATORS_URL = "write-operators-url", "write the URL that the backend's operator has given"
+    NO_MEANING_WITH = "no-meaning-with", 'has no meaning with transport "{transport}"'
+    REMOVE_OR_TRANSPORT = "remove-or-transport", "remove it, or set transport to {transports}"
+    HAS_NO_STATION = "has-no-station", "has no {place}"
+    END_WITH_STATION = "end-with-station", 'end it like "/ocpp/{place}"'
+    TOO_FEW_WATTS = "too-few-watts", "{power} W is less than any device draws"
+    DID_YOU_MEAN_WATTS = "did-you-mean-watts", "did you mean {meant} (W)?"
+    OWNER_UNVERIFIED = (
+        "owner-unverified",
+        "the controller cannot verify who connects while the owner is away: any station "
+        "that shows what the owner accepted last is served, without a password if the station showed none",
+    )
+    PASSWORD_OR_CA = "password-or-ca", "add password_file, or set listen.client_ca"
+    STATION_OPEN = "station-open", "is missing: anybody in the network can connect in its place"
+    ADD_PASSWORD = "add-password", "add password_file"
+    PAGE_IN_CLEAR = (
+        "page-in-clear",
+        "passwords and tokens pass in the clear: other machines reach the page by http",
+    )
+    PAGE_CERTIFICATE = (
+        "page-certificate",
+        'name certificate and key, or set host = "127.0.0.1" with a reverse proxy in front',
+    )
+    BASE_LOAD_UNSET = (
+        "base-load-unset",
+        "is not set: that all fallbacks fit without the controller or the meter is checked for "
+        "the stations alone",
+    )
+    ADD_BASE_LOAD = (
+        "add-base-load",
+        "add the most that draws there beside them (A on each phase), or 0 for nothing",
+    )
+    WIRE_UNNOTICED = "wire-unnoticed", "with a broken wire the grid operator's limit is lost unnoticed"
+    USE_OPENING_CONTACT = (
+        "use-opening-contact",
+        'use the contact that opens for the limit, and on_when = "open"',
+    )
+    NO_CIRCUIT_USES = "no-circuit-uses", 'no circuit uses meter "{name}"'
+    USE_IN_CIRCUIT = "use-in-circuit", 'set meter = "{name}" in the circuit that it measures, or remove it'
+    FILE_UNREADABLE = "file-unreadable", "{file} cannot be read: {reason}"
+    CREATE_FILE = "create-file", "create it, readable by the controller's user"
+    READABLE_BY_ALL = "readable-by-all", "{file} is readable by everybody on this machine"
+    RUN_COMMAND = "run-command", "{command}"
+    OVER_COMMITTED = (
+        "over-committed",
+        "without the controller, {who} take {current} A on {phase}, its limit is {limit} A",
+    )
+    STATIONS_BELOW = "stations-below", 'the stations below "{circuit}"'
+    STATIONS_AND_BASE = (
+        "stations-and-base",
+        'the stations below "{circuit}" and the declared base load of {base} A',
+    )
+    LOWER_FALLBACKS = "lower-fallbacks", "lower fallback_a (0: pause), or connect fewer stations there"
+    MARGIN_LEAVES_NONE = (
+        "margin-leaves-none",
+        "margin_a of {margin} A leaves nothing of the limit of {limit} A",
+    )
+
 
 class CodedText(str):
     """English text that carries its code and values; a value may be a coded text itself."""
