@@ -19,6 +19,9 @@ log = logging.getLogger("controller.transport")
 GOING_AWAY = 1001
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
+REPLACE_WAIT_S = 5.0
+"""Time for which calls may be open on a connection that is to be replaced (s)."""
+
 
 class LinkUser(Protocol):
     """The session that a link belongs to."""
@@ -28,6 +31,9 @@ class LinkUser(Protocol):
 
     def can_move_link(self, backend: str) -> bool:
         """Return True if its link may be closed and opened again without loss or delay."""
+
+    def is_link_idle(self, backend: str) -> bool:
+        """Return True if no call is open over its link, in either direction."""
 
     def on_link_opened(self, backend: str) -> None:
         """Take note that the link is open."""
@@ -115,13 +121,15 @@ class BackendLink:
             try:
                 with self._scope:
                     await self._run_connection()
+                if self._adopted is not None:
+                    continue  # the link goes on over the connection that replaces this one
             except* (ConnectionLostError, DialError) as lost:
                 reasons = {str(each) for each in leaves(lost)}
                 refusals = [each for each in leaves(lost) if _is_refusal(each)]
                 if refusals:
                     self._user.on_station_refused(backend, str(refusals[0]))
             self._user.on_link_lost(backend, "; ".join(sorted(reasons)))
-            if self._user.needs_link(backend):
+            if self._adopted is None and self._user.needs_link(backend):
                 await self._pool.wait_ready(self._request)
 
     def send_nowait(self, message: str | bytes) -> None:
@@ -148,7 +156,7 @@ class BackendLink:
         for opened in (self._opened, self._adopted):
             if opened is not None:
                 await opened.channel.close(GOING_AWAY, reason)
-                self._pool.release(opened)
+                opened.release()
 
     async def _run_connection(self) -> None:
         """Use one connection, from its dial to its end."""
@@ -157,6 +165,9 @@ class BackendLink:
             opened = await self._pool.open_link(self._request, is_owner=self._is_owner)
         lost: ConnectionLostError | None = None
         self._opened = opened
+        opened.on_outdated = partial(self._pool.start_soon, partial(self._replace_connection, opened))
+        if not self._pool.is_configured(opened):
+            opened.on_outdated()  # since it was dialled
         try:
             self._user.on_link_opened(self._pool.backend)
             if not self._pool.has_alternatives:  # a task less per station
@@ -169,8 +180,36 @@ class BackendLink:
             raise
         finally:
             self._opened = None
-            self._pool.release(opened, lost)
+            opened.on_outdated = None
+            opened.release(lost)
             await opened.channel.close(GOING_AWAY, "")
+
+    async def _replace_connection(self, opened: OpenedLink) -> None:
+        """Go on over a connection as it is configured now, and close the one before once no call is open.
+
+        Calls that are still open after `REPLACE_WAIT_S` are repeated, as after any lost connection.
+        """
+        backend, station = self._pool.backend, self._request.station
+        replacement = None
+        try:
+            replacement = await self._pool.open_link(self._request, is_owner=self._is_owner)
+        except DialError as failed:
+            log.info("link as configured failed backend=%s station=%s reason=%s", backend, station, failed)
+        with trio.move_on_after(REPLACE_WAIT_S):
+            while self._opened is opened and not self._user.is_link_idle(backend):
+                await self._timer.wait_updated()
+        if self._opened is not opened:  # it has ended by itself, and a new one is opened
+            if replacement is not None:
+                await replacement.channel.close(GOING_AWAY, "")
+                replacement.release()
+            return
+        log.info("link replaced backend=%s station=%s: its configuration has changed", backend, station)
+        if self._user.is_link_idle(backend):
+            self._adopted = replacement
+        elif replacement is not None:
+            await replacement.channel.close(GOING_AWAY, "")
+            replacement.release()
+        self._scope.cancel()
 
     async def _move_to_better(self, opened: OpenedLink) -> None:
         """Leave for a better endpoint when it is there, and no call is open that would have to wait."""

@@ -114,6 +114,18 @@ class EndpointSelector:
         self._chance = chance
         self._turned_away_at = -math.inf
 
+    def replace_endpoints(self, endpoints: Iterable[tuple[str, int]], changed: Collection[str]) -> None:
+        """Select among other endpoints; of those that stay and are not `changed`, what is known stays."""
+        known = {name: each for name, each in self._by_id.items() if name not in changed}
+        self._endpoints = [
+            known.get(name) or _Endpoint(name, priority)
+            for name, priority in sorted(endpoints, key=_priority)
+        ]
+        self._by_id = {each.id: each for each in self._endpoints}
+        for name, priority in endpoints:
+            self._by_id[name].priority = priority
+        self._holds = {key: each for key, each in self._holds.items() if key[1] in known.keys() & self._by_id}
+
     # -- selection ------------------------------------------------------------------------------------
 
     def select(self, claim: str, now: float, tried: Collection[str] = ()) -> str | None:

@@ -11,7 +11,7 @@ import math
 import random
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -42,7 +42,11 @@ log = logging.getLogger("controller.transport")
 DIALS_PER_SECOND = 200.0
 """As many as stations may connect by default: a storm of stations goes on to the backend as it came."""
 
+START_WAIT_S = 30.0
+"""Longest wait for a pool that is started while its first links are opened (s)."""
+
 NORMAL = 1000
+GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 """WebSocket close codes (RFC 6455, 7.4.1)."""
 
@@ -223,19 +227,46 @@ class Endpoint:
 
 
 class OpenedLink:
-    """An open link of one station; give it back with `BackendPool.release`."""
+    """An open link of one station; give it back with `release`.
 
-    __slots__ = ("channel", "endpoint", "is_released", "opened_at", "request", "version")
+    `source`: what `endpoint` was when it was dialled. `on_outdated` is called once that is not configured any
+    more; without it, the channel is closed then.
+    """
+
+    __slots__ = (
+        "channel",
+        "endpoint",
+        "is_released",
+        "on_outdated",
+        "opened_at",
+        "pool",
+        "request",
+        "source",
+        "version",
+    )
 
     def __init__(
-        self, channel: Channel, version: str, endpoint: str, request: LinkRequest, now: float
+        self,
+        pool: BackendPool,
+        answer: EndpointAnswer,
+        endpoint: str,
+        source: DialableEndpoint,
+        request: LinkRequest,
+        now: float,
     ) -> None:
-        self.channel = channel
-        self.version = version
+        self.pool = pool
+        self.channel = answer.channel
+        self.version = answer.version
         self.endpoint = endpoint
+        self.source = source
         self.request = request
         self.opened_at = now
         self.is_released = False
+        self.on_outdated: Callable[[], None] | None = None
+
+    def release(self, lost: ConnectionLostError | None = None) -> None:
+        """Give the link back that was closed; `lost` is counted against its endpoint if it was not local."""
+        self.pool.release(self, lost)
 
 
 class BackendPool:
@@ -253,9 +284,48 @@ class BackendPool:
         self._selector = EndpointSelector(priorities, chance or random.Random())
         self._timer = DeadlineTimer(self._selector.next_probe_at)
         self._nursery: trio.Nursery | None = None
+        self._is_running = trio.Event()
+        self._scope = trio.CancelScope()
         self._newest: dict[str, object] = {}
+        self._opened: set[OpenedLink] = set()
         self.links = dict.fromkeys(self._endpoints, 0)
         """Open links, by endpoint."""
+
+    def replace_endpoints(self, endpoints: Mapping[str, tuple[int, DialableEndpoint]]) -> None:
+        """Dial these endpoints from now on; links over endpoints that stay are not touched.
+
+        Users of the other links are notified, and move to an endpoint of these.
+        """
+        before, self._endpoints = self._endpoints, {name: each for name, (_, each) in endpoints.items()}
+        changed = {name for name, each in before.items() if self._endpoints.get(name) is not each}
+        priorities = [(name, priority) for name, (priority, _) in endpoints.items()]
+        self._selector.replace_endpoints(priorities, changed)
+        self.links = {name: 0 if name in changed else self.links.get(name, 0) for name in self._endpoints}
+        for opened in [each for each in self._opened if each.endpoint in changed]:
+            if opened.on_outdated is not None:
+                opened.on_outdated()
+            elif self._nursery is not None:
+                self._nursery.start_soon(opened.channel.close, GOING_AWAY, "")
+        self._timer.update()
+
+    def start_soon(self, run: Callable[[], Awaitable[object]]) -> None:
+        """Run a task of a link beside the pool, which has to run."""
+        if self._nursery is not None:
+            self._nursery.start_soon(run)
+
+    async def retire(self, wait_s: float) -> None:
+        """End `run` once no link is open, after `wait_s` at most: the backend is not configured any more."""
+        with trio.move_on_after(wait_s):
+            while self._opened:
+                await self._timer.wait_updated()
+        self._scope.cancel()
+
+    def is_configured(self, opened: OpenedLink) -> bool:
+        """Return True if a link goes over an endpoint as it is configured now."""
+        return self._is_current(opened.endpoint, opened.source)
+
+    def _is_current(self, endpoint: str, source: DialableEndpoint) -> bool:
+        return self._endpoints.get(endpoint) is source
 
     # -- links ----------------------------------------------------------------------------------------
 
@@ -279,7 +349,9 @@ class BackendPool:
             raise
         if self._newest.get(request.station) is marker:
             self._newest[request.station] = opened
-        self.links[opened.endpoint] += 1
+        self._opened.add(opened)
+        if self._is_current(opened.endpoint, opened.source):
+            self.links[opened.endpoint] += 1
         return opened
 
     def release(self, opened: OpenedLink, lost: ConnectionLostError | None = None) -> None:
@@ -287,10 +359,13 @@ class BackendPool:
         if opened.is_released:
             return
         opened.is_released = True
-        self.links[opened.endpoint] -= 1
+        self._opened.discard(opened)
+        is_current = self._is_current(opened.endpoint, opened.source)
+        if is_current:
+            self.links[opened.endpoint] -= 1
         if self._newest.get(opened.request.station) is opened:
             del self._newest[opened.request.station]
-        if lost is not None and not lost.is_local:
+        if lost is not None and not lost.is_local and is_current:
             now = trio.current_time()
             lasted_s = now - opened.opened_at
             claim = opened.request.claim
@@ -315,6 +390,8 @@ class BackendPool:
 
     def report_unanswered(self, opened: OpenedLink) -> None:
         """Report that calls over an open link have no answer: the next link goes elsewhere."""
+        if not self._is_current(opened.endpoint, opened.source):
+            return
         self._selector.on_calls_unanswered(opened.request.claim, opened.endpoint, trio.current_time())
         self._timer.update()
 
@@ -335,7 +412,12 @@ class BackendPool:
     async def wait_better_endpoint(self, opened: OpenedLink) -> None:
         """Wait until a better endpoint is there for this link, which should move to it when it is idle."""
         claim = opened.request.claim
-        while (at := self._selector.better_at(claim, opened.endpoint)) > trio.current_time():
+        while True:
+            if not self._is_current(opened.endpoint, opened.source):
+                await trio.sleep_forever()  # its user was notified by `on_outdated`
+            at = self._selector.better_at(claim, opened.endpoint)
+            if at <= trio.current_time():
+                return
             await self._wait_updated(at)
 
     @property
@@ -360,13 +442,15 @@ class BackendPool:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what waits on its links, and probe endpoints that are down, until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            while True:
-                await self._timer.wait_due()
-                async with trio.open_nursery() as nursery:
-                    for endpoint in self._selector.endpoints_to_probe(trio.current_time()):
-                        nursery.start_soon(self._probe, endpoint)
+        with self._scope:
+            async with trio.open_nursery() as self._nursery:
+                self._is_running.set()
+                task_status.started()
+                while True:
+                    await self._timer.wait_due()
+                    async with trio.open_nursery() as nursery:
+                        for endpoint in self._selector.endpoints_to_probe(trio.current_time()):
+                            nursery.start_soon(self._probe, endpoint)
 
     # -- dials ----------------------------------------------------------------------------------------
 
@@ -376,11 +460,10 @@ class BackendPool:
             now = trio.current_time()
             endpoint = self._selector.select(request.claim, now, failures)
             if endpoint is not None:
-                outcome = await self._dial(endpoint, request)
+                source = self._endpoints[endpoint]
+                outcome = await self._dial(endpoint, source, request)
                 if not isinstance(outcome, DialError):
-                    return OpenedLink(
-                        outcome.channel, outcome.version, endpoint, request, trio.current_time()
-                    )
+                    return OpenedLink(self, outcome, endpoint, source, request, trio.current_time())
                 failures[endpoint] = outcome
             elif self._selector.is_trial_running(request.claim, now, failures):
                 await self._timer.wait_updated()
@@ -417,28 +500,36 @@ class BackendPool:
         ready_at = self._selector.ready_at(request.claim)
         return PROBE_INTERVAL_S if ready_at == math.inf else max(0.0, ready_at - now)
 
-    async def _dial(self, endpoint: str, request: LinkRequest) -> EndpointAnswer | DialError:
+    async def _dial(
+        self, endpoint: str, source: DialableEndpoint, request: LinkRequest
+    ) -> EndpointAnswer | DialError:
+        """Dial an endpoint. Failures of one that is replaced meanwhile are not counted."""
         began = trio.current_time()
         was_up = self._selector.is_up(endpoint)
-        if self._nursery is None:
-            raise RuntimeError(f"the pool of backend {self.backend} does not run")
         self._selector.on_dial_started(endpoint)
         try:
-            answer = await self._endpoints[endpoint].open(request, self._nursery)
+            with trio.fail_after(START_WAIT_S):
+                await self._is_running.wait()
+            assert self._nursery is not None
+            answer = await source.open(request, self._nursery)
         except DialError as failed:
-            self._on_dial_failed(endpoint, request, began, failed)
+            if self._is_current(endpoint, source):
+                self._on_dial_failed(endpoint, request, began, failed)
             return failed
         except BaseException:
-            self._selector.on_dial_cancelled(endpoint)
+            if self._is_current(endpoint, source):
+                self._selector.on_dial_cancelled(endpoint)
             raise
         else:
             now = trio.current_time()
-            if self._selector.on_link_opened(request.claim, request.station, endpoint, now):
+            if self._is_current(endpoint, source) and self._selector.on_link_opened(
+                request.claim, request.station, endpoint, now
+            ):
                 log.info("backend reachable again backend=%s", self._name(endpoint))
             return answer
         finally:
             # Dials that all succeed are no news: each would wake all links that wait.
-            if not (was_up and self._selector.is_up(endpoint)):
+            if not (was_up and self._is_current(endpoint, source) and self._selector.is_up(endpoint)):
                 self._timer.update()
 
     def _on_dial_failed(self, endpoint: str, request: LinkRequest, began: float, failed: DialError) -> None:
@@ -476,12 +567,16 @@ class BackendPool:
 
     async def _probe(self, endpoint: str) -> None:
         began = trio.current_time()
+        source = self._endpoints[endpoint]
         try:
-            await self._endpoints[endpoint].probe()
+            await source.probe()
         except DialError as failed:
-            self._selector.on_unreachable(endpoint, str(failed), began, trio.current_time())
+            if self._is_current(endpoint, source):
+                self._selector.on_unreachable(endpoint, str(failed), began, trio.current_time())
         else:
-            if self._selector.on_probe_answered(endpoint, trio.current_time()):
+            if self._is_current(endpoint, source) and self._selector.on_probe_answered(
+                endpoint, trio.current_time()
+            ):
                 log.info("backend reachable again backend=%s", self._name(endpoint))
         self._timer.update()
 

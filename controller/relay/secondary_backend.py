@@ -189,6 +189,11 @@ class SecondaryBackend:
         """True if a CALL to the observer has no answer yet."""
         return self._outstanding is not None
 
+    @property
+    def has_open_call(self) -> bool:
+        """True if a CALL in either direction has no answer yet."""
+        return self._outstanding is not None or bool(self._commands)
+
     def stop(self) -> None:
         """Send no further CALL: the controller stops."""
         self._is_stopping = True

@@ -241,6 +241,12 @@ class StationRelay:
             return self._up.can_move
         return self._observers[backend].is_idle
 
+    def is_link_idle(self, backend: str) -> bool:
+        """Return True if no call is open over the link to this backend, in either direction."""
+        if backend == self._owner:
+            return self._up.queue.is_empty and not self._down.queue.has_sent_command
+        return not self._observers[backend].has_open_call
+
     # -- events ---------------------------------------------------------------------------------------
 
     def handle(self, event: Event, now: float, utc: float) -> list[Action]:

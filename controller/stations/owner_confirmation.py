@@ -97,9 +97,8 @@ class OwnerConfirmation:
     async def release(self, admission: Admission) -> None:
         """Close the link to the owner if no session has used it."""
         opened = admission.owner_link
-        pool = self._owners[admission.station].pool
-        if opened is not None and pool is not None and not opened.is_released:
-            pool.release(opened)
+        if opened is not None and not opened.is_released:
+            opened.release()
             await opened.channel.close(1000, "")
 
     def _may_turn_away(self, station: str) -> bool:

@@ -162,14 +162,20 @@ class SessionRegistry:
         """End the session of a removed station once its answers have arrived, after `wait_s` at most."""
         entry = self._entries.get(station)
         session = self.find_session(station)
-        if entry is None or session is None:
-            return
-        session.remove()
-        with trio.move_on_after(wait_s) as waited:
-            await entry.wait_ended()
-        if waited.cancelled_caught:
-            session.end_removed()
-            await entry.wait_ended()
+        if entry is not None and session is not None:
+            session.remove()
+            await _wait_ended(entry, session, wait_s)
+
+    async def renew_session(self, station: str, wait_s: float) -> None:
+        """End the session of a station that is to have another one, as `remove_session` does.
+
+        Also one for deliveries of an absent station.
+        """
+        entry = self._entries.get(station)
+        session = None if entry is None else entry.session
+        if entry is not None and session is not None:
+            session.renew()
+            await _wait_ended(entry, session, wait_s)
 
     async def run_session(
         self,
@@ -205,3 +211,12 @@ class SessionRegistry:
             if self._entries[station] is entry:
                 del self._entries[station]
             entry.end()
+
+
+async def _wait_ended(entry: _Entry, session: StationSession, wait_s: float) -> None:
+    """Wait until a session that takes nothing new has ended; end it after `wait_s`."""
+    with trio.move_on_after(wait_s) as waited:
+        await entry.wait_ended()
+    if waited.cancelled_caught:
+        session.end_now()
+        await entry.wait_ended()

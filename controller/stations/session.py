@@ -75,6 +75,9 @@ CLOCK_CHECK_S = 1.0
 REMOVED = "the station was removed from the configuration"
 """Reason of the close frame to a station that the controller does not serve any more."""
 
+RENEWED = "the configuration of the station has changed: connect again"
+"""Reason of the close frame to a station whose next session is served with other backends or rules."""
+
 SILENT_PINGS = 3
 """Ping intervals without any data after which a connection is lost."""
 
@@ -293,6 +296,10 @@ class StationSession:
         """Return True if no call is open over the link."""
         return self._relay.can_move(backend)
 
+    def is_link_idle(self, backend: str) -> bool:
+        """Return True if no call is open over the link, in either direction."""
+        return self._relay.is_link_idle(backend)
+
     def on_link_opened(self, backend: str) -> None:
         """Pass the event to the relay."""
         self._feed(BackendUp() if backend == self._owner else ObserverUp(backend))
@@ -340,9 +347,14 @@ class StationSession:
         self._close_code, self._close_reason = POLICY_VIOLATION, REMOVED
         self.stop()
 
-    def end_removed(self) -> None:
-        """Close the connection of a removed station at once, without the answers that are out."""
-        self._end(REMOVED, POLICY_VIOLATION)
+    def renew(self) -> None:
+        """Take nothing new, and close as `stop` does: the next session has other backends or rules."""
+        self._close_code, self._close_reason = SERVICE_RESTART, RENEWED
+        self.stop()
+
+    def end_now(self) -> None:
+        """Close a session that is to be removed or renewed at once, without the answers that are out."""
+        self._end(self._close_reason or "", self._close_code)
 
     @property
     def has_set_limits(self) -> bool:
