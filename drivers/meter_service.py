@@ -60,14 +60,16 @@ class MeterPoller:
         self._identified = MeterIdentity()
         self._first_read = trio.Event()
 
+    def has_settings(self, settings: MeterSettings) -> bool:
+        """Return True if it reads the meter of these settings, which differ in times at most."""
+        return (
+            with_times(settings, self.settings) == self.settings
+            and load_model(settings.driver) == self.reader.model  # a model of the site's own may have changed
+        )
+
     def set_times(self, settings: MeterSettings) -> None:
         """Apply another interval and other ages of readings, from the next poll on."""
-        self.settings = msgspec.structs.replace(
-            self.settings,
-            interval_s=settings.interval_s,
-            stale_after_s=settings.stale_after_s,
-            frozen_after_s=settings.frozen_after_s,
-        )
+        self.settings = with_times(self.settings, settings)
         self.health.set_ages(settings.stale_after_s, settings.frozen_after_s)
 
     async def run(self, bus: Bus) -> None:
@@ -180,6 +182,14 @@ class _BackupLog:
         self._is_replaced = is_replaced
 
 
+class _PollTask:
+    """Task of one poller: `scope` stops it, `ended` is set once it has left its bus."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+
+
 class MeterFleet:
     """All meters of a site: polled ones, those computed from others, and those that stations make.
 
@@ -191,28 +201,107 @@ class MeterFleet:
         self, meters: Sequence[MeterSettings], publish: Publish, registry: BusRegistry | None = None
     ) -> None:
         self._publish = publish
-        self._virtual = VirtualMeters(each for each in meters if each.transport == "virtual")
-        self._derived = {each.id: each for each in meters if each.transport == "virtual"}
-        self._derived_states: dict[str, MeterState] = {}
-        self._backup_logs = {name: _BackupLog() for name in self._derived}
         self._buses = registry or BusRegistry()
+        self._nursery: trio.Nursery | None = None
+        """Tasks of the pollers, while `run` runs."""
+        self._tasks: dict[MeterPoller, _PollTask] = {}
         self.pollers = [MeterPoller(each, self.take) for each in meters if each.transport != "virtual"]
+        self._derived: dict[str, MeterSettings] = {}
+        self._derived_states: dict[str, MeterState] = {}
+        self._backup_logs: dict[str, _BackupLog] = {}
+        self._set_virtual(meters)
+
+    def _set_virtual(self, meters: Sequence[MeterSettings]) -> None:
+        """Compute the virtual meters of these from now on; the last states of those that stay are kept."""
+        before, self._derived = (
+            self._derived,
+            {each.id: each for each in meters if each.transport == "virtual"},
+        )
+        self._virtual = VirtualMeters(self._derived.values())
+        same = {name for name, each in self._derived.items() if before.get(name) == each}
+        self._derived_states = {name: each for name, each in self._derived_states.items() if name in same}
+        self._backup_logs = {
+            name: self._backup_logs[name] if name in same else _BackupLog() for name in self._derived
+        }
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Poll the meters until cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._nursery:
             for poller in self.pollers:
-                nursery.start_soon(_run_attached, poller, self._buses)
-                for share in poller.settings.share:
-                    nursery.start_soon(serve_share, poller.settings.id, share, poller.reader.last_registers)
+                self._start(poller, ())
             task_status.started()
+            await trio.sleep_forever()  # meters may be added
 
-    def set_times(self, meters: Sequence[MeterSettings]) -> None:
-        """Apply the intervals and ages of these settings to the meters with their ids."""
-        by_id = {each.id: each for each in meters}
-        for poller in self.pollers:
-            if poller.settings.id in by_id:
-                poller.set_times(by_id[poller.settings.id])
+    def _start(self, poller: MeterPoller, before: Sequence[trio.Event]) -> None:
+        if self._nursery is not None:
+            self._tasks[poller] = task = _PollTask()
+            self._nursery.start_soon(self._run_poller, poller, task, before)
+
+    async def _run_poller(self, poller: MeterPoller, task: _PollTask, before: Sequence[trio.Event]) -> None:
+        """Run a poller and its servers once `before` are set: others may use its line or ports until then."""
+        try:
+            with task.scope:
+                for ended in before:
+                    await ended.wait()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_run_attached, poller, self._buses)
+                    for share in poller.settings.share:
+                        nursery.start_soon(
+                            serve_share, poller.settings.id, share, poller.reader.last_registers
+                        )
+        finally:
+            task.ended.set()
+
+    def find_other_meters(self, meters: Sequence[MeterSettings]) -> set[str]:
+        """Return the meters whose values mean something else with these settings.
+
+        A meter that is reached in another way only shows what it did before. A virtual meter means something
+        else as soon as one of its sources does.
+        """
+        before = {each.settings.id: each.settings for each in self.pollers} | self._derived
+        models = {each.settings.id: each.reader.model for each in self.pollers}
+        found = {
+            each.id
+            for each in meters
+            if each.id in before
+            and (
+                with_connection(with_times(each, before[each.id]), before[each.id]) != before[each.id]
+                or (each.id in models and load_model(each.driver) != models[each.id])
+            )
+        }
+        sources = {each.id: {*each.plus, *each.minus, each.backup} for each in meters}
+        while further := {name for name, used in sources.items() if name not in found and used & found}:
+            found |= further
+        return found
+
+    def replace_meters(self, meters: Sequence[MeterSettings]) -> None:
+        """Read these meters from now on; those that differ in times at most are read on as before.
+
+        One that is new or reached in another way is published as not read yet. Raises ModelFileError for a
+        driver that is unknown, and nothing is changed then.
+        """
+        polled = {each.id: each for each in meters if each.transport != "virtual"}
+        kept = {
+            each.settings.id: each
+            for each in self.pollers
+            if (there := polled.get(each.settings.id)) is not None and each.has_settings(there)
+        }
+        added = {name: MeterPoller(each, self.take) for name, each in polled.items() if name not in kept}
+        stopped = [each for each in self.pollers if kept.get(each.settings.id) is not each]
+        tasks = [self._tasks.pop(each) for each in stopped if each in self._tasks]
+        for task in tasks:
+            task.scope.cancel()
+        self.pollers = [kept.get(name) or added[name] for name in polled]
+        for name, poller in kept.items():
+            poller.set_times(polled[name])
+        self._set_virtual(meters)
+        for poller in kept.values():  # a virtual meter has a state once each of its sources has one
+            for state in self._virtual.on_state(poller.state, trio.current_time()):
+                self._derived_states[state.meter] = state
+        for poller in added.values():
+            log.info("meter configured meter=%s driver=%s", poller.settings.id, poller.settings.driver)
+            self.take(poller.state)
+            self._start(poller, [task.ended for task in tasks])
 
     def take(self, state: MeterState) -> None:
         """Take the state of a meter; publish it, and those of the meters that are computed from it."""
@@ -253,6 +342,35 @@ async def run_meters(
     fleet = MeterFleet(meters, publish, registry)
     task_status.started(fleet.pollers)
     await fleet.run()
+
+
+def with_times(settings: MeterSettings, other: MeterSettings) -> MeterSettings:
+    """Return settings with the interval and the ages of readings of others."""
+    return msgspec.structs.replace(
+        settings,
+        interval_s=other.interval_s,
+        stale_after_s=other.stale_after_s,
+        frozen_after_s=other.frozen_after_s,
+    )
+
+
+def with_connection(settings: MeterSettings, other: MeterSettings) -> MeterSettings:
+    """Return settings with the way to the device of others, and what is not about its values."""
+    return msgspec.structs.replace(
+        settings,
+        host=other.host,
+        port=other.port,
+        device=other.device,
+        baud=other.baud,
+        parity=other.parity,
+        stopbits=other.stopbits,
+        timeout_s=other.timeout_s,
+        ca=other.ca,
+        certificate=other.certificate,
+        key=other.key,
+        priority=other.priority,
+        share=other.share,
+    )
 
 
 async def _run_attached(poller: MeterPoller, buses: BusRegistry) -> None:

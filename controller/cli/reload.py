@@ -18,7 +18,7 @@ def add_parser(commands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what was applied, needs a restart or is assumed. Raises CommandError with the errors."""
+    """Print what was applied, waits, needs a restart or is assumed. Raises CommandError with the errors."""
     try:
         result = send_command(read_store_directory(options.config), "configuration.reload")
     except ControlError as error:
@@ -30,8 +30,10 @@ def run(options: argparse.Namespace) -> int:
         print(f"applied: {name}")
     for name in result["needs_restart"]:
         print(f"needs a restart: {name}")
+    for name in result["waiting"]:
+        print(f"waits for the end of a transaction, or until a removed station is gone: {name}")
     for text in result["assumed"]:
         print(f"assumed: {text}")
-    if not result["applied"] and not result["needs_restart"]:
+    if not (result["applied"] or result["waiting"] or result["needs_restart"]):
         print("nothing has changed")
     return OK

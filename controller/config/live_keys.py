@@ -1,12 +1,13 @@
 """Keys that take effect while the controller runs, and the comparison of two configurations by them.
 
-A reload applies the keys of LIVE_KEYS at once, without dropping a link, and adds and removes stations. All
-other changes are named: they need a restart, and until then the values in use stay as they are.
+A reload applies the keys of LIVE_KEYS at once, and adds and removes backends, circuits, meters and stations.
+All other changes are named: they need a restart, and until then the values in use stay as they are.
 
     plan = plan_reload(in_use, loaded)
     plan.config            # in use from now on
     plan.applied           # ("circuit grid limit_a",)
     plan.needs_restart     # ("listen port",)
+    plan.waiting           # ("station CS01 owner",): until its transaction has ended
     plan.removed           # ("CS02",): its tables stay in plan.config until it is gone, see remove_stations
 """
 
@@ -17,36 +18,50 @@ from typing import Any
 
 import msgspec
 
-from controller.config.backend_rules import backend_names
+from controller.config.backend_rules import backend_names, endpoints_by_backend
 from controller.config.cross_rules import check_tables
-from controller.config.schema import Config, StationConfig
+from controller.config.schema import BackendConfig, CircuitConfig, Config, MeterConfig, StationConfig
 
 REMOVED_BOOKED_S = 1800.0
 """Least time without an attempt to connect after which a removed station is taken to be gone (s)."""
 
 ALL = frozenset({"*"})
 
+OWNER_KEYS = frozenset(
+    {
+        "owner",
+        "observers",
+        "when_backend_away",
+        "grace_s",
+        "authorise_when_away",
+        "stop_unauthorised",
+    }
+)
+"""The keys of a station about its backends: with another owner, they are only valid together."""
+
 LIVE_KEYS: Mapping[str, frozenset[str]] = {
-    "circuit": frozenset(
+    "backend": frozenset(
         {
-            "limit_a",
-            "limit_w",
-            "limit_kva",
-            "margin_a",
-            "unbalance_a",
-            "base_load_a",
-            "generation_a",
-            "peak_kw",
-            "peak_reached_is_free",
+            "url",
+            "ca",
+            "certificate",
+            "key",
+            "password_file",
+            "connect_timeout_s",
+            "compression",
+            "observe",
+            "commands",
+            "priority",
         }
     ),
+    "circuit": frozenset(CircuitConfig.__struct_fields__),
     "load_management": frozenset(
         {"tick_s", "margin_a", "rotation_s", "fallback_a", "fairness", "departures"}
     ),
-    "station": frozenset({"label", "circuit"}),
+    "station": frozenset({"label", "circuit", "password_file", "ping_s", *OWNER_KEYS}),
     "station.evse": frozenset({"priority", "mode", "circuit", "phases", "min_a", "max_a", "fallback_a"}),
     "listen": frozenset({"unknown_stations"}),
-    "meter": frozenset({"interval_s", "stale_after_s", "frozen_after_s"}),
+    "meter": frozenset(MeterConfig.__struct_fields__),
     "local_csms": ALL,
     "card": ALL,
     "sessions": ALL,
@@ -64,45 +79,74 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
 class ReloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Difference of a loaded configuration to that in use.
 
-    `config` is the one in use with what can be applied. `applied` and `needs_restart` name the changed keys.
-    `removed`: stations that are not served any more. They stay in `config`, since they may still draw and
-    their messages may still wait for backends.
+    `config` is the one in use with what can be applied. `applied` and `needs_restart` name the changed keys,
+    `waiting` those that can be applied later, without a restart: once a transaction has ended, or a removed
+    station is gone. `removed`: stations that are not served any more. They stay in `config`, since they may
+    still draw and their messages may still wait for backends. `removed_backends`: names of backends that
+    `config` has no more.
     """
 
     config: Config
     applied: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    removed_backends: tuple[str, ...] = ()
 
     @property
     def assumed(self) -> tuple[str, ...]:
-        """Return what the controller assumes of removed stations, and what a person has to do."""
+        """Return what the controller assumes of what was removed, and what a person has to do."""
         minutes = find_booked_s(self.config) / 60
-        return tuple(
+        stations = (
             f"station {station}: it may still draw, its EVSEs stay booked until it has not tried to connect "
             f"for {minutes:g} min; disconnect it from its circuit"
             for station in self.removed
         )
+        backends = (
+            f"backend {backend}: messages that wait for it stay stored; `local-controller outbox list` names "
+            "them, and they are delivered when it is configured again"
+            for backend in self.removed_backends
+        )
+        return (*stations, *backends)
 
     def describe(self) -> dict[str, tuple[str, ...]]:
         """Return the plan as the result of a command."""
-        return {"applied": self.applied, "needs_restart": self.needs_restart, "assumed": self.assumed}
+        return {
+            "applied": self.applied,
+            "needs_restart": self.needs_restart,
+            "waiting": self.waiting,
+            "assumed": self.assumed,
+        }
 
 
-def plan_reload(in_use: Config, loaded: Config, removed: Collection[str] = ()) -> ReloadPlan:
+def plan_reload(
+    in_use: Config, loaded: Config, removed: Collection[str] = (), busy: Collection[str] = ()
+) -> ReloadPlan:
     """Compare two configurations, and merge what can be applied into the one in use.
 
-    `removed`: stations of the one in use that an earlier reload has removed.
+    `removed`: stations of the one in use that an earlier reload has removed. `busy`: stations with a running
+    transaction, which ends at the owner with which it began.
     """
-    found = _Differences(in_use, removed)
-    config = found.merge_table("", in_use, loaded, "")
+    found = _Differences(in_use, loaded, removed, busy)
+    config = found.keep_used_tables(found.merge_table("", in_use, loaded, ""))
     back = [f"station {station} (added)" for station in removed if station not in found.removed]
     applied, needs_restart = (*back, *found.applied), tuple(found.needs_restart)
-    if applied and needs_restart and check_tables(remove_stations(config, found.removed)):
+    waiting = tuple(found.waiting)
+    if applied and (needs_restart or waiting) and check_tables(remove_stations(config, found.removed)):
         # What can be applied is only valid together with what cannot, e.g. a limit with lower fallbacks.
-        return ReloadPlan(config=in_use, needs_restart=(*applied, *needs_restart), removed=tuple(removed))
+        if needs_restart:
+            return ReloadPlan(
+                config=in_use, needs_restart=(*applied, *needs_restart, *waiting), removed=tuple(removed)
+            )
+        return ReloadPlan(config=in_use, waiting=(*applied, *waiting), removed=tuple(removed))
+    left = set(backend_names(config).values())
     return ReloadPlan(
-        config=config, applied=applied, needs_restart=needs_restart, removed=tuple(found.removed)
+        config=config,
+        applied=applied,
+        needs_restart=needs_restart,
+        waiting=waiting,
+        removed=tuple(found.removed),
+        removed_backends=tuple(name for name in endpoints_by_backend(in_use) if name not in left),
     )
 
 
@@ -118,11 +162,17 @@ def remove_stations(config: Config, stations: Collection[str]) -> Config:
 
 
 class _Differences:
-    def __init__(self, in_use: Config, removed: Collection[str]) -> None:
+    def __init__(
+        self, in_use: Config, loaded: Config, removed: Collection[str], busy: Collection[str]
+    ) -> None:
         self._in_use = in_use
+        self._loaded = loaded
         self._removed_before = removed
+        self._busy = busy
+        self._has_same_root = _find_root(in_use).id == _find_root(loaded).id
         self.applied: list[str] = []
         self.needs_restart: list[str] = []
+        self.waiting: list[str] = []
         self.removed: list[str] = []
 
     def merge_table(self, table: str, old: Any, new: Any, place: str) -> Any:
@@ -137,12 +187,14 @@ class _Differences:
                 changed[key] = after
                 continue
             name = f"{place} {key}".strip()
-            if isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
+            if table == "station" and key in OWNER_KEYS and self._is_busy(old, new):
+                self.waiting.append(name)
+            elif isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
                 changed[key] = self.merge_table(inner, before, after, name)
-            elif self._is_live(table, key) and not _is_other_phase_count(key, before, after):
+            elif self._is_live(table, key, old) and not _is_other_phase_count(key, before, after):
                 self.applied.append(name)
                 changed[key] = after
-            elif _are_tables(before) and _are_tables(after) and _ids(before) and _ids(after):
+            elif _have_ids(before) and _have_ids(after):
                 changed[key] = self._merge_tables(inner, before, after, place)
             else:
                 self.needs_restart.append(name)
@@ -156,37 +208,113 @@ class _Differences:
         for each in new:
             if each.id in before:
                 continue
-            is_live = isinstance(each, StationConfig) and _can_be_added(each, self._in_use)
+            is_live = self._can_be_added(each)
             added += [each] if is_live else []
             changes = self.applied if is_live else self.needs_restart
             changes.append(f"{place} {name} {each.id} (added)".strip())
         for each in old:
             if each.id not in there:
-                is_live = isinstance(each, StationConfig) and self._in_use.overlay is None
-                self.removed += [each.id] if is_live else []
-                if not is_live or each.id not in self._removed_before:
+                is_station, is_live = isinstance(each, StationConfig), self._can_be_removed(each)
+                self.removed += [each.id] if is_live and is_station else []
+                if not is_live or not is_station or each.id not in self._removed_before:
                     changes = self.applied if is_live else self.needs_restart
                     changes.append(f"{place} {name} {each.id} (removed)".strip())
-                merged.append(each)
+                if is_station or not is_live:
+                    merged.append(each)
             else:
                 where = f"{place} {name} {each.id}".strip()
                 merged.append(self.merge_table(table, each, there[each.id], where))
         return (*merged, *added)
 
-    def _is_live(self, table: str, key: str) -> bool:
+    def _is_live(self, table: str, key: str, old: Any) -> bool:
+        if table == "circuit" and old.parent is None and (key == "parent" or not self._has_same_root):
+            return False
+        if table == "circuit" and key == "meter" and old.parent is None and self._in_use.eebus is not None:
+            return False  # the EEBUS node has the monitoring feature that it started with
+        if table in ("backend", "station") and self._in_use.overlay is not None and key != "label":
+            return table == "station" and key == "circuit"
         keys = LIVE_KEYS.get(table, frozenset())
         return key in keys or keys == ALL or (not table and LIVE_KEYS.get(key) == ALL)
 
+    def _can_be_added(self, table: Any) -> bool:
+        """Return True if a table may be added to the running site.
 
-def _can_be_added(station: StationConfig, in_use: Config) -> bool:
-    """Return True if the running site has the circuits and backends of a new station.
+        The node of an overlay network has the routes of the stations and backends that it started with.
+        """
+        match table:
+            case StationConfig():
+                return self._in_use.overlay is None and self._has_same_root
+            case BackendConfig():
+                return self._in_use.overlay is None and _is_plain(table)
+            case CircuitConfig():
+                return self._has_same_root
+        return isinstance(table, MeterConfig)
 
-    The node of an overlay network has the routes of the stations that it started with.
-    """
-    circuits = {circuit.id for circuit in in_use.circuit}
-    placed = {in_use.circuit_of(station, evse) for evse in station.evse}
-    backends = {station.owner, *station.observers} - {None}
-    return placed <= circuits and backends <= backend_names(in_use).keys() and in_use.overlay is None
+    def _can_be_removed(self, table: Any) -> bool:
+        match table:
+            case StationConfig():
+                return self._in_use.overlay is None
+            case BackendConfig():
+                of_site = self._in_use.site.backend
+                return (
+                    self._in_use.overlay is None
+                    and _is_plain(table)
+                    and of_site not in (table.id, table.name)
+                )
+            case CircuitConfig():
+                return self._has_same_root
+        return isinstance(table, MeterConfig)
+
+    def _is_busy(self, old: StationConfig, new: StationConfig) -> bool:
+        """Return True if a station with a running transaction is to have another owner.
+
+        What the controller itself has begun as the CSMS is handed over to a backend at once.
+        """
+        return old.owner is not None and old.owner != new.owner and old.id in self._busy
+
+    def keep_used_tables(self, config: Config) -> Config:
+        """Return the merged configuration with the removed tables that stations of it still use.
+
+        These are stations that are not gone yet, EVSEs that wait for a restart, and owners of running
+        transactions.
+        """
+        names = backend_names(self._in_use)
+        served = [each for station in config.station for each in (station.owner, *station.observers)]
+        backends = {names.get(each, each) for each in served if each is not None}
+        placed = {config.circuit_of(station, evse) for station in config.station for evse in station.evse}
+        parents = {circuit.id: circuit.parent for circuit in self._in_use.circuit}
+        circuits = set()
+        for circuit in placed:
+            while circuit is not None and circuit not in circuits:
+                circuits.add(circuit)
+                circuit = parents.get(circuit)
+        return msgspec.structs.replace(
+            config,
+            backend=self._restore(
+                "backend", config.backend, {each.id for each in self._in_use.backend if each.name in backends}
+            ),
+            circuit=self._restore("circuit", config.circuit, circuits),
+        )
+
+    def _restore(self, table: str, merged: Any, used: Collection[str | None]) -> Any:
+        """Return the merged tables and those in use that were removed from them although they are used."""
+        there = set(_ids(merged))
+        lacking = [each for each in getattr(self._in_use, table) if each.id in used and each.id not in there]
+        for each in lacking:
+            name = f"{table} {each.id} (removed)"
+            self.applied.remove(name)
+            self.waiting.append(name)
+        return (*merged, *lacking)
+
+
+def _find_root(config: Config) -> CircuitConfig:
+    """Return the grid connection."""
+    return next(circuit for circuit in config.circuit if circuit.parent is None)
+
+
+def _is_plain(backend: BackendConfig) -> bool:
+    """Return True if nothing but links of stations depends on a backend."""
+    return backend.mode == "standard" and backend.est_url is None and not backend.renew_by_ocpp
 
 
 def _is_other_phase_count(key: str, before: Any, after: Any) -> bool:
@@ -194,8 +322,10 @@ def _is_other_phase_count(key: str, before: Any, after: Any) -> bool:
     return key == "phases" and len(before) != len(after)
 
 
-def _are_tables(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(each, msgspec.Struct) for each in value)
+def _have_ids(value: Any) -> bool:
+    """Return True for an array of tables with ids of their own, also for an empty array."""
+    are_tables = isinstance(value, tuple) and all(isinstance(each, msgspec.Struct) for each in value)
+    return are_tables and (not value or bool(_ids(value)))
 
 
 def _ids(tables: Any) -> list[object]:

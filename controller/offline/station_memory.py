@@ -62,6 +62,8 @@ class StationMemory:
             for backend in backends
         }
         """Messages that wait for each backend."""
+        self._unused: dict[str, BackendMemory] = {}
+        """Memories of backends that the station has no more: the session before may still write into them."""
         self._station = station
         self._answers = ResponseCache(station)
         self._authorizations = AuthorizationCache(station, key)
@@ -71,6 +73,19 @@ class StationMemory:
         for each in self.waiting.values():
             each.outbox.restore(records)
             each.ids.restore(records)
+
+    def set_backends(self, backends: Sequence[str], records: Sequence[Record]) -> None:
+        """Use these backends from the next link of the station on; `records`: what is stored of it."""
+        known = self._unused | self.waiting
+        for backend in backends:
+            if backend not in known:
+                known[backend] = made = BackendMemory(
+                    Outbox(self._station, backend), TransactionIdMap(self._station, backend)
+                )
+                made.outbox.restore(records)
+                made.ids.restore(records)
+        self.waiting = {backend: known.pop(backend) for backend in backends}
+        self._unused = known
 
     def make_sender(self, backend: str, version: Version) -> OutboxSender:
         """Return the sender of what waits for a backend, for a link of the station that begins now."""

@@ -32,7 +32,7 @@ from controller.services.certificate_service import (
     make_server_check,
 )
 from controller.services.configuration import ActiveConfiguration
-from controller.services.connection_settings import read_station_secrets
+from controller.services.connection_settings import Endpoints, read_station_secrets
 from controller.services.dimming_backend import DimmingBackend
 from controller.services.dimming_factory import make_dimming_service
 from controller.services.dimming_notifier import DimmingNotifier
@@ -301,7 +301,7 @@ class App:
             if self._policy_service is not None:
                 nursery.start_soon(self._policy_service.run)
             if config.site.backend is not None:
-                pool = self._station_service.pool(config.site.backend)
+                pool = self._station_service.backend_pools.find(config.site.backend)
                 nursery.start_soon(self._make_site_identity(pool).run)
             if self._dimming is not None:
                 nursery.start_soon(self._dimming.run)
@@ -436,31 +436,37 @@ class App:
         """
         try:
             passwords = read_station_secrets(config)
+            endpoints = self._station_service.backend_pools.make_endpoints(config)
         except OSError as error:
             raise ServiceError(f"a password file cannot be read: {error}") from error
+        except TlsError as error:
+            raise ServiceError(str(error)) from error
         self._config = self._status.config = config
         self._status.removed = frozenset(removed)
         self._status.configuration_problem = ""
         set_log_level(config.log.level)
-        self._meters.set_times(config)
         cards = load_cards_or_report(config)
         self._local_csms.set_cards(config.local_csms, cards)
         self.sessions.set_cards(cards)
         self.sessions.set_retention(config.sessions.retention_months)
         try:
-            self._replace_stations(config, passwords, removed)
+            self._replace_stations(config, passwords, endpoints, removed)
         except StoreError as error:
             raise ServiceError(str(error)) from error
 
     def _replace_stations(
-        self, config: Config, passwords: Mapping[str, StationSecret | None], removed: Collection[str]
+        self,
+        config: Config,
+        passwords: Mapping[str, StationSecret | None],
+        endpoints: Endpoints,
+        removed: Collection[str],
     ) -> None:
         """Use the stations of another configuration, last in the service that admits them."""
         served = remove_stations(config, removed)
         self._capabilities.replace_stations(config)
         quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
-        self._load_management.replace_site(config, quirks)
-        self._station_meters.replace_site(self._load_management.site)
+        self._load_management.replace_site(config, quirks, self._meters.find_other_meters(config))
+        self._meters.replace_meters(config, self._load_management.site)
         self._station_clocks.replace_stations(config)
         self._station_profiles.replace_stations(config)
         if self._dimming is not None:
@@ -472,7 +478,7 @@ class App:
         self._station_report.replace_stations(served)
         hand_over_transactions(config, self._store)
         self._local_csms.replace_stations(config)
-        self._station_service.replace_stations(config, passwords, removed)
+        self._station_service.replace_stations(config, passwords, endpoints, removed)
 
     def count_tries(self, station: str) -> int:
         """Return how often a station has tried to connect that is not admitted."""
@@ -481,6 +487,10 @@ class App:
     def has_waiting_messages(self, station: str) -> bool:
         """Return True while messages of a station wait for its backends."""
         return self._station_service.has_waiting_messages(station)
+
+    def find_busy_stations(self) -> Collection[str]:
+        """Return the stations with a running transaction."""
+        return self._station_service.find_busy_stations()
 
     # -- the site -----------------------------------------------------------------------------------
 

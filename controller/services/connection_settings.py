@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from controller.backends.pool import BackendPool, Endpoint
+import msgspec
+
+from controller.backends.pool import BackendPool, DialableEndpoint, Endpoint
 from controller.config import BackendConfig, Config, ListenConfig
 from controller.config.backend_rules import endpoints_by_backend
 from controller.config.password_files import StationSecret, parse_password_file
@@ -94,29 +96,55 @@ def make_listen_settings(config: Config, certificates: CertificateService | None
     )
 
 
-def make_pools(config: Config) -> dict[str, BackendPool]:
-    """Make the pools of all backends, by name. Raises TlsError, and ServiceError for the site CA."""
-    find_objection = make_server_check(config)
-    return {
-        name: BackendPool(
-            name,
-            {
-                each.id: (each.priority, _make_endpoint(each, config.listen, find_objection))
-                for each in tables
-            },
-            random.Random(),
-        )
-        for name, tables in endpoints_by_backend(config).items()
-    }
+Endpoints = Mapping[str, Mapping[str, tuple[int, DialableEndpoint]]]
+"""Endpoints of each backend, by its name and theirs, with their priorities."""
+
+
+class EndpointFactory:
+    """Makes the endpoints of backends; one whose settings and password are the same is made once.
+
+    Raises ServiceError for the site CA.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._listen = config.listen
+        self._find_objection = make_server_check(config)
+        self._made: dict[str, tuple[BackendConfig, bytes | None, Endpoint]] = {}
+
+    def make_endpoints(self, config: Config) -> Endpoints:
+        """Return the endpoints of a configuration. Raises TlsError, and OSError for a password file."""
+        made = {backend.id: self._make_entry(backend) for backend in config.backend}
+        self._made = made
+        return {
+            name: {each.id: (each.priority, made[each.id][2]) for each in tables}
+            for name, tables in endpoints_by_backend(config).items()
+        }
+
+    def _make_entry(self, backend: BackendConfig) -> tuple[BackendConfig, bytes | None, Endpoint]:
+        # The keys about messages and order are not the endpoint's.
+        settings = msgspec.structs.replace(backend, observe=(), commands=None, priority=0)
+        password = _read_password(backend.password_file)
+        before = self._made.get(backend.id)
+        if before is not None and before[:2] == (settings, password):
+            return before
+        return settings, password, _make_endpoint(backend, password, self._listen, self._find_objection)
+
+
+def make_pools(endpoints: Endpoints) -> dict[str, BackendPool]:
+    """Make the pools of all backends, by name."""
+    return {name: BackendPool(name, tables, random.Random()) for name, tables in endpoints.items()}
 
 
 def _make_endpoint(
-    backend: BackendConfig, listen: ListenConfig, find_objection: Callable[[bytes], str | None] | None
+    backend: BackendConfig,
+    password: bytes | None,
+    listen: ListenConfig,
+    find_objection: Callable[[bytes], str | None] | None,
 ) -> Endpoint:
     return Endpoint(
         backend.url,
         load_backend_tls(backend),
-        _read_password(backend.password_file),
+        password,
         listen.max_message_bytes,
         backend.connect_timeout_s,
         compression=backend.compression,

@@ -22,11 +22,10 @@ SPANS_KEPT = 20
 
 
 class DimmingHistory:
-    """Counters, limits and last measured draw. `meter`: of the grid connection; `voltage`: nominal (V)."""
+    """Counters, limits and last measured draw. `voltage`: nominal (V)."""
 
-    def __init__(self, settings: DimmingSettings, meter: str | None, voltage: float) -> None:
+    def __init__(self, settings: DimmingSettings, voltage: float) -> None:
         self._settings = settings
-        self._meter = meter
         self._voltage = voltage
         self._reading: Reading | None = None
         self._drawn_w: float | None = None
@@ -42,9 +41,11 @@ class DimmingHistory:
         else:
             self._refused[answer.reason] += 1
 
-    def on_meter_state(self, state: MeterState) -> bool:
-        """Take the state of a meter; return True if it is that of the grid connection."""
-        if state.meter != self._meter:
+    def on_meter_state(self, state: MeterState, grid_meter: str | None) -> bool:
+        """Take the state of a meter; return True if it is that of the grid connection, `grid_meter`."""
+        if grid_meter is None:
+            self._reading = None
+        if state.meter != grid_meter:
             return False
         self._reading = state.reading if state.quality is Quality.GOOD else None
         return True

@@ -30,8 +30,7 @@ class DimmingOutput:
         self._settings = settings
         self._load_management = load_management
         self._profiles = profiles
-        meter = load_management.site.circuits[0].meter
-        self._history = DimmingHistory(settings, meter, voltage)
+        self._history = DimmingHistory(settings, voltage)
         self._notifier = notifier
 
     def status(self, effective: EffectiveLimit, records: int, unwritten: int) -> DimmingStatus:
@@ -40,7 +39,7 @@ class DimmingOutput:
 
     def on_meter_state(self, state: MeterState) -> bool:
         """Take the state of a meter; return True if it is that of the grid connection."""
-        return self._history.on_meter_state(state)
+        return self._history.on_meter_state(state, self._load_management.site.circuits[0].meter)
 
     def measure(self) -> Measured:
         """Return the draw and the limits of the controllable EVSEs."""

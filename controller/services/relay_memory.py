@@ -15,12 +15,12 @@ from controller.config.backend_rules import (
     owner_names,
     permitted_commands,
 )
-from controller.config.schema import LOCAL_CSMS, Config, StationConfig
+from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationConfig
 from controller.model.journal import EvseStatesStored, Record
 from controller.model.observations import EvseRecord
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
-from controller.offline.journal_records import EntryRemoved, OutboxRequest, OutboxRequestDone
+from controller.offline.journal_records import EntryQueued, EntryRemoved, OutboxRequest, OutboxRequestDone
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.offline_responder import OfflineRules
 from controller.offline.station_memory import STATION_RECORDS, QueueStatus, StationMemory, add_up_queues
@@ -43,8 +43,9 @@ class RelayJournals:
         self._store = store
         self._key = open_token_key(Path(config.store.directory) / KEY_FILE)
         self._call_timeout_s = config.listen.call_timeout_s
-        self._backends = {name: endpoints[0] for name, endpoints in endpoints_by_backend(config).items()}
+        self._backends: dict[str, BackendConfig] = {}
         self._observers: dict[str, list[str]] = {}
+        self._former: dict[str, list[str]] = {}
         self._owners: dict[str, str] = {}
         self._stations: dict[str, StationMemory] = {}
         self.replace_stations(config)
@@ -58,14 +59,40 @@ class RelayJournals:
         What waits of stations that it does not have stays in the store.
         """
         names = backend_names(config)
+        self._backends = {name: endpoints[0] for name, endpoints in endpoints_by_backend(config).items()}
         self._observers = {
             station.id: [names[observer] for observer in station.observers] for station in config.station
         }
         self._owners = owner_names(config)
+        self._former = self._find_former()
         for station in self._stations.keys() - self._owners.keys():
             del self._stations[station]
         for station in self._owners.keys() - self._stations.keys():
             self._stations[station] = self._restore(station)
+        for station, memory in self._stations.items():
+            backends = self._backends_of(station)
+            if set(backends) != memory.waiting.keys():
+                memory.set_backends(backends, load_station_records(self._store, station))
+
+    def _find_former(self) -> dict[str, list[str]]:
+        """Return the backends for which messages of a station wait that it no longer has, by station."""
+        found: dict[str, dict[str, None]] = {}
+        for record in self._store.load(EntryQueued):
+            station, backend = record.station, record.backend
+            if station not in self._owners or backend not in self._backends:
+                continue
+            if backend != self._owners[station] and backend not in self._observers[station]:
+                found.setdefault(station, {})[backend] = None
+        return {station: list(backends) for station, backends in found.items()}
+
+    def _backends_of(self, station: str) -> list[str]:
+        return [self._owners[station], *self._observers[station], *self._former.get(station, ())]
+
+    def find_observers(self, station: str) -> list[str]:
+        """Return the observers of a station, and former backends for which messages of it still wait."""
+        waiting = self._stations[station].waiting
+        former = [name for name in self._former.get(station, ()) if waiting[name].outbox.head is not None]
+        return [*self._observers[station], *former]
 
     # -- the session's journal: see `stations.session.SessionJournal` ----------------------------------
 
@@ -141,18 +168,19 @@ class RelayJournals:
         memory = self._stations[station]
         return {
             name: self._make_secondary_backend(station, version, name, memory)
-            for name in self._observers[station]
+            for name in (*self._observers[station], *self._former.get(station, ()))
         }
 
     def _make_secondary_backend(
         self, station: str, version: Version, backend: str, memory: StationMemory
     ) -> SecondaryBackend:
         table, waiting = self._backends[backend], memory.waiting[backend]
+        is_former = backend in self._former.get(station, ())  # it only gets what waits for it
         return SecondaryBackend(
             station,
             version,
-            CommandPermissions(backend, permitted_commands(table, owner=False)),
-            reports(table.observe),
+            CommandPermissions(backend, frozenset() if is_former else permitted_commands(table, owner=False)),
+            frozenset() if is_former else reports(table.observe),
             memory.make_sender(backend, version),
             waiting.outbox,
             waiting.ids,
@@ -187,8 +215,9 @@ class RelayJournals:
         }
 
     def _restore(self, station: str) -> StationMemory:
-        backends = [self._owners[station], *self._observers[station]]
-        return StationMemory(station, backends, self._key, load_station_records(self._store, station))
+        return StationMemory(
+            station, self._backends_of(station), self._key, load_station_records(self._store, station)
+        )
 
 
 def load_station_records(store: StateStore, station: str) -> list[Record]:

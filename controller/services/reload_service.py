@@ -1,7 +1,8 @@
 """Reload of the configuration while the controller runs.
 
-The file is checked first. What can change without dropping a link is applied (`config.live_keys`), the rest
-is named; a file with errors changes nothing.
+The file is checked first. What can change while the site runs is applied (`config.live_keys`), the rest is
+named; a file with errors changes nothing. What waits for the end of a transaction, or until a removed station
+is gone, is applied then.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class ReloadRejectedError(ServiceError):
 
 
 CHECK_S = 5.0
-"""Interval in which removed stations are checked."""
+"""Interval in which removed stations, and changes that wait, are checked."""
 
 
 class ReloadTarget(Protocol):
@@ -44,13 +45,18 @@ class ReloadTarget(Protocol):
     def has_waiting_messages(self, station: str) -> bool:
         """Return True while messages of a station wait for its backends."""
 
+    def find_busy_stations(self) -> Collection[str]:
+        """Return the stations with a running transaction."""
+
 
 class ReloadService:
-    """Reloads the file of the configuration in use, and drops removed stations once they are gone."""
+    """Reloads the file of the configuration in use, and does later what has to wait."""
 
     def __init__(self, active: ActiveConfiguration, target: ReloadTarget) -> None:
         self._active = active
         self._target = target
+        self._loaded: Config | None = None
+        """Configuration of the last reload, while changes of it wait."""
         self._removed = RemovedStations(find_booked_s(active.config))
         self._turn = trio.Lock()
 
@@ -64,12 +70,28 @@ class ReloadService:
         return (await self.reload()).describe()
 
     async def run(self) -> None:
-        """Drop removed stations once nothing of them can draw or waits; until cancelled."""
+        """Drop removed stations that are gone, and apply what has waited, until cancelled."""
         while True:
             await trio.sleep(CHECK_S)
-            if self._removed.stations:
+            if self._removed.stations or self._loaded is not None:
                 async with self._turn:
                     self._check_removed()
+                    self._check_waiting()
+
+    def _check_waiting(self) -> None:
+        """Apply changes of the last reload that had to wait, as far as that is over."""
+        if self._loaded is None:
+            return
+        plan = self._plan(self._loaded)
+        if not plan.applied:
+            return
+        try:
+            self._use(plan, self._loaded)
+        except ServiceError as error:
+            log.error("changes that waited not applied reason=%s: reload again once it is corrected", error)
+            self._loaded = None
+        else:
+            self._report(plan)
 
     def _check_removed(self) -> None:
         now = trio.current_time()
@@ -107,17 +129,27 @@ class ReloadService:
                     log.error("configuration error reason=%s", line)
                 log.error("reload rejected file=%s: nothing is changed, correct it and reload again", path)
                 raise ReloadRejectedError(checked.problem)
-            plan = plan_reload(self._active.config, checked.config, self._removed.stations)
+            plan = self._plan(checked.config)
             try:
-                self._target.apply_configuration(plan.config, plan.removed)
+                self._use(plan, checked.config)
             except ServiceError as error:
                 log.error("reload failed file=%s reason=%s: reload again once it is corrected", path, error)
                 raise ReloadRejectedError(str(error)) from error
-            self._active = msgspec.structs.replace(self._active, config=plan.config, problem="")
-            self._removed.set_stations(plan.removed, trio.current_time())
             self._report(plan)
             await trio.to_thread.run_sync(self._keep_copy)
             return plan
+
+    def _plan(self, loaded: Config) -> ReloadPlan:
+        return plan_reload(
+            self._active.config, loaded, self._removed.stations, self._target.find_busy_stations()
+        )
+
+    def _use(self, plan: ReloadPlan, loaded: Config) -> None:
+        """Apply a plan. Raises ServiceError."""
+        self._target.apply_configuration(plan.config, plan.removed)
+        self._active = msgspec.structs.replace(self._active, config=plan.config, problem="")
+        self._removed.set_stations(plan.removed, trio.current_time())
+        self._loaded = loaded if plan.waiting else None
 
     def _report(self, plan: ReloadPlan) -> None:
         if plan.removed:
@@ -126,6 +158,17 @@ class ReloadService:
                 "booked until they have not tried to connect for %g min",
                 ",".join(plan.removed),
                 find_booked_s(plan.config) / 60,
+            )
+        if plan.removed_backends:
+            log.warning(
+                "backends removed backends=%s remedy=see 'local-controller outbox list': what waits for them "
+                "stays stored",
+                ",".join(plan.removed_backends),
+            )
+        if plan.waiting:
+            log.info(
+                "changes wait changed=%r: until transactions have ended and removed stations are gone",
+                ",".join(plan.waiting),
             )
         applied = ",".join(plan.applied) or "nothing"
         log.info("configuration reloaded file=%s applied=%r", self._active.path, applied)

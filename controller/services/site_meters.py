@@ -6,6 +6,7 @@ import trio
 
 from controller.config import Config
 from controller.load_management.metering.station_meters import StationMeters
+from controller.load_management.site_tree import SiteTree
 from controller.web.status_model import BusStatus, MeterStatus, meter_statement
 from drivers.bus_registry import BusRegistry
 from drivers.meter_service import MeterFleet, MeterReport, Publish
@@ -41,9 +42,18 @@ class SiteMeters:
                     self._fleet.take(state)
                 await trio.sleep(STATION_METER_S)
 
-    def set_times(self, config: Config) -> None:
-        """Apply the intervals and ages of readings of another configuration."""
-        self._fleet.set_times([meter.settings() for meter in config.meter])
+    def find_other_meters(self, config: Config) -> set[str]:
+        """Return the meters whose values mean something else in another configuration."""
+        return self._fleet.find_other_meters([meter.settings() for meter in config.meter])
+
+    def replace_meters(self, config: Config, site: SiteTree) -> None:
+        """Read the meters of another configuration, and make those of its stations' reports.
+
+        Raises ModelFileError.
+        """
+        settings = [meter.settings() for meter in config.meter]
+        self._station_meters.replace_meters(settings, site)
+        self._fleet.replace_meters(settings)
 
     def meter_statuses(self) -> tuple[MeterStatus, ...]:
         """Return the status of each meter."""

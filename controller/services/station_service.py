@@ -10,19 +10,19 @@ from functools import partial
 import msgspec
 import trio
 
-from controller.backends.pool import BackendPool
 from controller.config import Config, StationConfig
-from controller.config.backend_rules import backend_names, owner_names
+from controller.config.backend_rules import backend_names, endpoints_by_backend, owner_names
 from controller.config.password_files import StationSecret
 from controller.model.rate_limits import Backoff, TokenBucket
 from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.profiles.arbiter import ProfileArbiter
+from controller.services.backend_pools import BackendPools
 from controller.services.connection_settings import (
+    Endpoints,
     evse_names,
     make_listen_settings,
-    make_pools,
     make_station_check,
     open_credentials,
     read_station_secrets,
@@ -47,7 +47,7 @@ from controller.stations.connection_stats import ConnectionStats
 from controller.stations.listener import serve_stations
 from controller.stations.owner_confirmation import OwnerConfirmation, OwnerRules
 from controller.stations.registry import SessionRegistry
-from controller.stations.session import POLICY_VIOLATION, REMOVED, SessionRules, StationSession
+from controller.stations.session import POLICY_VIOLATION, REMOVED, RENEWED, SessionRules, StationSession
 from controller.stations.unregistered import UnregisteredStations
 from controller.store.state_store import StateStore
 from controller.transport.channel import Channel
@@ -94,7 +94,6 @@ class StationService:
         """Of the stations that may connect; see `AdmissionRules`."""
         self._removed: frozenset[str] = frozenset()
         """Stations that may not connect any more; what waits for their backends is delivered."""
-        self._names = backend_names(config)
         self._owner_names = owner_names(config)
         self._ledger = ledger
         self._local_csms = local_csms
@@ -107,7 +106,7 @@ class StationService:
         self._peer_certificates = make_station_check(config)
         self._listen_settings = make_listen_settings(config, self._peer_certificates)
         self._certificates = open_station_certificates(config, evse_names(config), registry)
-        self._pools = make_pools(config)
+        self.backend_pools = BackendPools(config, 2 * STOP_WAIT_S)
         self._overlay = None if config.overlay is None else self._make_overlay()
         accepted, self._rotated = open_credentials(store)
         self._owners = OwnerConfirmation({}, registry, accepted)
@@ -120,14 +119,18 @@ class StationService:
         self,
         config: Config,
         passwords: Mapping[str, StationSecret | None],
+        endpoints: Endpoints,
         removed: Collection[str] = (),
     ) -> None:
-        """Serve the stations of another configuration; the sessions of those that stay are not touched.
+        """Serve the stations of another configuration, with its backends.
 
-        `passwords`: of all its stations. `removed`: those of them whose sessions end, and that are not
-        admitted any more, but for which messages may wait. Raises StoreError.
+        The sessions of stations whose backends stay are not touched; the others are closed (1012), and their
+        stations connect again. `passwords`: of all its stations. `removed`: those of them whose sessions end,
+        and that are not admitted any more, but for which messages may wait. Raises StoreError.
         """
         self._journals.replace_stations(config)
+        before, after = _find_services(self._config), _find_services(config)
+        self.backend_pools.replace_endpoints(config, endpoints)
         ending = set(removed) - self._removed
         self._removed = frozenset(removed)
         for station in self._removed:
@@ -143,6 +146,11 @@ class StationService:
             log.info("station removed station=%s", station)
             if self._nursery is not None:
                 self._nursery.start_soon(self._registry.remove_session, station, STOP_WAIT_S)
+        for station in sorted(before.keys() & after.keys() - self._removed):
+            if before[station] != after[station] and self._nursery is not None:
+                log.info("station served anew station=%s: its backends or their rules have changed", station)
+                self._nursery.start_soon(self._registry.renew_session, station, STOP_WAIT_S)
+                self._nursery.start_soon(self._deliver, station)
 
     def has_waiting_messages(self, station: str) -> bool:
         """Return True if messages of a station wait for a backend, or a session of it has not ended."""
@@ -155,10 +163,10 @@ class StationService:
         self._stations = {station.id: station for station in config.station}
         self._owner_names = owner_names(config)
         self._relays.restore_states(added, self._limits.on_observation)
-        self._owners.set_owners(_make_owner_rules(config, self.pool))
+        self._owners.set_owners(_make_owner_rules(config, self.backend_pools))
         if self._nursery is not None:
             for station in added:
-                self._nursery.start_soon(self._deliver, station)
+                self._nursery.start_soon(self._deliver, station.id)
         self._passwords.update(
             {station: secret for station, secret in passwords.items() if station not in self._removed}
         )
@@ -169,10 +177,6 @@ class StationService:
         """Return the ids of the stations that are served."""
         return tuple(station for station in self._stations if station not in self._removed)
 
-    def pool(self, backend: str) -> BackendPool:
-        """Return the pool of the backend that the configuration names so."""
-        return self._pools[self._names[backend]]
-
     def follow_requests(self) -> None:
         """Carry out what a person has requested about messages that were set aside."""
         self._journals.follow_requests()
@@ -180,6 +184,14 @@ class StationService:
     def find_transaction(self, station: str, evse: int) -> int | str | None:
         """Return the id of the transaction that runs at an EVSE, as the station has it; None without one."""
         return self._relays.find_transaction(station, evse)
+
+    def find_busy_stations(self) -> set[str]:
+        """Return the stations with a running transaction."""
+        return {
+            station.id
+            for station in self._stations.values()
+            if any(self.find_transaction(station.id, evse.id) is not None for evse in station.evse)
+        }
 
     def overlay(self) -> OverlayStatus | None:
         """Return the state of the overlay network for people and monitoring; None without one."""
@@ -191,13 +203,14 @@ class StationService:
         return tuple(
             BackendStatus(
                 id=backend,
-                links=self._pools[backend].links,
+                links=self.backend_pools.by_name[backend].links,
                 waiting=queue.messages,
                 oldest_s=0.0 if queue.oldest is None else max(0.0, round(now - queue.oldest, 1)),
                 dropped_total=queue.dropped,
                 set_aside=queue.set_aside,
             )
             for backend, queue in self._journals.queue_statuses().items()
+            if backend in self.backend_pools.by_name
         )
 
     async def run(
@@ -210,13 +223,12 @@ class StationService:
         self._raise_descriptor_limit()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for pool in self._pools.values():
-                await nursery.start(pool.run)
+            await nursery.start(self.backend_pools.run)
             if self._overlay is not None:
                 await nursery.start(self._overlay.run)
             if self._certificates is not None:
                 nursery.start_soon(self._certificates.run)
-            for station in self._stations.values():
+            for station in self._stations:
                 nursery.start_soon(self._deliver, station)
             port = await nursery.start(
                 partial(
@@ -260,9 +272,11 @@ class StationService:
     def _make_overlay(self) -> OverlayService:
         """Make the overlay node; stations reach backends in overlay mode through it from now on."""
         modes = {backend.name: backend.mode for backend in self._config.backend}
-        carriers = {name: each for name, each in self._pools.items() if modes[name] == "overlay"}
+        carriers = {
+            name: each for name, each in self.backend_pools.by_name.items() if modes[name] == "overlay"
+        }
         service = OverlayService(self._config, carriers, self._enforcer, self._journals.save)
-        self._pools |= {name: service.make_pool(name) for name in carriers}
+        self.backend_pools.take_over({name: service.make_pool(name) for name in carriers})
         return service
 
     # -- stations that connect: see `listener.StationHost` --------------------------------------------
@@ -292,7 +306,17 @@ class StationService:
     async def _serve_one(self, admission: Admission, channel: Channel) -> None:
         """Run the session of one station."""
         station = self._stations[admission.station]
-        observers = [self.pool(name) for name in station.observers]
+        owner = (
+            self._local_csms.make_owner(station.id, admission.version, utc)
+            if station.owner is None
+            else self.backend_pools.find(station.owner)
+        )
+        opened = admission.owner_link
+        if opened is not None and opened.pool is not owner:  # the owner has changed since it was asked
+            await self._owners.release(admission)
+            await channel.close(SERVICE_RESTART, RENEWED)
+            return
+        observers = [self.backend_pools.by_name[name] for name in self._journals.find_observers(station.id)]
         sessions: list[StationSession] = []
 
         def make() -> StationSession:
@@ -300,35 +324,35 @@ class StationService:
             sessions.append(self._make_session(station, admission, arbiter, channel))
             if station.id in self._removed:  # while the session before this one ended
                 sessions[0].remove()
+            elif self._stations.get(station.id) is not station:
+                sessions[0].renew()
             return sessions[0]
 
         try:
-            owner = (
-                self._local_csms.make_owner(station.id, admission.version, utc)
-                if station.owner is None
-                else self.pool(station.owner)
-            )
             await self._registry.run_session(station.id, make, owner, observers, admission.peer)
         finally:
             for session in sessions:
                 self._owners.on_session_ended(station.id, has_set_limits=session.has_set_limits)
-        self._spawn(self._deliver, station)
+        self._spawn(self._deliver, station.id)
 
     def _spawn(self, run: Callable[..., Awaitable[object]], *arguments: object) -> None:
         """Run a task beside the sessions."""
         assert self._nursery is not None, "a session runs while the service does"
         self._nursery.start_soon(run, *arguments)
 
-    async def _deliver(self, station: StationConfig) -> None:
-        """Deliver to backends what waits for them while the station is absent, which may be long."""
+    async def _deliver(self, name: str) -> None:
+        """Deliver to backends what waits for them while a station is absent, which may be long."""
         failures = 0
         while (
             not self._accepting.cancel_called
-            and (waiting := self._journals.backends_waited_for(station.id))
-            and not self._registry.has_session(station.id)
+            and (station := self._stations.get(name)) is not None
+            and (waiting := self._journals.backends_waited_for(name))
+            and not self._registry.has_session(name)
         ):
             version = next(iter(waiting.values()))
-            pools = [self._pools[backend] for backend, first in waiting.items() if first is version]
+            pools = [
+                self.backend_pools.by_name[backend] for backend, first in waiting.items() if first is version
+            ]
             owner = next((each for each in pools if each.backend == self._owner_names[station.id]), None)
             arbiter = self._limits.profiles.make_absent_arbiter(station.id, version)
             make = partial(self._make_session, station, Admission(station.id, version), arbiter, None)
@@ -386,11 +410,32 @@ class StationService:
         return StationSession(admission, relay, channel, self._limits, journals, self._stats, rules)
 
 
-def _make_owner_rules(config: Config, find_pool: Callable[[str], BackendPool]) -> dict[str, OwnerRules]:
+def _find_services(config: Config) -> dict[str, tuple[object, ...]]:
+    """Return what a session of each station is made for: another one is needed where this differs."""
+    names = backend_names(config)
+    rules = {
+        name: (name, tables[0].observe, tables[0].commands)
+        for name, tables in endpoints_by_backend(config).items()
+    }
+    return {
+        station.id: (
+            None if station.owner is None else rules[names[station.owner]],
+            [rules[names[observer]] for observer in station.observers],
+            station.when_backend_away,
+            station.grace_s,
+            station.authorise_when_away,
+            station.stop_unauthorised,
+            station.ping_s,
+        )
+        for station in config.station
+    }
+
+
+def _make_owner_rules(config: Config, pools: BackendPools) -> dict[str, OwnerRules]:
     """Return the owner of each station of a configuration."""
     return {
         station.id: OwnerRules(
-            None if station.owner is None else find_pool(station.owner),
+            None if station.owner is None else pools.find(station.owner),
             station.when_backend_away == "strict",
         )
         for station in config.station

@@ -335,7 +335,7 @@ async function adopt(knock) {
   ], { note: text("knockText") });
   const result = members && await command("station.adopt", { station: knock.id, ...members });
   if (!result) return;
-  const waits = (result.needs_restart ?? []).some((name) => name.startsWith(`station ${knock.id} `));
+  const waits = [...(result.needs_restart ?? []), ...(result.waiting ?? [])].some((name) => name.startsWith(`station ${knock.id} `));
   show(text(waits ? "adoptedLater" : "adopted", { station: knock.id }));
 }
 

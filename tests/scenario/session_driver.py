@@ -23,6 +23,7 @@ import trio
 from controller.backends.pool import BackendPool, EndpointAnswer, LinkRequest
 from controller.config import Config
 from controller.services import app
+from controller.services.connection_settings import EndpointFactory, Endpoints
 from controller.stations.admission import Admission, Rejection
 from controller.stations.listener import StationHost
 from controller.transport.channel import VirtualChannel
@@ -147,6 +148,7 @@ class SessionSite(ScenarioSite):
 
     def __init__(self, spec: SiteSpec, folder: Path, nursery: trio.Nursery) -> None:
         self._clock = SessionClock()
+        self._endpoints: Endpoints = {}
         super().__init__(spec, self._clock)
         self._nursery = nursery
         self._folder = folder
@@ -216,16 +218,18 @@ class SessionSite(ScenarioSite):
             task_status.started(0)
             await trio.sleep_forever()
 
-    def make_pools(self, _config: Config) -> dict[str, BackendPool]:
-        """Return the pools of the CSMSs, whose links are memory streams."""
-        return {
-            csms.name: BackendPool(
-                csms.name,
-                {csms.name: (0, _MemoryEndpoint(csms, self._clock, self._nursery))},
-                random.Random(1),
-            )
-            for csms in self.backends
-        }
+    def make_endpoints(self, _config: Config) -> Endpoints:
+        """Return the endpoints of the CSMSs, whose links are memory streams."""
+        if not self._endpoints:
+            self._endpoints = {
+                csms.name: {csms.name: (0, _MemoryEndpoint(csms, self._clock, self._nursery))}
+                for csms in self.backends
+            }
+        return self._endpoints
+
+    def make_pools(self, endpoints: Endpoints) -> dict[str, BackendPool]:
+        """Return pools that spread their waits alike in each run."""
+        return {name: BackendPool(name, each, random.Random(1)) for name, each in endpoints.items()}
 
     async def read_meter(self, fleet: MeterFleet) -> None:
         """Publish the readings of the meter: in place of the polls over Modbus."""
@@ -254,7 +258,8 @@ async def run_session_site(spec: SiteSpec, folder: Path) -> AsyncIterator[Sessio
             site = SessionSite(spec, folder, nursery)
             read_meter: Callable[[MeterFleet], Awaitable[None]] = lambda fleet: site.read_meter(fleet)  # noqa: E731
             patch.setattr("controller.services.station_service.serve_stations", site.serve_stations)
-            patch.setattr("controller.services.station_service.make_pools", site.make_pools)
+            patch.setattr("controller.services.backend_pools.make_pools", site.make_pools)
+            patch.setattr(EndpointFactory, "make_endpoints", lambda _, config: site.make_endpoints(config))
             patch.setattr("controller.services.wall_clock.datetime", _VirtualWall)
             patch.setattr("drivers.meter_service.MeterFleet.run", read_meter)
             patch.setattr(trio.to_thread, "run_sync", partial(_run_inline))

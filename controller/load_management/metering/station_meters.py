@@ -88,25 +88,26 @@ class _ReportedCurrent:
 
 
 class StationMeter:
-    """Meter made of its stations' reports."""
+    """Meter made of its stations' reports; `former`: the one of the same name before."""
 
-    def __init__(self, settings: MeterSettings, site: SiteTree) -> None:
+    def __init__(self, settings: MeterSettings, site: SiteTree, former: StationMeter | None = None) -> None:
         self.settings = settings
         self._began_at: float | None = None
-        self._currents = {
-            evse.ref: _ReportedCurrent(evse) for evse in site.evses if evse.ref.station in settings.stations
+        known = {} if former is None else former._currents
+        self._currents: dict[EvseRef, _ReportedCurrent] = {
+            evse.ref: known.get(evse.ref) or _ReportedCurrent(evse)
+            for evse in site.evses
+            if evse.ref.station in settings.stations
         }
+        for evse in site.evses:
+            if evse.ref in self._currents:
+                self._currents[evse.ref].evse = evse
 
     def find_currents(self, station: str, evse: int | None = None) -> Iterator[_ReportedCurrent]:
         """Yield the currents of a station's EVSEs, or of one of them."""
         for ref, current in self._currents.items():
             if ref.station == station and evse in (None, ref.evse):
                 yield current
-
-    def replace_site(self, site: SiteTree) -> None:
-        """Use other settings of its EVSEs for what is reported from now on."""
-        for ref, current in self._currents.items():
-            current.evse = site.evse_by_ref.get(ref, current.evse)
 
     def state(self, now: float) -> MeterState:
         """Return the state at the monotonic `now` (s)."""
@@ -153,10 +154,12 @@ class StationMeters:
     def __init__(self, meters: Iterable[MeterSettings], site: SiteTree) -> None:
         self._meters = [StationMeter(settings, site) for settings in meters if settings.stations]
 
-    def replace_site(self, site: SiteTree) -> None:
-        """Use other settings of the EVSEs for what is reported from now on."""
-        for meter in self._meters:
-            meter.replace_site(site)
+    def replace_meters(self, meters: Iterable[MeterSettings], site: SiteTree) -> None:
+        """Make other meters, of the EVSEs of another tree; what is known of an EVSE stays."""
+        former = {meter.settings.id: meter for meter in self._meters}
+        self._meters = [
+            StationMeter(settings, site, former.get(settings.id)) for settings in meters if settings.stations
+        ]
 
     def on_link(self, station: str, now: float, *, is_connected: bool) -> None:
         """Process the connection or loss of a station."""

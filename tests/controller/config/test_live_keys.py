@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.config.live_keys import LIVE_KEYS, plan_reload, remove_stations
+from controller.config.live_keys import LIVE_KEYS, ReloadPlan, plan_reload, remove_stations
 from controller.config.loader import check_config
 from controller.config.schema import Config, EvseConfig, LoadManagementConfig, MeterConfig
 
@@ -67,6 +67,12 @@ def changed(*edits: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], 
         ("priority = 0", "priority = 2", "station CS01 evse 1 priority"),
         ('id = "CS01"', 'id = "CS01"\nlabel = "Yard"', "station CS01 label"),
         ("priority = 0", "max_a = 16", "station CS01 evse 1 max_a"),
+        ('url = "wss', 'url = "ws', "backend cpo url"),
+        ('id = "cpo"', 'id = "cpo"\nobserve = ["BootNotification"]', "backend cpo observe"),
+        ('owner = "cpo"', 'owner = "cpo"\nwhen_backend_away = "grace"', "station CS01 when_backend_away"),
+        ('host = "192.0.2.1"', 'host = "192.0.2.2"', "meter m host"),
+        ("limit_a = 100", 'limit_a = 100\nfuse = "gG"', "circuit grid fuse"),
+        ("limit_a = 100", 'limit_a = 100\nmeasures = "building"', "circuit grid measures"),
         ("priority = 0", "min_a = 5", "station CS01 evse 1 min_a"),
         ("priority = 0", "fallback_a = 8", "station CS01 evse 1 fallback_a"),
         ("priority = 0", 'circuit = "grid"', "station CS01 evse 1 circuit"),
@@ -97,9 +103,8 @@ def test_live_key_is_applied(before: str, after: str, name: str) -> None:
         ("port = 8887", "port = 8888", "listen port"),
         ("priority = 0", 'phases = ["L2"]', "station CS01 evse 1 phases"),
         ("priority = 0", 'reports_on = "grid"', "station CS01 evse 1 reports_on"),
-        ('url = "wss', 'url = "ws', "backend cpo url"),
+        ('url = "wss', 'node = "N1"\nurl = "wss', "backend cpo node"),
         ("[[card]]", "[web]\n[[card]]", "web"),
-        ('host = "192.0.2.1"', 'host = "192.0.2.2"', "meter m host"),
     ],
 )
 def test_live_keys_other_key_needs_restart_and_changes_nothing(before: str, after: str, name: str) -> None:
@@ -136,11 +141,13 @@ def test_live_keys_renamed_station_is_added_and_old_one_stays() -> None:
         ("owner", "other", '[[backend]]\nid = "other"\nurl = "wss://other.example/{station}"\n'),
     ],
 )
-def test_live_keys_station_that_needs_new_table_waits_for_restart(key: str, value: str, table: str) -> None:
+def test_live_keys_station_is_added_with_the_table_that_it_needs(key: str, value: str, table: str) -> None:
     lines = [f'{key} = "{value}"' if line.startswith(f"{key} = ") else line for line in FURTHER.splitlines()]
-    _, needs_restart, config = changed(("[[card]]", table + "\n".join(lines) + "\n[[card]]"))
-    assert "station CS02 (added)" in needs_restart
-    assert config == load(SITE)
+    applied, needs_restart, config = changed(("[[card]]", table + "\n".join(lines) + "\n[[card]]"))
+    assert "station CS02 (added)" in applied
+    assert any(each.endswith(f"{value} (added)") for each in applied)
+    assert needs_restart == ()
+    assert getattr(config.station[-1], key) == value
 
 
 def test_live_keys_station_added_to_overlay_site_waits_for_restart() -> None:
@@ -165,9 +172,9 @@ def test_live_keys_limit_is_applied_with_lower_fallbacks() -> None:
 
 def test_live_keys_default_of_stations_is_named_by_station() -> None:
     station = '[[station]]\nid = "CS01"\ncircuit = "grid"\nowner'
-    site = SITE.replace(station, "[station_defaults]\nping_s = 60\n" + station)
-    plan = plan_reload(load(site), load(site.replace("ping_s = 60", "ping_s = 90")))
-    assert (plan.applied, plan.needs_restart) == ((), ("station CS01 ping_s",))
+    site = SITE.replace(station, '[station_defaults]\nprotocol = "ocpp1.6"\n' + station)
+    plan = plan_reload(load(site), load(site.replace("ocpp1.6", "ocpp2.0.1")))
+    assert (plan.applied, plan.needs_restart) == ((), ("station CS01 protocol",))
 
 
 def test_unchanged_file_changes_nothing() -> None:
@@ -181,20 +188,55 @@ def test_live_keys_exist_in_schema() -> None:
             assert keys <= set(tables[table].__struct_fields__)
 
 
-def test_live_keys_peak_of_circuit_without_meter_waits_for_its_meter() -> None:
+def test_live_keys_first_meter_is_added_with_what_needs_it() -> None:
     meter = SITE[SITE.index("[[meter]]") : SITE.index("[[card]]")]
     text = SITE.replace('meter = "m"\n', "").replace(meter, "")
     plan = plan_reload(load(text), load(SITE.replace("limit_a = 100", "limit_a = 100\npeak_kw = 30")))
-    assert plan.applied == ()
-    assert set(plan.needs_restart) == {"circuit grid peak_kw", "circuit grid meter", "meter"}
+    assert set(plan.applied) == {"circuit grid peak_kw", "circuit grid meter", "meter m (added)"}
+    assert plan.needs_restart == ()
 
 
-def test_live_keys_battery_with_new_meter_waits_for_it() -> None:
-    meter = SITE[SITE.index("[[meter]]") : SITE.index("[[card]]")]
-    battery = meter.replace('id = "m"', 'id = "b"').replace("192.0.2.1", "192.0.2.9")
-    _, needs_restart, config = changed(("[[card]]", f'{battery}[battery]\nmeter = "b"\n[[card]]'))
-    assert set(needs_restart) == {"battery", "meter b (added)"}
-    assert config.battery is None
+def test_live_keys_grid_meter_of_eebus_site_waits_for_restart() -> None:
+    eebus = "[signing]\nkey = 'k.pem'\n[dimming]\n[[dimming.source]]\nid = 'box'\nkind = 'eebus'\n[eebus]\n"
+    eebus += "[[eebus.partner]]\nski = '0123456789012345678901234567890123456789'\n"
+    site = SITE.replace("priority = 0", "steuve = true") + eebus
+    other = site.replace('"m"', '"n"')
+    plan = plan_reload(load(site), load(other))
+    assert "circuit grid meter" in plan.needs_restart
+
+
+def running_owner_change(busy: tuple[str, ...], removed: tuple[str, ...] = ()) -> ReloadPlan:
+    backend = SITE[SITE.index("[[backend]]") : SITE.index("[[circuit]]")]
+    other = SITE.replace(backend, backend.replace("cpo", "other")).replace('owner = "cpo"', 'owner = "other"')
+    return plan_reload(load(SITE), load(other), removed, busy)
+
+
+def test_live_keys_owner_changes_at_once_without_transaction() -> None:
+    plan = running_owner_change(())
+    assert plan.applied == ("backend other (added)", "backend cpo (removed)", "station CS01 owner")
+    assert (plan.waiting, plan.removed_backends) == ((), ("cpo",))
+    assert plan.assumed[0].startswith("backend cpo: messages that wait for it stay stored")
+
+
+def test_live_keys_owner_of_running_transaction_stays_with_its_backend() -> None:
+    plan = running_owner_change(("CS01",))
+    assert plan.applied == ("backend other (added)",)
+    assert plan.waiting == ("station CS01 owner", "backend cpo (removed)")
+    assert [backend.id for backend in plan.config.backend] == ["other", "cpo"]
+    assert plan.config.station[0].owner == "cpo"
+
+
+def test_live_keys_circuit_of_removed_station_stays_until_it_is_gone() -> None:
+    row = '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 40\n'
+    row += '[[circuit]]\nid = "end"\nparent = "row"\nlimit_a = 32\n'
+    with_row = SITE.replace("[[meter]]", row + "[[meter]]") + FURTHER.replace('"grid"', '"end"')
+    plan = plan_reload(load(with_row), load(SITE))
+    assert plan.applied == ("station CS02 (removed)",)
+    assert plan.waiting == ("circuit row (removed)", "circuit end (removed)")
+    assert [circuit.id for circuit in plan.config.circuit] == ["grid", "row", "end"]
+    gone = plan_reload(remove_stations(plan.config, ("CS02",)), load(SITE))
+    assert gone.applied == ("circuit row (removed)", "circuit end (removed)")
+    assert gone.config == load(SITE)
 
 
 def test_live_keys_removed_station_stays_in_use_until_it_is_gone() -> None:
@@ -231,8 +273,9 @@ def test_live_keys_removed_station_is_named_once_and_stays_removed() -> None:
 
 
 def test_live_keys_removed_station_stays_removed_where_changes_wait() -> None:
-    meter = SITE[SITE.index("[[meter]]") : SITE.index("[[card]]")]
-    battery = meter.replace('id = "m"', 'id = "b"').replace("192.0.2.1", "192.0.2.9")
-    loaded = load(SITE.replace("[[card]]", f'{battery}[battery]\nmeter = "b"\n[[card]]', 1))
+    loaded = load(
+        SITE.replace('id = "grid"', 'id = "house"').replace('circuit = "grid"', 'circuit = "house"')
+    )
     plan = plan_reload(load(SITE + FURTHER), loaded, ("CS02",))
     assert (plan.applied, plan.removed) == ((), ("CS02",))
+    assert "circuit house (added)" in plan.needs_restart

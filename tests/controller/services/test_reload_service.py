@@ -113,6 +113,7 @@ async def test_reload_over_socket_names_what_waits_for_restart(
         assert json.loads(capsys.readouterr().out) == {
             "applied": [],
             "needs_restart": ["listen port"],
+            "waiting": [],
             "assumed": [],
         }
         write(tmp_path, ("limit_a = 40", "limit_a = true"))

@@ -154,6 +154,7 @@ async def test_removed_station_that_is_added_again_is_served(tmp_path: Path) -> 
         assert result == {
             "applied": ["station CS02 (added)", "station CS02 label"],
             "needs_restart": [],
+            "waiting": [],
             "assumed": [],
         }
         assert controller.status().removed == ()

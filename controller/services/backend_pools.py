@@ -1,0 +1,69 @@
+"""Pools of all backends of a configuration, which may change while they run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import trio
+
+from controller.backends.pool import BackendPool
+from controller.config import Config
+from controller.config.backend_rules import backend_names
+from controller.services.connection_settings import EndpointFactory, Endpoints, make_pools
+
+log = logging.getLogger("controller")
+
+
+class BackendPools:
+    """Pools of the backends, by name. Raises TlsError, ServiceError for the site CA, and OSError.
+
+    `retire_s`: time within which the links to a removed backend are closed (s).
+    """
+
+    def __init__(self, config: Config, retire_s: float) -> None:
+        self._retire_s = retire_s
+        self._names = backend_names(config)
+        self._factory = EndpointFactory(config)
+        self.by_name = make_pools(self._factory.make_endpoints(config))
+        self._nursery: trio.Nursery | None = None
+
+    def find(self, backend: str) -> BackendPool:
+        """Return the pool of the backend that the configuration names so."""
+        return self.by_name[self._names[backend]]
+
+    def take_over(self, pools: Mapping[str, BackendPool]) -> None:
+        """Use these pools for the backends with their names: those in overlay mode have their own."""
+        self.by_name |= pools
+
+    def make_endpoints(self, config: Config) -> Endpoints:
+        """Return the endpoints of another configuration. Raises TlsError, and OSError for a password file."""
+        return self._factory.make_endpoints(config)
+
+    def replace_endpoints(self, config: Config, endpoints: Endpoints) -> None:
+        """Use the backends of another configuration; links to those that stay as they are go on."""
+        self._names = backend_names(config)
+        if config.overlay is not None:  # its node has the backends that it started with
+            return
+        added = {name: tables for name, tables in endpoints.items() if name not in self.by_name}
+        for name, pool in list(self.by_name.items()):
+            if name in endpoints:
+                pool.replace_endpoints(endpoints[name])
+                continue
+            del self.by_name[name]
+            log.info("backend removed backend=%s", name)
+            if self._nursery is not None:
+                self._nursery.start_soon(pool.retire, self._retire_s)
+        for name, pool in make_pools(added).items():
+            self.by_name[name] = pool
+            log.info("backend added backend=%s", name)
+            if self._nursery is not None:
+                self._nursery.start_soon(pool.run)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the pools until cancelled; starts once all run."""
+        async with trio.open_nursery() as self._nursery:
+            for pool in self.by_name.values():
+                await self._nursery.start(pool.run)
+            task_status.started()
+            await trio.sleep_forever()  # backends may be added
