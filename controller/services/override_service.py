@@ -19,6 +19,7 @@ from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 from controller.services.command_service import CommandService, TargetUnknownError
 from controller.services.load_management_service import LoadManagementService
+from controller.services.wall_clock import uptime
 from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller")
@@ -36,12 +37,14 @@ class OverrideService:
         load_management: LoadManagementService,
         store: StateStore,
         utc: Callable[[], float] = time.time,
+        uptime: Callable[[], float] = uptime,
     ) -> None:
         self._evses: dict[str, list[int]] = {}
         self._timezone = ZoneInfo(config.site.timezone)
         self._load_management = load_management
         self._store = store
         self._utc = utc
+        self._uptime = uptime
         self._book = OverrideBook()
         self._changed = trio.Event()
         self.replace_stations(config)
@@ -52,7 +55,7 @@ class OverrideService:
         self._evses = config.evse_ids
         for stored in self._store.load(OverrideStored):
             is_new = stored.station not in before and stored.evse in self._evses.get(stored.station, ())
-            if is_new and stored.until > self._utc():
+            if is_new and stored.measure_left(self._utc(), self._uptime()) > 0:
                 self._book.set(stored)
                 self._load_management.handle_event(self._event(stored))
         self._changed.set()
@@ -74,14 +77,14 @@ class OverrideService:
         while True:
             self._changed = trio.Event()
             await self._end_due()
-            ends_at = self._book.ends_at
-            # The wall clock may be set meanwhile: it is read again once a minute.
-            timeout_s = 60.0 if ends_at is None else min(60.0, max(0.0, ends_at - self._utc()))
+            left_s = self._book.measure_next_end(self._utc(), self._uptime())
+            # The wall clock, which counts after a restart of the machine, is read again once a minute.
+            timeout_s = 60.0 if left_s is None else min(60.0, max(0.0, left_s))
             with trio.move_on_after(timeout_s):
                 await self._changed.wait()
 
     async def _end_due(self) -> None:
-        ended = self._book.take_ended(self._utc())
+        ended = self._book.take_ended(self._utc(), self._uptime())
         for ref in ended:
             log.info("override ended evse=%s", ref)
             self._load_management.handle_event(EvseOverridden(ref=ref))
@@ -118,8 +121,9 @@ class OverrideService:
         actor: Actor,
     ) -> object:
         refs = self._refs(command.station, command.evse)
-        until = self._utc() + duration_s
-        stored = [OverrideStored(*ref, kind, value, until, actor.name) for ref in refs]
+        now, up_s = self._utc(), self._uptime()
+        until = now + duration_s
+        stored = [OverrideStored(*ref, kind, value, until, actor.name, now, up_s) for ref in refs]
         await self._store.persist(stored)
         for each in stored:
             self._book.set(each)

@@ -47,7 +47,7 @@ def utc() -> float:
 
 def service(folder: Path, control: RecordingControl, store: StateStore) -> OverrideService:
     config = configured(folder, cast(CsmsServer, Port()))
-    return OverrideService(config, cast(LoadManagementService, control), store, utc)
+    return OverrideService(config, cast(LoadManagementService, control), store, utc, trio.current_time)
 
 
 class Port:
@@ -100,3 +100,31 @@ async def test_override_of_before_restart_holds_until_resumed(
     assert control.events[1] == EvseOverridden(ref=EvseRef("CS01", 1))
     await commands.execute(ResumeEvse(station="CS01"), LOCAL_ACTOR)
     assert len(control.events) == 2, "there is nothing to resume"
+
+
+async def test_override_lasts_for_its_span_though_clock_is_set_ahead(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    ahead_s = 0.0
+    control, store = RecordingControl(), SynchronousStore(tmp_path)
+    config = configured(tmp_path, cast(CsmsServer, Port()))
+    load_management = cast(LoadManagementService, control)
+
+    def clock() -> float:
+        return utc() + ahead_s
+
+    overrides = OverrideService(config, load_management, store, clock, trio.current_time)
+    commands = CommandService(AuditLog(store, utc))
+    overrides.register_handlers(commands)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(overrides.run)
+        await commands.execute(LimitEvse(station="CS01", limit_a=10, duration_s=900), LOCAL_ACTOR)
+        await trio.sleep(100)
+        ahead_s = 1e6
+        await trio.sleep(790)
+        assert overrides.find(EvseRef("CS01", 1)) is not None
+        again = OverrideService(config, load_management, store, clock, trio.current_time)
+        assert again.find(EvseRef("CS01", 1)) is not None, "nor does a restart of the service end it"
+        await trio.sleep(20)
+        assert overrides.find(EvseRef("CS01", 1)) is None
+        nursery.cancel_scope.cancel()
