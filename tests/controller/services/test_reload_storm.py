@@ -14,6 +14,8 @@ from trio_websocket import ConnectionClosed
 
 from controller.services.app import App
 from controller.services.reload_service import ReloadRejectedError
+from drivers.meter_model import load_model
+from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.controller.services.test_station_adoption import running
 from tests.scenario.daemon_peers import (
     ACCEPTED,
@@ -46,9 +48,14 @@ token = "A"
 [[backend]]
 id = "cpo"
 url = "ws://127.0.0.1:{csms}/cpo/{{station}}"
+connect_timeout_s = {connect_timeout_s}
+{tables}
 [[circuit]]
 id = "house"
 limit_a = {limit_a}
+fuse = "{fuse}"
+base_load_a = {base_load_a}
+{meter}
 [[circuit]]
 id = "row"
 parent = "house"
@@ -68,6 +75,16 @@ circuit = "house"
 owner = "cpo"
 when_backend_away = "autonomous"
 """
+METER = """
+[[meter]]
+id = "grid"
+driver = "eastron-sdm630-v2"
+transport = "tcp"
+host = "127.0.0.1"
+port = {port}
+ct_ratio = {ratio}
+interval_s = 0.1
+"""
 INVALID = ("[site", '[[station]]\nid = "CS04"\ncircuit = "none"\n', "[house]\n", '[[card]]\ntoken = "A"\n')
 
 
@@ -78,9 +95,33 @@ def log_levels() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-def write(folder: Path, csms: int, chance: random.Random) -> float | None:
+def make_tables(meter: int, chance: random.Random) -> tuple[str, str]:
+    """Return the key of the grid's meter, and random tables of meters, backends, circuits and stations."""
+    tables, backends = [], []
+    for backend in ("copy", "other"):
+        if chance.random() < 0.4:
+            tables.append(f'[[backend]]\nid = "{backend}"\nurl = "ws://127.0.0.1:11/{{station}}"\n')
+            backends.append(backend)
+    for station in ("CS03", "CS04"):
+        if chance.random() < 0.3:
+            circuit = "row"
+            if chance.random() < 0.4:
+                circuit = f"row-{station}"
+                tables.append(f'[[circuit]]\nid = "{circuit}"\nparent = "row"\nlimit_a = 25\n')
+            owner = chance.choice([*backends, "cpo", None])
+            mode = "" if owner is None else f'owner = "{owner}"\nwhen_backend_away = "autonomous"\n'
+            tables.append(f'[[station]]\nid = "{station}"\ncircuit = "{circuit}"\n{mode}')
+    if chance.random() < 0.5:
+        return "", "".join(tables)
+    port, ratio = chance.choice([meter, meter, 13]), chance.choice([1, 1, 2])
+    tables.append(METER.format(port=port, ratio=ratio))
+    return 'meter = "grid"', "".join(tables)
+
+
+def write(folder: Path, csms: int, meter: int, chance: random.Random) -> float | None:
     """Write a random file; return the limit of its grid connection (A), None if it is invalid."""
-    limit_a = chance.choice([20, 32, 40, 63])
+    limit_a = chance.choice([30, 36, 40, 63])
+    key, tables = make_tables(meter, chance)
     text = SITE.format(
         folder=folder,
         csms=csms,
@@ -92,10 +133,12 @@ def write(folder: Path, csms: int, chance: random.Random) -> float | None:
         max_a=chance.choice([16, 32]),
         phases=json.dumps(chance.choice([["L1", "L2", "L3"], ["L3", "L1", "L2"]])),
         priority=chance.choice([0, 3]),
+        fuse=chance.choice(["plain", "gG", "B"]),
+        base_load_a=chance.choice([0, 4]),
+        connect_timeout_s=chance.choice([10, 11]),
+        meter=key,
+        tables=tables,
     )
-    for station in ("CS03", "CS04"):
-        if chance.random() < 0.2:
-            text += f'[[station]]\nid = "{station}"\ncircuit = "row"\n'
     is_invalid = chance.random() < 0.25
     (folder / "controller.toml").write_text(text + (chance.choice(INVALID) if is_invalid else ""))
     return None if is_invalid else float(limit_a)
@@ -105,11 +148,11 @@ def offered_a(controller: App) -> float:
     return sum(each.offered_a for each in controller.view().evses if each.connected)
 
 
-async def reload_often(controller: App, folder: Path, csms: int) -> None:
+async def reload_often(controller: App, folder: Path, csms: int, meter: int) -> None:
     """Reload random files; what is offered is within the limit of the last valid one after each."""
     chance, limit_a = random.Random(15), 63.0
     for number in range(RELOADS):
-        written_a = write(folder, csms, chance)
+        written_a = write(folder, csms, meter, chance)
         before = controller.view().circuits[0].limit_a
         try:
             await controller.reload()
@@ -130,10 +173,11 @@ async def accept_commands(station: SocketStation) -> None:
 
 
 async def test_reload_storm_ends_no_session_and_loses_no_message(tmp_path: Path) -> None:
-    async with serve_csms_by_name("cpo") as made:
+    async with serve_csms_by_name("cpo") as made, trio.open_nursery() as serving:
         csms = made["cpo"]
+        meter = await serving.start(serve_tcp, SimulatedMeter(load_model("eastron-sdm630-v2")))
         chance = random.Random(1)
-        while write(tmp_path, csms.port, chance) is None:
+        while write(tmp_path, csms.port, meter, chance) is None:
             pass
         async with (
             running(tmp_path / "controller.toml", patience_s=300) as controller,
@@ -152,11 +196,12 @@ async def test_reload_storm_ends_no_session_and_loses_no_message(tmp_path: Path)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(accept_commands, first)
                 nursery.start_soon(accept_commands, second)
-                await reload_often(controller, tmp_path, csms.port)
+                await reload_often(controller, tmp_path, csms.port, meter)
                 nursery.cancel_scope.cancel()
             csms.refuse_status = None
             assert await count_stops(csms) == 1
             assert (await first.request("Heartbeat", {})).keys() == {"currentTime"}
+        serving.cancel_scope.cancel()
 
 
 async def count_stops(csms: CsmsServer) -> int:
