@@ -290,6 +290,20 @@ def test_dimming_cap_watts_at_measured_voltage_leave_minima(
     assert steered.sum_a == pytest.approx(sum_a)
 
 
+def test_dimming_cap_leaves_no_minimum_of_evse_without_car() -> None:
+    cap = DimmingCap(VOLT)
+    cap.dim(dim(4200.0), 0.0)
+    cap.set_voltage(240.0, 0.0)
+    ref = EvseRef("A", 1)
+    sums = []
+    for minimum in (THREE_PHASES, ONE_PHASE, None):
+        cap.set_minimum(ref, minimum)
+        steered = cap.steered(0.0)
+        assert steered is not None
+        sums.append(steered.sum_a)
+    assert sums == pytest.approx([18.0, 4200 / 240, 4200 / 240])
+
+
 def test_dimming_cap_highest_voltage_is_held() -> None:
     cap = DimmingCap(VOLT)
     cap.dim(dim(4200.0), 0.0)
