@@ -20,6 +20,8 @@ SPARE_A = 2.5
 """Least room into which an EVSE is raised."""
 BUFFER_A = 1.5
 """Room that is left then, so that the next flutter of the building needs no cut."""
+LEAST_RISE_A = 1.0
+"""Smallest such rise."""
 SHOWS_AFTER_S = 30.0
 """Time after the last limit of an EVSE from which another step can show the phases of its car."""
 COST_SEARCH = 3
@@ -76,6 +78,9 @@ def target_a(
     if room_a < SPARE_A:
         return None
     offered_a, share_a = controller.offer.offered_a, allocation.limit_a
-    highest_a = min(controller.offer.most_beside_share_a(allocation), share_a + deepest_a(share_a))
-    found_a = min(highest_a, offered_a + room_a - BUFFER_A)
-    return found_a if found_a - offered_a >= max(1.0, controller.delivery.least_rise_a(now)) else None
+    least_a = max(LEAST_RISE_A, controller.delivery.least_rise_a(now))
+    found_a = min(offered_a + room_a - BUFFER_A, share_a + deepest_a(share_a))
+    if found_a - offered_a < least_a:
+        return None  # of those that are asked, most are at their highest already
+    found_a = min(found_a, controller.offer.most_beside_share_a(allocation))
+    return found_a if found_a - offered_a >= least_a else None
