@@ -149,11 +149,12 @@ def _time(value: object, path: str) -> str:
         raise WwcpFormError(f"{path} is not a time")
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            raise WwcpFormError(f"{path} is a time without zone")
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # in UTC it may be before year 1 or after year 9999
         raise WwcpFormError(f"{path} is not a time") from None
-    if moment.tzinfo is None:
-        raise WwcpFormError(f"{path} is a time without zone")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _integer(value: object, path: str) -> str:

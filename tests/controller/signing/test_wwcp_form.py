@@ -214,6 +214,13 @@ def test_wwcp_form_decimal_that_needs_exponent_is_refused(limit: float) -> None:
         write_payload(Version.V21, MessageKind.REQUEST, "SetChargingProfile", payload)
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_wwcp_form_time_whose_utc_has_no_date_is_refused(time: str) -> None:
+    payload = {"timestamp": time, "connectorStatus": "Available", "evseId": 1, "connectorId": 1}
+    with pytest.raises(WwcpFormError, match="timestamp is not a time"):
+        write_payload(Version.V21, MessageKind.REQUEST, "StatusNotification", json.dumps(payload).encode())
+
+
 def test_period_with_operation_mode_is_refused() -> None:
     period = {"startPeriod": 0, "operationMode": "ChargingOnly"}
     profile = {"id": 1, "chargingSchedule": [{"id": 1, "chargingSchedulePeriod": [period]}]}
