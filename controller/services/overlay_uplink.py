@@ -23,6 +23,9 @@ log = logging.getLogger("controller.overlay")
 UPLINK_PRIORITY = 2
 """Priority of links to backends: after channels and links to children."""
 
+FAULT_WAIT_S = 10.0
+"""Time from the end of a link by an error of our own to the next one (s)."""
+
 
 class OverlayUplink:
     """Keeps the link to a backend open. `own`: our id on it, in the OCPP version `protocol` of the site."""
@@ -50,6 +53,11 @@ class OverlayUplink:
             except* (ConnectionLostError, DialError) as lost:
                 reason = "; ".join(sorted({str(each) for each in leaves(lost)}))
                 log.warning("overlay link lost backend=%s reason=%s", self._pool.backend, reason)
+            except* Exception as error:  # of one frame: the site goes on
+                log.exception(
+                    "overlay link closed by an internal error backend=%s", self._pool.backend, exc_info=error
+                )
+                await trio.sleep(FAULT_WAIT_S)
             await self._pool.wait_ready(self._request)
 
     async def _serve(self) -> None:

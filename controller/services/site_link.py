@@ -16,6 +16,9 @@ from controller.transport.transport_errors import ConnectionLostError, SendQueue
 
 log = logging.getLogger("controller.identity")
 
+FAULT_WAIT_S = 10.0
+"""Time from the end of a link by an error of our own to the next one (s)."""
+
 LinkEvent = BackendUp | FromBackend | BackendLost
 
 
@@ -37,7 +40,7 @@ class SiteLink:
         """Keep the link open until cancelled, and pass on what happens on it.
 
         The next message is read once `handle` has returned. A message is handled to its end, even if its
-        link ends meanwhile.
+        link ends meanwhile. An error of ours in a message ends the link, and nothing else of the site.
         """
         while True:
             self._scope = trio.CancelScope()
@@ -70,6 +73,10 @@ class SiteLink:
                         await self._pass_on(FromBackend(message), handle)
         except* (ConnectionLostError, DialError) as lost:
             await self._on_lost("; ".join(sorted({str(each) for each in leaves(lost)})), handle)
+        except* Exception as error:
+            log.exception("site link closed by an internal error", exc_info=error)
+            await self._on_lost("internal error", handle)
+            await trio.sleep(FAULT_WAIT_S)
 
     async def _on_lost(self, reasons: str, handle: Callable[[LinkEvent], Awaitable[None]]) -> None:
         self._channel = None
