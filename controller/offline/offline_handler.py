@@ -110,7 +110,11 @@ class OfflineHandler:
         sender: OutboxSender,
         memory: OwnerMemory,
         utc_of: Callable[[float], float],
+        *,
+        is_new_owner: bool = False,
     ) -> None:
+        self._is_new_owner = is_new_owner
+        """True until the first link to an owner that has not got the station's boot and states."""
         self.owner = OwnerConnection(AwayMode.AUTONOMOUS)
         self._version = version
         self._responder = responder
@@ -349,7 +353,8 @@ class OfflineHandler:
 
     def on_attached(self, *, was_away: bool) -> None:
         """Take the event that the link to the owner stands."""
-        has_missed = was_away or self.has_backlog
+        has_missed = was_away or self.has_backlog or self._is_new_owner
+        self._is_new_owner = False
         self._outstanding = None
         self._passing.clear()
         self._reused_ids.clear()

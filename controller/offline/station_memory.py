@@ -64,6 +64,9 @@ class StationMemory:
         """Messages that wait for each backend."""
         self._unused: dict[str, BackendMemory] = {}
         """Memories of backends that the station has no more: the session before may still write into them."""
+        self._owner = backends[0]
+        self._is_new_owner = False
+        """True until a link is made for an owner that has not seen the station's boot."""
         self._station = station
         self._answers = ResponseCache(station)
         self._authorizations = AuthorizationCache(station, key)
@@ -75,7 +78,9 @@ class StationMemory:
             each.ids.restore(records)
 
     def set_backends(self, backends: Sequence[str], records: Sequence[Record]) -> None:
-        """Use these backends from the next link of the station on; `records`: what is stored of it."""
+        """Use these backends, the owner first, from the next link on; `records`: those of the station."""
+        self._is_new_owner |= backends[0] != self._owner
+        self._owner = backends[0]
         known = self._unused | self.waiting
         for backend in backends:
             if backend not in known:
@@ -107,7 +112,9 @@ class StationMemory:
         responder = OfflineResponder(
             self._station, version, self._authorizations, waiting.ids, self.snapshot, rules
         )
-        return OfflineHandler(version, responder, self.make_sender(owner, version), kept, utc_of)
+        is_new_owner, self._is_new_owner = self._is_new_owner, False
+        sender = self.make_sender(owner, version)
+        return OfflineHandler(version, responder, sender, kept, utc_of, is_new_owner=is_new_owner)
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):

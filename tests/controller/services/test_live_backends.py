@@ -181,6 +181,8 @@ async def test_owner_changes_once_transaction_has_ended(tmp_path: Path) -> None:
                 assert await station.wait_close_reason() == (1012, RENEWED)
             async with connect_station(controller) as station:
                 link = await made["new"].accept()
+                assert await receive_action(link, "BootNotification") == BOOT
+                assert await receive_action(link, "StatusNotification") == STATUS
                 await station.forward_call(link, "StartTransaction", START, start_result(3))
             assert [backend.id for backend in controller.status().backends] == ["new"]
 
@@ -203,7 +205,9 @@ async def test_messages_for_removed_backend_are_kept_and_named(
                 assert result["applied"] == ["backend old (removed)", "station CS01 owner"]
                 assert await station.wait_close_reason() == (1012, RENEWED)
             async with connect_station(controller) as station:
-                await station.forward_call(await made["new"].accept(), "Heartbeat", {}, {"currentTime": "x"})
+                link = await made["new"].accept()
+                assert await receive_action(link, "StatusNotification") == STATUS
+                await station.forward_call(link, "Heartbeat", {}, {"currentTime": "x"})
                 await trio.to_thread.run_sync(
                     main, ["outbox", "list", "-c", str(tmp_path / "controller.toml")]
                 )
