@@ -113,7 +113,7 @@ class CsmsServer:
         self.requests: list[WebSocketRequest] = []
         self.refuse_status: int | None = None
         self.refuse_headers: list[tuple[bytes, bytes]] = []
-        self.port = 0
+        self.port = 1  # no server listens before `run`
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:

@@ -151,7 +151,7 @@ async def test_actor_without_permission_changes_nothing(tmp_path: Path) -> None:
         viewer = Actor("vera", "page", frozenset())
         with pytest.raises(CommandForbiddenError, match="stations:run"):
             await controller._operations.commands.execute(PauseEvse(station="CS01"), viewer)
-        assert controller._operations.overrides._book.ends_at is None
+        assert controller._operations.overrides._book.measure_next_end(0.0, 0.0) is None
         [entry] = controller._operations.audit.latest()
         assert (entry.actor, entry.origin, entry.outcome) == ("vera", "page", "lacks stations:run")
 
