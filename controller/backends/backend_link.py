@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from functools import partial
 from typing import Protocol
 
@@ -21,6 +22,9 @@ GOING_AWAY = 1001
 
 REPLACE_WAIT_S = 5.0
 """Time for which calls may be open on a connection that is to be replaced (s)."""
+
+REOPENED = ("it is opened again",)
+"""Reason for the end of a connection that the link itself has ended."""
 
 
 class LinkUser(Protocol):
@@ -88,6 +92,8 @@ class BackendLink:
     no longer awaited.
     """
 
+    __slots__ = ("_adopted", "_is_owner", "_opened", "_pool", "_request", "_scope", "_timer", "_user")
+
     def __init__(
         self,
         pool: BackendPool,
@@ -116,7 +122,7 @@ class BackendLink:
         """Open connections until their user closes the link."""
         backend = self._pool.backend
         while self._user.needs_link(backend):
-            reasons = {"it is opened again"}
+            reasons: Collection[str] = REOPENED
             self._scope = trio.CancelScope()
             try:
                 with self._scope:

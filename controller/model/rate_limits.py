@@ -24,6 +24,8 @@ class TokenBucket:
     taken evenly (generic cell rate algorithm, ITU-T I.371 annex A).
     """
 
+    __slots__ = ("_ahead_s", "_interval_s", "_rejected", "_spent_until")
+
     def __init__(self, rate: float, burst: float = 1) -> None:
         self._interval_s = 1 / rate if rate else 0.0
         self._ahead_s = (burst - 1) * self._interval_s

@@ -318,18 +318,14 @@ class StationService:
             return
         observers = [self.backend_pools.by_name[name] for name in self._journals.find_observers(station.id)]
         sessions: list[StationSession] = []
-
-        def make() -> StationSession:
-            arbiter = self._limits.profiles.make_arbiter(station.id, admission.version)
-            sessions.append(self._make_session(station, admission, arbiter, channel))
-            if station.id in self._removed:  # while the session before this one ended
-                sessions[0].remove()
-            elif self._stations.get(station.id) is not station:
-                sessions[0].renew()
-            return sessions[0]
-
         try:
-            await self._registry.run_session(station.id, make, owner, observers, admission.peer)
+            await self._registry.run_session(
+                station.id,
+                partial(self._open_session, station, admission, channel, sessions),
+                owner,
+                observers,
+                admission.peer,
+            )
         finally:
             for session in sessions:
                 self._owners.on_session_ended(station.id, has_set_limits=session.has_set_limits)
@@ -376,6 +372,23 @@ class StationService:
             if failures:
                 await trio.sleep(DELIVERY_BACKOFF.wait_s(failures))
 
+    def _open_session(
+        self,
+        station: StationConfig,
+        admission: Admission,
+        channel: Channel,
+        opened: list[StationSession],
+    ) -> StationSession:
+        """Make the session of a connected station, and add it to `opened`."""
+        arbiter = self._limits.profiles.make_arbiter(station.id, admission.version)
+        session = self._make_session(station, admission, arbiter, channel)
+        opened.append(session)
+        if station.id in self._removed:  # while the session before this one ended
+            session.remove()
+        elif self._stations.get(station.id) is not station:
+            session.renew()
+        return session
+
     def _make_session(
         self, station: StationConfig, admission: Admission, arbiter: ProfileArbiter, channel: Channel | None
     ) -> StationSession:
@@ -402,12 +415,13 @@ class StationService:
                 station.id,
                 self._owner_names[station.id],
             ),
-            on_password_command=lambda *command: self._spawn(
-                self._rotated.record_rotated, station.id, *command
-            ),
+            on_password_command=self._record_password,
             on_local_call=None if self._certificates is None else self._certificates.on_local_call,
         )
         return StationSession(admission, relay, channel, self._limits, journals, self._stats, rules)
+
+    def _record_password(self, station: str, action: str, payload: bytes, result: bytes) -> None:
+        self._spawn(self._rotated.record_rotated, station, action, payload, result)
 
 
 def _find_services(config: Config) -> dict[str, tuple[object, ...]]:

@@ -204,6 +204,7 @@ class SessionRegistry:
                 await old.wait_ended()
             if not entry.is_replaced:  # a newer one may have come meanwhile
                 entry.session = make()
+                del make  # it would be kept as long as the session runs, once a station
                 if self._is_stopping:
                     entry.session.stop()
                 await entry.session.run(owner, observers)

@@ -135,8 +135,9 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     `pace`: rate at which the station's messages are read; more of them wait in its socket. `ping_s`:
     interval of pings to the station, `backend_ping_s` to backends; 0 for never. `sealed`: decides which
     binary messages pass between the station and its owner; None: none does. `utc_of` converts monotonic s to
-    POSIX s. `on_password_command` takes the owner's commands that may set the station's password, and
-    `on_local_call` the CALLs that the controller answers with `StationSession.answer_local_call`.
+    POSIX s. `on_password_command` takes a station and the owner's command that may set its password,
+    with its result; `on_local_call` takes the CALLs that the controller answers with
+    `StationSession.answer_local_call`.
     """
 
     utc_of: Callable[[float], float]
@@ -144,7 +145,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     ping_s: float
     backend_ping_s: float
     sealed: BinaryMessages | None = None
-    on_password_command: Callable[[str, bytes, bytes], object] = lambda *_: None
+    on_password_command: Callable[[str, str, bytes, bytes], object] = lambda *_: None
     on_local_call: Callable[[StationSession, LocalCall], object] | None = None
 
 
@@ -478,7 +479,7 @@ class StationSession:
                 self._has_failed_call |= result is None
                 self._site.on_call_answered(self._station, token, result, detail)
             case PasswordCommand(name, payload, result):
-                self._rules.on_password_command(name, payload, result)
+                self._rules.on_password_command(self._station, name, payload, result)
             case LogEntry(level, text):
                 log.log(level, "%s", text)
 

@@ -166,6 +166,8 @@ class LinkHarness:
         self.upstream_tls: RenewedContext | None = None
         self.limits: tuple[int, float] = (0, 0)
         self.binary = True
+        self.passwords: list[tuple[object, ...]] = []
+        """Commands of the owner that may set a station's password."""
         self.messages_per_second = 0.0
         self.pool = BackendPool("cpo", {"cpo": (0, self)}, random.Random(1))
         self.hashes = MemoryHashes()
@@ -224,6 +226,7 @@ class LinkHarness:
             ping_s=self.ping_s,
             backend_ping_s=self.ping_s,
             sealed=sealed if self.binary else None,
+            on_password_command=lambda *command: self.passwords.append(command),
         )
         session = StationSession(admitted, relay, link, self.site, self.journal, self.stats, rules)
         try:

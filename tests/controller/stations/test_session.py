@@ -99,6 +99,17 @@ async def test_session_message_before_the_backend_link_waits() -> None:
         assert await receive_text(backend) == '[2,"1","BootNotification",{}]'
 
 
+async def test_session_reports_password_command_with_its_station() -> None:
+    payload = '{"key":"AuthorizationKey","value":"a-long-password-1"}'
+    async with link_harness() as site, site.connect_station() as station:
+        backend = await site.csms.accept()
+        await backend.send_message(f'[2,"1","ChangeConfiguration",{payload}]')
+        await receive_text(station)
+        await station.send_message('[3,"1",{"status":"Accepted"}]')
+        await receive_text(backend)
+    assert site.passwords == [("CS01", "ChangeConfiguration", payload.encode(), b'{"status":"Accepted"}')]
+
+
 async def test_session_result_of_own_call_goes_to_site_only() -> None:
     async with link_harness() as site, site.connect_station() as station:
         backend = await site.csms.accept()
