@@ -18,7 +18,7 @@ from controller.offline.journal_records import EntryQueued, EntrySetAside, Recor
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
 from tests.interop.programs import free_port
-from tests.scenario.busy_csms import BusyCsms
+from tests.scenario.busy_csms import NO_FAULTS, BusyCsms, CsmsFaults
 from tests.scenario.busy_station import BusyStation
 from tests.scenario.controller_process import ControllerProcess
 from tests.scenario.transaction_ledger import Difference, TransactionLedger, compare_parts
@@ -30,6 +30,10 @@ STATIONS = {
     "CS1": "ocpp2.0.1",
     "CS2": "ocpp2.0.1",
 }
+CALL_TIMEOUT_S = 60.0
+LATE_TIMEOUT_S = 0.5
+"""`listen.call_timeout_s`, also where backends answer late: then some answers come after it."""
+
 SETTLE_S = 25.0
 """Time within which all messages are delivered once all peers are steady."""
 
@@ -47,6 +51,8 @@ class Figures(msgspec.Struct, frozen=True):
     left: int
     set_aside: int
     calls_before_boot: list[str]
+    rejected: int = 0
+    late_answers: int = 0
     still_waiting: int = 0
     """Messages not delivered yet that the controller still stores: they are not lost."""
 
@@ -77,16 +83,22 @@ class BusySite(NamedTuple):
 
 
 @asynccontextmanager
-async def busy_site(folder: Path, chance: random.Random) -> AsyncIterator[BusySite]:
-    """Run a site whose stations the owner has accepted once; otherwise they would stay pending."""
+async def busy_site(
+    folder: Path, chance: random.Random, faults: CsmsFaults = NO_FAULTS, *, reuses_ids: bool = False
+) -> AsyncIterator[BusySite]:
+    """Run a site whose stations the owner has accepted once; otherwise they would stay pending.
+
+    `faults`: of both backends. `reuses_ids`: the stations count their message ids anew at each boot.
+    """
     port, owner_port, observer_port = free_port(), free_port(), free_port()
+    call_timeout_s = LATE_TIMEOUT_S if faults.late else CALL_TIMEOUT_S
     site = BusySite(
         folder,
-        ControllerProcess(folder, configuration(folder, port, owner_port, observer_port)),
-        BusyCsms("cpo", owner_port, TransactionLedger(1), chance),
-        BusyCsms("fleet", observer_port, TransactionLedger(500_000), chance),
+        ControllerProcess(folder, configuration(folder, port, owner_port, observer_port, call_timeout_s)),
+        BusyCsms("cpo", owner_port, TransactionLedger(1), chance, faults=faults),
+        BusyCsms("fleet", observer_port, TransactionLedger(500_000), chance, faults=faults),
         [
-            BusyStation(name, protocol, f"ws://127.0.0.1:{port}/ocpp/{name}", chance)
+            BusyStation(name, protocol, f"ws://127.0.0.1:{port}/ocpp/{name}", chance, reuses_ids=reuses_ids)
             for name, protocol in STATIONS.items()
         ],
     )
@@ -105,7 +117,7 @@ async def busy_site(folder: Path, chance: random.Random) -> AsyncIterator[BusySi
         nursery.cancel_scope.cancel()
 
 
-def configuration(folder: Path, port: int, owner_port: int, observer_port: int) -> str:
+def configuration(folder: Path, port: int, owner_port: int, observer_port: int, call_timeout_s: float) -> str:
     """Autonomous stations with an owner and an observer."""
     stations = "".join(
         f"""
@@ -128,6 +140,7 @@ directory = "{folder}"
 host = "127.0.0.1"
 port = {port}
 path = "/ocpp"
+call_timeout_s = {call_timeout_s}
 [[backend]]
 id = "cpo"
 url = "ws://127.0.0.1:{owner_port}/csms/{{station}}"
@@ -140,11 +153,16 @@ limit_a = 250
 {stations}"""
 
 
-async def run_kills(folder: Path, kills: int, seed: int) -> Figures:
-    """Kill the controller so often at random moments, let all be delivered, and compare the ledgers."""
+async def run_kills(
+    folder: Path, kills: int, seed: int, faults: CsmsFaults = NO_FAULTS, *, reuses_ids: bool = False
+) -> Figures:
+    """Kill the controller so often at random moments, let all be delivered, and compare the ledgers.
+
+    `faults` and `reuses_ids`: see `busy_site`.
+    """
     chance = random.Random(seed)
     began = time.monotonic()
-    async with busy_site(folder, chance) as site:
+    async with busy_site(folder, chance, faults, reuses_ids=reuses_ids) as site:
         for _ in range(kills):
             await site.controller.kill()
             await _run_once(site.controller, chance)
@@ -229,6 +247,8 @@ def compare_ledgers(site: BusySite, kills: int = 0, seconds: float = 0.0) -> Fig
         differences={name: each for name, each in found.items() if any(each)},
         left=len(store.load(EntryQueued)),
         set_aside=len(store.load(EntrySetAside)),
+        rejected=len(site.owner.ledger.rejected) + len(site.observer.ledger.rejected),
+        late_answers=site.owner.late_answers + site.observer.late_answers,
         calls_before_boot=site.observer.calls_before_boot,
         still_waiting=still_waiting,
     )

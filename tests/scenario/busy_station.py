@@ -31,11 +31,19 @@ class LinkGoneError(Exception):
 class BusyStation:
     """One station and its cars, until `finishing`: then it ends the running transaction, and is `finished`.
 
-    `journal`: the parts of its transactions in order; `repeated`: number of repeated CALLs.
+    `journal`: the parts of its transactions in order; `repeated`: number of repeated CALLs. `reuses_ids`: it
+    counts its message ids from 1 again when it boots.
     """
 
     def __init__(
-        self, name: str, protocol: str, url: str, chance: random.Random, pause_s: float = 0.03
+        self,
+        name: str,
+        protocol: str,
+        url: str,
+        chance: random.Random,
+        pause_s: float = 0.03,
+        *,
+        reuses_ids: bool = False,
     ) -> None:
         self.name = name
         self._pause_s = pause_s
@@ -49,6 +57,7 @@ class BusyStation:
         self._chance = chance
         self._times = itertools.count(1)
         self._ids = itertools.count(1)
+        self._reuses_ids = reuses_ids
         self._begun: dict[int, str] = {}
         self._script = self._cars_16() if protocol == "ocpp1.6" else self._cars_2()
         self._now: tuple[str, str, Payload] | None = None
@@ -90,6 +99,8 @@ class BusyStation:
         boot: Payload = {"chargePointVendor": "V", "chargePointModel": "M"}
         if self._protocol != "ocpp1.6":
             boot = {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
+        if self._reuses_ids:
+            self._ids = itertools.count(1)
         answer = await link.request(self._id(), "BootNotification", boot)
         if answer is None or answer["status"] != "Accepted":
             raise LinkGoneError  # it comes back in a moment

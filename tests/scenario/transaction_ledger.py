@@ -64,18 +64,24 @@ def make_part(action: str, payload: Payload, begun: Mapping[int, str]) -> Part:
 
 
 class TransactionLedger:
-    """Parts that one CSMS has received; a message with a known id is the same message (OCPP-J)."""
+    """Parts that one CSMS has received; the same message under a known id is the same part (OCPP-J).
+
+    A station may count its ids anew after a restart: another message under a known id is another part.
+    `rejected`: parts that were answered with an error, each once.
+    """
 
     def __init__(self, first_number: int) -> None:
         self.parts: defaultdict[str, list[Part]] = defaultdict(list)
         self.resent = 0
-        self._answers: dict[tuple[str, str], Payload] = {}
+        self.rejected: set[tuple[str, Part]] = set()
+        self._answers: dict[tuple[str, str, Part], Payload] = {}
         self._begun: dict[int, str] = {}
         self._numbers = itertools.count(first_number)
 
     def receive(self, station: str, message_id: str, action: str, payload: Payload) -> Payload:
         """Record a message of a transaction; return its answer."""
-        key = (station, message_id)
+        part = make_part(action, payload, self._begun)
+        key = (station, message_id, part)
         if key in self._answers:
             self.resent += 1
             return self._answers[key]
@@ -84,6 +90,14 @@ class TransactionLedger:
             number = next(self._numbers)
             self._begun[number] = payload["timestamp"]
             answer = {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
-        self.parts[station].append(make_part(action, payload, self._begun))
+        self.parts[station].append(part)
         self._answers[key] = answer
         return answer
+
+    def reject(self, station: str, message_id: str, action: str, payload: Payload) -> bool:
+        """Reject a message of a transaction; return False if it was received or rejected before."""
+        part = make_part(action, payload, self._begun)
+        if (station, message_id, part) in self._answers or (station, part) in self.rejected:
+            return False
+        self.rejected.add((station, part))
+        return True
