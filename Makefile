@@ -65,9 +65,7 @@ lock:                                       ## resolve what the package contains
 	        --no-header --upgrade --output-file debian/$${each#*:}.lock; done
 
 audit:                                      ## look the locked components up in the advisories of PyPI
-	$(PYTHON) -m venv .audit
-	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	.audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement debian/requirements.lock
+	$(PYTHON) debian/audit debian/requirements.lock $(INDEX)
 
 deb:                                        ## as root: package, SBOM, checksums in dist/RELEASE (bookworm, trixie, noble)
 	debian/build-package $(RELEASE)
@@ -85,4 +83,4 @@ wheel:                                      ## build the wheel; install and star
 	debian/test-wheel $(PYTHONS)
 
 clean:                                      ## remove what the other targets have made
-	rm -rf .venv .audit .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node_modules
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node_modules

@@ -18,7 +18,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from controller.chargers.quirks import find_quirk
-from controller.config.schema import BackendConfig, CircuitConfig, Config
+from controller.config.schema import (
+    BackendConfig,
+    CircuitConfig,
+    Config,
+    DimmingConfig,
+    DimmingModuleConfig,
+)
 from controller.model.expiry import Expiry, ExpiryLevel
 from controller.model.journal import BootStored
 from controller.store.record_rules import kind_of_type, read_entry
@@ -27,6 +33,8 @@ from controller.store.state_journal import StoreError
 from controller.store.store_transfer import open_store_file
 from controller.transport.tls import make_client_context
 from controller.web.status_model import BackendStatus, ControllerStatus
+from drivers.errors import InputError
+from drivers.gpio import check_lines
 
 Level = Literal["ok", "warning", "error"]
 
@@ -99,26 +107,45 @@ def find_service_user() -> ServiceUser:
 
 
 def check_devices(config: Config, user: ServiceUser) -> Iterator[DoctorFinding]:
-    """Check that the serial ports and GPIO chips exist and that the service may use them."""
+    """Check that the serial ports and GPIO lines exist and that the service may use them."""
     modules = () if config.dimming is None else config.dimming.module
-    devices = {each.device for each in config.meter if each.device is not None}
-    devices |= {each.device for each in modules if each.device is not None}
-    for device in sorted(devices):
-        yield _check_device(Path(device), user)
+    serial_ports = {each.device for each in config.meter if each.device is not None}
+    serial_ports |= {each.device for each in modules if each.device is not None and each.transport != "gpio"}
+    for port in sorted(serial_ports):
+        missing = "plug the adapter in, or write its name: `ls -l /dev/serial/by-id /dev/rs485`"
+        yield _check_device(Path(port), "serial port", missing, user)
+    for module in modules:
+        if config.dimming is not None and module.transport == "gpio" and module.device is not None:
+            missing = "connect the chip's adapter, or write a chip that `gpioinfo` lists"
+            finding = _check_device(Path(module.device), "GPIO chip", missing, user)
+            if finding.level == "ok":
+                finding = _check_lines(module.device, _wired_lines(config.dimming, module), finding)
+            yield finding
 
 
-def _check_device(device: Path, user: ServiceUser) -> DoctorFinding:
+def _wired_lines(dimming: DimmingConfig, module: DimmingModuleConfig) -> list[int]:
+    sources = {each.id for each in dimming.source if each.module == module.id}
+    return [each.input for each in dimming.contact if each.source in sources]
+
+
+def _check_lines(chip: str, lines: Sequence[int], usable: DoctorFinding) -> DoctorFinding:
+    """Return `usable`, or the problem of a line; its remedy is the last part of the driver's text."""
+    try:
+        check_lines(chip, lines)
+    except InputError as error:
+        text, _, remedy = str(error).partition(": ")
+        return DoctorFinding("devices", "error", text, remedy)
+    return usable
+
+
+def _check_device(device: Path, kind: str, missing: str, user: ServiceUser) -> DoctorFinding:
+    """Check one device; `missing` is the remedy where it does not exist."""
     try:
         found = device.stat()
     except OSError as error:
-        return DoctorFinding(
-            "devices",
-            "error",
-            f"{device}: {error.strerror}",
-            "plug the adapter in, or write its name: `ls -l /dev/serial/by-id /dev/rs485`",
-        )
+        return DoctorFinding("devices", "error", f"{device}: {error.strerror}", missing)
     if not stat.S_ISCHR(found.st_mode):
-        return DoctorFinding("devices", "error", f"{device} is no device", "write the name of a serial port")
+        return DoctorFinding("devices", "error", f"{device} is no device", f"write the name of a {kind}")
     if _may(found, user, os.R_OK | os.W_OK):
         return DoctorFinding("devices", "ok", f"{device}: {user.name} may use it")
     remedy = f"sudo usermod -a -G {_group_name(found.st_gid)} {user.name}, then restart the service"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 from contextlib import suppress
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from drivers import gpio
 from drivers.bus_registry import BusRegistry
 from drivers.errors import InputError, ModelFileError
 from drivers.gpio import GpioLines
@@ -26,6 +24,7 @@ from drivers.read_plan import ReadRange
 from drivers.reading import MeterState, Quality
 from drivers.settings import InputModuleSettings, MeterSettings
 from drivers.simulated import SimulatedBus, SimulatedMeter
+from tests.drivers.gpio_kernel import GpioKernel
 from tests.drivers.terminal import pseudo_terminal
 
 BITS = (1, 0, 1, 1, 0, 0, 0, 1, 0, 1)
@@ -163,75 +162,92 @@ async def test_module_that_refuses_publishes_nothing_and_logs_once(
 # -- GPIO --------------------------------------------------------------------------------------------
 
 
-class Kernel:
-    """The two calls of the character device; `high` has a bit for each line that is high."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.high = 0
-        self.broken = False
-        self.failed = trio.Event()
-        self.requests: list[tuple[int, ...]] = []
-        monkeypatch.setattr(fcntl, "ioctl", self.ioctl)
-
-    def ioctl(self, file: int, code: int, data: bytearray) -> int:
-        if self.broken:
-            self.failed.set()
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-        if code == 0xC250B407:
-            assert len(data) == 592
-            fields = list(gpio._REQUEST.unpack(data))
-            self.requests.append(tuple(fields[: fields[67]]))
-            assert fields[64].rstrip(b"\0") == b"local-controller"
-            assert fields[65] == 1 << 2 | 1 << 8  # an input, pulled up
-            fields[-1] = os.open(os.devnull, os.O_RDONLY)
-            data[:] = gpio._REQUEST.pack(*fields)
-        else:
-            assert code == 0xC010B40E
-            mask = int.from_bytes(data[8:], "little")
-            data[:8] = (self.high & mask).to_bytes(8, "little")
-        return 0
-
-
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    return Kernel(monkeypatch)
-
-
-def test_input_service_gpio_line_that_is_low_is_closed_contact(kernel: Kernel, tmp_path: Path) -> None:
-    chip = tmp_path / "gpiochip0"
-    chip.touch()
-    lines = GpioLines(str(chip), [17, 27, 5])
+def test_input_service_gpio_line_that_is_low_is_closed_contact(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kernel = GpioKernel(monkeypatch, tmp_path)
+    lines = GpioLines(kernel.chip, [17, 27, 5])
     assert kernel.requests == [(17, 27, 5)]
     kernel.high = 0b010
     assert lines.read_closed() == (True, False, True)
     kernel.high = 0b111  # nothing is wired
     assert lines.read_closed() == (False, False, False)
-    kernel.broken = True
-    with pytest.raises(InputError, match="stop other programs that use its lines"):
+    kernel.error = errno.ENODEV
+    with pytest.raises(
+        InputError, match=r"gpiochip0 does not exist: connect its adapter, or write a chip that"
+    ):
         lines.read_closed()
     lines.close()
 
 
-def test_missing_gpio_chip_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="gpiochip9 cannot be read"):
-        GpioLines(str(tmp_path / "gpiochip9"), [1])
-
-
-async def test_gpio_lines_that_fail_are_requested_again(
-    kernel: Kernel, nursery: trio.Nursery, tmp_path: Path
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            [17, 54],
+            r"line 54 of \S+ does not exist \(its lines are 0 to 53\): correct the input of the contact",
+        ),
+        ([17, 4], r"line 4 of \S+ is used by 'w1\\nERROR': stop it, or wire the contact to another line"),
+        ([5], r"line 5 of \S+ is used by the kernel: stop it"),
+        ([27], r"lines of \S+ are used by another local-controller: stop it"),
+    ],
+    ids=["missing", "of a program", "without a name", "of another controller"],
+)
+def test_gpio_line_that_cannot_be_requested_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[int], problem: str
 ) -> None:
-    chip = tmp_path / "gpiochip0"
-    chip.touch()
-    settings = InputModuleSettings(id="pi", transport="gpio", inputs=(17,), device=str(chip), interval_s=0.01)
+    kernel = GpioKernel(monkeypatch, tmp_path)
+    kernel.used = {4: b"w1\nERROR", 5: b"", 27: b"local-controller"}
+    with pytest.raises(InputError, match=problem):
+        GpioLines(kernel.chip, lines)
+    assert kernel.requests == []
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (errno.EACCES, "may not be opened by the controller's user: `sudo local-controller doctor`"),
+        (errno.EIO, r"cannot be read \(Input/output error\): connect it again"),
+    ],
+    ids=["rights", "other"],
+)
+def test_gpio_chip_that_fails_is_named_with_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int, problem: str
+) -> None:
+    kernel = GpioKernel(monkeypatch, tmp_path)
+    kernel.error = error
+    with pytest.raises(InputError, match=problem):
+        GpioLines(kernel.chip, [1])
+
+
+def test_gpio_device_that_is_no_chip_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gpiochip9 does not exist: connect its adapter"):
+        GpioLines(str(tmp_path / "gpiochip9"), [1])
+    with pytest.raises(InputError, match="/dev/null is not a GPIO chip: write a chip that `gpioinfo` lists"):
+        GpioLines(os.devnull, [1])
+
+
+async def test_gpio_lines_of_removed_chip_are_requested_again(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    kernel = GpioKernel(monkeypatch, tmp_path)
+    chip = kernel.chip
+    settings = InputModuleSettings(id="pi", transport="gpio", inputs=(17,), device=chip, interval_s=0.01)
     send, published = trio.open_memory_channel[tuple[bool, ...]](1000)
     nursery.start_soon(run_digital_inputs, [settings], lambda _, levels: send.send_nowait(levels))
     assert await published.receive() == (True,)
-    kernel.broken = True
+    kernel.error = errno.ENODEV
     await kernel.failed.wait()
-    kernel.broken, kernel.high = False, 1
+    kernel.error, kernel.high = 0, 1
     while await published.receive() != (False,):
         pass
     assert len(kernel.requests) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"digital inputs failed module=pi problem={chip} does not exist: connect its adapter, "
+        "or write a chip that `gpioinfo` lists",
+        "digital inputs recovered module=pi after=0s",
+    ]
 
 
 async def test_meter_and_inputs_share_one_serial_port() -> None:

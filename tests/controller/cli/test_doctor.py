@@ -31,13 +31,20 @@ from controller.cli.doctor_checks import (
 )
 from controller.cli.main import main
 from controller.config.loader import read_config
-from controller.config.schema import Config
+from controller.config.schema import (
+    Config,
+    DimmingConfig,
+    DimmingContactConfig,
+    DimmingModuleConfig,
+    DimmingSourceConfig,
+)
 from controller.model.expiry import DAY_S, Expiry
 from controller.model.journal import BootStored
 from controller.store.state_store import StateStore
 from controller.web.status_model import BackendStatus
 from tests.controller.cli.command_line import CONFIG, write_config
 from tests.controller.web.examples import STATUS
+from tests.drivers.gpio_kernel import GpioKernel
 
 
 def configured(folder: Path, text: str = CONFIG) -> Config:
@@ -143,6 +150,31 @@ def test_doctor_missing_device_is_error(tmp_path: Path) -> None:
     [finding] = check_devices(config, ServiceUser("x", 0, frozenset()))
     assert finding.level == "error"
     assert "No such file" in finding.text
+
+
+def test_doctor_gpio_line_of_another_program_is_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = GpioKernel(monkeypatch, tmp_path)
+    chip = kernel.chip
+    dimming = DimmingConfig(
+        source=(DimmingSourceConfig(id="control-box", kind="contact", module="io"),),
+        contact=(DimmingContactConfig(name="K1", source="control-box", input=17, limit_w=4200),),
+        module=(DimmingModuleConfig(id="io", transport="gpio", device=chip),),
+    )
+    config = replace(configured(tmp_path), dimming=dimming)
+    root = ServiceUser("root", 0, frozenset())
+    [finding] = check_devices(config, root)
+    assert (finding.text, finding.remedy) == (f"{chip} is no device", "write the name of a GPIO chip")
+    monkeypatch.setattr(stat, "S_ISCHR", lambda _: True)
+    assert levels(list(check_devices(config, root))) == ["ok"]
+    kernel.used = {17: b"spi0 CS1"}
+    [finding] = check_devices(config, root)
+    assert finding.text == f"line 17 of {chip} is used by 'spi0 CS1'"
+    assert finding.remedy.startswith("stop it, or wire the contact to another line")
+    Path(chip).unlink()
+    [finding] = check_devices(config, root)
+    assert finding.remedy == "connect the chip's adapter, or write a chip that `gpioinfo` lists"
 
 
 @pytest.mark.parametrize(("days", "level"), [(31, "ok"), (29, "warning"), (-1, "error")])
