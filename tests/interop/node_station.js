@@ -1,5 +1,5 @@
 // A station made of npm `ocpp-rpc` in strict mode, run as its own program: node_station.js VERSION URL ID.
-// Prints on stdout, a JSON line each, which commands it got.
+// Prints on stdout, a JSON line each, which commands it got. Keeps its connection until its input ends.
 const { RPCClient } = require('ocpp-rpc');
 
 const [version, endpoint, identity] = process.argv.slice(2);
@@ -9,10 +9,14 @@ const now = () => new Date().toISOString();
 const strict = version === 'ocpp2.1' ? false : [version];
 const station = new RPCClient({ endpoint, identity, protocols: [version], strictMode: strict });
 let limits = 0;
+let markLimited;
+const limited = new Promise((done) => { markLimited = done; });
+const ended = new Promise((done) => { process.stdin.on('end', done).resume(); });
 
 station.on('strictValidationFailure', ({ error }) => report({ complaint: String(error) }));
 station.handle('SetChargingProfile', ({ params }) => {
     limits += 1;
+    if (limits === 2) markLimited();
     report({ did: 'SetChargingProfile', payload: params });
     return { status: 'Accepted' };
 });
@@ -22,13 +26,6 @@ station.handle('GetVariables', ({ params }) => ({
         { attributeStatus: 'Accepted', attributeValue: '42', ...wanted })),
 }));
 
-const limited = async () => {
-    for (let tries = 0; limits < 2; tries += 1) {
-        if (tries > 200) throw new Error('no limit came');
-        await new Promise((done) => setTimeout(done, 50));
-    }
-};
-
 async function live16() {
     const boot = await station.call('BootNotification', { chargePointVendor: 'V', chargePointModel: 'M' });
     report({ got: 'BootNotification', status: boot.status });
@@ -36,7 +33,7 @@ async function live16() {
     const start = await station.call('StartTransaction',
         { connectorId: 1, idTag: 'TAG', meterStart: 0, timestamp: now() });
     report({ got: 'StartTransaction', transaction: start.transactionId });
-    await limited();
+    await limited;
     await station.call('StopTransaction', { meterStop: 5, timestamp: now(), transactionId: start.transactionId });
     report({ got: 'StopTransaction' });
 }
@@ -49,7 +46,7 @@ async function live2() {
         { timestamp: now(), connectorStatus: 'Occupied', evseId: 1, connectorId: 1 });
     let seqNo = 0;
     for (const eventType of ['Started', 'Updated', 'Ended']) {
-        if (eventType === 'Ended') await limited();
+        if (eventType === 'Ended') await limited;
         await station.call('TransactionEvent', {
             eventType, timestamp: now(), triggerReason: 'CablePluggedIn', seqNo: seqNo += 1,
             transactionInfo: { transactionId: 'T1', chargingState: 'Charging' }, evse: { id: 1, connectorId: 1 },
@@ -61,7 +58,8 @@ async function live2() {
 (async () => {
     await station.connect();
     await (version === 'ocpp1.6' ? live16() : live2());
-    await new Promise((done) => setTimeout(done, 500));
+    report({ charged: true });
+    await ended;
     await station.close();
     report({ done: true });
 })().catch((error) => { report({ failed: String(error) }); process.exit(1); });

@@ -18,7 +18,8 @@ import trio
 HERE = Path(__file__).parent
 CONTROLLER = Path(sys.executable).with_name("local-controller")
 VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
-PATIENCE_S = 30.0
+PATIENCE_S = 300.0
+"""Time after which a test is given up as hanging: a loaded machine starts a program in a minute."""
 
 Event = dict[str, Any]
 
@@ -26,9 +27,15 @@ Event = dict[str, Any]
 class Program:
     """A third-party program and the JSON lines that it prints."""
 
-    def __init__(self) -> None:
+    def __init__(self, stdin: trio.abc.SendStream) -> None:
         self.events: list[Event] = []
+        self._stdin = stdin
         self._came = trio.Event()
+        self._has_ended = False
+
+    async def finish(self) -> None:
+        """End its input: a station closes its connection then."""
+        await self._stdin.aclose()
 
     async def read(self, stream: trio.abc.ReceiveStream) -> None:
         rest = b""
@@ -37,6 +44,8 @@ class Program:
             self.events += [json.loads(line) for line in lines if line.startswith(b"{")]
             self._came.set()
             self._came = trio.Event()
+        self._has_ended = True
+        self._came.set()
 
     async def until(self, wanted: Callable[[Event], bool]) -> Event:
         with trio.move_on_after(PATIENCE_S):
@@ -44,6 +53,8 @@ class Program:
                 for event in self.events:
                     if wanted(event):
                         return event
+                if self._has_ended:
+                    raise AssertionError(f"the program has ended; what came: {self.events}")
                 await self._came.wait()
         raise AssertionError(f"it never came; what came: {self.events}")
 
@@ -53,11 +64,17 @@ class Program:
 
 @asynccontextmanager
 async def started(*command: str | Path) -> AsyncIterator[Program]:
-    program = Program()
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
-            partial(trio.run_process, [*map(str, command)], stdout=subprocess.PIPE, check=False)
+            partial(
+                trio.run_process,
+                [*map(str, command)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                check=False,
+            )
         )
+        program = Program(process.stdin)
         nursery.start_soon(program.read, process.stdout)
         yield program
         nursery.cancel_scope.cancel()

@@ -114,8 +114,8 @@ async def main() -> None:
         station = Station("CS01", socket)
         listening = asyncio.create_task(station.start())
         await station.boot("PowerUp")
-        await asyncio.wait_for(station.restarts.wait(), 20)
-        await asyncio.sleep(0.3)  # room for reports that are still on their way
+        await station.restarts.wait()
+        await asyncio.to_thread(sys.stdin.read)
         listening.cancel()
     async with websockets.connect(URL, subprotocols=[VERSION]) as socket:
         station = Station("CS01", socket)

@@ -1,6 +1,7 @@
 """A station made of PyPI `ocpp`, run as its own program: python_station.py VERSION URL.
 
-Boots, charges for a moment, and prints on stdout, a JSON line each, which commands it got.
+Boots, charges, and prints on stdout, a JSON line each, which commands it got. Keeps its connection until its
+input ends.
 The package checks every message against the official schemas, in both directions.
 """
 
@@ -112,7 +113,7 @@ class Station(ChargePoint):
             report(got="TransactionEvent", event=event)
 
     async def until_limited(self):
-        await asyncio.wait_for(self.limited.wait(), 10)
+        await self.limited.wait()
 
 
 async def main() -> None:
@@ -120,7 +121,8 @@ async def main() -> None:
         station = Station("CS01", socket)
         listening = asyncio.create_task(station.start())
         await (station.live_16() if VERSION == "ocpp1.6" else station.live_2())
-        await asyncio.sleep(0.5)  # room for a command of the backend that is still on its way
+        report(charged=True)
+        await asyncio.to_thread(sys.stdin.read)
         listening.cancel()
     report(done=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from tests.interop.echo import run_cases, serve
-from tests.interop.programs import free_port, listening
+from tests.interop.programs import PATIENCE_S, free_port, listening
 
 KOSOKU = Path(sys.executable).parent / "kosoku"
 WITHOUT = ("-x", "12.*", "-x", "13.*")
@@ -37,7 +37,7 @@ async def test_conformance_as_server_controller_keep_to_protocol(tmp_path: Path)
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, serve, 0)
         port = listeners[0].socket.getsockname()[1]
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             await trio.run_process(
                 [KOSOKU, *WITHOUT, "-p", "4", "-o", tmp_path, f"127.0.0.1:{port}"],
                 capture_stdout=True,
@@ -57,7 +57,7 @@ async def test_conformance_as_client_controller_keep_to_protocol(tmp_path: Path)
             [KOSOKU, "-m", "fuzzingserver", *WITHOUT, "-o", tmp_path, f"127.0.0.1:{port}"],
         )
         await listening(port)
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             await run_cases(f"ws://127.0.0.1:{port}")
             await judge.wait()
     verdicts = judged(tmp_path)

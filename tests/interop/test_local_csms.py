@@ -41,6 +41,8 @@ async def test_local_csms_serves_stations_of_other_programs(version: str, tmp_pa
             ("node", HERE / "node_station.js", version, url, "CS02"),
         ):
             async with started(*command) as station:
+                await station.until(lambda event: "charged" in event or "failed" in event)
+                await station.finish()
                 await station.until(lambda event: "done" in event or "failed" in event)
                 assert {"got": "BootNotification", "status": "Accepted"} in station.events
                 assert station.reports("failed") == station.reports("complaint") == []

@@ -28,15 +28,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from controller.config.schema import MqttConfig
 from controller.services.app import App
 from tests.controller.services.test_app import running, site
+from tests.interop.programs import PATIENCE_S, free_port
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-PATIENCE_S = 15.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -57,8 +57,10 @@ async def test_ocpp_libraries_charging_session_passes_controller(
         async with started(CONTROLLER, "run", "-c", config):
             await listening(port)
             async with started(*STATIONS[station_kind](version, port)) as station:
-                await station.until(lambda event: "done" in event or "failed" in event)
+                await station.until(lambda event: "charged" in event or "failed" in event)
                 await backend.until(lambda event: "commanded" in event)
+                await station.finish()
+                await station.until(lambda event: "done" in event or "failed" in event)
 
     assert {"got": "BootNotification", "status": "Accepted"} in station.events
     assert station.reports("failed") == []
@@ -92,7 +94,9 @@ async def test_ocpp_library_unknown_station_is_adopted_and_charges(version: str,
             )
             assert adopted == "CS02: adopted on grid; served from now on\n"
             async with started(*station_program) as station:
-                await station.until(lambda event: "done" in event or "failed" in event)
+                await station.until(lambda event: "charged" in event)
+                await station.finish()
+                await station.until(lambda event: "done" in event)
     assert {"got": "BootNotification", "status": "Accepted"} in station.events
     assert backend.reports("complaint") == []
     check_transaction(version, station, backend)

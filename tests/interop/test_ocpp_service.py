@@ -58,6 +58,7 @@ REPORTED: dict[str, list[Report]] = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_ocpp_service_backend_looks_after_station(version: str, tmp_path: Path) -> None:
+    family = version if version == "ocpp1.6" else "ocpp2"
     port, backend_port = free_port(), free_port()
     config = configuration(tmp_path, port, backend_port)
     async with started(sys.executable, HERE / "python_service_backend.py", str(backend_port)) as backend:
@@ -66,9 +67,12 @@ async def test_ocpp_service_backend_looks_after_station(version: str, tmp_path: 
             await listening(port)
             url = f"ws://127.0.0.1:{port}/ocpp/CS01"
             async with started(sys.executable, HERE / "python_service_station.py", version, url) as station:
+                await backend.until(lambda _: len(backend.reports("status")) == len(REPORTED[family]))
+                await backend.until(lambda event: event.get("reported") == "Heartbeat")
+                await backend.until(lambda event: event.get("asked") == "Reset")
+                await station.finish()
                 await station.until(lambda event: "done" in event)
 
-    family = version if version == "ocpp1.6" else "ocpp2"
     assert backend.reports("complaint") == []
     assert [(event["asked"], event["answer"]) for event in backend.events if "asked" in event] == ASKED[
         family

@@ -16,6 +16,7 @@ from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 from tests.controller.web.fake_site import FakeAccess, FakeSite
 from tests.controller.web.large_site import site_of, site_with
+from tests.interop.programs import PATIENCE_S
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 """The program: the environment's, else the system's."""
@@ -31,7 +32,7 @@ async def browse(folder: Path, site: FakeSite, width: int, language: str, scheme
     routes = WebRoutes(site, FakeAccess(), version="1.2.3")
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
-        with trio.fail_after(180):
+        with trio.fail_after(PATIENCE_S):
             done = await trio.run_process(
                 ["node", str(SCRIPT), f"http://127.0.0.1:{port}/", str(folder), str(width), language, scheme],
                 capture_stdout=True,

@@ -18,6 +18,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
 from tests.controller.cli.command_line import COMMAND
 from tests.controller.services.test_setup_service import serve_meter
+from tests.interop.programs import PATIENCE_S
 from tests.interop.test_page_browser import CHROMIUM
 
 SCRIPT = Path(__file__).parent / "browse_setup.mjs"
@@ -45,7 +46,7 @@ async def daemon_in_setup(folder: Path) -> AsyncIterator[SetupDaemon]:
     assert process.stdout is not None
     text = ""
     try:
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             while (found := re.search(r"open (\S+) and enter the code (\S+)[^$]*port=(\d+)", text)) is None:
                 text += (await process.stdout.receive_some()).decode()
         yield SetupDaemon(process, found[1], found[2], int(found[3]))
@@ -89,7 +90,7 @@ async def test_setup_in_chromium_leads_to_a_running_site(
         meter = await nursery.start(serve_meter)
         nursery.start_soon(keep_station, daemon.port)
         arguments = [daemon.url, daemon.code, f"127.0.0.1:{meter}", folder, width, language, scheme]
-        with trio.fail_after(240):
+        with trio.fail_after(PATIENCE_S):
             done = await trio.run_process(
                 ["node", SCRIPT, *map(str, arguments)],
                 capture_stdout=True,
