@@ -73,6 +73,7 @@ async def test_configuration_editor_valid_text_is_written_with_rights_of_before(
             "version": version_of(changed),
             "applied": ("circuit grid limit_a",),
             "needs_restart": ("web",),
+            "waiting": (),
             "assumed": (),
         }
         assert made.path.read_text() == changed
