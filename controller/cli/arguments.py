@@ -119,9 +119,11 @@ def configuration_error(path: Path, error: FileUnreadableError | InvalidConfigEr
     """Return the error of a configuration that is invalid or cannot be read: all its errors and hints."""
     if isinstance(error, InvalidConfigError):
         return CommandError(render_diagnostics(error.errors, error.hints))
-    if not path.exists():
-        return configuration_missing(path)
-    return CommandError(str(error), UNREADABLE)
+    try:
+        is_missing = not path.exists()
+    except PermissionError:  # of a directory above it: whether the file is there cannot be seen
+        is_missing = False
+    return configuration_missing(path) if is_missing else CommandError(str(error), UNREADABLE)
 
 
 def configuration_missing(path: Path) -> CommandError:

@@ -169,8 +169,9 @@ def send_command(directory: Path, command: str, **arguments: object) -> Any:
             with client.makefile("rb") as file:
                 answer = msgspec.json.decode(file.readline() or b"{}", type=dict[str, Any])
     except (OSError, msgspec.DecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ControlError(
-            f"no controller answers at {path}: {error}; is it running, with this store.directory, "
+            f"no controller answers at {path}: {reason}; is it running, with this store.directory, "
             "and may you read there?"
         ) from error
     if "result" not in answer:

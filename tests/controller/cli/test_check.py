@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import pytest
+
+from controller.cli.arguments import configuration_error
 from controller.model.journal import BootStored
 from controller.store.state_store import StateStore
+from controller.tomlcheck.diagnostics import FileUnreadableError
 from tests.controller.cli.command_line import NETWORK_CONFIG, run_command, write_config
 
 
@@ -13,6 +18,18 @@ def test_check_valid_file_prints_summary(tmp_path: Path) -> None:
     done = run_command("check", "-c", write_config(tmp_path))
     assert done.returncode == 0
     assert "1 station, 1 EVSE, 1 circuit, 0 meters, 1 backend" in done.stdout
+
+
+def test_check_file_in_unreadable_directory_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    path = tmp_path / "controller.toml"
+    unreadable = FileUnreadableError(f"{path}: cannot be read: Permission denied; run it with sudo")
+    assert str(configuration_error(path, unreadable)) == str(unreadable)
 
 
 def test_check_example_for_installers_is_valid() -> None:
