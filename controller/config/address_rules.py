@@ -46,7 +46,7 @@ _PUBLIC_BROKER = re.compile(
     r"test\.mosquitto\.org|(broker|mqtt|public)\..*(hivemq|emqx|mqttdashboard|eclipseprojects)\.\w+",
     re.IGNORECASE,
 )
-_INTERFACE = re.compile(r"(eth|en[ops]|wlan|wlp|br|usb|any|all|lo)[a-z\d]{0,8}", re.IGNORECASE)
+_INTERFACE = re.compile(r"(eth|en[ops]|wlan|wlp|br|usb)[a-z]?\d[a-z\d]{0,8}|lo|any|all", re.IGNORECASE)
 """Names of network interfaces, and words that stand for all of them."""
 _SECRET_IN_QUERY = re.compile(r"[?&](\w*(?:token|key|password|passwd|pwd|secret|auth)\w*)=", re.IGNORECASE)
 _ABBREVIATED_RANGE = re.compile(

@@ -69,7 +69,7 @@ async def test_page_in_chromium_is_clean(
     overview = found["shown"]["overview"]
     assert overview.index("Alarme" if language == "de" else "Alarms") < overview.index("tenant-a")
     if faulty and stations == 200:  # a fault is seen without unfolding its circuit
-        assert re.search(r"row-1: 50, \d+ not connected", found["shown"]["stations"])
+        assert re.search(r"row-1: 50, \d+ away, \d+ with a fault", found["shown"]["stations"])
     assert "11" in found["verified"]
     assert found["exported"] == '{"number": 0}\n'
     assert [("04AABBCC" in each) for each in found["messages"]] == [False, True]
