@@ -75,7 +75,8 @@ class EvseController:
         elif isinstance(observation, TransactionSeen):
             self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
-        if planned_with != self._planned_with(now):
+        # A surplus share is followed at once, by small steps, too: each report brings the offer there.
+        if planned_with != self._planned_with(now) or self.demand.waits_for_surplus:
             self.mark_due()
         return changed or draw.defiant_a > before_a, self._step(before, since, now) if was_known else None
 
