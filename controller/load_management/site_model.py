@@ -251,6 +251,8 @@ class SiteModel:
         self.update_credit(controller, now)
         if step is not None:
             self.metering.add_step(controller.evse, step)
+        if isinstance(observation, DrawSeen):
+            self.metering.add_report(controller.evse, now)
         return changed
 
     def _plan_departure(self, controller: EvseController, running: bool, now: float) -> None:
@@ -417,11 +419,16 @@ class SiteModel:
         drawn = controller.model.draw.drawn
         offered = controller.delivery.offered_a(now)
         delta = [0.0, 0.0, 0.0]
+        draw = [0.0, 0.0, 0.0]
+        is_unreported = controller.model.reports_no_current(now)
         for phase in controller.evse.phases:
             delta[phase] = (
                 min(0.0, offered - drawn[phase]) if change < 0 else max(0.0, offered - drawn[phase])
             )
-        self.metering.add_change(controller.evse, (delta[0], delta[1], delta[2]), now)
+            draw[phase] = offered if is_unreported else delta[phase]
+        self.metering.add_offer(
+            controller.evse, (delta[0], delta[1], delta[2]), (draw[0], draw[1], draw[2]), now
+        )
 
 
 def _make_controller(

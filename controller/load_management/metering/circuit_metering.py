@@ -209,13 +209,22 @@ class CircuitMetering:
         """Let the meters above an EVSE look for a step that its station reported."""
         for each in self.metered_above(evse.circuit):
             if not each.circuit.measures_building:
-                each.window.add_change(step.ref, step.delta_a, step.at)
+                each.window.add_step(step)
                 each.steps.add_step(step)
 
-    def add_change(self, evse: EvseNode, delta_a: PhaseAmps, now: float) -> None:
-        """Note that an EVSE's draw may change by so much: it may hide another one's step."""
+    def add_offer(self, evse: EvseNode, change_a: PhaseAmps, draw_a: PhaseAmps, now: float) -> None:
+        """Note that an EVSE's draw may change by `change_a`, to `draw_a`: it may hide another one's step.
+
+        `draw_a` is the draw beyond the EVSE's last report; as a whole where it reports nothing.
+        """
         for each in self.metered_above(evse.circuit):
-            each.window.add_change(evse.ref, delta_a, now)
+            each.window.add_change(evse.ref, change_a, now)
+            each.window.add_offer(evse.ref, draw_a, now)
+
+    def add_report(self, evse: EvseNode, now: float) -> None:
+        """Note that an EVSE has reported its draw: its earlier offers explain no change any more."""
+        for each in self.metered_above(evse.circuit):
+            each.window.add_report(evse.ref, now)
 
     def add_start(self, evse: EvseNode, now: float) -> None:
         """Let the nearest meter above an EVSE show the phases of its car, whose start was reported now."""

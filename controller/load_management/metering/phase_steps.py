@@ -2,20 +2,22 @@
 
 A car that starts, or follows a change of its offer, moves the phases that it draws on by that step, and no
 others. For each step the mean readings of `BEFORE_S` until it and of `AFTER_S` from `SETTLE_S` after it are
-compared, phase by phase. What a step shows of a phase is its evidence: the logarithm of how much more likely
-the move is if the car does not use the phase than if it does, with the building as noise. A phase that did
-not move with a large step in a calm building is strong evidence; one step never decides (`MOST_EVIDENCE`), as
-the building may hide it. Evidence adds up in `LearnedPhases.see_step`.
+compared, phase by phase, less what other EVSEs have changed meanwhile. What a step shows of a phase is its
+evidence: the logarithm of how much more likely the move is if the car does not use the phase than if it does,
+with the building as noise. A phase that did not move with a large step in a calm building is strong evidence;
+one step never decides (`MOST_EVIDENCE`), as the building may hide it. Evidence adds up in
+`LearnedPhases.see_step`.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
-from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.metering.meter_window import LATE_S, MeterWindow
 from controller.model.observations import EvseRef
 
 LEAST_STEP_A = 1.0
@@ -25,14 +27,12 @@ SETTLE_S = 10.0
 AFTER_S = 4.0
 FEWEST_READINGS = 2
 """Readings that each of the two means needs at least."""
-NOISE_A = 0.8
+NOISE_A = 0.6
 """Least noise of a difference of two means (A)."""
 MOST_EVIDENCE = 4.0
 """Most that one step may show of a phase."""
 MOVED = -1.0
 """Evidence of a phase that has moved: without one the car has not followed, and the others show nothing."""
-LATE_CHANGE_S = 5.0
-"""Time (s) after which another EVSE's change may still show in the readings."""
 
 
 class OfferStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +67,8 @@ class PhaseSteps:
     def __init__(self, window: MeterWindow) -> None:
         self._window = window
         self._steps: deque[OfferStep] = deque()
+        self._last_at: dict[EvseRef, float] = {}
+        """Time of the last step of each EVSE that was judged: it shows in the first readings of the next."""
 
     def add_step(self, step: OfferStep) -> None:
         """Look for a step in the readings, once they are there."""
@@ -78,31 +80,40 @@ class PhaseSteps:
         votes = []
         while self._steps and self._steps[0].at + SETTLE_S + AFTER_S <= now:
             step = self._steps.popleft()
-            evidence = self._judge(step)
-            if min(evidence) <= MOVED:
-                votes.append(StepVote(step.ref, evidence))
+            if self._is_alone(step):
+                evidence = self._judge(step)
+                if min(evidence) <= MOVED:
+                    votes.append(StepVote(step.ref, evidence))
+            self._last_at[step.ref] = step.at
         return votes
 
     def clear(self) -> None:
         """Drop the steps that no reading will show."""
         self._steps.clear()
+        self._last_at.clear()
+
+    def _is_alone(self, step: OfferStep) -> bool:
+        """Return True if the same EVSE makes no other step within the readings of this one."""
+        last_at = self._last_at.get(step.ref, -math.inf)
+        if step.at < last_at + BEFORE_S + LATE_S:
+            return False
+        end = step.at + SETTLE_S + AFTER_S
+        return not any(each.ref == step.ref and each.at < end for each in self._steps)
 
     def _judge(self, step: OfferStep) -> tuple[float, ...]:
-        before = self._summary(step.at - BEFORE_S, step.at)
-        after = self._summary(step.at + SETTLE_S, step.at + SETTLE_S + AFTER_S)
+        spans = (step.at - BEFORE_S, step.at), (step.at + SETTLE_S, step.at + SETTLE_S + AFTER_S)
+        before, after = (self._summary(*span) for span in spans)
         if before is None or after is None:
             return (0.0,) * len(step.phases)
-        sign, size_a = (1.0, step.step_a) if step.step_a > 0 else (-1.0, -step.step_a)
-        begin, end = step.at - BEFORE_S - LATE_CHANGE_S, step.at + SETTLE_S + AFTER_S
         found: list[float] = []
         for phase in step.phases:
             noise_a = max(NOISE_A, before.spread[phase], after.spread[phase])
-            move_a = sign * (after.mean[phase] - before.mean[phase])
-            raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
-            along_a, against_a = (raised_a, lowered_a) if sign > 0 else (lowered_a, raised_a)
-            unused = _evidence(move_a + against_a, size_a, noise_a)
-            used = _evidence(move_a - along_a, size_a, noise_a)
-            found.append(unused if unused > 0 else min(0.0, used))
+            move_a = after.mean[phase] - before.mean[phase]
+            least_a, most_a = self._window.net_of_others(step.ref, phase, *spans)
+            unused_a = _distance(move_a, least_a, most_a)
+            used_a = _distance(move_a - step.step_a, least_a, most_a)
+            ratio = (used_a * used_a - unused_a * unused_a) / (2 * noise_a * noise_a)
+            found.append(max(-MOST_EVIDENCE, min(MOST_EVIDENCE, ratio)))
         return tuple(found)
 
     def _summary(self, begin: float, end: float) -> _Summary | None:
@@ -116,10 +127,6 @@ class PhaseSteps:
         )
 
 
-def _evidence(move_a: float, step_a: float, noise_a: float) -> float:
-    """Return the evidence of a phase's move that the car does not use it: a log-likelihood ratio.
-
-    Unused, the move is noise about 0; used, it is noise about the step, or more.
-    """
-    ratio = (step_a * step_a - 2 * step_a * move_a) / (2 * noise_a * noise_a)
-    return max(-MOST_EVIDENCE, min(MOST_EVIDENCE, ratio))
+def _distance(move_a: float, least_a: float, most_a: float) -> float:
+    """Return how far a move is outside the range that other EVSEs explain (A): noise of the building."""
+    return max(0.0, least_a - move_a, move_a - most_a)

@@ -30,7 +30,7 @@ def votes(moved_by: PhaseAmps, step_a: float = 6.0, *, other_a: PhaseAmps | None
     found: list[StepVote] = []
     steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=step_a, at=STEP_AT))
     if other_a is not None:
-        window.add_change(OTHER, other_a, STEP_AT)
+        window.add_offer(OTHER, other_a, STEP_AT)
     for second in range(int(STEP_AT - BEFORE_S), int(STEP_AT + SETTLE_S + AFTER_S) + 1):
         moved = second > STEP_AT + 3
         amps = [30.0 + (by if moved else 0.0) for by in moved_by]
@@ -57,8 +57,8 @@ def test_phase_steps_phase_that_moves_with_step_is_used(
 
 def test_phase_steps_small_step_is_weak_evidence() -> None:
     (vote,) = votes((1.5, 0.0, 0.0), step_a=1.5)
-    # (1.5 A / 0.8 A)^2 / 2: the square of the step over twice that of the noise.
-    assert vote.evidence == pytest.approx((-1.76, 1.76, 1.76), abs=0.01)
+    # (1.5 A / 0.6 A)^2 / 2: the square of the step over twice that of the noise.
+    assert vote.evidence == pytest.approx((-3.125, 3.125, 3.125), abs=0.01)
 
 
 def test_phase_steps_cut_moves_phases_down() -> None:
