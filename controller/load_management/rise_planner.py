@@ -42,7 +42,7 @@ class RisePlanner:
     ) -> Generator[int, None, list[tuple[EvseController, Allocation]]]:
         """Return the EVSEs that can rise with their shares, in order; yield the cost of each step.
 
-        The most important come first, then those below their share, then those whose phases a step may show,
+        The most important come first, then those whose phases a step may show, then those below their share,
         then those whose lease would be renewed soonest. Only circuits with room are searched: on a full site
         these are few.
         """
@@ -60,8 +60,8 @@ class RisePlanner:
         able.sort(
             key=lambda pair: (
                 -pair[0].demand.priority,
-                pair[0].offer.offered_a >= pair[1].limit_a,
                 pair[0].model.phases_known or now < pair[0].delivery.written_at + SHOWS_AFTER_S,
+                pair[0].offer.offered_a >= pair[1].limit_a,
                 pair[0].delivery.written_at,
                 pair[0].evse.ref,
             )

@@ -31,9 +31,11 @@ from controller.load_management.evse.limit_reasons import (
     explain_switch,
 )
 
-TEST_A = 3.0
+TEST_A = 2.0
+DEEP_TEST_A = 8.0
 TEST_S = 20.0
-"""Step of an offer that shows the phases of a car whose station reports no currents, and its duration."""
+"""Step of an offer that shows the phases of a car whose station reports no currents: least and most
+(A per phase), and its duration."""
 TEST_AFTER_S = 40.0
 """Least time (s) between its last limit and a test."""
 LAG = 0.15
@@ -192,14 +194,14 @@ class EvseOffer:
 
     def _tested_a(self, target_a: float, now: float) -> float:
         """Return the target, lower for `TEST_S` where that step shows the phases of its car."""
-        offered_a = self._delivery.offered_a(now)
+        least_a = min(target_a, self._delivery.offered_a(now))
         if now < self._test_ends_at:
-            return min(target_a, offered_a)
-        if now < self._tests_from(now) or min(target_a, offered_a) - TEST_A < self._model.evse.min_a:
+            return least_a
+        if now < self._tests_from(now) or least_a - TEST_A < self._model.evse.min_a:
             return target_a
         self._model.on_phase_test()
         self._test_ends_at = now + TEST_S
-        return min(target_a, offered_a) - TEST_A
+        return max(self._model.evse.min_a, least_a - DEEP_TEST_A)
 
     def _tests_from(self, now: float) -> float:
         """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""

@@ -16,7 +16,7 @@ AGREEING_REPORTS = 2
 """Reports in a row that must show the same idle phases."""
 UNUSED_EVIDENCE = 7.0
 """Evidence of a car's steps in the meter above after which a phase counts as unused (a log-likelihood)."""
-MOST_TESTS = 6
+MOST_TESTS = 10
 """Steps that are made for a car to learn its phases."""
 MOST_EVIDENCE = 10.0
 """Highest sum of evidence: one clear step brings back a phase that the car adds later."""
