@@ -12,8 +12,8 @@ from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
-ASKED_A = 2.0
-ASKED = 0.3
+ASKED_A = 4.0
+ASKED = 0.5
 """A rise by less than so many A, or this part of the share, does not make others come down early."""
 ASKS_AFTER_S = 20.0
 """Time (s) after its last limit until others come down for an EVSE that is offered less than its share."""
@@ -22,7 +22,7 @@ DEEP = 0.5
 """Deviation from its share that an EVSE keeps until its renewal: so many A, or this part of it."""
 EXCESS_A = 2.0
 """Offers less above their share than this do not come down for others that rise: renewals level them."""
-CHUNK_A = 3.0
+CHUNK_A = 4.0
 """Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 
 COST_CIRCUIT = 3

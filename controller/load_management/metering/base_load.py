@@ -27,7 +27,7 @@ from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.fuse_curve import FuseLoad, watches
 from controller.load_management.site_tree import Fuse, PhaseAmps
 
-MARGIN_USED = 0.5
+MARGIN_USED = 0.75
 """Part of the margin that a surge may use before anybody is cut."""
 NOISE_A = 0.5
 """Tolerance (A) of readings and roundings above the plan."""
