@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.fuse_curve import FuseLoad, watches
-from controller.load_management.site_tree import Fuse, PhaseAmps
+from controller.load_management.site_tree import Fuse, PhaseAmps, PhaseFlags
 
 MARGIN_USED = 0.75
 """Part of the margin that a surge may use before anybody is cut."""
@@ -445,6 +445,13 @@ class BaseLoad:
         """Return the load to plan with while the meter is not good (A per phase)."""
         first, second, third = self._phases
         return (first.worst(), second.worst(), third.worst())
+
+    def worst_on(self, flags: PhaseFlags) -> PhaseAmps:
+        """Return `worst` on these phases; negative infinity on the others."""
+        first, second, third = (
+            load if flag else -math.inf for load, flag in zip(self.worst(), flags, strict=True)
+        )
+        return (first, second, third)
 
     @property
     def rise_a(self) -> float:

@@ -197,7 +197,7 @@ class CircuitMetering:
     def crossed(self, circuit: CircuitNode) -> bool:
         """Return True if the circuit's last good reading was above what was planned for it."""
         found = self._metered.get(circuit.id)
-        return found is not None and found.load.crossed
+        return found is not None and found.crossed
 
     def set_battery(self, flow_a: PhaseAmps) -> None:
         """Note the flow of a battery at the grid connection (A per phase; positive: it charges)."""
@@ -400,7 +400,7 @@ class CircuitMetering:
         found = self._metered.get(circuit.id)
         if found is None or found.trouble(now) is not None or found.doubted or found.is_bridged(now):
             return None
-        return found.load.start_peak(phase, now)
+        return found.start_peak(phase, now)
 
     @cached_property
     def _metered_below(self) -> dict[str, list[str]]:

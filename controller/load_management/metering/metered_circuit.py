@@ -1,8 +1,21 @@
-"""One circuit with a meter of its own: what the meter is worth, and the circuit's base load."""
+"""One circuit with a meter of its own: what the meter is worth, and the circuit's base load.
+
+No reading alone shows that a meter is installed wrongly. So until a step of a car has proven a phase
+(`step_check.py`), its readings count twice, and the higher base load holds:
+
+    as shown        what generation gives the cars (surplus), and what a phase leads others by (unbalance)
+    at the worst    feed-in is a load of the same size, as with a current transformer built in backwards; and
+                    while cars draw, the base load is the highest lasting one of the last quarter of an hour,
+                    as a meter that does not see the cars would show it
+
+Where generation is declared the first leaves room for one car, whose first step proves the phase or ends
+that. A meter that measures the building alone is never proven: its feed-in is trusted where it is declared.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,7 +32,7 @@ from controller.load_management.metering.plausibility import (
     StillWatch,
 )
 from controller.load_management.metering.step_check import MEMORY_S, StepCheck
-from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
+from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps, PhaseFlags
 from controller.model.statements import Statement, StatementCode
 from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
@@ -32,6 +45,12 @@ OVER_UNEXPLAINED_S = 60.0
 """Longest time (s) of a circuit above its limit although no EVSE below may draw."""
 MAY_DRAW_A = 0.5
 """EVSEs that may draw less together draw nothing."""
+PROVING_A = 6.0
+"""Current (A) of the car that proves a phase: the least that IEC 61851-1 allows."""
+UNPROVEN = (
+    "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car "
+    "charge, or check the direction of its current transformers"
+)
 
 
 class MeterProblem(msgspec.Struct, frozen=True):
@@ -78,6 +97,12 @@ class MeteredCircuit:
         self.jumps = MarginLearning(circuit)
         self._configured_margin_a = margin_a
         self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
+        self._unproven: BaseLoad | None = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
+        """Base load at the worst while a phase is not proven; None once all are."""
+        self._feeds_in = False
+        """True while a phase that is not proven shows feed-in."""
+        self._hides_draw: PhaseFlags = (False, False, False)
+        """Phases on which cars draw that the meter may not see."""
         self.window = MeterWindow(MEMORY_S)
         self.steps = StepCheck(self.window)
         self.phase_steps = PhaseSteps(self.window)
@@ -132,7 +157,18 @@ class MeteredCircuit:
         self._set_load_limits()
 
     def _set_load_limits(self) -> None:
-        self.load.set_limits(self.circuit.limit_a, self.circuit.fuse, self.margin_a)
+        for load in self._loads:
+            load.set_limits(self.circuit.limit_a, self.circuit.fuse, self.margin_a)
+
+    @property
+    def _loads(self) -> tuple[BaseLoad, ...]:
+        """Return the base loads of which the higher one holds."""
+        return (self.load,) if self._unproven is None else (self.load, self._unproven)
+
+    @property
+    def crossed(self) -> bool:
+        """Return True if the last good reading was above what was planned."""
+        return any(load.crossed for load in self._loads)
 
     def _measure(
         self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
@@ -140,11 +176,49 @@ class MeteredCircuit:
         """Add a good reading to the base load and to its jumps; return True if the circuit is to be cut."""
         self._follow_limit(amps, draw, now)
         is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
+        is_over |= self._measure_unproven(amps, draw, now, power_limited, slowest_s)
         margin_a = self.margin_a
-        self.jumps.add(self.load.rise_a, margin_a, now)
+        if not self.steps.problem:
+            self.jumps.add(self.load.rise_a, margin_a, now)
         if self.margin_a != margin_a:
             self._set_load_limits()
         return is_over
+
+    def _measure_unproven(
+        self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
+    ) -> bool:
+        """Add a reading to the base load of the phases not proven yet; return True if it is to be cut."""
+        unproven = [not self._is_proven(phase) for phase in range(3)]
+        self._feeds_in = any(a < -NOISE_A and flag for a, flag in zip(amps, unproven, strict=True))
+        first_hidden, second_hidden, third_hidden = (
+            flag and low_a > MAY_DRAW_A for flag, low_a in zip(unproven, draw.low, strict=True)
+        )
+        self._hides_draw = (first_hidden, second_hidden, third_hidden)
+        if self._unproven is None or not any(unproven):
+            self._unproven = None
+            return False
+        first, second, third = (
+            self._as_load(a, phase, draw) if flag else a
+            for phase, (a, flag) in enumerate(zip(amps, unproven, strict=True))
+        )
+        return self._unproven.measure(
+            (first, second, third), draw, now, cut=power_limited, slowest_s=slowest_s
+        )
+
+    def _is_proven(self, phase: int) -> bool:
+        """Return True if a feed-in of the phase is one for sure, or for all that can be checked."""
+        if self.circuit.measures_building:
+            return self._bounds.has_generation
+        return self.steps.proven[phase] or self.phase_steps.proven[phase]
+
+    def _as_load(self, amps: float, phase: int, draw: OfferCredit) -> float:
+        """Return the load (A) that a current transformer built in backwards would show as these A."""
+        if self.circuit.measures_building:
+            return abs(amps - draw.low[phase]) + draw.low[phase]
+        if amps >= 0 or not self._bounds.has_generation or self.steps.has_missed(phase):
+            return abs(amps)
+        room_a = self.circuit.limit_a[phase] - self.margin_a - PROVING_A
+        return min(-amps, max(0.0, room_a) + draw.low[phase])
 
     @property
     def reading(self) -> Reading | None:
@@ -275,6 +349,8 @@ class MeteredCircuit:
             return MeterProblem(self._state.problem, self._state.cause)
         if self.measured is None:
             return MeterProblem("it does not measure the current of each phase", Cause.MISSING_VALUE)
+        if self._unproven is not None and self._feeds_in and not self._state.limitation:
+            return MeterProblem(UNPROVEN, Cause.NONE)
         return MeterProblem(self._state.limitation, self._state.cause)
 
     def is_bridged(self, now: float) -> bool:
@@ -301,12 +377,35 @@ class MeteredCircuit:
 
         Where the meter cannot be planned with, is doubted, or shows the cars alone, every one is the worst.
         """
-        load = self.load
         in_trouble = bool(self.trouble(now))
         lacks_base = self._state is not None and self._state.stations_alone
         if not (in_trouble or lacks_base or self.doubted or self.is_bridged(now)):
-            return load.estimates(now)
-        known = (0.0, 0.0, 0.0) if in_trouble else load.assumed(now)
-        first, second, third = (max(a, b, declared_a) for a, b in zip(load.worst(), known, strict=True))
-        worst = (first, second, third)
-        return LoadEstimates(worst, worst, worst, worst, load.lowest(now))
+            return self._estimates(now)
+        known = [(declared_a,) * 3, *(load.worst() for load in self._loads)]
+        if not in_trouble:
+            known += [load.assumed(now) for load in self._loads]
+        worst = _highest(known)
+        return LoadEstimates(worst, worst, worst, worst, self.load.lowest(now))
+
+    def _estimates(self, now: float) -> LoadEstimates:
+        """Return the base loads of a good meter, at the worst while a phase is not proven."""
+        shown = self.load.estimates(now)
+        if self._unproven is None:
+            return shown
+        worst_case = self._unproven.estimates(now)
+        lasting = [load.worst_on(self._hides_draw) for load in self._loads]
+        return shown._replace(
+            assumed=_highest([shown.assumed, worst_case.assumed, *lasting]),
+            keep=_highest([shown.keep, worst_case.keep]),
+            start=_highest([shown.start, worst_case.start, *lasting]),
+        )
+
+    def start_peak(self, phase: int, now: float) -> tuple[float, float]:
+        """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""
+        return max((load.start_peak(phase, now) for load in self._loads), key=lambda peak: peak[1])
+
+
+def _highest(loads: Sequence[PhaseAmps]) -> PhaseAmps:
+    """Return the highest of several loads on each phase (A)."""
+    first, second, third = (max(column) for column in zip(*loads, strict=True))
+    return (first, second, third)

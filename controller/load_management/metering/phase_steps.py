@@ -62,9 +62,13 @@ class _Summary(msgspec.Struct, frozen=True):
 
 
 class PhaseSteps:
-    """Steps of the EVSEs below one meter that report no currents."""
+    """Steps of the EVSEs below one meter that report no currents.
+
+    `proven`: the phases that have clearly followed a step since the start.
+    """
 
     def __init__(self, window: MeterWindow) -> None:
+        self.proven = [False, False, False]
         self._window = window
         self._steps: deque[OfferStep] = deque()
         self._last_at: dict[EvseRef, float] = {}
@@ -82,6 +86,8 @@ class PhaseSteps:
             step = self._steps.popleft()
             if self._is_alone(step):
                 evidence = self._judge(step)
+                for phase, found in zip(step.phases, evidence, strict=True):
+                    self.proven[phase] |= found <= -MOST_EVIDENCE
                 if min(evidence) <= MOVED:
                     votes.append(StepVote(step.ref, evidence))
             self._last_at[step.ref] = step.at

@@ -57,10 +57,14 @@ FROZEN_S = 30.0
 
 
 class PlausibilityBounds(msgspec.Struct, frozen=True):
-    """Bounds of one circuit's readings: A per phase of feed-in, V line to neutral."""
+    """Bounds of one circuit's readings: A per phase of feed-in, V line to neutral.
+
+    `has_generation`: generation is declared there or below.
+    """
 
     feed_in_a: PhaseAmps
     voltage_v: float
+    has_generation: bool = False
 
     @classmethod
     def of_circuit(
@@ -69,7 +73,7 @@ class PlausibilityBounds(msgspec.Struct, frozen=True):
         """Return the bounds for a circuit; `generation_a`: declared there and below, None: none."""
         declared_a = 0.0 if generation_a is None else GENERATION * generation_a
         first, second, third = (max(limit, declared_a) for limit in circuit.limit_a)
-        return cls((first, second, third), voltage_v)
+        return cls((first, second, third), voltage_v, generation_a is not None)
 
     def broken_by(self, reading: Reading, amps: PhaseAmps) -> str:
         """Return in words the bound that the reading breaks; empty if none."""

@@ -12,13 +12,15 @@ for in the readings around it:
               step or in all its steps within the window
     neither   anything else: the building was too busy, or other stations may have stepped the other way
 
-`MISSES` in a row make the meter suspected, as many seen steps in a row clear it again.
+`MISSES` in a row make the meter suspected, as many seen steps in a row clear it again. A phase on which one
+step was seen is proven to show the cars, and as a load. While none is, a step that several phases miss at
+once counts as often: that is the first step after an installation.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from controller.load_management.evse.consumption import ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
@@ -49,10 +51,14 @@ LONGEST_GAP_S = 15.0
 
 
 class StepCheck:
-    """Check of one meter. `problem` states in words why it is suspected; empty while it is not."""
+    """Check of one meter. `problem` states in words why it is suspected; empty while it is not.
+
+    `proven`: the phases on which a step was seen since the start.
+    """
 
     def __init__(self, window: MeterWindow) -> None:
         self.problem = ""
+        self.proven = [False, False, False]
         self._window = window
         self._pending: deque[ReportedStep] = deque()
         self._misses = [0, 0, 0]
@@ -69,6 +75,10 @@ class StepCheck:
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft())
 
+    def has_missed(self, phase: int) -> bool:
+        """Return True if the last step that was judged on a phase was missed."""
+        return self._misses[phase] > 0
+
     def clear(self) -> None:
         """Drop the steps that no reading will show."""
         self._pending.clear()
@@ -80,6 +90,9 @@ class StepCheck:
             return
         if self._window.has_gap(LONGEST_GAP_S, step.since, end):
             return
+        seen: list[int] = []
+        missed: list[int] = []
+        mirrored = False
         for phase, delta in enumerate(step.delta_a):
             if abs(delta) < STEP_A or self._may_be_hidden(step, phase, begin, end):
                 continue
@@ -88,35 +101,58 @@ class StepCheck:
             raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end)
             own_a = max(size, raised_a if delta > 0 else lowered_a)
             if along >= SEEN * size:
-                self._on_seen(phase)
+                seen.append(phase)
             elif along < MISSED * size and (
                 against < MISSED * size or MIRRORED[0] * size <= against <= MIRRORED[1] * own_a
             ):
-                self._on_missed(step, phase, along, against, window)
+                missed.append(phase)
+                mirrored = against >= MIRRORED[0] * size
+        if seen:
+            self._on_seen(seen)
+        if missed:
+            self._on_missed(step, missed, window, mirrored=mirrored)
 
     def _may_be_hidden(self, step: ReportedStep, phase: int, begin: float, end: float) -> bool:
+        """Return True if other moves may hide the step, or look like it in a meter built in backwards."""
+        size = abs(step.delta_a[phase])
+        is_rise = step.delta_a[phase] > 0
         raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
-        opposite_a = lowered_a if step.delta_a[phase] > 0 else raised_a
-        return opposite_a >= MISSED * abs(step.delta_a[phase])
+        own_raised_a, own_lowered_a = self._window.moves_of(step.ref, phase, begin, end)
+        opposite_a = max(lowered_a, own_lowered_a) if is_rise else max(raised_a, own_raised_a)
+        return opposite_a >= MISSED * size
 
-    def _on_seen(self, phase: int) -> None:
-        self._misses[phase] = 0
+    def _on_seen(self, phases: Sequence[int]) -> None:
+        for phase in phases:
+            self.proven[phase] = True
+            self._misses[phase] = 0
         self._seen += 1
         if self._seen >= MISSES and not any(misses >= MISSES for misses in self._misses):
             self.problem = ""
 
     def _on_missed(
-        self, step: ReportedStep, phase: int, along: float, against: float, window: Sequence[PhaseAmps]
+        self, step: ReportedStep, phases: Sequence[int], window: Sequence[PhaseAmps], *, mirrored: bool
     ) -> None:
         self._seen = 0
-        self._misses[phase] += 1
-        if self._misses[phase] < MISSES:
+        # A car that charged before the first reading has not stepped, though its first report looks so.
+        is_covered = self._window.reaches_back_to(step.since - LEAD_S)
+        is_first = len(phases) > 1 and is_covered and not any(self.proven)
+        for phase in phases:
+            self._misses[phase] += MISSES if is_first else 1
+        suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
+        if not suspected:
             return
-        cause = "; ".join(_causes(step, phase, along, against, window))
+        names = _names(suspected)
+        cause = _find_cause(step, suspected, window, mirrored=mirrored)
         self.problem = (
-            f"L{phase + 1} does not follow station {step.ref}, which reported a step of "
-            f"{step.delta_a[phase]:+.0f} A: {cause}"
+            f"{names} {'do' if len(suspected) > 1 else 'does'} not follow station {step.ref}, which reported "
+            f"a step of {step.delta_a[suspected[-1]]:+.0f} A: {cause}"
         )
+
+
+def _names(phases: Sequence[int]) -> str:
+    """Return the names of phases in words: `L1, L2 and L3`."""
+    *first, last = (f"L{phase + 1}" for phase in phases)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
@@ -129,36 +165,46 @@ def _moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
     return (rise, fall) if up else (fall, rise)
 
 
-def _causes(
-    step: ReportedStep, phase: int, along: float, against: float, window: Sequence[PhaseAmps]
-) -> Iterator[str]:
-    """Return the likely causes of a missed step, in words, with what to check."""
+def _find_cause(
+    step: ReportedStep, missed: Sequence[int], window: Sequence[PhaseAmps], *, mirrored: bool
+) -> str:
+    """Return the likely cause of a missed step, in words, with what to check."""
+    phase = missed[-1]
     size = abs(step.delta_a[phase])
     columns = [[amps[each] for amps in window] for each in range(3)]
     spans = [max(column) - min(column) for column in columns]
+    others = [other for other in range(3) if other not in missed]
+    transformers = (
+        f"current transformers of {_names(missed)} are"
+        if len(missed) > 1
+        else f"current transformer of {_names(missed)} is"
+    )
     swapped = [
         other
-        for other in range(3)
-        if other != phase and abs(step.delta_a[other]) < MISSED * size
+        for other in others
+        if abs(step.delta_a[other]) < MISSED * size
         if _moves(columns[other], up=step.delta_a[phase] > 0)[0] >= SEEN * size
     ]
-    others_follow = any(
-        abs(step.delta_a[other]) >= STEP_A
-        and _moves(columns[other], up=step.delta_a[other] > 0)[0] >= SEEN * abs(step.delta_a[other])
-        for other in range(3)
-        if other != phase
+    others_show_load = any(
+        max(map(abs, columns[other])) > DEAD_A
+        and (
+            abs(step.delta_a[other]) < STEP_A
+            or _moves(columns[other], up=step.delta_a[other] > 0)[0] >= SEEN * abs(step.delta_a[other])
+        )
+        for other in others
     )
     if max(spans) <= FLAT_A:
-        yield "the meter is frozen; restart it or its gateway"
-    elif against >= MIRRORED[0] * size:
-        yield f"its current transformer of L{phase + 1} is built in backwards"
-    elif swapped:
-        names = " and ".join(f"L{each + 1}" for each in [phase, *swapped])
-        yield f"phases {names} are swapped at the meter, or the station's phases are not as configured"
-    elif others_follow and max(map(abs, columns[phase])) <= DEAD_A:
-        yield f"its current transformer of L{phase + 1} is dead or not connected"
-    else:
-        yield (
-            "the meter is placed before the cars and does not measure them (then set "
-            'measures = "building"), or measures another circuit'
+        return "the meter is frozen; restart it or its gateway"
+    if mirrored:
+        return f"its {transformers} built in backwards"
+    if swapped:
+        return (
+            f"phases {_names([phase, *swapped])} are swapped at the meter, or the station's phases are not "
+            "as configured"
         )
+    if others_show_load and max(map(abs, columns[phase])) <= DEAD_A:
+        return f"its {transformers} dead or not connected"
+    return (
+        "the meter is placed before the cars and does not measure them (then set "
+        'measures = "building"), or measures another circuit'
+    )

@@ -150,3 +150,42 @@ def test_step_check_steps_between_missing_readings_are_not_missed() -> None:
             ref = A if now == 152 else B
             check.add_step(ReportedStep(ref=ref, delta_a=(-7.0,) * 3, since=142.0, at=float(now)))
     assert check.problem == ""
+
+
+def test_step_check_first_step_missed_on_all_phases_suspects_meter() -> None:
+    check = session(lambda base, cars: base, (16.0, 16.0, 16.0), times=1)
+    assert check.problem.startswith("L1, L2 and L3 do not follow station A/1")
+
+
+def test_step_check_one_missed_phase_does_not_suspect_meter_at_once() -> None:
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    for now in range(60):
+        window.add_reading((10.0, 11.0, 12.0 + 0.1 * (now % 3)), float(now))
+        check.judge_due(float(now))
+        if now == 30:
+            step = ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0)
+            check.add_step(step)
+    assert check.problem == ""
+    assert check.has_missed(0)
+    assert not check.proven[0]
+
+
+def test_step_check_proves_phases_that_follow() -> None:
+    check = session(true_meter, (16.0, 0.0, 0.0), times=1)
+    assert check.proven == [True, False, False]
+
+
+def test_step_check_own_cut_in_backwards_meter_is_no_seen_rise() -> None:
+    # A rise of 6 A, and a cut by 26 A right after it, which a meter built in backwards shows as a rise.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    for now in range(60):
+        drawn_a = 26.0 if now < 30 else 32.0 if now < 36 else 6.0
+        window.add_reading((-drawn_a, 0.0, 0.1 * (now % 3)), float(now))
+        check.judge_due(float(now))
+        if now == 35:
+            check.add_step(ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=25.0, at=35.0))
+            window.add_change(A, (6.0, 0.0, 0.0), 35.0)
+            window.add_change(A, (-26.0, 0.0, 0.0), 36.0)
+    assert not check.proven[0]

@@ -1,0 +1,309 @@
+"""Meters that are installed or read wrongly: the draws on their fuse, and the words for the installer.
+
+The limits are those of the fuses, and the draws (A per phase) were computed by hand.
+Each site has its meter at the grid connection; a station reports every 10 s and has a fallback of 6 A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from controller.load_management.site_tree import Fuse, PhaseAmps
+from drivers.health import MeterHealth
+from drivers.reading import MeterState, Quality, Reading
+from tests.scenario.site_harness import GRID_METER, Building, Car, SiteHarness, make_grid, make_station
+
+FALLBACK_A = 6.0
+MARGIN_A = 1.0
+RULES_S = 120
+"""Time after which the second car connects: the first one draws all of its share by then."""
+
+Shown = Callable[[SiteHarness, Reading], Reading]
+"""Reading that a faulty meter shows of the true one."""
+
+
+class FaultyMeter:
+    """Meter that shows something else, and is judged as the meter service judges it."""
+
+    def __init__(self, site: SiteHarness, shown: Shown) -> None:
+        self._health = MeterHealth(GRID_METER, stale_after_s=5.0)
+        self._shown = shown
+        self._site = site
+
+    def __call__(self, reading: Reading) -> MeterState:
+        """Return the state after one reading, whose last digit changes as that of a real meter does."""
+        noisy = [
+            (amps or 0.0) + 0.05 * ((reading.time + phase) % 3)
+            for phase, amps in enumerate(reading.current_a)
+        ]
+        true = replace(reading, current_a=(noisy[0], noisy[1], noisy[2]), voltage_v=(230.0, 231.0, 229.5))
+        return self._health.on_outcome(self._shown(self._site, true), reading.time)
+
+
+def make_site(
+    shown: Shown, building: Building, cars: list[Car], limit_a: float, **grid: object
+) -> SiteHarness:
+    """Return a site whose stations are connected; `connect_cars` lets the cars come."""
+    stations = [make_station(f"C{number}") for number in range(len(cars))]
+    site = SiteHarness((make_grid(limit_a, fuse=Fuse.GG, **grid),), stations, building)
+    site.meter = FaultyMeter(site, shown)
+    site.connect()
+    site.wait(60)
+    return site
+
+
+def connect_cars(site: SiteHarness, cars: list[Car], seconds: int = 160) -> None:
+    """Let one car after the other come, each after `RULES_S`, and wait."""
+    for number, each in enumerate(cars):
+        site.plug_in(f"C{number}", each)
+        site.wait(RULES_S)
+    site.wait(seconds)
+
+
+def flat(amps: float) -> Building:
+    return lambda now: (amps, amps, amps)
+
+
+def backwards(*phases: int) -> Shown:
+    """Return a meter whose current transformers of these phases are built in backwards."""
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        first, second, third = (
+            -(amps or 0.0) if phase in phases else amps for phase, amps in enumerate(reading.current_a)
+        )
+        return replace(reading, current_a=(first, second, third))
+
+    return shown
+
+
+def dead(phase: int) -> Shown:
+    """Return a meter without a current transformer on one phase."""
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        first, second, third = (0.0 if each == phase else a for each, a in enumerate(reading.current_a))
+        return replace(reading, current_a=(first, second, third))
+
+    return shown
+
+
+def swapped(site: SiteHarness, reading: Reading) -> Reading:
+    """Show L1 as L2, and L2 as L1."""
+    first, second, third = reading.current_a
+    return replace(reading, current_a=(second, first, third))
+
+
+def before_the_cars(site: SiteHarness, reading: Reading) -> Reading:
+    """Show the building alone."""
+    amps = [load + 0.05 * ((reading.time + k) % 3) for k, load in enumerate(site.building(reading.time))]
+    return replace(reading, current_a=(amps[0], amps[1], amps[2]))
+
+
+def voltage(volts: float) -> Shown:
+    return lambda site, reading: replace(reading, voltage_v=(volts, 230.0, 230.0))
+
+
+def frequency(hertz: float) -> Shown:
+    return lambda site, reading: replace(reading, frequency_hz=hertz)
+
+
+def all_zeros(site: SiteHarness, reading: Reading) -> Reading:
+    none = (0.0, 0.0, 0.0)
+    return Reading(time=reading.time, current_a=none, voltage_v=none, power_w=none, frequency_hz=0.0)
+
+
+def right(site: SiteHarness, reading: Reading) -> Reading:
+    return reading
+
+
+ONE_PHASE = (0,)
+ALL = (0, 1, 2)
+
+
+@pytest.mark.parametrize(("phases", "base_a"), [((0, 1, 2), 30.0), ((0,), 30.0), ((1, 2), 10.0)])
+def test_backwards_meter_never_lets_cars_exceed_fuse(phases: tuple[int, ...], base_a: float) -> None:
+    # 30 A of the building count as 30 A, though shown as feed-in: 63 A less 1 A and 30 A are 32 A.
+    cars = [Car(), Car()]
+    site = make_site(backwards(*phases), flat(base_a), cars, 63.0)
+    connect_cars(site, cars)
+    assert site.seconds_over("grid", 63.0) == 0
+
+
+@pytest.mark.parametrize("base_a", [0.0, 10.0, 30.0])
+def test_meter_with_all_phases_backwards_is_suspected_at_first_car(base_a: float) -> None:
+    # The first car steps by 26 A or more on three phases, and the meter shows the opposite on each.
+    cars = [Car()]
+    site = make_site(backwards(0, 1, 2), flat(base_a), cars, 63.0)
+    connect_cars(site, cars)
+    view = site.circuit_view("grid")
+    assert view.meter_quality is Quality.IMPLAUSIBLE
+    assert view.meter_problem.startswith("L1, L2 and L3 do not follow station C0/1")
+    assert "its current transformers of L1, L2 and L3 are built in backwards" in view.meter_problem
+    assert site.station("C0").draw_a == FALLBACK_A
+
+
+@pytest.mark.parametrize("limit_a", [25.0, 63.0, 160.0])
+@pytest.mark.parametrize("wired", [ONE_PHASE, ALL])
+def test_meter_before_cars_never_lets_cars_exceed_fuse(wired: tuple[int, ...], limit_a: float) -> None:
+    # The building takes 0.3 of the limit, and the meter shows that alone, whatever the cars draw.
+    cars = [Car(32.0, wired), Car(32.0, wired)]
+    site = make_site(before_the_cars, flat(0.3 * limit_a), cars, limit_a)
+    connect_cars(site, cars)
+    assert site.seconds_over("grid", limit_a) == 0
+
+
+def test_meter_before_cars_names_remedy_after_first_car() -> None:
+    cars = [Car()]
+    site = make_site(before_the_cars, flat(19.0), cars, 63.0)
+    connect_cars(site, cars)
+    assert 'measures = "building"' in site.circuit_view("grid").meter_problem
+
+
+def test_dead_current_transformer_is_named_by_one_phase_cars() -> None:
+    # L1 of the meter shows 0 A, of which 25 A are the building's: 31 A for each car, and 87 A on 63 A at most
+    # for the seconds until the steps of the second car are missed; the fuse carries 79 A for an hour.
+    cars = [Car(32.0, ONE_PHASE), Car(32.0, ONE_PHASE)]
+    site = make_site(dead(0), flat(25.0), cars, 63.0)
+    connect_cars(site, cars)
+    assert "current transformer of L1 is dead" in site.circuit_view("grid").meter_problem
+    assert site.longest_over("grid", 63.0) <= 30
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == [FALLBACK_A] * 2
+
+
+def test_swapped_phases_are_named_by_one_phase_cars() -> None:
+    # The cars are on L1, which the meter shows as L2: 62 A less 6 A on L2 are 28 A each, and
+    # 20 A flow on L1 beside them until the steps are missed: 76 A, which the fuse carries for hours.
+    cars = [Car(32.0, ONE_PHASE), Car(32.0, ONE_PHASE)]
+    site = make_site(swapped, lambda now: (20.0, 6.0, 0.0), cars, 63.0)
+    connect_cars(site, cars)
+    assert "phases L1 and L2 are swapped at the meter" in site.circuit_view("grid").meter_problem
+    assert site.longest_over("grid", 63.0) <= 30
+
+
+def test_swapped_phases_cost_cars_on_all_phases_nothing() -> None:
+    # No step shows the fault. All phases have the same limit, and L1 is full at 62 A by whatever name:
+    # 42 A beside 20 A of the building are 21 A for each of two cars.
+    cars = [Car(), Car()]
+    site = make_site(swapped, lambda now: (20.0, 6.0, 0.0), cars, 63.0)
+    connect_cars(site, cars)
+    assert site.seconds_over("grid", 63.0) == 0
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == pytest.approx([21.0] * 2, abs=0.35)
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (voltage(0.0), "L1 shows 0 V"),
+        (voltage(1.21 * 230), "L1 shows 278 V"),
+        (voltage(0.79 * 230), "L1 shows 182 V"),
+        (frequency(44.0), "44 Hz"),
+        (frequency(66.0), "66 Hz"),
+        (all_zeros, "0"),
+    ],
+)
+def test_impossible_readings_hold_cars_at_fallback(shown: Shown, words: str) -> None:
+    cars = [Car(), Car()]
+    site = make_site(shown, flat(20.0), cars, 63.0)
+    connect_cars(site, cars, 60)
+    assert site.circuit_view("grid").meter_quality is Quality.IMPLAUSIBLE
+    assert words in site.circuit_view("grid").meter_problem
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == [FALLBACK_A] * 2
+
+
+@pytest.mark.parametrize("shown", [voltage(1.19 * 230), frequency(45.5), right])
+def test_unusual_but_possible_readings_keep_cars_charging(shown: Shown) -> None:
+    # 63 A less 1 A less 20 A of the building are 21 A for each of two cars.
+    cars = [Car(), Car()]
+    site = make_site(shown, flat(20.0), cars, 63.0)
+    connect_cars(site, cars)
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == pytest.approx([21.0] * 2, abs=0.35)
+
+
+def test_feed_in_counts_as_load_until_first_step_proves_meter() -> None:
+    # 60 A of declared generation: as a load they would leave 2 A. The first car gets 6 A, whose step
+    # proves the meter, and 62 A and more are free.
+    cars = [Car(), Car()]
+    site = make_site(right, flat(-60.0), cars, 63.0, generation_a=60.0)
+    assert "counts as a load" in site.circuit_view("grid").meter_problem
+    connect_cars(site, cars)
+    assert site.circuit_view("grid").meter_problem == ""
+    assert [site.station(name).draw_a for name in ("C0", "C1")] == pytest.approx([32.0] * 2, abs=0.35)
+
+
+def test_declared_generation_does_not_hide_backwards_meter() -> None:
+    # 22 A of the building are shown as 22 A of feed-in on a fuse of 25 A. The first car gets 6 A: 28 A, which
+    # the fuse carries; its step is missed on all phases, and the stations keep to their fallback.
+    cars = [Car(), Car()]
+    site = make_site(backwards(0, 1, 2), flat(22.0), cars, 25.0, generation_a=30.0)
+    site.plug_in("C0", cars[0])
+    site.wait(RULES_S)
+    assert max(max(amps) for amps in site.flowed) <= 28.0
+    assert site.circuit_view("grid").meter_quality is Quality.IMPLAUSIBLE
+
+
+def test_feed_in_of_building_meter_is_load_unless_declared() -> None:
+    # 20 A of feed-in on a meter that sees no car can never be proven: 62 A less 20 A are 21 A for each car;
+    # declared, half of a lasting feed-in is shared: 32 A for both.
+    for generation_a, share_a in ((None, 21.0), (30.0, 32.0)):
+        cars = [Car(), Car()]
+        site = make_site(
+            before_the_cars, flat(-20.0), cars, 63.0, measures_building=True, generation_a=generation_a
+        )
+        connect_cars(site, cars)
+        draws: list[float] = [site.station(name).draw_a for name in ("C0", "C1")]
+        assert draws == pytest.approx([share_a] * 2, abs=0.35)
+
+
+def repeats(seconds: int) -> Shown:
+    """Return a meter behind a gateway that answers from a cache for some seconds."""
+    cached: list[Reading] = []
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        if not cached or reading.time % seconds == 0:
+            cached[:] = [reading]
+        return replace(cached[0], time=reading.time)
+
+    return shown
+
+
+@pytest.mark.parametrize("seconds", [5, 10])
+def test_cache_of_gateway_lets_no_car_exceed_fuse_for_long(seconds: int) -> None:
+    def building(now: float) -> PhaseAmps:
+        return (30.0 if now % 300 < 60 else 20.0,) * 3
+
+    cars = [Car(), Car()]
+    site = make_site(repeats(seconds), building, cars, 63.0)
+    connect_cars(site, cars)
+    assert site.longest_over("grid", 63.0) <= 10 + seconds
+
+
+def spike(at: float, amps: float) -> Shown:
+    """Return a meter that shows these A on L1 in one reading."""
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        first, second, third = reading.current_a
+        return replace(reading, current_a=(amps if reading.time == at else first, second, third))
+
+    return shown
+
+
+@pytest.mark.parametrize("amps", [327.67, -327.68])
+def test_single_spike_cuts_no_car(amps: float) -> None:
+    cars = [Car(), Car()]
+    site = make_site(spike(400.0, amps), flat(20.0), cars, 63.0)
+    connect_cars(site, cars)
+    # L2 carries 62 A all the time: 20 A of the building and 42 A of the cars.
+    assert min(second for _, second, _ in site.flowed[390:]) >= 61.0
+
+
+def test_circuit_above_limit_without_cars_is_suspected() -> None:
+    # 70 A on 63 A though nobody may draw: after 60 s the meter is suspected, and a newcomer gets 6 A at most.
+    site = make_site(right, lambda now: (70.0 if now > 100 else 10.0,) * 3, [Car()], 63.0)
+    site.wait(120)
+    assert "although no station below may draw" in site.circuit_view("grid").meter_problem
+    assert site.circuit_view("grid").overloads == 1
+    site.plug_in("C0", Car())
+    site.wait(60)
+    assert site.station("C0").draw_a <= FALLBACK_A
