@@ -92,7 +92,7 @@ class CutPlanner:
         for number, controller in enumerate(above, 1):
             if number % 100 == 0:
                 yield 100 * COST_CUT
-            ref, min_a, places = controller.evse.ref, controller.evse.min_a, self._places(controller)
+            ref, min_a, places = controller.evse.ref, controller.model.least_a, self._places(controller)
             offered_a, share_a = controller.offer.offered_a, shares[ref]
             missing_a = max((short[place] / times for place, times in places if place in short), default=0.0)
             asked_a = max((asked[place] for place, _ in places if place in asked), default=0.0)

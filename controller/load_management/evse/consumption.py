@@ -152,6 +152,10 @@ class ConsumptionTracker:
         """Return the longest recent time between two reports (s); 0 before the second one."""
         return self._interval_s
 
+    def has_just_changed(self, now: float) -> bool:
+        """Return True if its offer changed so late that the last report may be the first one under it."""
+        return now <= self._changed_at + max(EPISODE_S, PATIENCE * self._interval_s) + self.reaction_s
+
     def unknown(self, now: float) -> bool:
         """Return True if it may draw something and no recent report shows how much."""
         return None in self.report or self.is_overdue(now)

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from controller.load_management.evse.consumption import ConsumptionTracker
 from controller.load_management.evse.departure_goal import DepartureGoal
-from controller.load_management.evse.learned_values import LOADED_A, LearnedNeed, LearnedPhases
+from controller.load_management.evse.learned_values import (
+    LOADED_A,
+    LearnedMinimum,
+    LearnedNeed,
+    LearnedPhases,
+)
 from controller.load_management.evse.phase_switch import PhaseSwitch
 from controller.load_management.site_tree import EvseNode, PhaseFlags
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
@@ -58,6 +63,7 @@ class EvseModel:
         self._idle_since: float | None = None
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
+        self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
         self._flags_of: tuple[bool, ...] | None = None
         self._flags: PhaseFlags = (False, False, False)
 
@@ -66,6 +72,7 @@ class EvseModel:
         self.evse = evse
         self.draw.replace_evse(evse)
         self._need.set_bounds(evse.min_a, evse.max_a)
+        self._minimum.set_bounds(evse.min_a, evse.max_a)
         self._flags_of = None
 
     def has_demand(self, now: float) -> bool:
@@ -168,15 +175,21 @@ class EvseModel:
             return False
         return not (slept_s >= PROBE_EVERY_S and slept_s % PROBE_EVERY_S < PROBE_S)
 
-    def start_a(self, now: float) -> float:
-        """Return the least offer (A per phase) of a probe that a car which did not start can use.
+    @property
+    def least_a(self) -> float:
+        """Return the least offer (A per phase) under which its car has been seen to charge on."""
+        return self._minimum.least_a
 
-        At the first two probes that is more than the minimum, which it has refused already.
+    def start_a(self, now: float) -> float:
+        """Return the least offer (A per phase) that its car can use.
+
+        At the first two probes of a car that did not start that is more than the minimum, which it has
+        refused already.
         """
         if self.has_drawn or self._idle_since is None:
-            return self.evse.min_a
+            return self.least_a
         is_early = _is_within(now - self._idle_since, self._first_probes[:2])
-        return self.need_a(now) if is_early else self.evse.min_a
+        return self.need_a(now) if is_early else self.least_a
 
     @property
     def _first_probes(self) -> list[tuple[float, float]]:
@@ -193,7 +206,7 @@ class EvseModel:
         """Return the most that its car has been seen to use (A per phase), within the EVSE's own bounds."""
         if self._idle_since is not None:
             did_not_start = not self.has_drawn and now >= self._idle_since + FULL_S
-            return min(max(self.evse.min_a, START_A), self.evse.max_a) if did_not_start else self.evse.min_a
+            return min(max(self.evse.min_a, START_A), self.evse.max_a) if did_not_start else self.least_a
         if self.unauthorized or self.unreported:
             return self.evse.min_a
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
@@ -259,6 +272,8 @@ class EvseModel:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
+            if self.has_drawn and offered_a >= self.evse.min_a and self.draw.has_just_changed(now):
+                self._minimum.see_stop(offered_a)
         self.has_drawn |= self._is_drawing
 
     def _drawn_a(self) -> float:
@@ -299,6 +314,8 @@ class EvseModel:
             grown = self._phases.see(self.draw.report, seen.least_phases)
             if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
                 self.switch.on_failure()
+            if settled and self._is_drawing:
+                self._minimum.see_draw(offered_a)
             if settled:
                 self._need.see(self.draw.most_loaded_a, offered_a, now)
         return grown
@@ -326,6 +343,7 @@ class EvseModel:
         self.has_drawn = False
         self._phases.reset(single=self.switch.single)
         self._need.reset()
+        self._minimum.reset()
 
 
 def _is_within(slept_s: float, probes: Sequence[tuple[float, float]]) -> bool:

@@ -194,18 +194,18 @@ class EvseOffer:
 
     def _tested_a(self, target_a: float, now: float) -> float:
         """Return the target, lower for `TEST_S` where that step shows the phases of its car."""
-        least_a = min(target_a, self._delivery.offered_a(now))
+        lower_a = min(target_a, self._delivery.offered_a(now))
         if now < self._test_ends_at:
-            return least_a
-        if now < self._tests_from(now) or least_a - TEST_A < self._model.evse.min_a:
+            return lower_a
+        if now < self._tests_from(now) or lower_a - TEST_A < self._model.least_a:
             return target_a
         self._model.on_phase_test()
         self._test_ends_at = now + TEST_S
-        return max(self._model.evse.min_a, least_a - DEEP_TEST_A)
+        return max(self._model.least_a, lower_a - DEEP_TEST_A)
 
     def _tests_from(self, now: float) -> float:
         """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
-        is_possible = self.is_below_meter and self.offered_a - TEST_A >= self._model.evse.min_a
+        is_possible = self.is_below_meter and self.offered_a - TEST_A >= self._model.least_a
         if not is_possible or not self._model.needs_phase_test(now):
             return math.inf
         return self._delivery.written_at + TEST_AFTER_S

@@ -30,6 +30,11 @@ WATCH_S = 45.0
 CAP_GROWTH = 1.5
 CAP_STEP_A = 6.0
 
+MOST_NEEDED_A = 10.0
+"""Highest minimum that a car is taken to need: some charge with 8 to 10 A or more only."""
+LOWER_A = 0.5
+"""Fall of an offer that may have stopped the car."""
+
 
 class LearnedPhases:
     """Phases of the station that the car draws on: `used`, one flag for each.
@@ -102,6 +107,41 @@ class LearnedPhases:
                 self.used = loaded
                 self.known = True
         return any(now and not then for now, then in zip(self.used, before, strict=True))
+
+
+class LearnedMinimum:
+    """Least offer (A per phase) under which the car charges: `least_a`, the EVSE's minimum until it stops.
+
+    A car that charges under one offer and stops when it falls needs more than the lower one for as long as it
+    is connected. It is then offered the lowest that has kept it charging, at most `MOST_NEEDED_A`.
+    """
+
+    def __init__(self, min_a: float, max_a: float) -> None:
+        self.set_bounds(min_a, max_a)
+        self.reset()
+
+    def set_bounds(self, min_a: float, max_a: float) -> None:
+        """Use another minimum and maximum of the EVSE."""
+        self._min_a, self._max_a = min_a, max_a
+
+    def reset(self) -> None:
+        """Drop the minimum: another car may need less."""
+        self._kept_a: float | None = None
+        self._needed_a = 0.0
+
+    @property
+    def least_a(self) -> float:
+        """Return the least offer (A per phase) under which the car is taken to charge."""
+        return max(self._min_a, min(self._needed_a, self._max_a))
+
+    def see_draw(self, offered_a: float) -> None:
+        """Note that the car charges under a settled offer."""
+        self._kept_a = offered_a if self._kept_a is None else min(self._kept_a, offered_a)
+
+    def see_stop(self, offered_a: float) -> None:
+        """Note that the car has stopped right after its offer fell to this one."""
+        if self._kept_a is not None and offered_a < self._kept_a - LOWER_A:
+            self._needed_a = max(self._needed_a, min(self._kept_a, MOST_NEEDED_A))
 
 
 class LearnedNeed:

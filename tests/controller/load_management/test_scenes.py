@@ -620,6 +620,37 @@ def test_scenes_less_important_car_that_does_not_start_gets_room_once() -> None:
     assert site.station("z").draw_a >= 6.0
 
 
+class NeedyCar(Car):
+    """Draws nothing below the current that it needs all the time."""
+
+    def __init__(self, needed_a: float) -> None:
+        super().__init__()
+        self.needed_a = needed_a
+
+    def draw_a(self, limit_a: float) -> float:
+        return super().draw_a(limit_a) if limit_a >= self.needed_a else 0.0
+
+
+@pytest.mark.parametrize(("limit_a", "others_a"), [(30.0, 6.3), (40.0, 9.6)])
+def test_scenes_car_that_needs_ten_amperes_keeps_charging(limit_a: float, others_a: float) -> None:
+    # 29 A for four are 7.2 A each, 39 A are 9.7 A: too little for one car, which stops once. It keeps 10 A
+    # from then on; 19 A or 29 A are left for the three others.
+    needy = car("a")
+    needy.car = NeedyCar(10.0)
+    site = SiteHarness((make_grid(limit_a),), [needy, idle("b"), idle("c"), idle("d")])
+    site.connect()
+    site.wait(100)
+    assert site.station("a").draw_a >= 10.0
+    for name in "bcd":
+        site.plug_in(name, Car())
+    site.wait(400)
+    counted = Counted(site, "a")
+    counted.wait(800)
+    assert counted.starts <= 1  # the count begins while it charges
+    assert site.station("a").draw_a == pytest.approx(10.0, abs=1.0)
+    assert [site.station(name).draw_a for name in "bcd"] == pytest.approx([others_a] * 3, abs=0.7)
+
+
 class Overdrawing(Car):
     """Draws a little more than it is offered."""
 
