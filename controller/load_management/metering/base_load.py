@@ -49,8 +49,9 @@ LATE_S = 4.0
 """Time (s) for which a draw that has ended may still be in the reading: stations and meters are late."""
 KNOWN = 1.0
 """A doubt about the base load is over when the EVSEs' draw is known to this part of it."""
-WAIT_S = 10.0
-"""Time (s) that the base load leaves no room for a minimum until a car is stopped."""
+WAIT_S = 25.0
+"""Time (s) that the base load leaves no room for a minimum until a car is stopped, where the fuse holds the
+overload for an hour: a lift has arrived by then, and who can come down has done so."""
 START_S = 300.0
 """Time (s) that room was free until another car starts in it."""
 PLAIN_WAIT_S = 2.0
@@ -395,8 +396,10 @@ class BaseLoad:
                 sample = min(load.sample, high)  # a moment of this shows nothing about what is to come
             else:
                 sample = min(max(load.sample, low), high)
-            # What an inrush of a plain circuit takes is over before a car has stopped for it.
-            is_inrush = self._is_plain and not cut and watch.over_s(now) < PLAIN_WAIT_S
+            # What an inrush of a plain circuit takes is over before a car has stopped for it. Where the fuse
+            # holds the overload, who can come down does so first.
+            wait_s = PLAIN_WAIT_S if self._is_plain else WAIT_S if watch.is_held else 0.0
+            stops = over and (cut or watch.over_s(now) >= wait_s)
             late = self._late_draw[phase]
             late.add(draw.high[phase], now)
             surest = measured - (late.highest(now) or 0.0)
@@ -406,7 +409,7 @@ class BaseLoad:
                 min(likely, sample),
                 (surest, low, high),
                 now,
-                stop=over and not is_inrush,
+                stop=stops,
                 is_overloaded=is_overloaded,
             )
         return overloaded

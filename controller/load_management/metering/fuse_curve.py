@@ -120,6 +120,11 @@ class FuseWatch:
         """Return for how long (s) the readings have been above the limit; 0: they are not."""
         return 0.0 if self._over_since is None else now - self._over_since
 
+    @property
+    def is_held(self) -> bool:
+        """Return True if the protection carries the last reading for an hour; False where none is known."""
+        return self._curve is not None and self._load < self._curve.holds
+
     def see(self, measured_a: float, now: float, slowest_s: float = 0.0) -> FuseLoad:
         """Process one good reading: between two readings the higher current is assumed.
 

@@ -233,6 +233,26 @@ def test_base_load_inrush_of_plain_circuit_stops_no_car() -> None:
     assert load.estimates(30 + PLAIN_WAIT_S).keep == all_phases(110)
 
 
+@pytest.mark.parametrize(
+    ("fuse", "measured_a", "kept_s"),
+    [
+        (Fuse.GG, 110.0, WAIT_S),  # a gG fuse holds 1.25 times its rating for hours
+        (Fuse.C, 110.0, WAIT_S),  # a breaker 1.13 times
+        (Fuse.C, 120.0, 0.0),  # it may trip before slow stations have obeyed
+        (Fuse.PLAIN, 110.0, PLAIN_WAIT_S),
+    ],
+)
+def test_base_load_keeps_cars_while_fuse_holds_overload(fuse: Fuse, measured_a: float, kept_s: float) -> None:
+    load = BaseLoad(LIMIT, fuse)
+    for second in range(60):
+        measured(load, 60, second, credit(20, 20))
+    kept = []
+    for second in range(60, 120):
+        measured(load, measured_a, second, credit(20, 20))
+        kept.append(load.estimates(second).keep == all_phases(40))
+    assert kept.index(False) == pytest.approx(kept_s, abs=2)
+
+
 def test_base_load_doubt_ends_when_draw_is_known() -> None:
     load = BaseLoad((40.0, 40.0, 40.0), margin_a=1.0)
     measured(load, 26, 0, credit(6, 6))
