@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from itertools import pairwise
 
@@ -16,6 +17,13 @@ LATE_S = 5.0
 SETTLED_S = 10.0
 """Time (s) after which a car has followed its offer."""
 
+MOST_OTHERS = 300
+"""Offers and reported steps among which the step of one EVSE is looked for: more of them hide it."""
+
+Sums = tuple[float, float, float, float, float, float]
+"""How far three phases were raised, and how far they were lowered, in all (A)."""
+NO_SUMS: Sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
 Span = tuple[float, float]
 """Two moments (s, monotonic), and all readings between them."""
 
@@ -27,13 +35,64 @@ class _Offer(msgspec.Struct, frozen=True, gc=False):
     draw_a: PhaseAmps
 
 
+class _ChangeSums:
+    """Changes of all EVSEs below a meter, as running sums: those of a span are one difference."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._sums: list[Sums] = []
+        """All changes up to each of the times; of those that were dropped `_dropped`."""
+        self._dropped = NO_SUMS
+        self._own: dict[EvseRef, list[tuple[float, PhaseAmps]]] = {}
+
+    def add(self, ref: EvseRef, delta_a: PhaseAmps, at: float, oldest: float) -> None:
+        """Add a change, not before the last one; drop those of the same EVSE from before `oldest`."""
+        raised = [max(0.0, each) for each in delta_a]
+        lowered = [max(0.0, -each) for each in delta_a]
+        a, b, c, d, e, f = self._sums[-1] if self._sums else self._dropped
+        self._sums.append(
+            (a + raised[0], b + raised[1], c + raised[2], d + lowered[0], e + lowered[1], f + lowered[2])
+        )
+        self._times.append(at)
+        own = [each for each in self._own.get(ref, ()) if each[0] >= oldest]
+        self._own[ref] = [*own, (at, delta_a)]
+
+    def drop(self, oldest: float) -> None:
+        """Drop what is older, once that is half of all."""
+        count = bisect_left(self._times, oldest)
+        if count * 2 > len(self._times):
+            self._dropped = self._sums[count - 1] if count < len(self._times) else NO_SUMS
+            del self._times[:count], self._sums[:count]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._times.clear()
+        self._sums.clear()
+        self._own.clear()
+        self._dropped = NO_SUMS
+
+    def own(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
+        """Return how far an EVSE has raised and lowered a phase from one moment to another (A)."""
+        deltas = [delta[phase] for at, delta in self._own.get(ref, ()) if begin <= at <= end]
+        return sum(each for each in deltas if each > 0), -sum(each for each in deltas if each < 0)
+
+    def all(self, phase: int, begin: float, end: float) -> tuple[float, float]:
+        """Return how far all EVSEs together have raised and lowered a phase (A)."""
+        first = self._until(bisect_left(self._times, begin))
+        last = self._until(bisect_right(self._times, end))
+        return last[phase] - first[phase], last[3 + phase] - first[3 + phase]
+
+    def _until(self, count: int) -> Sums:
+        return self._sums[count - 1] if count else self._dropped
+
+
 class MeterWindow:
     """Readings and changes of the last `memory_s` seconds. Times in s, monotonic; currents in A per phase."""
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
         self._readings: deque[tuple[float, PhaseAmps]] = deque()
-        self._changes: deque[tuple[float, EvseRef, PhaseAmps]] = deque()
+        self._changes = _ChangeSums()
         self._reported: deque[ReportedStep] = deque()
         self._offers: dict[EvseRef, list[_Offer]] = {}
         """Offers that no report has followed, of each EVSE; the first one of an EVSE may be old."""
@@ -42,15 +101,15 @@ class MeterWindow:
         """Add a reading, and drop what is too old."""
         oldest = now - self._memory_s
         self._readings.append((now, amps))
-        for rows in (self._readings, self._changes):
-            while rows and rows[0][0] < oldest:
-                rows.popleft()
+        while self._readings[0][0] < oldest:
+            self._readings.popleft()
+        self._changes.drop(oldest)
         while self._reported and self._reported[0].at < oldest:
             self._reported.popleft()
 
     def add_change(self, ref: EvseRef, delta_a: PhaseAmps, at: float) -> None:
         """Add a change of an EVSE's draw, reported or to be expected: it may hide a step of another one."""
-        self._changes.append((at, ref, delta_a))
+        self._changes.add(ref, delta_a, at, at - self._memory_s)
 
     def add_step(self, step: ReportedStep) -> None:
         """Add a step of an EVSE's draw that its station has reported."""
@@ -105,12 +164,16 @@ class MeterWindow:
 
         `others`: how far all the other EVSEs have.
         """
-        deltas = [
-            delta[phase]
-            for at, changed, delta in self._changes
-            if (changed != ref) is others and begin <= at <= end
-        ]
-        return sum(each for each in deltas if each > 0), -sum(each for each in deltas if each < 0)
+        own_raised_a, own_lowered_a = self._changes.own(ref, phase, begin, end)
+        if not others:
+            return own_raised_a, own_lowered_a
+        raised_a, lowered_a = self._changes.all(phase, begin, end)
+        return max(0.0, raised_a - own_raised_a), max(0.0, lowered_a - own_lowered_a)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Return True if so many EVSEs change their draw that the step of one cannot be seen."""
+        return len(self._reported) + len(self._offers) > MOST_OTHERS
 
     def net_of_others(self, ref: EvseRef, phase: int, before: Span, after: Span) -> tuple[float, float]:
         """Return the least and the most (A) by which other EVSEs have changed a phase between two spans."""

@@ -72,39 +72,45 @@ class PhaseSteps:
         self._window = window
         self._steps: deque[OfferStep] = deque()
         self._last_at: dict[EvseRef, float] = {}
-        """Time of the last step of each EVSE that was judged: it shows in the first readings of the next."""
+        """Time of the last step of each EVSE."""
+        self._mixed: set[tuple[EvseRef, float]] = set()
+        """Steps (by EVSE and time) in whose readings another step of the same EVSE shows."""
 
     def add_step(self, step: OfferStep) -> None:
         """Look for a step in the readings, once they are there."""
-        if abs(step.step_a) >= LEAST_STEP_A:
-            self._steps.append(step)
+        if abs(step.step_a) < LEAST_STEP_A:
+            return
+        last_at = self._last_at.get(step.ref, -math.inf)
+        if step.at < last_at + SETTLE_S + AFTER_S:
+            self._mixed.add((step.ref, last_at))
+        if step.at < last_at + BEFORE_S + LATE_S:
+            self._mixed.add((step.ref, step.at))
+        self._last_at[step.ref] = step.at
+        self._steps.append(step)
 
     def judge_due(self, now: float) -> list[StepVote]:
         """Return the votes of the steps that the last reading has completed."""
         votes = []
         while self._steps and self._steps[0].at + SETTLE_S + AFTER_S <= now:
             step = self._steps.popleft()
-            if self._is_alone(step):
-                evidence = self._judge(step)
-                for phase, found in zip(step.phases, evidence, strict=True):
-                    self.proven[phase] |= found <= -MOST_EVIDENCE
-                if min(evidence) <= MOVED:
-                    votes.append(StepVote(step.ref, evidence))
-            self._last_at[step.ref] = step.at
+            is_mixed = (step.ref, step.at) in self._mixed
+            self._mixed.discard((step.ref, step.at))
+            if is_mixed or self._window.is_crowded:
+                continue
+            evidence = self._judge(step)
+            for phase, found in zip(step.phases, evidence, strict=True):
+                self.proven[phase] |= found <= -MOST_EVIDENCE
+            if min(evidence) <= MOVED:
+                votes.append(StepVote(step.ref, evidence))
+        if not self._steps:
+            self._mixed.clear()
         return votes
 
     def clear(self) -> None:
         """Drop the steps that no reading will show."""
         self._steps.clear()
         self._last_at.clear()
-
-    def _is_alone(self, step: OfferStep) -> bool:
-        """Return True if the same EVSE makes no other step within the readings of this one."""
-        last_at = self._last_at.get(step.ref, -math.inf)
-        if step.at < last_at + BEFORE_S + LATE_S:
-            return False
-        end = step.at + SETTLE_S + AFTER_S
-        return not any(each.ref == step.ref and each.at < end for each in self._steps)
+        self._mixed.clear()
 
     def _judge(self, step: OfferStep) -> tuple[float, ...]:
         spans = (step.at - BEFORE_S, step.at), (step.at + SETTLE_S, step.at + SETTLE_S + AFTER_S)

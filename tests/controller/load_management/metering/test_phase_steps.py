@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.load_management.evse.learned_values import MOST_TESTS, LearnedPhases
-from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.metering.meter_window import MOST_OTHERS, MeterWindow
 from controller.load_management.metering.phase_steps import (
     AFTER_S,
     BEFORE_S,
@@ -73,6 +73,29 @@ def test_phase_steps_step_that_moves_nothing_is_no_vote() -> None:
 def test_phase_steps_what_another_evse_may_have_done_shows_nothing() -> None:
     (vote,) = votes((6.0, 0.0, 6.0), other_a=(0.0, -6.0, 6.0))
     assert vote.evidence == (-4.0, 0.0, 0.0)
+
+
+def test_phase_steps_second_step_within_the_readings_makes_neither_a_vote() -> None:
+    window = MeterWindow(60.0)
+    steps = PhaseSteps(window)
+    found: list[StepVote] = []
+    for at, step_a in ((STEP_AT, 6.0), (STEP_AT + 8, -6.0)):
+        steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=step_a, at=at))
+    for second in range(STEP_AT - 5, STEP_AT + 40):
+        window.add_reading((36.0 if STEP_AT < second < STEP_AT + 8 else 30.0, 30.0, 30.0), second)
+        found += steps.judge_due(second)
+    assert found == []
+
+
+def test_phase_steps_large_site_shows_no_step() -> None:
+    window = MeterWindow(60.0)
+    steps = PhaseSteps(window)
+    for number in range(MOST_OTHERS + 1):
+        window.add_offer(EvseRef(f"S{number}", 1), (6.0, 6.0, 6.0), 0)
+    steps.add_step(OfferStep(ref=CAR, phases=(0, 1, 2), step_a=6.0, at=STEP_AT))
+    for second in range(STEP_AT - 5, STEP_AT + 20):
+        window.add_reading((36.0 if second > STEP_AT else 30.0, 30.0, 30.0), second)
+        assert steps.judge_due(second) == []
 
 
 def test_learned_phases_go_after_clear_steps_and_come_back() -> None:
