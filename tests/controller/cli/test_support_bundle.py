@@ -107,7 +107,7 @@ def test_support_bundle_is_written_after_confirmation_only(
 def test_support_bundle_without_configuration_has_rest(tmp_path: Path) -> None:
     members = support_bundle.collect_members(tmp_path / "missing.toml")
     assert "versions.txt" in members
-    assert "No such file" in members["doctor.json"]
+    assert ".toml: does not exist" in members["doctor.json"]
 
 
 def test_support_bundle_redactor_keeps_status_useful() -> None:

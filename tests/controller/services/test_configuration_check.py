@@ -32,12 +32,12 @@ def test_configuration_check_finding_has_code_and_values_of_its_text(tmp_path: P
 
 
 def test_configuration_check_form_of_value_has_code_inside_code(tmp_path: Path) -> None:
-    wrong = TEXT.replace("limit_a = 40", 'limit_a = 40\nfuse = "63A"')
+    wrong = TEXT.replace("limit_a = 40", 'limit_a = 40\nmeasures = "roof"')
     found = find_in_configuration(wrong, tmp_path / "controller.toml")
-    [fuse] = [msgspec.to_builtins(each) for each in found if each.key.endswith("fuse")]
-    assert fuse["remedy"] == {
+    [measures] = [msgspec.to_builtins(each) for each in found if each.key.endswith("measures")]
+    assert measures["remedy"] == {
         "code": "write",
-        "values": {"form": {"code": "one-of", "values": {"names": "gG, B, C, plain"}}},
+        "values": {"form": {"code": "one-of", "values": {"names": "all, building"}}},
     }
 
 

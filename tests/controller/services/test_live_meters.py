@@ -110,11 +110,11 @@ async def test_meter_is_added_changed_and_removed_while_station_charges(tmp_path
             result = await command(tmp_path, "configuration.reload")
             assert (result["applied"], result["needs_restart"]) == (["meter grid port"], [])
             await wait_measured(controller, 14.0)
-            assert offered_a(controller) <= 40.0 - 14.0
+            await RealClock().wait_until(lambda: offered_a(controller) <= 40.0 - 14.0, "26 A are offered")
             metered(tmp_path, second, "ct_ratio = 2")
             await controller.reload()
             await wait_measured(controller, 28.0)
-            assert offered_a(controller) <= 40.0 - 28.0
+            await RealClock().wait_until(lambda: offered_a(controller) <= 40.0 - 28.0, "12 A are offered")
             write(tmp_path)
             result = await command(tmp_path, "configuration.reload")
             assert result["applied"] == ["circuit house meter", "meter grid (removed)"]
