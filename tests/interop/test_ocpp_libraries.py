@@ -95,6 +95,7 @@ async def test_ocpp_library_unknown_station_is_adopted_and_charges(version: str,
             assert adopted == "CS02: adopted on grid; served from now on\n"
             async with started(*station_program) as station:
                 await station.until(lambda event: "charged" in event)
+                await backend.until(lambda event: "commanded" in event)
                 await station.finish()
                 await station.until(lambda event: "done" in event)
     assert {"got": "BootNotification", "status": "Accepted"} in station.events
