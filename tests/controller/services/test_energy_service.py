@@ -365,16 +365,17 @@ async def test_energy_service_session_energy_and_quota_survive_restart(tmp_path:
     site = SITE.replace("[load_management]", '[load_management]\nfairness = "energy"') + group
     scene = Scene(tmp_path, site)
     energy = scene.control.energy
-    energy.on_transaction(REF, True, 0.0)
+    begin = trio.current_time()  # noon in Berlin: the quota of a day does not begin anew within the hour
+    energy.on_transaction(REF, True, begin)
     drawing = replace(_use(), drawn_w=22_000.0)
     for now in range(0, 3600, 30):
-        energy.update({}, {REF: drawing}, float(now))
+        energy.update({}, {REF: drawing}, begin + now)
     await scene.store.persist(energy.take_records())
     scene.store.close()
     after = Scene(tmp_path, site).control.energy
     with closing(StateStore(tmp_path)) as store:
         after.restore(each for kind in EnergyPlanner.record_types for each in store.load(kind))
-    after.on_transaction(REF, True, 0.0)
-    after.update({}, {REF: _use()}, 3600.0)
+    after.on_transaction(REF, True, begin)
+    after.update({}, {REF: _use()}, begin + 3600.0)
     assert after.evses.turn_energies([REF]) == energy.evses.turn_energies([REF]) == {REF: 20_000.0}
-    assert after.view(3600.0).groups[0].used_wh == pytest.approx(21_800.0, abs=500.0)
+    assert after.view(begin + 3600.0).groups[0].used_wh == pytest.approx(21_800.0, abs=500.0)
