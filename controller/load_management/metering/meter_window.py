@@ -21,7 +21,7 @@ MOST_OTHERS = 300
 """Offers and reported steps among which the step of one EVSE is looked for: more of them hide it."""
 
 Sums = tuple[float, float, float, float, float, float]
-"""How far three phases were raised, and how far they were lowered, in all (A)."""
+"""Rises of the three phases, each summed up, then their falls (A)."""
 NO_SUMS: Sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 Span = tuple[float, float]
@@ -46,7 +46,8 @@ class _ChangeSums:
         self._own: dict[EvseRef, list[tuple[float, PhaseAmps]]] = {}
 
     def add(self, ref: EvseRef, delta_a: PhaseAmps, at: float, oldest: float) -> None:
-        """Add a change, not before the last one; drop those of the same EVSE from before `oldest`."""
+        """Add a change, not before the last one; drop what is older than `oldest`."""
+        self._drop(oldest)
         raised = [max(0.0, each) for each in delta_a]
         lowered = [max(0.0, -each) for each in delta_a]
         a, b, c, d, e, f = self._sums[-1] if self._sums else self._dropped
@@ -57,7 +58,7 @@ class _ChangeSums:
         own = [each for each in self._own.get(ref, ()) if each[0] >= oldest]
         self._own[ref] = [*own, (at, delta_a)]
 
-    def drop(self, oldest: float) -> None:
+    def _drop(self, oldest: float) -> None:
         """Drop what is older, once that is half of all."""
         count = bisect_left(self._times, oldest)
         if count * 2 > len(self._times):
@@ -103,7 +104,9 @@ class MeterWindow:
         self._readings.append((now, amps))
         while self._readings[0][0] < oldest:
             self._readings.popleft()
-        self._changes.drop(oldest)
+        self._drop_steps(oldest)
+
+    def _drop_steps(self, oldest: float) -> None:
         while self._reported and self._reported[0].at < oldest:
             self._reported.popleft()
 
@@ -114,6 +117,7 @@ class MeterWindow:
     def add_step(self, step: ReportedStep) -> None:
         """Add a step of an EVSE's draw that its station has reported."""
         self.add_change(step.ref, step.delta_a, step.at)
+        self._drop_steps(step.at - self._memory_s)  # a dead meter gives no readings that would drop them
         self._reported.append(step)
 
     def add_offer(self, ref: EvseRef, draw_a: PhaseAmps, now: float) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.load_management.evse.consumption import ReportedStep
-from controller.load_management.metering.meter_window import LATE_S, SETTLED_S, MeterWindow
+from controller.load_management.metering.meter_window import LATE_S, MOST_OTHERS, SETTLED_S, MeterWindow
 from controller.model.observations import EvseRef
 
 A, B = EvseRef("A", 1), EvseRef("B", 1)
@@ -68,3 +68,11 @@ def test_meter_window_offers_of_silent_station_count_from_one_to_the_next() -> N
     window.add_offer(B, (16.0, 0.0, 0.0), BEFORE[0] - LATE_S - SETTLED_S)
     window.add_offer(B, (10.0, 0.0, 0.0), 104.0)
     assert window.net_of_others(A, 0, BEFORE, AFTER) == (-6.0, 0.0)
+
+
+def test_meter_window_drops_old_steps_while_the_meter_is_dead() -> None:
+    window = MeterWindow(MEMORY_S)
+    for number in range(MOST_OTHERS * 2):
+        at = number * 10.0
+        window.add_step(ReportedStep(ref=B, delta_a=(6.0, 0.0, 0.0), since=at - 10.0, at=at))
+    assert not window.is_crowded
