@@ -180,7 +180,7 @@ _VALUE_REMEDIES: dict[str, str] = {
     "meter.ct_ratio": "write primary divided by secondary current: 200/5 A is 40",
     "site.voltage": "write the voltage between line and neutral, e.g. 230 (V)",
 }
-"""What to write at keys whose type says too little about it."""
+"""Remedies for keys whose type says too little about what is to be written there."""
 
 
 class InvalidConfigError(ConfigError):

@@ -206,7 +206,7 @@ class PulseReserve:
 class _PhaseLoad:
     """Base load on one phase, from its samples."""
 
-    def __init__(self, wait_s: float) -> None:
+    def __init__(self) -> None:
         self.sample: float | None = None
         self.likely: float | None = None
         """Sample by the likely draw of the EVSEs, where `sample` is the worst case."""
@@ -216,7 +216,7 @@ class _PhaseLoad:
         self._pulses = PulsePattern()
         self._reserve = PulseReserve()
         self._start = RollingMax(START_S)
-        self._keep = RollingMax(wait_s)  # of the negated samples
+        self._keep = RollingMax(WAIT_S)  # of the negated samples
         self._lowest = RollingMax(STEADY_S)  # of the negated samples
         self._short = RollingMax(JUMP_S)  # of the negated samples
         self._memory = RollingMax(MEMORY_S)
@@ -342,8 +342,7 @@ class BaseLoad:
     ) -> None:
         self.crossed = False
         self._watches = watches(limit_a, fuse, now)
-        wait_s = PLAIN_WAIT_S if fuse is Fuse.PLAIN else WAIT_S
-        self._phases = (_PhaseLoad(wait_s), _PhaseLoad(wait_s), _PhaseLoad(wait_s))
+        self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
         self.set_limits(limit_a, fuse, margin_a)
         self._late_draw = (RollingMax(LATE_S), RollingMax(LATE_S), RollingMax(LATE_S))
 
@@ -351,10 +350,11 @@ class BaseLoad:
         """Apply other limits, another protection and margin; what is known of the load stays."""
         self._planned_a = [limit - (1 - MARGIN_USED) * margin_a + NOISE_A for limit in limit_a]
         self._carried_a = MARGIN_USED * margin_a
+        self._wait_s = PLAIN_WAIT_S if fuse is Fuse.PLAIN else WAIT_S
         self._is_plain = fuse is Fuse.PLAIN
         for watch, phase, limit in zip(self._watches, self._phases, limit_a, strict=True):
             watch.set_limit(limit, fuse)
-            phase.set_wait(PLAIN_WAIT_S if self._is_plain else WAIT_S)
+            phase.set_wait(self._wait_s)
 
     def measure(
         self,
@@ -398,7 +398,7 @@ class BaseLoad:
                 sample = min(max(load.sample, low), high)
             # What an inrush of a plain circuit takes is over before a car has stopped for it. Where the fuse
             # holds the overload, who can come down does so first.
-            wait_s = PLAIN_WAIT_S if self._is_plain else WAIT_S if watch.is_held else 0.0
+            wait_s = self._wait_s if self._is_plain or watch.is_held else 0.0
             stops = over and (cut or watch.over_s(now) >= wait_s)
             late = self._late_draw[phase]
             late.add(draw.high[phase], now)
