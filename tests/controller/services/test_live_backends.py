@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +50,7 @@ circuit = "house"
 AUTONOMOUS = 'owner = "{owner}"\nwhen_backend_away = "autonomous"\n{more}'
 
 
-@pytest.fixture(autouse=True)
-def log_levels() -> Iterator[None]:
-    yield
-    for name in ("controller", "drivers"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("log_levels")
 
 
 @pytest.fixture

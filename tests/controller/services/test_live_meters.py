@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,11 +52,7 @@ interval_s = 0.1
 ROW = '[[circuit]]\nid = "row"\nparent = "house"\nlimit_a = 10\n'
 
 
-@pytest.fixture(autouse=True)
-def log_levels() -> Iterator[None]:
-    yield
-    for name in ("controller", "drivers"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("log_levels")
 
 
 def write(folder: Path, circuit: str = "", more: str = "", placed: str = "house") -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,7 @@ circuit = "house"
 """
 
 
-@pytest.fixture(autouse=True)
-def log_levels() -> Iterator[None]:
-    yield
-    for name in ("controller", "drivers"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("log_levels")
 
 
 def write(folder: Path, *edits: tuple[str, str]) -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,11 +86,7 @@ interval_s = 0.1
 INVALID = ("[site", '[[station]]\nid = "CS04"\ncircuit = "none"\n', "[house]\n", '[[card]]\ntoken = "A"\n')
 
 
-@pytest.fixture(autouse=True)
-def log_levels() -> Iterator[None]:
-    yield
-    for name in ("controller", "drivers"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("log_levels")
 
 
 def make_tables(meter: int, chance: random.Random) -> tuple[str, str]:

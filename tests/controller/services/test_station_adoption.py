@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -66,11 +65,7 @@ kind = "ocpp"
 """
 
 
-@pytest.fixture(autouse=True)
-def log_levels() -> Iterator[None]:
-    yield
-    for name in ("controller", "drivers"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("log_levels")
 
 
 def write(folder: Path, more: str = "", site: str = "") -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -58,11 +56,7 @@ circuit = "house"
 """
 
 
-@pytest.fixture(autouse=True)
-def log_levels() -> Any:
-    yield
-    for name in ("controller", "drivers"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("log_levels")
 
 
 @pytest.fixture
