@@ -80,12 +80,11 @@ class SiteControl:
                 each.mark_due()
             if self._model.dimming.dim(event, now):
                 return self._plan_safely(now, urgent=True)
+        if isinstance(event, ControlTick):
+            # It goes on with the pass that is running, and requests no further one.
+            return self._plan_safely(now)
         self._due |= self._model.on_event(event, now)
-        if self._pass.is_running and not isinstance(event, ControlTick):
-            return self._on_connected(event.station, now) if isinstance(event, StationUp) else []
-        if (due_at := self.due_at) is None:
-            return []
-        if now >= due_at or isinstance(event, ControlTick):
+        if not self._pass.is_running and (due_at := self.due_at) is not None and now >= due_at:
             return self._plan_safely(now)
         return self._on_connected(event.station, now) if isinstance(event, StationUp) else []
 

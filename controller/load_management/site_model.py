@@ -200,10 +200,10 @@ class SiteModel:
                 if ref in self.by_ref:
                     self.by_ref[ref].demand.override = event
                 return ref in self.by_ref
-            case ControlTick() | SiteDimmed():
+            case SiteDimmed():
                 return True
-            case MeterUpdated():
-                return False  # taken in by the fast loop before
+            case ControlTick() | MeterUpdated():
+                return False  # taken in before: by a pass, by the fast loop
 
     def _mark_concerned(self, event: SiteEvent) -> None:
         """Have the next pass update the EVSEs that an event concerns."""

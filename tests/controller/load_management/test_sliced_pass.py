@@ -184,6 +184,20 @@ def test_pass_in_slices_is_never_above_limits_and_ends_alike(
     assert second == pytest.approx(first, rel=0.05)
 
 
+def test_pass_in_slices_without_event_is_followed_by_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    day = RandomDay(0)
+    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
+    for evse in day.site.evses:
+        day.plug(evse.ref, 16.0)
+    day.finish_pass()
+    day.now += 60
+    day.slices = 0
+    day.pass_event(ControlTick())
+    day.finish_pass()
+    assert day.slices > 1
+    assert day.control.due_at is None
+
+
 def test_event_between_slices_makes_no_step_of_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     day = RandomDay(0)
     monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
