@@ -198,7 +198,8 @@ class ControlPass:
         yield from self._note_changed(planner)
         ledger, changes = self._ledger(part), self._model.changes
         yield len(part.site.circuits) * COST_CIRCUIT
-        cuts = yield from self._plan_cuts(part, planner, ledger)
+        off_share = list(self._in_part(self._off_share, part))
+        cuts = yield from self._cuts.plan_cuts(off_share, allocations, ledger, self._falling, self._now)
         concerned = self._find_concerned(part, planner, ledger, cuts, to_shares=to_shares)
         yield (len(self._rising) + len(concerned)) * COST_NOTED
         in_order = yield from self._order(concerned, cuts)
@@ -232,19 +233,6 @@ class ControlPass:
                 if by_ref[ref].offer.is_given_another(allocations.get(ref)):
                     self._concerned[ref] = None
             yield len(changed) * COST_NOTED
-
-    def _plan_cuts(
-        self, part: SitePart, planner: SharePlanner, ledger: Headroom
-    ) -> Generator[int, None, dict[EvseRef, float]]:
-        """Return the limits (A per phase) of EVSEs that are cut now because their room is needed."""
-        by_ref = self._model.by_ref
-        off_share = [
-            (by_ref[ref], allocation, by_ref[ref].offer.offered_a)
-            for ref in self._in_part(self._off_share, part)
-            if (allocation := planner.allocations.get(ref)) is not None
-        ]
-        yield len(off_share) * COST_NOTED
-        return (yield from self._cuts.plan_cuts(off_share, ledger, self._falling, self._now))
 
     def _find_concerned(
         self,

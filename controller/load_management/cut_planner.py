@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Bookings, Headroom
@@ -25,10 +25,13 @@ EXCESS_A = 2.0
 CHUNK_A = 4.0
 """Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 
-COST_CIRCUIT = 3
-COST_SEARCH = 5
-COST_CUT = 10
-"""Work of one circuit, one EVSE that is searched, and one that is cut (about us of a small computer)."""
+COST_CIRCUIT = 10
+COST_FIND = 2
+COST_SEARCH = 10
+COST_CUT = 15
+"""Work of one circuit, and of an EVSE: found off its share, searched, cut (about us of a small computer)."""
+AT_ONCE = 200
+"""EVSEs that are searched in one step."""
 
 ALL = 3
 """Column of a circuit's phases together, beside those of its phases."""
@@ -43,8 +46,8 @@ def deepest_a(share_a: float) -> float:
     return max(DEEP_A, DEEP * share_a)
 
 
-OffShare = tuple[EvseController, Allocation, float]
-"""EVSE whose offer differs from its share, its allocation, and its offer (A per phase)."""
+OffShare = tuple[EvseController, float]
+"""EVSE whose offer differs from its share, and its share (A per phase)."""
 
 
 class CutPlanner:
@@ -55,11 +58,17 @@ class CutPlanner:
         self._places_of: dict[tuple[str, PhaseFlags, bool], list[tuple[Place, int]]] = {}
 
     def plan_cuts(
-        self, off_share: Sequence[OffShare], ledger: Headroom, falling: Bookings, now: float
+        self,
+        off_share: Sequence[EvseRef],
+        allocations: Mapping[EvseRef, Allocation],
+        ledger: Headroom,
+        falling: Bookings,
+        now: float,
     ) -> Generator[int, None, dict[EvseRef, float]]:
         """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
 
         Yields the cost of each step.
+        `off_share`: EVSEs whose offers may differ from their shares, which are in `allocations`.
         `ledger`: the room beside all bookings; `falling`: what of these is freed by cuts that are under way.
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
         than many by a little, to spare writes: those first that obey fastest, then those whose lease would be
@@ -68,32 +77,17 @@ class CutPlanner:
         """
         short = self._shortage(ledger, falling)
         yield len(self._model.site.circuits) * COST_CIRCUIT
-        asked = yield from self._asked_room(off_share, ledger, short, now)
+        below, above = yield from self._find_off_share(off_share, allocations)
+        asked = yield from self._asked_room(below, ledger, short, now)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
-        shares = {controller.evse.ref: allocation.limit_a for controller, allocation, _ in off_share}
-        above = [
-            controller
-            for controller, allocation, offered_a in off_share
-            if offered_a > allocation.limit_a
-            and any(place in short or place in asked for place, _ in self._places(controller))
-        ]
-        yield len(off_share) * COST_SEARCH
-        above.sort(
-            key=lambda each: (
-                shares[each.evse.ref] > 0,  # stops are decided: others get what they free
-                each.delivery.reaction_s,
-                each.delivery.written_at,
-                each.evse.ref,
-            )
-        )
-        yield len(above) * COST_SEARCH
-        for number, controller in enumerate(above, 1):
+        order = yield from self._order(above, short, asked)
+        for number, (controller, share_a) in enumerate(order, 1):
             if number % 100 == 0:
                 yield 100 * COST_CUT
             ref, min_a, places = controller.evse.ref, controller.model.least_a, self._places(controller)
-            offered_a, share_a = controller.offer.offered_a, shares[ref]
+            offered_a = controller.offer.offered_a
             missing_a = max((short[place] / times for place, times in places if place in short), default=0.0)
             asked_a = max((asked[place] for place, _ in places if place in asked), default=0.0)
             if missing_a <= 0 and (asked_a <= 0 or offered_a - share_a < EXCESS_A):
@@ -107,6 +101,52 @@ class CutPlanner:
                         needed[place] -= times * (offered_a - cuts[ref])
         return cuts
 
+    def _find_off_share(
+        self, refs: Sequence[EvseRef], allocations: Mapping[EvseRef, Allocation]
+    ) -> Generator[int, None, tuple[list[OffShare], list[OffShare]]]:
+        """Return the EVSEs that are so far below their share that they may ask for room, and those above.
+
+        Yields the cost of each step.
+        """
+        by_ref = self._model.by_ref
+        below: list[OffShare] = []
+        above: list[OffShare] = []
+        for begin in range(0, len(refs), AT_ONCE):
+            for ref in refs[begin : begin + AT_ONCE]:
+                allocation = allocations.get(ref)
+                if allocation is None:
+                    continue
+                controller, share_a = by_ref[ref], allocation.limit_a
+                lacking_a = share_a - controller.offer.offered_a
+                if lacking_a < 0:
+                    above.append((controller, share_a))
+                elif lacking_a >= ASKED_A or share_a - lacking_a < controller.evse.min_a:
+                    below.append((controller, share_a))
+            yield AT_ONCE * COST_FIND
+        return below, above
+
+    def _order(
+        self, above: Sequence[OffShare], short: Mapping[Place, float], asked: Mapping[Place, float]
+    ) -> Generator[int, None, list[OffShare]]:
+        """Return the EVSEs of which some may be cut, in the order in which they are.
+
+        Yields the cost of each step. What is short and what is asked for only gets less with each cut: who
+        is not concerned now is not concerned later.
+        """
+        order: dict[tuple[bool, float, float, EvseRef], OffShare] = {}
+        for begin in range(0, len(above), AT_ONCE):
+            for each in above[begin : begin + AT_ONCE]:
+                controller, share_a = each
+                needed = asked if controller.offer.offered_a - share_a >= EXCESS_A else {}
+                places = self._places(controller)
+                if any(place in short or place in needed for place, _ in places):
+                    # Stops are decided, others get what they free: they come first.
+                    key = (share_a > 0, controller.delivery.reaction_s, controller.delivery.written_at)
+                    order[*key, controller.evse.ref] = each
+            yield AT_ONCE * COST_SEARCH
+        yield len(order) * COST_FIND
+        return [order[key] for key in sorted(order)]
+
     def _shortage(self, ledger: Headroom, falling: Bookings) -> dict[Place, float]:
         """Return the room (A) that is missing on each place, beyond what the margin carries on a phase.
 
@@ -114,8 +154,10 @@ class CutPlanner:
         """
         found: dict[Place, float] = {}
         for circuit_id, room in ledger.rooms().items():
-            carried_a = self._model.metering.carried_a(self._model.site.circuit_by_id[circuit_id])
             freed = falling.booked_a(circuit_id)
+            if min(room[0] + freed[0], room[1] + freed[1], room[2] + freed[2]) >= 0:
+                continue
+            carried_a = self._model.metering.carried_a(self._model.site.circuit_by_id[circuit_id])
             for phase in range(3):
                 if room[phase] + freed[phase] < -carried_a:
                     found[circuit_id, phase] = -room[phase] - freed[phase]
@@ -127,36 +169,32 @@ class CutPlanner:
         return found
 
     def _asked_room(
-        self,
-        off_share: Sequence[OffShare],
-        ledger: Headroom,
-        short: dict[Place, float],
-        now: float,
+        self, below: Sequence[OffShare], ledger: Headroom, short: dict[Place, float], now: float
     ) -> Generator[int, None, dict[Place, float]]:
         """Return the room (A) that large rises lack, on each place.
 
         Yields the cost of each step.
-        `off_share`: EVSEs, their allocations and their offers (A) where these differ. What an EVSE lacks to
-        start is added to `short` instead: it has nothing until it has its minimum.
+        `below`: EVSEs far below their share. What an EVSE lacks to start is added to `short` instead: it has
+        nothing until it has its minimum.
         """
         found: dict[Place, float] = {}
-        for number, (controller, allocation, offered_a) in enumerate(off_share, 1):
-            if number % 200 == 0:
-                yield 200 * COST_SEARCH
-            min_a = controller.evse.min_a
-            starts = offered_a < min_a <= allocation.limit_a
-            least_a = max(min_a, controller.model.start_a(now))
-            rise_a = least_a - offered_a if starts else allocation.limit_a - offered_a
-            if not starts and (
-                rise_a < max(ASKED_A, ASKED * allocation.limit_a)
-                or now < controller.delivery.written_at + ASKS_AFTER_S
-            ):
-                continue
+        for number, (controller, share_a) in enumerate(below, 1):
+            if number % AT_ONCE == 0:
+                yield AT_ONCE * COST_SEARCH
+            offered_a, min_a = controller.offer.offered_a, controller.evse.min_a
+            if starts := offered_a < min_a <= share_a:
+                rise_a = max(min_a, controller.model.start_a(now)) - offered_a
+            else:
+                rise_a = share_a - offered_a
+                is_recent = now < controller.delivery.written_at + ASKS_AFTER_S
+                if is_recent or rise_a < max(ASKED_A, ASKED * share_a):
+                    continue
             lacking_a = rise_a - max(0.0, ledger.room(controller.evse, controller.model.phases))
             if lacking_a > NOISE_A:
                 needed = short if starts else found
                 for place, times in self._places(controller):
                     needed[place] = needed.get(place, 0.0) + times * lacking_a
+        yield len(below) % AT_ONCE * COST_SEARCH
         return found
 
     def _places(self, controller: EvseController) -> list[tuple[Place, int]]:
