@@ -235,13 +235,16 @@ class SharePlanner:
 
         EVSEs that cannot be commanded take their part first, then what is drawn beyond the offers.
         """
-        for each in self._reserved.values():
+        for number, each in enumerate(self._reserved.values(), 1):
             each.booking.book(room, now)
+            if number % 100 == 0:
+                yield 100 * COST_OFFER
         steered = room.steered() is not None
-        for each in self._overdrawn.values():
+        for number, each in enumerate(self._overdrawn.values(), 1):
             each.booking.book_overdraw(room, now, steered=steered)
+            if number % 100 == 0:
+                yield 100 * COST_OFFER
         self.book_reserves(room, now)
-        yield (len(self._reserved) + len(self._overdrawn)) * COST_OFFER
         self._set_turn_energies()
         self._set_guarantees()
         self._to_note |= dict.fromkeys(self._others)
