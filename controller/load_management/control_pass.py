@@ -10,7 +10,7 @@ counts in the next pass; what the meters and the bookings show counts in the nex
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
@@ -195,7 +195,7 @@ class ControlPass:
         few EVSEs are raised into the room that is left.
         """
         by_ref, allocations = self._model.by_ref, planner.allocations
-        yield from self._note_changed(planner)
+        yield from self._note_changed(part, planner)
         ledger, changes = self._ledger(part), self._model.changes
         yield len(part.site.circuits) * COST_CIRCUIT
         off_share = list(self._in_part(self._off_share, part))
@@ -204,8 +204,12 @@ class ControlPass:
         yield (len(self._rising) + len(concerned)) * COST_NOTED
         in_order = yield from self._order(concerned, cuts)
         for number, ref in enumerate(in_order, 1):
+            if number % 10 == 0:
+                yield 10 * COST_COMMAND
             if changes != self._model.changes:
                 ledger, changes = self._ledger(part), self._model.changes
+            if concerned[ref] and not self._can_rise(by_ref[ref], ledger):
+                continue  # others have taken the room since
             self._command(
                 by_ref[ref],
                 allocations.get(ref),
@@ -217,21 +221,24 @@ class ControlPass:
             self._concerned.pop(ref, None)
             if part is not self.whole:
                 self._model.due.add(ref)  # its share of the whole is planned next
-            if number % 10 == 0:
-                yield 10 * COST_COMMAND
         if part is self.whole and not urgent:
             yield from self._raise_few(planner)
         for each in self._model.unconfigured.values():
             self._commands += each.commands(self._now)
 
-    def _note_changed(self, planner: SharePlanner) -> Iterator[int]:
+    def _note_changed(self, part: SitePart, planner: SharePlanner) -> Iterator[int]:
         """Note the EVSEs that were given another share, and those for which that has a consequence."""
         by_ref, allocations = self._model.by_ref, planner.allocations
         while changed := planner.take_changed(NOTED_AT_ONCE):
             for ref in changed:
-                self._note_share(by_ref[ref], allocations.get(ref))
-                if by_ref[ref].offer.is_given_another(allocations.get(ref)):
+                each, allocation = by_ref[ref], allocations.get(ref)
+                is_other = ref not in self._concerned and each.offer.is_given_another(allocation)
+                # The share of a part is another one than that of the whole, with which it is compared later.
+                if is_other and (
+                    part is not self.whole or not each.offer.waits_for_share(allocation, self._now)
+                ):
                     self._concerned[ref] = None
+                self._note_share(each, allocation)
             yield len(changed) * COST_NOTED
 
     def _find_concerned(
@@ -242,18 +249,22 @@ class ControlPass:
         cuts: Mapping[EvseRef, float],
         *,
         to_shares: bool,
-    ) -> dict[EvseRef, None]:
-        """Return the EVSEs of a part to which something may have to be sent now."""
+    ) -> dict[EvseRef, bool]:
+        """Return the EVSEs of a part to which something may have to be sent now.
+
+        True with those that only wait for room: these may be left out if it is gone by their turn.
+        """
         concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
-        for ref in self._in_part(self._rising, part):
-            if ref not in concerned and self._can_rise(self._model.by_ref[ref], ledger):
-                concerned[ref] = None
         if to_shares:
             concerned |= self._off_share
-        return self._in_part(concerned, part)
+        found = dict.fromkeys(self._in_part(concerned, part), False)
+        for ref in self._in_part(self._rising, part):
+            if ref not in found and self._can_rise(self._model.by_ref[ref], ledger):
+                found[ref] = True
+        return found
 
     def _order(
-        self, concerned: Mapping[EvseRef, None], cuts: Mapping[EvseRef, float]
+        self, concerned: Collection[EvseRef], cuts: Mapping[EvseRef, float]
     ) -> Generator[int, None, list[EvseRef]]:
         """Return these EVSEs in the order of their commands: cuts first, then who has least."""
         order: dict[EvseRef, tuple[bool, float, EvseRef]] = {}

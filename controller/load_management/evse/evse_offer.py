@@ -71,23 +71,58 @@ class EvseOffer:
         """True if it was offered less than its share in the last pass, by a step or more."""
         self.is_below_meter = False
         """True if a meter above shows its current, so that a step shows the phases of its car."""
+        self._rise_step_a = STEP_A
+        """Smallest rise to its share that is sent right after its last lease."""
+        self._changes_at = -math.inf
+        """Moment from which the next pass updates it, whatever its share is."""
 
     def is_given_another(self, allocation: Allocation | None) -> bool:
-        """Return True if this allocation has another consequence than that of the last pass.
+        """Return True if this allocation may have another consequence than that of the last pass.
 
         A share that differs by less than a step has none: the next renewal brings the limit there.
         """
-        last, min_a = self.allocation, self._model.evse.min_a
-        if allocation is last or allocation == last:
+        if allocation is self.allocation or allocation == self.allocation:
             return False
-        if allocation is None or last is None or allocation.statement != last.statement:
+        if allocation is None or not self._differs_in_current(allocation):
             return True
-        if self._demand.must_obey or min(allocation.limit_a, last.limit_a) < min_a:
-            return True
-        if allocation.limit_a > self.offered_a + NOISE_A or allocation.limit_a < self.offered_a - SMALL_CUT_A:
-            return True
-        self.allocation = allocation
-        return False
+        if -SMALL_CUT_A <= allocation.limit_a - self.offered_a <= NOISE_A:
+            self.allocation = allocation
+            return False
+        return True
+
+    def waits_for_share(self, allocation: Allocation | None, now: float) -> bool:
+        """Note a share for which nothing is sent now, unless there is room for a rise; else return False.
+
+        Its station, its car, its orders and the reason of its share are as in the last pass. It is updated
+        when the rise is worth a write.
+        """
+        if allocation is None or not self._differs_in_current(allocation):
+            return False
+        offered_a, target_a = self.offered_a, self._delivery.possible_a(allocation.limit_a)
+        may_differ = self._may_differ(allocation)
+        if min(offered_a, target_a) < self._model.evse.min_a or not (may_differ or target_a > offered_a):
+            return False
+        if self._delivery.in_watts or self._model.switch.changing or self._model.switch.is_due:
+            return False
+        if self._decisions.is_waiting or now < self._test_ends_at or self._tests_from(now) <= now:
+            return False
+        step_a = self._step_a(allocation, may_differ=may_differ)
+        if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
+            return False
+        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
+        is_rising = target_a - offered_a > NOISE_A and now >= rises_at
+        if is_rising and self._booking.most_a(now) > offered_a:
+            return False
+        self.allocation, self.is_rising, self._rise_step_a = allocation, is_rising, step_a
+        self._set_due(rises_at, now)
+        return True
+
+    def _differs_in_current(self, allocation: Allocation) -> bool:
+        """Return True if another allocation differs in its current alone, and is followed at leisure."""
+        last, min_a = self.allocation, self._model.evse.min_a
+        if last is None or allocation.statement != last.statement or self._demand.must_obey:
+            return False
+        return min(allocation.limit_a, last.limit_a) >= min_a
 
     def commands_towards(
         self,
@@ -159,14 +194,21 @@ class EvseOffer:
         step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
         rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
+        self._rise_step_a = step_a
         # A station that is away cannot be stopped: its connection marks it for the next pass.
         is_stopping = self._delivery.connected and target_a < evse.min_a <= offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
             self._due.add(evse.ref)
             return
-        moments = (self._test_ends_at, self._tests_from(now), rises_at)
         changes_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
-        self._due.set_due(evse.ref, min([changes_at, *(each for each in moments if each > now)]))
+        tests = (self._test_ends_at, self._tests_from(now))
+        self._changes_at = min([changes_at, *(each for each in tests if each > now)])
+        self._set_due(rises_at, now)
+
+    def _set_due(self, rises_at: float, now: float) -> None:
+        """Have it updated when something here changes, or a rise to its share is worth a write."""
+        due_at = min(self._changes_at, rises_at) if rises_at > now else self._changes_at
+        self._due.set_due(self._model.evse.ref, due_at)
 
     def differs_from(self, allocation: Allocation | None) -> bool:
         """Return True if its offer differs from what it was allocated."""
@@ -175,7 +217,12 @@ class EvseOffer:
 
     def is_worth_rise(self, room_a: float, now: float) -> bool:
         """Return True if a rise into so much room (A per phase) is worth a write now."""
-        return room_a >= self._delivery.least_rise_a(now) - NOISE_A
+        if room_a < self._delivery.least_rise_a(now) - NOISE_A:
+            return False
+        if self.offered_a < self._model.evse.min_a:
+            return True
+        beyond_a = room_a + self._booking.most_a(now) - self.offered_a
+        return beyond_a >= self._delivery.least_rise_a(now, self._rise_step_a) - 2 * NOISE_A
 
     def most_beside_share_a(self, allocation: Allocation) -> float:
         """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""
