@@ -121,11 +121,12 @@ def parse(text: str) -> Frame | MalformedFrame | UnknownMessageType:
     """Parse one text message. Never raises: a text that is not a frame gives a `MalformedFrame`."""
     # Nearly all messages are compact CALLs and CALLRESULTs: one typed decoding each. What does
     # not fit is read element by element below, which finds the reason as well.
+    head = text[:3]
     try:
-        if text.startswith("[2,"):
+        if head == "[2,":
             _, message_id, action, payload = _CALL.decode(text)
             return Call(text, message_id, action, bytes(payload))
-        if text.startswith("[3,"):
+        if head == "[3,":
             _, message_id, payload = _CALL_RESULT.decode(text)
             return CallResult(text, message_id, bytes(payload))
     except _NOT_JSON:

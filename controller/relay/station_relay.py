@@ -254,21 +254,44 @@ class StationRelay:
         if not self.is_open:
             token = event.token if isinstance(event, OwnCall) else None
             return [] if token is None else [OwnAnswered(token, None, "the link is closed")]
-        actions: list[Action] = []
-        self._actions = actions
         if isinstance(event, FromStation):
-            frame = parse(event.text)
-            if self._is_quiet and isinstance(frame, Call) and self._pass_call(frame, now, utc):
-                return actions
-            self._on_station_frame(frame, event.text, now, utc)
-        elif isinstance(event, FromBackend):
-            frame = parse(event.text)
-            if self._is_quiet and isinstance(frame, CallResult) and self._pass_result(frame, now):
-                return actions
-            self._on_backend_frame(frame, event.text, now, utc)
-        else:
-            self._on_other_event(event, now, utc)
-            self._parts_deadline = -math.inf
+            passed = self.on_station_text(event.text, now, utc)
+            return [ToBackend(event.text)] if passed is None else passed
+        if isinstance(event, FromBackend):
+            passed = self.on_backend_text(event.text, now, utc)
+            return [ToStation(event.text)] if passed is None else passed
+        self._actions = []
+        self._on_other_event(event, now, utc)
+        self._parts_deadline = -math.inf
+        return self._finish(now, utc)
+
+    def on_station_text(self, text: str, now: float, utc: float) -> list[Action] | None:
+        """Handle a text of the station; None: it passes to the owner as it is, and nothing else follows."""
+        if not self.is_open:
+            return []
+        self._actions = []
+        frame = parse(text)
+        if self._is_quiet and isinstance(frame, Call) and self._pass_call(frame, now, utc):
+            if self._actions:
+                return self._actions
+            return None if frame.text is text else [ToBackend(frame.text)]
+        self._on_station_frame(frame, text, now, utc)
+        return self._finish(now, utc)
+
+    def on_backend_text(self, text: str, now: float, utc: float) -> list[Action] | None:
+        """Handle a text of the owner; None: it passes to the station as it is, and nothing else follows."""
+        if not self.is_open:
+            return []
+        self._actions = []
+        frame = parse(text)
+        if self._is_quiet and isinstance(frame, CallResult) and self._pass_result(frame, now):
+            return None if frame.text is text else [ToStation(frame.text)]
+        self._on_backend_frame(frame, text, now, utc)
+        return self._finish(now, utc)
+
+    def _finish(self, now: float, utc: float) -> list[Action]:
+        """Send what may be sent after an event; return its effects."""
+        actions = self._actions
         self._advance(now, utc)
         if self._tracker.has_unsaved_state and (evses := self._tracker.take_record()) is not None:
             # Last: nothing that is sent waits for it.
@@ -311,7 +334,10 @@ class StationRelay:
     # -- messages that only pass ----------------------------------------------------------------------
 
     def _pass_call(self, frame: Call, now: float, utc: float) -> bool:
-        """Send a CALL of the station on at once; return False, with nothing done, if more is to be done."""
+        """Pass a CALL of the station at once; return False, with nothing done, if more is to be done.
+
+        Where it has effects, one of them sends the CALL; without any, the caller does.
+        """
         action, profiles, queue = frame.action, self._profiles, self._up.queue
         if (
             queue.outstanding is not None
@@ -325,8 +351,10 @@ class StationRelay:
             self._track(frame, now, utc)
             profiles.on_sampled(self._tracker.sampled_at, now, utc)
         self._up.send_at_once(frame, now)
-        self._actions.append(ToBackend(frame.text))
-        if profiles.shared_revision != profiles.absorbed.revision:
+        has_changed = profiles.shared_revision != profiles.absorbed.revision
+        if has_changed or self._actions:
+            self._actions.append(ToBackend(frame.text))
+        if has_changed:
             self._advance(now, utc)  # the values have changed more than what is known of the EVSE
         else:
             deadline = queue.deadline
@@ -334,7 +362,10 @@ class StationRelay:
         return True
 
     def _pass_result(self, frame: CallResult, now: float) -> bool:
-        """Send the owner's CALLRESULT on at once; return False, with nothing done, if more is to be done."""
+        """Pass the owner's CALLRESULT at once; return False, with nothing done, if more is to be done.
+
+        The caller sends it.
+        """
         profiles = self._profiles
         if (
             now >= self._parts_deadline
@@ -342,7 +373,6 @@ class StationRelay:
             or not self._up.pass_result(frame, now)
         ):
             return False
-        self._actions.append(ToStation(frame.text))
         self.next_deadline = self._parts_deadline
         return True
 

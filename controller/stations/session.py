@@ -318,11 +318,13 @@ class StationSession:
         """Pass a message of a backend to the relay; binary messages of the owner to the station."""
         self._stats.from_backends += 1
         text = message if isinstance(message, str) else decode_binary(message)
-        if text is not None:
-            is_owner = backend == self._owner
-            self._feed(FromBackend(text) if is_owner else FromObserver(backend, text))
-        elif backend == self._owner and isinstance(message, bytes):
-            self._pass_down(message)
+        if backend == self._owner:
+            if text is not None:
+                self._on_owner_text(text)
+            elif isinstance(message, bytes):
+                self._pass_down(message)
+        elif text is not None:
+            self._feed(FromObserver(backend, text))
         else:
             log.warning("binary message ignored backend=%s station=%s", backend, self._station)
 
@@ -403,26 +405,41 @@ class StationSession:
 
     # -- the relay and its actions ------------------------------------------------------------------
 
-    def _feed(self, event: Event) -> None:
+    def _read_clock(self) -> float:
+        """Return the time (s, monotonic) of the event that is taken now."""
         self._fed_at = now = self._clock.current_time()
         if now >= self._clock_checked_at + CLOCK_CHECK_S:
             self._utc_offset_s, self._clock_checked_at = self._rules.utc_of(now) - now, now
-        if isinstance(event, FromStation):
-            self._recent.add_message(now + self._utc_offset_s, event.text, is_from_station=True)
-        actions = self._relay.handle(event, now, now + self._utc_offset_s)
-        if len(actions) == 1 and not (self._todo or self._saving):
-            # A message that passes is sent at once. Nothing follows from that: the relay's deadline is
-            # that of the event.
-            action = actions[0]
-            if isinstance(action, ToBackend):
-                self._put(self._owner_link, action.text, self._owner)
-                self._timer.update(self._relay.next_deadline)
-                return
-            if isinstance(action, ToStation):
-                self._send_to_station(action.text)
-                self._timer.update(self._relay.next_deadline)
-                return
-        self._do(actions)
+        return now
+
+    def _feed(self, event: Event) -> None:
+        now = self._read_clock()
+        self._do(self._relay.handle(event, now, now + self._utc_offset_s))
+
+    def _on_station_text(self, text: str) -> None:
+        now = self._read_clock()
+        utc = now + self._utc_offset_s
+        self._recent.add_message(utc, text, is_from_station=True)
+        if self._todo or self._saving:
+            self._do(self._relay.handle(FromStation(text), now, utc))
+        elif (actions := self._relay.on_station_text(text, now, utc)) is not None:
+            self._do(actions)
+        else:
+            # It passes: nothing follows from that, and the relay's deadline is that of the event.
+            self._put(self._owner_link, text, self._owner)
+            self._timer.update(self._relay.next_deadline)
+
+    def _on_owner_text(self, text: str) -> None:
+        if self._todo or self._saving:
+            self._feed(FromBackend(text))
+            return
+        now = self._read_clock()
+        actions = self._relay.on_backend_text(text, now, now + self._utc_offset_s)
+        if actions is not None:
+            self._do(actions)
+        else:
+            self._send_to_station(text)
+            self._timer.update(self._relay.next_deadline)
 
     def _end(self, reason: str, code: int | None = None) -> None:
         if code is not None and self._closing is None:
@@ -564,11 +581,10 @@ class StationSession:
 
     def _on_station_message(self, message: str | bytes) -> Pause | None:
         self._stats.from_stations += 1
-        if isinstance(message, str):
-            self._feed(FromStation(message))
-        elif (text := decode_binary(message)) is not None:
-            self._feed(FromStation(text))
-        else:
+        text = message if isinstance(message, str) else decode_binary(message)
+        if text is not None:
+            self._on_station_text(text)
+        elif isinstance(message, bytes):
             self._fed_at = trio.current_time()
             self._pass_up(message)
         wait_s = self._rules.pace.take(self._fed_at)

@@ -20,6 +20,8 @@ class DeadlineTimer:
         self._updated: trio.Event | None = None
         self._waiting: trio.CancelScope | None = None
         """Scope in which a task waits until the scope's deadline."""
+        self._waits_until = inf
+        """Deadline of that scope: to read it from the scope takes longer than all of `update`."""
 
     def update(self, deadline: float | None = None) -> None:
         """Report that the state machine has changed; `deadline`: its new one, where the caller has it.
@@ -30,11 +32,10 @@ class DeadlineTimer:
         if self._updated is not None:
             self._updated.set()
             self._updated = None
-        waiting = self._waiting
-        if waiting is not None:
+        if self._waiting is not None:
             due_at = self._next() if deadline is None else deadline
-            if due_at < waiting.deadline:
-                waiting.deadline = due_at
+            if due_at < self._waits_until:
+                self._waiting.deadline = self._waits_until = due_at
 
     async def wait_updated(self) -> None:
         """Wait for the next `update`."""
@@ -46,6 +47,7 @@ class DeadlineTimer:
         """Wait until the deadline is over, wherever it moves meanwhile."""
         while (deadline := self._next()) > trio.current_time():
             # A scope with a moving deadline alone: an event to wait for takes 300 bytes a station.
+            self._waits_until = deadline
             with trio.CancelScope(deadline=deadline) as self._waiting:
                 try:
                     await trio.lowlevel.wait_task_rescheduled(_abort)

@@ -116,7 +116,8 @@ class FdWatcher:
         """Handle epoll events: run the reader's callback and wake the writer."""
         if events & READ:
             self.is_readable = True
-            self.is_ending |= bool(events & ENDING)
+            if events & ENDING:
+                self.is_ending = True
             if self._read is not None:
                 try:
                     found = self._read()

@@ -96,9 +96,12 @@ class Relay:
 
     deadline, accepts_messages, is_open = math.inf, True, True
 
-    def handle(self, event: Event, _now: float, _utc: float) -> list[Action]:
+    def on_station_text(self, text: str, _now: float, _utc: float) -> list[Action]:
+        return [Persist((word(text),)), ToStation(f"answer to {text}")]
+
+    def handle(self, event: Event, now: float, utc: float) -> list[Action]:
         assert isinstance(event, FromStation)
-        return [Persist((word(event.text),)), ToStation(f"answer to {event.text}")]
+        return self.on_station_text(event.text, now, utc)
 
     def close(self, reason: str, _now: float, _utc: float) -> list[Action]:
         was_open, self.is_open = self.is_open, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import zlib
 from collections.abc import Iterable, Sequence
@@ -180,7 +181,7 @@ def test_protocol_text_is_the_frame_of_the_library(side: str, text: str) -> None
     _, wire = SIDES[side](None)
     data = text.encode()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(websocket_protocol._masking_keys, "next_key", lambda: b"\1\2\3\4")
+        patched.setattr(websocket_protocol, "_masking_keys", itertools.repeat(b"\1\2\3\4"))
         patched.setattr(frames.secrets, "token_bytes", lambda _: b"\1\2\3\4")
         assert wire.encode_text(data) == Frame(TEXT, data).serialize(mask=wire._masks)
 
@@ -193,11 +194,11 @@ def test_masking_keys_are_those_of_the_system_each_once(monkeypatch: pytest.Monk
         return given[-1]
 
     monkeypatch.setattr(websocket_protocol.os, "urandom", urandom)
-    keys = websocket_protocol._MaskingKeys()
-    used = [keys.next_key() for _ in range(websocket_protocol.KEYS_AT_ONCE)]
+    keys = websocket_protocol._draw_masking_keys()
+    used = [next(keys) for _ in range(websocket_protocol.KEYS_AT_ONCE)]
     assert b"".join(used) == given[0]
     assert len(given) == 1
-    keys.next_key()
+    next(keys)
     assert len(given) == 2
 
 
