@@ -6,6 +6,10 @@ least the smaller of its last report and the new offer, at most the highest offe
 
 A report that is *overdue* shows nothing about the least draw any more, but the offer still bounds the
 draw from above. An EVSE that never reports therefore counts as drawing between 0 and its offer.
+
+That interval is sure, and wide while reports are missing. Within it lies what is likely: once the station and
+its car had the time to follow, a car that charges draws its offer, or as much as it was seen to need. A base
+load found beside the likely draw is right within few A where the sure interval leaves tens of A open.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ TRANSITION_S = 30.0
 PATIENCE = 1.5
 """Report intervals that may pass before the next report is overdue."""
 LONGEST_TRANSITION_S = 150.0
+FOLLOWED_S = 5.0
+"""Time (s) after a station has followed its offer until its car draws what it wants of it: cars ramp."""
 EPISODE_S = 60.0
 """An EVSE without reports whose offer fell within this time has had its chance to reduce."""
 CREEP_A = 0.3
@@ -41,14 +47,34 @@ class OfferCredit(msgspec.Struct, frozen=True, gc=False):
     """Draw of one EVSE on the site's phases, in A: from `low` to `high`.
 
     `unreacted`: the least that it draws if it has not yet followed a cut that is on its way to it.
+    `likely_low` to `likely_high`: what it draws as a rule, within `low` to `high`.
     """
 
     low: PhaseAmps
     high: PhaseAmps
     unreacted: PhaseAmps
+    likely_low: PhaseAmps
+    likely_high: PhaseAmps
+
+    @classmethod
+    def within(cls, low: PhaseAmps, high: PhaseAmps, unreacted: PhaseAmps) -> OfferCredit:
+        """Return a draw of which nothing is known but its bounds."""
+        return cls(low, high, unreacted, low, high)
+
+    def expecting(self, likely_low: PhaseAmps, likely_high: PhaseAmps) -> OfferCredit:
+        """Return the same with another likely draw, as far as that lies between `low` and `high`."""
+        return msgspec.structs.replace(
+            self, likely_low=self._bounded(likely_low), likely_high=self._bounded(likely_high)
+        )
+
+    def _bounded(self, draw: PhaseAmps) -> PhaseAmps:
+        first, second, third = (
+            min(max(amps, low), high) for amps, low, high in zip(draw, self.low, self.high, strict=True)
+        )
+        return first, second, third
 
 
-NOTHING = OfferCredit(ZERO, ZERO, ZERO)
+NOTHING = OfferCredit.within(ZERO, ZERO, ZERO)
 
 
 class ReportedStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,11 +248,26 @@ class ConsumptionTracker:
         patience_s = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
         return self.known_at + patience_s + self.reaction_s - REACTION_S
 
+    def likely_a(self, now: float) -> float | None:
+        """Return what a car that charges draws as a rule (A per phase), however much it needs.
+
+        None while it follows a change of its offer, and where a report shows the draw.
+        """
+        if now < self._followed_at or (self._settled and not self.is_overdue(now)):
+            return None
+        return self._offered_a + self.overdraw_a
+
+    @property
+    def _followed_at(self) -> float:
+        return self._changed_at + self.reaction_s + FOLLOWED_S
+
     def credit_changes_at(self, now: float) -> float:
         """Return when `credit` changes without an event (s, monotonic); inf: never."""
         soonest = math.inf
         if now < (reacted_at := self._changed_at + self.reaction_s):
             soonest = reacted_at
+        if now < self._followed_at < soonest:
+            soonest = self._followed_at
         if now < (episode_ends_at := self._changed_at + EPISODE_S) < soonest:
             soonest = episode_ends_at
         if not self._stopped and now < (overdue_at := self._report_due_at + 1e-3) < soonest:
@@ -240,7 +281,8 @@ class ConsumptionTracker:
         before a message reports it. Without a car it cannot.
         """
         if self._stopped and self.most_loaded_a < UNLOADED_A:
-            return OfferCredit(ZERO, self._on_all_phases(self._highest_a) if has_car else ZERO, ZERO)
+            high_a = self._on_all_phases(self._highest_a) if has_car else ZERO
+            return OfferCredit.within(ZERO, high_a, ZERO)
         obeyed = self._offered_a + self.overdraw_a
         reacting = now < self._changed_at + self.reaction_s
         before = max(self._highest_a, self.defiant_a) if reacting else obeyed
@@ -254,11 +296,8 @@ class ConsumptionTracker:
             high = [min(amps if amps is not None else unreported_high, obeyed) for amps in self.report]
         else:
             high = [max(self._highest_a, self.defiant_a)] * len(self.report)
-        return OfferCredit(
-            on_site_phases(self._evse, low),
-            on_site_phases(self._evse, high),
-            on_site_phases(self._evse, unreacted),
-        )
+        low_a, high_a = on_site_phases(self._evse, low), on_site_phases(self._evse, high)
+        return OfferCredit.within(low_a, high_a, on_site_phases(self._evse, unreacted))
 
     def _overdue_credit(self, before: float, now: float, *, reacting: bool) -> OfferCredit:
         """Bound the draw by the offer alone.
@@ -268,11 +307,9 @@ class ConsumptionTracker:
         less than its offer, the rest must be the building, and the plan counts it as such.
         """
         had_its_chance = not reacting and now < self._changed_at + EPISODE_S
-        return OfferCredit(
-            ZERO,
-            self._on_all_phases(max(self._highest_a, self.defiant_a)),
-            ZERO if had_its_chance else self._on_all_phases(before),
-        )
+        high_a = self._on_all_phases(max(self._highest_a, self.defiant_a))
+        unreacted_a = ZERO if had_its_chance else self._on_all_phases(before)
+        return OfferCredit.within(ZERO, high_a, unreacted_a)
 
     def _on_all_phases(self, amps: float) -> PhaseAmps:
         """Return so much (A) on each phase of the station, on the phases of the site."""

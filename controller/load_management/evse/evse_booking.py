@@ -27,7 +27,9 @@ class EvseBooking:
 
     def credit(self, now: float) -> OfferCredit:
         """Return what it draws on the site's phases now."""
-        return self._model.draw.credit(now, has_car=self.may_draw(now))
+        credit = self._model.draw.credit(now, has_car=self.may_draw(now))
+        likely = self._model.likely_draw(now)
+        return credit if likely is None else credit.expecting(*likely)
 
     def most_a(self, now: float) -> float:
         """Return the most that a car may be taking now (A per phase)."""

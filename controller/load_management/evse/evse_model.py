@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from controller.load_management.evse.consumption import ConsumptionTracker
+from controller.load_management.evse.consumption import ConsumptionTracker, on_site_phases
 from controller.load_management.evse.departure_goal import DepartureGoal
 from controller.load_management.evse.learned_values import (
     LOADED_A,
@@ -14,7 +14,7 @@ from controller.load_management.evse.learned_values import (
     LearnedPhases,
 )
 from controller.load_management.evse.phase_switch import PhaseSwitch
-from controller.load_management.site_tree import EvseNode, PhaseFlags
+from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
@@ -210,6 +210,23 @@ class EvseModel:
         if self.unauthorized or self.unreported:
             return self.evse.min_a
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
+
+    def likely_draw(self, now: float) -> tuple[PhaseAmps, PhaseAmps] | None:
+        """Return the least and the most that its car draws as a rule (A on the site's phases).
+
+        None while nothing shows that it charges, while it follows a change of its offer, and where a report
+        shows the draw. Of a car whose phases are not known, only this is likely at least: its minimum on the
+        first phase of the station, which every car uses (IEC 62196-2: L1 and neutral of a one-phase car).
+        """
+        likely_a = self.draw.likely_a(now) if self.is_charging else None
+        if likely_a is None:
+            return None
+        most_a = min(likely_a, self.need_a(now))
+        most = on_site_phases(self.evse, [most_a if flag else 0.0 for flag in self._phases.used])
+        if self.phases_known:
+            return most, most
+        least = (min(most_a, self.least_a), *(0.0 for _ in self.evse.phases[1:]))
+        return on_site_phases(self.evse, least), most
 
     def on_station_down(self, now: float) -> None:
         """Drop the car: its station went away, and another one may come unseen."""

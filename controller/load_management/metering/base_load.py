@@ -1,11 +1,12 @@
 """Base load of one metered circuit: the draw on each phase besides our EVSEs.
 
 The meter shows everything, the EVSEs' reports show their part a little late (`consumption.py`). So the
-base load lies in an interval: the reading less the most, and less the least, that the EVSEs may draw. The
-*sample* is the value of that interval nearest to the last sample: a change that a transition of the EVSEs
-explains is no change of the building. With a reading that is to be cut (`fuse_curve.py`), or that is above
-the plan, the sample is the upper end. That is the worst case and not the likely one: it counts until the
-EVSEs' draw is known again, and then only what was the base load for sure is kept.
+base load lies in an interval: the reading less the most, and less the least, that the EVSEs draw. What they
+are likely to draw gives a narrow interval, what they may draw a wide and sure one. The *sample* is the value
+of the likely interval nearest to the last sample: a change that a transition of the EVSEs explains is no
+change of the building. With a reading that is to be cut (`fuse_curve.py`), or that is above the plan, the
+sample is the upper end of the sure interval. That is the worst case and not the likely one: it counts until
+the EVSEs' draw is known again, and then only what was the base load for sure is kept.
 
 Four estimates are made of the samples, each for its own question:
 
@@ -374,6 +375,8 @@ class BaseLoad:
         for phase, measured in enumerate(measured_a):
             low = measured - draw.high[phase]
             high = measured - draw.low[phase]
+            # Beside what the EVSEs are likely to draw: within `low` to `high`.
+            least, most = measured - draw.likely_high[phase], measured - draw.likely_low[phase]
             load = self._phases[phase]
             watch = self._watches[phase]
             verdict = watch.see(measured, now, slowest_s)
@@ -381,9 +384,9 @@ class BaseLoad:
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
             over = cut or verdict is FuseLoad.OVER
-            likely = high if load.likely is None else min(load.likely, high)
+            likely = most if load.likely is None else min(load.likely, most)
             if not inrush:
-                likely = max(likely, low)
+                likely = max(likely, least)
             if over or crossed:
                 # A cut that is under way is not made again: who has not obeyed yet still draws. That explains
                 # no overload that lasts.
@@ -391,11 +394,11 @@ class BaseLoad:
                 sample = high if lasts else measured - draw.unreacted[phase]
                 overloaded |= over
             elif load.sample is None:
-                sample = high
+                sample = most
             elif inrush:
-                sample = min(load.sample, high)  # a moment of this shows nothing about what is to come
+                sample = min(load.sample, most)  # a moment of this shows nothing about what is to come
             else:
-                sample = min(max(load.sample, low), high)
+                sample = min(max(load.sample, least), most)
             # What an inrush of a plain circuit takes is over before a car has stopped for it. Where the fuse
             # holds the overload, who can come down does so first.
             wait_s = self._wait_s if self._is_plain or watch.is_held else 0.0

@@ -45,11 +45,19 @@ class SiteBase(msgspec.Struct, frozen=True):
     low: BaseByCircuit
 
 
+SUMS = 15
+"""Numbers of an `OfferCredit`."""
+
+
+def _sums_of(credit: OfferCredit) -> tuple[float, ...]:
+    return (*credit.low, *credit.high, *credit.unreacted, *credit.likely_low, *credit.likely_high)
+
+
 class DrawTotals:
     """Draw of all EVSEs below each metered circuit, kept as running sums: an update costs its path only."""
 
     def __init__(self, site: SiteTree, metered: Mapping[str, object]) -> None:
-        self._sums = {circuit: [0.0] * 9 for circuit in metered}
+        self._sums = {circuit: [0.0] * SUMS for circuit in metered}
         self._paths = {
             circuit.id: [self._sums[each.id] for each in site.path(circuit.id) if each.id in self._sums]
             for circuit in site.circuits
@@ -62,10 +70,9 @@ class DrawTotals:
         if credit == before:
             return
         self._credits[evse.ref] = credit
-        old = (*before.low, *before.high, *before.unreacted)
-        new = (*credit.low, *credit.high, *credit.unreacted)
+        old, new = _sums_of(before), _sums_of(credit)
         for sums in self._paths[evse.circuit]:
-            for index in range(9):
+            for index in range(SUMS):
                 sums[index] += new[index] - old[index]
 
     def remove(self, evse: EvseNode) -> None:
@@ -75,8 +82,8 @@ class DrawTotals:
 
     def below(self, circuit: str) -> OfferCredit:
         """Return the draw of all EVSEs below a metered circuit."""
-        a, b, c, d, e, f, g, h, i = self._sums[circuit]
-        return OfferCredit((a, b, c), (d, e, f), (g, h, i))
+        a, b, c, d, e, f, g, h, i, j, k, m, n, o, p = self._sums[circuit]
+        return OfferCredit((a, b, c), (d, e, f), (g, h, i), (j, k, m), (n, o, p))
 
 
 class CircuitMetering:

@@ -259,7 +259,7 @@ class MeteredCircuit:
             # The EVSEs are not in the reading: the base load is known, the circuit's current is estimated.
             estimate = draw.unreacted
             total = (measured[0] + estimate[0], measured[1] + estimate[1], measured[2] + estimate[2])
-            draw = OfferCredit(estimate, estimate, estimate)
+            draw = OfferCredit.within(estimate, estimate, estimate)
             return self._measure(total, draw, now, power_limited, slowest_s)
         flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])

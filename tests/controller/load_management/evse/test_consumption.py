@@ -7,6 +7,7 @@ import pytest
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.consumption import (
     EPISODE_S,
+    FOLLOWED_S,
     LONGEST_TRANSITION_S,
     TRANSITION_S,
     ConsumptionTracker,
@@ -44,7 +45,7 @@ def three(amps: float) -> PerPhase:
 def test_consumption_settled_report_is_known() -> None:
     draw = watch()
     assert draw.add_report(three(15), 10)
-    assert credit(draw, 11) == OfferCredit(flat(15), flat(15), flat(15))
+    assert credit(draw, 11) == OfferCredit.within(flat(15), flat(15), flat(15))
 
 
 def test_consumption_draw_above_the_offer_is_not_credited() -> None:
@@ -57,7 +58,7 @@ def test_consumption_after_cut_it_draws_between_new_offer_and_old() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.offer(8, 20)
-    assert credit(draw, 21) == OfferCredit(flat(8), flat(16), flat(15))
+    assert credit(draw, 21) == OfferCredit.within(flat(8), flat(16), flat(15))
     assert credit(draw, 20 + REACTION_S).unreacted == flat(8)
 
 
@@ -65,7 +66,7 @@ def test_consumption_after_rise_it_draws_between_report_and_new_offer() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.offer(20, 20)
-    assert credit(draw, 21) == OfferCredit(flat(15), flat(20), flat(15))
+    assert credit(draw, 21) == OfferCredit.within(flat(15), flat(20), flat(15))
 
 
 def test_report_that_comes_before_car_could_react_settles_nothing() -> None:
@@ -75,7 +76,7 @@ def test_report_that_comes_before_car_could_react_settles_nothing() -> None:
     assert not draw.add_report(three(15), 20 + REACTION_S - 1)
     assert credit(draw, 26).high == flat(16)
     assert draw.add_report(three(8), 20 + REACTION_S)
-    assert credit(draw, 26) == OfferCredit(flat(8), flat(8), flat(8))
+    assert credit(draw, 26) == OfferCredit.within(flat(8), flat(8), flat(8))
 
 
 def test_consumption_overdue_report_leaves_offer_as_only_bound() -> None:
@@ -97,6 +98,32 @@ def test_consumption_overdue_draw_counts_as_offer_until_cut_had_chance() -> None
     assert credit(draw, 100.0 + REACTION_S - 1).unreacted == flat(16)
     assert credit(draw, 135.0).unreacted == ZERO
     assert credit(draw, 100.0 + EPISODE_S).unreacted == flat(10)
+
+
+def test_consumption_unreported_car_draws_offer_once_it_has_followed() -> None:
+    draw = watch(offered_a=16)
+    followed = REACTION_S + FOLLOWED_S
+    assert draw.likely_a(followed - 1) is None
+    assert draw.credit_changes_at(followed - 1) == followed
+    assert draw.likely_a(followed) == 16
+    draw.offer(8, 100)
+    assert draw.likely_a(101) is None
+    assert draw.likely_a(100 + followed) == 8
+
+
+def test_consumption_settled_report_outweighs_what_is_likely() -> None:
+    draw = watch(offered_a=16)
+    draw.add_report(three(12), 20)
+    assert draw.likely_a(21) is None
+    assert draw.likely_a(20 + TRANSITION_S + 1) == 16
+
+
+def test_consumption_likely_draw_is_within_what_is_sure() -> None:
+    sure = OfferCredit.within(flat(6), flat(16), ZERO)
+    assert sure.expecting(flat(8), flat(10)) == OfferCredit(flat(6), flat(16), ZERO, flat(8), flat(10))
+    found = sure.expecting((0.0, 8.0, 20.0), (0.0, 20.0, 20.0))
+    assert found.likely_low == (6.0, 8.0, 16.0)
+    assert found.likely_high == (6.0, 16.0, 16.0)
 
 
 def test_consumption_small_excess_counts_from_second_settled_report_on() -> None:
@@ -162,8 +189,8 @@ def test_consumption_suspended_evse_with_a_car_may_begin() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.stop(15.0)
-    assert draw.credit(1000, has_car=True) == OfferCredit(ZERO, flat(16), ZERO)
-    assert draw.credit(1000, has_car=False) == OfferCredit(ZERO, ZERO, ZERO)
+    assert draw.credit(1000, has_car=True) == OfferCredit.within(ZERO, flat(16), ZERO)
+    assert draw.credit(1000, has_car=False) == OfferCredit.within(ZERO, ZERO, ZERO)
     assert not draw.unknown(1000)
 
 
@@ -195,4 +222,4 @@ def test_consumption_phases_of_station_are_put_on_those_of_site(
 def test_unreported_phases_count_up_to_reported_maximum() -> None:
     draw = watch()
     draw.add_report((10.0, None, None), 10)
-    assert credit(draw, 11) == OfferCredit((10, 0, 0), flat(10), (10, 0, 0))
+    assert credit(draw, 11) == OfferCredit.within((10, 0, 0), flat(10), (10, 0, 0))

@@ -120,3 +120,25 @@ def test_model_without_state_that_draws_is_offered_all() -> None:
     found = model()
     found.on_observation(DrawSeen(1, (6.0, 6.0, 6.0)), 6, 1)
     assert found.need_a(1) == 32
+
+
+def test_evse_model_car_of_unknown_phases_draws_on_first_phase() -> None:
+    found = model(EvseState.CHARGING)
+    found.draw.offer(10, 1)
+    assert found.likely_draw(2) is None
+    assert found.likely_draw(60) == ((0.0, 6.0, 0.0), (10.0, 10.0, 10.0))
+
+
+def test_evse_model_likely_draw_is_need_of_its_car() -> None:
+    found = model(EvseState.CHARGING)
+    found.draw.offer(20, 1)
+    charge(found, [(13, 0, 0)] * 20)
+    assert found.need_a(200) < 20
+    overdue = 400
+    likely = (0.0, found.need_a(overdue), 0.0)
+    assert found.likely_draw(overdue) == (likely, likely)
+
+
+@pytest.mark.parametrize("state", [EvseState.UNKNOWN, EvseState.PREPARING, EvseState.SUSPENDED_EVSE])
+def test_evse_model_without_charging_has_no_likely_draw(state: EvseState) -> None:
+    assert model(state).likely_draw(60) is None

@@ -30,7 +30,9 @@ def all_phases(amps: float) -> PhaseAmps:
 
 
 def credit(low: float, high: float, unreacted: float | None = None) -> OfferCredit:
-    return OfferCredit(all_phases(low), all_phases(high), all_phases(low if unreacted is None else unreacted))
+    return OfferCredit.within(
+        all_phases(low), all_phases(high), all_phases(low if unreacted is None else unreacted)
+    )
 
 
 def measured(load: BaseLoad, amps: float, now: float, *credits: OfferCredit) -> bool:
@@ -38,11 +40,11 @@ def measured(load: BaseLoad, amps: float, now: float, *credits: OfferCredit) -> 
 
 
 def total(*credits: OfferCredit) -> OfferCredit:
-    low, high, unreacted = (
+    sums = (
         tuple(sum(column) for column in zip(*(getattr(c, name) for c in credits), strict=True)) or ZERO
-        for name in ("low", "high", "unreacted")
+        for name in OfferCredit.__struct_fields__
     )
-    return OfferCredit(low, high, unreacted)  # type: ignore[arg-type]
+    return OfferCredit(*sums)  # type: ignore[arg-type]
 
 
 def test_base_load_before_any_reading_is_zero() -> None:
@@ -60,6 +62,18 @@ def test_base_load_first_readings_count_as_building() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 50, 0, credit(0, 20))
     assert load.assumed(0) == all_phases(50)
+
+
+@pytest.mark.parametrize("building_a", [10.0, 45.0])
+def test_base_load_follows_building_beside_car_that_reports_nothing(building_a: float) -> None:
+    load, unreported = BaseLoad(LIMIT), credit(0, 32).expecting(all_phases(16), all_phases(16))
+    measured(load, 30 + 16, 0, unreported)
+    measured(load, building_a + 16, 1, unreported)
+    now = 1.0
+    while now < HOLD_S + 3:
+        now += 1
+        measured(load, building_a + 16, now, unreported)
+    assert load.assumed(now) == all_phases(building_a)
 
 
 def test_base_load_ignores_what_a_transition_explains() -> None:
@@ -89,7 +103,7 @@ def test_base_load_cut_under_way_is_not_repeated() -> None:
 
 def test_base_load_is_kept_per_phase() -> None:
     load = BaseLoad(LIMIT)
-    load.measure((10.0, 20.0, 30.0), OfferCredit((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), 0)
+    load.measure((10.0, 20.0, 30.0), OfferCredit.within((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), 0)
     assert load.assumed(0) == (9.0, 18.0, 27.0)
 
 
@@ -212,7 +226,7 @@ def test_base_load_newest_value_never_grows_too_old() -> None:
 
 def test_base_load_accepts_reading_above_plan() -> None:
     load = BaseLoad((50.0, 50.0, 50.0), margin_a=10.0)
-    starting = OfferCredit(low=(0, 0, 0), high=(30, 30, 30), unreacted=(5, 5, 5))
+    starting = OfferCredit.within(low=(0, 0, 0), high=(30, 30, 30), unreacted=(5, 5, 5))
     assert not load.measure((10, 10, 10), NOTHING, 0)
     assert not load.measure((40, 39, 10), starting, 1)
     assert not load.crossed

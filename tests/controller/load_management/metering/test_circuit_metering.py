@@ -92,7 +92,7 @@ def test_metering_of_building_alone_adds_cars_to_circuit() -> None:
     wired = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
     grid = CircuitNode(id="grid", parent=None, limit_a=flat(50), meter="g", measures_building=True)
     meters = CircuitMetering(SiteTree(circuits=(grid,), evses=(wired,)), SiteSettings(), 0.0)
-    meters.totals.set(wired, OfferCredit(flat(20), flat(20), flat(20)))
+    meters.totals.set(wired, OfferCredit.within(flat(20), flat(20), flat(20)))
     assert not meters.see(state("g", 25), 1)
     assert meters.base(1).assumed["grid"] == flat(25)
     assert meters.see(state("g", 31, time=2.0), 2)
@@ -145,7 +145,7 @@ def test_old_reading_that_stands_for_lost_poll_reports_nothing_new() -> None:
     meters = CircuitMetering(
         SiteTree(circuits=(circuit("grid", None, "g"),), evses=(wired,)), SiteSettings(), 0.0
     )
-    drawing = OfferCredit(flat(20), flat(20), flat(20))
+    drawing = OfferCredit.within(flat(20), flat(20), flat(20))
     meters.totals.set(wired, drawing)
     meters.see(state("g", 30), 1)
     meters.totals.set(wired, NOTHING)
