@@ -17,6 +17,7 @@ from controller.ocpp.station_state import (
     TRANSACTION_EVENT_2,
     read_carrier,
     read_sample,
+    read_samples,
 )
 
 REGISTER = "Energy.Active.Import.Register"
@@ -41,7 +42,7 @@ def read_energy_wh(version: Version, action: str, payload: bytes) -> float | Non
     if message is not None and message.meter_value is not None:
         meter_value = message.meter_value
     for values in reversed(meter_value):
-        found = _read_register(values.sampled_value or ())
+        found = _read_register(read_samples(values))
         if found is not None:
             return found
     return None

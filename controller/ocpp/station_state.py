@@ -110,6 +110,7 @@ _KeyT = TypeVar("_KeyT")
 _ValueT = TypeVar("_ValueT")
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
 _Sample = v16.SampledValueV16 | v2.SampledValueV2
+_SampleT = TypeVar("_SampleT", v16.SampledValueV16, v2.SampledValueV2)
 _Values = v16.MeterValueV16 | v2.MeterValueV2
 _Carrier = TypeVar("_Carrier", v16.MeterValuesV16, v2.MeterValuesV2, v2.TransactionEventV2)
 _Reader = Callable[["StationStateTracker", bytes, float], list[Observation]]
@@ -118,6 +119,8 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 METER_VALUES_16 = msgspec.json.Decoder(v16.MeterValuesV16)
 METER_VALUES_2 = msgspec.json.Decoder(v2.MeterValuesV2)
 TRANSACTION_EVENT_2 = msgspec.json.Decoder(v2.TransactionEventV2)
+_SAMPLES_16 = msgspec.json.Decoder(tuple[v16.SampledValueV16, ...] | None)
+_SAMPLES_2 = msgspec.json.Decoder(tuple[v2.SampledValueV2, ...] | None)
 _NOT_READABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
@@ -157,7 +160,7 @@ class StationStateTracker:
         """The timestamp that was read last, as text and in POSIX s."""
         self._draws: dict[int, tuple[PerPhase, float]] = {}
         """The last draw of each EVSE that was reported, and when (POSIX s)."""
-        self._samples: dict[int, tuple[tuple[_Sample, ...], DrawSeen | None]] = {}
+        self._samples: dict[int, tuple[msgspec.Raw, DrawSeen | None]] = {}
         """The last samples of each EVSE, and the draw that they show: often they are as before."""
         self._charging_at: dict[int, EvseState] = {}
         """The last state of each EVSE that a transaction (2.x) or a connector (1.6) reported as charging."""
@@ -438,8 +441,7 @@ class StationStateTracker:
         same timestamp are read together, the newest moment first. One element with the samples of the last
         message shows what that showed.
         """
-        is_one = can_cache and len(meter_value) == 1
-        samples = meter_value[0].sampled_value or () if is_one else None
+        samples = meter_value[0].sampled_value if can_cache and len(meter_value) == 1 else None
         if samples is not None:
             known = self._samples.get(evse)
             if known is not None and known[0] == samples:
@@ -451,14 +453,14 @@ class StationStateTracker:
             if values.timestamp != moment and (amps or watts):
                 break
             moment = values.timestamp
-            self._read_samples(values.sampled_value or (), amps, watts)
+            self._add_samples(read_samples(values), amps, watts)
         current = self._per_phase(evse, amps, watts) if amps or watts else None
         draw = None if current is None else DrawSeen(evse, current, self._least_phases(evse, amps, watts))
         if samples is not None:
-            _store_entry(self._samples, evse, (samples, draw))
+            _store_entry(self._samples, evse, (samples.copy(), draw))
         return draw, self._read_time(moment)
 
-    def _read_samples(
+    def _add_samples(
         self, samples: Sequence[_Sample], amps: dict[int, float], watts: dict[int, float]
     ) -> None:
         """Add values by phase; what is there already is newer. Values before the outlet count last."""
@@ -613,7 +615,7 @@ def read_number(value: str | float | None) -> float | None:
 
 
 def read_carrier(decoder: msgspec.json.Decoder[_Carrier], payload: bytes) -> _Carrier | None:
-    """Read a message with meter values; each sample by itself where one of them cannot be read."""
+    """Read a message with meter values; each of these by itself where one of them cannot be read."""
     try:
         return decoder.decode(payload)
     except _NOT_READABLE:
@@ -635,16 +637,24 @@ class _Element(msgspec.Struct, rename="camel"):
 
 def _read_element(raw: bytes, kind: type[_Values]) -> _Values:
     element = read_payload(_Element, raw) or _Element()
-    timestamp = _decode_text(element.timestamp)
-    if issubclass(kind, v16.MeterValueV16):
-        samples_16 = (read_payload(v16.SampledValueV16, each) for each in _read_list(element.sampled_value))
-        return v16.MeterValueV16(
-            timestamp=timestamp, sampled_value=tuple(each for each in samples_16 if each is not None)
-        )
-    samples_2 = (read_payload(v2.SampledValueV2, each) for each in _read_list(element.sampled_value))
-    return v2.MeterValueV2(
-        timestamp=timestamp, sampled_value=tuple(each for each in samples_2 if each is not None)
-    )
+    return kind(timestamp=_decode_text(element.timestamp), sampled_value=element.sampled_value)
+
+
+def read_samples(values: _Values) -> Sequence[_Sample]:
+    """Return the samples of one moment; each by itself where one of them cannot be read."""
+    if isinstance(values, v16.MeterValueV16):
+        return _decode_samples(_SAMPLES_16, v16.SampledValueV16, values.sampled_value)
+    return _decode_samples(_SAMPLES_2, v2.SampledValueV2, values.sampled_value)
+
+
+def _decode_samples(
+    decoder: msgspec.json.Decoder[tuple[_SampleT, ...] | None], kind: type[_SampleT], raw: msgspec.Raw
+) -> Sequence[_SampleT]:
+    try:
+        return decoder.decode(raw) or ()
+    except _NOT_READABLE:
+        each_read = (read_payload(kind, each) for each in _read_list(raw))
+        return [each for each in each_read if each is not None]
 
 
 def _read_list(raw: msgspec.Raw) -> list[bytes]:

@@ -63,10 +63,10 @@ class SampledValueV16(_Message, frozen=True, kw_only=True):
 
 
 class MeterValueV16(_Message, frozen=True, kw_only=True):
-    """Values measured at one time."""
+    """Values measured at one time; its samples are read by `station_state.read_samples`."""
 
     timestamp: str | None = None
-    sampled_value: tuple[SampledValueV16, ...] | None = None
+    sampled_value: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class MeterValuesV16(_Message, frozen=True, kw_only=True):

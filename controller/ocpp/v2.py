@@ -75,10 +75,10 @@ class SampledValueV2(_Message, frozen=True, kw_only=True):
 
 
 class MeterValueV2(_Message, frozen=True, kw_only=True):
-    """Values measured at one time."""
+    """Values measured at one time; its samples are read by `station_state.read_samples`."""
 
     timestamp: str | None = None
-    sampled_value: tuple[SampledValueV2, ...] | None = None
+    sampled_value: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class TransactionEventV2(_Message, frozen=True, kw_only=True):
