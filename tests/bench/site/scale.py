@@ -1,8 +1,9 @@
 """Times of the control by the size of the site: a pass and its slices, readings, an overload of one row.
 
-The cars of the site came over several passes, so that not all leases are renewed at once. Each pass is 5 s
-after the last one. Between two passes one car in `REPORTING` draws another current and reports it, and all
-meters are read, which show what the cars draw and a little beside it.
+The cars of the site came over several passes, so that not all leases are renewed at once, and all stations
+have reported since. Each pass is 5 s after the last one. Between two passes all meters are read, which show
+what the cars draw and a little beside it. Before a busy pass one car in `REPORTING` draws another current and
+reports it; before a quiet one none does, and what is sent then are renewals of leases and rises that waited.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ INTERVAL_S = 5.0
 """Time between two passes (s)."""
 ARRIVALS = 10
 """Passes in which all cars come."""
+SETTLING = 40
+"""Passes before the first one that is timed: until nearly each station has reported."""
 PASSES = 9
+"""Busy passes, and quiet ones."""
 REPORTING = 20
 """One EVSE in so many reports between two passes."""
 FLUTTER_A = 0.5
@@ -48,6 +52,8 @@ BESIDE = 0.02
 """Part of a circuit's limit that flows beside the cars."""
 ONE_PHASE = 0.3
 """Part of the cars that draw on one phase."""
+BUSY = f"whole busy pass, {100 / REPORTING:g} % of the EVSEs changed"
+QUIET = "whole quiet pass, no EVSE changed"
 
 
 def bench() -> list[dict[str, object]]:
@@ -58,15 +64,19 @@ def bench() -> list[dict[str, object]]:
 def _rows(size: int) -> list[dict[str, object]]:
     run = _ScaleRun(size)
     times: defaultdict[str, list[float]] = defaultdict(list)
-    for _ in range(PASSES):
+    commands: defaultdict[str, list[float]] = defaultdict(list)
+    for kind in [BUSY] * PASSES + [QUIET] * PASSES:
         # At the time of the pass before, so that none begins with the events and all work is timed.
-        run.report()
+        if kind == BUSY:
+            run.report()
         readings = [run.timed(run.reading(circuit)) for circuit in run.metered]
         times[f"readings of all {len(readings)} meters"].append(sum(readings))
         times["reading of the grid connection"].append(readings[0])
         run.now += INTERVAL_S
+        sent = run.sent
         slices = run.timed_pass()
-        times["whole pass, 5 % of the EVSEs changed"].append(sum(slices))
+        times[kind].append(sum(slices))
+        commands[kind].append(run.sent - sent)
         run.slices_ms += slices
         times[f"overload of a row of {EVSES_PER_ROW}"].append(run.timed(run.reading("row-0", over=1.1)))
         run.timed(run.reading("row-0"))
@@ -76,6 +86,7 @@ def _rows(size: int) -> list[dict[str, object]]:
             "evses": size,
             "median_ms": round(statistics.median(found), 2),
             "max_ms": round(max(found), 2),
+            **({"median_commands": round(statistics.median(commands[what]))} if what in commands else {}),
         }
         for what, found in times.items()
     ]
@@ -93,6 +104,8 @@ class _ScaleRun:
         self.now = 0.0
         self.slices_ms: list[float] = []
         """Times of the slices so far."""
+        self.sent = 0
+        """Commands so far."""
         self.metered = [each.id for each in self._site.circuits if each.meter is not None]
         self._limits = dict.fromkeys((evse.ref for evse in self._site.evses), 0.0)
         self._drawn: dict[EvseRef, tuple[float, float, float]] = {}
@@ -107,6 +120,8 @@ class _ScaleRun:
         for number in range(ARRIVALS):
             for evse in self._site.evses[number::ARRIVALS]:
                 self._start(evse)
+            self._step()
+        for _ in range(SETTLING):
             self._step()
 
     def _start(self, evse: EvseNode) -> None:
@@ -155,6 +170,7 @@ class _ScaleRun:
             self.pass_event(StationObserved(evse.ref.station, DrawSeen(1, own)))
 
     def _obey(self, limits: list[SetLimit]) -> None:
+        self.sent += len(limits)
         for limit in limits:
             self._control.handle(LimitAnswered(limit.token, True), self.now)
             if limit.duration_s is not None:
