@@ -170,6 +170,7 @@ class ControlPass:
             touched = self._touched
             touched |= dict.fromkeys(model.due.take(self._now))
             turned = model.turns_due.take(self._now)
+            self._note_rises()
         else:
             self._supplied = None
             touched, turned = {each.evse.ref: None for each in part.controllers}, []
@@ -187,6 +188,15 @@ class ControlPass:
         yield len(part.site.circuits) * COST_CIRCUIT
         yield from planner.share(room, base, self._now)
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
+
+    def _note_rises(self) -> None:
+        """Note the EVSEs for which a rise to their share is worth a write by now."""
+        for ref in self._model.rises_due.take(self._now):
+            each = self._model.by_ref[ref]
+            each.offer.update_rising(self._now)
+            if each.booking.most_a(self._now) > each.offer.offered_a:
+                self._concerned[ref] = None  # into what is still booked for it, it rises without other room
+            self._note_share(each, each.offer.allocation)
 
     def _send(self, part: SitePart, planner: SharePlanner, *, urgent: bool, to_shares: bool) -> Iterator[int]:
         """Bring every station to its share, as far as its room is free by now.

@@ -68,6 +68,8 @@ class SiteModel:
         self.due = DueEvses()
         self.turns_due = DueEvses()
         """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""
+        self.rises_due = DueEvses()
+        """EVSEs for which a rise to their share is worth a write from some moment on."""
         self.unsaved: set[EvseRef] = set()
         """EVSEs with something new to record beside their limits: a goal, a learned value."""
         self._numbers = itertools.count()
@@ -95,7 +97,7 @@ class SiteModel:
             controller = known.get(evse.ref)
             if controller is None:
                 number = next(self._numbers)
-                controller = _make_controller(evse, number, self.settings, self.due, now)
+                controller = _make_controller(evse, number, self.settings, (self.due, self.rises_due), now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
                 controller.offer.is_below_meter = self.metering.shows_phases(evse)
             self.controllers.append(controller)
@@ -158,6 +160,7 @@ class SiteModel:
         del self._by_number[self._number_of.pop(ref)]
         self.due.remove(ref)
         self.turns_due.remove(ref)
+        self.rises_due.remove(ref)
         self.unsaved.discard(ref)
         self.dimming.set_minimum(ref, None)
         self._reactions.pop(ref, None)
@@ -432,12 +435,12 @@ class SiteModel:
 
 
 def _make_controller(
-    evse: EvseNode, number: int, settings: SiteSettings, due: DueEvses, now: float
+    evse: EvseNode, number: int, settings: SiteSettings, due: tuple[DueEvses, DueEvses], now: float
 ) -> EvseController:
     """Return the controller of an EVSE; the tokens of its limits identify it by its number."""
     tokens = itertools.count(number, EVSE_NUMBERS)
     delivery = LimitDelivery(evse, settings.lease_s, tokens, settings.writes_per_day)
-    return EvseController(evse, delivery, now, due)
+    return EvseController(evse, delivery, now, *due)
 
 
 def _fixed_wiring(evse: EvseNode) -> EvseNode:

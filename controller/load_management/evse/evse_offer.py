@@ -55,12 +55,14 @@ class EvseOffer:
         booking: EvseBooking,
         demand: EvseDemand,
         due: DueEvses,
+        rises_due: DueEvses,
     ) -> None:
         self._model = model
         self._delivery = delivery
         self._booking = booking
         self._demand = demand
         self._due = due
+        self._rises_due = rises_due
         self._decisions = DecisionLog()
         self._test_ends_at = -math.inf
         self.statement = NOT_PLANNED
@@ -68,13 +70,11 @@ class EvseOffer:
         self.offered_a = model.evse.max_a
         """Offer since the last pass."""
         self.is_rising = False
-        """True if it was offered less than its share in the last pass, by a step or more."""
+        """True if it was offered less than its share in the last pass, and a rise to it is worth a write."""
         self.is_below_meter = False
         """True if a meter above shows its current, so that a step shows the phases of its car."""
         self._rise_step_a = STEP_A
         """Smallest rise to its share that is sent right after its last lease."""
-        self._changes_at = -math.inf
-        """Moment from which the next pass updates it, whatever its share is."""
 
     def is_given_another(self, allocation: Allocation | None) -> bool:
         """Return True if this allocation may have another consequence than that of the last pass.
@@ -114,7 +114,7 @@ class EvseOffer:
         if is_rising and self._booking.most_a(now) > offered_a:
             return False
         self.allocation, self.is_rising, self._rise_step_a = allocation, is_rising, step_a
-        self._set_due(rises_at, now)
+        self._set_rise_due(rises_at, now)
         return True
 
     def _differs_in_current(self, allocation: Allocation) -> bool:
@@ -184,31 +184,33 @@ class EvseOffer:
 
         They may not while it has to stop, changes its phases, or has a line to log.
         """
-        evse = self._model.evse
         self.allocation = allocation
-        target_a = evse.fallback_a if allocation is None else allocation.limit_a
-        target_a = self._delivery.possible_a(target_a)
-        offered_a = self._delivery.offered_a(now)
-        self.offered_a = offered_a
-        starts = offered_a < evse.min_a <= target_a
-        step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
-        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
-        self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
-        self._rise_step_a = step_a
+        self.offered_a = self._delivery.offered_a(now)
+        self.update_rising(now)
+        evse = self._model.evse
+        target_a = self._delivery.possible_a(evse.fallback_a if allocation is None else allocation.limit_a)
         # A station that is away cannot be stopped: its connection marks it for the next pass.
-        is_stopping = self._delivery.connected and target_a < evse.min_a <= offered_a
+        is_stopping = self._delivery.connected and target_a < evse.min_a <= self.offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
             self._due.add(evse.ref)
             return
-        changes_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
         tests = (self._test_ends_at, self._tests_from(now))
-        self._changes_at = min([changes_at, *(each for each in tests if each > now)])
-        self._set_due(rises_at, now)
+        changes_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
+        self._due.set_due(evse.ref, min([changes_at, *(each for each in tests if each > now)]))
 
-    def _set_due(self, rises_at: float, now: float) -> None:
-        """Have it updated when something here changes, or a rise to its share is worth a write."""
-        due_at = min(self._changes_at, rises_at) if rises_at > now else self._changes_at
-        self._due.set_due(self._model.evse.ref, due_at)
+    def update_rising(self, now: float) -> None:
+        """Find whether it waits for room to rise to its share, or else when a rise will be worth a write."""
+        evse, allocation, offered_a = self._model.evse, self.allocation, self.offered_a
+        target_a = self._delivery.possible_a(evse.fallback_a if allocation is None else allocation.limit_a)
+        self._rise_step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
+        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, self._rise_step_a)
+        starts = offered_a < evse.min_a <= target_a
+        self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
+        self._set_rise_due(rises_at, now)
+
+    def _set_rise_due(self, rises_at: float, now: float) -> None:
+        if not self.is_rising and now < rises_at:
+            self._rises_due.set_due(self._model.evse.ref, rises_at)
 
     def differs_from(self, allocation: Allocation | None) -> bool:
         """Return True if its offer differs from what it was allocated."""
@@ -217,6 +219,8 @@ class EvseOffer:
 
     def is_worth_rise(self, room_a: float, now: float) -> bool:
         """Return True if a rise into so much room (A per phase) is worth a write now."""
+        if not self._delivery.may_rise(now):
+            return False
         if room_a < self._delivery.least_rise_a(now) - NOISE_A:
             return False
         if self.offered_a < self._model.evse.min_a:

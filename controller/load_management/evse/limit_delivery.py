@@ -331,11 +331,14 @@ class LimitDelivery:
         """Return when something here changes next without an event (s, monotonic); inf: never.
 
         A method that compares another moment with `now` needs it here: an EVSE is left alone until then.
+        `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for room
+        to rise is asked in each pass.
         """
         moments = [self._trail[1], self._sends_from]
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
-        moments.append(self._rises_from)
+        if self._quirk.in_watts or self._trail[1] > self._rises_from:
+            moments.append(self._rises_from)
         if self._lease is not None:
             lease = self._lease
             moments += (
@@ -532,7 +535,7 @@ class LimitDelivery:
         if cut_a > NOISE_A:
             return target_a if due else None
         rises_a = offered_a
-        if now >= self._rises_from:
+        if self.may_rise(now):
             rises_a = max(offered_a, min(target_a, ceiling_a))
         least_a = max(NOISE_A, self.least_rise_a(now, step_a) - NOISE_A)
         gains = rises_a - offered_a >= least_a or offered_a < self._evse.min_a <= rises_a
@@ -549,6 +552,10 @@ class LimitDelivery:
         if self._lease is None:
             return 0.0
         return step_a * max(0.0, 1 - (now - self._lease.sent_at) / self._full_cost_s)
+
+    def may_rise(self, now: float) -> bool:
+        """Return True if it may be raised before its renewal: a while after its last rise or cut."""
+        return now >= self._rises_from
 
     def rises_at(self, rise_a: float, step_a: float = STEP_A) -> float:
         """Return when a rise by so much (A per phase) is worth a write (s, monotonic)."""
