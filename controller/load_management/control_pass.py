@@ -20,7 +20,7 @@ from controller.load_management.decision_log import LoggedDecision
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
-from controller.load_management.rise_planner import RisePlanner, target_a
+from controller.load_management.rise_planner import SPARE_A, RisePlanner, target_a
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.model.observations import EvseRef
@@ -294,6 +294,8 @@ class ControlPass:
         for controller, allocation in able:
             if changes != self._model.changes:
                 ledger, changes = self._spare_room(planner), self._model.changes
+            if ledger.is_full(SPARE_A):
+                break
             cost += COST_NOTED
             limit_a = target_a(controller, allocation, ledger, self._now)
             if limit_a is not None:

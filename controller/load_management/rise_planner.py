@@ -14,6 +14,7 @@ from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.cut_planner import deepest_a
 from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
 SPARE_A = 2.5
@@ -24,11 +25,12 @@ LEAST_RISE_A = 1.0
 """Smallest such rise."""
 SHOWS_AFTER_S = 30.0
 """Time after the last limit of an EVSE from which another step can show the phases of its car."""
-COST_SEARCH = 6
+COST_SEARCH = 3
+COST_PLACE = 5
 COST_SORT = 2
 SEARCH_AT_ONCE = 600
-"""Work of one EVSE that is searched or sorted, and of those searched in one step (about us of a small
-computer)."""
+"""Work of one EVSE that is searched, placed and sorted, and of those searched in one step (about us of a
+small computer)."""
 
 
 class RisePlanner:
@@ -42,20 +44,27 @@ class RisePlanner:
     def find_able(
         self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
     ) -> Generator[int, None, list[tuple[EvseController, Allocation]]]:
-        """Return the EVSEs that can rise with their shares, in order; yield the cost of each step.
+        """Return the EVSEs that may rise with their shares, in order; yield the cost of each step.
 
         The most important come first, then those whose phases a step may show, then those below their share,
         then those whose lease would be renewed soonest. Only circuits with room are searched: on a full site
-        these are few.
+        these are few. Most that have room now have none when it is their turn: `target_a` is asked then.
         """
         able: dict[tuple[int, bool, bool, float, EvseRef], tuple[EvseController, Allocation]] = {}
         cost = 0
         for circuit in ledger.circuits_with_room(SPARE_A):
+            rooms: dict[tuple[PhaseFlags, bool], float] = {}
             for each in self._on_circuit.get(circuit, ()):
+                evse, phases = each.evse, each.model.phases
+                room_a = rooms.get((phases, evse.steerable))
+                if room_a is None:
+                    room_a = rooms[phases, evse.steerable] = ledger.room(evse, phases)
                 cost += COST_SEARCH
-                allocation = allocations.get(each.evse.ref)
-                if allocation is not None and target_a(each, allocation, ledger, now) is not None:
+                if room_a < SPARE_A or (allocation := allocations.get(evse.ref)) is None:
+                    continue
+                if each.delivery.least_rise_a(now) <= room_a - BUFFER_A:
                     able[_place(each, allocation, now)] = each, allocation
+                    cost += COST_PLACE
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
@@ -88,6 +97,6 @@ def target_a(
     least_a = max(LEAST_RISE_A, controller.delivery.least_rise_a(now))
     found_a = min(offered_a + room_a - BUFFER_A, share_a + deepest_a(share_a))
     if found_a - offered_a < least_a:
-        return None  # of those that are asked, most are at their highest already
+        return None
     found_a = min(found_a, controller.offer.most_beside_share_a(allocation))
     return found_a if found_a - offered_a >= least_a else None

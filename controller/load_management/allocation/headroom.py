@@ -102,6 +102,10 @@ class Headroom:
         for room in self._steered_room:
             _subtract(room, bookings.steered_a)
 
+    def is_full(self, least_a: float) -> bool:
+        """Return True if the first circuit, which feeds all others, has not this much (A) on any phase."""
+        return max(self._room[self._site.circuits[0].id][:3]) < least_a
+
     def circuits_with_room(self, least_a: float) -> list[str]:
         """Return the circuits where this much (A) is left on a phase, there and on all circuits above."""
         left: dict[str, list[float]] = {}

@@ -331,8 +331,8 @@ class LimitDelivery:
         """Return when something here changes next without an event (s, monotonic); inf: never.
 
         A method that compares another moment with `now` needs it here: an EVSE is left alone until then.
-        `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for room
-        to rise is asked in each pass.
+        `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for
+        room to rise is asked in each pass.
         """
         moments = [self._trail[1], self._sends_from]
         if self._doubt_since is not None:
