@@ -14,8 +14,6 @@ import re
 
 import msgspec
 
-PREFIX = b"$scrypt$"
-
 SALT_BYTES = 16
 """Length of the random salt of a new hash."""
 
@@ -27,6 +25,8 @@ MOST_WORK = 1 << 21
 """Most N * r * p of one verification, 128 bytes each: 256 MB, and most of a second."""
 
 _LINE = re.compile(rb"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
+_MEANT_AS_HASH = re.compile(rb"\$?scrypt\$|\$scrypt")
+"""Begin of a hash, also of one whose first or second `$` was lost when it was copied."""
 _REMEDY = "write what `local-controller password` makes"
 _LEAST_HASH_BYTES = 16
 _HASH_BYTES = 32
@@ -86,7 +86,7 @@ def _scrypt(password: bytes, salt: bytes, log_n: int, r: int, p: int, length: in
 def parse_password_file(text: bytes) -> StationSecret:
     """Parse a password file, without a trailing line end. Raises PasswordFileError."""
     text = text.rstrip(b"\r\n")
-    return _parsed(text) if text.startswith(PREFIX) else text
+    return _parsed(text) if _MEANT_AS_HASH.match(text) else text
 
 
 def _parsed(line: bytes) -> HashedPassword:

@@ -241,7 +241,7 @@ class App:
                 evidence=None if self._dimming is None else self._dimming.evidence.make_reader(),
             ),
             None if active is None else active.path,
-            None if self._reloads is None else self._reloads.reload,
+            self._reloads,
         )
         self._publishing = PublishingService(
             config, self.status, self._operations.commands, self._web.alarms, find_objection

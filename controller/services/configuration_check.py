@@ -1,25 +1,37 @@
-"""Findings of the check in a text of the configuration file, as the page shows them."""
+"""Findings of the check in a text of the configuration file, as the page shows them.
+
+They name in advance what a reload would apply of the text, and what would wait for a restart.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from controller.config.live_keys import ReloadPlan
 from controller.config.loader import check_config
+from controller.config.schema import Config
 from controller.services.configuration import ERROR_RULES, HINT_RULES
 from controller.services.service_error import ServiceError
-from controller.tomlcheck.coded_text import CodedText
+from controller.tomlcheck.coded_text import CodedText, TextCode, coded
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding, FindingText
+
+PlanReload = Callable[[Config], ReloadPlan]
+"""Returns what a reload would do with a configuration. It is called in a worker thread."""
 
 
 class ConfigurationUnreadableError(ServiceError):
     """The configuration file cannot be read. Its text gives the reason."""
 
 
-def find_in_configuration(text: str, path: Path) -> list[CheckFinding]:
-    """Return all errors and hints of a text that is to stand in the file `path`."""
-    _, errors, hints = check_config(text, path.name, path.parent, ERROR_RULES, HINT_RULES)
-    return [
+def find_in_configuration(text: str, path: Path, plan: PlanReload | None = None) -> list[CheckFinding]:
+    """Return all errors and hints of a text that is to stand in the file `path`.
+
+    `plan` adds a hint for each change of a text without errors: when it would take effect.
+    """
+    config, errors, hints = check_config(text, path.name, path.parent, ERROR_RULES, HINT_RULES)
+    found = [
         CheckFinding(
             severity="error" if isinstance(each, ErrorDiagnostic) else "hint",
             line=each.line,
@@ -30,6 +42,25 @@ def find_in_configuration(text: str, path: Path) -> list[CheckFinding]:
         )
         for each in [*errors, *hints]
     ]
+    return found if config is None or plan is None else [*found, *_find_effects(plan(config))]
+
+
+def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:
+    """Yield a hint for each change: what needs a restart first, then what waits, then what is applied."""
+    for changes, what, remedy in (
+        (plan.needs_restart, coded(TextCode.NEEDS_RESTART), coded(TextCode.RESTART_AFTERWARDS)),
+        (plan.waiting, coded(TextCode.WAITS), coded(TextCode.APPLIED_LATER)),
+        (plan.applied, coded(TextCode.CHANGES), coded(TextCode.APPLIED_AT_ONCE)),
+    ):
+        for key in changes:
+            yield CheckFinding(
+                severity="hint",
+                line=None,
+                text=f"{key}: {what}; {remedy}",
+                key=key,
+                what=_finding_text(what),
+                remedy=_finding_text(remedy),
+            )
 
 
 def _finding_text(text: str) -> FindingText | None:

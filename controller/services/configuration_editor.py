@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -17,8 +18,13 @@ from controller.access.access_records import ConfigurationForgotten, Configurati
 from controller.access.permissions import Actor
 from controller.commands.site_command import AdoptStation, RollBackConfiguration, WriteConfiguration
 from controller.config.live_keys import ReloadPlan
+from controller.config.schema import Config
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
-from controller.services.configuration_check import find_in_configuration, read_present_configuration
+from controller.services.configuration_check import (
+    PlanReload,
+    find_in_configuration,
+    read_present_configuration,
+)
 from controller.services.first_configuration import version_of, write_configuration_file
 from controller.site_setup.setup_document import NewStation, SetupDocument, add_station
 from controller.site_setup.setup_error import SetupError
@@ -33,10 +39,21 @@ Reload = Callable[[], Awaitable[ReloadPlan]]
 """Makes the controller use its configuration file. Raises ServiceError."""
 
 
+class Reloads(Protocol):
+    """Reloads of the file of a running controller: see `ReloadService`."""
+
+    async def reload(self) -> ReloadPlan:
+        """Make the controller use its file. Raises ServiceError."""
+
+    def plan_from_thread(self, loaded: Config) -> ReloadPlan:
+        """Return in a worker thread what a reload would do with a configuration."""
+
+
 class ConfigurationEditor:
     """The configuration file at `path`; None: the daemon was started without a file.
 
     `reload` makes the controller use the file; it returns what was applied, and what needs a restart.
+    `plan` returns the same in advance.
     """
 
     def __init__(
@@ -44,11 +61,13 @@ class ConfigurationEditor:
         path: Path | None,
         store: StateStore,
         reload: Reload | None,
+        plan: PlanReload | None = None,
         utc: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._store = store
         self._reload = reload
+        self._plan = plan
         self._utc = utc
         self._writing = trio.Lock()
 
@@ -77,8 +96,8 @@ class ConfigurationEditor:
         return ConfigurationText(text=found.text, version=found.version, path=str(self._path or ""))
 
     async def check(self, text: str) -> list[CheckFinding]:
-        """Return all errors and hints of a text."""
-        return await trio.to_thread.run_sync(find_in_configuration, text, self._require_path())
+        """Return all errors and hints of a text, and when each of its changes would take effect."""
+        return await trio.to_thread.run_sync(find_in_configuration, text, self._require_path(), self._plan)
 
     async def _on_write(self, command: WriteConfiguration, actor: Actor) -> object:
         return await self._write(command.text, command.base, actor)

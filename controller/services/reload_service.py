@@ -82,7 +82,7 @@ class ReloadService:
         """Apply changes of the last reload that had to wait, as far as that is over."""
         if self._loaded is None:
             return
-        plan = self._plan(self._loaded)
+        plan = self.plan(self._loaded)
         if not plan.applied:
             return
         try:
@@ -129,7 +129,7 @@ class ReloadService:
                     log.error("configuration error reason=%s", line)
                 log.error("reload rejected file=%s: nothing is changed, correct it and reload again", path)
                 raise ReloadRejectedError(checked.problem)
-            plan = self._plan(checked.config)
+            plan = self.plan(checked.config)
             try:
                 self._use(plan, checked.config)
             except ServiceError as error:
@@ -139,7 +139,12 @@ class ReloadService:
             await trio.to_thread.run_sync(self._keep_copy)
             return plan
 
-    def _plan(self, loaded: Config) -> ReloadPlan:
+    def plan_from_thread(self, loaded: Config) -> ReloadPlan:
+        """Return the plan of a reload to a worker thread."""
+        return trio.from_thread.run_sync(self.plan, loaded)
+
+    def plan(self, loaded: Config) -> ReloadPlan:
+        """Return what a reload would do with a valid configuration; nothing is changed."""
         return plan_reload(
             self._active.config, loaded, self._removed.stations, self._target.find_busy_stations()
         )

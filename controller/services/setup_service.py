@@ -15,7 +15,11 @@ from typing import Any, TypeVar
 import trio
 
 from controller.access.permissions import Actor
-from controller.services.configuration_check import find_in_configuration, read_present_configuration
+from controller.services.configuration_check import (
+    PlanReload,
+    find_in_configuration,
+    read_present_configuration,
+)
 from controller.services.first_configuration import ensure_signing_key, find_site_places, version_of
 from controller.services.machine_report import find_gpio_chips, find_serial_ports, find_timezone
 from controller.services.meter_search import MeterSearchService
@@ -60,12 +64,14 @@ class SetupService:
         has_users: Callable[[], bool],
         store_text: StoreText,
         find_places: Callable[[], SitePlaces] = lambda: find_site_places(),
+        plan: PlanReload | None = None,
     ) -> None:
         self._path = path
         self._read_unknown_stations = read_unknown_stations
         self._has_users = has_users
         self._store_text = store_text
         self._find_places = find_places
+        self._plan = plan
         self._search = MeterSearchService()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -198,12 +204,15 @@ class SetupService:
         return await _run_pure(make)
 
     def _check(self, text: str) -> list[CheckFinding]:
-        """Return what the check finds in a text; a key that is made when it is written is not missing."""
+        """Return what the check finds in a text; a key that is made when it is written is not missing.
+
+        Where the site runs, the findings name when each change takes effect.
+        """
         keys = self._directory / KEY_DIRECTORY
         has_key = keys.is_dir() and any(keys.iterdir())
         return [
             each
-            for each in find_in_configuration(text, self._place)
+            for each in find_in_configuration(text, self._place, self._plan)
             if has_key or not each.text.startswith("signing.key: ")
         ]
 

@@ -11,7 +11,7 @@ import trio
 from controller.config.schema import Config, WebConfig
 from controller.services.access_service import AccessService, make_roles
 from controller.services.alarm_service import AlarmService
-from controller.services.configuration_editor import ConfigurationEditor, Reload
+from controller.services.configuration_editor import ConfigurationEditor, Reloads
 from controller.services.connection_settings import load_web_tls
 from controller.services.history_service import HistoryService
 from controller.services.site_operations import SiteOperations
@@ -32,7 +32,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class WebService:
     """Services for people and programs, also without [web]: alarms, history, users.
 
-    `path`: the configuration file, None without one; `reload` reads it again.
+    `path`: the configuration file, None without one; `reloads` reads it again.
     """
 
     def __init__(
@@ -43,14 +43,15 @@ class WebService:
         read_status: ReadStatus,
         readers: SiteReaders,
         path: Path | None,
-        reload: Reload | None,
+        reloads: Reloads | None,
     ) -> None:
         self._config = config
         self._access = AccessService(store, operations.audit, make_roles(config.web))
         self._access.register_handlers(operations.commands)
-        editor = ConfigurationEditor(path, store, reload)
+        reload, plan = (None, None) if reloads is None else (reloads.reload, reloads.plan_from_thread)
+        editor = ConfigurationEditor(path, store, reload, plan)
         editor.register_handlers(operations.commands)
-        self._setup = make_site_setup(path, read_status, self._access, operations.commands)
+        self._setup = make_site_setup(path, read_status, self._access, operations.commands, plan)
         self.alarms = AlarmService(read_status)
         operations.queries["status"] = lambda _: read_status()
         self._history = HistoryService(store, read_status, config.site.voltage)

@@ -9,6 +9,7 @@ from controller.access.permissions import ADMINISTRATOR, Actor
 from controller.commands.site_command import AddUser, WriteConfiguration
 from controller.services.access_service import AccessService
 from controller.services.command_service import CommandService
+from controller.services.configuration_check import PlanReload
 from controller.services.setup_service import SetupService
 from controller.services.web_problems import await_or_problem
 from controller.site_setup.setup_questions import UnknownStation
@@ -58,6 +59,7 @@ def make_site_setup(
     read_status: Callable[[], ControllerStatus],
     access: AccessService,
     commands: CommandService,
+    plan: PlanReload | None,
 ) -> SetupService:
     """Return the setup of a site that runs: what it changes are commands of the person who uses it."""
 
@@ -71,4 +73,4 @@ def make_site_setup(
         added = await commands.execute(AddUser(user=user, role=ADMINISTRATOR), actor)
         return str(added["password"]) if isinstance(added, dict) else ""
 
-    return SetupService(path, read_unknown_stations, lambda: access.has_users, store_text)
+    return SetupService(path, read_unknown_stations, lambda: access.has_users, store_text, plan=plan)

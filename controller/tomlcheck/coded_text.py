@@ -155,6 +155,17 @@ class TextCode(enum.StrEnum):
         "margin_a of {margin} A leaves nothing of the limit of {limit} A",
     )
 
+    # When a change takes effect
+    NEEDS_RESTART = "needs-restart", "takes effect after a restart only"
+    RESTART_AFTERWARDS = (
+        "restart-afterwards",
+        "run `sudo systemctl restart local-controller` once it is written",
+    )
+    WAITS = "waits", "waits for the end of a transaction, or until a removed station is gone"
+    APPLIED_LATER = "applied-later", "it is applied then, without another reload"
+    CHANGES = "changes", "changes"
+    APPLIED_AT_ONCE = "applied-at-once", "it is applied at once, without a restart"
+
 
 class CodedText(str):
     """English text that carries its code and values; a value may be a coded text itself."""

@@ -95,6 +95,12 @@ const DE = {
   "stations-and-base": "die Stationen an \"{circuit}\" und die angegebene Grundlast von {base} A",
   "lower-fallbacks": "fallback_a senken (0: Pause), oder dort weniger Stationen anschließen",
   "margin-leaves-none": "margin_a von {margin} A lässt von der Grenze von {limit} A nichts übrig",
+  "needs-restart": "wird erst nach einem Neustart wirksam",
+  "restart-afterwards": "nach dem Schreiben `sudo systemctl restart local-controller` ausführen",
+  "waits": "wartet auf das Ende eines Ladevorgangs, oder bis eine entfernte Station fort ist",
+  "applied-later": "wird dann übernommen, ohne weiteres Neuladen",
+  "changes": "ändert sich",
+  "applied-at-once": "wird sofort übernommen, ohne Neustart",
 };
 
 const german = (coded) => (typeof coded === "string" ? coded : DE[coded.code].replace(/\{(\w+)\}/g, (_, name) => german(coded.values[name])));

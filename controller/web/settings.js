@@ -81,8 +81,9 @@ function configurationCard() {
     } catch (error) { findings.replaceChildren(element("li", {}, error.message)); }
   };
   const save = async () => {
-    showDiff();
-    if (await ask(text("confirm", { action: text("write"), subject: present.path }), []) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load();
+    let found;
+    try { found = await request("POST", "/configuration/check", { text: editor.value }); } catch (error) { return show(error.message); }
+    if (await confirmReview({ before: present.text, text: editor.value, findings: found }) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load();
   };
   load();
   return element("section", { class: "card" }, element("h2", {}, text("configuration")), field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), element("div", { role: "status" }, findings), diff, element("h3", {}, text("versions")), versions);

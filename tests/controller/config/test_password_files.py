@@ -62,6 +62,9 @@ def test_password_file_text_without_hash_is_password(text: bytes, password: byte
     ("line", "remedy"),
     [
         ("$scrypt$", "is not a complete hash"),
+        ("scrypt$bad", "is not a complete hash"),
+        (f"scrypt$ln=14,r=8,p=1${SALT}${HASH}", "is not a complete hash"),
+        (f"$scryptln=14,r=8,p=1${SALT}${HASH}", "is not a complete hash"),
         (f"$scrypt$ln=14,r=8,p=1${SALT}", "is not a complete hash"),
         (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH} # CS01", "is not a complete hash"),
         (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH[:20]}", "only 15 bytes"),

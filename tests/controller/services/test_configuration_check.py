@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from controller.config.live_keys import plan_reload
 from controller.services.configuration_check import find_in_configuration
+from tests.scenario.configuration import read_valid_config
 
 TEXT = """[site]
 id = "lc"
@@ -18,6 +21,16 @@ id = "CS01"
 circuit = "gird"
 mod = "standard"
 priority_class = "vip"
+"""
+
+VALID = """[site]
+id = "lc"
+[[circuit]]
+id = "grid"
+limit_a = 40
+[[station]]
+id = "CS01"
+circuit = "grid"
 """
 
 
@@ -46,3 +59,18 @@ def test_configuration_check_plain_finding_has_no_code(tmp_path: Path) -> None:
     found = find_in_configuration(loop, tmp_path / "controller.toml")
     [parent] = [each for each in found if each.key.endswith("parent")]
     assert (parent.what, parent.remedy) == (None, None)
+
+
+def test_configuration_check_names_when_each_change_takes_effect(tmp_path: Path) -> None:
+    changed = VALID.replace("limit_a = 40", "limit_a = 63") + "[web]\nport = 8090\n"
+    plan = partial(plan_reload, read_valid_config(VALID))
+    found = find_in_configuration(changed, tmp_path / "controller.toml", plan)
+    effects = {each.key: each.what.code for each in found if each.line is None and each.what is not None}
+    assert effects == {"web": "needs-restart", "circuit grid limit_a": "changes"}
+    assert {each.severity for each in found} == {"hint"}
+
+
+def test_configuration_check_unchanged_text_names_no_change(tmp_path: Path) -> None:
+    plan = partial(plan_reload, read_valid_config(VALID))
+    found = find_in_configuration(VALID, tmp_path / "controller.toml", plan)
+    assert [each for each in found if each.line is None] == []
