@@ -35,6 +35,9 @@ VERSION = "ocpp1.6"
 WARM_S = 4.0
 """Until the first limits are in the stations, which a controller sets after their first messages."""
 
+WARM_STATIONS_PER_S = 100.0
+"""Stations that get their first limits in a second, while all send as fast as they can."""
+
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
 
@@ -301,7 +304,7 @@ def main() -> None:
         if load.rate:
             links.at_rate(WARM_S + load.stations / load.rate, load.seconds, load.rate)
         else:
-            links.at_once(WARM_S, load.seconds)
+            links.at_once(WARM_S + load.stations / WARM_STATIONS_PER_S, load.seconds)
         delays = sorted(links.delays)
         print(
             json.dumps(
