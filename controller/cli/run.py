@@ -28,9 +28,11 @@ from controller.services.reload_service import ReloadRejectedError
 from controller.services.setup_mode import serve_setup
 from controller.services.systemd import notify_ready, notify_reloading
 
-GC_THRESHOLD = 10_000
-"""New objects between two runs of the cyclic garbage collector; few cycles are made. With Python's usual
-700, a tenth of each control step on a large site is spent on collection."""
+GC_THRESHOLD = 1_000
+"""New objects between two runs of the cyclic garbage collector; few cycles are made.
+
+A run takes time by the objects made since the last one, whatever comes of them: on a site of 10 000 EVSEs
+it holds the event loop five times as long with 10 000 as with 1000, and all runs together take as long."""
 
 log = logging.getLogger("controller")
 
