@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from controller.load_management.events import SetLimit
+from controller.load_management.evse.evse_offer import EvseOffer
 from controller.load_management.site_tree import PhaseAmps
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
@@ -78,3 +83,20 @@ def test_spared_writes_wide_difference_is_levelled_before_renewal() -> None:
     site.plug_in("B", Car())
     site.wait(90)
     assert site.evse_view("B").offered_a >= 13.0
+
+
+def test_spared_writes_fluttering_building_concerns_few_evses(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make_row_of_six(lambda now: (10.0 + now // 10 % 2 * 3, 10.0, 10.0))
+    asked: list[EvseOffer] = []
+    commands_towards = EvseOffer.commands_towards
+
+    def count(self: EvseOffer, *args: Any, **options: Any) -> list[SetLimit]:
+        asked.append(self)
+        return commands_towards(self, *args, **options)
+
+    monkeypatch.setattr(EvseOffer, "commands_towards", count)
+    before = leases(site)
+    site.wait(600)
+    sent = leases(site) - before
+    assert sent >= 3 * len(NAMES)  # the renewals of 600 s
+    assert len(asked) <= 4 * sent  # each pass of 120 shares another current among six
