@@ -117,22 +117,23 @@ class LearnedMinimum:
     """
 
     def __init__(self, min_a: float, max_a: float) -> None:
+        self._needed_a = 0.0
         self.set_bounds(min_a, max_a)
         self.reset()
 
     def set_bounds(self, min_a: float, max_a: float) -> None:
         """Use another minimum and maximum of the EVSE."""
         self._min_a, self._max_a = min_a, max_a
+        self._update()
 
     def reset(self) -> None:
         """Drop the minimum: another car may need less."""
         self._kept_a: float | None = None
         self._needed_a = 0.0
+        self._update()
 
-    @property
-    def least_a(self) -> float:
-        """Return the least offer (A per phase) under which the car is taken to charge."""
-        return max(self._min_a, min(self._needed_a, self._max_a))
+    def _update(self) -> None:
+        self.least_a = max(self._min_a, min(self._needed_a, self._max_a))
 
     def see_draw(self, offered_a: float) -> None:
         """Note that the car charges under a settled offer."""
@@ -142,6 +143,7 @@ class LearnedMinimum:
         """Note that the car has stopped right after its offer fell to this one."""
         if self._kept_a is not None and offered_a < self._kept_a - LOWER_A:
             self._needed_a = max(self._needed_a, min(self._kept_a, MOST_NEEDED_A))
+            self._update()
 
 
 class LearnedNeed:
