@@ -25,7 +25,7 @@ from controller.services import app
 from controller.services.configuration import ActiveConfiguration, find_copy, keep_copy
 from controller.services.journal_log import start_logging
 from controller.services.reload_service import ReloadRejectedError
-from controller.services.setup_mode import serve_setup
+from controller.services.setup_mode import SetupEnd, serve_setup
 from controller.services.systemd import notify_ready, notify_reloading
 
 GC_THRESHOLD = 1_000
@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> int:
     without a last valid copy.
     """
     is_new = not options.config.exists() and find_copy(options.config) is None
-    if is_new and not _run_setup(options):
-        return FAILED
+    if is_new and (ended := _run_setup(options)) is not SetupEnd.WRITTEN:
+        return OK if ended is SetupEnd.STOPPED else FAILED
     active = open_configuration_or_exit(options.config)
     start_logging(None if options.verbose else active.config.log.level)
     # At lower levels it logs whole messages, and with them identities of drivers.
@@ -84,8 +84,8 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _run_setup(options: argparse.Namespace) -> bool:
-    """Run the setup mode until there is a configuration; return False if it was ended before."""
+def _run_setup(options: argparse.Namespace) -> SetupEnd:
+    """Run the setup mode until there is a configuration, a signal or an error."""
     level = None if options.verbose else "info"
     path = options.config.absolute()
     return serve_setup(path, options.setup_page, options.setup_stations, level=level)

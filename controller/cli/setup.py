@@ -33,7 +33,7 @@ from controller.services.first_configuration import (
     write_or_replace_site,
 )
 from controller.services.service_error import ServiceError
-from controller.services.setup_mode import serve_setup
+from controller.services.setup_mode import SetupEnd, serve_setup
 from controller.services.setup_service import SetupService
 from controller.services.station_collector import CollectorError, StationCollector
 from controller.site_setup.setup_texts import Language
@@ -87,7 +87,8 @@ def _serve_page(options: argparse.Namespace) -> int:
     if path.exists():
         raise CommandError(f"{path} exists: the setup of this site is on its page, at /setup")
     collector = StationCollector()
-    return OK if serve_setup(path, options.page, (collector.host, collector.port)) else FAILED
+    ended = serve_setup(path, options.page, (collector.host, collector.port))
+    return FAILED if ended is SetupEnd.FAILED else OK
 
 
 def _language(options: argparse.Namespace) -> Language:

@@ -10,6 +10,7 @@ import logging
 import secrets
 import signal
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,17 @@ WATCHDOG_S = 5.0
 CODE_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 FINISH_S = 600.0
 """Time that a person has to note the password; then the site is started all the same."""
+
+
+class SetupEnd(Enum):
+    """How the setup mode ended."""
+
+    WRITTEN = auto()
+    """There is a configuration."""
+    STOPPED = auto()
+    """SIGTERM: the service was stopped in an orderly way, with or without a configuration."""
+    FAILED = auto()
+    """An error or SIGINT, and there is no configuration."""
 
 
 def generate_code() -> str:
@@ -88,30 +100,37 @@ async def run_setup_mode(
 
 def serve_setup(
     path: Path, page: tuple[str, int], stations: tuple[str, int], *, level: str | None = "info"
-) -> bool:
-    """Run the setup mode; return False if a signal or an error has ended it.
+) -> SetupEnd:
+    """Run the setup mode until there is a configuration, a signal or an error.
 
     `level`: least level that is logged, None for all.
     """
     start_logging(level)
+    stopped = False
     try:
-        trio.run(_serve_until_signalled, path, page, stations, strict_exception_groups=True)
+        stopped = trio.run(_serve_until_signalled, path, page, stations, strict_exception_groups=True)
     except* (CollectorError, WebServerError) as group:
         for error in leaves(group):
             log.error("%s", error)
-    return path.exists()
+    if stopped:
+        return SetupEnd.STOPPED
+    return SetupEnd.WRITTEN if path.exists() else SetupEnd.FAILED
 
 
-async def _serve_until_signalled(path: Path, page: tuple[str, int], stations: tuple[str, int]) -> None:
+async def _serve_until_signalled(path: Path, page: tuple[str, int], stations: tuple[str, int]) -> bool:
+    """Run the setup mode; return True if SIGTERM has ended it."""
+    received: set[int] = set()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope, received)
         await run_setup_mode(path, page, stations, partial(print, flush=True))
         nursery.cancel_scope.cancel()
+    return signal.SIGTERM in received
 
 
-async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+async def _cancel_on_signal(scope: trio.CancelScope, received: set[int]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
+        async for number in signals:
+            received.add(number)
             scope.cancel()
 
 

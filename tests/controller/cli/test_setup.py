@@ -225,11 +225,12 @@ def test_run_without_configuration_sets_up_the_site_and_runs_it(tmp_path: Path) 
     assert users_of(tmp_path) == ["anna"]
 
 
-def test_run_in_setup_mode_ends_on_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+def test_run_in_setup_mode_ends_on_signal(tmp_path: Path, number: signal.Signals, status: int) -> None:
     path = tmp_path / "controller.toml"
     command = [COMMAND, "run", "-c", path, *ANY_PORT]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as daemon:
         read_until(daemon, "setup mode started")
-        daemon.terminate()
-        assert daemon.wait(20) == 1
+        daemon.send_signal(number)
+        assert daemon.wait(20) == status
     assert not path.exists()
