@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from controller.config.port_rules import EVERYWHERE, check_ports, find_port_hints
 from controller.config.schema import BackendConfig, Config
 from controller.config.web_rules import LOOPBACK
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, name_letters
 from controller.tomlcheck.positions import DataPath
 
@@ -134,32 +134,44 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
     if _SCHEME.match(host):
         name = _SCHEME.sub("", host).partition("/")[0]
         form = f'{"host = " if has_port else ""}"{name}"'
-        remedy: str = coded(TextCode.ADDRESS_ALONE, form=form)
-        yield Problem(path, coded(TextCode.IS_URL, host=host), remedy)
+        remedy: str = coded("write the address alone: {form}", form=form)
+        yield Problem(path, coded('"{host}" is a URL', host=host), remedy)
     elif match := _PORT.match(host):
         name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
-        remedy = coded(TextCode.HOST_AND_PORT, host=name, port=port) if has_port else f'write "{name}" alone'
-        yield Problem(path, coded(TextCode.CONTAINS_PORT, host=host), remedy)
+        remedy = (
+            coded('write host = "{host}" and port = {port}', host=name, port=port)
+            if has_port
+            else coded('write "{name}" alone', name=name)
+        )
+        yield Problem(path, coded('"{host}" contains a port', host=host), remedy)
     elif host in EVERYWHERE and listens:
         return
     elif host in EVERYWHERE - {""}:
         yield Problem(
-            path, f"{host} stands for all addresses of this machine", "write the address of the other device"
+            path,
+            coded("{host} stands for all addresses of this machine", host=host),
+            coded("write the address of the other device"),
         )
     elif not is_host(host):
         meant = "0.0.0.0" if listens and host.strip() in ("*", "+") else _meant_host(host)
         remedy = (
-            coded(TextCode.WRITE_HOST) if meant is None else coded(TextCode.DID_YOU_MEAN, meant=f'"{meant}"')
+            coded("write a host name or an IP address")
+            if meant is None
+            else coded("did you mean {meant}?", meant=f'"{meant}"')
         )
-        yield Problem(path, coded(TextCode.NOT_AN_ADDRESS, host=host), remedy)
+        yield Problem(path, coded('"{host}" is not an address', host=host), remedy)
     elif listens and _INTERFACE.fullmatch(host):
         yield Problem(
             path,
-            f'"{host}" is the name of a network interface',
-            'write its address, or "0.0.0.0" for all',
+            coded('"{host}" is the name of a network interface', host=host),
+            coded('write its address, or "0.0.0.0" for all'),
         )
     elif (address := _ip_address(host)) is not None and (address.is_multicast or host == "255.255.255.255"):
-        yield Problem(path, f"{host} is the address of a group of devices", "write the address of the device")
+        yield Problem(
+            path,
+            coded("{host} is the address of a group of devices", host=host),
+            coded("write the address of the device"),
+        )
 
 
 def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -190,23 +202,35 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
     """Find what keeps a backend's URL from leading to it; its syntax is checked with the cross rules."""
     url = backend.url
     if "{{station}}" in url:
-        yield Problem(path, "has {{station}} with two braces", "write {station}")
+        yield Problem(
+            path,
+            coded("has {braces} with two braces", braces="{{station}}"),
+            coded("write {place}", place="{station}"),
+        )
     elif "{station}" not in url:
         place = _PLACEHOLDER.search(url, url.find("://") + 3) or _station_id_in(url, config)
-        remedy: str = coded(TextCode.END_WITH_STATION, place="{station}")
+        remedy: str = coded('end it like "/ocpp/{place}"', place="{station}")
         if place is not None:
             meant = f'"{url[: place.start()]}{{station}}{url[place.end() :]}"'
-            remedy = coded(TextCode.DID_YOU_MEAN, meant=meant)
-        yield Problem(path, coded(TextCode.HAS_NO_STATION, place="{station}"), remedy)
+            remedy = coded("did you mean {meant}?", meant=meant)
+        yield Problem(path, coded("has no {place}", place="{station}"), remedy)
     elif any(letter.isspace() for letter in url):
-        yield Problem(path, "contains a blank", "remove it, or write it as %20")
+        yield Problem(path, coded("contains a blank"), coded("remove it, or write it as %20"))
     elif "\\" in url:
         meant = url.replace("\\", "/")
-        yield Problem(path, "contains \\, which no URL has", f'did you mean "{meant}"?')
+        yield Problem(
+            path, coded("contains \\, which no URL has"), coded('did you mean "{meant}"?', meant=meant)
+        )
     elif url.count("{station}") > 1:
-        yield Problem(path, "has {station} twice", "write it once, where the backend reads the id")
+        yield Problem(
+            path,
+            coded("has {place} twice", place="{station}"),
+            coded("write it once, where the backend reads the id"),
+        )
     elif "{station}" in url.partition("#")[2]:
-        yield Problem(path, "has {station} behind #, which is never sent", "remove the #")
+        yield Problem(
+            path, coded("has {place} behind #, which is never sent", place="{station}"), coded("remove the #")
+        )
     parts = _split(url)
     if parts is None or parts.port is None:
         return
@@ -214,8 +238,8 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
     if parts.port == config.listen.port != 0 and parts.hostname in own:
         yield Problem(
             path,
-            "is the address at which this controller listens for stations",
-            "write the URL of the backend; its operator has it",
+            coded("is the address at which this controller listens for stations"),
+            coded("write the URL of the backend; its operator has it"),
         )
 
 
@@ -229,22 +253,30 @@ def _url_host(url: str, path: DataPath) -> Iterator[Problem]:
     """Find a host that cannot be one; that there is one is checked elsewhere for backends."""
     scheme, _, rest = url.partition("://")
     if second := _SCHEME.match(rest):
-        yield Problem(path, f"has two schemes, {scheme}:// and {second[0]}", f'did you mean "{rest}"?')
+        yield Problem(
+            path,
+            coded("has two schemes, {scheme}:// and {second}", scheme=scheme, second=second[0]),
+            coded('did you mean "{rest}"?', rest=rest),
+        )
         return
     parts = _split(url)
     if parts is None:
         if path[0] == "webhook":
             yield Problem(
-                path, f'"{url}" is no URL', "write the port as a number up to 65535, or leave it out"
+                path,
+                coded('"{url}" is no URL', url=url),
+                coded("write the port as a number up to 65535, or leave it out"),
             )
         return
     host = parts.hostname
     if host and "\\" not in host and not any(letter.isspace() for letter in host):
         yield from _host(path, host)
     if path[0] == "webhook" and not host and url.startswith(("http://", "https://")):
-        yield Problem(path, "names no host", 'write it like "https://HOST/PATH"')
+        yield Problem(path, coded("names no host"), coded('write it like "{form}"', form="https://HOST/PATH"))
     if path[0] == "webhook" and parts.username is not None:
-        yield Problem(path, "contains a user name", "remove it; secret_file signs what is posted")
+        yield Problem(
+            path, coded("contains a user name"), coded("remove it; secret_file signs what is posted")
+        )
 
 
 def _split(url: str) -> SplitResult | None:
@@ -261,20 +293,24 @@ def _listen_path(path: str) -> Iterator[Problem]:
     if place := _PLACEHOLDER.search(path):
         yield Problem(
             ("listen", "path"),
-            f"contains {place[0]}",
-            "remove it: the station appends its id to this path",
+            coded("contains {place}", place=place[0]),
+            coded("remove it: the station appends its id to this path"),
         )
     elif odd := [letter for letter in path if letter in "?#*\\" or letter.isspace()]:
         yield Problem(
             ("listen", "path"),
-            f"contains {name_letters(odd)}, which no station's path has",
-            'write the path alone, e.g. "/ocpp"',
+            coded("contains {odd}, which no station's path has", odd=name_letters(odd)),
+            coded('write the path alone, e.g. "/ocpp"'),
         )
 
 
 def _path_parts(config: Config) -> Iterator[Problem]:
     if "//" in config.listen.path:
-        yield Problem(("listen", "path"), "has //, an empty part, which no station's URL has", "write one /")
+        yield Problem(
+            ("listen", "path"),
+            coded("has //, an empty part, which no station's URL has"),
+            coded("write one /"),
+        )
 
 
 def _path_with_id(config: Config) -> Iterator[Problem]:
@@ -282,8 +318,10 @@ def _path_with_id(config: Config) -> Iterator[Problem]:
     if any(station.id == last for station in config.station):
         yield Problem(
             ("listen", "path"),
-            f'ends with "{last}", the id of a station, which the station appends itself',
-            f'write "{config.listen.path.rstrip("/").removesuffix(last).rstrip("/") or "/"}"',
+            coded('ends with "{last}", the id of a station, which the station appends itself', last=last),
+            coded(
+                'write "{value}"', value=config.listen.path.rstrip("/").removesuffix(last).rstrip("/") or "/"
+            ),
         )
 
 
@@ -291,14 +329,17 @@ def _listener(config: Config) -> Iterator[Problem]:
     if config.listen.host in LOOPBACK:
         yield Problem(
             ("listen", "host"),
-            f"only this machine reaches {config.listen.host}; stations in the network cannot connect",
-            'set host = "0.0.0.0", unless a proxy on this machine passes them on',
+            coded(
+                "only this machine reaches {host}; stations in the network cannot connect",
+                host=config.listen.host,
+            ),
+            coded('set host = "0.0.0.0", unless a proxy on this machine passes them on'),
         )
     if config.listen.port == 0:
         yield Problem(
             ("listen", "port"),
-            "0 is another port at each start; stations cannot be set to it",
-            "write the port of the stations' URL, e.g. 8887",
+            coded("0 is another port at each start; stations cannot be set to it"),
+            coded("write the port of the stations' URL, e.g. 8887"),
         )
 
 
@@ -309,48 +350,58 @@ def _backend_urls(config: Config) -> Iterator[Problem]:
         path: DataPath = ("backend", index, "url")
         if backend.url.startswith("ws://") and is_off_site(backend.url):
             yield Problem(
-                path, "passwords, cards and meter values pass in the clear", 'begin it with "wss://"'
+                path,
+                coded("passwords, cards and meter values pass in the clear"),
+                coded('begin it with "{scheme}://"', scheme="wss"),
             )
         parts = _split(backend.url)
         if parts is not None and "//" in parts.path and backend.url.count("://") == 1:
-            yield Problem(path, "has // in its path, an empty part", "write one /")
+            yield Problem(path, coded("has // in its path, an empty part"), coded("write one /"))
         if secret := _SECRET_IN_QUERY.search(backend.url):
             yield Problem(
                 path,
-                f"has a secret in it, {secret[1]}: URLs are written into logs",
-                "put it into a password_file, if the backend takes Basic authentication",
+                coded("has a secret in it, {secret}: URLs are written into logs", secret=secret[1]),
+                coded("put it into a password_file, if the backend takes Basic authentication"),
             )
         if _is_address_without_ca(backend):
             yield Problem(
                 path,
-                f"{urlsplit(backend.url).hostname} is an address, and public certificates are for names",
-                "write the name that is in the backend's certificate, or name its authority in ca",
+                coded(
+                    "{hostname} is an address, and public certificates are for names",
+                    hostname=urlsplit(backend.url).hostname,
+                ),
+                coded("write the name that is in the backend's certificate, or name its authority in ca"),
             )
         before = backend.url.partition("{station}")[0]
         if parts is not None and "{station}" in parts.query:
             yield Problem(
                 path,
-                "has {station} behind ?: OCPP-J has the id as the last part of the path",
-                'end it like "/ocpp/{station}", unless the backend\'s operator writes it so',
+                coded(
+                    "has {place} behind ?: OCPP-J has the id as the last part of the path", place="{station}"
+                ),
+                coded(
+                    'end it like "/ocpp/{place}", unless the backend\'s operator writes it so',
+                    place="{station}",
+                ),
             )
         elif parts is not None and "{station}" in parts.path and before[-1] not in "/{":
             yield Problem(
                 path,
-                "joins the id to the word before it",
-                f'did you mean "{before}/{{station}}"?',
+                coded("joins the id to the word before it"),
+                coded('did you mean "{before}/{place}"?', before=before, place="{station}"),
             )
         if backend.url.endswith("{station}/"):
             yield Problem(
                 path,
-                "ends with / after the id: some backends then read an empty id",
-                "remove the last /, unless the backend's operator writes it",
+                coded("ends with / after the id: some backends then read an empty id"),
+                coded("remove the last /, unless the backend's operator writes it"),
             )
         first = names.setdefault(backend.url, backend.name)
         if first != backend.name:
             yield Problem(
                 path,
-                f'is also the URL of "{first}", which receives everything twice',
-                "write another URL, or remove one of the two",
+                coded('is also the URL of "{first}", which receives everything twice', first=first),
+                coded("write another URL, or remove one of the two"),
             )
 
 
@@ -368,35 +419,41 @@ def _is_address_without_ca(backend: BackendConfig) -> bool:
 def _webhooks(config: Config) -> Iterator[Problem]:
     for index, webhook in enumerate(config.webhook):
         if webhook.url.startswith("http://") and is_off_site(webhook.url):
-            yield Problem(("webhook", index, "url"), "alarms pass in the clear", 'begin it with "https://"')
+            yield Problem(
+                ("webhook", index, "url"),
+                coded("alarms pass in the clear"),
+                coded('begin it with "{scheme}://"', scheme="https"),
+            )
 
 
 def _ids(config: Config) -> Iterator[Problem]:
     """Find ids that hardly any URL has, and stations that differ in upper and lower case alone."""
     ids: list[tuple[DataPath, str, str]] = [
-        (("station", index, "id"), station.id, "the settings of the station")
+        (("station", index, "id"), station.id, coded("the settings of the station"))
         for index, station in enumerate(config.station)
     ]
     if config.site.backend is not None:
-        ids.append((("site", "id"), config.site.id, "what its backend's operator has registered"))
+        ids.append((("site", "id"), config.site.id, coded("what its backend's operator has registered")))
     seen: dict[str, str] = {}
     for path, name, source in ids:
         if path[0] == "station" and (several := _meant_range(name)):
             yield Problem(
-                path, f'"{name}" is the id of one station', f'for several stations write id = "{several}"'
+                path,
+                coded('"{name}" is the id of one station', name=name),
+                coded('for several stations write id = "{several}"', several=several),
             )
         elif odd := [letter for letter in name if letter in ODD_IN_IDS]:
             yield Problem(
                 path,
-                f"contains {name_letters(odd)}",
-                f"compare it with {source}; few write such an id in a URL",
+                coded("contains {odd}", odd=name_letters(odd)),
+                coded("compare it with {source}; few write such an id in a URL", source=source),
             )
         other = seen.setdefault(name.lower(), name)
         if other != name:
             yield Problem(
                 path,
-                f'differs from "{other}" in upper and lower case alone',
-                f"compare both with {source}; case counts",
+                coded('differs from "{other}" in upper and lower case alone', other=other),
+                coded("compare both with {source}; case counts", source=source),
             )
 
 
@@ -412,21 +469,21 @@ def _placeholders(config: Config) -> Iterator[Problem]:
     """Find hosts of examples."""
     hosts: list[tuple[DataPath, str, str]] = []
     for name, remedy in (
-        ("backend", coded(TextCode.WRITE_OPERATORS_URL)),
-        ("webhook", "write your own URL"),
+        ("backend", coded("write the URL that the backend's operator has given")),
+        ("webhook", coded("write your own URL")),
     ):
         for index, each in enumerate(getattr(config, name)):
             if (parts := _split(each.url)) is not None:
                 hosts.append(((name, index, "url"), parts.hostname or "", remedy))
     if config.mqtt is not None:
-        hosts.append((("mqtt", "host"), config.mqtt.host, "write the address of your broker"))
-    hosts += [(path, host, coded(TextCode.WRITE_DEVICE_ADDRESS)) for path, host in _devices(config)]
-    hosts += [(path, host, "write the address of the partner") for path, host in _partners(config)]
-    for path, host, remedy in hosts:
+        hosts.append((("mqtt", "host"), config.mqtt.host, coded("write the address of your broker")))
+    hosts += [(path, host, coded("write the address of the device")) for path, host in _devices(config)]
+    hosts += [(path, host, coded("write the address of the partner")) for path, host in _partners(config)]
+    for path, host, correction in hosts:
         address = _ip_address(host)
         is_example = address is not None and any(address in network for network in _DOCUMENTATION)
         if is_example or _RESERVED_NAME.search(host):
-            yield Problem(path, coded(TextCode.IS_PLACEHOLDER, host=host), remedy)
+            yield Problem(path, coded("{host} is a placeholder of an example", host=host), correction)
 
 
 def _odd_devices(config: Config) -> Iterator[Problem]:
@@ -436,26 +493,31 @@ def _odd_devices(config: Config) -> Iterator[Problem]:
         if address is not None and address.is_global:
             yield Problem(
                 path,
-                f"{host} is on the internet, and Modbus has no protection there",
-                "write its address in the site's network",
+                coded("{host} is on the internet, and Modbus has no protection there", host=host),
+                coded("write its address in the site's network"),
             )
         elif host in {*LOOPBACK, config.listen.host}:
             yield Problem(
                 path,
-                f"{host} is this machine",
-                "write the address of the device, unless a program on this machine passes its values on",
+                coded("{host} is this machine", host=host),
+                coded(
+                    "write the address of the device, unless a program on this machine passes its values on"
+                ),
             )
         elif address is not None and address.is_link_local:
             yield Problem(
                 path,
-                f"{host} is an address that a device gives itself without DHCP, each time another",
-                "give the device a fixed address, and write that",
+                coded(
+                    "{host} is an address that a device gives itself without DHCP, each time another",
+                    host=host,
+                ),
+                coded("give the device a fixed address, and write that"),
             )
         elif isinstance(address, ipaddress.IPv4Address) and address.packed[-1] in (0, 255):
             yield Problem(
                 path,
-                f"{host} is the address of a whole network in most",
-                "compare it with the device's display",
+                coded("{host} is the address of a whole network in most", host=host),
+                coded("compare it with the device's display"),
             )
 
 
@@ -467,12 +529,14 @@ def _broker(config: Config) -> Iterator[Problem]:
     if _PUBLIC_BROKER.fullmatch(mqtt.host):
         yield Problem(
             ("mqtt", "host"),
-            f"{mqtt.host} is a public test broker: everybody reads what is published there",
-            "write the address of your broker",
+            coded("{host} is a public test broker: everybody reads what is published there", host=mqtt.host),
+            coded("write the address of your broker"),
         )
     elif not mqtt.tls and is_off_site(f"mqtt://{mqtt.host}") and not _RESERVED_NAME.search(mqtt.host):
         yield Problem(
-            ("mqtt", "tls"), "is false, and readings and states pass through the internet", "set tls = true"
+            ("mqtt", "tls"),
+            coded("is false, and readings and states pass through the internet"),
+            coded("set tls = true"),
         )
 
 
@@ -483,6 +547,6 @@ def _observers(config: Config) -> Iterator[Problem]:
         if not backend.observe and not backend.commands and not names & owners:
             yield Problem(
                 ("backend", index, "observe"),
-                "the backend receives nothing and commands nothing",
-                "list what it observes, or remove it",
+                coded("the backend receives nothing and commands nothing"),
+                coded("list what it observes, or remove it"),
             )

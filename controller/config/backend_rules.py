@@ -9,9 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
+from urllib.parse import urlsplit
 
 from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationConfig
 from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
+from controller.tomlcheck.coded_text import CodedText, coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import ALL_WORDS
@@ -52,7 +54,8 @@ def permitted_commands(backend: BackendConfig, *, owner: bool) -> frozenset[str]
 
 
 def check_backends(config: Config) -> Iterator[Problem]:
-    """Check groups, lists of actions, and owners and observers of stations."""
+    """Check URLs, groups, lists of actions, and owners and observers of stations."""
+    yield from _addresses(config)
     for index, backend in enumerate(config.backend):
         yield from _listed(("backend", index, "observe"), backend.observe, REPORTS, _COMMANDABLE)
         yield from _listed(("backend", index, "commands"), backend.commands or (), _COMMANDABLE, REPORTS)
@@ -63,8 +66,8 @@ def check_backends(config: Config) -> Iterator[Problem]:
             key = "id" if backend.id == LOCAL_CSMS else "group"
             yield Problem(
                 ("backend", index, key),
-                f'"{LOCAL_CSMS}" stands for the controller itself',
-                "give the backend another name",
+                coded('"{local_csms}" stands for the controller itself', local_csms=LOCAL_CSMS),
+                coded("give the backend another name"),
             )
     names = backend_names(config)
     if config.site.backend is not None and config.site.backend not in names:
@@ -73,6 +76,43 @@ def check_backends(config: Config) -> Iterator[Problem]:
     for index, station in enumerate(config.station):
         yield from _served(("station", index), station, names)
         yield from _exclusive(("station", index, "observers"), station, names, firsts)
+
+
+def _addresses(config: Config) -> Iterator[Problem]:
+    """Find URLs that are none, and keys without a certificate."""
+    for index, backend in enumerate(config.backend):
+        path: DataPath = ("backend", index)
+        yield from _url(backend, (*path, "url"))
+        if backend.key and not backend.certificate:
+            yield Problem(
+                (*path, "key"), coded("needs a certificate"), coded("add certificate, or remove key")
+            )
+
+
+def _url(backend: BackendConfig, path: DataPath) -> Iterator[Problem]:
+    try:
+        parts = urlsplit(backend.url)
+        host, user = parts.hostname, parts.username
+        _ = parts.port
+    except ValueError as error:
+        yield Problem(
+            path,
+            coded("is not a URL: {error}", error=error),
+            coded('write it like "wss://csms.example/ocpp/{place}"', place="{station}"),
+        )
+        return
+    if not host:
+        yield Problem(
+            path,
+            coded("names no host"),
+            coded('write it like "wss://csms.example/ocpp/{place}"', place="{station}"),
+        )
+    if user is not None:
+        yield Problem(
+            path, coded("contains a user name"), coded("remove it; put the password into a password_file")
+        )
+    if parts.scheme == "ws" and (backend.ca or backend.certificate):
+        yield Problem(path, coded("is ws://, where certificates are not used"), coded("use wss://"))
 
 
 def _renewal(config: Config) -> Iterator[Problem]:
@@ -86,16 +126,20 @@ def _renewal(config: Config) -> Iterator[Problem]:
         if file is None or PurePath(file).parent != identities or backend.key != file:
             yield Problem(
                 (*place, "certificate"),
-                "cannot be renewed: it is not an identity of [pki]",
-                "make one with `local-controller pki renew`, and name its file in certificate and key",
+                coded("cannot be renewed: it is not an identity of [pki]"),
+                coded("make one with `local-controller pki renew`, and name its file in certificate and key"),
             )
         if backend.est_url is not None and not backend.est_url.startswith("https://"):
-            yield Problem((*place, "est_url"), "is not an https URL", 'begin it with "https://"')
+            yield Problem(
+                (*place, "est_url"),
+                coded("is not an https URL"),
+                coded('begin it with "{scheme}://"', scheme="https"),
+            )
         if backend.renew_by_ocpp and config.site.backend not in (backend.id, backend.name):
             yield Problem(
                 (*place, "renew_by_ocpp"),
-                "needs the link of the site's own identity",
-                f'set backend = "{backend.name}" in [site], or use est_url',
+                coded("needs the link of the site's own identity"),
+                coded('set backend = "{name}" in [site], or use est_url', name=backend.name),
             )
 
 
@@ -110,15 +154,23 @@ def _listed(
     for index, name in enumerate(listed):
         place = (*path, index)
         if name == "Heartbeat":
-            yield Problem(place, "is not copied: each backend has its own heartbeat", "remove it")
+            yield Problem(
+                place, coded("is not copied: each backend has its own heartbeat"), coded("remove it")
+            )
         elif name in _actions(others) - known:
-            sender = "backends" if others is _COMMANDABLE else "stations"
-            yield Problem(place, f'"{name}" is sent by {sender}', "remove it")
+            sender = coded("backends") if others is _COMMANDABLE else coded("stations")
+            yield Problem(
+                place, coded('"{name}" is sent by {sender}', name=name, sender=sender), coded("remove it")
+            )
         elif name.lower() in ALL_WORDS and name not in known:
-            remedy = "leave commands out in the owner, or list classes: " + ", ".join(classes)
+            remedy = coded(
+                "leave commands out in the owner, or list classes: {classes}", classes=", ".join(classes)
+            )
             if path[-1] == "observe":
-                remedy = "leave observe out: states, transactions and meter values are copied by default"
-            yield Problem(place, f'"{name}" is neither an action nor a class', remedy)
+                remedy = coded(
+                    "leave observe out: states, transactions and meter values are copied by default"
+                )
+            yield Problem(place, coded('"{name}" is neither an action nor a class', name=name), remedy)
         elif name not in known:
             yield unknown_name(place, name, known, "action or class")
 
@@ -138,15 +190,19 @@ def _groups(config: Config) -> Iterator[Problem]:
             if getattr(first, key) != getattr(backend, key):
                 yield Problem(
                     ("backend", index, key),
-                    f'differs from that of "{first.id}", an endpoint of the same backend "{backend.group}"',
-                    f"write the same {key} at each of them",
+                    coded(
+                        'differs from that of "{id}", an endpoint of the same backend "{group}"',
+                        id=first.id,
+                        group=backend.group,
+                    ),
+                    coded("write the same {key} at each of them", key=key),
                 )
         for other in config.backend:
             if other.id == backend.group and other.group != backend.group and first is backend:
                 yield Problem(
                     ("backend", index, "group"),
-                    f'"{backend.group}" is the id of a backend that is not in this group',
-                    "give the group another name",
+                    coded('"{group}" is the id of a backend that is not in this group', group=backend.group),
+                    coded("give the group another name"),
                 )
 
 
@@ -155,8 +211,8 @@ def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) ->
     if station.owner is not None and station.owner.lower() in _NO_OWNER and station.owner not in names:
         yield Problem(
             (*path, "owner"),
-            f'"{station.owner}" is no backend',
-            "leave owner out: the controller is its CSMS",
+            coded('"{owner}" is no backend', owner=station.owner),
+            coded("leave owner out: the controller is its CSMS"),
         )
     elif station.owner is not None and station.owner not in names:
         yield unknown_name((*path, "owner"), station.owner, names, "backend")
@@ -166,9 +222,17 @@ def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) ->
         if name is None:
             yield unknown_name((*path, "observers"), observer, names, "backend")
         elif name == names.get(station.owner or ""):
-            yield Problem((*path, "observers"), f'"{observer}" is the owner already', "remove it")
+            yield Problem(
+                (*path, "observers"),
+                coded('"{observer}" is the owner already', observer=observer),
+                coded("remove it"),
+            )
         elif name in seen:
-            yield Problem((*path, "observers"), f'"{observer}" is listed twice', "remove it")
+            yield Problem(
+                (*path, "observers"),
+                coded('"{observer}" is listed twice', observer=observer),
+                coded("remove it"),
+            )
         seen.add(name or observer)
 
 
@@ -186,7 +250,13 @@ def _exclusive(
         if shared:
             yield Problem(
                 path,
-                f'"{one}" and "{other}" may both command {station.id}: {", ".join(shared)}',
+                coded(
+                    '"{one}" and "{other}" may both command {id}: {shared}',
+                    one=one,
+                    other=other,
+                    id=station.id,
+                    shared=", ".join(shared),
+                ),
                 _parting(backends[one], backends[other], everything=mine is None),
             )
 
@@ -198,10 +268,12 @@ def _both(mine: frozenset[str] | None, theirs: frozenset[str] | None) -> frozens
     return mine & theirs
 
 
-def _parting(one: BackendConfig, other: BackendConfig, *, everything: bool) -> str:
+def _parting(one: BackendConfig, other: BackendConfig, *, everything: bool) -> CodedText:
     if everything:
-        return (
-            f'an owner without commands may command everything: list in [[backend]] "{one.id}" '
-            f'commands = [...] what is not reserved for "{other.name}"'
+        return coded(
+            'an owner without commands may command everything: list in [[backend]] "{id}" commands = [...] '
+            'what is not reserved for "{other}"',
+            id=one.id,
+            other=other.name,
         )
-    return f'remove them from commands in [[backend]] "{one.id}" or "{other.id}"'
+    return coded('remove them from commands in [[backend]] "{id}" or "{other}"', id=one.id, other=other.id)

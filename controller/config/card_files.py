@@ -10,6 +10,7 @@ import msgspec
 
 from controller.config.password_files import ConfigError
 from controller.config.schema import CardConfig, Config
+from controller.tomlcheck.coded_text import coded
 
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -32,10 +33,13 @@ def load_cards(config: Config) -> list[CardConfig]:
         text = Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CardFileError(
-            f"{file} cannot be read: {error.strerror}", "create it, readable by the controller's user"
+            coded("{file} cannot be read: {strerror}", file=file, strerror=error.strerror),
+            coded("create it, readable by the controller's user"),
         ) from None
     except UnicodeDecodeError:
-        raise CardFileError(f"{file} is not UTF-8 text", "save it as CSV UTF-8") from None
+        raise CardFileError(
+            coded("{file} is not UTF-8 text", file=file), coded("save it as CSV UTF-8")
+        ) from None
     return [*config.card, *parse_card_file(text)]
 
 
@@ -51,31 +55,46 @@ def parse_card_file(text: str) -> list[CardConfig]:
     try:
         names = [name.strip().lower() for name in next(reader, [])]
         if "token" not in names:
-            raise CardFileError("line 1: has no column token", f"begin the file with {','.join(known)}")
+            raise CardFileError(
+                coded("line 1: has no column token"),
+                coded("begin the file with {known}", known=",".join(known)),
+            )
         for name in names:
             if name not in known:
                 raise CardFileError(
-                    f'line 1: "{name}" is no column of a card file', f"use {', '.join(known)}"
+                    coded('line 1: "{name}" is no column of a card file', name=name),
+                    coded("use {known}", known=", ".join(known)),
                 )
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 cards.append(_parse_card(names, cells, reader.line_num))  # noqa: PERF401 - line_num moves on
     except csv.Error as error:
-        raise CardFileError(f"line {reader.line_num}: {error}", "write it as CSV (RFC 4180)") from None
+        raise CardFileError(
+            coded("line {line_num}: {error}", line_num=reader.line_num, error=error),
+            coded("write it as CSV (RFC 4180)"),
+        ) from None
     return cards
 
 
 def _parse_card(names: list[str], cells: list[str], line: int) -> CardConfig:
     if len(cells) > len(names):
         raise CardFileError(
-            f"line {line}: has {len(cells)} columns, line 1 names {len(names)}",
-            "put a text with a comma in quotes",
+            coded(
+                "line {line}: has {cells} columns, line 1 names {names}",
+                line=line,
+                cells=len(cells),
+                names=len(names),
+            ),
+            coded("put a text with a comma in quotes"),
         )
     values: dict[str, object] = {
         name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()
     }
     if "token" not in values:
-        raise CardFileError(f"line {line}: has no token", "write the card's idToken, or remove the line")
+        raise CardFileError(
+            coded("line {line}: has no token", line=line),
+            coded("write the card's idToken, or remove the line"),
+        )
     if "blocked" in values:
         values["blocked"] = _BOOLEANS.get(str(values["blocked"]).lower(), values["blocked"])
     for name, value in values.items():
@@ -84,6 +103,7 @@ def _parse_card(names: list[str], cells: list[str], line: int) -> CardConfig:
         except msgspec.ValidationError:
             shown = "its value" if name == "token" else f'"{value}"'
             raise CardFileError(
-                f"line {line}: {name} cannot be {shown}", "write it as the key of [[card]]"
+                coded("line {line}: {name} cannot be {shown}", line=line, name=name, shown=shown),
+                coded("write it as the key of [[card]]"),
             ) from None
     return msgspec.convert(values, CardConfig)

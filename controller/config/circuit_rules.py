@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
 from controller.config.value_rules import LEAST_W
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 
 _PHASES = ("L1", "L2", "L3")
-_LESS = coded(TextCode.LOWER_FALLBACKS)
+_LESS = coded("lower fallback_a (0: pause), or connect fewer stations there")
 Parents = Mapping[str, str | None]
 """The circuit that feeds each circuit; None for the grid connection."""
 
@@ -26,14 +26,14 @@ def check_circuits(config: Config) -> Iterator[Problem]:
         if station.circuit is not None and station.circuit not in parents:
             yield unknown_name((*path, "circuit"), station.circuit, parents, "circuit")
         if not station.evse:
-            yield Problem((*path, "evse"), "is empty", "remove it; one EVSE is then assumed")
+            yield Problem((*path, "evse"), coded("is empty"), coded("remove it; one EVSE is then assumed"))
         ids: set[int] = set()
         for number, evse in enumerate(station.evse):
             if evse.id in ids:
                 yield Problem(
                     (*path, "evse", number, "id"),
-                    f"EVSE {evse.id} is already defined",
-                    "give each its own id",
+                    coded("EVSE {id} is already defined", id=evse.id),
+                    coded("give each its own id"),
                 )
             ids.add(evse.id)
             yield from _evse(config, station, evse, (*path, "evse", number), parents)
@@ -46,11 +46,13 @@ def _root(config: Config) -> Iterator[Problem]:
         first = config.circuit[roots[0]].id
         yield Problem(
             ("circuit", index, "parent"),
-            f'is missing: "{first}" is the grid connection already',
-            f'name the circuit that feeds it, e.g. parent = "{first}"',
+            coded('is missing: "{first}" is the grid connection already', first=first),
+            coded('name the circuit that feeds it, e.g. parent = "{first}"', first=first),
         )
     if not roots:
-        yield Problem(("circuit",), "no circuit is the grid connection", "leave out parent in one circuit")
+        yield Problem(
+            ("circuit",), coded("no circuit is the grid connection"), coded("leave out parent in one circuit")
+        )
 
 
 def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
@@ -60,7 +62,7 @@ def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
         if circuit.parent is not None and circuit.parent not in parents:
             yield unknown_name(path, circuit.parent, parents, "circuit")
         elif circuit.parent is not None and circuit.id in path_to_root(circuit.parent, parents):
-            yield Problem(path, "forms a loop", "name the circuit that feeds it")
+            yield Problem(path, coded("forms a loop"), coded("name the circuit that feeds it"))
         if circuit.meter is not None and circuit.meter not in meters:
             yield unknown_name(("circuit", index, "meter"), circuit.meter, meters, "meter")
 
@@ -81,19 +83,27 @@ def _evse(
     if evse.circuit is not None and evse.circuit not in parents:
         yield unknown_name((*path, "circuit"), evse.circuit, parents, "circuit")
     if config.circuit_of(station, evse) is None:
-        yield Problem((*path[:2], "circuit"), "is missing: the EVSE needs a circuit", 'add circuit = "..."')
+        yield Problem(
+            (*path[:2], "circuit"),
+            coded("is missing: the EVSE needs a circuit"),
+            coded('add circuit = "..."'),
+        )
     if len(set(evse.phases)) < len(evse.phases):
-        yield Problem((*path, "phases"), "names a phase twice", "name each phase once")
+        yield Problem((*path, "phases"), coded("names a phase twice"), coded("name each phase once"))
     if evse.min_a > evse.max_a and evse.max_kw is not None:
         return  # derived from min_kw and max_kw, whose rule reports them
     if evse.min_a > evse.max_a:
         own = evse.min_a != EvseConfig().min_a  # else the other key is the one that was written
         yield Problem(
             (*path, "min_a" if own else "max_a"),
-            f"{evse.min_a:g} A is above max_a, {evse.max_a:g} A"
+            coded("{min_a} A is above max_a, {max_a} A", min_a=f"{evse.min_a:g}", max_a=f"{evse.max_a:g}")
             if own
-            else f"{evse.max_a:g} A is below min_a, {evse.min_a:g} A: no car charges",
-            "lower min_a or raise max_a",
+            else coded(
+                "{max_a} A is below min_a, {min_a} A: no car charges",
+                max_a=f"{evse.max_a:g}",
+                min_a=f"{evse.min_a:g}",
+            ),
+            coded("lower min_a or raise max_a"),
         )
     else:
         yield from _fallback(config, evse, path)
@@ -105,21 +115,36 @@ def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Prob
     if fallback > evse.max_a:
         yield Problem(
             (*path, "fallback_a" if own else "max_a"),
-            f"fallback_a is {fallback:g} A, above max_a of {evse.max_a:g} A",
-            "lower fallback_a here" if own else "set a lower fallback_a here",
+            coded(
+                "fallback_a is {fallback} A, above max_a of {max_a} A",
+                fallback=f"{fallback:g}",
+                max_a=f"{evse.max_a:g}",
+            ),
+            coded("lower fallback_a here") if own else coded("set a lower fallback_a here"),
         )
     elif 0 < fallback < evse.min_a and evse.max_kw is not None:
         yield Problem(
             (*path, "fallback_a" if own else "max_kw"),
-            f"fallback_a is {fallback:g} A, too little for a DC station: its min_kw is {evse.min_a:g} A",
-            f"set fallback_a to 0 or to at least {evse.min_a:g}; an AC station has max_a in place of max_kw, "
-            "e.g. 16 for 11 kW",
+            coded(
+                "fallback_a is {fallback} A, too little for a DC station: its min_kw is {min_a} A",
+                fallback=f"{fallback:g}",
+                min_a=f"{evse.min_a:g}",
+            ),
+            coded(
+                "set fallback_a to 0 or to at least {min_a}; an AC station has max_a in place of max_kw, "
+                "e.g. 16 for 11 kW",
+                min_a=f"{evse.min_a:g}",
+            ),
         )
     elif 0 < fallback < evse.min_a:
         yield Problem(
             (*path, "fallback_a" if own else "min_a"),
-            f"fallback_a is {fallback:g} A, below min_a of {evse.min_a:g} A: too little to charge",
-            "set fallback_a to at least min_a, or to 0",
+            coded(
+                "fallback_a is {fallback} A, below min_a of {min_a} A: too little to charge",
+                fallback=f"{fallback:g}",
+                min_a=f"{evse.min_a:g}",
+            ),
+            coded("set fallback_a to at least min_a, or to 0"),
         )
 
 
@@ -142,8 +167,12 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
         if each.limit_w is not None and LEAST_W <= each.limit_w < watts:
             yield Problem(
                 ("circuit", index, "limit_w"),
-                f"without the controller, {_who(each, base_a)} take {watts:g} W, "
-                f"its limit is {each.limit_w:g} W",
+                coded(
+                    "without the controller, {who} take {watts} W, its limit is {limit_w} W",
+                    who=_who(each, base_a),
+                    watts=f"{watts:g}",
+                    limit_w=f"{each.limit_w:g}",
+                ),
                 _LESS,
             )
 
@@ -155,7 +184,7 @@ def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: DataP
         yield Problem(
             path,
             coded(
-                TextCode.OVER_COMMITTED,
+                "without the controller, {who} take {current} A on {phase}, its limit is {limit} A",
                 who=_who(circuit, base_a),
                 current=f"{sums_a[worst] + base_a:g}",
                 phase=_PHASES[worst],
@@ -168,5 +197,9 @@ def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: DataP
 def _who(circuit: CircuitConfig, base_a: float) -> str:
     """Describe what draws below a circuit without the controller."""
     if base_a:
-        return coded(TextCode.STATIONS_AND_BASE, circuit=circuit.id, base=f"{base_a:g}")
-    return coded(TextCode.STATIONS_BELOW, circuit=circuit.id)
+        return coded(
+            'the stations below "{circuit}" and the declared base load of {base} A',
+            circuit=circuit.id,
+            base=f"{base_a:g}",
+        )
+    return coded('the stations below "{circuit}"', circuit=circuit.id)

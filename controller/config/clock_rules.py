@@ -8,7 +8,7 @@ import zoneinfo
 from collections.abc import Iterator
 
 from controller.config.schema import Config, SiteConfig
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 
 LARGE_ERROR_S, SMALL_ERROR_S = 60.0, 0.01
@@ -43,7 +43,7 @@ _NATIVE_NAMES = {
 }
 """Cities and countries by the names that installers write, in lower case."""
 _UNIVERSAL = re.compile(r"(Etc/)?(UTC|UCT|Universal|Zulu|Greenwich|GMT([+-]?0)?)")
-_WRITE_ZONE = coded(TextCode.WRITE_ZONE)
+_WRITE_ZONE = coded('write the zone of the site, e.g. timezone = "Europe/Berlin"')
 
 
 def check_time_zone(config: Config) -> Iterator[Problem]:
@@ -54,9 +54,11 @@ def check_time_zone(config: Config) -> Iterator[Problem]:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         meant = _meant_zone(name)
         remedy = (
-            coded(TextCode.USE_ZONE) if meant is None else coded(TextCode.DID_YOU_MEAN, meant=f'"{meant}"')
+            coded('use a name like "Europe/Berlin"')
+            if meant is None
+            else coded("did you mean {meant}?", meant=f'"{meant}"')
         )
-        yield Problem(("site", "timezone"), coded(TextCode.NOT_A_ZONE, name=name), remedy)
+        yield Problem(("site", "timezone"), coded('"{name}" is not a time zone', name=name), remedy)
 
 
 def _meant_zone(name: str) -> str | None:
@@ -81,25 +83,34 @@ def find_clock_hints(config: Config) -> Iterator[Problem]:
     for index, server in enumerate(servers):
         if server.lower() in {each.lower() for each in servers[:index]}:
             yield Problem(
-                ("time", "nts_servers", index), f'"{server}" is listed twice', "remove one of the two"
+                ("time", "nts_servers", index),
+                coded('"{server}" is listed twice', server=server),
+                coded("remove one of the two"),
             )
     if 0 < len(servers) < needed:
         yield Problem(
             ("time", "servers_agree"),
-            f"{needed} servers must agree, and nts_servers lists {len(servers)}",
-            "list more servers, or write a lower number",
+            coded(
+                "{needed} servers must agree, and nts_servers lists {servers}",
+                needed=needed,
+                servers=len(servers),
+            ),
+            coded("list more servers, or write a lower number"),
         )
     error_s = config.time.max_error_s
     if not SMALL_ERROR_S <= error_s <= LARGE_ERROR_S:
+        shown = f"{error_s:g}"
         what = (
-            "no time server allows" if error_s < SMALL_ERROR_S else "makes meter values and commands useless"
+            coded("an error of {error_s} s is less than any time server allows", error_s=shown)
+            if error_s < SMALL_ERROR_S
+            else coded("an error of {error_s} s makes meter values and commands useless", error_s=shown)
         )
-        yield Problem(("time", "max_error_s"), f"an error of {error_s:g} s {what}", "write 1 (s)")
+        yield Problem(("time", "max_error_s"), what, coded("write 1 (s)"))
     if not config.time.chrony_socket.startswith("/"):
         yield Problem(
             ("time", "chrony_socket"),
-            f'"{config.time.chrony_socket}" is not the path of a socket',
-            'write the whole path, e.g. "/run/chrony/chronyd.sock"',
+            coded('"{chrony_socket}" is not the path of a socket', chrony_socket=config.time.chrony_socket),
+            coded('write the whole path, e.g. "/run/chrony/chronyd.sock"'),
         )
 
 
@@ -110,19 +121,25 @@ def _zone_hints(config: Config) -> Iterator[Problem]:
     if by_the_clock and _UNIVERSAL.fullmatch(zone):
         yield Problem(
             ("site", "timezone"),
-            f"is {'UTC' if zone == SiteConfig(id='?').timezone else zone}: the times of day in "
-            f"[[{by_the_clock[0]}]] are not those of a clock on the wall",
+            coded(
+                "is {zone}: the times of day in [[{by_the_clock}]] are not those of a clock on the wall",
+                zone="UTC" if zone == SiteConfig(id="?").timezone else zone,
+                by_the_clock=by_the_clock[0],
+            ),
             _WRITE_ZONE,
         )
     elif zone.startswith("Etc/GMT") and not _UNIVERSAL.fullmatch(zone):
         yield Problem(
             ("site", "timezone"),
-            f"{zone} has no summer time, and its sign is reversed (Etc/GMT-1 is UTC+1)",
+            coded("{zone} has no summer time, and its sign is reversed (Etc/GMT-1 is UTC+1)", zone=zone),
             _WRITE_ZONE,
         )
     elif zone in ("CET", "MET", "EET", "WET", "EST", "MST", "HST"):
         yield Problem(
             ("site", "timezone"),
-            coded(TextCode.SHORT_ZONE, name=zone),
+            coded(
+                "{name} is an abbreviation: the days on which its summer time begins are those of no country",
+                name=zone,
+            ),
             _WRITE_ZONE,
         )

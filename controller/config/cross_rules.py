@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from controller.config.backend_rules import check_backends
 from controller.config.circuit_rules import check_circuits
@@ -13,10 +13,10 @@ from controller.config.energy_rules import check_energy
 from controller.config.local_csms_rules import check_cards
 from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
-from controller.config.schema import BackendConfig, Config
+from controller.config.schema import Config
 from controller.config.value_rules import check_values
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, defined_already
-from controller.tomlcheck.positions import DataPath
 
 
 def check_tables(config: Config) -> list[Problem]:
@@ -25,7 +25,6 @@ def check_tables(config: Config) -> list[Problem]:
         *_ids(config),
         *_site(config),
         *_listen(config),
-        *_backends(config),
         *check_backends(config),
         *check_cards(config),
         *_stations(config),
@@ -57,53 +56,37 @@ def _twice(name: str, config: Config, first: int, second: int) -> Problem:
     if name == "station":
         one, other = config.station[first].circuit, config.station[second].circuit
         if one != other:
-            what = f'"{there}" is on two circuits, "{one}" and "{other}"'
+            what = coded(
+                '"{there}" is on two circuits, "{one}" and "{other}"', there=there, one=one, other=other
+            )
             return Problem(
-                path, what, "keep one of the two; EVSEs on several circuits name theirs in [[station.evse]]"
+                path,
+                what,
+                coded("keep one of the two; EVSEs on several circuits name theirs in [[station.evse]]"),
             )
     return defined_already(path, there)
 
 
 def _site(config: Config) -> Iterator[Problem]:
     if config.site.backend is not None and config.site.id in {station.id for station in config.station}:
-        yield Problem(("site", "id"), "is also the id of a station", "give the site another id")
+        yield Problem(("site", "id"), coded("is also the id of a station"), coded("give the site another id"))
 
 
 def _listen(config: Config) -> Iterator[Problem]:
     listen = config.listen
     if (listen.certificate is None) != (listen.key is None):
         there, missing = ("certificate", "key") if listen.certificate else ("key", "certificate")
-        yield Problem(("listen", there), f"needs a {missing}", f"add {missing}, or remove {there}")
+        yield Problem(
+            ("listen", there),
+            coded("needs a {missing}", missing=missing),
+            coded("add {missing}, or remove {there}", missing=missing, there=there),
+        )
     if listen.client_ca is not None and listen.certificate is None and listen.key is None:
         yield Problem(
             ("listen", "client_ca"),
-            "needs certificate and key: client certificates exist over TLS only",
-            "add both, or remove client_ca",
+            coded("needs certificate and key: client certificates exist over TLS only"),
+            coded("add both, or remove client_ca"),
         )
-
-
-def _backends(config: Config) -> Iterator[Problem]:
-    for index, backend in enumerate(config.backend):
-        path: DataPath = ("backend", index)
-        yield from _url(backend, (*path, "url"))
-        if backend.key and not backend.certificate:
-            yield Problem((*path, "key"), "needs a certificate", "add certificate, or remove key")
-
-
-def _url(backend: BackendConfig, path: DataPath) -> Iterator[Problem]:
-    try:
-        parts = urlsplit(backend.url)
-        host, user = parts.hostname, parts.username
-        _ = parts.port
-    except ValueError as error:
-        yield Problem(path, f"is not a URL: {error}", 'write it like "wss://csms.example/ocpp/{station}"')
-        return
-    if not host:
-        yield Problem(path, "names no host", 'write it like "wss://csms.example/ocpp/{station}"')
-    if user is not None:
-        yield Problem(path, "contains a user name", "remove it; put the password into a password_file")
-    if parts.scheme == "ws" and (backend.ca or backend.certificate):
-        yield Problem(path, "is ws://, where certificates are not used", "use wss://")
 
 
 def _stations(config: Config) -> Iterator[Problem]:
@@ -111,10 +94,10 @@ def _stations(config: Config) -> Iterator[Problem]:
         if ":" in station.id:
             yield Problem(
                 ("station", index, "id"),
-                'contains ":", which Basic authentication cannot carry',
-                f'did you mean "{station.id.rpartition("/")[2]}"?'
+                coded('contains ":", which Basic authentication cannot carry'),
+                coded('did you mean "{value}"?', value=station.id.rpartition("/")[2])
                 if "://" in station.id
-                else "rename the station",
+                else coded("rename the station"),
             )
 
 
@@ -123,6 +106,10 @@ def _times(config: Config) -> Iterator[Problem]:
     if chosen.lease_s <= 2 * chosen.tick_s:  # leases are renewed at half their life, by a tick
         yield Problem(
             ("load_management", "lease_s"),
-            f"{chosen.lease_s:g} s may end before a tick of {chosen.tick_s:g} s renews it",
-            "set lease_s to more than twice tick_s",
+            coded(
+                "{lease_s} s may end before a tick of {tick_s} s renews it",
+                lease_s=f"{chosen.lease_s:g}",
+                tick_s=f"{chosen.tick_s:g}",
+            ),
+            coded("set lease_s to more than twice tick_s"),
         )

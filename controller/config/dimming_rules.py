@@ -17,6 +17,7 @@ from controller.config.schema import (
     DimmingSourceConfig,
     MeterConfig,
 )
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.input_modules import list_input_modules, load_input_module
@@ -73,7 +74,11 @@ def check_dimming(config: Config) -> Iterator[Problem]:
         yield from _source(config, source, path)
         other = roles.setdefault(source.role or source.id, source.id)
         if other != source.id and source.role:
-            yield Problem((*path, "role"), f'is also the role of "{other}"', "give each source its own role")
+            yield Problem(
+                (*path, "role"),
+                coded('is also the role of "{other}"', other=other),
+                coded("give each source its own role"),
+            )
         if source.kind == "contact":
             yield from _contacts(dimming, source, path)
     yield from _ids(dimming)
@@ -94,37 +99,46 @@ def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
     if not dimming.source:
         yield Problem(
             ("dimming",),
-            "has no limit source",
-            "add a [[dimming.source]]",
+            coded("has no limit source"),
+            coded("add a [[dimming.source]]"),
             depends_on=("dimming", "source"),
         )
     if config.signing is None or config.signing.key is None:
         yield Problem(
             ("dimming",),
-            "needs a key of the controller, which signs evidence and acknowledgements",
-            'make one with `local-controller keys new`, and name it: [signing] key = "..."',
+            coded("needs a key of the controller, which signs evidence and acknowledgements"),
+            coded('make one with `local-controller keys new`, and name it: [signing] key = "..."'),
         )
     if not any(evse.is_controllable for station in config.station for evse in station.evse):
-        yield Problem(("dimming",), "has no controllable EVSE", "set steuve = true in each controllable EVSE")
+        yield Problem(
+            ("dimming",),
+            coded("has no controllable EVSE"),
+            coded("set steuve = true in each controllable EVSE"),
+        )
 
 
 def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iterator[Problem]:
     kind: DataPath = (*path, "kind")
     if source.kind == "signed" and source.role is None:
-        yield Problem((*path, "role"), "is missing", "add the role whose keys may sign", depends_on=kind)
+        yield Problem(
+            (*path, "role"), coded("is missing"), coded("add the role whose keys may sign"), depends_on=kind
+        )
     if source.kind == "ocpp" and config.site.backend is None:
-        yield Problem(kind, "no backend sets a limit for the site", "set site.backend")
+        yield Problem(kind, coded("no backend sets a limit for the site"), coded("set site.backend"))
     if source.kind == "contact" and source.module is None:
         yield Problem(
-            (*path, "module"), "is missing", "add the id of its [[dimming.module]]", depends_on=kind
+            (*path, "module"),
+            coded("is missing"),
+            coded("add the id of its [[dimming.module]]"),
+            depends_on=kind,
         )
     default = DimmingSourceConfig(id="?", kind="signed")
     for key, kinds in _KINDS.items():
         if source.kind not in kinds and getattr(source, key) != getattr(default, key):
             yield Problem(
                 (*path, key),
-                f'has no meaning with kind "{source.kind}"',
-                f"remove it, or set kind to {' or '.join(sorted(kinds))}",
+                coded('has no meaning with kind "{kind}"', kind=source.kind),
+                coded("remove it, or set kind to {kinds}", kinds=" or ".join(sorted(kinds))),
                 depends_on=kind,
             )
 
@@ -136,19 +150,19 @@ def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: DataPat
         if own or not _has_stray_contact(dimming):
             yield Problem(
                 (*path, "id"),
-                f"{len(own)} contacts have it as their source",
-                f"let 1 to {MOST_CONTACTS} [[dimming.contact]] name it",
+                coded("{own} contacts have it as their source", own=len(own)),
+                coded("let 1 to {most_contacts} [[dimming.contact]] name it", most_contacts=MOST_CONTACTS),
                 depends_on=("dimming", "contact"),
             )
     elif all(contact.limit_w is None for contact in own):
         yield Problem(
             (*path, "id"),
-            "none of its contacts has a limit",
-            "give one of them a limit_w",
+            coded("none of its contacts has a limit"),
+            coded("give one of them a limit_w"),
             depends_on=("dimming", "contact"),
         )
     if source.pattern == "one-of" and len(own) == 1:
-        yield Problem((*path, "pattern"), "is for several contacts", 'set pattern = "each"')
+        yield Problem((*path, "pattern"), coded("is for several contacts"), coded('set pattern = "each"'))
     modules = [module.id for module in dimming.module]
     if source.module is not None and source.module not in modules:
         yield unknown_name((*path, "module"), source.module, modules, "dimming.module")
@@ -164,7 +178,9 @@ def _ids(dimming: DimmingConfig) -> Iterator[Problem]:
         seen: set[str] = set()
         for index, each in enumerate(getattr(dimming, name)):
             if each.id in seen:
-                yield Problem(("dimming", name, index, "id"), "is there twice", "rename one of them")
+                yield Problem(
+                    ("dimming", name, index, "id"), coded("is there twice"), coded("rename one of them")
+                )
             seen.add(each.id)
 
 
@@ -175,8 +191,8 @@ def _shared(dimming: DimmingConfig) -> Iterator[Problem]:
         if source.module is not None and other != source.id:
             yield Problem(
                 ("dimming", "source", index, "module"),
-                f'is polled for source "{other}" already',
-                "give all its contacts one source, or use two modules",
+                coded('is polled for source "{other}" already', other=other),
+                coded("give all its contacts one source, or use two modules"),
             )
 
 
@@ -189,8 +205,8 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
             if any(source.id == contact.source for source in dimming.source):
                 yield Problem(
                     (*path, "source"),
-                    f'"{contact.source}" is no source of contacts',
-                    'set kind = "contact" in it, or name another',
+                    coded('"{source}" is no source of contacts', source=contact.source),
+                    coded('set kind = "contact" in it, or name another'),
                     depends_on=("dimming", "source"),
                 )
             else:
@@ -200,8 +216,10 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
         if other != contact.name:
             yield Problem(
                 (*path, "input"),
-                f'{contact.input} of this module is contact "{other}" already',
-                "give each contact its own input",
+                coded(
+                    '{input} of this module is contact "{other}" already', input=contact.input, other=other
+                ),
+                coded("give each contact its own input"),
             )
 
 
@@ -217,8 +235,13 @@ def _inputs(dimming: DimmingConfig) -> Iterator[Problem]:
         if contact.input >= inputs:
             yield Problem(
                 ("dimming", "contact", index, "input"),
-                f'{contact.input} is not an input of "{driver}", which has {inputs}, counted from 0',
-                f"write 0 to {inputs - 1}",
+                coded(
+                    '{input} is not an input of "{driver}", which has {inputs}, counted from 0',
+                    input=contact.input,
+                    driver=driver,
+                    inputs=inputs,
+                ),
+                coded("write 0 to {inputs}", inputs=inputs - 1),
             )
 
 
@@ -229,8 +252,10 @@ def _unit_of_meter(config: Config, module: DimmingModuleConfig, path: DataPath) 
         if meter.bus == f"{module.host}:{port}" and meter.unit == module.unit:
             yield Problem(
                 (*path, "unit"),
-                f'{module.unit} at {meter.bus} is meter "{meter.id}" already',
-                "set the module to its own unit, or write its own host",
+                coded(
+                    '{unit} at {bus} is meter "{id}" already', unit=module.unit, bus=meter.bus, id=meter.id
+                ),
+                coded("set the module to its own unit, or write its own host"),
             )
 
 
@@ -242,8 +267,10 @@ def _bus_with_meter(
     if module.unit in taken:
         yield Problem(
             (*path, "unit"),
-            f'{module.unit} on this bus is meter "{taken[module.unit]}" already',
-            "set the module to its own unit",
+            coded(
+                '{unit} on this bus is meter "{taken}" already', unit=module.unit, taken=taken[module.unit]
+            ),
+            coded("set the module to its own unit"),
         )
     if module.driver in list_input_modules() and meter.driver in list_models():
         delivered = load_input_module(module.driver).serial
@@ -253,8 +280,13 @@ def _bus_with_meter(
         if here != there:
             yield Problem(
                 (*path, "device"),
-                f'uses {here}, but meter "{meter.id}" on the same bus {there}',
-                "set module and meter, and both here, to the same baud, parity and stopbits",
+                coded(
+                    'uses {here}, but meter "{id}" on the same bus {there}',
+                    here=here,
+                    id=meter.id,
+                    there=there,
+                ),
+                coded("set module and meter, and both here, to the same baud, parity and stopbits"),
             )
 
 
@@ -262,13 +294,19 @@ def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
     known = list_input_modules()
     for key in _NEEDS[module.transport]:
         if getattr(module, key) is None:
-            yield Problem((*path, "transport"), f'"{module.transport}" needs a {key}', f"add {key}")
+            yield Problem(
+                (*path, "transport"),
+                coded('"{transport}" needs a {key}', transport=module.transport, key=key),
+                coded("add {key}", key=key),
+            )
     for key, transports in _TRANSPORTS.items():
         if module.transport not in transports and getattr(module, key) is not None:
             yield Problem(
                 (*path, key),
-                f'has no meaning with transport "{module.transport}"',
-                f"remove it, or set transport to {' or '.join(sorted(transports))}",
+                coded('has no meaning with transport "{transport}"', transport=module.transport),
+                coded(
+                    "remove it, or set transport to {transports}", transports=" or ".join(sorted(transports))
+                ),
             )
     yield from check_serial_unit((*path, "unit"), module.transport, module.unit)
     if module.device is not None and not module.device.startswith("/dev/"):
@@ -288,28 +326,40 @@ def find_module_hints(config: Config) -> Iterator[Problem]:
         if module.interval_s > SLOW_INPUTS_S:
             yield Problem(
                 (*path, "interval_s"),
-                f"a limit of the grid operator is noticed up to {module.interval_s:g} s late",
-                "write 1 (s) or less",
+                coded(
+                    "a limit of the grid operator is noticed up to {interval_s} s late",
+                    interval_s=f"{module.interval_s:g}",
+                ),
+                coded("write 1 (s) or less"),
             )
     for index, source in enumerate(dimming.source):
         path = ("dimming", "source", index)
         if source.settle_s > LONG_BOUNCE_S:
             yield Problem(
                 (*path, "settle_s"),
-                f"no contact bounces for {source.settle_s:g} s, and each limit is late by it",
-                "write some tenths of a second, e.g. 0.3 (s)",
+                coded(
+                    "no contact bounces for {settle_s} s, and each limit is late by it",
+                    settle_s=f"{source.settle_s:g}",
+                ),
+                coded("write some tenths of a second, e.g. 0.3 (s)"),
             )
         if source.kind == "contact" and 0 < source.lost_after_s < SHORT_LOSS_S:
             yield Problem(
                 (*path, "lost_after_s"),
-                f"after {source.lost_after_s:g} s a single late reading already limits the site",
-                "write a few intervals of its module, e.g. 5 (s)",
+                coded(
+                    "after {lost_after_s} s a single late reading already limits the site",
+                    lost_after_s=f"{source.lost_after_s:g}",
+                ),
+                coded("write a few intervals of its module, e.g. 5 (s)"),
             )
         elif source.kind == "contact" and source.lost_after_s > LONG_LOSS_S:
             yield Problem(
                 (*path, "lost_after_s"),
-                f"a dead module goes unnoticed for {source.lost_after_s:g} s, and a limit with it",
-                "write a few intervals of its module, e.g. 5 (s)",
+                coded(
+                    "a dead module goes unnoticed for {lost_after_s} s, and a limit with it",
+                    lost_after_s=f"{source.lost_after_s:g}",
+                ),
+                coded("write a few intervals of its module, e.g. 5 (s)"),
             )
 
 
@@ -319,8 +369,12 @@ def _device(device: str, transport: str, path: DataPath) -> Iterator[Problem]:
         chip = "/dev/gpiochip0" if "chip" not in device else f"/dev/{device.removeprefix('dev/')}"
         yield Problem(
             (*path, "device"),
-            f'"{device}" is not a GPIO chip',
-            f'did you mean "{chip}"? The line is the input of the contact: `gpioinfo` lists chips and lines',
+            coded('"{device}" is not a GPIO chip', device=device),
+            coded(
+                'did you mean "{chip}"? The line is the input of the contact: `gpioinfo` lists chips and '
+                "lines",
+                chip=chip,
+            ),
         )
     else:
         yield not_a_device_path((*path, "device"), device)

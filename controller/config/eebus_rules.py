@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.schema import Config
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.eebus.array_json import EebusError
@@ -18,19 +19,19 @@ def check_eebus(config: Config) -> Iterator[Problem]:
     for index, _ in guards[1:]:
         yield Problem(
             ("dimming", "source", index, "kind"),
-            "is the second energy guard: the controller has one",
-            'keep one source of kind "eebus"; its box is accepted by `local-controller eebus pair`',
+            coded("is the second energy guard: the controller has one"),
+            coded('keep one source of kind "eebus"; its box is accepted by `local-controller eebus pair`'),
         )
     if guards and config.eebus is None:
         path: DataPath = ("dimming", "source", guards[0][0], "kind")
-        yield Problem(path, 'is "eebus", and there is no [eebus]', "add [eebus], empty will do")
+        yield Problem(path, coded('is "eebus", and there is no [eebus]'), coded("add [eebus], empty will do"))
     if config.eebus is None:
         return
     if not guards:
         yield Problem(
             ("eebus",),
-            "has no source of limits: what the control box writes would be ignored",
-            'add a [[dimming.source]] with kind = "eebus", or remove [eebus]',
+            coded("has no source of limits: what the control box writes would be ignored"),
+            coded('add a [[dimming.source]] with kind = "eebus", or remove [eebus]'),
         )
     yield from _partners(config)
 
@@ -43,8 +44,8 @@ def _partners(config: Config) -> Iterator[Problem]:
         try:
             ski = normalize_ski(partner.ski)
         except EebusError as error:
-            yield Problem((*path, "ski"), str(error), "copy it from the partner's page or label")
+            yield Problem((*path, "ski"), str(error), coded("copy it from the partner's page or label"))
             continue
         if ski in seen:
-            yield Problem((*path, "ski"), "is there twice", "remove one of the two")
+            yield Problem((*path, "ski"), coded("is there twice"), coded("remove one of the two"))
         seen.add(ski)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from controller.config.circuit_rules import path_to_root
 from controller.config.schema import CalendarConfig, CircuitConfig, Config
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
 
@@ -43,16 +44,20 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
         if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
             yield Problem(
                 ("calendar", index, "limit_a"),
-                f"{entry.limit_a:g} A is below {LEAST_CHARGING_A:g} A: no car charges meanwhile",
-                "keep it if that is meant, else write what the circuit may carry",
+                coded(
+                    "{limit_a} A is below {least_charging_a} A: no car charges meanwhile",
+                    limit_a=f"{entry.limit_a:g}",
+                    least_charging_a=f"{LEAST_CHARGING_A:g}",
+                ),
+                coded("keep it if that is meant, else write what the circuit may carry"),
             )
     price = None if config.prices is None else config.prices.pause_above
     if price is not None and not USUAL_PRICES[0] <= abs(price) <= USUAL_PRICES[1] and price:
         meant = price / 100 if price > USUAL_PRICES[1] else price * 100
         yield Problem(
             ("prices", "pause_above"),
-            f"{price:g} is no usual price of a kWh in euros",
-            f"did you mean {meant:g}? Keep it if the prices are in another unit",
+            coded("{price} is no usual price of a kWh in euros", price=f"{price:g}"),
+            coded("did you mean {meant}? Keep it if the prices are in another unit", meant=f"{meant:g}"),
         )
 
 
@@ -69,7 +74,9 @@ def _small_powers(config: Config) -> Iterator[Problem]:
     for path, power in powers:
         if power is not None and power < LEAST_KW:
             yield Problem(
-                path, f"{power:g} kW is too little for any car", f"did you mean {power * 1000:g} (kW)?"
+                path,
+                coded("{power} kW is too little for any car", power=f"{power:g}"),
+                coded("did you mean {power} (kW)?", power=f"{power * 1000:g}"),
             )
 
 
@@ -81,8 +88,8 @@ def _group_hints(config: Config) -> Iterator[Problem]:
         if group.guaranteed_a and group.guaranteed_a < LEAST_CHARGING_A:
             yield Problem(
                 (*path, "guaranteed_a"),
-                f"{group.guaranteed_a:g} A is too little for any car",
-                f"write {LEAST_CHARGING_A:g} or more, or 0",
+                coded("{guaranteed_a} A is too little for any car", guaranteed_a=f"{group.guaranteed_a:g}"),
+                coded("write {least_charging_a} or more, or 0", least_charging_a=f"{LEAST_CHARGING_A:g}"),
             )
         if group.quota_kwh is None:
             continue
@@ -90,14 +97,18 @@ def _group_hints(config: Config) -> Iterator[Problem]:
         if group.quota_kwh > day_kwh:
             yield Problem(
                 (*path, "quota_kwh"),
-                f"{group.quota_kwh:g} kWh have no effect: the site carries {day_kwh:.0f} kWh a day",
-                f"did you mean {group.quota_kwh / 1000:g} (kWh)?",
+                coded(
+                    "{quota_kwh} kWh have no effect: the site carries {day_kwh} kWh a day",
+                    quota_kwh=f"{group.quota_kwh:g}",
+                    day_kwh=f"{day_kwh:.0f}",
+                ),
+                coded("did you mean {quota_kwh} (kWh)?", quota_kwh=f"{group.quota_kwh / 1000:g}"),
             )
         elif group.quota_kwh < LEAST_CAR_KWH:
             yield Problem(
                 (*path, "quota_kwh"),
-                f"{group.quota_kwh:g} kWh are used up in minutes",
-                f"did you mean {group.quota_kwh * 1000:g} (kWh)?",
+                coded("{quota_kwh} kWh are used up in minutes", quota_kwh=f"{group.quota_kwh:g}"),
+                coded("did you mean {quota_kwh} (kWh)?", quota_kwh=f"{group.quota_kwh * 1000:g}"),
             )
 
 
@@ -107,14 +118,17 @@ def _car_energy(config: Config) -> Iterator[Problem]:
         if departure.energy_kwh < LEAST_CAR_KWH:
             yield Problem(
                 path,
-                f"{departure.energy_kwh:g} kWh is too little for any trip",
-                f"did you mean {departure.energy_kwh * 1000:g} (kWh)?",
+                coded("{energy_kwh} kWh is too little for any trip", energy_kwh=f"{departure.energy_kwh:g}"),
+                coded("did you mean {energy_kwh} (kWh)?", energy_kwh=f"{departure.energy_kwh * 1000:g}"),
             )
         elif departure.energy_kwh > MOST_CAR_KWH:
             yield Problem(
                 path,
-                f"{departure.energy_kwh:g} kWh is more than the battery of a car holds",
-                "keep it for a truck or a bus, else write what the car needs, e.g. 30 (kWh)",
+                coded(
+                    "{energy_kwh} kWh is more than the battery of a car holds",
+                    energy_kwh=f"{departure.energy_kwh:g}",
+                ),
+                coded("keep it for a truck or a bus, else write what the car needs, e.g. 30 (kWh)"),
             )
 
 
@@ -150,8 +164,8 @@ def _peaks(config: Config) -> Iterator[Problem]:
         ):
             yield Problem(
                 (*path, "peak_reached_is_free"),
-                "has no effect without peak_kw",
-                "set peak_kw, or remove it",
+                coded("has no effect without peak_kw"),
+                coded("set peak_kw, or remove it"),
                 depends_on=(*path, "peak_kw"),
             )
 
@@ -160,20 +174,20 @@ def _peak_meter(circuit: CircuitConfig, path: DataPath) -> Iterator[Problem]:
     if circuit.meter is None:
         yield Problem(
             path,
-            f'needs a meter: without one the mean power is unknown of "{circuit.id}"',
-            'name the circuit\'s meter: meter = "..."',
+            coded('needs a meter: without one the mean power is unknown of "{id}"', id=circuit.id),
+            coded('name the circuit\'s meter: meter = "..."'),
         )
     elif circuit.measures == "building":
         yield Problem(
             path,
-            "needs a meter of the whole circuit: its meter shows the building alone",
-            "install the meter where it measures the stations, too",
+            coded("needs a meter of the whole circuit: its meter shows the building alone"),
+            coded("install the meter where it measures the stations, too"),
         )
     elif circuit.base_load_a is None:
         yield Problem(
             path,
-            "needs base_load_a: that is what the building counts while the meter is lost",
-            "add the most that the building draws on a phase: base_load_a = ... (A)",
+            coded("needs base_load_a: that is what the building counts while the meter is lost"),
+            coded("add the most that the building draws on a phase: base_load_a = ... (A)"),
             depends_on=(*path[:-1], "base_load_a"),
         )
 
@@ -181,7 +195,9 @@ def _peak_meter(circuit: CircuitConfig, path: DataPath) -> Iterator[Problem]:
 def _kilowatts(value: float, path: DataPath) -> Iterator[Problem]:
     if value > MOST_KW:
         yield Problem(
-            path, f"{value:g} kW is more than any site draws", f"did you mean {value / 1000:g} (kW)?"
+            path,
+            coded("{value} kW is more than any site draws", value=f"{value:g}"),
+            coded("did you mean {value} (kW)?", value=f"{value / 1000:g}"),
         )
 
 
@@ -191,16 +207,22 @@ def _calendar(config: Config) -> Iterator[Problem]:
     for index, entry in enumerate(config.calendar):
         path: DataPath = ("calendar", index)
         if entry.name in names:
-            yield Problem((*path, "name"), f'"{entry.name}" is already defined', "give each its own name")
+            yield Problem(
+                (*path, "name"),
+                coded('"{name}" is already defined', name=entry.name),
+                coded("give each its own name"),
+            )
         names.add(entry.name)
         if entry.begin == entry.end:
             yield Problem(
                 (*path, "end"),
-                "is its begin: the entry never holds",
-                'for whole days, write "00:00" and "24:00"',
+                coded("is its begin: the entry never holds"),
+                coded('for whole days, write "00:00" and "24:00"'),
             )
         if entry.begin == "24:00":
-            yield Problem((*path, "begin"), "24:00 is the end of a day", 'write begin = "00:00"')
+            yield Problem(
+                (*path, "begin"), coded("24:00 is the end of a day"), coded('write begin = "00:00"')
+            )
         if entry.group is not None and entry.group not in {group.id for group in config.group}:
             yield unknown_name((*path, "group"), entry.group, [group.id for group in config.group], "group")
         yield from _unknown_evses(config, entry.stations, (*path, "stations"))
@@ -219,16 +241,18 @@ def _calendar_settings(entry: CalendarConfig, path: DataPath) -> Iterator[Proble
     for_circuit = [key for key in ("limit_a", "limit_w", "peak_kw") if getattr(entry, key) is not None]
     for_evses = [key for key in ("priority", "mode") if getattr(entry, key) is not None]
     if for_circuit and entry.circuit is None:
-        yield Problem((*path, for_circuit[0]), "needs a circuit", 'add circuit = "..."')
+        yield Problem((*path, for_circuit[0]), coded("needs a circuit"), coded('add circuit = "..."'))
     if for_evses and entry.group is None and not entry.stations:
         yield Problem(
-            (*path, for_evses[0]), "needs stations or a group", 'add stations = ["..."] or group = "..."'
+            (*path, for_evses[0]),
+            coded("needs stations or a group"),
+            coded('add stations = ["..."] or group = "..."'),
         )
     if not for_circuit and not for_evses:
         yield Problem(
             (*path, "name"),
-            "sets nothing",
-            "add limit_a, limit_w or peak_kw of a circuit, priority or mode",
+            coded("sets nothing"),
+            coded("add limit_a, limit_w or peak_kw of a circuit, priority or mode"),
             depends_on=path,
         )
 
@@ -237,15 +261,19 @@ def _calendar_limits(entry: CalendarConfig, circuit: CircuitConfig, path: DataPa
     if entry.limit_a is not None and entry.limit_a > max(circuit.limits_a):
         yield Problem(
             (*path, "limit_a"),
-            f'{entry.limit_a:g} A is above the limit of "{circuit.id}", {max(circuit.limits_a):g} A, which '
-            "always holds",
-            "write a lower limit, or remove it",
+            coded(
+                '{limit_a} A is above the limit of "{id}", {limits_a} A, which always holds',
+                limit_a=f"{entry.limit_a:g}",
+                id=circuit.id,
+                limits_a=f"{max(circuit.limits_a):g}",
+            ),
+            coded("write a lower limit, or remove it"),
         )
     if entry.limit_w is not None and entry.limit_w < LEAST_W:
         yield Problem(
             (*path, "limit_w"),
-            f"{entry.limit_w:g} W is less than any device draws",
-            f"did you mean {entry.limit_w * 1000:g} (W)?",
+            coded("{limit_w} W is less than any device draws", limit_w=f"{entry.limit_w:g}"),
+            coded("did you mean {limit_w} (W)?", limit_w=f"{entry.limit_w * 1000:g}"),
         )
     if entry.peak_kw is not None:
         yield from _kilowatts(entry.peak_kw, (*path, "peak_kw"))
@@ -266,8 +294,8 @@ def _groups(config: Config) -> Iterator[Problem]:
                 if ref in group_of:
                     yield Problem(
                         (*path, "stations", number),
-                        f'"{name}" is in group "{group_of[ref]}" already',
-                        "keep it in one group",
+                        coded('"{name}" is in group "{group_of}" already', name=name, group_of=group_of[ref]),
+                        coded("keep it in one group"),
                     )
                 group_of.setdefault(ref, group.id)
     yield from _guarantees(config, group_of)
@@ -295,9 +323,14 @@ def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterato
         index = next(i for i, group in enumerate(config.group) if group.id == below[-1])
         yield Problem(
             ("group", index, "guaranteed_a"),
-            f'circuit "{circuit.id}" carries {min(circuit.limits_a):g} A, the groups below it are guaranteed '
-            f"{total_a:g} A with its declared base load",
-            "lower guaranteed_a",
+            coded(
+                'circuit "{id}" carries {limits_a} A, the groups below it are guaranteed {total_a} A with '
+                "its declared base load",
+                id=circuit.id,
+                limits_a=f"{min(circuit.limits_a):g}",
+                total_a=f"{total_a:g}",
+            ),
+            coded("lower guaranteed_a"),
         )
 
 
@@ -308,8 +341,8 @@ def _departures(config: Config) -> Iterator[Problem]:
         if not departure.stations and not departure.cards and not departure.priority_classes:
             yield Problem(
                 ("departure", index),
-                "is for no car",
-                'add stations = ["..."], cards = ["..."] or priority_classes = ["..."]',
+                coded("is for no car"),
+                coded('add stations = ["..."], cards = ["..."] or priority_classes = ["..."]'),
                 depends_on=("departure", index),
             )
         for number, name in enumerate(departure.priority_classes):
@@ -326,26 +359,36 @@ def _dc(config: Config) -> Iterator[Problem]:
                 if evse.reserve_kw:
                     yield Problem(
                         (*path, "reserve_kw"),
-                        "is for DC: max_kw is missing",
-                        "add max_kw, or remove reserve_kw",
+                        coded("is for DC: max_kw is missing"),
+                        coded("add max_kw, or remove reserve_kw"),
                     )
                 continue
             yield from _kilowatts(evse.max_kw, (*path, "max_kw"))
             if evse.min_kw > evse.max_kw:
                 yield Problem(
                     (*path, "min_kw"),
-                    f"{evse.min_kw:g} kW is above max_kw, {evse.max_kw:g} kW",
-                    "lower min_kw or raise max_kw",
+                    coded(
+                        "{min_kw} kW is above max_kw, {max_kw} kW",
+                        min_kw=f"{evse.min_kw:g}",
+                        max_kw=f"{evse.max_kw:g}",
+                    ),
+                    coded("lower min_kw or raise max_kw"),
                 )
             if evse.reserve_kw > evse.max_kw:
                 yield Problem(
                     (*path, "reserve_kw"),
-                    f"{evse.reserve_kw:g} kW is above max_kw, {evse.max_kw:g} kW",
-                    "lower reserve_kw",
+                    coded(
+                        "{reserve_kw} kW is above max_kw, {max_kw} kW",
+                        reserve_kw=f"{evse.reserve_kw:g}",
+                        max_kw=f"{evse.max_kw:g}",
+                    ),
+                    coded("lower reserve_kw"),
                 )
             if len(evse.phases) != 3:
                 yield Problem(
-                    (*path, "phases"), "a DC station has three phases", "name three, or remove max_kw"
+                    (*path, "phases"),
+                    coded("a DC station has three phases"),
+                    coded("name three, or remove max_kw"),
                 )
 
 
@@ -359,6 +402,6 @@ def _battery(config: Config) -> Iterator[Problem]:
         if circuit.meter == config.battery.meter:
             yield Problem(
                 ("battery", "meter"),
-                f'"{config.battery.meter}" measures circuit "{circuit.id}"',
-                "name the meter that measures the battery alone",
+                coded('"{meter}" measures circuit "{id}"', meter=config.battery.meter, id=circuit.id),
+                coded("name the meter that measures the battery alone"),
             )

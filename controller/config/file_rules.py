@@ -11,7 +11,7 @@ import msgspec
 
 from controller.config.password_files import HashedPassword, PasswordFileError, parse_password_file
 from controller.config.schema import Config, MeterConfig, StoreConfig
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
@@ -65,22 +65,24 @@ def check_paths(config: Config) -> Iterator[Problem]:
 
 
 def _path(path: DataPath, file: str) -> Iterator[Problem]:
-    remedy = "write the whole path, or one relative to the directory of this file"
+    remedy = coded("write the whole path, or one relative to the directory of this file")
     if not file.strip():
-        yield Problem(path, "is empty", "write a path, or remove the key")
+        yield Problem(path, coded("is empty"), coded("write a path, or remove the key"))
     elif url := _URL.match(file):
         rest = "/" + file[url.end() :].lstrip("/")
         local = url[0].lower().startswith("file:")
         meant = (
-            f'write the path alone: "{rest}"'
+            coded('write the path alone: "{rest}"', rest=rest)
             if local
-            else "copy the file to this machine, and write its path"
+            else coded("copy the file to this machine, and write its path")
         )
-        yield Problem(path, f'"{file}" is a URL', meant)
+        yield Problem(path, coded('"{file}" is a URL', file=file), meant)
     elif _WINDOWS_PATH.match(file):
-        yield Problem(path, f'"{file}" is a path of Windows', remedy)
+        yield Problem(path, coded('"{file}" is a path of Windows', file=file), remedy)
     elif expanded := _EXPANDED_BY_SHELL.search(file):
-        yield Problem(path, f"contains {expanded[0]}, which only a shell expands", remedy)
+        yield Problem(
+            path, coded("contains {expanded}, which only a shell expands", expanded=expanded[0]), remedy
+        )
 
 
 _URL = re.compile(r"file:|[a-z]{2,}://", re.IGNORECASE)
@@ -129,8 +131,8 @@ def _pki(folder: FilePath) -> Iterator[Problem]:
     if not (folder / "ca.json").is_file():
         yield Problem(
             ("pki", "folder"),
-            f"{folder} has no CA",
-            f"make one with `local-controller pki init --folder {folder}`",
+            coded("{folder} has no CA", folder=folder),
+            coded("make one with `local-controller pki init --folder {folder}`", folder=folder),
         )
 
 
@@ -152,20 +154,22 @@ def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
     except OSError as error:
         yield Problem(
             path,
-            coded(TextCode.FILE_UNREADABLE, file=f"{file}", reason=error.strerror or ""),
-            coded(TextCode.CREATE_FILE),
+            coded("{file} cannot be read: {reason}", file=f"{file}", reason=error.strerror or ""),
+            coded("create it, readable by the controller's user"),
         )
         return
     if (swapped := _swapped(path[-1], start)) is not None:
-        yield Problem(path, f"{file} {swapped}", "exchange certificate and key")
+        yield Problem(
+            path, coded("{file} {problem}", file=file, problem=swapped), coded("exchange certificate and key")
+        )
         return
     if not start.strip():
-        yield Problem(path, f"{file} is empty", "write its content")
+        yield Problem(path, coded("{file} is empty", file=file), coded("write its content"))
     if secret and mode & 0o007:
         yield Problem(
             path,
-            coded(TextCode.READABLE_BY_ALL, file=f"{file}"),
-            coded(TextCode.RUN_COMMAND, command=f"chmod o= {file}"),
+            coded("{file} is readable by everybody on this machine", file=f"{file}"),
+            coded("{command}", command=f"chmod o= {file}"),
         )
     if path[-1] == "password_file":
         yield from _password(path, file, start)
@@ -174,20 +178,24 @@ def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
 def _swapped(key: object, start: bytes) -> str | None:
     """Describe a certificate in place of its private key, or the reverse."""
     if key == "key" and start.lstrip().startswith(b"-----BEGIN CERTIFICATE-----"):
-        return "holds a certificate, not a private key"
+        return coded("holds a certificate, not a private key")
     if (
         key in ("certificate", "ca", "client_ca")
         and b"PRIVATE KEY-----" in start
         and b"CERTIFICATE" not in start
     ):
-        return "holds a private key, not a certificate"
+        return coded("holds a private key, not a certificate")
     return None
 
 
 def _store(config: Config) -> Iterator[Problem]:
     directory = FilePath(config.store.directory)
     if directory.exists() and not directory.is_dir():
-        yield Problem(("store", "directory"), f"{directory} is a file", "name a directory")
+        yield Problem(
+            ("store", "directory"),
+            coded("{directory} is a file", directory=directory),
+            coded("name a directory"),
+        )
 
 
 def find_store_hints(config: Config, folder: FilePath) -> Iterator[Problem]:
@@ -199,8 +207,8 @@ def find_store_hints(config: Config, folder: FilePath) -> Iterator[Problem]:
     if volatile and not folder.absolute().is_relative_to(volatile[0]):
         yield Problem(
             ("store", "directory"),
-            f"is below {volatile[0]}, which is emptied when the machine starts",
-            f'write "{StoreConfig().directory}"',
+            coded("is below {volatile}, which is emptied when the machine starts", volatile=volatile[0]),
+            coded('write "{directory}"', directory=StoreConfig().directory),
         )
     elif any(
         config.store.directory == each or FilePath(config.store.directory).is_relative_to(each)
@@ -208,8 +216,11 @@ def find_store_hints(config: Config, folder: FilePath) -> Iterator[Problem]:
     ):
         yield Problem(
             ("store", "directory"),
-            f"{config.store.directory} is for files of the operating system; the daemon may not write there",
-            f'write "{StoreConfig().directory}"',
+            coded(
+                "{directory} is for files of the operating system; the daemon may not write there",
+                directory=config.store.directory,
+            ),
+            coded('write "{directory}"', directory=StoreConfig().directory),
         )
 
 
@@ -223,8 +234,8 @@ def _serial_ports(config: Config) -> Iterator[Problem]:
         if name != meter.device:
             yield Problem(
                 ("meter", index, "device"),
-                f"{meter.device} is the same port as {name}",
-                f'write device = "{name}" at both meters',
+                coded("{device} is the same port as {name}", device=meter.device, name=name),
+                coded('write device = "{name}" at both meters', name=name),
             )
 
 
@@ -233,7 +244,11 @@ def _password(path: DataPath, file: FilePath, text: bytes) -> Iterator[Problem]:
     try:
         secret = parse_password_file(text)
     except PasswordFileError as error:
-        yield Problem(path, f"{file} {error.what}", error.remedy)
+        yield Problem(path, coded("{file} {problem}", file=file, problem=error.what), error.remedy)
     else:
         if path[0] == "backend" and isinstance(secret, HashedPassword):
-            yield Problem(path, f"{file} is a hash, which no backend accepts", "write the password itself")
+            yield Problem(
+                path,
+                coded("{file} is a hash, which no backend accepts", file=file),
+                coded("write the password itself"),
+            )

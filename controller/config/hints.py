@@ -13,7 +13,7 @@ from controller.config.meter_rules import find_meter_hints
 from controller.config.schema import Config
 from controller.config.timing_rules import find_timing_hints
 from controller.config.value_rules import find_value_hints
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -51,8 +51,8 @@ def _backends(config: Config) -> Iterator[Problem]:
         if backend.priority and backend.group is None:
             yield Problem(
                 ("backend", index, "priority"),
-                "has no effect: the backend has one endpoint",
-                "give the endpoints of one backend the same group",
+                coded("has no effect: the backend has one endpoint"),
+                coded("give the endpoints of one backend the same group"),
             )
 
 
@@ -60,9 +60,11 @@ def _stations(config: Config) -> Iterator[Problem]:
     if not config.station:
         yield Problem(
             ("station",),
-            "is missing: no station may connect",
-            "those that try are listed by `local-controller station list --unknown`; adopt them, or add a "
-            "[[station]]",
+            coded("is missing: no station may connect"),
+            coded(
+                "those that try are listed by `local-controller station list --unknown`; adopt them, or add "
+                "a [[station]]"
+            ),
         )
     passwords: dict[str, str] = {}
     for index, station in enumerate(config.station):
@@ -70,35 +72,48 @@ def _stations(config: Config) -> Iterator[Problem]:
         if first != station.id and station.password_file is not None:
             yield Problem(
                 ("station", index, "password_file"),
-                f'is also that of "{first}": whoever has one password can connect as both',
-                'give each station its own, e.g. "credentials/{station}"',
+                coded('is also that of "{first}": whoever has one password can connect as both', first=first),
+                coded('give each station its own, e.g. "credentials/{place}"', place="{station}"),
             )
         is_served_offline = station.owner is not None and station.when_backend_away == "autonomous"
         if is_served_offline and station.password_file is None and config.listen.client_ca is None:
             yield Problem(
                 ("station", index, "when_backend_away"),
-                coded(TextCode.OWNER_UNVERIFIED),
-                coded(TextCode.PASSWORD_OR_CA),
+                coded(
+                    "the controller cannot verify who connects while the owner is away: any station "
+                    "that shows what the owner accepted last is served, without a password if the "
+                    "station showed none"
+                ),
+                coded("add password_file, or set listen.client_ca"),
             )
         for number, evse in enumerate(station.evse):
             if number and evse.id > max(each.id for each in station.evse[:number]) + 1:
                 yield Problem(
                     ("station", index, "evse", number, "id"),
-                    f"EVSE {evse.id - 1} is missing: stations number their EVSEs from 1 without gaps",
-                    "compare the numbers with the station, or add its other EVSEs: what they draw is unknown",
+                    coded(
+                        "EVSE {id} is missing: stations number their EVSEs from 1 without gaps",
+                        id=evse.id - 1,
+                    ),
+                    coded(
+                        "compare the numbers with the station, or add its other EVSEs: what they draw is "
+                        "unknown"
+                    ),
                 )
             if evse.is_controllable and config.dimming is None:
                 yield Problem(
                     ("station", index, "evse", number, "steuve"),
-                    "no limit source can dim it",
-                    "add [dimming] with a [[dimming.source]]",
+                    coded("no limit source can dim it"),
+                    coded("add [dimming] with a [[dimming.source]]"),
                 )
             watts = evse.max_a * len(evse.phases) * config.site.voltage
             if evse.is_controllable and evse.max_kw is None and watts <= CONTROLLABLE_ABOVE_W:
                 yield Problem(
                     ("station", index, "evse", number, "steuve"),
-                    f"draws at most {watts / 1000:.1f} kW, and section 14a begins above 4.2 kW",
-                    "compare max_a and phases with the station, or leave out steuve",
+                    coded(
+                        "draws at most {watts} kW, and section 14a begins above 4.2 kW",
+                        watts=f"{watts / 1000:.1f}",
+                    ),
+                    coded("compare max_a and phases with the station, or leave out steuve"),
                 )
 
 
@@ -108,14 +123,20 @@ def _leases(config: Config) -> Iterator[Problem]:
     if lease_s > LONG_LEASE_S:
         yield Problem(
             ("load_management", "lease_s"),
-            f"stations keep their last limit for {lease_s / 3600:.3g} h without the controller",
-            "write some minutes, e.g. 180 (s); fallback_a then applies",
+            coded(
+                "stations keep their last limit for {lease_s} h without the controller",
+                lease_s=f"{lease_s / 3600:.3g}",
+            ),
+            coded("write some minutes, e.g. 180 (s); fallback_a then applies"),
         )
     elif lease_s < SHORT_LEASE_S:
         yield Problem(
             ("load_management", "lease_s"),
-            f"each station stores a new limit every {lease_s / 2:g} s, which wears out its flash memory",
-            "write some minutes, e.g. 180 (s)",
+            coded(
+                "each station stores a new limit every {lease_s} s, which wears out its flash memory",
+                lease_s=f"{lease_s / 2:g}",
+            ),
+            coded("write some minutes, e.g. 180 (s)"),
         )
 
 
@@ -125,8 +146,8 @@ def _signing(config: Config) -> Iterator[Problem]:
     if signing is not None and signing.policy is None and config.dimming is None:
         yield Problem(
             ("signing",),
-            "without a policy nothing is verified or signed",
-            'name one: policy = "signing.toml"',
+            coded("without a policy nothing is verified or signed"),
+            coded('name one: policy = "signing.toml"'),
         )
 
 
@@ -134,9 +155,12 @@ def _dimming(config: Config) -> Iterator[Problem]:
     if config.dimming is not None and config.dimming.retention_days < TWO_YEARS_DAYS:
         yield Problem(
             ("dimming", "retention_days"),
-            f"evidence is removed after {config.dimming.retention_days} days; the grid operator keeps its "
-            "own for two years",
-            f"set retention_days to {TWO_YEARS_DAYS} or more",
+            coded(
+                "evidence is removed after {retention_days} days; the grid operator keeps its own for two "
+                "years",
+                retention_days=config.dimming.retention_days,
+            ),
+            coded("set retention_days to {two_years_days} or more", two_years_days=TWO_YEARS_DAYS),
         )
     keys_known = config.signing is not None and config.signing.policy is not None
     for index, source in enumerate(() if config.dimming is None else config.dimming.source):
@@ -144,15 +168,15 @@ def _dimming(config: Config) -> Iterator[Problem]:
         if source.kind == "signed" and source.signed and not keys_known:
             yield Problem(
                 (*path, "signed"),
-                "no key has its role: all its commands are rejected",
-                "name a policy with the key and the role: [signing] policy",
+                coded("no key has its role: all its commands are rejected"),
+                coded("name a policy with the key and the role: [signing] policy"),
                 depends_on=(*path, "kind"),
             )
         if source.kind == "signed" and config.site.backend is None:
             yield Problem(
                 (*path, "kind"),
-                "its commands have no way in",
-                "set site.backend: they arrive over the site's own link",
+                coded("its commands have no way in"),
+                coded("set site.backend: they arrive over the site's own link"),
             )
 
 
@@ -165,8 +189,10 @@ def _unused_circuits(config: Config) -> Iterator[Problem]:
         if config.station and circuit.id not in used and circuit.meter is None:
             yield Problem(
                 ("circuit", index, "id"),
-                f'no station is connected to "{circuit.id}", and no circuit below it is configured',
-                f'write circuit = "{circuit.id}" in its stations, or remove it',
+                coded(
+                    'no station is connected to "{id}", and no circuit below it is configured', id=circuit.id
+                ),
+                coded('write circuit = "{id}" in its stations, or remove it', id=circuit.id),
             )
 
 
@@ -178,18 +204,25 @@ def _circuits(config: Config) -> Iterator[Problem]:
         if above and any(own > up for own, up in zip(circuit.limits_a, above, strict=True)):
             yield Problem(
                 ("circuit", index, "limit_a"),
-                f'is above the limit of "{circuit.parent}", which feeds it',
-                "the lower limit applies",
+                coded('is above the limit of "{parent}", which feeds it', parent=circuit.parent),
+                coded("the lower limit applies"),
             )
         if circuit.generation_a is not None and circuit.generation_a > max(circuit.limits_a):
             yield Problem(
                 ("circuit", index, "generation_a"),
-                f"{circuit.generation_a:g} A is more than the circuit carries ({max(circuit.limits_a):g} A)",
-                "write the rated current of the generation per phase",
+                coded(
+                    "{generation_a} A is more than the circuit carries ({limits_a} A)",
+                    generation_a=f"{circuit.generation_a:g}",
+                    limits_a=f"{max(circuit.limits_a):g}",
+                ),
+                coded("write the rated current of the generation per phase"),
             )
         if circuit.parent is None and circuit.meter is not None and circuit.base_load_a is None:
             yield Problem(
                 ("circuit", index, "base_load_a"),
-                coded(TextCode.BASE_LOAD_UNSET),
-                coded(TextCode.ADD_BASE_LOAD),
+                coded(
+                    "is not set: that all fallbacks fit without the controller or the meter is checked for "
+                    "the stations alone"
+                ),
+                coded("add the most that draws there beside them (A on each phase), or 0 for nothing"),
             )

@@ -17,6 +17,7 @@ from controller.config.meter_rules import load_user_models
 from controller.config.password_files import ConfigError
 from controller.config.schema import Config, StationDefaultsConfig
 from controller.config.station_expansion import ExpandedStations
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
     HintDiagnostic,
@@ -159,26 +160,30 @@ _OTHER_VALUES: dict[str, str] = {
 """Other names of choices that installers use, lower case; KEY.NAME holds for that key alone."""
 
 
-_USERS = "users are not in this file: add them with `local-controller user add NAME`"
-_TLS = "name certificate and key: TLS is on with both"
+_USERS = coded("users are not in this file: add them with `local-controller user add NAME`")
+_TLS = coded("name certificate and key: TLS is on with both")
 _KEY_REMEDIES: dict[str, str] = {
-    "password": "no secrets in this file: write it into a file of its own, and name that in password_file",
+    "password": coded(
+        "no secrets in this file: write it into a file of its own, and name that in password_file"
+    ),
     **dict.fromkeys(("web.user", "web.users", "web.password", "web.admin_password", "user", "users"), _USERS),
     **dict.fromkeys(("listen.tls", "listen.ssl", "web.tls", "web.ssl", "web.https"), _TLS),
     **dict.fromkeys(
         ("log.file", "log.path", "log.directory"),
-        "the log is in the journal: `journalctl -u local-controller`",
+        coded("the log is in the journal: `journalctl -u local-controller`"),
     ),
 }
 """Remedies for keys that installers look for and whose setting is elsewhere."""
 
 
 _VALUE_REMEDIES: dict[str, str] = {
-    "circuit.fuse": 'write its curve, "gG", "B", "C" or "plain"; its rated current is limit_a (A)',
-    "dimming.contact.input": "write its number on the module, counted from 0: the first input is 0",
-    "dimming.contact.on_when": 'write the state of the input while the limit holds, "open" or "closed"',
-    "meter.ct_ratio": "write primary divided by secondary current: 200/5 A is 40",
-    "site.voltage": "write the voltage between line and neutral, e.g. 230 (V)",
+    "circuit.fuse": coded('write its curve, "gG", "B", "C" or "plain"; its rated current is limit_a (A)'),
+    "dimming.contact.input": coded("write its number on the module, counted from 0: the first input is 0"),
+    "dimming.contact.on_when": coded(
+        'write the state of the input while the limit holds, "open" or "closed"'
+    ),
+    "meter.ct_ratio": coded("write primary divided by secondary current: 200/5 A is 40"),
+    "site.voltage": coded("write the voltage between line and neutral, e.g. 230 (V)"),
 }
 """Remedies for keys whose type says too little about what is to be written there."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import Config, StationConfig
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, name_letters, unknown_name
 
 UID_TYPES = frozenset({"ISO14443", "ISO15693"})
@@ -22,10 +22,14 @@ def check_cards(config: Config) -> Iterator[Problem]:
     labels: set[str] = set()
     for index, card in enumerate(config.card):
         if card.token.lower() in tokens:
-            yield Problem(("card", index, "token"), "is listed twice", "remove one of the two cards")
+            yield Problem(
+                ("card", index, "token"), coded("is listed twice"), coded("remove one of the two cards")
+            )
         if card.label and card.label.lower() in labels:
             yield Problem(
-                ("card", index, "label"), f'"{card.label}" is listed twice', "give each card its own label"
+                ("card", index, "label"),
+                coded('"{label}" is listed twice', label=card.label),
+                coded("give each card its own label"),
             )
         if card.priority_class and card.priority_class not in classes:
             path = ("card", index, "priority_class")
@@ -55,8 +59,8 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
     if local and csms.authorization == "cards" and not config.card and csms.cards_file is None:
         yield Problem(
             ("station", local[0][0], "owner"),
-            "is missing, and no card is listed: no driver can charge",
-            'add a [[card]], or [local_csms] authorization = "free"',
+            coded("is missing, and no card is listed: no driver can charge"),
+            coded('add a [[card]], or [local_csms] authorization = "free"'),
         )
     for index, station in local:
         yield from _find_station_hints(config, index, station)
@@ -64,20 +68,24 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
         if card.type in UID_TYPES and (odd := [each for each in card.token if each in ":- "]):
             yield Problem(
                 ("card", index, "token"),
-                f"contains {name_letters(odd)}",
-                "compare it with what the station reports: most write the card's number without",
+                coded("contains {odd}", odd=name_letters(odd)),
+                coded("compare it with what the station reports: most write the card's number without"),
             )
         elif card.type in UID_TYPES and card.token.lower().startswith("0x"):
             yield Problem(
                 ("card", index, "token"),
-                "begins with 0x, which no station reports",
-                "write the digits alone, as the station reports them",
+                coded("begins with 0x, which no station reports"),
+                coded("write the digits alone, as the station reports them"),
             )
         if len(card.token) > LONGEST_TOKEN_16 and any(each.protocol != "ocpp2.0.1" for _, each in local):
             yield Problem(
                 ("card", index, "token"),
-                f"has {len(card.token)} characters: OCPP 1.6 has {LONGEST_TOKEN_16}",
-                "a station with OCPP 1.6 cannot accept it",
+                coded(
+                    "has {token} characters: OCPP 1.6 has {longest_token_16}",
+                    token=len(card.token),
+                    longest_token_16=LONGEST_TOKEN_16,
+                ),
+                coded("a station with OCPP 1.6 cannot accept it"),
             )
 
 
@@ -85,18 +93,18 @@ def _find_station_hints(config: Config, index: int, station: StationConfig) -> I
     if config.backend:
         yield Problem(
             ("station", index, "owner"),
-            "is missing: the controller is its CSMS",
-            f'if a backend is, add owner = "{config.backend[0].name}"',
+            coded("is missing: the controller is its CSMS"),
+            coded('if a backend is, add owner = "{name}"', name=config.backend[0].name),
         )
     if station.when_backend_away != "strict":
         yield Problem(
             ("station", index, "when_backend_away"),
-            "has no effect: the station has no owner",
-            "remove it, or add owner",
+            coded("has no effect: the station has no owner"),
+            coded("remove it, or add owner"),
         )
     if station.password_file is None and config.listen.client_ca is None:
         yield Problem(
             ("station", index, "password_file"),
-            coded(TextCode.STATION_OPEN),
-            coded(TextCode.ADD_PASSWORD),
+            coded("is missing: anybody in the network can connect in its place"),
+            coded("add password_file"),
         )

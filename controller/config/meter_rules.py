@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from controller.config.schema import Config, MeterConfig
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.errors import ModelFileError
@@ -84,10 +84,17 @@ def _unusable_model(path: DataPath, file: FilePath) -> Problem:
     if not file.is_file():
         return Problem(
             path,
-            f"the file {file} does not exist",
-            "write its path relative to this file, or name a delivered model: `local-controller meter list`",
+            coded("the file {file} does not exist", file=file),
+            coded(
+                "write its path relative to this file, or name a delivered model: `local-controller meter "
+                "list`"
+            ),
         )
-    return Problem(path, f"the file {file} has mistakes", f"run `local-controller meter check {file}`")
+    return Problem(
+        path,
+        coded("the file {file} has mistakes", file=file),
+        coded("run `local-controller meter check {file}`", file=file),
+    )
 
 
 def check_meters(config: Config) -> Iterator[Problem]:
@@ -115,8 +122,12 @@ def check_meters(config: Config) -> Iterator[Problem]:
         if meter.stale_after_s <= meter.interval_s:
             yield Problem(
                 (*path, "stale_after_s"),
-                f"{meter.stale_after_s:g} s end before the next reading, after {meter.interval_s:g} s",
-                "set stale_after_s to several times interval_s",
+                coded(
+                    "{stale_after_s} s end before the next reading, after {interval_s} s",
+                    stale_after_s=f"{meter.stale_after_s:g}",
+                    interval_s=f"{meter.interval_s:g}",
+                ),
+                coded("set stale_after_s to several times interval_s"),
             )
     yield from _buses(config, known)
     yield from _sources(config)
@@ -125,18 +136,22 @@ def check_meters(config: Config) -> Iterator[Problem]:
 def _virtual(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
     """Check the keys of a virtual meter."""
     if meter.driver != "virtual":
-        yield Problem((*path, "driver"), "is not that of a virtual meter", 'set driver = "virtual"')
+        yield Problem(
+            (*path, "driver"), coded("is not that of a virtual meter"), coded('set driver = "virtual"')
+        )
     if not meter.plus and not meter.stations:
         yield Problem(
             (*path, "transport"),
-            '"virtual" needs plus or stations',
-            "name the meters, or the stations, that it adds up",
+            coded('"virtual" needs plus or stations'),
+            coded("name the meters, or the stations, that it adds up"),
         )
     for key in _BELONGS:
         if getattr(meter, key) is not None:
-            yield Problem((*path, key), 'has no meaning with transport "virtual"', "remove it")
+            yield Problem((*path, key), coded('has no meaning with transport "virtual"'), coded("remove it"))
     if meter.share:
-        yield Problem((*path, "share"), "a virtual meter has no registers to share", "remove it")
+        yield Problem(
+            (*path, "share"), coded("a virtual meter has no registers to share"), coded("remove it")
+        )
 
 
 def _backups(meter: MeterConfig) -> tuple[str, ...]:
@@ -153,13 +168,21 @@ def _stations(config: Config, meter: MeterConfig, path: DataPath) -> Iterator[Pr
         for key in ("plus", "minus", "backup"):
             if getattr(meter, key):
                 yield Problem(
-                    (*path, key), "stands beside stations", "make two meters, one of them with stations"
+                    (*path, key),
+                    coded("stands beside stations"),
+                    coded("make two meters, one of them with stations"),
                 )
         if meter.stale_after_s < STATIONS_REPORT_S:
             yield Problem(
                 (*path, "stale_after_s"),
-                f"{meter.stale_after_s:g} s are shorter than the interval in which stations report",
-                f"set stale_after_s to two of their intervals, at least {STATIONS_REPORT_S:g}",
+                coded(
+                    "{stale_after_s} s are shorter than the interval in which stations report",
+                    stale_after_s=f"{meter.stale_after_s:g}",
+                ),
+                coded(
+                    "set stale_after_s to two of their intervals, at least {stations_report_s}",
+                    stations_report_s=f"{STATIONS_REPORT_S:g}",
+                ),
             )
     stations = _stations_alone(config, meter.id)
     if stations is None:
@@ -169,8 +192,12 @@ def _stations(config: Config, meter: MeterConfig, path: DataPath) -> Iterator[Pr
         if missing:
             yield Problem(
                 (*path, "backup" if meter.backup else "stations"),
-                f'does not show {", ".join(sorted(missing))} of circuit "{circuit.id}"',
-                "name every station at and below the circuit",
+                coded(
+                    'does not show {missing} of circuit "{id}"',
+                    missing=", ".join(sorted(missing)),
+                    id=circuit.id,
+                ),
+                coded("name every station at and below the circuit"),
             )
 
 
@@ -219,7 +246,9 @@ def _sources(config: Config) -> Iterator[Problem]:
         for key in ("plus", "minus", "stations", "backup"):
             if meter.id not in virtual and getattr(meter, key):
                 yield Problem(
-                    ("meter", index, key), "is for virtual meters", 'remove it, or set transport = "virtual"'
+                    ("meter", index, key),
+                    coded("is for virtual meters"),
+                    coded('remove it, or set transport = "virtual"'),
                 )
 
 
@@ -227,13 +256,15 @@ def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> 
     if count == 0 and not is_source and not meter.share:
         yield Problem(
             (*path, "id"),
-            coded(TextCode.NO_CIRCUIT_USES, name=meter.id),
-            coded(TextCode.USE_IN_CIRCUIT, name=meter.id),
+            coded('no circuit uses meter "{name}"', name=meter.id),
+            coded('set meter = "{name}" in the circuit that it measures, or remove it', name=meter.id),
             refers_to="circuit",
         )
     if count > 1:
         yield Problem(
-            (*path, "id"), f'"{meter.id}" measures {count} circuits', "give each circuit its own meter"
+            (*path, "id"),
+            coded('"{id}" measures {count} circuits', id=meter.id, count=count),
+            coded("give each circuit its own meter"),
         )
 
 
@@ -242,29 +273,35 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
     if getattr(meter, required) is None:
         yield Problem(
             (*path, required),
-            f'is missing: transport "{meter.transport}" needs it',
-            f'add {required} = "{"/dev/serial/by-id/..." if required == "device" else "192.0.2.20"}"',
+            coded('is missing: transport "{transport}" needs it', transport=meter.transport),
+            coded(
+                'add {required} = "{value}"',
+                required=required,
+                value="/dev/serial/by-id/..." if required == "device" else "192.0.2.20",
+            ),
             depends_on=(*path, "transport"),
         )
     for key, transports in _BELONGS.items():
         if meter.transport not in transports and getattr(meter, key) is not None:
             yield Problem(
                 (*path, key),
-                coded(TextCode.NO_MEANING_WITH, transport=meter.transport),
-                coded(TextCode.REMOVE_OR_TRANSPORT, transports=" or ".join(sorted(transports))),
+                coded('has no meaning with transport "{transport}"', transport=meter.transport),
+                coded(
+                    "remove it, or set transport to {transports}", transports=" or ".join(sorted(transports))
+                ),
                 depends_on=(*path, "transport"),
             )
     yield from check_serial_unit((*path, "unit"), meter.transport, meter.unit)
     if meter.device is not None and _COM_PORT.fullmatch(meter.device):
         yield Problem(
             (*path, "device"),
-            f'"{meter.device}" is a serial port of Windows',
-            "write its name on this machine: `ls -l /dev/serial/by-id`",
+            coded('"{device}" is a serial port of Windows', device=meter.device),
+            coded("write its name on this machine: `ls -l /dev/serial/by-id`"),
         )
     elif meter.device is not None and not meter.device.startswith("/"):
         yield not_a_device_path((*path, "device"), meter.device)
     if meter.key and not meter.certificate:
-        yield Problem((*path, "key"), "needs a certificate", "add certificate, or remove key")
+        yield Problem((*path, "key"), coded("needs a certificate"), coded("add certificate, or remove key"))
 
 
 def check_serial_unit(path: DataPath, transport: str, unit: int) -> Iterator[Problem]:
@@ -272,8 +309,8 @@ def check_serial_unit(path: DataPath, transport: str, unit: int) -> Iterator[Pro
     if transport == "rtu" and not 1 <= unit <= LAST_UNIT:
         yield Problem(
             path,
-            coded(TextCode.NOT_SERIAL_UNIT, unit=f"{unit}"),
-            coded(TextCode.USE_UNITS, most=f"{LAST_UNIT}"),
+            coded("is not a unit of a serial bus: {unit}", unit=f"{unit}"),
+            coded("use 1 to {most}", most=f"{LAST_UNIT}"),
         )
 
 
@@ -281,8 +318,11 @@ def not_a_device_path(path: DataPath, device: str) -> Problem:
     """Return the problem of a name, e.g. "ttyUSB0", that is not the whole path of a serial port."""
     return Problem(
         path,
-        f'"{device}" is not the whole path of a serial port',
-        f'did you mean "/dev/{device.removeprefix("dev/")}"? better is its name in /dev/serial/by-id',
+        coded('"{device}" is not the whole path of a serial port', device=device),
+        coded(
+            'did you mean "/dev/{value}"? better is its name in /dev/serial/by-id',
+            value=device.removeprefix("dev/"),
+        ),
     )
 
 
@@ -299,8 +339,8 @@ def _buses(config: Config, known: list[str]) -> Iterator[Problem]:
         if other is not meter:
             yield Problem(
                 (*path, "unit"),
-                f'{meter.unit} on this bus is meter "{other.id}" already',
-                "set each meter to its own unit, or name its meter of a SunSpec device",
+                coded('{unit} on this bus is meter "{id}" already', unit=meter.unit, id=other.id),
+                coded("set each meter to its own unit, or name its meter of a SunSpec device"),
             )
         first = buses.setdefault(meter.bus, meter)
         if meter.transport == "rtu" and {meter.driver, first.driver} <= set(known):
@@ -308,22 +348,35 @@ def _buses(config: Config, known: list[str]) -> Iterator[Problem]:
             if here != there:
                 yield Problem(
                     (*path, "device"),
-                    f'uses {here}, but meter "{first.id}" on the same bus {there}',
-                    "set both meters, and both here, to the same baud, parity and stopbits",
+                    coded(
+                        'uses {here}, but meter "{id}" on the same bus {there}',
+                        here=here,
+                        id=first.id,
+                        there=there,
+                    ),
+                    coded("set both meters, and both here, to the same baud, parity and stopbits"),
                     depends_on=("meter",),  # a value that is not valid there, or here
                 )
         if meter.transport != first.transport:
             yield Problem(
                 (*path, "transport"),
-                f'is {meter.transport}, but meter "{first.id}" at the same address is {first.transport}',
-                "set both to the transport of their gateway",
+                coded(
+                    'is {transport}, but meter "{id}" at the same address is {transport_2}',
+                    transport=meter.transport,
+                    id=first.id,
+                    transport_2=first.transport,
+                ),
+                coded("set both to the transport of their gateway"),
             )
         elif (meter.ca, meter.certificate, meter.key) != (first.ca, first.certificate, first.key):
             yield Problem(
                 (*path, "ca"),
-                f'its TLS files are others than those of meter "{first.id}" at the same address; '
-                "one connection serves both",
-                "set ca, certificate and key of both to the same files",
+                coded(
+                    'its TLS files are others than those of meter "{id}" at the same address; one '
+                    "connection serves both",
+                    id=first.id,
+                ),
+                coded("set ca, certificate and key of both to the same files"),
             )
 
 
@@ -337,15 +390,19 @@ def find_meter_hints(config: Config) -> Iterator[Problem]:
         if meter.baud is not None and meter.baud not in BAUD_RATES:
             yield Problem(
                 (*path, "baud"),
-                f"{meter.baud} is no usual baud rate",
-                "compare it with the display of the meter: " + ", ".join(map(str, BAUD_RATES)),
+                coded("{baud} is no usual baud rate", baud=meter.baud),
+                coded(
+                    "compare it with the display of the meter: {rates}", rates=", ".join(map(str, BAUD_RATES))
+                ),
             )
         if meter.ct_ratio < 1:
             yield Problem(
                 (*path, "ct_ratio"),
-                f"{meter.ct_ratio:g} makes readings smaller",
-                f"write primary divided by secondary current, {1 / meter.ct_ratio:.4g}, unless the meter "
-                "shows too much",
+                coded("{ct_ratio} makes readings smaller", ct_ratio=f"{meter.ct_ratio:g}"),
+                coded(
+                    "write primary divided by secondary current, {value}, unless the meter shows too much",
+                    value=f"{1 / meter.ct_ratio:.4g}",
+                ),
             )
         yield from find_unit_hints((*path, "unit"), meter.transport, meter.unit)
 
@@ -355,14 +412,17 @@ def find_unit_hints(path: DataPath, transport: str, unit: int) -> Iterator[Probl
     if transport == "rtu-over-tcp" and unit == 0:
         yield Problem(
             path,
-            "0 addresses all units of a serial bus, and none of them answers",
-            "write the unit of the meter, 1 to 247",
+            coded("0 addresses all units of a serial bus, and none of them answers"),
+            coded("write the unit of the meter, 1 to 247"),
         )
     elif transport in _OVER_TCP and (unit == 0 or LAST_UNIT < unit < UNIT_OF_DEVICE):
         yield Problem(
             path,
-            coded(TextCode.ODD_UNIT, unit=f"{unit}"),
-            coded(TextCode.UNIT_IN_SETTINGS, own=f"{UNIT_OF_DEVICE}"),
+            coded("{unit} is a unit to which hardly any device answers", unit=f"{unit}"),
+            coded(
+                "write the unit in the device's settings, usually 1; {own} where it has none",
+                own=f"{UNIT_OF_DEVICE}",
+            ),
         )
 
 
@@ -374,8 +434,8 @@ def _adapter_hints(config: Config) -> Iterator[Problem]:
         if len(in_order) > 1:
             yield Problem(
                 ("meter", index, "device"),
-                f"{device} may be another adapter after the next start",
-                "write its name in /dev/serial/by-id or /dev/rs485",
+                coded("{device} may be another adapter after the next start", device=device),
+                coded("write its name in /dev/serial/by-id or /dev/rs485"),
             )
 
 
@@ -388,8 +448,12 @@ def _transformer_hints(config: Config) -> Iterator[Problem]:
         if index is not None and ratio > MOST_RATIO_OF_LIMIT * max(circuit.limits_a):
             yield Problem(
                 ("meter", index, "ct_ratio"),
-                f"transformers of {ratio:g} A at least, around a fuse of {max(circuit.limits_a):g} A",
-                "write primary divided by secondary current: 200/5 A is 40",
+                coded(
+                    "transformers of {ratio} A at least, around a fuse of {limits_a} A",
+                    ratio=f"{ratio:g}",
+                    limits_a=f"{max(circuit.limits_a):g}",
+                ),
+                coded("write primary divided by secondary current: 200/5 A is 40"),
             )
 
 
@@ -404,9 +468,16 @@ def _bus_hints(config: Config) -> Iterator[Problem]:
         if before <= 1 < loads[meter.device]:
             yield Problem(
                 ("meter", index, "interval_s"),
-                f"all readings that are due on {meter.device} take longer than their intervals",
-                f"give its meters longer intervals, e.g. {max(1, round(before + 1))} s; a reading takes "
-                f"about {SERIAL_READING_S:g} s",
+                coded(
+                    "all readings that are due on {device} take longer than their intervals",
+                    device=meter.device,
+                ),
+                coded(
+                    "give its meters longer intervals, e.g. {before} s; a reading takes about "
+                    "{serial_reading_s} s",
+                    before=max(1, round(before + 1)),
+                    serial_reading_s=f"{SERIAL_READING_S:g}",
+                ),
             )
 
 
@@ -423,19 +494,29 @@ def _model(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
     if not model.measures_each_phase:
         yield Problem(
             (*path, "driver"),
-            f'"{meter.driver}" measures neither the current nor the power of each phase',
-            "use a meter that measures each phase: no circuit can be guarded with this one",
+            coded('"{driver}" measures neither the current nor the power of each phase', driver=meter.driver),
+            coded("use a meter that measures each phase: no circuit can be guarded with this one"),
         )
     if meter.timeout_s is not None and meter.timeout_s >= meter.stale_after_s:
         yield Problem(
             (*path, "timeout_s"),
-            f"{meter.timeout_s:g} s are longer than a reading stays valid, {meter.stale_after_s:g} s",
-            "set stale_after_s to several times timeout_s",
+            coded(
+                "{timeout_s} s are longer than a reading stays valid, {stale_after_s} s",
+                timeout_s=f"{meter.timeout_s:g}",
+                stale_after_s=f"{meter.stale_after_s:g}",
+            ),
+            coded("set stale_after_s to several times timeout_s"),
         )
     if sorted(meter.phase_order) != ["L1", "L2", "L3"]:
         yield Problem(
-            (*path, "phase_order"), "does not name each phase once", 'write e.g. ["L2", "L3", "L1"]'
+            (*path, "phase_order"),
+            coded("does not name each phase once"),
+            coded('write e.g. ["L2", "L3", "L1"]'),
         )
     for key in ("sunspec_instance", "sunspec_model", "sunspec_role"):
         if getattr(meter, key) is not None and model.sunspec is None:
-            yield Problem((*path, key), f'has no meaning with driver "{meter.driver}"', "remove it")
+            yield Problem(
+                (*path, key),
+                coded('has no meaning with driver "{driver}"', driver=meter.driver),
+                coded("remove it"),
+            )

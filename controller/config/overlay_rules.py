@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.schema import Config, OverlayConfig
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -21,7 +22,9 @@ def check_overlay(config: Config) -> Iterator[Problem]:
             for index, each in enumerate(getattr(config, name)):
                 if each.mode == "overlay":
                     yield Problem(
-                        (name, index, "mode"), "is overlay, and there is no [overlay]", "add [overlay]"
+                        (name, index, "mode"),
+                        coded("is overlay, and there is no [overlay]"),
+                        coded("add [overlay]"),
                     )
         return
     yield from _ids(config)
@@ -36,23 +39,25 @@ def _modes(config: Config) -> Iterator[Problem]:
         if modes.setdefault(backend.name, backend.mode) != backend.mode:
             yield Problem(
                 ("backend", index, "mode"),
-                f'differs from that of the other endpoints of "{backend.name}"',
-                "give all endpoints of a group the same mode",
+                coded('differs from that of the other endpoints of "{name}"', name=backend.name),
+                coded("give all endpoints of a group the same mode"),
             )
 
 
 def _ids(config: Config) -> Iterator[Problem]:
-    remedy = "give it another id, or remove [overlay]"
+    remedy = coded("give it another id, or remove [overlay]")
     if config.site.id in RESERVED:
-        yield Problem(("site", "id"), f'"{config.site.id}" is a reserved id in an overlay network', remedy)
+        yield Problem(
+            ("site", "id"), coded('"{id}" is a reserved id in an overlay network', id=config.site.id), remedy
+        )
     uplinks = {name for backend in config.backend for name in (backend.id, backend.name)}
     for index, station in enumerate(config.station):
         if station.id in RESERVED:
-            what = f'"{station.id}" is a reserved id in an overlay network'
+            what = coded('"{id}" is a reserved id in an overlay network', id=station.id)
             yield Problem(("station", index, "id"), what, remedy)
         elif station.id in uplinks:
-            what = f'"{station.id}" is also the id of a backend: a route could mean either'
-            yield Problem(("station", index, "id"), what, "give each its own id")
+            what = coded('"{id}" is also the id of a backend: a route could mean either', id=station.id)
+            yield Problem(("station", index, "id"), what, coded("give each its own id"))
 
 
 def _routes(overlay: OverlayConfig, links: set[str]) -> Iterator[Problem]:
@@ -62,17 +67,21 @@ def _routes(overlay: OverlayConfig, links: set[str]) -> Iterator[Problem]:
         if route.via not in links:
             yield Problem(
                 (*path, "via"),
-                f'"{route.via}" is no link in overlay mode',
-                f"name one of {', '.join(sorted(links))}"
+                coded('"{via}" is no link in overlay mode', via=route.via),
+                coded("name one of {links}", links=", ".join(sorted(links)))
                 if links
-                else 'set mode = "overlay" in the backend or station that it leads through',
+                else coded('set mode = "overlay" in the backend or station that it leads through'),
             )
         if (route.destination, route.via) in seen:
-            what = f'"{route.destination}" already has a route via "{route.via}"'
-            yield Problem((*path, "destination"), what, "keep one of the two")
+            what = coded(
+                '"{destination}" already has a route via "{via}"',
+                destination=route.destination,
+                via=route.via,
+            )
+            yield Problem((*path, "destination"), what, coded("keep one of the two"))
         if route.destination in RESERVED - {"CSMS"}:
-            what = f'"{route.destination}" is not the id of a node'
-            yield Problem((*path, "destination"), what, "name a node")
+            what = coded('"{destination}" is not the id of a node', destination=route.destination)
+            yield Problem((*path, "destination"), what, coded("name a node"))
         seen.add((route.destination, route.via))
 
 
@@ -83,9 +92,13 @@ def _groups(config: Config, overlay: OverlayConfig) -> Iterator[Problem]:
     for index, group in enumerate(overlay.group):
         path: DataPath = ("overlay", "group", index)
         if group.id in taken or group.id in seen:
-            yield Problem((*path, "id"), f'"{group.id}" is already defined', "give the group another id")
+            yield Problem(
+                (*path, "id"),
+                coded('"{id}" is already defined', id=group.id),
+                coded("give the group another id"),
+            )
         seen.add(group.id)
         for place, member in enumerate(group.members):
             if member in groups | RESERVED:
-                what = f'"{member}" is not a single node'
-                yield Problem((*path, "members", place), what, "list each node of it")
+                what = coded('"{member}" is not a single node', member=member)
+                yield Problem((*path, "members", place), what, coded("list each node of it"))

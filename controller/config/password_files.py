@@ -14,6 +14,8 @@ import re
 
 import msgspec
 
+from controller.tomlcheck.coded_text import coded
+
 SALT_BYTES = 16
 """Length of the random salt of a new hash."""
 
@@ -27,7 +29,7 @@ MOST_WORK = 1 << 21
 _LINE = re.compile(rb"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
 _MEANT_AS_HASH = re.compile(rb"\$?scrypt\$|\$scrypt")
 """Begin of a hash, also of one whose first or second `$` was lost when it was copied."""
-_REMEDY = "write what `local-controller password` makes"
+_REMEDY = coded("write what `local-controller password` makes")
 _LEAST_HASH_BYTES = 16
 _HASH_BYTES = 32
 
@@ -92,16 +94,16 @@ def parse_password_file(text: bytes) -> StationSecret:
 def _parsed(line: bytes) -> HashedPassword:
     found = _LINE.fullmatch(line)
     if found is None:
-        raise PasswordFileError('is not a complete hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"', _REMEDY)
+        raise PasswordFileError(coded('is not a complete hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"'), _REMEDY)
     log_n, r, p = (int(number) for number in found.groups()[:3])
     if not (log_n and 0 < r * p << log_n <= MOST_WORK):
-        raise PasswordFileError("has a hash with unusable cost parameters", _REMEDY)
+        raise PasswordFileError(coded("has a hash with unusable cost parameters"), _REMEDY)
     try:
         salt, digest = (_bytes(text) for text in found.groups()[3:])
     except binascii.Error as error:
-        raise PasswordFileError("has a truncated hash", _REMEDY) from error
+        raise PasswordFileError(coded("has a truncated hash"), _REMEDY) from error
     if len(digest) < _LEAST_HASH_BYTES:
-        raise PasswordFileError(f"has a hash of only {len(digest)} bytes", _REMEDY)
+        raise PasswordFileError(coded("has a hash of only {digest} bytes", digest=len(digest)), _REMEDY)
     return HashedPassword(log_n, r, p, salt, digest)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from controller.config.schema import Config, EebusConfig, ListenConfig, WebConfig
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.settings import MODBUS_PORT, SECURE_PORT
@@ -87,13 +87,15 @@ def check_ports(config: Config) -> Iterator[Problem]:
         if other is not None and listener.port != 0:
             yield Problem(
                 listener.path,
-                coded(TextCode.TAKEN_BY, port=f"{listener.port}", other=other.name),
-                coded(TextCode.OTHER_PORT),
+                coded("{port} is taken by {other}", port=f"{listener.port}", other=other.name),
+                coded("choose another port"),
             )
         taken.append(listener)
     for path, url in _urls(config):
         if _port_of(url) == 0:
-            yield Problem(path, "has the port 0, where nobody listens", "write its port, or leave out :0")
+            yield Problem(
+                path, coded("has the port 0, where nobody listens"), coded("write its port, or leave out :0")
+            )
 
 
 def find_port_hints(config: Config) -> Iterator[Problem]:
@@ -146,8 +148,8 @@ def _schemes(config: Config) -> Iterator[Problem]:
         if other is not None and port in _PORTS_OF_SCHEME[other]:
             yield Problem(
                 path,
-                coded(TextCode.PORT_OF, port=f"{port}", service=f"{other}://"),
-                coded(TextCode.REMOVE_PORT, port=f"{port}", scheme=other),
+                coded("{port} is the port of {service}", port=f"{port}", service=f"{other}://"),
+                coded("remove :{port}, or begin the URL with {scheme}://", port=f"{port}", scheme=other),
             )
 
 
@@ -158,29 +160,36 @@ def _own_listeners(config: Config) -> Iterator[Problem]:
         ("listen", "port"),
         listen.port,
         listen.certificate,
-        f"the port of the stations' URL, e.g. {STATIONS_PORT}",
+        coded("the port of the stations' URL, e.g. {port}", port=STATIONS_PORT),
     )
     if web is not None:
         yield from _own_listener(
-            ("web", "port"), web.port, web.certificate, f"the port of the page, e.g. {WebConfig().port}"
+            ("web", "port"),
+            web.port,
+            web.certificate,
+            coded("the port of the page, e.g. {port}", port=WebConfig().port),
         )
 
 
 def _own_listener(path: DataPath, port: int, certificate: str | None, better: str) -> Iterator[Problem]:
     service = _SERVICES.get(port)
     if service is not None and service != _WEB:
-        yield Problem(path, f"{port} is the port of {service}", f"write {better}")
+        yield Problem(
+            path,
+            coded("{port} is the port of {service}", port=port, service=service),
+            coded("write {better}", better=better),
+        )
     elif port in (443, 8443) and certificate is None:
         yield Problem(
             path,
-            coded(TextCode.PORT_OF_TLS, port=f"{port}"),
-            f"name certificate and key, or write {better}",
+            coded("{port} is a port of TLS, and there is no certificate", port=f"{port}"),
+            coded("name certificate and key, or write {better}", better=better),
         )
     elif port == 80 and certificate is not None:
         yield Problem(
             path,
-            "80 is the port without TLS, and there is a certificate",
-            "write 443, or remove certificate and key",
+            coded("80 is the port without TLS, and there is a certificate"),
+            coded("write 443, or remove certificate and key"),
         )
 
 
@@ -219,36 +228,39 @@ def _client_port(client: _ClientPort) -> Iterator[Problem]:
     elif port in _WEB_PAGES and client.service in ("Modbus TCP", "Modbus over TLS"):
         yield Problem(
             client.path,
-            coded(TextCode.PORT_OF_PAGE, port=f"{port}"),
-            coded(TextCode.WRITE_MODBUS_PORT, port=f"{usual}"),
+            coded("{port} is the port of a web page", port=f"{port}"),
+            coded("write the port of its Modbus server, usually {port}", port=f"{usual}"),
         )
     elif service is not None and service != client.service:
-        code = TextCode.NAME_SERVER_PORT if is_url else TextCode.WRITE_SERVER_PORT
         yield Problem(
             client.path,
-            coded(TextCode.PORT_OF, port=f"{port}", service=service),
-            coded(code, port=f"{usual}"),
+            coded("{port} is the port of {service}", port=f"{port}", service=service),
+            coded("name the port of its server, usually {port}", port=usual)
+            if is_url
+            else coded("write the port of its server, usually {port}", port=usual),
         )
     elif meant := _meant_port(client):
         yield Problem(
             client.path,
-            coded(TextCode.ODD_PORT, port=f"{port}"),
-            coded(TextCode.DID_YOU_MEAN, meant=f"{meant}"),
+            coded("{port} is hardly any server's port", port=f"{port}"),
+            coded("did you mean {meant}?", meant=f"{meant}"),
         )
 
 
 def _broker_port(path: DataPath, port: int, usual: int) -> Problem | None:
     """Describe a port of a broker that is meant for TLS, for none, or for WebSocket; None for any other."""
     if port == MQTT_TLS_PORT:
-        return Problem(path, f"{port} is the port of MQTT over TLS", "set tls = true")
+        return Problem(path, coded("{port} is the port of MQTT over TLS", port=port), coded("set tls = true"))
     if port == MQTT_PORT:
-        return Problem(path, f"{port} is the port without TLS", f"write {usual}")
+        return Problem(
+            path, coded("{port} is the port without TLS", port=port), coded("write {usual}", usual=usual)
+        )
     if port in _MQTT_OVER_WEBSOCKET:
-        what = f"{port} is usually the port of MQTT over WebSocket, which is not used here"
-        return Problem(path, what, f"write the port of MQTT itself, usually {usual}")
+        what = coded("{port} is usually the port of MQTT over WebSocket, which is not used here", port=port)
+        return Problem(path, what, coded("write the port of MQTT itself, usually {usual}", usual=usual))
     if usual == MQTT_PORT and _differ_in_one(str(port), str(MQTT_TLS_PORT)):
-        remedy = f"did you mean {MQTT_TLS_PORT}, with tls = true?"
-        return Problem(path, f"{port} is hardly any server's port", remedy)
+        remedy = coded("did you mean {mqtt_tls_port}, with tls = true?", mqtt_tls_port=MQTT_TLS_PORT)
+        return Problem(path, coded("{port} is hardly any server's port", port=port), remedy)
     return None
 
 

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from controller.ocpp.actions import OBSERVED
 from controller.ocpp.frames import Version
+from controller.tomlcheck.coded_text import coded
 from drivers.settings import MeterSettings, ShareSettings, default_port
 
 Name = Annotated[str, Meta(min_length=1, max_length=48)]
@@ -28,7 +29,9 @@ PerPhaseAmps = Annotated[tuple[LimitAmps, ...], Meta(min_length=3, max_length=3)
 PhaseName = Literal["L1", "L2", "L3"]
 DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 EVERY_DAY: tuple[DayName, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-ClockTime = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", description='like "06:30"')]
+ClockTime = Annotated[
+    str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", extra={"form": coded('like "06:30"')})
+]
 Kilowatts = Annotated[float, Meta(gt=0, le=100_000, extra={"unit": "kW"})]
 
 
@@ -73,7 +76,7 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     """Address to listen at."""
     port: Port = 8887
     """TCP port."""
-    path: Annotated[str, Meta(pattern="^/", description='that begins with "/"')] = "/ocpp"
+    path: Annotated[str, Meta(pattern="^/", extra={"form": coded('that begins with "/"')})] = "/ocpp"
     """Path in front of the station's id."""
     certificate: str | None = None
     """Server certificate (PEM); with `key` stations connect by wss. Newer files are used for new
@@ -173,7 +176,7 @@ class MqttConfig(_Table, frozen=True, kw_only=True):
             Meta(
                 pattern="^[^+#/]+(/[^+#/]+)*$",
                 max_length=100,
-                description='without +, # and / at its ends, like "site/depot"',
+                extra={"form": coded('without +, # and / at its ends, like "site/depot"')},
             ),
         ]
         | None
@@ -185,7 +188,11 @@ class MqttConfig(_Table, frozen=True, kw_only=True):
     """Announce the site and its stations to Home Assistant."""
     discovery_prefix: Annotated[
         str,
-        Meta(pattern="^[^+#/]+(/[^+#/]+)*$", max_length=100, description="without +, # and / at its ends"),
+        Meta(
+            pattern="^[^+#/]+(/[^+#/]+)*$",
+            max_length=100,
+            extra={"form": coded("without +, # and / at its ends")},
+        ),
     ] = "homeassistant"
     """Prefix of Home Assistant's discovery topics."""
     permissions: tuple[str, ...] = ()
@@ -209,7 +216,9 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
 
     id: Name
     """Name of the backend, or of this endpoint."""
-    url: Annotated[str, Meta(pattern="^wss?://", description='that begins with "wss://" or "ws://"')]
+    url: Annotated[
+        str, Meta(pattern="^wss?://", extra={"form": coded('that begins with "wss://" or "ws://"')})
+    ]
     """URL; {station} stands for the station's id. Example: "wss://csms.example/ocpp/{station}"."""
     ca: str | None = None
     """Authority of the backend's certificate (PEM); default: those of the operating system. Example:

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 
 MOST_IN_RANGE = 1000
@@ -38,14 +39,19 @@ class ExpandedStations:
         match = _RANGE.fullmatch(name) if isinstance(name, str) else None
         if match is None or not isinstance(table, dict):
             if isinstance(name, str) and ("[" in name or "]" in name):
-                self._add(index, f'"{name}" is no range of ids', 'write it like "CS[01-40]"')
+                self._add(
+                    index, coded('"{name}" is no range of ids', name=name), coded('write it like "CS[01-40]"')
+                )
             return [table]
         first, last = int(match["first"]), int(match["last"])
         if not first <= last < first + MOST_IN_RANGE:
             self._add(
                 index,
-                f'"{name}" is a range of {max(0, last - first + 1)} ids',
-                f"write the lower number first, and at most {MOST_IN_RANGE} stations in one range",
+                coded('"{name}" is a range of {count} ids', name=name, count=max(0, last - first + 1)),
+                coded(
+                    "write the lower number first, and at most {most} stations in one range",
+                    most=MOST_IN_RANGE,
+                ),
             )
             return [table]
         width = len(match["first"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.schema import Config, StationConfig
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -56,28 +57,37 @@ def _reports(config: Config) -> Iterator[Problem]:
     if 0 < report_s < OFTEN_REPORTED_S or report_s > SELDOM_REPORTED_S:
         yield Problem(
             ("local_csms", "meter_values_s"),
-            f"hardly any station keeps an interval of {report_s:g} s"
+            coded("hardly any station keeps an interval of {report_s} s", report_s=f"{report_s:g}")
             if report_s < OFTEN_REPORTED_S
-            else f"what a car draws is unknown for {report_s:g} s, and its current stays booked",
-            "write 10 to 60 (s)",
+            else coded(
+                "what a car draws is unknown for {report_s} s, and its current stays booked",
+                report_s=f"{report_s:g}",
+            ),
+            coded("write 10 to 60 (s)"),
         )
     if config.mqtt is not None and config.mqtt.interval_s > SELDOM_PUBLISHED_S:
         yield Problem(
             ("mqtt", "interval_s"),
-            f"changes are published up to {config.mqtt.interval_s:g} s late",
-            "write some seconds, e.g. 5 (s)",
+            coded(
+                "changes are published up to {interval_s} s late", interval_s=f"{config.mqtt.interval_s:g}"
+            ),
+            coded("write some seconds, e.g. 5 (s)"),
         )
 
 
 def _ping(path: DataPath, ping_s: float) -> Iterator[Problem]:
-    if ping_s == 0 or ping_s > SELDOM_PING_S:
-        often = "never" if ping_s == 0 else f"every {ping_s:g} s"
-        what = f"{often} is too seldom: a lost connection stays unnoticed, and the station unreachable"
+    if ping_s == 0:
+        what = coded("never is too seldom: a lost connection stays unnoticed, and the station unreachable")
+    elif ping_s > SELDOM_PING_S:
+        what = coded(
+            "every {ping_s} s is too seldom: a lost connection stays unnoticed, and the station unreachable",
+            ping_s=f"{ping_s:g}",
+        )
     elif ping_s < OFTEN_PING_S:
-        what = f"a ping every {ping_s:g} s costs data on mobile networks"
+        what = coded("a ping every {ping_s} s costs data on mobile networks", ping_s=f"{ping_s:g}")
     else:
         return
-    yield Problem(path, what, "write some tens of seconds, e.g. 30 (s)")
+    yield Problem(path, what, coded("write some tens of seconds, e.g. 30 (s)"))
 
 
 def _listener(config: Config) -> Iterator[Problem]:
@@ -85,29 +95,45 @@ def _listener(config: Config) -> Iterator[Problem]:
     if listen.call_timeout_s < SHORT_ANSWER_S:
         yield Problem(
             ("listen", "call_timeout_s"),
-            f"{listen.call_timeout_s:g} s are less than a slow backend takes for an answer",
-            "write 30 to 60 (s)",
+            coded(
+                "{call_timeout_s} s are less than a slow backend takes for an answer",
+                call_timeout_s=f"{listen.call_timeout_s:g}",
+            ),
+            coded("write 30 to 60 (s)"),
         )
     for key in ("messages_per_second", "handshakes_per_second"):
         rate = getattr(listen, key)
         if 0 < rate < 1:
             yield Problem(
                 ("listen", key),
-                f"{rate:g} per second keeps stations waiting: a boot alone is some ten messages",
-                "write 10 or more, or 0 for no limit",
+                coded(
+                    "{rate} per second keeps stations waiting: a boot alone is some ten messages",
+                    rate=f"{rate:g}",
+                ),
+                coded("write 10 or more, or 0 for no limit"),
             )
     most = listen.connections_per_address
     if most is not None and 0 < most < len(config.station):
         yield Problem(
             ("listen", "connections_per_address"),
-            f"{most} is less than {len(config.station)}, the stations: behind a router they have one address",
-            "write twice the number of stations, or leave it out",
+            coded(
+                "{most} is less than {station}, the stations: behind a router they have one address",
+                most=most,
+                station=len(config.station),
+            ),
+            coded("write twice the number of stations, or leave it out"),
         )
     if listen.max_message_bytes < LEAST_MESSAGE_BYTES:
         yield Problem(
             ("listen", "max_message_bytes"),
-            f"{listen.max_message_bytes} bytes are less than the stop of a long session may have",
-            f"write {LEAST_MESSAGE_BYTES} or more, or leave it out",
+            coded(
+                "{max_message_bytes} bytes are less than the stop of a long session may have",
+                max_message_bytes=listen.max_message_bytes,
+            ),
+            coded(
+                "write {least_message_bytes} or more, or leave it out",
+                least_message_bytes=LEAST_MESSAGE_BYTES,
+            ),
         )
 
 
@@ -119,14 +145,20 @@ def _absence(path: DataPath, station: StationConfig) -> Iterator[Problem]:
         if is_set and station.owner is not None and station.when_backend_away != needed:
             yield Problem(
                 (*path, key),
-                f'has no effect with when_backend_away = "{station.when_backend_away}"',
-                f'remove it, or write when_backend_away = "{needed}"',
+                coded(
+                    'has no effect with when_backend_away = "{when_backend_away}"',
+                    when_backend_away=station.when_backend_away,
+                ),
+                coded('remove it, or write when_backend_away = "{needed}"', needed=needed),
             )
     if station.when_backend_away == "grace" and station.grace_s > LONG_GRACE_S:
         yield Problem(
             (*path, "grace_s"),
-            f"hardly any station waits {station.grace_s:g} s for an answer: it restarts, or closes",
-            'write some tens of seconds, or when_backend_away = "autonomous"',
+            coded(
+                "hardly any station waits {grace_s} s for an answer: it restarts, or closes",
+                grace_s=f"{station.grace_s:g}",
+            ),
+            coded('write some tens of seconds, or when_backend_away = "autonomous"'),
         )
 
 
@@ -136,30 +168,47 @@ def _meters(config: Config) -> Iterator[Problem]:
         if meter.stale_after_s > LONG_STALE_S and not meter.stations:
             yield Problem(
                 (*path, "stale_after_s"),
-                f"a lost meter goes unnoticed for {meter.stale_after_s:g} s, and an overload with it",
-                "write a few of its intervals, e.g. 5 (s)",
+                coded(
+                    "a lost meter goes unnoticed for {stale_after_s} s, and an overload with it",
+                    stale_after_s=f"{meter.stale_after_s:g}",
+                ),
+                coded("write a few of its intervals, e.g. 5 (s)"),
             )
         elif meter.interval_s < meter.stale_after_s < MISSED_READINGS * meter.interval_s:
             yield Problem(
                 (*path, "stale_after_s"),
-                f"one lost reading makes the meter stale: the next is due after {meter.interval_s:g} s",
-                f"write three intervals, {3 * meter.interval_s:g} (s), or a shorter interval_s",
+                coded(
+                    "one lost reading makes the meter stale: the next is due after {interval_s} s",
+                    interval_s=f"{meter.interval_s:g}",
+                ),
+                coded(
+                    "write three intervals, {value} (s), or a shorter interval_s",
+                    value=f"{3 * meter.interval_s:g}",
+                ),
             )
         if meter.frozen_after_s > LONG_FROZEN_S:
             yield Problem(
                 (*path, "frozen_after_s"),
-                f"a meter that hangs goes unnoticed for {meter.frozen_after_s:g} s",
-                "write some tens of seconds, e.g. 30 (s)",
+                coded(
+                    "a meter that hangs goes unnoticed for {frozen_after_s} s",
+                    frozen_after_s=f"{meter.frozen_after_s:g}",
+                ),
+                coded("write some tens of seconds, e.g. 30 (s)"),
             )
         if meter.interval_s < FAST_READING_S and meter.transport not in ("rtu", "virtual"):
             yield Problem(
                 (*path, "interval_s"),
-                f"hardly any meter has new values every {meter.interval_s:g} s",
-                "write the interval of its measurement, usually 0.2 to 1 (s)",
+                coded(
+                    "hardly any meter has new values every {interval_s} s", interval_s=f"{meter.interval_s:g}"
+                ),
+                coded("write the interval of its measurement, usually 0.2 to 1 (s)"),
             )
         if meter.timeout_s is not None and meter.timeout_s < SHORT_TIMEOUT_S:
             yield Problem(
                 (*path, "timeout_s"),
-                f"{meter.timeout_s:g} s are less than many meters take for an answer",
-                "leave it out, or write 1 to 3 (s)",
+                coded(
+                    "{timeout_s} s are less than many meters take for an answer",
+                    timeout_s=f"{meter.timeout_s:g}",
+                ),
+                coded("leave it out, or write 1 to 3 (s)"),
             )

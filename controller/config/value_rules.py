@@ -12,7 +12,7 @@ from controller.config.address_rules import check_hosts_and_urls
 from controller.config.clock_rules import check_time_zone
 from controller.config.schema import Config
 from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -78,8 +78,8 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
         if contact.on_when == "closed":
             yield Problem(
                 ("dimming", "contact", index, "on_when"),
-                coded(TextCode.WIRE_UNNOTICED),
-                coded(TextCode.USE_OPENING_CONTACT),
+                coded("with a broken wire the grid operator's limit is lost unnoticed"),
+                coded('use the contact that opens for the limit, and on_when = "open"'),
             )
 
 
@@ -89,17 +89,21 @@ def _voltage(config: Config) -> Iterator[Problem]:
         between_phases = 340 <= voltage <= 440
         yield Problem(
             ("site", "voltage"),
-            f"{voltage:g} V is the voltage between two phases"
+            coded("{voltage} V is the voltage between two phases", voltage=f"{voltage:g}")
             if between_phases
-            else f"{voltage:g} V is not a mains voltage",
-            "write the voltage between line and neutral, e.g. 230 (V)",
+            else coded("{voltage} V is not a mains voltage", voltage=f"{voltage:g}"),
+            coded("write the voltage between line and neutral, e.g. 230 (V)"),
         )
 
 
 def _margins(config: Config) -> Iterator[Problem]:
     for path, margin_a, limit_a, remedy in _all_margins(config):
         if margin_a >= limit_a:
-            what = coded(TextCode.MARGIN_LEAVES_NONE, margin=f"{margin_a:g}", limit=f"{limit_a:g}")
+            what = coded(
+                "margin_a of {margin} A leaves nothing of the limit of {limit} A",
+                margin=f"{margin_a:g}",
+                limit=f"{limit_a:g}",
+            )
             yield Problem(path, what, remedy)
 
 
@@ -109,8 +113,14 @@ def _large_margins(config: Config) -> Iterator[Problem]:
         if margin_a and 0 < left_a < LEAST_CHARGING_A:
             yield Problem(
                 path,
-                f"margin_a of {margin_a:g} A leaves {left_a:g} A of the limit of {limit_a:g} A; no car "
-                f"charges below {LEAST_CHARGING_A:g} A",
+                coded(
+                    "margin_a of {margin_a} A leaves {left_a} A of the limit of {limit_a} A; no car charges "
+                    "below {least_charging_a} A",
+                    margin_a=f"{margin_a:g}",
+                    left_a=f"{left_a:g}",
+                    limit_a=f"{limit_a:g}",
+                    least_charging_a=f"{LEAST_CHARGING_A:g}",
+                ),
                 remedy,
             )
 
@@ -123,7 +133,11 @@ def _all_margins(config: Config) -> Iterator[tuple[DataPath, float, float, str]]
         if isinstance(margin_a, str):
             continue
         path: DataPath = ("circuit", index, "margin_a" if own else "limit_a")
-        remedy = "lower margin_a" + ("" if own else " in [load_management], or set one in this circuit")
+        remedy = (
+            coded("lower margin_a")
+            if own
+            else coded("lower margin_a in [load_management], or set one in this circuit")
+        )
         yield path, margin_a, min(circuit.limits_a), remedy
 
 
@@ -138,9 +152,17 @@ def _breaker_margins(config: Config) -> Iterator[Problem]:
         if margin_a < needed_a:
             yield Problem(
                 ("circuit", index, "fuse"),
-                f"margin_a of {margin_a:g} A is too little: a load of {USUAL_LOAD_A:g} A that is switched on "
-                f"trips a full {circuit.fuse} breaker before cars obey",
-                f'set margin_a = {math.ceil(needed_a):g} or more in this circuit, or margin_a = "auto"',
+                coded(
+                    "margin_a of {margin_a} A is too little: a load of {usual_load_a} A that is switched on "
+                    "trips a full {fuse} breaker before cars obey",
+                    margin_a=f"{margin_a:g}",
+                    usual_load_a=f"{USUAL_LOAD_A:g}",
+                    fuse=circuit.fuse,
+                ),
+                coded(
+                    'set margin_a = {needed_a} or more in this circuit, or margin_a = "auto"',
+                    needed_a=f"{math.ceil(needed_a):g}",
+                ),
             )
 
 
@@ -149,8 +171,8 @@ def _learned_margins(config: Config) -> Iterator[Problem]:
         if isinstance(circuit.margin_a, str) and circuit.meter is None:
             yield Problem(
                 ("circuit", index, "margin_a"),
-                'the circuit has no meter, so that "auto" learns nothing and 1 A is kept free',
-                "give the circuit a meter, or write the margin in A",
+                coded('the circuit has no meter, so that "auto" learns nothing and 1 A is kept free'),
+                coded("give the circuit a meter, or write the margin in A"),
             )
 
 
@@ -164,8 +186,8 @@ def _small_margins(config: Config) -> Iterator[Problem]:
         if isinstance(margin_a, float) and 0 < margin_a < LEAST_MARGIN_A:
             yield Problem(
                 path,
-                f"{margin_a:g} A is less than the jumps of any load",
-                "write amperes, not a part of the limit, e.g. 1 (A)",
+                coded("{margin_a} A is less than the jumps of any load", margin_a=f"{margin_a:g}"),
+                coded("write amperes, not a part of the limit, e.g. 1 (A)"),
             )
 
 
@@ -183,8 +205,15 @@ def _dimming_limits(config: Config) -> Iterator[Problem]:
         if watts is not None and (watts == 0 or LEAST_W <= watts < DEVICE_W):
             yield Problem(
                 path,
-                f"{watts:g} W is less than the law leaves a single device, {DEVICE_W:g} W",
-                f"write {DEVICE_W:g} or more for all controllable EVSEs together (W)",
+                coded(
+                    "{watts} W is less than the law leaves a single device, {device_w} W",
+                    watts=f"{watts:g}",
+                    device_w=f"{DEVICE_W:g}",
+                ),
+                coded(
+                    "write {device_w} or more for all controllable EVSEs together (W)",
+                    device_w=f"{DEVICE_W:g}",
+                ),
             )
 
 
@@ -205,11 +234,15 @@ def _watts(config: Config) -> Iterator[Problem]:
     for path, watts in found:
         if watts is None or not 0 < watts < LEAST_W:
             continue
-        remedy: str = coded(TextCode.DID_YOU_MEAN_WATTS, meant=f"{watts * 1000:g}")
+        remedy: str = coded("did you mean {meant} (W)?", meant=f"{watts * 1000:g}")
         part = PARTS_OF_POWER.get(watts)
         if part is not None and path[:2] == ("dimming", "contact") and most_w:
-            remedy = f"{part:.0%} of what all controllable EVSEs draw is {most_w * part:.0f} (W)"
-        yield Problem(path, coded(TextCode.TOO_FEW_WATTS, power=f"{watts:g}"), remedy)
+            remedy = coded(
+                "{part} of what all controllable EVSEs draw is {most_w} (W)",
+                part=f"{part:.0%}",
+                most_w=f"{most_w * part:.0f}",
+            )
+        yield Problem(path, coded("{power} W is less than any device draws", power=f"{watts:g}"), remedy)
 
 
 def _currents(config: Config) -> Iterator[Problem]:
@@ -223,28 +256,45 @@ def _currents(config: Config) -> Iterator[Problem]:
             if evse.max_a > MOST_AC_A:
                 yield Problem(
                     (*path, "max_a"),
-                    f"{evse.max_a:g} A is more than an AC station can offer ({MOST_AC_A:g} A, IEC 61851-1)",
-                    "keep it for a DC station, else write its rated current per phase, e.g. 32",
+                    coded(
+                        "{max_a} A is more than an AC station can offer ({most_ac_a} A, IEC 61851-1)",
+                        max_a=f"{evse.max_a:g}",
+                        most_ac_a=f"{MOST_AC_A:g}",
+                    ),
+                    coded("keep it for a DC station, else write its rated current per phase, e.g. 32"),
                 )
             elif limit_a is not None and evse.max_a > limit_a:
                 yield Problem(
                     (*path, "max_a"),
-                    f"{evse.max_a:g} A is above the limit of its circuit, {limit_a:g} A",
-                    "write the rated current of the station per phase, e.g. 32",
+                    coded(
+                        "{max_a} A is above the limit of its circuit, {limit_a} A",
+                        max_a=f"{evse.max_a:g}",
+                        limit_a=f"{limit_a:g}",
+                    ),
+                    coded("write the rated current of the station per phase, e.g. 32"),
                 )
             elif evse.max_kw is None and evse.max_a in KILOWATTS_OF_A:
                 kilowatts, phases = evse.max_a, "one phase" if evse.max_a < 11 else "three phases"
                 yield Problem(
                     (*path, "max_a"),
-                    f"{kilowatts:g} A is no rated current; {kilowatts:g} kW on {phases} are "
-                    f"{KILOWATTS_OF_A[evse.max_a]} A",
-                    "write the rated current of the station per phase in A",
+                    coded(
+                        "{kilowatts} A is no rated current; {kilowatts} kW on {phases} are "
+                        "{kilowatts_of_a} A",
+                        kilowatts=f"{kilowatts:g}",
+                        phases=phases,
+                        kilowatts_of_a=KILOWATTS_OF_A[evse.max_a],
+                    ),
+                    coded("write the rated current of the station per phase in A"),
                 )
             if evse.min_a < LEAST_CHARGING_A:
                 yield Problem(
                     (*path, "min_a"),
-                    f"{evse.min_a:g} A is below {LEAST_CHARGING_A:g} A, the least of IEC 61851-1",
-                    "write 6, unless the station's manual names a lower current",
+                    coded(
+                        "{min_a} A is below {least_charging_a} A, the least of IEC 61851-1",
+                        min_a=f"{evse.min_a:g}",
+                        least_charging_a=f"{LEAST_CHARGING_A:g}",
+                    ),
+                    coded("write 6, unless the station's manual names a lower current"),
                 )
 
 
@@ -255,21 +305,25 @@ def _without_effect(config: Config) -> Iterator[Problem]:
         if circuit.peak_kw is not None and circuit.peak_kw > carries_kw:
             yield Problem(
                 ("circuit", index, "peak_kw"),
-                f"has no effect: the circuit carries {carries_kw:.4g} kW",
-                "write the highest mean power that is to be paid for",
+                coded("has no effect: the circuit carries {carries_kw} kW", carries_kw=f"{carries_kw:.4g}"),
+                coded("write the highest mean power that is to be paid for"),
             )
         if circuit.limit_kva is not None:  # limit_w is then derived from it
             if circuit.limit_kva > carries_kw:
                 yield Problem(
                     ("circuit", index, "limit_kva"),
-                    f"has no effect: the circuit carries {carries_kw:.4g} kVA",
-                    "write the rated power of the transformer that feeds it (kVA), or remove it",
+                    coded(
+                        "has no effect: the circuit carries {carries_kw} kVA", carries_kw=f"{carries_kw:.4g}"
+                    ),
+                    coded("write the rated power of the transformer that feeds it (kVA), or remove it"),
                 )
         elif circuit.limit_w is not None and circuit.limit_w > carries_kw * 1000:
             yield Problem(
                 ("circuit", index, "limit_w"),
-                f"has no effect: the circuit carries {carries_kw * 1000:.0f} W",
-                "write a lower limit of all phases together (W), or remove it",
+                coded(
+                    "has no effect: the circuit carries {carries_kw} W", carries_kw=f"{carries_kw * 1000:.0f}"
+                ),
+                coded("write a lower limit of all phases together (W), or remove it"),
             )
     if config.dimming is not None:
         limits: list[tuple[DataPath, float | None]] = [(("dimming", "failsafe_w"), config.dimming.failsafe_w)]
@@ -280,8 +334,11 @@ def _without_effect(config: Config) -> Iterator[Problem]:
             if watts is not None and most_w and watts > max(most_w, DEVICE_W):
                 yield Problem(
                     path,
-                    f"has no effect: all controllable EVSEs together draw at most {most_w:.0f} W",
-                    "write the limit of the grid operator for all of them together (W)",
+                    coded(
+                        "has no effect: all controllable EVSEs together draw at most {most_w} W",
+                        most_w=f"{most_w:.0f}",
+                    ),
+                    coded("write the limit of the grid operator for all of them together (W)"),
                 )
 
 
@@ -292,8 +349,8 @@ def _single_phase(config: Config) -> Iterator[Problem]:
             if evse.phase_switching and len(evse.phases) == 1:
                 yield Problem(
                     ("station", index, "evse", number, "phase_switching"),
-                    "has no effect: the EVSE has one phase",
-                    'remove it, or write all phases, e.g. phases = ["L1", "L2", "L3"]',
+                    coded("has no effect: the EVSE has one phase"),
+                    coded('remove it, or write all phases, e.g. phases = ["L1", "L2", "L3"]'),
                 )
 
 
@@ -307,14 +364,23 @@ def _contractual_maximum(config: Config) -> Iterator[Problem]:
     if watts > carries_w * CONTRACT_TOLERANCE:
         yield Problem(
             ("eebus", "consumption_w"),
-            f'{watts:g} W is more than "{grid.id}" carries, {carries_w:.0f} W',
-            "write the power of the connection's contract (W), or leave it out",
+            coded(
+                '{watts} W is more than "{id}" carries, {carries_w} W',
+                watts=f"{watts:g}",
+                id=grid.id,
+                carries_w=f"{carries_w:.0f}",
+            ),
+            coded("write the power of the connection's contract (W), or leave it out"),
         )
     elif watts < DEVICE_W:
         yield Problem(
             ("eebus", "consumption_w"),
-            f"{watts:g} W is less than the law leaves a single device, {DEVICE_W:g} W",
-            "write the power of the connection's contract (W), or leave it out",
+            coded(
+                "{watts} W is less than the law leaves a single device, {device_w} W",
+                watts=f"{watts:g}",
+                device_w=f"{DEVICE_W:g}",
+            ),
+            coded("write the power of the connection's contract (W), or leave it out"),
         )
 
 
@@ -338,12 +404,22 @@ def _unbalance(config: Config) -> Iterator[Problem]:
             amps = unbalance_a * 1000 / config.site.voltage
             yield Problem(
                 ("circuit", index, "unbalance_a"),
-                f"{unbalance_a:g} A is too little for any car on one phase",
-                f"write it in A: {unbalance_a:g} kVA are {amps:.0f} A at {config.site.voltage:g} V",
+                coded(
+                    "{unbalance_a} A is too little for any car on one phase", unbalance_a=f"{unbalance_a:g}"
+                ),
+                coded(
+                    "write it in A: {unbalance_a} kVA are {amps} A at {voltage} V",
+                    unbalance_a=f"{unbalance_a:g}",
+                    amps=f"{amps:.0f}",
+                    voltage=f"{config.site.voltage:g}",
+                ),
             )
         elif unbalance_a >= max(circuit.limits_a):
             yield Problem(
                 ("circuit", index, "unbalance_a"),
-                f"has no effect: the limit of the circuit is {max(circuit.limits_a):g} A",
-                "write the largest difference between two phases (A), e.g. 20",
+                coded(
+                    "has no effect: the limit of the circuit is {limits_a} A",
+                    limits_a=f"{max(circuit.limits_a):g}",
+                ),
+                coded("write the largest difference between two phases (A), e.g. 20"),
             )

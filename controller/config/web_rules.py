@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from controller.access.permissions import BUILT_IN_ROLES, PermissionSyntaxError, read_permissions
 from controller.config.schema import Config
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -19,11 +19,17 @@ def check_web(config: Config) -> Iterator[Problem]:
         return
     if bool(web.certificate) != bool(web.key):
         missing = "key" if web.certificate else "certificate"
-        yield Problem(("web", missing), "is missing", "name both certificate and key, or none of them")
+        yield Problem(
+            ("web", missing), coded("is missing"), coded("name both certificate and key, or none of them")
+        )
     seen = set(BUILT_IN_ROLES)
     for index, role in enumerate(web.role):
         if role.name in seen:
-            yield Problem(("web", "role", index, "name"), f'"{role.name}" exists', "choose another name")
+            yield Problem(
+                ("web", "role", index, "name"),
+                coded('"{name}" exists', name=role.name),
+                coded("choose another name"),
+            )
         seen.add(role.name)
         try:
             read_permissions(role.permissions)
@@ -36,7 +42,11 @@ def check_webhooks(config: Config) -> Iterator[Problem]:
     """Find addresses that are none of the web."""
     for index, webhook in enumerate(config.webhook):
         if not webhook.url.startswith(("http://", "https://")) or " " in webhook.url:
-            yield Problem(("webhook", index, "url"), f'"{webhook.url}" is no URL', 'begin it with "https://"')
+            yield Problem(
+                ("webhook", index, "url"),
+                coded('"{url}" is no URL', url=webhook.url),
+                coded('begin it with "{scheme}://"', scheme="https"),
+            )
 
 
 def check_mqtt(config: Config) -> Iterator[Problem]:
@@ -51,11 +61,17 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
         yield Problem(("mqtt", "permissions"), what, remedy)
     if bool(mqtt.certificate) != bool(mqtt.key):
         missing = "key" if mqtt.certificate else "certificate"
-        yield Problem(("mqtt", missing), "is missing", "name both certificate and key, or none of them")
+        yield Problem(
+            ("mqtt", missing), coded("is missing"), coded("name both certificate and key, or none of them")
+        )
     if not mqtt.tls and (mqtt.ca or mqtt.certificate):
-        yield Problem(("mqtt", "tls"), "is false, and certificates are named", "set tls = true")
+        yield Problem(("mqtt", "tls"), coded("is false, and certificates are named"), coded("set tls = true"))
     if mqtt.password_file is not None and mqtt.username is None:
-        yield Problem(("mqtt", "username"), "is missing", "name the user whose password password_file holds")
+        yield Problem(
+            ("mqtt", "username"),
+            coded("is missing"),
+            coded("name the user whose password password_file holds"),
+        )
 
 
 def find_web_hints(config: Config) -> Iterator[Problem]:
@@ -64,19 +80,22 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
     if web is not None and web.host not in LOOPBACK and not web.certificate:
         yield Problem(
             ("web", "host"),
-            coded(TextCode.PAGE_IN_CLEAR),
-            coded(TextCode.PAGE_CERTIFICATE),
+            coded("passwords and tokens pass in the clear: other machines reach the page by http"),
+            coded('name certificate and key, or set host = "127.0.0.1" with a reverse proxy in front'),
         )
     mqtt = config.mqtt
     if mqtt is not None and mqtt.username and mqtt.password_file is None and mqtt.certificate is None:
         yield Problem(
             ("mqtt", "username"),
-            "has no password",
-            "write it into a file and name that: password_file = ...; keep this if the broker asks for none",
+            coded("has no password"),
+            coded(
+                "write it into a file and name that: password_file = ...; keep this if the broker asks "
+                "for none"
+            ),
         )
     if mqtt is not None and not mqtt.tls and (mqtt.password_file or mqtt.permissions):
         yield Problem(
             ("mqtt", "tls"),
-            "the password and the commands pass in the clear",
-            "set tls = true, or keep the broker in a network of its own",
+            coded("the password and the commands pass in the clear"),
+            coded("set tls = true, or keep the broker in a network of its own"),
         )

@@ -13,7 +13,7 @@ from controller.config.loader import check_config
 from controller.config.schema import Config
 from controller.services.configuration import ERROR_RULES, HINT_RULES
 from controller.services.service_error import ServiceError
-from controller.tomlcheck.coded_text import CodedText, TextCode, coded
+from controller.tomlcheck.coded_text import CodedText, coded
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding, FindingText
 
@@ -48,9 +48,17 @@ def find_in_configuration(text: str, path: Path, plan: PlanReload | None = None)
 def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:
     """Yield a hint for each change: what needs a restart first, then what waits, then what is applied."""
     for changes, what, remedy in (
-        (plan.needs_restart, coded(TextCode.NEEDS_RESTART), coded(TextCode.RESTART_AFTERWARDS)),
-        (plan.waiting, coded(TextCode.WAITS), coded(TextCode.APPLIED_LATER)),
-        (plan.applied, coded(TextCode.CHANGES), coded(TextCode.APPLIED_AT_ONCE)),
+        (
+            plan.needs_restart,
+            coded("takes effect after a restart only"),
+            coded("run `sudo systemctl restart local-controller` once it is written"),
+        ),
+        (
+            plan.waiting,
+            coded("waits for the end of a transaction, or until a removed station is gone"),
+            coded("it is applied then, without another reload"),
+        ),
+        (plan.applied, coded("changes"), coded("it is applied at once, without a restart")),
     ):
         for key in changes:
             yield CheckFinding(
@@ -63,12 +71,12 @@ def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:
             )
 
 
-def _finding_text(text: str) -> FindingText | None:
-    """Return code and values of a text; None of a plain one."""
+def _finding_text(text: str) -> FindingText | str:
+    """Return template and values of a text; a plain one as it is."""
     if not isinstance(text, CodedText):
-        return None
-    values = {name: _finding_text(value) or value for name, value in text.values.items()}
-    return FindingText(code=text.code.value, values=values)
+        return text
+    values = {name: _finding_text(value) for name, value in text.values.items()}
+    return FindingText(template=text.template, values=values)
 
 
 def read_present_configuration(path: Path) -> str:

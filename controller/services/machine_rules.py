@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from controller.config.schema import Config
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -21,8 +22,8 @@ def check_addresses(config: Config) -> Iterator[Problem]:
         if host and not _is_own_address(host):
             yield Problem(
                 (table, "host"),
-                f"{host} is not an address of this machine",
-                'write one of its own, or "0.0.0.0"',
+                coded("{host} is not an address of this machine", host=host),
+                coded('write one of its own, or "0.0.0.0"'),
             )
 
 
@@ -39,8 +40,8 @@ def find_port_hints(config: Config) -> Iterator[Problem]:
         if 0 < port < first and os.geteuid() != 0:
             yield Problem(
                 path,
-                f"{port} is below {first}: the service's user may not open it",
-                "use a higher port, or the package's local-controller.socket, which opens it",
+                coded("{port} is below {first}: the service's user may not open it", port=port, first=first),
+                coded("use a higher port, or the package's local-controller.socket, which opens it"),
             )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path as FilePath
 from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import Quirk, QuirksError, all_quirks, read_site_quirks
 from controller.config.schema import Config
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, nearest_names
 
 log = logging.getLogger("controller")
@@ -23,13 +24,21 @@ def check_quirks(config: Config) -> Iterator[Problem]:
         rows = {row.name for row in (*all_quirks(), *_read_own(config))}
     except QuirksError as error:
         for line in str(error).splitlines():
-            yield Problem(("site", "quirks_file"), line, "correct the row")
+            yield Problem(("site", "quirks_file"), line, coded("correct the row"))
         return
     for index, station in enumerate(config.station):
         if station.quirk is not None and station.quirk not in rows:
             near = nearest_names(station.quirk, rows)
-            remedy = f'did you mean "{near[0]}"?' if near else "name a row of site.quirks_file"
-            yield Problem(("station", index, "quirk"), f'quirk "{station.quirk}" does not exist', remedy)
+            remedy = (
+                coded('did you mean "{near}"?', near=near[0])
+                if near
+                else coded("name a row of site.quirks_file")
+            )
+            yield Problem(
+                ("station", index, "quirk"),
+                coded('quirk "{quirk}" does not exist', quirk=station.quirk),
+                remedy,
+            )
 
 
 def make_discovery(config: Config) -> CapabilityDiscovery:

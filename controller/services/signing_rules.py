@@ -9,6 +9,7 @@ from controller.config.schema import Config
 from controller.signing.policy_file import PolicyFileError, read_policy
 from controller.signing.policy_schema import SigningAction
 from controller.signing.signing_keys import KeyFileError, read_key_files
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import FileUnreadableError, Problem
 
 
@@ -22,20 +23,26 @@ def check_signing(config: Config) -> Iterator[Problem]:
             read_key_files(FilePath(signing.key))
         except KeyFileError as wrong:
             what, _, remedy = str(wrong).partition("; ")
-            yield Problem(("signing", "key"), what, remedy or "name a key, or a folder of keys")
+            yield Problem(("signing", "key"), what, remedy or coded("name a key, or a folder of keys"))
     if signing.policy is not None:
         try:
             policy = read_policy(FilePath(signing.policy)).file
             if signing.key is None and any(rule.do is SigningAction.SIGN for rule in policy.sign):
-                what = "is missing, but the policy has something to sign"
+                what = coded("is missing, but the policy has something to sign")
                 yield Problem(
-                    ("signing", "key"), what, "make one with `local-controller keys new`, and name it"
+                    ("signing", "key"), what, coded("make one with `local-controller keys new`, and name it")
                 )
         except FileUnreadableError as unreadable:
-            yield Problem(("signing", "policy"), str(unreadable), "name the policy's file")
+            yield Problem(("signing", "policy"), str(unreadable), coded("name the policy's file"))
         except PolicyFileError as wrong:
             for mistake in wrong.errors:
-                what = f"{mistake.file}:{mistake.line}: {mistake.key}: {mistake.what}"
+                what = coded(
+                    "{file}:{line}: {key}: {problem}",
+                    file=mistake.file,
+                    line=mistake.line,
+                    key=mistake.key,
+                    problem=mistake.what,
+                )
                 yield Problem(("signing", "policy"), what, mistake.remedy)
 
 
@@ -52,6 +59,9 @@ def find_signing_hints(config: Config) -> Iterator[Problem]:
         if source.kind == "signed" and source.signed and source.role is not None and source.role not in roles:
             yield Problem(
                 ("dimming", "source", index, "role"),
-                f'no key has the role "{source.role}" in the policy: all its commands are rejected',
-                f"add its [[role]] to {signing.policy}",
+                coded(
+                    'no key has the role "{role}" in the policy: all its commands are rejected',
+                    role=source.role,
+                ),
+                coded("add its [[role]] to {policy}", policy=signing.policy),
             )

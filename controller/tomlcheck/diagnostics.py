@@ -7,12 +7,13 @@ import errno
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 import msgspec
 
-from controller.tomlcheck.coded_text import TextCode, coded
+from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.positions import DataPath, locate_lines
 
 
@@ -83,17 +84,17 @@ def unknown_name(path: DataPath, name: str, known: Iterable[str], kind: str) -> 
     names = sorted(known)
     near = nearest_names(name, names)
     if near:
-        remedy = coded(TextCode.DID_YOU_MEAN, meant=" or ".join(f'"{each}"' for each in near))
+        remedy = coded("did you mean {meant}?", meant=" or ".join(f'"{each}"' for each in near))
     elif names:
-        remedy = coded(TextCode.KNOWN_ARE, names=", ".join(names))
+        remedy = coded("known are {names}", names=", ".join(names))
     else:
-        remedy = coded(TextCode.ADD_A, table=f"[[{kind}]]")
-    return Problem(path, coded(TextCode.DOES_NOT_EXIST, kind=kind, name=name), remedy, kind)
+        remedy = coded("add a {table}", table=f"[[{kind}]]")
+    return Problem(path, coded('{kind} "{name}" does not exist', kind=kind, name=name), remedy, kind)
 
 
 def defined_already(path: DataPath, name: str) -> Problem:
     """Return the problem of an id that another table has."""
-    return Problem(path, coded(TextCode.DEFINED_ALREADY, name=name), coded(TextCode.GIVE_OWN_ID))
+    return Problem(path, coded('"{name}" is already defined', name=name), coded("give each its own id"))
 
 
 def read_text(path: FilePath) -> str:
@@ -140,7 +141,11 @@ def parse_toml(text: str, file: str) -> dict[str, Any] | ErrorDiagnostic:
         return _syntax_error(text, file, error)
     except RecursionError:
         return ErrorDiagnostic(
-            file=file, line=1, key="TOML", what="is nested too deeply", remedy="write it flatter"
+            file=file,
+            line=1,
+            key="TOML",
+            what=coded("is nested too deeply"),
+            remedy=coded("write it flatter"),
         )
 
 
@@ -200,16 +205,16 @@ def _syntax_error(text: str, file: str, error: tomllib.TOMLDecodeError) -> Error
     digits = place.removeprefix("line ").split(",")[0]
     line = int(digits) if digits.isdigit() else text.rstrip().count("\n") + 1
     remedies = (remedy for start, remedy in _SYNTAX_REMEDIES.items() if what.startswith(start))
-    remedy = next(remedies, "see https://toml.io for the syntax")
+    remedy: str = next(remedies, coded("see {address} for the syntax", address="https://toml.io"))
     written = text.splitlines()[line - 1].strip() if line <= text.count("\n") + 1 and text else ""
     if what.startswith("Expected '='"):
         written = written.replace(":", "=", 1)
     if what.startswith(("Invalid value", "Expected newline", "Expected '='")) and (
         meant := _meant_assignment(written)
     ):
-        remedy = f"did you mean {meant}?"
+        remedy = coded("did you mean {meant}?", meant=meant)
     if what.startswith("Invalid statement") and (comment := _FOREIGN_COMMENT.match(written)):
-        remedy = f"did you mean # {comment[1]}?"
+        remedy = coded("did you mean # {comment}?", comment=comment[1])
     if what.startswith("Cannot overwrite a value") and (table := _table_without_parent(text, written)):
         line, what, remedy = table
     return ErrorDiagnostic(file=file, line=line, key="TOML", what=what, remedy=remedy)
@@ -227,8 +232,12 @@ def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None
         if written == header:
             break
         if written.startswith((f"[[{match[1]}.", f"[{match[1]}.")):
-            remedy = f"did you mean {header} in {above}?" if above else f"write {header} above it"
-            return number, f"{written} is not below a {header}", remedy
+            remedy = (
+                coded("did you mean {header} in {above}?", header=header, above=above)
+                if above
+                else coded("write {header} above it", header=header)
+            )
+            return number, coded("{written} is not below a {header}", written=written, header=header), remedy
         if written.startswith("["):
             above = f"{written} (line {number})"
     return None
@@ -236,7 +245,8 @@ def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None
 
 def name_letters(letters: Iterable[str]) -> str:
     """Name letters of a text for a message, each once, e.g. "- and a blank"."""
-    return " and ".join("a blank" if letter.isspace() else letter for letter in sorted(set(letters)))
+    named = [coded("a blank") if letter.isspace() else letter for letter in sorted(set(letters))]
+    return reduce(lambda first, second: coded("{first} and {second}", first=first, second=second), named)
 
 
 def _meant_assignment(line: str) -> str | None:
@@ -276,15 +286,15 @@ _QUOTED = re.compile(r"'([^']*)'")
 """Name of a table as the parser writes it: a tuple of its keys."""
 
 _SYNTAX_REMEDIES = {
-    "Invalid value": 'put text in quotes, key = "text"; true and false are lower case',
-    "Expected newline": "write one key = value per line; a decimal has a point, 1.5, and no leading 0",
-    "Invalid statement": "a line is [table], [[table]], key = value or # comment",
-    "Expected '=' after a key": "a line is key = value",
-    "Expected ']'": "close the name of the table: [table], or [[table]]",
-    "Cannot overwrite a value": "the key is there twice: remove one",
-    "Cannot declare": "the table is there twice: remove one; one of several is written [[table]]",
-    "Unescaped": r"write \\ for a backslash, or put the text in '...'",
-    "Illegal character": "close the text with a quote on its line",
+    "Invalid value": coded('put text in quotes, key = "text"; true and false are lower case'),
+    "Expected newline": coded("write one key = value per line; a decimal has a point, 1.5, and no leading 0"),
+    "Invalid statement": coded("a line is [table], [[table]], key = value or # comment"),
+    "Expected '=' after a key": coded("a line is key = value"),
+    "Expected ']'": coded("close the name of the table: [table], or [[table]]"),
+    "Cannot overwrite a value": coded("the key is there twice: remove one"),
+    "Cannot declare": coded("the table is there twice: remove one; one of several is written [[table]]"),
+    "Unescaped": coded("write \\\\ for a backslash, or put the text in '...'"),
+    "Illegal character": coded("close the text with a quote on its line"),
 }
 """Remedies of syntax errors, by how the parser's message begins."""
 

@@ -12,14 +12,14 @@ import re
 import types
 from collections.abc import Mapping
 from datetime import date, datetime, time
-from functools import cache
+from functools import cache, reduce
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from controller.tomlcheck.coded_text import CodedText, TextCode, coded, join_or
+from controller.tomlcheck.coded_text import CodedText, coded, join_or
 from controller.tomlcheck.diagnostics import TRUTH_WORDS, Problem, nearest_name
 from controller.tomlcheck.positions import DataPath
 
@@ -67,8 +67,8 @@ class SchemaCheck:
             form = f"[[{name}]]" if path and isinstance(path[-1], int) else f"[{name}]"
             self._add(
                 path,
-                coded(TextCode.CANNOT_BE, value=describe_value(data)),
-                coded(TextCode.WRITE_AS_TABLE, table=form),
+                coded("cannot be {value}", value=describe_value(data)),
+                coded("write it as a table: {table}", table=form),
             )
             self.replaced.add(path)
             data = {}
@@ -80,7 +80,7 @@ class SchemaCheck:
             meant.update(near)
             self.misspelt.update((*path, each) for each in near)
             remedy = self._remedy_for_unknown_key(key, data[key], near, kind)
-            self._add((*path, key), coded(TextCode.UNKNOWN_KEY), remedy)
+            self._add((*path, key), coded("is not a known key"), remedy)
         for key, hint in hints.items():
             if key in data:
                 valid |= self._check_value(hint, key, data[key], path)
@@ -92,7 +92,7 @@ class SchemaCheck:
             # A misspelt key is one problem, not two; so is everything that a table of a wrong type lacks.
             if field.name not in data and field.name not in meant and path not in self.replaced:
                 remedy = _remedy_for_missing(field.name, hints[field.name])
-                self._add((*path, field.name), coded(TextCode.MISSING), remedy)
+                self._add((*path, field.name), coded("is missing"), remedy)
         return valid
 
     def is_consequence(self, problem: Problem) -> bool:
@@ -117,9 +117,9 @@ class SchemaCheck:
             return {key: self.check_table(struct, value, place)}
         if not isinstance(value, list):
             name = ".".join(str(part) for part in place if isinstance(part, str))
-            form = coded(TextCode.WRITE_AS_TABLES, table=f"[[{name}]]")
+            form = coded("write {table} with two brackets: there may be several", table=f"[[{name}]]")
             if place not in self.misspelt:  # [[stations]] with a [[station.evse]] below it is one mistake
-                self._add(place, coded(TextCode.CANNOT_BE, value=describe_value(value)), form)
+                self._add(place, coded("cannot be {value}", value=describe_value(value)), form)
             self.replaced.add(place)
             return {}
         return {key: [self.check_table(struct, each, (*place, index)) for index, each in enumerate(value)]}
@@ -165,16 +165,16 @@ class SchemaCheck:
         if remedy := self._key_remedies.get(f"{table}.{key}") or self._key_remedies.get(key):
             return remedy
         if near:
-            return coded(TextCode.DID_YOU_MEAN, meant=join_or(near))
+            return coded("did you mean {meant}?", meant=join_or(near))
         if headers := self._headers_meant(key, value):
-            return coded(TextCode.DID_YOU_MEAN, meant=join_or(headers))
+            return coded("did you mean {meant}?", meant=join_or(headers))
         below = self._tables_below(key, kind)
         if below:
-            return coded(TextCode.WRITE_BELOW, table=below[0])
+            return coded("write it below {table}", table=below[0])
         elsewhere = _tables_with_key(key, self._root, ())
         if 1 <= len(elsewhere) <= 6:
-            return coded(TextCode.KEY_OF, tables=join_or(elsewhere))
-        return coded(TextCode.REMOVE_KNOWN_ARE, names=", ".join(_type_hints(kind)))
+            return coded("it is a key of {tables}", tables=join_or(elsewhere))
+        return coded("remove it; known are {names}", names=", ".join(_type_hints(kind)))
 
     def _headers_meant(self, key: str, value: object) -> list[str]:
         """Return the headers that an unknown table may mean: `[[station.evse]]` for `[[evse]]`, and so on."""
@@ -227,24 +227,33 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
     """
     if any((_unwrap(kind)[1].extra or {}).get("personal") for kind in alternatives(hint)):
         # The value must not reach a log.
-        in_quotes = coded(TextCode.PUT_IN_QUOTES) if _is_valid(hint, str(value)) else _write(hint)
-        return coded(TextCode.INVALID_VALUE), in_quotes, True
+        in_quotes = coded("put it in quotes") if _is_valid(hint, str(value)) else _write(hint)
+        return coded("has an invalid value"), in_quotes, True
     known = choices(hint)
     wrong = value
     if isinstance(value, list) and known:
         wrong = next((each for each in value if each not in known), value)
-    what = coded(TextCode.CANNOT_BE, value=describe_value(wrong))
+    what = coded("cannot be {value}", value=describe_value(wrong))
     if meant := _meant_text(hint, value, wrong, other_values):
         return what, _did_you_mean(meant), True
     if (meant_number := _number_in_unit(hint, value)) is not None:
         number, unit, bounds = meant_number
         return (
-            coded(TextCode.CANNOT_BE_IN_UNIT, value=describe_value(wrong), unit=unit),
-            coded(TextCode.DID_YOU_MEAN_IN_UNIT, meant=_plain(number), unit=unit, bounds=bounds),
+            coded("cannot be {value} {unit}", value=describe_value(wrong), unit=unit),
+            coded(
+                "did you mean {meant}? The unit is {unit}, {bounds}",
+                meant=_plain(number),
+                unit=unit,
+                bounds=bounds,
+            ),
             True,
         )
     if isinstance(value, str) and value.strip().endswith("%") and (unit := _unit_of(hint)):
-        return what, coded(TextCode.NOT_IN_PERCENT, unit=unit, form=describe_type(hint)), True
+        return (
+            what,
+            coded("write it in {unit}, not in percent: {form}", unit=unit, form=describe_type(hint)),
+            True,
+        )
     return what, _write(hint), False
 
 
@@ -282,13 +291,13 @@ def _meant_text(hint: Any, value: object, wrong: object, other_values: Mapping[s
 
 
 def _did_you_mean(meant: str) -> CodedText:
-    return coded(TextCode.DID_YOU_MEAN, meant=meant)
+    return coded("did you mean {meant}?", meant=meant)
 
 
 def _write(hint: Any) -> str:
-    """Return the remedy that describes a type; coded where the whole description is."""
+    """Return the remedy that describes a type."""
     form = describe_type(hint)
-    return coded(TextCode.WRITE, form=form) if isinstance(form, CodedText) else f"write {form}"
+    return coded("write {form}", form=form)
 
 
 def _meant_value(hint: Any, value: object) -> object | None:
@@ -392,8 +401,10 @@ def _number_in_unit(hint: Any, value: object) -> tuple[float, str, str] | None:
 
 def _bounds_of(meta: Meta) -> CodedText:
     """Return the bounds of a number that has both, without its unit."""
-    code, least = (TextCode.BOUNDS, meta.ge) if meta.gt is None else (TextCode.BOUNDS_ABOVE, meta.gt)
-    return coded(code, least=_plain(least or 0.0), most=_plain(meta.le or 0.0))
+    most = _plain(meta.le or 0.0)
+    if meta.gt is None:
+        return coded("from {least} to {most}", least=_plain(meta.ge or 0.0), most=most)
+    return coded("above {least}, at most {most}", least=_plain(meta.gt), most=most)
 
 
 def _unit_of(hint: Any) -> str:
@@ -452,9 +463,8 @@ def _remedy_for_missing(key: str, hint: Any) -> str:
     struct, many = _struct_in(hint)
     if struct is None:
         form = describe_type(hint)
-        is_coded = isinstance(form, CodedText)
-        return coded(TextCode.ADD_KEY, key=key, form=form) if is_coded else f"add {key} = ... ({form})"
-    return coded(TextCode.ADD_TABLE, table=f"[[{key}]]" if many else f"[{key}]")
+        return coded("add {key} = ... ({form})", key=key, form=form)
+    return coded("add a table: {table}", table=f"[[{key}]]" if many else f"[{key}]")
 
 
 @cache
@@ -482,12 +492,12 @@ def _table_name(kind: type[msgspec.Struct], root: type[msgspec.Struct]) -> tuple
 
 
 _TYPE_NAMES: dict[Any, CodedText] = {
-    str: coded(TextCode.TEXT),
-    int: coded(TextCode.WHOLE_NUMBER),
-    float: coded(TextCode.NUMBER),
-    bool: coded(TextCode.TRUE_OR_FALSE),
-    date: coded(TextCode.DATE),
-    datetime: coded(TextCode.TIME),
+    str: coded("a text"),
+    int: coded("a whole number"),
+    float: coded("a number"),
+    bool: coded("true or false"),
+    date: coded("a date, like 2027-12-31"),
+    datetime: coded("a time with its zone, like 2026-11-21T12:00:00Z"),
 }
 
 
@@ -498,8 +508,14 @@ def describe_type(hint: Any) -> str:
     for index, kind in enumerate(kinds):
         base, meta = _unwrap(kind)
         if get_origin(base) is tuple and describe_type(get_args(base)[0]) in described:
-            described[index] = f"a list of {_describe_count(meta.min_length, meta.max_length)}of them"
-    return ", or ".join(described) if len(described) > 1 else described[0]
+            described[index] = coded(
+                "a list of {count} of them", count=_describe_count(meta.min_length, meta.max_length)
+            )
+    return reduce(_alternatively, described)
+
+
+def _alternatively(first: str, second: str) -> str:
+    return coded("{first}, or {second}", first=first, second=second)
 
 
 def alternatives(hint: Any) -> list[Any]:
@@ -526,9 +542,9 @@ def choices(hint: Any) -> list[str]:
 def describe_value(value: object) -> str:
     """Return a value as the file has it, shortened where it is long; of a table or a list the kind."""
     if isinstance(value, dict):
-        return coded(TextCode.A_TABLE)
+        return coded("a table")
     if isinstance(value, list):
-        return coded(TextCode.LIST_OF, count=str(len(value))) if value else coded(TextCode.EMPTY_LIST)
+        return coded("a list of {count}", count=str(len(value))) if value else coded("an empty list")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -538,26 +554,30 @@ def describe_value(value: object) -> str:
 
 def _describe_alternative(hint: Any) -> str:
     base, meta = _unwrap(hint)
-    if meta.description is not None:
-        return f"{_TYPE_NAMES[base]} {meta.description}"
+    if (form := (meta.extra or {}).get("form")) is not None:
+        return coded("{kind} {form}", kind=_TYPE_NAMES[base], form=form)
     if get_origin(base) is tuple:
         element = describe_type(get_args(base)[0])
-        count = _describe_count(meta.min_length, meta.max_length).rstrip()
-        return f"a list of {count}, each {element}" if count else f"a list, each {element}"
+        count = _describe_count(meta.min_length, meta.max_length)
+        if not count:
+            return coded("a list, each {element}", element=element)
+        return coded("a list of {count}, each {element}", count=count, element=element)
     known = choices(base)
     if known:
         if len(known) > 1:
-            return coded(TextCode.ONE_OF, names=", ".join(known))
+            return coded("one of {names}", names=", ".join(known))
         is_number = any(isinstance(each, int) for each in get_args(base))
         return known[0] if is_number else f'"{known[0]}"'
     if base is str and meta.max_length is not None:
-        return f"a text of {_describe_count(meta.min_length, meta.max_length)}characters"
+        return coded("a text of {count} characters", count=_describe_count(meta.min_length, meta.max_length))
     if meta.ge is not None and meta.le is not None:
         unit = (meta.extra or {}).get("unit", "")
         most = f"{_plain(meta.le)} {unit}".rstrip()
-        return coded(TextCode.FROM_TO, kind=_TYPE_NAMES[base], least=_plain(meta.ge), most=most)
+        return coded(
+            "{kind} from {least} to {most}", kind=_TYPE_NAMES[base], least=_plain(meta.ge), most=most
+        )
     bounds = _describe_bounds(meta)
-    return _TYPE_NAMES[base] + bounds if bounds else _TYPE_NAMES[base]
+    return coded("{kind} {bounds}", kind=_TYPE_NAMES[base], bounds=bounds) if bounds else _TYPE_NAMES[base]
 
 
 def _unwrap(hint: Any) -> tuple[Any, Meta]:
@@ -570,16 +590,27 @@ def _unwrap(hint: Any) -> tuple[Any, Meta]:
 
 def _describe_count(least: int | None, most: int | None) -> str:
     if most is None:
-        return f"at least {least} " if least else ""
-    return f"{most} " if least == most else f"{least or 0} to {most} "
+        return coded("at least {least}", least=least) if least else ""
+    return str(most) if least == most else coded("{least} to {most}", least=least or 0, most=most)
 
 
 def _describe_bounds(meta: Meta) -> str:
     unit = (meta.extra or {}).get("unit", "")
-    unit = f" {unit}" if unit else ""
-    bounds = (("above", meta.gt), ("at least", meta.ge), ("below", meta.lt), ("at most", meta.le))
-    words = [f" {word} {_plain(bound)}" for word, bound in bounds if bound is not None]
-    return ",".join(words) + (unit if words else "")
+    bounds: list[str] = []
+    if meta.gt is not None:
+        bounds.append(coded("above {bound}", bound=_plain(meta.gt)))
+    if meta.ge is not None:
+        bounds.append(coded("at least {bound}", bound=_plain(meta.ge)))
+    if meta.lt is not None:
+        bounds.append(coded("below {bound}", bound=_plain(meta.lt)))
+    if meta.le is not None:
+        bounds.append(coded("at most {bound}", bound=_plain(meta.le)))
+    if not bounds:
+        return ""
+    described = (
+        bounds[0] if len(bounds) == 1 else coded("{first}, {second}", first=bounds[0], second=bounds[1])
+    )
+    return coded("{bounds} {unit}", bounds=described, unit=unit) if unit else described
 
 
 def _plain(bound: float) -> str:

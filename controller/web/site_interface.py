@@ -128,25 +128,28 @@ class ConfigurationVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingText(msgspec.Struct, frozen=True, kw_only=True):
-    """A text of a finding as its code and values, for another language; a value may have a code itself."""
+    """A text of a finding as its English template and values, for another language.
 
-    code: str
+    `{name}` in the template stands for the value of that name, which may have a template itself.
+    """
+
+    template: str
     values: dict[str, str | FindingText] = {}
 
 
 class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding of the check. `severity`: error or hint; `line` is null where it has no place.
 
-    `text`: all of it in English. `key`: its place. `what`, `remedy`: the problem and the way out where they
-    have a code, else null.
+    `text`: all of it in English. `key`: its place. `what`, `remedy`: the problem and the way out; plain
+    texts are messages of other programs.
     """
 
     severity: str
     line: int | None
     text: str
     key: str = ""
-    what: FindingText | None = None
-    remedy: FindingText | None = None
+    what: FindingText | str = ""
+    remedy: FindingText | str = ""
 
 
 class UserEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -619,7 +619,7 @@ HINTS = [
     (
         "[time]",
         {"max_error_s": "0.001"},
-        "time.max_error_s: an error of 0.001 s no time server allows; write 1 (s)",
+        "time.max_error_s: an error of 0.001 s is less than any time server allows; write 1 (s)",
     ),
     (
         "[[backend]]",

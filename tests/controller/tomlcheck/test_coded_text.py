@@ -1,32 +1,97 @@
-"""Coded texts: one code, an English and a German text with the same values."""
+"""Coded texts: an English template and a German one with the same values, for all that a page shows."""
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from controller.tomlcheck.coded_text import TextCode, coded, join_or
+import controller
+from controller.tomlcheck.coded_text import coded, join_or
 from controller.web.page import ASSETS
 
+PRODUCT = Path(controller.__file__).parent
 SOURCE = ASSETS["/assets/findings.js"].body.decode()
-GERMAN = dict(re.findall(r'^  "([a-z-]+)": "(.*)",$', SOURCE, re.MULTILINE))
+GERMAN: dict[str, str] = {
+    json.loads(template): json.loads(german)
+    for template, german in re.findall(r'^  ("(?:[^"\\]|\\.)+"): (".*"),$', SOURCE, re.MULTILINE)
+}
+RULES = sorted(
+    {*PRODUCT.glob("config/*.py"), *PRODUCT.glob("services/*_rules.py"), *PRODUCT.glob("tomlcheck/*.py")}
+)
+TEXTS = {"what", "remedy"}
 
 
-def test_coded_text_is_english_with_code_and_values() -> None:
-    text = coded(TextCode.DID_YOU_MEAN, meant=join_or(["host", "port", "unit"]))
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (each for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Call))
+
+
+def is_plain(node: ast.expr) -> bool:
+    """Return True for a literal text, also as one side of a condition."""
+    match node:
+        case ast.IfExp():
+            return is_plain(node.body) or is_plain(node.orelse)
+        case ast.BoolOp():
+            return any(map(is_plain, node.values))
+        case ast.BinOp():
+            return is_plain(node.left) or is_plain(node.right)
+        case ast.Constant():
+            return isinstance(node.value, str)
+    return isinstance(node, ast.JoinedStr)
+
+
+TEMPLATES = sorted(
+    {
+        ast.literal_eval(call.args[0])
+        for path in PRODUCT.rglob("*.py")
+        for call in calls(path)
+        if isinstance(call.func, ast.Name) and call.func.id == "coded"
+    }
+)
+
+
+def test_coded_text_is_english_with_template_and_values() -> None:
+    text = coded("did you mean {meant}?", meant=join_or(["host", "port", "unit"]))
     assert text == "did you mean host, port or unit?"
-    assert (text.code, text.values) == (TextCode.DID_YOU_MEAN, {"meant": "host, port or unit"})
+    assert (text.template, text.values) == ("did you mean {meant}?", {"meant": "host, port or unit"})
     assert join_or(["host"]) == "host"
 
 
-@pytest.mark.parametrize("code", list(TextCode))
-def test_coded_text_has_german_text_with_the_same_values(code: TextCode) -> None:
-    def named(template: str) -> set[str]:
-        return set(re.findall(r"\{(\w+)\}", template))
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_coded_text_has_german_text_with_the_same_values(template: str) -> None:
+    def named(text: str) -> set[str]:
+        return set(re.findall(r"\{(\w+)\}", text))
 
-    assert named(GERMAN[code.value]) == named(code.template)
+    assert named(GERMAN[template]) == named(template)
 
 
-def test_coded_text_catalogue_has_no_unknown_code() -> None:
-    assert set(GERMAN) == {code.value for code in TextCode}
+def test_coded_text_catalogue_has_no_unknown_template() -> None:
+    assert set(GERMAN) == set(TEMPLATES)
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+def test_rule_has_no_text_without_template(path: Path) -> None:
+    plain = [
+        ast.unparse(text)
+        for call in calls(path)
+        if isinstance(call.func, ast.Name)
+        and call.func.id in {"Problem", "CardFileError", "PasswordFileError"}
+        for text in [
+            *(call.args[1:3] if call.func.id == "Problem" else call.args),
+            *(each.value for each in call.keywords if each.arg in TEXTS),
+        ]
+        if is_plain(text)
+    ]
+    assigned = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in TEXTS
+        and is_plain(node.value)
+    ]
+    assert plain + assigned == []
