@@ -14,6 +14,7 @@ from controller.config import Config, StationConfig
 from controller.model.expiry import Expiry, ExpiryLevel
 from controller.model.journal import BootStored
 from controller.services.certificate_service import due_expiries, find_expiries, year_hints
+from controller.services.configuration import plan_since_last_use
 from controller.services.connection_settings import unusable_certificates
 from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.state_journal import StoreError
@@ -38,6 +39,7 @@ def find_beside_file(config: Config, path: Path, utc: float) -> Iterator[Printed
         yield _hint(path, each.name, each.describe(utc), "plan its renewal")
     yield from _find_expired_cards(config, path, utc)
     yield from _find_unseen_stations(config, path)
+    yield from _find_restarts(config, path)
 
 
 def _warn_of_end(end: Expiry, path: Path, utc: float) -> PrintedDiagnostic:
@@ -67,6 +69,14 @@ def _find_expired_cards(config: Config, path: Path, utc: float) -> Iterator[Prin
             yield _hint(
                 path, f"card[{number - 1}].valid_until", what, "remove the card, or write a later day"
             )
+
+
+def _find_restarts(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:
+    """Yield a hint for each change since the last start or reload that a reload does not apply."""
+    plan = plan_since_last_use(config, path)
+    for key in () if plan is None else plan.needs_restart:
+        what = f"the change of {key} takes effect after a restart only"
+        yield _hint(path, key, what, "run `sudo systemctl restart local-controller`")
 
 
 def _find_unseen_stations(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from controller.config.live_keys import ReloadPlan, plan_reload
 from controller.config.loader import InvalidConfigError, check_config, read_config
 from controller.config.schema import Config, StoreConfig
 from controller.services.machine_rules import check_addresses, find_port_hints
@@ -125,6 +126,15 @@ def find_copy(path: Path) -> Path | None:
         path.parent / place / LAST_VALID for place in reversed(places) if isinstance(place, str) and place
     ]
     return next((each for each in candidates if each.is_file()), None)
+
+
+def plan_since_last_use(config: Config, path: Path) -> ReloadPlan | None:
+    """Return what a reload would do with a valid configuration, compared with the last file in use.
+
+    `path`: its file. None without a readable copy of the file that the daemon has started with, or reloaded.
+    """
+    in_use = _read_copy(Path(config.store.directory) / LAST_VALID, path)
+    return None if in_use is None else plan_reload(in_use, config)
 
 
 def _read_copy(copy: Path, path: Path) -> Config | None:

@@ -9,6 +9,7 @@ import pytest
 
 from controller.cli.arguments import configuration_error
 from controller.model.journal import BootStored
+from controller.services.configuration import ActiveConfiguration, keep_copy, load_configuration
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
 from tests.controller.cli.command_line import NETWORK_CONFIG, run_command, write_config
@@ -73,3 +74,14 @@ def test_check_names_cards_whose_last_day_is_over(tmp_path: Path) -> None:
     error = run_command("check", "-c", path).stderr
     assert "card Anna may not charge since 2020-12-31; remove the card, or write a later day (hint)" in error
     assert "2999" not in error
+
+
+def test_check_names_changes_that_need_a_restart(tmp_path: Path) -> None:
+    path = write_config(tmp_path, NETWORK_CONFIG)
+    config, _ = load_configuration(path)
+    keep_copy(ActiveConfiguration(path, config))
+    assert "restart" not in run_command("check", "-c", path).stderr
+    write_config(tmp_path, NETWORK_CONFIG + "[web]\nport = 8090\n")
+    done = run_command("check", "-c", path)
+    assert "the change of web takes effect after a restart only; run `sudo systemctl restart" in done.stderr
+    assert done.returncode == 0
