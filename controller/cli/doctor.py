@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def diagnose(path: Path) -> list[DoctorFinding]:
         return [*findings, DoctorFinding("configuration", "error", text, "local-controller check shows them")]
     except FileUnreadableError as error:
         text, _, remedy = str(error).partition("; ")
-        if not path.exists():
+        # In a folder that is closed to the user nothing is known of the file.
+        if os.access(path.parent, os.X_OK) and not path.exists():
             text, remedy = f"{path}: does not exist", MAKE_CONFIGURATION
         return [*findings, DoctorFinding("configuration", "error", text, remedy)]
     level: Level = "warning" if hints else "ok"

@@ -13,8 +13,9 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol, cast
 
-from controller.cli.arguments import CommandError, Subcommands
+from controller.cli.arguments import UNREADABLE, CommandError, Subcommands
 from controller.services.journal_log import with_priorities
+from controller.tomlcheck.diagnostics import remedy_for_file_error
 
 SUBCOMMANDS = {
     "run": "run",
@@ -68,6 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
     except CommandError as error:
         print(with_priorities(str(error)), file=sys.stderr)
         return error.status
+    except PermissionError as error:
+        # E.g. of `Path.exists` in a folder that is closed to the user.
+        if error.filename is None:
+            raise
+        text = f"{error.filename}: {error.strerror}; {remedy_for_file_error(error)}"
+        print(with_priorities(text), file=sys.stderr)
+        return UNREADABLE
     return result
 
 

@@ -138,6 +138,8 @@ async def _listen(nursery: trio.Nursery, collector: StationCollector, language: 
 def _store_of(path: Path) -> Path:
     try:
         return store_directory_of(path.read_text("utf-8-sig") if path.exists() else "", path.parent)
+    except PermissionError:
+        raise  # `main` names its file and the remedy
     except (OSError, ValueError) as error:
         raise CommandError(f"{path}: cannot be read: {error}", UNREADABLE) from error
 
