@@ -12,10 +12,10 @@ from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
-ASKED_A = 4.0
-ASKED = 0.5
+ASKED_A = 3.0
+ASKED = 0.35
 """A rise by less than so many A, or this part of the share, does not make others come down early."""
-ASKS_AFTER_S = 20.0
+ASKS_AFTER_S = 15.0
 """Time (s) after its last limit until others come down for an EVSE that is offered less than its share."""
 DEEP_A = 3.0
 DEEP = 0.5

@@ -17,9 +17,9 @@ from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
-SPARE_A = 2.5
+SPARE_A = 2.0
 """Least room into which an EVSE is raised."""
-BUFFER_A = 1.5
+BUFFER_A = 1.0
 """Room that is left then, so that the next flutter of the building needs no cut."""
 LEAST_RISE_A = 1.0
 """Smallest such rise."""

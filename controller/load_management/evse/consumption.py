@@ -30,8 +30,9 @@ TRANSITION_S = 30.0
 PATIENCE = 1.5
 """Report intervals that may pass before the next report is overdue."""
 LONGEST_TRANSITION_S = 150.0
-FOLLOWED_S = 5.0
-"""Time (s) after a station has followed its offer until its car draws what it wants of it: cars ramp."""
+FOLLOWED_S = 3.0
+"""Time (s) after a station has followed its offer until the meter shows that: cars ramp, answers and meters
+are late. What a cut frees is not missed, and cut again, before."""
 EPISODE_S = 60.0
 """An EVSE without reports whose offer fell within this time has had its chance to reduce."""
 CREEP_A = 0.3
@@ -264,9 +265,7 @@ class ConsumptionTracker:
     def credit_changes_at(self, now: float) -> float:
         """Return when `credit` changes without an event (s, monotonic); inf: never."""
         soonest = math.inf
-        if now < (reacted_at := self._changed_at + self.reaction_s):
-            soonest = reacted_at
-        if now < self._followed_at < soonest:
+        if now < self._followed_at:
             soonest = self._followed_at
         if now < (episode_ends_at := self._changed_at + EPISODE_S) < soonest:
             soonest = episode_ends_at
@@ -284,7 +283,7 @@ class ConsumptionTracker:
             high_a = self._on_all_phases(self._highest_a) if has_car else ZERO
             return OfferCredit.within(ZERO, high_a, ZERO)
         obeyed = self._offered_a + self.overdraw_a
-        reacting = now < self._changed_at + self.reaction_s
+        reacting = now < self._followed_at
         before = max(self._highest_a, self.defiant_a) if reacting else obeyed
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
@@ -303,7 +302,7 @@ class ConsumptionTracker:
         """Bound the draw by the offer alone.
 
         Where a circuit is above its plan, the EVSE is first taken to draw all of its offer, so that the
-        plan falls by the excess and no more. If that did not help within `reaction_s`, the EVSE draws
+        plan falls by the excess and no more. If that did not help in the time that it takes, the EVSE draws
         less than its offer, the rest must be the building, and the plan counts it as such.
         """
         had_its_chance = not reacting and now < self._changed_at + EPISODE_S

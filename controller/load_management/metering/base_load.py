@@ -44,7 +44,7 @@ PULSING_S = 600.0
 """The building pulses when its last two gaps, within this time, were too short (s)."""
 RESERVED_S = 200.0
 """Time (s) within which a second pulse above the limit reserves the room of both, and how long it does."""
-SAME_A = 1.0
+SAME_A = 3.0
 """Difference (A) up to which two pulses are of the same load."""
 LATE_S = 4.0
 """Time (s) for which a draw that has ended may still be in the reading: stations and meters are late."""

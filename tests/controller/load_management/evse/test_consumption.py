@@ -59,7 +59,10 @@ def test_consumption_after_cut_it_draws_between_new_offer_and_old() -> None:
     draw.add_report(three(15), 10)
     draw.offer(8, 20)
     assert credit(draw, 21) == OfferCredit.within(flat(8), flat(16), flat(15))
-    assert credit(draw, 20 + REACTION_S).unreacted == flat(8)
+    shown_at = 20 + REACTION_S + FOLLOWED_S
+    assert credit(draw, shown_at - 1).unreacted == flat(15)
+    assert draw.credit_changes_at(shown_at - 1) == shown_at
+    assert credit(draw, shown_at).unreacted == flat(8)
 
 
 def test_consumption_after_rise_it_draws_between_report_and_new_offer() -> None:

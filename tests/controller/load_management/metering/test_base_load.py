@@ -329,11 +329,12 @@ def test_base_load_second_pulse_above_limit_is_reserved(seconds: int, is_reserve
     assert load.estimates(later).start == all_phases(28)
 
 
-def test_base_load_pulses_of_other_loads_reserve_nothing() -> None:
+@pytest.mark.parametrize(("second_a", "assumed_a"), [(26.0, 28.0), (30.5, 30.5), (33.0, 20.0)])
+def test_base_load_pulses_of_other_loads_reserve_nothing(second_a: float, assumed_a: float) -> None:
     load = BaseLoad((40.0, 40.0, 40.0))
-    for now, building_a in ((0, 20), (10, 28), (20, 20), (70, 33), (80, 20), (140, 20)):
+    for now, building_a in ((0, 20), (10, 28), (20, 20), (70, second_a), (80, 20), (140, 20)):
         measured(load, building_a + 19, float(now), credit(19, 19))
-    assert load.assumed(140.0) == all_phases(20)
+    assert load.assumed(140.0) == all_phases(assumed_a)
 
 
 def test_base_load_reserve_ends_when_pulses_are_over() -> None:
