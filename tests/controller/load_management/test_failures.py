@@ -333,3 +333,21 @@ def test_failures_overload_of_minute_without_cars_leaves_at_most_fallback() -> N
     assert site.evse_view("A").offered_a <= 6.0
     assert site.circuit_view("grid").meter_quality is Quality.IMPLAUSIBLE
     assert "although no station below may draw" in site.circuit_view("grid").meter_problem
+
+
+@pytest.mark.parametrize("phases", [(0,), (0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("first_a", [6.0, 10.0])
+def test_failures_unreported_car_that_takes_its_offer_late(phases: tuple[int, ...], first_a: float) -> None:
+    """What a car without reports leaves of its offer is given to nobody: it may take all of it at once."""
+    unreported = make_station("A", car=Car(first_a, phases), report_s=0)
+    site = SiteHarness(
+        (make_grid(63.0, fuse=Fuse.GG),),
+        [unreported, make_station("B", car=Car()), make_station("C", phases=(1, 2, 0), car=Car(32.0, (0,)))],
+        lambda now: (20.0, 20.0, 20.0),
+    )
+    site.connect()
+    site.wait(900)
+    assert site.evse_view("A").offered_a > first_a
+    unreported.car = Car(32.0, phases)
+    site.wait(300)
+    assert site.longest_over("grid", 63.0) == 0
