@@ -12,8 +12,7 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed
 
-from controller.model.effects import FromBackend
-from controller.relay.events import Action, Event
+from controller.relay.events import Action
 from controller.relay.station_relay import StationRelay
 from controller.services import app
 from tests.controller.services.test_app import running
@@ -175,15 +174,15 @@ async def test_app_away_error_in_delivery_leaves_other_stations_served(
             await goes_away(made["cpo"], link)
             await a_transaction(station)
         made["cpo"].refuse_status = None
-        handle, failed = StationRelay.handle, trio.Event()
+        read, failed = StationRelay.on_backend_text, trio.Event()
 
-        def fail_once(relay: StationRelay, event: Event, now: float, utc: float) -> list[Action]:
-            if isinstance(event, FromBackend) and not failed.is_set():
+        def fail_once(relay: StationRelay, text: str, now: float, utc: float) -> list[Action] | None:
+            if not failed.is_set():
                 failed.set()
                 raise OverflowError("of one station's message")
-            return handle(relay, event, now, utc)
+            return read(relay, text, now, utc)
 
-        monkeypatch.setattr(StationRelay, "handle", fail_once)
+        monkeypatch.setattr(StationRelay, "on_backend_text", fail_once)
         async with running(config) as controller:
             link = await made["cpo"].accept()
             asked = json.loads(await receive_text(link))
