@@ -59,7 +59,7 @@ PHASES = ("l1", "l2", "l3")
 VOLTS = 230.0
 USUAL_A, OVERLOAD_A = 10.0, 101.5
 """Current beside the car: so much, and so much that a lower one of the car keeps the limit of the circuit."""
-OTHER_LOAD_A = 1.5
+OTHER_LOAD_A = 3.5
 """Difference of one overload to the next: repeated pulses of one load would keep the room reserved."""
 INTERVAL_S = 0.5
 """Interval of the meter's readings."""
