@@ -135,7 +135,7 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
         name = _SCHEME.sub("", host).partition("/")[0]
         form = f'{"host = " if has_port else ""}"{name}"'
         remedy: str = coded("write the address alone: {form}", form=form)
-        yield Problem(path, coded('"{host}" is a URL', host=host), remedy)
+        yield Problem(path, coded('"{value}" is a URL', value=host), remedy)
     elif match := _PORT.match(host):
         name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
         remedy = (
@@ -205,7 +205,7 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
         yield Problem(
             path,
             coded("has {braces} with two braces", braces="{{station}}"),
-            coded("write {place}", place="{station}"),
+            coded("write {form}", form="{station}"),
         )
     elif "{station}" not in url:
         place = _PLACEHOLDER.search(url, url.find("://") + 3) or _station_id_in(url, config)
@@ -256,7 +256,7 @@ def _url_host(url: str, path: DataPath) -> Iterator[Problem]:
         yield Problem(
             path,
             coded("has two schemes, {scheme}:// and {second}", scheme=scheme, second=second[0]),
-            coded('did you mean "{rest}"?', rest=rest),
+            coded('did you mean "{meant}"?', meant=rest),
         )
         return
     parts = _split(url)
@@ -293,7 +293,7 @@ def _listen_path(path: str) -> Iterator[Problem]:
     if place := _PLACEHOLDER.search(path):
         yield Problem(
             ("listen", "path"),
-            coded("contains {place}", place=place[0]),
+            coded("contains {odd}", odd=place[0]),
             coded("remove it: the station appends its id to this path"),
         )
     elif odd := [letter for letter in path if letter in "?#*\\" or letter.isspace()]:

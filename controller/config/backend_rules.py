@@ -230,7 +230,7 @@ def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) ->
         elif name in seen:
             yield Problem(
                 (*path, "observers"),
-                coded('"{observer}" is listed twice', observer=observer),
+                coded('"{name}" is listed twice', name=observer),
                 coded("remove it"),
             )
         seen.add(name or observer)

@@ -33,7 +33,7 @@ def load_cards(config: Config) -> list[CardConfig]:
         text = Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CardFileError(
-            coded("{file} cannot be read: {strerror}", file=file, strerror=error.strerror),
+            coded("{file} cannot be read: {reason}", file=file, reason=error.strerror),
             coded("create it, readable by the controller's user"),
         ) from None
     except UnicodeDecodeError:

@@ -84,7 +84,7 @@ def find_clock_hints(config: Config) -> Iterator[Problem]:
         if server.lower() in {each.lower() for each in servers[:index]}:
             yield Problem(
                 ("time", "nts_servers", index),
-                coded('"{server}" is listed twice', server=server),
+                coded('"{name}" is listed twice', name=server),
                 coded("remove one of the two"),
             )
     if 0 < len(servers) < needed:

@@ -95,7 +95,7 @@ def _stations(config: Config) -> Iterator[Problem]:
             yield Problem(
                 ("station", index, "id"),
                 coded('contains ":", which Basic authentication cannot carry'),
-                coded('did you mean "{value}"?', value=station.id.rpartition("/")[2])
+                coded('did you mean "{meant}"?', meant=station.id.rpartition("/")[2])
                 if "://" in station.id
                 else coded("rename the station"),
             )

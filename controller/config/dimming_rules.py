@@ -267,9 +267,7 @@ def _bus_with_meter(
     if module.unit in taken:
         yield Problem(
             (*path, "unit"),
-            coded(
-                '{unit} on this bus is meter "{taken}" already', unit=module.unit, taken=taken[module.unit]
-            ),
+            coded('{unit} on this bus is meter "{id}" already', unit=module.unit, id=taken[module.unit]),
             coded("set the module to its own unit"),
         )
     if module.driver in list_input_modules() and meter.driver in list_models():

@@ -76,7 +76,7 @@ def _small_powers(config: Config) -> Iterator[Problem]:
             yield Problem(
                 path,
                 coded("{power} kW is too little for any car", power=f"{power:g}"),
-                coded("did you mean {power} (kW)?", power=f"{power * 1000:g}"),
+                coded("did you mean {meant} (kW)?", meant=f"{power * 1000:g}"),
             )
 
 
@@ -102,13 +102,13 @@ def _group_hints(config: Config) -> Iterator[Problem]:
                     quota_kwh=f"{group.quota_kwh:g}",
                     day_kwh=f"{day_kwh:.0f}",
                 ),
-                coded("did you mean {quota_kwh} (kWh)?", quota_kwh=f"{group.quota_kwh / 1000:g}"),
+                coded("did you mean {meant} (kWh)?", meant=f"{group.quota_kwh / 1000:g}"),
             )
         elif group.quota_kwh < LEAST_CAR_KWH:
             yield Problem(
                 (*path, "quota_kwh"),
                 coded("{quota_kwh} kWh are used up in minutes", quota_kwh=f"{group.quota_kwh:g}"),
-                coded("did you mean {quota_kwh} (kWh)?", quota_kwh=f"{group.quota_kwh * 1000:g}"),
+                coded("did you mean {meant} (kWh)?", meant=f"{group.quota_kwh * 1000:g}"),
             )
 
 
@@ -119,7 +119,7 @@ def _car_energy(config: Config) -> Iterator[Problem]:
             yield Problem(
                 path,
                 coded("{energy_kwh} kWh is too little for any trip", energy_kwh=f"{departure.energy_kwh:g}"),
-                coded("did you mean {energy_kwh} (kWh)?", energy_kwh=f"{departure.energy_kwh * 1000:g}"),
+                coded("did you mean {meant} (kWh)?", meant=f"{departure.energy_kwh * 1000:g}"),
             )
         elif departure.energy_kwh > MOST_CAR_KWH:
             yield Problem(
@@ -197,7 +197,7 @@ def _kilowatts(value: float, path: DataPath) -> Iterator[Problem]:
         yield Problem(
             path,
             coded("{value} kW is more than any site draws", value=f"{value:g}"),
-            coded("did you mean {value} (kW)?", value=f"{value / 1000:g}"),
+            coded("did you mean {meant} (kW)?", meant=f"{value / 1000:g}"),
         )
 
 
@@ -272,8 +272,8 @@ def _calendar_limits(entry: CalendarConfig, circuit: CircuitConfig, path: DataPa
     if entry.limit_w is not None and entry.limit_w < LEAST_W:
         yield Problem(
             (*path, "limit_w"),
-            coded("{limit_w} W is less than any device draws", limit_w=f"{entry.limit_w:g}"),
-            coded("did you mean {limit_w} (W)?", limit_w=f"{entry.limit_w * 1000:g}"),
+            coded("{power} W is less than any device draws", power=f"{entry.limit_w:g}"),
+            coded("did you mean {meant} (W)?", meant=f"{entry.limit_w * 1000:g}"),
         )
     if entry.peak_kw is not None:
         yield from _kilowatts(entry.peak_kw, (*path, "peak_kw"))
@@ -368,8 +368,8 @@ def _dc(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     (*path, "min_kw"),
                     coded(
-                        "{min_kw} kW is above max_kw, {max_kw} kW",
-                        min_kw=f"{evse.min_kw:g}",
+                        "{power} kW is above max_kw, {max_kw} kW",
+                        power=f"{evse.min_kw:g}",
                         max_kw=f"{evse.max_kw:g}",
                     ),
                     coded("lower min_kw or raise max_kw"),
@@ -378,8 +378,8 @@ def _dc(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     (*path, "reserve_kw"),
                     coded(
-                        "{reserve_kw} kW is above max_kw, {max_kw} kW",
-                        reserve_kw=f"{evse.reserve_kw:g}",
+                        "{power} kW is above max_kw, {max_kw} kW",
+                        power=f"{evse.reserve_kw:g}",
                         max_kw=f"{evse.max_kw:g}",
                     ),
                     coded("lower reserve_kw"),

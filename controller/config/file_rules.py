@@ -76,7 +76,7 @@ def _path(path: DataPath, file: str) -> Iterator[Problem]:
             if local
             else coded("copy the file to this machine, and write its path")
         )
-        yield Problem(path, coded('"{file}" is a URL', file=file), meant)
+        yield Problem(path, coded('"{value}" is a URL', value=file), meant)
     elif _WINDOWS_PATH.match(file):
         yield Problem(path, coded('"{file}" is a path of Windows', file=file), remedy)
     elif expanded := _EXPANDED_BY_SHELL.search(file):
@@ -208,7 +208,7 @@ def find_store_hints(config: Config, folder: FilePath) -> Iterator[Problem]:
         yield Problem(
             ("store", "directory"),
             coded("is below {volatile}, which is emptied when the machine starts", volatile=volatile[0]),
-            coded('write "{directory}"', directory=StoreConfig().directory),
+            coded('write "{value}"', value=StoreConfig().directory),
         )
     elif any(
         config.store.directory == each or FilePath(config.store.directory).is_relative_to(each)
@@ -220,7 +220,7 @@ def find_store_hints(config: Config, folder: FilePath) -> Iterator[Problem]:
                 "{directory} is for files of the operating system; the daemon may not write there",
                 directory=config.store.directory,
             ),
-            coded('write "{directory}"', directory=StoreConfig().directory),
+            coded('write "{value}"', value=StoreConfig().directory),
         )
 
 

@@ -28,7 +28,7 @@ def check_cards(config: Config) -> Iterator[Problem]:
         if card.label and card.label.lower() in labels:
             yield Problem(
                 ("card", index, "label"),
-                coded('"{label}" is listed twice', label=card.label),
+                coded('"{name}" is listed twice', name=card.label),
                 coded("give each card its own label"),
             )
         if card.priority_class and card.priority_class not in classes:

@@ -94,7 +94,7 @@ def _groups(config: Config, overlay: OverlayConfig) -> Iterator[Problem]:
         if group.id in taken or group.id in seen:
             yield Problem(
                 (*path, "id"),
-                coded('"{id}" is already defined', id=group.id),
+                coded('"{name}" is already defined', name=group.id),
                 coded("give the group another id"),
             )
         seen.add(group.id)

@@ -177,7 +177,7 @@ def _own_listener(path: DataPath, port: int, certificate: str | None, better: st
         yield Problem(
             path,
             coded("{port} is the port of {service}", port=port, service=service),
-            coded("write {better}", better=better),
+            coded("write {form}", form=better),
         )
     elif port in (443, 8443) and certificate is None:
         yield Problem(
@@ -253,7 +253,7 @@ def _broker_port(path: DataPath, port: int, usual: int) -> Problem | None:
         return Problem(path, coded("{port} is the port of MQTT over TLS", port=port), coded("set tls = true"))
     if port == MQTT_PORT:
         return Problem(
-            path, coded("{port} is the port without TLS", port=port), coded("write {usual}", usual=usual)
+            path, coded("{port} is the port without TLS", port=port), coded("write {form}", form=usual)
         )
     if port in _MQTT_OVER_WEBSOCKET:
         what = coded("{port} is usually the port of MQTT over WebSocket, which is not used here", port=port)

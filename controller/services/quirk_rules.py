@@ -30,7 +30,7 @@ def check_quirks(config: Config) -> Iterator[Problem]:
         if station.quirk is not None and station.quirk not in rows:
             near = nearest_names(station.quirk, rows)
             remedy = (
-                coded('did you mean "{near}"?', near=near[0])
+                coded('did you mean "{meant}"?', meant=near[0])
                 if near
                 else coded("name a row of site.quirks_file")
             )

@@ -590,7 +590,7 @@ def _unwrap(hint: Any) -> tuple[Any, Meta]:
 
 def _describe_count(least: int | None, most: int | None) -> str:
     if most is None:
-        return coded("at least {least}", least=least) if least else ""
+        return coded("at least {bound}", bound=least) if least else ""
     return str(most) if least == most else coded("{least} to {most}", least=least or 0, most=most)
 
 
@@ -607,9 +607,7 @@ def _describe_bounds(meta: Meta) -> str:
         bounds.append(coded("at most {bound}", bound=_plain(meta.le)))
     if not bounds:
         return ""
-    described = (
-        bounds[0] if len(bounds) == 1 else coded("{first}, {second}", first=bounds[0], second=bounds[1])
-    )
+    described = reduce(lambda first, second: coded("{first}, {second}", first=first, second=second), bounds)
     return coded("{bounds} {unit}", bounds=described, unit=unit) if unit else described
 
 

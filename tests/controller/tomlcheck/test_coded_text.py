@@ -73,6 +73,11 @@ def test_coded_text_catalogue_has_no_unknown_template() -> None:
     assert set(GERMAN) == set(TEMPLATES)
 
 
+def test_coded_text_has_one_template_for_each_wording() -> None:
+    wordings = [re.sub(r"\{\w+\}", "{}", template) for template in TEMPLATES]
+    assert [each for each in wordings if wordings.count(each) > 1 and re.search(r"\w", each)] == []
+
+
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_rule_has_no_text_without_template(path: Path) -> None:
     plain = [
