@@ -117,10 +117,10 @@ class CutPlanner:
                 if allocation is None:
                     continue
                 controller, share_a = by_ref[ref], allocation.limit_a
-                lacking_a = share_a - controller.offer.offered_a
-                if lacking_a < 0:
+                offered_a = controller.offer.offered_a
+                if offered_a > share_a:
                     above.append((controller, share_a))
-                elif lacking_a >= ASKED_A or share_a - lacking_a < controller.evse.min_a:
+                elif share_a - offered_a >= ASKED_A or offered_a < controller.evse.min_a:
                     below.append((controller, share_a))
             yield AT_ONCE * COST_FIND
         return below, above

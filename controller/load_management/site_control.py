@@ -64,8 +64,11 @@ class SiteControl:
         `now` never goes backwards. Events of stations, EVSEs and meters that the site does not have
         change nothing.
         """
-        if isinstance(event, ControlTick) and event.utc is not None:
-            self.energy.set_clock(event.utc, now)
+        if isinstance(event, ControlTick):
+            if event.utc is not None:
+                self.energy.set_clock(event.utc, now)
+            # It goes on with the pass that is running, and requests no further one.
+            return self._plan_safely(now)
         if isinstance(event, MeterUpdated):
             circuit = self._model.metering.circuit_of(event.state.meter)
             if circuit is not None:
@@ -80,9 +83,6 @@ class SiteControl:
                 each.mark_due()
             if self._model.dimming.dim(event, now):
                 return self._plan_safely(now, urgent=True)
-        if isinstance(event, ControlTick):
-            # It goes on with the pass that is running, and requests no further one.
-            return self._plan_safely(now)
         self._due |= self._model.on_event(event, now)
         if not self._pass.is_running and (due_at := self.due_at) is not None and now >= due_at:
             return self._plan_safely(now)

@@ -98,7 +98,7 @@ class EvseOffer:
         """
         if allocation is None or not self._differs_in_current(allocation):
             return False
-        offered_a, target_a = self.offered_a, self._delivery.possible_a(allocation.limit_a)
+        offered_a, target_a = self.offered_a, self._target_a(allocation)
         may_differ = self._may_differ(allocation)
         if min(offered_a, target_a) < self._model.evse.min_a or not (may_differ or target_a > offered_a):
             return False
@@ -109,12 +109,11 @@ class EvseOffer:
         step_a = self._step_a(allocation, may_differ=may_differ)
         if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
             return False
-        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
-        is_rising = target_a - offered_a > NOISE_A and now >= rises_at
-        if is_rising and self._booking.most_a(now) > offered_a:
+        is_worth_write = target_a - offered_a > NOISE_A and now >= self._rises_at(target_a, step_a)
+        if is_worth_write and self._booking.most_a(now) > offered_a:
             return False
-        self.allocation, self.is_rising, self._rise_step_a = allocation, is_rising, step_a
-        self._set_rise_due(rises_at, now)
+        self.allocation = allocation
+        self.update_rising(now)
         return True
 
     def _differs_in_current(self, allocation: Allocation) -> bool:
@@ -142,7 +141,7 @@ class EvseOffer:
         model, delivery, fallback_a = self._model, self._delivery, self._model.evse.fallback_a
         if allocation is not None and model.switch.changing:
             allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
-        target_a = fallback_a if allocation is None else allocation.limit_a
+        target_a = self._share_a(allocation)
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, delivery.offered_a(now))
         target_a = self._tested_a(target_a, now)
@@ -188,9 +187,8 @@ class EvseOffer:
         self.offered_a = self._delivery.offered_a(now)
         self.update_rising(now)
         evse = self._model.evse
-        target_a = self._delivery.possible_a(evse.fallback_a if allocation is None else allocation.limit_a)
         # A station that is away cannot be stopped: its connection marks it for the next pass.
-        is_stopping = self._delivery.connected and target_a < evse.min_a <= self.offered_a
+        is_stopping = self._delivery.connected and self._target_a(allocation) < evse.min_a <= self.offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
             self._due.add(evse.ref)
             return
@@ -201,21 +199,29 @@ class EvseOffer:
     def update_rising(self, now: float) -> None:
         """Find whether it waits for room to rise to its share, or else when a rise will be worth a write."""
         evse, allocation, offered_a = self._model.evse, self.allocation, self.offered_a
-        target_a = self._delivery.possible_a(evse.fallback_a if allocation is None else allocation.limit_a)
+        target_a = self._target_a(allocation)
         self._rise_step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
-        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, self._rise_step_a)
+        rises_at = self._rises_at(target_a, self._rise_step_a)
         starts = offered_a < evse.min_a <= target_a
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
-        self._set_rise_due(rises_at, now)
-
-    def _set_rise_due(self, rises_at: float, now: float) -> None:
         if not self.is_rising and now < rises_at:
-            self._rises_due.set_due(self._model.evse.ref, rises_at)
+            self._rises_due.set_due(evse.ref, rises_at)
+
+    def _rises_at(self, target_a: float, step_a: float) -> float:
+        """Return when a rise to a target (A per phase) is worth a write (s, monotonic)."""
+        return self._delivery.rises_at(target_a - self.offered_a + NOISE_A, step_a)
+
+    def _share_a(self, allocation: Allocation | None) -> float:
+        """Return what it was allocated (A per phase): without an allocation, its fallback."""
+        return self._model.evse.fallback_a if allocation is None else allocation.limit_a
+
+    def _target_a(self, allocation: Allocation | None) -> float:
+        """Return what its station can follow of that (A per phase)."""
+        return self._delivery.possible_a(self._share_a(allocation))
 
     def differs_from(self, allocation: Allocation | None) -> bool:
         """Return True if its offer differs from what it was allocated."""
-        share_a = self._model.evse.fallback_a if allocation is None else allocation.limit_a
-        return abs(self.offered_a - share_a) > NOISE_A
+        return abs(self.offered_a - self._share_a(allocation)) > NOISE_A
 
     def is_worth_rise(self, room_a: float, now: float) -> bool:
         """Return True if a rise into so much room (A per phase) is worth a write now."""

@@ -184,13 +184,19 @@ def test_pass_in_slices_is_never_above_limits_and_ends_alike(
     assert second == pytest.approx(first, rel=0.05)
 
 
-def test_pass_in_slices_without_event_is_followed_by_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    day = RandomDay(0)
+@pytest.fixture
+def day(monkeypatch: pytest.MonkeyPatch) -> RandomDay:
+    """Return a day with a car at each EVSE, a minute after the last pass; passes are in many slices."""
     monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
-    for evse in day.site.evses:
-        day.plug(evse.ref, 16.0)
-    day.finish_pass()
-    day.now += 60
+    made = RandomDay(0)
+    for evse in made.site.evses:
+        made.plug(evse.ref, 16.0)
+    made.finish_pass()
+    made.now += 60
+    return made
+
+
+def test_pass_in_slices_without_event_is_followed_by_no_pass(day: RandomDay) -> None:
     day.slices = 0
     day.pass_event(ControlTick())
     day.finish_pass()
@@ -198,13 +204,7 @@ def test_pass_in_slices_without_event_is_followed_by_no_pass(monkeypatch: pytest
     assert day.control.due_at is None
 
 
-def test_event_between_slices_makes_no_step_of_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    day = RandomDay(0)
-    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
-    for evse in day.site.evses:
-        day.plug(evse.ref, 16.0)
-    day.finish_pass()
-    day.now += 60
+def test_event_between_slices_makes_no_step_of_the_pass(day: RandomDay) -> None:
     day.pass_event(ControlTick())
     assert day.control.due_at == -math.inf
     assert day.control.handle(StationObserved("S00", StateSeen(1, EvseState.SUSPENDED_EV)), day.now) == []
