@@ -41,7 +41,7 @@ FINISH_S = 600.0
 
 
 class SetupEnd(Enum):
-    """How the setup mode ended."""
+    """End of the setup mode."""
 
     WRITTEN = auto()
     """There is a configuration."""

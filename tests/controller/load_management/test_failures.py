@@ -338,7 +338,7 @@ def test_failures_overload_of_minute_without_cars_leaves_at_most_fallback() -> N
 @pytest.mark.parametrize("phases", [(0,), (0, 1), (0, 1, 2)])
 @pytest.mark.parametrize("first_a", [6.0, 10.0])
 def test_failures_unreported_car_that_takes_its_offer_late(phases: tuple[int, ...], first_a: float) -> None:
-    """What a car without reports leaves of its offer is given to nobody: it may take all of it at once."""
+    """The part of its offer that an unreported car leaves is given to nobody: it may take it at once."""
     unreported = make_station("A", car=Car(first_a, phases), report_s=0)
     site = SiteHarness(
         (make_grid(63.0, fuse=Fuse.GG),),

@@ -11,18 +11,6 @@ from controller.config.live_keys import plan_reload
 from controller.services.configuration_check import find_in_configuration
 from tests.scenario.configuration import read_valid_config
 
-TEXT = """[site]
-id = "lc"
-[[circuit]]
-id = "grid"
-limit_a = 40
-[[station]]
-id = "CS01"
-circuit = "gird"
-mod = "standard"
-priority_class = "vip"
-"""
-
 VALID = """[site]
 id = "lc"
 [[circuit]]
@@ -32,6 +20,7 @@ limit_a = 40
 id = "CS01"
 circuit = "grid"
 """
+TEXT = VALID.replace('circuit = "grid"', 'circuit = "gird"') + 'mod = "standard"\npriority_class = "vip"\n'
 
 
 def test_configuration_check_finding_has_template_and_values(tmp_path: Path) -> None:
