@@ -4,7 +4,8 @@
     station's channel <-- relay <-- links to the owner and the observers
 
 All decisions are the relay's; this module runs the tasks, all in one nursery, and carries out the relay's
-actions in order. Actions that follow a Persist wait until its records are durable.
+actions in order. Actions that follow a Persist wait until its records are durable. Load management is called
+behind the messages of the same batch, in order too: they do not wait for it.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ from controller.stations.admission import Admission
 from controller.stations.connection_stats import ConnectionStats
 from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
+from controller.transport.poller import call_after_sends
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 from controller.transport.websocket_connection import Pause
 
@@ -483,9 +485,9 @@ class StationSession:
                 self._close(action)
             case Commandable():
                 self._was_commandable = True
-                self._site.on_station_up(self._station, self.version)
+                call_after_sends(partial(self._site.on_station_up, self._station, self.version))
             case ObservationMade(observation):
-                self._site.on_observation(self._station, observation)
+                call_after_sends(partial(self._site.on_observation, self._station, observation))
             case OwnAnswered(token, result, detail) if token >= FIRST_REQUEST_TOKEN:
                 if token in self._requests:
                     self._requests[token].answer = RequestResult(result, detail)
@@ -494,7 +496,7 @@ class StationSession:
                 self._rules.on_local_call(self, action)
             case OwnAnswered(token, result, detail):
                 self._has_failed_call |= result is None
-                self._site.on_call_answered(self._station, token, result, detail)
+                call_after_sends(partial(self._site.on_call_answered, self._station, token, result, detail))
             case PasswordCommand(name, payload, result):
                 self._rules.on_password_command(self._station, name, payload, result)
             case LogEntry(level, text):
@@ -509,7 +511,7 @@ class StationSession:
             self._closed.set()
         self._reading.cancel()
         if self.is_present:
-            self._site.on_station_down(self._station)
+            call_after_sends(partial(self._site.on_station_down, self._station))
 
     def _send_to_station(self, text: str) -> None:
         if self._link is not None:

@@ -5,7 +5,8 @@ Trio registers a socket again for each wait, and wakes a task for it. Here each 
 which is relayed wakes no other task. With hundreds of stations that is a third of a message's cost.
 
 What the callbacks send is sent when all sockets of a batch have been read: their peers are woken once for
-all of it, and frames for one peer go together. A send on its own costs half as much again.
+all of it, and frames for one peer go together. A send on its own costs half as much again. Work that no
+message waits for, as load management's on what a station has reported, follows the sends.
 """
 
 from __future__ import annotations
@@ -165,6 +166,9 @@ class Poller:
         """True while the sockets of a batch are read."""
         self.deferred: list[tuple[FdWatcher, Callable[[], object]]] = []
         """Sends that wait for the end of the batch, each with the watcher of its socket."""
+        self._following: list[tuple[FdWatcher, Callable[[], object]]] = []
+        """Calls that wait for these sends, each with the watcher that was dispatched."""
+        self._dispatched: FdWatcher | None = None
 
     def add(self, file: int, watcher: FdWatcher) -> None:
         """Register a file descriptor."""
@@ -179,6 +183,13 @@ class Poller:
         """Unregister a file descriptor."""
         del self._watchers[file]
         self._epoll.unregister(file)
+
+    def call_after_sends(self, follow: Callable[[], object]) -> None:
+        """Call `follow` once the sends of the present batch are made; at once without a batch."""
+        if self._dispatched is None:
+            follow()
+        else:
+            self._following.append((self._dispatched, follow))
 
     async def run(self) -> None:
         """Dispatch events to the watchers for as long as trio runs."""
@@ -199,14 +210,23 @@ class Poller:
             for file, ready in events:
                 # A callback may close sockets that have events further on in the batch.
                 if (watcher := self._watchers.get(file)) is not None:
+                    self._dispatched = watcher
                     watcher.dispatch(ready)
-            self.is_dispatching = False
-            deferred, self.deferred = self.deferred, []
-            for watcher, send in deferred:
-                try:
-                    send()
-                except BaseException as error:  # noqa: BLE001  # as in `dispatch`
-                    watcher.fail(error)
+            self._dispatched, self.is_dispatching = None, False
+            if self.deferred:
+                deferred, self.deferred = self.deferred, []
+                _call_each(deferred)
+            if self._following:
+                following, self._following = self._following, []
+                _call_each(following)
+
+
+def _call_each(calls: list[tuple[FdWatcher, Callable[[], object]]]) -> None:
+    for watcher, call in calls:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001  # as in `dispatch`
+            watcher.fail(error)
 
 
 _poller: RunVar[Poller] = RunVar("controller.transport.poller")
@@ -221,3 +241,16 @@ def watch_socket(sock: socket.socket) -> FdWatcher:
         _poller.set(poller)
         spawn_system_task(poller.run)
     return FdWatcher(poller, sock)
+
+
+def call_after_sends(follow: Callable[[], object]) -> None:
+    """Call `follow` once what the present batch sends is sent; at once outside of the poller's batches.
+
+    What it raises is raised in the task that reads the socket whose data led to the call.
+    """
+    try:
+        poller = _poller.get()
+    except LookupError:  # no socket is watched
+        follow()
+    else:
+        poller.call_after_sends(follow)

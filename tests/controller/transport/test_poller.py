@@ -13,7 +13,7 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from controller.transport import websocket_connection
 from controller.transport.byte_transport import ByteTransport
-from controller.transport.poller import FdWatcher, watch_socket
+from controller.transport.poller import FdWatcher, call_after_sends, watch_socket
 from controller.transport.transport_errors import ConnectionLostError
 from controller.transport.websocket_connection import Pause, WebSocketConnection
 from tests.controller.transport.pairs import pair
@@ -122,6 +122,58 @@ async def test_poller_error_of_deferred_call_waits_for_next_reader() -> None:
                 await watcher.wait_read(lambda: None)
             theirs.send(b"y")
             assert await watcher.wait_read(lambda: ours.recv(100)) == b"y"
+
+
+async def test_poller_calls_after_sends_follow_all_sends_in_order() -> None:
+    done: list[str] = []
+    with socket_pair() as (ours, watcher, theirs):
+
+        def read() -> bytes:
+            call_after_sends(lambda: done.append("first"))
+            assert watcher.defer(lambda: done.append("send"))
+            call_after_sends(lambda: done.append("second"))
+            done.append("read")
+            return ours.recv(100)
+
+        theirs.send(b"x")
+        with trio.fail_after(5):
+            await watcher.wait_read(read)
+        assert done == ["read", "send", "first", "second"]
+        call_after_sends(lambda: done.append("at once"))
+        assert done[-1] == "at once"
+
+
+async def test_poller_calls_at_once_before_any_socket_is_watched() -> None:
+    done: list[str] = []
+    call_after_sends(lambda: done.append("at once"))
+    assert done == ["at once"]
+
+
+async def test_poller_error_of_call_after_sends_ends_its_reader_alone() -> None:
+    with socket_pair() as (first, first_watcher, one), socket_pair() as (second, second_watcher, two):
+        done: list[bytes] = []
+
+        def fail() -> None:
+            raise ValueError("it cannot be handled")
+
+        def read_first() -> bool | None:
+            first.recv(100)
+            call_after_sends(fail)
+            call_after_sends(lambda: done.append(b"follows"))
+            return None
+
+        async def wait_first() -> None:
+            with pytest.raises(ValueError, match="cannot be handled"):
+                await first_watcher.wait_read(read_first)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_first)
+            await trio.testing.wait_all_tasks_blocked()
+            one.send(b"x")
+        two.send(b"x")
+        with trio.fail_after(5):
+            assert await second_watcher.wait_read(lambda: second.recv(100)) == b"x"
+        assert done == [b"follows"]
 
 
 async def test_websocket_connection_frames_of_one_batch_are_one_send(
