@@ -32,6 +32,7 @@ COST_REFRESH = 35
 COST_CIRCUIT = 10
 COST_COMMAND = 55
 COST_NOTED = 2
+COST_SHARE = 7
 """Work of one EVSE or circuit in each step of a pass."""
 NOTED_AT_ONCE = 200
 """EVSEs with another share that are noted in one step."""
@@ -170,6 +171,7 @@ class ControlPass:
             touched = self._touched
             touched |= dict.fromkeys(model.due.take(self._now))
             turned = model.turns_due.take(self._now)
+            self._note_answers()
             self._note_rises()
         else:
             self._supplied = None
@@ -189,14 +191,27 @@ class ControlPass:
         yield from planner.share(room, base, self._now)
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
 
+    def _note_answers(self) -> None:
+        """Note the EVSEs with a new lease: a cut that was accepted has freed its room, or soon will."""
+        for ref in self._model.answered:
+            each = self._model.by_ref[ref]
+            self._book(each)
+            each.offer.settle(each.offer.allocation, self._now)
+            self._note_rise(each)
+        self._model.answered.clear()
+
     def _note_rises(self) -> None:
         """Note the EVSEs for which a rise to their share is worth a write by now."""
         for ref in self._model.rises_due.take(self._now):
             each = self._model.by_ref[ref]
             each.offer.update_rising(self._now)
-            if each.booking.most_a(self._now) > each.offer.offered_a:
-                self._concerned[ref] = None  # into what is still booked for it, it rises without other room
-            self._note_share(each, each.offer.allocation)
+            self._note_rise(each)
+
+    def _note_rise(self, each: EvseController) -> None:
+        if each.offer.is_rising and each.booking.most_a(self._now) > each.offer.offered_a:
+            # Into what is still booked for it, it rises without other room.
+            self._concerned[each.evse.ref] = None
+        self._note_share(each, each.offer.allocation)
 
     def _send(self, part: SitePart, planner: SharePlanner, *, urgent: bool, to_shares: bool) -> Iterator[int]:
         """Bring every station to its share, as far as its room is free by now.
@@ -249,7 +264,7 @@ class ControlPass:
                 ):
                     self._concerned[ref] = None
                 self._note_share(each, allocation)
-            yield len(changed) * COST_NOTED
+            yield len(changed) * COST_SHARE
 
     def _find_concerned(
         self,

@@ -70,6 +70,8 @@ class SiteModel:
         """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""
         self.rises_due = DueEvses()
         """EVSEs for which a rise to their share is worth a write from some moment on."""
+        self.answered: dict[EvseRef, None] = {}
+        """EVSEs with a limit that was answered since the last pass: their next moments are others."""
         self.unsaved: set[EvseRef] = set()
         """EVSEs with something new to record beside their limits: a goal, a learned value."""
         self._numbers = itertools.count()
@@ -161,6 +163,7 @@ class SiteModel:
         self.due.remove(ref)
         self.turns_due.remove(ref)
         self.rises_due.remove(ref)
+        self.answered.pop(ref, None)
         self.unsaved.discard(ref)
         self.dimming.set_minimum(ref, None)
         self._reactions.pop(ref, None)
@@ -216,8 +219,6 @@ class SiteModel:
             case StationUp() | StationDown() | QuirkSelected() | StationObserved():
                 for each in self.of_station.get(event.station, ()):
                     each.mark_due()
-            case LimitAnswered(token=token) if (found := self._find_by_token(token)) is not None:
-                found.mark_due()
             case EvseOverridden(ref=ref):
                 if ref in self.by_ref:
                     self.by_ref[ref].mark_due()
@@ -315,6 +316,7 @@ class SiteModel:
             return False
         before_a = controller.delivery.leased_a
         known = controller.on_answer(answer.token, answer.accepted, answer.detail, now)
+        self.answered[controller.evse.ref] = None
         if known and (step_a := controller.offer_step_a(before_a, now)):
             self.metering.add_offer_step(controller.evse, step_a, now)
         return known and not answer.accepted

@@ -122,11 +122,25 @@ class EvseController:
         return self.delivery.leased_a - before_a
 
     def on_answer(self, token: int, accepted: bool, detail: str, now: float) -> bool:
-        """Take in the end of one of its limits; return True if it was waited for."""
+        """Take in the end of one of its limits; return True if it was waited for.
+
+        As a rule nothing changes by it but the moments of its lease.
+        """
+        before = self._standing(now)
         known = self.delivery.on_answer(token, accepted, detail, now)
         if known and accepted:
             self.response.on_limit_accepted(self.delivery.offered_a(now), now)
+        is_special = not accepted or self.delivery.in_watts or self.model.switch.changing
+        if is_special or before != self._standing(now):
+            self.mark_due()
         return known
+
+    def _standing(self, now: float) -> tuple[object, ...]:
+        """Return what of its delivery a pass plans with."""
+        delivery = self.delivery
+        booked_a = (delivery.booked_a(now), delivery.late_a(now))
+        offered = (delivery.offered_a(now), delivery.leased_a >= self.evse.min_a)
+        return (delivery.problem(now), delivery.has_fallback, *booked_a, *offered)
 
     def record(self, now: float) -> DeliveryMemory:
         """Return what must survive a restart, as of now."""

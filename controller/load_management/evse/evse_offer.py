@@ -225,14 +225,14 @@ class EvseOffer:
 
     def is_worth_rise(self, room_a: float, now: float) -> bool:
         """Return True if a rise into so much room (A per phase) is worth a write now."""
-        if not self._delivery.may_rise(now):
+        if now < self._test_ends_at or not self._delivery.may_rise(now):
             return False
         if room_a < self._delivery.least_rise_a(now) - NOISE_A:
             return False
-        if self.offered_a < self._model.evse.min_a:
-            return True
-        beyond_a = room_a + self._booking.most_a(now) - self.offered_a
-        return beyond_a >= self._delivery.least_rise_a(now, self._rise_step_a) - 2 * NOISE_A
+        most_a, min_a = room_a + self._booking.most_a(now), self._model.evse.min_a
+        if self.offered_a < min_a:
+            return most_a >= min_a - NOISE_A
+        return most_a - self.offered_a >= self._delivery.least_rise_a(now, self._rise_step_a) - 2 * NOISE_A
 
     def most_beside_share_a(self, allocation: Allocation) -> float:
         """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""

@@ -144,3 +144,24 @@ def test_evse_controller_report_that_changes_its_plan_is_due(draw: tuple[float, 
     for now in (30.0, 40.0):
         outlet.on_observation(DrawSeen(1, draw), now)
     assert due.take(40.0) == [EVSE.ref]
+
+
+@pytest.mark.parametrize(
+    ("before_a", "after_a", "accepted", "is_due"),
+    [
+        (16.0, 10.0, True, False),
+        (10.0, 16.0, True, False),
+        (16.0, 10.0, False, True),
+        (0.0, 10.0, True, True),
+    ],
+    ids=["cut", "rise", "refused", "start"],
+)
+def test_evse_controller_answer_that_changes_its_plan_is_due(
+    before_a: float, after_a: float, accepted: bool, is_due: bool
+) -> None:
+    due = DueEvses()
+    outlet = at(before_a, due)
+    (command,) = outlet.delivery.commands(after_a, after_a, 20.0)
+    due.take(20.0)
+    assert outlet.on_answer(command.token, accepted, "", 21.0)
+    assert due.take(21.0) == [EVSE.ref] * is_due
