@@ -15,7 +15,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.circuit_supply import CircuitSupply
-from controller.load_management.cut_planner import CutPlanner
+from controller.load_management.cut_planner import CutPlanner, OffShares
 from controller.load_management.decision_log import LoggedDecision
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
@@ -32,7 +32,8 @@ COST_REFRESH = 35
 COST_CIRCUIT = 10
 COST_COMMAND = 55
 COST_NOTED = 2
-COST_SHARE = 7
+COST_SHARE = 10
+COST_ANSWER = 25
 """Work of one EVSE or circuit in each step of a pass."""
 NOTED_AT_ONCE = 200
 """EVSEs with another share that are noted in one step."""
@@ -46,7 +47,7 @@ class ControlPass:
         self._supply = supply
         self._turns = Turns(model.settings.rotation_s)
         self._cuts = CutPlanner(model)
-        self._rises = RisePlanner(model.controllers)
+        self._rises = RisePlanner()
         self._base: tuple[object, SiteBase] | None = None
         """Base load, and what it was found for."""
         self._supplied: tuple[SiteBase, Headroom] | None = None
@@ -68,7 +69,11 @@ class ControlPass:
         """EVSEs to update."""
         self._concerned: dict[EvseRef, None] = {}
         """EVSEs that were updated or given another share and have not been sent what follows from it."""
-        self._off_share: dict[EvseRef, None] = {}
+        self._to_rise: dict[EvseRef, None] = {}
+        """EVSEs for which a rise to their share is worth a write by now, not noted yet."""
+        self._off_shares = OffShares()
+        self._noted_in_part: dict[EvseRef, None] = {}
+        """EVSEs that were noted with shares of a part of the site since the last pass over the whole."""
         self._rising: dict[EvseRef, None] = {}
 
     def replace_site(self) -> None:
@@ -76,7 +81,8 @@ class ControlPass:
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
         gone = {each.evse.ref for each in self.whole.controllers} - self._model.by_ref.keys()
         self._turns.rotation.set_asking((), gone, self._now)
-        for refs in (self._touched, self._concerned, self._off_share, self._rising):
+        noted = (self._touched, self._concerned, self._noted_in_part, self._rising, self._to_rise)
+        for refs in noted:
             for ref in gone & refs.keys():
                 del refs[ref]
         self._planned -= gone
@@ -85,7 +91,9 @@ class ControlPass:
         for controller in self._model.controllers:
             self._book(controller)
         self.whole = SitePart(self._model.site, self._model.controllers)
-        self._rises = RisePlanner(self._model.controllers)
+        self._cuts = CutPlanner(self._model)
+        self._rises = RisePlanner()
+        self._off_shares = OffShares()
         self._base = None
         self._parts.clear()
         self._planners.clear()
@@ -170,13 +178,14 @@ class ControlPass:
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
             touched |= dict.fromkeys(model.due.take(self._now))
-            turned = model.turns_due.take(self._now)
-            self._note_answers()
-            self._note_rises()
+            planner.mark([*touched, *model.turns_due.take(self._now)])
+            yield from self._note_answers()
+            yield from self._note_rises()
         else:
             self._supplied = None
-            touched, turned = {each.evse.ref: None for each in part.controllers}, []
-        planner.mark([*touched, *turned])
+            touched = {each.evse.ref: None for each in part.controllers}
+            self._noted_in_part |= touched
+            planner.mark(touched)
         for number, ref in enumerate(list(touched), 1):
             self._refresh(model.by_ref[ref], self._now)
             self._concerned[ref] = None
@@ -191,27 +200,35 @@ class ControlPass:
         yield from planner.share(room, base, self._now)
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
 
-    def _note_answers(self) -> None:
+    def _note_answers(self) -> Iterator[int]:
         """Note the EVSEs with a new lease: a cut that was accepted has freed its room, or soon will."""
-        for ref in self._model.answered:
+        answered = self._model.answered
+        for number, ref in enumerate(list(answered), 1):
             each = self._model.by_ref[ref]
             self._book(each)
             each.offer.settle(each.offer.allocation, self._now)
             self._note_rise(each)
-        self._model.answered.clear()
+            del answered[ref]
+            if number % 50 == 0:
+                yield 50 * COST_ANSWER
 
-    def _note_rises(self) -> None:
+    def _note_rises(self) -> Iterator[int]:
         """Note the EVSEs for which a rise to their share is worth a write by now."""
-        for ref in self._model.rises_due.take(self._now):
+        due = self._to_rise
+        due |= dict.fromkeys(self._model.rises_due.take(self._now))
+        for number, ref in enumerate(list(due), 1):
             each = self._model.by_ref[ref]
             each.offer.update_rising(self._now)
             self._note_rise(each)
+            del due[ref]
+            if number % 100 == 0:
+                yield 100 * COST_SHARE
 
     def _note_rise(self, each: EvseController) -> None:
         if each.offer.is_rising and each.booking.most_a(self._now) > each.offer.offered_a:
             # Into what is still booked for it, it rises without other room.
             self._concerned[each.evse.ref] = None
-        self._note_share(each, each.offer.allocation)
+        self._note_rising(each, each.offer.allocation)
 
     def _send(self, part: SitePart, planner: SharePlanner, *, urgent: bool, to_shares: bool) -> Iterator[int]:
         """Bring every station to its share, as far as its room is free by now.
@@ -223,8 +240,8 @@ class ControlPass:
         yield from self._note_changed(part, planner)
         ledger, changes = self._ledger(part), self._model.changes
         yield len(part.site.circuits) * COST_CIRCUIT
-        off_share = list(self._in_part(self._off_share, part))
-        cuts = yield from self._cuts.plan_cuts(off_share, allocations, ledger, self._falling, self._now)
+        off_shares = self._off_shares_of(part, allocations)
+        cuts = yield from self._cuts.plan_cuts(off_shares, ledger, self._falling, self._now)
         concerned = self._find_concerned(part, planner, ledger, cuts, to_shares=to_shares)
         yield (len(self._rising) + len(concerned)) * COST_NOTED
         in_order = yield from self._order(concerned, cuts)
@@ -250,6 +267,19 @@ class ControlPass:
             yield from self._raise_few(planner)
         for each in self._model.unconfigured.values():
             self._commands += each.commands(self._now)
+
+    def _off_shares_of(self, part: SitePart, allocations: Mapping[EvseRef, Allocation]) -> OffShares:
+        """Return the EVSEs of a part of the site whose offers differ from these shares."""
+        if part is self.whole:
+            for ref in self._noted_in_part:
+                self._note_share(self._model.by_ref[ref], allocations.get(ref))
+            self._noted_in_part.clear()
+            return self._off_shares
+        found = OffShares()
+        for each in part.controllers:
+            if each.evse.ref in self._off_shares.refs:
+                found.note(each, allocations.get(each.evse.ref))
+        return found
 
     def _note_changed(self, part: SitePart, planner: SharePlanner) -> Iterator[int]:
         """Note the EVSEs that were given another share, and those for which that has a consequence."""
@@ -281,7 +311,7 @@ class ControlPass:
         """
         concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
         if to_shares:
-            concerned |= self._off_share
+            concerned |= self._off_shares.refs
         found = dict.fromkeys(self._in_part(concerned, part), False)
         for ref in self._in_part(self._rising, part):
             if ref not in found and self._can_rise(self._model.by_ref[ref], ledger):
@@ -388,12 +418,14 @@ class ControlPass:
         self._falling.set(controller.evse, (booking[0], falling_a))
 
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
-        """Note whether the offer of an EVSE differs from its share, and for what room it waits to rise."""
+        """Note how the offer of an EVSE differs from its share, and for what room it waits to rise."""
+        self._off_shares.note(controller, allocation)
+        self._rises.note(controller, allocation)
+        self._note_rising(controller, allocation)
+
+    def _note_rising(self, controller: EvseController, allocation: Allocation | None) -> None:
+        """Note whether an EVSE waits to rise to its share, and for what room."""
         ref = controller.evse.ref
-        if controller.offer.differs_from(allocation):
-            self._off_share[ref] = None
-        else:
-            self._off_share.pop(ref, None)
         waits_for = NO_BOOKING
         if controller.offer.is_rising:
             self._rising[ref] = None
@@ -418,7 +450,10 @@ class ControlPass:
 
     def _refresh(self, controller: EvseController, now: float) -> None:
         """Update what depends on time and on events of an EVSE, and what is booked for it."""
+        offered_a = controller.offer.offered_a
         controller.refresh(self._model.settings.voltage_v, now)
+        if controller.offer.offered_a != offered_a:
+            self._note_share(controller, self._planner_of(self.whole).allocations.get(controller.evse.ref))
         self._model.update_credit(controller, now)
         evse, demand, dimming = controller.evse, controller.demand, self._model.dimming
         controller.delivery.hold_s = dimming.hold_s(evse, now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 
 from controller.load_management.allocation.allocator import Allocation
@@ -50,17 +52,46 @@ OffShare = tuple[EvseController, float]
 """EVSE whose offer differs from its share, and its share (A per phase)."""
 
 
+class OffShares:
+    """EVSEs whose offers differ from their shares, as they were noted last: `refs`, in any way.
+
+    `below`: those so far below their share that they may ask for room. `above`: those above, by circuit.
+    """
+
+    def __init__(self) -> None:
+        self.refs: dict[EvseRef, None] = {}
+        self.below: dict[EvseRef, OffShare] = {}
+        self.above: defaultdict[str, dict[EvseRef, OffShare]] = defaultdict(dict)
+
+    def note(self, each: EvseController, allocation: Allocation | None) -> None:
+        """Note the offer of an EVSE and what it is allocated; None: nothing, so it gets its fallback."""
+        ref, offered_a, above = each.evse.ref, each.offer.offered_a, self.above[each.evse.circuit]
+        above.pop(ref, None)
+        self.below.pop(ref, None)
+        if not each.offer.differs_from(allocation):
+            self.refs.pop(ref, None)
+            return
+        self.refs[ref] = None
+        if allocation is None:
+            return
+        share_a = allocation.limit_a
+        if offered_a > share_a:
+            above[ref] = each, share_a
+        elif share_a - offered_a >= ASKED_A or offered_a < each.evse.min_a:
+            self.below[ref] = each, share_a
+
+
 class CutPlanner:
     """Finds the EVSEs that are cut in a pass."""
 
     def __init__(self, model: SiteModel) -> None:
         self._model = model
         self._places_of: dict[tuple[str, PhaseFlags, bool], list[tuple[Place, int]]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def plan_cuts(
         self,
-        off_share: Sequence[EvseRef],
-        allocations: Mapping[EvseRef, Allocation],
+        off_shares: OffShares,
         ledger: Headroom,
         falling: Bookings,
         now: float,
@@ -68,7 +99,6 @@ class CutPlanner:
         """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
 
         Yields the cost of each step.
-        `off_share`: EVSEs whose offers may differ from their shares, which are in `allocations`.
         `ledger`: the room beside all bookings; `falling`: what of these is freed by cuts that are under way.
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
         than many by a little, to spare writes: those first that obey fastest, then those whose lease would be
@@ -77,12 +107,11 @@ class CutPlanner:
         """
         short = self._shortage(ledger, falling)
         yield len(self._model.site.circuits) * COST_CIRCUIT
-        below, above = yield from self._find_off_share(off_share, allocations)
-        asked = yield from self._asked_room(below, ledger, short, now)
+        asked = yield from self._asked_room(list(off_shares.below.values()), ledger, short, now)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
-        order = yield from self._order(above, short, asked)
+        order = yield from self._order(off_shares.above, short, asked)
         for number, (controller, share_a) in enumerate(order, 1):
             if number % 100 == 0:
                 yield 100 * COST_CUT
@@ -99,34 +128,17 @@ class CutPlanner:
                 for place, times in places:
                     if place in needed:
                         needed[place] -= times * (offered_a - cuts[ref])
+                        if needed[place] <= 0:
+                            del needed[place]
+            if not short and not asked:
+                break
         return cuts
 
-    def _find_off_share(
-        self, refs: Sequence[EvseRef], allocations: Mapping[EvseRef, Allocation]
-    ) -> Generator[int, None, tuple[list[OffShare], list[OffShare]]]:
-        """Return the EVSEs that are so far below their share that they may ask for room, and those above.
-
-        Yields the cost of each step.
-        """
-        by_ref = self._model.by_ref
-        below: list[OffShare] = []
-        above: list[OffShare] = []
-        for begin in range(0, len(refs), AT_ONCE):
-            for ref in refs[begin : begin + AT_ONCE]:
-                allocation = allocations.get(ref)
-                if allocation is None:
-                    continue
-                controller, share_a = by_ref[ref], allocation.limit_a
-                offered_a = controller.offer.offered_a
-                if offered_a > share_a:
-                    above.append((controller, share_a))
-                elif share_a - offered_a >= ASKED_A or offered_a < controller.evse.min_a:
-                    below.append((controller, share_a))
-            yield AT_ONCE * COST_FIND
-        return below, above
-
     def _order(
-        self, above: Sequence[OffShare], short: Mapping[Place, float], asked: Mapping[Place, float]
+        self,
+        above: Mapping[str, Mapping[EvseRef, OffShare]],
+        short: Mapping[Place, float],
+        asked: Mapping[Place, float],
     ) -> Generator[int, None, list[OffShare]]:
         """Return the EVSEs of which some may be cut, in the order in which they are.
 
@@ -134,18 +146,44 @@ class CutPlanner:
         is not concerned now is not concerned later.
         """
         order: dict[tuple[bool, float, float, EvseRef], OffShare] = {}
-        for begin in range(0, len(above), AT_ONCE):
-            for each in above[begin : begin + AT_ONCE]:
+        names = {name for name, _ in (*short, *asked)}
+        searched = 0
+        for circuit, evses in list(above.items()):
+            if DIMMED not in names and names.isdisjoint(self._names_above(circuit)):
+                continue
+            least_of: dict[tuple[PhaseFlags, bool], float] = {}
+            for each in list(evses.values()):
                 controller, share_a = each
-                needed = asked if controller.offer.offered_a - share_a >= EXCESS_A else {}
-                places = self._places(controller)
-                if any(place in short or place in needed for place, _ in places):
+                group = (controller.model.phases, controller.evse.steerable)
+                least_a = least_of.get(group)
+                if least_a is None:
+                    least_a = least_of[group] = self._least_excess_a(controller, short, asked)
+                if controller.offer.offered_a - share_a >= least_a:
                     # Stops are decided, others get what they free: they come first.
                     key = (share_a > 0, controller.delivery.reaction_s, controller.delivery.written_at)
                     order[*key, controller.evse.ref] = each
-            yield AT_ONCE * COST_SEARCH
-        yield len(order) * COST_FIND
+            searched += len(evses)
+            if searched >= AT_ONCE:
+                yield searched * COST_SEARCH
+                searched = 0
+        yield len(above) + searched * COST_SEARCH + len(order) * COST_FIND
         return [order[key] for key in sorted(order)]
+
+    def _least_excess_a(
+        self, controller: EvseController, short: Mapping[Place, float], asked: Mapping[Place, float]
+    ) -> float:
+        """Return how far above its share an EVSE at least is that is cut for these places (A per phase)."""
+        places = [place for place, _ in self._places(controller)]
+        if any(place in short for place in places):
+            return 0.0
+        return EXCESS_A if any(place in asked for place in places) else math.inf
+
+    def _names_above(self, circuit: str) -> list[str]:
+        """Return the names of a circuit and of all that feed it."""
+        found = self._names.get(circuit)
+        if found is None:
+            found = self._names[circuit] = [each.id for each in self._model.site.path(circuit)]
+        return found
 
     def _shortage(self, ledger: Headroom, falling: Bookings) -> dict[Place, float]:
         """Return the room (A) that is missing on each place, beyond what the margin carries on a phase.
@@ -204,9 +242,9 @@ class CutPlanner:
         found = self._places_of.get(key)
         if found is None:
             columns = [(phase, 1) for phase in range(3) if phases[phase]] + [(ALL, sum(phases))]
-            names = [circuit.id for circuit in self._model.site.path(evse.circuit)]
+            names = self._names_above(evse.circuit)
             if evse.steerable:
-                names.append(DIMMED)
+                names = [*names, DIMMED]
             found = [((name, column), times) for name in names for column, times in columns]
             self._places_of[key] = found
         return found

@@ -8,7 +8,7 @@ gets it by a cut (`cut_planner.py`), and renewals level the shares again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
@@ -33,13 +33,33 @@ SEARCH_AT_ONCE = 600
 small computer)."""
 
 
+Group = tuple[PhaseFlags, bool]
+"""Phases of the site on which an EVSE may draw, and whether the grid operator limits it."""
+
+
 class RisePlanner:
     """Finds the EVSEs that are raised into the room that is left."""
 
-    def __init__(self, controllers: Sequence[EvseController]) -> None:
-        self._on_circuit: defaultdict[str, list[EvseController]] = defaultdict(list)
-        for each in controllers:
-            self._on_circuit[each.evse.circuit].append(each)
+    def __init__(self) -> None:
+        self._groups: defaultdict[str, dict[Group, dict[EvseRef, EvseController]]] = defaultdict(dict)
+        """EVSEs that can take more than their offers, as they were noted last: by circuit and group."""
+        self._group_of: dict[EvseRef, Group] = {}
+
+    def note(self, each: EvseController, allocation: Allocation | None) -> None:
+        """Note whether an EVSE with this allocation can take more than it is offered now."""
+        ref, groups = each.evse.ref, self._groups[each.evse.circuit]
+        can_rise = allocation is not None and _most_a(each, allocation) - each.offer.offered_a >= LEAST_RISE_A
+        group = (each.model.phases, each.evse.steerable) if can_rise else None
+        before = self._group_of.get(ref)
+        if before == group:
+            return
+        if before is not None:
+            del groups[before][ref]
+        if group is None:
+            del self._group_of[ref]
+        else:
+            self._group_of[ref] = group
+            groups.setdefault(group, {})[ref] = each
 
     def find_able(
         self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
@@ -53,18 +73,20 @@ class RisePlanner:
         able: dict[tuple[int, bool, bool, float, EvseRef], tuple[EvseController, Allocation]] = {}
         cost = 0
         for circuit in ledger.circuits_with_room(SPARE_A):
-            rooms: dict[tuple[PhaseFlags, bool], float] = {}
-            for each in self._on_circuit.get(circuit, ()):
-                evse, phases = each.evse, each.model.phases
-                room_a = rooms.get((phases, evse.steerable))
-                if room_a is None:
-                    room_a = rooms[phases, evse.steerable] = ledger.room(evse, phases)
-                cost += COST_SEARCH
-                if room_a < SPARE_A or (allocation := allocations.get(evse.ref)) is None:
+            for (phases, _), evses in self._groups[circuit].items():
+                if not evses:
                     continue
-                if each.delivery.least_rise_a(now) <= room_a - BUFFER_A:
-                    able[_place(each, allocation, now)] = each, allocation
-                    cost += COST_PLACE
+                first = next(iter(evses.values()))
+                room_a = ledger.room(first.evse, phases)
+                cost += COST_SEARCH
+                if room_a < SPARE_A:
+                    continue
+                cost += COST_SEARCH * len(evses)
+                for ref, each in evses.items():
+                    allocation = allocations.get(ref)
+                    if allocation is not None and each.delivery.least_rise_a(now) <= room_a - BUFFER_A:
+                        able[_place(each, allocation, now)] = each, allocation
+                        cost += COST_PLACE
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
@@ -93,10 +115,15 @@ def target_a(
     room_a = ledger.room(controller.evse, controller.model.phases)
     if room_a < SPARE_A:
         return None
-    offered_a, share_a = controller.offer.offered_a, allocation.limit_a
+    offered_a = controller.offer.offered_a
     least_a = max(LEAST_RISE_A, controller.delivery.least_rise_a(now))
-    found_a = min(offered_a + room_a - BUFFER_A, share_a + deepest_a(share_a))
-    if found_a - offered_a < least_a:
+    if room_a - BUFFER_A < least_a:
         return None
-    found_a = min(found_a, controller.offer.most_beside_share_a(allocation))
+    found_a = min(offered_a + room_a - BUFFER_A, _most_a(controller, allocation))
     return found_a if found_a - offered_a >= least_a else None
+
+
+def _most_a(controller: EvseController, allocation: Allocation) -> float:
+    """Return the most (A per phase) that an EVSE with this allocation is raised to."""
+    share_a = allocation.limit_a
+    return min(share_a + deepest_a(share_a), controller.offer.most_beside_share_a(allocation))

@@ -118,7 +118,7 @@ class SharePlanner:
         self._dc = [each for each in part.controllers if each.evse.reserve_a]
 
     def take_changed(self, most: int) -> list[EvseRef]:
-        """Return EVSEs whose allocation has changed, come or gone, each once: so many at most."""
+        """Return EVSEs whose allocation or maximum has changed, come or gone, each once: so many at most."""
         changed = list(islice(self._changed, most))
         for ref in changed:
             del self._changed[ref]
@@ -206,6 +206,8 @@ class SharePlanner:
             self._demands.pop(ref, None)
             self._shares.set(evse, NO_BOOKING)
         else:
+            if (before := self._demands.get(ref)) is None or before.max_a != demand.max_a:
+                self._changed[ref] = None  # what it can take beside its share
             self._demands[ref] = demand
         if ref not in self._guaranteed:
             self._allocator.set_demand(ref, None if ref in self._sunny else demand)

@@ -45,16 +45,16 @@ class Bookings:
         if booking == before:
             return
         self._by_ref[evse.ref] = booking
-        change = [0.0] * 4
-        for (phases, amps), sign in ((before, -1.0), (booking, 1.0)):
-            for phase in range(3):
-                if phases[phase]:
-                    change[phase] += sign * amps
-                    change[3] += sign * amps
+        (flags_before, amps_before), (flags, amps) = before, booking
+        first = flags[0] * amps - flags_before[0] * amps_before
+        second = flags[1] * amps - flags_before[1] * amps_before
+        third = flags[2] * amps - flags_before[2] * amps_before
         sums = self._paths[evse.circuit]
         for each in [*sums, self.steered_a] if evse.steerable else sums:
-            for column in range(4):
-                each[column] += change[column]
+            each[0] += first
+            each[1] += second
+            each[2] += third
+            each[3] += first + second + third
 
 
 class Headroom:
@@ -77,7 +77,11 @@ class Headroom:
         self._steered = steered
         self._steered_room = [] if steered is None else [[*steered.phases_a, steered.sum_a]]
         self._sums = sums or {}
-        self._room = {circuit: [*amps, self._sums.get(circuit, math.inf)] for circuit, amps in room.items()}
+        sums_of = self._sums.get
+        self._room = {
+            circuit: [first, second, third, sums_of(circuit, math.inf)]
+            for circuit, (first, second, third) in room.items()
+        }
         self._paths: dict[str, list[list[float]]] = {}
         """Rooms of a circuit and of all above it, where they were needed so far."""
 
@@ -127,8 +131,18 @@ class Headroom:
         key = (evse.circuit, phases, evse.steerable)
         found = self._found.get(key)
         if found is None:
-            used = [phase for phase in range(3) if phases[phase]]
-            found = min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._rooms_of(evse))
+            first, second, third = phases
+            used = first + second + third
+            found = math.inf
+            for room in self._rooms_of(evse):
+                if first and room[0] < found:
+                    found = room[0]
+                if second and room[1] < found:
+                    found = room[1]
+                if third and room[2] < found:
+                    found = room[2]
+                if room[3] < found * used:
+                    found = min(found, room[3] / used)
             self._found[key] = found
         return found
 

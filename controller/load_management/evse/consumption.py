@@ -64,15 +64,17 @@ class OfferCredit(msgspec.Struct, frozen=True, gc=False):
 
     def expecting(self, likely_low: PhaseAmps, likely_high: PhaseAmps) -> OfferCredit:
         """Return the same with another likely draw, as far as that lies between `low` and `high`."""
-        return msgspec.structs.replace(
-            self, likely_low=self._bounded(likely_low), likely_high=self._bounded(likely_high)
-        )
+        bounded = self._bounded(likely_low)
+        other = bounded if likely_high == likely_low else self._bounded(likely_high)
+        return OfferCredit(self.low, self.high, self.unreacted, bounded, other)
 
     def _bounded(self, draw: PhaseAmps) -> PhaseAmps:
-        first, second, third = (
-            min(max(amps, low), high) for amps, low, high in zip(draw, self.low, self.high, strict=True)
+        low, high = self.low, self.high
+        return (
+            min(max(draw[0], low[0]), high[0]),
+            min(max(draw[1], low[1]), high[1]),
+            min(max(draw[2], low[2]), high[2]),
         )
-        return first, second, third
 
 
 NOTHING = OfferCredit.within(ZERO, ZERO, ZERO)
@@ -264,14 +266,14 @@ class ConsumptionTracker:
 
     def credit_changes_at(self, now: float) -> float:
         """Return when `credit` changes without an event (s, monotonic); inf: never."""
-        soonest = math.inf
-        if now < self._followed_at:
-            soonest = self._followed_at
-        if now < (episode_ends_at := self._changed_at + EPISODE_S) < soonest:
-            soonest = episode_ends_at
-        if not self._stopped and now < (overdue_at := self._report_due_at + 1e-3) < soonest:
-            soonest = overdue_at
-        return soonest
+        soonest = self._followed_at if now < self._followed_at else math.inf
+        if self._stopped:
+            return soonest
+        overdue_at = self._report_due_at + 1e-3
+        if now < overdue_at:
+            return min(soonest, overdue_at)
+        episode_ends_at = self._changed_at + EPISODE_S
+        return min(soonest, episode_ends_at) if now < episode_ends_at else soonest
 
     def credit(self, now: float, *, has_car: bool) -> OfferCredit:
         """Return what it draws now.
@@ -288,6 +290,9 @@ class ConsumptionTracker:
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
         known = [amps for amps in self.report if amps is not None]
+        if self._settled and not reacting and len(known) == len(self.report):
+            drawn = on_site_phases(self._evse, [min(amps, obeyed) for amps in known])
+            return OfferCredit.within(drawn, drawn, drawn)
         unreported_high = max(known) if known and self._settled else self._highest_a
         low = [min(amps or 0.0, obeyed) for amps in self.report]
         unreacted = [min(amps or 0.0, before) for amps in self.report]

@@ -65,10 +65,9 @@ class EvseDemand:
     @property
     def priority(self) -> int:
         """Return its priority: that of an override, else of the energy plan, else the configured one."""
-        for priority in (self.override.priority, self.plan.priority):
-            if priority is not None:
-                return priority
-        return self._model.evse.priority
+        if self.override.priority is not None:
+            return self.override.priority
+        return self._model.evse.priority if self.plan.priority is None else self.plan.priority
 
     @property
     def is_surplus(self) -> bool:

@@ -317,9 +317,10 @@ class LimitDelivery:
     @property
     def written_at(self) -> float:
         """Return when its last lease was sent (s); 0 before the first."""
-        for pending in reversed(self._pending.values()):
-            if pending.kind is LimitKind.LEASE:
-                return pending.sent_at
+        if self._pending:
+            for pending in reversed(self._pending.values()):
+                if pending.kind is LimitKind.LEASE:
+                    return pending.sent_at
         return 0.0 if self._lease is None else self._lease.sent_at
 
     @property

@@ -113,6 +113,9 @@ class RollingMax:
 
     def highest(self, now: float) -> float | None:
         """Return the highest value not older than the window at `now`; None before the first."""
+        falling = self._falling
+        if falling and falling[0][0] >= now - self._window_s:
+            return falling[0][1]
         found = self.peak(now)
         return None if found is None else found[1]
 

@@ -70,10 +70,11 @@ class DrawTotals:
         if credit == before:
             return
         self._credits[evse.ref] = credit
-        old, new = _sums_of(before), _sums_of(credit)
+        pairs = zip(_sums_of(before), _sums_of(credit), strict=True)
+        changes = [(index, new - old) for index, (old, new) in enumerate(pairs) if new != old]
         for sums in self._paths[evse.circuit]:
-            for index in range(SUMS):
-                sums[index] += new[index] - old[index]
+            for index, change in changes:
+                sums[index] += change
 
     def remove(self, evse: EvseNode) -> None:
         """Take an EVSE out of the sums, with its circuit as it was when it was set last."""
