@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 
-from controller.load_management.circuit_supply import CircuitSupply, subtract
+from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.control_pass import ControlPass
 from controller.load_management.decision_log import LoggedDecision, SiteNotice
 from controller.load_management.energy.energy_planner import EnergyPlanner
@@ -31,11 +31,11 @@ from controller.load_management.events import (
     StationUp,
 )
 from controller.load_management.evse.limit_delivery import DeliveryMemory
-from controller.load_management.metering.circuit_metering import CircuitMetering, SiteBase
+from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_model import SiteModel
-from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
-from controller.load_management.site_view import CircuitView, SiteView
+from controller.load_management.site_snapshot import SiteSnapshots
+from controller.load_management.site_tree import CircuitNode, SiteTree
 from controller.model.observations import EvseRef
 
 PASS_S_PER_EVSE = 5e-4
@@ -55,6 +55,7 @@ class SiteControl:
         self._model = SiteModel(site, settings, now)
         self._supply = CircuitSupply(self._model)
         self._pass = ControlPass(self._model, self._supply)
+        self.snapshots = SiteSnapshots(self._model, self._supply)
         self._due = False
         self._planned_at: float | None = None
 
@@ -166,59 +167,6 @@ class SiteControl:
             if ref in self._model.by_ref:
                 self._model.by_ref[ref].restore(record)
                 self._model.by_ref[ref].mark_due()
-
-    def snapshot(self, now: float) -> SiteView:
-        """Return the state of the site for people."""
-        base = self._model.metering.base(now)
-        supplied = self._supply.supplies(self._model.site, base.assumed, now)
-        room = supplied.copy()
-        for controller in self._model.controllers:
-            if controller.booking.may_draw(now):
-                controller.booking.book(room, now)
-        left = room.rooms()
-        for controller in self._model.controllers:
-            if not controller.booking.may_draw(now):
-                controller.booking.book(room, now)
-        spare = room.rooms()
-        return SiteView(
-            circuits=tuple(
-                self._circuit_view(circuit, base, left[circuit.id], spare[circuit.id], now)
-                for circuit in self._model.site.circuits
-            ),
-            evses=tuple(controller.view(now) for controller in self._model.controllers),
-            energy=self.energy.view(now),
-            unconfigured=tuple(each.view(now) for each in self._model.unconfigured.values()),
-        )
-
-    def _circuit_view(
-        self, circuit: CircuitNode, base: SiteBase, left: PhaseAmps, spare: PhaseAmps, now: float
-    ) -> CircuitView:
-        """Return the state of one circuit.
-
-        `left`: what cars that may draw leave of its supply; `spare`: what newcomers' fallbacks leave of that.
-        """
-        reserved = subtract(left, (max(0.0, spare[0]), max(0.0, spare[1]), max(0.0, spare[2])))
-        metered = self._model.metering.metered(circuit.id)
-        problem = self._model.metering.meter_problem(circuit, now)
-        return CircuitView(
-            id=circuit.id,
-            limit_a=circuit.limit_a,
-            measured_a=self._model.metering.measured(circuit),
-            base_a=base.assumed[circuit.id],
-            booked_a=subtract(self._supply.supply(circuit, base.assumed[circuit.id]), left),
-            reserve_a=(max(0.0, reserved[0]), max(0.0, reserved[1]), max(0.0, reserved[2])),
-            meter_quality=self._model.metering.quality(circuit, now),
-            meter_problem=problem.text,
-            meter_cause=problem.cause,
-            over_limit_s=0.0 if metered is None else metered.over_limit_s(now),
-            overloads=0 if metered is None else metered.overloads,
-            margin_a=self._model.metering.margin_a(circuit),
-            jump_a=0.0 if metered is None else metered.jumps.highest_a,
-            jumps=0 if metered is None else metered.jumps.jumps,
-            jumps_beyond=0 if metered is None else metered.jumps.beyond,
-            proposed_margin_a=None if metered is None else metered.jumps.proposed_a,
-            learns_margin=circuit.learns_margin and metered is not None,
-        )
 
     def _plan_safely(
         self, now: float, *, urgent: bool = False, within: CircuitNode | None = None

@@ -8,6 +8,7 @@ from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import LearnedResponse
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef, EvseState
+from controller.model.parts import Parts
 from controller.model.statements import Statement
 from drivers.errors import Cause
 from drivers.reading import Quality
@@ -104,3 +105,7 @@ class SiteView(msgspec.Struct, frozen=True, kw_only=True):
     evses: tuple[EvseView, ...]
     energy: EnergyView = EnergyView()
     unconfigured: tuple[UnconfiguredView, ...] = ()
+
+
+SiteViewParts = Parts[SiteView]
+"""A SiteView that is read in parts."""

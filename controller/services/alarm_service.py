@@ -1,4 +1,4 @@
-"""Alarms at work: found in the status every few seconds, logged, kept as events and passed on."""
+"""Alarms at work: found in each sample of the status, logged, kept as events and passed on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from controller.web.status_model import AlarmStatus, ControllerStatus
 
 log = logging.getLogger("controller.alarm")
 
-CHECK_S = 5.0
 MOST_EVENTS = 500
 
 OnAlarm = Callable[[AlarmChange], None]
@@ -26,11 +25,8 @@ OnAlarm = Callable[[AlarmChange], None]
 class AlarmService:
     """The alarms of a site. `listeners` get each alarm that begins or ends."""
 
-    def __init__(
-        self, read_status: Callable[[], ControllerStatus], utc: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, utc: Callable[[], float] = time.time) -> None:
         self.listeners: list[OnAlarm] = []
-        self._read_status = read_status
         self._utc = utc
         self._book = AlarmBook()
         self._events: deque[EventEntry] = deque(maxlen=MOST_EVENTS)
@@ -45,16 +41,10 @@ class AlarmService:
         """Return the beginnings and ends of alarms since the start, the oldest first."""
         return tuple(self._events)
 
-    async def run(self) -> None:
-        """Check the status until cancelled."""
-        while True:
-            self.check()
-            await trio.sleep(CHECK_S)
-
-    def check(self) -> None:
+    def on_status(self, status: ControllerStatus) -> None:
         """Find the alarms of now."""
         utc = self._utc()
-        conditions = find_conditions(self._read_status(), utc)
+        conditions = find_conditions(status, utc)
         for change in self._book.update(conditions, trio.current_time(), utc):
             self._report(change, utc)
 

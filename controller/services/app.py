@@ -26,6 +26,7 @@ from controller.load_management.events import MeterUpdated
 from controller.load_management.site_builder import build_station_meters
 from controller.load_management.site_view import SiteView
 from controller.model.expiry import DAY_S, ExpiryLevel
+from controller.model.parts import finish_parts
 from controller.services.certificate_service import (
     due_expiries,
     find_expiries,
@@ -74,6 +75,7 @@ from controller.services.station_profiles import StationProfiles
 from controller.services.station_report import StationReport
 from controller.services.station_service import StationService
 from controller.services.status_reader import StatusReader
+from controller.services.status_sampler import sample_status
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
@@ -91,7 +93,7 @@ from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from controller.store.store_lock import hold_store
 from controller.transport.tls import TlsError
-from controller.web.status_model import ControllerStatus
+from controller.web.status_model import ControllerStatus, StatusParts
 from controller.web.web_server import WebServerError
 from drivers.input_service import run_digital_inputs
 from drivers.reading import MeterState
@@ -284,6 +286,8 @@ class App:
                 else select_listeners(inherited, "web", config.web.host, config.web.port)
             )
             self.web_port = await nursery.start(self._web.run, VERSION, page)
+            receivers = (self._web.alarms.on_status, self._web.history.on_status)
+            nursery.start_soon(sample_status, self._read_status_parts, receivers)
             if (web := config.web) is not None:
                 scheme = "https" if web.certificate else "http"
                 log.info("page served url=%s://%s:%s/", scheme, web.host, self.web_port)
@@ -401,7 +405,10 @@ class App:
 
     def status(self) -> ControllerStatus:
         """Return the state of the controller for people and monitoring."""
-        return self._status.read(self._web.alarms.present)
+        return finish_parts(self._read_status_parts(), trio.current_time())
+
+    def _read_status_parts(self) -> StatusParts:
+        return self._status.read_parts(self._web.alarms.present)
 
     async def _watch_expiries(self) -> None:
         """Read the ends of certificates and keys again, and warn once a day of near ones."""

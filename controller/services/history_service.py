@@ -15,7 +15,6 @@ from controller.store.state_store import StateStore
 from controller.web.site_interface import HistorySeries
 from controller.web.status_model import ControllerStatus
 
-SAMPLE_S = 5.0
 FINE_S = 2 * 86_400
 """Longest span that is returned in minutes; longer ones in quarter hours."""
 CHUNK_DIGITS = 7
@@ -31,12 +30,10 @@ class HistoryService:
     def __init__(
         self,
         store: StateStore,
-        read_status: Callable[[], ControllerStatus],
         voltage: float,
         utc: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._read_status = read_status
         self._voltage = voltage
         self._utc = utc
         self._recorder = HistoryRecorder()
@@ -44,14 +41,16 @@ class HistoryService:
         for stored in store.load(HistoryMinutes, key_of(start)):
             self._recorder.restore(stored)
 
+    def on_status(self, status: ControllerStatus) -> None:
+        """Record a sample of the status; each quarter hour is stored at its end."""
+        records = self._recorder.add(self._sample(status), self._utc())
+        if records:
+            self._store.persist_soon(records)
+
     async def run(self) -> None:
-        """Record until cancelled; what the present quarter hour has by then is stored."""
+        """Wait until cancelled; what the present quarter hour has by then is stored."""
         try:
-            while True:
-                records = self._recorder.add(self._sample(self._read_status()), self._utc())
-                if records:
-                    await self._store.persist(records)
-                await trio.sleep(SAMPLE_S)
+            await trio.sleep_forever()
         finally:
             records = self._recorder.flush()
             if records:

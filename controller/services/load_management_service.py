@@ -24,7 +24,7 @@ from controller.load_management.events import (
 )
 from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_control import SiteControl
-from controller.load_management.site_view import SiteView
+from controller.load_management.site_view import SiteView, SiteViewParts
 from controller.model.observations import EvseRef
 from controller.services.limit_queue import LimitQueue
 from controller.services.wall_clock import utc_now
@@ -66,7 +66,11 @@ class LoadManagementService:
 
     def view(self) -> SiteView:
         """Return the state of the site for people and monitoring."""
-        return self._control.snapshot(trio.current_time())
+        return self._control.snapshots.take(trio.current_time())
+
+    def view_parts(self) -> SiteViewParts:
+        """Return the state of the site, read in parts."""
+        return self._control.snapshots.take_parts(trio.current_time())
 
     def booked_a(self, ref: EvseRef) -> float:
         """Return the most that an EVSE may draw by its limits (A per phase)."""

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from controller.access.permissions import Actor
 from controller.commands.site_command import DismissStation
-from controller.config.schema import Config
+from controller.config.schema import Config, StationConfig
 from controller.model.observations import Booted, EvseRef
+from controller.model.parts import Parts, cut_in_parts
 from controller.ocpp.frames import Version
 from controller.services.command_service import CommandService, TargetUnknownError
 from controller.services.override_service import OverrideService
@@ -51,34 +52,35 @@ class StationReport:
         """Register the handler of the command that removes an unknown station."""
         commands.add_handler(DismissStation, self._on_dismiss)
 
-    def statuses(self, versions: Mapping[str, Version]) -> tuple[ChargingStationStatus, ...]:
+    def read_parts(self, versions: Mapping[str, Version]) -> Parts[tuple[ChargingStationStatus, ...]]:
         """Return the status of each station; `versions` has the OCPP version of each connected one."""
-        found = []
-        for station in self._config.station:
-            boot = self._capabilities.boots.get(station.id)
-            version = versions.get(station.id)
-            found.append(
-                ChargingStationStatus(
-                    id=station.id,
-                    label=station.label,
-                    connected=version is not None,
-                    ocpp=None if version is None else version.value,
-                    owner=station.owner or "",
-                    observers=station.observers,
-                    when_backend_away=station.when_backend_away,
-                    vendor="" if boot is None else boot.vendor,
-                    model="" if boot is None else boot.model,
-                    firmware="" if boot is None else boot.firmware,
-                    quirk=self._capabilities.find_quirk(station.id).name,
-                    peer=self._registry.find_peer(station.id),
-                    overrides=tuple(
-                        status
-                        for evse in station.evse
-                        if (status := self._override(EvseRef(station.id, evse.id))) is not None
-                    ),
-                )
-            )
+        found: list[ChargingStationStatus] = []
+        for part in cut_in_parts(self._config.station):
+            found += [self._status(station, versions.get(station.id)) for station in part]
+            yield
         return tuple(found)
+
+    def _status(self, station: StationConfig, version: Version | None) -> ChargingStationStatus:
+        boot = self._capabilities.boots.get(station.id)
+        return ChargingStationStatus(
+            id=station.id,
+            label=station.label,
+            connected=version is not None,
+            ocpp=None if version is None else version.value,
+            owner=station.owner or "",
+            observers=station.observers,
+            when_backend_away=station.when_backend_away,
+            vendor="" if boot is None else boot.vendor,
+            model="" if boot is None else boot.model,
+            firmware="" if boot is None else boot.firmware,
+            quirk=self._capabilities.find_quirk(station.id).name,
+            peer=self._registry.find_peer(station.id),
+            overrides=tuple(
+                status
+                for evse in station.evse
+                if (status := self._override(EvseRef(station.id, evse.id))) is not None
+            ),
+        )
 
     def unknown_stations(self) -> tuple[UnknownStationStatus, ...]:
         """Return the unknown stations that tried to connect, the latest first."""

@@ -25,6 +25,7 @@ from controller.web.status_model import (
     AlarmStatus,
     ControllerStatus,
     RemovedEvseStatus,
+    StatusParts,
     StoreHealth,
     circuit_statuses,
     energy_status,
@@ -60,11 +61,19 @@ class StatusReader:
     removed: frozenset[str] = frozenset()
     """Removed stations that are not gone yet: their EVSEs stay booked, and are shown apart."""
 
-    def read(self, alarms: tuple[AlarmStatus, ...]) -> ControllerStatus:
-        """Return the state of the controller with its present `alarms`."""
+    def read_parts(self, alarms: tuple[AlarmStatus, ...]) -> StatusParts:
+        """Return the state of the controller with its present `alarms`, read in parts."""
+        view = without_stations((yield from self.load_management.view_parts()), self.removed)
         site = self.load_management.site
-        view = without_stations(self.load_management.view(), self.removed)
+        circuits = circuit_statuses(site, view)
+        yield
         versions = self.links.registry.connected_versions()
+        evses = yield from evse_statuses(site, view, versions)
+        stations = yield from self.stations.read_parts(versions)
+        backends = self.links.stations.backends()
+        yield
+        clock_offsets = self.links.clock_offsets()
+        yield
         tick_age_s = trio.current_time() - self.ticked_at
         return ControllerStatus(
             site=self.config.site.id,
@@ -72,12 +81,12 @@ class StatusReader:
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             healthy=tick_age_s < MISSED_TICKS * self.config.load_management.tick_s,
             tick_age_s=round(tick_age_s, 3),
-            circuits=circuit_statuses(site, view),
-            evses=evse_statuses(site, view, versions),
+            circuits=circuits,
+            evses=evses,
             energy=energy_status(view.energy),
             unconfigured=unconfigured_statuses(view),
             links=self.links.counts(versions),
-            backends=self.links.stations.backends(),
+            backends=backends,
             damaged=self.store.status.damaged,
             store=self._store_health(),
             signatures=() if self.policies is None else verdict_statuses(self.policies.enforcer.verdicts),
@@ -90,9 +99,9 @@ class StatusReader:
             configuration_problem=self.configuration_problem,
             meters=self.meters.meter_statuses(),
             buses=self.meters.bus_statuses(),
-            stations=self.stations.statuses(versions),
+            stations=stations,
             alarms=alarms,
-            clock_offsets=self.links.clock_offsets(),
+            clock_offsets=clock_offsets,
             unknown_stations=self.stations.unknown_stations(),
             station_devices=self.stations.devices(),
             removed=self._removed_evses(),

@@ -52,13 +52,13 @@ class WebService:
         editor = ConfigurationEditor(path, store, reload, plan)
         editor.register_handlers(operations.commands)
         self._setup = make_site_setup(path, read_status, self._access, operations.commands, plan)
-        self.alarms = AlarmService(read_status)
+        self.alarms = AlarmService()
         operations.queries["status"] = lambda _: read_status()
-        self._history = HistoryService(store, read_status, config.site.voltage)
+        self.history = HistoryService(store, config.site.voltage)
         self._parts = SiteParts(
             operations=operations,
             alarms=self.alarms,
-            history=self._history,
+            history=self.history,
             editor=editor,
             setup=WebSetup(self._setup),
             read_status=read_status,
@@ -72,14 +72,13 @@ class WebService:
         *,
         task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Find alarms, record the history and serve the page until cancelled.
+        """Serve the page and keep the history until cancelled.
 
         Starts with the page's bound port, None without [web]. Raises WebServerError, and TlsError for a
         certificate that cannot be used.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.alarms.run)
-            nursery.start_soon(self._history.run)
+            nursery.start_soon(self.history.run)
             nursery.start_soon(self._setup.run)
             if self._config.web is None:
                 task_status.started(None)

@@ -18,6 +18,7 @@ from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView, UnconfiguredView
 from controller.model.expiry import Expiry
 from controller.model.observations import Booted, EvseRef, EvseState
+from controller.model.parts import Parts, cut_in_parts
 from controller.model.statements import Statement, StatementCode
 from controller.ocpp.frames import Version
 from controller.signing.signature_policy import PolicyOutcome
@@ -531,6 +532,10 @@ def read_status(text: bytes) -> ControllerStatus:
     return msgspec.json.decode(text, type=ControllerStatus)
 
 
+StatusParts = Parts[ControllerStatus]
+"""A status that is read in parts."""
+
+
 def circuit_statuses(site: SiteTree, view: SiteView) -> tuple[CircuitStatus, ...]:
     """Return the status of each circuit, with its place in the tree."""
     doubtful = {each.ref: each for each in view.evses if each.connected and each.problem}
@@ -544,9 +549,15 @@ def meter_statement(cause: Cause, problem: str) -> Statement | None:
     return Statement(code=METER_CODES[cause], detail=problem)
 
 
-def evse_statuses(site: SiteTree, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
+def evse_statuses(
+    site: SiteTree, view: SiteView, versions: Mapping[str, Version]
+) -> Parts[tuple[EvseStatus, ...]]:
     """Return the status of each EVSE; `versions` has the OCPP version of each connected station."""
-    return tuple(_evse(site, evse, versions.get(evse.ref.station)) for evse in view.evses)
+    found: list[EvseStatus] = []
+    for part in cut_in_parts(view.evses):
+        found += [_evse(site, evse, versions.get(evse.ref.station)) for evse in part]
+        yield
+    return tuple(found)
 
 
 def station_device_statuses(boots: Mapping[str, Booted]) -> tuple[StationDeviceStatus, ...]:

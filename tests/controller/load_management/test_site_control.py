@@ -335,7 +335,7 @@ def test_unconfigured_evses_are_not_reported_to_site() -> None:
     site.handle(StationObserved("A", StateSeen(7, EvseState.CHARGING)))
     site.handle(LimitAnswered(4711, True))
     site.handle(MeterUpdated(MeterState(meter="building", quality=Quality.DEAD)))
-    assert [view.ref.station for view in site.control.snapshot(0).evses] == ["A", "B"]
+    assert [view.ref.station for view in site.control.snapshots.take(0).evses] == ["A", "B"]
 
 
 def test_site_without_stations_does_nothing() -> None:
@@ -539,7 +539,7 @@ def test_station_removed_while_site_runs_frees_its_current() -> None:
     site.control.handle(LimitAnswered(token=0, accepted=True), site.now)  # of the EVSE that is gone
     site.control.handle(StationObserved("S0", StateSeen(1, EvseState.CHARGING)), site.now)
     site.wait(200)
-    assert [view.ref.station for view in site.control.snapshot(site.now).evses] == ["S1", "S2"]
+    assert [view.ref.station for view in site.control.snapshots.take(site.now).evses] == ["S1", "S2"]
     after_a = site.evse_view("S1").offered_a
     assert after_a > before_a + 4.0
     assert site.circuit_view("grid").booked_a == pytest.approx((2 * after_a,) * 3, abs=2.0)
@@ -614,7 +614,7 @@ def test_circuit_added_while_site_runs_limits_evses_that_move_to_it() -> None:
     site.replace_site(tree, SiteSettings())  # the circuit is removed
     site.wait(400)
     assert site.evse_view("S0").offered_a > 28.0
-    assert [view.id for view in site.control.snapshot(site.now).circuits] == ["grid"]
+    assert [view.id for view in site.control.snapshots.take(site.now).circuits] == ["grid"]
 
 
 def test_meter_added_while_site_runs_stops_no_car_before_its_reading() -> None:
@@ -690,3 +690,20 @@ def test_circuit_view_without_cars_reserves_nothing() -> None:
     site.wait(10)
     assert site.circuit_view("grid").booked_a == (0.0, 0.0, 0.0)
     assert site.circuit_view("grid").reserve_a == (12.0, 12.0, 12.0)
+
+
+def test_snapshot_is_read_again_if_site_is_replaced_between_its_parts() -> None:
+    site = SiteHarness((make_grid(48.0, None),), [make_station(f"S{n}") for n in range(3)])
+    site.connect()
+    parts = site.control.snapshots.take_parts(site.now)
+    next(parts)
+    tree = site.control._model.site
+    site.replace_site(SiteTree(circuits=tree.circuits, evses=tree.evses[1:]), SiteSettings())
+    view = None
+    while view is None:
+        try:
+            parts.send(site.now)
+        except StopIteration as ended:
+            view = ended.value
+    assert view == site.control.snapshots.take(site.now)
+    assert [each.ref.station for each in view.evses] == ["S1", "S2"]

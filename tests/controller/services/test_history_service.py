@@ -16,7 +16,7 @@ START = 1_795_262_400
 
 
 def service(store: StateStore, now: float = START + 1800) -> HistoryService:
-    return HistoryService(store, lambda: STATUS, 230.0, lambda: now)
+    return HistoryService(store, 230.0, lambda: now)
 
 
 async def test_history_service_minutes_are_read_for_day_and_quarters_for_week(tmp_path: Path) -> None:

@@ -130,4 +130,4 @@ def test_site_learns_phases_of_station_without_reports() -> None:
     site.wait(1800)
     # 39 A: A leaves L2 and L3 to B alone.
     assert site.station("B").draw_a + site.station("A").draw_a == pytest.approx(23.0, abs=4.0)
-    assert site.control.snapshot(site.now).evses[0].offered_a > 0
+    assert site.control.snapshots.take(site.now).evses[0].offered_a > 0
