@@ -8,9 +8,9 @@ force, and stays in force beside each new version of the file that it fits.
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 
@@ -18,11 +18,12 @@ import trio
 
 from controller.config import Config
 from controller.model.peer_text import peer_word
+from controller.services.clock_state import is_synchronised
 from controller.services.service_error import ServiceError
 from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
 from controller.signing.policy_messages import ReceivedPolicies, ReceivedPolicy
-from controller.signing.replay_cache import ReplayCache, ReplayRecord, SeenText
+from controller.signing.replay_cache import NOTHING_FORGOTTEN, ReplayCache, ReplayRecord, ReplayWait, SeenText
 from controller.signing.signing_keys import KeyFileError, OwnKey, fingerprint, read_key_files
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
@@ -47,16 +48,26 @@ def open_policy_service(config: Config, store: StateStore) -> PolicyService | No
     if signing is None or signing.policy is None:
         return None
     key = None if signing.key is None else Path(signing.key)
-    return PolicyService(config.site.id, Path(signing.policy), key, store)
+    believed = config.dimming is not None and config.dimming.clock == "believed"
+    trusted = _always if believed else is_synchronised
+    return PolicyService(config.site.id, Path(signing.policy), key, store, trusted)
 
 
 class PolicyService:
     """Maintains the policy enforcer from the files `policy` and `key` (a file or a folder).
 
-    `name` is the signer in our signatures. Raises SigningSetupError.
+    `name` is the signer in our signatures. `is_clock_trusted`: whether the clock is synchronised, or
+    configured as trusted. Raises SigningSetupError.
     """
 
-    def __init__(self, name: str, policy: Path, key: Path | None, store: StateStore) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Path,
+        key: Path | None,
+        store: StateStore,
+        is_clock_trusted: Callable[[], bool] = is_synchronised,
+    ) -> None:
         self._policy = policy
         self._key = key
         self._changing = trio.Lock()
@@ -66,9 +77,11 @@ class PolicyService:
         self._received = self._add_received(loaded_file)
         self._stamps = self._file_stamps()
         loaded = self._received.loaded
-        seen = ReplayCache(loaded.policy().window_s)
-        seen.load(_stored_replays(store, loaded.policy().window_s))
-        self.enforcer = PolicyEnforcer(loaded.policy(), self._own, seen, loaded.verifier(), name)
+        self._is_clock_trusted = is_clock_trusted
+        self._seen = ReplayCache(loaded.policy().window_s)
+        self._seen.clock_trusted = is_clock_trusted()
+        self._seen.load(_stored_replays(store, self._seen))
+        self.enforcer = PolicyEnforcer(loaded.policy(), self._own, self._seen, loaded.verifier(), name)
         self._log_policy()
 
     async def run(self) -> None:
@@ -77,6 +90,20 @@ class PolicyService:
             await trio.sleep(POLL_S)
             async with self._changing:
                 await self.reload_changed_files()
+            await self.check_clock()
+
+    async def check_clock(self) -> None:
+        """Take the state of the clock; the first trusted one ends the wait after a lost memory in time."""
+        self._seen.clock_trusted = self._is_clock_trusted()
+        if (ending := self._seen.confirm_wait(time.time())) is None:
+            return
+        log.warning("clock trusted, signed messages are rejected until=%s", self.find_wait())
+        with suppress(StoreError):  # kept in memory; after a restart it is found once more
+            await self._store.persist([ending])
+
+    def find_wait(self) -> ReplayWait | None:
+        """Return until when all that is signed now is rejected; None: it is not."""
+        return self._seen.find_wait(time.time())
 
     async def reload_changed_files(self) -> None:
         """Reload the files if one has changed; files that cannot be used change nothing."""
@@ -177,23 +204,29 @@ class PolicyService:
             yield from sorted([*self._key.glob("*.pem"), *self._key.glob("*.pkcs11")])
 
 
-def _stored_replays(store: StateStore, window_s: float) -> ReplayRecord:
+def _always() -> bool:
+    return True
+
+
+def _stored_replays(store: StateStore, seen: ReplayCache) -> ReplayRecord:
     """Return the signed messages that have been seen.
 
     If that memory is lost, every message made until the end of the window counts as seen: signed messages
-    are rejected for so long.
+    are rejected for so long, and until the clock is trusted.
     """
-    forgotten = [each.forgotten_until for each in store.load(ReplayRecord)]
+    forgotten = store.load(ReplayRecord)
     if store.status.was_lost:
-        until = time.time() + window_s
+        lost = ReplayRecord((), time.time() + seen.window_s, provisional=not seen.clock_trusted)
         log.error(
-            "memory of signed messages lost: signed messages are rejected for %.0f s, until none that may "
+            "memory of signed messages lost: signed messages are rejected for %.0f s%s, until none that may "
             "have been seen before can be accepted",
-            2 * window_s,
+            2 * seen.window_s,
+            "" if seen.clock_trusted else " from the moment when the clock is synchronised",
         )
-        store.persist_now([ReplayRecord((), until)])
-        forgotten.append(until)
-    return ReplayRecord(tuple(store.load(SeenText)), max(forgotten, default=-math.inf))
+        store.persist_now([lost])
+        forgotten.append(lost)
+    last = max(forgotten, key=lambda each: each.forgotten_until, default=NOTHING_FORGOTTEN)
+    return ReplayRecord(tuple(store.load(SeenText)), last.forgotten_until, last.provisional)
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

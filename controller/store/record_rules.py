@@ -262,7 +262,7 @@ def _changes(record: Record) -> Iterator[Change]:
 
 def _replay_changes(replay: ReplayRecord) -> Iterator[Change]:
     if math.isfinite(replay.forgotten_until):
-        forgotten = ReplayRecord((), replay.forgotten_until)
+        forgotten = ReplayRecord((), replay.forgotten_until, replay.provisional)
         yield Put("replay-forgotten", "[]", msgspec.json.encode(forgotten))
         # All keys whose time is at most `forgotten_until` sort below this one: a quote ends the time.
         yield DeleteBelow("replay-seen", f'["{_time_key(replay.forgotten_until)}~')

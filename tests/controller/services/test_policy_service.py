@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from controller.ocpp.frames import Version
 from controller.services.policy_service import PolicyService, SigningSetupError
 from controller.signing import signing_keys
 from controller.signing.policy_enforcer import ForwardDecision
-from controller.signing.replay_cache import ReplayRecord
+from controller.signing.replay_cache import ReplayRecord, ReplayWait
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
+from controller.store.sqlite_journal import FILE
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from tests.controller.signing.authors import compact
@@ -113,6 +115,27 @@ def test_policy_service_replay_memory_survives_a_restart(tmp_path: Path) -> None
         describe_decision(decide(keeper(tmp_path).enforcer, text))
         == "refuse safe-profiles: it was received before"
     )
+
+
+async def test_lost_memory_waits_for_trusted_clock(tmp_path: Path) -> None:
+    write_policy(tmp_path)
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    trusted = False
+    store = StateStore(tmp_path)
+    kept = PolicyService("lc", tmp_path / "signing.toml", None, store, lambda: trusted)
+    assert "the clock is not trusted" in describe_decision(decide(kept.enforcer, signed(limit(), TOM)))
+    await kept.check_clock()
+    assert kept.find_wait() == ReplayWait(None, can_shorten=True)
+    trusted = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await kept.check_clock()
+        nursery.cancel_scope.cancel()
+    wait = kept.find_wait()
+    assert wait is not None
+    assert wait.end == pytest.approx(time.time() + kept.in_force[0].policy().window_s, abs=5)
+    again = PolicyService("lc", tmp_path / "signing.toml", None, StateStore(tmp_path), lambda: False)
+    assert again.find_wait() == wait
 
 
 async def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:

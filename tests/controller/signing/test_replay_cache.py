@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.signing.payload_signatures import KeyId
-from controller.signing.replay_cache import ReplayCache, ReplayRecord, SeenText
+from controller.signing.replay_cache import ReplayCache, ReplayRecord, ReplayWait, SeenText
 
 ALICE, BOB = KeyId("secp256r1", b"alice"), KeyId("secp256r1", b"bob")
 NOW = 1_795_269_600.0
+MONTH = 30 * 86_400.0
 
 
 def taken(cache: ReplayCache, made: float | None, utc: float, digest: bytes = b"d", *by: KeyId) -> bool:
@@ -64,6 +65,63 @@ def test_replay_cache_after_clock_set_back_accepts_no_old_text() -> None:
     assert taken(cache, NOW + 1000, NOW + 1000, b"later")
     assert cache.add([ALICE], b"d", NOW, NOW) == "it is older than the stored texts: the clock was set"
     assert taken(cache, NOW + 1, NOW + 1, b"new, and made after all that is forgotten")
+
+
+def test_replay_cache_drops_nothing_by_clock_that_is_not_trusted() -> None:
+    cache = ReplayCache(300)
+    cache.clock_trusted = False
+    assert taken(cache, NOW + MONTH, NOW + MONTH, b"signed by a clock that was ahead, too")
+    assert taken(cache, NOW + 2 * MONTH, NOW + 2 * MONTH, b"later")
+    assert taken(cache, NOW, NOW, b"the clock is set back")
+    cache.clock_trusted = True
+    assert cache.find_wait(NOW + 1) is None
+    assert taken(cache, NOW + 1, NOW + 1, b"and synchronised")
+    assert not taken(cache, NOW + MONTH, NOW + MONTH, b"signed by a clock that was ahead, too")
+
+
+def test_replay_cache_that_is_full_drops_by_any_clock() -> None:
+    cache = ReplayCache(300, capacity=1)
+    cache.clock_trusted = False
+    assert taken(cache, NOW, NOW)
+    assert taken(cache, NOW + 400, NOW + 400, b"later")
+    assert not taken(cache, NOW, NOW)
+
+
+def test_replay_cache_names_end_of_wait_after_clock_was_ahead() -> None:
+    cache = ReplayCache(300)
+    assert taken(cache, NOW + MONTH, NOW + MONTH)
+    assert taken(cache, NOW + MONTH + 301, NOW + MONTH + 301, b"later")
+    assert cache.find_wait(NOW) == ReplayWait(NOW + MONTH, can_shorten=True)
+    reason = cache.add([ALICE], b"now", NOW, NOW)
+    assert "until 2026-12-21T14:00:00Z count as received: the clock was set back" in str(reason)
+    assert "signing-waits" in str(reason)
+
+
+def test_replay_cache_wait_is_shortened_to_one_window() -> None:
+    cache = ReplayCache(300)
+    assert cache.end_wait(NOW) is None
+    assert taken(cache, NOW + MONTH, NOW + MONTH)
+    assert taken(cache, NOW + MONTH + 301, NOW + MONTH + 301, b"later")
+    assert cache.end_wait(NOW) == ReplayRecord((), NOW + 300)
+    assert cache.end_wait(NOW) is None
+    assert cache.find_wait(NOW) == ReplayWait(NOW + 300, can_shorten=False)
+    assert not taken(cache, NOW + 300, NOW, b"may have been received before")
+    assert taken(cache, NOW + 301, NOW + 301, b"new")
+    assert not taken(cache, NOW + MONTH + 301, NOW + MONTH + 301, b"later")
+
+
+def test_replay_cache_after_loss_accepts_nothing_before_trusted_clock() -> None:
+    cache = ReplayCache(300)
+    cache.clock_trusted = False
+    cache.load(ReplayRecord((), 1000.0, provisional=True))
+    assert cache.confirm_wait(1000) is None
+    assert cache.find_wait(NOW) == ReplayWait(None, can_shorten=True)
+    assert "the clock is not trusted" in str(cache.add([ALICE], b"d", NOW, NOW))
+    cache.clock_trusted = True
+    assert cache.confirm_wait(NOW) == ReplayRecord((), NOW + 300)
+    assert cache.confirm_wait(NOW) is None
+    assert not taken(cache, NOW + 300, NOW)
+    assert taken(cache, NOW + 301, NOW + 301)
 
 
 def test_replay_cache_with_wider_window_accepts_no_old_text() -> None:

@@ -157,6 +157,11 @@ def test_record_rules_seen_texts_are_deleted_up_to_moment(tmp_path: Path) -> Non
     assert [each.forgotten_until for each in store.load(ReplayRecord)] == [NOON]
 
 
+def test_record_rules_provisional_wait_survives_a_restart(tmp_path: Path) -> None:
+    StateStore(tmp_path).persist_now([ReplayRecord((), NOON, provisional=True)])
+    assert StateStore(tmp_path).load(ReplayRecord) == [ReplayRecord((), NOON, provisional=True)]
+
+
 def test_value_that_cannot_be_read_costs_only_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
