@@ -1,4 +1,4 @@
-"""`local-controller policy`: check a policy file and explain its decision on a message.
+"""`local-controller policy`: check a policy file, explain its decision on a message, end a wait.
 
 Exit status: 0 no errors, or the message is forwarded; 1 errors in the file, or the message is not forwarded;
 2 a file that cannot be read.
@@ -20,14 +20,17 @@ from controller.cli.arguments import (
     UNREADABLE,
     CommandError,
     Subcommands,
+    add_config,
     add_json,
     count_of,
     moment,
     print_json,
     printed_diagnostic,
+    read_store_directory,
 )
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
+from controller.services.control_socket import ControlError, send_command
 from controller.signing.policy_enforcer import (
     Decision,
     DropDecision,
@@ -87,9 +90,24 @@ def add_parser(commands: Subcommands) -> None:
     explain.add_argument("--message", type=Path, metavar="FILE", help="a payload, or a whole frame")
     explain.add_argument("--at", type=moment, metavar="TIME", help="UTC; default: now")
     explain.set_defaults(run=_explain)
+
+    resume = what.add_parser("resume", help="shorten the wait of the alarm signing-waits to one window")
+    add_config(resume)
+    resume.set_defaults(run=_resume)
     for command in (check, explain):
         add_json(command)
         command.add_argument("file", type=Path, metavar="FILE", help="the policy, as in [signing] policy")
+
+
+def _resume(options: argparse.Namespace) -> int:
+    """Have the running controller accept signed messages again. Raises CommandError."""
+    try:
+        result = send_command(read_store_directory(options.config), "signing.resume")
+    except ControlError as error:
+        raise CommandError(str(error)) from error
+    print(f"signed messages made after {result['rejected_until']} are accepted again")
+    print("one that was signed with a later time before may be accepted once more when that time comes")
+    return OK
 
 
 def _print_unapproved(policy: LoadedPolicy) -> None:

@@ -192,6 +192,9 @@ def render(status: ControllerStatus) -> RenderableType:
         title.append(f"\nstore cannot be written: {status.store.error}", style="bold red")
     if not status.healthy:
         title.append(f"   last control step {status.tick_age_s:.0f} s ago", style="bold red")
+    for alarm in status.alarms:
+        if alarm.kind == "signing-waits":
+            title.append(f"\n{alarm.text}; {alarm.remedy}", style="bold red")
     dimming = status.dimming
     if dimming is not None and dimming.dimmed:
         title.append(f"\n{dimming.why}", style="bold yellow")

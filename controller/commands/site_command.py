@@ -226,6 +226,12 @@ class RollBackConfiguration(SiteCommand, frozen=True, kw_only=True, tag="configu
     version: Annotated[str, Meta(min_length=64, max_length=64)]
 
 
+class ResumeSigning(SiteCommand, frozen=True, kw_only=True, tag="signing.resume"):
+    """Accept signed messages again after one window, though later ones count as received."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_CONFIGURATION
+
+
 class RetryMessage(_MessageCommand, frozen=True, kw_only=True, tag="outbox.retry"):
     """Send a message again that a backend has rejected."""
 
@@ -322,6 +328,7 @@ AnyCommand = (
     | ReloadConfiguration
     | WriteConfiguration
     | RollBackConfiguration
+    | ResumeSigning
     | RetryMessage
     | DropMessage
     | PairPartner

@@ -138,6 +138,15 @@ class StatementCode(enum.StrEnum):
     STORE_NOT_WRITABLE = "store-not-writable", "the store cannot be written: {detail}"
     STORE_DAMAGED = "store-damaged", "a file of the store was damaged and is now {name}"
     CLOCK_UNVERIFIED = "clock-unverified", "the gateway's clock is not verified: {detail}"
+    SIGNING_WAITS = (
+        "signing-waits",
+        "signed messages made until {time} are rejected: the clock was set back, or the memory of received "
+        "ones was lost",
+    )
+    SIGNING_WAITS_FOR_CLOCK = (
+        "signing-waits-for-clock",
+        "signed messages are rejected until the clock is synchronised: the memory of received ones was lost",
+    )
     METER_LOST = "meter-lost", "the meter of {circuit} is {quality}: {cause}"
     CIRCUIT_OVER_LIMIT = "circuit-over-limit", "{circuit} is above its limit for {duration_s}"
     CIRCUIT_NOT_PROTECTED = (
@@ -200,6 +209,10 @@ class StatementCode(enum.StrEnum):
     REACH_TIME_SERVER = (
         "reach-time-server",
         "let chrony or systemd-timesyncd reach a time server",
+    )
+    RESUME_SIGNING = (
+        "resume-signing",
+        "set the clock right first (NTP); then local-controller policy resume accepts them after one window",
     )
     CHECK_METER = (
         "check-meter",
@@ -266,9 +279,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
 
     `name`: id or label of what it is about; `phase`: 1 to 3. Currents in A per phase, `power_w` in W,
     `energy_wh` in Wh, `duration_s` and `offset_s` (signed) in s, `price` per kWh; `time`: time of day at the
-    site (hh:mm). `quality`: that of a meter. `command`: name of a site command. `detail`: text of a peer or
-    of the operating system, in its own language. `cause`: what brought it about; `context`: what it happens
-    under.
+    site (hh:mm), or a moment (RFC 3339, UTC). `quality`: that of a meter. `command`: name of a site command.
+    `detail`: text of a peer or of the operating system, in its own language. `cause`: what brought it about;
+    `context`: what it happens under.
     """
 
     code: StatementCode

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from controller.backends.pool import BackendPool
-from controller.commands.site_command import ReloadConfiguration
+from controller.commands.site_command import ReloadConfiguration, ResumeSigning
 from controller.config import Config
 from controller.config.live_keys import remove_stations
 from controller.config.password_files import StationSecret
@@ -213,6 +213,8 @@ class App:
             self._stats.unknown_stations,
         )
         self._station_report.register_handlers(self._operations.commands)
+        if self._policy_service is not None:
+            self._operations.commands.add_handler(ResumeSigning, self._policy_service.replays.on_resume)
         self._status = StatusReader(
             config=config,
             version=VERSION,

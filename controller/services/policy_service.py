@@ -8,9 +8,7 @@ force, and stays in force beside each new version of the file that it fits.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from copy import copy
 from pathlib import Path
 
@@ -18,12 +16,11 @@ import trio
 
 from controller.config import Config
 from controller.model.peer_text import peer_word
-from controller.services.clock_state import is_synchronised
+from controller.services.replay_memory import ReplayMemory, choose_clock_trust
 from controller.services.service_error import ServiceError
 from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
 from controller.signing.policy_messages import ReceivedPolicies, ReceivedPolicy
-from controller.signing.replay_cache import NOTHING_FORGOTTEN, ReplayCache, ReplayRecord, ReplayWait, SeenText
 from controller.signing.signing_keys import KeyFileError, OwnKey, fingerprint, read_key_files
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
@@ -48,9 +45,7 @@ def open_policy_service(config: Config, store: StateStore) -> PolicyService | No
     if signing is None or signing.policy is None:
         return None
     key = None if signing.key is None else Path(signing.key)
-    believed = config.dimming is not None and config.dimming.clock == "believed"
-    trusted = _always if believed else is_synchronised
-    return PolicyService(config.site.id, Path(signing.policy), key, store, trusted)
+    return PolicyService(config.site.id, Path(signing.policy), key, store, choose_clock_trust(config))
 
 
 class PolicyService:
@@ -66,7 +61,7 @@ class PolicyService:
         policy: Path,
         key: Path | None,
         store: StateStore,
-        is_clock_trusted: Callable[[], bool] = is_synchronised,
+        is_clock_trusted: Callable[[], bool],
     ) -> None:
         self._policy = policy
         self._key = key
@@ -77,11 +72,10 @@ class PolicyService:
         self._received = self._add_received(loaded_file)
         self._stamps = self._file_stamps()
         loaded = self._received.loaded
-        self._is_clock_trusted = is_clock_trusted
-        self._seen = ReplayCache(loaded.policy().window_s)
-        self._seen.clock_trusted = is_clock_trusted()
-        self._seen.load(_stored_replays(store, self._seen))
-        self.enforcer = PolicyEnforcer(loaded.policy(), self._own, self._seen, loaded.verifier(), name)
+        self.replays = ReplayMemory(store, loaded.policy().window_s, is_clock_trusted)
+        self.enforcer = PolicyEnforcer(
+            loaded.policy(), self._own, self.replays.cache, loaded.verifier(), name
+        )
         self._log_policy()
 
     async def run(self) -> None:
@@ -90,20 +84,7 @@ class PolicyService:
             await trio.sleep(POLL_S)
             async with self._changing:
                 await self.reload_changed_files()
-            await self.check_clock()
-
-    async def check_clock(self) -> None:
-        """Take the state of the clock; the first trusted one ends the wait after a lost memory in time."""
-        self._seen.clock_trusted = self._is_clock_trusted()
-        if (ending := self._seen.confirm_wait(time.time())) is None:
-            return
-        log.warning("clock trusted, signed messages are rejected until=%s", self.find_wait())
-        with suppress(StoreError):  # kept in memory; after a restart it is found once more
-            await self._store.persist([ending])
-
-    def find_wait(self) -> ReplayWait | None:
-        """Return until when all that is signed now is rejected; None: it is not."""
-        return self._seen.find_wait(time.time())
+            await self.replays.check_clock()
 
     async def reload_changed_files(self) -> None:
         """Reload the files if one has changed; files that cannot be used change nothing."""
@@ -202,31 +183,6 @@ class PolicyService:
         if self._key is not None:
             yield self._key
             yield from sorted([*self._key.glob("*.pem"), *self._key.glob("*.pkcs11")])
-
-
-def _always() -> bool:
-    return True
-
-
-def _stored_replays(store: StateStore, seen: ReplayCache) -> ReplayRecord:
-    """Return the signed messages that have been seen.
-
-    If that memory is lost, every message made until the end of the window counts as seen: signed messages
-    are rejected for so long, and until the clock is trusted.
-    """
-    forgotten = store.load(ReplayRecord)
-    if store.status.was_lost:
-        lost = ReplayRecord((), time.time() + seen.window_s, provisional=not seen.clock_trusted)
-        log.error(
-            "memory of signed messages lost: signed messages are rejected for %.0f s%s, until none that may "
-            "have been seen before can be accepted",
-            2 * seen.window_s,
-            "" if seen.clock_trusted else " from the moment when the clock is synchronised",
-        )
-        store.persist_now([lost])
-        forgotten.append(lost)
-    last = max(forgotten, key=lambda each: each.forgotten_until, default=NOTHING_FORGOTTEN)
-    return ReplayRecord(tuple(store.load(SeenText)), last.forgotten_until, last.provisional)
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

@@ -90,6 +90,7 @@ class StatusReader:
             damaged=self.store.status.damaged,
             store=self._store_health(),
             signatures=() if self.policies is None else verdict_statuses(self.policies.enforcer.verdicts),
+            signing_wait=None if self.policies is None else self.policies.replays.wait_status(),
             dimming=None if self.dimming is None else self.dimming.status(),
             overlay=self.links.stations.overlay(),
             eebus=None if self.eebus is None else self.eebus.status(),

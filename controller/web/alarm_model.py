@@ -126,6 +126,7 @@ def find_conditions(status: ControllerStatus, utc: float) -> Iterator[AlarmCondi
     yield from _unconfigured(status)
     yield from _removed(status)
     yield from _backends(status)
+    yield from _signing(status)
     yield from _dimming(status)
     yield from _certificates(status, utc)
 
@@ -348,6 +349,23 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 ),
                 remedy=Statement(code=StatementCode.DECIDE_MESSAGES),
             )
+
+
+def _signing(status: ControllerStatus) -> Iterator[AlarmCondition]:
+    wait = status.signing_wait
+    if wait is None:
+        return
+    statement = Statement(code=StatementCode.SIGNING_WAITS_FOR_CLOCK)
+    if wait.until is not None:
+        statement = Statement(code=StatementCode.SIGNING_WAITS, time=wait.until)
+    code = StatementCode.RESUME_SIGNING if wait.can_shorten else StatementCode.NOTHING_TO_DO
+    yield AlarmCondition(
+        kind="signing-waits",
+        subject=status.site,
+        severity=Severity.CRITICAL if wait.can_shorten else Severity.WARNING,
+        statement=statement,
+        remedy=Statement(code=code),
+    )
 
 
 def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:

@@ -477,12 +477,24 @@ class UnknownStationStatus(msgspec.Struct, frozen=True, kw_only=True):
     firmware: str = ""
 
 
+class SigningWaitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Wait in which no signed message is accepted, so that none is accepted twice.
+
+    `until`: its end (RFC 3339, UTC); null: one window after the clock is synchronised. `can_shorten`: by the
+    command signing.resume.
+    """
+
+    until: str | None
+    can_shorten: bool
+
+
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
     `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: time since the last control step; `healthy`
     while that is less than three ticks. `damaged`: files of the store that were damaged at the start, where
-    they are now. `signatures`: decisions of the policy. `dimming`: null without limit sources. `timezone`:
+    they are now. `signatures`: decisions of the policy. `signing_wait`: null while
+    signed messages are accepted. `dimming`: null without limit sources. `timezone`:
     the site's, in which reasons name times of day. `overlay` and `eebus`: null without their tables.
     `expiries`: certificates and keys, the first end first.
     `configuration_problem`: errors of the file, while the last valid copy is in use. `buses`: the Modbus
@@ -521,6 +533,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     clock_offsets: tuple[ClockOffsetStatus, ...] = ()
     unconfigured: tuple[UnconfiguredEvseStatus, ...] = ()
     removed: tuple[RemovedEvseStatus, ...] = ()
+    signing_wait: SigningWaitStatus | None = None
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""

@@ -39,6 +39,7 @@ WITHOUT_JSON: dict[str, str] = {
     "pki": "init sign issue revoke renew import export rotate",
     "outbox": "retry drop",
     "store": "export import",
+    "policy": "resume",
 }
 """Actions by command that do something and print one line, a file or a live display: they have no table."""
 

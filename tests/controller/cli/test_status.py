@@ -24,11 +24,13 @@ from controller.config.schema import WebConfig
 from controller.services.configuration import LAST_VALID, keep_copy, open_configuration
 from controller.services.control_socket import serve_commands
 from controller.web import terminal
+from controller.web.alarm_model import AlarmBook, find_conditions
 from controller.web.status_model import (
     ControllerStatus,
     EnergyStatus,
     GroupStatus,
     PeakStatus,
+    SigningWaitStatus,
     WaitStatus,
 )
 from controller.web.web_routes import WebRoutes
@@ -100,6 +102,15 @@ def test_status_reports_pending_registration_from_absence() -> None:
 
 def test_status_hung_control_loop_is_in_title() -> None:
     assert "last control step 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
+
+
+def test_status_wait_for_signed_messages_is_in_title_with_remedy() -> None:
+    waiting = replace(STATUS, signing_wait=SigningWaitStatus(until="2027-03-01T00:00:00Z", can_shorten=True))
+    book = AlarmBook()
+    book.update(find_conditions(waiting, 0.0), 0.0, 0.0)
+    lines = " ".join(" ".join(seen(replace(waiting, alarms=book.present))).split())
+    assert "signed messages made until 2027-03-01T00:00:00Z are rejected" in lines
+    assert "local-controller policy resume" in lines
 
 
 def test_status_dimming_is_in_title() -> None:

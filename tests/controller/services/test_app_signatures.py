@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
+from controller.access.access_records import AuditStored
+from controller.cli.main import main
 from controller.ocpp.frames import Version
 from controller.services import policy_service as gatekeeper
 from controller.signing import signature_format
 from controller.signing.payload_signatures import KeyId, verify_payload
+from controller.signing.replay_cache import ReplayRecord
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import new_private_key, parse_private_key, write_key_file
+from controller.store.state_store import StateStore
 from tests.controller.services.test_app import running
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.policy_examples import MALLORY, OLGA, TOM, limit, signed
@@ -62,6 +67,35 @@ async def test_technicians_limit_passes_untouched_and_no_other_does(tmp_path: Pa
             link = await cpo.accept()
             await expect_refusal(link, good.replace('"good"', '"later"'), "it was received before")
             await expect_forwarded(link, served, call_text("n", signed(limit_payload(12), TOM)))
+
+
+async def test_app_wait_of_months_is_named_and_shortened_by_a_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_policy(tmp_path)
+    async with serve_csms_servers(1) as (cpo,):
+        config = configure(tmp_path, cpo)
+        StateStore(Path(config.store.directory)).persist_now([ReplayRecord((), time.time() + 90 * 86_400)])
+        file = tmp_path / "site.toml"
+        file.write_text(f'[store]\ndirectory = "{config.store.directory}"\n')
+        async with running(config) as controller, connect_station(controller):
+            link = await cpo.accept()
+            waiting = controller.status().signing_wait
+            assert waiting is not None
+            assert waiting.until is not None
+            refused = f"all made until {waiting.until} count as received"
+            await expect_refusal(link, call_text("w", signed(limit_payload(), TOM)), refused)
+            resume = partial(main, ["policy", "resume", "-c", str(file)])
+            assert await trio.to_thread.run_sync(resume) == 0
+            assert "wait for signed messages shortened by a person" in caplog.text
+            (audit,) = StateStore(Path(config.store.directory)).load(AuditStored)
+            assert audit.command == "signing.resume"
+            shortened = controller.status().signing_wait
+            assert shortened is not None
+            assert not shortened.can_shorten
+            assert f"made after {shortened.until} are accepted again" in capsys.readouterr().out
+            assert await trio.to_thread.run_sync(resume) == 1
+            assert "this wait cannot be shortened" in capsys.readouterr().err
 
 
 MATRIX = [

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from controller.access.permissions import LOCAL_ACTOR
+from controller.commands.site_command import ResumeSigning
 from controller.ocpp.frames import Version
 from controller.services.policy_service import PolicyService, SigningSetupError
+from controller.services.replay_memory import SigningWaitError
 from controller.signing import signing_keys
 from controller.signing.policy_enforcer import ForwardDecision
 from controller.signing.replay_cache import ReplayRecord, ReplayWait
@@ -30,7 +33,7 @@ SIGN = '[[sign]]\nid = "own"\nactions = ["Reset"]\n'
 
 
 def keeper(folder: Path, key: Path | None = None, store: StateStore | None = None) -> PolicyService:
-    return PolicyService("lc", folder / "signing.toml", key, store or StateStore(folder))
+    return PolicyService("lc", folder / "signing.toml", key, store or StateStore(folder), lambda: True)
 
 
 def reset(keeper: PolicyService) -> str:
@@ -124,18 +127,41 @@ async def test_lost_memory_waits_for_trusted_clock(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     kept = PolicyService("lc", tmp_path / "signing.toml", None, store, lambda: trusted)
     assert "the clock is not trusted" in describe_decision(decide(kept.enforcer, signed(limit(), TOM)))
-    await kept.check_clock()
-    assert kept.find_wait() == ReplayWait(None, can_shorten=True)
+    await kept.replays.check_clock()
+    assert kept.replays.find_wait() == ReplayWait(None, can_shorten=True)
     trusted = True
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
-        await kept.check_clock()
+        await kept.replays.check_clock()
         nursery.cancel_scope.cancel()
-    wait = kept.find_wait()
+    wait = kept.replays.find_wait()
     assert wait is not None
     assert wait.end == pytest.approx(time.time() + kept.in_force[0].policy().window_s, abs=5)
     again = PolicyService("lc", tmp_path / "signing.toml", None, StateStore(tmp_path), lambda: False)
-    assert again.find_wait() == wait
+    assert again.replays.find_wait() == wait
+
+
+async def test_wait_is_shortened_by_command_and_named_after(tmp_path: Path) -> None:
+    write_policy(tmp_path)
+    store = StateStore(tmp_path)
+    store.persist_now([ReplayRecord((), time.time() + 90 * 86_400)])
+    kept = keeper(tmp_path, store=store)
+    window_s = kept.in_force[0].policy().window_s
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await kept.replays.on_resume(ResumeSigning(), LOCAL_ACTOR)
+        with pytest.raises(SigningWaitError, match="this wait cannot be shortened"):
+            await kept.replays.on_resume(ResumeSigning(), LOCAL_ACTOR)
+        nursery.cancel_scope.cancel()
+    wait = keeper(tmp_path).replays.find_wait()
+    assert wait is not None
+    assert wait.end == pytest.approx(time.time() + window_s, abs=5)
+
+
+async def test_command_without_wait_has_nothing_to_resume(tmp_path: Path) -> None:
+    write_policy(tmp_path)
+    with pytest.raises(SigningWaitError, match="nothing to resume"):
+        await keeper(tmp_path).replays.on_resume(ResumeSigning(), LOCAL_ACTOR)
 
 
 async def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:

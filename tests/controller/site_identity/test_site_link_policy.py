@@ -49,7 +49,7 @@ class PolicyHarness:
         self.store = StateStore(folder)
         self.nursery = nursery
         nursery.start_soon(self.store.run)
-        self.keeper = PolicyService("lc", folder / "signing.toml", key, self.store)
+        self.keeper = PolicyService("lc", folder / "signing.toml", key, self.store, lambda: True)
         self.guard = SiteLinkPolicy(self.keeper.enforcer, Version.V201, "lc", "cpo")
 
     async def answers(self, action: str, payload: bytes, number: str = "1") -> Any:

@@ -11,6 +11,7 @@ from controller.web.status_model import (
     ClockOffsetStatus,
     ClockReport,
     ControllerStatus,
+    SigningWaitStatus,
     StoreHealth,
 )
 from drivers.reading import Quality
@@ -115,6 +116,24 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
         replace(FINE, backends=(replace(FINE.backends[0], set_aside=1),)),
         "messages-set-aside",
         "cpo",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, signing_wait=SigningWaitStatus(until="2027-03-01T00:00:00Z", can_shorten=True)),
+        "signing-waits",
+        "lc-depot",
+        Severity.CRITICAL,
+    ),
+    (
+        replace(FINE, signing_wait=SigningWaitStatus(until=None, can_shorten=True)),
+        "signing-waits",
+        "lc-depot",
+        Severity.CRITICAL,
+    ),
+    (
+        replace(FINE, signing_wait=SigningWaitStatus(until="2026-11-21T12:05:00Z", can_shorten=False)),
+        "signing-waits",
+        "lc-depot",
         Severity.WARNING,
     ),
     (replace(FINE, dimming=STATUS.dimming), "dimming-active", "dso", Severity.INFO),
