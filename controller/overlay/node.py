@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -175,15 +175,17 @@ class Node:
 
     # -- received frames ------------------------------------------------------------------------------
 
-    def _on_frame(self, link: str, message: Message, now: float) -> Iterator[Action]:
+    # What a frame passes calls the next step and returns its actions: a generator for each step would be a
+    # third of a message's cost.
+
+    def _on_frame(self, link: str, message: Message, now: float) -> Iterable[Action]:
         state = self._link_states.get(link)
         if state is None:
             self.counts["too late"] += 1
-            return
+            return ()
         frame = overlay_frames.parse(message, is_overlay=state.mode is NetworkingMode.OVERLAY)
         if isinstance(frame, MalformedFrame | UnknownMessageType):
-            yield from self._reject_unreadable(frame, state)
-            return
+            return self._reject_unreadable(frame, state)
         state = self._with_learned_peer(state, frame, now)
         admitted = self._source_check.admit(frame, state)
         if isinstance(admitted, RoutedFrame) and state.serves is not None and state.is_channel:
@@ -192,11 +194,10 @@ class Node:
         if isinstance(admitted, SourceRefusal):
             # The path may be forged: the error goes to the other end of the link.
             refused = msgspec.structs.replace(frame, path=(state.peer,))
-            yield from self._reject(refused, link, admitted)
-        elif admitted.kind in _REQUESTS:
-            yield from self._route_request(admitted, link, now)
-        else:
-            yield from self._route_answer(admitted, link, now)
+            return self._reject(refused, link, admitted)
+        if admitted.kind in _REQUESTS:
+            return self._route_request(admitted, link, now)
+        return self._route_answer(admitted, link, now)
 
     def _with_learned_peer(self, state: LinkState, frame: RoutedFrame, now: float) -> LinkState:
         """Return the link of a backend with the id that its frames name, if only its alias was known."""
@@ -215,16 +216,13 @@ class Node:
         self._announcer.link_up(learned, now)
         return learned
 
-    def _on_own_frame(self, message: Message, destination: Hops, now: float) -> Iterator[Action]:
+    def _on_own_frame(self, message: Message, destination: Hops, now: float) -> Iterable[Action]:
         frame = overlay_frames.parse(message)
         if not isinstance(frame, RoutedFrame) or frame.is_overlay:
             raise ValueError("our own messages are plain frames")
         if frame.kind in _REQUESTS:
-            yield from self._route_request(
-                msgspec.structs.replace(frame, destination=destination), LOCAL, now
-            )
-        else:
-            yield from self._route_answer(frame, LOCAL, now)
+            return self._route_request(msgspec.structs.replace(frame, destination=destination), LOCAL, now)
+        return self._route_answer(frame, LOCAL, now)
 
     def _reject_unreadable(
         self, frame: MalformedFrame | UnknownMessageType, state: LinkState
@@ -238,23 +236,31 @@ class Node:
 
     # -- requests -----------------------------------------------------------------------------------
 
-    def _route_request(self, frame: RoutedFrame, origin: str, now: float) -> Iterator[Action]:
+    def _route_request(self, frame: RoutedFrame, origin: str, now: float) -> Iterable[Action]:
         """Route a CALL or a SEND."""
         destination = frame.destination
         while destination[:1] == (self._own,):
             destination = destination[1:]
         if not destination or (destination == (BROADCAST,) and frame.action == TOPOLOGY):
-            yield from self._deliver_request(frame, origin, now)
-            return
+            return self._deliver_request(frame, origin, now)
+        taken: Sequence[Action] = ()
         if destination == (CSMS,) and frame.action == TOPOLOGY and self._is_neighbors_own(frame, origin):
             # WWCP controllers address their topology to the backend: it goes on there, and is used here.
-            yield from self._on_topology(frame, self._link_states[origin], now)
+            taken = tuple(self._on_topology(frame, self._link_states[origin], now))
         if destination is not frame.destination:
             frame = msgspec.structs.replace(frame, destination=destination)
         source = self._link_states.get(origin)
-        if not self._transit_check.applies_to(source):
-            yield from self._pass_request(frame, origin, now)
-            return
+        passed: Iterable[Action]
+        if self._transit_check.applies_to(source):
+            passed = self._check_request(frame, origin, source, now)
+        else:
+            passed = self._pass_request(frame, origin, now)
+        return (*taken, *passed) if taken else passed
+
+    def _check_request(
+        self, frame: RoutedFrame, origin: str, source: LinkState | None, now: float
+    ) -> Iterator[Action]:
+        """Pass a request that the policy of signatures permits."""
         towards = self._next_hop.directions(frame, origin, now)
         decision = self._transit_check.request(frame, source, towards, now)
         yield from decision.effects
@@ -276,22 +282,26 @@ class Node:
             case DropDecision():
                 self.counts["dropped"] += 1
 
-    def _pass_request(self, frame: RoutedFrame, origin: str, now: float) -> Iterator[Action]:
+    def _pass_request(self, frame: RoutedFrame, origin: str, now: float) -> Iterable[Action]:
         """Forward a request that the policy permits to each of its receivers."""
         if frame.destination[0] == BROADCAST:
-            yield from self._send_broadcast(frame, origin, now)
-            return
-        names = (
-            self._next_hop.names(frame) if frame.kind is OverlayMessageKind.SEND else frame.destination[:1]
-        )
-        for name in names:
+            return self._send_broadcast(frame, origin, now)
+        if frame.kind is OverlayMessageKind.SEND:
+            return self._send_to_all(frame, origin, now)
+        return self._pass_to_one(frame, origin, now)
+
+    def _send_to_all(self, frame: RoutedFrame, origin: str, now: float) -> Iterator[Action]:
+        """Forward a SEND to each node that its destination names."""
+        for name in self._next_hop.names(frame):
             each = frame
             if name != frame.destination[0]:
                 each = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
-            if each.destination == (self._own,):
-                yield from self._deliver_request(each, origin, now)
-            else:
-                yield from self._forward_request(each, origin, frozenset(), now)
+            yield from self._pass_to_one(each, origin, now)
+
+    def _pass_to_one(self, frame: RoutedFrame, origin: str, now: float) -> Iterable[Action]:
+        if frame.destination == (self._own,):
+            return self._deliver_request(frame, origin, now)
+        return self._forward_request(frame, origin, frozenset(), now)
 
     def _on_released(self, released: FrameReleased, now: float) -> Iterator[Action]:
         """Send on a signed message after its records are durable, or reject it."""
@@ -308,15 +318,12 @@ class Node:
 
     def _forward_request(
         self, frame: RoutedFrame, origin: str, tried: frozenset[str], now: float
-    ) -> Iterator[Action]:
+    ) -> Iterable[Action]:
         chosen = self._next_hop.choose(frame, origin, tried, now)
         if chosen is not None:
-            yield from self._send_request(frame, *chosen, origin, tried, now)
-            return
+            return self._send_request(frame, *chosen, origin, tried, now)
         reason = f"there is no route to {frame.destination[0]!r}"
-        yield from self._reject(
-            frame, origin, SourceRefusal(GENERIC_ERROR, reason, "no route", unreached=True)
-        )
+        return self._reject(frame, origin, SourceRefusal(GENERIC_ERROR, reason, "no route", unreached=True))
 
     def _send_request(
         self,
@@ -326,20 +333,19 @@ class Node:
         origin: str,
         tried: frozenset[str],
         now: float,
-    ) -> Iterator[Action]:
+    ) -> Iterable[Action]:
         """Send `onward`; `frame` is kept for a retry over another link."""
         if frame.kind is OverlayMessageKind.CALL:
             pending = self._pending.add_request(
                 origin, onward, state.link, now, keeps_id=state.mode is NetworkingMode.OVERLAY
             )
             if pending is None:
-                yield from self._reject(frame, origin, source_check.TOO_MANY)
-                return
+                return self._reject(frame, origin, source_check.TOO_MANY)
             if pending.out_id != frame.id:
                 frame = msgspec.structs.replace(frame, id=pending.out_id)
                 onward = msgspec.structs.replace(onward, id=pending.out_id)
         message = self._write_message(onward, state, onward.destination, onward.path)
-        yield SendFrame(state.link, message, frame, origin, tried | {state.link})
+        return (SendFrame(state.link, message, frame, origin, tried | {state.link}),)
 
     def _on_send_failed(self, sending: SendFrame, now: float) -> Iterator[Action]:
         frame = sending.frame
@@ -428,14 +434,13 @@ class Node:
 
     # -- answers ------------------------------------------------------------------------------------
 
-    def _route_answer(self, frame: RoutedFrame, link: str, now: float) -> Iterator[Action]:
+    def _route_answer(self, frame: RoutedFrame, link: str, now: float) -> Iterable[Action]:
         """Route an answer to the link of its CALL, or an objection to the link of the answer."""
         if frame.kind is OverlayMessageKind.RESULT_ERROR:
             objected = self._pending.take_objected(link, frame.id, frame.path)
             if objected is not None:
                 onward = msgspec.structs.replace(frame, id=objected.out_id)
-                yield from self._send_back(onward, objected.out, objected.to)
-                return
+                return self._send_back(onward, objected.out, objected.to)
         else:
             pending = self._pending.take_request(link, frame.id, frame.destination)
             if pending is not None:
@@ -443,13 +448,11 @@ class Node:
                 to = self._link_states.get(pending.origin)
                 source = self._link_states.get(link)
                 if not (self._transit_check.applies_to(source) and self._transit_check.applies_to(to)):
-                    yield from self._send_answer(answer, pending)
-                    return
+                    return self._send_answer(answer, pending)
                 decision = self._transit_check.answer(answer, source, to, pending, now)
-                yield from self._apply_answer_decision(decision, answer, pending)
-                return
+                return self._apply_answer_decision(decision, answer, pending)
         self.counts["unasked"] += 1
-        yield LogEntry(logging.INFO, f"answer dropped, no request waits for it type={frame.kind.name}")
+        return (LogEntry(logging.INFO, f"answer dropped, no request waits for it type={frame.kind.name}"),)
 
     def _apply_answer_decision(
         self, decision: TransitDecision, answer: RoutedFrame, pending: ForwardedRequest
@@ -470,32 +473,27 @@ class Node:
             case DropDecision():
                 self.counts["dropped"] += 1
 
-    def _send_answer(self, answer: RoutedFrame, pending: ForwardedRequest) -> Iterator[Action]:
+    def _send_answer(self, answer: RoutedFrame, pending: ForwardedRequest) -> Iterable[Action]:
         if answer.kind is OverlayMessageKind.RESULT:
             self._pending.keep_answered(msgspec.structs.replace(pending, to=answer.path[:1]))
-        yield from self._send_back(answer, pending.origin, pending.path[:1])
+        return self._send_back(answer, pending.origin, pending.path[:1])
 
-    def _send_back(self, frame: RoutedFrame, link: str, destination: Hops) -> Iterator[Action]:
+    def _send_back(self, frame: RoutedFrame, link: str, destination: Hops) -> Iterable[Action]:
         """Send an answer to a link, or deliver it here."""
         state = self._link_states.get(link)
         if link == LOCAL:
-            yield DeliverFrame(overlay_frames.to_plain(frame), frame.path)
-        elif (
-            state is not None and state.is_channel and state.side is LinkSide.DOWN and frame.reports_unreached
-        ):
+            return (DeliverFrame(overlay_frames.to_plain(frame), frame.path),)
+        if state is None:
+            return ()
+        if state.is_channel and state.side is LinkSide.DOWN and frame.reports_unreached:
             # Not an answer for a station: its relay keeps the message, as when any link is lost.
-            yield RequestUnreachable(link, msgspec.json.decode(frame.body[1], type=str))
-        elif (
-            state is not None
-            and frame.kind is OverlayMessageKind.RESULT_ERROR
-            and state.mode is NetworkingMode.OVERLAY
-        ):
+            return (RequestUnreachable(link, msgspec.json.decode(frame.body[1], type=str)),)
+        if frame.kind is OverlayMessageKind.RESULT_ERROR and state.mode is NetworkingMode.OVERLAY:
             # WWCP nodes cannot read it in overlay form.
             self.counts["objections"] += 1
             line = f"objection to an answer not forwarded link={link} {frame.describe()}"
-            yield LogEntry(logging.WARNING, line)
-        elif state is not None:
-            yield self._write_frame(frame, state, destination, frame.path, LOCAL)
+            return (LogEntry(logging.WARNING, line),)
+        return (self._write_frame(frame, state, destination, frame.path, LOCAL),)
 
     def _fail_request(self, pending: ForwardedRequest, why: str, kind: str) -> Iterator[Action]:
         """Answer a CALL that has no answer with an error."""

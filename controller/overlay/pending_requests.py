@@ -98,8 +98,9 @@ class PendingRequests:
 
     def keep_answered(self, request: ForwardedRequest) -> None:
         """Keep an answered request, to whose answer its author may still object."""
-        self._answered.pop(request.author, None)
-        self._answered[request.author] = request
+        author = request.author
+        self._answered.pop(author, None)
+        self._answered[author] = request
         if len(self._answered) > MAX_ANSWERED:
             del self._answered[next(iter(self._answered))]
 
@@ -131,7 +132,9 @@ class PendingRequests:
     @property
     def next_end(self) -> float:
         """Time at which the first request has waited too long; infinity if none waits."""
-        return next((request.until for request in self._waiting.values()), math.inf)
+        for first in self._waiting.values():
+            return first.until
+        return math.inf
 
 
 MAX_CARRIED = 1000

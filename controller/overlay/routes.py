@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -139,6 +139,11 @@ class Routes:
 
     def _hops(self, destination: str, now: float) -> Iterable[Hop]:
         """Return all valid hops; the same link may come twice, which does no harm."""
+        if self._learned or destination in self._configured:
+            return self._all_hops(destination, now)
+        return self._neighbors.get(destination, ())
+
+    def _all_hops(self, destination: str, now: float) -> Iterator[Hop]:
         for hop in self._configured.get(destination, ()):
             if hop.link in self._links:
                 yield hop

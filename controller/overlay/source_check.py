@@ -72,7 +72,7 @@ class SourceCheck:
             return SourceRefusal(SPOOFED_CODE, "this link is a plain one: its frames have no path", "spoofed")
         # WWCP controllers append the alias of the backend to the path of binary frames: it is no node.
         path = frame.path
-        if state.side is LinkSide.UP:
+        if state.side is LinkSide.UP and CSMS in path:
             path = tuple(node for node in path if node != CSMS)
         if path[-1:] != (state.peer,) and (state.peer != CSMS or not path):
             path = (*path, state.peer)

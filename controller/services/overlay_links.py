@@ -7,7 +7,6 @@ All decisions are those of `overlay.node`, which is pure. Links are registered b
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -150,9 +149,9 @@ class OverlayLinks:
     def _feed(self, event: Event) -> list[Persist | FrameHeld]:
         """Pass an event to the node and carry out its actions; return what has to be stored first."""
         held: list[Persist | FrameHeld] = []
-        todo: deque[Event] = deque((event,))
-        while todo:
-            for action in self._node.handle(todo.popleft(), trio.current_time()):
+        todo = [event]
+        for each in todo:  # also those that are appended meanwhile
+            for action in self._node.handle(each, trio.current_time()):
                 match action:
                     case SendFrame(link, message):
                         if not self._send(link, message):
@@ -166,7 +165,7 @@ class OverlayLinks:
                         held.append(action)
                     case LogEntry(level, text):
                         log.log(level, "%s", text)
-        self._timer.update()
+        self._timer.update(self._node.wake_at)
         return held
 
     def _send(self, link: str, message: Message) -> bool:
