@@ -34,7 +34,12 @@ from controller.model.observations import (
 )
 from controller.ocpp.frames import Version
 from controller.profiles.limit_profiles import CLOCK_SLACK, LimitKind
-from controller.profiles.profile_messages import BackendProfile, ClearingCriteria, ProfileError
+from controller.profiles.profile_messages import (
+    BackendProfile,
+    ClearingCriteria,
+    ProfileCommand,
+    ProfileError,
+)
 from controller.profiles.schedule import (
     DAY_S,
     MOST_STEPS,
@@ -216,6 +221,14 @@ class AbsorbedProfiles:
         self._forwarded[added.profile.id] = added
         while len(self._forwarded) > MOST_FORWARDED or self._forwarded_periods > MOST_PERIODS_OF_ALL:
             self._forwarded.pop(next(iter(self._forwarded)))
+        self._mark_changed()
+
+    def forget_forwarded(self, added: ProfileCommand) -> None:
+        """Remove what a profile replaces that the station has accepted, and that is no arithmetic here."""
+        place = (added.purpose, added.evse, added.content.stack_level)
+        for number, each in list(self._forwarded.items()):
+            if number == added.number or (each.purpose, each.profile.evse, each.profile.stack_level) == place:
+                del self._forwarded[number]
         self._mark_changed()
 
     @property

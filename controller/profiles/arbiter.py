@@ -53,9 +53,9 @@ class ProfileDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Decision on a command: `call` is sent to the station, or else `answer` to the backend.
 
     With neither the answer follows in `responses`. `reason`: why it was refused. The rest is for the
-    station's answer: a profile to absorb or to record, profiles to clear, a request for reports, refused
-    settings; `further` CALLs with their payloads to send one after the other, after which the answer is that
-    to the message `reply_to`; `has_cleared`: one of them has cleared something.
+    station's answer: a profile to absorb or to record, or one that only replaces others; profiles to clear,
+    a request for reports, refused settings; `further` CALLs with their payloads to send one after the other,
+    after which the answer is that to the message `reply_to`; `has_cleared`: one of them has cleared.
     """
 
     call: Call | None = None
@@ -63,6 +63,7 @@ class ProfileDecision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     absorbs: BackendProfile | None = None
     forwards: BackendProfile | None = None
+    supersedes: ProfileCommand | None = None
     clears: ClearingCriteria | None = None
     reports: int | None = None
     refused: RefusedSettings | None = None
@@ -191,6 +192,8 @@ class ProfileArbiter:
                 self._absorbed.absorb(decision.absorbs, awaits_start=True)
             if decision.forwards is not None:
                 self._absorbed.record_forwarded(decision.forwards)
+            if decision.supersedes is not None:
+                self._absorbed.forget_forwarded(decision.supersedes)
         return answer.text
 
     def on_no_result(self, decision: ProfileDecision) -> None:
@@ -343,7 +346,8 @@ class ProfileArbiter:
         try:
             forwards = messages.to_backend_profile(command)
         except ProfileError:
-            return ProfileDecision(call=frame)  # it can be read: whether it is accepted is up to the station
+            # It can be read: whether it is accepted is up to the station.
+            return ProfileDecision(call=frame, supersedes=command)
         return ProfileDecision(call=frame, forwards=forwards)
 
     def _is_of_version(self, action: str) -> bool:

@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
@@ -198,6 +199,7 @@ def read_profile_command(version: Version, action: str, payload: bytes) -> Profi
     if content.charging_profile_purpose not in _PURPOSES_OF[version]:
         purpose = content.charging_profile_purpose[:50]
         raise UnreadableCommandError("PropertyConstraintViolation", f"{purpose!r} is not a purpose")
+    _check_lists(version, content)
     _check_numbers(evse, content)
     return ProfileCommand(
         evse=evse, content=content, raw=bytes(raw.cs_charging_profiles or raw.charging_profile)
@@ -304,6 +306,7 @@ def read_stored_profile(version: Version, evse: int, raw: bytes) -> BackendProfi
         content = msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ProfileError("InvalidProfile", str(error)) from error
+    _check_lists(version, content)
     _check_numbers(evse, content)
     return to_backend_profile(ProfileCommand(evse=evse, content=content, raw=raw))
 
@@ -375,6 +378,28 @@ def _schedules(content: _Profile) -> tuple[_Schedule, ...]:
     return content.charging_schedule
 
 
+def _check_lists(version: Version, content: _Profile) -> None:
+    """Raise UnreadableCommandError for a schedule without a period, or a profile without a schedule (2.x).
+
+    One station refuses it, another reads it as "no limit". Sources: OCPP 1.6 edition 2, 7.13; 2.1 Part 2,
+    ChargingScheduleType: 1 to n periods; ChargingProfileType: 1 to 3 schedules.
+    """
+    code = "OccurenceConstraintViolation" if version is Version.V16 else "OccurrenceConstraintViolation"
+    schedules = _schedules(content)
+    if not schedules:
+        raise UnreadableCommandError(
+            code, "chargingSchedule is empty: send a schedule, or a ClearChargingProfile to remove the limit"
+        )
+    for number, schedule in enumerate(schedules):
+        if not schedule.charging_schedule_period:
+            place = "chargingSchedule" if version is Version.V16 else f"chargingSchedule[{number}]"
+            raise UnreadableCommandError(
+                code,
+                f"{place}.chargingSchedulePeriod is empty: send a period with startPeriod 0, or a "
+                "ClearChargingProfile to remove the limit",
+            )
+
+
 def _check_numbers(evse: int, content: _Profile) -> None:
     """Raise UnreadableCommandError for a number outside of its range in the standard.
 
@@ -415,8 +440,15 @@ def _schedule(content: _Profile, schedule: _Schedule) -> LimitSchedule:
         )
     periods = tuple(_period(each) for each in schedule.charging_schedule_period)
     starts = [period.start_s for period in periods]
-    if not starts or starts[0] != 0 or starts != sorted(set(starts)) or len(starts) > MOST_PERIODS:
-        raise ProfileError("InvalidSchedule", "its periods do not ascend from startPeriod 0")
+    if len(starts) > MOST_PERIODS:
+        reason = f"chargingSchedulePeriod has {len(starts)} periods: at most {MOST_PERIODS} are supported"
+        raise ProfileError("InvalidSchedule", reason)
+    if starts[0] != 0:
+        reason = f"the first startPeriod is {starts[0]}: the periods of a schedule begin at 0"
+        raise ProfileError("InvalidSchedule", reason)
+    if descent := next((each for each in pairwise(starts) if each[0] >= each[1]), None):
+        reason = f"startPeriod {descent[1]} comes after {descent[0]}: the periods of a schedule ascend"
+        raise ProfileError("InvalidSchedule", reason)
     relative = kind == "Relative" or schedule.start_schedule is None
     return LimitSchedule(
         start=None if relative else _moment(schedule.start_schedule, 0.0),

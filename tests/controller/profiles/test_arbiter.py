@@ -10,6 +10,7 @@ import pytest
 from controller.chargers.quirks import LimitScope, limit_purpose
 from controller.model.observations import BackendLimit
 from controller.ocpp.frames import Call, Version, parse
+from controller.profiles.absorbed_profiles import STORE_FORWARDED_S
 from controller.profiles.arbiter import ProfileArbiter
 from controller.profiles.limit_profiles import LimitKind, profile_id
 from tests.controller.ocpp.schemas import check, request
@@ -175,6 +176,75 @@ def test_arbiter_profile_with_number_out_of_range_does_not_pass(
         scenario.csms.receive_error("b", "PropertyConstraintViolation")
         scenario.expect_nothing()
         assert scenario.arbiter.absorbed.changed_profiles(0.0) is None
+
+
+OCCURRENCE = {
+    Version.V16: "OccurenceConstraintViolation",
+    Version.V201: "OccurrenceConstraintViolation",
+    Version.V21: "OccurrenceConstraintViolation",
+}
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize("scope", list(LimitScope))
+@pytest.mark.parametrize("starts", [False, True])
+def test_arbiter_schedule_without_period_does_not_pass(
+    version: Version, scope: LimitScope, starts: bool
+) -> None:
+    for purpose in ["TxProfile"] if starts else [limit_purpose(version, scope), "TxDefaultProfile"]:
+        scenario = RelayHarness(version, scope)
+        scenario.make_commandable()
+        text = brings(version, purpose, action=REMOTE_START[version] if starts else "SetChargingProfile")
+        scenario.csms.send(text.replace('[{"startPeriod": 0, "limit": 10.0}]', "[]"))
+        scenario.csms.receive_error("b", OCCURRENCE[version])
+        place = "chargingSchedule" if version is Version.V16 else "chargingSchedule[0]"
+        scenario.expect_log(f"{place}.chargingSchedulePeriod is empty: send a period with startPeriod 0")
+        scenario.expect_nothing()
+        assert scenario.arbiter.absorbed.changed_profiles(0.0) is None
+
+
+@pytest.mark.parametrize("version", V2)
+def test_arbiter_profile_without_schedule_does_not_pass(version: Version) -> None:
+    scenario = RelayHarness(version)
+    scenario.csms.send(brings(version, "TxDefaultProfile", chargingSchedule=[]))
+    scenario.csms.receive_error("b", OCCURRENCE[version])
+    scenario.expect_log("chargingSchedule is empty: send a schedule")
+    scenario.expect_nothing()
+
+
+@pytest.mark.parametrize(
+    ("starts", "word"),
+    [
+        ([60], "the first startPeriod is 60"),
+        ([0, 60, 60], "startPeriod 60 comes after 60"),
+        ([0, 60, 30], "startPeriod 30 comes after 60"),
+        (list(range(1025)), "has 1025 periods: at most 1024"),
+    ],
+)
+def test_arbiter_periods_in_wrong_order_are_named(starts: list[int], word: str) -> None:
+    periods = [{"startPeriod": start, "limit": 10.0} for start in starts]
+    text = brings(Version.V16, "ChargePointMaxProfile").replace(
+        '[{"startPeriod": 0, "limit": 10.0}]', json.dumps(periods)
+    )
+    frame = parse(text)
+    assert isinstance(frame, Call)
+    arbiter = ProfileArbiter(Version.V16, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION))
+    assert word in arbiter.decide(frame, 0.0).reason
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_arbiter_forwarded_profile_that_odd_one_replaces_is_forgotten(version: Version) -> None:
+    scenario = RelayHarness(version)
+    scenario.make_commandable()
+    accepted = result("b", '{"status":"Accepted"}')
+    for limit, odd in ((8.0, False), (8.0, True)):
+        text = brings(version, "TxDefaultProfile", limit=limit)
+        scenario.forward_down(text.replace('"startPeriod": 0', '"startPeriod": 60') if odd else text)
+        scenario.station.send(accepted)
+        scenario.csms.receive(accepted)
+        stored = scenario.arbiter.absorbed.changed_profiles(scenario.now + STORE_FORWARDED_S)
+        assert stored is not None
+        assert [each.profile.id for each in stored] == ([] if odd else [7])
 
 
 @pytest.mark.parametrize("version", list(Version))
