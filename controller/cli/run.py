@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import logging
 import signal
 from functools import partial
@@ -23,7 +22,7 @@ from controller.config.schema import ListenConfig, WebConfig
 from controller.model.exception_groups import leaves
 from controller.services import app
 from controller.services.configuration import ActiveConfiguration, find_copy, keep_copy
-from controller.services.garbage_collection import ShortCollections
+from controller.services.garbage_collection import ShortCollections, collect_all
 from controller.services.journal_log import start_logging
 from controller.services.reload_service import ReloadRejectedError
 from controller.services.setup_mode import SetupEnd, serve_setup
@@ -134,7 +133,7 @@ async def _run_app(
                 stopping=stopping,
             )
         )
-        gc.collect()  # while no message waits for its end
+        collect_all()  # while no message waits for its end
     scope.cancel()
 
 

@@ -11,6 +11,7 @@ counts in the next pass; what the meters and the bookings show counts in the nex
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping
+from heapq import heappop
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
@@ -63,6 +64,8 @@ class ControlPass:
         self._planners: dict[str, SharePlanner] = {}
         self._now = 0.0
         self._steps: Iterator[int] | None = None
+        self._next_cost = 0
+        """Work of the step with which the next slice begins."""
         self._commands: list[SetLimit] = []
         self._decisions: list[LoggedDecision] = []
         self._touched: dict[EvseRef, None] = {}
@@ -135,18 +138,19 @@ class ControlPass:
         left to do is left to the next one.
         """
         self._decisions = []  # of a pass that was not requested
-        self._steps = self._make_steps(part, urgent=urgent, to_shares=to_shares)
+        self._steps, self._next_cost = self._make_steps(part, urgent=urgent, to_shares=to_shares), 0
 
     def advance(self, now: float, *, to_end: bool = False) -> list[SetLimit]:
         """Go on with the pass until `SLICE` is used up, or to its end; return what to send by now."""
         assert self._steps is not None
-        self._now, spent = now, 0
+        self._now, spent = now, self._next_cost
         for cost in self._steps:
-            spent += cost
-            if spent >= SLICE and not to_end:
+            if spent + cost > SLICE and not to_end:
+                self._next_cost = cost
                 break
+            spent += cost
         else:
-            self._steps = None
+            self._steps, self._next_cost = None, 0
         commands, self._commands = self._commands, []
         return commands
 
@@ -163,16 +167,16 @@ class ControlPass:
     def _make_steps(self, part: SitePart, *, urgent: bool, to_shares: bool = False) -> Iterator[int]:
         """Share the current of a part of the site anew; `_commands` has what to send.
 
-        Yields the cost of each step. Between two steps events may come: shares are planned once, and whatever
-        is sent afterwards rises only into room that is free by then.
+        Yields the cost of each step before it, or after it where the next one is much the same. Between two
+        steps events may come: shares are planned once, and whatever is sent afterwards rises only into room
+        that is free by then.
         """
         model, planner = self._model, self._planner_of(part)
         is_whole = part is self.whole
         while model.update_due_credits(self._now):
             yield DUE_AT_ONCE * COST_CREDIT
-        changes = model.changes
-        base = self._base_of(part)
         yield len(part.site.circuits) * COST_CIRCUIT
+        base, changes = self._base_of(part), model.changes
         if is_whole:
             self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
@@ -193,10 +197,10 @@ class ControlPass:
             if number % 20 == 0:
                 yield 20 * COST_REFRESH
         yield from planner.update(self._now)
+        yield len(part.site.circuits) * COST_CIRCUIT
         if changes != model.changes:
             base = self._base_of(part)
         room = self._supplies_of(part, base)
-        yield len(part.site.circuits) * COST_CIRCUIT
         yield from planner.share(room, base, self._now)
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
 
@@ -238,8 +242,8 @@ class ControlPass:
         """
         by_ref, allocations = self._model.by_ref, planner.allocations
         yield from self._note_changed(part, planner)
-        ledger, changes = self._ledger(part), self._model.changes
         yield len(part.site.circuits) * COST_CIRCUIT
+        ledger, changes = self._ledger(part), self._model.changes
         off_shares = self._off_shares_of(part, allocations)
         cuts = yield from self._cuts.plan_cuts(off_shares, ledger, self._falling, self._now)
         concerned = self._find_concerned(part, planner, ledger, cuts, to_shares=to_shares)
@@ -332,11 +336,12 @@ class ControlPass:
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
-        ledger, changes = self._spare_room(planner), self._model.changes
         yield len(self.whole.site.circuits) * COST_CIRCUIT
-        able = yield from self._rises.find_able(planner.allocations, ledger, self._now)
+        ledger, changes = self._spare_room(planner), self._model.changes
+        able = yield from self._rises.find_able(ledger, self._now)
         cost = 0
-        for controller, allocation in able:
+        while able:
+            _, controller, allocation = heappop(able)
             if changes != self._model.changes:
                 ledger, changes = self._spare_room(planner), self._model.changes
             if ledger.is_full(SPARE_A):

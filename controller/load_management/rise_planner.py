@@ -8,12 +8,15 @@ gets it by a cut (`cut_planner.py`), and renewals level the shares again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
+from heapq import heapify
+from typing import NamedTuple
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.cut_planner import deepest_a
 from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.limit_delivery import STEP_A
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
@@ -26,8 +29,8 @@ LEAST_RISE_A = 1.0
 SHOWS_AFTER_S = 30.0
 """Time after the last limit of an EVSE from which another step can show the phases of its car."""
 COST_SEARCH = 3
-COST_PLACE = 5
-COST_SORT = 2
+COST_PLACE = 1
+COST_SORT = 1
 SEARCH_AT_ONCE = 600
 """Work of one EVSE that is searched, placed and sorted, and of those searched in one step (about us of a
 small computer)."""
@@ -35,77 +38,76 @@ small computer)."""
 
 Group = tuple[PhaseFlags, bool]
 """Phases of the site on which an EVSE may draw, and whether the grid operator limits it."""
+Place = tuple[int, bool, bool, float, EvseRef]
+"""Place of an EVSE in the order of the rises."""
+
+
+class Able(NamedTuple):
+    """EVSE that can take more than its offer, at its place in the order of the rises."""
+
+    place: Place
+    controller: EvseController
+    allocation: Allocation
 
 
 class RisePlanner:
     """Finds the EVSEs that are raised into the room that is left."""
 
     def __init__(self) -> None:
-        self._groups: defaultdict[str, dict[Group, dict[EvseRef, EvseController]]] = defaultdict(dict)
+        self._groups: defaultdict[str, dict[Group, dict[EvseRef, Able]]] = defaultdict(dict)
         """EVSEs that can take more than their offers, as they were noted last: by circuit and group."""
         self._group_of: dict[EvseRef, Group] = {}
 
     def note(self, each: EvseController, allocation: Allocation | None) -> None:
         """Note whether an EVSE with this allocation can take more than it is offered now."""
         ref, groups = each.evse.ref, self._groups[each.evse.circuit]
-        can_rise = allocation is not None and _most_a(each, allocation) - each.offer.offered_a >= LEAST_RISE_A
-        group = (each.model.phases, each.evse.steerable) if can_rise else None
-        before = self._group_of.get(ref)
-        if before == group:
-            return
+        before = self._group_of.pop(ref, None)
         if before is not None:
             del groups[before][ref]
-        if group is None:
-            del self._group_of[ref]
-        else:
-            self._group_of[ref] = group
-            groups.setdefault(group, {})[ref] = each
+        offered_a = each.offer.offered_a
+        if allocation is None or _most_a(each, allocation) - offered_a < LEAST_RISE_A:
+            return
+        written_at, is_at_share = each.delivery.written_at, offered_a >= allocation.limit_a
+        place = (-each.demand.priority, each.model.phases_known, is_at_share, written_at, ref)
+        group = self._group_of[ref] = (each.model.phases, each.evse.steerable)
+        groups.setdefault(group, {})[ref] = Able(place, each, allocation)
 
-    def find_able(
-        self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
-    ) -> Generator[int, None, list[tuple[EvseController, Allocation]]]:
-        """Return the EVSEs that may rise with their shares, in order; yield the cost of each step.
+    def find_able(self, ledger: Headroom, now: float) -> Generator[int, None, list[Able]]:
+        """Return the EVSEs that may rise with their shares, as a heap; yield the cost of each step.
 
         The most important come first, then those whose phases a step may show, then those below their share,
         then those whose lease would be renewed soonest. Only circuits with room are searched: on a full site
         these are few. Most that have room now have none when it is their turn: `target_a` is asked then.
         """
-        able: dict[tuple[int, bool, bool, float, EvseRef], tuple[EvseController, Allocation]] = {}
+        able: list[Able] = []
         cost = 0
         for circuit in ledger.circuits_with_room(SPARE_A):
             for (phases, _), evses in self._groups[circuit].items():
                 if not evses:
                     continue
-                first = next(iter(evses.values()))
-                room_a = ledger.room(first.evse, phases)
+                found = list(evses.values())
+                free_a = ledger.room(found[0].controller.evse, phases) - BUFFER_A
                 cost += COST_SEARCH
-                if room_a < SPARE_A:
+                if free_a < SPARE_A - BUFFER_A:
                     continue
-                cost += COST_SEARCH * len(evses)
-                for ref, each in evses.items():
-                    allocation = allocations.get(ref)
-                    if allocation is not None and each.delivery.least_rise_a(now) <= room_a - BUFFER_A:
-                        able[_place(each, allocation, now)] = each, allocation
-                        cost += COST_PLACE
+                if free_a < STEP_A:
+                    found = [each for each in found if each.controller.delivery.least_rise_a(now) <= free_a]
+                able += [_placed(each, now) for each in found]
+                cost += COST_PLACE * len(evses)
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
         yield cost + len(able) * COST_SORT
-        return [able[place] for place in sorted(able)]
+        heapify(able)
+        return able
 
 
-def _place(
-    each: EvseController, allocation: Allocation, now: float
-) -> tuple[int, bool, bool, float, EvseRef]:
-    """Return the place of an EVSE in the order of the rises."""
-    written_at = each.delivery.written_at
-    return (
-        -each.demand.priority,
-        each.model.phases_known or now < written_at + SHOWS_AFTER_S,
-        each.offer.offered_a >= allocation.limit_a,
-        written_at,
-        each.evse.ref,
-    )
+def _placed(able: Able, now: float) -> Able:
+    """Return an EVSE at its place by now: a step shows the phases of its car a while after the last one."""
+    priority, is_known, is_at_share, written_at, ref = able.place
+    if is_known or now >= written_at + SHOWS_AFTER_S:
+        return able
+    return able._replace(place=(priority, True, is_at_share, written_at, ref))
 
 
 def target_a(

@@ -256,9 +256,9 @@ class SharePlanner:
         yield from self._share_surplus(room, base, now)
         self._to_note |= dict.fromkeys(self._others)
         yield from self._note_shares(now)
+        yield len(self._site.circuits) * COST_CIRCUIT
         left = room.copy()
         left.book_all(self._shares)
-        yield len(self._site.circuits) * COST_CIRCUIT
         yield from self._share_remainders(left)
         yield from self._offer_leftover(left, now)
         yield from self._deny_fallbacks(left, now)
@@ -305,9 +305,9 @@ class SharePlanner:
         """Let the allocator share. Who cannot pause and gets nothing takes its minimum all the same."""
         held: list[EvseRef] = []
         while True:
+            yield len(self._site.circuits) * COST_CIRCUIT
             joint = self._supply.joint(self._site, base, room)
             admission = self._supply.admission(self._site, room, base, now)
-            yield len(self._site.circuits) * COST_CIRCUIT
             yield from self._allocator.steps(room.rooms(), joint, admission)
             given = self._allocator.allocations
             stuck = [

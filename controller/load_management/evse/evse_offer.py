@@ -113,7 +113,7 @@ class EvseOffer:
         if is_worth_write and self._booking.most_a(now) > offered_a:
             return False
         self.allocation = allocation
-        self.update_rising(now)
+        self._set_rising(target_a, step_a, now)
         return True
 
     def _differs_in_current(self, allocation: Allocation) -> bool:
@@ -198,10 +198,15 @@ class EvseOffer:
 
     def update_rising(self, now: float) -> None:
         """Find whether it waits for room to rise to its share, or else when a rise will be worth a write."""
-        evse, allocation, offered_a = self._model.evse, self.allocation, self.offered_a
-        target_a = self._target_a(allocation)
-        self._rise_step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
-        rises_at = self._rises_at(target_a, self._rise_step_a)
+        allocation = self.allocation
+        step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
+        self._set_rising(self._target_a(allocation), step_a, now)
+
+    def _set_rising(self, target_a: float, step_a: float, now: float) -> None:
+        """Find the same for a target and the smallest rise to it (A per phase)."""
+        evse, offered_a = self._model.evse, self.offered_a
+        self._rise_step_a = step_a
+        rises_at = self._rises_at(target_a, step_a)
         starts = offered_a < evse.min_a <= target_a
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
         if not self.is_rising and now < rises_at:

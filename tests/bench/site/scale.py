@@ -8,7 +8,6 @@ reports it; before a quiet one none does, and what is sent then are renewals of 
 
 from __future__ import annotations
 
-import gc
 import math
 import random
 import statistics
@@ -28,7 +27,7 @@ from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
-from controller.services.garbage_collection import ShortCollections
+from controller.services.garbage_collection import ShortCollections, collect_all
 from drivers.reading import MeterState, Quality, Reading
 
 SIZES = (1_000, 10_000)
@@ -113,7 +112,7 @@ class _ScaleRun:
         self._wanted = {evse.ref: self._rng.uniform(6.0, 32.0) for evse in self._site.evses}
         self._one_phase = {evse.ref: self._rng.random() < ONE_PHASE for evse in self._site.evses}
         self._flows = {circuit.id: [0.0, 0.0, 0.0] for circuit in self._site.circuits}
-        gc.collect()
+        collect_all()
         for evse in self._site.evses:
             self.pass_event(StationUp(evse.ref.station))
         self._step()

@@ -35,8 +35,7 @@ def test_full_run_leaves_next_one_only_new_objects() -> None:
 
 def test_many_objects_made_are_frozen_without_request() -> None:
     with ShortCollections():
-        gc.collect()
-        gc.collect()  # a run comes by itself when a quarter is new of what the last one has looked at
+        collect_all()
         before = gc.get_freeze_count()
         kept = [make_pair() for _ in range(100_000)]
         assert gc.get_freeze_count() - before > len(kept)
