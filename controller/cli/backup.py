@@ -15,6 +15,7 @@ from controller.cli.site_archive import (
     CONFIG,
     EVIDENCE,
     STATE,
+    STORE,
     ArchiveError,
     print_left_out,
     read_passphrase,
@@ -24,6 +25,7 @@ from controller.cli.site_archive import (
 from controller.cli.site_files import SiteFiles, find_site_files, read_site, read_store_directory
 from controller.config.loader import InvalidConfigError
 from controller.services.configuration import load_configuration
+from controller.services.relay_memory import KEY_FILE
 from controller.store.evidence_files import FOLDER, PATTERN
 from controller.store.store_transfer import PUBLIC_KINDS, SECRET_KINDS, export_lines, open_store_file
 from controller.tomlcheck.diagnostics import FileUnreadableError
@@ -61,6 +63,9 @@ def _write_backup(options: Namespace) -> None:
     secret_members = {name: each.path.read_bytes() for name, each in secrets.items() if each.is_secret}
     secret_members[STATE] = b"".join(export_lines(journal, SECRET_KINDS))
     journal.close()
+    key = directory / KEY_FILE
+    if key.exists():
+        secret_members[STORE + KEY_FILE] = key.read_bytes()
     for path in sorted((directory / FOLDER).glob(PATTERN)):
         members[EVIDENCE + path.name] = path.read_bytes()
     passphrase = _ask_new(options) if options.passphrase else read_passphrase(options.passphrase_file)

@@ -15,6 +15,7 @@ from controller.cli.site_archive import (
     CONFIG,
     EVIDENCE,
     STATE,
+    STORE,
     ArchiveError,
     SiteArchive,
     print_left_out,
@@ -129,7 +130,14 @@ def _restore_state(directory: Path, puts: list[Put], archive: SiteArchive, *, re
         print(f"evidence of before is in {aside}")
     for name, data in evidence.items():
         _write_file(directory / name, data, 0o600)
-    _give_to_owner(directory, [directory / FILE, folder, *folder.glob("*")])
+    keys = {
+        directory / name.removeprefix(STORE): data
+        for name, data in archive.secrets.items()
+        if name.startswith(STORE)
+    }
+    for path, data in keys.items():
+        _write_file(path, data, 0o600)
+    _give_to_owner(directory, [directory / FILE, *keys, folder, *folder.glob("*")])
 
 
 def _write_file(target: Path, data: bytes, mode: int, owner: int = 0) -> None:

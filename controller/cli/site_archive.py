@@ -4,7 +4,8 @@
     config/...         the configuration file and the files that it names, relative to its directory
     state.jsonl        the store as JSON lines, without secrets
     evidence/...       the files of the evidence log
-    secrets.bin        an inner ZIP of the same form with keys, passwords and their hashes, encrypted
+    secrets.bin        an inner ZIP of the same form with keys, passwords and their hashes, encrypted;
+                       those of the store in state.jsonl and store/
 
 The secrets are encrypted by AES-256-GCM with a key that scrypt (RFC 7914) derives from a passphrase.
 """
@@ -35,6 +36,7 @@ MANIFEST = "manifest.json"
 CONFIG = "config/"
 EVIDENCE = "evidence/"
 STATE = "state.jsonl"
+STORE = "store/"
 SECRETS = "secrets.bin"
 MAX_MEMBER_BYTES = 1 << 28
 """Longest member that is read, unpacked."""
@@ -185,8 +187,13 @@ def read_passphrase(file: Path | None) -> str | None:
 
 def print_left_out(names: Iterable[str]) -> None:
     """Print which files a backup does not contain, for the user who has to restore them."""
-    for name in names:
-        meaning = "passwords and keys in the store" if name == STATE else name.removeprefix(CONFIG)
+    meanings = (
+        "passwords and keys in the store"
+        if name == STATE or name.startswith(STORE)
+        else name.removeprefix(CONFIG)
+        for name in names
+    )
+    for meaning in dict.fromkeys(meanings):
         print(f"not in the backup: {meaning}")
 
 

@@ -13,6 +13,7 @@ from controller.cli.main import main
 from controller.cli.site_archive import MANIFEST
 from controller.cli.site_files import find_site_files
 from controller.model.journal import BootStored
+from controller.services.relay_memory import KEY_BYTES, KEY_FILE, open_token_key
 from controller.store.credential_records import CredentialStored
 from controller.store.evidence_records import EvidenceHead
 from controller.store.record_rules import RULES
@@ -40,6 +41,7 @@ BOOT = BootStored("CS01", "ACME", "One", "1")
 CREDENTIAL = CredentialStored("CS01", "owner", "$scrypt$secret-hash")
 PASSWORD = "the-password-of-the-backend"
 PASSPHRASE = "correct horse battery staple"
+TOKEN_KEY = bytes(range(KEY_BYTES))
 
 
 SERVICE_USER = 12345
@@ -56,6 +58,7 @@ def site(tmp_path: Path) -> Path:
     store = StateStore(folder / "state")
     store.persist_now([BOOT, CREDENTIAL])
     store.close()
+    (folder / "state" / KEY_FILE).write_bytes(TOKEN_KEY)
     (folder / "state" / "evidence").mkdir()
     (folder / "state" / "evidence" / "evidence-000000000-2026-11.jsonl").write_bytes(b"{}\n")
     return folder / "controller.toml"
@@ -100,6 +103,9 @@ def test_backup_with_passphrase_restores_everything_elsewhere(
     assert (new.parent / "keys" / "cpo").stat().st_mode & 0o007 == 0
     assert (new.parent / "state" / "evidence" / "evidence-000000000-2026-11.jsonl").read_bytes() == b"{}\n"
     assert state_of(new.parent) == ([BOOT], [CREDENTIAL])
+    # Hashes of idTokens in the state are made with it: without it no card is known on the new machine.
+    assert open_token_key(new.parent / "state" / KEY_FILE) == TOKEN_KEY
+    assert (new.parent / "state" / KEY_FILE).stat().st_mode & 0o077 == 0
 
 
 def test_backup_of_invalid_configuration_says_what_to_do(
@@ -124,6 +130,7 @@ def test_without_passphrase_names_what_it_leaves_out(
     assert captured.out.splitlines()[1:] == left_out
     assert "keys/cpo cannot be read" in captured.err
     assert state_of(new.parent) == ([BOOT], [])
+    assert not (new.parent / "state" / KEY_FILE).exists()
 
 
 def test_backup_restore_over_site_needs_replace_and_keeps_evidence(
