@@ -272,7 +272,7 @@ def _connection_steps(context: SetupContext) -> Iterator[QuestionStep]:
         id="connection.base_load",
         section="connection",
         kind="number",
-        check=partial(_check_number, 0, 10_000),
+        check=partial(_check_number, 0, 10_000, "A"),
         default="" if base is None else f"{base:g}",
     )
 
@@ -436,7 +436,7 @@ def _wiring_steps(station: str, context: SetupContext, language: Language) -> It
         section="stations",
         kind="number",
         key="stations.max_a",
-        check=partial(_check_number, 6, 1000),
+        check=partial(_check_number, 6, 1000, "A"),
         default="32",
         values=values,
     )
@@ -480,7 +480,7 @@ def adopted_stations(answers: Answers, context: SetupContext) -> list[str]:
         for unknown in context.unknown_stations
         if unknown.id not in known and answers.get(f"stations.{unknown.id}.adopt") == "yes"
     ]
-    further = [each for each in answers.get("stations.more", "").split() if STATION_ID.fullmatch(each)]
+    further = [each for each in _split_ids(answers.get("stations.more", "")) if STATION_ID.fullmatch(each)]
     return list(dict.fromkeys(each for each in [*adopted, *further[:MOST_STATIONS]] if each not in known))
 
 
@@ -522,7 +522,7 @@ def _dimming_steps(answers: Answers, context: SetupContext, language: Language) 
             id="dimming.limit_w",
             section="dimming",
             kind="number",
-            check=partial(_check_number, 0, 10_000_000),
+            check=partial(_check_number, 0, 10_000_000, "W"),
             default="4200",
         )
 
@@ -592,8 +592,14 @@ def read_number(value: str, least: float, most: float, language: Language) -> fl
     return number
 
 
-def _check_number(least: float, most: float, value: str, language: Language) -> str:
-    return f"{read_number(value, least, most, language):g}"
+def _without_unit(value: str, unit: str) -> str:
+    """Return a number without the unit of its question behind it, e.g. "63 A"."""
+    number = value.rstrip()
+    return number[: -len(unit)] if number.upper().endswith(unit) else number
+
+
+def _check_number(least: float, most: float, unit: str, value: str, language: Language) -> str:
+    return f"{read_number(_without_unit(value, unit), least, most, language):g}"
 
 
 def _check_whole(least: int, most: int, value: str, language: Language) -> str:
@@ -604,7 +610,7 @@ def _check_whole(least: int, most: int, value: str, language: Language) -> str:
 
 
 def _check_limit(value: str, language: Language) -> str:
-    parts = [f"{read_number(each, 1, 10_000, language):g}" for each in value.split("/")]
+    parts = [_check_number(1, 10_000, "A", each, language) for each in value.split("/")]
     if len(parts) not in (1, 3):
         raise AnswerError(setup_text(language, "error.limit"))
     return "/".join(parts)
@@ -630,8 +636,13 @@ def _check_url(value: str, language: Language) -> str:
     return value if "{station}" in value else value.rstrip("/") + "/{station}"
 
 
+def _split_ids(value: str) -> list[str]:
+    """Return the ids of an answer, which are separated by blanks, commas or semicolons."""
+    return re.findall(r"[^\s,;]+", value)
+
+
 def _check_ids(value: str, language: Language, known: frozenset[str]) -> str:
-    ids = value.split()
+    ids = _split_ids(value)
     for each in ids:
         if not STATION_ID.fullmatch(each) or "[" in each:
             raise AnswerError(setup_text(language, "error.ids", id=each[:48]))

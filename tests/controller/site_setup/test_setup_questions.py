@@ -80,6 +80,8 @@ def test_questions_each_missing_answer_is_asked(missing: str) -> None:
         ("connection.limit", "63/63", "63/63/50"),
         ("connection.limit", "0", "Between 1 and"),
         ("connection.limit", "a lot", "number"),
+        ("connection.limit", "63 mA", "number"),
+        ("connection.limit", "63 W", "number"),
         ("connection.base_load", "-1", "Between 0 and"),
         ("connection.base_load", "nan", "Between 0 and"),
         ("meter.connection", "/dev/nothing", "One of"),
@@ -105,6 +107,19 @@ def test_questions_decimal_comma_and_limit_per_phase_are_read() -> None:
     assert accepted["connection.base_load"] == "7.5"
 
 
+def test_questions_number_with_its_unit_is_read() -> None:
+    answers = {**HOME, "connection.limit": "63 A / 62.5a/50", "connection.base_load": "7 A"}
+    accepted = accepted_answers(answers, CONTEXT, "en")
+    assert accepted["connection.limit"] == "63/62.5/50"
+    assert accepted["connection.base_load"] == "7"
+
+
+@pytest.mark.parametrize(("value", "limit_w"), [("4200 W", "4200"), ("4.2 kW", None)])
+def test_questions_dimming_limit_is_in_watts(value: str, limit_w: str | None) -> None:
+    answers = {**HOME, "dimming.kind": "gpio", "dimming.limit_w": value}
+    assert accepted_answers(answers, CONTEXT, "en").get("dimming.limit_w") == limit_w
+
+
 def test_questions_unknown_station_is_not_adopted_without_consent() -> None:
     complete = with_defaults({}, CONTEXT, "en")
     assert "stations.CS01.adopt" not in complete
@@ -122,8 +137,9 @@ def test_questions_station_that_connects_later_is_asked_for() -> None:
     assert asked(HOME, context) == ["stations.CS02.adopt", "stations.more"]
 
 
-def test_questions_further_stations_are_asked_for_their_wiring() -> None:
-    answers = {**HOME, "stations.more": "CS07 CS08"}
+@pytest.mark.parametrize("separated", ["CS07 CS08", "CS07,CS08", " CS07, CS08; "])
+def test_questions_further_stations_are_asked_for_their_wiring(separated: str) -> None:
+    answers = {**HOME, "stations.more": separated}
     open_ids = asked(answers)
     assert open_ids == [f"stations.{each}.{key}" for each in ("CS07", "CS08") for key in ("phases", "max_a")]
     assert with_defaults(answers, CONTEXT, "en")["stations.CS08.max_a"] == "32"
