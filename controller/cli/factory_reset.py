@@ -45,9 +45,9 @@ def run(options: Namespace) -> int:
         raise file_error(error) from error
     except ValueError as error:
         raise CommandError(f"{config}: {error}", UNREADABLE) from error
-    _confirm(options, site, directory)
     try:
         with hold_store(directory):
+            _confirm(options, site, directory)
             _empty_store(directory, with_evidence=options.with_evidence)
             for each in files.inside:
                 each.path.unlink(missing_ok=True)
