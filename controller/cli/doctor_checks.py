@@ -430,5 +430,5 @@ def check_store(directory: Path) -> Iterator[DoctorFinding]:
         yield DoctorFinding("store", "warning", str(error), "start the controller once; or restore a backup")
         return
     boots = [record for record in map(read_entry, entries) if isinstance(record, BootStored)]
-    yield DoctorFinding("store", "ok", f"readable, {len(boots)} stations have booted")
+    yield DoctorFinding("store", "ok", f"readable, stations that have booted: {len(boots)}")
     yield from check_firmware(boots)
