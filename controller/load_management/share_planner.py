@@ -235,7 +235,8 @@ class SharePlanner:
     def share(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:
         """Share this room; `allocations` then has the result. Yields the cost of each step.
 
-        EVSEs that cannot be commanded take their part first, then what is drawn beyond the offers.
+        EVSEs that cannot be commanded take their part first, then what is drawn beyond the offers. At last
+        `room` is what all leave.
         """
         for number, each in enumerate(self._reserved.values(), 1):
             each.booking.book(room, now)
@@ -257,11 +258,10 @@ class SharePlanner:
         self._to_note |= dict.fromkeys(self._others)
         yield from self._note_shares(now)
         yield len(self._site.circuits) * COST_CIRCUIT
-        left = room.copy()
-        left.book_all(self._shares)
-        yield from self._share_remainders(left)
-        yield from self._offer_leftover(left, now)
-        yield from self._deny_fallbacks(left, now)
+        room.book_all(self._shares)
+        yield from self._share_remainders(room)
+        yield from self._offer_leftover(room, now)
+        yield from self._deny_fallbacks(room, now)
         self._to_note |= dict.fromkeys(self._others)
         self._note_others()
 
@@ -544,6 +544,8 @@ class SharePlanner:
 
         A car that comes takes the fallback in the same second, before anybody can make room for it.
         """
+        if not self._idle:
+            return
         all_in = left.copy()
         all_in.book_all(self._idle_needs)
         short = all_in.short_circuits()
