@@ -11,9 +11,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from rich.console import Console, Group, RenderableType
@@ -38,6 +40,7 @@ from controller.web.status_model import ControllerStatus, read_status
 
 TIMEOUT_S = 5.0
 WATCH_S = 1.0
+MOST_ALARMS = 8
 """Time between two updates of `--watch`."""
 
 
@@ -183,18 +186,30 @@ def show(page: PageAddress, *, watch: bool) -> None:
                 picture = Text(str(error), style="red")
 
 
+def _site_time(status: ControllerStatus) -> str:
+    """Return the time of a status in the zone of its site, or as it is sent where this machine lacks it."""
+    try:
+        zone = ZoneInfo(status.timezone)
+        return datetime.fromisoformat(status.time).astimezone(zone).isoformat(timespec="seconds")
+    except (ZoneInfoNotFoundError, ValueError):
+        return status.time
+
+
 def render(status: ControllerStatus) -> RenderableType:
     """Return title and tables of a status."""
     connected = sum(status.links.connected.values())
     stations = f"{connected} station{'' if connected == 1 else 's'} connected"
-    title = Text(f"{status.site}   {stations}   {status.time}", style="bold")
+    title = Text(f"{status.site}   {stations}   {_site_time(status)}", style="bold")
     if not status.store.writable:
         title.append(f"\nstore cannot be written: {status.store.error}", style="bold red")
     if not status.healthy:
         title.append(f"   last control step {status.tick_age_s:.0f} s ago", style="bold red")
-    for alarm in status.alarms:
-        if alarm.kind == "signing-waits":
-            title.append(f"\n{alarm.text}; {alarm.remedy}", style="bold red")
+    alarms = [each for each in status.alarms if each.severity != "info"]
+    for alarm in alarms[:MOST_ALARMS]:
+        style = "bold red" if alarm.severity == "critical" else "yellow"
+        title.append(f"\n{alarm.text}; {alarm.remedy}", style=style)
+    if len(alarms) > MOST_ALARMS:
+        title.append(f"\nand {len(alarms) - MOST_ALARMS} more alarms: see the page", style="yellow")
     dimming = status.dimming
     if dimming is not None and dimming.dimmed:
         title.append(f"\n{dimming.why}", style="bold yellow")

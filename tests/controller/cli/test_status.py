@@ -18,7 +18,7 @@ from rich.console import Console
 
 from controller.access.permissions import Actor
 from controller.cli import main, status
-from controller.cli.status import NoStatusError, PageAddress, address, fetch, render
+from controller.cli.status import MOST_ALARMS, NoStatusError, PageAddress, address, fetch, render
 from controller.commands.site_command import SiteCommand
 from controller.config.schema import WebConfig
 from controller.services.configuration import LAST_VALID, keep_copy, open_configuration
@@ -26,6 +26,7 @@ from controller.services.control_socket import serve_commands
 from controller.web import terminal
 from controller.web.alarm_model import AlarmBook, find_conditions
 from controller.web.status_model import (
+    AlarmStatus,
     ControllerStatus,
     EnergyStatus,
     GroupStatus,
@@ -102,6 +103,31 @@ def test_status_reports_pending_registration_from_absence() -> None:
 
 def test_status_hung_control_loop_is_in_title() -> None:
     assert "last control step 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
+
+
+@pytest.mark.parametrize(
+    ("timezone", "shown"),
+    [("Europe/Berlin", "2026-11-21T13:00:00+01:00"), ("Mars/Olympus", STATUS.time), ("../etc", STATUS.time)],
+)
+def test_status_time_is_of_the_site(timezone: str, shown: str) -> None:
+    assert seen(replace(STATUS, timezone=timezone))[0].endswith(shown)
+
+
+def test_status_shows_alarms_with_remedy_but_no_information() -> None:
+    alarm = AlarmStatus(
+        kind="clock-differs",
+        subject="station CS01",
+        severity="warning",
+        text="the clock of station CS01 differs by -639 s",
+        remedy="set the station's clock",
+        since="2026-11-21T12:00:00Z",
+    )
+    noted = replace(alarm, severity="info", text="it is noted")
+    lines = seen(replace(STATUS, alarms=(alarm, noted)))
+    assert "the clock of station CS01 differs by -639 s; set the station's clock" in lines
+    assert "it is noted" not in "\n".join(lines)
+    many = seen(replace(STATUS, alarms=(alarm,) * (MOST_ALARMS + 2)))
+    assert "and 2 more alarms: see the page" in many
 
 
 def test_status_wait_for_signed_messages_is_in_title_with_remedy() -> None:
