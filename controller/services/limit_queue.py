@@ -16,6 +16,9 @@ from controller.store.limit_records import LimitStored, covered_limit, delivery_
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 
+SENT_AT_ONCE = 50
+"""Limits that are sent before messages pass again: 2 ms."""
+
 
 class LimitQueue:
     """Limits of each event with the records that must be durable first, and those stored before."""
@@ -74,7 +77,9 @@ class LimitQueue:
                         on_answered(LimitAnswered(limit.token, False, "the store cannot be written"))
                 continue
             self._stored |= {EvseRef(*ref): record for ref, record in records.items()}
-            for limit in limits:
+            for place, limit in enumerate(limits):
+                if place and place % SENT_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
                 send(limit)
 
     def _cover(self, limits: Sequence[SetLimit]) -> Iterator[tuple[SetLimit, SetLimit | None]]:

@@ -10,7 +10,7 @@ from controller.load_management.events import LimitAnswered, SetLimit
 from controller.load_management.evse.limit_delivery import DeliveryMemory
 from controller.model.observations import EvseRef
 from controller.profiles.limit_profiles import LimitKind
-from controller.services.limit_queue import LimitQueue
+from controller.services.limit_queue import SENT_AT_ONCE, LimitQueue
 from controller.store.limit_records import LimitStored
 from controller.store.state_store import StateStore
 
@@ -77,3 +77,21 @@ async def test_limit_queue_without_store_only_covered_limits_are_sent(
     queue.add([lease(3, 6.0)], memory(6.0))
     await wait_handled(receiver, 3)
     assert (receiver.sent, receiver.failed) == ([1, 3], [2])
+
+
+async def test_limit_queue_lets_messages_pass_between_many_limits(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    store = StateStore(tmp_path)
+    queue, receiver = LimitQueue(store), Receiver()
+    nursery.start_soon(store.run)
+    count = 3 * SENT_AT_ONCE
+    queue.add([lease(token, 16.0) for token in range(count)], memory(16.0))
+    nursery.start_soon(queue.run, receiver.send, receiver.on_answered)
+    seen: list[int] = []
+    with trio.fail_after(10):
+        while len(receiver.sent) < count:
+            await trio.lowlevel.checkpoint()
+            seen.append(len(receiver.sent))
+    assert {SENT_AT_ONCE, 2 * SENT_AT_ONCE} <= set(seen)
+    assert receiver.sent == [*range(count)], "in their order"
