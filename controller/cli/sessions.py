@@ -84,12 +84,20 @@ def _render(options: argparse.Namespace, sessions: Sequence[ChargingSession], zo
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in table
     )
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    if all(each.clock_synchronised for each in sessions):
+        return text
+    return (
+        text
+        + "clock_synchronised no: the gateway's clock was not synchronised, date and times may be wrong\n"
+    )
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "-" if value in (None, "") else str(value)
 
 

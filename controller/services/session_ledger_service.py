@@ -25,7 +25,7 @@ from controller.session_ledger.charging_session import (
     months_before,
     reference_card,
 )
-from controller.session_ledger.session_recorder import MOST_BEGUN_A_DAY, SessionRecorder
+from controller.session_ledger.session_recorder import MOST_BEGUN_A_DAY, ClockChange, SessionRecorder
 from controller.store.rule_types import key_prefix
 from controller.store.session_store import SessionStore
 from controller.store.state_journal import StoreError
@@ -39,6 +39,10 @@ EXPIRY_CHECK_S = 86_400.0
 """Interval at which sessions that are older than the retention are deleted."""
 CLOCK_CHECK_S = 3600.0
 """Interval of the same while the clock is not synchronised."""
+CLOCK_STEP_CHECK_S = 5.0
+"""Interval at which steps of the clock are looked for."""
+SMALLEST_STEP_S = 1.0
+"""Step of the clock (s) from which times of sessions are corrected."""
 
 
 class SessionLedger:
@@ -99,7 +103,13 @@ class SessionLedger:
 
     def _restore(self, station: str, version: Version) -> SessionRecorder:
         evses = self._evses.get(station, [])
-        recorder = SessionRecorder(station, version, self._name_card, evses[0] if len(evses) == 1 else None)
+        recorder = SessionRecorder(
+            station,
+            version,
+            self._name_card,
+            evses[0] if len(evses) == 1 else None,
+            self._is_clock_synchronised,
+        )
         this_month = month_of(time.time())
         for back in range(MONTHS_REPEATED, -1, -1):
             prefix = key_prefix(months_before(this_month, back), station)
@@ -144,10 +154,46 @@ class SessionLedger:
     # -- retention --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Delete sessions that are older than the retention, once a day, until cancelled.
+        """Delete sessions that are older than the retention, once a day, and follow the clock.
 
         Only by a synchronised clock: one that is years ahead after a start would delete all of them.
         """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_retention)
+            nursery.start_soon(self._run_clock_checks)
+
+    async def _run_clock_checks(self) -> None:
+        """Correct the times of running sessions when the clock is set or synchronised, until cancelled."""
+        while True:
+            before, was_right, checked_at = _clock_offset(), self._is_clock_synchronised(), time.monotonic()
+            await trio.sleep(CLOCK_STEP_CHECK_S)
+            step_s, is_right = _clock_offset() - before, self._is_clock_synchronised()
+            if abs(step_s) >= SMALLEST_STEP_S or (is_right and not was_right):
+                elapsed_s = time.monotonic() - checked_at
+                await self.correct_times(
+                    ClockChange(step_s=step_s, checked_s=elapsed_s, synchronised=is_right)
+                )
+
+    async def correct_times(self, change: ClockChange) -> None:
+        """Correct the times of running sessions after a change of the clock."""
+        utc = time.time()
+        records = [
+            record
+            for _, recorder in self._recorders.values()
+            for record in recorder.on_clock_change(change, utc)
+        ]
+        if not records:
+            return
+        log.info(
+            "begin of running sessions corrected count=%d step_s=%.0f synchronised=%s",
+            len(records),
+            change.step_s,
+            change.synchronised,
+        )
+        with contextlib.suppress(StoreError):  # they are stored again with their next change
+            await self._store.persist(records)
+
+    async def _run_retention(self) -> None:
         while True:
             is_right = self._is_clock_synchronised()
             if is_right:
@@ -171,3 +217,8 @@ class SessionLedger:
             await self._store.persist([SessionsExpired(before)])
         except StoreError as error:
             log.warning("expired sessions not deleted reason=%s", error)
+
+
+def _clock_offset() -> float:
+    """Return wall clock minus monotonic clock (s): it changes with each step."""
+    return time.time() - time.monotonic()

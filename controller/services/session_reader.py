@@ -35,6 +35,7 @@ def _entry(session: ChargingSession) -> SessionEntry:
         energy_wh=session.energy_wh,
         card=session.card.name,
         reason=session.end_reason or None,
+        clock_synchronised=session.clock_synchronised,
     )
 
 

@@ -48,7 +48,8 @@ class ChargingSession(msgspec.Struct, frozen=True, kw_only=True):
     Times are POSIX s by the station's clock where that is plausible, else by the controller's. Registers are
     in Wh; None: not reported. `ended_at` None: it runs. `end_reason`: as reported by the station
     (OCPP: Reason, ReasonEnumType), "NotReported" if another session began at the EVSE meanwhile.
-    `updated_at`: time of the last message (POSIX s, the controller's clock).
+    `updated_at`: time of the last message (POSIX s, the controller's clock). `clock_synchronised`: False if
+    the controller's clock was not synchronised when the session began or ended: its times may be wrong.
     """
 
     station: str
@@ -61,6 +62,7 @@ class ChargingSession(msgspec.Struct, frozen=True, kw_only=True):
     meter_wh: float | None = None
     end_reason: str = ""
     card: CardReference = NO_CARD
+    clock_synchronised: bool = True
 
     @property
     def energy_wh(self) -> float | None:

@@ -18,7 +18,8 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One session as it is exported. Times are ISO 8601 in the site's time zone; empty: it runs.
 
-    `energy_kwh` null: the station has not reported it. `duration_s` in s.
+    `energy_kwh` null: the station has not reported it. `duration_s` in s. `clock_synchronised` false: the
+    gateway's clock was not synchronised at the begin or the end, so date and times may be wrong.
     """
 
     station: str
@@ -30,12 +31,14 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     energy_kwh: float | None
     card: str
     end_reason: str
+    clock_synchronised: bool = True
 
 
 class SessionSum(msgspec.Struct, frozen=True, kw_only=True):
     """The sessions of one card in one month ("2026-11", the site's time zone).
 
     `energy_kwh` is the sum of those that are known, `without_energy` the number of the others.
+    `clock_not_synchronised`: number of sessions whose date and times may be wrong.
     """
 
     month: str
@@ -44,6 +47,7 @@ class SessionSum(msgspec.Struct, frozen=True, kw_only=True):
     energy_kwh: float
     duration_s: int
     without_energy: int
+    clock_not_synchronised: int = 0
 
 
 def make_rows(sessions: Iterable[ChargingSession], zone: tzinfo) -> list[SessionRow]:
@@ -66,6 +70,7 @@ def sum_by_card(sessions: Iterable[ChargingSession], zone: tzinfo) -> list[Sessi
             energy_kwh=round(sum(each.energy_wh or 0.0 for each in group) / 1000, 3),
             duration_s=round(sum(each.duration_s for each in group)),
             without_energy=sum(each.energy_wh is None for each in group),
+            clock_not_synchronised=sum(not each.clock_synchronised for each in group),
         )
         for (month, name, _), group in sorted(groups.items())
     ]
@@ -93,6 +98,7 @@ def _make_row(session: ChargingSession, zone: tzinfo) -> SessionRow:
         energy_kwh=None if energy_wh is None else round(energy_wh / 1000, 3),
         card=session.card.name,
         end_reason=session.end_reason,
+        clock_synchronised=session.clock_synchronised,
     )
 
 
@@ -104,4 +110,6 @@ def _cell(value: object) -> object:
     """Return a cell; a text of a station or a card never becomes a formula of a spreadsheet."""
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return f"'{value}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else value

@@ -54,7 +54,14 @@ _ACTIONS_2 = frozenset(("TransactionEvent",))
 NOT_REPORTED = "NotReported"
 """End reason of a session whose end the station has not reported."""
 
+FOLLOWS_CLOCK_S = 60.0
+"""A session whose begin is so near to the arrival of its message has the controller's time."""
+
 NameCard = Callable[[IdToken], CardReference]
+
+
+def _always() -> bool:
+    return True
 
 
 class _Start16(msgspec.Struct, frozen=True, rename="camel"):
@@ -96,22 +103,38 @@ class _Running(msgspec.Struct):
     session: ChargingSession
     stored_at: float
     read_at: float
+    arrived_at: float | None = None
+    """Time at which its first message arrived, corrected by steps of the clock; None: before a restart."""
+
+
+class ClockChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Step of the controller's clock by `step_s` (s) since the check `checked_s` ago, and its state now."""
+
+    step_s: float
+    checked_s: float
+    synchronised: bool
 
 
 class SessionRecorder:
     """The sessions of one station over all its links with one version.
 
-    `only_evse`: the station's EVSE if it has one alone, for messages that name none. `utc` of the methods is
-    POSIX s.
+    `only_evse`: the station's EVSE if it has one alone, for messages that name none. `is_clock_synchronised`
+    is the state of the controller's clock. `utc` of the methods is POSIX s.
     """
 
     def __init__(
-        self, station: str, version: Version, name_card: NameCard, only_evse: int | None = None
+        self,
+        station: str,
+        version: Version,
+        name_card: NameCard,
+        only_evse: int | None = None,
+        is_clock_synchronised: Callable[[], bool] = _always,
     ) -> None:
         self._station = station
         self._version = version
         self._name_card = name_card
         self._only_evse = only_evse
+        self._is_clock_synchronised = is_clock_synchronised
         self._running: dict[str, _Running] = {}
         self._ended: dict[str, None] = {}
         self._last_number = 0
@@ -183,6 +206,28 @@ class SessionRecorder:
                 return self._on_transaction_event_2(payload, utc)
         return []
 
+    def on_clock_change(self, change: ClockChange, utc: float) -> list[Record]:
+        """Correct the begin of running sessions that began by a clock that was not synchronised.
+
+        Sessions from before a restart keep their times, and stay marked.
+        """
+        records: list[Record] = []
+        for running in self._running.values():
+            session, arrived_at = running.session, running.arrived_at
+            if session.clock_synchronised or arrived_at is None:
+                continue
+            # One that began between the step and this check has the time after the step already.
+            is_before = not utc - change.checked_s <= arrived_at <= utc
+            corrected = arrived_at + change.step_s if is_before else arrived_at
+            session = msgspec.structs.replace(
+                session,
+                started_at=_corrected_start(session.started_at, arrived_at, corrected),
+                clock_synchronised=change.synchronised,
+            )
+            running.session, running.arrived_at = session, corrected
+            records.append(self._store(running, utc))
+        return records
+
     # -- 1.6 ------------------------------------------------------------------------------------------
 
     def _on_stop_16(self, payload: bytes, utc: float) -> list[Record]:
@@ -199,14 +244,14 @@ class SessionRecorder:
         return self._end(running, self._usable_time(stop.timestamp, utc), stop.reason or "Local", utc)
 
     def _on_meter_values_16(self, payload: bytes, utc: float) -> list[Record]:
-        due = [each for each in self._running.values() if utc - each.read_at >= METER_INTERVAL_S]
+        due = [each for each in self._running.values() if _is_due(each.read_at, METER_INTERVAL_S, utc)]
         if not due:
             return []  # the usual case costs no decoding
         values = read_payload(_MeterValues16, payload)
         if values is None or values.transaction_id is None:
             return []
         running = self._running.get(str(values.transaction_id))
-        if running is None or utc - running.read_at < METER_INTERVAL_S:
+        if running is None or not _is_due(running.read_at, METER_INTERVAL_S, utc):
             return []
         return self._update(running, read_energy_wh(self._version, "MeterValues", payload), utc)
 
@@ -235,7 +280,7 @@ class SessionRecorder:
         if evse is not None and session.evse is None:
             session = msgspec.structs.replace(session, evse=evse)
         is_end = event.event_type == "Ended"
-        is_due = is_new or is_end or utc - running.read_at >= METER_INTERVAL_S
+        is_due = is_new or is_end or _is_due(running.read_at, METER_INTERVAL_S, utc)
         meter_wh = read_energy_wh(self._version, "TransactionEvent", payload) if is_due else None
         if event.event_type == "Started" or (is_new and not is_end):
             session = msgspec.structs.replace(
@@ -251,7 +296,7 @@ class SessionRecorder:
             return [*records, *self._end(running, self._usable_time(event.timestamp, utc), reason, utc)]
         if is_due:
             running.read_at = utc
-        if is_new or session.card != before.card or utc - running.stored_at >= STORE_INTERVAL_S:
+        if is_new or session.card != before.card or _is_due(running.stored_at, STORE_INTERVAL_S, utc):
             return [*records, self._store(running, utc)]
         return records
 
@@ -274,7 +319,9 @@ class SessionRecorder:
     def _add(self, session: ChargingSession, utc: float) -> _Running:
         # A number made of the time is unique after a restart, too, without a counter on disk.
         self._last_number = max(self._last_number + 1, int(utc * 1000))
-        running = _Running(self._last_number, session, utc, utc)
+        if not self._is_clock_synchronised():
+            session = msgspec.structs.replace(session, clock_synchronised=False)
+        running = _Running(self._last_number, session, utc, utc, utc)
         self._running[session.transaction] = running
         return running
 
@@ -283,7 +330,7 @@ class SessionRecorder:
         if meter_wh is None:
             return []
         running.session = msgspec.structs.replace(running.session, meter_wh=meter_wh, updated_at=utc)
-        return [self._store(running, utc)] if utc - running.stored_at >= STORE_INTERVAL_S else []
+        return [self._store(running, utc)] if _is_due(running.stored_at, STORE_INTERVAL_S, utc) else []
 
     def _store(self, running: _Running, utc: float) -> Record:
         running.stored_at = utc
@@ -296,6 +343,7 @@ class SessionRecorder:
             ended_at=max(ended_at, running.session.started_at),
             end_reason=reason[:40],
             updated_at=utc,
+            clock_synchronised=running.session.clock_synchronised and self._is_clock_synchronised(),
         )
         self._running.pop(session.transaction, None)
         self._note_ended(session.transaction)
@@ -328,9 +376,24 @@ class SessionRecorder:
         moment = read_time(timestamp)
         if moment is not None and utc < EARLIEST_S <= moment:
             return moment
-        if moment is None or not utc - PLAUSIBLE_PAST_S <= moment <= utc + PLAUSIBLE_FUTURE_S:
-            return utc
-        return moment
+        return moment if moment is not None and _is_plausible(moment, utc) else utc
+
+
+def _corrected_start(started_at: float, arrived_at: float, corrected: float) -> float:
+    """Return the begin of a session whose first message arrived at another time than was assumed."""
+    if abs(started_at - arrived_at) <= FOLLOWS_CLOCK_S:
+        return started_at + corrected - arrived_at
+    return started_at if _is_plausible(started_at, corrected) else corrected
+
+
+def _is_due(since: float, interval_s: float, utc: float) -> bool:
+    """Return True if the interval is over, or the clock was set back meanwhile."""
+    return not 0.0 <= utc - since < interval_s
+
+
+def _is_plausible(moment: float, utc: float) -> bool:
+    """Return True if a station's timestamp may be right at `utc` (POSIX s)."""
+    return utc - PLAUSIBLE_PAST_S <= moment <= utc + PLAUSIBLE_FUTURE_S
 
 
 def _is_same_start(known: ChargingSession, session: ChargingSession) -> bool:

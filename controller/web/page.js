@@ -463,12 +463,13 @@ function viewMeters(main) {
 const endText = (reason) => (reason && hasText(`end.${reason}`) ? text(`end.${reason}`) : (reason ?? ""));
 
 function viewSessions(main) {
-  const month = element("input", { type: "month", value: new Date().toISOString().slice(0, 7) }), total = element("p", { class: "quiet", role: "status" });
+  const month = element("input", { type: "month", value: new Date().toISOString().slice(0, 7) }), total = element("p", { class: "quiet", role: "status" }), uncertain = element("p", {});
+  const sessionMoment = (session, time) => `${moment(time)}${session.clock_synchronised ? "" : " *"}`;
   const download = element("a", { href: "#", download: "" }, text("download"));
   const [made, update] = table(text("sessions"), [
     { title: text("station"), write: cell((session) => `${session.station}/${session.evse ?? "–"}`) },
-    { title: text("started"), write: (node, session) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, moment(session.started)); write(node.lastChild, session.ended ? endText(session.reason) : text("running")); } },
-    { title: text("ended"), class: "wide", write: cell((session) => (session.ended ? moment(session.ended) : text("running"))) },
+    { title: text("started"), write: (node, session) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, sessionMoment(session, session.started)); write(node.lastChild, session.ended ? endText(session.reason) : text("running")); } },
+    { title: text("ended"), class: "wide", write: cell((session) => (session.ended ? sessionMoment(session, session.ended) : text("running"))) },
     { title: text("energy"), class: "number", write: cell((session) => (session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`)) },
     { title: text("card"), class: "wide", write: cell((session) => session.card) },
     { title: text("reason"), class: "wide", write: cell((session) => endText(session.reason)) },
@@ -481,10 +482,11 @@ function viewSessions(main) {
       const sessions = await request("GET", `/sessions?${query}`);
       update(sessions, (session) => `${session.station} ${session.transaction} ${session.started}`);
       write(total, text("total", { count: sessions.length, energy: number(sessions.reduce((sum, each) => sum + (each.energy_wh ?? 0), 0) / 1000) }));
+      write(uncertain, sessions.every((each) => each.clock_synchronised) ? "" : `* ${text("clockNotSynchronised")}`);
     } catch (error) { write(total, error.message); }
   };
   month.addEventListener("change", load);
-  main.append(element("div", { class: "row" }, field(text("month"), month), download), total, element("section", { class: "card" }, made));
+  main.append(element("div", { class: "row" }, field(text("month"), month), download), total, uncertain, element("section", { class: "card" }, made));
   load();
   return () => {};
 }

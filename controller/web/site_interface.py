@@ -36,7 +36,8 @@ class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
 class SessionEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One charging session. `ended`, `energy_wh`, `reason`: null while it runs; `evse`, too, if unknown.
 
-    `card`: label or last characters of the card. Times are RFC 3339, UTC.
+    `card`: label or last characters of the card. Times are RFC 3339, UTC. `clock_synchronised`: false if the
+    gateway's clock was not synchronised at the begin or the end, so that they may be wrong.
     """
 
     station: str
@@ -47,6 +48,7 @@ class SessionEntry(msgspec.Struct, frozen=True, kw_only=True):
     energy_wh: float | None = None
     card: str = ""
     reason: str | None = None
+    clock_synchronised: bool = True
 
 
 class SetAsideMessage(msgspec.Struct, frozen=True, kw_only=True):

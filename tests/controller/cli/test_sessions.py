@@ -63,7 +63,7 @@ def test_sessions_by_card_over_two_months(config: Path, capsys: pytest.CaptureFi
     arguments = ["--month", "2026-12", "--to", "2027-01", "--by", "card", "--csv", "--station", "CS01"]
     assert main(["sessions", "-c", str(config), *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:] == ["2026-12,Anna,1,1.5,600,0", "2027-01,Anna,1,1.5,600,0"]
+    assert lines[1:] == ["2026-12,Anna,1,1.5,600,0,0", "2027-01,Anna,1,1.5,600,0,0"]
 
 
 def test_sessions_are_printed_as_table(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,8 +78,44 @@ def test_sessions_are_printed_as_table(config: Path, capsys: pytest.CaptureFixtu
         "energy_kwh",
         "card",
         "end_reason",
+        "clock_synchronised",
     ]
-    assert lines[2].split() == ["CS03", "-", "2027-01-01T00:31:39+01:00", "-", "0", "-", "-", "-"]
+    assert lines[2].split() == ["CS03", "-", "2027-01-01T00:31:39+01:00", "-", "0", "-", "-", "-", "yes"]
+    assert "may be wrong" not in lines[-1]
+
+
+def test_sessions_of_unsynchronised_clock_are_marked(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = StateStore(config.parent)
+    store.persist_now(
+        [
+            RunningSessionStored(
+                "CS03",
+                9,
+                ChargingSession(
+                    station="CS03",
+                    evse=1,
+                    transaction="9",
+                    started_at=NEW_YEAR,
+                    updated_at=NEW_YEAR,
+                    clock_synchronised=False,
+                ),
+            )
+        ]
+    )
+    store.close()
+    line = ["sessions", "-c", str(config), "--month", "2027-01", "--station", "CS03"]
+    assert main(line) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1].split()[-1] == "no"
+    assert "date and times may be wrong" in shown[-1]
+    assert main([*line, "--csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(",false")
+    assert main([*line, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["clock_synchronised"] is False
+    assert main([*line, "--by", "card", "--csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(",1")
 
 
 def test_month_without_sessions_states_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

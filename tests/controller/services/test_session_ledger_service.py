@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
 from controller.model.journal import Record
-from controller.services.session_ledger_service import CLOCK_CHECK_S, SessionLedger
-from controller.session_ledger.charging_session import ChargingSession, EndedSessionStored
+from controller.ocpp.frames import Version
+from controller.services import session_ledger_service
+from controller.services.session_ledger_service import CLOCK_CHECK_S, CLOCK_STEP_CHECK_S, SessionLedger
+from controller.session_ledger.charging_session import (
+    ChargingSession,
+    EndedSessionStored,
+    RunningSessionStored,
+)
 from controller.store.state_store import StateStore
 from tests.scenario.configuration import read_valid_config
 
+MONTH_S = 30 * 86_400.0
 SITE = """
 [site]
 id = "lc-test"
@@ -50,3 +59,28 @@ async def test_session_ledger_deletes_expired_once_clock_is_synchronised(
     clock["is_synchronised"] = True
     await trio.sleep(CLOCK_CHECK_S)
     assert [each.month for each in store.load(EndedSessionStored)] == ["2999-01"]
+
+
+async def test_session_ledger_corrects_running_session_when_clock_is_set(
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = SynchronousStore(tmp_path)
+    clock = {"offset": 0.0, "is_synchronised": False}
+    monkeypatch.setattr(session_ledger_service, "_clock_offset", lambda: clock["offset"])
+    ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: bool(clock["is_synchronised"]))
+    begun_at = time.time() - 2 * MONTH_S
+    recorder = ledger.find_recorder("CS01", Version.V16)
+    recorder.on_call_result(
+        "StartTransaction", b'{"connectorId":1,"idTag":"A","meterStart":0}', b'{"transactionId":7}', begun_at
+    )
+    nursery.start_soon(ledger.run)
+    await trio.sleep(2.5 * CLOCK_STEP_CHECK_S)
+    assert [each.clock_synchronised for each in ledger.running()] == [False]
+    clock |= {"offset": 2 * MONTH_S - 60, "is_synchronised": True}
+    await trio.sleep(2 * CLOCK_STEP_CHECK_S)
+    (stored,) = store.load(RunningSessionStored)
+    assert stored.session.clock_synchronised
+    assert stored.session.started_at == begun_at + 2 * MONTH_S - 60

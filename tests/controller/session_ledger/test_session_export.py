@@ -38,8 +38,11 @@ def test_session_export_csv_has_header_and_no_formula() -> None:
         make_rows([session(1_795_000_000, None, end_reason="=HYPERLINK(1)")], BERLIN), SessionRow
     )
     header, line, _ = text.split("\r\n")
-    assert header == "station,evse,transaction,start,end,duration_s,energy_kwh,card,end_reason"
-    assert line.endswith(",60,,Anna,'=HYPERLINK(1)")
+    assert (
+        header
+        == "station,evse,transaction,start,end,duration_s,energy_kwh,card,end_reason,clock_synchronised"
+    )
+    assert line.endswith(",60,,Anna,'=HYPERLINK(1),true")
 
 
 def test_sums_are_per_local_month_and_card() -> None:
@@ -63,5 +66,5 @@ def test_sums_are_per_local_month_and_card() -> None:
         ("2027-01", "Anna", 1, 0.1, 0),
     ]
     assert write_csv(sums, SessionSum).startswith(
-        "month,card,sessions,energy_kwh,duration_s,without_energy\r\n"
+        "month,card,sessions,energy_kwh,duration_s,without_energy,clock_not_synchronised\r\n"
     )

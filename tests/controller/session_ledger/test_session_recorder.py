@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -23,11 +25,13 @@ from controller.session_ledger.session_recorder import (
     MOST_BEGUN_A_DAY,
     NOT_REPORTED,
     STORE_INTERVAL_S,
+    ClockChange,
     SessionRecorder,
 )
 
 UTC = 1_795_000_000.0  # 2026-11-18T11:06:40Z
 KEY = b"k" * 32
+MONTH = 30 * 86_400.0
 START = {"connectorId": 1, "idTag": "04A1B2C3", "meterStart": 1000, "timestamp": "2026-11-18T11:06:00Z"}
 
 
@@ -180,6 +184,67 @@ def test_session_start_has_station_time_if_own_clock_is_of_1970() -> None:
     recorder = recorder_of()
     start(recorder, utc=600.0)
     assert recorder.running[0].started_at == UTC - 40
+
+
+def test_session_recorder_marks_session_of_unsynchronised_clock() -> None:
+    clock = {"synchronised": False}
+    recorder = SessionRecorder("CS01", Version.V16, name_card, 1, lambda: clock["synchronised"])
+    start(recorder)
+    assert not recorder.running[0].clock_synchronised
+    clock["synchronised"] = True
+    (begun_so,) = record(recorder, "StopTransaction", stop())
+    assert isinstance(begun_so, EndedSessionStored)
+    assert not begun_so.session.clock_synchronised
+    start(recorder, 8)
+    assert recorder.running[0].clock_synchronised
+    clock["synchronised"] = False
+    (ended_so,) = record(recorder, "StopTransaction", stop(8))
+    assert isinstance(ended_so, EndedSessionStored)
+    assert not ended_so.session.clock_synchronised
+
+
+@pytest.mark.parametrize("version", [Version.V16, Version.V201])
+@pytest.mark.parametrize(
+    ("ahead_s", "stamp_s", "begin_s"),
+    [
+        (-4 * MONTH, -4 * MONTH - 40, -40),  # the station has the gateway's time
+        (-4 * MONTH, -10, 0),  # the right time, which the gateway could not believe
+        (MONTH, MONTH - 40, -40),
+        (MONTH, -10, -10),  # the right time
+        (4 * MONTH, 3 * MONTH, 0),  # a third one
+    ],
+)
+def test_session_recorder_corrects_begin_once_clock_is_synchronised(
+    version: Version, ahead_s: float, stamp_s: float, begin_s: float
+) -> None:
+    recorder = SessionRecorder("CS01", version, name_card, 1, lambda: False)
+    stamp = datetime.fromtimestamp(UTC + stamp_s, ZoneInfo("UTC")).isoformat()
+    if version is Version.V16:
+        start(recorder, utc=UTC + ahead_s, timestamp=stamp)
+    else:
+        event = {"eventType": "Started", "transactionInfo": {"transactionId": "7"}, "timestamp": stamp}
+        record(recorder, "TransactionEvent", event, UTC + ahead_s)
+    change = ClockChange(step_s=-ahead_s, checked_s=5.0, synchronised=True)
+    (stored,) = recorder.on_clock_change(change, UTC + 600)
+    assert isinstance(stored, RunningSessionStored)
+    assert stored.session.clock_synchronised
+    assert stored.session.started_at == UTC + begin_s
+    assert recorder.on_clock_change(change, UTC + 600) == []
+
+
+def test_session_recorder_shifts_no_session_that_began_after_step() -> None:
+    recorder = SessionRecorder("CS01", Version.V16, name_card, 1, lambda: False)
+    start(recorder)
+    recorder.on_clock_change(ClockChange(step_s=MONTH, checked_s=5.0, synchronised=True), UTC + 2)
+    assert recorder.running[0].started_at == UTC - 40
+
+
+def test_session_recorder_reads_register_after_clock_was_set_back() -> None:
+    recorder = recorder_of()
+    start(recorder, utc=UTC + MONTH)
+    record(recorder, "MeterValues", values(3000), UTC)
+    assert recorder.running[0].meter_wh == 3000
+    assert len(record(recorder, "MeterValues", values(4000), UTC + STORE_INTERVAL_S)) == 1
 
 
 def test_start_replayed_from_stations_own_queue_keeps_time() -> None:
