@@ -22,6 +22,7 @@ from controller.cli.arguments import (
     Subcommands,
     add_config,
     add_json,
+    count_of,
     print_json,
 )
 from controller.cli.doctor_checks import (
@@ -92,7 +93,7 @@ def diagnose(path: Path) -> list[DoctorFinding]:
     try:
         config, hints = load_configuration(path)
     except InvalidConfigError as error:
-        text = f"{path}: {len(error.errors)} errors"
+        text = f"{path}: {count_of(len(error.errors), 'error')}"
         return [*findings, DoctorFinding("configuration", "error", text, "local-controller check shows them")]
     except FileUnreadableError as error:
         text, _, remedy = str(error).partition("; ")
@@ -102,7 +103,9 @@ def diagnose(path: Path) -> list[DoctorFinding]:
         return [*findings, DoctorFinding("configuration", "error", text, remedy)]
     level: Level = "warning" if hints else "ok"
     remedy = "local-controller check shows them" if hints else ""
-    findings.append(DoctorFinding("configuration", level, f"{path}: valid, {len(hints)} hints", remedy))
+    findings.append(
+        DoctorFinding("configuration", level, f"{path}: valid, {count_of(len(hints), 'hint')}", remedy)
+    )
     return [*findings, *_check_site(config, path)]
 
 

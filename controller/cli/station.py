@@ -27,6 +27,7 @@ from controller.cli.arguments import (
 )
 from controller.services.control_socket import ControlError, send_command
 from controller.session_ledger.session_export import SessionRow
+from controller.web import terminal
 from controller.web.status_model import ControllerStatus, EvseStatus
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
@@ -160,6 +161,11 @@ def _adopt(options: argparse.Namespace) -> int:
     return OK
 
 
+def _seen(time: str, timezone: str) -> str:
+    """Return a time for a narrow column, which continues on the next line behind its date."""
+    return terminal.site_time(time, timezone).replace("T", " ")
+
+
 def _list_unknown(options: argparse.Namespace) -> int:
     """Print the stations that tried to connect and are not in the configuration."""
     status = msgspec.convert(_send(options, "status"), ControllerStatus, strict=False)
@@ -178,8 +184,8 @@ def _list_unknown(options: argparse.Namespace) -> int:
         cells = (
             unknown.id,
             unknown.peer,
-            unknown.first_seen,
-            unknown.last_seen,
+            _seen(unknown.first_seen, status.timezone),
+            _seen(unknown.last_seen, status.timezone),
             str(unknown.tries),
             versions,
             device,

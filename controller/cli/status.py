@@ -11,11 +11,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from datetime import datetime
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from rich.console import Console, Group, RenderableType
@@ -186,20 +184,13 @@ def show(page: PageAddress, *, watch: bool) -> None:
                 picture = Text(str(error), style="red")
 
 
-def _site_time(status: ControllerStatus) -> str:
-    """Return the time of a status in the zone of its site, or as it is sent where this machine lacks it."""
-    try:
-        zone = ZoneInfo(status.timezone)
-        return datetime.fromisoformat(status.time).astimezone(zone).isoformat(timespec="seconds")
-    except (ZoneInfoNotFoundError, ValueError):
-        return status.time
-
-
 def render(status: ControllerStatus) -> RenderableType:
     """Return title and tables of a status."""
     connected = sum(status.links.connected.values())
     stations = f"{connected} station{'' if connected == 1 else 's'} connected"
-    title = Text(f"{status.site}   {stations}   {_site_time(status)}", style="bold")
+    title = Text(
+        f"{status.site}   {stations}   {terminal.site_time(status.time, status.timezone)}", style="bold"
+    )
     if not status.store.writable:
         title.append(f"\nstore cannot be written: {status.store.error}", style="bold red")
     if not status.healthy:

@@ -125,7 +125,7 @@ class ConfigurationEditor:
             errors = [each for each in await self.check(text) if each.severity == "error"]
             if errors:
                 lines = "; ".join(f"line {each.line}: {each.text}" for each in errors[:5])
-                raise SiteCommandError(f"{len(errors)} errors, nothing is changed: {lines}")
+                raise SiteCommandError(f"nothing is changed: {lines}")
             known = {each.version for each in self._stored()}
             if present.version not in known:
                 await self._keep(present.text, "file")

@@ -113,7 +113,7 @@ class SetupService:
         errors = [each for each in review.findings if each.severity == "error"]
         if errors:
             lines = "; ".join(f"line {each.line}: {each.text}" for each in errors[:5])
-            raise SetupRejectedError(f"{len(errors)} errors, nothing is changed: {lines}")
+            raise SetupRejectedError(f"nothing is changed: {lines}")
         await trio.to_thread.run_sync(ensure_signing_key, review.text, self._directory)
         password = await self._store_text(review.text, review.version, review.user, actor)
         return SetupResult(version=version_of(review.text), user=review.user, password=password)

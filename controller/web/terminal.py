@@ -6,6 +6,8 @@ Names and reasons are plain text: none of it is read as markup.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +31,14 @@ _STATES = {
     EvseState.FAULTED: "red",
     EvseState.AVAILABLE: "dim",
 }
+
+
+def site_time(time: str, timezone: str) -> str:
+    """Return an RFC 3339 time in a zone with full seconds; as it is where this machine lacks the zone."""
+    try:
+        return datetime.fromisoformat(time).astimezone(ZoneInfo(timezone)).isoformat(timespec="seconds")
+    except (ZoneInfoNotFoundError, ValueError):
+        return time
 
 
 def circuits_table(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str, str]) -> Table:

@@ -138,6 +138,8 @@ def test_run_unknown_station_is_listed_and_adopted(tmp_path: Path) -> None:
         listed = run_command("station", "list", "--unknown", "-c", path)
         assert "CS09" in listed.stdout
         assert "127.0.0.1" in listed.stdout
+        times = re.findall(r"\d\d:\d\d:\d\d[+-]\d\d:\d\d", listed.stdout)  # each on one line of 80 columns
+        assert len(times) == 2
         wrong = run_command("station", "adopt", "CS09", "--circuit", "moon", "-c", path)
         assert wrong.returncode == 1
         assert "moon" in wrong.stderr
