@@ -21,11 +21,17 @@ from tests.interop.programs import PATIENCE_S
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 """The program: the environment's, else the system's."""
 SCRIPT = Path(__file__).parent / "browse_page.mjs"
+WALK = Path(__file__).parent / "walk_page.mjs"
 PACKAGES = Path(__file__).parent / "node_modules"
 
 
 async def browse(folder: Path, site: FakeSite, width: int, language: str, scheme: str) -> dict[str, Any]:
     """Click through the page of a site; return what the script reports."""
+    return await run_script(site, SCRIPT, str(folder), str(width), language, scheme)
+
+
+async def run_script(site: FakeSite, script: Path, *arguments: str) -> dict[str, Any]:
+    """Run a script with the address of the page of a site; return what it reports."""
     assert CHROMIUM is not None, "install chromium: the page is tested in it"
     for name in ("puppeteer-core", "axe-core"):
         assert (PACKAGES / name).is_dir(), f"{name} is not installed: run npm ci --prefix tests/interop"
@@ -34,7 +40,7 @@ async def browse(folder: Path, site: FakeSite, width: int, language: str, scheme
         port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
         with trio.fail_after(PATIENCE_S):
             done = await trio.run_process(
-                ["node", str(SCRIPT), f"http://127.0.0.1:{port}/", str(folder), str(width), language, scheme],
+                ["node", str(script), f"http://127.0.0.1:{port}/", *arguments],
                 capture_stdout=True,
                 env={**os.environ, "CHROMIUM": CHROMIUM},
             )
@@ -94,3 +100,16 @@ async def test_page_in_chromium_shows_fault(
     assert (found["problems"], found["accessibility"], found["wide"]) == ([], [], [])
     assert "fine" not in found["sign"]
     assert shown in found["shown"][view]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_page_in_chromium_is_operated_by_keyboard_alone(width: int) -> None:
+    site = FakeSite(lambda: site_of(3, faulty=True))
+    found = await run_script(site, WALK, str(width))
+    assert found["unreached"] == []
+    assert found["invisible"] == []
+    assert found["trapped"] == []
+    assert found["views"] == 10
+    assert min(found["stops"].values()) >= 6
+    [(command, _)] = site.executed
+    assert command.name == "station.prioritize"
