@@ -57,6 +57,7 @@ class RecordRoutes:
         "energy_wh",
         "card",
         "reason",
+        "clock_synchronised",
     )
 
     def __init__(self, site: SiteInterface) -> None:
@@ -194,4 +195,6 @@ def _guard_cell(value: object) -> object:
     """Return a cell of a CSV file that a spreadsheet does not take for a formula."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return "'" + value
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else value

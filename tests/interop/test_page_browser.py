@@ -70,6 +70,9 @@ async def test_page_in_chromium_is_clean(
     assert found["wide"] == []
     assert found["views"] == 10
     assert ("Auto getrennt" if language == "de" else "car disconnected") in found["shown"]["sessions"]
+    uncertain = "können falsch sein" if language == "de" else "may be wrong"
+    assert uncertain in found["shown"]["sessions"]
+    assert " *" in found["shown"]["sessions"]
     assert found["found"] == 1
     assert found["shown"]["circuits"].count("Strich: Grenze" if language == "de" else "Line: the limit") == 1
     overview = found["shown"]["overview"]

@@ -123,6 +123,7 @@ class FakeSite:
                 energy_wh=1000.0,
                 card="=1+1",
                 reason="EVDisconnected",
+                clock_synchronised=False,
             )
         ]
 

@@ -172,8 +172,8 @@ async def test_wrong_body_is_422_and_no_command(body: bytes) -> None:
 async def test_csv_guards_cells_against_formulas() -> None:
     response = await (await administrator()).get("/api/v1/sessions.csv?first=2026-01&last=2026-02")
     lines = response.body.decode().splitlines()
-    assert lines[0] == "station,evse,transaction,started,ended,energy_wh,card,reason"
-    assert lines[1] == "CS01,1,t1,2026-01-01T00:00:00Z,2026-02-01T01:00:00Z,1000.0,'=1+1,EVDisconnected"
+    assert lines[0] == "station,evse,transaction,started,ended,energy_wh,card,reason,clock_synchronised"
+    assert lines[1] == "CS01,1,t1,2026-01-01T00:00:00Z,2026-02-01T01:00:00Z,1000.0,'=1+1,EVDisconnected,false"
     assert "sessions-2026-01-2026-02.csv" in dict(response.headers)["Content-Disposition"]
 
 
