@@ -21,7 +21,18 @@ class AccessError(Exception):
 
 
 class PermissionSyntaxError(AccessError):
-    """A permission that cannot be read, or one of an unknown role."""
+    """A permission that cannot be read: `permission`, and the one that is most likely meant, if any is."""
+
+    def __init__(self, permission: str, meant: str | None) -> None:
+        remedy = (
+            f'did you mean "{meant}"?'
+            if meant
+            else f"write RESOURCE:VERB with a resource of {', '.join(Resource)} or *, "
+            f"and a verb of {', '.join(Verb)} or *"
+        )
+        super().__init__(f'permission "{permission}": {remedy}')
+        self.permission = permission
+        self.meant = meant
 
 
 class Verb(enum.StrEnum):
@@ -85,12 +96,7 @@ def read_permissions(texts: Iterable[str]) -> frozenset[AccessPermission]:
         resources = list(Resource) if resource == "*" else [each for each in Resource if each == resource]
         verbs = list(Verb) if verb == "*" else [each for each in Verb if each == verb]
         if not (resources and verbs and colon):
-            if meant := _meant_permission(text):
-                raise PermissionSyntaxError(f'permission "{text}": did you mean "{meant}"?')
-            raise PermissionSyntaxError(
-                f'permission "{text}": write RESOURCE:VERB with a resource of {", ".join(Resource)} or *, '
-                f"and a verb of {', '.join(Verb)} or *"
-            )
+            raise PermissionSyntaxError(text, _meant_permission(text))
         found.update(AccessPermission(each, kind) for each in resources for kind in verbs)
     return frozenset(found)
 

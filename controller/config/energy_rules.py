@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from controller.config.circuit_rules import path_to_root
-from controller.config.schema import CalendarConfig, CircuitConfig, Config
+from controller.config.schema import CalendarConfig, CircuitConfig, Config, EvseConfig
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
 from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
@@ -40,6 +40,7 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
     yield from _small_powers(config)
     yield from _group_hints(config)
     yield from _car_energy(config)
+    yield from _contradicting_entries(config)
     for index, entry in enumerate(config.calendar):
         if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
             yield Problem(
@@ -81,10 +82,18 @@ def _small_powers(config: Config) -> Iterator[Problem]:
 
 
 def _group_hints(config: Config) -> Iterator[Problem]:
-    """Find guarantees that charge no car, and quotas above what the circuits carry, or of no use."""
+    """Find groups without effect, guarantees that charge no car, and quotas too high or of no use."""
     limits = {circuit.id: sum(circuit.limits_a) for circuit in config.circuit}
+    in_calendar = {entry.group for entry in config.calendar}
     for index, group in enumerate(config.group):
         path: DataPath = ("group", index)
+        if not group.guaranteed_a and group.quota_kwh is None and group.id not in in_calendar:
+            yield Problem(
+                (*path, "id"),
+                coded("has no effect: it has no guaranteed_a, no quota_kwh and no [[calendar]] entry"),
+                coded("add one of them, or remove the group"),
+                depends_on=path,
+            )
         if group.guaranteed_a and group.guaranteed_a < LEAST_CHARGING_A:
             yield Problem(
                 (*path, "guaranteed_a"),
@@ -110,6 +119,38 @@ def _group_hints(config: Config) -> Iterator[Problem]:
                 coded("{quota_kwh} kWh are used up in minutes", quota_kwh=f"{group.quota_kwh:g}"),
                 coded("did you mean {meant} (kWh)?", meant=f"{group.quota_kwh * 1000:g}"),
             )
+
+
+def _contradicting_entries(config: Config) -> Iterator[Problem]:
+    """Find entries that always override the priority or mode of an earlier one for the same EVSEs."""
+    groups = {group.id: group.stations for group in config.group}
+    seen: list[tuple[CalendarConfig, set[tuple[str, int]]]] = []
+    for index, entry in enumerate(config.calendar):
+        names = (*entry.stations, *groups.get(entry.group or "", ()))
+        evses = {evse for name in names for evse in find_evses(config, name)}
+        for before, others in seen:
+            for key in ("priority", "mode"):
+                own, other = getattr(entry, key), getattr(before, key)
+                if None in (own, other) or own == other or not evses & others:
+                    continue
+                if _is_at_the_same_times(entry, before):
+                    yield Problem(
+                        ("calendar", index, key),
+                        coded(
+                            'overrides that of "{name}" for the same stations at all times', name=before.name
+                        ),
+                        coded("remove one of the two, or write other times"),
+                    )
+        seen.append((entry, evses))
+
+
+def _is_at_the_same_times(entry: CalendarConfig, before: CalendarConfig) -> bool:
+    """Return True if an entry holds whenever the earlier one does, by days and times of day."""
+    if not set(before.days) <= set(entry.days):
+        return False
+    if (entry.begin, entry.end) in ((before.begin, before.end), ("00:00", "24:00")):
+        return True
+    return entry.begin <= before.begin < before.end <= entry.end
 
 
 def _car_energy(config: Config) -> Iterator[Problem]:
@@ -352,16 +393,18 @@ def _departures(config: Config) -> Iterator[Problem]:
 
 
 def _dc(config: Config) -> Iterator[Problem]:
+    ac = EvseConfig()
     for index, station in enumerate(config.station):
         for number, evse in enumerate(station.evse):
             path: DataPath = ("station", index, "evse", number)
             if evse.max_kw is None:
-                if evse.reserve_kw:
-                    yield Problem(
-                        (*path, "reserve_kw"),
-                        coded("is for DC: max_kw is missing"),
-                        coded("add max_kw, or remove reserve_kw"),
-                    )
+                for key in ("reserve_kw", "min_kw", "efficiency", "power_factor"):
+                    if getattr(evse, key) != getattr(ac, key):
+                        yield Problem(
+                            (*path, key),
+                            coded("is for DC: max_kw is missing"),
+                            coded("add max_kw, or remove {key}", key=key),
+                        )
                 continue
             yield from _kilowatts(evse.max_kw, (*path, "max_kw"))
             if evse.min_kw > evse.max_kw:

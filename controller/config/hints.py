@@ -42,6 +42,7 @@ def find_hints(config: Config) -> list[Problem]:
         *find_module_hints(config),
         *find_local_csms_hints(config),
         *find_energy_hints(config),
+        *_overlay(config),
         *find_timing_hints(config),
     ]
 
@@ -151,6 +152,19 @@ def _signing(config: Config) -> Iterator[Problem]:
         )
 
 
+def _overlay(config: Config) -> Iterator[Problem]:
+    """Find an overlay network without a link."""
+    if config.overlay is None:
+        return
+    modes = [*(station.mode for station in config.station), *(backend.mode for backend in config.backend)]
+    if "overlay" not in modes:
+        yield Problem(
+            ("overlay",),
+            coded("has no effect: no link is in overlay mode"),
+            coded('set mode = "overlay" in the stations and backends that take part, or remove it'),
+        )
+
+
 def _dimming(config: Config) -> Iterator[Problem]:
     if config.dimming is not None and config.dimming.retention_days < TWO_YEARS_DAYS:
         yield Problem(
@@ -206,6 +220,12 @@ def _circuits(config: Config) -> Iterator[Problem]:
                 ("circuit", index, "limit_a"),
                 coded('is above the limit of "{parent}", which feeds it', parent=circuit.parent),
                 coded("the lower limit applies"),
+            )
+        if circuit.measures == "building" and circuit.meter is None:
+            yield Problem(
+                ("circuit", index, "measures"),
+                coded("has no effect: the circuit has no meter"),
+                coded('name the circuit\'s meter: meter = "..."'),
             )
         if circuit.generation_a is not None and circuit.generation_a > max(circuit.limits_a):
             yield Problem(

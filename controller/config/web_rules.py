@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.access.permissions import BUILT_IN_ROLES, PermissionSyntaxError, read_permissions
+from controller.access.permissions import (
+    BUILT_IN_ROLES,
+    PermissionSyntaxError,
+    Resource,
+    Verb,
+    read_permissions,
+)
 from controller.config.schema import Config
 from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.positions import DataPath
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -34,8 +41,20 @@ def check_web(config: Config) -> Iterator[Problem]:
         try:
             read_permissions(role.permissions)
         except PermissionSyntaxError as error:
-            what, _, remedy = str(error).partition(": ")
-            yield Problem(("web", "role", index, "permissions"), what, remedy)
+            yield _unreadable(error, ("web", "role", index, "permissions"))
+
+
+def _unreadable(error: PermissionSyntaxError, path: DataPath) -> Problem:
+    """Return the problem of a permission that cannot be read."""
+    if error.meant:
+        remedy = coded("did you mean {meant}?", meant=f'"{error.meant}"')
+    else:
+        remedy = coded(
+            "write RESOURCE:VERB with a resource of {resources} or *, and a verb of {verbs} or *",
+            resources=", ".join(Resource),
+            verbs=", ".join(Verb),
+        )
+    return Problem(path, coded('permission "{permission}"', permission=error.permission), remedy)
 
 
 def check_webhooks(config: Config) -> Iterator[Problem]:
@@ -57,8 +76,7 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
     try:
         read_permissions(mqtt.permissions)
     except PermissionSyntaxError as error:
-        what, _, remedy = str(error).partition(": ")
-        yield Problem(("mqtt", "permissions"), what, remedy)
+        yield _unreadable(error, ("mqtt", "permissions"))
     if bool(mqtt.certificate) != bool(mqtt.key):
         missing = "key" if mqtt.certificate else "certificate"
         yield Problem(
@@ -75,7 +93,7 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
 
 
 def find_web_hints(config: Config) -> Iterator[Problem]:
-    """Find passwords that others in the network can read, and an MQTT user without one."""
+    """Find passwords that others in the network can read, an MQTT user without one, and doubled webhooks."""
     web = config.web
     if web is not None and web.host not in LOOPBACK and not web.certificate:
         yield Problem(
@@ -83,6 +101,14 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
             coded("passwords and tokens pass in the clear: other machines reach the page by http"),
             coded('name certificate and key, or set host = "127.0.0.1" with a reverse proxy in front'),
         )
+    urls = [webhook.url for webhook in config.webhook]
+    for index, url in enumerate(urls):
+        if url in urls[:index]:
+            yield Problem(
+                ("webhook", index, "url"),
+                coded("is that of another webhook: each alarm is posted twice"),
+                coded("remove one of the two"),
+            )
     mqtt = config.mqtt
     if mqtt is not None and mqtt.username and mqtt.password_file is None and mqtt.certificate is None:
         yield Problem(

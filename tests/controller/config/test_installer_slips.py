@@ -492,6 +492,21 @@ ERRORS = [
     ("[pki]", {"passphrase": '"x"'}, "pki.folder: is missing; add folder = ... (a text)"),
     ("[[eebus.partner]]", {"ski": "-"}, "eebus.partner[0].ski: is missing; add ski = ... (a text)"),
     ("[ocpp]", {"port": "8887"}, "ocpp: is not a known key; did you mean listen?"),
+    (
+        "[[station.evse]]",
+        {"efficiency": "0.9"},
+        'station "CS01" evse[0].efficiency: is for DC: max_kw is missing; add max_kw, or remove efficiency',
+    ),
+    (
+        "[[station.evse]]",
+        {"min_kw": "8"},
+        'station "CS01" evse[0].min_kw: is for DC: max_kw is missing; add max_kw, or remove min_kw',
+    ),
+    (
+        "[mqtt]",
+        {"permissions": '["stations:write"]'},
+        'mqtt.permissions: permission "stations:write"; did you mean "stations:edit"?',
+    ),
 ]
 
 
@@ -792,6 +807,38 @@ HINTS = [
         {"timezone": '"GMT"'},
         "site.timezone: is GMT: the times of day in [[calendar]] are not those of a clock on "
         'the wall; write the zone of the site, e.g. timezone = "Europe/Berlin"',
+    ),
+    (
+        "[[group]]",
+        {"quota_kwh": "-", "guaranteed_a": "-"},
+        'group "tenant" id: has no effect: it has no guaranteed_a, no quota_kwh and no [[calendar]] entry; '
+        "add one of them, or remove the group",
+    ),
+    (
+        "[[station]]",
+        {"circuit": '"east"\n[[circuit]]\nid = "east"\nparent = "row"\nlimit_a = 32\nmeasures = "building"'},
+        'circuit "east" measures: has no effect: the circuit has no meter; '
+        'name the circuit\'s meter: meter = "..."',
+    ),
+    (
+        "[[calendar]]",
+        {
+            "mode": '"surplus"',
+            "group": '"tenant"\n[[calendar]]\nname = "day"\nstations = ["CS01"]\nmode = "fair"',
+        },
+        'calendar[1].mode: overrides that of "night" for the same stations at all times; '
+        "remove one of the two, or write other times",
+    ),
+    (
+        "[[webhook]]",
+        {"url": '"https://hook.internal/lc"\n[[webhook]]\nurl = "https://hook.internal/lc"'},
+        "webhook[1].url: is that of another webhook: each alarm is posted twice; remove one of the two",
+    ),
+    (
+        "[overlay]",
+        {"learn": '"none"'},
+        "overlay: has no effect: no link is in overlay mode; "
+        'set mode = "overlay" in the stations and backends that take part, or remove it',
     ),
 ]
 
