@@ -201,23 +201,74 @@ def locate_problems(
 
 def _syntax_error(text: str, file: str, error: tomllib.TOMLDecodeError) -> ErrorDiagnostic:
     what, _, place = str(error).partition(" (at ")
-    what = _KEY_TUPLE.sub(lambda match: "[" + ".".join(_QUOTED.findall(match[0])) + "]", what)
     digits = place.removeprefix("line ").split(",")[0]
     line = int(digits) if digits.isdigit() else text.rstrip().count("\n") + 1
     remedies = (remedy for start, remedy in _SYNTAX_REMEDIES.items() if what.startswith(start))
     remedy: str = next(remedies, coded("see {address} for the syntax", address="https://toml.io"))
-    written = text.splitlines()[line - 1].strip() if line <= text.count("\n") + 1 and text else ""
-    if what.startswith("Expected '='"):
-        written = written.replace(":", "=", 1)
-    if what.startswith(("Invalid value", "Expected newline", "Expected '='")) and (
-        meant := _meant_assignment(written)
-    ):
-        remedy = coded("did you mean {meant}?", meant=meant)
-    if what.startswith("Invalid statement") and (comment := _FOREIGN_COMMENT.match(written)):
-        remedy = coded("did you mean # {comment}?", comment=comment[1])
+    raw = text.splitlines()[line - 1] if line <= text.count("\n") + 1 and text else ""
+    written = raw.strip()
+    if (meant_remedy := _remedy_for_line(raw, what)) is not None:
+        remedy = meant_remedy
     if what.startswith("Cannot overwrite a value") and (table := _table_without_parent(text, written)):
         line, what, remedy = table
-    return ErrorDiagnostic(file=file, line=line, key="TOML", what=what, remedy=remedy)
+    return ErrorDiagnostic(file=file, line=line, key="TOML", what=_describe_syntax(what), remedy=remedy)
+
+
+def _describe_syntax(message: str) -> str:
+    """Return the parser's message as a coded text."""
+    if message.startswith(("Cannot declare", "Cannot redefine", "Cannot mutate")):
+        table = _KEY_TUPLE.search(message)
+        name = ".".join(_QUOTED.findall(table[0])) if table else "?"
+        return coded("Cannot declare {table} twice", table=f"[{name}]")
+    if message.startswith("Illegal character") and not message.endswith(r"'\n'"):
+        return coded("Illegal character {character}", character=message.removeprefix("Illegal character "))
+    known = (text for start, text in _SYNTAX_TEXTS.items() if message.startswith(start))
+    return next(known, coded("Invalid TOML: {message}", message=message))
+
+
+def _remedy_for_line(line: str, message: str) -> str | None:
+    """Return the remedy that a line with a syntax error itself suggests; None if it suggests none."""
+    written = line.strip()
+    if hidden := next((each for each in line if each in _HIDDEN_LETTERS), None):
+        return coded(
+            "the line has a character that is not shown ({code}): type it anew", code=f"U+{ord(hidden):04X}"
+        )
+    if message.startswith("Invalid statement"):
+        if _CONFLICT.match(written):
+            return coded("remove the marks of the merge, and one of the two versions")
+        if comment := _FOREIGN_COMMENT.match(written):
+            return coded("did you mean # {comment}?", comment=comment[1])
+        return None
+    if written.startswith("[") and message.startswith(("Expected", "Invalid initial")):
+        return coded("close the name of the table: [table], or [[table]]")
+    if message.startswith("Expected '='"):
+        if header := _YAML_TABLE.fullmatch(written):
+            return coded("did you mean {meant}?", meant=f"[{header[1]}]")
+        key, colon, value = written.partition(":")
+        if colon and "=" not in key:
+            written = f"{key}={value}"
+    if message.startswith(_OF_ASSIGNMENTS):
+        return _remedy_for_assignment(written)
+    return None
+
+
+def _remedy_for_assignment(written: str) -> str | None:
+    """Return the remedy for a line `key = value` that cannot be read; None if none is known."""
+    key, equals, value = written.partition("=")
+    key, value = key.strip(), value.partition("#")[0].strip()
+    if not equals:
+        return None
+    if not _KEYS.fullmatch(key):
+        return coded("the name of a key has only a to z, 0 to 9, - and _")
+    if not value:
+        return coded("write a value after =, or remove the line")
+    if value.lower() in _NO_VALUE:
+        return coded("remove the line: a key without a value is left out")
+    if value == "{" or (value[0] == "{" and "=" in value):
+        return coded("write a table in braces on one line, without a comma at its end")
+    if (meant := _meant_assignment(written)) and meant != written:
+        return coded("did you mean {meant}?", meant=meant)
+    return None
 
 
 def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None:
@@ -252,20 +303,34 @@ def name_letters(letters: Iterable[str]) -> str:
 def _meant_assignment(line: str) -> str | None:
     """Return the assignment that a line most likely means, e.g. `owner = "cpo"` for `owner = cpo`."""
     key, equals, value = line.partition("=")
-    key, value = key.strip(), value.partition("#")[0].strip()
+    key = key.strip()
+    value = _FOREIGN_END.sub("", value.partition("#")[0]).strip()
     if not equals or not value:
         return None
     if value[0] in _CURLY_QUOTES:
         return f'{key} = "{value.strip(_CURLY_QUOTES)}"'
     if (truth := TRUTH_WORDS.get(value.lower())) is not None:
         return f"{key} = {str(truth).lower()}"
-    if value[0] in "\"'[{":
+    if match := _DAY.fullmatch(value):
+        year, month, day = (match[1], match[2], match[3]) if match[1] else (match[6], match[5], match[4])
+        return f"{key} = {year}-{int(month):02}-{int(day):02}"
+    if value[0] in "[({" and (inner := value.strip("[](){} ")):
+        elements = (each.strip(" \"'") for each in _BETWEEN_ELEMENTS.split(inner))
+        return f"{key} = [" + ", ".join(_quoted(each) for each in elements if each) + "]"
+    if value[0] in "\"'":
         return f"{key} = {value}"
+    value = value.replace("\u2212", "-").replace("\u2013", "-")
     if match := _NUMBER.fullmatch(value):
-        number = match[1].replace(",", ".")
+        number = match[1].replace(",", ".").rstrip(".")
         text = f'; as text: {key} = "{value}"' if value.isdigit() else ""
-        return f"{key} = {number.lstrip('0') or '0'}{text}" if number[0] != "." else f"{key} = 0{number}"
+        sign, digits = ("-", number[1:]) if number[0] == "-" else ("", number)
+        digits = f"0{digits}" if digits[0] == "." else digits.lstrip("0") or "0"
+        return f"{key} = {sign}{f'0{digits}' if digits[0] == '.' else digits}{text}"
     return f'{key} = "{value}"' if _BARE_TEXT.fullmatch(value) else None
+
+
+def _quoted(element: str) -> str:
+    return element if _NUMBER.fullmatch(element) else f'"{element}"'
 
 
 TRUTH_WORDS: dict[str, bool] = {
@@ -276,7 +341,24 @@ TRUTH_WORDS: dict[str, bool] = {
 
 _FOREIGN_COMMENT = re.compile(r"(?:;|//|--|/\*)\s*(.*?)\s*(?:\*/)?$")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
-_NUMBER = re.compile(r"(\d*[.,]?\d+)\s*[a-zA-Z%]{0,3}")
+_NUMBER = re.compile(r"(-?(?:\d*[.,]?\d+|\d+\.))\s*[a-zA-Z%]{0,3}")
+_DAY = re.compile(r"(\d{4})[-./](\d{1,2})[-./](\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})")
+_FOREIGN_END = re.compile(r"(?:;|\s//\s.*)\s*$")
+_BETWEEN_ELEMENTS = re.compile(r"\s*[,;]\s*|(?<=[\"'])\s+(?=[\"'])")
+_KEYS = re.compile(r"""(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*""", re.ASCII)
+_YAML_TABLE = re.compile(r"([\w-]+)\s*:", re.ASCII)
+_CONFLICT = re.compile(r"<{7}|={7}|>{7}")
+_HIDDEN_LETTERS = "\u00a0\u200b\u200c\u200d\u202f\u2060\ufeff"
+_NO_VALUE = frozenset({"null", "none", "nil", "~", "undefined"})
+_OF_ASSIGNMENTS = (
+    "Invalid value",
+    "Invalid date",
+    "Invalid initial character",
+    "Expected newline",
+    "Expected '='",
+    "Unclosed",
+)
+"""Begins of the parser's messages about a line `key = value`."""
 _BARE_TEXT = re.compile(r"[\w.:/@{}+-]+")
 
 _ARRAY_HEADER = re.compile(r"\[\[([\w-]+)\]\]")
@@ -285,16 +367,40 @@ _KEY_TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
 _QUOTED = re.compile(r"'([^']*)'")
 """Name of a table as the parser writes it: a tuple of its keys."""
 
+_SYNTAX_TEXTS = {
+    "Invalid value": coded("Invalid value"),
+    "Invalid date": coded("Invalid date or time"),
+    "Invalid statement": coded("Invalid statement"),
+    "Invalid initial character": coded("Invalid name of a key"),
+    "Expected newline": coded("Expected the end of the line after the value"),
+    "Expected '='": coded('Expected "=" after a key'),
+    "Expected ']": coded("The name of the table is not closed"),
+    "Cannot overwrite a value": coded("Cannot overwrite a value"),
+    "Duplicate inline table key": coded("Cannot overwrite a value"),
+    "Unclosed array": coded("Unclosed list"),
+    "Unclosed inline table": coded("Unclosed table in braces"),
+    "Unescaped": coded("Backslash that begins no known escape"),
+    "Invalid hex value": coded("Backslash that begins no known escape"),
+    "Escaped character": coded("Backslash that begins no known escape"),
+    "Illegal character": coded("Unclosed text"),
+    "Unterminated string": coded("Unclosed text"),
+}
+"""Texts of syntax errors, by how the parser's message begins."""
+
 _SYNTAX_REMEDIES = {
     "Invalid value": coded('put text in quotes, key = "text"; true and false are lower case'),
     "Expected newline": coded("write one key = value per line; a decimal has a point, 1.5, and no leading 0"),
     "Invalid statement": coded("a line is [table], [[table]], key = value or # comment"),
     "Expected '=' after a key": coded("a line is key = value"),
-    "Expected ']'": coded("close the name of the table: [table], or [[table]]"),
+    "Expected ']": coded("close the name of the table: [table], or [[table]]"),
     "Cannot overwrite a value": coded("the key is there twice: remove one"),
     "Cannot declare": coded("the table is there twice: remove one; one of several is written [[table]]"),
     "Unescaped": coded("write \\\\ for a backslash, or put the text in '...'"),
-    "Illegal character": coded("close the text with a quote on its line"),
+    r"Illegal character '\n'": coded("close the text with a quote on its line"),
+    "Unterminated string": coded("close the text with a quote on its line"),
+    "Illegal character": coded("remove the character"),
+    "Invalid date": coded("write a day that there is, like 2027-12-31"),
+    "Unclosed array": coded('separate by commas and close with ]: ["a", "b"]'),
 }
 """Remedies of syntax errors, by how the parser's message begins."""
 

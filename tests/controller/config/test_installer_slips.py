@@ -863,6 +863,127 @@ def test_installer_slips_unusual_value_is_hint(table: str, changes: dict[str, st
     assert [text_of(hint) for hint in hints] == [expected]
 
 
+SYNTAX = [
+    (
+        "[web]",
+        "[[web]",
+        "The name of the table is not closed; close the name of the table: [table], or [[table]]",
+    ),
+    (
+        "[web]",
+        "[web]:",
+        "Expected the end of the line after the value; close the name of the table: [table], or [[table]]",
+    ),
+    ("[web]", "[ [web] ]", "Invalid name of a key; close the name of the table: [table], or [[table]]"),
+    (
+        "[web]",
+        "<<<<<<< HEAD\n[web]",
+        "Invalid statement; remove the marks of the merge, and one of the two versions",
+    ),
+    ("[site]", "site:", 'Expected "=" after a key; did you mean [site]?'),
+    (
+        "voltage = 230",
+        "voltage = 230;",
+        'Expected the end of the line after the value; did you mean voltage = 230; as text: voltage = "230"?',
+    ),
+    (
+        "limit_a = 63",
+        "limit_a = 63.5 // A",
+        "Expected the end of the line after the value; did you mean limit_a = 63.5?",
+    ),
+    (
+        "limit_a = 63",
+        "limit_a = 63.",
+        "Expected the end of the line after the value; did you mean limit_a = 63?",
+    ),
+    (
+        "limit_a = 63",
+        "limit a = 63",
+        'Expected "=" after a key; the name of a key has only a to z, 0 to 9, - and _',
+    ),
+    (
+        "limit_a = 63",
+        "gr\u00f6\u00dfe_a = 63",
+        'Expected "=" after a key; the name of a key has only a to z, 0 to 9, - and _',
+    ),
+    (
+        "limit_a = 63",
+        "- limit_a = 63",
+        'Expected "=" after a key; the name of a key has only a to z, 0 to 9, - and _',
+    ),
+    (
+        "limit_a = 63",
+        "limit_a\u00a0= 63",
+        'Expected "=" after a key; the line has a character that is not shown (U+00A0): type it anew',
+    ),
+    (
+        "limit_a = 63",
+        "\u200blimit_a = 63",
+        "Invalid statement; the line has a character that is not shown (U+200B): type it anew",
+    ),
+    ("limit_a = 63", "limit_a =", "Invalid value; write a value after =, or remove the line"),
+    ("limit_a = 63", "limit_a = null", "Invalid value; remove the line: a key without a value is left out"),
+    ('id = "lc"', 'id = "l\0c"', "Illegal character '\\x00'; remove the character"),
+    ('id = "lc"', 'id = "lc', "Unclosed text; close the text with a quote on its line"),
+    ("pause_above = 0.35", "pause_above = \u22120.35", "Invalid value; did you mean pause_above = -0.35?"),
+    (
+        'token = "04A1B2"',
+        'token = "04A1B2"\nvalid_until = 31.12.2027',
+        "Expected the end of the line after the value; did you mean valid_until = 2027-12-31?",
+    ),
+    (
+        'token = "04A1B2"',
+        'token = "04A1B2"\nvalid_until = 2027-2-1',
+        "Expected the end of the line after the value; did you mean valid_until = 2027-02-01?",
+    ),
+    (
+        'token = "04A1B2"',
+        'token = "04A1B2"\nvalid_until = 2027-02-30',
+        "Invalid date or time; write a day that there is, like 2027-12-31",
+    ),
+    ('observers = ["fleet"]', 'observers = ("fleet")', 'Invalid value; did you mean observers = ["fleet"]?'),
+    (
+        'observers = ["fleet"]',
+        'observers = {"fleet"}',
+        'Expected "=" after a key; did you mean observers = ["fleet"]?',
+    ),
+    ('observers = ["fleet"]', "observers = [fleet]", 'Invalid value; did you mean observers = ["fleet"]?'),
+    (
+        'observers = ["fleet"]',
+        'observers = ["fleet" "cpo"]',
+        'Unclosed list; did you mean observers = ["fleet", "cpo"]?',
+    ),
+    (
+        'observers = ["fleet"]',
+        'observers = ["fleet"; "cpo"]',
+        'Unclosed list; did you mean observers = ["fleet", "cpo"]?',
+    ),
+    (
+        'observers = ["fleet"]',
+        'observers = ["fleet"',
+        'Unclosed list; separate by commas and close with ]: ["a", "b"]',
+    ),
+    (
+        '[mqtt]\nhost = "10.0.0.50"',
+        'mqtt = {\nhost = "10.0.0.50"\n}',
+        "Invalid name of a key; write a table in braces on one line, without a comma at its end",
+    ),
+    (
+        '[mqtt]\nhost = "10.0.0.50"',
+        'mqtt = { host = "10.0.0.50", }',
+        "Invalid name of a key; write a table in braces on one line, without a comma at its end",
+    ),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "expected"), SYNTAX)
+def test_installer_slips_syntax_error_has_its_remedy(right: str, wrong: str, expected: str) -> None:
+    assert right in SITE
+    config, errors, _ = check_config(SITE.replace(right, wrong, 1), "site.toml")
+    assert config is None
+    assert [f"{error.what}; {error.remedy}" for error in errors] == [expected]
+
+
 EMPTY_TABLES = (
     "[[backend]]\n",
     "[[battery]]\n",

@@ -47,10 +47,10 @@ def test_configuration_check_form_of_value_is_template_in_template(tmp_path: Pat
     }
 
 
-def test_configuration_check_message_of_parser_is_plain(tmp_path: Path) -> None:
+def test_configuration_check_message_of_parser_has_template(tmp_path: Path) -> None:
     found = find_in_configuration(VALID + "[site]\n", tmp_path / "controller.toml")
     [twice] = [msgspec.to_builtins(each) for each in found]
-    assert twice["what"].startswith("Cannot declare")
+    assert twice["what"] == {"template": "Cannot declare {table} twice", "values": {"table": "[site]"}}
     assert twice["remedy"]["template"].startswith("the table is there twice")
 
 

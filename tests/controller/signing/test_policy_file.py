@@ -96,7 +96,7 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("version = ", "1: TOML: Invalid value; put text in quotes"),
+        ("version = ", "1: TOML: Invalid value; write a value after ="),
         ("", "1: version: is missing; add version = ... (1)"),
         ("version = 2", "1: version: cannot be 2; write 1"),
         (HEAD + "colour = 1", "5: key[0].colour: is not a known key; remove it"),
