@@ -26,7 +26,7 @@ from controller.load_management.share_planner import SharePlanner, SitePart, Tur
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.model.observations import EvseRef
 
-SLICE = 6000
+SLICE = 2000
 """Work (about us of a small computer) after which a pass lets others run."""
 COST_CREDIT = 12
 COST_REFRESH = 35
