@@ -103,7 +103,9 @@ def read_permissions(texts: Iterable[str]) -> frozenset[AccessPermission]:
 
 def _meant_permission(text: str) -> str | None:
     """Return the permission that a text most likely means, e.g. `stations:edit` for `station:write`."""
-    written, _, action = text.lower().partition(":")
+    written, _, action = (part.strip() for part in text.lower().partition(":"))
+    if written in list(Verb):  # read:stations
+        written, action = action, written
     resources = ["*"] if written in ("*", "all") else get_close_matches(written, list(Resource), 1, 0.8)
     verb = _OTHER_VERBS.get(action, action)
     return f"{resources[0]}:{verb}" if resources and verb in ("*", *Verb) else None

@@ -427,7 +427,17 @@ def _meant_time(value: object) -> str | None:
 
 _SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d))?(?:\s*(?:Uhr|h|(am|pm)))?$", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
-_NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*[a-zA-Z]{0,3})$")
+_NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*([a-zA-Z]{0,5}))$")
+_FACTORS: dict[str, dict[str, float]] = {
+    "s": {"s": 1, "sec": 1, "sek": 1, "ms": 0.001, "m": 60, "min": 60, "h": 3600, "std": 3600, "d": 86_400},
+    "A": {"a": 1, "amp": 1, "amps": 1, "ma": 0.001},
+    "V": {"v": 1, "volt": 1, "kv": 1000},
+    "W": {"w": 1, "watt": 1, "kw": 1000, "mw": 1_000_000},
+    "kW": {"kw": 1, "w": 0.001, "watt": 0.001, "mw": 1000},
+    "kVA": {"kva": 1, "va": 0.001, "mva": 1000},
+    "kWh": {"kwh": 1, "wh": 0.001, "mwh": 1000},
+}
+"""By the unit of a key: units that people write, lower case, as multiples of it."""
 
 
 def _meant_number(hint: Any, value: object) -> float | None:
@@ -440,7 +450,11 @@ def _meant_number(hint: Any, value: object) -> float | None:
     if match is not None and match[2] and _unit_of(hint):
         return None  # "230/400" for V is no quotient
     if match is not None:
-        number = float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1)
+        unit = (match[3] or "").lower()
+        factor = _FACTORS.get(_unit_of(hint), {}).get(unit) if unit and _unit_of(hint) in _FACTORS else 1.0
+        if factor is None:
+            return None  # "4.6 kVA" for A depends on the voltage
+        number = round(float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1) * factor, 6)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         number = float(value)
     elif isinstance(value, str) and (percent := _PERCENT.fullmatch(value.strip())) is not None:

@@ -136,6 +136,27 @@ def write_into(table: str, changes: dict[str, str]) -> str:
 
 
 ERRORS = [
+    ("[dimming]", {"failsafe_w": '"4,2 kW"'}, 'dimming.failsafe_w: cannot be "4,2 kW"; did you mean 4200?'),
+    (
+        "[load_management]",
+        {"rotation_s": '"15 min"'},
+        'load_management.rotation_s: cannot be "15 min"; did you mean 900?',
+    ),
+    (
+        "[[meter]]",
+        {"interval_s": '"500 ms"'},
+        'meter "grid" interval_s: cannot be "500 ms"; did you mean 0.5?',
+    ),
+    (
+        "[[group]]",
+        {"quota_kwh": '"80000 Wh"'},
+        'group "tenant" quota_kwh: cannot be "80000 Wh"; did you mean 80?',
+    ),
+    (
+        "[[circuit]]",
+        {"unbalance_a": '"4.6 kVA"'},
+        'circuit "grid" unbalance_a: cannot be "4.6 kVA"; write a number from 1 to 10000 A',
+    ),
     (
         "[[dimming.module]]",
         {"interval_s": "0.001"},

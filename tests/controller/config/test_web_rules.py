@@ -30,6 +30,11 @@ circuit = "grid"
             'permission "stations:fly"; write RESOURCE:VERB',
         ),
         ('[web]\n[[web.role]]\nname = "a"\npermissions = ["station:write"]', 'did you mean "stations:edit"?'),
+        (
+            '[web]\n[[web.role]]\nname = "a"\npermissions = ["stations: read"]',
+            'did you mean "stations:read"?',
+        ),
+        ('[web]\n[[web.role]]\nname = "a"\npermissions = ["read:stations"]', 'did you mean "stations:read"?'),
         ('[mqtt]\nhost = "b"\ntopic = "lc"', "mqtt.topic: is not a known key; did you mean root?"),
         ('[mqtt]\nhost = "b"\nca = "ca.pem"', "set tls = true"),
         ('[mqtt]\nhost = "b"\npassword_file = "p"', "mqtt.username: is missing"),
