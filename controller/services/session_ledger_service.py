@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from zoneinfo import ZoneInfo
 
 import trio
+from msgspec.structs import replace
 
 from controller.config.schema import CardConfig, Config
 from controller.model.observations import EvseRef
@@ -39,6 +40,8 @@ EXPIRY_CHECK_S = 86_400.0
 """Interval at which sessions that are older than the retention are deleted."""
 CLOCK_CHECK_S = 3600.0
 """Interval of the same while the clock is not synchronised."""
+FIRST_YEAR = 1970
+"""Year of a clock that has not been set since the power came."""
 CLOCK_STEP_CHECK_S = 5.0
 """Interval at which steps of the clock are looked for."""
 SMALLEST_STEP_S = 1.0
@@ -212,11 +215,29 @@ class SessionLedger:
             await trio.sleep(EXPIRY_CHECK_S if is_right else CLOCK_CHECK_S)
 
     async def _delete_expired(self) -> None:
-        before = months_before(month_of(time.time()), self._retention_months)
+        """Delete expired sessions; of those that a wrong clock has dated, the age counts from now on."""
+        this_month = month_of(time.time())
+        before = months_before(this_month, self._retention_months)
         try:
-            await self._store.persist([SessionsExpired(before)])
+            kept = [replace(each, month=this_month) for each in self._load_misdated(before)]
+            await self._store.persist([*kept, SessionsExpired(before)])
         except StoreError as error:
             log.warning("expired sessions not deleted reason=%s", error)
+
+    def _load_misdated(self, before: str) -> list[EndedSessionStored]:
+        """Return the ended sessions from before a month which a clock that was not synchronised has dated.
+
+        One that is stored with another month than that of its begin has been kept before.
+        """
+        last_year = int(before.partition("-")[0])
+        return [
+            each
+            for year in range(FIRST_YEAR, last_year + 1)
+            for each in self._store.load(EndedSessionStored, key_prefix(f"{year}-").removesuffix('",'))
+            if each.month < before
+            and each.month == each.session.month
+            and not each.session.clock_synchronised
+        ]
 
 
 def _clock_offset() -> float:

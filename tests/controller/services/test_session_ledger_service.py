@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from controller.model.journal import Record
 from controller.ocpp.frames import Version
@@ -18,6 +19,8 @@ from controller.session_ledger.charging_session import (
     ChargingSession,
     EndedSessionStored,
     RunningSessionStored,
+    month_of,
+    months_before,
 )
 from controller.store.state_store import StateStore
 from tests.scenario.configuration import read_valid_config
@@ -59,6 +62,22 @@ async def test_session_ledger_deletes_expired_once_clock_is_synchronised(
     clock["is_synchronised"] = True
     await trio.sleep(CLOCK_CHECK_S)
     assert [each.month for each in store.load(EndedSessionStored)] == ["2999-01"]
+
+
+async def test_session_ledger_keeps_session_that_a_wrong_clock_has_dated(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    this_month, expired = month_of(time.time()), months_before(month_of(time.time()), 25)
+    misdated = ended("1970-01")
+    misdated = replace(misdated, session=replace(misdated.session, clock_synchronised=False))
+    kept_before = replace(misdated, month=expired, number=2)
+    store = SynchronousStore(tmp_path)
+    store.persist_now([misdated, kept_before])
+    ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: True)
+    nursery.start_soon(ledger.run)
+    await trio.sleep(1)
+    assert store.load(EndedSessionStored) == [replace(misdated, month=this_month)]
+    assert ledger.ended(this_month, this_month) == [misdated.session]
 
 
 async def test_session_ledger_corrects_running_session_when_clock_is_set(
