@@ -33,6 +33,7 @@ from controller.cli.arguments import (
 )
 from controller.config.schema import WebConfig
 from controller.services.control_socket import ControlError, send_command
+from controller.transport.tls import make_client_context
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus, read_status
 
@@ -156,7 +157,7 @@ def fetch_locally(store: Path) -> ControllerStatus:
 
 def _make_opener(page: PageAddress) -> urllib.request.OpenerDirector:
     """Return an opener without a proxy, for a gateway is not behind one. Raises OSError."""
-    context = ssl.create_default_context(cafile=page.certificate)
+    context = make_client_context(page.certificate, None, None)
     if page.certificate is not None:  # the file names the server; its certificate names it by another address
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

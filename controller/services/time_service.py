@@ -34,6 +34,7 @@ from controller.timekeeping.clock_status import (
     ClockStatus,
 )
 from controller.timekeeping.timesyncd import UNSYNCHRONISED_LEAP, read_timesyncd
+from controller.transport.tls import make_client_context
 from controller.web.status_model import ClockReport
 
 CHECK_S = 60.0
@@ -213,7 +214,7 @@ async def _read_timesyncd() -> ClockReading | None:
 
 async def _nts_fingerprint(host: str, port: int, trust: str | None) -> str:
     """Return the SHA-256 of the certificate that an NTS server shows, after TLS has verified it."""
-    context = ssl.create_default_context(cafile=trust)
+    context = make_client_context(trust, None, None)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["ntske/1"])
     with trio.fail_after(REPLY_S):

@@ -39,7 +39,7 @@ def make_server_context(certificate: str, key: str, client_ca: str | None = None
     Raises OSError or ssl.SSLError for files that cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
-    _harden(context)
+    _apply_profile(context)
     load_key(context, certificate, key)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -52,7 +52,7 @@ def make_client_context(ca: str | None, certificate: str | None, key: str | None
     Raises OSError or ssl.SSLError for files that cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
-    _harden(context)
+    _apply_profile(context)
     if certificate is not None:
         load_key(context, certificate, key)
     return context
@@ -95,9 +95,15 @@ def _reject_pass_phrase() -> str:
     raise KeyLockedError(PASS_PHRASE)
 
 
-def _harden(context: ssl.SSLContext) -> None:
+def _apply_profile(context: ssl.SSLContext) -> None:
+    """Set what all releases of Python do alike.
+
+    From 3.13 on strict checks (RFC 5280) are the default. They reject authorities whose certificates name
+    no key identifiers, as many own ones of sites and backends do: an upgrade would cut their links.
+    """
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
 
 class RenewedContext:

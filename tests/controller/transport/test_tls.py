@@ -19,7 +19,15 @@ from cryptography.hazmat.primitives.serialization import (
 from trio_websocket import ConnectionClosed
 
 from controller.transport.byte_transport import ByteTransport
-from controller.transport.tls import CHECK_INTERVAL_S, RenewedContext, TlsError, client_tls, server_tls
+from controller.transport.tls import (
+    CHECK_INTERVAL_S,
+    RenewedContext,
+    TlsError,
+    client_tls,
+    make_client_context,
+    make_server_context,
+    server_tls,
+)
 from tests.controller.transport.certificates import DAY, Authority, Pair
 from tests.scenario.link_harness import LinkHarness, link_harness, receive_text
 
@@ -327,3 +335,11 @@ def test_tls_key_with_pass_phrase_is_error_and_asks_on_no_terminal(
         server_tls(pair.certificate, str(locked), None)
     with pytest.raises(TlsError, match="has a pass phrase; remove it"):
         client_tls("cpo", None, pair.certificate, str(locked))
+
+
+def test_tls_checks_certificates_alike_with_all_releases_of_python(authority: Authority) -> None:
+    pair = authority.server()
+    server = make_server_context(pair.certificate, pair.key, authority.ca)
+    client = make_client_context(authority.ca, None, None)
+    for context in (server, client):
+        assert not context.verify_flags & ssl.VERIFY_X509_STRICT
