@@ -254,6 +254,13 @@ def _calendar(config: Config) -> Iterator[Problem]:
                 coded("give each its own name"),
             )
         names.add(entry.name)
+        for number, day in enumerate(entry.days):
+            if day in entry.days[:number]:
+                yield Problem(
+                    (*path, "days", number),
+                    coded('"{name}" is listed twice', name=day),
+                    coded("write the day that is missing, or remove it"),
+                )
         if entry.begin == entry.end:
             yield Problem(
                 (*path, "end"),
@@ -377,6 +384,14 @@ def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterato
 
 def _departures(config: Config) -> Iterator[Problem]:
     classes = [each.id for each in config.priority_class]
+    for index, departure in enumerate(config.departure):
+        if departure in config.departure[:index]:
+            yield Problem(
+                ("departure", index),
+                coded("is another one again"),
+                coded("change what differs, e.g. ready_by, or remove it"),
+                depends_on=("departure", index),
+            )
     for index, departure in enumerate(config.departure):
         yield from _unknown_evses(config, departure.stations, ("departure", index, "stations"))
         if not departure.stations and not departure.cards and not departure.priority_classes:

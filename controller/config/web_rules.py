@@ -60,12 +60,15 @@ def _unreadable(error: PermissionSyntaxError, path: DataPath) -> Problem:
 def check_webhooks(config: Config) -> Iterator[Problem]:
     """Find addresses that are none of the web."""
     for index, webhook in enumerate(config.webhook):
-        if not webhook.url.startswith(("http://", "https://")) or " " in webhook.url:
+        path: DataPath = ("webhook", index, "url")
+        if not webhook.url.startswith(("http://", "https://")):
             yield Problem(
-                ("webhook", index, "url"),
+                path,
                 coded('"{url}" is no URL', url=webhook.url),
                 coded('begin it with "{scheme}://"', scheme="https"),
             )
+        elif " " in webhook.url:
+            yield Problem(path, coded("contains a blank"), coded("remove it, or write it as %20"))
 
 
 def check_mqtt(config: Config) -> Iterator[Problem]:

@@ -514,6 +514,21 @@ ERRORS = [
     ("[[eebus.partner]]", {"ski": "-"}, "eebus.partner[0].ski: is missing; add ski = ... (a text)"),
     ("[ocpp]", {"port": "8887"}, "ocpp: is not a known key; did you mean listen?"),
     (
+        "[[webhook]]",
+        {"url": '"https://hook.internal/my alarms"'},
+        "webhook[0].url: contains a blank; remove it, or write it as %20",
+    ),
+    (
+        "[[calendar]]",
+        {"days": '["mon", "tue", "mon"]'},
+        'calendar[0].days[2]: "mon" is listed twice; write the day that is missing, or remove it',
+    ),
+    (
+        "[[departure]]",
+        {"energy_kwh": '30\n[[departure]]\nstations = ["CS01"]\nready_by = "06:30"\nenergy_kwh = 30'},
+        "departure[1]: is another one again; change what differs, e.g. ready_by, or remove it",
+    ),
+    (
         "[[station.evse]]",
         {"efficiency": "0.9"},
         'station "CS01" evse[0].efficiency: is for DC: max_kw is missing; add max_kw, or remove efficiency',
