@@ -385,26 +385,25 @@ def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterato
 def _departures(config: Config) -> Iterator[Problem]:
     classes = [each.id for each in config.priority_class]
     for index, departure in enumerate(config.departure):
+        path: DataPath = ("departure", index)
         if departure in config.departure[:index]:
             yield Problem(
-                ("departure", index),
+                path,
                 coded("is another one again"),
                 coded("change what differs, e.g. ready_by, or remove it"),
-                depends_on=("departure", index),
+                depends_on=path,
             )
-    for index, departure in enumerate(config.departure):
-        yield from _unknown_evses(config, departure.stations, ("departure", index, "stations"))
+        yield from _unknown_evses(config, departure.stations, (*path, "stations"))
         if not departure.stations and not departure.cards and not departure.priority_classes:
             yield Problem(
-                ("departure", index),
+                path,
                 coded("is for no car"),
                 coded('add stations = ["..."], cards = ["..."] or priority_classes = ["..."]'),
-                depends_on=("departure", index),
+                depends_on=path,
             )
         for number, name in enumerate(departure.priority_classes):
             if name not in classes:
-                path: DataPath = ("departure", index, "priority_classes", number)
-                yield unknown_name(path, name, classes, "priority_class")
+                yield unknown_name((*path, "priority_classes", number), name, classes, "priority_class")
 
 
 def _dc(config: Config) -> Iterator[Problem]:
