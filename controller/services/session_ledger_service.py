@@ -27,7 +27,7 @@ from controller.session_ledger.charging_session import (
     reference_card,
 )
 from controller.session_ledger.session_recorder import MOST_BEGUN_A_DAY, ClockChange, SessionRecorder
-from controller.store.rule_types import key_prefix
+from controller.store.rule_types import key_begin, key_prefix
 from controller.store.session_store import SessionStore
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
@@ -233,7 +233,7 @@ class SessionLedger:
         return [
             each
             for year in range(FIRST_YEAR, last_year + 1)
-            for each in self._store.load(EndedSessionStored, key_prefix(f"{year}-").removesuffix('",'))
+            for each in self._store.load(EndedSessionStored, key_begin(f"{year}-"))
             if each.month < before
             and each.month == each.session.month
             and not each.session.clock_synchronised

@@ -37,6 +37,11 @@ def key_of(*members: str | float) -> str:
     return msgspec.json.encode(texts).decode()
 
 
+def key_begin(text: str) -> str:
+    """Return what the keys of all records begin with whose first member is a text that begins so."""
+    return key_of(text)[:-2]
+
+
 def key_prefix(*members: str | int) -> str:
     """Return what the keys of all records begin with whose first members are these."""
     return f"{key_of(*members)[:-1]},"
