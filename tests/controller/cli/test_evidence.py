@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from controller.cli.evidence import LONGEST_SHOWN
 from controller.cli.main import main
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.store.state_store import StateStore
+from tests.controller.cli.command_line import closed_folder, run_unprivileged
 from tests.controller.dimming.commands import NOON
 from tests.scenario.evidence import WrittenEvidenceLog
 
@@ -150,19 +149,12 @@ def test_evidence_export_of_no_record_makes_no_file(folder: Path) -> None:
     assert not (folder / "part.jsonl").exists()
 
 
-def test_evidence_folder_without_read_permission_is_named(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "listdir", forbidden)
-    assert run(folder, "list", "log") == 2
-    assert (
-        capsys.readouterr().err
-        == f"{folder}/log: Permission denied; run the command with sudo, or give its user the right\n"
-    )
-
-
-def forbidden(path: Path) -> list[str]:
-    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+def test_evidence_folder_without_read_permission_is_named(tmp_path: Path) -> None:
+    with closed_folder(tmp_path / "log") as folder:
+        done = run_unprivileged("evidence", "list", folder)
+    assert done.returncode == 2
+    remedy = "run the command with sudo, or give its user the right"
+    assert done.stderr == f"{folder}: Permission denied; {remedy}\n"
 
 
 def test_unreadable_files_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -14,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from controller.cli.main import main
 from controller.signing.policy_file import check_policy
 from controller.signing.signing_keys import read_key_files
+from tests.controller.cli.command_line import closed_folder, run_unprivileged
 
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
@@ -107,14 +106,11 @@ def test_keys_public_half_as_pem(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert load_pem_public_key(out.encode()) == read_key_files(file)[file].private.public_key()
 
 
-def test_keys_folder_that_only_others_may_look_into_is_not_empty(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def forbidden(path: Path) -> list[str]:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "listdir", forbidden)
-    assert typed(capsys, "list", tmp_path) == (1, "", f"{tmp_path} cannot be read: Permission denied\n")
+def test_keys_folder_that_only_others_may_look_into_is_not_empty(tmp_path: Path) -> None:
+    with closed_folder(tmp_path / "keys") as folder:
+        done = run_unprivileged("keys", "list", folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{folder} cannot be read: Permission denied\n"
 
 
 def test_keys_error_is_reported_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -13,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from controller.cli.main import SUBCOMMANDS, build_parser
-from tests.controller.cli.command_line import COMMAND, CONFIG, run_command, write_config
+from tests.controller.cli.command_line import (
+    CONFIG,
+    closed_folder,
+    run_command,
+    run_unprivileged,
+    write_config,
+)
 
 
 def test_main_unknown_command_exits_2() -> None:
@@ -95,16 +100,8 @@ def test_main_unreadable_config_exits_2(tmp_path: Path, command: str, name: str)
 
 @pytest.mark.parametrize("command", ["doctor", "setup", "setup --page", "run", "meter read", "check"])
 def test_main_closed_folder_exits_2_without_traceback(tmp_path: Path, command: str) -> None:
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=0o000)
-    # Root enters any folder by capabilities, which are dropped here.
-    prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*prefix, COMMAND, *command.split(), "-c", folder / "controller.toml"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    with closed_folder(tmp_path / "closed") as folder:
+        done = run_unprivileged(*command.split(), "-c", folder / "controller.toml")
     printed = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, printed
     assert "Permission denied" in printed
