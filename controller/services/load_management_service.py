@@ -27,7 +27,7 @@ from controller.load_management.site_control import SiteControl
 from controller.load_management.site_view import SiteView, SiteViewParts
 from controller.model.observations import EvseRef
 from controller.services.limit_queue import LimitQueue
-from controller.services.wall_clock import utc_now
+from controller.services.wall_clock import find_time_of_day
 from controller.store.state_store import StateStore
 from controller.transport.deadline_timer import DeadlineTimer
 
@@ -50,7 +50,8 @@ class LoadManagementService:
         for station, quirk in quirks.items():
             self._control.handle(QuirkSelected(station, quirk), trio.current_time())
         self._control.restore(self._queue.load_memories())
-        self._control.energy.set_clock(utc_now().timestamp(), trio.current_time())
+        if (time_of_day := find_time_of_day()) is not None:
+            self._control.energy.set_clock(time_of_day, trio.current_time())
         for part in (self._control.energy, self._control.metering):
             part.restore(each for kind in part.record_types for each in store.load(kind))
 
@@ -124,7 +125,7 @@ class LoadManagementService:
 
     def share_current(self) -> None:
         """Let the site's control make a pass at the present time of day."""
-        self.handle_event(ControlTick(utc_now().timestamp()))
+        self.handle_event(ControlTick(find_time_of_day()))
 
     def set_site_limit(self, limit_a: float | None) -> None:
         """Apply the backend's limit of the whole site (A per phase); None: no limit."""

@@ -7,6 +7,15 @@ from datetime import UTC, datetime
 
 import trio
 
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""No time of day before this one is right (POSIX s): it is that of a machine whose clock has no battery."""
+
+
+def find_time_of_day() -> float | None:
+    """Return the time of day (POSIX s); None while the clock is not set."""
+    now = datetime.now(UTC).timestamp()
+    return None if now < EARLIEST else now
+
 
 def utc_now() -> datetime:
     """Return the time of day, in UTC."""

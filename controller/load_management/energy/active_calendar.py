@@ -20,6 +20,8 @@ class ActiveCalendar:
         self._minute: int | None = None
         self.entries: tuple[CalendarEntry, ...] = settings.calendar
         """Entries that hold, in the order of the settings."""
+        self.day_began_at = 0.0
+        """Begin of that date (POSIX s)."""
         self.day = ""
         """Date of the site's clock ("2026-11-27"); empty where the time of day is unknown."""
 
@@ -38,6 +40,7 @@ class ActiveCalendar:
         self._minute = minute
         local = local_time(utc, self._settings.zone)
         self.day = local.date().isoformat()
+        self.day_began_at = local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
         self.entries = tuple(entry for entry in self._settings.calendar if entry.span.is_active(local))
 
     def month(self, utc: float) -> str:

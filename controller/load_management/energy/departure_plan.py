@@ -46,6 +46,8 @@ class DeparturePlan:
         self._planned: dict[EvseRef, tuple[float, float] | None] = {}
         """Departure and energy (Wh) of each running session that the rules may give a goal; None: no rule."""
         self._stale: set[EvseRef] = set()
+        self._moved: set[EvseRef] = set()
+        """EVSEs whose goal was found by a clock that has been set since."""
 
     @property
     def _rules(self) -> Rules:
@@ -102,16 +104,23 @@ class DeparturePlan:
         """Note that a session begins or ends; return the goal of a car with a planned departure."""
         self._cards.pop(ref, None)
         self._stale.discard(ref)
+        self._moved.discard(ref)
         if not running:
             self._planned.pop(ref, None)
             return None
         self._planned[ref] = found = None if utc is None else self._find(ref, utc)
         return None if found is None or utc is None else _make_needs(ref, found, 0.0, utc)
 
+    def on_clock_set(self) -> None:
+        """Have the goals of all running sessions found anew: they were found by another time."""
+        self._stale |= self._planned.keys()
+        self._moved |= {ref for ref, found in self._planned.items() if found is not None}
+
     def on_goal_set(self, ref: EvseRef) -> None:
         """Note that a goal comes from elsewhere: the rules give this session none."""
         self._planned.pop(ref, None)
         self._stale.discard(ref)
+        self._moved.discard(ref)
 
     def take_changes(
         self, received_wh: Mapping[EvseRef, float], utc: float
@@ -123,7 +132,7 @@ class DeparturePlan:
         changes: list[tuple[EvseRef, NeedsSeen]] = []
         for ref in sorted(self._stale):
             found = self._find(ref, utc)
-            if found == self._planned[ref]:
+            if found == self._planned[ref] and ref not in self._moved:
                 continue
             self._planned[ref] = found
             if found is None:
@@ -131,6 +140,7 @@ class DeparturePlan:
             else:
                 changes.append((ref, _make_needs(ref, found, received_wh.get(ref, 0.0), utc)))
         self._stale.clear()
+        self._moved.clear()
         return changes
 
     def _find(self, ref: EvseRef, utc: float) -> tuple[float, float] | None:

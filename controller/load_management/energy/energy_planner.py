@@ -4,7 +4,8 @@
 returns only lowers limits and moves priorities: no answer of it raises a circuit above its fuse.
 
 Time of day comes from outside (`set_clock`). Without it the worst case holds: all reductions of the calendar
-at once, and a peak as an instantaneous limit.
+at once, and a peak as an instantaneous limit. Where the clock was set, what was measured by the monotonic
+clock is assigned anew: the energy of the day and of the quarter hour, and the departures.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from controller.load_management.site_tree import ZERO, PhaseAmps, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef, NeedsSeen
 from drivers.reading import MeterState
+
+CLOCK_SET_S = 0.1
+"""A change of the wall clock against the monotonic one from which on it was set (s); NTP slews it by less."""
 
 
 class EnergyPlanner:
@@ -66,7 +70,13 @@ class EnergyPlanner:
 
     def set_clock(self, utc: float, now: float) -> None:
         """Set the time of day (POSIX s) that belongs to `now`."""
-        self._clock_offset_s = utc - now
+        before_s, self._clock_offset_s = self._clock_offset_s, utc - now
+        step_s = 0.0 if before_s is None else self._clock_offset_s - before_s
+        if abs(step_s) < CLOCK_SET_S:
+            return
+        self.calendar.update(utc)
+        self.peaks.on_clock_set(step_s, utc)
+        self.evses.on_clock_set(step_s, utc, now)
 
     def time_of_day(self, now: float) -> str:
         """Return the time of day at the site as hh:mm; empty while the clock is unknown."""

@@ -1,8 +1,16 @@
-"""Energy that EVSEs have received: in the running session, and of a group in a day."""
+"""Energy that EVSEs have received: in the running session, and of a group in a day.
+
+The energy of a day is counted by the date of the site's clock. What was drawn in the last 25 hours is kept by
+the monotonic clock, too: after a step of the clock the day has what was drawn since its midnight. Energy from
+before a restart is known with its date alone. It counts until that day has ended.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
+
+import msgspec
 
 from controller.load_management.energy.energy_records import QuotaStored, SessionEnergyStored
 from controller.load_management.energy.energy_settings import GroupSettings
@@ -21,6 +29,18 @@ STORED_PART = 0.01
 """Part of a quota after whose use the used energy is stored anew."""
 STORED_WH = 500.0
 """Energy of a session after which it is stored anew."""
+PART_S = 300.0
+"""Length of the parts in which the energy of the last hours is kept (s)."""
+KEPT_S = 25 * 3600.0
+"""Time for which they are kept: the longest day (s)."""
+
+
+class _Part(msgspec.Struct):
+    """Energy (Wh) that a group has drawn from `began_at` on (s, monotonic), on one date of the clock."""
+
+    began_at: float
+    day: str
+    drawn_wh: float = 0.0
 
 
 class EnergyUse:
@@ -32,7 +52,14 @@ class EnergyUse:
     def __init__(self, groups: Collection[GroupSettings], *, stores_sessions: bool = False) -> None:
         self.replace_groups(groups, stores_sessions=stores_sessions)
         self._session_wh: dict[EvseRef, float] = {}
-        self._days: dict[str, tuple[str, float]] = {}
+        self._day = ""
+        """Date of the last pass."""
+        self._drawn_wh: dict[str, float] = {}
+        """Energy of each group on that day, without what is known from before a restart."""
+        self._parts: dict[str, deque[_Part]] = {}
+        self._restored: dict[str, tuple[str, float]] = {}
+        """Day and energy of each group before a restart, until the day has ended."""
+        self._stored_day = ""
         self._stored_wh: dict[str, float] = {}
         self._stored_sessions_wh: dict[EvseRef, float] = {}
         self._resumed: set[EvseRef] = set()
@@ -60,8 +87,9 @@ class EnergyUse:
             if record.received_wh:
                 self._resumed.add(ref)
         elif record.group in self._groups:
-            self._days[record.group] = record.day, record.used_wh
+            self._restored[record.group] = record.day, record.used_wh
             self._stored_wh[record.group] = record.used_wh
+            self._stored_day = max(self._stored_day, record.day)
 
     def take_records(self) -> list[QuotaStored | SessionEnergyStored]:
         """Return what has to be stored since the last call."""
@@ -87,6 +115,8 @@ class EnergyUse:
         """Add what was drawn since the last pass; `day`: the site's date ("2026-11-27")."""
         step_s = 0.0 if self._counted_at is None else min(now - self._counted_at, LONGEST_STEP_S)
         self._counted_at = now
+        if day != self._day:
+            self._begin_day(day)
         for ref, use in uses.items():
             added_wh = use.drawn_w * step_s / 3600
             if not added_wh:
@@ -96,23 +126,54 @@ class EnergyUse:
                 self._stored_sessions_wh[ref] = session_wh
                 self._records.append(SessionEnergyStored(ref.station, ref.evse, session_wh))
             if (group := self._group_of.get(ref)) is not None:
-                before_day, used_wh = self._days.get(group, (day, 0.0))
-                self._days[group] = day, (used_wh if before_day == day else 0.0) + added_wh
+                self._drawn_wh[group] = self._drawn_wh.get(group, 0.0) + added_wh
+                self._add_part(group, added_wh, now)
         for group in self._groups:
             self._store(group, day)
 
+    def _begin_day(self, day: str) -> None:
+        """Count from 0 on another day; what was drawn before a restart ends with its day."""
+        if self._day:
+            self._restored.clear()
+            self._stored_day = ""
+        self._day = day
+        self._drawn_wh.clear()
+
+    def _add_part(self, group: str, drawn_wh: float, now: float) -> None:
+        parts = self._parts.setdefault(group, deque())
+        if not parts or parts[-1].day != self._day or now - parts[-1].began_at >= PART_S:
+            while parts and now - parts[0].began_at > KEPT_S:
+                parts.popleft()
+            parts.append(_Part(now, self._day))
+        parts[-1].drawn_wh += drawn_wh
+
+    def on_clock_set(self, day: str, began_at: float, *, was_set_back: bool) -> None:
+        """Count what was drawn since the begin of `day` (s, monotonic) by a clock that has been set."""
+        self._day = day
+        self._drawn_wh = {
+            group: sum(part.drawn_wh for part in parts if part.began_at >= began_at)
+            for group, parts in self._parts.items()
+        }
+        if was_set_back:
+            self._stored_day = ""
+        self._stored_wh.clear()
+
     def _store(self, group: str, day: str) -> None:
+        """Store what was used, if that is much; not in place of a later day: the clock may be behind."""
+        if day < self._stored_day:
+            return
         used_wh = self.used_wh(group, day)
         quota_wh = self._groups[group].quota_wh or 0.0
         stored_wh = self._stored_wh.get(group, 0.0)
         if used_wh < stored_wh or used_wh >= stored_wh + STORED_PART * quota_wh:
-            self._stored_wh[group] = used_wh
+            self._stored_wh[group], self._stored_day = used_wh, day
             self._records.append(QuotaStored(group, day, used_wh))
 
     def used_wh(self, group: str, day: str) -> float:
         """Return the energy that a group has used on a day (Wh)."""
-        counted_day, used_wh = self._days.get(group, ("", 0.0))
-        return used_wh if counted_day == day else 0.0
+        restored_day, restored_wh = self._restored.get(group, ("", 0.0))
+        drawn_wh = self._drawn_wh.get(group, 0.0) if day == self._day else 0.0
+        return drawn_wh + (restored_wh if day <= restored_day else 0.0)
 
     def exhausted(self, day: str) -> dict[EvseRef, Statement]:
         """Return the EVSEs of groups whose quota of the day is used up, and why."""

@@ -73,6 +73,15 @@ class EvsePlans:
             self._classes.pop(ref, None)
         return self.departures.on_transaction(ref, running, utc)
 
+    def on_clock_set(self, step_s: float, utc: float, now: float) -> None:
+        """Assign energies to their day, and departures to their time, after a step of the clock (s).
+
+        The calendar has been updated to `utc` (POSIX s).
+        """
+        began_at = now - (utc - self._calendar.day_began_at)
+        self._use.on_clock_set(self._calendar.day, began_at, was_set_back=step_s < 0)
+        self.departures.on_clock_set()
+
     def set_cards(self, cards: Mapping[EvseRef, CardInUse]) -> None:
         """Set the cards that charge now; EVSEs without one are left out."""
         self._classes = {ref: card.priority_class for ref, card in cards.items()}

@@ -15,6 +15,9 @@ from controller.load_management.site_tree import SiteTree
 from controller.model.journal import Record
 from controller.model.statements import Statement, StatementCode
 
+MONTHS_KEPT = 3
+"""Months whose highest mean is kept: a clock that is set to another one and back loses none."""
+
 
 class CircuitBase(msgspec.Struct, frozen=True, kw_only=True):
     """Base load of a circuit at this pass: power of all phases (W), and whether its meter is good.
@@ -44,7 +47,9 @@ class PeakBudgets:
         self._settings = settings
         self._calendar = calendar
         self._peaks: dict[str, QuarterPeak] = {}
-        self._months: dict[str, tuple[str, float]] = {}
+        self._months: dict[str, dict[str, float]] = {}
+        """Highest mean of each circuit (W) by month, of the last few."""
+        self._stored_month = ""
         self._budgets: dict[str, _Budget] = {}
         self._sum_whys: dict[str, Statement] = {}
         self._stored_quarters: dict[str, int] = {}
@@ -92,7 +97,8 @@ class PeakBudgets:
             peak.restore(QuarterMemory(quarter=record.quarter, register_wh=record.register_wh))
             self._stored_quarters[record.circuit] = record.quarter
         else:
-            self._months[record.circuit] = record.month, record.peak_w
+            self._months[record.circuit] = {record.month: record.peak_w}
+            self._stored_month = max(self._stored_month, record.month)
 
     def take_records(self) -> list[Record]:
         """Return what has to be stored since the last call."""
@@ -118,9 +124,26 @@ class PeakBudgets:
     def _note_peak(self, circuit: str, mean_w: float, utc: float) -> None:
         """Raise the month's highest mean; a new month begins at 0."""
         if mean_w > self._month_w(circuit, utc):
-            month = self._calendar.month(utc)
-            self._months[circuit] = month, mean_w
-            self._records.append(MonthPeakStored(circuit, month, mean_w))
+            months = self._months.setdefault(circuit, {})
+            months[self._calendar.month(utc)] = mean_w
+            while len(months) > MONTHS_KEPT:
+                del months[next(iter(months))]
+            self._store_month(circuit, utc)
+
+    def _store_month(self, circuit: str, utc: float) -> None:
+        """Store the month's highest mean, not in place of a later month: the clock may be behind."""
+        month = self._calendar.month(utc)
+        if month >= self._stored_month and (peak_w := self._month_w(circuit, utc)):
+            self._stored_month = month
+            self._records.append(MonthPeakStored(circuit, month, peak_w))
+
+    def on_clock_set(self, step_s: float, utc: float) -> None:
+        """Follow a step of the clock to `utc`: the quarter's energy stays known, and each month's peak."""
+        if step_s < 0:
+            self._stored_month = ""
+        for circuit, peak in self._peaks.items():
+            peak.on_clock_set(step_s, self._worst_w[circuit], utc)
+            self._store_month(circuit, utc)
 
     def update(self, bases: Mapping[str, CircuitBase], utc: float | None) -> None:
         """Find the budgets of this pass; `bases` has each of `circuits`."""
@@ -151,8 +174,7 @@ class PeakBudgets:
 
     def _month_w(self, circuit: str, utc: float) -> float:
         """Return the highest mean of the month (W); 0 before its first whole quarter."""
-        month, peak_w = self._months.get(circuit, ("", 0.0))
-        return peak_w if month == self._calendar.month(utc) else 0.0
+        return self._months.get(circuit, {}).get(self._calendar.month(utc), 0.0)
 
     def has_budget(self, circuit: str) -> bool:
         """Return True if a circuit has a budget for the rest of the quarter."""

@@ -13,11 +13,15 @@ of the quarter, when an error could not be made up for any more; it is released 
 Unknown energy is counted at the worst case: time without readings at the power that the control gives as
 the most possible, unless the register shows what it was. After a restart the part of the quarter that is not
 covered by a stored register counts in the same way.
+
+Where the clock was set, the quarter hour begins at another moment: its energy is what has flowed since that
+moment by the monotonic clock. Its mean is not noted as reached.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import msgspec
 
@@ -38,6 +42,8 @@ LEAST_REST_S = 30.0
 """The budget is spread over at least this time: it is not used up in a few seconds."""
 REGISTER_SLACK_WH = 2000.0
 """A register may rise by so much more than the power allows: its last digit may be as coarse as 1 kWh."""
+MARK_S = 10.0
+"""Interval at which the energy so far is kept, for a quarter hour whose begin moves (s)."""
 
 
 class QuarterMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +81,8 @@ class QuarterPeak:
         self._last_room: tuple[int, float] | None = None
         """Quarter and room of the last answer that could still take effect in that quarter."""
         self._finished_w: float | None = None
+        self._marks: deque[tuple[float, float]] = deque(maxlen=math.ceil(QUARTER_S / MARK_S) + 1)
+        """Times and energies so far (Wh) of the last quarter of an hour."""
         self._restored: QuarterMemory | None = None
         self._begin_register_wh: float | None = None
 
@@ -109,6 +117,8 @@ class QuarterPeak:
             self._count(import_w, register_wh, worst_w, utc)
         self._power_w = import_w
         self._counted_until = utc
+        if not self._marks or utc - self._marks[-1][0] >= MARK_S:
+            self._marks.append((utc, self._wh))
         if self._mean_w is None:
             self._mean_w = base_w
         else:
@@ -191,6 +201,29 @@ class QuarterPeak:
             self._begin_register_wh = self._begin_wh + self._offset_wh
             return
         self._wh = max(counted_wh, self._begin_wh)
+
+    def on_clock_set(self, step_s: float, worst_w: float, utc: float) -> None:
+        """Follow a step of the clock to `utc` (s); what has flowed since the quarter's begin stays known.
+
+        Time before the first reading counts at `worst_w`.
+        """
+        self._last_room = None
+        if self._counted_until is None or self._quarter is None:
+            return
+        self._counted_until += step_s
+        self._mean_at += step_s
+        self._highest.shift(step_s)
+        self._marks = deque(((at + step_s, wh) for at, wh in self._marks), self._marks.maxlen)
+        self._quarter = math.floor(utc / QUARTER_S)
+        begin = self._quarter * QUARTER_S
+        first_at, first_wh = self._marks[0]
+        self._begin_wh = first_wh - worst_w * max(0.0, first_at - begin) / 3600
+        for at, wh in self._marks:
+            if at <= begin:
+                self._begin_wh = min(wh, self._wh)
+        self._is_whole = False
+        if self._register_wh is not None:
+            self._begin_register_wh = self._begin_wh + self._offset_wh
 
     def take_finished(self) -> float | None:
         """Return the highest mean (W) of the quarters that ended since the last call; None without one.

@@ -127,6 +127,10 @@ class RollingMax:
                 return each  # values fall from left to right
         return self._falling[-1] if self._falling else None
 
+    def shift(self, step_s: float) -> None:
+        """Move the times of all values: the clock that they were taken from was set."""
+        self._falling = deque((at + step_s, value) for at, value in self._falling)
+
     def clear(self) -> None:
         """Drop all values."""
         self._falling.clear()

@@ -1,0 +1,71 @@
+"""Time of day of the load management on a gateway whose clock has no battery."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from controller.config.loader import check_config
+from controller.services.load_management_service import LoadManagementService
+from controller.store.state_store import StateStore
+
+SITE = """
+[site]
+id = "lc"
+timezone = "Europe/Berlin"
+[store]
+directory = "."
+[[circuit]]
+id = "grid"
+limit_a = 63
+[[station]]
+id = "CS01"
+circuit = "grid"
+[local_csms]
+[[calendar]]
+name = "evening"
+begin = "18:00"
+end = "20:00"
+circuit = "grid"
+limit_a = 20
+"""
+NOON = datetime(2026, 11, 27, 11)
+"""UTC; 12:00 in Berlin."""
+
+
+class Wall(datetime):
+    """A clock on the wall that shows `shown`."""
+
+    shown = NOON
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return cls.shown.replace(tzinfo=tz)
+
+
+async def test_clock_that_is_not_set_holds_all_entries_of_calendar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    config, errors, _ = check_config(SITE, "site.toml")
+    assert config is not None, errors
+    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
+    monkeypatch.setattr(Wall, "shown", datetime(1970, 1, 1, 0, 5))
+    service = LoadManagementService(config, StateStore(tmp_path), {})
+    grid = service.site.circuits[0]
+    service.share_current()
+    assert service.energy.calendar.limit_a(grid) == (20.0, 20.0, 20.0)
+    assert service.energy.time_of_day(trio.current_time()) == ""
+
+    monkeypatch.setattr(Wall, "shown", NOON)  # by NTP
+    service.share_current()
+    assert service.energy.calendar.limit_a(grid) == (63.0, 63.0, 63.0)
+
+    monkeypatch.setattr(Wall, "shown", datetime(1970, 1, 1, 0, 10))  # the time goes on as it was
+    mock_clock.jump(timedelta(hours=6.5).total_seconds())
+    service.share_current()
+    assert service.energy.calendar.limit_a(grid) == (20.0, 20.0, 20.0)
+    assert service.energy.time_of_day(trio.current_time()) == "18:30"
