@@ -40,6 +40,7 @@ from controller.services.command_service import (
     SiteCommandError,
     TargetUnknownError,
 )
+from controller.services.wall_clock import EARLIEST
 from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller.access")
@@ -49,6 +50,8 @@ REFRESH_S = 1.0
 """Longest time until a change that another process has stored is used."""
 MOST_LOGINS_WAITING = 16
 DAY_S = 86_400.0
+LONGEST_STEP_BACK_S = 2 * DAY_S
+"""A clock that is further before the creation of a token is wrong: then the token's end is unknown."""
 
 
 class LoginRejectedError(SiteCommandError):
@@ -75,6 +78,8 @@ class AccessService:
         self._utc = utc
         self._users: dict[str, UserStored] = {}
         self._tokens: dict[str, TokenStored] = {}
+        self._rejected_tokens: set[str] = set()
+        """Names of tokens whose creation lies ahead of the clock."""
         self._sessions = LoginSessions()
         self._throttle = LoginThrottle()
         self._hashing = trio.CapacityLimiter(1)
@@ -105,9 +110,26 @@ class AccessService:
         """Return the actor of a bearer token; None if it is unknown, revoked or over."""
         self._refresh()
         token = self._tokens.get(hash_secret(secret))
-        if token is None or (token.expires is not None and token.expires <= self._utc()):
+        if token is None or self._has_ended(token):
             return None
         return Actor(token.name, "api", _scopes(token))
+
+    def _has_ended(self, token: TokenStored) -> bool:
+        """Return True for a token whose end has come, or may have: a clock may be wrong."""
+        if token.expires is None:
+            return False
+        is_behind = self._utc() < token.created - LONGEST_STEP_BACK_S
+        if not is_behind:
+            self._rejected_tokens.discard(token.name)
+            return token.expires <= self._utc()
+        if token.name not in self._rejected_tokens:
+            self._rejected_tokens.add(token.name)
+            log.warning(
+                "token rejected token=%s reason=the clock is before its creation, so its end is unknown "
+                "remedy=check NTP (timedatectl)",
+                token.name,
+            )
+        return True
 
     @property
     def has_users(self) -> bool:
@@ -223,6 +245,10 @@ class AccessService:
                 f"token {command.token!r} exists already; revoke it or choose another name"
             )
         secret, now = generate_secret(TOKEN_PREFIX), self._utc()
+        if command.days is not None and now < EARLIEST:
+            raise SiteCommandError(
+                "the clock is not set, so no end can be found; check NTP (timedatectl), or leave out the days"
+            )
         expires = None if command.days is None else now + command.days * DAY_S
         texts = tuple(sorted(map(str, scopes)))
         await self._store.persist([TokenStored(command.token, hash_secret(secret), texts, now, expires)])

@@ -50,6 +50,8 @@ from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller.store")
 
+_DOUBTFUL = b'"clockTrusted":false'
+"""Mark of a record whose time may be wrong; within a text its quotes would be escaped."""
 FOLDER = "evidence"
 PATTERN = "evidence-*.jsonl"
 RETENTION = timedelta(days=2 * 366)
@@ -191,11 +193,15 @@ class EvidenceLog:
 
         Only for a clock that is trusted: a wrong one would remove everything.
         """
-        oldest = f"{datetime.fromtimestamp(utc, UTC) - retention:%Y-%m}"
+        now = datetime.fromtimestamp(utc, UTC)
+        oldest, present = f"{now - retention:%Y-%m}", f"{now:%Y-%m}"
         removed = []
         try:
-            for name in sorted(self._files)[:-1]:
-                if _month_of(name) >= oldest:
+            for name, following in itertools.pairwise(sorted(self._files)):
+                month = _month_of(name)
+                if not oldest <= month <= present and self._is_date_doubtful(name):
+                    month = _month_of(following)  # it ended when that began
+                if month >= oldest:
                     break  # the later files continue this one: no gap is made
                 (self._directory / name).unlink(missing_ok=True)
                 removed.append(name)
@@ -205,6 +211,11 @@ class EvidenceLog:
             del self._files[name]
             self._missing.discard(name)
         return [EvidenceFileRetired(name) for name in removed]
+
+    def _is_date_doubtful(self, name: str) -> bool:
+        """Return True if a file has records of a clock that was not trusted. Raises OSError."""
+        path = self._directory / name
+        return path.exists() and _DOUBTFUL in path.read_bytes()
 
     def check_files(self, utc: float) -> list[Record]:
         """Return what puts on record which files have gone missing since the last check."""

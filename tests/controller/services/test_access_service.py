@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -207,3 +208,39 @@ async def test_access_service_token_ends_by_time(tmp_path: Path) -> None:
         made.store.persist_now([TokenStored("old", hash_secret("lc_old"), ("status:read",), 0.0, 1.0)])
         made.access._refreshed_at = float("-inf")
         assert made.access.find_token("lc_old") is None
+
+
+@pytest.mark.parametrize(
+    ("days_ahead", "is_accepted"),
+    [(-20_000, False), (-3, False), (-1, True), (0, True), (9, True), (11, False)],
+)
+async def test_token_with_end_is_rejected_while_clock_is_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, days_ahead: float, is_accepted: bool
+) -> None:
+    async with site(tmp_path) as made:
+        result = await made.commands.execute(
+            CreateToken(token="grafana", scopes=("status:read",), days=10), LOCAL_ACTOR
+        )
+        lasting = await made.commands.execute(
+            CreateToken(token="lasting", scopes=("status:read",)), LOCAL_ACTOR
+        )
+        assert isinstance(result, dict)
+        assert isinstance(lasting, dict)
+        right = time.time()
+        made.access._utc = lambda: right + days_ahead * 86_400
+        for _ in range(2):
+            assert (made.access.find_token(result["secret"]) is not None) is is_accepted
+        assert made.access.find_token(lasting["secret"]) is not None
+        assert caplog.text.count("token rejected token=grafana") == (days_ahead < -2)
+        made.access._utc = lambda: right
+        assert made.access.find_token(result["secret"]) is not None
+
+
+async def test_token_with_end_is_not_made_before_clock_is_set(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        made.access._utc = lambda: 3000.0
+        with pytest.raises(SiteCommandError, match="clock is not set"):
+            await made.commands.execute(
+                CreateToken(token="grafana", scopes=("status:read",), days=10), LOCAL_ACTOR
+            )
+        await made.commands.execute(CreateToken(token="lasting", scopes=("status:read",)), LOCAL_ACTOR)

@@ -198,6 +198,20 @@ def test_retired_file_is_not_missed(tmp_path: Path) -> None:
     assert opened(tmp_path, DECEMBER).missing == ()
 
 
+@pytest.mark.parametrize("wrong", [3000.0, NOVEMBER + 10 * 365 * 86_400], ids=["1970", "2036"])
+def test_file_of_wrong_clock_is_kept_as_long_as_others(tmp_path: Path, wrong: float) -> None:
+    log = opened(tmp_path, wrong)
+    log.append(EvidenceKind.LIMIT, {"clockTrusted": False}, wrong)
+    log.append(EvidenceKind.RELEASE, {}, NOVEMBER)  # the clock was set
+    log.append(EvidenceKind.LIMIT, {}, DECEMBER)
+    first, second, _ = (path.name for path in evidence_files(tmp_path / "evidence"))
+    two_years = timedelta(days=730)
+    assert log.remove_old_files(DECEMBER, two_years) == []
+    assert log.remove_old_files(DECEMBER + 729 * 86_400, two_years) == []
+    assert log.remove_old_files(DECEMBER + 760 * 86_400, two_years) == [first, second]
+    assert look(tmp_path).good
+
+
 def test_last_file_removed_is_found_and_chain_does_not_begin_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
