@@ -40,7 +40,7 @@ from controller.overlay.events import (
     SendFailed,
     SendFrame,
 )
-from controller.overlay.next_hop import NextHopSelector, addresses_of
+from controller.overlay.next_hop import ForwardingTable, NextHopSelector, addresses_of, onward_path
 from controller.overlay.overlay_frames import Hops, Message, RoutedFrame
 from controller.overlay.overlay_wire import (
     BROADCAST,
@@ -60,7 +60,7 @@ from controller.overlay.topology import (
     TopologyRejectedError,
     Verifier,
 )
-from controller.overlay.transit_check import TransitCheck, TransitDecision
+from controller.overlay.transit_check import TransitCheck
 from controller.signing.policy_enforcer import DropDecision, PolicyEnforcer
 
 
@@ -93,7 +93,10 @@ _REQUESTS = (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
 
 
 class Node:
-    """Overlay node. `counts`: rejected and dropped frames by kind of reason."""
+    """Overlay node. `counts`: rejected and dropped frames by kind of reason.
+
+    `forwarding`: the short way of texts, to be tried before `handle`.
+    """
 
     def __init__(self, settings: NodeSettings) -> None:
         self.counts: Counter[str] = Counter()
@@ -110,6 +113,15 @@ class Node:
         self._link_states: dict[str, LinkState] = {}
         self._next_hop = NextHopSelector(settings.own, self._link_states, self._routes)
         self._transit_check = TransitCheck(settings.enforcer, settings.utc_of)
+        self.forwarding = ForwardingTable(
+            settings.own,
+            self._link_states,
+            self._routes,
+            self._source_check,
+            self._next_hop,
+            self._pending,
+            self._transit_check,
+        )
         self._broadcasts: dict[tuple[str, str], None] = {}
         self._carried = CarriedPaths()
         self._topology_due: float | None = None
@@ -138,14 +150,18 @@ class Node:
             case FrameReleased():
                 return list(self._on_released(event, now))
             case LinkUp(state):
-                self._topology_due = None
+                self._mark_routes_changed()
                 return list(self._on_link_up(state, now))
             case LinkDown(link):
-                self._topology_due = None
+                self._mark_routes_changed()
                 return list(self._on_link_down(link, now))
             case OverlayTick():
-                self._topology_due = None
+                self._mark_routes_changed()
                 return list(self._on_time(now))
+
+    def _mark_routes_changed(self) -> None:
+        self._topology_due = None
+        self.forwarding.clear()
 
     # -- links and time -----------------------------------------------------------------------------
 
@@ -208,7 +224,7 @@ class Node:
             return state
         if named[0] in (self._own, BROADCAST) or not self._source_check.may_come(named[0], state.link):
             return state
-        self._topology_due = None
+        self._mark_routes_changed()
         learned = msgspec.structs.replace(state, peer=named[0])
         self._link_states[state.link] = learned
         self._source_check.link_up(learned)
@@ -411,7 +427,7 @@ class Node:
 
     def _on_topology(self, frame: RoutedFrame, state: LinkState, now: float) -> Iterator[Action]:
         """Take a neighbor's topology."""
-        self._topology_due = None
+        self._mark_routes_changed()
         is_call = frame.kind is OverlayMessageKind.CALL
         try:
             if state.mode is NetworkingMode.STANDARD or frame.path != (state.peer,):
@@ -439,8 +455,9 @@ class Node:
         if frame.kind is OverlayMessageKind.RESULT_ERROR:
             objected = self._pending.take_objected(link, frame.id, frame.path)
             if objected is not None:
-                onward = msgspec.structs.replace(frame, id=objected.out_id)
-                return self._send_back(onward, objected.out, objected.to)
+                request, answered_by = objected
+                onward = msgspec.structs.replace(frame, id=request.out_id)
+                return self._send_back(onward, request.out, answered_by)
         else:
             pending = self._pending.take_request(link, frame.id, frame.destination)
             if pending is not None:
@@ -449,15 +466,20 @@ class Node:
                 source = self._link_states.get(link)
                 if not (self._transit_check.applies_to(source) and self._transit_check.applies_to(to)):
                     return self._send_answer(answer, pending)
-                decision = self._transit_check.answer(answer, source, to, pending, now)
-                return self._apply_answer_decision(decision, answer, pending)
+                return self._check_answer(answer, source, to, pending, now)
         self.counts["unasked"] += 1
         return (LogEntry(logging.INFO, f"answer dropped, no request waits for it type={frame.kind.name}"),)
 
-    def _apply_answer_decision(
-        self, decision: TransitDecision, answer: RoutedFrame, pending: ForwardedRequest
+    def _check_answer(
+        self,
+        answer: RoutedFrame,
+        source: LinkState | None,
+        to: LinkState | None,
+        pending: ForwardedRequest,
+        now: float,
     ) -> Iterator[Action]:
-        """Apply the decision about an answer; in the place of a rejected one, an error is sent."""
+        """Send an answer that the policy of signatures permits, or an error in its place."""
+        decision = self._transit_check.answer(answer, source, to, pending, now)
         yield from decision.effects
         match decision.outcome:
             case RoutedFrame() as cleared:
@@ -475,7 +497,7 @@ class Node:
 
     def _send_answer(self, answer: RoutedFrame, pending: ForwardedRequest) -> Iterable[Action]:
         if answer.kind is OverlayMessageKind.RESULT:
-            self._pending.keep_answered(msgspec.structs.replace(pending, to=answer.path[:1]))
+            self._pending.keep_answered(pending, answer.path[:1])
         return self._send_back(answer, pending.origin, pending.path[:1])
 
     def _send_back(self, frame: RoutedFrame, link: str, destination: Hops) -> Iterable[Action]:
@@ -510,10 +532,6 @@ class Node:
             answer = overlay_frames.error(frame.id, refusal.code, refusal.reason, unreached=refusal.unreached)
             yield from self._send_back(answer, origin, frame.path[:1])
 
-    def _is_overlay_station(self, station: str) -> bool:
-        state = self._link_states.get(station)
-        return state is not None and state.mode is NetworkingMode.OVERLAY
-
     def _write_frame(
         self, frame: RoutedFrame, state: LinkState, destination: Hops, path: Hops, origin: str
     ) -> SendFrame:
@@ -522,11 +540,10 @@ class Node:
 
     def _write_message(self, frame: RoutedFrame, state: LinkState, destination: Hops, path: Hops) -> Message:
         if state.mode is NetworkingMode.STANDARD:
-            if state.is_channel and state.side is LinkSide.DOWN and self._is_overlay_station(state.peer):
+            if self._next_hop.enters_relay(state):
                 self._carried.record_frame(state.peer, msgspec.structs.replace(frame, path=path))
             return overlay_frames.to_plain(frame)
-        nodes = tuple(node for node in path if node != CSMS) if CSMS in path else path
-        return overlay_frames.to_overlay(frame, destination, (*nodes, self._own))
+        return overlay_frames.to_overlay(frame, destination, onward_path(path, self._own))
 
 
 def _hop(state: LinkState) -> Hop:

@@ -12,7 +12,7 @@ Part 4 section 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -37,7 +37,7 @@ Message = str | bytes
 """A text frame or a binary one."""
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
-_Listed = Annotated[list[_Id], Meta(max_length=MAX_HOPS)]
+_Listed = Annotated[tuple[_Id, ...], Meta(max_length=MAX_HOPS)]
 """Empty as the path of a WWCP station in overlay mode: it comes from the other end of the link."""
 
 _ENVELOPE = msgspec.json.Decoder(list[msgspec.Raw])
@@ -70,6 +70,24 @@ _EXPECTED: Mapping[tuple[str, bool], tuple[OverlayMessageKind, msgspec.json.Deco
     )
 }
 """By the first characters of a compact frame and its form: its kind and elements."""
+
+ReadRoute = str | Hops
+"""A destination or a path as it was written: one id, or a list."""
+
+PLAIN_ROUTE = ()
+"""Destination and path of a plain frame."""
+
+_COMPACT: Mapping[bool, Mapping[str, msgspec.json.Decoder[Any]]] = {
+    False: {
+        "[2,": msgspec.json.Decoder(tuple[int, str, str, msgspec.Raw]),
+        "[3,": msgspec.json.Decoder(tuple[int, str, msgspec.Raw]),
+    },
+    True: {
+        "[2,": msgspec.json.Decoder(tuple[int, _Id | _Listed, _Id | _Listed, str, str, msgspec.Raw]),
+        "[3,": msgspec.json.Decoder(tuple[int, _Id | _Listed, _Id | _Listed, str, msgspec.Raw]),
+    },
+}
+"""By form and first characters: the elements of a CALL and of a CALLRESULT, without copies of their bytes."""
 
 PAYLOAD_LENGTH_BYTES = 8
 _ROUTE = 2
@@ -138,6 +156,30 @@ def parse(message: Message, *, is_overlay: bool = False) -> RoutedFrame | Malfor
     return _parse_expected(message, is_overlay=is_overlay) or _parse_text(message)
 
 
+def read_compact(text: str, *, is_overlay: bool) -> tuple[ReadRoute, ReadRoute, str, str | None] | None:
+    """Read destination, path, id and action of a CALL or CALLRESULT (no action) of the expected form.
+
+    None: it has another form, or is no such frame.
+    """
+    decoder = _COMPACT[is_overlay].get(text[:3])
+    if decoder is None:
+        return None
+    try:
+        parts = decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    if not is_overlay:
+        return PLAIN_ROUTE, PLAIN_ROUTE, parts[1], parts[2] if len(parts) == 4 else None
+    return parts[1], parts[2], parts[3], parts[4] if len(parts) == 6 else None
+
+
+def write_head(kind: OverlayMessageKind, destination: ReadRoute, path: ReadRoute) -> str:
+    """Write a compact frame that is no error up to its message id; a plain one has PLAIN_ROUTE for both."""
+    if not destination:
+        return f"[{kind:d},"
+    return (b"[%d,%b,%b," % (kind, msgspec.json.encode(destination), msgspec.json.encode(path))).decode()
+
+
 def to_plain(frame: RoutedFrame) -> Message:
     """Write a frame without destination and path."""
     if frame.binary:
@@ -188,7 +230,12 @@ def _text(frame: RoutedFrame, route: tuple[bytes, ...]) -> str:
 
 
 def _hops(hops: Hops) -> bytes:
-    return msgspec.json.encode(hops[0] if len(hops) == 1 else hops)
+    return msgspec.json.encode(written_route(hops))
+
+
+def written_route(hops: Hops) -> ReadRoute:
+    """Return the form in which a CALL or CALLRESULT names ids: one alone is no list."""
+    return hops[0] if len(hops) == 1 else hops
 
 
 def _parse_expected(text: str, *, is_overlay: bool) -> RoutedFrame | None:
@@ -209,13 +256,12 @@ def _parse_expected(text: str, *, is_overlay: bool) -> RoutedFrame | None:
         action = None if kind is OverlayMessageKind.RESULT else _TEXT.decode(body[0])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
-    return RoutedFrame(
-        kind, message_id, tuple(map(bytes, body)), _as_hops(destination), _as_hops(path), action
-    )
+    return RoutedFrame(kind, message_id, tuple(map(bytes, body)), as_hops(destination), as_hops(path), action)
 
 
-def _as_hops(read: str | Sequence[str]) -> Hops:
-    return (read,) if isinstance(read, str) else tuple(read)
+def as_hops(read: ReadRoute) -> Hops:
+    """Return the ids of a destination or a path."""
+    return (read,) if isinstance(read, str) else read
 
 
 def _parse_text(text: str) -> RoutedFrame | MalformedFrame | UnknownMessageType:
@@ -270,7 +316,7 @@ def _read(kind: OverlayMessageKind, parts: list[bytes], route: int) -> RoutedFra
 
 
 def _read_hops(part: bytes) -> Hops:
-    return _as_hops(_HOPS.decode(part))
+    return as_hops(_HOPS.decode(part))
 
 
 # -- binary ---------------------------------------------------------------------------------------------

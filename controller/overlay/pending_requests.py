@@ -8,7 +8,7 @@ the same id wait there, the later one goes under another id.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 import msgspec
@@ -23,10 +23,14 @@ MAX_ANSWERED = 1000
 """Answers to which their receivers may still object (CALLRESULTERROR)."""
 
 
+RequestKey = tuple[str, str, Hops]
+"""Outgoing link, id there, and the requesting node; no node where the outgoing link is plain."""
+
+
 class ForwardedRequest(msgspec.Struct, frozen=True):
     """A forwarded request. It was received over `origin` as `id`, by `path`, and sent over `out` as `out_id`.
 
-    `action` is requested of the node `receiver`. `to`: author of its answer, once there is one.
+    `action` is requested of the node `receiver`.
     """
 
     origin: str
@@ -37,12 +41,25 @@ class ForwardedRequest(msgspec.Struct, frozen=True):
     until: float
     action: str | None = None
     receiver: str = ""
-    to: Hops = ()
 
     @property
     def author(self) -> tuple[str, str, Hops]:
         """Key that distinguishes the request from all others of the link that it was received over."""
         return self.origin, self.id, self.path[:1]
+
+
+class Way(msgspec.Struct, frozen=True):
+    """The way of CALLs that are received over `origin` and sent over `out`, but for their ids.
+
+    `path` and `receiver` are those of each `ForwardedRequest`; `requester`: the requesting node, if the
+    outgoing link distinguishes equal ids of several nodes.
+    """
+
+    origin: str
+    out: str
+    path: Hops
+    receiver: str
+    requester: Hops
 
 
 class PendingRequests:
@@ -51,10 +68,12 @@ class PendingRequests:
     def __init__(self, timeout_s: float, new_id: Callable[[], str]) -> None:
         self._timeout_s = timeout_s
         self._new_id = new_id
-        self._waiting: dict[tuple[str, str, Hops], ForwardedRequest] = {}
-        """By outgoing link, its id there and the requesting node (not on plain links), the oldest first."""
+        self._waiting: dict[RequestKey, ForwardedRequest] = {}
+        """The oldest first."""
         self._per_link: Counter[str] = Counter()
-        self._answered: dict[tuple[str, str, Hops], ForwardedRequest] = {}
+        self._answered: OrderedDict[tuple[str, str, Hops], tuple[ForwardedRequest, Hops]] = OrderedDict()
+        """By author, with the author of the answer. The first entry of a plain dict takes long to find
+        after many removals."""
 
     def add_request(
         self, origin: str, frame: RoutedFrame, out: str, now: float, *, keeps_id: bool = False
@@ -69,16 +88,43 @@ class PendingRequests:
         out_id = self._new_id() if (out, frame.id, requester) in self._waiting else frame.id
         until, receiver = now + self._timeout_s, frame.destination[-1] if frame.destination else ""
         request = ForwardedRequest(origin, frame.id, frame.path, out, out_id, until, frame.action, receiver)
-        self._waiting[out, out_id, requester] = request
-        self._per_link[origin] += 1
+        self._add((out, out_id, requester), request)
         return request
+
+    def add_unchanged(self, way: Way, message_id: str, action: str | None, now: float) -> float | None:
+        """Add a CALL that is forwarded as it is; returns the time until which it waits for its answer.
+
+        None, with nothing added, if its id is taken or too many of its link wait already.
+        """
+        key = way.out, message_id, way.requester
+        if key in self._waiting or self._per_link[way.origin] >= MAX_PENDING:
+            return None
+        until = now + self._timeout_s
+        self._add(
+            key,
+            ForwardedRequest(
+                way.origin, message_id, way.path, way.out, message_id, until, action, way.receiver
+            ),
+        )
+        return until
+
+    def _add(self, key: RequestKey, request: ForwardedRequest) -> None:
+        self._waiting[key] = request
+        self._per_link[request.origin] += 1
+
+    def find_request(
+        self, out: str, out_id: str, destination: Hops
+    ) -> tuple[RequestKey, ForwardedRequest] | None:
+        """Return the request that an answer to `destination` is for, for `remove`; None if there is none."""
+        key = self._find(out, out_id, destination)
+        return None if key is None else (key, self._waiting[key])
 
     def take_request(self, out: str, out_id: str, destination: Hops = ()) -> ForwardedRequest | None:
         """Take the request that an answer to `destination` is for; None if there is none."""
         key = self._find(out, out_id, destination)
-        return None if key is None else self._remove(key)
+        return None if key is None else self.remove(key)
 
-    def _find(self, out: str, out_id: str, destination: Hops) -> tuple[str, str, Hops] | None:
+    def _find(self, out: str, out_id: str, destination: Hops) -> RequestKey | None:
         for requester in (destination[:1], destination[-1:], ()):
             if (out, out_id, requester) in self._waiting:
                 return out, out_id, requester
@@ -86,7 +132,8 @@ class PendingRequests:
         found = [key for key in self._waiting if key[:2] == (out, out_id)]
         return found[0] if len(found) == 1 else None
 
-    def _remove(self, key: tuple[str, str, Hops]) -> ForwardedRequest:
+    def remove(self, key: RequestKey) -> ForwardedRequest:
+        """Remove a request that waits; return it."""
         request = self._waiting.pop(key)
         self._per_link[request.origin] -= 1
         return request
@@ -96,28 +143,26 @@ class PendingRequests:
         author = origin, frame.id, frame.path[:1]
         return any(request.author == author for request in self._waiting.values())
 
-    def keep_answered(self, request: ForwardedRequest) -> None:
+    def keep_answered(self, request: ForwardedRequest, answered_by: Hops) -> None:
         """Keep an answered request, to whose answer its author may still object."""
-        author = request.author
-        self._answered.pop(author, None)
-        self._answered[author] = request
-        if len(self._answered) > MAX_ANSWERED:
-            del self._answered[next(iter(self._answered))]
+        author, answered = request.author, self._answered
+        answered[author] = request, answered_by
+        answered.move_to_end(author)
+        if len(answered) > MAX_ANSWERED:
+            answered.popitem(last=False)
 
-    def take_objected(self, origin: str, message_id: str, path: Hops) -> ForwardedRequest | None:
-        """Take the request to whose answer its author objects."""
+    def take_objected(self, origin: str, message_id: str, path: Hops) -> tuple[ForwardedRequest, Hops] | None:
+        """Take the request to whose answer its author objects, and the author of that answer."""
         return self._answered.pop((origin, message_id, path[:1]), None)
 
     def remove_link(self, link: str) -> list[ForwardedRequest]:
         """Remove what was received over a link; returns what waits for an answer over it."""
         for key in [key for key, request in self._waiting.items() if request.origin == link]:
-            self._remove(key)
-        lost = [self._remove(key) for key in list(self._waiting) if key[0] == link]
-        self._answered = {
-            author: request
-            for author, request in self._answered.items()
-            if link not in (request.origin, request.out)
-        }
+            self.remove(key)
+        lost = [self.remove(key) for key in list(self._waiting) if key[0] == link]
+        for author, (request, _) in list(self._answered.items()):
+            if link in (request.origin, request.out):
+                del self._answered[author]
         return lost
 
     def take_expired(self, now: float) -> list[ForwardedRequest]:
@@ -126,7 +171,7 @@ class PendingRequests:
         for key, request in list(self._waiting.items()):
             if request.until > now:
                 break
-            late.append(self._remove(key))
+            late.append(self.remove(key))
         return late
 
     @property

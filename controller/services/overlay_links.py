@@ -68,6 +68,7 @@ class OverlayLinks:
         self._carriers: dict[str, LinkCarrier] = {}
         self._states: dict[str, LinkState] = {}
         self._timer = DeadlineTimer(lambda: node.wake_at)
+        self._clock = trio.lowlevel.current_clock()
 
     async def run(self) -> None:
         """Keep the node's time, until cancelled."""
@@ -86,8 +87,22 @@ class OverlayLinks:
 
     def receive(self, link: str, message: Message, wait_s: float = 0.0) -> Pause | None:
         """Process a message of a link. Only that link waits, `wait_s` and for what must be durable first."""
-        held = self._feed(FrameReceived(link, message))
+        held = self._receive(link, message)
         return partial(self._store, link, held, wait_s) if held or wait_s > 0 else None
+
+    def _receive(self, link: str, message: Message) -> Sequence[Persist | FrameHeld]:
+        """Forward a message in one step where it only passes, else pass it to the node."""
+        if isinstance(message, bytes):
+            return self._feed(FrameReceived(link, message))
+        table = self._node.forwarding
+        forwarded = table.forward_text(link, message, self._clock.current_time())
+        if forwarded is None:
+            return self._feed(FrameReceived(link, message))
+        self._timer.update(forwarded.until)
+        if self._send(forwarded.link, forwarded.text):
+            return ()
+        sending = table.describe_sending(forwarded, link, message)
+        return () if sending is None else self._feed(SendFailed(sending))
 
     @contextmanager
     def use_link(self, state: LinkState, carrier: LinkCarrier) -> Iterator[None]:
@@ -109,7 +124,7 @@ class OverlayLinks:
     @contextmanager
     def open_channel(self, state: LinkState) -> Iterator[VirtualChannel]:
         """Open a virtual channel: a link in standard mode to a session or relay in this process."""
-        channel = VirtualChannel(lambda message: self._feed(FrameReceived(state.link, message)))
+        channel = VirtualChannel(partial(self._receive, state.link))
         try:
             with self.use_link(state, LinkCarrier(channel.deliver, channel.end, state.only)):
                 yield channel

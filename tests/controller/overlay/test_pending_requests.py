@@ -56,17 +56,17 @@ def test_objection_is_possible_once_while_links_are_open() -> None:
     pending = book()
     asked = ask(pending, "CS01", 1)
     for gone in ("", "CS01", "up"):
-        pending.keep_answered(asked)
+        pending.keep_answered(asked, ("csms01",))
         pending.remove_link(gone)
         found = pending.take_objected("CS01", "1", ("CS01", "LC02"))
-        assert found == (asked if gone == "" else None)
+        assert found == ((asked, ("csms01",)) if gone == "" else None)
     assert pending.take_objected("CS01", "1", ("CS01",)) is None
 
 
 def test_recorded_answers_are_bounded() -> None:
     pending = book()
     for number in range(MAX_ANSWERED + 1):
-        pending.keep_answered(ask(pending, f"CS{number}", number))
+        pending.keep_answered(ask(pending, f"CS{number}", number), ())
     assert pending.take_objected("CS0", "0", ("CS0",)) is None
     assert pending.take_objected("CS1", "1", ("CS1",)) is not None
 
