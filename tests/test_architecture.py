@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"drivers"},
     "tomlcheck": set(),
     "ocpp": {"model"},
-    "access": {"model"},
+    "access": {"model", "tomlcheck"},
     "history": {"model"},
     "commands": {"access", "model", "ocpp"},
     "chargers": {"model", "ocpp"},

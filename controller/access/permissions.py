@@ -15,24 +15,28 @@ from difflib import get_close_matches
 
 import msgspec
 
+from controller.tomlcheck.coded_text import coded
+
 
 class AccessError(Exception):
     """Base class of the errors of this package. Its text is for a person."""
 
 
 class PermissionSyntaxError(AccessError):
-    """A permission that cannot be read: `permission`, and the one that is most likely meant, if any is."""
+    """A permission that cannot be read: `what` quotes it, `remedy` has the one that is most likely meant."""
 
     def __init__(self, permission: str, meant: str | None) -> None:
-        remedy = (
-            f'did you mean "{meant}"?'
+        self.what = coded('permission "{permission}"', permission=permission)
+        self.remedy = (
+            coded("did you mean {meant}?", meant=f'"{meant}"')
             if meant
-            else f"write RESOURCE:VERB with a resource of {', '.join(Resource)} or *, "
-            f"and a verb of {', '.join(Verb)} or *"
+            else coded(
+                "write RESOURCE:VERB with a resource of {resources} or *, and a verb of {verbs} or *",
+                resources=", ".join(Resource),
+                verbs=", ".join(Verb),
+            )
         )
-        super().__init__(f'permission "{permission}": {remedy}')
-        self.permission = permission
-        self.meant = meant
+        super().__init__(f"{self.what}: {self.remedy}")
 
 
 class Verb(enum.StrEnum):
@@ -72,6 +76,17 @@ class AccessPermission(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.resource}:{self.verb}"
+
+
+VERBS_OF: Mapping[Resource, tuple[Verb, ...]] = {
+    **dict.fromkeys(Resource, (Verb.READ,)),
+    Resource.STATIONS: (Verb.READ, Verb.EDIT, Verb.RUN),
+    Resource.OUTBOX: (Verb.READ, Verb.EDIT, Verb.RUN),
+    Resource.EEBUS: (Verb.READ, Verb.EDIT),
+    Resource.CONFIGURATION: (Verb.READ, Verb.EDIT),
+    Resource.USERS: (Verb.READ, Verb.EDIT),
+}
+"""The verbs of each resource that a view or a command needs; another one permits nothing."""
 
 
 class UserRole(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
@@ -162,11 +163,13 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
                     sums[circuit][_PHASES.index(phase)] += config.fallback_a(evse)
     for index, each in enumerate(config.circuit):
         base_a = beside[each.id]
-        yield from _sum(each, sums[each.id], base_a, ("circuit", index, "limit_a"))
+        rated_w = (each.limit_kva or math.inf) * 1000
+        key = "limit_kva" if min(each.limits_a) * 3 * config.site.voltage >= rated_w else "limit_a"
+        yield from _sum(each, sums[each.id], base_a, ("circuit", index, key))
         watts = (sum(sums[each.id]) + 3 * base_a) * config.site.voltage
         if each.limit_w is not None and LEAST_W <= each.limit_w < watts:
             yield Problem(
-                ("circuit", index, "limit_w"),
+                ("circuit", index, "limit_kva" if each.limit_w == rated_w else "limit_w"),
                 coded(
                     "without the controller, {who} take {watts} W, its limit is {limit_w} W",
                     who=_who(each, base_a),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
+from controller.tomlcheck.coded_text import coded
+from controller.tomlcheck.diagnostics import Problem
 
 PHASES = 3
 
@@ -19,6 +23,52 @@ def with_derived_currents(config: Config) -> Config:
         circuit=tuple(_derive_circuit(circuit, volts) for circuit in config.circuit),
         station=tuple(_derive_station(station, volts) for station in config.station),
     )
+
+
+def without_contradictions(config: Config, tables: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
+    """Return the configuration without powers that cannot be derived from, and each of them as a problem.
+
+    Without them the rules that follow find what contradicts the other keys, and nothing that only follows.
+    `tables`: what the file has, without the defaults.
+    """
+    problems: list[Problem] = []
+    circuits, stations = list(config.circuit), list(config.station)
+    for index, circuit in enumerate(circuits):
+        rated_a = (circuit.limit_kva or math.inf) * 1000 / (PHASES * config.site.voltage)
+        if rated_a < EvseConfig().min_a:
+            problems.append(
+                Problem(
+                    ("circuit", index, "limit_kva"),
+                    coded(
+                        "{limit_kva} kVA are {rated_a} A on each phase: no car charges",
+                        limit_kva=f"{circuit.limit_kva:g}",
+                        rated_a=f"{rated_a:.3g}",
+                    ),
+                    coded("write the rated power of the transformer that feeds it (kVA), or remove it"),
+                )
+            )
+            circuits[index] = msgspec.structs.replace(circuit, limit_kva=None)
+    for index, station in enumerate(stations):
+        evses = list(station.evse)
+        for number, evse in enumerate(evses):
+            written = () if evse.max_kw is None else tables["station"][index]["evse"][number]
+            for key, of_dc in (("max_a", "max_kw"), ("min_a", "min_kw")):
+                if key in written:
+                    what = coded(
+                        "{key} stands beside max_kw, which makes it a DC station: {of_dc} counts",
+                        key=key,
+                        of_dc=of_dc,
+                    )
+                    remedy = coded("remove {key}; remove max_kw if it is an AC station", key=key)
+                    problems.append(Problem(("station", index, "evse", number, key), what, remedy))
+                    if not _OF_DC.intersection(written):
+                        evses[number] = msgspec.structs.replace(evse, max_kw=None)
+        stations[index] = msgspec.structs.replace(station, evse=tuple(evses))
+    return msgspec.structs.replace(config, circuit=tuple(circuits), station=tuple(stations)), problems
+
+
+_OF_DC = frozenset({"min_kw", "efficiency", "power_factor", "reserve_kw"})
+"""Keys that an AC station does not have."""
 
 
 def _derive_circuit(circuit: CircuitConfig, volts: float) -> CircuitConfig:

@@ -30,6 +30,7 @@ LONG_BOUNCE_S = 2.0
 """No contact bounces for longer (s)."""
 SHORT_LOSS_S, LONG_LOSS_S = 2.0, 300.0
 """Times after which a module counts as lost by one late reading, and after which nobody relies on it (s)."""
+TWO_YEARS_DAYS = 730
 MOST_CONTACTS = 4
 """Contacts of one source: control boxes and ripple-control receivers have no more."""
 
@@ -313,8 +314,39 @@ def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
         yield unknown_name((*path, "driver"), module.driver, known, "driver")
 
 
-def find_module_hints(config: Config) -> Iterator[Problem]:
-    """Find settings of sources and modules with which a command is noticed late, or a fault as a command."""
+def _ways_in(config: Config) -> Iterator[Problem]:
+    """Find evidence that is removed early, and signed commands that cannot come in or are all rejected."""
+    if config.dimming is not None and config.dimming.retention_days < TWO_YEARS_DAYS:
+        yield Problem(
+            ("dimming", "retention_days"),
+            coded(
+                "evidence is removed after {retention_days} days; the grid operator keeps its own for two "
+                "years",
+                retention_days=config.dimming.retention_days,
+            ),
+            coded("set retention_days to {two_years_days} or more", two_years_days=TWO_YEARS_DAYS),
+        )
+    keys_known = config.signing is not None and config.signing.policy is not None
+    for index, source in enumerate(() if config.dimming is None else config.dimming.source):
+        path: DataPath = ("dimming", "source", index)
+        if source.kind == "signed" and source.signed and not keys_known:
+            yield Problem(
+                (*path, "signed"),
+                coded("no key has its role: all its commands are rejected"),
+                coded("name a policy with the key and the role: [signing] policy"),
+                depends_on=(*path, "kind"),
+            )
+        if source.kind == "signed" and config.site.backend is None:
+            yield Problem(
+                (*path, "kind"),
+                coded("its commands have no way in"),
+                coded("set site.backend: they arrive over the site's own link"),
+            )
+
+
+def find_dimming_hints(config: Config) -> Iterator[Problem]:
+    """Find settings with which a command is lost, noticed late, or a fault taken for one."""
+    yield from _ways_in(config)
     dimming = config.dimming
     if dimming is None:
         return

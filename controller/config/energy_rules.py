@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from controller.config.circuit_rules import path_to_root
 from controller.config.schema import CalendarConfig, CircuitConfig, Config, EvseConfig
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
-from controller.tomlcheck.coded_text import coded
+from controller.tomlcheck.coded_text import coded, join_or
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
 
@@ -40,6 +41,7 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
     yield from _small_powers(config)
     yield from _group_hints(config)
     yield from _car_energy(config)
+    yield from _departure_hints(config)
     yield from _contradicting_entries(config)
     for index, entry in enumerate(config.calendar):
         if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
@@ -173,6 +175,34 @@ def _car_energy(config: Config) -> Iterator[Problem]:
             )
 
 
+def _departure_hints(config: Config) -> Iterator[Problem]:
+    """Find departures at midnight, and those for cards that are not listed; no card is in the text."""
+    listed = {name for card in config.card for name in (card.label, card.token.lower())}
+    has_other_cards = config.local_csms.cards_file is not None
+    for index, departure in enumerate(config.departure):
+        path: DataPath = ("departure", index)
+        if departure.ready_by in ("00:00", "24:00"):
+            yield Problem(
+                (*path, "ready_by"),
+                coded("is the midnight at which a day begins")
+                if departure.ready_by == "00:00"
+                else coded("is the midnight at which a day ends"),
+                coded('keep it if that is meant, else write the time of the departure, e.g. "06:30"'),
+            )
+        for number, name in enumerate(departure.cards):
+            is_of_backend = _UID.fullmatch(name) and any(each.owner is not None for each in config.station)
+            if not listed & {name, name.lower()} and not has_other_cards and not is_of_backend:
+                yield Problem(
+                    (*path, "cards", number),
+                    coded("is neither the label nor the token of a [[card]]"),
+                    coded("compare it with label and token there; case counts in labels"),
+                )
+
+
+_UID = re.compile(r"[0-9a-f]{8,20}", re.IGNORECASE)
+"""Serial number of a card's chip."""
+
+
 def find_evses(config: Config, name: str) -> list[tuple[str, int]]:
     """Return the EVSEs (station, number) of a name: all of a STATION, or the one in STATION/EVSE."""
     station_id, _, number = name.rpartition("/")
@@ -190,8 +220,25 @@ def _unknown_evses(config: Config, names: Sequence[str], path: DataPath) -> Iter
             known = [station.id for station in config.station]
             problem = unknown_name((*path, index), name, known, "station")
             if "*" in name or "[" in name:
-                problem = replace(problem, remedy="list each station by its id: patterns are not known here")
+                remedy = coded("list each station by its id: patterns are not known here")
+                problem = replace(problem, remedy=remedy)
+            elif match := _EVSE_NAME.fullmatch(name):
+                evses = [f'"{station}/{number}"' for station, number in find_evses(config, match[1])]
+                if f'"{match[1]}/{match[2]}"' in evses:
+                    evses = [f'"{match[1]}/{match[2]}"']
+                    problem = replace(problem, remedy=coded("did you mean {meant}?", meant=evses[0]))
+                elif evses:
+                    problem = Problem(
+                        (*path, index),
+                        coded('station "{station}" has no EVSE {number}', station=match[1], number=match[2]),
+                        coded("did you mean {meant}?", meant=join_or(evses)),
+                        "station",
+                    )
             yield problem
+
+
+_EVSE_NAME = re.compile(r"(.+)[/:.,#_ -](\d{1,3})")
+"""One EVSE of a station, also with another separator than /."""
 
 
 def _peaks(config: Config) -> Iterator[Problem]:

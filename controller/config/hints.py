@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.address_rules import find_address_hints
-from controller.config.clock_rules import find_clock_hints
-from controller.config.dimming_rules import find_module_hints
+from controller.config.circuit_rules import path_to_root
+from controller.config.dimming_rules import find_dimming_hints
 from controller.config.energy_rules import find_energy_hints
 from controller.config.local_csms_rules import find_local_csms_hints
 from controller.config.meter_rules import find_meter_hints
+from controller.config.overlay_rules import find_overlay_hints
 from controller.config.schema import Config
 from controller.config.timing_rules import find_timing_hints
 from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
-from controller.tomlcheck.positions import DataPath
-
-TWO_YEARS_DAYS = 730
 
 SHORT_LEASE_S, LONG_LEASE_S = 60.0, 3600.0
 """Leases are renewed at half their life (s)."""
@@ -32,17 +30,15 @@ def find_hints(config: Config) -> list[Problem]:
         *_backends(config),
         *_stations(config),
         *_signing(config),
-        *_dimming(config),
         *_circuits(config),
         *_leases(config),
-        *find_clock_hints(config),
         *find_address_hints(config),
         *find_value_hints(config),
         *find_meter_hints(config),
-        *find_module_hints(config),
+        *find_dimming_hints(config),
         *find_local_csms_hints(config),
         *find_energy_hints(config),
-        *_overlay(config),
+        *find_overlay_hints(config),
         *find_timing_hints(config),
     ]
 
@@ -152,48 +148,6 @@ def _signing(config: Config) -> Iterator[Problem]:
         )
 
 
-def _overlay(config: Config) -> Iterator[Problem]:
-    """Find an overlay network without a link."""
-    if config.overlay is None:
-        return
-    modes = [*(station.mode for station in config.station), *(backend.mode for backend in config.backend)]
-    if "overlay" not in modes:
-        yield Problem(
-            ("overlay",),
-            coded("has no effect: no link is in overlay mode"),
-            coded('set mode = "overlay" in the stations and backends that take part, or remove it'),
-        )
-
-
-def _dimming(config: Config) -> Iterator[Problem]:
-    if config.dimming is not None and config.dimming.retention_days < TWO_YEARS_DAYS:
-        yield Problem(
-            ("dimming", "retention_days"),
-            coded(
-                "evidence is removed after {retention_days} days; the grid operator keeps its own for two "
-                "years",
-                retention_days=config.dimming.retention_days,
-            ),
-            coded("set retention_days to {two_years_days} or more", two_years_days=TWO_YEARS_DAYS),
-        )
-    keys_known = config.signing is not None and config.signing.policy is not None
-    for index, source in enumerate(() if config.dimming is None else config.dimming.source):
-        path: DataPath = ("dimming", "source", index)
-        if source.kind == "signed" and source.signed and not keys_known:
-            yield Problem(
-                (*path, "signed"),
-                coded("no key has its role: all its commands are rejected"),
-                coded("name a policy with the key and the role: [signing] policy"),
-                depends_on=(*path, "kind"),
-            )
-        if source.kind == "signed" and config.site.backend is None:
-            yield Problem(
-                (*path, "kind"),
-                coded("its commands have no way in"),
-                coded("set site.backend: they arrive over the site's own link"),
-            )
-
-
 def _unused_circuits(config: Config) -> Iterator[Problem]:
     """Find circuits from which nothing is fed, once there are stations at all."""
     used = {circuit.parent for circuit in config.circuit}
@@ -212,6 +166,8 @@ def _unused_circuits(config: Config) -> Iterator[Problem]:
 
 def _circuits(config: Config) -> Iterator[Problem]:
     limits = {circuit.id: circuit.limits_a for circuit in config.circuit}
+    parents = {circuit.id: circuit.parent for circuit in config.circuit}
+    measured = {circuit.id for circuit in config.circuit if circuit.meter is not None}
     yield from _unused_circuits(config)
     for index, circuit in enumerate(config.circuit):
         above = limits.get(circuit.parent or "")
@@ -227,7 +183,13 @@ def _circuits(config: Config) -> Iterator[Problem]:
                 coded("has no effect: the circuit has no meter"),
                 coded('name the circuit\'s meter: meter = "..."'),
             )
-        if circuit.generation_a is not None and circuit.generation_a > max(circuit.limits_a):
+        if circuit.generation_a is not None and not measured.intersection(path_to_root(circuit.id, parents)):
+            yield Problem(
+                ("circuit", index, "generation_a"),
+                coded("has no effect: neither the circuit nor one above it has a meter"),
+                coded('name the circuit\'s meter: meter = "..."'),
+            )
+        elif circuit.generation_a is not None and circuit.generation_a > max(circuit.limits_a):
             yield Problem(
                 ("circuit", index, "generation_a"),
                 coded(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from controller.config.cross_rules import check_tables
-from controller.config.derived_currents import with_derived_currents
+from controller.config.derived_currents import with_derived_currents, without_contradictions
 from controller.config.file_rules import check_files, check_paths, find_store_hints, with_absolute_paths
 from controller.config.hints import find_hints
 from controller.config.local_csms_rules import check_card_file
@@ -65,6 +65,7 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "baudrate": ("baud",),
     "breaker": ("fuse",),
     "broker": ("mqtt",),
+    "cards": ("card",),
     "charger": ("station",),
     "chargers": ("station",),
     "charge_point": ("station",),
@@ -78,6 +79,10 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "from": ("begin",),
     "fuse_a": ("limit_a",),
     "id": ("name",),
+    "id_tag": ("token", "card"),
+    "id_token": ("token", "card"),
+    "idtag": ("token", "card"),
+    "idtoken": ("token", "card"),
     "ip": ("host",),
     "max_current": ("max_a", "limit_a"),
     "min_current": ("min_a",),
@@ -86,6 +91,8 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "mqtt_broker": ("mqtt",),
     "ocpp": ("listen",),
     "name": ("label", "id"),
+    "prefix": ("root",),
+    "rfid": ("token", "card"),
     "start": ("begin",),
     "start_time": ("begin",),
     "server": ("host", "backend"),
@@ -93,11 +100,17 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "slave": ("unit",),
     "slave_id": ("unit",),
     "stop_bits": ("stopbits",),
+    "tag": ("token", "card"),
+    "tags": ("card",),
     "to": ("end",),
+    "token": ("card",),
+    "tokens": ("card",),
     "type": ("driver", "kind"),
     "topic": ("root",),
     "tz": ("timezone",),
+    "uid": ("token", "card"),
     "unit_id": ("unit",),
+    "user": ("username",),
     "wallbox": ("station",),
 }
 """Other names of keys that installers use; the first name that the table has is suggested."""
@@ -160,13 +173,21 @@ _OTHER_VALUES: dict[str, str] = {
 """Other names of choices that installers use, lower case; KEY.NAME holds for that key alone."""
 
 
+_USER_KEYS = ("user", "username")
 _USERS = coded("users are not in this file: add them with `local-controller user add NAME`")
+_TOKENS = coded(
+    "tokens are not in this file: make them with `local-controller user token NAME RESOURCE:VERB`"
+)
+_USER_NAME = coded("remove it: the user name is always the station's id")
 _TLS = coded("name certificate and key: TLS is on with both")
 _KEY_REMEDIES: dict[str, str] = {
     "password": coded(
         "no secrets in this file: write it into a file of its own, and name that in password_file"
     ),
     **dict.fromkeys(("web.user", "web.users", "web.password", "web.admin_password", "user", "users"), _USERS),
+    **dict.fromkeys(("web.token", "web.tokens", "web.api_key", "web.api_token"), _TOKENS),
+    **dict.fromkeys((f"{table}.{key}" for table in ("backend", "station") for key in _USER_KEYS), _USER_NAME),
+    "mqtt.user": coded("did you mean {meant}?", meant="username"),
     **dict.fromkeys(("listen.tls", "listen.ssl", "web.tls", "web.ssl", "web.https"), _TLS),
     **dict.fromkeys(
         ("log.file", "log.path", "log.directory"),
@@ -237,10 +258,11 @@ def check_config(
     model_problems = [] if folder is None else load_user_models(data, folder)
     schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES, _OTHER_VALUES, _KEY_REMEDIES, _VALUE_REMEDIES)
     expanded, stations = _expand_stations(data, schema)
-    config = msgspec.convert(schema.check_table(Config, expanded, ()), Config)
+    tables = schema.check_table(Config, expanded, ())
+    config, contradictions = without_contradictions(msgspec.convert(tables, Config), tables)
     config = with_derived_currents(config)
     path_problems = list(check_paths(config))
-    found = stations.problems + check_tables(config) + path_problems
+    found = stations.problems + contradictions + check_tables(config) + path_problems
     remarks = find_hints(config)
     if folder is not None:
         config = with_absolute_paths(config, folder)
@@ -252,6 +274,8 @@ def check_config(
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += find_store_hints(config, folder)
         remarks += [problem for rule in hint_rules for problem in rule(config)]
+    if stations.problems:  # a reference to one of the stations that could not be expanded
+        found = [problem for problem in found if problem.refers_to != "station"]
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
     found = stations.to_file(found)
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)

@@ -113,8 +113,12 @@ def check_meters(config: Config) -> Iterator[Problem]:
             continue
         if meter.driver not in known:
             problem = unknown_name((*path, "driver"), meter.driver, known, "driver")
-            if problem.remedy.startswith("known are"):  # 46 names would hide the mistake
-                problem = replace(problem, remedy="`local-controller meter list` lists the known ones")
+            if meter.driver.endswith(".toml"):
+                meant = f'"{FILE_PREFIX}{meter.driver}"'
+                problem = replace(problem, remedy=coded("did you mean {meant}?", meant=meant))
+            elif problem.remedy.startswith("known are"):  # 46 names would hide the mistake
+                remedy = coded("`local-controller meter list` lists the known ones")
+                problem = replace(problem, remedy=remedy)
             yield problem
         else:
             yield from _model(meter, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from controller.config.schema import Config, OverlayConfig
@@ -16,21 +17,77 @@ RESERVED = frozenset({"CSMS", "*", "0"})
 def check_overlay(config: Config) -> Iterator[Problem]:
     """Find contradictions of the overlay network."""
     yield from _modes(config)
-    overlaid = [(name, each) for name in ("station", "backend") for each in getattr(config, name)]
+    links = _find_links(config)
     if config.overlay is None:
-        for name in ("station", "backend"):
-            for index, each in enumerate(getattr(config, name)):
-                if each.mode == "overlay":
-                    yield Problem(
-                        (name, index, "mode"),
-                        coded("is overlay, and there is no [overlay]"),
-                        coded("add [overlay]"),
-                    )
+        for path in links.values():
+            yield Problem(
+                (*path, "mode"), coded("is overlay, and there is no [overlay]"), coded("add [overlay]")
+            )
         return
     yield from _ids(config)
-    links = {each.id for _, each in overlaid if each.mode == "overlay"}
-    yield from _routes(config.overlay, links)
+    yield from _routes(config.overlay, set(links))
     yield from _groups(config, config.overlay)
+
+
+def find_overlay_hints(config: Config) -> Iterator[Problem]:
+    """Find an overlay network without a link, and nodes to which none leads."""
+    overlay = config.overlay
+    if overlay is None:
+        return
+    links = _find_links(config)
+    if not links:
+        yield Problem(
+            ("overlay",),
+            coded("has no effect: no link is in overlay mode"),
+            coded('set mode = "overlay" in the stations and backends that take part, or remove it'),
+        )
+        return
+    ends = {backend.node for backend in config.backend if backend.id in links}
+    routed = {route.destination for route in overlay.route}
+    for index, route in enumerate(overlay.route):
+        path: DataPath = ("overlay", "route", index, "destination")
+        if near := _nearest_node(route.destination, {*links, *ends}):
+            yield _unknown_node(path, route.destination, near)
+    for index, group in enumerate(overlay.group):
+        for place, member in enumerate(group.members):
+            path = ("overlay", "group", index, "members", place)
+            if near := _nearest_node(member, {*links, *ends, *routed}):
+                yield _unknown_node(path, member, near)
+            elif overlay.learn == "none" and member not in {*links, *ends, *routed, config.site.id}:
+                yield Problem(
+                    path,
+                    coded('no route leads to "{node}", and with learn = "none" none is learned', node=member),
+                    coded("add an [[overlay.route]] to it, or remove it"),
+                )
+
+
+def _find_links(config: Config) -> dict[str, DataPath]:
+    """Return the ids of the links in overlay mode, each with the place of its table."""
+    return {
+        each.id: (name, index)
+        for name in ("station", "backend")
+        for index, each in enumerate(getattr(config, name))
+        if each.mode == "overlay"
+    }
+
+
+def _nearest_node(name: str, known: set[str]) -> str | None:
+    """Return the node whose id differs in case, separators or leading zeros alone; None without one."""
+    alike = (each for each in sorted(known) if _essence(each) == _essence(name))
+    return None if name in known else next(alike, None)
+
+
+def _essence(name: str) -> str:
+    """Return the letters and numbers of an id."""
+    return re.sub(r"(?<!\d)0+(?=\d)|[^a-z0-9]", "", name.lower())
+
+
+def _unknown_node(path: DataPath, name: str, near: str) -> Problem:
+    return Problem(
+        path,
+        coded('no node "{name}" is known here', name=name),
+        coded("did you mean {meant}?", meant=f'"{near}"'),
+    )
 
 
 def _modes(config: Config) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from controller.config.clock_rules import find_clock_hints
 from controller.config.schema import Config, StationConfig
 from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
@@ -49,6 +50,7 @@ def find_timing_hints(config: Config) -> Iterator[Problem]:
         yield from _absence(path, station)
     yield from _meters(config)
     yield from _reports(config)
+    yield from find_clock_hints(config)
 
 
 def _reports(config: Config) -> Iterator[Problem]:

@@ -343,10 +343,16 @@ def _without_effect(config: Config) -> Iterator[Problem]:
 
 
 def _single_phase(config: Config) -> Iterator[Problem]:
-    """Find phase switching of EVSEs with one phase."""
+    """Find phase switching of EVSEs with one phase, and of DC stations."""
     for index, station in enumerate(config.station):
         for number, evse in enumerate(station.evse):
-            if evse.phase_switching and len(evse.phases) == 1:
+            if evse.phase_switching is not None and evse.max_kw is not None:
+                yield Problem(
+                    ("station", index, "evse", number, "phase_switching"),
+                    coded("has no effect: a DC station draws from all phases"),
+                    coded("remove it"),
+                )
+            elif evse.phase_switching and len(evse.phases) == 1:
                 yield Problem(
                     ("station", index, "evse", number, "phase_switching"),
                     coded("has no effect: the EVSE has one phase"),

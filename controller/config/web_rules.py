@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from controller.access.permissions import (
     BUILT_IN_ROLES,
+    VERBS_OF,
+    AccessPermission,
     PermissionSyntaxError,
     Resource,
     Verb,
     read_permissions,
 )
-from controller.config.schema import Config
-from controller.tomlcheck.coded_text import coded
-from controller.tomlcheck.diagnostics import Problem
+from controller.config.schema import Config, MqttConfig, WebConfig
+from controller.tomlcheck.coded_text import coded, join_or
+from controller.tomlcheck.diagnostics import Problem, nearest_names
 from controller.tomlcheck.positions import DataPath
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_VERBS_OF_COMMANDS = {
+    resource: tuple(verb for verb in verbs if verb is not Verb.READ) for resource, verbs in VERBS_OF.items()
+}
+"""Verbs of the commands, which alone are accepted by MQTT."""
 
 
 def check_web(config: Config) -> Iterator[Problem]:
@@ -41,20 +47,7 @@ def check_web(config: Config) -> Iterator[Problem]:
         try:
             read_permissions(role.permissions)
         except PermissionSyntaxError as error:
-            yield _unreadable(error, ("web", "role", index, "permissions"))
-
-
-def _unreadable(error: PermissionSyntaxError, path: DataPath) -> Problem:
-    """Return the problem of a permission that cannot be read."""
-    if error.meant:
-        remedy = coded("did you mean {meant}?", meant=f'"{error.meant}"')
-    else:
-        remedy = coded(
-            "write RESOURCE:VERB with a resource of {resources} or *, and a verb of {verbs} or *",
-            resources=", ".join(Resource),
-            verbs=", ".join(Verb),
-        )
-    return Problem(path, coded('permission "{permission}"', permission=error.permission), remedy)
+            yield Problem(("web", "role", index, "permissions"), error.what, error.remedy)
 
 
 def check_webhooks(config: Config) -> Iterator[Problem]:
@@ -79,7 +72,7 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
     try:
         read_permissions(mqtt.permissions)
     except PermissionSyntaxError as error:
-        yield _unreadable(error, ("mqtt", "permissions"))
+        yield Problem(("mqtt", "permissions"), error.what, error.remedy)
     if bool(mqtt.certificate) != bool(mqtt.key):
         missing = "key" if mqtt.certificate else "certificate"
         yield Problem(
@@ -96,8 +89,10 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
 
 
 def find_web_hints(config: Config) -> Iterator[Problem]:
-    """Find passwords that others in the network can read, an MQTT user without one, and doubled webhooks."""
+    """Find what others in the network can read, what is doubled, and roles that are taken for others."""
     web = config.web
+    if web is not None:
+        yield from _role_hints(web)
     if web is not None and web.host not in LOOPBACK and not web.certificate:
         yield Problem(
             ("web", "host"),
@@ -113,7 +108,80 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
                 coded("remove one of the two"),
             )
     mqtt = config.mqtt
-    if mqtt is not None and mqtt.username and mqtt.password_file is None and mqtt.certificate is None:
+    if mqtt is not None:
+        yield from _mqtt_hints(config, mqtt)
+
+
+def _role_hints(web: WebConfig) -> Iterator[Problem]:
+    """Find names of roles that are taken for another role, and permissions without effect."""
+    names = [role.name for role in web.role]
+    for index, role in enumerate(web.role):
+        path: DataPath = ("web", "role", index)
+        before = [each for each in names[:index] if each != role.name and each.lower() == role.name.lower()]
+        near = before or nearest_names(role.name, BUILT_IN_ROLES)
+        if len(near) == 1 and role.name not in BUILT_IN_ROLES:
+            yield Problem(
+                (*path, "name"),
+                coded('"{name}" is easily taken for the role "{other}"', name=role.name, other=near[0]),
+                coded("choose another name; viewer, operator and administrator exist without a table"),
+            )
+        yield from _permission_hints(role.permissions, (*path, "permissions"))
+
+
+def _permission_hints(
+    texts: Sequence[str], path: DataPath, verbs_of: Mapping[Resource, Sequence[Verb]] = VERBS_OF
+) -> Iterator[Problem]:
+    """Find permissions that another one contains, and those that no view and no command needs."""
+    permitted: list[frozenset[AccessPermission]] = []
+    for text in texts:
+        try:
+            permitted.append(read_permissions([text]))
+        except PermissionSyntaxError:
+            return
+    for index, (text, found) in enumerate(zip(texts, permitted, strict=True)):
+        others = [other for place, other in enumerate(texts) if place != index and found < permitted[place]]
+        needed = [each for each in found if each.verb in verbs_of[each.resource]]
+        if found in permitted[:index]:
+            yield Problem(
+                (*path, index), coded('"{name}" is listed twice', name=text), coded("remove one of the two")
+            )
+        elif others:
+            yield Problem(
+                (*path, index),
+                coded(
+                    '"{permission}" has no effect: "{other}" contains it', permission=text, other=others[0]
+                ),
+                coded("remove it"),
+            )
+        elif not needed:
+            resource = text.partition(":")[0]
+            verbs = [f'"{resource}:{verb}"' for verb in verbs_of.get(Resource(resource), ())]
+            yield Problem(
+                (*path, index),
+                coded('"{permission}" permits nothing', permission=text),
+                coded("did you mean {meant}?", meant=join_or(verbs)) if verbs else coded("remove it"),
+            )
+
+
+def _mqtt_hints(config: Config, mqtt: MqttConfig) -> Iterator[Problem]:
+    """Find topics that run into each other, commands that do not exist, and what passes in the clear."""
+    yield from _permission_hints(mqtt.permissions, ("mqtt", "permissions"), _VERBS_OF_COMMANDS)
+    root = mqtt.root or f"local-controller/{config.site.id}"
+    if mqtt.home_assistant and f"{root}/".startswith(f"{mqtt.discovery_prefix}/"):
+        yield Problem(
+            ("mqtt", "root"),
+            coded(
+                '"{root}" is below discovery_prefix, where Home Assistant expects announcements', root=root
+            ),
+            coded('write other first levels, e.g. root = "local-controller/{site}"', site=config.site.id),
+        )
+    elif mqtt.home_assistant and f"{mqtt.discovery_prefix}/".startswith(f"{root}/"):
+        yield Problem(
+            ("mqtt", "discovery_prefix"),
+            coded('"{prefix}" is below root, the topics of the values', prefix=mqtt.discovery_prefix),
+            coded('write the prefix that Home Assistant is set to, by default "homeassistant"'),
+        )
+    if mqtt.username and mqtt.password_file is None and mqtt.certificate is None:
         yield Problem(
             ("mqtt", "username"),
             coded("has no password"),
@@ -122,7 +190,7 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
                 "for none"
             ),
         )
-    if mqtt is not None and not mqtt.tls and (mqtt.password_file or mqtt.permissions):
+    if not mqtt.tls and (mqtt.password_file or mqtt.permissions):
         yield Problem(
             ("mqtt", "tls"),
             coded("the password and the commands pass in the clear"),

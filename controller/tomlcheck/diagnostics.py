@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import errno
 import re
@@ -23,6 +24,25 @@ class TomlCheckError(Exception):
 
 class FileUnreadableError(TomlCheckError):
     """The file cannot be read. Its text gives the reason."""
+
+
+class NotTextError(TomlCheckError):
+    """Bytes that are not UTF-8 text. `line` counts from 1; `what` names the column and the likely letter."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        before, letter = data[:position], data[position : position + 1].decode("cp1252", "replace")
+        self.line = before.count(b"\n") + 1
+        column = len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+            self.what = coded("is not UTF-8 text, but UTF-16 or no text at all")
+        else:
+            self.what = coded(
+                'is not UTF-8 text at column {column}, where Windows-1252 has "{letter}"',
+                column=column,
+                letter=letter,
+            )
+        self.remedy = coded("save the file as UTF-8")
+        super().__init__(f"line {self.line}: {self.what}; {self.remedy}")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -97,18 +117,25 @@ def defined_already(path: DataPath, name: str) -> Problem:
     return Problem(path, coded('"{name}" is already defined', name=name), coded("give each its own id"))
 
 
+def decode_text(data: bytes) -> str:
+    """Return bytes of UTF-8 as text without byte order mark, its lines ended by LF. Raises NotTextError."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        start = error.start + 3 * data.startswith(codecs.BOM_UTF8)
+        raise NotTextError(data, start) from None
+
+
 def read_text(path: FilePath) -> str:
     """Read a file of UTF-8 text; a byte order mark is skipped. Raises FileUnreadableError."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return decode_text(path.read_bytes())
     except IsADirectoryError:
         raise FileUnreadableError(
             f"{path}: is a directory; name the file in it, e.g. {path}/controller.toml"
         ) from None
-    except UnicodeDecodeError as error:
-        raise FileUnreadableError(
-            f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from None
+    except NotTextError as error:
+        raise FileUnreadableError(f"{path}:{error.line}: {error.what}; {error.remedy}") from None
     except OSError as error:
         raise FileUnreadableError(
             f"{path}: cannot be read: {error.strerror}; {remedy_for_file_error(error)}"
@@ -264,6 +291,8 @@ def _remedy_for_assignment(written: str) -> str | None:
         return coded("write a value after =, or remove the line")
     if value.lower() in _NO_VALUE:
         return coded("remove the line: a key without a value is left out")
+    if _PERCENTAGE.fullmatch(value):
+        return coded("write the quantity itself, or a part of 1 like 0.8: percentages are not known here")
     if value == "{" or (value[0] == "{" and "=" in value):
         return coded("write a table in braces on one line, without a comma at its end")
     if (meant := _meant_assignment(written)) and meant != written:
@@ -342,6 +371,7 @@ TRUTH_WORDS: dict[str, bool] = {
 _FOREIGN_COMMENT = re.compile(r"(?:;|//|--|/\*)\s*(.*?)\s*(?:\*/)?$")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
 _NUMBER = re.compile(r"(-?(?:\d*[.,]?\d+|\d+\.))\s*[a-zA-Z%]{0,3}")
+_PERCENTAGE = re.compile(r"-?\d+(?:[.,]\d+)?\s*%")
 _DAY = re.compile(r"(\d{4})[-./](\d{1,2})[-./](\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})")
 _FOREIGN_END = re.compile(r"(?:;|\s//\s.*)\s*$")
 _BETWEEN_ELEMENTS = re.compile(r"\s*[,;]\s*|(?<=[\"'])\s+(?=[\"'])")

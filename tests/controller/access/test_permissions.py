@@ -5,12 +5,14 @@ import pytest
 from controller.access.permissions import (
     BUILT_IN_ROLES,
     LOCAL_ACTOR,
+    VERBS_OF,
     AccessPermission,
     PermissionSyntaxError,
     Resource,
     Verb,
     read_permissions,
 )
+from controller.commands.site_command import COMMANDS
 
 
 def test_permissions_are_read_with_wildcards() -> None:
@@ -24,6 +26,13 @@ def test_permissions_are_read_with_wildcards() -> None:
 def test_permissions_unknown_permission_is_rejected_with_known_ones(text: str) -> None:
     with pytest.raises(PermissionSyntaxError, match="stations"):
         read_permissions([text])
+
+
+def test_verbs_beyond_read_are_those_of_the_commands() -> None:
+    needed = {(command.permission.resource, command.permission.verb) for command in COMMANDS.values()}
+    changing = {(each, verb) for each, verbs in VERBS_OF.items() for verb in verbs if verb is not Verb.READ}
+    assert changing == needed
+    assert {verbs[0] for verbs in VERBS_OF.values()} == {Verb.READ}
 
 
 def test_roles_contain_each_other() -> None:

@@ -120,7 +120,7 @@ ERRORS = [
     (CALENDAR, "limit_a = 63", 'mode = "surplus"\nstations = ["CS1"]', 'did you mean "CS01"'),
     (CALENDAR, "limit_a = 63", 'mode = "surplus"\ngroup = "gym"', "group"),
     (CALENDAR, 'circuit = "grid"\nlimit_a = 63', 'circuit = "row"\npeak_kw = 5', "needs a meter"),
-    (GROUPS, 'stations = ["CS02/2"]', 'stations = ["CS02/1"]', "CS02/1"),
+    (GROUPS, 'stations = ["CS02/2"]', 'stations = ["CS02/1"]', 'CS02" has no EVSE 1'),
     (GROUPS, 'stations = ["CS02/2"]', 'stations = ["CS01/1"]', 'is in group "bakery" already'),
     (GROUPS, 'id = "gym"', 'id = "bakery"', "already defined"),
     (GROUPS, "guaranteed_a = 16", "guaranteed_a = 40", 'circuit "row" carries 32 A'),

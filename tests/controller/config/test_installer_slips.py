@@ -543,6 +543,77 @@ ERRORS = [
         {"permissions": '["stations:write"]'},
         'mqtt.permissions: permission "stations:write"; did you mean "stations:edit"?',
     ),
+    (
+        "[[group]]",
+        {"stations": '["CS01/2"]'},
+        'group "tenant" stations[0]: station "CS01" has no EVSE 2; did you mean "CS01/1"?',
+    ),
+    (
+        "[[group]]",
+        {"stations": '["CS01:1"]'},
+        'group "tenant" stations[0]: station "CS01:1" does not exist; did you mean "CS01/1"?',
+    ),
+    (
+        "[[group]]",
+        {"stations": '["CS*"]'},
+        'group "tenant" stations[0]: station "CS*" does not exist; list each station by its id: '
+        "patterns are not known here",
+    ),
+    ("[token]", {"label": '"Anna"'}, "token: is not a known key; did you mean card?"),
+    (
+        "[web]",
+        {"token": '"abc"'},
+        "web.token: is not a known key; tokens are not in this file: make them with "
+        "`local-controller user token NAME RESOURCE:VERB`",
+    ),
+    ("[mqtt]", {"user": '"lc"'}, "mqtt.user: is not a known key; did you mean username?"),
+    (
+        "[[backend]]",
+        {"username": '"lc"'},
+        'backend "cpo" username: is not a known key; remove it: the user name is always the station\'s id',
+    ),
+    (
+        "[[meter]]",
+        {"driver": '"meters/m.toml"'},
+        'meter "grid" driver: driver "meters/m.toml" does not exist; did you mean "file:meters/m.toml"?',
+    ),
+    (
+        "[[meter]]",
+        {"driver": '"xyz"'},
+        'meter "grid" driver: driver "xyz" does not exist; `local-controller meter list` lists '
+        "the known ones",
+    ),
+    (
+        "[[circuit]]",
+        {"limit_kva": "4"},
+        'circuit "grid" limit_kva: 4 kVA are 5.8 A on each phase: no car charges; write the '
+        "rated power of the transformer that feeds it (kVA), or remove it",
+    ),
+    (
+        "[[circuit]]",
+        {"limit_kva": "10"},
+        'circuit "grid" limit_kva: without the controller, the stations below "grid" and the '
+        "declared base load of 20 A take 26 A on L1, its limit is 14.4928 A; lower fallback_a "
+        "(0: pause), or connect fewer stations there",
+    ),
+    (
+        "[[station.evse]]",
+        {"min_a": "-", "max_kw": "22"},
+        'station "CS01" evse[0].max_a: max_a stands beside max_kw, which makes it a DC station: '
+        "max_kw counts; remove max_a; remove max_kw if it is an AC station",
+    ),
+    (
+        "[[station.evse]]",
+        {"max_a": "-", "max_kw": "22", "reserve_kw": "5", "fallback_a": "0"},
+        'station "CS01" evse[0].min_a: min_a stands beside max_kw, which makes it a DC station: '
+        "min_kw counts; remove min_a; remove max_kw if it is an AC station",
+    ),
+    (
+        "[[station]]",
+        {"id": '"CS[40-01]"'},
+        'station "CS[40-01]" id: "CS[40-01]" is a range of 0 ids; write the lower number first, '
+        "and at most 1000 stations in one range",
+    ),
 ]
 
 
@@ -876,6 +947,121 @@ HINTS = [
         "overlay: has no effect: no link is in overlay mode; "
         'set mode = "overlay" in the stations and backends that take part, or remove it',
     ),
+    (
+        "[[station.evse]]",
+        {"max_a": "-", "min_a": "-", "max_kw": "22", "fallback_a": "0", "phase_switching": "true"},
+        'station "CS01" evse[0].phase_switching: has no effect: a DC station draws from all '
+        "phases; remove it",
+    ),
+    (
+        "[[departure]]",
+        {"ready_by": '"24:00"'},
+        "departure[0].ready_by: is the midnight at which a day ends; keep it if that is meant, "
+        'else write the time of the departure, e.g. "06:30"',
+    ),
+    (
+        "[[departure]]",
+        {"ready_by": '"00:00"'},
+        "departure[0].ready_by: is the midnight at which a day begins; keep it if that is meant, "
+        'else write the time of the departure, e.g. "06:30"',
+    ),
+    (
+        "[[departure]]",
+        {"cards": '["Anna"]'},
+        "departure[0].cards[0]: is neither the label nor the token of a [[card]]; compare it "
+        "with label and token there; case counts in labels",
+    ),
+    (
+        "[mqtt]",
+        {"root": '"homeassistant/lc"'},
+        'mqtt.root: "homeassistant/lc" is below discovery_prefix, where Home Assistant expects '
+        'announcements; write other first levels, e.g. root = "local-controller/lc"',
+    ),
+    (
+        "[mqtt]",
+        {"root": '"ha"', "discovery_prefix": '"ha/discovery"'},
+        'mqtt.discovery_prefix: "ha/discovery" is below root, the topics of the values; write '
+        'the prefix that Home Assistant is set to, by default "homeassistant"',
+    ),
+    (
+        "[[web.role]]",
+        {"name": '"Viewer"', "permissions": '["stations:read"]'},
+        'web.role[0].name: "Viewer" is easily taken for the role "viewer"; choose another name; '
+        "viewer, operator and administrator exist without a table",
+    ),
+    (
+        "[[web.role]]",
+        {"name": '"admin"', "permissions": '["stations:read"]'},
+        'web.role[0].name: "admin" is easily taken for the role "administrator"; choose another '
+        "name; viewer, operator and administrator exist without a table",
+    ),
+    (
+        "[[web.role]]",
+        {"name": '"guard"', "permissions": '["stations:read", "stations:read"]'},
+        'web.role[0].permissions[1]: "stations:read" is listed twice; remove one of the two',
+    ),
+    (
+        "[[web.role]]",
+        {"name": '"guard"', "permissions": '["stations:run", "stations:*"]'},
+        'web.role[0].permissions[0]: "stations:run" has no effect: "stations:*" contains it; remove it',
+    ),
+    (
+        "[[web.role]]",
+        {"name": '"guard"', "permissions": '["sessions:run"]'},
+        'web.role[0].permissions[0]: "sessions:run" permits nothing; did you mean "sessions:read"?',
+    ),
+    (
+        "[mqtt]",
+        {"tls": "true", "permissions": '["stations:read"]'},
+        'mqtt.permissions[0]: "stations:read" permits nothing; did you mean "stations:edit" or '
+        '"stations:run"?',
+    ),
+    (
+        "[[web.role]]",
+        {
+            "name": '"guard"',
+            "permissions": '["stations:read"]\n[[web.role]]\nname = "Guard"\npermissions = ["sessions:read"]',
+        },
+        'web.role[1].name: "Guard" is easily taken for the role "guard"; choose another name; '
+        "viewer, operator and administrator exist without a table",
+    ),
+    (
+        "[site]",
+        {
+            "id": '"lc"',
+            "timezone": (
+                '"Europe/Berlin"\n[overlay]\n[[overlay.group]]\nid = "g"\nmembers = ["LC2"]\n'
+                '[[backend]]\nid = "peer"\nurl = "wss://peer.internal/{station}"\nmode = "overlay"\n'
+                'node = "lc-02"'
+            ),
+        },
+        'overlay.group "g" members[0]: no node "LC2" is known here; did you mean "lc-02"?',
+    ),
+    (
+        "[site]",
+        {
+            "id": '"lc"',
+            "timezone": (
+                '"Europe/Berlin"\n[overlay]\nlearn = "none"\n[[overlay.group]]\nid = "g"\nmembers = '
+                '["lc-9"]\n[[backend]]\nid = "peer"\nurl = "wss://peer.internal/{station}"\nmode = '
+                '"overlay"\nnode = "lc-02"'
+            ),
+        },
+        'overlay.group "g" members[0]: no route leads to "lc-9", and with learn = "none" none is '
+        "learned; add an [[overlay.route]] to it, or remove it",
+    ),
+    (
+        "[site]",
+        {
+            "id": '"lc"',
+            "timezone": (
+                '"Europe/Berlin"\n[overlay]\n[[overlay.route]]\ndestination = "lc2"\nvia = "peer"\n'
+                '[[backend]]\nid = "peer"\nurl = "wss://peer.internal/{station}"\nmode = "overlay"\n'
+                'node = "lc-02"'
+            ),
+        },
+        'overlay.route[0].destination: no node "lc2" is known here; did you mean "lc-02"?',
+    ),
 ]
 
 
@@ -890,6 +1076,22 @@ def test_installer_slips_impossible_value_is_error(
     config, errors, _ = check_config(write_into(table, changes), "site.toml")
     assert config is None
     assert expected in map(text_of, errors)
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "keys"),
+    [
+        ("[[station]]", {"id": '"CS[40-01]"'}, ['station "CS[40-01]" id']),
+        ("[[station]]", {"id": '"CS[1..4]"'}, ['station "CS[1..4]" id']),
+        ("[[circuit]]", {"limit_kva": "4"}, ['circuit "grid" limit_kva']),
+        ("[[station.evse]]", {"max_kw": "22", "min_a": "-"}, ['station "CS01" evse[0].max_a']),
+    ],
+)
+def test_installer_slips_follow_on_errors_are_left_out(
+    table: str, changes: dict[str, str], keys: list[str]
+) -> None:
+    _, errors, _ = check_config(write_into(table, changes), "site.toml")
+    assert [error.key for error in errors] == keys
 
 
 @pytest.mark.parametrize(("table", "changes", "expected"), HINTS)
@@ -926,6 +1128,12 @@ SYNTAX = [
         "limit_a = 63",
         "limit_a = 63.5 // A",
         "Expected the end of the line after the value; did you mean limit_a = 63.5?",
+    ),
+    (
+        "limit_a = 63",
+        "limit_a = 80%",
+        "Expected the end of the line after the value; write the quantity itself, or a part of 1 "
+        "like 0.8: percentages are not known here",
     ),
     (
         "limit_a = 63",

@@ -318,9 +318,20 @@ def test_loader_missing_file_is_error(tmp_path: Path) -> None:
         read_config(tmp_path / "none.toml")
 
 
-def test_loader_file_without_text_is_error(tmp_path: Path) -> None:
-    (tmp_path / "latin.toml").write_bytes("[site]\nid = 'Süd'".encode("latin-1"))
-    with pytest.raises(FileUnreadableError, match=r"is not UTF-8 text \(byte 14\)"):
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            "[site]\r\n# Süd\nid = 'Süd'".encode("latin-1"),
+            r'latin\.toml:2: is not UTF-8 text at column 4, where Windows-1252 has "ü"; save the file as ',
+        ),
+        (b"\xef\xbb\xbf[site]\nid = '\xe4'", r"latin\.toml:2: is not UTF-8 text at column 7"),
+        ("[site]".encode("utf-16"), r"latin\.toml:1: is not UTF-8 text, but UTF-16 or no text at all"),
+    ],
+)
+def test_loader_file_without_text_is_error(tmp_path: Path, data: bytes, expected: str) -> None:
+    (tmp_path / "latin.toml").write_bytes(data)
+    with pytest.raises(FileUnreadableError, match=expected):
         read_config(tmp_path / "latin.toml")
 
 
