@@ -23,9 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "drivers": set(),
     # layer 1: data, rules and keys; sans-IO
     "model": {"drivers"},
-    "tomlcheck": set(),
+    "tomlcheck": {"drivers"},
     "ocpp": {"model"},
-    "access": {"model", "tomlcheck"},
+    "access": {"drivers", "model"},
     "history": {"model"},
     "commands": {"access", "model", "ocpp"},
     "chargers": {"model", "ocpp"},

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from controller.tomlcheck.coded_text import coded
+from drivers.coded_text import coded
 
 
 class AccessError(Exception):

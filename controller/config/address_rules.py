@@ -13,9 +13,9 @@ from urllib.parse import SplitResult, urlsplit
 from controller.config.port_rules import EVERYWHERE, check_ports, find_port_hints
 from controller.config.schema import BackendConfig, Config
 from controller.config.web_rules import LOOPBACK
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, name_letters
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 
 ODD_IN_IDS = " /?#%\\\"'*{}<>"
 """Characters that hardly any station has in its id."""

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationConfig
 from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
-from controller.tomlcheck.coded_text import CodedText, coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import ALL_WORDS
+from drivers.coded_text import CodedText, coded
 
 _NO_OWNER = frozenset({"", "-", "local", "no", "none", LOCAL_CSMS})
 """Names that people write for a station without a backend."""

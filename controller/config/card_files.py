@@ -10,7 +10,7 @@ import msgspec
 
 from controller.config.password_files import ConfigError
 from controller.config.schema import CardConfig, Config
-from controller.tomlcheck.coded_text import coded
+from drivers.coded_text import coded
 
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 

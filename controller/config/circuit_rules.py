@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
 from controller.config.value_rules import LEAST_W
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 
 _PHASES = ("L1", "L2", "L3")
 _LESS = coded("lower fallback_a (0: pause), or connect fewer stations there")

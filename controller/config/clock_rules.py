@@ -8,8 +8,8 @@ import zoneinfo
 from collections.abc import Iterator
 
 from controller.config.schema import Config, SiteConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
+from drivers.coded_text import coded
 
 LARGE_ERROR_S, SMALL_ERROR_S = 60.0, 0.01
 """Errors of a clock that is of no use as legal time, and that no server in the internet allows (s)."""

@@ -15,8 +15,8 @@ from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
 from controller.config.schema import Config
 from controller.config.value_rules import check_values
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, defined_already
+from drivers.coded_text import coded
 
 
 def check_tables(config: Config) -> list[Problem]:

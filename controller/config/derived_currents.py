@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
+from drivers.coded_text import coded
 
 PHASES = 3
 

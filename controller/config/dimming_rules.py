@@ -17,9 +17,9 @@ from controller.config.schema import (
     DimmingSourceConfig,
     MeterConfig,
 )
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 from drivers.input_modules import list_input_modules, load_input_module
 from drivers.meter_model import list_models
 from drivers.settings import default_port

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.schema import Config
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 from drivers.eebus.array_json import EebusError
 from drivers.eebus.certificates import normalize_ski
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from controller.config.circuit_rules import path_to_root
 from controller.config.schema import CalendarConfig, CircuitConfig, Config, EvseConfig
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
-from controller.tomlcheck.coded_text import coded, join_or
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded, join_or
 
 MOST_KW = 5_000.0
 """A higher target or power of a station in kilowatts is most likely one in watts."""

@@ -11,9 +11,9 @@ import msgspec
 
 from controller.config.password_files import HashedPassword, PasswordFileError, parse_password_file
 from controller.config.schema import Config, MeterConfig, StoreConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
 
 _OF_SYSTEM = ("/boot", "/dev/", "/etc", "/proc", "/sys", "/usr")

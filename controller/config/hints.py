@@ -14,8 +14,8 @@ from controller.config.overlay_rules import find_overlay_hints
 from controller.config.schema import Config
 from controller.config.timing_rules import find_timing_hints
 from controller.config.value_rules import find_value_hints
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
+from drivers.coded_text import coded
 
 SHORT_LEASE_S, LONG_LEASE_S = 60.0, 3600.0
 """Leases are renewed at half their life (s)."""

@@ -17,7 +17,6 @@ from controller.config.meter_rules import load_user_models
 from controller.config.password_files import ConfigError
 from controller.config.schema import Config, StationDefaultsConfig
 from controller.config.station_expansion import ExpandedStations
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
     HintDiagnostic,
@@ -27,6 +26,7 @@ from controller.tomlcheck.diagnostics import (
     read_text,
 )
 from controller.tomlcheck.schema_check import SchemaCheck
+from drivers.coded_text import coded
 
 Rule = Callable[[Config], Iterable[Problem]]
 """A rule on a whole configuration, for what only a higher layer can check."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import Config, StationConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, name_letters, unknown_name
+from drivers.coded_text import coded
 
 UID_TYPES = frozenset({"ISO14443", "ISO15693"})
 """Types of idTokens that are the serial number of a chip."""

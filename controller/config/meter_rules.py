@@ -11,9 +11,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from controller.config.schema import Config, MeterConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 from drivers.errors import ModelFileError
 from drivers.meter_model import (
     FILE_PREFIX,

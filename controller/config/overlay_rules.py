@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from controller.config.schema import Config, OverlayConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 
 RESERVED = frozenset({"CSMS", "*", "0"})
 """Destinations of the overlay network that are not the id of a node."""

@@ -14,7 +14,7 @@ import re
 
 import msgspec
 
-from controller.tomlcheck.coded_text import coded
+from drivers.coded_text import coded
 
 SALT_BYTES = 16
 """Length of the random salt of a new hash."""

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from controller.config.schema import Config, EebusConfig, ListenConfig, WebConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 from drivers.settings import MODBUS_PORT, SECURE_PORT
 
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from controller.ocpp.actions import OBSERVED
 from controller.ocpp.frames import Version
-from controller.tomlcheck.coded_text import coded
+from drivers.coded_text import coded
 from drivers.settings import MeterSettings, ShareSettings, default_port
 
 Name = Annotated[str, Meta(min_length=1, max_length=48)]

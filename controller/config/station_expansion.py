@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
+from drivers.coded_text import coded
 
 MOST_IN_RANGE = 1000
 """Stations that one range may stand for."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from controller.config.clock_rules import find_clock_hints
 from controller.config.schema import Config, StationConfig
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 
 OFTEN_PING_S = 5.0
 SELDOM_PING_S = 600.0

@@ -12,9 +12,9 @@ from controller.config.address_rules import check_hosts_and_urls
 from controller.config.clock_rules import check_time_zone
 from controller.config.schema import Config
 from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 
 LEAST_CHARGING_A = 6.0
 """The lowest current of a control pilot (IEC 61851-1, table A.7)."""

@@ -14,9 +14,9 @@ from controller.access.permissions import (
     read_permissions,
 )
 from controller.config.schema import Config, MqttConfig, WebConfig
-from controller.tomlcheck.coded_text import coded, join_or
 from controller.tomlcheck.diagnostics import Problem, nearest_names
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded, join_or
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _VERBS_OF_COMMANDS = {

@@ -13,9 +13,9 @@ from controller.config.loader import check_config
 from controller.config.schema import Config
 from controller.services.configuration import ERROR_RULES, HINT_RULES
 from controller.services.service_error import ServiceError
-from controller.tomlcheck.coded_text import CodedText, coded
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding, FindingText
+from drivers.coded_text import CodedText, coded
 
 PlanReload = Callable[[Config], ReloadPlan]
 """Returns what a reload would do with a configuration. It is called in a worker thread."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from controller.config.schema import Config
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import coded
 
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 

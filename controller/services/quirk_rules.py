@@ -9,8 +9,8 @@ from pathlib import Path as FilePath
 from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import Quirk, QuirksError, all_quirks, read_site_quirks
 from controller.config.schema import Config
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import Problem, nearest_names
+from drivers.coded_text import coded
 
 log = logging.getLogger("controller")
 

@@ -9,8 +9,8 @@ from controller.config.schema import Config
 from controller.signing.policy_file import PolicyFileError, read_policy
 from controller.signing.policy_schema import SigningAction
 from controller.signing.signing_keys import KeyFileError, read_key_files
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.diagnostics import FileUnreadableError, Problem
+from drivers.coded_text import coded
 
 
 def check_signing(config: Config) -> Iterator[Problem]:

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from controller.tomlcheck.coded_text import coded
 from controller.tomlcheck.positions import DataPath, locate_lines
+from drivers.coded_text import coded
 
 
 class TomlCheckError(Exception):

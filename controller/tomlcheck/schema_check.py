@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
-from controller.tomlcheck.coded_text import CodedText, coded, join_or
 from controller.tomlcheck.diagnostics import TRUTH_WORDS, Problem, nearest_name
 from controller.tomlcheck.positions import DataPath
+from drivers.coded_text import CodedText, coded, join_or
 
 _SIMILAR = 0.6
 _ALMOST_EQUAL = 0.8

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import controller
-from controller.tomlcheck.coded_text import coded, join_or
+import drivers
 from controller.web.page import ASSETS
+from drivers.coded_text import coded, join_or
 
 PRODUCT = Path(controller.__file__).parent
+DRIVERS = Path(drivers.__file__).parent
 SOURCE = ASSETS["/assets/findings.js"].body.decode()
 GERMAN: dict[str, str] = {
     json.loads(template): json.loads(german)
@@ -47,7 +49,7 @@ def is_plain(node: ast.expr) -> bool:
 TEMPLATES = sorted(
     {
         ast.literal_eval(call.args[0])
-        for path in PRODUCT.rglob("*.py")
+        for path in [*PRODUCT.rglob("*.py"), *DRIVERS.rglob("*.py")]
         for call in calls(path)
         if isinstance(call.func, ast.Name) and call.func.id == "coded"
     }
@@ -78,15 +80,21 @@ def test_coded_text_has_one_template_for_each_wording() -> None:
     assert [each for each in wordings if wordings.count(each) > 1 and re.search(r"\w", each)] == []
 
 
+def _texts_of(call: ast.Call) -> list[ast.expr]:
+    """Return the texts among the arguments of a problem or an error without their names."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    if name == "Problem":
+        return call.args[1:3]
+    return call.args if name in {"CardFileError", "PasswordFileError"} else []
+
+
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
 def test_rule_has_no_text_without_template(path: Path) -> None:
     plain = [
         ast.unparse(text)
         for call in calls(path)
-        if isinstance(call.func, ast.Name)
-        and call.func.id in {"Problem", "CardFileError", "PasswordFileError"}
         for text in [
-            *(call.args[1:3] if call.func.id == "Problem" else call.args),
+            *(_texts_of(call)),
             *(each.value for each in call.keywords if each.arg in TEXTS),
         ]
         if is_plain(text)
