@@ -20,13 +20,14 @@ from controller.cli.arguments import (
     read_configuration,
 )
 from controller.config import Config
-from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.energy.energy_csv import EnergyFileError
 from controller.load_management.energy.price_plan import PriceSeries, parse_prices
 from controller.load_management.site_builder import build_site
 from controller.simulate.day_file import DayFileError, read_day
 from controller.simulate.day_plot import render_plot
 from controller.simulate.day_summary import day_figures, render_summary
 from controller.simulate.simulation import simulate
+from controller.tomlcheck.diagnostics import FileUnreadableError, read_text
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Print what each circuit carried and each EVSE got. Raises CommandError."""
     config = read_configuration(options.config, plan_only=True)
     try:
-        day = read_day(options.day.read_text("utf-8-sig"), str(options.day), build_site(config))
+        day = read_day(read_text(options.day), str(options.day), build_site(config))
         day_date = options.date or datetime.now(ZoneInfo(config.site.timezone)).date().isoformat()
         record = simulate(config, day, day_date, _prices(config))
         if options.json:
@@ -59,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
             options.plot.write_text(render_plot(record, f"{config.site.id}: {options.day.name}"), "utf-8")
     except (DayFileError, EnergyFileError) as error:
         raise CommandError(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{options.day}: is not UTF-8 text; save it as UTF-8", UNREADABLE) from error
+    except FileUnreadableError as error:
+        raise CommandError(str(error), UNREADABLE) from error
     except OSError as error:
         raise file_error(error) from error
     return OK
@@ -75,7 +76,10 @@ def _date(text: str) -> str:
 
 
 def _prices(config: Config) -> PriceSeries | None:
-    """Return the prices of the configuration's file; None without one. Raises OSError, EnergyFileError."""
+    """Return the prices of the configuration's file; None without one.
+
+    Raises FileUnreadableError, EnergyFileError.
+    """
     if config.prices is None or config.prices.file is None:
         return None
-    return parse_prices(Path(config.prices.file).read_text("utf-8-sig"))
+    return parse_prices(read_text(Path(config.prices.file)))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from controller.config.circuit_rules import path_to_root
+from controller.config.local_csms_rules import find_unlisted_cards
 from controller.config.schema import CalendarConfig, CircuitConfig, Config, EvseConfig
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
@@ -176,9 +177,9 @@ def _car_energy(config: Config) -> Iterator[Problem]:
 
 
 def _departure_hints(config: Config) -> Iterator[Problem]:
-    """Find departures at midnight, and those for cards that are not listed; no card is in the text."""
-    listed = {name for card in config.card for name in (card.label, card.token.lower())}
-    has_other_cards = config.local_csms.cards_file is not None
+    """Find departures at midnight, and those for cards that are not listed."""
+    if config.local_csms.cards_file is None:
+        yield from find_unlisted_cards(config, config.card)
     for index, departure in enumerate(config.departure):
         path: DataPath = ("departure", index)
         if departure.ready_by in ("00:00", "24:00"):
@@ -189,18 +190,6 @@ def _departure_hints(config: Config) -> Iterator[Problem]:
                 else coded("is the midnight at which a day ends"),
                 coded('keep it if that is meant, else write the time of the departure, e.g. "06:30"'),
             )
-        for number, name in enumerate(departure.cards):
-            is_of_backend = _UID.fullmatch(name) and any(each.owner is not None for each in config.station)
-            if not listed & {name, name.lower()} and not has_other_cards and not is_of_backend:
-                yield Problem(
-                    (*path, "cards", number),
-                    coded("is neither the label nor the token of a [[card]]"),
-                    coded("compare it with label and token there; case counts in labels"),
-                )
-
-
-_UID = re.compile(r"[0-9a-f]{8,20}", re.IGNORECASE)
-"""Serial number of a card's chip."""
 
 
 def find_evses(config: Config, name: str) -> list[tuple[str, int]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from controller.config.card_files import CardFileError, load_cards
-from controller.config.schema import Config, StationConfig
+from controller.config.schema import CardConfig, Config, StationConfig
 from controller.tomlcheck.diagnostics import Problem, name_letters, unknown_name
 from drivers.coded_text import coded
 
@@ -50,6 +51,29 @@ def check_card_file(config: Config) -> Iterator[Problem]:
         return
     for name in sorted(unknown):
         yield unknown_name(place, name, classes, "priority_class")
+
+
+def find_unlisted_cards(config: Config, cards: Sequence[CardConfig]) -> Iterator[Problem]:
+    """Find departures for cards that are not listed; no card is in the text."""
+    for index, departure in enumerate(config.departure):
+        for number, name in enumerate(departure.cards):
+            if not is_listed(config, cards, name):
+                yield Problem(
+                    ("departure", index, "cards", number),
+                    coded("is neither the label nor the token of a [[card]]"),
+                    coded("compare it with label and token there; case counts in labels"),
+                )
+
+
+def is_listed(config: Config, cards: Sequence[CardConfig], name: str) -> bool:
+    """Return True for the label or token of a card; also for a chip's number that a backend may know."""
+    if _UID.fullmatch(name) and any(station.owner is not None for station in config.station):
+        return True
+    return any(name == card.label or name.lower() == card.token.lower() for card in cards)
+
+
+_UID = re.compile(r"[0-9a-f]{8,20}", re.IGNORECASE)
+"""Serial number of a card's chip."""
 
 
 def find_local_csms_hints(config: Config) -> Iterator[Problem]:

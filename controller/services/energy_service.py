@@ -11,7 +11,7 @@ import trio
 from controller.access.permissions import Actor
 from controller.commands.site_command import SetPrices
 from controller.config import Config
-from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.energy.energy_csv import EnergyFileError
 from controller.load_management.energy.energy_records import PricesStored
 from controller.load_management.energy.price_plan import PriceSeries
 from controller.services.command_service import CommandService, SiteCommandError

@@ -34,14 +34,14 @@ class NotTextError(TomlCheckError):
         self.line = before.count(b"\n") + 1
         column = len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
-            self.what = coded("is not UTF-8 text, but UTF-16 or no text at all")
+            self.what: str = coded("is not UTF-8 text, but UTF-16 or no text at all")
         else:
             self.what = coded(
                 'is not UTF-8 text at column {column}, where Windows-1252 has "{letter}"',
                 column=column,
                 letter=letter,
             )
-        self.remedy = coded("save the file as UTF-8")
+        self.remedy: str = coded("save the file as UTF-8")
         super().__init__(f"line {self.line}: {self.what}; {self.remedy}")
 
 

@@ -18,6 +18,7 @@ from controller.load_management.energy.departure_rules import (
     parse_departure,
     parse_departures,
 )
+from controller.load_management.energy.energy_csv import ValueMistakeError
 from controller.load_management.energy.energy_records import DepartureRow
 from controller.load_management.energy.energy_settings import DepartureRule, EnergySettings
 from controller.model.observations import EvseRef, NeedsSeen
@@ -170,6 +171,6 @@ def _parse_rows(
     for number, row in enumerate(rows, start=1):
         try:
             rules.append(parse_departure(row, find_evses))
-        except ValueError as error:
+        except ValueMistakeError as error:
             mistakes.append(f"departure {number}: {error}")
     return tuple(rules), mistakes

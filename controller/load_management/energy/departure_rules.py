@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 
-from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.energy.energy_csv import (
+    CsvMistake,
+    EnergyFileError,
+    ValueMistakeError,
+    parse_number,
+    read_rows,
+)
 from controller.load_management.energy.energy_records import DepartureRow
 from controller.load_management.energy.energy_settings import DepartureRule
 from controller.load_management.energy.week_schedule import (
@@ -16,6 +22,7 @@ from controller.load_management.energy.week_schedule import (
     parse_minute,
 )
 from controller.model.observations import EvseRef
+from drivers.coded_text import coded
 
 COLUMNS = ("station", "day", "ready_by", "energy_kwh")
 CARD_COLUMNS = ("card", "priority_class")
@@ -58,51 +65,54 @@ def parse_departures(text: str, find_evses: FindEvses) -> tuple[DepartureRule, .
     be empty: any. Raises EnergyFileError with all mistakes, each with its line; no card is in its text.
     """
     rules: list[DepartureRule] = []
-    mistakes: list[str] = []
-    rows = csv.DictReader(text.splitlines())
-    names = rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-    if tuple(names[: len(COLUMNS)]) != COLUMNS or not set(names[len(COLUMNS) :]) <= set(CARD_COLUMNS):
-        raise EnergyFileError(
-            [f"line 1: the first line has to be {','.join(COLUMNS)}; {' and '.join(CARD_COLUMNS)} may follow"]
-        )
-    for cells in rows:
-        if len(rules) >= MOST_ROWS:
-            raise EnergyFileError([f"line {rows.line_num}: more than {MOST_ROWS} departures"])
-        row = DepartureRow(**{name: str(cells.get(name) or "").strip() for name in names})
+    mistakes: list[CsvMistake] = []
+    rows = read_rows(text, COLUMNS, CARD_COLUMNS)
+    if len(rows) > MOST_ROWS:
+        what = coded("has more than {most} departures", most=MOST_ROWS)
+        raise EnergyFileError([CsvMistake(0, what, coded("leave out those of the past"))])
+    for row in rows:
         try:
-            rules.append(parse_departure(row, find_evses))
-        except ValueError as error:
-            mistakes.append(f"line {rows.line_num}: {error}")
+            energy = f"{row.number('energy_kwh'):g}"
+            rules.append(parse_departure(DepartureRow(**row.cells | {"energy_kwh": energy}), find_evses))
+        except ValueMistakeError as error:
+            mistakes.append(CsvMistake(row.line, error.what, error.remedy))
     if mistakes:
         raise EnergyFileError(mistakes)
     return tuple(rules)
 
 
 def parse_departure(row: DepartureRow, find_evses: FindEvses) -> DepartureRule:
-    """Parse one departure. Raises ValueError with what is wrong and the remedy."""
+    """Parse one departure. Raises ValueMistakeError; no card is in its text."""
     if not row.station and not row.card and not row.priority_class:
-        raise ValueError("station: is empty; write a station, a card or a priority_class")
+        raise ValueMistakeError(
+            coded("{name}: is empty", name="station"), coded("write a station, a card or a priority_class")
+        )
     evses = frozenset(find_evses(row.station))
     if not evses:
-        raise ValueError(f'station: "{row.station}" is not configured; write STATION or STATION/EVSE')
+        raise ValueMistakeError(
+            coded('station: "{station}" is not configured', station=row.station),
+            coded("write STATION or STATION/EVSE, as in the configuration"),
+        )
     minute = parse_minute(row.ready_by)
     if minute is None:
-        raise ValueError(f'ready_by: "{row.ready_by}" is not a time of day; write it like 06:30')
-    try:
-        energy_kwh = float(row.energy_kwh)
-    except ValueError:
-        raise ValueError(f'energy_kwh: "{row.energy_kwh}" is not a number; write it like 30') from None
+        short = _SHORT_TIME.fullmatch(row.ready_by)
+        meant = f"{short[1]:0>2}:{short[2] or '00'}" if short else "06:30"
+        raise ValueMistakeError(
+            coded('ready_by: "{ready_by}" is not a time of day', ready_by=row.ready_by),
+            coded("write it like {meant}", meant=meant),
+        )
+    energy_kwh = parse_number("energy_kwh", row.energy_kwh)
     if not 0 < energy_kwh <= MOST_KWH:
-        raise ValueError(f"energy_kwh: {energy_kwh:g} is not between 0 and {MOST_KWH:g}; write kWh")
-    day, on_date = row.day.lower(), None
-    days = frozenset(range(7))
-    if day in DAYS:
-        days = frozenset({DAYS.index(day)})
-    elif day:
-        try:
-            on_date = date.fromisoformat(day).isoformat()
-        except ValueError:
-            raise ValueError(f'day: "{row.day}" is not a day; write mon ... sun or 2026-11-27') from None
+        meant = f"{energy_kwh / 1000:g}" if energy_kwh > MOST_KWH else "30"
+        raise ValueMistakeError(
+            coded(
+                "energy_kwh: {energy} is not above 0 and at most {most}",
+                energy=f"{energy_kwh:g}",
+                most=f"{MOST_KWH:g}",
+            ),
+            coded("write it in kWh, like {meant}", meant=meant),
+        )
+    days, on_date = _parse_day(row.day)
     return DepartureRule(
         evses=evses,
         days=days,
@@ -112,3 +122,34 @@ def parse_departure(row: DepartureRow, find_evses: FindEvses) -> DepartureRule:
         cards=frozenset({row.card} - {""}),
         priority_classes=frozenset({row.priority_class} - {""}),
     )
+
+
+def _parse_day(text: str) -> tuple[frozenset[int], str | None]:
+    """Return the days of the week (0: Monday), and the date if it is one. Raises ValueMistakeError."""
+    day = text.lower()
+    if not day:
+        return frozenset(range(7)), None
+    if day in DAYS:
+        return frozenset({DAYS.index(day)}), None
+    try:
+        return frozenset(range(7)), date.fromisoformat(day).isoformat()
+    except ValueError:
+        pass
+    meant = ""
+    if written := _GERMAN_DATE.fullmatch(day):
+        meant = f"{written[3]}-{int(written[2]):02}-{int(written[1]):02}"
+    elif day[:3] in DAYS and day.isalpha():
+        meant = day[:3]
+    elif day[:2] in _GERMAN_DAYS and day.isalpha():
+        meant = DAYS[_GERMAN_DAYS.index(day[:2])]
+    remedy = (
+        coded("write it like {meant}", meant=meant)
+        if meant
+        else coded("write one of mon ... sun or a date like 2026-11-27, a line for each day; empty for all")
+    )
+    raise ValueMistakeError(coded('day: "{day}" is not a day', day=text), remedy)
+
+
+_SHORT_TIME = re.compile(r"(\d{1,2})(?:[:.](\d\d)(?::\d\d)?)?(?: ?(?:Uhr|h))?", re.IGNORECASE)
+_GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})")
+_GERMAN_DAYS = ("mo", "di", "mi", "do", "fr", "sa", "so")

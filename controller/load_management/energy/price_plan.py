@@ -13,18 +13,24 @@ Prices that are not known yet count as the highest known one: the known cheap ho
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
-from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.energy.energy_csv import (
+    CsvMistake,
+    EnergyFileError,
+    ValueMistakeError,
+    read_rows,
+)
 from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
+from drivers.coded_text import coded
 
 CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
 Waits = dict[EvseRef, Statement]
@@ -58,42 +64,65 @@ class PriceSeries(msgspec.Struct, frozen=True):
 def make_series(pairs: Sequence[tuple[float, float]]) -> PriceSeries:
     """Return the series of pairs (begin in POSIX s, price), in any order. Raises EnergyFileError."""
     if len(pairs) > MOST_ROWS:
-        raise EnergyFileError([f"more than {MOST_ROWS} prices"])
+        what = coded("has more than {most} prices", most=MOST_ROWS)
+        raise EnergyFileError([CsvMistake(0, what, coded("leave out those of the past"))])
     ordered = sorted(pairs)
     begins = tuple(begin for begin, _ in ordered)
     if len(set(begins)) < len(begins):
-        raise EnergyFileError(["two prices begin at the same time; write each once"])
+        what = coded("two prices begin at the same time")
+        raise EnergyFileError([CsvMistake(0, what, coded("write each once"))])
     if not all(math.isfinite(b) and math.isfinite(p) and abs(p) <= MOST_PRICE for b, p in ordered):
-        raise EnergyFileError(["a price or a time is not a finite number"])
+        what = coded("a price or a time is not a finite number")
+        remedy = coded("write a price of at most {most}", most=f"{MOST_PRICE:.0f}")
+        raise EnergyFileError([CsvMistake(0, what, remedy)])
     return PriceSeries(begins, tuple(price for _, price in ordered))
 
 
 def parse_prices(text: str) -> PriceSeries:
     """Parse a CSV file of prices. Raises EnergyFileError with all mistakes, each with its line."""
-    pairs: list[tuple[float, float]] = []
-    mistakes: list[str] = []
-    rows = csv.DictReader(text.splitlines())
-    if tuple(name.strip() for name in rows.fieldnames or ()) != COLUMNS:
-        raise EnergyFileError([f"line 1: the first line has to be {','.join(COLUMNS)}"])
-    for row in rows:
-        begin, price = (str(row.get(name) or "").strip() for name in COLUMNS)
+    prices: dict[float, float] = {}
+    lines: dict[float, int] = {}
+    mistakes: list[CsvMistake] = []
+    for row in read_rows(text, COLUMNS):
         try:
-            moment = datetime.fromisoformat(begin)
-        except ValueError:
-            mistakes.append(f'line {rows.line_num}: begin: "{begin}" is not a time; write 2026-11-27T06:00Z')
-            continue
-        if moment.tzinfo is None:
-            mistakes.append(
-                f"line {rows.line_num}: begin: {begin} has no time zone; add it, like +01:00 or Z"
-            )
-            continue
-        try:
-            pairs.append((moment.timestamp(), float(price)))
-        except ValueError:
-            mistakes.append(f'line {rows.line_num}: price: "{price}" is not a number; write it like 0.25')
+            begin, price = _parse_begin(row.cells["begin"]), row.number("price")
+            if (other := lines.setdefault(begin, row.line)) != row.line:
+                raise ValueMistakeError(
+                    coded("begin: is that of line {other}, too", other=other), coded("keep one of the two")
+                )
+        except ValueMistakeError as error:
+            mistakes.append(CsvMistake(row.line, error.what, error.remedy))
+        else:
+            prices[begin] = price
     if mistakes:
-        raise EnergyFileError(mistakes[:20])
-    return make_series(pairs)
+        raise EnergyFileError(mistakes)
+    return make_series(list(prices.items()))
+
+
+def _parse_begin(text: str) -> float:
+    """Return a moment with its zone (POSIX s). Raises ValueMistakeError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        written = _GERMAN_TIME.fullmatch(text)
+        meant = "2026-11-27T06:00Z"
+        if written:
+            meant = f"{written[3]}-{int(written[2]):02}-{int(written[1]):02}T{written[4]:0>5}+01:00"
+        elif _POSIX_TIME.fullmatch(text):
+            meant = f"{datetime.fromtimestamp(int(text[:10]), UTC):%Y-%m-%dT%H:%MZ}"
+        raise ValueMistakeError(
+            coded('begin: "{begin}" is not a time', begin=text),
+            coded("write it with its zone, like {meant}", meant=meant),
+        ) from None
+    if moment.tzinfo is None:
+        raise ValueMistakeError(
+            coded("begin: {begin} has no time zone", begin=text), coded("add it, like +01:00 or Z")
+        )
+    return moment.timestamp()
+
+
+_GERMAN_TIME = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})\s+(\d{1,2}:\d\d)(?::\d\d)?")
+_POSIX_TIME = re.compile(r"\d{10}|\d{13}")
 
 
 class _Choice(msgspec.Struct):

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from controller.load_management.energy.csv_error import EnergyFileError
 from controller.load_management.energy.departure_rules import next_departure, parse_departures
+from controller.load_management.energy.energy_csv import EnergyFileError
 from controller.load_management.energy.energy_settings import DepartureRule
 from controller.model.observations import EvseRef
 
@@ -55,7 +55,10 @@ def test_departures_are_read_from_csv() -> None:
         ("A,,7,20", 'line 2: ready_by: "7" is not a time of day'),
         ("A,someday,07:00,20", 'line 2: day: "someday" is not a day'),
         ("A,,07:00,much", 'line 2: energy_kwh: "much" is not a number'),
-        ("A,,07:00,20000", "line 2: energy_kwh: 20000 is not between 0 and 1000"),
+        (
+            "A,,07:00,20000",
+            "line 2: energy_kwh: 20000 is not above 0 and at most 1000; write it in kWh, like 20",
+        ),
     ],
 )
 def test_departure_rules_error_in_departures_is_named_with_line(row: str, message: str) -> None:
@@ -64,5 +67,5 @@ def test_departure_rules_error_in_departures_is_named_with_line(row: str, messag
 
 
 def test_departures_without_header_are_rejected() -> None:
-    with pytest.raises(EnergyFileError, match="the first line has to be station,day"):
+    with pytest.raises(EnergyFileError, match="has no column station, day, ready_by, energy_kwh"):
         parse_departures("A,mon,07:00,20\n", find)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.energy.energy_csv import EnergyFileError
 from controller.load_management.energy.price_plan import PricePlan, PriceSeries, make_series, parse_prices
 from controller.model.observations import EvseRef
 
@@ -118,12 +118,16 @@ def test_prices_are_read_from_csv() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("time,price\n", "line 1: the first line has to be begin,price"),
+        ("time,price\n", "line 1: has no column begin; begin the file with begin,price"),
         ("begin,price\nsoon,1\n", 'line 2: begin: "soon" is not a time'),
         ("begin,price\n2026-11-27T06:00,1\n", "line 2: begin: 2026-11-27T06:00 has no time zone"),
         ("begin,price\n2026-11-27T06:00Z,cheap\n", 'line 2: price: "cheap" is not a number'),
-        ("begin,price\n2026-11-27T06:00Z,nan\n", "not a finite number"),
-        ("begin,price\n2026-11-27T06:00Z,1\n2026-11-27T07:00+01:00,2\n", "two prices begin at the same time"),
+        ("begin,price\n2026-11-27T06:00Z,nan\n", 'line 2: price: "nan" is not a number'),
+        ("begin,price\n2026-11-27T06:00Z,1e7\n", "not a finite number"),
+        (
+            "begin,price\n2026-11-27T06:00Z,1\n2026-11-27T07:00+01:00,2\n",
+            "line 3: begin: is that of line 2, too",
+        ),
     ],
 )
 def test_price_plan_error_in_prices_is_named_with_line(text: str, message: str) -> None:
