@@ -53,6 +53,11 @@ class Issuer(msgspec.Struct, frozen=True):
         return str(self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
     @property
+    def not_before(self) -> float:
+        """Begin of the validity (POSIX s)."""
+        return self.certificate.not_valid_before_utc.timestamp()
+
+    @property
     def not_after(self) -> float:
         """End of the validity (POSIX s)."""
         return self.certificate.not_valid_after_utc.timestamp()
@@ -76,7 +81,7 @@ def sign_issuing_ca(root: Issuer, name: str, key: ec.EllipticCurvePrivateKey, ut
     """Build an issuing CA that signs end entities only. It ends no later than its root."""
     end = min(utc + ISSUING_DAYS * DAY_S, root.not_after)
     builder = _builder(
-        _subject(name), root.certificate.subject, key.public_key(), max(utc - SKEW_S, _begin(root)), end
+        _subject(name), root.certificate.subject, key.public_key(), max(utc - SKEW_S, root.not_before), end
     )
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_CA_USAGE, critical=True)
@@ -199,10 +204,6 @@ def _host(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _begin(issuer: Issuer) -> float:
-    return issuer.certificate.not_valid_before_utc.timestamp()
 
 
 def _moment(utc: float) -> datetime:

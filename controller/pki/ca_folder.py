@@ -166,10 +166,12 @@ class CaFolder:
         utc: float,
         *,
         must_be_installed: bool = False,
+        is_clock_trusted: bool = True,
     ) -> tuple[bytes, IssuedCertificate]:
         """Issue a certificate; returns it with its issuing CA in PEM, and its record. Raises PkiError.
 
-        `must_be_installed`: it replaces its predecessor only after `note_installed`.
+        `must_be_installed`: it replaces its predecessor only after `note_installed`. While the clock is not
+        trusted it begins with its issuing CA.
         """
         if applicant.party_ids is None and self.settings.party_ids is not None:
             applicant = msgspec.structs.replace(applicant, party_ids=self.settings.party_ids)
@@ -180,7 +182,8 @@ class CaFolder:
                 _key(self.path / f"issuing-{number}.key.pem", passphrase),
             )
             ledger = self.ledger()
-            policy = IssuancePolicy(max_days=self.settings.max_days)
+            begin = None if is_clock_trusted else issuer.not_before
+            policy = IssuancePolicy(max_days=self.settings.max_days, issuer_begin=begin)
             grant = grant_request(request, applicant, ledger, policy, utc, issuer.not_after)
             certificate, record = authority.issue_certificate(
                 issuer, grant, self.ids, utc, must_be_installed=must_be_installed
@@ -199,12 +202,26 @@ class CaFolder:
             append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
 
     def sign_for_station(
-        self, csr: str, station: str, evses: tuple[str, ...], passphrase: bytes | None, utc: float
+        self,
+        csr: str,
+        station: str,
+        evses: tuple[str, ...],
+        passphrase: bytes | None,
+        utc: float,
+        *,
+        is_clock_trusted: bool = True,
     ) -> tuple[bytes, IssuedCertificate]:
         """Issue a certificate that its station has to install, see `sign`. Raises PkiError."""
         applicant = Applicant(id=station, purpose=Purpose.STATION, evses=evses)
         request = self.read_request(csr.encode("utf-8", "surrogatepass"))
-        return self.sign(request, applicant, passphrase, utc, must_be_installed=True)
+        return self.sign(
+            request,
+            applicant,
+            passphrase,
+            utc,
+            must_be_installed=True,
+            is_clock_trusted=is_clock_trusted,
+        )
 
     def sign_status(self, subject: CertificateHash, passphrase: bytes | None, utc: float) -> bytes:
         """Sign an OCSP response in DER about a certificate of an issuing CA. Raises PkiError."""

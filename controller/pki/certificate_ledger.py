@@ -54,6 +54,11 @@ class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="issued",
     not_after: float
     must_be_installed: bool = False
 
+    @property
+    def is_for_station(self) -> bool:
+        """Return True for the certificate of a charging station."""
+        return self.purpose is Purpose.STATION
+
 
 class InstalledCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="installed"):
     """Record that a station has installed a certificate, or has shown it."""
@@ -145,8 +150,7 @@ class CertificateLedger:
         record = self._issued.get(serial)
         if record is None:
             return CertificateState.UNKNOWN
-        revoked = self._revoked.get(serial)
-        if revoked is not None and revoked.at <= utc:
+        if serial in self._revoked:  # also where its time lies ahead: the clock was set back since
             return CertificateState.REVOKED
         if utc >= record.not_after:
             return CertificateState.EXPIRED
@@ -202,8 +206,8 @@ class CertificateLedger:
         if record is None:
             return None
         revoked = self._revoked.get(serial)
-        if revoked is not None and revoked.at <= utc:
-            return revoked
+        if revoked is not None:
+            return msgspec.structs.replace(revoked, at=min(revoked.at, utc))
         since = self.denied_from(record)
         if since > utc:
             return None

@@ -71,9 +71,14 @@ def is_host(host: str) -> bool:
 
 
 class IssuancePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of an installation. `max_days` bounds every profile; None leaves each its own."""
+    """Limits of an installation. `max_days` bounds every profile; None leaves each its own.
+
+    `issuer_begin` (POSIX s): begin of certificates while the clock is not trusted. One that was ahead would
+    date them to a time to come, until which they are rejected; None: the clock is trusted.
+    """
 
     max_days: float | None = None
+    issuer_begin: float | None = None
     skew_s: float = SKEW_S
     allow_key_reuse: bool = False
 
@@ -161,9 +166,14 @@ def _validity(
 ) -> tuple[float, float]:
     longest = profile.max_days if policy.max_days is None else min(profile.max_days, policy.max_days)
     asked_begin, asked_end = request.content.not_before, request.content.not_after
-    begin = utc - policy.skew_s if asked_begin is None else asked_begin
+    if policy.issuer_begin is not None and utc < policy.issuer_begin:
+        raise IssuanceError("the clock is before the begin of the issuing CA: check NTP (timedatectl)")
+    usual = utc - policy.skew_s
+    begin = usual if asked_begin is None else asked_begin
     end = min(begin + longest * DAY_S, issuer_not_after) if asked_end is None else asked_end
-    if begin < utc - policy.skew_s:
+    if asked_begin is None and policy.issuer_begin is not None:
+        begin = min(begin, policy.issuer_begin)
+    elif begin < usual:
         raise IssuanceError("the requested begin is in the past")
     if begin > utc + MAX_LEAD_S:
         raise IssuanceError(f"the requested begin is more than {MAX_LEAD_S / DAY_S:g} days ahead")

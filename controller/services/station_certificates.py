@@ -29,8 +29,8 @@ from controller.pki import PkiError, certificate_messages
 from controller.pki.ca_folder import CaFolder, read_passphrase
 from controller.pki.certificate_ledger import IssuedCertificate, RevocationReason
 from controller.pki.certificate_messages import SignCertificateCall, StationCertificateScope
-from controller.pki.certificate_profiles import Purpose
 from controller.relay.events import LocalCall
+from controller.services.clock_state import is_synchronised
 from controller.services.service_error import ServiceError
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
@@ -154,7 +154,9 @@ class StationCertificateService:
 
     def _sign(self, station: str, csr: str) -> tuple[bytes, IssuedCertificate]:
         evses = self._evses.get(station, ())
-        return self._folder.sign_for_station(csr, station, evses, self._passphrase, time.time())
+        return self._folder.sign_for_station(
+            csr, station, evses, self._passphrase, time.time(), is_clock_trusted=is_synchronised()
+        )
 
     async def _answer_status(self, session: StationSession, call: LocalCall) -> None:
         subject = certificate_messages.read_status_call(call.payload)
@@ -224,7 +226,7 @@ class StationCertificateService:
             log.error("certificate ledger cannot be read reason=%s", error)
             return
         utc = time.time()
-        uninstalled = [each for each in ledger.uninstalled(utc) if each.purpose is Purpose.STATION]
+        uninstalled = [each for each in ledger.uninstalled(utc) if each.is_for_station]
         for station in self._evses:
             session = self._registry.find_session(station)
             if session is not None and session.is_commandable and station not in self._roots_checked:
@@ -237,7 +239,7 @@ class StationCertificateService:
         waiting = {record.subject for record in uninstalled}
         for record in ledger.due(utc):
             session = self._registry.find_session(record.subject)
-            if record.purpose is not Purpose.STATION or session is None or record.subject in waiting:
+            if not record.is_for_station or session is None or record.subject in waiting:
                 continue
             if session.is_commandable and self._is_turn(record.subject):
                 nursery.start_soon(self._trigger, session)

@@ -307,10 +307,43 @@ def test_peer_certificate_with_another_connection_point_is_refused(tmp_path: Pat
 def test_peer_certificate_is_refused_once_revoked(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     certificate = _issue(ca)
+    _check(ca, certificate, "CS01", NOW + 60)
     ca.revoke(f"{certificate.serial_number:x}", RevocationReason.CESSATION, None, NOW + 60)
-    _check(ca, certificate, "CS01", NOW + 59)
     with pytest.raises(PeerCertificateError, match="is revoked"):
         _check(ca, certificate, "CS01", NOW + 60)
+
+
+def test_certificate_revoked_by_clock_ahead_stays_revoked(tmp_path: Path) -> None:
+    ca = site_ca(tmp_path)
+    certificate = _issue(ca)
+    serial = f"{certificate.serial_number:x}"
+    ca.revoke(serial, RevocationReason.KEY_COMPROMISE, None, NOW + 20 * DAY_S)
+    with pytest.raises(PeerCertificateError, match="is revoked"):
+        _check(ca, certificate, "CS01", NOW + 60)
+    [entry] = ca.ledger().revocations("depot issuing 1", NOW + 60)
+    assert (entry.serial, entry.at) == (serial, NOW + 60)
+
+
+def test_certificate_renewed_by_clock_ahead_is_accepted_once_it_is_set(tmp_path: Path) -> None:
+    ca = site_ca(tmp_path)
+    old = _issue(ca)
+    ahead = NOW + 300 * DAY_S
+    csr = request_pem("CS01").decode()
+    chain, record = ca.sign_for_station(csr, "CS01", (), None, ahead, is_clock_trusted=False)
+    ca.note_installed(record.serial, ahead)
+    renewed = x509.load_pem_x509_certificates(chain)[0]
+    for utc in (NOW + 60, NOW + 20 * DAY_S, ahead):
+        _check(ca, renewed, "CS01", utc)
+    _check(ca, old, "CS01", NOW + 60)
+    current = ca.ledger().current("station/CS01", NOW + 60)
+    assert current is not None
+    assert current.serial == f"{old.serial_number:x}"
+
+
+def test_clock_before_issuing_ca_issues_nothing(tmp_path: Path) -> None:
+    ca = site_ca(tmp_path)
+    with pytest.raises(IssuanceError, match="clock is before the begin of the issuing CA"):
+        ca.sign_for_station(request_pem("CS01").decode(), "CS01", (), None, 3000.0, is_clock_trusted=False)
 
 
 @pytest.mark.parametrize(("utc", "state"), [(NOW + 31 * DAY_S, "expired"), (NOW - DAY_S, "not yet valid")])
