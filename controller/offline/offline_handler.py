@@ -22,17 +22,15 @@ import msgspec
 from controller.model.effects import LogEntry, OwnCall
 from controller.model.journal import Record
 from controller.ocpp.frames import Answer, Call, CallError, CallResult, Version, call, call_result
-from controller.offline.authorization_cache import AuthorizationCache
 from controller.offline.dedup_key import dedup_key
 from controller.offline.journal_records import OutboxEntry, RecordKind
 from controller.offline.offline_messages import ended_transaction, named_transaction
-from controller.offline.offline_responder import OfflineResponder
-from controller.offline.outbox import Outbox, OutboxFullError, kind_of
+from controller.offline.offline_responder import OfflineResponder, OfflineRules
+from controller.offline.outbox import OutboxFullError, kind_of
 from controller.offline.outbox_sender import NO_ANSWER, OutboundCall, OutboxSender
 from controller.offline.owner_states import AwayMode, OwnerConnection, OwnerEvent, OwnerState
-from controller.offline.response_cache import ResponseCache
-from controller.offline.station_snapshot import StationSnapshot
-from controller.offline.transaction_id_map import IdRewriteError, TransactionIdMap
+from controller.offline.station_memory import OwnerMemory, StationMemory
+from controller.offline.transaction_id_map import IdRewriteError
 
 
 class OfflineJournal(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,16 +86,6 @@ class OutboxFollowUp(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     records: tuple[Record, ...] = ()
     notes: tuple[LogEntry, ...] = ()
-
-
-class OwnerMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """Durable parts of one station towards its owner: they outlive a link."""
-
-    snapshot: StationSnapshot
-    authorizations: AuthorizationCache
-    answers: ResponseCache
-    outbox: Outbox
-    ids: TransactionIdMap
 
 
 class OfflineHandler:
@@ -453,3 +441,13 @@ class OfflineHandler:
         records, notes = self._sender.on_failed_try(number, NO_ANSWER, now)
         logged = tuple(LogEntry(logging.WARNING, note) for note in notes)
         return OwnerInformed(records=tuple(records), notes=logged)
+
+
+def make_offline_handler(
+    memory: StationMemory, version: Version, rules: OfflineRules, utc_of: Callable[[float], float]
+) -> OfflineHandler:
+    """Return the handler of the owner's absences, for a link of the station that begins now."""
+    kept, is_new_owner = memory.take_owner()
+    responder = OfflineResponder(memory.station, version, kept.authorizations, kept.ids, kept.snapshot, rules)
+    sender = memory.make_sender(memory.owner, version)
+    return OfflineHandler(version, responder, sender, kept, utc_of, is_new_owner=is_new_owner)

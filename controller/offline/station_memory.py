@@ -1,13 +1,13 @@
 """Durable parts of one station's relay, for all its backends: they outlive its links, restored from records.
 
 memory = StationMemory("CS01", ["csms", "observer"], key, records)
-handler = memory.make_offline_handler("csms", Version.V16, OfflineRules(), utc_of)
+handler = make_offline_handler(memory, Version.V16, OfflineRules(), utc_of)
 sender = memory.make_sender("observer", Version.V16)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -24,8 +24,6 @@ from controller.offline.journal_records import (
     TokenAuthorized,
     TransactionMapped,
 )
-from controller.offline.offline_handler import OfflineHandler, OwnerMemory
-from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
@@ -52,6 +50,16 @@ class BackendMemory(msgspec.Struct):
     ids: TransactionIdMap
 
 
+class OwnerMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Durable parts of one station towards its owner: they outlive a link."""
+
+    snapshot: StationSnapshot
+    authorizations: AuthorizationCache
+    answers: ResponseCache
+    outbox: Outbox
+    ids: TransactionIdMap
+
+
 class StationMemory:
     """Durable parts of one station's relay, restored from its records; `key` hashes its idTokens."""
 
@@ -64,10 +72,10 @@ class StationMemory:
         """Messages that wait for each backend."""
         self._unused: dict[str, BackendMemory] = {}
         """Memories of backends that the station has no more: the session before may still write into them."""
-        self._owner = backends[0]
+        self.owner = backends[0]
         self._is_new_owner = False
         """True until a link is made for an owner that has not seen the station's boot."""
-        self._station = station
+        self.station = station
         self._answers = ResponseCache(station)
         self._authorizations = AuthorizationCache(station, key)
         self.snapshot.restore(records)
@@ -79,13 +87,13 @@ class StationMemory:
 
     def set_backends(self, backends: Sequence[str], records: Sequence[Record]) -> None:
         """Use these backends, the owner first, from the next link on; `records`: those of the station."""
-        self._is_new_owner |= backends[0] != self._owner
-        self._owner = backends[0]
+        self._is_new_owner |= backends[0] != self.owner
+        self.owner = backends[0]
         known = self._unused | self.waiting
         for backend in backends:
             if backend not in known:
                 known[backend] = made = BackendMemory(
-                    Outbox(self._station, backend), TransactionIdMap(self._station, backend)
+                    Outbox(self.station, backend), TransactionIdMap(self.station, backend)
                 )
                 made.outbox.restore(records)
                 made.ids.restore(records)
@@ -97,11 +105,9 @@ class StationMemory:
         waiting = self.waiting[backend]
         return OutboxSender(waiting.outbox, self.snapshot, waiting.ids, version, backend)
 
-    def make_offline_handler(
-        self, owner: str, version: Version, rules: OfflineRules, utc_of: Callable[[float], float]
-    ) -> OfflineHandler:
-        """Return the handler of the owner's absences, for a link of the station that begins now."""
-        waiting = self.waiting[owner]
+    def take_owner(self) -> tuple[OwnerMemory, bool]:
+        """Return the parts towards the owner, and True if no link was made for it yet."""
+        waiting = self.waiting[self.owner]
         kept = OwnerMemory(
             snapshot=self.snapshot,
             authorizations=self._authorizations,
@@ -109,12 +115,8 @@ class StationMemory:
             outbox=waiting.outbox,
             ids=waiting.ids,
         )
-        responder = OfflineResponder(
-            self._station, version, self._authorizations, waiting.ids, self.snapshot, rules
-        )
         is_new_owner, self._is_new_owner = self._is_new_owner, False
-        sender = self.make_sender(owner, version)
-        return OfflineHandler(version, responder, sender, kept, utc_of, is_new_owner=is_new_owner)
+        return kept, is_new_owner
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):

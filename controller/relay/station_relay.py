@@ -59,9 +59,7 @@ from controller.ocpp.frames import (
 )
 from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import StationStateTracker
-from controller.offline.offline_handler import OfflineHandler
 from controller.offline.owner_states import OwnerState
-from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.downstream import (
     OWNER,
@@ -111,6 +109,7 @@ from controller.relay.upstream import (
     SETTLED_ACTIONS,
     BootAnswered,
     CallSettled,
+    OwnerSide,
     ServedOffline,
     Unanswerable,
     Upstream,
@@ -150,8 +149,7 @@ def _join_actions(tracked: frozenset[str], recorded: frozenset[str]) -> frozense
 class StationRelay:
     """The state machine of one connected station. Times: `now` is s, monotonic; `utc` POSIX s.
 
-    `grace_s` and `offline`: see `Upstream`. `permissions`: the owner's. `observers` by backend; `snapshot`:
-    what is replayed to those that attach later. Without a station (`is_present` False) it only delivers what
+    `observers` by backend. Without a station (`is_present` False) it only delivers what
     waits for the backends, and ends when that is done. `policy`: the policy of signatures. `local`: the
     messages that the controller handles in the owner's place. `recorder`: the session ledger's.
     """
@@ -159,18 +157,14 @@ class StationRelay:
     def __init__(
         self,
         station: str,
-        owner: str,
         version: Version,
+        owner: OwnerSide,
         tracker: StationStateTracker,
         profiles: ProfileArbiter,
         call_timeout_s: float,
         now: float,
         *,
-        grace_s: float = 0.0,
-        offline: OfflineHandler | None = None,
         observers: Mapping[str, SecondaryBackend] | None = None,
-        snapshot: StationSnapshot | None = None,
-        permissions: CommandPermissions | None = None,
         is_present: bool = True,
         policy: PolicyCheck | None = None,
         local: LocalScope | None = None,
@@ -181,23 +175,21 @@ class StationRelay:
         self.accepts_messages = True
         """False while the station's queue is full: leave its further messages in the socket."""
         self._station = station
-        self._owner = owner
+        self._owner = owner.name
         self._version = version
         self._tracker = tracker
         self._profiles = profiles
         self._is_present = is_present
         self._observers = dict(observers or {})
-        self._snapshot = snapshot
-        self._permissions = permissions
+        self._snapshot = owner.snapshot
+        self._permissions = CommandPermissions(owner.name, owner.permitted)
         self._policy = policy
         self._recorder = recorder
         self._local = local
         self._local_calls: dict[str, str] = {}
         """Action by id of the station's CALLs that are answered here."""
-        self._serves_offline = offline is not None
-        self._up = Upstream(
-            station, owner, tracker, call_timeout_s, grace_s, offline, is_observed=bool(self._observers)
-        )
+        self._serves_offline = owner.offline is not None
+        self._up = Upstream(station, owner, tracker, call_timeout_s, is_observed=bool(self._observers))
         self._down = Downstream(
             station,
             version,
@@ -212,7 +204,7 @@ class StationRelay:
             tracker.on_link_opened()
         self._station_peer = station_peer(station)
         self._backend_peers = {name: backend_peer(name) for name in self._observers}
-        self._backend_peers[OWNER] = backend_peer(owner)
+        self._backend_peers[OWNER] = backend_peer(owner.name)
         self._recorded_actions = frozenset() if recorder is None else recorder.actions
         self._tracked_actions = _join_actions(tracker.actions, self._recorded_actions)
         self._drain_until = math.inf
@@ -556,9 +548,7 @@ class StationRelay:
                 self._actions.append(ToStation(frame.text))
 
     def _route_command(self, frame: Call, now: float, utc: float) -> None:
-        refusal = None
-        if self._permissions is not None:
-            refusal = self._permissions.find_refusal(self._station, frame.action)
+        refusal = self._permissions.find_refusal(self._station, frame.action)
         if refusal is not None:
             self._log(logging.WARNING, f"command rejected: {refusal}")
             self._actions.append(ToBackend(call_error(frame.id, COMMAND_DENIED, refusal)))

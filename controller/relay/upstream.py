@@ -23,6 +23,7 @@ from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import RESULT_ACTIONS, StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.owner_states import AwayMode, OwnerConnection, OwnerEvent, OwnerState
+from controller.offline.station_snapshot import StationSnapshot
 from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
 from controller.relay.events import Action, ObservationMade, Redial, ToStation, persist
 
@@ -75,33 +76,45 @@ class BootAnswered(msgspec.Struct, frozen=True):
 UpstreamEffect = Action | CallSettled | ServedOffline | BootAnswered | Unanswerable | OwnCall
 
 
+class OwnerSide(msgspec.Struct, frozen=True):
+    """The owner of a station, and what is done for it over one link of the station.
+
+    `permitted`: actions that it may command; None: all of them, unknown ones included.
+    `grace_s`: how long the owner may be away before the station is closed. With an `offline` handler the
+    station is served meanwhile instead, for as long as that takes. `snapshot`: what is replayed to backends
+    that attach later; None: none needs it.
+    """
+
+    name: str
+    permitted: frozenset[str] | None = None
+    grace_s: float = 0.0
+    offline: OfflineHandler | None = None
+    snapshot: StationSnapshot | None = None
+
+
 class Upstream:
     """The state machine of one station's CALLs to its owner. Times are s, monotonic.
 
-    `grace_s`: how long the owner may be away before the station is closed. With an `offline` handler the
-    station is served meanwhile instead, for as long as that takes. `is_observed`: there are observers,
-    who get a copy of each settled CALL.
+    `is_observed`: there are observers, who get a copy of each settled CALL.
     """
 
     def __init__(
         self,
         station: str,
-        owner: str,
+        owner: OwnerSide,
         tracker: StationStateTracker,
         call_timeout_s: float,
-        grace_s: float = 0.0,
-        offline: OfflineHandler | None = None,
         *,
         is_observed: bool = False,
     ) -> None:
-        mode = AwayMode.GRACE if grace_s > 0 else AwayMode.STRICT
-        self.owner = OwnerConnection(mode) if offline is None else offline.owner
+        mode = AwayMode.GRACE if owner.grace_s > 0 else AwayMode.STRICT
+        self.owner = OwnerConnection(mode) if owner.offline is None else owner.offline.owner
         self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s)
         self._station = station
-        self._owner = owner
+        self._owner = owner.name
         self._tracker = tracker
-        self._grace_s = grace_s
-        self._offline = offline
+        self._grace_s = owner.grace_s
+        self._offline = owner.offline
         self._is_observed = is_observed
         self._clock_due_at = -math.inf
         self._grace_until = math.inf

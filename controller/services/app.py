@@ -27,13 +27,21 @@ from controller.load_management.site_builder import build_station_meters
 from controller.load_management.site_view import SiteView
 from controller.model.expiry import DAY_S, ExpiryLevel
 from controller.model.parts import finish_parts
+from controller.services.backend_pools import BackendPools
 from controller.services.certificate_service import (
     due_expiries,
     find_expiries,
     make_server_check,
 )
 from controller.services.configuration import ActiveConfiguration
-from controller.services.connection_settings import Endpoints, read_station_secrets
+from controller.services.connection_settings import (
+    Endpoints,
+    evse_names,
+    make_listen_settings,
+    make_station_check,
+    open_credentials,
+    read_station_secrets,
+)
 from controller.services.dimming_backend import DimmingBackend
 from controller.services.dimming_factory import make_dimming_service
 from controller.services.dimming_notifier import DimmingNotifier
@@ -53,13 +61,17 @@ from controller.services.local_csms_service import (
 )
 from controller.services.message_reader import make_message_reader
 from controller.services.meter_values_service import MeterValuesService, meter_values_modes
+from controller.services.overlay_service import OverlayService
 from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import SigningSetupError, open_policy_service
 from controller.services.publishing_service import PublishingService
 from controller.services.readiness import MeterReadiness
-from controller.services.relay_memory import KEY_FILE, open_token_key
+from controller.services.relay_backends import RelayBackends
+from controller.services.relay_factory import RelayFactory
+from controller.services.relay_memory import KEY_FILE, RelayJournals, open_token_key
 from controller.services.reload_service import ReloadService
 from controller.services.service_error import ServiceError
+from controller.services.session_factory import SessionFactory
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.session_reader import make_session_reader
 from controller.services.set_aside_messages import read_set_aside
@@ -68,12 +80,17 @@ from controller.services.site_link import SiteLink
 from controller.services.site_mailbox import SiteMailbox
 from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
+from controller.services.station_admission import StationAdmission
 from controller.services.station_capabilities import StationCapabilities
+from controller.services.station_certificates import open_station_certificates
 from controller.services.station_clocks import StationClocks
+from controller.services.station_connections import StationConnections
 from controller.services.station_limits import StationLimits
 from controller.services.station_profiles import StationProfiles
 from controller.services.station_report import StationReport
 from controller.services.station_service import StationService
+from controller.services.station_sessions import STOP_WAIT_S, StationSessions
+from controller.services.station_states import StationStates
 from controller.services.status_reader import StatusReader
 from controller.services.status_sampler import sample_status
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
@@ -84,10 +101,13 @@ from controller.services.wall_clock import utc
 from controller.services.web_adapters import SiteReaders
 from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
+from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.site_identity.identity import SiteIdentitySettings, SiteLimited
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.listener import ListenError
+from controller.stations.owner_confirmation import OwnerConfirmation
 from controller.stations.registry import SessionRegistry
+from controller.stations.session_host import SessionHost
 from controller.store.eebus_store import EebusStore
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
@@ -177,22 +197,21 @@ class App:
         self.sessions = SessionLedger(config, cards, self._store, key)
         self._local_csms = LocalCsmsService(config, cards, self._store)
         hand_over_transactions(config, self._store)
-        self._station_service = StationService(
-            config,
-            self._station_limits,
-            self._registry,
-            self._stats,
-            self._store,
-            self.sessions,
-            self._local_csms,
-            self._policy_service,
-        )
+        self._journals = RelayJournals(config, self._store, key)
+        self._journals.on_drop_station = self.sessions.drop_station
+        self._pools = BackendPools(config, self._local_csms, 2 * STOP_WAIT_S)
+        enforcer = None if self._policy_service is None else self._policy_service.enforcer
+        self._overlay = _open_overlay(config, self._pools, enforcer, self._journals)
+        self._certificate_check = make_station_check(config)
+        self._certificates = open_station_certificates(config, evse_names(config), self._registry)
+        self._states = StationStates(config, self._store)
+        self._station_service = self._make_station_service(config, enforcer)
         self._operations = SiteOperations(
             config,
             self._store,
             self._registry,
             self._load_management,
-            self._station_service.find_transaction,
+            self._states.find_transaction,
             self._local_csms.choose_token,
         )
         self._operations.queries |= {
@@ -223,7 +242,13 @@ class App:
             ticked_at=trio.current_time(),
             load_management=self._load_management,
             links=LinkStatusReader(
-                self._registry, self._stats, self._station_limits, self._station_clocks, self._station_service
+                self._registry,
+                self._stats,
+                self._station_limits,
+                self._station_clocks,
+                self._journals,
+                self._pools,
+                self._overlay,
             ),
             stations=self._station_report,
             meters=self._meters,
@@ -253,6 +278,42 @@ class App:
         if self._reloads is not None:
             self._operations.commands.add_handler(ReloadConfiguration, self._reloads.on_command)
 
+    def _make_station_service(self, config: Config, enforcer: PolicyEnforcer | None) -> StationService:
+        """Make the service of the stations of its parts."""
+        accepted, rotated = open_credentials(self._store)
+        admission = StationAdmission(
+            config,
+            self._pools,
+            self._capabilities,
+            OwnerConfirmation({}, self._registry, accepted),
+            rotated,
+        )
+        backends = RelayBackends(config, self._journals, utc)
+        relays = RelayFactory(
+            self._states,
+            backends,
+            self._station_profiles,
+            self.sessions,
+            enforcer,
+            None if self._certificates is None else self._certificates.scope,
+        )
+        host = SessionHost(self._station_limits, self._journals, self._stats)
+        factory = SessionFactory(config, relays, host, admission, enforcer, self._certificates)
+        sessions = StationSessions(factory, self._registry, self._journals, self._pools)
+        settings = make_listen_settings(config, self._certificate_check)
+        return StationService(
+            config,
+            read_station_secrets(config),
+            journals=self._journals,
+            states=self._states,
+            backends=backends,
+            pools=self._pools,
+            admission=admission,
+            sessions=sessions,
+            connections=StationConnections(settings, admission, sessions, self._overlay, self._stats),
+            on_observation=self._station_limits.on_observation,
+        )
+
     async def stop(self) -> None:
         """Take nothing new, and return once the answers that are out have arrived, or some seconds later."""
         await self._station_service.stop()
@@ -273,7 +334,7 @@ class App:
 
     async def _run_store(self, scope: trio.CancelScope) -> None:
         with scope:
-            await self._store.run(self._station_service.follow_requests)
+            await self._store.run(self._journals.follow_requests)
 
     async def _run_services(self, task_status: trio.TaskStatus[App]) -> None:
         config = self._config
@@ -281,6 +342,10 @@ class App:
             nursery.start_soon(self._meters.run)
             inherited = take_listening_sockets()
             listeners = select_listeners(inherited, "stations", config.listen.host, config.listen.port)
+            if self._overlay is not None:
+                await nursery.start(self._overlay.run)
+            if self._certificates is not None:
+                nursery.start_soon(self._certificates.run)
             self.port = await nursery.start(partial(self._station_service.run, listeners))
             page = (
                 None
@@ -307,7 +372,7 @@ class App:
             if self._policy_service is not None:
                 nursery.start_soon(self._policy_service.run)
             if config.site.backend is not None:
-                pool = self._station_service.backend_pools.find(config.site.backend)
+                pool = self._pools.find(config.site.backend)
                 nursery.start_soon(self._make_site_identity(pool).run)
             if self._dimming is not None:
                 nursery.start_soon(self._dimming.run)
@@ -445,7 +510,7 @@ class App:
         """
         try:
             passwords = read_station_secrets(config)
-            endpoints = self._station_service.backend_pools.make_endpoints(config)
+            endpoints = self._pools.make_endpoints(config)
         except OSError as error:
             raise ServiceError(f"a password file cannot be read: {error}") from error
         except TlsError as error:
@@ -487,6 +552,9 @@ class App:
         self._station_report.replace_stations(served)
         hand_over_transactions(config, self._store)
         self._local_csms.replace_stations(config)
+        for certificates in (self._certificate_check, self._certificates):
+            if certificates is not None:
+                certificates.set_evses(evse_names(config))
         self._station_service.replace_stations(config, passwords, endpoints, removed)
 
     def count_tries(self, station: str) -> int:
@@ -495,7 +563,7 @@ class App:
 
     def has_waiting_messages(self, station: str) -> bool:
         """Return True while messages of a station wait for its backends."""
-        return self._station_service.has_waiting_messages(station)
+        return self._registry.has_session(station) or bool(self._journals.backends_waited_for(station))
 
     def find_busy_stations(self) -> Collection[str]:
         """Return the stations with a running transaction."""
@@ -519,6 +587,19 @@ class App:
             self._status.ticked_at = trio.current_time()
             notify("WATCHDOG=1")
             await trio.sleep(self._config.load_management.tick_s)
+
+
+def _open_overlay(
+    config: Config, pools: BackendPools, enforcer: PolicyEnforcer | None, journals: RelayJournals
+) -> OverlayService | None:
+    """Return the overlay node, through which stations reach backends in overlay mode; None without one."""
+    if config.overlay is None:
+        return None
+    modes = {backend.name: backend.mode for backend in config.backend}
+    carriers = {name: each for name, each in pools.by_name.items() if modes[name] == "overlay"}
+    service = OverlayService(config, carriers, enforcer, journals.save)
+    pools.take_over({name: service.make_pool(name) for name in carriers})
+    return service
 
 
 def _open_eebus_service(config: Config, dimming: DimmingService, state: StateStore) -> EebusService | None:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 
 import trio
 
+from controller.backends.backend_link import LinkMaker
 from controller.backends.pool import BackendPool
-from controller.config import Config
+from controller.config import Config, StationConfig
 from controller.config.backend_rules import backend_names
+from controller.ocpp.frames import Version
 from controller.services.connection_settings import EndpointFactory, Endpoints, make_pools
+from controller.services.local_csms_service import LocalCsmsService
+from controller.services.wall_clock import utc
 
 log = logging.getLogger("controller")
 
@@ -18,10 +22,12 @@ log = logging.getLogger("controller")
 class BackendPools:
     """Pools of the backends, by name. Raises TlsError, ServiceError for the site CA, and OSError.
 
-    `retire_s`: time within which the links to a removed backend are closed (s).
+    `local_csms`: the owner of stations without backend. `retire_s`: time within which the links to a removed
+    backend are closed (s).
     """
 
-    def __init__(self, config: Config, retire_s: float) -> None:
+    def __init__(self, config: Config, local_csms: LocalCsmsService, retire_s: float) -> None:
+        self._local_csms = local_csms
         self._retire_s = retire_s
         self._names = backend_names(config)
         self._factory = EndpointFactory(config)
@@ -31,6 +37,12 @@ class BackendPools:
     def find(self, backend: str) -> BackendPool:
         """Return the pool of the backend that the configuration names so."""
         return self.by_name[self._names[backend]]
+
+    def find_owner(self, station: StationConfig, version: Version) -> BackendPool | LinkMaker:
+        """Return what makes the link of a connected station to its owner."""
+        if station.owner is None:
+            return self._local_csms.make_owner(station.id, version, utc)
+        return self.find(station.owner)
 
     def take_over(self, pools: Mapping[str, BackendPool]) -> None:
         """Use these pools for the backends with their names: those in overlay mode have their own."""

@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.ocpp.frames import Version
+from controller.services.backend_pools import BackendPools
+from controller.services.overlay_service import OverlayService
+from controller.services.relay_memory import RelayJournals
 from controller.services.station_clocks import StationClocks
 from controller.services.station_limits import StationLimits
-from controller.services.station_service import StationService
+from controller.services.wall_clock import utc_now
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.web.status_model import (
+    BackendStatus,
     ClockOffsetStatus,
     LinkCounts,
+    OverlayStatus,
     clock_offset_statuses,
 )
 
@@ -27,7 +32,9 @@ class LinkStatusReader:
     stats: ConnectionStats
     limits: StationLimits
     clocks: StationClocks
-    stations: StationService
+    journals: RelayJournals
+    pools: BackendPools
+    overlay: OverlayService | None
 
     def counts(self, versions: Mapping[str, Version]) -> LinkCounts:
         """Return the counts of links and messages; `versions` has that of each connected station."""
@@ -41,6 +48,26 @@ class LinkStatusReader:
             limits_total=self.limits.sent,
             limits_failed_total=self.limits.failed,
         )
+
+    def backends(self) -> tuple[BackendStatus, ...]:
+        """Return the state of each backend."""
+        now = utc_now().timestamp()
+        return tuple(
+            BackendStatus(
+                id=backend,
+                links=self.pools.by_name[backend].links,
+                waiting=queue.messages,
+                oldest_s=0.0 if queue.oldest is None else max(0.0, round(now - queue.oldest, 1)),
+                dropped_total=queue.dropped,
+                set_aside=queue.set_aside,
+            )
+            for backend, queue in self.journals.queue_statuses().items()
+            if backend in self.pools.by_name
+        )
+
+    def overlay_status(self) -> OverlayStatus | None:
+        """Return the state of the overlay network; None without one."""
+        return None if self.overlay is None else self.overlay.status()
 
     def clock_offsets(self) -> tuple[ClockOffsetStatus, ...]:
         """Return the clocks of stations and backends that differ from the controller's."""

@@ -20,7 +20,6 @@ from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import JournalError, Record
 from controller.ocpp.frames import Version
 from controller.stations.local_link import LocalOwner
-from controller.store.rule_types import key_prefix
 from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller")
@@ -99,8 +98,7 @@ class LocalCsmsService:
             self._restore(self._memories[station], station)
 
     def _restore(self, memory: CsmsMemory, station: str) -> CsmsMemory:
-        prefix = key_prefix(station)
-        memory.restore([record for kind in STORED for record in self._store.load(kind, prefix)])
+        memory.restore(self._store.load_all(STORED, station))
         return memory
 
 

@@ -14,9 +14,8 @@ from controller.overlay.overlay_frames import Message
 from controller.overlay.overlay_wire import CSMS, NetworkingMode
 from controller.services.overlay_links import LinkCarrier, OverlayLinks
 from controller.stations.admission import Admission
-from controller.transport.channel import Channel, VirtualChannel, send_pings
+from controller.transport.channel import Channel, Pause, VirtualChannel, send_pings
 from controller.transport.transport_errors import ConnectionLostError
-from controller.transport.websocket_connection import Pause
 
 ServeSession = Callable[[Admission, Channel], Awaitable[None]]
 

@@ -37,10 +37,9 @@ from controller.overlay.node import Node
 from controller.overlay.overlay_frames import Message, RoutedFrame, parse
 from controller.overlay.overlay_wire import OverlayMessageKind
 from controller.store.state_journal import StoreError
-from controller.transport.channel import VirtualChannel
+from controller.transport.channel import Pause, VirtualChannel
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
-from controller.transport.websocket_connection import Pause
 
 log = logging.getLogger("controller.overlay")
 

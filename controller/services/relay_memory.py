@@ -9,24 +9,12 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from controller.config.backend_rules import (
-    backend_names,
-    endpoints_by_backend,
-    owner_names,
-    permitted_commands,
-)
-from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationConfig
-from controller.model.journal import EvseStatesStored, Record
-from controller.model.observations import EvseRecord
-from controller.ocpp.actions import reports
+from controller.config import Config
+from controller.config.backend_rules import backend_names, endpoints_by_backend, owner_names
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import EntryQueued, EntryRemoved, OutboxRequest, OutboxRequestDone
-from controller.offline.offline_handler import OfflineHandler
-from controller.offline.offline_responder import OfflineRules
 from controller.offline.station_memory import STATION_RECORDS, QueueStatus, StationMemory, add_up_queues
-from controller.offline.station_snapshot import StationSnapshot
-from controller.relay.secondary_backend import CommandPermissions, SecondaryBackend
-from controller.store.rule_types import key_prefix
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 
@@ -37,13 +25,12 @@ KEY_BYTES = 32
 
 
 class RelayJournals:
-    """Durable parts of all stations' relays, in one store. Raises StoreError."""
+    """Durable parts of all stations' relays, in one store; `key` hashes idTokens. Raises StoreError."""
 
-    def __init__(self, config: Config, store: StateStore) -> None:
+    def __init__(self, config: Config, store: StateStore, key: bytes) -> None:
         self._store = store
-        self._key = open_token_key(Path(config.store.directory) / KEY_FILE)
-        self._call_timeout_s = config.listen.call_timeout_s
-        self._backends: dict[str, BackendConfig] = {}
+        self._key = key
+        self._backends: list[str] = []
         self._observers: dict[str, list[str]] = {}
         self._former: dict[str, list[str]] = {}
         self._owners: dict[str, str] = {}
@@ -59,7 +46,7 @@ class RelayJournals:
         What waits of stations that it does not have stays in the store.
         """
         names = backend_names(config)
-        self._backends = {name: endpoints[0] for name, endpoints in endpoints_by_backend(config).items()}
+        self._backends = list(endpoints_by_backend(config))
         self._observers = {
             station.id: [names[observer] for observer in station.observers] for station in config.station
         }
@@ -72,7 +59,7 @@ class RelayJournals:
         for station, memory in self._stations.items():
             backends = self._backends_of(station)
             if set(backends) != memory.waiting.keys():
-                memory.set_backends(backends, load_station_records(self._store, station))
+                memory.set_backends(backends, self._store.load_all(STATION_RECORDS, station))
 
     def _find_former(self) -> dict[str, list[str]]:
         """Return the backends for which messages of a station wait that it no longer has, by station."""
@@ -93,6 +80,14 @@ class RelayJournals:
         waiting = self._stations[station].waiting
         former = [name for name in self._former.get(station, ()) if waiting[name].outbox.head is not None]
         return [*self._observers[station], *former]
+
+    def find_memory(self, station: str) -> StationMemory:
+        """Return the durable parts of one station's relay."""
+        return self._stations[station]
+
+    def former_backends(self, station: str) -> Sequence[str]:
+        """Return the backends that a station had before, for which messages of it waited at the start."""
+        return self._former.get(station, ())
 
     # -- the session's journal: see `stations.session.SessionJournal` ----------------------------------
 
@@ -137,65 +132,6 @@ class RelayJournals:
         )
         self._store.persist_soon([*changed, *done])
 
-    # -- the parts of a link's relay --------------------------------------------------------------------
-
-    def owner_permissions(self, station: str) -> CommandPermissions:
-        """Return which actions the station's owner may command."""
-        owner = self._owners[station]
-        if owner == LOCAL_CSMS:
-            return CommandPermissions(owner, None)
-        return CommandPermissions(owner, permitted_commands(self._backends[owner], owner=True))
-
-    def find_snapshot(self, station: StationConfig) -> StationSnapshot | None:
-        """Return the station's snapshot if a backend may need it later, else None."""
-        is_needed = station.observers or station.when_backend_away == "autonomous"
-        return self._stations[station.id].snapshot if is_needed else None
-
-    def make_offline_handler(
-        self, station: StationConfig, version: Version, utc_of: Callable[[float], float]
-    ) -> OfflineHandler | None:
-        """Return the handler for the owner's absences, or None if the station is not autonomous."""
-        if station.when_backend_away != "autonomous" or station.owner is None:
-            return None
-        rules = OfflineRules(
-            authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised
-        )
-        memory = self._stations[station.id]
-        return memory.make_offline_handler(self._owners[station.id], version, rules, utc_of)
-
-    def make_secondary_backends(self, station: str, version: Version) -> dict[str, SecondaryBackend]:
-        """Return the secondary backends of a station, for a link of it that begins now."""
-        memory = self._stations[station]
-        return {
-            name: self._make_secondary_backend(station, version, name, memory)
-            for name in (*self._observers[station], *self._former.get(station, ()))
-        }
-
-    def _make_secondary_backend(
-        self, station: str, version: Version, backend: str, memory: StationMemory
-    ) -> SecondaryBackend:
-        table, waiting = self._backends[backend], memory.waiting[backend]
-        is_former = backend in self._former.get(station, ())  # it only gets what waits for it
-        return SecondaryBackend(
-            station,
-            version,
-            CommandPermissions(backend, frozenset() if is_former else permitted_commands(table, owner=False)),
-            frozenset() if is_former else reports(table.observe),
-            memory.make_sender(backend, version),
-            waiting.outbox,
-            waiting.ids,
-            self._call_timeout_s,
-        )
-
-    def load_evse_states(self) -> list[tuple[str, Version, tuple[EvseRecord, ...]]]:
-        """Return the stored states of EVSEs by station, with the OCPP version of their transaction ids."""
-        versions = {version.value: version for version in Version}
-        return [
-            (each.station, versions[each.version], each.evses)
-            for each in self._store.load(EvseStatesStored)
-            if each.version in versions
-        ]
-
     # -- queues ----------------------------------------------------------------------------------------
 
     def backends_waited_for(self, station: str) -> dict[str, Version]:
@@ -216,14 +152,8 @@ class RelayJournals:
 
     def _restore(self, station: str) -> StationMemory:
         return StationMemory(
-            station, self._backends_of(station), self._key, load_station_records(self._store, station)
+            station, self._backends_of(station), self._key, self._store.load_all(STATION_RECORDS, station)
         )
-
-
-def load_station_records(store: StateStore, station: str) -> list[Record]:
-    """Return what is stored of a station's relay. Raises StoreError."""
-    prefix = key_prefix(station)
-    return [record for record_type in STATION_RECORDS for record in store.load(record_type, prefix)]
 
 
 def open_token_key(file: Path) -> bytes:

@@ -70,7 +70,7 @@ class StatusReader:
         versions = self.links.registry.connected_versions()
         evses = yield from evse_statuses(site, view, versions)
         stations = yield from self.stations.read_parts(versions)
-        backends = self.links.stations.backends()
+        backends = self.links.backends()
         yield
         clock_offsets = self.links.clock_offsets()
         yield
@@ -92,7 +92,7 @@ class StatusReader:
             signatures=() if self.policies is None else verdict_statuses(self.policies.enforcer.verdicts),
             signing_wait=None if self.policies is None else self.policies.replays.wait_status(),
             dimming=None if self.dimming is None else self.dimming.status(),
-            overlay=self.links.stations.overlay(),
+            overlay=self.links.overlay_status(),
             eebus=None if self.eebus is None else self.eebus.status(),
             timezone=self.config.site.timezone,
             clock=self.clock.report(),

@@ -8,13 +8,11 @@ Two peers with one id replace each other again and again: that is slowed down, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import trio
 
-from controller.backends.backend_link import LinkMaker
-from controller.backends.pool import BackendPool
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
 from controller.stations.session import StationSession
@@ -181,8 +179,6 @@ class SessionRegistry:
         self,
         station: str,
         make: Callable[[], StationSession],
-        owner: BackendPool | LinkMaker | None,
-        observers: Sequence[BackendPool] = (),
         peer: str = "",
     ) -> None:
         """Serve a station until its session ends or a newer one replaces it.
@@ -207,7 +203,7 @@ class SessionRegistry:
                 del make  # it would be kept as long as the session runs, once a station
                 if self._is_stopping:
                     entry.session.stop()
-                await entry.session.run(owner, observers)
+                await entry.session.run()
         finally:
             if self._entries[station] is entry:
                 del self._entries[station]

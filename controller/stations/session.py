@@ -21,8 +21,6 @@ from typing import Protocol
 import msgspec
 import trio
 
-from controller.backends.backend_link import GOING_AWAY, BackendLink, LinkMaker, StationLink
-from controller.backends.pool import BackendPool
 from controller.model.effects import (
     BackendLost,
     BackendUp,
@@ -33,9 +31,7 @@ from controller.model.effects import (
     ToBackend,
 )
 from controller.model.journal import JournalError, Persist, Record
-from controller.model.observations import Observation
-from controller.model.rate_limits import TokenBucket
-from controller.ocpp.frames import Version, decode_binary
+from controller.ocpp.frames import decode_binary
 from controller.overlay.binary_messages import BinaryEffect, BinaryMessages, ForwardBinary
 from controller.relay.events import (
     Action,
@@ -57,16 +53,16 @@ from controller.relay.events import (
     ToStation,
 )
 from controller.relay.station_relay import StationRelay
-from controller.stations.admission import Admission
-from controller.stations.connection_stats import ConnectionStats
-from controller.transport.channel import Channel
+from controller.stations.session_host import SessionHost
+from controller.stations.session_links import SessionLinks
+from controller.transport.channel import Channel, Pause
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.poller import call_after_sends
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
-from controller.transport.websocket_connection import Pause
 
 log = logging.getLogger("controller.transport")
 
+GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 SERVICE_RESTART = 1012
 """WebSocket close codes (RFC 6455, 7.4.1, and the registry of IANA)."""
@@ -97,6 +93,13 @@ class RequestResult(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class _Reader(Protocol):
+    """A channel of the station, or a link to a backend."""
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Send a message, or queue it."""
+
+
 class _PendingRequest:
     """A CALL of `StationSession.request` that waits for its result."""
 
@@ -105,45 +108,19 @@ class _PendingRequest:
         self.ended = trio.Event()
 
 
-class SessionSite(Protocol):
-    """Receiver of a session's observations: the load management."""
-
-    def on_station_up(self, station: str, version: Version) -> None:
-        """Take note that the station may be sent limits."""
-
-    def on_station_down(self, station: str) -> None:
-        """Take note that the station is disconnected."""
-
-    def on_observation(self, station: str, observation: Observation) -> None:
-        """Take an observation of the station."""
-
-    def on_call_answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
-        """Take the result of a call of the controller; None: it failed, for the reason `detail`."""
-
-
-class SessionJournal(Protocol):
-    """Durable records of the sessions."""
-
-    async def save(self, records: Sequence[Record]) -> None:
-        """Commit the records; durable when it returns. Raises JournalError."""
-
-    def drop_station(self, station: str) -> None:
-        """Load the station's state machines again: what they hold is not durable."""
-
-
 class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one session.
 
-    `pace`: rate at which the station's messages are read; more of them wait in its socket. `ping_s`:
-    interval of pings to the station, `backend_ping_s` to backends; 0 for never. `sealed`: decides which
-    binary messages pass between the station and its owner; None: none does. `utc_of` converts monotonic s to
-    POSIX s. `on_password_command` takes a station and the owner's command that may set its password,
-    with its result; `on_local_call` takes the CALLs that the controller answers with
+    `pace` returns the wait (s) after a message taken at a time (s, monotonic); more wait in the socket.
+    `ping_s`: interval of pings to the station, `backend_ping_s` to backends; 0 for never. `sealed`: decides
+    which binary messages pass between the station and its owner; None: none does. `utc_of` converts
+    monotonic s to POSIX s. `on_password_command` takes a station and the owner's command that may set its
+    password, with its result; `on_local_call` takes the CALLs that the controller answers with
     `StationSession.answer_local_call`.
     """
 
     utc_of: Callable[[float], float]
-    pace: TokenBucket
+    pace: Callable[[float], float]
     ping_s: float
     backend_ping_s: float
     sealed: BinaryMessages | None = None
@@ -158,7 +135,6 @@ class StationSession:
     """
 
     __slots__ = (
-        "_admitted",
         "_backend_pings",
         "_clock",
         "_clock_checked_at",
@@ -172,8 +148,6 @@ class StationSession:
         "_link",
         "_links",
         "_memory",
-        "_owner",
-        "_owner_link",
         "_reading",
         "_recent",
         "_relay",
@@ -194,27 +168,22 @@ class StationSession:
 
     def __init__(
         self,
-        admitted: Admission,
         relay: StationRelay,
         link: Channel | None,
-        site: SessionSite,
-        memory: SessionJournal,
-        stats: ConnectionStats,
+        links: SessionLinks,
+        host: SessionHost,
         rules: SessionRules,
     ) -> None:
-        self.version = admitted.version
-        self._admitted = admitted
-        self._station = admitted.station
+        self.version = links.admitted.version
+        self._station = links.admitted.station
         self._relay = relay
         self._link = link
-        self._site = site
-        self._memory = memory
-        self._stats = stats
-        self._recent = stats.recent_messages(admitted.station)
+        self._links = links
+        self._site = host.site
+        self._memory = host.journal
+        self._stats = host.stats
+        self._recent = host.stats.recent_messages(self._station)
         self._rules = rules
-        self._links: dict[str, StationLink] = {}
-        self._owner = ""
-        self._owner_link: StationLink | None = None
         self._todo: list[Action | BinaryEffect] = []  # an empty deque takes 600 bytes
         self._clock = trio.lowlevel.current_clock()
         self._utc_offset_s = 0.0
@@ -238,25 +207,12 @@ class StationSession:
         self._scope: trio.CancelScope | None = None
         """Scope of all tasks of `run`."""
 
-    async def run(self, owner: BackendPool | LinkMaker | None, observers: Sequence[BackendPool] = ()) -> None:
-        """Serve the station until it is disconnected or its owner is lost, or until cancelled.
-
-        Without an owner, only what waits for the observers is delivered.
-        """
-        if owner is not None:
-            self._owner = owner.backend
-            self._owner_link = (
-                self._make_link(owner, is_owner=True)
-                if isinstance(owner, BackendPool)
-                else owner.make_link(self)
-            )
-            self._links = {owner.backend: self._owner_link}
-        self._links |= {each.backend: self._make_link(each, is_owner=False) for each in observers}
+    async def run(self) -> None:
+        """Serve the station until it is disconnected or its owner is lost, or until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                for link in self._links.values():
-                    nursery.start_soon(link.run)
+                self._links.start(nursery, self, self._timer)
                 nursery.start_soon(self._run_timer)
                 if self._link is not None:
                     with self._reading:  # in this task: each costs memory per station
@@ -264,8 +220,7 @@ class StationSession:
                 await self._wait_closing()
                 async with trio.open_nursery() as closing:
                     closing.start_soon(self._close_station)
-                    for link in self._links.values():
-                        closing.start_soon(link.close, f"station {self._station} is disconnected")
+                    self._links.start_closing(closing, f"station {self._station} is disconnected")
                 nursery.cancel_scope.cancel()
         finally:
             self._end("the controller closes the link")
@@ -278,16 +233,6 @@ class StationSession:
         while self._closing is None:
             self._closed = trio.Event()
             await self._closed.wait()
-
-    def _make_link(self, pool: BackendPool, *, is_owner: bool) -> BackendLink:
-        return BackendLink(
-            pool,
-            self._admitted.link_request(),
-            self,
-            self._timer,
-            is_owner=is_owner,
-            adopted=self._admitted.owner_link if is_owner else None,
-        )
 
     # -- its backend links: see `LinkUser` ------------------------------------------------------------
 
@@ -305,22 +250,22 @@ class StationSession:
 
     def on_link_opened(self, backend: str) -> None:
         """Pass the event to the relay."""
-        self._feed(BackendUp() if backend == self._owner else ObserverUp(backend))
+        self._feed(BackendUp() if backend == self._links.owner else ObserverUp(backend))
 
     def on_link_lost(self, backend: str, reason: str) -> None:
         """Pass the event to the relay."""
-        self._feed(BackendLost(reason) if backend == self._owner else ObserverLost(backend, reason))
+        self._feed(BackendLost(reason) if backend == self._links.owner else ObserverLost(backend, reason))
 
     def on_station_refused(self, backend: str, reason: str) -> None:
         """Close a connected station that its owner has rejected: it is not served in the owner's place."""
-        if backend == self._owner and self.is_present:
+        if backend == self._links.owner and self.is_present:
             self._end(f"its backend rejected the station: {reason}", POLICY_VIOLATION)
 
     def on_backend_message(self, backend: str, message: str | bytes) -> None:
         """Pass a message of a backend to the relay; binary messages of the owner to the station."""
         self._stats.from_backends += 1
         text = message if isinstance(message, str) else decode_binary(message)
-        if backend == self._owner:
+        if backend == self._links.owner:
             if text is not None:
                 self._on_owner_text(text)
             elif isinstance(message, bytes):
@@ -428,7 +373,7 @@ class StationSession:
             self._do(actions)
         else:
             # It passes: nothing follows from that, and the relay's deadline is that of the event.
-            self._put(self._owner_link, text, self._owner)
+            self._put(self._links.owner_link, text, self._links.owner)
             self._timer.update(self._relay.next_deadline)
 
     def _on_owner_text(self, text: str) -> None:
@@ -470,17 +415,17 @@ class StationSession:
             case ToStation(text):
                 self._send_to_station(text)
             case ToBackend(text):
-                self._put(self._owner_link, text, self._owner)
+                self._put(self._links.owner_link, text, self._links.owner)
             case ToObserver(backend, text):
-                self._put(self._links[backend], text, backend)
+                self._put(self._links.find(backend), text, backend)
             case ForwardBinary(message, is_up=True):
-                self._put(self._owner_link, message, self._owner)
+                self._put(self._links.owner_link, message, self._links.owner)
             case ForwardBinary(message):
                 self._put(self._link, message)
             case Persist(records):
                 self._saving = records
             case Redial(backend):
-                self._links[backend].reopen()
+                self._links.find(backend).reopen()
             case Close():
                 self._close(action)
             case Commandable():
@@ -518,7 +463,7 @@ class StationSession:
             self._recent.add_message(self._fed_at + self._utc_offset_s, text, is_from_station=False)
             self._put(self._link, text)
 
-    def _put(self, reader: Channel | StationLink | None, message: str | bytes, backend: str = "") -> None:
+    def _put(self, reader: _Reader | None, message: str | bytes, backend: str = "") -> None:
         """Send to the station, or to a backend, without waiting; a full queue ends the session."""
         try:
             if reader is not None:
@@ -589,13 +534,13 @@ class StationSession:
         elif isinstance(message, bytes):
             self._fed_at = trio.current_time()
             self._pass_up(message)
-        wait_s = self._rules.pace.take(self._fed_at)
+        wait_s = self._rules.pace(self._fed_at)
         if wait_s > 0 or not self._relay.accepts_messages:
             return partial(self._wait_accepting, wait_s)
         return None
 
     def _pass_up(self, message: bytes) -> None:
-        if self._rules.sealed is not None and self._owner:
+        if self._rules.sealed is not None and self._links.owner:
             self._do(self._rules.sealed.check_from_station(message, trio.current_time()))
         else:
             log.warning("binary message ignored station=%s", self._station)
@@ -604,7 +549,7 @@ class StationSession:
         if self._rules.sealed is not None:
             self._do(self._rules.sealed.check_from_owner(message, trio.current_time()))
         else:
-            log.warning("binary message ignored backend=%s station=%s", self._owner, self._station)
+            log.warning("binary message ignored backend=%s station=%s", self._links.owner, self._station)
 
     async def _wait_accepting(self, wait_s: float) -> None:
         """Wait `wait_s`, and until the relay accepts messages of the station."""
@@ -641,8 +586,7 @@ class StationSession:
             if self._link is not None and self._station_pings.is_due(now):
                 self._link.keep_alive(SILENT_PINGS * self._rules.ping_s)
             if self._backend_pings.is_due(now):
-                for link in self._links.values():
-                    link.keep_alive(SILENT_PINGS * self._rules.backend_ping_s)
+                self._links.keep_alive(SILENT_PINGS * self._rules.backend_ping_s)
             deadline = self._relay.deadline
             if deadline is not None and deadline <= now:
                 self._feed(TimePassed())

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ import trio
 from controller.model.journal import Record
 from controller.store.legacy_files import LegacyFiles
 from controller.store.record_rules import can_be_kept, changes_of, kind_of_type, read_entry
+from controller.store.rule_types import key_prefix
 from controller.store.sqlite_journal import FILE, DamagedFileError, SqliteJournal, move_aside
 from controller.store.state_journal import (
     Change,
@@ -118,6 +119,11 @@ class StateStore:
             entries = self._with_kept(entries, kind, prefix)
         records = map(read_entry, entries)
         return [record for record in records if isinstance(record, record_type)]
+
+    def load_all(self, record_types: Iterable[type[Record]], *members: str | int) -> list[Record]:
+        """Return the stored records of these types whose keys begin with `members`. Raises StoreError."""
+        prefix = key_prefix(*members)
+        return [record for record_type in record_types for record in self.load(record_type, prefix)]
 
     def _with_kept(self, entries: list[JournalEntry], kind: str, prefix: str) -> list[JournalEntry]:
         """Return the entries as they will be once the kept changes are written."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
 import msgspec
 import trio
 
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
-from controller.transport.websocket_connection import (
-    MOST_WAITING_BYTES,
-    MOST_WAITING_MESSAGES,
-    MessageHandler,
-    Pause,
-)
+
+MOST_WAITING_MESSAGES = 256
+MOST_WAITING_BYTES = 4 << 20
+"""Bounds on what waits for one peer; a single longer message may wait alone."""
+
+Pause = Callable[[], Awaitable[object]]
+MessageHandler = Callable[[str | bytes], Pause | None]
+"""Takes a message; returns a Pause that is awaited before the next one, or None."""
 
 
 class Channel(Protocol):

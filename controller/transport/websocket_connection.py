@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -11,6 +11,12 @@ import trio
 
 from controller.model.rate_limits import TokenBucket
 from controller.transport.byte_transport import ByteTransport
+from controller.transport.channel import (
+    MOST_WAITING_BYTES,
+    MOST_WAITING_MESSAGES,
+    MessageHandler,
+    Pause,
+)
 from controller.transport.transport_errors import (
     ConnectionLostError,
     SendQueueFullError,
@@ -26,10 +32,6 @@ CLOSE_TIMEOUT_S = 2.0
 SEND_TIMEOUT_S = 60.0
 """Time after which a peer that reads nothing of what waits for it is disconnected."""
 
-MOST_WAITING_MESSAGES = 256
-MOST_WAITING_BYTES = 4 << 20
-"""Bounds on what waits for one peer; a single longer message may wait alone."""
-
 READ_BYTES = 16_384
 READ_BYTES_SMALL = 2_048
 """Bytes read at once; few where they may be deflated (up to a thousandfold) or the peer is too fast."""
@@ -43,10 +45,7 @@ READS_IN_A_ROW = 8
 FRAME_COST_BYTES = 256
 """Bytes for which a frame counts that is no whole text message: pings, pongs and fragments cost time."""
 
-Pause = Callable[[], Awaitable[object]]
 LET_OTHERS_RUN: Pause = trio.lowlevel.checkpoint
-MessageHandler = Callable[[str | bytes], Pause | None]
-"""Takes a message; returns a Pause that is awaited before the next one, or None."""
 
 CLOSED_LOCALLY = CloseCause("closed by this controller", is_clean=True)
 

@@ -29,6 +29,7 @@ from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import FromStation
 from controller.relay.station_relay import StationRelay
+from controller.relay.upstream import OwnerSide
 from tests.bench.relay_load import Load, answer_of, call_of
 from tests.bench.relay_others import Place
 from tests.controller.transport.certificates import Authority
@@ -130,8 +131,8 @@ def _state_machine(size: int, *, changing: bool = False) -> Row:
     """The part of it that is decision, and not transport; `changing`: each message has another value."""
     relay = StationRelay(
         "CS01",
-        "cpo",
         Version.V16,
+        OwnerSide("cpo"),
         StationStateTracker(Version.V16, 230),
         ProfileArbiter(Version.V16, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
         30,

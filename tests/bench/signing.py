@@ -17,6 +17,7 @@ from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import FromStation, ToStation
 from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
+from controller.relay.upstream import OwnerSide
 from controller.signing import signing_keys
 from controller.signing.payload_signatures import key_id
 from controller.signing.policy_enforcer import ForwardDecision, MessageContext, PolicyEnforcer
@@ -96,8 +97,8 @@ def _relayed(
 ) -> dict[str, object]:
     relay = StationRelay(
         "CS01",
-        "cpo",
         Version.V201,
+        OwnerSide("cpo"),
         StationStateTracker(Version.V201, 230),
         ProfileArbiter(Version.V201, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
         30,

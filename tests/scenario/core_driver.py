@@ -63,6 +63,7 @@ from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.services.dimming_trust import DimmingTrust
 from controller.services.policy_service import open_policy_service
+from controller.services.relay_backends import RelayBackends
 from controller.services.relay_memory import RelayJournals
 from controller.site_identity.identity import (
     IdentityEvent,
@@ -197,7 +198,8 @@ class CoreSite(ScenarioSite):
         config, now = self._config, self.now
         self._links: dict[str, _StationLink] = {}
         self._pending: dict[int, tuple[str, SetLimit]] = {}
-        self._journals = RelayJournals(config, self._store)
+        self._journals = RelayJournals(config, self._store, b"key")
+        self._backends = RelayBackends(config, self._journals, lambda now: UTC_0 + now)
         self._policy = open_policy_service(config, self._store)
         self._profiles = {station.id: _make_profiles(config, self.spec.lease_s) for station in config.station}
         self._trackers = {
@@ -219,6 +221,7 @@ class CoreSite(ScenarioSite):
         """Apply the configuration; see ScenarioSite."""
         config = self._config = self._build_config()
         self._journals.replace_stations(config)
+        self._backends.set_config(config)
         for station in config.station:
             if station.id not in self._profiles:
                 self._profiles[station.id] = _make_profiles(config, self.spec.lease_s)
@@ -297,17 +300,13 @@ class CoreSite(ScenarioSite):
         arbiter = ProfileArbiter(version, LimitScope.STATION, self._profiles[name])
         relay = StationRelay(
             name,
-            OWNER,
             version,
+            self._backends.make_owner(table, version),
             self._trackers[name],
             arbiter,
             self._config.listen.call_timeout_s,
             self.now,
-            grace_s=table.grace_s if table.when_backend_away == "grace" else 0.0,
-            offline=self._journals.make_offline_handler(table, version, lambda now: UTC_0 + now),
-            observers=self._journals.make_secondary_backends(name, version),
-            snapshot=self._journals.find_snapshot(table),
-            permissions=self._journals.owner_permissions(name),
+            observers=self._backends.make_observers(table, version),
             policy=None if self._policy is None else PolicyCheck(self._policy.enforcer, version, name),
         )
         link = self._links[name] = _StationLink(self, station, relay)

@@ -28,6 +28,7 @@ from controller.ocpp.station_state import StationStateTracker
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.station_relay import StationRelay
+from controller.relay.upstream import OwnerSide
 from controller.stations.admission import Admission, AdmissionRules, HandshakeQuirks, Rejection
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.credential_memory import CredentialMemory
@@ -35,6 +36,8 @@ from controller.stations.listener import ListenSettings, serve_stations
 from controller.stations.owner_confirmation import OwnerConfirmation, OwnerRules
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
+from controller.stations.session_host import SessionHost
+from controller.stations.session_links import SessionLinks
 from controller.store.state_journal import StoreError
 from controller.transport.tls import RenewedContext
 from controller.transport.websocket_connection import WebSocketConnection as ServedConnection
@@ -212,8 +215,8 @@ class LinkHarness:
     async def serve_station(self, admitted: Admission, link: ServedConnection) -> None:
         relay = StationRelay(
             admitted.station,
-            "cpo",
             admitted.version,
+            OwnerSide("cpo"),
             StationStateTracker(admitted.version, 230),
             ProfileArbiter(admitted.version, self.scope, make_absorbed_profiles(self.scope)),
             CALL_TIMEOUT_S,
@@ -222,15 +225,17 @@ class LinkHarness:
         sealed = BinaryMessages(None, lambda now: now, admitted.version, admitted.station, "cpo")
         rules = SessionRules(
             utc_of=lambda now: now,
-            pace=self.rate_limit,
+            pace=self.rate_limit.take,
             ping_s=self.ping_s,
             backend_ping_s=self.ping_s,
             sealed=sealed if self.binary else None,
             on_password_command=lambda *command: self.passwords.append(command),
         )
-        session = StationSession(admitted, relay, link, self.site, self.journal, self.stats, rules)
+        links = SessionLinks(admitted, self.pool)
+        host = SessionHost(self.site, self.journal, self.stats)
+        session = StationSession(relay, link, links, host, rules)
         try:
-            await self.registry.run_session(admitted.station, lambda: session, self.pool, (), admitted.peer)
+            await self.registry.run_session(admitted.station, lambda: session, admitted.peer)
         finally:
             self.owners.on_session_ended(admitted.station, has_set_limits=session.has_set_limits)
 

@@ -57,6 +57,7 @@ from controller.relay.events import (
 from controller.relay.policy_check import PolicyCheck
 from controller.relay.secondary_backend import SecondaryBackend
 from controller.relay.station_relay import StationRelay
+from controller.relay.upstream import OwnerSide
 from controller.signing.policy_enforcer import PolicyEnforcer
 from tests.scenario.frames import expect_call, expect_error, expect_result
 
@@ -111,16 +112,13 @@ class RelayHarness:
         self.tracker = tracker or StationStateTracker(version, 230.0, ratings)
         self.relay = StationRelay(
             "CS01",
-            "cpo",
             version,
+            OwnerSide("cpo", grace_s=grace_s, offline=offline, snapshot=snapshot),
             self.tracker,
             self.arbiter,
             TIMEOUT_S,
             self.now,
             observers=observers,
-            offline=offline,
-            grace_s=grace_s,
-            snapshot=snapshot,
             policy=None if policy is None else PolicyCheck(policy, version, "CS01"),
             local=local,
         )

@@ -257,7 +257,7 @@ async def run_session_site(spec: SiteSpec, folder: Path) -> AsyncIterator[Sessio
         async with trio.open_nursery() as nursery:
             site = SessionSite(spec, folder, nursery)
             read_meter: Callable[[MeterFleet], Awaitable[None]] = lambda fleet: site.read_meter(fleet)  # noqa: E731
-            patch.setattr("controller.services.station_service.serve_stations", site.serve_stations)
+            patch.setattr("controller.services.station_connections.serve_stations", site.serve_stations)
             patch.setattr("controller.services.backend_pools.make_pools", site.make_pools)
             patch.setattr(EndpointFactory, "make_endpoints", lambda _, config: site.make_endpoints(config))
             patch.setattr("controller.services.wall_clock.datetime", _VirtualWall)

@@ -15,16 +15,16 @@ from controller.model.journal import Persist, Record
 from controller.ocpp.actions import OBSERVED, reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.offline_handler import OfflineHandler, OwnerMemory
+from controller.offline.offline_handler import OfflineHandler
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
+from controller.offline.station_memory import STATION_RECORDS, OwnerMemory
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.events import Action, Commandable, ObservationMade, ToObserver
 from controller.relay.secondary_backend import CommandPermissions, SecondaryBackend
-from controller.services.relay_memory import load_station_records
 from controller.store.state_store import StateStore
 from tests.scenario.relay_harness import TIMEOUT_S, UTC_0, RelayHarness
 
@@ -136,7 +136,7 @@ class StoredRelay:
 
     def _loaded(self) -> Sequence[Record]:
         store = StateStore(self._folder)
-        records = load_station_records(store, "CS01")
+        records = store.load_all(STATION_RECORDS, "CS01")
         store.close()
         return records
 

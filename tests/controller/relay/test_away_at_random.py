@@ -38,6 +38,7 @@ from controller.relay.events import (
     ToStation,
 )
 from controller.relay.station_relay import StationRelay
+from controller.relay.upstream import OwnerSide
 from controller.store.state_store import StateStore
 from tests.examples import examples
 from tests.scenario.relay_harness import TIMEOUT_S, UTC_0, make_absorbed_profiles
@@ -218,15 +219,13 @@ class World:
             backend.asked = None
         self._relay = StationRelay(
             "CS01",
-            "cpo",
             self._version,
+            OwnerSide("cpo", offline=self._stored.make_offline_handler(), snapshot=self._stored.snapshot),
             StationStateTracker(self._version, 230.0),
             ProfileArbiter(self._version, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
             TIMEOUT_S,
             self._now,
-            offline=self._stored.make_offline_handler(),
             observers=self._stored.make_secondary_backends(),
-            snapshot=self._stored.snapshot,
         )
 
     def _on(self, event: Event) -> None:

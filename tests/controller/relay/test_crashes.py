@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from controller.model.journal import Record
 from controller.ocpp.frames import Answer, CallError, CallResult, Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.offline_handler import OfflineHandler, OwnerMemory
+from controller.offline.offline_handler import OfflineHandler
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import LATE_ANSWER_S, OutboxSender
 from controller.offline.response_cache import ResponseCache
+from controller.offline.station_memory import STATION_RECORDS, OwnerMemory
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from controller.services.relay_memory import load_station_records
 from controller.store.state_store import StateStore
 from tests.examples import examples
 
@@ -93,7 +93,7 @@ class ControllerRun:
         self._store = StateStore(folder)
         self._writes = writes
         self._last_is_on_disk = last_is_on_disk
-        records = load_station_records(self._store, "CS01")
+        records = self._store.load_all(STATION_RECORDS, "CS01")
         snapshot, answers = StationSnapshot("CS01"), ResponseCache("CS01")
         drivers = AuthorizationCache("CS01", b"key")
         self.outbox, ids = Outbox("CS01", "csms"), TransactionIdMap("CS01", "csms")

@@ -18,6 +18,7 @@ from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import Action, FromStation, ToStation
 from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
+from controller.relay.upstream import OwnerSide
 from controller.signing.replay_cache import ReplayRecord
 from tests.controller.signing.authors import compact
 from tests.controller.signing.policy_examples import TOM, limit, make_enforcer, signed
@@ -53,8 +54,8 @@ class PolicyRelay:
         station = ProfileArbiter(Version.V201, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION))
         self.relay = StationRelay(
             "CS01",
-            "cpo",
             Version.V201,
+            OwnerSide("cpo"),
             StationStateTracker(Version.V201, 230),
             station,
             TIMEOUT_S,

@@ -10,11 +10,12 @@ from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit, TransactionSeen
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.offline_handler import OfflineHandler, OwnerMemory
+from controller.offline.offline_handler import OfflineHandler
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
+from controller.offline.station_memory import OwnerMemory
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from tests.scenario.backend_profiles import ACCEPTED, STARTED, profile_call

@@ -24,6 +24,7 @@ from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.call_queue import COMMAND_WAIT_S, MOST_OVERTAKEN, PAUSE_S, QUEUE_DEPTH, URGENT_WAIT_S
 from controller.relay.events import Action, Close, Commandable, Event, FromStation, OwnAnswered, ToStation
 from controller.relay.station_relay import DRAIN_S, StationRelay
+from controller.relay.upstream import OwnerSide
 from tests.examples import examples
 from tests.scenario.relay_harness import MOST_TICKS, TIMEOUT_S, make_absorbed_profiles
 
@@ -76,8 +77,8 @@ class RelayWorld(RuleBasedStateMachine):
         self.now = 0.0
         self.relay = StationRelay(
             "CS01",
-            "cpo",
             version,
+            OwnerSide("cpo"),
             StationStateTracker(version, 230),
             ProfileArbiter(version, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
             TIMEOUT_S,

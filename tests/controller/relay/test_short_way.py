@@ -16,6 +16,7 @@ from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import Action, Event, FromStation, StopRequested, ToStation
 from controller.relay.station_relay import StationRelay
+from controller.relay.upstream import OwnerSide
 from tests.scenario.relay_harness import make_absorbed_profiles
 
 STEPS = 400
@@ -48,7 +49,7 @@ def make_relay(
 ) -> StationRelay:
     tracker = StationStateTracker(version, 230, {1: EvseRating(phases=3, max_a=32.0)})
     profiles = profiles or NotingArbiter(version)
-    return kind("CS01", "cpo", version, tracker, profiles, 30.0, 0.0, grace_s=60.0)
+    return kind("CS01", version, OwnerSide("cpo", grace_s=60.0), tracker, profiles, 30.0, 0.0)
 
 
 def meter_values(version: Version, second: int, value: str) -> str:

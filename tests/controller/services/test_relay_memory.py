@@ -17,7 +17,8 @@ from controller.offline.journal_records import (
     RecordKind,
     SnapshotDelivered,
 )
-from controller.services.relay_memory import KEY_FILE, RelayJournals, load_station_records
+from controller.offline.station_memory import STATION_RECORDS
+from controller.services.relay_memory import KEY_FILE, RelayJournals, open_token_key
 from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store.sqlite_journal import FILE
 from controller.store.state_journal import StoreError
@@ -43,7 +44,7 @@ def queued(number: int) -> EntryQueued:
 
 
 async def save(store: StateStore, folder: Path, records: list[Record]) -> None:
-    journals = RelayJournals(configured(folder, CsmsServer()), store)
+    journals = RelayJournals(configured(folder, CsmsServer()), store, b"key")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
         await journals.save(records)
@@ -55,7 +56,7 @@ async def test_save_stores_signed_messages_and_station_records(tmp_path: Path, r
     await save(StateStore(tmp_path), tmp_path, records)
     again = StateStore(tmp_path)
     assert again.load(SeenText) == (list(SEEN.seen) if SEEN in records else [])
-    assert load_station_records(again, "CS01") == ([BOOT] if BOOT in records else [])
+    assert again.load_all(STATION_RECORDS, "CS01") == ([BOOT] if BOOT in records else [])
 
 
 async def test_relay_memory_save_that_fails_stores_nothing_of_event(tmp_path: Path) -> None:
@@ -63,13 +64,13 @@ async def test_relay_memory_save_that_fails_stores_nothing_of_event(tmp_path: Pa
     store._journal._connection.execute("PRAGMA query_only = 1")  # type: ignore[union-attr, attr-defined]
     with pytest.RaisesGroup(StoreError):
         await save(store, tmp_path, [SEEN, BOOT])
-    assert load_station_records(store, "CS01") == []
+    assert store.load_all(STATION_RECORDS, "CS01") == []
 
 
 def test_relay_memory_request_to_retry_queues_message_again(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), queued(2), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
-    journals = RelayJournals(configured(tmp_path, CsmsServer()), store)
+    journals = RelayJournals(configured(tmp_path, CsmsServer()), store, b"key")
     assert (journals.queue_statuses()["cpo"].messages, journals.queue_statuses()["cpo"].set_aside) == (1, 1)
     store.persist_now([OutboxRequest("CS01", "cpo", 1, False)])
     journals.follow_requests()
@@ -80,7 +81,7 @@ def test_relay_memory_request_to_retry_queues_message_again(tmp_path: Path) -> N
 def test_relay_memory_request_to_drop_removes_message(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
-    journals = RelayJournals(configured(tmp_path, CsmsServer()), store)
+    journals = RelayJournals(configured(tmp_path, CsmsServer()), store, b"key")
     store.persist_now([OutboxRequest("CS01", "cpo", 1, True)])
     journals.follow_requests()
     journals.follow_requests()
@@ -93,7 +94,7 @@ def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
 ) -> None:
     (tmp_path / KEY_FILE).write_bytes(damage)
-    RelayJournals(configured(tmp_path, CsmsServer()), StateStore(tmp_path))
+    assert len(open_token_key(tmp_path / KEY_FILE)) == 32
     assert (tmp_path / f"{KEY_FILE}.corrupt").read_bytes() == damage
     assert len((tmp_path / KEY_FILE).read_bytes()) == 32
     assert "cached authorizations are lost" in caplog.text
@@ -101,5 +102,5 @@ def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
 
 def test_relay_memory_of_damaged_store_is_empty_and_works(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 100)
-    journals = RelayJournals(configured(tmp_path, CsmsServer()), StateStore(tmp_path))
+    journals = RelayJournals(configured(tmp_path, CsmsServer()), StateStore(tmp_path), b"key")
     assert journals.backends_waited_for("CS01") == {}

@@ -26,7 +26,7 @@ from controller.offline.journal_records import (
     TransactionMapped,
 )
 from controller.offline.outbox import Outbox
-from controller.services.relay_memory import load_station_records
+from controller.offline.station_memory import STATION_RECORDS
 from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store.legacy_files import READERS
@@ -77,7 +77,7 @@ def test_legacy_relay_file_is_taken_over(folder: Path) -> None:
 
 def test_legacy_outbox_waits_on_in_order(folder: Path) -> None:
     outbox = Outbox("CS01", "cpo")
-    outbox.restore(load_station_records(StateStore(folder), "CS01"))
+    outbox.restore(StateStore(folder).load_all(STATION_RECORDS, "CS01"))
     assert (len(outbox), outbox.set_aside_count) == (2, 1)
     assert outbox.head is not None
     assert (outbox.head.number, outbox.head.sent) == (7, True)

@@ -19,6 +19,8 @@ from controller.stations.admission import Admission
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
+from controller.stations.session_host import SessionHost
+from controller.stations.session_links import SessionLinks
 from controller.store.state_journal import StoreError
 from tests.scenario.link_harness import RecordingSite
 
@@ -61,7 +63,7 @@ async def test_session_is_made_once_the_older_one_has_ended(
     board, log = SessionRegistry(), list[str]()
     async with trio.open_nursery() as nursery:
         for name in ("first", "second", "third"):
-            nursery.start_soon(board.run_session, "CS01", made(name, log), None)
+            nursery.start_soon(board.run_session, "CS01", made(name, log))
             await trio.sleep(0.1)
         await trio.sleep(10)
         assert log == ["first is made", "first has ended", "third is made"]
@@ -77,12 +79,12 @@ async def test_handing_over_delivery_for_absent_station_ends_first(
 
     async def send_for() -> None:
         while not board.has_session("CS01"):
-            await board.run_session("CS01", made("its speaker", log), None)
+            await board.run_session("CS01", made("its speaker", log))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_for)
         await trio.sleep(5)
-        nursery.start_soon(board.run_session, "CS01", made("the station", log), None)
+        nursery.start_soon(board.run_session, "CS01", made("the station", log))
         await trio.sleep(5)
         assert log == ["its speaker is made", "its speaker has ended", "the station is made"]
         nursery.cancel_scope.cancel()
@@ -151,10 +153,11 @@ def word(text: str) -> Record:
 
 
 def session(link: Link, disk: SlowDisk) -> StationSession:
-    rules = SessionRules(utc_of=lambda now: now, pace=TokenBucket(0), ping_s=0, backend_ping_s=0)
+    rules = SessionRules(utc_of=lambda now: now, pace=TokenBucket(0).take, ping_s=0, backend_ping_s=0)
     admitted = Admission("CS01", Version.V16)
-    parts: Any = (Relay(), link, RecordingSite(), disk, ConnectionStats(), rules)
-    return StationSession(admitted, *parts)
+    links, host = SessionLinks(admitted, None), SessionHost(RecordingSite(), disk, ConnectionStats())
+    parts: Any = (Relay(), link, links, host, rules)
+    return StationSession(*parts)
 
 
 @pytest.mark.parametrize("at_s", [0.5, 1.5, 2.5])
@@ -164,7 +167,7 @@ async def test_handing_over_cancelled_session_commits_what_it_received(
     link, disk = Link(), SlowDisk(10)
     with trio.move_on_after(at_s):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(session(link, disk).run, None)
+            nursery.start_soon(session(link, disk).run)
             for text in ("a", "b", "c"):
                 link.sends.send_nowait(text)
     assert disk.records == [word("a"), word("b"), word("c")]
@@ -178,7 +181,7 @@ async def test_handover_unsaved_state_is_not_used_by_the_next_session(
     link, disk = Link(), SlowDisk(1)
     with trio.move_on_after(0.5):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(session(link, disk).run, None)
+            nursery.start_soon(session(link, disk).run)
             for text in ("a", "b"):
                 link.sends.send_nowait(text)
     assert (disk.records, disk.dropped) == ([word("a")], ["CS01"])
@@ -192,6 +195,6 @@ async def test_handing_over_on_full_disk_closes_session_unanswered(
     link.sends.send_nowait("a")
     link.sends.send_nowait("b")
     with trio.fail_after(10):
-        await session(link, disk).run(None)
+        await session(link, disk).run()
     assert (disk.records, link.received, disk.dropped) == ([], [], ["CS01"])
     assert "its messages cannot be stored station=CS01 reason=the disk is full" in caplog.text

@@ -13,9 +13,10 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from controller.transport import websocket_connection
 from controller.transport.byte_transport import ByteTransport
+from controller.transport.channel import Pause
 from controller.transport.poller import FdWatcher, call_after_sends, watch_socket
 from controller.transport.transport_errors import ConnectionLostError
-from controller.transport.websocket_connection import Pause, WebSocketConnection
+from controller.transport.websocket_connection import WebSocketConnection
 from tests.controller.transport.pairs import pair
 
 

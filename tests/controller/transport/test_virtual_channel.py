@@ -6,9 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from controller.transport.channel import VirtualChannel
+from controller.transport.channel import MOST_WAITING_BYTES, MOST_WAITING_MESSAGES, Pause, VirtualChannel
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
-from controller.transport.websocket_connection import MOST_WAITING_BYTES, MOST_WAITING_MESSAGES, Pause
 
 
 async def test_channel_passes_messages_both_ways() -> None:

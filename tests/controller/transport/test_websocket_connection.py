@@ -14,13 +14,11 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 
 from controller.model.rate_limits import TokenBucket
 from controller.transport import websocket_connection
+from controller.transport.channel import MOST_WAITING_BYTES, MOST_WAITING_MESSAGES, Pause
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 from controller.transport.websocket_connection import (
     FRAME_COST_BYTES,
-    MOST_WAITING_BYTES,
-    MOST_WAITING_MESSAGES,
     SEND_TIMEOUT_S,
-    Pause,
     WebSocketConnection,
 )
 from tests.controller.transport.pairs import MOST, pair
