@@ -19,6 +19,7 @@ from controller.overlay.overlay_frames import (
     ReadRoute,
     RoutedFrame,
     as_hops,
+    find_head,
     parse,
     read_compact,
     write_head,
@@ -154,7 +155,7 @@ class ForwardedText(msgspec.Struct, frozen=True, gc=False):
 
 
 class _CallFlow(msgspec.Struct, frozen=True):
-    head: str
+    head: str  # as most frames of the flow have it: peers differ in their spaces
     onward_head: str
     way: Way
 
@@ -250,17 +251,18 @@ class ForwardingTable:
         try:
             flow = self._calls[key]
         except KeyError:
-            flow = self._find_call_flow(*key, now)
+            flow = self._find_call_flow(*key, text, now)
             _add_flow(self._calls, key, flow)
-        if flow is None or action == TOPOLOGY or not text.startswith(flow.head):
+        if flow is None or action == TOPOLOGY:
             return None
         until = self._pending.add_unchanged(flow.way, message_id, action, now)
         if until is None:
             return None
-        return ForwardedText(flow.way.out, flow.onward_head + text[len(flow.head) :], until)
+        head = flow.head if text.startswith(flow.head) else self._find_head(key[0], text)
+        return ForwardedText(flow.way.out, flow.onward_head + text[len(head) :], until)
 
     def _find_call_flow(
-        self, link: str, destination: ReadRoute, path: ReadRoute, now: float
+        self, link: str, destination: ReadRoute, path: ReadRoute, text: str, now: float
     ) -> _CallFlow | None:
         source = self._link_states[link]
         frame = self._admit(source, destination, path)
@@ -278,7 +280,7 @@ class ForwardingTable:
             return None
         requester = onward.path[:1] if is_overlay else ()
         way = Way(link, state.link, onward.path, onward.destination[-1], requester)
-        return _CallFlow(write_head(OverlayMessageKind.CALL, destination, path), onward_head, way)
+        return _CallFlow(self._find_head(link, text), onward_head, way)
 
     # -- answers ------------------------------------------------------------------------------------------
 
@@ -286,9 +288,9 @@ class ForwardingTable:
         try:
             flow = self._answers[key]
         except KeyError:
-            flow = self._find_answer_flow(*key)
+            flow = self._find_answer_flow(*key, text)
             _add_flow(self._answers, key, flow)
-        if flow is None or not text.startswith(flow.head):
+        if flow is None:
             return None
         found = self._pending.find_request(key[0], message_id, flow.destination)
         if found is None:
@@ -304,14 +306,16 @@ class ForwardingTable:
             return None
         self._pending.remove(request_key)
         self._pending.keep_answered(request, flow.path[:1])
-        return ForwardedText(request.origin, onward_head + text[len(flow.head) :], math.inf)
+        head = flow.head if text.startswith(flow.head) else self._find_head(key[0], text)
+        return ForwardedText(request.origin, onward_head + text[len(head) :], math.inf)
 
-    def _find_answer_flow(self, link: str, destination: ReadRoute, path: ReadRoute) -> _AnswerFlow | None:
+    def _find_answer_flow(
+        self, link: str, destination: ReadRoute, path: ReadRoute, text: str
+    ) -> _AnswerFlow | None:
         frame = self._admit(self._link_states[link], destination, path)
         if frame is None:
             return None
-        head = write_head(OverlayMessageKind.RESULT, destination, path)
-        return _AnswerFlow(head, frame.destination, frame.path)
+        return _AnswerFlow(self._find_head(link, text), frame.destination, frame.path)
 
     def _find_onward_head(self, link: str, flow: _AnswerFlow, origin: str, path: Hops) -> str | None:
         state = self._link_states.get(origin)
@@ -337,6 +341,9 @@ class ForwardingTable:
         frame = RoutedFrame(OverlayMessageKind.CALL, "", (), as_hops(destination), nodes)
         admitted = self._source_check.admit(frame, source)
         return admitted if isinstance(admitted, RoutedFrame) else None
+
+    def _find_head(self, link: str, text: str) -> str:
+        return find_head(text, is_overlay=self._link_states[link].mode is NetworkingMode.OVERLAY)
 
     def _write_head(
         self, kind: OverlayMessageKind, state: LinkState, destination: Hops, path: Hops

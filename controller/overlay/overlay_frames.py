@@ -12,6 +12,7 @@ Part 4 section 4.2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -88,6 +89,10 @@ _COMPACT: Mapping[bool, Mapping[str, msgspec.json.Decoder[Any]]] = {
     },
 }
 """By form and first characters: the elements of a CALL and of a CALLRESULT, without copies of their bytes."""
+
+_STRING = r'"(?:[^"\\]++|\\.)*+"'
+_ROUTE_ELEMENT = rf"\s*+(?:{_STRING}|\[(?:\s|,|{_STRING})*+\])\s*+,"
+_ROUTED_HEAD = re.compile(rf"\[[23],{_ROUTE_ELEMENT}{_ROUTE_ELEMENT}\s*+")
 
 PAYLOAD_LENGTH_BYTES = 8
 _ROUTE = 2
@@ -171,6 +176,15 @@ def read_compact(text: str, *, is_overlay: bool) -> tuple[ReadRoute, ReadRoute, 
     if not is_overlay:
         return PLAIN_ROUTE, PLAIN_ROUTE, parts[1], parts[2] if len(parts) == 4 else None
     return parts[1], parts[2], parts[3], parts[4] if len(parts) == 6 else None
+
+
+def find_head(text: str, *, is_overlay: bool) -> str:
+    """Return what stands before the message id, in a frame that `read_compact` has read."""
+    if not is_overlay:
+        return text[:3]
+    head = _ROUTED_HEAD.match(text)
+    assert head is not None
+    return head[0]
 
 
 def write_head(kind: OverlayMessageKind, destination: ReadRoute, path: ReadRoute) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from controller.overlay.events import LinkDown, LinkSide, LinkState, LinkUp
@@ -16,6 +17,7 @@ from tests.controller.overlay.net import Net
 
 PLAIN = NetworkingMode.STANDARD
 CHANNEL = "CS09 at CSMS"
+COMPACT = '"CS09","csms01",'
 CALL = '[2,"m1","Heartbeat",{"a": [1,  2.50] } ] '
 
 
@@ -45,6 +47,24 @@ def test_bytes_behind_the_head_pass_as_they_were_received() -> None:
     net.send("csms01", "LC01", '[3,"CS09","csms01","m1",{ "t":1 }]')
     assert net.got[CHANNEL] == ['[3,"m1",{ "t":1 }]']
     assert net.forwarded == 2
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        '"CS09","csms01",',
+        ' "CS09", ["csms01"], ',
+        '\t[ "CS09" ] ,\n["csms01"]\n,\r\n',
+        '"CS\\u0030\\u0039",["csms01" ],',
+    ],
+)
+def test_answer_passes_however_its_head_is_spaced(route: str) -> None:
+    net = make_net()
+    for number in range(3):
+        net.send(CHANNEL, "LC01", f'[2,"m{number}","Heartbeat",{{}}]')
+        net.send("csms01", "LC01", f'[3,{route if number else COMPACT}"m{number}", {{"t":1 }}]')
+    assert net.got[CHANNEL] == [f'[3,"m{number}", {{"t":1 }}]' for number in range(3)]
+    assert net.forwarded == 6
 
 
 def test_backend_calls_station_in_one_step() -> None:
