@@ -142,14 +142,15 @@ class ClockWatch:
         """The offset of each clock that a warning was logged for, by its name."""
 
     def check(
-        self, station: str, backend: str, clock: StationClock, read_ntp: Callable[[], str]
+        self, station: str, backend: str | None, clock: StationClock, read_ntp: Callable[[], str]
     ) -> list[LogEntry]:
         """Return what to log about a station's clock and its backend's.
 
+        `backend` None: its CSMS is the controller itself, whose clock is our own.
         `read_ntp` returns the state of our own clock. It costs a system call, so only a warning reads it.
         """
         found: list[LogEntry] = []
-        if clock.backend_offset_s is not None:
+        if backend is not None and clock.backend_offset_s is not None:
             remedy = "check the controller's NTP (timedatectl)"
             name = f"backend={backend}"
             found += self._compare(name, clock.backend_offset_s, CONTROLLER_DIFFERS_S, remedy, read_ntp)

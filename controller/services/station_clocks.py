@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from controller.config import Config
+from controller.config.schema import LOCAL_CSMS
 from controller.profiles.station_clock import ClockWatch, StationClock
 from controller.services.clock_state import is_synchronised
 
@@ -36,7 +37,8 @@ class StationClocks:
     def check(self, station: str) -> None:
         """Log clocks that differ from now on, or no longer do."""
         backend, clock = self._backends[station], self._clocks[station]
-        for entry in self._watch.check(station, backend, clock, _describe_ntp):
+        other = None if backend == LOCAL_CSMS else backend
+        for entry in self._watch.check(station, other, clock, _describe_ntp):
             log.log(entry.level, "%s", entry.text)
 
     def offsets(self) -> dict[str, float]:

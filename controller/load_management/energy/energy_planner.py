@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import structs
+
 from controller.load_management.energy.active_calendar import ActiveCalendar
 from controller.load_management.energy.energy_records import (
     ENERGY_RECORDS,
@@ -142,13 +144,16 @@ class EnergyPlanner:
     def view(self, now: float) -> EnergyView:
         """Return the state for people."""
         utc = self.utc(now)
-        if utc is None:
-            return EnergyView()
-        return EnergyView(
-            peaks=self.peaks.views(utc),
+        view = EnergyView(
             calendar=tuple(entry.name for entry in self.calendar.entries),
             groups=self.evses.group_views(),
+            battery_a=sum(self.hidden_a),
+        )
+        if utc is None:
+            return view
+        return structs.replace(
+            view,
+            peaks=self.peaks.views(utc),
             waiting=self.evses.wait_views(utc),
             price=self.evses.prices.series.price_at(utc),
-            battery_a=sum(self.hidden_a),
         )

@@ -101,6 +101,16 @@ def test_clock_that_differs_is_warned_of_once_until_it_agrees() -> None:
     assert [entry.level for entry in watch.check("CS01", "cpo", clock, str)] == [logging.INFO] * 2
 
 
+def test_own_clock_that_is_set_is_no_clock_of_local_csms_that_differs() -> None:
+    watch, clock = ClockWatch(), StationClock()
+    clock.on_result("Heartbeat", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW)
+    clock.follow(10.0, NOW)
+    clock.follow(20.0, NOW + 86_410.0)
+    assert watch.check("CS01", None, clock, str) == []
+    assert watch.offsets() == {}
+    assert clock.offset_s == pytest.approx(-86_400.0, abs=1)
+
+
 @pytest.mark.parametrize("step_s", [7200.0, -7200.0])
 def test_own_clock_that_is_set_leaves_limits_in_station_time(step_s: float) -> None:
     clock = StationClock()

@@ -59,6 +59,7 @@ async def test_clock_that_is_not_set_holds_all_entries_of_calendar(
     service.share_current()
     assert service.energy.calendar.limit_a(grid) == (20.0, 20.0, 20.0)
     assert service.energy.time_of_day(trio.current_time()) == ""
+    assert service.energy.view(trio.current_time()).calendar == ("evening",)
 
     monkeypatch.setattr(Wall, "shown", NOON)  # by NTP
     service.share_current()
