@@ -141,6 +141,14 @@ class SocketStation:
             if frame[0] == 2:
                 await self._accept(frame)
 
+    async def accept_commands(self) -> None:
+        """Accept commands until cancelled; one that has been read is answered in any case."""
+        while True:
+            message = await self._socket.get_message()
+            with trio.CancelScope(shield=True):
+                if (frame := json.loads(message))[0] == 2:
+                    await self._accept(frame)
+
     async def receive_limit(self, limit_a: float) -> None:
         """Accept commands until a limit of so many A has come: a rise rests for some seconds."""
         with trio.fail_after(LIMIT_PATIENCE_S):

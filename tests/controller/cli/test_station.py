@@ -24,7 +24,7 @@ async def obeying(station: SocketStation, folder: Path, *arguments: str) -> int:
     """Run the command line while the station answers what it gets."""
     status = -1
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(station.accept_until, "nothing of this name")
+        nursery.start_soon(station.accept_commands)
         status = await command(folder, *arguments)
         nursery.cancel_scope.cancel()
     return status
