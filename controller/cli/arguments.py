@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tomllib
 from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -18,6 +21,7 @@ from controller.config import Config
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import StoreConfig
 from controller.services.configuration import ActiveConfiguration, load_configuration, open_configuration
+from controller.store.store_lock import StoreLockedError, hold_store
 from controller.tomlcheck.diagnostics import (
     Diagnostic,
     ErrorDiagnostic,
@@ -40,6 +44,11 @@ UNREADABLE = 2
 
 USUAL_CONFIG = Path("/etc/local-controller/controller.toml")
 """Path of the configuration of the packaged service."""
+START = "sudo systemctl restart local-controller"
+STOP = "sudo systemctl stop 'local-controller*'"
+"""It ends the socket units, too: a station that connects would start the service again."""
+BOOTED = Path("/run/systemd/system")
+"""Folder of a machine that systemd has booted."""
 
 
 class CommandError(Exception):
@@ -58,6 +67,25 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", type=Path, default=USUAL_CONFIG, metavar="FILE", help="default: %(default)s"
     )
+
+
+def reload_units(config: Path) -> None:
+    """Give the addresses of the packaged service's configuration, written by root, to its socket units.
+
+    Of a unit that is active, the address holds from its next start on.
+    """
+    if config == USUAL_CONFIG and os.geteuid() == 0 and BOOTED.is_dir():
+        subprocess.run(["systemctl", "daemon-reload"], check=False)
+
+
+@contextmanager
+def hold_stopped_store(directory: Path) -> Iterator[None]:
+    """Hold the store of a controller that is stopped. Raises CommandError with the remedy where it runs."""
+    try:
+        with hold_store(directory):
+            yield
+    except StoreLockedError as error:
+        raise CommandError(f"{error}\n{STOP}") from error
 
 
 def read_configuration(path: Path, *, plan_only: bool = False) -> Config:

@@ -344,7 +344,7 @@ def check_running(status: ControllerStatus | None, reason: str) -> Iterator[Doct
                 "meters",
                 "error",
                 f"meter {meter.id}: {meter.problem}",
-                "check its wiring and settings; to read it alone: sudo systemctl stop local-controller, "
+                "check its wiring and settings; to read it alone: sudo systemctl stop 'local-controller*', "
                 "sudo local-controller meter read",
             )
         else:

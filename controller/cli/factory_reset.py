@@ -7,11 +7,17 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from controller.cli.arguments import OK, UNREADABLE, CommandError, Subcommands, add_config, file_error
+from controller.cli.arguments import (
+    OK,
+    UNREADABLE,
+    CommandError,
+    Subcommands,
+    add_config,
+    file_error,
+    hold_stopped_store,
+)
 from controller.cli.site_files import find_site_files, read_site, read_store_directory
 from controller.store.evidence_files import FOLDER
-from controller.store.state_journal import StoreError
-from controller.store.store_lock import hold_store
 
 REMAINING = (
     "the log in systemd's journal (journalctl --vacuum-time=1s)",
@@ -46,16 +52,12 @@ def run(options: Namespace) -> int:
     except ValueError as error:
         raise CommandError(f"{config}: {error}", UNREADABLE) from error
     try:
-        with hold_store(directory):
+        with hold_stopped_store(directory):
             _confirm(options, site, directory)
             _empty_store(directory, with_evidence=options.with_evidence)
             for each in files.inside:
                 each.path.unlink(missing_ok=True)
                 print(f"removed {each.path}")
-    except StoreError as error:
-        raise CommandError(
-            f"{error}\nsudo systemctl stop local-controller.service local-controller.socket"
-        ) from error
     except OSError as error:
         raise file_error(error) from error
     for outside in files.outside:

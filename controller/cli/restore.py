@@ -10,7 +10,18 @@ from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, add_config, count_of
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    START,
+    UNREADABLE,
+    CommandError,
+    Subcommands,
+    add_config,
+    count_of,
+    hold_stopped_store,
+    reload_units,
+)
 from controller.cli.site_archive import (
     CONFIG,
     EVIDENCE,
@@ -30,7 +41,6 @@ from controller.services.configuration import load_configuration
 from controller.store.evidence_files import FOLDER
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import Put
-from controller.store.store_lock import hold_store
 from controller.store.store_transfer import import_entries, read_export
 from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
 
@@ -65,7 +75,7 @@ def _restore(options: Namespace) -> int:
     if config.exists() and not options.replace:
         raise ArchiveError(f"{config} exists; --replace replaces it and the state")
     puts = _read_puts(archive)
-    with hold_store(directory):
+    with hold_stopped_store(directory):
         _restore_state(directory, puts, archive, replace=options.replace)
     # The page replaces the configuration as the service's user, who must own it: its directory is sticky.
     owner = config.stat().st_uid if config.exists() else directory.stat().st_uid
@@ -76,6 +86,7 @@ def _restore(options: Namespace) -> int:
     manifest = archive.manifest
     print(f"restored {manifest.site} as of {manifest.created}: {count_of(len(puts), 'record')}")
     print_left_out(manifest.left_out)
+    reload_units(config)
     return _check_restored(config)
 
 
@@ -177,4 +188,5 @@ def _check_restored(config: Path) -> int:
         return FAILED
     except FileUnreadableError as error:
         raise CommandError(str(error), UNREADABLE) from error
+    print(f"start it: {START}")
     return OK

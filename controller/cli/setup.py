@@ -16,7 +16,16 @@ from pathlib import Path
 import trio
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, add_config, address
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    UNREADABLE,
+    CommandError,
+    Subcommands,
+    add_config,
+    address,
+    reload_units,
+)
 from controller.cli.setup_dialog import (
     ask_all_questions,
     dialog_text,
@@ -179,6 +188,7 @@ async def _finish(setup: SetupService, request: SetupRequest, path: Path, *, is_
             print(dialog_text("unchanged", request.language))
             return FAILED
     result = await setup.write_setup(request, LOCAL_ACTOR)
+    reload_units(path)
     _print_result(result, review, path, request.language)
     return OK
 

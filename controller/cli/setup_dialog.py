@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from controller.cli.arguments import UNREADABLE, CommandError
+from controller.cli.arguments import START, UNREADABLE, CommandError
 from controller.services.control_socket import ControlError, send_command
 from controller.services.setup_service import SetupService
 from controller.site_setup.setup_questions import SetupQuestion, UnknownStation
@@ -32,8 +32,8 @@ _WORDS: dict[str, dict[Language, str]] = {
         "de": "Passwort von {user}, nur dieses Mal gezeigt: {password}",
     },
     "start": {
-        "en": "start it: sudo systemctl daemon-reload && sudo systemctl restart local-controller",
-        "de": "starten: sudo systemctl daemon-reload && sudo systemctl restart local-controller",
+        "en": f"start it: {START}",
+        "de": f"starten: {START}",
     },
     "listening": {
         "en": "Stations that connect to ws://GATEWAY:{port}/ocpp/ meanwhile are offered below.",

@@ -8,10 +8,17 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from controller.cli.arguments import OK, CommandError, Subcommands, add_config, file_error, read_configuration
+from controller.cli.arguments import (
+    OK,
+    CommandError,
+    Subcommands,
+    add_config,
+    file_error,
+    hold_stopped_store,
+    read_configuration,
+)
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import StoreError
-from controller.store.store_lock import hold_store
 from controller.store.store_transfer import export_lines, import_entries, open_store_file, read_export
 
 
@@ -58,7 +65,7 @@ def _import(options: argparse.Namespace) -> None:
     directory = Path(read_configuration(options.config).store.directory)
     with options.file.open("rb") as file:
         puts, summary = read_export(file)
-    with hold_store(directory):
+    with hold_stopped_store(directory):
         import_entries(SqliteJournal(directory / FILE), puts, replace=options.replace)
     for kind, count in sorted(summary.counts.items()):
         print(f"{count:>8}  {kind}")

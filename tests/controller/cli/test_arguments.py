@@ -1,0 +1,66 @@
+"""Commands that need the packaged service stopped, or change its addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.cli import arguments
+from controller.cli.arguments import START, STOP, USUAL_CONFIG, CommandError, hold_stopped_store, reload_units
+from controller.store.store_lock import hold_store
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """File with the calls of systemctl on a machine that systemd has booted, as root."""
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(arguments, "BOOTED", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (tmp_path / "calls").touch()
+    return tmp_path / "calls"
+
+
+def test_reload_units_of_package_reads_addresses_again(calls: Path) -> None:
+    reload_units(USUAL_CONFIG)
+    assert calls.read_text() == "daemon-reload\n"
+
+
+def test_reload_units_of_another_configuration_changes_nothing(calls: Path, tmp_path: Path) -> None:
+    reload_units(tmp_path / "controller.toml")
+    assert calls.read_text() == ""
+
+
+def test_reload_units_without_root_or_systemd_changes_nothing(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arguments, "BOOTED", tmp_path / "missing")
+    reload_units(USUAL_CONFIG)
+    monkeypatch.setattr(arguments, "BOOTED", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    reload_units(USUAL_CONFIG)
+    assert calls.read_text() == ""
+
+
+def test_hold_stopped_store_of_running_controller_names_stop(tmp_path: Path) -> None:
+    with hold_store(tmp_path), pytest.raises(CommandError) as raised, hold_stopped_store(tmp_path):
+        raise AssertionError("both hold it")
+    assert str(raised.value).splitlines()[1:] == [STOP]
+
+
+def test_arguments_commands_are_those_of_readme() -> None:
+    assert f"\n{START}\n" in (ROOT / "README.md").read_text()
+    assert STOP in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_arguments_every_remedy_stops_sockets_too() -> None:
+    files = [*ROOT.glob("controller/**/*.py"), *ROOT.glob("docs/*.md"), ROOT / "README.md"]
+    stops = [
+        line for each in files for line in each.read_text().splitlines() if "systemctl stop local" in line
+    ]
+    assert stops == []
