@@ -289,4 +289,4 @@ def test_doctor_command_prints_json_and_status(
     assert finding.remedy == "make it with `local-controller setup`, or name another file with -c"
     (tmp_path / "latin").write_bytes(b"# \xe4")
     [*_, finding] = doctor.diagnose(tmp_path / "latin")
-    assert finding.remedy == "save it as UTF-8"
+    assert finding.remedy == "save the file as UTF-8"
