@@ -6,6 +6,10 @@ that waits ends with an answer, `BusError`, `ModbusAnswerError` or the caller's 
 Many gateways close the connection after each answer or when it was idle, some close a new one at once
 while they still hold the old one. So a connection that was closed before the answer is opened anew within
 the same exchange, RECONNECTS times at most.
+
+RTU answers do not name the registers that they hold. An answer that was given up may still come, and fit the
+next request for as many registers of another place. Where that is possible, the bus is listened to after
+an answer for as long as the lost one was waited for: of two answers the last one is that to the request.
 """
 
 from __future__ import annotations
@@ -16,9 +20,10 @@ import os
 import ssl
 import termios
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 
+import msgspec
 import trio
 
 from drivers.errors import BusError, Cause, ModbusAnswerError
@@ -32,6 +37,28 @@ PRIORITY_HEAD_START_S = 1.0
 """Head start (s) of a request of the next higher priority: no request waits for ever."""
 FAST_SILENCE_S = 0.00175
 """Silence between frames from 19200 baud up (Modbus over serial line 1.02, 2.5.1.1)."""
+
+
+LATE_TIMEOUTS = 4
+"""Time limits of an exchange, from its request on, within which a lost answer may still come."""
+LOST_KEPT = 16
+"""Lost answers that are kept of a bus, the newest."""
+
+
+class LostAnswer(msgspec.Struct, frozen=True):
+    """Request without an answer, and until when it may come (s, monotonic)."""
+
+    unit: int
+    read_range: ReadRange
+    timeout_s: float
+    until: float
+
+    def may_be(self, unit: int, read_range: ReadRange, answer: Registers | DeviceException) -> bool:
+        """Return True if the answer to another request may be this one."""
+        if (self.unit, self.read_range.function) != (unit, read_range.function):
+            return False
+        fits = self.read_range.count == read_range.count or isinstance(answer, DeviceException)
+        return fits and self.read_range != read_range
 
 
 class ConnectionClosedError(BusError):
@@ -93,6 +120,7 @@ class Bus(ABC):
         """Role of our certificate, for messages; empty without Modbus/TCP Security."""
         self.events: Counter[str] = Counter()
         self._turns = TurnQueue()
+        self._lost: deque[LostAnswer] = deque(maxlen=LOST_KEPT)
         self._transactions: Iterator[int] = itertools.cycle(range(1, 0x10000))
         self._quiet_since = 0.0
         self._fresh = False
@@ -148,19 +176,42 @@ class Bus(ABC):
             await self._open_within(timeout_s)
         await self._keep_silence(gap_s)
         exchange = self._new_exchange(unit, read_range)
+        answer: Registers | DeviceException | None = None
+        sent_at = trio.current_time()
         try:
             with trio.move_on_after(timeout_s):
                 await self._write(exchange.request)
                 answer = await self._receive(exchange)
                 self.events["answers"] += 1
                 self.just_opened, self._fresh = self._fresh, False
-                return answer
+            if answer is not None:
+                return await self._confirm(unit, read_range, exchange, answer)
         finally:
             self._quiet_since = trio.current_time()
+        if self.serial_timing:
+            until = sent_at + LATE_TIMEOUTS * timeout_s
+            self._lost.append(LostAnswer(unit, read_range, timeout_s, until))
         diagnosis = exchange.diagnose()
         self.events["timeouts" if diagnosis is None else str(diagnosis.cause)] += 1
         await self._drain(timeout_s)
         raise self._no_answer(unit, timeout_s, diagnosis)
+
+    async def _confirm(
+        self, unit: int, read_range: ReadRange, exchange: Exchange, answer: Registers | DeviceException
+    ) -> Registers | DeviceException:
+        """Return the last of the answers that come, where the first may belong to an earlier request."""
+        now = trio.current_time()
+        doubts = [each for each in self._lost if now < each.until and each.may_be(unit, read_range, answer)]
+        if not doubts:
+            return answer
+        with trio.move_on_after(max(each.timeout_s for each in doubts)):
+            found = exchange.feed(b"")
+            while found is None:
+                found = exchange.feed(await self._read())
+            if isinstance(found, Registers | DeviceException):
+                self.events["late_answers"] += 1
+                return found
+        return answer
 
     def _no_answer(self, unit: int, timeout_s: float, diagnosis: Diagnosis | None) -> ModbusAnswerError:
         if diagnosis is not None:

@@ -52,7 +52,10 @@ class Exchange(Protocol):
     request: bytes
 
     def feed(self, data: bytes) -> Answer | None:
-        """Take received bytes, in any pieces; return None until the answer is complete."""
+        """Take received bytes, in any pieces; return None until the answer is complete.
+
+        Fed further, it searches for another answer behind.
+        """
 
     def diagnose(self) -> Diagnosis | None:
         """Explain why there is no answer, from the bytes that came; None if none came."""
@@ -128,6 +131,7 @@ class RtuExchange:
                 continue
             answer = parse_rtu_answer(bytes(buffer[start : start + length]), self._count)
             if answer is not None:
+                del buffer[: start + length]
                 return answer
             self._corrupt += 1
         del buffer[: len(buffer) if incomplete is None else incomplete]

@@ -253,6 +253,77 @@ async def test_bus_late_answer_is_not_taken_for_next_one(
         await bus.close()
 
 
+OTHERS = ReadRange(4, 0, CURRENTS.count)
+"""As many registers as `CURRENTS`, of another place."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gap_s", [0.0, 0.05])
+async def test_answer_after_silence_is_not_taken_for_next_request(
+    meter: SimulatedMeter, nursery: trio.Nursery, gap_s: float
+) -> None:
+    """A late answer that comes when the next request is out fits it, but for its place."""
+    with pseudo_terminal() as (near, device):
+        bus, far_end = SerialBus(device, 19200, "N", 1), SimulatedBus(meter, rtu=True)
+
+        async def answer_the_first_with_the_second() -> None:
+            await trio.lowlevel.wait_readable(near)
+            late = far_end.feed(os.read(near, 64))
+            await trio.lowlevel.wait_readable(near)
+            answer = far_end.feed(os.read(near, 64))
+            os.write(near, late)
+            await trio.sleep(gap_s)
+            os.write(near, answer)
+
+        nursery.start_soon(answer_the_first_with_the_second)
+        with pytest.raises(ModbusAnswerError):
+            await bus.read(1, OTHERS, 3 * SHORT_S)
+        assert await bus.read(1, CURRENTS, LONG_S) == VALUES
+        assert bus.events["late_answers"] == 1
+        await bus.close()
+
+
+@pytest.mark.slow
+async def test_repeated_answer_is_not_taken_for_next_request(
+    meter: SimulatedMeter, nursery: trio.Nursery
+) -> None:
+    """A request was made again, and both are answered: the second answer comes beside the next request."""
+    with pseudo_terminal() as (near, device):
+        bus, far_end = SerialBus(device, 19200, "N", 1), SimulatedBus(meter, rtu=True)
+
+        async def answer_one_request_behind() -> None:
+            answers: list[bytes] = []
+            for _ in range(3):
+                await trio.lowlevel.wait_readable(near)
+                answers.append(far_end.feed(os.read(near, 64)))
+                os.write(near, b"".join(answers[-2:-1]))
+            await trio.sleep(SHORT_S / 2)
+            os.write(near, answers[-1])
+
+        nursery.start_soon(answer_one_request_behind)
+        with pytest.raises(ModbusAnswerError):
+            await bus.read(1, OTHERS, 3 * SHORT_S)
+        others = await bus.read(1, OTHERS, LONG_S)
+        assert others != VALUES
+        assert await bus.read(1, CURRENTS, LONG_S) == VALUES
+        await bus.close()
+
+
+@pytest.mark.slow
+async def test_lost_answer_delays_only_requests_that_it_fits(meter: SimulatedMeter) -> None:
+    async with serial_meter(meter) as device:
+        bus = SerialBus(device, 19200, "N", 1)
+        meter.fault = Fault.SILENT
+        with pytest.raises(ModbusAnswerError):
+            await bus.read(1, OTHERS, 4 * SHORT_S)
+        meter.fault = None
+        for read_range, is_late in ((OTHERS, False), (ReadRange(4, 0, 4), False), (CURRENTS, True)):
+            begun = trio.current_time()
+            await bus.read(1, read_range, LONG_S)
+            assert (trio.current_time() - begun >= 4 * SHORT_S) is is_late
+        await bus.close()
+
+
 async def test_stray_bytes_are_discarded(meter: SimulatedMeter, nursery: trio.Nursery) -> None:
     with pseudo_terminal() as (near, device):
         bus, far_end = SerialBus(device, 19200, "N", 1), SimulatedBus(meter, rtu=True)
