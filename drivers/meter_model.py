@@ -10,7 +10,6 @@ import difflib
 import math
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from importlib import resources
@@ -19,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from drivers.coded_text import coded
 from drivers.errors import ModelFileError
 from drivers.register import Quantity, Register
 
@@ -198,7 +198,7 @@ def read_user_models(folder: Path) -> tuple[dict[str, MeterModel], dict[str, Mod
 def read_user_model(file: Path) -> MeterModel:
     """Read a model file of the user's. Raises ModelFileError where it cannot be read or has mistakes."""
     try:
-        return parse_model(file.read_text(encoding="utf-8"), file.name)
+        return parse_model(file.read_text(encoding="utf-8-sig"), file.name)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{file}: cannot be read ({error})") from error
 
@@ -252,7 +252,7 @@ class ModelMistake(msgspec.Struct, frozen=True):
 
     path: tuple[str | int, ...]
     text: str
-    remedy: str = "correct it; docs/meter-models.md describes the format"
+    remedy: str = coded("correct it; docs/meter-models.md describes the format")
 
     def __str__(self) -> str:
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
@@ -266,14 +266,16 @@ def find_mistakes(document: dict[str, Any]) -> Iterator[ModelMistake]:
         well_formed = False
         yield mistake
     if well_formed:
-        yield from _content_mistakes(msgspec.convert(document, MeterModel))
+        yield from find_content_mistakes(msgspec.convert(document, MeterModel))
 
 
 def _schema_mistakes(document: dict[str, Any]) -> Iterator[ModelMistake]:
     """Find what does not fit the schema: one mistake for each register and one for the rest."""
     registers = document.get("register", [])
     if not isinstance(registers, list):
-        yield ModelMistake(("register",), "is not an array of tables", "write [[register]] before each one")
+        yield ModelMistake(
+            ("register",), coded("is not an array of tables"), coded("write [[register]] before each one")
+        )
         return
     try:
         msgspec.convert({**document, "register": []}, MeterModel)
@@ -298,61 +300,157 @@ def _schema_mistake(path: tuple[str | int, ...], text: str, known: Sequence[str]
     unknown = next((one or two for one, two in words if (one or two) not in known), "")
     near = difflib.get_close_matches(unknown, known, 1)
     if near:
-        return ModelMistake((*path, *keys), text, f'did you mean "{near[0]}"?')
+        return ModelMistake((*path, *keys), text, coded("did you mean {meant}?", meant=f'"{near[0]}"'))
     return ModelMistake((*path, *keys), text)
 
 
-def _content_mistakes(model: MeterModel) -> Iterator[ModelMistake]:
+def find_content_mistakes(model: MeterModel) -> Iterator[ModelMistake]:
+    """Find what contradicts itself, Modbus or the other keys in a model that fits the schema."""
+    yield from _setting_mistakes(model)
     if model.sunspec is not None and model.sunspec.layouts:
         for name in sorted(set(model.sunspec.layouts) - {*_delivered_models(), *_user_models}):
-            yield ModelMistake(("sunspec", "layouts"), f'model "{name}" is unknown', "name a model")
+            yield ModelMistake(
+                ("sunspec", "layouts"), coded('model "{name}" is unknown', name=name), coded("name a model")
+            )
         if model.register:
             yield ModelMistake(
-                ("sunspec", "layouts"), "stands beside registers", "remove it, or the registers"
+                ("sunspec", "layouts"), coded("stands beside registers"), coded("remove it, or the registers")
             )
         return
-    quantities = Counter(register.quantity for register in model.register if not register.alternative)
-    for quantity, times in quantities.items():
-        if times > 1:
+    listed = [register.quantity for register in model.register if not register.alternative]
+    for index, register in enumerate(model.register):
+        before = [each.quantity for each in model.register[:index] if not each.alternative]
+        if not register.alternative and register.quantity in before and before.count(register.quantity) == 1:
             yield ModelMistake(
-                ("register",),
-                f"{quantity} has {times} registers",
-                "remove all but one, or mark the others with alternative = true",
+                ("register", index, "quantity"),
+                coded(
+                    "{quantity} has {times} registers",
+                    quantity=register.quantity,
+                    times=listed.count(register.quantity),
+                ),
+                coded("remove all but one, or mark the others with alternative = true"),
             )
     if not model.register:
-        yield ModelMistake(("register",), "is missing", "add [[register]] for each quantity")
+        yield ModelMistake(("register",), coded("is missing"), coded("add [[register]] for each quantity"))
     for index, register in enumerate(model.register):
         yield from _register_mistakes(register, model, ("register", index))
+
+
+def _setting_mistakes(model: MeterModel) -> Iterator[ModelMistake]:
+    """Find settings of bus and reads that Modbus does not have."""
+    bounds: tuple[tuple[tuple[str, str], float, float, float], ...] = (
+        (("read", "max_registers"), model.read.max_registers, 1, MOST_REGISTERS),
+        (("read", "gap_ms"), model.read.gap_ms, 0, 10_000),
+        (("serial", "baud"), model.serial.baud, 300, 1_000_000),
+        (("serial", "unit"), model.serial.unit, 1, 247),
+        (("tcp", "port"), model.tcp.port, 1, 65_535),
+        (("tcp", "unit"), model.tcp.unit, 0, 255),
+    )
+    for path, value, least, most in bounds:
+        if not least <= value <= most:
+            yield ModelMistake(
+                path,
+                coded("cannot be {value}", value=f"{value:g}"),
+                coded("write a number from {least} to {most}", least=f"{least:.0f}", most=f"{most:.0f}"),
+            )
+    if not model.transports:
+        yield ModelMistake(
+            ("transports",), coded("is empty"), coded('name those that the meter has, e.g. ["tcp", "rtu"]')
+        )
+    for index, probe in enumerate(model.identify.probe):
+        if not probe.values:
+            yield ModelMistake(
+                ("identify", "probe", index, "values"),
+                coded("is missing: the model is never identified"),
+                coded("write what the register holds, e.g. values = [112]"),
+            )
 
 
 def _register_mistakes(
     register: Register, model: MeterModel, path: tuple[str | int, ...]
 ) -> Iterator[ModelMistake]:
     first, end = (2, 2 + model.sunspec.length) if model.sunspec is not None else (0, 0x10000)
-    bounds = f"use {first} to {end - 1}"
+    bounds = coded("use {first} to {last}", first=first, last=end - 1)
     if register.address < first or register.address + register.words > end:
         yield ModelMistake(
-            (*path, "address"), f"{register.quantity} at {register.address} does not exist", bounds
+            (*path, "address"),
+            coded(
+                "{quantity} at {address} does not exist", quantity=register.quantity, address=register.address
+            ),
+            bounds,
         )
     if register.scale_register is not None:
         if not first <= register.scale_register < end:
             yield ModelMistake(
-                (*path, "scale_register"), f"register {register.scale_register} does not exist", bounds
+                (*path, "scale_register"),
+                coded("register {address} does not exist", address=register.scale_register),
+                bounds,
             )
         if "int" not in register.type:
-            yield ModelMistake((*path, "scale_register"), f"a {register.type} has none", "remove it")
+            yield ModelMistake(
+                (*path, "scale_register"), coded("a {type} has none", type=register.type), coded("remove it")
+            )
     elif model.sunspec is not None and "int" in register.type:
-        yield ModelMistake(path, f"{register.quantity} is an integer of SunSpec", "add scale_register")
+        yield ModelMistake(
+            path,
+            coded("{quantity} is an integer of SunSpec", quantity=register.quantity),
+            coded("add scale_register"),
+        )
     if register.words > model.read.max_registers:
         yield ModelMistake(
             (*path, "type"),
-            f"{register.quantity} needs {register.words} registers in one read",
-            f"raise read.max_registers, which is {model.read.max_registers}",
+            coded(
+                "{quantity} needs {words} registers in one read",
+                quantity=register.quantity,
+                words=register.words,
+            ),
+            coded("raise read.max_registers, which is {most}", most=model.read.max_registers),
         )
     if not register.scale or not math.isfinite(register.scale):
         yield ModelMistake(
-            (*path, "scale"), f"is {register.scale}", "set the factor from the register to the unit"
+            (*path, "scale"),
+            coded("is {scale}", scale=register.scale),
+            coded("set the factor from the register to the unit"),
         )
     for key in register.sources:
         if key not in model.sources:
-            yield ModelMistake((*path, "sources"), f'"{key}" is not in [sources]', f"add {key} to [sources]")
+            yield ModelMistake(
+                (*path, "sources"),
+                coded('"{key}" is not in [sources]', key=key),
+                coded("add {key} to [sources]", key=key),
+            )
+
+
+def find_model_oddities(model: MeterModel) -> Iterator[ModelMistake]:
+    """Find what is possible, but most likely another thing than was meant."""
+    places: dict[tuple[int, int], Register] = {}
+    for index, register in enumerate(model.register):
+        if register.alternative:
+            continue
+        for address in range(register.address, register.address + register.words):
+            other = places.setdefault((register.function, address), register)
+            if (other.address, other.type) != (register.address, register.type):
+                yield ModelMistake(
+                    ("register", index, "address"),
+                    coded("{quantity} overlaps {other}", quantity=register.quantity, other=other.quantity),
+                    coded("compare address and type of both with the manual"),
+                )
+                break
+    first = _MODICON.get(model.register[0].function, 0) if model.register else 0
+    if (
+        model.sunspec is None
+        and first
+        and all(first < register.address < first + 10_000 for register in model.register)
+    ):
+        address = model.register[0].address
+        yield ModelMistake(
+            ("register", 0, "address"),
+            coded("{address} may be a register number, and addresses count from 0", address=address),
+            coded("write {meant} if the manual counts so", meant=address - first - 1),
+        )
+
+
+MOST_REGISTERS = 125
+"""Registers in one request (Modbus Application Protocol V1.1b3, 6.3)."""
+_MODICON = {3: 40_000, 4: 30_000}
+"""Number before the first register of a function, where manuals count as Modicon did."""

@@ -41,12 +41,9 @@ from controller.cli.arguments import (
     read_configuration,
     seconds,
 )
+from controller.config.model_files import check_model_file
 from controller.tomlcheck.diagnostics import (
-    ErrorDiagnostic,
     FileUnreadableError,
-    Problem,
-    locate_problems,
-    parse_toml,
     read_text,
     render_diagnostics,
 )
@@ -320,31 +317,22 @@ def _check(options: argparse.Namespace) -> int:
         text = read_text(options.file)
     except FileUnreadableError as error:
         raise CommandError(str(error), UNREADABLE) from error
-    found = _find_mistakes(text, str(options.file))
+    found, odd = check_model_file(text, str(options.file))
     if options.json:
-        diagnostics = list(map(printed_diagnostic, found))
+        diagnostics = list(map(printed_diagnostic, [*found, *odd]))
         print_json({"file": str(options.file), "valid": not found, "diagnostics": diagnostics})
         return FAILED if found else OK
     if found:
         raise CommandError(render_diagnostics(found, []))
     model = meter_model.parse_model(text, options.file.name)
     print(f"{options.file}: {model.vendor} {model.model}, {len(model.register)} registers; no mistakes")
+    if odd:
+        print(render_diagnostics([], odd))
     if model.register:
         print(f"one poll reads {_described_plan(model)}")
     if not model.measures_each_phase:
         print("it measures neither current nor power of each phase: no circuit can be guarded with it")
     return OK
-
-
-def _find_mistakes(text: str, file: str) -> list[ErrorDiagnostic]:
-    """Return all mistakes of a model file's text."""
-    document = parse_toml(text, file)
-    if isinstance(document, ErrorDiagnostic):
-        return [document]
-    problems = [
-        Problem(mistake.path, mistake.text, mistake.remedy) for mistake in meter_model.find_mistakes(document)
-    ]
-    return locate_problems(problems, text, document, file, ErrorDiagnostic)
 
 
 # -- buses -------------------------------------------------------------------------------------------

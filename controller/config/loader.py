@@ -255,7 +255,7 @@ def check_config(
     data = parse_toml(text, file)
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
-    model_problems = [] if folder is None else load_user_models(data, folder)
+    model_problems, model_hints = ([], []) if folder is None else load_user_models(data, folder)
     schema = SchemaCheck(Config, _PLACEHOLDERS, _OTHER_NAMES, _OTHER_VALUES, _KEY_REMEDIES, _VALUE_REMEDIES)
     expanded, stations = _expand_stations(data, schema)
     tables = schema.check_table(Config, expanded, ())
@@ -263,7 +263,7 @@ def check_config(
     config = with_derived_currents(config)
     path_problems = list(check_paths(config))
     found = stations.problems + contradictions + check_tables(config) + path_problems
-    remarks = find_hints(config)
+    remarks = find_hints(config) + model_hints
     if folder is not None:
         config = with_absolute_paths(config, folder)
         replaced = {problem.path for problem in model_problems}  # else they would be reported as unknown, too

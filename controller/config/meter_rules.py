@@ -10,8 +10,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from controller.config.model_files import check_model_file
 from controller.config.schema import Config, MeterConfig
-from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.diagnostics import (
+    NotTextError,
+    Problem,
+    decode_text,
+    in_other_file,
+    read_text,
+    unknown_name,
+)
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 from drivers.errors import ModelFileError
@@ -52,8 +60,8 @@ STATIONS_REPORT_S = 10.0
 """No station reports its meter values more often than that."""
 
 
-def load_user_models(data: dict[str, Any], folder: FilePath) -> list[Problem]:
-    """Load the user's models beside the configuration; find meters whose model file has mistakes.
+def load_user_models(data: dict[str, Any], folder: FilePath) -> tuple[list[Problem], list[Problem]]:
+    """Load the user's models beside the configuration; return mistakes in those that meters name, and hints.
 
     A driver is the name of a file in the directory of models, or `file:PATH`, relative to the configuration.
     """
@@ -73,16 +81,22 @@ def load_user_models(data: dict[str, Any], folder: FilePath) -> list[Problem]:
             except ModelFileError as error:
                 errors[driver] = error
     set_user_models(models)
-    return [
-        _unusable_model(("meter", index, "driver"), files[driver])
-        for index, driver in drivers
-        if driver in errors
-    ]
+    mistakes: list[Problem] = []
+    hints: list[Problem] = []
+    for index, driver in drivers:
+        path: DataPath = ("meter", index, "driver")
+        if driver in errors:
+            mistakes += _unusable_model(path, files[driver])
+        elif driver in models:
+            file = files.get(driver, folder / USER_FOLDER / f"{driver}.toml")
+            hints += [in_other_file(path, each) for each in check_model_file(read_text(file), str(file))[1]]
+    return mistakes, hints
 
 
-def _unusable_model(path: DataPath, file: FilePath) -> Problem:
+def _unusable_model(path: DataPath, file: FilePath) -> Iterator[Problem]:
+    """Return each mistake of a model file, or that it cannot be read."""
     if not file.is_file():
-        return Problem(
+        yield Problem(
             path,
             coded("the file {file} does not exist", file=file),
             coded(
@@ -90,11 +104,18 @@ def _unusable_model(path: DataPath, file: FilePath) -> Problem:
                 "list`"
             ),
         )
-    return Problem(
-        path,
-        coded("the file {file} has mistakes", file=file),
-        coded("run `local-controller meter check {file}`", file=file),
-    )
+        return
+    try:
+        mistakes = check_model_file(decode_text(file.read_bytes()), str(file))[0]
+    except OSError as error:
+        what = coded("{file} cannot be read: {reason}", file=file, reason=error.strerror or "")
+        yield Problem(path, what, coded("create it, readable by the controller's user"))
+    except NotTextError as error:
+        what = coded("{file}:{line}: {problem}", file=file, line=error.line, problem=error.what)
+        yield Problem(path, what, error.remedy)
+    else:
+        for mistake in mistakes:
+            yield in_other_file(path, mistake)
 
 
 def check_meters(config: Config) -> Iterator[Problem]:

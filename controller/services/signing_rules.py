@@ -9,7 +9,7 @@ from controller.config.schema import Config
 from controller.signing.policy_file import PolicyFileError, read_policy
 from controller.signing.policy_schema import SigningAction
 from controller.signing.signing_keys import KeyFileError, read_key_files
-from controller.tomlcheck.diagnostics import FileUnreadableError, Problem
+from controller.tomlcheck.diagnostics import FileUnreadableError, Problem, in_other_file
 from drivers.coded_text import coded
 
 
@@ -36,14 +36,7 @@ def check_signing(config: Config) -> Iterator[Problem]:
             yield Problem(("signing", "policy"), str(unreadable), coded("name the policy's file"))
         except PolicyFileError as wrong:
             for mistake in wrong.errors:
-                what = coded(
-                    "{file}:{line}: {key}: {problem}",
-                    file=mistake.file,
-                    line=mistake.line,
-                    key=mistake.key,
-                    problem=mistake.what,
-                )
-                yield Problem(("signing", "policy"), what, mistake.remedy)
+                yield in_other_file(("signing", "policy"), mistake)
 
 
 def find_signing_hints(config: Config) -> Iterator[Problem]:

@@ -176,6 +176,18 @@ def parse_toml(text: str, file: str) -> dict[str, Any] | ErrorDiagnostic:
         )
 
 
+def in_other_file(path: DataPath, mistake: Diagnostic) -> Problem:
+    """Return the problem of a key that names a file with a mistake."""
+    what = coded(
+        "{file}:{line}: {key}: {problem}",
+        file=mistake.file,
+        line=mistake.line,
+        key=mistake.key,
+        problem=mistake.what,
+    )
+    return Problem(path, what, mistake.remedy)
+
+
 def render_diagnostics(errors: list[ErrorDiagnostic], hints: list[HintDiagnostic]) -> str:
     """Return errors and hints as text, a line each, and the number of errors.
 

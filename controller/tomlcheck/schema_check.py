@@ -576,6 +576,8 @@ def _describe_alternative(hint: Any) -> str:
         if not count:
             return coded("a list, each {element}", element=element)
         return coded("a list of {count}, each {element}", count=count, element=element)
+    if get_origin(base) is dict:
+        return coded("a table")
     known = choices(base)
     if known:
         if len(known) > 1:

@@ -178,7 +178,10 @@ def test_meter_model_user_models_are_read_from_directory(tmp_path: Path) -> None
             r"\[0\]\.address: current_l1 at 65536",
         ),
         (GOOD_FILE.replace("vendor", "vender"), r'file: .*did you mean "vendor"\?'),
-        (GOOD_FILE + GOOD_FILE[GOOD_FILE.index("[[") :], "register: current_l1 has 2 registers"),
+        (
+            GOOD_FILE + GOOD_FILE[GOOD_FILE.index("[[") :],
+            r"register\[1\]\.quantity: current_l1 has 2 registers",
+        ),
         (GOOD_FILE + "scale_register = 3\n[sunspec]\nmodels = [203]\nlength = 5\n", "use 2 to 6"),
         (GOOD_FILE + "scale = 0.0\n", r"register\[0\]\.scale: is 0\.0"),
         (GOOD_FILE + 'sources = ["nobody"]\n', r'"nobody" is not in \[sources\]'),
