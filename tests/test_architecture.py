@@ -28,10 +28,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "access": {"drivers", "model"},
     "history": {"model"},
     "commands": {"access", "model", "ocpp"},
-    "chargers": {"model", "ocpp"},
+    "chargers": {"drivers", "model", "ocpp", "tomlcheck"},
     "pki": {"model", "ocpp"},
     "timekeeping": set(),
-    "signing": {"model", "ocpp", "tomlcheck"},
+    "signing": {"drivers", "model", "ocpp", "tomlcheck"},
     "config": {"access", "drivers", "model", "ocpp", "tomlcheck"},
     "site_setup": {"drivers"},
     # layer 2: pure cores

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-import tomllib
-from collections import Counter
+import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -21,6 +20,18 @@ from typing import Literal
 import msgspec
 
 from controller.ocpp.frames import Version
+from controller.tomlcheck.diagnostics import (
+    ErrorDiagnostic,
+    NotTextError,
+    Problem,
+    decode_text,
+    defined_already,
+    locate_problems,
+    parse_toml,
+)
+from controller.tomlcheck.positions import DataPath
+from controller.tomlcheck.schema_check import SchemaCheck
+from drivers.coded_text import coded
 
 FILE = "quirks.toml"
 DAY_S = 86_400.0
@@ -31,7 +42,11 @@ _RENEWALS_PER_LEASE = 2
 
 
 class QuirksError(Exception):
-    """A table of quirks is invalid. The text names the file, the row and the correction."""
+    """A table of quirks is invalid. `errors`: each with file, line, key and remedy."""
+
+    def __init__(self, errors: Sequence[ErrorDiagnostic]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = tuple(errors)
 
 
 class LeaseForm(enum.Enum):
@@ -191,66 +206,118 @@ def all_quirks() -> tuple[Quirk, ...]:
 
 
 def read_site_quirks(file: Path) -> tuple[Quirk, ...]:
-    """Read the quirks of a site's own. Raises QuirksError."""
+    """Read the quirks of a site's own. Raises OSError, QuirksError."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QuirksError(f"{file}: cannot be read: {error}") from error
+        text = decode_text(file.read_bytes())
+    except NotTextError as error:
+        raise QuirksError(
+            [
+                ErrorDiagnostic(
+                    file=str(file), line=error.line, key="TOML", what=error.what, remedy=error.remedy
+                )
+            ]
+        ) from None
     return parse_quirks(text, str(file), needs_sources=False)
 
 
+class _QuirkFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file."""
+
+    quirk: tuple[Quirk, ...] = ()
+
+
 def parse_quirks(text: str, file: str, *, needs_sources: bool = True) -> tuple[Quirk, ...]:
-    """Parse a table in TOML. Raises QuirksError with every error: file, row, what, correction.
+    """Parse a table in TOML. Raises QuirksError with every error.
 
     `needs_sources`: each row has to name its reason and sources.
     """
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise QuirksError(f"{file}: {error}") from error
-    unknown = tables.keys() - {"quirk"}
-    if unknown or not isinstance(tables.get("quirk", []), list):
-        raise QuirksError(f"{file}: {', '.join(sorted(unknown)) or 'quirk'}: rows are written [[quirk]]")
-    rows: list[Quirk] = []
-    errors: list[str] = []
-    for number, table in enumerate(tables.get("quirk", []), start=1):
-        try:
-            row = msgspec.convert(table, Quirk)
-        except msgspec.ValidationError as error:
-            errors.append(f"row {number} ({table.get('name', 'unnamed')}): {error}")
-            continue
-        rows.append(row)
-        errors += [
-            f"row {number} ({row.name}): {error}" for error in _row_errors(row, needs_sources=needs_sources)
-        ]
-    errors += _duplicates(rows)
-    if errors:
-        raise QuirksError("\n".join(f"{file}: {error}" for error in errors))
-    return tuple(rows)
+    data = parse_toml(text, file)
+    if isinstance(data, ErrorDiagnostic):
+        raise QuirksError([data])
+    schema = SchemaCheck(_QuirkFile, {"name": "?"}, _OTHER_NAMES, _OTHER_VALUES)
+    rows = msgspec.convert(schema.check_table(_QuirkFile, data, ()), _QuirkFile).quirk
+    found = [
+        problem
+        for index, row in enumerate(rows)
+        for problem in _row_errors(row, ("quirk", index), needs_sources=needs_sources)
+    ]
+    found += _duplicates(rows)
+    found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
+    if found:
+        raise QuirksError(locate_problems(found, text, data, file, ErrorDiagnostic))
+    return rows
 
 
-def _row_errors(row: Quirk, *, needs_sources: bool) -> Iterator[str]:
+_OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "id": ("name",),
+    "manufacturer": ("vendor",),
+    "reason": ("why",),
+    "source": ("sources",),
+    "stack_level": ("max_stack_level",),
+    "steps": ("steps_a",),
+    "version": ("firmware",),
+}
+_OTHER_VALUES: dict[str, str] = {
+    **dict.fromkeys(("1.6", "1.6j", "ocpp 1.6", "ocpp1.6j"), "ocpp1.6"),
+    **dict.fromkeys(("2.0", "2.0.1", "ocpp2.0", "ocpp 2.0.1"), "ocpp2.0.1"),
+    **dict.fromkeys(("unit.amps", "unit.ampere", "unit.amperes"), "A"),
+    **dict.fromkeys(("unit.watts", "unit.watt", "unit.kw"), "W"),
+    **dict.fromkeys(("purpose.chargepointmaxprofile", "purpose.chargingstationmaxprofile"), "station"),
+    **dict.fromkeys(("purpose.txdefaultprofile", "purpose.txdefault", "purpose.tx"), "tx-default"),
+}
+
+
+def _row_errors(row: Quirk, path: DataPath, *, needs_sources: bool) -> Iterator[Problem]:
     if (row.vendor, row.model) == ("*", "*"):
-        yield "matches every station; add vendor or model"
+        yield Problem(path, coded("matches every station"), coded("add vendor or model"), depends_on=path)
+    for key in ("vendor", "model", "firmware"):
+        glob = getattr(row, key)
+        meant = _COMPARISON.sub("", glob.strip("^$")).strip()
+        if key != "firmware":  # where 5.* is any version 5
+            meant = meant.replace(".*", "*")
+        if meant != glob:
+            yield Problem(
+                (*path, key),
+                coded('"{glob}" matches no station: only * and ? stand for other characters', glob=glob),
+                coded("did you mean {meant}?", meant=f'"{meant}"'),
+            )
     if needs_sources and (not row.why or not row.sources):
-        yield "why or sources is missing; add both"
+        yield Problem(path, coded("why or sources is missing"), coded("add both"))
     if list(row.steps_a) != sorted({step for step in row.steps_a if step > 0}):
-        yield f"steps_a = {list(row.steps_a)}: write them in ascending order, each once, above 0"
+        yield Problem(
+            (*path, "steps_a"),
+            coded("does not ascend from above 0"),
+            coded("write the limits (A) in ascending order, each once, above 0"),
+        )
     if row.in_watts and row.steps_a:
-        yield "steps_a are amperes, unit is W; remove one of them"
+        yield Problem((*path, "steps_a"), coded("is in A, and unit is W"), coded("remove one of them"))
     for key in ("max_stack_level", "start_slack_s", "reaction_s", "ping_s"):
-        if (getattr(row, key) or 0) < 0:
-            yield f"{key} = {getattr(row, key):g}: write 0 or more"
+        yield from _least((*path, key), getattr(row, key), 0)
     for key in ("max_periods", "max_profiles"):
-        value = getattr(row, key)
-        if value is not None and value < 1:
-            yield f"{key} = {value}: a station without any cannot be limited; write 1 or more"
-    if row.writes_per_day is not None and row.writes_per_day < 4:
-        yield f"writes_per_day = {row.writes_per_day}: a lease needs at least 4"
+        yield from _least((*path, key), getattr(row, key), 1)
+    yield from _least((*path, "writes_per_day"), row.writes_per_day, LEAST_WRITES)
 
 
-def _duplicates(rows: Sequence[Quirk]) -> Iterator[str]:
-    places = Counter((row.vendor.lower(), row.model.lower(), row.firmware.lower()) for row in rows)
-    for (vendor, model, firmware), times in places.items():
-        if times > 1:
-            yield f"vendor {vendor}, model {model}, firmware {firmware}: {times} rows; keep one"
+def _least(path: DataPath, value: float | None, least: int) -> Iterator[Problem]:
+    if value is not None and value < least:
+        what = coded("cannot be {value}", value=f"{value:g}")
+        yield Problem(path, what, coded("write {least} or more", least=least))
+
+
+def _duplicates(rows: Sequence[Quirk]) -> Iterator[Problem]:
+    names: set[str] = set()
+    places: set[tuple[str, str, str]] = set()
+    for index, row in enumerate(rows):
+        place = (row.vendor.lower(), row.model.lower(), row.firmware.lower())
+        if row.name in names:
+            yield defined_already(("quirk", index, "name"), row.name)
+        elif place in places:
+            what = coded("vendor, model and firmware are those of another row")
+            yield Problem(("quirk", index), what, coded("keep one of the two"))
+        names.add(row.name)
+        places.add(place)
+
+
+LEAST_WRITES = 4
+"""Profile writes a day that a lease needs."""
+_COMPARISON = re.compile(r"^(?:[<>]=?|==?|[v~^](?=\d))\s*")

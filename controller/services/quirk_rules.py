@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import Quirk, QuirksError, all_quirks, read_site_quirks
 from controller.config.schema import Config
-from controller.tomlcheck.diagnostics import Problem, nearest_names
+from controller.tomlcheck.diagnostics import Problem, in_other_file, nearest_names
 from drivers.coded_text import coded
 
 log = logging.getLogger("controller")
@@ -17,15 +17,14 @@ log = logging.getLogger("controller")
 
 def check_quirks(config: Config) -> Iterator[Problem]:
     """Find every error of the quirks file, and stations that name a row that does not exist."""
-    file = config.site.quirks_file
-    if file is not None and not FilePath(file).is_file():
-        return  # which the check of all files reports
     try:
         rows = {row.name for row in (*all_quirks(), *_read_own(config))}
     except QuirksError as error:
-        for line in str(error).splitlines():
-            yield Problem(("site", "quirks_file"), line, coded("correct the row"))
+        for mistake in error.errors:
+            yield in_other_file(("site", "quirks_file"), mistake)
         return
+    except OSError:
+        return  # which the check of all files reports
     for index, station in enumerate(config.station):
         if station.quirk is not None and station.quirk not in rows:
             near = nearest_names(station.quirk, rows)
@@ -65,12 +64,12 @@ def _choose(config: Config, own: Iterable[Quirk]) -> dict[str, Quirk]:
 def _read_own_or_report(config: Config) -> tuple[Quirk, ...]:
     try:
         return _read_own(config)
-    except QuirksError as error:
+    except (OSError, QuirksError) as error:
         log.error("quirks of the site not used reason=%s", error)
         return ()
 
 
 def _read_own(config: Config) -> tuple[Quirk, ...]:
-    """Return the rows of the site's own file. Raises QuirksError."""
+    """Return the rows of the site's own file. Raises OSError, QuirksError."""
     file = config.site.quirks_file
     return () if file is None else read_site_quirks(FilePath(file))

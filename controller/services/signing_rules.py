@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
 
 from controller.config.schema import Config
 from controller.signing.policy_file import PolicyFileError, read_policy
-from controller.signing.policy_schema import SigningAction
+from controller.signing.policy_schema import PolicyFile, SigningAction
+from controller.signing.roles import NamePatterns
 from controller.signing.signing_keys import KeyFileError, read_key_files
 from controller.tomlcheck.diagnostics import FileUnreadableError, Problem, in_other_file
 from drivers.coded_text import coded
@@ -22,8 +24,8 @@ def check_signing(config: Config) -> Iterator[Problem]:
         try:
             read_key_files(FilePath(signing.key))
         except KeyFileError as wrong:
-            what, _, remedy = str(wrong).partition("; ")
-            yield Problem(("signing", "key"), what, remedy or coded("name a key, or a folder of keys"))
+            remedy = wrong.remedy or coded("name a key, or a folder of keys")
+            yield Problem(("signing", "key"), wrong.what, remedy)
     if signing.policy is not None:
         try:
             policy = read_policy(FilePath(signing.policy)).file
@@ -40,15 +42,21 @@ def check_signing(config: Config) -> Iterator[Problem]:
 
 
 def find_signing_hints(config: Config) -> Iterator[Problem]:
-    """Roles that may dim, and that the policy does not have. What is wrong in its file is a mistake."""
+    """Find what in a policy has no effect, and roles that may dim and are not in it.
+
+    What is wrong in its file is an error.
+    """
     signing, dimming = config.signing, config.dimming
-    if signing is None or signing.policy is None or dimming is None:
+    if signing is None or signing.policy is None:
         return
     try:
-        roles = {role.id for role in read_policy(FilePath(signing.policy)).file.role}
+        policy = read_policy(FilePath(signing.policy)).file
     except (FileUnreadableError, PolicyFileError):
         return
-    for index, source in enumerate(dimming.source):
+    for what, remedy in _policy_hints(config, policy):
+        yield Problem(("signing", "policy"), what, remedy)
+    roles = {role.id for role in policy.role}
+    for index, source in enumerate(() if dimming is None else dimming.source):
         if source.kind == "signed" and source.signed and source.role is not None and source.role not in roles:
             yield Problem(
                 ("dimming", "source", index, "role"),
@@ -58,3 +66,53 @@ def find_signing_hints(config: Config) -> Iterator[Problem]:
                 ),
                 coded("add its [[role]] to {policy}", policy=signing.policy),
             )
+
+
+def _policy_hints(config: Config, policy: PolicyFile) -> Iterator[tuple[str, str]]:
+    """Find links and EVSEs that match nothing, roles without permissions, keys without role or ended."""
+    now = datetime.now(UTC)
+    links = {config.site.id, *(each.id for each in config.station)}
+    links |= {name for each in config.backend for name in (each.id, each.name, each.node)}
+    for rule in (*policy.verify, *policy.sign):
+        for link in _unmatched(config, rule.links, links):
+            yield (
+                coded('rule "{rule}": "{link}" is no station and no backend', rule=rule.id, link=link),
+                coded("write the id of a station or backend; * stands for any characters"),
+            )
+        if rule.not_after is not None and rule.not_after <= now:
+            yield coded('rule "{rule}" has ended', rule=rule.id), coded("remove it, or let it end later")
+    holders = {name for role in policy.role for name in (*role.holders, *role.key_approvers)}
+    holders |= {holder for rule in policy.verify for holder in rule.holders or ()}
+    for key in policy.key:
+        if key.not_after is not None and key.not_after <= now:
+            yield (
+                coded('the key of "{holder}" has ended', holder=key.holder),
+                coded("replace it, or remove it"),
+            )
+        elif key.holder not in holders:
+            yield (
+                coded('the key of "{holder}" has no effect: its holder has no role', holder=key.holder),
+                coded("add the holder to a [[role]], or remove the key"),
+            )
+    evses = {each.id for each in config.station}
+    evses |= {f"{each.id}/{evse.id}" for each in config.station for evse in each.evse}
+    dimming = {each.role for each in (() if config.dimming is None else config.dimming.source)}
+    for role in policy.role:
+        if not role.may and role.id not in dimming:
+            yield (
+                coded('role "{role}" permits nothing', role=role.id),
+                coded("add a [[role.may]] with its actions, or remove it"),
+            )
+        for permission in role.may:
+            for name in _unmatched(config, permission.evses, evses):
+                yield (
+                    coded('role "{role}": "{name}" is no station and no EVSE', role=role.id, name=name),
+                    coded("write STATION or STATION/EVSE, as in the configuration"),
+                )
+
+
+def _unmatched(config: Config, patterns: Sequence[str] | None, names: set[str]) -> list[str]:
+    """Return the patterns that match no name; in an overlay network names of other sites are not known."""
+    if config.overlay is not None:
+        return []
+    return [each for each in patterns or () if not any(name in NamePatterns([each]) for name in names)]

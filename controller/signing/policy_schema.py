@@ -108,8 +108,8 @@ class Permission(_Table, frozen=True, kw_only=True):
     variables: Names | None = None
     at_least: float | None = None
     at_most: float | None = None
-    max_a: Annotated[float, Meta(ge=0)] | None = None
-    max_w: Annotated[float, Meta(ge=0)] | None = None
+    max_a: Annotated[float, Meta(ge=0, extra={"unit": "A"})] | None = None
+    max_w: Annotated[float, Meta(ge=0, extra={"unit": "W"})] | None = None
     evses: Names | None = None
 
 
@@ -168,7 +168,7 @@ class PolicyFile(_Table, frozen=True, kw_only=True):
     """The whole file. `version` is that of its format."""
 
     version: Literal[1]
-    window_s: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
+    window_s: Annotated[float, Meta(gt=0, le=86_400, extra={"unit": "s"})] = 300.0
     key: tuple[KeyEntry, ...] = ()
     role: tuple[SignerRole, ...] = ()
     verify: tuple[VerificationRule, ...] = ()

@@ -31,6 +31,7 @@ from controller.signing import SigningError, curves, payload_signatures, signatu
 from controller.signing.curves import CURVES, CurveKeyError
 from controller.signing.hardware_keys import SCHEME, HardwareKeyError, HardwarePrivateKey, parse_uri
 from controller.signing.payload_signatures import KeyId
+from drivers.coded_text import coded
 
 SUFFIX = ".pem"
 HARDWARE_SUFFIX = ".pkcs11"
@@ -43,7 +44,12 @@ _HOLDER, _NOT_BEFORE, _NOT_AFTER = "Holder", "Not-Before", "Not-After"
 
 
 class KeyFileError(SigningError):
-    """A file or folder of keys, or its content, cannot be used."""
+    """A file or folder of keys, or its content, cannot be used. `remedy`: empty where none is known."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
 
 
 class KnownKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +110,7 @@ def read_public_point(curve: str, public: str) -> KeyId:
     """Read a public key, its uncompressed point in base64. Raises SigningError."""
     point = signature_format.decode_base64(public)
     if point is None:
-        raise KeyFileError("is not base64")
+        raise KeyFileError(coded("is not base64"))
     curves.decode_point(CURVES[curve], point)
     return KeyId(curve, point)
 
@@ -147,21 +153,29 @@ def parse_private_key(data: bytes) -> OwnKey:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise KeyFileError("is not text; it must be PEM") from None
+        raise KeyFileError(coded("is not text"), coded("it must be PEM")) from None
     if f"\n{SCHEME}" in f"\n{text}":
         head, _, uri = f"\n{text}".partition(f"\n{SCHEME}")
         return _make_own_key(head, HardwarePrivateKey(parse_uri(SCHEME + uri.strip())))
     head, begin, _ = text.partition(_BEGIN)
     if not begin:
-        raise KeyFileError(f"has no line that begins with {_BEGIN}; it must be PEM")
+        raise KeyFileError(
+            coded("has no line that begins with {begin}", begin=_BEGIN), coded("it must be PEM")
+        )
     try:
         private = serialization.load_pem_private_key(data, password=None)
     except TypeError:
-        raise KeyFileError("is encrypted; remove the password, the controller cannot ask for it") from None
+        raise KeyFileError(
+            coded("is encrypted"), coded("remove the password, the controller cannot ask for it")
+        ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise KeyFileError("is not a private key; make one with `local-controller keys new`") from None
+        raise KeyFileError(
+            coded("is not a private key"), coded("make one with `local-controller keys new`")
+        ) from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise KeyFileError(f"is not an ECC key; curves are {', '.join(CURVES)}")
+        raise KeyFileError(
+            coded("is not an ECC key"), coded("use one of the curves {curves}", curves=", ".join(CURVES))
+        )
     return _make_own_key(head, private)
 
 
@@ -179,7 +193,7 @@ def _make_own_key(head: str, private: ec.EllipticCurvePrivateKey) -> OwnKey:
         not_after=_parse_time(lines, _NOT_AFTER, math.inf),
     )
     if known.not_before >= known.not_after:
-        raise KeyFileError(f"ends before it begins; correct its line {_NOT_AFTER}")
+        raise KeyFileError(coded("ends before it begins"), coded("correct its line {line}", line=_NOT_AFTER))
     return OwnKey(known, private)
 
 
@@ -196,9 +210,12 @@ def read_key_files(path: Path) -> dict[Path, OwnKey]:
             else [path]
         )
     except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
     if not files:
-        raise KeyFileError(f"{path} has no file *{SUFFIX}; make a key with `local-controller keys new`")
+        raise KeyFileError(
+            coded("{path} has no file *{suffix}", path=path, suffix=SUFFIX),
+            coded("make one with `local-controller keys new`"),
+        )
     return {file: _read_key_file(file) for file in files}
 
 
@@ -230,13 +247,22 @@ def _read_key_file(file: Path) -> OwnKey:
         data = file.read_bytes()
         mode = file.stat().st_mode
     except OSError as error:
-        raise KeyFileError(f"{file} cannot be read: {error.strerror}") from None
+        raise _unreadable(file, error) from None
     if mode & _OTHERS:
-        raise KeyFileError(f"{file} is readable or writable by everybody; chmod o= {file}")
+        raise KeyFileError(
+            coded("{file} is readable or writable by everybody", file=file),
+            coded("{command}", command=f"chmod o= {file}"),
+        )
     try:
         return parse_private_key(data)
-    except (KeyFileError, HardwareKeyError) as error:
-        raise KeyFileError(f"{file} {error}") from None
+    except KeyFileError as error:
+        raise KeyFileError(coded("{file} {problem}", file=file, problem=error.what), error.remedy) from None
+    except HardwareKeyError as error:
+        raise KeyFileError(coded("{file} {problem}", file=file, problem=error)) from None
+
+
+def _unreadable(path: Path, error: OSError) -> KeyFileError:
+    return KeyFileError(coded("{file} cannot be read: {reason}", file=path, reason=error.strerror or ""))
 
 
 def _head_lines(head: str) -> Iterable[tuple[str, str]]:
@@ -253,7 +279,10 @@ def _parse_time(lines: Mapping[str, str], name: str, missing: float) -> float:
     except ValueError:
         read = None
     if read is None or read.tzinfo is None:
-        raise KeyFileError(f"has a line {name} without a valid time; write it like 2026-11-21T00:00:00Z")
+        raise KeyFileError(
+            coded("has a line {name} without a valid time", name=name),
+            coded("write it like {meant}", meant="2026-11-21T00:00:00Z"),
+        )
     return read.timestamp()
 
 

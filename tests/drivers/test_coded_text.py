@@ -23,7 +23,14 @@ GERMAN: dict[str, str] = {
     for template, german in re.findall(r'^  ("(?:[^"\\]|\\.)+"): (".*"),$', SOURCE, re.MULTILINE)
 }
 RULES = sorted(
-    {*PRODUCT.glob("config/*.py"), *PRODUCT.glob("services/*_rules.py"), *PRODUCT.glob("tomlcheck/*.py")}
+    {
+        *PRODUCT.glob("config/*.py"),
+        *PRODUCT.glob("services/*_rules.py"),
+        *PRODUCT.glob("tomlcheck/*.py"),
+        PRODUCT / "chargers/quirks.py",
+        *PRODUCT.glob("signing/policy_*.py"),
+        PRODUCT / "signing/key_entries.py",
+    }
 )
 TEXTS = {"what", "remedy"}
 

@@ -210,7 +210,7 @@ host = "10.0.0.20"
         (
             MODEL.replace('sheet"', 'bl\u00e4tter"').encode("latin-1"),
             True,
-            "own.toml:7: is not UTF-8 text at column 12",
+            "own.toml:7: is not UTF-8 text at column 17",
         ),
         (MODEL.replace("= 12", "= 9"), False, "own.toml:16: register[1].address: power_active_l1 overlaps"),
         ("\ufeff" + MODEL.replace("= 12", "= 9"), False, "own.toml:16: register[1].address"),

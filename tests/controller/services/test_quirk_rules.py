@@ -17,7 +17,7 @@ ROW = '[[quirk]]\nname = "Garage wallbox"\nvendor = "Garage*"\nzero = "minimum"\
 
 
 def load(folder: Path, rows: str, station: str = "") -> Config:
-    (folder / "quirks.toml").write_text(rows)
+    (folder / "quirks.toml").write_bytes(rows.encode("latin-1"))
     text = CONFIG.replace('id = "lc"', 'id = "lc"\nquirks_file = "quirks.toml"', 1) + station
     return load_configuration(write_config(folder, text))[0]
 
@@ -43,9 +43,10 @@ def test_quirk_rules_row_chosen_by_name_applies_to_any_boot(tmp_path: Path) -> N
     [
         (ROW, 'quirk = "garage wallbox"\n', 'does not exist; did you mean "Garage wallbox"?'),
         (ROW, 'quirk = "Nobody"\n', "name a row of site.quirks_file"),
-        (ROW + "steps_a = [9, 6]\n", "", "steps_a = [9.0, 6.0]: write them in ascending order"),
-        (ROW + "speed = 3\n", "", "unknown field `speed`"),
+        (ROW + "steps_a = [9, 6]\n", "", "quirk[0].steps_a: does not ascend from above 0"),
+        (ROW + "speed = 3\n", "", "quirk[0].speed: is not a known key"),
         ("[[quirk]\n", "", "quirks.toml"),
+        ("# S\u00fcd\n", "", "quirks.toml:1: TOML: is not UTF-8 text at column 4"),
     ],
 )
 def test_wrong_quirk_is_found_with_remedy(tmp_path: Path, rows: str, station: str, error: str) -> None:

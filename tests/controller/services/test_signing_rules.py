@@ -88,7 +88,7 @@ def test_signing_rules_dimming_role_without_holder_is_hint(tmp_path: Path) -> No
     (tmp_path / "keys" / "lc.pem").write_bytes(signing_keys.new_private_key("secp256r1", "lc", 0, 1))
     (tmp_path / "keys" / "lc.pem").chmod(0o600)
     key = 'holder = "dso"\npublic = "' + PUBLIC + '"\n'
-    role = '[[role]]\nid = "grid-operator"\nholders = ["dso"]\n'
+    role = '[[role]]\nid = "grid-operator"\nholders = ["dso"]\n[[role.may]]\nactions = ["*"]\n'
     (tmp_path / "signing.toml").write_text(f"version = 1\n[[key]]\n{key}{role}")
     text = CONFIG.replace('owner = "cpo"', 'owner = "cpo"\n[[station.evse]]\nid = 1\nsteuve = true')
     text = text.replace('id = "lc"', 'id = "lc"\nbackend = "cpo"')
@@ -97,3 +97,62 @@ def test_signing_rules_dimming_role_without_holder_is_hint(tmp_path: Path) -> No
         (tmp_path / "controller.toml").write_text(text + source.replace("grid-operator", named))
         _, notes = load_configuration(tmp_path / "controller.toml")
         assert [note.what.partition(":")[0] for note in notes] == noted
+
+
+ROLE = '[[role]]\nid = "r"\nholders = ["cpo"]\n[[role.may]]\nactions = ["*"]\n'
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        (ROLE, []),
+        (ROLE + 'evses = ["CS01", "CS*/1", "*"]\n', []),
+        (
+            ROLE + 'evses = ["CS02*"]\n',
+            [
+                'role "r": "CS02*" is no station and no EVSE; write STATION or STATION/EVSE, as in the '
+                "configuration"
+            ],
+        ),
+        (
+            '[[role]]\nid = "r"\nholders = ["cpo"]\n',
+            ['role "r" permits nothing; add a [[role.may]] with its actions, or remove it'],
+        ),
+        (
+            "",
+            [
+                'the key of "cpo" has no effect: its holder has no role; add the holder to a [[role]], or '
+                "remove the key"
+            ],
+        ),
+        (
+            ROLE + '[[verify]]\nid = "v"\nrequire = "verifyAny"\nlinks = ["CS1", "cpo", "CS*"]\n',
+            [
+                'rule "v": "CS1" is no station and no backend; write the id of a station or backend; * '
+                "stands for any characters"
+            ],
+        ),
+        (
+            ROLE + '[[verify]]\nid = "v"\nrequire = "reject"\nnot_after = 2026-01-01T00:00:00Z\n',
+            ['rule "v" has ended; remove it, or let it end later'],
+        ),
+    ],
+)
+def test_signing_rules_policy_without_effect_is_hint(
+    tmp_path: Path, tables: str, expected: list[str]
+) -> None:
+    text = CONFIG.replace('key = "keys"\n', "")
+    (tmp_path / "controller.toml").write_text(text)
+    key = f'[[key]]\nholder = "cpo"\npublic = "{PUBLIC}"\n'
+    (tmp_path / "signing.toml").write_text(f"version = 1\n{key}{tables}")
+    _, hints = load_configuration(tmp_path / "controller.toml")
+    found = [f"{hint.what}; {hint.remedy}" for hint in hints if hint.key == "signing.policy"]
+    assert found == expected
+
+
+def test_signing_rules_key_that_has_ended_is_hint(tmp_path: Path) -> None:
+    (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
+    key = f'[[key]]\nholder = "cpo"\npublic = "{PUBLIC}"\nnot_after = 2026-01-01T00:00:00Z\n'
+    (tmp_path / "signing.toml").write_text(f"version = 1\n{key}{ROLE}")
+    _, hints = load_configuration(tmp_path / "controller.toml")
+    assert 'the key of "cpo" has ended' in [hint.what for hint in hints]

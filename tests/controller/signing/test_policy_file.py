@@ -100,7 +100,13 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         ("", "1: version: is missing; add version = ... (1)"),
         ("version = 2", "1: version: cannot be 2; write 1"),
         (HEAD + "colour = 1", "5: key[0].colour: is not a known key; remove it"),
-        ("version = 1\nwindow_s = 0", "2: window_s: cannot be 0; write a number above 0, at most 86400"),
+        ("version = 1\nwindow_s = 0", "2: window_s: cannot be 0; write a number above 0, at most 86400 s"),
+        ('version = 1\nwindow_s = "5 min"', '2: window_s: cannot be "5 min"; did you mean 300?'),
+        (
+            HEAD + "valid_until = 2027-01-01T00:00:00Z",
+            "valid_until: is not a known key; did you mean not_after?",
+        ),
+        (HEAD + 'curve = "P-384"', '5: key[0].curve: cannot be "P-384"; did you mean "secp384r1"?'),
         ('version = 1\n[[key]]\npublic = "' + POINT + '"', "2: key[0].holder: is missing; add holder = ..."),
         ('version = 1\n[[key]]\nholder = "a"', "2: key[0]: has neither public nor certificate; give it one"),
         (HEAD + 'certificate = "x.pem"', "2: key[0]: has both public and certificate"),
@@ -116,7 +122,7 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         (HEAD + 'curve = "secp256k1"', "4: key[0].public: is not a point on secp256k1; copy key and curve"),
         (
             HEAD + HEAD.removeprefix("version = 1\n"),
-            "5: key[1]: is olga's key, too; remove one of the two",
+            "5: key[1]: is the key of olga, too; remove one of the two",
         ),
         (
             HEAD + "not_after = 2026-11-21T15:00:00",
@@ -158,6 +164,7 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
             HEAD + RULE.replace("verifyAny", "verify"),
             'require: cannot be "verify"; did you mean "verifyAny"?',
         ),
+        (HEAD + RULE.replace("verifyAny", "none"), 'cannot be "none"; did you mean "acceptUnverified"?'),
         (HEAD + RULE + 'direction = "sideways"', 'direction: cannot be "sideways"; write one of up, down'),
         (HEAD + RULE + 'versions = ["1.6"]', 'versions: cannot be "1.6"; did you mean "ocpp1.6"?'),
     ],
