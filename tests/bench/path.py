@@ -9,6 +9,9 @@ between an event and its consequence:
                       received the lower SetChargingProfile
     signed command    sent by the backend, until the station has received the lower SetChargingProfile
 
+The commands limit the car to less and less, so that it need not rise between them; between the overloads it
+rises as soon as its share does. The whole takes two minutes.
+
 The daemon's own polls and ticks go on meanwhile. They are taken out in three ways: the window begins with the
 event itself (the meter's answer, not the change before it); other windows begin behind a poll, so that the
 next one is far; and each way is taken several times, each time with an idle window of the same length. A
@@ -52,7 +55,13 @@ ROOT = Path(__file__).parent.parent.parent
 LONGEST_S = 90.0
 """Bound of one way, with the time until the station charges again (s)."""
 HEARTBEATS = 9
+LIMITS_W = (10_000, 7000, 4200)
+"""Limits of the commands: each cuts the car deeper."""
+DIMMED_S = 8.0
+"""Time after which a command ends (s); the next one comes before."""
 CUTS = 3
+SETTLED_S = 1.5
+"""Time after which nothing follows from a cut any more (s)."""
 SIMULATED = "drivers/simulated.py"
 METER_MODEL = "janitza-umg604"
 PHASES = ("l1", "l2", "l3")
@@ -243,11 +252,8 @@ async def _measure() -> list[Way]:
     meter = Meter(site)
     with tempfile.TemporaryDirectory() as directory, trio.fail_after((1 + 2 * CUTS) * LONGEST_S):
         async with _running(Path(directory), site, operator, meter) as port:
-            return [
-                await _beat(port, meter),
-                await _overload(site, meter),
-                await _dim(site, operator, meter),
-            ]
+            heartbeat, command = await _beat(port, meter), await _dim(site, operator, meter)
+            return [heartbeat, await _overload(site, meter), command]
     raise AssertionError("unreachable")
 
 
@@ -324,25 +330,26 @@ async def _overload(site: Site, meter: Meter) -> Way:
         await site.lower_limit_since(trio.current_time())
 
     for number in range(CUTS):
+        await site.all_charge_again()
         await way.take(partial(overload, number=number))
         meter.show(USUAL_A)
-        await site.all_charge_again()
+        await trio.sleep(SETTLED_S)
         await way.idle_as_long(meter)
     return way
 
 
 async def _dim(site: Site, operator: Author, meter: Meter) -> Way:
     way = Way("signed dimming command to its profile")
-    for sequence in range(1, CUTS + 1):
+    for sequence, limit_w in enumerate(LIMITS_W, 1):
         now = datetime.now(UTC)
         command = operator.signed(
             {
                 "commandId": f"bench{sequence}",
                 "issuer": {"role": "grid-operator"},
                 "scope": {"connectionPoint": "lc"},
-                "limitW": 4200,
+                "limitW": limit_w,
                 "notBefore": now.isoformat(),
-                "notAfter": (now + timedelta(seconds=5)).isoformat(),
+                "notAfter": (now + timedelta(seconds=DIMMED_S)).isoformat(),
                 "sequence": sequence,
             },
             "urn:local-controller:dim:command:1",
@@ -356,7 +363,7 @@ async def _dim(site: Site, operator: Author, meter: Meter) -> Way:
                 await site.all_lower(sent)
 
         await way.take(dim)
-        await site.all_charge_again()
+        await trio.sleep(SETTLED_S)
         await way.idle_as_long(meter)
     return way
 
