@@ -20,7 +20,7 @@ from drivers.errors import Cause
 from drivers.meter_model import MeterModel
 from drivers.read_plan import RegisterImage
 from drivers.reading import NO_VALUES, PerPhase, Reading
-from drivers.register import WORDS
+from drivers.register import WORDS, Register, decode_registers
 
 MAX_AMPS = 20_000.0
 MAX_VOLTS = 1_500.0
@@ -68,17 +68,20 @@ class Wiring(msgspec.Struct, frozen=True):
 
 def decode_values(model: MeterModel, image: RegisterImage, base: int = 0) -> dict[str, float | None]:
     """Decode all quantities whose registers were read; None where the meter has no value."""
-    values: dict[str, float | None] = {}
-    for quantity, register in model.by_quantity.items():
-        words = image.get(register.function, base + register.address, WORDS[register.type])
+    registers = model.by_quantity
+    found = image.get_all(
+        [(each.function, base + each.address, WORDS[each.type]) for each in registers.values()]
+    )
+    read: dict[str, tuple[Register, list[int], int | None]] = {}
+    for (quantity, register), words in zip(registers.items(), found, strict=True):
         if words is None:
             continue
-        if register.scale_register is None:
-            values[quantity] = register.decode(words)
-            continue
-        scale = image.get(register.function, base + register.scale_register, 1)
+        scale = None
+        if register.scale_register is not None:
+            scale = image.get(register.function, base + register.scale_register, 1)
         exponent = None if scale is None else scale[0] - 0x10000 if scale[0] & 0x8000 else scale[0]
-        values[quantity] = register.decode(words, exponent)
+        read[quantity] = (register, words, exponent)
+    values = dict(zip(read, decode_registers(read.values()), strict=True))
     for suffix in ("l1", "l2", "l3", "total"):
         if f"power_active_{suffix}" not in values and f"power_import_{suffix}" in values:
             imported, exported = values[f"power_import_{suffix}"], values.get(f"power_export_{suffix}")

@@ -14,7 +14,7 @@ being read register by register for ever.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -53,6 +53,9 @@ class Field(msgspec.Struct, frozen=True, order=True):
         return self.address + self.words
 
 
+_NOT_READ: Mapping[int, int] = {}
+
+
 class RegisterImage:
     """Contents of the registers that one poll has read."""
 
@@ -68,11 +71,16 @@ class RegisterImage:
 
     def get(self, function: int, address: int, count: int) -> list[int] | None:
         """Get registers; None if one of them was not read."""
-        words = self._words.get(function)
-        if words is None:
-            return None
-        found = [*map(words.get, range(address, address + count))]
-        return None if None in found else found  # type: ignore[return-value]
+        return self.get_all([(function, address, count)])[0]
+
+    def get_all(self, places: Iterable[tuple[int, int, int]]) -> list[list[int] | None]:
+        """Get the registers at each place: function, address and number; None if one of them was not read."""
+        found: list[list[int] | None] = []
+        for function, address, count in places:
+            words = self._words.get(function, _NOT_READ)
+            read = [*map(words.get, range(address, address + count))]
+            found.append(None if None in read else read)  # type: ignore[arg-type]
+        return found
 
 
 class ReadPlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -81,21 +81,8 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return unit_of(self.quantity)
 
     def decode(self, words: Sequence[int], exponent: int | None = None) -> float | None:
-        """Decode registers to the value in its unit; None where the meter has no value.
-
-        `exponent` is the signed content of `scale_register`.
-        """
-        ordered = words[::-1] if self.word_order == "little" else words
-        value: float = struct.unpack(_FORMATS[self.type], _PACK_WORDS[len(ordered)].pack(*ordered))[0]
-        if value != value or (self.no_value is not None and self._is_no_value(value)):
-            return None
-        if self.type.startswith("iskra"):
-            value = _decode_iskra(self.type, int(value))
-        if self.scale_register is None:
-            return value * self.scale
-        if exponent is None or abs(exponent) > MAX_EXPONENT:
-            return None
-        return float(value * 10.0**exponent)
+        """Decode registers to the value in its unit; see `decode_registers`."""
+        return decode_registers([(self, words, exponent)])[0]
 
     def encode(self, value: float | None, exponent: int = 0) -> list[int]:
         """Encode a value as registers, the inverse of `decode`. None gives the no-value pattern."""
@@ -110,7 +97,8 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         words = list(_PACK_WORDS[self.words].unpack(struct.pack(_FORMATS[self.type], raw)))
         return words[::-1] if self.word_order == "little" else words
 
-    def _is_no_value(self, value: float) -> bool:
+    def is_no_value(self, value: float) -> bool:
+        """Return True if a content that is not scaled yet means "not measured"."""
         if self.no_value == "overflow":
             return value >= 0x7FFF << 16 * (self.words - 1)
         return value == self._no_value_pattern()
@@ -126,6 +114,31 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             case "zero":
                 return 0
         return math.nan
+
+
+def decode_registers(
+    contents: Iterable[tuple[Register, Sequence[int], int | None]],
+) -> list[float | None]:
+    """Decode the contents of registers to values in their units; None where the meter has no value.
+
+    The last of each row is the signed content of its `scale_register`.
+    """
+    values: list[float | None] = []
+    for register, words, exponent in contents:
+        ordered = words[::-1] if register.word_order == "little" else words
+        raw: float = struct.unpack(_FORMATS[register.type], _PACK_WORDS[len(ordered)].pack(*ordered))[0]
+        if raw != raw or (register.no_value is not None and register.is_no_value(raw)):
+            values.append(None)
+            continue
+        if register.type.startswith("iskra"):
+            raw = _decode_iskra(register.type, int(raw))
+        if register.scale_register is None:
+            values.append(raw * register.scale)
+        elif exponent is None or abs(exponent) > MAX_EXPONENT:
+            values.append(None)
+        else:
+            values.append(float(raw * 10.0**exponent))
+    return values
 
 
 def _decode_iskra(kind: str, raw: int) -> float:

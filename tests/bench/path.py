@@ -9,8 +9,9 @@ between an event and its consequence:
                       received the lower SetChargingProfile
     signed command    sent by the backend, until the station has received the lower SetChargingProfile
 
-The commands limit the car to less and less, so that it need not rise between them; between the overloads it
-rises as soon as its share does. The whole takes two minutes.
+Before, one step of the car proves the meter's phases, as on any site a day after its installation. The
+commands limit the car to less and less, so that it need not rise between them; between the overloads it
+rises as soon as its share does. The whole takes three minutes.
 
 The daemon's own polls and ticks go on meanwhile. They are taken out in three ways: the window begins with the
 event itself (the meter's answer, not the change before it); other windows begin behind a poll, so that the
@@ -42,6 +43,7 @@ import msgspec
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
+from controller.load_management.metering.step_check import LEAD_S, SEEN_S
 from controller.services import app
 from controller.services.configuration import load_configuration
 from drivers.meter_model import load_model
@@ -86,11 +88,19 @@ Call = tuple[str, str]
 class ReportingSite(Site):
     """The stations of the dimming bench, which also report what their cars draw."""
 
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self._sockets: dict[str, WebSocketConnection] = {}
+
     async def _obey(self, name: str, socket: WebSocketConnection, frame: list[Any]) -> None:
         before = len(self.limits[name])
+        self._sockets[name] = socket
         await super()._obey(name, socket, frame)
-        if len(self.limits[name]) == before:
-            return
+        if len(self.limits[name]) != before:
+            await self.report(name)
+
+    async def report(self, name: str) -> None:
+        """Report the draw of a car, which is its limit."""
         amps = self.limits[name][-1][1]
         sampled = [
             {"value": f"{amps:.1f}", "measurand": "Current.Import", "unit": "A", "phase": phase.upper()}
@@ -98,7 +108,8 @@ class ReportingSite(Site):
         ]
         values = {"timestamp": datetime.now(UTC).isoformat(), "sampledValue": sampled}
         report = {"connectorId": 1, "meterValue": [values]}
-        await socket.send_message(json.dumps([2, f"report{before}", "MeterValues", report]))
+        call = json.dumps([2, f"report{trio.current_time()}", "MeterValues", report])
+        await self._sockets[name].send_message(call)
 
 
 class PolledMeter(SimulatedMeter):
@@ -252,7 +263,9 @@ async def _measure() -> list[Way]:
     meter = Meter(site)
     with tempfile.TemporaryDirectory() as directory, trio.fail_after((1 + 2 * CUTS) * LONGEST_S):
         async with _running(Path(directory), site, operator, meter) as port:
-            heartbeat, command = await _beat(port, meter), await _dim(site, operator, meter)
+            heartbeat = await _beat(port, meter)
+            await _prove_phases(site, operator)
+            command = await _dim(site, operator, meter)
             return [heartbeat, await _overload(site, meter), command]
     raise AssertionError("unreachable")
 
@@ -338,22 +351,38 @@ async def _overload(site: Site, meter: Meter) -> Way:
     return way
 
 
+async def _prove_phases(site: ReportingSite, operator: Author) -> None:
+    """Let the meter see one step of a car between two of its reports, and wait until that has been judged."""
+    await trio.sleep(LEAD_S)
+    await site.report(site.names[0])
+    await trio.sleep(SETTLED_S)
+    await site.send_command(_command(operator, 1, LIMITS_W[-1], SETTLED_S))
+    await trio.sleep(SEEN_S + LEAD_S)
+    await site.all_charge_again()
+    await trio.sleep(SEEN_S)
+
+
+def _command(operator: Author, sequence: int, limit_w: int, dimmed_s: float) -> bytes:
+    """Return a signed command that limits the cars for a time."""
+    now = datetime.now(UTC)
+    return operator.signed(
+        {
+            "commandId": f"bench{sequence}",
+            "issuer": {"role": "grid-operator"},
+            "scope": {"connectionPoint": "lc"},
+            "limitW": limit_w,
+            "notBefore": now.isoformat(),
+            "notAfter": (now + timedelta(seconds=dimmed_s)).isoformat(),
+            "sequence": sequence,
+        },
+        "urn:local-controller:dim:command:1",
+    )
+
+
 async def _dim(site: Site, operator: Author, meter: Meter) -> Way:
     way = Way("signed dimming command to its profile")
-    for sequence, limit_w in enumerate(LIMITS_W, 1):
-        now = datetime.now(UTC)
-        command = operator.signed(
-            {
-                "commandId": f"bench{sequence}",
-                "issuer": {"role": "grid-operator"},
-                "scope": {"connectionPoint": "lc"},
-                "limitW": limit_w,
-                "notBefore": now.isoformat(),
-                "notAfter": (now + timedelta(seconds=DIMMED_S)).isoformat(),
-                "sequence": sequence,
-            },
-            "urn:local-controller:dim:command:1",
-        )
+    for sequence, limit_w in enumerate(LIMITS_W, 2):
+        command = _command(operator, sequence, limit_w, DIMMED_S)
         await meter.wait_quiet()
 
         async def dim(tracer: Tracer, command: bytes = command) -> None:

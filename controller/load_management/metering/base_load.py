@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller.load_management.evse.consumption import OfferCredit
@@ -102,14 +103,36 @@ class RollingMax:
 
     def add(self, value: float, now: float) -> None:
         """Add one value at the time `now`, which never goes backwards."""
-        falling = self._falling
-        while falling and falling[0][0] < now - self._window_s:
-            falling.popleft()
-        while falling and falling[-1][1] <= value:
-            falling.pop()
-        if len(falling) >= 2 and now - falling[-2][0] < self._window_s / BUCKETS:
-            value = falling.pop()[1]  # close together: stored as one, as the higher and the later
-        falling.append((now, value))
+        RollingMax.add_all([(self, value)], now)
+
+    @staticmethod
+    def add_all(added: Iterable[tuple[RollingMax, float]], now: float) -> list[float]:
+        """Add a value to each of several windows at the time `now`; return the highest value of each."""
+        highest = []
+        for window, value in added:
+            falling, window_s = window._falling, window._window_s
+            while falling and falling[0][0] < now - window_s:
+                falling.popleft()
+            while falling and falling[-1][1] <= value:
+                falling.pop()
+            if len(falling) >= 2 and now - falling[-2][0] < window_s / BUCKETS:
+                value = falling.pop()[1]  # close together: stored as one, as the higher and the later
+            falling.append((now, value))
+            highest.append(falling[0][1])
+        return highest
+
+    @staticmethod
+    def highest_of(windows: Iterable[RollingMax], now: float) -> list[float]:
+        """Return `highest` of several windows; negative infinity for one that has no value."""
+        found = []
+        for window in windows:
+            falling = window._falling
+            if falling and falling[0][0] >= now - window._window_s:
+                found.append(falling[0][1])
+            else:
+                peak = window.peak(now) if falling else None
+                found.append(-math.inf if peak is None else peak[1])
+        return found
 
     def highest(self, now: float) -> float | None:
         """Return the highest value not older than the window at `now`; None before the first."""
@@ -137,17 +160,19 @@ class RollingMax:
 
 
 class PulsePattern:
-    """Gaps between the pulses of a base load: `is_pulsing` while they are too short to rise in."""
+    """Gaps between the pulses of a base load: `is_pulsing` while they are too short to rise in.
+
+    `peak`: the loads of the last `PULSING_HOLD_S` (A).
+    """
 
     def __init__(self) -> None:
-        self._peak = RollingMax(PULSING_HOLD_S)
+        self.peak = RollingMax(PULSING_HOLD_S)
         self._at_peak = -math.inf
         self._short_gaps: deque[float] = deque(maxlen=2)  # times at which they ended
 
-    def add(self, load_a: float, now: float) -> None:
-        """Add one value of the load (A)."""
-        self._peak.add(load_a, now)
-        if load_a < (self._peak.highest(now) or 0.0) - PULSE_A:
+    def see(self, load_a: float, peak_a: float, now: float) -> None:
+        """Process one value of the load (A), which `peak` has, with the highest value there."""
+        if load_a < peak_a - PULSE_A:
             return
         gap_s, self._at_peak = now - self._at_peak, now
         if gap_s > HOLD_S + SHORT_GAP_S:
@@ -161,7 +186,7 @@ class PulsePattern:
 
     def peak_a(self, now: float) -> float:
         """Return the highest value of the last `PULSING_HOLD_S` (A); 0 before the first."""
-        return self._peak.highest(now) or 0.0
+        return self.peak.highest(now) or 0.0
 
 
 class PulseReserve:
@@ -169,21 +194,24 @@ class PulseReserve:
 
     Cars that rise in a gap are cut when the next pulse comes, and until they obey the circuit is above its
     limit: once may be chance, so room is reserved from the second one of the same load within `RESERVED_S`
-    on. It is released when no pulse of `PULSE_A` has reached the peak for as long.
+    on. It is released when no pulse of `PULSE_A` has reached the peak for as long. `peak` and `trough`: the
+    loads of that time (A), and the same negated.
     """
 
     def __init__(self) -> None:
-        self._peak = RollingMax(RESERVED_S)
-        self._trough = RollingMax(RESERVED_S)  # of the negated values
+        self.peak = RollingMax(RESERVED_S)
+        self.trough = RollingMax(RESERVED_S)
         self._overloaded_at = -math.inf
         self._overloads: deque[tuple[float, float]] = deque(maxlen=2)
         """Times at which they began, and their highest loads (A)."""
         self._reserved_until = -math.inf
 
-    def add(self, load_a: float, now: float, *, is_overloaded: bool) -> None:
-        """Add one value of the load (A), and whether the circuit is above its limit with it."""
-        self._peak.add(load_a, now)
-        self._trough.add(-load_a, now)
+    def see(self, load_a: float, span_a: tuple[float, float], now: float, *, is_overloaded: bool) -> None:
+        """Process one value of the load (A), which `peak` and `trough` have, with the highest there.
+
+        `is_overloaded`: the circuit is above its limit with it.
+        """
+        peak_a, negated_a = span_a
         if is_overloaded:
             if now > self._overloaded_at + HOLD_S:
                 self._overloads.append((now, load_a))
@@ -193,10 +221,10 @@ class PulseReserve:
             self._overloaded_at = now
             if self._is_repeated(now):
                 self._reserved_until = now + RESERVED_S
-        elif now < self._reserved_until and load_a >= self.peak_a(now) - NOISE_A:
-            is_pulse = load_a + (self._trough.highest(now) or 0.0) >= PULSE_A
-            if is_pulse:
-                self._reserved_until = now + RESERVED_S
+        elif (
+            now < self._reserved_until and load_a >= peak_a - NOISE_A and load_a + negated_a >= PULSE_A
+        ):  # a pulse
+            self._reserved_until = now + RESERVED_S
 
     def _is_repeated(self, now: float) -> bool:
         """Return True if the same load has overloaded the circuit twice: one that comes again and again."""
@@ -207,7 +235,7 @@ class PulseReserve:
 
     def peak_a(self, now: float) -> float:
         """Return the load that is reserved (A); negative infinity: none is."""
-        found = self._peak.peak(now) if now < self._reserved_until else None
+        found = self.peak.peak(now) if now < self._reserved_until else None
         return -math.inf if found is None else found[1]
 
 
@@ -261,23 +289,32 @@ class _PhaseLoad:
             self._first_at = now
         self.sample, self.likely = sample, likely
         self._last_at = now
-        self._held.add(likely, now)
-        self._pulses.add(likely, now)
-        self._reserve.add(likely, now, is_overloaded=is_overloaded)
+        pulses, reserve = self._pulses, self._reserve
+        if stop:
+            self._keep.clear()
+        _, peak_a, reserved_a, negated_a, _, _, steady_a, lowest_a = RollingMax.add_all(
+            (
+                (self._held, likely),
+                (pulses.peak, likely),
+                (reserve.peak, likely),
+                (reserve.trough, -likely),
+                (self._start, min(surest, sample)),
+                (self._keep, -sample if stop else -min(least, sample)),
+                (self._lowest, -sample),
+                (self._short, -sample),
+            ),
+            now,
+        )
+        pulses.see(likely, peak_a, now)
+        reserve.see(likely, (reserved_a, negated_a), now, is_overloaded=is_overloaded)
         doubted_a = self._doubted.highest(now)
         if doubted_a is not None and most - least <= max(NOISE_A, KNOWN * (doubted_a - likely)):
             self._doubted.clear()
         if sample > likely:
             self._doubted.add(sample, now)
-        self._start.add(min(surest, sample), now)
-        if stop:
-            self._keep.clear()
-        self._keep.add(-sample if stop else -min(least, sample), now)
-        self._lowest.add(-sample, now)
-        self._short.add(-sample, now)
         if now >= self._first_at + STEADY_S:
-            self._memory.add(self._steady(), now)
-            self.rise_a = likely - self.lowest(now)
+            self._memory.add(-steady_a, now)
+            self.rise_a = likely + lowest_a
 
     def estimates(self, now: float, carried_a: float) -> tuple[float, float, float, float, float]:
         """Return the members of `LoadEstimates` on this phase; 0 before the first sample.
@@ -285,13 +322,17 @@ class _PhaseLoad:
         The margin carries `carried_a` of a surge that is over. Of a feed-in (a negative load) a part is
         shared once it has lasted for `START_S`.
         """
-        highest = self._highest(now)
+        if self.sample is None:
+            return 0.0, 0.0, 0.0, 0.0, 0.0
+        held_a, doubted_a, keep_a, start_a, lowest_a = RollingMax.highest_of(
+            (self._held, self._doubted, self._keep, self._start, self._short), now
+        )
+        highest = max(held_a, self._reserve.peak_a(now), doubted_a)
         assumed = self._assumed(highest, now, carried_a)
-        keep = min(-(self._keep.highest(now) or 0.0), highest)
-        start = max(self._start.highest(now) or 0.0, highest)
+        start = max(start_a, highest)
         if start < 0:
             start = self._shared_feed_in(now)
-        return assumed, keep, start, assumed if assumed > 0 else highest, self.lowest(now)
+        return assumed, min(-keep_a, highest), start, assumed if assumed > 0 else highest, -lowest_a
 
     def assumed(self, now: float, carried_a: float) -> float:
         """Return the first of the `estimates`."""
@@ -379,6 +420,7 @@ class BaseLoad:
         phase has to be cut. `slowest_s`: the longest that an EVSE below it takes to obey.
         """
         overloaded = self.crossed = False
+        late_a = RollingMax.add_all(zip(self._late_draw, draw.high, strict=True), now)
         for phase, measured in enumerate(measured_a):
             low = measured - draw.high[phase]
             high = measured - draw.low[phase]
@@ -387,7 +429,8 @@ class BaseLoad:
             load = self._phases[phase]
             watch = self._watches[phase]
             verdict = watch.see(measured, now, slowest_s)
-            inrush = verdict is FuseLoad.WITHSTOOD and watch.over_s(now) < INRUSH_S
+            over_s = watch.over_s(now)
+            inrush = verdict is FuseLoad.WITHSTOOD and over_s < INRUSH_S
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
             over = cut or verdict is FuseLoad.OVER
@@ -397,8 +440,7 @@ class BaseLoad:
             if over or crossed:
                 # A cut that is under way is not made again: who has not obeyed yet still draws. That explains
                 # no overload that lasts.
-                lasts = watch.over_s(now) >= LASTING_S
-                sample = high if lasts else measured - draw.unreacted[phase]
+                sample = high if over_s >= LASTING_S else measured - draw.unreacted[phase]
                 overloaded |= over
             elif load.sample is None:
                 sample = most
@@ -409,15 +451,12 @@ class BaseLoad:
             # What an inrush of a plain circuit takes is over before a car has stopped for it. Where the fuse
             # holds the overload, who can come down does so first.
             wait_s = self._wait_s if self._is_plain or watch.is_held else 0.0
-            stops = over and (cut or watch.over_s(now) >= wait_s)
-            late = self._late_draw[phase]
-            late.add(draw.high[phase], now)
-            surest = measured - (late.highest(now) or 0.0)
-            is_overloaded = verdict is FuseLoad.OVER or watch.over_s(now) >= INRUSH_S
+            stops = over and (cut or over_s >= wait_s)
+            is_overloaded = verdict is FuseLoad.OVER or over_s >= INRUSH_S
             load.add(
                 sample,
                 min(likely, sample),
-                (surest, low, high),
+                (measured - late_a[phase], low, high),
                 now,
                 stop=stops,
                 is_overloaded=is_overloaded,
@@ -426,8 +465,15 @@ class BaseLoad:
 
     def estimates(self, now: float) -> LoadEstimates:
         """Return the estimates for each question, while the meter is good."""
+        first, second, third = self._phases
+        carried_a = self._carried_a
         return LoadEstimates(
-            *zip(*(each.estimates(now, self._carried_a) for each in self._phases), strict=True)
+            *zip(
+                first.estimates(now, carried_a),
+                second.estimates(now, carried_a),
+                third.estimates(now, carried_a),
+                strict=True,
+            )
         )
 
     def assumed(self, now: float) -> PhaseAmps:
@@ -469,4 +515,5 @@ class BaseLoad:
     @property
     def rise_a(self) -> float:
         """Return the highest rise of a phase within the last `JUMP_S` (A)."""
-        return max(phase.rise_a for phase in self._phases)
+        first, second, third = self._phases
+        return max(first.rise_a, second.rise_a, third.rise_a)

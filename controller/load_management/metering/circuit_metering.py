@@ -378,7 +378,9 @@ class CircuitMetering:
         Without a meter of its own a circuit is taken to carry what its children do, and what is declared.
         """
         part = self._site if site is None else site
-        assumed, keep, start, leading, low = (self._without_meters.copy() for _ in range(5))
+        unmetered = self._without_meters
+        assumed, keep, start, leading = unmetered.copy(), unmetered.copy(), unmetered.copy(), unmetered.copy()
+        low = unmetered.copy()
         kinds = (assumed, keep, start, leading, low)
         for circuit in reversed(part.circuits):  # children first
             children = self._metered_below.get(circuit.id)

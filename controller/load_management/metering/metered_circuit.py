@@ -96,6 +96,8 @@ class MeteredCircuit:
         self.circuit = circuit
         self.jumps = MarginLearning(circuit)
         self._configured_margin_a = margin_a
+        self.margin_a = self._find_margin_a()
+        """What is kept free below the circuit's limit (A per phase)."""
         self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
         self._unproven: BaseLoad | None = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
         """Base load at the worst while a phase is not proven; None once all are."""
@@ -143,17 +145,17 @@ class MeteredCircuit:
         self.circuit, self._bounds, self._silence_s = circuit, bounds, silence_s
         self._configured_margin_a = margin_a
         self.jumps.set_circuit(circuit)
+        self.margin_a = self._find_margin_a()
         self._set_load_limits()
         self._spikes.set_limit(circuit.limit_a)
 
-    @property
-    def margin_a(self) -> float:
-        """Return what is kept free below the circuit's limit (A per phase)."""
+    def _find_margin_a(self) -> float:
         return self.jumps.auto_a if self.circuit.learns_margin else self._configured_margin_a
 
     def restore_jumps(self, stored: MarginStored) -> None:
         """Take over what was learned of the base load's jumps before a restart."""
         self.jumps.restore(stored)
+        self.margin_a = self._find_margin_a()
         self._set_load_limits()
 
     def _set_load_limits(self) -> None:
@@ -168,7 +170,7 @@ class MeteredCircuit:
     @property
     def crossed(self) -> bool:
         """Return True if the last good reading was above what was planned."""
-        return any(load.crossed for load in self._loads)
+        return self.load.crossed or (self._unproven is not None and self._unproven.crossed)
 
     def _measure(
         self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
@@ -177,24 +179,27 @@ class MeteredCircuit:
         self._follow_limit(amps, draw, now)
         is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
         is_over |= self._measure_unproven(amps, draw, now, power_limited, slowest_s)
-        margin_a = self.margin_a
         if not self.steps.problem:
+            margin_a = self.margin_a
             self.jumps.add(self.load.rise_a, margin_a, now)
-        if self.margin_a != margin_a:
-            self._set_load_limits()
+            self.margin_a = self._find_margin_a()
+            if self.margin_a != margin_a:
+                self._set_load_limits()
         return is_over
 
     def _measure_unproven(
         self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
     ) -> bool:
         """Add a reading to the base load of the phases not proven yet; return True if it is to be cut."""
+        if self._unproven is None:
+            return False
         unproven = [not self._is_proven(phase) for phase in range(3)]
         self._feeds_in = any(a < -NOISE_A and flag for a, flag in zip(amps, unproven, strict=True))
         first_hidden, second_hidden, third_hidden = (
             flag and low_a > MAY_DRAW_A for flag, low_a in zip(unproven, draw.low, strict=True)
         )
         self._hides_draw = (first_hidden, second_hidden, third_hidden)
-        if self._unproven is None or not any(unproven):
+        if not any(unproven):
             self._unproven = None
             return False
         first, second, third = (
@@ -294,12 +299,10 @@ class MeteredCircuit:
 
     def _follow_limit(self, amps: PhaseAmps, draw: OfferCredit, now: float) -> None:
         """Follow for how long the circuit has been above its limit, and whether our EVSEs explain it."""
-        over = [
-            phase
-            for phase, (shown, most) in enumerate(zip(amps, self.circuit.limit_a, strict=True))
-            if shown > most + NOISE_A
-        ]
-        if not over:
+        limit_a = self.circuit.limit_a
+        if not (
+            amps[0] > limit_a[0] + NOISE_A or amps[1] > limit_a[1] + NOISE_A or amps[2] > limit_a[2] + NOISE_A
+        ):
             self._over_since = self._unexplained_since = None
             self.over_limit = False
             return
@@ -307,11 +310,15 @@ class MeteredCircuit:
             self._over_since = now
             self.last_overload_a = 0.0
         self.last_overload_s = now - self._over_since
-        self.last_overload_a = max(self.last_overload_a, *(amps[phase] for phase in over))
+        is_explained = False
+        for shown_a, most_a, drawn_a in zip(amps, limit_a, draw.high, strict=True):
+            if shown_a > most_a + NOISE_A:
+                self.last_overload_a = max(self.last_overload_a, shown_a)
+                is_explained |= drawn_a > MAY_DRAW_A
         if not self.over_limit and now >= self._over_since + OVER_WARN_S:
             self.over_limit = True
             self.overloads += 1
-        if any(draw.high[phase] > MAY_DRAW_A for phase in over):
+        if is_explained:
             self._unexplained_since = None
         elif self._unexplained_since is None:
             self._unexplained_since = now
@@ -322,11 +329,19 @@ class MeteredCircuit:
 
     def quality(self, now: float) -> Quality:
         """Return what the meter is worth now."""
-        if self._state is None or now - self._read_at > self._silence_s:
-            return Quality.DEAD
-        if self._state.quality is Quality.GOOD and self.suspicion(now):
-            return Quality.IMPLAUSIBLE
-        return self._state.quality
+        return self._assess(now)[0]
+
+    def _assess(self, now: float) -> tuple[Quality, str, bool]:
+        """Return `quality`, `suspicion` and `is_bridged`."""
+        suspicion, state = self.suspicion(now), self._state
+        if state is None or now - self._read_at > self._silence_s:
+            quality = Quality.DEAD
+        else:
+            is_suspected = state.quality is Quality.GOOD and suspicion
+            quality = Quality.IMPLAUSIBLE if is_suspected else state.quality
+        until = self._first_reading_by if self._good_at is None else self._good_at + BRIDGE_S
+        is_bridged = not suspicion and now <= until and quality is not Quality.GOOD
+        return quality, suspicion, is_bridged
 
     def suspicion(self, now: float) -> str:
         """Return in words why a meter with plausible readings is not trusted; empty if it is."""
@@ -355,16 +370,13 @@ class MeteredCircuit:
 
     def is_bridged(self, now: float) -> bool:
         """Return True while a meter without good readings is planned with at the worst of the past."""
-        until = self._first_reading_by if self._good_at is None else self._good_at + BRIDGE_S
-        if self.suspicion(now) or now > until:
-            return False
-        return self.quality(now) is not Quality.GOOD
+        return self._assess(now)[2]
 
     def trouble(self, now: float) -> Statement | None:
         """Return why the meter cannot be planned with; None if it can."""
-        quality, meter = self.quality(now), self.circuit.meter or ""
-        if quality is not Quality.GOOD and not self.is_bridged(now):
-            if why := self.suspicion(now):
+        (quality, why, is_bridged), meter = self._assess(now), self.circuit.meter or ""
+        if quality is not Quality.GOOD and not is_bridged:
+            if why:
                 suspected = Statement(code=StatementCode.METER_IMPOSSIBLE_VALUE, detail=why)
                 return Statement(code=StatementCode.METER_SUSPECTED, name=meter, cause=suspected)
             return Statement(code=StatementCode.METER_NOT_GOOD, name=meter, quality=quality.value)
@@ -379,7 +391,7 @@ class MeteredCircuit:
         """
         in_trouble = bool(self.trouble(now))
         lacks_base = self._state is not None and self._state.stations_alone
-        if not (in_trouble or lacks_base or self.doubted or self.is_bridged(now)):
+        if not (in_trouble or lacks_base or self.doubted or self._assess(now)[2]):
             return self._estimates(now)
         known = [(declared_a,) * 3, *(load.worst() for load in self._loads)]
         if not in_trouble:

@@ -18,8 +18,6 @@ Until then it is doubted. Near no load a meter may repeat itself, unless station
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
@@ -132,7 +130,9 @@ class SpikeWatch:
 
     def is_spike(self, amps: PhaseAmps) -> bool:
         """Take in one reading; return True if it has to wait for the next one."""
-        high = any(abs(a) > SPIKE * most for a, most in zip(amps, self._limit_a, strict=True))
+        high = False
+        for shown_a, most_a in zip(amps, self._limit_a, strict=True):
+            high |= abs(shown_a) > SPIKE * most_a
         first, self._seen = high and not self._seen, high
         had_reading, self._had_reading = self._had_reading, True
         return first and had_reading
@@ -170,7 +170,9 @@ class StillWatch:
         if not same:
             repeated_s = self._reported_s if self._reported_s < FROZEN_S else 0.0
             self._usual_s = max(self._usual_s, self._still_s, repeated_s)
-        shows_load = any(abs(amps or 0.0) > NEAR_ZERO_A for amps in reading.current_a)
+        first_a, second_a, third_a = reading.current_a
+        shown_a = max(abs(first_a or 0.0), abs(second_a or 0.0), abs(third_a or 0.0))
+        shows_load = shown_a > NEAR_ZERO_A
         if not same or shows_load:
             self._since, self._first_a = None, reported_a
         elif self._since is None:
@@ -210,11 +212,10 @@ class SignWatch:
             elif self._last is not None and self._turns(self._last[phase], amps[phase], stopped_a[phase]):
                 self._turned[phase], self._turned_at[phase] = 1, now
         self._last = amps
-        return self._names([phase for phase in range(3) if 0 < self._turned[phase] <= SIGN_READINGS])
-
-    @staticmethod
-    def _names(phases: Sequence[int]) -> str:
-        names = " and ".join(f"L{phase + 1}" for phase in phases)
+        if not any(self._turned):
+            return ""
+        turned = [f"L{phase + 1}" for phase in range(3) if 0 < self._turned[phase] <= SIGN_READINGS]
+        names = " and ".join(turned)
         return f"{names} changed its sign under load; check its current transformers" if names else ""
 
     @staticmethod
