@@ -194,7 +194,11 @@ def lowest_to_come(profiles: Iterable[LimitProfile], moment: float, context: Sch
 
 def lowest(*limits: float | None) -> float | None:
     """Return the lowest of some limits, where None is no limit."""
-    return min((limit for limit in limits if limit is not None), default=None)
+    found: float | None = None
+    for limit in limits:
+        if limit is not None and (found is None or limit < found):
+            found = limit
+    return found
 
 
 class _Sweep:

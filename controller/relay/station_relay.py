@@ -254,7 +254,8 @@ class StationRelay:
             return [ToStation(event.text)] if passed is None else passed
         self._actions = []
         self._on_other_event(event, now, utc)
-        self._parts_deadline = -math.inf
+        if not isinstance(event, OwnCall):  # it changes the queue alone, which has a deadline of its own
+            self._parts_deadline = -math.inf
         return self._finish(now, utc)
 
     def on_station_text(self, text: str, now: float, utc: float) -> list[Action] | None:

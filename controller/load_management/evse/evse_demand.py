@@ -48,6 +48,8 @@ class EvseDemand:
         """True if the unbalance of a circuit above it is limited."""
         self._need = NO_NEED
         self._demand: Demand | None = None
+        self.most_a: float | None = None
+        """Most that it could take by its last demand (A per phase); None without one."""
         self._terms: tuple[object, ...] = ()
 
     def refresh(self, voltage_v: float, now: float) -> None:
@@ -60,7 +62,7 @@ class EvseDemand:
         self.is_paused = pauses and self.limit_by_order[0] < model.evse.min_a
         self.has_fallback = pauses and model.evse.fallback_a > 0
         self.problem = self._delivery.problem(now)
-        self._demand = None
+        self._demand = self.most_a = None
 
     @property
     def priority(self) -> int:
@@ -127,11 +129,6 @@ class EvseDemand:
         """Return True if its car needs its minimum or more without a break to leave in time."""
         return self._need.needs_a >= self._model.evse.min_a
 
-    @property
-    def most_a(self) -> float | None:
-        """Return the most that it could take by its last demand (A per phase); None without one."""
-        return None if self._demand is None else self._demand.max_a
-
     def current(
         self,
         place: Place,
@@ -156,6 +153,7 @@ class EvseDemand:
             self._demand = self.make(
                 place, trouble, now, unbalance_a=unbalance_a, dimmed=dimmed, is_served=is_served
             )
+            self.most_a = self._demand.max_a
         return self._demand
 
     def make(

@@ -118,7 +118,11 @@ class EvseModel:
             for first_s, duration_s in self._first_probes:
                 steps_s += (first_s, first_s + duration_s)
             moments += [self._idle_since + step_s for step_s in steps_s]
-        return min(moment for moment in moments if moment > now)
+        first = math.inf
+        for moment in moments:
+            if now < moment < first:
+                first = moment
+        return first
 
     @property
     def unreported(self) -> bool:

@@ -106,7 +106,7 @@ class EvseOffer:
             return False
         if self._decisions.is_waiting or now < self._test_ends_at or self._tests_from(now) <= now:
             return False
-        step_a = self._step_a(allocation, may_differ=may_differ)
+        step_a = max(STEP_A, LAG * allocation.limit_a) if may_differ else STEP_A
         if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
             return False
         is_worth_write = target_a - offered_a > NOISE_A and now >= self._rises_at(target_a, step_a)
@@ -144,12 +144,13 @@ class EvseOffer:
         target_a = self._share_a(allocation)
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, delivery.offered_a(now))
-        target_a = self._tested_a(target_a, now)
+        offered_a = delivery.offered_a(now)
+        target_a = self._tested_a(target_a, offered_a, now)
         may_differ = self._may_differ(allocation)
-        step_a = self._step_a(allocation, may_differ=may_differ)
+        step_a = STEP_A if allocation is None or not may_differ else max(STEP_A, LAG * allocation.limit_a)
         booked_a = self._booking.most_a(now)
         problem = delivery.problem(now)
-        has_fallback = not delivery.hold_s and delivery.offered_a(now) >= fallback_a
+        has_fallback = not delivery.hold_s and offered_a >= fallback_a
         is_needed = to_share or cut_a is not None or self._demand.must_obey or now < self._test_ends_at
         commands = delivery.commands(
             target_a,
@@ -185,22 +186,28 @@ class EvseOffer:
         """
         self.allocation = allocation
         self.offered_a = self._delivery.offered_a(now)
-        self.update_rising(now)
+        target_a = self.update_rising(now)
         evse = self._model.evse
         # A station that is away cannot be stopped: its connection marks it for the next pass.
-        is_stopping = self._delivery.connected and self._target_a(allocation) < evse.min_a <= self.offered_a
+        is_stopping = self._delivery.connected and target_a < evse.min_a <= self.offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
             self._due.add(evse.ref)
             return
-        tests = (self._test_ends_at, self._tests_from(now))
-        changes_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
-        self._due.set_due(evse.ref, min([changes_at, *(each for each in tests if each > now)]))
+        due_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
+        for test_at in (self._test_ends_at, self._tests_from(now)):
+            if now < test_at < due_at:
+                due_at = test_at
+        self._due.set_due(evse.ref, due_at)
 
-    def update_rising(self, now: float) -> None:
-        """Find whether it waits for room to rise to its share, or else when a rise will be worth a write."""
+    def update_rising(self, now: float) -> float:
+        """Find whether it waits for room to rise to its share, or else when a rise will be worth a write.
+
+        Returns what its station can follow of its share (A per phase).
+        """
         allocation = self.allocation
-        step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
-        self._set_rising(self._target_a(allocation), step_a, now)
+        step_a, target_a = self._step_a(allocation), self._target_a(allocation)
+        self._set_rising(target_a, step_a, now)
+        return target_a
 
     def _set_rising(self, target_a: float, step_a: float, now: float) -> None:
         """Find the same for a target and the smallest rise to it (A per phase)."""
@@ -222,7 +229,8 @@ class EvseOffer:
 
     def _target_a(self, allocation: Allocation | None) -> float:
         """Return what its station can follow of that (A per phase)."""
-        return self._delivery.possible_a(self._share_a(allocation))
+        share_a = self._model.evse.fallback_a if allocation is None else allocation.limit_a
+        return self._delivery.possible_a(share_a)
 
     def differs_from(self, allocation: Allocation | None) -> bool:
         """Return True if its offer differs from what it was allocated."""
@@ -254,9 +262,9 @@ class EvseOffer:
         decision = LoggedDecision(self._model.evse.ref, self._delivery.offered_a(now), self.statement)
         return decision if self._decisions.is_due(decision, now) else None
 
-    def _tested_a(self, target_a: float, now: float) -> float:
+    def _tested_a(self, target_a: float, offered_a: float, now: float) -> float:
         """Return the target, lower for `TEST_S` where that step shows the phases of its car."""
-        lower_a = min(target_a, self._delivery.offered_a(now))
+        lower_a = min(target_a, offered_a)
         if now < self._test_ends_at:
             return lower_a
         if now < self._tests_from(now) or lower_a - TEST_A < self._model.least_a:
@@ -278,15 +286,14 @@ class EvseOffer:
         It may where the share is bound by the room of circuits alone: whoever needs that room gets it by a
         cut. Limits of its own, unbalance and the sun are followed at once.
         """
-        demand = self._demand
-        if allocation is None or demand.most_a is None or demand.must_obey or demand.waits_for_surplus:
+        demand, most_a = self._demand, self._demand.most_a
+        if allocation is None or most_a is None or demand.must_obey or demand.waits_for_surplus:
             return False
-        return allocation.limit_a < demand.most_a - NOISE_A and not demand.unbalance_limited
+        return allocation.limit_a < most_a - NOISE_A and not demand.unbalance_limited
 
-    @staticmethod
-    def _step_a(allocation: Allocation | None, *, may_differ: bool) -> float:
+    def _step_a(self, allocation: Allocation | None) -> float:
         """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
-        if allocation is None or not may_differ:
+        if allocation is None or not self._may_differ(allocation):
             return STEP_A
         return max(STEP_A, LAG * allocation.limit_a)
 

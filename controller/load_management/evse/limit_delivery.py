@@ -351,7 +351,11 @@ class LimitDelivery:
             moments += (pending.sent_at + LATE_S, pending.sent_at + ANSWER_S)
         if self._quirk.writes_per_day is not None and self._written:
             moments.append(self._written[0] + DAY_S)
-        return min((moment for moment in moments if moment > now), default=math.inf)
+        first = math.inf
+        for moment in moments:
+            if now < moment < first:
+                first = moment
+        return first
 
     def offered_a(self, now: float) -> float:
         """Return the limit (A per phase) that the station was sent last, or fell back to."""
@@ -381,19 +385,14 @@ class LimitDelivery:
 
     def held_a(self, now: float) -> float:
         """Return the highest current (A per phase) that the limits in the station may allow."""
-        held_a = self._confirmed_a(now)
+        held_a, most_a = self._confirmed_a(now), max(self._evse.max_a, self._replaced_max_a)
         for pending in self._pending.values():
             if pending.kind is LimitKind.LEASE and pending.limit_a > held_a:
                 held_a = pending.limit_a
         trail_a, until = self._trail
         if now < until and trail_a > held_a:
             held_a = trail_a
-        return min(held_a, max(self._most_a, self._evse.fallback_a))
-
-    @property
-    def _most_a(self) -> float:
-        """Return the most that the EVSE draws without a limit (A per phase)."""
-        return max(self._evse.max_a, self._replaced_max_a)
+        return min(held_a, max(most_a, self._evse.fallback_a))
 
     def booked_a(self, now: float) -> float:
         """Return `held_a`, where a fresh doubt counts as what was held before it."""
@@ -441,7 +440,8 @@ class LimitDelivery:
 
     @property
     def _without_lease_a(self) -> float:
-        return self._evse.fallback_a if self._floor else self._most_a
+        """Return what it may take once its lease has ended (A per phase)."""
+        return self._evse.fallback_a if self._floor else max(self._evse.max_a, self._replaced_max_a)
 
     def _confirmed_a(self, now: float) -> float:
         lease = self._lease
@@ -483,12 +483,13 @@ class LimitDelivery:
             target_a, ceiling_a, now, timing, step_a, is_held=urgent or idle or self._worn(now)
         )
         if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
-            if lease_a > self.offered_a(now) + NOISE_A:
+            offered_a = self.offered_a(now)
+            if lease_a > offered_a + NOISE_A:
                 self._raised_at = now
-            elif self._lease is not None and self._evse.min_a <= lease_a < self.offered_a(now) - NOISE_A:
+            elif self._lease is not None and self._evse.min_a <= lease_a < offered_a - NOISE_A:
                 self._cut_at = now
             # A cut for which others wait does not wait for the answer to a backend's command.
-            urgent |= timing is CutTiming.AT_ONCE and lease_a < self.offered_a(now) - NOISE_A
+            urgent |= timing is CutTiming.AT_ONCE and lease_a < offered_a - NOISE_A
             wanted.append((LimitKind.LEASE, lease_a))
         return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
 
