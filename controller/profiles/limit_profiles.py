@@ -63,7 +63,10 @@ class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile independent of the version; `periods` are (start in s, limit)."""
+    """A profile independent of the version; `periods` are (start in s, limit).
+
+    `number_phases` and `phase_to_use` are those of the first period: after a lease it is all phases.
+    """
 
     number: int
     stack_level: int
@@ -76,10 +79,6 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True):
     valid_to: str | None = None
     number_phases: int | None = None
     phase_to_use: int | None = None
-
-    def phases_of(self, start: int) -> int | None:
-        """Return the number of phases of the period at `start`: after a lease it is all."""
-        return self.number_phases if start == 0 else None
 
 
 def set_limit(
@@ -116,12 +115,13 @@ def _plan(
 ) -> _Plan:
     quirk = terms.quirk
     slack_s = quirk.start_slack_s
-    stacked = quirk.form is LeaseForm.STACKED
+    form, in_watts = quirk.form, quirk.in_watts
+    stacked = form is LeaseForm.STACKED
     rank = kind if stacked else LimitKind.FALLBACK
     lease_s = None if duration_s is None else int(duration_s + slack_s)
     duration, valid_to = None, None
     periods = [(0, _rounded(limit, quirk))]
-    if lease_s is not None and quirk.form is LeaseForm.STEPPED:
+    if lease_s is not None and form is LeaseForm.STEPPED:
         periods.append((lease_s, _rounded(terms.after, quirk)))
     elif duration_s is not None and stacked and quirk.kind == "Relative":
         valid_to = _moment(now + timedelta(seconds=duration_s))
@@ -132,7 +132,7 @@ def _plan(
         stack_level=rank,
         kind=quirk.kind,
         purpose=named,
-        unit="W" if quirk.in_watts else "A",
+        unit="W" if in_watts else "A",
         periods=tuple(periods),
         start=_start(now, quirk, has_end=len(periods) > 1 or duration is not None),
         duration=duration,
@@ -177,10 +177,14 @@ def _message_16(target: int, plan: _Plan) -> v16.SetChargingProfileV16:
                 start_schedule=plan.start,
                 charging_rate_unit=plan.unit,
                 charging_schedule_period=tuple(
-                    v16.ChargingSchedulePeriodV16(
-                        start_period=start, limit=limit, number_phases=plan.phases_of(start)
-                    )
-                    for start, limit in plan.periods
+                    [
+                        v16.ChargingSchedulePeriodV16(
+                            start_period=start,
+                            limit=limit,
+                            number_phases=plan.number_phases if start == 0 else None,
+                        )
+                        for start, limit in plan.periods
+                    ]
                 ),
             ),
         ),
@@ -194,13 +198,15 @@ def _message_2(target: int, plan: _Plan) -> v2.SetChargingProfileV2:
         start_schedule=plan.start,
         charging_rate_unit=plan.unit,
         charging_schedule_period=tuple(
-            v2.ChargingSchedulePeriodV2(
-                start_period=start,
-                limit=limit,
-                number_phases=plan.phases_of(start),
-                phase_to_use=plan.phase_to_use if start == 0 else None,
-            )
-            for start, limit in plan.periods
+            [
+                v2.ChargingSchedulePeriodV2(
+                    start_period=start,
+                    limit=limit,
+                    number_phases=plan.number_phases if start == 0 else None,
+                    phase_to_use=plan.phase_to_use if start == 0 else None,
+                )
+                for start, limit in plan.periods
+            ]
         ),
     )
     return v2.SetChargingProfileV2(

@@ -137,6 +137,9 @@ class CallQueue:
         """True if a CALL of our own waits or is outstanding."""
         if self._urgent or self._own:
             return True
+        sent = self.outstanding
+        if not self._beside:
+            return sent is not None and sent.rank is not Rank.PEER
         return any(call.rank is not Rank.PEER for call in self._sent())
 
     def has_action(self, action: str) -> bool:
@@ -283,7 +286,11 @@ class CallQueue:
         self.deadline = deadline
 
     def _first_answer_by(self) -> float:
-        return min(self._answer_by, min((sent.answer_by for sent in self._beside), default=math.inf))
+        first = self._answer_by
+        for sent in self._beside:
+            if sent.answer_by < first:
+                first = sent.answer_by
+        return first
 
     def _clear_deadline(self) -> None:
         """Find the deadline anew after a CALL left; while CALLs wait, `next_call` finds it."""
