@@ -9,7 +9,7 @@ the same exchange, RECONNECTS times at most.
 
 RTU answers do not name the registers that they hold. An answer that was given up may still come, and fit the
 next request for as many registers of another place. Where that is possible, the bus is listened to after
-an answer for as long as the lost one was waited for: of two answers the last one is that to the request.
+an answer for as long as the lost one was waited for: of two answers that differ neither is used.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ class Bus(ABC):
                 self.events["answers"] += 1
                 self.just_opened, self._fresh = self._fresh, False
             if answer is not None:
-                return await self._confirm(unit, read_range, exchange, answer)
+                await self._confirm(unit, read_range, exchange, answer)
+                return answer
         finally:
             self._quiet_since = trio.current_time()
         if self.serial_timing:
@@ -198,20 +199,26 @@ class Bus(ABC):
 
     async def _confirm(
         self, unit: int, read_range: ReadRange, exchange: Exchange, answer: Registers | DeviceException
-    ) -> Registers | DeviceException:
-        """Return the last of the answers that come, where the first may belong to an earlier request."""
+    ) -> None:
+        """Wait for a second answer, where the first may belong to an earlier request.
+
+        Raises ModbusAnswerError if it differs.
+        """
         now = trio.current_time()
         doubts = [each for each in self._lost if now < each.until and each.may_be(unit, read_range, answer)]
         if not doubts:
-            return answer
+            return
         with trio.move_on_after(max(each.timeout_s for each in doubts)):
             found = exchange.feed(b"")
             while found is None:
                 found = exchange.feed(await self._read())
-            if isinstance(found, Registers | DeviceException):
+            if found != answer:
                 self.events["late_answers"] += 1
-                return found
-        return answer
+                raise ModbusAnswerError(
+                    f"unit {unit} on {self.name}: two answers came to one request: that to an "
+                    "earlier one was late; raise timeout_s",
+                    Cause.WRONG_ANSWER,
+                )
 
     def _no_answer(self, unit: int, timeout_s: float, diagnosis: Diagnosis | None) -> ModbusAnswerError:
         if diagnosis is not None:
