@@ -128,10 +128,23 @@ async def _run(options: argparse.Namespace) -> int:
             if not is_running:
                 await _listen(nursery, collector, language)
             print(dialog_text("back", language))
-            request = SetupRequest(answers=await ask_all_questions(setup, language), language=language)
+            request = await _ask_until_valid(setup, path, language)
         status = await _finish(setup, request, path, is_asked=not (options.answers and options.yes))
         nursery.cancel_scope.cancel()
     return status
+
+
+async def _ask_until_valid(setup: SetupService, path: Path, language: Language) -> SetupRequest:
+    """Ask all questions, again where the configuration of the answers has errors."""
+    answers: dict[str, str] = {}
+    while True:
+        answers = await ask_all_questions(setup, language, answers)
+        request = SetupRequest(answers=answers, language=language)
+        review = (await setup.advance_setup(request)).review
+        if review is None or not _has_errors(review):
+            return request
+        _print_review(review, path)
+        print(dialog_text("again", language))
 
 
 async def _listen(nursery: trio.Nursery, collector: StationCollector, language: Language) -> None:
@@ -177,7 +190,7 @@ async def _finish(setup: SetupService, request: SetupRequest, path: Path, *, is_
     if review is None:
         raise CommandError(_describe_missing(progress))
     _print_review(review, path)
-    if any(each.severity == "error" for each in review.findings):
+    if _has_errors(review):
         return FAILED
     if review.text == review.before and not review.user:
         print(dialog_text("unchanged", request.language))
@@ -203,6 +216,10 @@ def _describe_missing(progress: SetupProgress) -> str:
                 values = ", ".join(choice.value for choice in each.choices)
                 lines.append(f"{each.id}: missing: {each.text}{f' ({values})' if values else ''}")
     return "\n".join(lines)
+
+
+def _has_errors(review: SetupReview) -> bool:
+    return any(each.severity == "error" for each in review.findings)
 
 
 def _print_review(review: SetupReview, path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from controller.cli.arguments import START, UNREADABLE, CommandError
 from controller.services.control_socket import ControlError, send_command
@@ -26,6 +27,10 @@ _WORDS: dict[str, dict[Language, str]] = {
     },
     "write": {"en": "Write {path}? (yes/no) ", "de": "{path} schreiben? (ja/nein) "},
     "written": {"en": "written: {path}", "de": "geschrieben: {path}"},
+    "again": {
+        "en": "\nThe errors above keep the site from running. Each question again, with your answer:",
+        "de": "\nMit den Fehlern oben läuft die Anlage nicht. Alle Fragen noch einmal, mit Ihrer Antwort:",
+    },
     "unchanged": {"en": "nothing is changed", "de": "nichts wurde geändert"},
     "password": {
         "en": "password of {user}, shown this once: {password}",
@@ -80,8 +85,13 @@ async def read_listed_stations(store: Path) -> Sequence[UnknownStation]:
     return list_unknown_stations(msgspec.convert(status.get("knocks", []), list[UnknownStationStatus]))
 
 
-async def ask_all_questions(setup: SetupService, language: Language) -> dict[str, str]:
-    """Ask question by question until all are answered; "<" asks the one before again."""
+async def ask_all_questions(
+    setup: SetupService, language: Language, former: Mapping[str, str]
+) -> dict[str, str]:
+    """Ask question by question until all are answered; "<" asks the one before again.
+
+    `former`: answers that are proposed.
+    """
     answers: dict[str, str] = {}
     order: list[str] = []
     title = ""
@@ -97,6 +107,9 @@ async def ask_all_questions(setup: SetupService, language: Language) -> dict[str
         if question.kind == "scan":
             await _search(setup, question)
             continue
+        # An optional answer could not be taken back: Enter would take what is proposed.
+        if question.id in former and not question.is_optional:
+            question = replace(question, default=former[question.id])
         given = await _ask(question)
         if given == "<":
             if order:

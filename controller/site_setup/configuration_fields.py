@@ -14,7 +14,14 @@ from msgspec import Meta
 
 from controller.site_setup.setup_document import SetupDocument, add_nested_table, plain_number, set_key
 from controller.site_setup.setup_error import AnswerError, SetupError
-from controller.site_setup.setup_questions import PHASE_CHOICES, backend_names, format_limit, read_number
+from controller.site_setup.setup_questions import (
+    PHASE_CHOICES,
+    backend_names,
+    format_limit,
+    read_limit,
+    read_number,
+    without_unit,
+)
 from controller.site_setup.setup_texts import Language, setup_text
 
 FieldKind = Literal["text", "number", "limit", "choice", "phases"]
@@ -213,11 +220,9 @@ def _read_value(field: ConfigurationField, value: str, language: Language) -> An
             case "number":
                 if value in field.words:
                     return value
-                return plain_number(read_number(value, -1e9, 1e9, language))
+                return plain_number(read_number(without_unit(value, field.unit), -1e9, 1e9, language))
             case "limit":
-                numbers = [plain_number(read_number(each, 0, 1e6, language)) for each in value.split("/")]
-                if len(numbers) not in (1, 3):
-                    raise AnswerError(setup_text(language, "error.limit"))
+                numbers = [plain_number(each) for each in read_limit(value, 0, language)]
                 return numbers[0] if len(numbers) == 1 else numbers
             case "phases":
                 if value not in field.choices:

@@ -31,6 +31,9 @@ from controller.site_setup.setup_questions import (
 from controller.site_setup.setup_texts import Language, setup_text
 
 Parent = MutableMapping[str, Any]
+PHASES = ("L1", "L2", "L3")
+USUAL_FALLBACK_A = 6.0
+"""Default of `fallback_a`."""
 
 SITE_BACKEND, SITE_METER, ROOT_CIRCUIT = "csms", "grid", "grid"
 """Names of what the setup adds."""
@@ -184,6 +187,8 @@ def write_document(
     _write_dimming(document, given, language)
     for station in stations:
         add_station(document, _station_of(station, given, context), language)
+    if not text:
+        _write_fallback(document, given, stations, language)
     _write_page(document, given, language)
     return document.text
 
@@ -223,6 +228,18 @@ def _write_connection(document: SetupDocument, given: Answers, language: Languag
     )
     base = plain_number(given["connection.base_load"])
     set_key(circuit, "base_load_a", base, setup_text(language, "comment.base_load"))
+
+
+def _write_fallback(document: SetupDocument, given: Answers, stations: list[str], language: Language) -> None:
+    """Let the stations pause without the controller where their usual current would not fit."""
+    limits_a = [float(each) for each in given["connection.limit"].split("/")]
+    free_a = [each - float(given["connection.base_load"]) for each in limits_a * (3 // len(limits_a))]
+    for station in stations:
+        for phase in given[f"stations.{station}.phases"].split():
+            free_a[PHASES.index(phase)] -= USUAL_FALLBACK_A
+    if min(free_a) < 0 and stations:
+        comment = setup_text(language, "comment.fallback", usual=f"{USUAL_FALLBACK_A:g}")
+        set_key(document.table("load_management"), "fallback_a", 0, comment)
 
 
 def _write_meter(document: SetupDocument, given: Answers) -> None:

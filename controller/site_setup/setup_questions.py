@@ -36,6 +36,7 @@ MOST_STATIONS = 200
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")
 STATION_ID = re.compile(r"[^\s/]{1,48}")
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?")
+_THREE_TIMES = re.compile(r"\s*3\s*[x×*]", re.IGNORECASE)  # noqa: RUF001
 _URL = re.compile(r"wss?://[^\s/]+(/\S*)?")
 _METER = re.compile(
     r"(?P<driver>[a-z0-9-]+)(#(?P<instance>[0-9]+))?/(?P<unit>[0-9]+)"
@@ -592,14 +593,14 @@ def read_number(value: str, least: float, most: float, language: Language) -> fl
     return number
 
 
-def _without_unit(value: str, unit: str) -> str:
+def without_unit(value: str, unit: str) -> str:
     """Return a number without the unit of its question behind it, e.g. "63 A"."""
     number = value.rstrip()
-    return number[: -len(unit)] if number.upper().endswith(unit) else number
+    return number[: len(number) - len(unit)] if number.lower().endswith(unit.lower()) else number
 
 
 def _check_number(least: float, most: float, unit: str, value: str, language: Language) -> str:
-    return f"{read_number(_without_unit(value, unit), least, most, language):g}"
+    return f"{read_number(without_unit(value, unit), least, most, language):g}"
 
 
 def _check_whole(least: int, most: int, value: str, language: Language) -> str:
@@ -609,11 +610,17 @@ def _check_whole(least: int, most: int, value: str, language: Language) -> str:
     return str(int(number))
 
 
-def _check_limit(value: str, language: Language) -> str:
-    parts = [_check_number(1, 10_000, "A", each, language) for each in value.split("/")]
-    if len(parts) not in (1, 3):
+def read_limit(value: str, least: float, language: Language) -> list[float]:
+    """Read the current (A) of each phase: "63", as on a fuse "3 x 63 A", or three. Raises AnswerError."""
+    match = _THREE_TIMES.match(value)
+    parts = value[match.end() :].split("/") if match else value.split("/")
+    if len(parts) not in ((1,) if match else (1, 3)):
         raise AnswerError(setup_text(language, "error.limit"))
-    return "/".join(parts)
+    return [read_number(without_unit(each, "A"), least, 10_000, language) for each in parts]
+
+
+def _check_limit(value: str, language: Language) -> str:
+    return "/".join(f"{each:g}" for each in read_limit(value, 1, language))
 
 
 def read_host(value: str) -> tuple[str, int]:

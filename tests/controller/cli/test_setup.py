@@ -140,6 +140,17 @@ def test_setup_dialog_asks_again_goes_back_and_writes(tmp_path: Path) -> None:
     assert users_of(tmp_path) == ["anna"]
 
 
+def test_setup_dialog_with_errors_asks_again_with_answers(tmp_path: Path) -> None:
+    first = ["home", "Europe/Berlin", "35", "40", "none", "1", "free", "", "", "anna"]
+    again = ["", "", "", "20", "", "", "", "", "", "", "yes"]
+    done = run_setup(tmp_path, stdin="\n".join(first + again) + "\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "its limit is 35 A" in done.stderr
+    data = tomllib.loads((tmp_path / "controller.toml").read_text())
+    assert data["circuit"] == [{"id": "grid", "limit_a": 35, "base_load_a": 20}]
+    assert users_of(tmp_path) == ["anna"]
+
+
 @pytest.mark.parametrize("stdin", ["", "home\nEurope/Berlin\n35\n20\nnone\n1\nfree\n\n\nanna\nno\n"])
 def test_setup_without_confirmation_changes_nothing(tmp_path: Path, stdin: str) -> None:
     done = run_setup(tmp_path, "--language", "de", stdin=stdin)

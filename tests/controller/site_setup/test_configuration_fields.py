@@ -51,11 +51,14 @@ def test_fields_show_values_as_a_person_writes_them() -> None:
     [
         (("circuit", 1, "limit_a"), "50", ["- limit_a = 63", "+ limit_a = 50"]),
         (("circuit", 1, "limit_a"), "50/50/40", ["- limit_a = 63", "+ limit_a = [50, 50, 40]"]),
+        (("circuit", 1, "limit_a"), "3 x 50 A", ["- limit_a = 63", "+ limit_a = 50"]),
+        (("circuit", 1, "limit_a"), "50 A/50 A/40 A", ["- limit_a = 63", "+ limit_a = [50, 50, 40]"]),
         (("circuit", 1, "margin_a"), "2,5", ["+ margin_a = 2.5"]),
         (("circuit", 0, "margin_a"), "auto", ['+ margin_a = "auto"']),
         (("station", 1, "label"), 'Bay "1"', ['+ label = "Bay \\"1\\""']),
         (("station", 1, "evse", 0, "max_a"), "16", ["+ max_a = 16"]),
         (("meter", 0, "interval_s"), "2", ["+ interval_s = 2"]),
+        (("meter", 0, "interval_s"), "2 s", ["+ interval_s = 2"]),
     ],
 )
 def test_fields_change_touches_one_key(path: tuple[str | int, ...], value: str, lines: list[str]) -> None:

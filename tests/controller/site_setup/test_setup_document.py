@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from controller.config.loader import check_config
+from controller.config.schema import LoadManagementConfig
 from controller.site_setup.setup_document import (
+    USUAL_FALLBACK_A,
     NewStation,
     SetupDocument,
     SitePlaces,
@@ -83,6 +85,31 @@ def test_document_of_every_answer_is_valid(more: dict[str, str]) -> None:
         text = write_document("", answers, CONTEXT, language)
         assert errors_of(text) == []
         assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "phases", "fallback_a"),
+    [
+        ("35", ["L1 L2 L3", "L3 L1 L2"], 0),  # 3 stations of 6 A and 20 A are 38 A
+        ("38", ["L1 L2 L3", "L3 L1 L2"], None),
+        ("38/38/32", ["L1 L2 L3", "L2"], None),
+        ("38/38/31", ["L1 L2 L3", "L3"], 0),
+        ("35", ["L1", "L2"], None),
+    ],
+)
+def test_document_fallback_fits_fuse_without_controller(
+    limit: str, phases: list[str], fallback_a: int | None
+) -> None:
+    stations = {f"stations.CS1{number}.phases": each for number, each in enumerate(phases)}
+    answers = HOME | stations | {"connection.limit": limit, "stations.more": "CS10 CS11"}
+    text = write_document("", with_defaults(answers, CONTEXT, "en"), CONTEXT, "en")
+    assert errors_of(text) == []
+    assert tomllib.loads(text).get("load_management", {}).get("fallback_a") == fallback_a
+    assert ("more than the fuse" in text) == (fallback_a == 0)
+
+
+def test_document_usual_fallback_is_that_of_the_schema() -> None:
+    assert LoadManagementConfig().fallback_a == USUAL_FALLBACK_A
 
 
 def test_document_serial_meter_has_its_line_settings() -> None:

@@ -114,6 +114,26 @@ def test_questions_number_with_its_unit_is_read() -> None:
     assert accepted["connection.base_load"] == "7"
 
 
+@pytest.mark.parametrize(
+    ("value", "limit"),
+    [
+        ("3x63", "63"),
+        ("3 x 62,5 A", "62.5"),
+        ("3X63A", "63"),
+        ("3*63", "63"),
+        ("3 \u00d7 63 A", "63"),
+        ("3", "3"),
+    ],
+)
+def test_questions_limit_as_on_a_fuse_is_read(value: str, limit: str) -> None:
+    assert accepted_answers({**HOME, "connection.limit": value}, CONTEXT, "en")["connection.limit"] == limit
+
+
+@pytest.mark.parametrize("value", ["3x63/63/63", "2x63", "3x", "x63", "3x3x63", "63/63"])
+def test_questions_limit_in_another_form_is_rejected(value: str) -> None:
+    assert "connection.limit" in find_problems({**HOME, "connection.limit": value}, CONTEXT, "en")
+
+
 @pytest.mark.parametrize(("value", "limit_w"), [("4200 W", "4200"), ("4.2 kW", None)])
 def test_questions_dimming_limit_is_in_watts(value: str, limit_w: str | None) -> None:
     answers = {**HOME, "dimming.kind": "gpio", "dimming.limit_w": value}
