@@ -22,6 +22,7 @@ from tests.interop.programs import PATIENCE_S
 from tests.interop.test_page_browser import CHROMIUM
 
 SCRIPT = Path(__file__).parent / "browse_setup.mjs"
+WALK = Path(__file__).parent / "walk_setup.mjs"
 BOOT = {"chargePointVendor": "ACME", "chargePointModel": "Wallbox", "firmwareVersion": "1.2"}
 
 
@@ -110,3 +111,25 @@ async def test_setup_in_chromium_leads_to_a_running_site(
     assert data["meter"][0]["driver"] == "janitza-umg604"
     [station] = data["station"]
     assert (station["id"], station["evse"]) == ("CS01", [{"phases": ["L2", "L3", "L1"], "max_a": 16}])
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_setup_in_chromium_is_answered_by_keyboard_alone(tmp_path: Path, width: int) -> None:
+    assert CHROMIUM is not None, "install chromium: the page is tested in it"
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    async with daemon_in_setup(tmp_path) as daemon, trio.open_nursery() as nursery:
+        nursery.start_soon(read_log, daemon.process)
+        with trio.fail_after(PATIENCE_S):
+            done = await trio.run_process(
+                ["node", WALK, daemon.url, daemon.code, str(folder), str(width)],
+                capture_stdout=True,
+                env={**os.environ, "CHROMIUM": CHROMIUM},
+            )
+        nursery.cancel_scope.cancel()
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["unreached"] == []
+    assert found["invisible"] == []
+    assert found["lost"] == []
+    assert min(found["stops"].values()) >= 2
+    data = tomllib.loads((tmp_path / "controller.toml").read_text())
+    assert (data["circuit"][0]["limit_a"], data["station"][0]["id"]) == (63, "CS01")
