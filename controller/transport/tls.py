@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from controller.transport.transport_errors import TransportError, describe_error
+from drivers.tls_profile import apply_tls_profile
 
 log = logging.getLogger("controller.transport")
 
@@ -39,7 +40,7 @@ def make_server_context(certificate: str, key: str, client_ca: str | None = None
     Raises OSError or ssl.SSLError for files that cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
-    _apply_profile(context)
+    apply_tls_profile(context)
     load_key(context, certificate, key)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -52,7 +53,7 @@ def make_client_context(ca: str | None, certificate: str | None, key: str | None
     Raises OSError or ssl.SSLError for files that cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
-    _apply_profile(context)
+    apply_tls_profile(context)
     if certificate is not None:
         load_key(context, certificate, key)
     return context
@@ -93,17 +94,6 @@ def load_key(context: ssl.SSLContext, certificate: str, key: str | None) -> None
 
 def _reject_pass_phrase() -> str:
     raise KeyLockedError(PASS_PHRASE)
-
-
-def _apply_profile(context: ssl.SSLContext) -> None:
-    """Set what all releases of Python do alike.
-
-    From 3.13 on strict checks (RFC 5280) are the default. They reject authorities whose certificates name
-    no key identifiers, as many own ones of sites and backends do: an upgrade would cut their links.
-    """
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
 
 class RenewedContext:

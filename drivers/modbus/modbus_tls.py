@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from drivers.errors import BusError, Cause, DriverError
+from drivers.tls_profile import apply_tls_profile
 
 ROLE_OID = x509.ObjectIdentifier("1.3.6.1.4.1.50316.802.1")
 READING_ROLES = (
@@ -61,10 +62,7 @@ def build_context(files: TlsFiles) -> ssl.SSLContext:
     path = files.ca
     try:
         context = ssl.create_default_context(cafile=files.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # From Python 3.13 on this is the default: it rejects authorities whose certificates name no key
-        # identifiers, as many own ones of sites do.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        apply_tls_profile(context)
         if files.certificate is not None:
             path = files.certificate if files.key is None else f"{files.certificate} with {files.key}"
             context.load_cert_chain(files.certificate, files.key)
