@@ -15,6 +15,8 @@ MEMORY_KIB, ITERATIONS, LANES = 19_456, 2, 1
 """Cost of one hash: 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet); some 50 ms."""
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 128
+SHORTEST_PASSPHRASE = 12
+"""Characters of a passphrase that encrypts a file, which anybody who has it may try at leisure."""
 GENERATED_LETTERS = 20
 _ALPHABET = "".join(set(string.ascii_letters + string.digits) - set("0O1lI"))
 
@@ -29,6 +31,17 @@ def check_password(password: str) -> None:
         raise PasswordError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
     if len(set(password)) < SHORTEST_PASSWORD // 2:
         raise PasswordError("the password repeats few characters; use at least five different ones")
+
+
+def check_passphrase(passphrase: str) -> None:
+    """Check a new passphrase of an encrypted file. Raises PasswordError with what to do."""
+    if len(passphrase) < SHORTEST_PASSPHRASE:
+        raise PasswordError(
+            f"the passphrase has {len(passphrase)} characters; use at least {SHORTEST_PASSPHRASE}, e.g. four "
+            "words that do not belong together"
+        )
+    if len(set(passphrase)) < SHORTEST_PASSPHRASE // 2:
+        raise PasswordError("the passphrase repeats few characters; use at least six different ones")
 
 
 def hash_user_password(password: str) -> str:

@@ -118,7 +118,7 @@ def read_store_directory(path: Path) -> Path:
     try:
         store = tomllib.loads(read_text(path)).get("store", {})
     except FileUnreadableError as error:
-        raise CommandError(str(error), UNREADABLE) from error
+        raise configuration_error(path, error) from error
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"{path}: is not valid TOML: {error}; `check` shows how to correct it") from error
     directory = store.get("directory") if isinstance(store, dict) else None

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from controller.access.passwords import PasswordError, check_passphrase
 from controller.cli.arguments import OK, UNREADABLE, Subcommands, add_config, count_of, new_file
 from controller.cli.site_archive import (
     CONFIG,
@@ -69,6 +70,11 @@ def _write_backup(options: Namespace) -> None:
     for path in sorted((directory / FOLDER).glob(PATTERN)):
         members[EVIDENCE + path.name] = path.read_bytes()
     passphrase = _ask_new(options) if options.passphrase else read_passphrase(options.passphrase_file)
+    if passphrase is not None:
+        try:
+            check_passphrase(passphrase)
+        except PasswordError as error:
+            raise ArchiveError(f"{error}; {options.out} was not written") from error
     handle = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as out:
         manifest = write_archive(
@@ -108,6 +114,6 @@ def _collect_files(files: SiteFiles) -> dict[str, bytes]:
 
 def _ask_new(options: Namespace) -> str:
     passphrase = getpass.getpass("New passphrase: ")
-    if not passphrase or passphrase != getpass.getpass("Repeat it: "):
-        raise ArchiveError(f"the passphrases differ or are empty; {options.out} was not written")
+    if passphrase != getpass.getpass("Repeat it: "):
+        raise ArchiveError(f"the passphrases differ; {options.out} was not written")
     return passphrase

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import msgspec
 import trio
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -41,6 +41,7 @@ from controller.cli.arguments import (
     read_configuration,
     seconds,
 )
+from controller.cli.tables import make_console
 from controller.config.model_files import check_model_file
 from controller.tomlcheck.diagnostics import (
     FileUnreadableError,
@@ -178,7 +179,7 @@ def _list(options: argparse.Namespace) -> int:
             _quantities(model),
             "yes" if model.confirmed else "no",
         )
-    _console().print(table)
+    make_console().print(table)
     return OK
 
 
@@ -217,7 +218,7 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print_json(_described_registers(options.model))
         return OK
-    console = _console()
+    console = make_console()
     console.print(Text(f"{model.vendor} {model.model}", style="bold"))
     for label, value in _facts(model):
         console.print(Text(f"{label:<12} {value}"))
@@ -480,7 +481,7 @@ States = dict[str, MeterState]
 
 async def _show_states(meters: Sequence[MeterSettings], once: bool) -> bool:
     """Show the newest states as a table; with `once` until all are good. Return True if they are."""
-    console = _console()
+    console = make_console()
     with Live(console=console, auto_refresh=False, transient=once) as live:
 
         def show(states: States, _: MeterState) -> None:
@@ -623,8 +624,3 @@ def _row(state: MeterState, now: float) -> list[Any]:
         "" if state.reading is None else f"{now - reading.time:.2f}",
         *("" if value is None else round(value, 3) for value in values),
     ]
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=200)

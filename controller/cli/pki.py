@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from controller.access.passwords import PasswordError, check_passphrase
 from controller.cli.arguments import (
     FAILED,
     OK,
@@ -132,6 +133,11 @@ def _init(options: argparse.Namespace) -> int:
         party_ids=frozenset(options.party_id) if options.party_id else None,
     )
     passphrase = _passphrase(options)
+    if passphrase is not None:
+        try:
+            check_passphrase(passphrase.decode("utf-8", "replace"))
+        except PasswordError as error:
+            raise CommandError(f"{error}; no CA was made") from error
     folder = CaFolder.create(options.folder, settings, passphrase, time.time())
     print(f"{folder.path / 'root.pem'}")
     if passphrase is None:

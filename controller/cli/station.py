@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +24,7 @@ from controller.cli.arguments import (
     number,
     read_store_directory,
 )
+from controller.cli.tables import make_console
 from controller.services.control_socket import ControlError, send_command
 from controller.session_ledger.session_export import SessionRow
 from controller.web import terminal
@@ -191,7 +191,7 @@ def _list_unknown(options: argparse.Namespace) -> int:
             device,
         )
         table.add_row(*map(Text, cells))
-    Console(soft_wrap=True).print(table)
+    make_console().print(table)
     return OK
 
 
@@ -217,7 +217,7 @@ def _list(options: argparse.Namespace) -> int:
             Text("-" if session is None else session.card or "-"),
             Text(status.reason),
         )
-    Console(soft_wrap=True).print(table)
+    make_console().print(table)
     return OK
 
 

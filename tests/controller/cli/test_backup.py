@@ -108,6 +108,35 @@ def test_backup_with_passphrase_restores_everything_elsewhere(
     assert (new.parent / "state" / KEY_FILE).stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize(
+    ("short", "expected"),
+    [
+        (
+            "abc",
+            "the passphrase has 3 characters; use at least 12, e.g. four words that do not belong together",
+        ),
+        ("abcabcabcabc", "the passphrase repeats few characters; use at least six different ones"),
+    ],
+)
+def test_backup_with_weak_passphrase_is_not_written(
+    site: Path,
+    passphrase: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    short: str,
+    expected: str,
+) -> None:
+    out = tmp_path / "site.zip"
+    passphrase.write_text(short)
+    assert back_up(site, out, "--passphrase-file", passphrase) == 1
+    assert capsys.readouterr().err == f"{expected}; {out} was not written\n"
+    monkeypatch.setattr("getpass.getpass", lambda prompt: short)
+    assert back_up(site, out, "--passphrase") == 1
+    assert capsys.readouterr().err == f"{expected}; {out} was not written\n"
+    assert not out.exists()
+
+
 def test_backup_of_invalid_configuration_says_what_to_do(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

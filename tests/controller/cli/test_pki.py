@@ -110,6 +110,13 @@ def test_pki_encrypted_ca_asks_for_passphrase(tmp_path: Path, capsys: pytest.Cap
     assert _pki(tmp_path, *sign, *secret) == 0
 
 
+def test_pki_weak_passphrase_makes_no_ca(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "passphrase").write_text("abc\n")
+    assert _pki(tmp_path, "init", "--name", "depot", "--passphrase-file", str(tmp_path / "passphrase")) == 1
+    assert "the passphrase has 3 characters; use at least 12" in capsys.readouterr().err
+    assert not (tmp_path / "pki").exists()
+
+
 def test_pki_passphrase_comes_from_systemd_credential(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ async def test_station_list_and_show_name_session_and_card(
         listed = capsys.readouterr().out
         assert "CS01/1" in listed
         assert "Anna" in listed
+        assert len(listed.splitlines()) == 2  # no cell is folded in a pipe
         assert await command(folder, "show", "CS01") == 0
         shown = capsys.readouterr().out
         assert "ACME One" in shown
