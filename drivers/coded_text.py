@@ -25,6 +25,12 @@ def coded(template: LiteralString, **values: object) -> CodedText:
     return text
 
 
+def text_of(error: Exception) -> str:
+    """Return the text of an error, with its template where it was raised with a coded text."""
+    text = error.args[0] if error.args else ""
+    return text if isinstance(text, str) else str(error)
+
+
 def join_or(names: list[str]) -> str:
     """Return names as an enumeration: "a, b or c"."""
     if len(names) == 1:

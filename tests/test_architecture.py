@@ -406,6 +406,7 @@ def _imported_modules(text: str) -> set[str]:
                 found.add(full if is_module else node.module)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
+    found.discard("drivers.coded_text")  # texts are data: they collaborate in nothing
     return {name for name in found if name.partition(".")[0] in ("controller", "drivers")}
 
 

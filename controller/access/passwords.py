@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from controller.access.permissions import AccessError
+from drivers.coded_text import coded
 
 MEMORY_KIB, ITERATIONS, LANES = 19_456, 2, 1
 """Cost of one hash: 19 MiB, two passes, one lane (OWASP Password Storage Cheat Sheet); some 50 ms."""
@@ -28,20 +29,30 @@ class PasswordError(AccessError):
 def check_password(password: str) -> None:
     """Check a new password. Raises PasswordError with what to do."""
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise PasswordError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
+        raise PasswordError(
+            coded(
+                "a password has {least} to {most} characters",
+                least=SHORTEST_PASSWORD,
+                most=LONGEST_PASSWORD,
+            )
+        )
     if len(set(password)) < SHORTEST_PASSWORD // 2:
-        raise PasswordError("the password repeats few characters; use at least five different ones")
+        raise PasswordError(coded("the password repeats few characters; use at least five different ones"))
 
 
 def check_passphrase(passphrase: str) -> None:
     """Check a new passphrase of an encrypted file. Raises PasswordError with what to do."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise PasswordError(
-            f"the passphrase has {len(passphrase)} characters; use at least {SHORTEST_PASSPHRASE}, e.g. four "
-            "words that do not belong together"
+            coded(
+                "the passphrase has {count} characters; use at least {least}, e.g. four words that do not "
+                "belong together",
+                count=len(passphrase),
+                least=SHORTEST_PASSPHRASE,
+            )
         )
     if len(set(passphrase)) < SHORTEST_PASSPHRASE // 2:
-        raise PasswordError("the passphrase repeats few characters; use at least six different ones")
+        raise PasswordError(coded("the passphrase repeats few characters; use at least six different ones"))
 
 
 def hash_user_password(password: str) -> str:

@@ -36,7 +36,7 @@ class PermissionSyntaxError(AccessError):
                 verbs=", ".join(Verb),
             )
         )
-        super().__init__(f"{self.what}: {self.remedy}")
+        super().__init__(coded("{what}: {remedy}", what=self.what, remedy=self.remedy))
 
 
 class Verb(enum.StrEnum):

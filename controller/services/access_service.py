@@ -42,6 +42,7 @@ from controller.services.command_service import (
 )
 from controller.services.wall_clock import EARLIEST
 from controller.store.state_store import StateStore
+from drivers.coded_text import coded, text_of
 
 log = logging.getLogger("controller.access")
 
@@ -154,7 +155,7 @@ class AccessService:
         self._refresh()
         self._require_no_pause(peer)
         if self._waiting >= MOST_LOGINS_WAITING:
-            raise LoginRejectedError("too many logins at once; try again", 2.0)
+            raise LoginRejectedError(coded("too many logins at once; try again"), 2.0)
         user = self._users.get(name)
         is_known = user is not None and user.is_active and user.role in self.roles
         phc = user.hash if user is not None and is_known else await self._hash_of_unknown_user()
@@ -170,7 +171,7 @@ class AccessService:
             self._throttle.on_failure(peer, trio.current_time())
             wait_s = self._throttle.wait_s(peer, trio.current_time())
             log.warning("login rejected peer=%s wait=%.0fs", peer, wait_s)
-            raise LoginRejectedError("name or password is wrong", wait_s)
+            raise LoginRejectedError(coded("name or password is wrong"), wait_s)
         self._throttle.on_success(peer)
         log.info("login accepted user=%s peer=%s", name, peer)
         return self._sessions.open(name, trio.current_time())
@@ -196,14 +197,20 @@ class AccessService:
     def _require_no_pause(self, peer: str) -> None:
         wait_s = self._throttle.wait_s(peer, trio.current_time())
         if wait_s > 0:
-            raise LoginRejectedError("too many wrong passwords; wait and try again", wait_s)
+            raise LoginRejectedError(coded("too many wrong passwords; wait and try again"), wait_s)
 
     # -- changes ----------------------------------------------------------------------------------------
 
     async def _on_add_user(self, command: AddUser, actor: Actor) -> object:
         role = self.roles.get(command.role)
         if role is None:
-            raise TargetUnknownError(f"role {command.role!r} is unknown; there are: {', '.join(self.roles)}")
+            raise TargetUnknownError(
+                coded(
+                    "role {role} is unknown; there are: {roles}",
+                    role=repr(command.role),
+                    roles=", ".join(self.roles),
+                )
+            )
         self._require_rights(actor, role.permissions)
         present = self._users.get(command.user)
         if present is not None and present.is_active and present.role in self.roles:
@@ -216,7 +223,7 @@ class AccessService:
         try:
             check_password(password)
         except AccessError as error:
-            raise SiteCommandError(str(error)) from error
+            raise SiteCommandError(text_of(error)) from error
         async with self._hashing:
             phc = await trio.to_thread.run_sync(hash_user_password, password)
         await self._store.persist([UserStored(name, role, phc)])
@@ -226,7 +233,7 @@ class AccessService:
     async def _on_remove_user(self, command: RemoveUser, actor: Actor) -> object:
         user = self._users.get(command.user)
         if user is None or not user.is_active:
-            raise TargetUnknownError(f"user {command.user!r} is unknown")
+            raise TargetUnknownError(coded("user {user} is unknown", user=repr(command.user)))
         if user.role in self.roles:
             self._require_rights(actor, self.roles[user.role].permissions)
         await self._store.persist([UserStored(user.name, user.role, "")])
@@ -238,11 +245,14 @@ class AccessService:
         try:
             scopes = read_permissions(command.scopes)
         except AccessError as error:
-            raise SiteCommandError(str(error)) from error
+            raise SiteCommandError(text_of(error)) from error
         self._require_rights(actor, scopes)
         if any(each.name == command.token for each in self._tokens.values()):
             raise SiteCommandError(
-                f"token {command.token!r} exists already; revoke it or choose another name"
+                coded(
+                    "token {token} exists already; revoke it or choose another name",
+                    token=repr(command.token),
+                )
             )
         secret, now = generate_secret(TOKEN_PREFIX), self._utc()
         if command.days is not None and now < EARLIEST:
@@ -258,7 +268,7 @@ class AccessService:
     async def _on_revoke_token(self, command: RevokeToken, _: Actor) -> object:
         token = next((each for each in self._tokens.values() if each.name == command.token), None)
         if token is None:
-            raise TargetUnknownError(f"token {command.token!r} is unknown")
+            raise TargetUnknownError(coded("token {token} is unknown", token=repr(command.token)))
         await self._store.persist([TokenStored(token.name, "", token.scopes, token.created, token.expires)])
         self._refresh(force=True)
         return {"token": token.name}
@@ -268,7 +278,7 @@ class AccessService:
         missing = set(permissions) - actor.permissions
         if missing:
             raise CommandForbiddenError(
-                f"you lack what you would give: {', '.join(sorted(map(str, missing)))}"
+                coded("you lack what you would give: {missing}", missing=", ".join(sorted(map(str, missing))))
             )
 
     # -- the store --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from controller.access.permissions import Actor
 from controller.commands.site_command import COMMANDS, SiteCommand
 from controller.services.audit_log import AuditLog
 from controller.services.service_error import ServiceError
+from drivers.coded_text import coded
 
 log = logging.getLogger("controller")
 
@@ -64,10 +65,18 @@ class CommandService:
         """
         if not actor.allows(command.permission):
             await self._audit.record(actor, command.name, command.subject, f"lacks {command.permission}")
-            raise CommandForbiddenError(f"{command.name} needs the permission {command.permission}")
+            raise CommandForbiddenError(
+                coded(
+                    "{name} needs the permission {permission}",
+                    name=command.name,
+                    permission=command.permission,
+                )
+            )
         handler = self._handlers.get(type(command))
         if handler is None:
-            raise SiteCommandError(f"{command.name} is not available: this site has no such part")
+            raise SiteCommandError(
+                coded("{name} is not available: this site has no such part", name=command.name)
+            )
         try:
             async with self._running:
                 with trio.fail_after(COMMAND_TIMEOUT_S):
@@ -77,10 +86,18 @@ class CommandService:
             raise
         except trio.TooSlowError as error:
             await self._audit.record(actor, command.name, command.subject, "no answer in time")
-            raise SiteCommandError(f"{command.name}: no answer within {COMMAND_TIMEOUT_S:g} s") from error
+            raise SiteCommandError(
+                coded(
+                    "{name}: no answer within {timeout_s} s",
+                    name=command.name,
+                    timeout_s=f"{COMMAND_TIMEOUT_S:g}",
+                )
+            ) from error
         except Exception as error:
             log.exception("command failed command=%s", command.name)
             await self._audit.record(actor, command.name, command.subject, "failed")
-            raise SiteCommandError(f"{command.name} failed: the controller's log has the reason") from error
+            raise SiteCommandError(
+                coded("{name} failed: the controller's log has the reason", name=command.name)
+            ) from error
         await self._audit.record(actor, command.name, command.subject)
         return result

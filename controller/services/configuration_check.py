@@ -14,8 +14,9 @@ from controller.config.schema import Config
 from controller.services.configuration import ERROR_RULES, HINT_RULES
 from controller.services.service_error import ServiceError
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
-from controller.web.site_interface import CheckFinding, FindingText
-from drivers.coded_text import CodedText, coded
+from controller.web.http_messages import code_text
+from controller.web.site_interface import CheckFinding
+from drivers.coded_text import coded
 
 PlanReload = Callable[[Config], ReloadPlan]
 """Returns what a reload would do with a configuration. It is called in a worker thread."""
@@ -37,8 +38,8 @@ def find_in_configuration(text: str, path: Path, plan: PlanReload | None = None)
             line=each.line,
             text=f"{each.key}: {each.what}; {each.remedy}",
             key=each.key,
-            what=_finding_text(each.what),
-            remedy=_finding_text(each.remedy),
+            what=code_text(each.what),
+            remedy=code_text(each.remedy),
         )
         for each in [*errors, *hints]
     ]
@@ -66,17 +67,9 @@ def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:
                 line=None,
                 text=f"{key}: {what}; {remedy}",
                 key=key,
-                what=_finding_text(what),
-                remedy=_finding_text(remedy),
+                what=code_text(what),
+                remedy=code_text(remedy),
             )
-
-
-def _finding_text(text: str) -> FindingText | str:
-    """Return template and values of a text; a plain one as it is."""
-    if not isinstance(text, CodedText):
-        return text
-    values = {name: _finding_text(value) for name, value in text.values.items()}
-    return FindingText(template=text.template, values=values)
 
 
 def read_present_configuration(path: Path) -> str:

@@ -30,6 +30,7 @@ from controller.site_setup.setup_document import NewStation, SetupDocument, add_
 from controller.site_setup.setup_error import SetupError
 from controller.store.state_store import StateStore
 from controller.web.site_interface import CheckFinding, ConfigurationText, ConfigurationVersion
+from drivers.coded_text import coded
 
 log = logging.getLogger("controller")
 
@@ -121,11 +122,13 @@ class ConfigurationEditor:
         async with self._writing:
             present = await self.read()
             if present.version != base:
-                raise SiteCommandError("the file was changed meanwhile; load it again and repeat the change")
+                raise SiteCommandError(
+                    coded("the file was changed meanwhile; load it again and repeat the change")
+                )
             errors = [each for each in await self.check(text) if each.severity == "error"]
             if errors:
                 lines = "; ".join(f"line {each.line}: {each.text}" for each in errors[:5])
-                raise SiteCommandError(f"nothing is changed: {lines}")
+                raise SiteCommandError(coded("nothing is changed: {lines}", lines=lines))
             known = {each.version for each in self._stored()}
             if present.version not in known:
                 await self._keep(present.text, "file")
@@ -133,8 +136,12 @@ class ConfigurationEditor:
                 await trio.to_thread.run_sync(write_configuration_file, path, text)
             except OSError as error:
                 raise SiteCommandError(
-                    f"{path} cannot be written: {error.strerror}; let the controller's user write there, "
-                    "or edit the file on the gateway"
+                    coded(
+                        "{path} cannot be written: {reason}; let the controller's user write there, or edit "
+                        "the file on the gateway",
+                        path=path,
+                        reason=error.strerror,
+                    )
                 ) from error
             await self._keep(text, actor.name)
         result = {"version": version_of(text)}
@@ -155,12 +162,12 @@ class ConfigurationEditor:
     def _find(self, version: str) -> ConfigurationStored:
         found = next((each for each in self._stored() if each.version == version), None)
         if found is None:
-            raise TargetUnknownError(f"version {version[:12]} is not stored")
+            raise TargetUnknownError(coded("version {version} is not stored", version=version[:12]))
         return found
 
     def _require_path(self) -> Path:
         if self._path is None:
-            raise SiteCommandError("the controller was started without a configuration file")
+            raise SiteCommandError(coded("the controller was started without a configuration file"))
         return self._path
 
 

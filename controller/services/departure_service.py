@@ -18,6 +18,7 @@ from controller.services.command_service import CommandService, SiteCommandError
 from controller.services.load_management_service import LoadManagementService
 from controller.services.session_ledger_service import SessionLedger
 from controller.store.state_store import StateStore
+from drivers.coded_text import coded
 
 log = logging.getLogger("controller")
 
@@ -110,7 +111,7 @@ class DepartureService:
         """Set the departure goal of the car at an EVSE. Raises TargetUnknownError."""
         ref = EvseRef(command.station, command.evse)
         if ref not in self._find_evses(command.station):
-            raise TargetUnknownError(f"EVSE {ref} is not configured")
+            raise TargetUnknownError(coded("EVSE {ref} is not configured", ref=ref))
         needs = NeedsSeen(command.evse, 1000 * command.energy_kwh, command.leaves_in_s)
         self._load_management.handle_event(StationObserved(command.station, needs))
         return {}

@@ -11,6 +11,7 @@ from controller.services.eebus_connections import Target
 from controller.services.eebus_discovery import Found
 from controller.store.eebus_store import EebusStore
 from controller.store.state_journal import StoreError
+from drivers.coded_text import coded
 from drivers.eebus.array_json import EebusError
 from drivers.eebus.certificates import normalize_ski
 
@@ -40,7 +41,7 @@ class EebusPartners:
         Raises ControlError where it is not trusted.
         """
         if ski not in self.trusted:
-            raise ControlError(f"{ski} is not a partner; `eebus status` lists them")
+            raise ControlError(coded("{ski} is not a partner; `eebus status` lists them", ski=ski))
         try:
             self._store.remove_partner(ski)
         except StoreError as error:

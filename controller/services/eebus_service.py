@@ -18,6 +18,7 @@ from controller.services.eebus_limits import EebusLimits
 from controller.services.eebus_partners import EebusPartners, read_ski
 from controller.services.eebus_status import EebusStatus, make_status
 from controller.transport.deadline_timer import DeadlineTimer
+from drivers.coded_text import coded
 from drivers.eebus.eebus_node import (
     CloseConnection,
     GuardHeartbeat,
@@ -193,7 +194,12 @@ class EebusService:
     def _on_register(self, request: Mapping[str, object]) -> object:
         seconds = request.get("seconds")
         if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_REGISTRATION_S:
-            raise ControlError(f"seconds: a number from 0 to {LONGEST_REGISTRATION_S:g}")
+            raise ControlError(
+                coded(
+                    "seconds: a number from 0 to {most}",
+                    most=f"{LONGEST_REGISTRATION_S:g}",
+                )
+            )
         self._register_until = trio.current_time() + seconds
         self._announce_register()
         return {"seconds": seconds}
@@ -201,7 +207,7 @@ class EebusService:
     def _on_suspend(self, request: Mapping[str, object]) -> object:
         reason = str(request.get("reason", ""))[:LONGEST_REASON].strip()
         if not reason:
-            raise ControlError("reason: why active limits cannot be obeyed")
+            raise ControlError(coded("reason: why active limits cannot be obeyed"))
         return self._set_obstacle(reason)
 
     def _set_obstacle(self, obstacle: str) -> object:

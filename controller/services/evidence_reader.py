@@ -17,6 +17,7 @@ from controller.dimming.evidence_export import select_records
 from controller.store.evidence_files import evidence_files
 from controller.web.http_messages import ProblemError
 from controller.web.site_interface import EvidenceVerification
+from drivers.coded_text import coded
 
 MOST_EXPORTED_BYTES = 32 << 20
 """Size of one export; a longer one is made on the gateway."""
@@ -63,9 +64,9 @@ class EvidenceReader:
         with self._reserve():
             part = await trio.to_thread.run_sync(self._select, since, until)
         if not part:
-            raise ProblemError(404, "no record is of that time")
+            raise ProblemError(404, coded("no record is of that time"))
         if len(part) > MOST_EXPORTED_BYTES:
-            raise ProblemError(422, "the records are too many: choose a shorter time")
+            raise ProblemError(422, coded("the records are too many: choose a shorter time"))
         return part
 
     async def verify(self) -> EvidenceVerification:
@@ -83,12 +84,16 @@ class EvidenceReader:
     @contextmanager
     def _reserve(self) -> Iterator[None]:
         if self._is_busy:
-            raise ProblemError(409, "the evidence is being read for another request: try again in a moment")
+            raise ProblemError(
+                409, coded("the evidence is being read for another request: try again in a moment")
+            )
         self._is_busy = True
         try:
             yield
         except OSError as error:
-            raise ProblemError(503, f"the evidence cannot be read: {error.strerror}") from error
+            raise ProblemError(
+                503, coded("the evidence cannot be read: {reason}", reason=error.strerror)
+            ) from error
         finally:
             self._is_busy = False
 

@@ -24,6 +24,7 @@ from controller.stations.connection_stats import ConnectionStats
 from controller.stations.recent_messages import RecentMessage
 from controller.web.http_messages import ProblemError
 from controller.web.site_interface import MessageEntry
+from drivers.coded_text import coded
 
 
 def make_message_reader(read_stations: Callable[[], Sequence[str]], stats: ConnectionStats) -> ReadMessages:
@@ -31,7 +32,9 @@ def make_message_reader(read_stations: Callable[[], Sequence[str]], stats: Conne
 
     def read_messages(station: str, *, show_identities: bool) -> list[MessageEntry]:
         if station not in read_stations():
-            raise ProblemError(404, f"station {station!r} is not in the configuration")
+            raise ProblemError(
+                404, coded("station {station} is not in the configuration", station=repr(station))
+            )
         recent = stats.recent.get(station)
         return [] if recent is None else decode_messages(recent.messages, show_identities=show_identities)
 

@@ -21,6 +21,7 @@ from controller.services.command_service import CommandService, TargetUnknownErr
 from controller.services.load_management_service import LoadManagementService
 from controller.services.wall_clock import uptime
 from controller.store.state_store import StateStore
+from drivers.coded_text import coded
 
 log = logging.getLogger("controller")
 
@@ -135,10 +136,19 @@ class OverrideService:
         """Return the EVSEs that a command is for. Raises TargetUnknownError."""
         evses = self._evses.get(station)
         if evses is None:
-            raise TargetUnknownError(f"station {station!r} is not in the configuration")
+            raise TargetUnknownError(
+                coded("station {station} is not in the configuration", station=repr(station))
+            )
         if evse is not None and evse not in evses:
             known = ", ".join(map(str, evses))
-            raise TargetUnknownError(f"station {station!r} has no EVSE {evse}; it has {known}")
+            raise TargetUnknownError(
+                coded(
+                    "station {station} has no EVSE {evse}; it has {known}",
+                    station=repr(station),
+                    evse=evse,
+                    known=known,
+                )
+            )
         return [EvseRef(station, each) for each in evses if evse in (None, each)]
 
     def _event(self, stored: OverrideStored) -> EvseOverridden:

@@ -40,6 +40,7 @@ from controller.web.setup_interface import (
     SetupReview,
 )
 from controller.web.site_interface import CheckFinding
+from drivers.coded_text import coded
 
 ResultT = TypeVar("ResultT")
 StoreText = Callable[[str, str, str, Actor], Awaitable[str]]
@@ -109,11 +110,13 @@ class SetupService:
         progress = await self.advance_setup(request)
         review = progress.review
         if review is None:
-            raise SetupRejectedError("the setup is not complete: there are questions without an answer")
+            raise SetupRejectedError(
+                coded("the setup is not complete: there are questions without an answer")
+            )
         errors = [each for each in review.findings if each.severity == "error"]
         if errors:
             lines = "; ".join(f"line {each.line}: {each.text}" for each in errors[:5])
-            raise SetupRejectedError(f"nothing is changed: {lines}")
+            raise SetupRejectedError(coded("nothing is changed: {lines}", lines=lines))
         await trio.to_thread.run_sync(ensure_signing_key, review.text, self._directory)
         password = await self._store_text(review.text, review.version, review.user, actor)
         return SetupResult(version=version_of(review.text), user=review.user, password=password)
@@ -130,7 +133,9 @@ class SetupService:
         """Return the configuration with some keys changed. Raises SetupRejectedError."""
         before = await self._read_present()
         if version_of(before) != request.base:
-            raise SetupRejectedError("the file was changed meanwhile; load it again and repeat the change")
+            raise SetupRejectedError(
+                coded("the file was changed meanwhile; load it again and repeat the change")
+            )
 
         def make() -> FieldReview:
             text = change_fields(before, request.changes, request.language)
@@ -152,7 +157,7 @@ class SetupService:
     def _place(self) -> Path:
         """Return the path of the file. Raises SetupRejectedError."""
         if self._path is None:
-            raise SetupRejectedError("the controller was started without a configuration file")
+            raise SetupRejectedError(coded("the controller was started without a configuration file"))
         return self._path
 
     @property
@@ -169,7 +174,11 @@ class SetupService:
             document: dict[str, Any] = tomllib.loads(before)
         except tomllib.TOMLDecodeError as error:
             raise SetupRejectedError(
-                f"{self._place} is not valid TOML: {error}; `local-controller check` shows how to correct it"
+                coded(
+                    "{place} is not valid TOML: {error}; `local-controller check` shows how to correct it",
+                    place=self._place,
+                    error=error,
+                )
             ) from error
         return setup_questions.SetupContext(
             document=document,

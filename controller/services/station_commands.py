@@ -26,6 +26,7 @@ from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
 from controller.store.rule_types import key_prefix
 from controller.store.state_store import StateStore
+from drivers.coded_text import coded
 
 LONGEST_TAG_16 = 20
 """Characters of an idTag (OCPP 1.6, CiString20Type)."""
@@ -87,12 +88,17 @@ class StationCommands:
         token = self._choose_token(command.station, command.id_token)
         if token is None and command.id_token is None:
             raise SiteCommandError(
-                "id_token is missing: the station's backend decides which cards may charge"
+                coded("id_token is missing: the station's backend decides which cards may charge")
             )
         if token is None:
-            raise TargetUnknownError("no card of the site has this label or idToken")
+            raise TargetUnknownError(coded("no card of the site has this label or idToken"))
         if session.version is Version.V16 and len(token) > LONGEST_TAG_16:
-            raise SiteCommandError(f"id_token: an OCPP 1.6 station takes at most {LONGEST_TAG_16} characters")
+            raise SiteCommandError(
+                coded(
+                    "id_token: an OCPP 1.6 station takes at most {most} characters",
+                    most=LONGEST_TAG_16,
+                )
+            )
         number = next(self._start_numbers)
         return await _call(session, make_remote_start(session.version, command.evse, token, number))
 
@@ -100,7 +106,13 @@ class StationCommands:
         session = self._session(command.station, command.evse)
         transaction = self._find_transaction(command.station, command.evse)
         if transaction is None:
-            raise SiteCommandError(f"no transaction runs at EVSE {command.evse} of {command.station!r}")
+            raise SiteCommandError(
+                coded(
+                    "no transaction runs at EVSE {evse} of {station}",
+                    evse=command.evse,
+                    station=repr(command.station),
+                )
+            )
         return await _call(session, make_remote_stop(session.version, transaction))
 
     async def _on_retry(self, command: RetryMessage, _: Actor) -> object:
@@ -114,7 +126,12 @@ class StationCommands:
         rejected = self._store.load(EntrySetAside, key_prefix(command.station, command.backend))
         if command.number not in {each.number for each in rejected}:
             raise TargetUnknownError(
-                f"no message {command.number} of {command.station!r} for {command.backend!r} is set aside"
+                coded(
+                    "no message {number} of {station} for {backend} is set aside",
+                    number=command.number,
+                    station=repr(command.station),
+                    backend=repr(command.backend),
+                )
             )
         await self._store.persist([OutboxRequest(command.station, command.backend, command.number, drop)])
         return {}
@@ -122,13 +139,24 @@ class StationCommands:
     def _session(self, station: str, evse: int | None = None) -> StationSession:
         """Return the session of a connected station. Raises TargetUnknownError, SiteCommandError."""
         if station not in self._evses:
-            raise TargetUnknownError(f"station {station!r} is not in the configuration")
+            raise TargetUnknownError(
+                coded("station {station} is not in the configuration", station=repr(station))
+            )
         if evse is not None and evse not in self._evses[station]:
             known = ", ".join(map(str, sorted(self._evses[station])))
-            raise TargetUnknownError(f"station {station!r} has no EVSE {evse}; it has {known}")
+            raise TargetUnknownError(
+                coded(
+                    "station {station} has no EVSE {evse}; it has {known}",
+                    station=repr(station),
+                    evse=evse,
+                    known=known,
+                )
+            )
         session = self._registry.find_session(station)
         if session is None:
-            raise SiteCommandError(f"station {station!r} is not connected; try again once it is")
+            raise SiteCommandError(
+                coded("station {station} is not connected; try again once it is", station=repr(station))
+            )
         return session
 
 
@@ -136,9 +164,21 @@ async def _call(session: StationSession, call: StationCall) -> object:
     """Send a CALL and return the station's status. Raises SiteCommandError if it is not accepted."""
     answer = await session.request(call.action, call.payload)
     if answer.result is None:
-        raise SiteCommandError(f"the station did not execute {call.action}: {answer.detail or 'no answer'}")
+        raise SiteCommandError(
+            coded(
+                "the station did not execute {action}: {reason}",
+                action=call.action,
+                reason=answer.detail or "no answer",
+            )
+        )
     result = read_payload(_StatusResult, answer.result)
     status = "" if result is None else result.status
     if status not in ("Accepted", "Scheduled"):
-        raise SiteCommandError(f"the station answered {call.action} with {status[:40] or 'no status'}")
+        raise SiteCommandError(
+            coded(
+                "the station answered {action} with {status}",
+                action=call.action,
+                status=status[:40] or "no status",
+            )
+        )
     return {"status": status}

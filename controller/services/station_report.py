@@ -23,6 +23,7 @@ from controller.web.status_model import (
     UnknownStationStatus,
     station_device_statuses,
 )
+from drivers.coded_text import coded
 
 
 class StationReport:
@@ -92,7 +93,9 @@ class StationReport:
 
     async def _on_dismiss(self, command: DismissStation, _: Actor) -> object:
         if not self._unknown_stations.remove(command.station):
-            raise TargetUnknownError(f"station {command.station!r} has not tried to connect")
+            raise TargetUnknownError(
+                coded("station {station} has not tried to connect", station=repr(command.station))
+            )
         return {}
 
     def _override(self, ref: EvseRef) -> OverrideStatus | None:

@@ -9,6 +9,7 @@ from controller.services.access_service import LoginRejectedError
 from controller.services.command_service import CommandForbiddenError, TargetUnknownError
 from controller.services.service_error import ServiceError
 from controller.web.http_messages import ProblemError
+from drivers.coded_text import text_of
 
 ResultT = TypeVar("ResultT")
 
@@ -19,11 +20,11 @@ async def await_or_problem(done: Awaitable[ResultT]) -> ResultT:
         return await done
     except LoginRejectedError as error:
         if error.wait_s > 0:
-            raise ProblemError(429, str(error), (("Retry-After", f"{error.wait_s:.0f}"),)) from error
-        raise ProblemError(401, str(error)) from error
+            raise ProblemError(429, text_of(error), (("Retry-After", f"{error.wait_s:.0f}"),)) from error
+        raise ProblemError(401, text_of(error)) from error
     except CommandForbiddenError as error:
-        raise ProblemError(403, str(error)) from error
+        raise ProblemError(403, text_of(error)) from error
     except TargetUnknownError as error:
-        raise ProblemError(404, str(error)) from error
+        raise ProblemError(404, text_of(error)) from error
     except ServiceError as error:
-        raise ProblemError(409, str(error)) from error
+        raise ProblemError(409, text_of(error)) from error

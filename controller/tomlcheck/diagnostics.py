@@ -144,10 +144,10 @@ def read_text(path: FilePath) -> str:
 
 def remedy_for_file_error(error: OSError) -> str:
     """Return what a person does about a file that cannot be read or written."""
-    return _FILE_REMEDIES.get(error.errno or 0, "check the path and the disk")
+    return FILE_REMEDIES.get(error.errno or 0, "check the path and the disk")
 
 
-_FILE_REMEDIES = {
+FILE_REMEDIES = {
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path: a part of it is a file",
     errno.EISDIR: "name a file in the directory",

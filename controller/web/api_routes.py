@@ -34,6 +34,7 @@ from controller.web.status_model import (
     EvseStatus,
     MeterStatus,
 )
+from drivers.coded_text import coded
 
 PREFIX = "/api/v1"
 
@@ -80,7 +81,14 @@ class ApiRoutes:
         path = request.path.removeprefix(PREFIX)
         found = [(route, match) for route, pattern in self._patterns if (match := pattern.fullmatch(path))]
         if not found:
-            raise ProblemError(404, f"there is no {request.path}; {PREFIX}/openapi.json lists what there is")
+            raise ProblemError(
+                404,
+                coded(
+                    "there is no {path}; {prefix}/openapi.json lists what there is",
+                    path=request.path,
+                    prefix=PREFIX,
+                ),
+            )
         method = "GET" if request.method == "HEAD" else request.method
         for route, match in found:
             if route.method == method:
@@ -88,14 +96,20 @@ class ApiRoutes:
                     route, ApiCall(request=request, actor=actor, values=match.groupdict())
                 )
         allowed = ", ".join(sorted({route.method for route, _ in found}))
-        raise ProblemError(405, f"{request.path} has {allowed}", (("Allow", allowed),))
+        raise ProblemError(
+            405, coded("{path} has {allowed}", path=request.path, allowed=allowed), (("Allow", allowed),)
+        )
 
     async def _respond(self, route: ApiRoute, call: ApiCall) -> Response:
         if route.permission is not None and not call.actor.allows(route.permission):
-            raise ProblemError(403, f"this needs the permission {route.permission}")
+            raise ProblemError(
+                403, coded("this needs the permission {permission}", permission=route.permission)
+            )
         unknown = set(call.request.query) - {member.name for member in route.query}
         if unknown:
-            raise ProblemError(422, f"unknown member of the query: {', '.join(sorted(unknown))[:80]}")
+            raise ProblemError(
+                422, coded("unknown member of the query: {names}", names=", ".join(sorted(unknown))[:80])
+            )
         result = await route.handler(call)
         if isinstance(result, Response):
             return result
@@ -171,7 +185,9 @@ class ApiRoutes:
         station = call.values["station"]
         found = next((each for each in self._site.status().stations if each.id == station), None)
         if found is None:
-            raise ProblemError(404, f"station {station!r} is not in the configuration")
+            raise ProblemError(
+                404, coded("station {station} is not in the configuration", station=repr(station))
+            )
         return found
 
     async def _station_messages(self, call: ApiCall) -> object:
@@ -208,7 +224,7 @@ class ApiRoutes:
         name = call.request.path.rpartition("/")[2]
         members = read_body(call.request, dict[str, Any])
         if members.setdefault("command", name) != name:
-            raise ProblemError(422, f"command: {name!r}, or leave it out")
+            raise ProblemError(422, coded("command: {name}, or leave it out", name=repr(name)))
         try:
             command = convert_command(members)
         except CommandFormatError as error:

@@ -1,6 +1,7 @@
 // Elements, requests and dialogs that the page's views and the setup are made of. All texts are written as
 // textContent, never as markup.
 
+import { codedText } from "/assets/findings.js";
 import { text } from "/assets/texts.js";
 
 export const API = "/api/v1";
@@ -104,7 +105,7 @@ export async function request(method, path, body) {
   }
   const response = await fetch(`${API}${path}`, options);
   const answer = (response.headers.get("Content-Type") ?? "").includes("json") ? await response.json() : null;
-  if (!response.ok) throw new RequestError(response.status, answer?.detail ?? response.statusText);
+  if (!response.ok) throw new RequestError(response.status, answer?.coded ? codedText(answer.coded, answer.detail) : answer?.detail ?? response.statusText);
   return answer;
 }
 

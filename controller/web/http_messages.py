@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from drivers.coded_text import CodedText
+
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 CSV = "text/csv; charset=utf-8"
@@ -74,17 +76,43 @@ class WebError(Exception):
     """Base class of the errors of this package. Its text is for a person."""
 
 
+class FindingText(msgspec.Struct, frozen=True, kw_only=True):
+    """A text as its English template and values, for another language.
+
+    `{name}` in the template stands for the value of that name, which may have a template itself.
+    """
+
+    template: str
+    values: dict[str, str | FindingText] = {}
+
+
+def code_text(text: str) -> FindingText | str:
+    """Return template and values of a text; a plain one as it is."""
+    if not isinstance(text, CodedText):
+        return text
+    return FindingText(
+        template=text.template, values={name: code_text(value) for name, value in text.values.items()}
+    )
+
+
 class ProblemError(WebError):
     """A request that is not done: status, reason for a person, and headers (RFC 9457)."""
 
     def __init__(self, status: int, detail: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(detail)
         self.status = status
+        self.detail = detail
         self.headers = headers
 
     def response(self) -> Response:
         """Return the response with the problem's details."""
-        body = {"title": HTTPStatus(self.status).phrase, "status": self.status, "detail": str(self)}
+        body: dict[str, object] = {
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": str(self),
+        }
+        if isinstance(self.detail, CodedText):
+            body["coded"] = code_text(self.detail)
         return Response(self.status, PROBLEM, msgspec.json.encode(body), self.headers)
 
 

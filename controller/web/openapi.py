@@ -20,6 +20,8 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     status: int
     detail: str
+    coded: dict[str, Any] = {}
+    """`template` and `values` of `detail` for another language; left out where it has none."""
 
 
 _PROBLEMS = {

@@ -20,6 +20,7 @@ from controller.web.site_interface import (
     SessionEntry,
     SiteInterface,
 )
+from drivers.coded_text import coded
 
 MOST_EVENTS = 500
 LONGEST_HISTORY_S = 400 * 86_400
@@ -148,17 +149,23 @@ class RecordRoutes:
         end = _second(query, "end", now)
         start = _second(query, "start", max(0, end - 86_400))
         if not start <= end <= start + LONGEST_HISTORY_S:
-            raise ProblemError(422, f"end: from start to {LONGEST_HISTORY_S // 86_400} days after it")
+            raise ProblemError(
+                422,
+                coded(
+                    "end: from start to {count} days after it",
+                    count=LONGEST_HISTORY_S // 86400,
+                ),
+            )
         channels = [query["channel"]] if "channel" in query else []
         if any(len(name) > LONGEST_CHANNEL for name in channels):
-            raise ProblemError(422, f"channel: at most {LONGEST_CHANNEL} characters")
+            raise ProblemError(422, coded("channel: at most {most} characters", most=LONGEST_CHANNEL))
         return await self._site.history(channels, start, end)
 
     async def _evidence(self, call: ApiCall) -> object:
         query = call.request.query
         since, until = _second(query, "since", 0), _second(query, "until", LAST_SECOND)
         if since > until:
-            raise ProblemError(422, "until: a time after since")
+            raise ProblemError(422, coded("until: a time after since"))
         lines = await self._find_evidence().export(since, until)
         name = f'attachment; filename="evidence-{datetime.now(UTC):%Y-%m-%d}.jsonl"'
         return Response(200, JSON_LINES, lines, (("Content-Disposition", name),))
@@ -168,7 +175,7 @@ class RecordRoutes:
 
     def _find_evidence(self) -> EvidenceInterface:
         if self._site.evidence is None:
-            raise ProblemError(404, "there is no evidence: the configuration has no [dimming]")
+            raise ProblemError(404, coded("there is no evidence: the configuration has no [dimming]"))
         return self._site.evidence
 
 
@@ -178,7 +185,9 @@ def _months(query: Mapping[str, str]) -> tuple[str, str]:
     first = query.get("first", min(this_month, last))
     for name, value in (("first", first), ("last", last)):
         if not _MONTH.fullmatch(value):
-            raise ProblemError(422, f"{name}: a month like {this_month}")
+            raise ProblemError(
+                422, coded("{name}: a month like {this_month}", name=name, this_month=this_month)
+            )
     return first, last
 
 
@@ -187,7 +196,7 @@ def _second(query: Mapping[str, str], name: str, default: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= LAST_SECOND):
-        raise ProblemError(422, f"{name}: a time in POSIX s")
+        raise ProblemError(422, coded("{name}: a time in POSIX s", name=name))
     return int(text)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Container
 from urllib.parse import urlsplit
 
 from controller.web.http_messages import TEXT, ProblemError, Response, WebRequest
+from drivers.coded_text import coded
 
 COOKIE, SECURE_COOKIE = "session", "__Host-session"
 
@@ -44,7 +45,7 @@ def require_own_origin(request: WebRequest) -> None:
     else:
         is_own = request.path.endswith("/login")  # a program that logs in has no cookie to abuse yet
     if not is_own:
-        raise ProblemError(403, "the request comes from another page; programs use a bearer token")
+        raise ProblemError(403, coded("the request comes from another page; programs use a bearer token"))
 
 
 def read_session_cookie(request: WebRequest) -> str:

@@ -21,6 +21,7 @@ from controller.web.request_checks import (
     session_cookie,
 )
 from controller.web.setup_interface import SearchRequest, SetupInterface, SetupRequest
+from drivers.coded_text import coded
 
 INSTALLER = Actor("setup", "page", frozenset({AccessPermission(Resource.CONFIGURATION, Verb.EDIT)}))
 """Visitor that has entered the code: it may write the first configuration."""
@@ -71,10 +72,10 @@ class SetupRoutes:
         route = self._routes.get(request.path)
         if route is not None:
             if request.method != "POST":
-                raise ProblemError(405, f"{request.path} has POST", (("Allow", "POST"),))
+                raise ProblemError(405, coded("{path} has POST", path=request.path), (("Allow", "POST"),))
             require_own_origin(request)
             if self._sessions.find_user(read_session_cookie(request), request.now) is None:
-                raise ProblemError(401, "enter the code that the service has printed")
+                raise ProblemError(401, coded("enter the code that the service has printed"))
             return Response(200, JSON, msgspec.json.encode(await route(request)))
         asset = ASSETS.get(SETUP_PAGE if request.path == "/" else request.path)
         if asset is None or request.method not in ("GET", "HEAD"):
@@ -85,12 +86,12 @@ class SetupRoutes:
         wait_s = self._throttle.wait_s(request.peer, request.now)
         if wait_s > 0:
             raise ProblemError(
-                429, "too many wrong codes; wait and try again", (("Retry-After", f"{wait_s:.0f}"),)
+                429, coded("too many wrong codes; wait and try again"), (("Retry-After", f"{wait_s:.0f}"),)
             )
         given: CodeRequest = read_body(request, CodeRequest)
         if not hmac.compare_digest(_normal_code(given.code).encode(), self._code.encode()):
             self._throttle.on_failure(request.peer, request.now)
-            raise ProblemError(401, "the code is wrong")
+            raise ProblemError(401, coded("the code is wrong"))
         self._throttle.on_success(request.peer)
         secret = self._sessions.open(INSTALLER.name, request.now)
         return Response(200, JSON, b"{}", (session_cookie(secret, secure=request.is_secure),))

@@ -13,6 +13,7 @@ import msgspec
 from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
 from controller.model.statements import Statement
+from controller.web.http_messages import FindingText
 from controller.web.status_model import ControllerStatus
 
 if TYPE_CHECKING:
@@ -127,16 +128,6 @@ class ConfigurationVersion(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     time: str
     actor: str
-
-
-class FindingText(msgspec.Struct, frozen=True, kw_only=True):
-    """A text of a finding as its English template and values, for another language.
-
-    `{name}` in the template stands for the value of that name, which may have a template itself.
-    """
-
-    template: str
-    values: dict[str, str | FindingText] = {}
 
 
 class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ from controller.web.request_checks import (
 )
 from controller.web.site_interface import AccessInterface, SiteInterface
 from controller.web.status_model import ControllerStatus
+from drivers.coded_text import coded
 from drivers.reading import Quality
 
 STATUS_PERIOD_S = 1.0
@@ -132,7 +133,7 @@ class WebRoutes:
             return rejection
         if request.path in self._login_routes:
             if request.method != "POST":
-                raise ProblemError(405, f"{request.path} has POST", (("Allow", "POST"),))
+                raise ProblemError(405, coded("{path} has POST", path=request.path), (("Allow", "POST"),))
             require_own_origin(request)
             return await self._login_routes[request.path](request)
         route = self._routes.get(request.path)
@@ -175,7 +176,7 @@ class WebRoutes:
         if scheme:
             actor = self._access.find_token(secret.strip()) if scheme.lower() == "bearer" else None
             if actor is None:
-                raise _unauthorized("the bearer token is not valid")
+                raise _unauthorized(coded("the bearer token is not valid"))
             return actor
         secret = read_session_cookie(request)
         return (self._access.find_login(secret) if secret else None) or self._anonymous
@@ -192,7 +193,7 @@ class WebRoutes:
         if wait_s > 0:
             raise ProblemError(
                 429,
-                f"more than {REQUESTS_PER_S:g} requests a second",
+                coded("more than {count} requests a second", count=f"{REQUESTS_PER_S:g}"),
                 (("Retry-After", str(math.ceil(wait_s))),),
             )
         bucket.take(request.now)
@@ -244,7 +245,7 @@ class WebRoutes:
         if not actor.allows(_READ_STATUS):
             if actor is self._anonymous:
                 raise _unauthorized()
-            raise ProblemError(403, f"this needs the permission {_READ_STATUS}")
+            raise ProblemError(403, coded("this needs the permission {permission}", permission=_READ_STATUS))
         return actor
 
     async def _json(self, request: WebRequest) -> Response:
@@ -304,5 +305,5 @@ class WebRoutes:
         return Response(200 if status.healthy else 503, JSON, body)
 
 
-def _unauthorized(detail: str = "log in, or send a bearer token") -> ProblemError:
+def _unauthorized(detail: str = coded("log in, or send a bearer token")) -> ProblemError:
     return ProblemError(401, detail, (("WWW-Authenticate", 'Bearer realm="local-controller"'),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +13,22 @@ import pytest
 
 import controller
 import drivers
+from controller.tomlcheck.diagnostics import FILE_REMEDIES
 from controller.web.page import ASSETS
-from drivers.coded_text import coded, join_or
+from drivers.coded_text import CodedText, coded, join_or, text_of
 
 PRODUCT = Path(controller.__file__).parent
 DRIVERS = Path(drivers.__file__).parent
 SOURCE = ASSETS["/assets/findings.js"].body.decode()
-GERMAN: dict[str, str] = {
-    json.loads(template): json.loads(german)
-    for template, german in re.findall(r'^  ("(?:[^"\\]|\\.)+"): (".*"),$', SOURCE, re.MULTILINE)
-}
+
+
+def read_table(name: str) -> dict[str, str]:
+    block = SOURCE.partition(f"const {name} = {{")[2].partition("\n};")[0]
+    entries = re.findall(r'^  ("(?:[^"\\]|\\.)+"): (".*"),$', block, re.MULTILINE)
+    return {json.loads(english): json.loads(german) for english, german in entries}
+
+
+GERMAN = read_table("DE")
 RULES = sorted(
     {
         *PRODUCT.glob("config/*.py"),
@@ -80,6 +87,17 @@ def test_coded_text_has_german_text_with_the_same_values(template: str) -> None:
 
 def test_coded_text_catalogue_has_no_unknown_template() -> None:
     assert set(GERMAN) == set(TEMPLATES)
+
+
+def test_coded_text_reasons_of_the_system_are_german() -> None:
+    assert set(map(os.strerror, FILE_REMEDIES)) <= set(read_table("SYSTEM"))
+
+
+def test_text_of_error_keeps_its_template() -> None:
+    assert text_of(ValueError(coded("is missing"))) == "is missing"
+    assert isinstance(text_of(ValueError(coded("is missing"))), CodedText)
+    assert text_of(ValueError()) == ""
+    assert text_of(OSError(2, "No such file")) == "[Errno 2] No such file"
 
 
 def test_coded_text_has_one_template_for_each_wording() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -19,8 +20,16 @@ from controller.config.schema import WebConfig, WebRoleConfig
 from controller.services import access_service
 from controller.services.access_service import AccessService, LoginRejectedError, make_roles
 from controller.services.audit_log import AuditLog
-from controller.services.command_service import CommandForbiddenError, CommandService, SiteCommandError
+from controller.services.command_service import (
+    CommandForbiddenError,
+    CommandService,
+    SiteCommandError,
+    TargetUnknownError,
+)
+from controller.services.web_problems import await_or_problem
 from controller.store.state_store import StateStore
+from controller.web.http_messages import ProblemError
+from drivers.coded_text import coded
 
 PASSWORD = "correct horse"
 ROLES = make_roles(WebConfig(role=(WebRoleConfig(name="service", permissions=("stations:run",)),)))
@@ -244,3 +253,15 @@ async def test_token_with_end_is_not_made_before_clock_is_set(tmp_path: Path) ->
                 CreateToken(token="grafana", scopes=("status:read",), days=10), LOCAL_ACTOR
             )
         await made.commands.execute(CreateToken(token="lasting", scopes=("status:read",)), LOCAL_ACTOR)
+
+
+async def test_error_of_a_command_keeps_its_template_for_the_page() -> None:
+    async def reject() -> None:
+        raise TargetUnknownError(coded("user {user} is unknown", user="'mia'"))
+
+    with pytest.raises(ProblemError) as raised:
+        await await_or_problem(reject())
+    body = msgspec.json.decode(raised.value.response().body)
+    assert (body["status"], body["detail"]) == (404, "user 'mia' is unknown")
+    assert body["coded"] == {"template": "user {user} is unknown", "values": {"user": "'mia'"}}
+    assert "coded" not in msgspec.json.decode(ProblemError(404, "plain").response().body)
