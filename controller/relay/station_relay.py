@@ -13,9 +13,10 @@ A message passes through one pipeline, all of it in this file:
     sign        where the policy has it so, as the message leaves its queue
     send        an effect; what passes is the text that arrived
 
-Nearly all messages are CALLs that only pass, and their answers, while nothing else is under way: no policy,
-no offline mode, no CALL to the station. `_pass_call` and `_pass_result` do for these in one step what the
-pipeline does in many, with the same effects; `_is_quiet` is when. Whatever is not usual takes the pipeline.
+Nearly all messages are CALLs that only pass, and their answers, while nothing else is under way: no rule of
+the policy for them, no offline mode, no CALL to the station. `_pass_call` and `_pass_result` do for these in
+one step what the pipeline does in many, with the same effects; `_is_quiet` is when. Whatever is not usual
+takes the pipeline.
 
 `upstream` has what is done while the owner is away, `downstream` what may be sent to the station,
 `secondary_backend` what observers get. Their effects are carried out in `_apply`. Parts that change what
@@ -331,7 +332,9 @@ class StationRelay:
 
         Where it has effects, one of them sends the CALL; without any, the caller does.
         """
-        action, profiles, queue = frame.action, self._profiles, self._up.queue
+        action, profiles, queue, policy = frame.action, self._profiles, self._up.queue, self._policy
+        if policy is not None and policy.ruled[policy.enforcer.revision, self._station_peer, Call, action]:
+            return False
         if (
             queue.outstanding is not None
             or now >= self._parts_deadline
@@ -359,7 +362,11 @@ class StationRelay:
 
         The caller sends it.
         """
-        profiles = self._profiles
+        profiles, policy, sent = self._profiles, self._policy, self._up.queue.outstanding
+        if policy is not None and sent is not None:
+            sender, action = self._backend_peers[OWNER], sent.action
+            if policy.ruled[policy.enforcer.revision, sender, CallResult, action]:
+                return False
         if (
             now >= self._parts_deadline
             or profiles.shared_revision != profiles.absorbed.revision
@@ -370,10 +377,7 @@ class StationRelay:
         return True
 
     def _find_quiet(self) -> bool:
-        """Return True if nothing is under way but, perhaps, the CALL of the station that was sent last.
-
-        Requires that there is no policy.
-        """
+        """Return True if nothing is under way but, perhaps, the CALL of the station that was sent last."""
         return (
             self._local is None
             and self._is_present
@@ -764,7 +768,7 @@ class StationRelay:
             # With nothing left to send: be called at once, and close.
             deadline = min(deadline, self._drain_until) if self._down.queue.has_own else -math.inf
         self.next_deadline = deadline
-        self._is_quiet = self._policy is None and self._find_quiet()
+        self._is_quiet = self._find_quiet()
 
     def _send_up(self, now: float, utc: float) -> None:
         """Send the next CALL; a text that is not a valid frame does not hold up the one behind it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import uuid
+from collections.abc import Sequence
 
 import pytest
 
@@ -15,8 +16,12 @@ from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import Action, Event, FromStation, StopRequested, ToStation
+from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.relay.upstream import OwnerSide
+from controller.signing.policy_schema import VerificationMode, VerificationRule
+from controller.signing.signature_format import Direction, MessageKind
+from tests.controller.signing.policy_examples import make_enforcer
 from tests.scenario.relay_harness import make_absorbed_profiles
 
 STEPS = 400
@@ -45,11 +50,16 @@ class NotingArbiter(ProfileArbiter):
 
 
 def make_relay(
-    kind: type[StationRelay], version: Version, profiles: ProfileArbiter | None = None
+    kind: type[StationRelay],
+    version: Version,
+    profiles: ProfileArbiter | None = None,
+    rules: Sequence[VerificationRule] | None = None,
 ) -> StationRelay:
+    """Return a relay; `rules`: those of its policy, None: it has none."""
+    policy = None if rules is None else PolicyCheck(make_enforcer(rules), version, "CS01")
     tracker = StationStateTracker(version, 230, {1: EvseRating(phases=3, max_a=32.0)})
     profiles = profiles or NotingArbiter(version)
-    return kind("CS01", version, OwnerSide("cpo", grace_s=60.0), tracker, profiles, 30.0, 0.0)
+    return kind("CS01", version, OwnerSide("cpo", grace_s=60.0), tracker, profiles, 30.0, 0.0, policy=policy)
 
 
 def meter_values(version: Version, second: int, value: str) -> str:
@@ -60,12 +70,23 @@ def meter_values(version: Version, second: int, value: str) -> str:
     return f'{{{evse},"meterValue":[{{"timestamp":"{stamp}","sampledValue":[{sample}]}}]}}'
 
 
+def _rule(action: str, **of: object) -> VerificationRule:
+    require = VerificationMode.ANY
+    return VerificationRule(id="rule", priority=0, require=require, actions=(action,), **of)  # type: ignore[arg-type]
+
+
 class RandomTalk:
     """A station, its backend, the controller and time in random order, from one seed."""
 
-    def __init__(self, kind: type[StationRelay], version: Version, seed: int) -> None:
+    def __init__(
+        self,
+        kind: type[StationRelay],
+        version: Version,
+        seed: int,
+        rules: Sequence[VerificationRule] | None,
+    ) -> None:
         self._profiles = NotingArbiter(version)
-        self._relay = make_relay(kind, version, self._profiles)
+        self._relay = make_relay(kind, version, self._profiles, rules)
         self._version = version
         self._random = random.Random(seed)
         self._now = 0.0
@@ -143,24 +164,36 @@ class RandomTalk:
         return self._random.choice(events)
 
 
+POLICIES = {
+    "none": None,
+    "without a rule": (),
+    "for CALLs": (_rule("NobodyKnowsThis", direction=Direction.UP),),
+    "for results": (_rule("Heartbeat", kinds=(MessageKind.RESPONSE,)),),
+}
+
+
+@pytest.mark.parametrize("rules", POLICIES.values(), ids=POLICIES.keys())
 @pytest.mark.parametrize("version", Version)
 @pytest.mark.parametrize("seed", range(12))
 def test_relay_short_way_has_the_effects_of_the_pipeline(
-    version: Version, seed: int, monkeypatch: pytest.MonkeyPatch
+    rules: Sequence[VerificationRule] | None, version: Version, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = []
     for kind in (StationRelay, PipelineRelay):
         numbers = itertools.count()
         monkeypatch.setattr(uuid, "uuid4", lambda numbers=numbers: f"own-{next(numbers)}")
-        talk = RandomTalk(kind, version, seed)
+        talk = RandomTalk(kind, version, seed, rules)
         runs.append((talk.run(), talk.settled))
     (short, short_settled), (long, long_settled) = runs
     assert short == long
     assert short_settled == long_settled
 
 
-def test_relay_passes_a_call_and_its_answer_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    relay = make_relay(StationRelay, Version.V16)
+@pytest.mark.parametrize("policy", ["none", "without a rule"])
+def test_relay_passes_a_call_and_its_answer_the_short_way(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = make_relay(StationRelay, Version.V16, rules=POLICIES[policy])
     relay.handle(BackendUp(), 0.0, UTC)
     relay.handle(TimePassed(), 3.0, UTC)
     relay.handle(FromStation('[2,"1","Heartbeat",{}]'), 4.0, UTC)
