@@ -470,6 +470,8 @@ class ControlPass:
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""
+        if not (self._model.energy.has_plan or self._planned):
+            return
         uses = {
             ref: self._model.by_ref[ref].demand.use(self._model.settings.voltage_v, now)
             for ref in self._model.energy.evses.tracked

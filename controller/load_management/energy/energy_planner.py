@@ -49,6 +49,8 @@ class EnergyPlanner:
 
     def __init__(self, site: SiteTree, settings: EnergySettings, voltage_v: float) -> None:
         self._clock_offset_s: float | None = None
+        self.has_plan = settings.has_plan
+        """True if `update` may find something."""
         self.calendar = ActiveCalendar(settings)
         self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v)
         self.evses = EvsePlans(site, settings, self.calendar)
@@ -58,6 +60,7 @@ class EnergyPlanner:
 
     def replace_site(self, site: SiteTree, settings: EnergySettings, voltage_v: float, now: float) -> None:
         """Apply other limits and settings; energies counted so far, prices and departures of files stay."""
+        self.has_plan = settings.has_plan
         self.calendar.replace_settings(settings, self.utc(now))
         self.peaks.replace_site(site, settings, voltage_v)
         self.evses.replace_settings(site, settings)

@@ -89,3 +89,8 @@ class EnergySettings(msgspec.Struct, frozen=True, kw_only=True):
     has_prices: bool = False
     pause_above: float | None = None
     battery: BatterySettings | None = None
+
+    @property
+    def has_plan(self) -> bool:
+        """True if something of it holds beyond one session: all but departures."""
+        return msgspec.structs.replace(self, zone=UTC, departures=()) != EnergySettings()

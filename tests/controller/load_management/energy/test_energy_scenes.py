@@ -430,6 +430,36 @@ def change(site: SiteHarness, **energy: object) -> None:
     site.replace_site(site.control._model.site, settings(**energy))
 
 
+def test_energy_scenes_plan_that_is_removed_while_running_ends() -> None:
+    entry = CalendarEntry(name="sun", span=WeekSpan(), evses=frozenset([EvseRef("A", 1)]), surplus=True)
+    site = make_energy_site(cars("A"), calendar=(entry,))
+    site.wait(120)
+    assert site.evse_view("A").offered_a == 0.0
+    change(site)
+    site.wait(120)
+    assert site.evse_view("A").offered_a >= 16.0
+
+
+@pytest.mark.parametrize(
+    ("energy", "has_plan"),
+    [
+        ({}, False),
+        (
+            {"departures": (DepartureRule(evses=frozenset(), days=frozenset(), minute=0, energy_wh=1.0),)},
+            False,
+        ),
+        ({"peaks": PEAK}, True),
+        ({"groups": (GroupSettings(id="g", evses=frozenset()),)}, True),
+        ({"class_priorities": {"vip": 9}}, True),
+        ({"is_fair_by_energy": True}, True),
+        ({"has_prices": True}, True),
+        ({"battery": BatterySettings(meter="battery")}, True),
+    ],
+)
+def test_energy_settings_have_plan_with_all_but_departures(energy: dict[str, object], has_plan: bool) -> None:
+    assert settings(**energy).energy.has_plan is has_plan
+
+
 def test_energy_scenes_lower_peak_while_running_holds_from_same_quarter() -> None:
     site = make_energy_site(cars("A", "B"), lambda now: (5.0, 5.0, 5.0), peaks=PEAK)
     site.wait(QUARTER_S + 300)
