@@ -148,16 +148,10 @@ class StillWatch:
         self._last: Reading | None = None
         self._since: float | None = None
         self._first_a = 0.0
-
-    @property
-    def doubted(self) -> bool:
-        """Return True if the load may by now be another than the last reading showed."""
-        return max(self._still_s, self._reported_s) > max(STILL_S, USUALLY * self._usual_s)
-
-    @property
-    def frozen(self) -> bool:
-        """Return True if the meter repeats itself for long while stations report current."""
-        return self._reported_s > max(FROZEN_S, USUALLY * self._usual_s)
+        self.doubted = False
+        """True if the load may by now be another than the last reading showed."""
+        self.frozen = False
+        """True if the meter repeats itself for long while stations report current."""
 
     def see(self, reading: Reading, still_s: float, reported_a: float, now: float) -> None:
         """Take in one reading that has repeated itself under load for `still_s` (s).
@@ -182,6 +176,8 @@ class StillWatch:
         self._last = reading
         self._still_s = still_s
         self._reported_s = 0.0 if self._since is None else now - self._since
+        self.doubted = max(still_s, self._reported_s) > max(STILL_S, USUALLY * self._usual_s)
+        self.frozen = self._reported_s > max(FROZEN_S, USUALLY * self._usual_s)
 
 
 class SignWatch:
@@ -191,11 +187,8 @@ class SignWatch:
         self._last: PhaseAmps | None = None
         self._turned = [0] * 3
         self._turned_at = [0.0] * 3
-
-    @property
-    def doubted(self) -> bool:
-        """Return True if a phase shows feed-in that may be a load."""
-        return any(self._turned)
+        self.doubted = False
+        """True if a phase shows feed-in that may be a load."""
 
     def see(self, amps: PhaseAmps, stopped_a: PhaseAmps, now: float) -> str:
         """Take in one reading; return in words what cannot be, empty if all can.
@@ -212,7 +205,8 @@ class SignWatch:
             elif self._last is not None and self._turns(self._last[phase], amps[phase], stopped_a[phase]):
                 self._turned[phase], self._turned_at[phase] = 1, now
         self._last = amps
-        if not any(self._turned):
+        self.doubted = any(self._turned)
+        if not self.doubted:
             return ""
         turned = [f"L{phase + 1}" for phase in range(3) if 0 < self._turned[phase] <= SIGN_READINGS]
         names = " and ".join(turned)
