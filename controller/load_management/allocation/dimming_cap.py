@@ -41,6 +41,10 @@ class DimmingCap:
 
     def __init__(self, voltage_v: float) -> None:
         self._dimmed = SiteDimmed()
+        self.bounds_all = False
+        """True if the controllable EVSEs are limited together."""
+        self.has_caps = False
+        """True if single EVSEs are limited."""
         self._nominal_v = min(voltage_v, NOMINAL_V)
         self._highest_v = HIGHEST * voltage_v
         self._measured_v = self._nominal_v
@@ -55,21 +59,13 @@ class DimmingCap:
         """Set the limit that holds from now on; return True if anything is lower than before."""
         was_dimmed = self.bounds_all or self.has_caps
         before, self._dimmed = self._dimmed, dimmed
+        self.bounds_all = dimmed.total_w is not None or dimmed.phases_w != (None, None, None)
+        self.has_caps = bool(dimmed.evses_w)
         if was_dimmed and not self.bounds_all and not self.has_caps:
             self.lifted_at = now
         pairs = [(before.total_w, dimmed.total_w), *zip(before.phases_w, dimmed.phases_w, strict=True)]
         pairs += [(before.evses_w.get(ref), watts) for ref, watts in dimmed.evses_w.items()]
-        return any(_watts(new) < _watts(old) for old, new in pairs)
-
-    @property
-    def bounds_all(self) -> bool:
-        """Return True if the controllable EVSEs are limited together."""
-        return self._dimmed.total_w is not None or self._dimmed.phases_w != (None, None, None)
-
-    @property
-    def has_caps(self) -> bool:
-        """Return True if single EVSEs are limited."""
-        return bool(self._dimmed.evses_w)
+        return any(new_w is not None and (old_w is None or new_w < old_w) for old_w, new_w in pairs)
 
     def set_voltage(self, measured_v: float, now: float) -> None:
         """Turn W into A with this voltage from now on (V, line to neutral), or with a higher one before."""
@@ -101,12 +97,17 @@ class DimmingCap:
         if not self.bounds_all:
             return None
         minima = self._minima.items()
-        first, second, third = (
-            self._amps(_watts(watts), [(min_a, count) for (phases, min_a), count in minima if phases[phase]])
-            for phase, watts in enumerate(dimmed.phases_w)
-        )
-        of_all = [(sum(phases) * min_a, count) for (phases, min_a), count in minima]
-        sum_a = self._amps(_watts(dimmed.total_w), of_all)
+        bounds_a = [math.inf, math.inf, math.inf]
+        for phase, watts in enumerate(dimmed.phases_w):
+            if watts is not None:
+                of_phase = [(min_a, count) for (phases, min_a), count in minima if phases[phase]]
+                bounds_a[phase] = self._amps(watts, of_phase)
+        first, second, third = bounds_a
+        sum_a = math.inf
+        if dimmed.total_w is not None:
+            sum_a = self._amps(
+                dimmed.total_w, [(sum(phases) * min_a, count) for (phases, min_a), count in minima]
+            )
         return DimmedGroup(phases_a=(first, second, third), sum_a=sum_a + own_a, why=dimmed.why or DIMMED)
 
     def hold_s(self, evse: EvseNode, now: float) -> float:
@@ -148,7 +149,3 @@ class DimmingCap:
                 break
             needed_a += count * min_a
         return max(watts / self._measured_v, needed_a)
-
-
-def _watts(limit: float | None) -> float:
-    return math.inf if limit is None else limit

@@ -101,8 +101,11 @@ class Rotation:
         turn = self._turns.get(ref)
         if turn is None:
             return math.inf
-        moments = (turn.resting_until, turn.since + self._rotation_s, turn.came_at + NEWCOMER_S)
-        return min((moment for moment in moments if moment > now), default=math.inf)
+        first = math.inf
+        for moment in (turn.resting_until, turn.since + self._rotation_s, turn.came_at + NEWCOMER_S):
+            if now < moment < first:
+                first = moment
+        return first
 
     def set_served(self, ref: EvseRef, is_served: bool, now: float, *, rests: bool = True) -> bool:
         """Note whether the EVSE has its minimum from now on; return True if that is new.

@@ -385,7 +385,10 @@ class LimitDelivery:
 
     def held_a(self, now: float) -> float:
         """Return the highest current (A per phase) that the limits in the station may allow."""
-        held_a, most_a = self._confirmed_a(now), max(self._evse.max_a, self._replaced_max_a)
+        most_a, lease = max(self._evse.max_a, self._replaced_max_a), self._lease
+        held_a = self._evse.fallback_a if self._floor else most_a
+        if lease is not None and now < lease.answered_at + lease.duration_s + CLOCK_SLACK_S:
+            held_a = lease.limit_a if now < lease.ends_at else max(lease.limit_a, held_a)
         for pending in self._pending.values():
             if pending.kind is LimitKind.LEASE and pending.limit_a > held_a:
                 held_a = pending.limit_a
@@ -442,14 +445,6 @@ class LimitDelivery:
     def _without_lease_a(self) -> float:
         """Return what it may take once its lease has ended (A per phase)."""
         return self._evse.fallback_a if self._floor else max(self._evse.max_a, self._replaced_max_a)
-
-    def _confirmed_a(self, now: float) -> float:
-        lease = self._lease
-        if lease is None or now >= lease.answered_at + lease.duration_s + CLOCK_SLACK_S:
-            return self._without_lease_a
-        if now < lease.ends_at:
-            return lease.limit_a
-        return max(lease.limit_a, self._without_lease_a)
 
     # Commands
 
