@@ -191,14 +191,11 @@ class CutPlanner:
         What cuts that are under way will free is not missing: it is not cut a second time.
         """
         found: dict[Place, float] = {}
-        for circuit_id, room in ledger.rooms().items():
-            freed = falling.booked_a(circuit_id)
-            if min(room[0] + freed[0], room[1] + freed[1], room[2] + freed[2]) >= 0:
-                continue
+        for circuit_id, room in ledger.short_beside(falling).items():
             carried_a = self._model.metering.carried_a(self._model.site.circuit_by_id[circuit_id])
             for phase in range(3):
-                if room[phase] + freed[phase] < -carried_a:
-                    found[circuit_id, phase] = -room[phase] - freed[phase]
+                if room[phase] < -carried_a:
+                    found[circuit_id, phase] = -room[phase]
         for circuit_id, room_a in ledger.sums().items():
             _note_missing(found, (circuit_id, ALL), room_a + falling.booked_a(circuit_id)[ALL])
         if (steered := ledger.steered()) is not None:

@@ -133,6 +133,14 @@ class SiteTree(msgspec.Struct, frozen=True, dict=True):
                     found[circuit.id] = min(each, found.get(circuit.id, each))
         return found
 
+    @cached_property
+    def places_up(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the places in `circuits` of each circuit and of all above it."""
+        found: dict[str, tuple[int, ...]] = {}
+        for place, circuit in enumerate(self.circuits):
+            found[circuit.id] = (place, *(() if circuit.parent is None else found[circuit.parent]))
+        return found
+
     def path(self, circuit_id: str) -> Iterator[CircuitNode]:
         """Yield the circuit and all above it, up to the grid connection."""
         current: str | None = circuit_id

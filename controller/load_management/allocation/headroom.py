@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import copy
+from operator import add, sub
 
 from msgspec.structs import replace
 
@@ -17,23 +19,38 @@ Booking = tuple[PhaseFlags, float]
 NO_BOOKING: Booking = ((False, False, False), 0.0)
 
 
+COLUMNS = 4
+"""Numbers of each circuit in a row of all: A on each phase, and on all together. Those of the steerable EVSEs
+are the last ones in the row."""
+
+
 class Bookings:
     """Sums of what all EVSEs may draw, kept per circuit: an update costs the path of one EVSE.
 
-    `steered_a` is the sum of the steerable ones. Sums are in A: of each phase, and of all together.
+    Sums are in A: of each phase, and of all together.
     """
 
     def __init__(self, site: SiteTree) -> None:
-        self._sums = {circuit.id: [0.0] * 4 for circuit in site.circuits}
-        self._paths = {
-            circuit.id: [self._sums[each.id] for each in site.path(circuit.id)] for circuit in site.circuits
-        }
+        self._site = site
+        self._row = [0.0] * (COLUMNS * (len(site.circuits) + 1))
         self._by_ref: dict[EvseRef, Booking] = {}
-        self.steered_a = [0.0] * 4
 
     def booked_a(self, circuit: str) -> list[float]:
         """Return what is booked on a circuit: on each phase, and on all together (A)."""
-        return self._sums[circuit]
+        begin = COLUMNS * self._site.places_up[circuit][0]
+        return self._row[begin : begin + COLUMNS]
+
+    @property
+    def steered_a(self) -> list[float]:
+        """Return the sums of the steerable EVSEs."""
+        return self._row[-COLUMNS:]
+
+    def row(self, site: SiteTree) -> list[float]:
+        """Return what is booked on the circuits of this site, or of a part of it, in its order."""
+        if site is self._site:
+            return self._row
+        row = [amps for circuit in site.circuits for amps in self.booked_a(circuit.id)]
+        return row + self.steered_a
 
     def booking_of(self, ref: EvseRef) -> Booking:
         """Return the booking of one EVSE."""
@@ -49,12 +66,14 @@ class Bookings:
         first = flags[0] * amps - flags_before[0] * amps_before
         second = flags[1] * amps - flags_before[1] * amps_before
         third = flags[2] * amps - flags_before[2] * amps_before
-        sums = self._paths[evse.circuit]
-        for each in [*sums, self.steered_a] if evse.steerable else sums:
-            each[0] += first
-            each[1] += second
-            each[2] += third
-            each[3] += first + second + third
+        together = first + second + third
+        row = self._row
+        for place in _places(self._site, evse):
+            begin = COLUMNS * place
+            row[begin] += first
+            row[begin + 1] += second
+            row[begin + 2] += third
+            row[begin + 3] += together
 
 
 class Headroom:
@@ -75,103 +94,121 @@ class Headroom:
         self._found: dict[tuple[str, PhaseFlags, bool], float] = {}
         """Answers of `room` since the last booking."""
         self._steered = steered
-        self._steered_room = [] if steered is None else [[*steered.phases_a, steered.sum_a]]
-        self._sums = sums or {}
-        sums_of = self._sums.get
-        self._room = {
-            circuit: [first, second, third, sums_of(circuit, math.inf)]
-            for circuit, (first, second, third) in room.items()
-        }
-        self._paths: dict[str, list[list[float]]] = {}
-        """Rooms of a circuit and of all above it, where they were needed so far."""
+        self._with_sums = tuple(sums or ())
+        sum_of = {} if sums is None else sums
+        self._row: list[float] = []
+        """All circuits in the order of the site, each with `COLUMNS` numbers."""
+        for circuit in site.circuits:
+            self._row += (*room[circuit.id], sum_of.get(circuit.id, math.inf))
+        self._row += (math.inf,) * COLUMNS if steered is None else (*steered.phases_a, steered.sum_a)
 
     def copy(self) -> Headroom:
         """Return another ledger with the same room."""
-        return Headroom(self._site, self.rooms(), self.sums(), self.steered())
+        found = copy(self)
+        found._found, found._row = {}, list(self._row)
+        return found
 
     def book(self, evse: EvseNode, phases: PhaseFlags, amps: float) -> None:
         """Take `amps` on the given site phases from every circuit above the EVSE; negative gives back."""
         self._found.clear()
-        for room in self._rooms_of(evse):
+        row = self._row
+        for place in _places(self._site, evse):
+            begin = COLUMNS * place
             for phase in range(3):
                 if phases[phase]:
-                    room[phase] -= amps
-                    room[3] -= amps
+                    row[begin + phase] -= amps
+                    row[begin + 3] -= amps
 
     def book_all(self, bookings: Bookings) -> None:
         """Take everything that is booked on the circuits of this site."""
         self._found.clear()
-        for circuit, room in self._room.items():
-            _subtract(room, bookings.booked_a(circuit))
-        for room in self._steered_room:
-            _subtract(room, bookings.steered_a)
+        self._row = list(map(sub, self._row, bookings.row(self._site)))
 
     def is_full(self, least_a: float) -> bool:
         """Return True if the first circuit, which feeds all others, has not this much (A) on any phase."""
-        return max(self._room[self._site.circuits[0].id][:3]) < least_a
+        return max(self._row[:3]) < least_a
 
     def circuits_with_room(self, least_a: float) -> list[str]:
         """Return the circuits where this much (A) is left on a phase, there and on all circuits above."""
-        left: dict[str, list[float]] = {}
-        for circuit in self._site.circuits:
-            own = self._room[circuit.id]
-            above = own if circuit.parent is None else left[circuit.parent]
-            left[circuit.id] = [min(own[phase], above[phase]) for phase in range(3)]
-        return [circuit for circuit, amps in left.items() if max(amps) >= least_a]
+        left: dict[str, PhaseAmps] = {}
+        found: list[str] = []
+        for circuit, own in zip(self._site.circuits, _phases(self._row), strict=True):
+            first, second, third = own
+            if circuit.parent is not None:
+                above = left[circuit.parent]
+                first = above[0] if above[0] < first else first
+                second = above[1] if above[1] < second else second
+                third = above[2] if above[2] < third else third
+            left[circuit.id] = (first, second, third)
+            if first >= least_a or second >= least_a or third >= least_a:
+                found.append(circuit.id)
+        return found
 
     def short_circuits(self) -> set[str]:
         """Return the circuits where more is booked than there is room."""
-        short = {circuit for circuit, room in self._room.items() if min(room) < 0}
-        if self._steered_room and min(self._steered_room[0]) < 0:
-            short |= self._room.keys()
+        if min(self._row[-COLUMNS:]) < 0:
+            return {circuit.id for circuit in self._site.circuits}
+        short: set[str] = set()
+        for place, circuit in enumerate(self._site.circuits):
+            if min(self._row[COLUMNS * place : COLUMNS * (place + 1)]) < 0:
+                short.add(circuit.id)
         return short
+
+    def short_beside(self, freed: Bookings) -> dict[str, PhaseAmps]:
+        """Return what is left with what is freed on each phase, where that is less than nothing on one."""
+        rooms = _phases(list(map(add, self._row, freed.row(self._site))))
+        return {
+            circuit.id: room
+            for circuit, room in zip(self._site.circuits, rooms, strict=True)
+            if room[0] < 0 or room[1] < 0 or room[2] < 0
+        }
 
     def room(self, evse: EvseNode, phases: PhaseFlags) -> float:
         """Return the A per phase that the EVSE could take more: the least over its phases and circuits."""
         key = (evse.circuit, phases, evse.steerable)
         found = self._found.get(key)
         if found is None:
+            row = self._row
             first, second, third = phases
             used = first + second + third
             found = math.inf
-            for room in self._rooms_of(evse):
-                if first and room[0] < found:
-                    found = room[0]
-                if second and room[1] < found:
-                    found = room[1]
-                if third and room[2] < found:
-                    found = room[2]
-                if room[3] < found * used:
-                    found = min(found, room[3] / used)
+            for place in _places(self._site, evse):
+                begin = COLUMNS * place
+                if first and row[begin] < found:
+                    found = row[begin]
+                if second and row[begin + 1] < found:
+                    found = row[begin + 1]
+                if third and row[begin + 2] < found:
+                    found = row[begin + 2]
+                if row[begin + 3] < found * used:
+                    found = min(found, row[begin + 3] / used)
             self._found[key] = found
         return found
-
-    def _rooms_of(self, evse: EvseNode) -> list[list[float]]:
-        rooms = self._paths.get(evse.circuit)
-        if rooms is None:
-            rooms = [self._room[circuit.id] for circuit in self._site.path(evse.circuit)]
-            self._paths[evse.circuit] = rooms
-        return [*rooms, *self._steered_room] if evse.steerable and self._steered_room else rooms
 
     def steered(self) -> DimmedGroup | None:
         """Return what is left for the steerable EVSEs, where the grid operator limits them."""
         if self._steered is None:
             return None
-        first, second, third, together = self._steered_room[0]
+        first, second, third, together = self._row[-COLUMNS:]
         return replace(self._steered, phases_a=(first, second, third), sum_a=together)
 
     def rooms(self) -> dict[str, PhaseAmps]:
         """Return what is left on each phase, per circuit."""
-        return {circuit: (room[0], room[1], room[2]) for circuit, room in self._room.items()}
+        return {c.id: room for c, room in zip(self._site.circuits, _phases(self._row), strict=True)}
 
     def sums(self) -> dict[str, float]:
         """Return what is left on all phases together, for the circuits that limit it."""
-        return {circuit: self._room[circuit][3] for circuit in self._sums}
+        places = self._site.places_up
+        return {circuit: self._row[COLUMNS * places[circuit][0] + 3] for circuit in self._with_sums}
 
 
-def _subtract(room: list[float], booked_a: list[float]) -> None:
-    first, second, third, together = booked_a
-    room[0] -= first
-    room[1] -= second
-    room[2] -= third
-    room[3] -= together
+def _places(site: SiteTree, evse: EvseNode) -> tuple[int, ...]:
+    """Return the places in a row of the circuits above an EVSE, and of the steerable EVSEs if it is one."""
+    found = site.places_up[evse.circuit]
+    return (*found, len(site.circuits)) if evse.steerable else found
+
+
+def _phases(row: list[float]) -> Iterator[PhaseAmps]:
+    """Yield the phases of each circuit in a row of all."""
+    end = -COLUMNS
+    return zip(row[0:end:COLUMNS], row[1:end:COLUMNS], row[2:end:COLUMNS], strict=True)
