@@ -31,9 +31,9 @@ SLICE = 2000
 COST_CREDIT = 12
 COST_REFRESH = 35
 COST_CIRCUIT = 10
-COST_COMMAND = 55
+COST_COMMAND = 50
 COST_NOTED = 2
-COST_SHARE = 10
+COST_SHARE = 8
 COST_ANSWER = 25
 """Work of one EVSE or circuit in each step of a pass."""
 NOTED_AT_ONCE = 200
@@ -291,10 +291,9 @@ class ControlPass:
         while changed := planner.take_changed(NOTED_AT_ONCE):
             for ref in changed:
                 each, allocation = by_ref[ref], allocations.get(ref)
-                is_other = ref not in self._concerned and each.offer.is_given_another(allocation)
                 # The share of a part is another one than that of the whole, with which it is compared later.
-                if is_other and (
-                    part is not self.whole or not each.offer.waits_for_share(allocation, self._now)
+                if ref not in self._concerned and each.offer.is_due_for(
+                    allocation, self._now, may_wait=part is self.whole
                 ):
                     self._concerned[ref] = None
                 self._note_share(each, allocation)
@@ -341,7 +340,8 @@ class ControlPass:
         able = yield from self._rises.find_able(ledger, self._now)
         cost = 0
         while able:
-            _, controller, allocation = heappop(able)
+            found = heappop(able)
+            controller, allocation = found.controller, found.allocation
             if changes != self._model.changes:
                 ledger, changes = self._spare_room(planner), self._model.changes
             if ledger.is_full(SPARE_A):
@@ -459,6 +459,7 @@ class ControlPass:
         controller.refresh(self._model.settings.voltage_v, now)
         if controller.offer.offered_a != offered_a:
             self._note_share(controller, self._planner_of(self.whole).allocations.get(controller.evse.ref))
+        self._off_shares.regroup(controller)
         self._model.update_credit(controller, now)
         evse, demand, dimming = controller.evse, controller.demand, self._model.dimming
         controller.delivery.hold_s = dimming.hold_s(evse, now)

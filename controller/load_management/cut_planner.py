@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 
@@ -41,6 +40,8 @@ DIMMED = "dimmed"
 """Place of the EVSEs that the grid operator dims, beside the circuits."""
 Place = tuple[str, int]
 """A circuit and the number of one of its phases, or `ALL`."""
+Places = dict[Place, int]
+"""Places that an EVSE loads, each with how many times its current."""
 
 
 def deepest_a(share_a: float) -> float:
@@ -50,23 +51,30 @@ def deepest_a(share_a: float) -> float:
 
 OffShare = tuple[EvseController, float]
 """EVSE whose offer differs from its share, and its share (A per phase)."""
+Group = tuple[PhaseFlags, bool]
+"""Phases of the site on which an EVSE may draw, and whether the grid operator limits it."""
+Above = defaultdict[str, dict[Group, dict[EvseRef, OffShare]]]
+"""EVSEs above their share, by circuit and group."""
 
 
 class OffShares:
     """EVSEs whose offers differ from their shares, as they were noted last: `refs`, in any way.
 
-    `below`: those so far below their share that they may ask for room. `above`: those above, by circuit.
+    `below`: those so far below their share that they may ask for room. `above`: those above.
     """
 
     def __init__(self) -> None:
         self.refs: dict[EvseRef, None] = {}
         self.below: dict[EvseRef, OffShare] = {}
-        self.above: defaultdict[str, dict[EvseRef, OffShare]] = defaultdict(dict)
+        self.above: Above = defaultdict(dict)
+        self._group_of: dict[EvseRef, Group] = {}
+        """Group of each of these."""
 
     def note(self, each: EvseController, allocation: Allocation | None) -> None:
         """Note the offer of an EVSE and what it is allocated; None: nothing, so it gets its fallback."""
-        ref, offered_a, above = each.evse.ref, each.offer.offered_a, self.above[each.evse.circuit]
-        above.pop(ref, None)
+        ref, offered_a = each.evse.ref, each.offer.offered_a
+        if (before := self._group_of.pop(ref, None)) is not None:
+            del self.above[each.evse.circuit][before][ref]
         self.below.pop(ref, None)
         if not each.offer.differs_from(allocation):
             self.refs.pop(ref, None)
@@ -76,9 +84,21 @@ class OffShares:
             return
         share_a = allocation.limit_a
         if offered_a > share_a:
-            above[ref] = each, share_a
+            self._set_above(each, share_a)
         elif share_a - offered_a >= ASKED_A or offered_a < each.evse.min_a:
             self.below[ref] = each, share_a
+
+    def regroup(self, each: EvseController) -> None:
+        """Note that an EVSE may draw on other phases than before."""
+        ref = each.evse.ref
+        before = self._group_of.get(ref)
+        if before is not None and before[0] != each.model.phases:
+            _, share_a = self.above[each.evse.circuit][before].pop(ref)
+            self._set_above(each, share_a)
+
+    def _set_above(self, each: EvseController, share_a: float) -> None:
+        group = self._group_of[each.evse.ref] = (each.model.phases, each.evse.steerable)
+        self.above[each.evse.circuit].setdefault(group, {})[each.evse.ref] = each, share_a
 
 
 class CutPlanner:
@@ -86,7 +106,7 @@ class CutPlanner:
 
     def __init__(self, model: SiteModel) -> None:
         self._model = model
-        self._places_of: dict[tuple[str, PhaseFlags, bool], list[tuple[Place, int]]] = {}
+        self._places_of: dict[tuple[str, PhaseFlags, bool], Places] = {}
         self._names: dict[str, list[str]] = {}
 
     def plan_cuts(
@@ -112,71 +132,66 @@ class CutPlanner:
         if not short and not asked:
             return cuts
         order = yield from self._order(off_shares.above, short, asked)
-        for number, (controller, share_a) in enumerate(order, 1):
+        for number, (controller, share_a, places) in enumerate(order, 1):
             if number % 100 == 0:
                 yield 100 * COST_CUT
-            ref, min_a, places = controller.evse.ref, controller.model.least_a, self._places(controller)
+            missing_a = asked_a = 0.0
+            for place in places.keys() & short.keys():
+                missing_a = max(missing_a, short[place] / places[place])
+            for place in places.keys() & asked.keys():
+                asked_a = max(asked_a, asked[place])
             offered_a = controller.offer.offered_a
-            missing_a = max((short[place] / times for place, times in places if place in short), default=0.0)
-            asked_a = max((asked[place] for place, _ in places if place in asked), default=0.0)
             if missing_a <= 0 and (asked_a <= 0 or offered_a - share_a < EXCESS_A):
                 continue
+            ref, min_a = controller.evse.ref, controller.model.least_a
             cuts[ref] = share_a
             if missing_a > 0 and share_a > min_a:
                 cuts[ref] = max(min_a, share_a - deepest_a(share_a), offered_a - max(missing_a, CHUNK_A))
             for needed in (short, asked):
-                for place, times in places:
-                    if place in needed:
-                        needed[place] -= times * (offered_a - cuts[ref])
-                        if needed[place] <= 0:
-                            del needed[place]
+                for place in places.keys() & needed.keys():
+                    needed[place] -= places[place] * (offered_a - cuts[ref])
+                    if needed[place] <= 0:
+                        del needed[place]
             if not short and not asked:
                 break
         return cuts
 
     def _order(
-        self,
-        above: Mapping[str, Mapping[EvseRef, OffShare]],
-        short: Mapping[Place, float],
-        asked: Mapping[Place, float],
-    ) -> Generator[int, None, list[OffShare]]:
-        """Return the EVSEs of which some may be cut, in the order in which they are.
+        self, above: Above, short: Mapping[Place, float], asked: Mapping[Place, float]
+    ) -> Generator[int, None, list[tuple[EvseController, float, Places]]]:
+        """Return the EVSEs of which some may be cut, in the order in which they are, with their places.
 
         Yields the cost of each step. What is short and what is asked for only gets less with each cut: who
         is not concerned now is not concerned later.
         """
-        order: dict[tuple[bool, float, float, EvseRef], OffShare] = {}
+        order: dict[tuple[bool, float, float, EvseRef], tuple[EvseController, float, Places]] = {}
         names = {name for name, _ in (*short, *asked)}
         searched = 0
-        for circuit, evses in list(above.items()):
+        for circuit, groups in list(above.items()):
             if DIMMED not in names and names.isdisjoint(self._names_above(circuit)):
                 continue
-            least_of: dict[tuple[PhaseFlags, bool], float] = {}
-            for each in list(evses.values()):
-                controller, share_a = each
-                group = (controller.model.phases, controller.evse.steerable)
-                least_a = least_of.get(group)
-                if least_a is None:
-                    least_a = least_of[group] = self._least_excess_a(controller, short, asked)
-                if controller.offer.offered_a - share_a >= least_a:
-                    # Stops are decided, others get what they free: they come first.
-                    key = (share_a > 0, controller.delivery.reaction_s, controller.delivery.written_at)
-                    order[*key, controller.evse.ref] = each
-            searched += len(evses)
+            for evses in groups.values():
+                if not evses:
+                    continue
+                found = list(evses.values())
+                places = self._places(found[0][0])
+                if not short.keys().isdisjoint(places):
+                    least_a = 0.0
+                elif not asked.keys().isdisjoint(places):
+                    least_a = EXCESS_A  # how far above its share an EVSE at least is that is cut for others
+                else:
+                    continue
+                for controller, share_a in found:
+                    if controller.offer.offered_a - share_a >= least_a:
+                        # Stops are decided, others get what they free: they come first.
+                        key = (share_a > 0, controller.delivery.reaction_s, controller.delivery.written_at)
+                        order[*key, controller.evse.ref] = controller, share_a, places
+                searched += len(found)
             if searched >= AT_ONCE:
                 yield searched * COST_SEARCH
                 searched = 0
         yield len(above) + searched * COST_SEARCH + len(order) * COST_FIND
         return [order[key] for key in sorted(order)]
-
-    def _least_excess_a(
-        self, controller: EvseController, short: Mapping[Place, float], asked: Mapping[Place, float]
-    ) -> float:
-        """Return how far above its share an EVSE at least is that is cut for these places (A per phase)."""
-        places = [place for place, _ in self._places(controller)]
-        if any(place in short for place in places):
-            return 0.0
-        return EXCESS_A if any(place in asked for place in places) else math.inf
 
     def _names_above(self, circuit: str) -> list[str]:
         """Return the names of a circuit and of all that feed it."""
@@ -227,12 +242,12 @@ class CutPlanner:
             lacking_a = rise_a - max(0.0, ledger.room(controller.evse, controller.model.phases))
             if lacking_a > NOISE_A:
                 needed = short if starts else found
-                for place, times in self._places(controller):
+                for place, times in self._places(controller).items():
                     needed[place] = needed.get(place, 0.0) + times * lacking_a
         yield len(below) % AT_ONCE * COST_SEARCH
         return found
 
-    def _places(self, controller: EvseController) -> list[tuple[Place, int]]:
+    def _places(self, controller: EvseController) -> Places:
         """Return the places that an EVSE loads, each with how many times its current."""
         evse, phases = controller.evse, controller.model.phases
         key = (evse.circuit, phases, evse.steerable)
@@ -242,7 +257,7 @@ class CutPlanner:
             names = self._names_above(evse.circuit)
             if evse.steerable:
                 names = [*names, DIMMED]
-            found = [((name, column), times) for name in names for column, times in columns]
+            found = {(name, column): times for name in names for column, times in columns}
             self._places_of[key] = found
         return found
 

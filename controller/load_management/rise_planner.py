@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator
 from heapq import heapify
-from typing import NamedTuple
+
+import msgspec
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
-from controller.load_management.cut_planner import deepest_a
+from controller.load_management.cut_planner import Group, deepest_a
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import STEP_A
-from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
 SPARE_A = 2.0
@@ -28,21 +28,20 @@ LEAST_RISE_A = 1.0
 """Smallest such rise."""
 SHOWS_AFTER_S = 30.0
 """Time after the last limit of an EVSE from which another step can show the phases of its car."""
+COST_NOTED = 5
 COST_SEARCH = 3
 COST_PLACE = 1
 COST_SORT = 1
 SEARCH_AT_ONCE = 600
-"""Work of one EVSE that is searched, placed and sorted, and of those searched in one step (about us of a
-small computer)."""
+"""Work of one EVSE that was noted, is searched, placed and sorted, and of those searched in one step (about
+us of a small computer)."""
 
 
-Group = tuple[PhaseFlags, bool]
-"""Phases of the site on which an EVSE may draw, and whether the grid operator limits it."""
 Place = tuple[int, bool, bool, float, EvseRef]
 """Place of an EVSE in the order of the rises."""
 
 
-class Able(NamedTuple):
+class Able(msgspec.Struct, frozen=True, order=True, gc=False):
     """EVSE that can take more than its offer, at its place in the order of the rises."""
 
     place: Place
@@ -55,22 +54,33 @@ class RisePlanner:
 
     def __init__(self) -> None:
         self._groups: defaultdict[str, dict[Group, dict[EvseRef, Able]]] = defaultdict(dict)
-        """EVSEs that can take more than their offers, as they were noted last: by circuit and group."""
-        self._group_of: dict[EvseRef, Group] = {}
+        """EVSEs that can take more than their offers: by circuit and group."""
+        self._group_of: dict[EvseRef, dict[EvseRef, Able]] = {}
+        """Group in which an EVSE is."""
+        self._noted: defaultdict[str, dict[EvseRef, tuple[EvseController, Allocation | None]]] = defaultdict(
+            dict
+        )
+        """EVSEs to place anew when their circuit is searched; on a full site few circuits are."""
 
     def note(self, each: EvseController, allocation: Allocation | None) -> None:
-        """Note whether an EVSE with this allocation can take more than it is offered now."""
-        ref, groups = each.evse.ref, self._groups[each.evse.circuit]
-        before = self._group_of.pop(ref, None)
-        if before is not None:
-            del groups[before][ref]
-        offered_a = each.offer.offered_a
-        if allocation is None or _most_a(each, allocation) - offered_a < LEAST_RISE_A:
-            return
-        written_at, is_at_share = each.delivery.written_at, offered_a >= allocation.limit_a
-        place = (-each.demand.priority, each.model.phases_known, is_at_share, written_at, ref)
-        group = self._group_of[ref] = (each.model.phases, each.evse.steerable)
-        groups.setdefault(group, {})[ref] = Able(place, each, allocation)
+        """Note that the offer or the allocation of an EVSE is another one than before."""
+        self._noted[each.evse.circuit][each.evse.ref] = each, allocation
+
+    def _place_noted(self, circuit: str) -> int:
+        """Place the EVSEs of a circuit that were noted since it was searched last; return what that costs."""
+        groups, noted = self._groups[circuit], self._noted.pop(circuit, {})
+        for ref, (each, allocation) in noted.items():
+            if (before := self._group_of.pop(ref, None)) is not None:
+                del before[ref]
+            offered_a = each.offer.offered_a
+            if allocation is None or _most_a(each, allocation) - offered_a < LEAST_RISE_A:
+                continue
+            written_at, is_at_share = each.delivery.written_at, offered_a >= allocation.limit_a
+            place = (-each.demand.priority, each.model.phases_known, is_at_share, written_at, ref)
+            group = groups.setdefault((each.model.phases, each.evse.steerable), {})
+            group[ref] = Able(place, each, allocation)
+            self._group_of[ref] = group
+        return len(noted) * COST_NOTED
 
     def find_able(self, ledger: Headroom, now: float) -> Generator[int, None, list[Able]]:
         """Return the EVSEs that may rise with their shares, as a heap; yield the cost of each step.
@@ -82,6 +92,7 @@ class RisePlanner:
         able: list[Able] = []
         cost = 0
         for circuit in ledger.circuits_with_room(SPARE_A):
+            cost += self._place_noted(circuit)
             for (phases, _), evses in self._groups[circuit].items():
                 if not evses:
                     continue
@@ -107,7 +118,8 @@ def _placed(able: Able, now: float) -> Able:
     priority, is_known, is_at_share, written_at, ref = able.place
     if is_known or now >= written_at + SHOWS_AFTER_S:
         return able
-    return able._replace(place=(priority, True, is_at_share, written_at, ref))
+    place = (priority, True, is_at_share, written_at, ref)
+    return Able(place, able.controller, able.allocation)
 
 
 def target_a(

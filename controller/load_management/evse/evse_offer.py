@@ -76,10 +76,11 @@ class EvseOffer:
         self._rise_step_a = STEP_A
         """Smallest rise to its share that is sent right after its last lease."""
 
-    def is_given_another(self, allocation: Allocation | None) -> bool:
-        """Return True if this allocation may have another consequence than that of the last pass.
+    def is_due_for(self, allocation: Allocation | None, now: float, *, may_wait: bool = True) -> bool:
+        """Return True if this allocation may have another consequence now than that of the last pass.
 
-        A share that differs by less than a step has none: the next renewal brings the limit there.
+        A share that differs by less than a step has none: the next renewal brings the limit there. Nor has
+        one, where it `may_wait`, for which nothing is sent now unless there is room for a rise.
         """
         if allocation is self.allocation or allocation == self.allocation:
             return False
@@ -88,16 +89,14 @@ class EvseOffer:
         if -SMALL_CUT_A <= allocation.limit_a - self.offered_a <= NOISE_A:
             self.allocation = allocation
             return False
-        return True
+        return not (may_wait and self._waits_for_share(allocation, now))
 
-    def waits_for_share(self, allocation: Allocation | None, now: float) -> bool:
+    def _waits_for_share(self, allocation: Allocation, now: float) -> bool:
         """Note a share for which nothing is sent now, unless there is room for a rise; else return False.
 
         Its station, its car, its orders and the reason of its share are as in the last pass. It is updated
         when the rise is worth a write.
         """
-        if allocation is None or not self._differs_in_current(allocation):
-            return False
         offered_a, target_a = self.offered_a, self._target_a(allocation)
         may_differ = self._may_differ(allocation)
         if min(offered_a, target_a) < self._model.evse.min_a or not (may_differ or target_a > offered_a):
@@ -238,7 +237,7 @@ class EvseOffer:
 
     def is_worth_rise(self, room_a: float, now: float) -> bool:
         """Return True if a rise into so much room (A per phase) is worth a write now."""
-        if now < self._test_ends_at or not self._delivery.may_rise(now):
+        if room_a < -NOISE_A or now < self._test_ends_at or not self._delivery.may_rise(now):
             return False
         if room_a < self._delivery.least_rise_a(now) - NOISE_A:
             return False

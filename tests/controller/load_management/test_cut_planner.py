@@ -11,10 +11,11 @@ from controller.load_management.cut_planner import OffShares
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import EvseNode
-from controller.model.observations import EvseRef
+from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen
 from controller.model.statements import Statement, StatementCode
 
 EVSE = EvseNode(ref=EvseRef("A", 1), circuit="row", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+ALL_PHASES = ((True, True, True), False)
 FULL = Statement(code=StatementCode.PHASE_FULL, circuit="row", phase=1)
 
 
@@ -46,5 +47,19 @@ def test_off_shares_has_evse_as_it_was_noted_last(
     each = offered(offered_a)
     found.note(each, None if share_a is None else Allocation(EVSE.ref, share_a, FULL))
     assert (EVSE.ref in found.refs) is is_off
-    assert found.above["row"] == ({EVSE.ref: (each, share_a)} if is_above else {})
+    assert found.above["row"][ALL_PHASES] == ({EVSE.ref: (each, share_a)} if is_above else {})
     assert found.below == ({EVSE.ref: (each, share_a)} if is_below else {})
+
+
+def test_off_shares_moves_evse_whose_car_uses_other_phases() -> None:
+    found, each = OffShares(), offered(16.0)
+    found.note(each, Allocation(EVSE.ref, 10.0, FULL))
+    on_one_phase = DrawSeen(1, (16.0, 0.0, 0.0))
+    each.model.on_observation(StateSeen(1, EvseState.CHARGING), 16.0, 0.0)
+    for now in (10.0, 20.0):
+        each.model.on_observation(on_one_phase, 16.0, now)
+    found.regroup(each)
+    assert found.above["row"] == {
+        ALL_PHASES: {},
+        ((True, False, False), False): {EVSE.ref: (each, 10.0)},
+    }
