@@ -408,7 +408,7 @@ class SharePlanner:
         if self._rotation.set_served(ref, is_served, now):
             self._to_update[ref] = None
         if ref not in self._stepping and ref not in self._raised:
-            self._set_allocation(ref, self._explained(found))
+            self._set_allocation(ref, self._explained(found) if self._whys else found)
 
     def _share_remainders(self, left: Headroom) -> Iterator[int]:
         """Give what stations with whole steps cannot use of their shares to others of the same circuits.

@@ -27,6 +27,9 @@ from controller.model.statements import Statement, StatementCode
 Place = tuple[str, PhaseFlags, bool]
 """The circuit where a demand hangs, the phases that it may draw on, and whether it is steerable."""
 
+GivenPhases = tuple[PhaseAmps, tuple[int, int, int]]
+"""Room of a circuit on each phase: in A, and in whole tenths."""
+
 TENTHS = 10
 """Parts of an ampere that a limit is made of."""
 NO_BOUND = 10**9
@@ -96,6 +99,9 @@ class Constraints:
         self.pools: dict[int, Pool] = {}
         """Admitted claims by their priority."""
         self.groups_on: list[list[ClaimGroup]] = []
+        self._given_roomy: dict[str, GivenPhases] = {}
+        self._given_keep: dict[str, GivenPhases] = {}
+        self._given_start: dict[str, GivenPhases] = {}
         self.given: list[int] = []
         """Minima of all admitted claims on each row."""
         self._wanted: list[int] = []
@@ -156,10 +162,11 @@ class Constraints:
                     code=StatementCode.POWER_FULL, circuit=circuit
                 )
                 room[row] = tenths_down(bound.sum_a)
-        for circuit, row in self._first_of.items():
-            room[row : row + 3] = map(tenths_down, capacity[circuit])
-        self.keep_room = self._admission_room(admission.keep if admission else None)
-        self.start_room = self._admission_room(admission.start if admission else None)
+        self._set_phases(room, capacity, self._given_roomy)
+        self.keep_room, self.start_room = list(room), list(room)
+        if admission is not None:
+            self._set_phases(self.keep_room, admission.keep, self._given_keep)
+            self._set_phases(self.start_room, admission.start, self._given_start)
         for circuit, amps in (admission.unlasting if admission else {}).items():
             if circuit in self._sum_of:
                 self.start_room[self._sum_of[circuit]] -= tenths_up(amps)
@@ -173,13 +180,17 @@ class Constraints:
         self.set_leads(leads)
         return before != self._statements
 
-    def _admission_room(self, capacity: Mapping[str, PhaseAmps] | None) -> list[int]:
-        """Return the room of every row for minima: another one on the circuits' phases, else as ever."""
-        room = list(self._roomy)
-        for circuit, amps in (capacity or {}).items():
-            first = self._first_of[circuit]
-            room[first : first + 3] = map(tenths_down, amps)
-        return room
+    def _set_phases(
+        self, room: list[int], capacity: Mapping[str, PhaseAmps], before: dict[str, GivenPhases]
+    ) -> None:
+        """Set the room on the circuits' phases; `before`: what was set last, which is often the same."""
+        for circuit, first in self._first_of.items():
+            amps = capacity[circuit]
+            given = before.get(circuit)
+            if given is None or given[0] != amps:
+                tenths = (tenths_down(amps[0]), tenths_down(amps[1]), tenths_down(amps[2]))
+                given = before[circuit] = amps, tenths
+            room[first : first + 3] = given[1]
 
     def set_leads(self, leads: Mapping[str, Sequence[int]]) -> None:
         """Set the rooms of the leads, and find the rows that can get full."""

@@ -108,6 +108,8 @@ class EvseModel:
         """
         if self.goal.is_set:
             return now  # the need grows with every second that the car does not charge
+        if self._idle_since is None and self.state is not EvseState.PREPARING:
+            return math.inf
         moments = [math.inf]
         if self.state is EvseState.PREPARING:
             moments.append(self._state_since + AUTHORIZE_S)

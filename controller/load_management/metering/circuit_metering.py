@@ -49,8 +49,8 @@ SUMS = 15
 """Numbers of an `OfferCredit`."""
 
 
-def _sums_of(credit: OfferCredit) -> tuple[float, ...]:
-    return (*credit.low, *credit.high, *credit.unreacted, *credit.likely_low, *credit.likely_high)
+def _kinds(credit: OfferCredit) -> tuple[PhaseAmps, ...]:
+    return (credit.low, credit.high, credit.unreacted, credit.likely_low, credit.likely_high)
 
 
 class DrawTotals:
@@ -70,11 +70,16 @@ class DrawTotals:
         if credit == before:
             return
         self._credits[evse.ref] = credit
-        pairs = zip(_sums_of(before), _sums_of(credit), strict=True)
-        changes = [(index, new - old) for index, (old, new) in enumerate(pairs) if new != old]
-        for sums in self._paths[evse.circuit]:
-            for index, change in changes:
-                sums[index] += change
+        paths = self._paths[evse.circuit]
+        for kind, (old, new) in enumerate(zip(_kinds(before), _kinds(credit), strict=True)):
+            if old == new:
+                continue
+            first, second, third = new[0] - old[0], new[1] - old[1], new[2] - old[2]
+            begin = 3 * kind
+            for sums in paths:
+                sums[begin] += first
+                sums[begin + 1] += second
+                sums[begin + 2] += third
 
     def remove(self, evse: EvseNode) -> None:
         """Take an EVSE out of the sums, with its circuit as it was when it was set last."""
