@@ -27,7 +27,7 @@ class Quality(enum.StrEnum):
     """The meter answers with values that cannot be (no value, out of any range, contradictory)."""
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One consistent set of values of one meter.
 
     `time` is on the caller's monotonic clock (s), taken when the answer arrived.
@@ -56,7 +56,7 @@ class MeterIdentity(msgspec.Struct, frozen=True, kw_only=True):
     firmware: str = ""
 
 
-class MeterState(msgspec.Struct, frozen=True, kw_only=True):
+class MeterState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """State of one meter: its newest good reading and the quality of what is known now.
 
     `problem` is a sentence about what is wrong while `quality` is not GOOD, `cause` the same as a label.

@@ -32,20 +32,20 @@ class QuirkSelected(msgspec.Struct, frozen=True):
     quirk: Quirk
 
 
-class StationObserved(msgspec.Struct, frozen=True):
+class StationObserved(msgspec.Struct, frozen=True, gc=False):
     """Observation of a station."""
 
     station: str
     observation: Observation
 
 
-class MeterUpdated(msgspec.Struct, frozen=True):
+class MeterUpdated(msgspec.Struct, frozen=True, gc=False):
     """State of a meter after a poll."""
 
     state: MeterState
 
 
-class LimitAnswered(msgspec.Struct, frozen=True):
+class LimitAnswered(msgspec.Struct, frozen=True, gc=False):
     """End of a `SetLimit`: accepted, rejected, or not answered in time."""
 
     token: int
@@ -130,7 +130,7 @@ class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
 NO_PLAN = EvsePlan()
 
 
-class ControlTick(msgspec.Struct, frozen=True):
+class ControlTick(msgspec.Struct, frozen=True, gc=False):
     """Time for a pass: `tick_s` is over, or a pass is due. `utc`: the time of day (POSIX s), if known."""
 
     utc: float | None = None

@@ -68,14 +68,14 @@ class Booted(msgspec.Struct, frozen=True):
     serial_number: str = ""
 
 
-class StateSeen(msgspec.Struct, frozen=True):
+class StateSeen(msgspec.Struct, frozen=True, gc=False):
     """The state of an EVSE, as the station reports it."""
 
     evse: int
     state: EvseState
 
 
-class TransactionSeen(msgspec.Struct, frozen=True):
+class TransactionSeen(msgspec.Struct, frozen=True, gc=False):
     """A transaction began or ended at an EVSE: the car may be another one from now on.
 
     `transaction`: its id, where the station gave it one itself as it began (2.x).
@@ -86,7 +86,7 @@ class TransactionSeen(msgspec.Struct, frozen=True):
     transaction: str | None = None
 
 
-class DrawSeen(msgspec.Struct, frozen=True):
+class DrawSeen(msgspec.Struct, frozen=True, gc=False):
     """The current that an EVSE draws, in A per phase of the station.
 
     `least_phases`: the station names no phases; each may carry `current_a`, and at least so many do. 0: the

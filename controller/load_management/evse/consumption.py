@@ -80,7 +80,7 @@ class OfferCredit(msgspec.Struct, frozen=True, gc=False):
 NOTHING = OfferCredit.within(ZERO, ZERO, ZERO)
 
 
-class ReportedStep(msgspec.Struct, frozen=True, kw_only=True):
+class ReportedStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Step of one EVSE's reported draw by `delta_a` (A on the site's phases).
 
     It happened between `since` and `at` (s, monotonic).

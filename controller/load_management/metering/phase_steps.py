@@ -35,7 +35,7 @@ MOVED = -1.0
 """Evidence of a phase that has moved: without one the car has not followed, and the others show nothing."""
 
 
-class OfferStep(msgspec.Struct, frozen=True, kw_only=True):
+class OfferStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Step of an EVSE's draw by `step_a` (A per phase, negative for a cut) at the time `at` (s, monotonic).
 
     `phases`: the site's phases that it is wired to, in the order of the station's.
@@ -47,7 +47,7 @@ class OfferStep(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class StepVote(msgspec.Struct, frozen=True):
+class StepVote(msgspec.Struct, frozen=True, gc=False):
     """Evidence of one step that each wired phase is not used; negative: that it is."""
 
     ref: EvseRef
