@@ -63,8 +63,8 @@ COST_DEMAND = 20
 COST_CLAIM = 5
 COST_ROW = 1
 COST_CIRCUIT = 8
-COST_GROUP = 12
-"""Work of one changed demand, claim, row, circuit, and group in a sweep (about us of a small computer)."""
+COST_GROUP = 1
+"""Work of one changed demand, claim, row, circuit, and group (about us of a small computer)."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -303,8 +303,8 @@ class Allocator:
         raise_early(guaranteed, [claim.guaranteed for claim in guaranteed], room, groups_on)
         for pool in pools:
             pool.fill_needs(room, groups_on)
-            pool.fill(room, groups_on)
             yield len(pool.groups) * COST_GROUP
+            yield from pool.fill(room, groups_on)
             for claim in pool.early:
                 claim.group.changed[claim] = None
             cost = 0

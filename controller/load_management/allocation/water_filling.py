@@ -13,8 +13,13 @@ level, so that a claim costs time only when it changes or when the level of its 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
+
+COST_CHANGE = 2
+"""Work of a group that changes how fast conductors fill (about us of a small computer)."""
+SWEPT_AT_ONCE = 1000
+"""Work of a sweep that is done in one step."""
 
 Loads = list[tuple[int, int]]
 """Conductors, each with how many times a claim's current it carries."""
@@ -155,14 +160,17 @@ class Pool:
         needy = [claim for claim in self.early if claim.need > claim.share]
         raise_early(needy, [claim.need for claim in needy], room, groups_on)
 
-    def fill(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> None:
-        """Raise all from where they stand, to their maxima at most; shares follow from the groups' levels."""
+    def fill(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> Iterator[int]:
+        """Raise all from where they stand, to their maxima at most; shares follow from the groups' levels.
+
+        Yields the cost of each step.
+        """
         bends = self._bends
         if self.early:
             bends = {level: dict(changes) for level, changes in bends.items()}
             for claim in self.early:
                 _bend(bends, claim, claim.share, claim.maximum, 1)
-        _sweep(self.groups, bends, room, groups_on)
+        yield from _sweep(self.groups, bends, room, groups_on)
 
 
 def raise_early(
@@ -174,7 +182,8 @@ def raise_early(
     bends: Bends = {}
     for claim, top in zip(claims, tops, strict=True):
         _bend(bends, claim, claim.share, top, 1)
-    _sweep(list({claim.group: None for claim in claims}), bends, room, groups_on)
+    for _ in _sweep(list({claim.group: None for claim in claims}), bends, room, groups_on):
+        pass
     for claim, top in zip(claims, tops, strict=True):
         claim.share, claim.bound_by = share_after(claim.group, claim.share, top)
 
@@ -206,15 +215,15 @@ def _bend(bends: Bends, claim: Claim, share: int, top: int, sign: int) -> None:
 
 def _sweep(
     groups: Iterable[ClaimGroup], bends: Bends, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]
-) -> None:
-    """Raise the level of these groups, and take what they get from `room`."""
+) -> Iterator[int]:
+    """Raise the level of these groups, and take what they get from `room`; yield the cost of each step."""
     rising = set()
     for group in groups:
         group.reset()
         if group.loads:
             rising.add(group)
     if rising:
-        _Sweep(rising, room, groups_on).run(sorted(bends.items(), key=lambda pair: pair[0]))
+        yield from _Sweep(rising, room, groups_on).run(sorted(bends.items(), key=lambda pair: pair[0]))
 
 
 class _Sweep:
@@ -235,12 +244,17 @@ class _Sweep:
         self._groups_on = groups_on
         self._left = len(groups)
         """Groups that are not frozen yet."""
+        self._cost = 0
 
-    def run(self, bends: Sequence[tuple[int, dict[ClaimGroup, int]]]) -> None:
+    def run(self, bends: Sequence[tuple[int, dict[ClaimGroup, int]]]) -> Iterator[int]:
         for level, changes in bends:
             self._freeze_below(level)
             if self._left == 0:
-                return
+                break
+            self._cost += len(changes) * COST_CHANGE
+            if self._cost >= SWEPT_AT_ONCE:
+                yield self._cost
+                self._cost = 0
             change_on: dict[int, int] = {}
             for group, change in changes.items():
                 if group.frozen_at is None:
@@ -248,6 +262,7 @@ class _Sweep:
                     for conductor, times in group.loads:
                         change_on[conductor] = change_on.get(conductor, 0) + times * change
             self._bend(level, change_on)
+        yield self._cost
 
     def _freeze_below(self, level: int) -> None:
         """Freeze what is full before the level is reached: `end` is the last level that fits."""
@@ -265,6 +280,7 @@ class _Sweep:
 
     def _freeze(self, conductor: int, level: int) -> None:
         change_on: dict[int, int] = {}
+        self._cost += len(self._groups_on[conductor]) * COST_CHANGE
         for group in self._groups_on[conductor]:
             if group.frozen_at is None and group in self._groups:
                 group.frozen_at = level
