@@ -25,6 +25,8 @@ class CircuitSupply:
         """Last statement about each phase (circuit, 0 to 2)."""
         self._reserved_a: defaultdict[str, float] = defaultdict(float)
         """Current that is kept free below each circuit for the next sessions of DC EVSEs (A per phase)."""
+        self._rooms: dict[str, tuple[tuple[object, ...], PhaseAmps, PhaseAmps]] = {}
+        """Last rooms for minima of each circuit (`keep`, `start`), and what they were found from."""
 
     def supplies(self, site: SiteTree, base: BaseByCircuit, now: float) -> Headroom:
         """Return what each circuit supplies to the EVSEs that the configuration names."""
@@ -117,16 +119,25 @@ class CircuitSupply:
             kept_a = margin_a + self._reserved_a[circuit.id]
             left, assumed = rooms[circuit.id], base.assumed[circuit.id]
             kept, begun = base.keep[circuit.id], base.start[circuit.id]
-            keep[circuit.id] = (
-                left[0] + assumed[0] - kept[0] + kept_a,
-                left[1] + assumed[1] - kept[1] + kept_a,
-                left[2] + assumed[2] - kept[2] + kept_a,
-            )
-            start[circuit.id] = (
-                min(left[0], left[0] + assumed[0] - begun[0] + margin_a),
-                min(left[1], left[1] + assumed[1] - begun[1] + margin_a),
-                min(left[2], left[2] + assumed[2] - begun[2] + margin_a),
-            )
+            terms = (left, assumed, kept, begun, margin_a, kept_a)
+            known = self._rooms.get(circuit.id)
+            if known is None or known[0] != terms:
+                known = self._rooms[circuit.id] = (
+                    terms,
+                    (
+                        left[0] + assumed[0] - kept[0] + kept_a,
+                        left[1] + assumed[1] - kept[1] + kept_a,
+                        left[2] + assumed[2] - kept[2] + kept_a,
+                    ),
+                    (
+                        min(left[0], left[0] + assumed[0] - begun[0] + margin_a),
+                        min(left[1], left[1] + assumed[1] - begun[1] + margin_a),
+                        min(left[2], left[2] + assumed[2] - begun[2] + margin_a),
+                    ),
+                )
+            _, keep[circuit.id], start[circuit.id] = known
+            if begun is assumed:
+                continue
             for phase in range(3):
                 if begun[phase] > assumed[phase] + margin_a:
                     statement = self._building_peak(circuit, phase, now)

@@ -16,7 +16,7 @@ from typing import Self
 
 import trio
 
-THRESHOLDS = (1_000, 5, 5)
+THRESHOLDS = (1_000, 3, 3)
 """New objects between two runs over the youngest, and of these runs between two over older ones.
 
 A run takes time by the objects made since the last one, whatever comes of them: on a site of 10 000 EVSEs

@@ -93,24 +93,28 @@ class Headroom:
         self._site = site
         self._found: dict[tuple[str, PhaseFlags, bool], float] = {}
         """Answers of `room` since the last booking."""
+        self._rooms: dict[str, PhaseAmps] | None = None
+        """Answer of `rooms` since the last booking."""
         self._steered = steered
         self._with_sums = tuple(sums or ())
         sum_of = {} if sums is None else sums
         self._row: list[float] = []
         """All circuits in the order of the site, each with `COLUMNS` numbers."""
         for circuit in site.circuits:
-            self._row += (*room[circuit.id], sum_of.get(circuit.id, math.inf))
+            self._row += room[circuit.id]
+            self._row.append(sum_of.get(circuit.id, math.inf))
         self._row += (math.inf,) * COLUMNS if steered is None else (*steered.phases_a, steered.sum_a)
 
     def copy(self) -> Headroom:
         """Return another ledger with the same room."""
         found = copy(self)
-        found._found, found._row = {}, list(self._row)
+        found._found, found._row = {}, list(self._row)  # `_rooms` is replaced as a whole, never changed
         return found
 
     def book(self, evse: EvseNode, phases: PhaseFlags, amps: float) -> None:
         """Take `amps` on the given site phases from every circuit above the EVSE; negative gives back."""
         self._found.clear()
+        self._rooms = None
         row = self._row
         for place in _places(self._site, evse):
             begin = COLUMNS * place
@@ -122,6 +126,7 @@ class Headroom:
     def book_all(self, bookings: Bookings) -> None:
         """Take everything that is booked on the circuits of this site."""
         self._found.clear()
+        self._rooms = None
         self._row = list(map(sub, self._row, bookings.row(self._site)))
 
     def is_full(self, least_a: float) -> bool:
@@ -130,17 +135,18 @@ class Headroom:
 
     def circuits_with_room(self, least_a: float) -> list[str]:
         """Return the circuits where this much (A) is left on a phase, there and on all circuits above."""
-        left: dict[str, PhaseAmps] = {}
+        left = list(self._row)
         found: list[str] = []
-        for circuit, own in zip(self._site.circuits, _phases(self._row), strict=True):
-            first, second, third = own
-            if circuit.parent is not None:
-                above = left[circuit.parent]
-                first = above[0] if above[0] < first else first
-                second = above[1] if above[1] < second else second
-                third = above[2] if above[2] < third else third
-            left[circuit.id] = (first, second, third)
-            if first >= least_a or second >= least_a or third >= least_a:
+        for circuit, (place, *above) in zip(
+            self._site.circuits, self._site.places_up.values(), strict=True
+        ):  # parents first
+            begin = COLUMNS * place
+            if above:
+                parent = COLUMNS * above[0]
+                for phase in range(3):
+                    if left[parent + phase] < left[begin + phase]:
+                        left[begin + phase] = left[parent + phase]
+            if max(left[begin : begin + 3]) >= least_a:
                 found.append(circuit.id)
         return found
 
@@ -192,9 +198,12 @@ class Headroom:
         first, second, third, together = self._row[-COLUMNS:]
         return replace(self._steered, phases_a=(first, second, third), sum_a=together)
 
-    def rooms(self) -> dict[str, PhaseAmps]:
+    def rooms(self) -> Mapping[str, PhaseAmps]:
         """Return what is left on each phase, per circuit."""
-        return {c.id: room for c, room in zip(self._site.circuits, _phases(self._row), strict=True)}
+        if self._rooms is None:
+            rooms = _phases(self._row)
+            self._rooms = {c.id: room for c, room in zip(self._site.circuits, rooms, strict=True)}
+        return self._rooms
 
     def sums(self) -> dict[str, float]:
         """Return what is left on all phases together, for the circuits that limit it."""

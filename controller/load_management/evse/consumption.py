@@ -69,11 +69,14 @@ class OfferCredit(msgspec.Struct, frozen=True, gc=False):
         return OfferCredit(self.low, self.high, self.unreacted, bounded, other)
 
     def _bounded(self, draw: PhaseAmps) -> PhaseAmps:
-        low, high = self.low, self.high
+        (low_a, low_b, low_c), (high_a, high_b, high_c) = self.low, self.high
+        first, second, third = draw
+        if low_a <= first <= high_a and low_b <= second <= high_b and low_c <= third <= high_c:
+            return draw
         return (
-            min(max(draw[0], low[0]), high[0]),
-            min(max(draw[1], low[1]), high[1]),
-            min(max(draw[2], low[2]), high[2]),
+            min(max(first, low_a), high_a),
+            min(max(second, low_b), high_b),
+            min(max(third, low_c), high_c),
         )
 
 

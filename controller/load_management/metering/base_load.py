@@ -95,7 +95,9 @@ class RollingMax:
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._falling: deque[tuple[float, float]] = deque()  # (time, value): each value below the last
+        self._times: deque[float] = deque()
+        self._values: deque[float] = deque()
+        """Values since then, each below the one before. Pairs of the two would be objects of their own."""
 
     def set_window(self, window_s: float) -> None:
         """Apply another window (s); values that a longer one would have kept are not known any more."""
@@ -110,15 +112,19 @@ class RollingMax:
         """Add a value to each of several windows at the time `now`; return the highest value of each."""
         highest = []
         for window, value in added:
-            falling, window_s = window._falling, window._window_s
-            while falling and falling[0][0] < now - window_s:
-                falling.popleft()
-            while falling and falling[-1][1] <= value:
-                falling.pop()
-            if len(falling) >= 2 and now - falling[-2][0] < window_s / BUCKETS:
-                value = falling.pop()[1]  # close together: stored as one, as the higher and the later
-            falling.append((now, value))
-            highest.append(falling[0][1])
+            times, values, window_s = window._times, window._values, window._window_s
+            while times and times[0] < now - window_s:
+                times.popleft()
+                values.popleft()
+            while values and values[-1] <= value:
+                times.pop()
+                values.pop()
+            if len(times) >= 2 and now - times[-2] < window_s / BUCKETS:
+                times.pop()
+                value = values.pop()  # close together: stored as one, as the higher and the later
+            times.append(now)
+            values.append(value)
+            highest.append(values[0])
         return highest
 
     @staticmethod
@@ -126,37 +132,37 @@ class RollingMax:
         """Return `highest` of several windows; negative infinity for one that has no value."""
         found = []
         for window in windows:
-            falling = window._falling
-            if falling and falling[0][0] >= now - window._window_s:
-                found.append(falling[0][1])
+            times = window._times
+            if times and times[0] >= now - window._window_s:
+                found.append(window._values[0])
             else:
-                peak = window.peak(now) if falling else None
+                peak = window.peak(now) if times else None
                 found.append(-math.inf if peak is None else peak[1])
         return found
 
     def highest(self, now: float) -> float | None:
         """Return the highest value not older than the window at `now`; None before the first."""
-        falling = self._falling
-        if falling and falling[0][0] >= now - self._window_s:
-            return falling[0][1]
+        if self._times and self._times[0] >= now - self._window_s:
+            return self._values[0]
         found = self.peak(now)
         return None if found is None else found[1]
 
     def peak(self, now: float) -> tuple[float, float] | None:
         """Return the time and the value of `highest`; None before the first."""
         oldest = now - self._window_s
-        for each in self._falling:
-            if each[0] >= oldest:
-                return each  # values fall from left to right
-        return self._falling[-1] if self._falling else None
+        for place, at in enumerate(self._times):
+            if at >= oldest:
+                return at, self._values[place]  # values fall from left to right
+        return (self._times[-1], self._values[-1]) if self._times else None
 
     def shift(self, step_s: float) -> None:
         """Move the times of all values: the clock that they were taken from was set."""
-        self._falling = deque((at + step_s, value) for at, value in self._falling)
+        self._times = deque(at + step_s for at in self._times)
 
     def clear(self) -> None:
         """Drop all values."""
-        self._falling.clear()
+        self._times.clear()
+        self._values.clear()
 
 
 class PulsePattern:

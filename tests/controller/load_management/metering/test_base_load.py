@@ -214,7 +214,7 @@ def test_base_load_rolling_maximum_memory_is_bounded() -> None:
     rolling = RollingMax(20.0)
     for n in range(20_000):
         rolling.add(-float(n), n / 1000)
-    assert len(rolling._falling) <= 100
+    assert len(rolling._values) <= 100
 
 
 def test_base_load_newest_value_never_grows_too_old() -> None:
