@@ -108,11 +108,12 @@ class EvseOffer:
         step_a = max(STEP_A, LAG * allocation.limit_a) if may_differ else STEP_A
         if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
             return False
-        is_worth_write = target_a - offered_a > NOISE_A and now >= self._rises_at(target_a, step_a)
+        rises_at = self._rises_at(target_a, step_a)
+        is_worth_write = target_a - offered_a > NOISE_A and now >= rises_at
         if is_worth_write and self._booking.most_a(now) > offered_a:
             return False
         self.allocation = allocation
-        self._set_rising(target_a, step_a, now)
+        self._set_rising(target_a, step_a, rises_at, now)
         return True
 
     def _differs_in_current(self, allocation: Allocation) -> bool:
@@ -205,14 +206,13 @@ class EvseOffer:
         """
         allocation = self.allocation
         step_a, target_a = self._step_a(allocation), self._target_a(allocation)
-        self._set_rising(target_a, step_a, now)
+        self._set_rising(target_a, step_a, self._rises_at(target_a, step_a), now)
         return target_a
 
-    def _set_rising(self, target_a: float, step_a: float, now: float) -> None:
-        """Find the same for a target and the smallest rise to it (A per phase)."""
+    def _set_rising(self, target_a: float, step_a: float, rises_at: float, now: float) -> None:
+        """Find the same for a target, the smallest rise to it (A per phase), and when it is worth a write."""
         evse, offered_a = self._model.evse, self.offered_a
         self._rise_step_a = step_a
-        rises_at = self._rises_at(target_a, step_a)
         starts = offered_a < evse.min_a <= target_a
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
         if not self.is_rising and now < rises_at:

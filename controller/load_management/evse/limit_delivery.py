@@ -118,6 +118,7 @@ class LimitDelivery:
     """Limits of one EVSE. `tokens` numbers its calls.
 
     `writes_per_day`: the most profile writes a day, whatever the station endures; None: any number.
+    `in_watts`: the station takes limits in W only. `never_pauses`: it cannot be sent 0 A.
     """
 
     def __init__(
@@ -127,8 +128,7 @@ class LimitDelivery:
         self._wanted_lease_s = lease_s
         self._tokens = tokens
         self._writes_per_day = writes_per_day
-        self._quirk = self._with_site_bound(NO_QUIRK)
-        self._lease_s = self._quirk.lease_s(lease_s)
+        self._use_quirk(self._with_site_bound(NO_QUIRK))
         self._phases = 1
         self.number_phases: int | None = None
         self.hold_s = 0.0
@@ -210,12 +210,18 @@ class LimitDelivery:
         quirk = self._with_site_bound(quirk)
         if quirk == self._quirk:
             return False
-        self._quirk = quirk
-        self._lease_s = quirk.lease_s(self._wanted_lease_s)
+        self._use_quirk(quirk)
         self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
         if self.connected:  # else that follows when it comes
             self.on_profiles_touched(now)
         return True
+
+    def _use_quirk(self, quirk: Quirk) -> None:
+        self._quirk = quirk
+        self._lease_s = quirk.lease_s(self._wanted_lease_s)
+        self.in_watts = quirk.in_watts
+        self.never_pauses = quirk.zero == "minimum"
+        self._stacked = quirk.form is LeaseForm.STACKED
 
     def replace_evse(self, evse: EvseNode, now: float) -> None:
         """Use other settings of the EVSE: limits that follow from other currents are set again.
@@ -245,7 +251,7 @@ class LimitDelivery:
             return
         growth = self._phases / phases
         self._phases = phases
-        if not self._quirk.in_watts:
+        if not self.in_watts:
             return
         replace = msgspec.structs.replace
         self._pending = {
@@ -338,7 +344,7 @@ class LimitDelivery:
         moments = [self._trail[1], self._sends_from]
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
-        if self._quirk.in_watts or self._trail[1] > self._rises_from:
+        if self.in_watts or self._trail[1] > self._rises_from:
             moments.append(self._rises_from)
         if self._lease is not None:
             lease = self._lease
@@ -369,7 +375,7 @@ class LimitDelivery:
 
     def offered_w(self, now: float) -> float | None:
         """Return the same in W of all phases; None for a station that accepts A."""
-        if not self._quirk.in_watts:
+        if not self.in_watts:
             return None
         for pending in reversed(self._pending.values()):
             if pending.kind is LimitKind.LEASE:
@@ -419,11 +425,6 @@ class LimitDelivery:
         if self._doubt_since is not None and now >= self._doubt_since + DOUBT_S:
             return UNCONFIRMED
         return None
-
-    @property
-    def _stacked(self) -> bool:
-        """Return True if fallback and lease are two profiles."""
-        return self._quirk.form is LeaseForm.STACKED
 
     @property
     def _sends_from(self) -> float:
@@ -586,16 +587,6 @@ class LimitDelivery:
     def has_fallback(self) -> bool:
         """Return True if the permanent limit is in the station, as far as is known."""
         return self._floor
-
-    @property
-    def in_watts(self) -> bool:
-        """Return True if the station takes limits in W only."""
-        return self._quirk.in_watts
-
-    @property
-    def never_pauses(self) -> bool:
-        """Return True if the station cannot be sent 0 A."""
-        return self._quirk.zero == "minimum"
 
     def _worn(self, now: float) -> bool:
         """Return True if it was written to as often as its memory allows in a day; cuts do not wait."""
