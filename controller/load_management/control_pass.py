@@ -178,6 +178,7 @@ class ControlPass:
         yield len(part.site.circuits) * COST_CIRCUIT
         base, changes = self._base_of(part), model.changes
         if is_whole:
+            yield len(part.site.circuits) * COST_CIRCUIT
             self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
