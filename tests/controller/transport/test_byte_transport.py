@@ -31,7 +31,7 @@ class Contexts:
         pair = authority.server()
         self.server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.server.load_cert_chain(pair.certificate, pair.key)
-        self.client = ssl.create_default_context(cafile=authority.ca)
+        self.client = authority.client()
 
 
 @pytest.fixture(scope="module")
