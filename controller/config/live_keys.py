@@ -58,7 +58,7 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
     "load_management": frozenset(
         {"tick_s", "margin_a", "rotation_s", "fallback_a", "fairness", "departures"}
     ),
-    "station": frozenset({"label", "circuit", "password_file", "ping_s", *OWNER_KEYS}),
+    "station": frozenset({"label", "circuit", "password_file", "ping_s", "protocol", *OWNER_KEYS}),
     "station.evse": frozenset({"priority", "mode", "circuit", "phases", "min_a", "max_a", "fallback_a"}),
     "listen": frozenset({"unknown_stations"}),
     "meter": frozenset(MeterConfig.__struct_fields__),
@@ -72,8 +72,14 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
     "prices": ALL,
     "battery": ALL,
     "log": ALL,
+    "web": frozenset({"names", "open_status", "role"}),
 }
 """The keys that a reload applies, by table; "*": the whole table."""
+
+DC_KEYS = frozenset({"max_kw", "min_kw", "efficiency", "power_factor", "reserve_kw"})
+"""The keys of an EVSE that a reload applies while it stays a DC one: others have no power in kW."""
+_OF_POWER = frozenset({"min_a", "max_a"})
+"""The keys that follow from those of a DC EVSE."""
 
 
 class ReloadPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,11 +193,11 @@ class _Differences:
                 changed[key] = after
                 continue
             name = f"{place} {key}".strip()
-            if table == "station" and key in OWNER_KEYS and self._is_busy(old, new):
+            if table == "station" and self._waits_for_transaction(key, old, new):
                 self.waiting.append(name)
             elif isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
                 changed[key] = self.merge_table(inner, before, after, name)
-            elif self._is_live(table, key, old) and not _is_other_phase_count(key, before, after):
+            elif self._is_live(table, key, old, new) and not _is_other_phase_count(key, before, after):
                 self.applied.append(name)
                 changed[key] = after
             elif _have_ids(before) and _have_ids(after):
@@ -226,13 +232,16 @@ class _Differences:
                 merged.append(self.merge_table(table, each, there[each.id], where))
         return (*merged, *added)
 
-    def _is_live(self, table: str, key: str, old: Any) -> bool:
+    def _is_live(self, table: str, key: str, old: Any, new: Any) -> bool:
         if table == "circuit" and old.parent is None and (key == "parent" or not self._has_same_root):
             return False
         if table == "circuit" and key == "meter" and old.parent is None and self._in_use.eebus is not None:
             return False  # the EEBUS node has the monitoring feature that it started with
         if table in ("backend", "station") and self._in_use.overlay is not None and key != "label":
             return table == "station" and key == "circuit"
+        if table == "station.evse" and key in DC_KEYS | _OF_POWER:
+            stays = (old.max_kw is None) == (new.max_kw is None)
+            return stays and (key in _OF_POWER or old.max_kw is not None)
         keys = LIVE_KEYS.get(table, frozenset())
         return key in keys or keys == ALL or (not table and LIVE_KEYS.get(key) == ALL)
 
@@ -265,12 +274,16 @@ class _Differences:
                 return self._has_same_root
         return isinstance(table, MeterConfig)
 
-    def _is_busy(self, old: StationConfig, new: StationConfig) -> bool:
-        """Return True if a station with a running transaction is to have another owner.
+    def _waits_for_transaction(self, key: str, old: StationConfig, new: StationConfig) -> bool:
+        """Return True if a key of a station with a running transaction stays until its end.
 
-        What the controller itself has begun as the CSMS is handed over to a backend at once.
+        A transaction ends at its owner, and in the OCPP version in which it began. What the controller
+        itself has begun as the CSMS is handed over to a backend at once.
         """
-        return old.owner is not None and old.owner != new.owner and old.id in self._busy
+        if old.id not in self._busy:
+            return False
+        has_other_owner = old.owner is not None and old.owner != new.owner
+        return key == "protocol" or (key in OWNER_KEYS and has_other_owner)
 
     def keep_used_tables(self, config: Config) -> Config:
         """Return the merged configuration with the removed tables that stations of it still use.

@@ -519,6 +519,7 @@ class App:
         self._status.removed = frozenset(removed)
         self._status.configuration_problem = ""
         set_log_level(config.log.level)
+        self._web.set_config(config)
         cards = load_cards_or_report(config)
         self._local_csms.set_cards(config.local_csms, cards)
         self.sessions.set_cards(cards)

@@ -46,6 +46,8 @@ class WebService:
         reloads: Reloads | None,
     ) -> None:
         self._config = config
+        self._routes: WebRoutes | None = None
+        """Routes of the page; None before the start, and without [web]."""
         self._access = AccessService(store, operations.audit, make_roles(config.web))
         self._access.register_handlers(operations.commands)
         reload, plan = (None, None) if reloads is None else (reloads.reload, reloads.plan_from_thread)
@@ -65,6 +67,13 @@ class WebService:
             readers=readers,
         )
 
+    def set_config(self, config: Config) -> None:
+        """Use the roles, names and open status of another configuration."""
+        self._config = config
+        self._access.set_roles(make_roles(config.web))
+        if self._routes is not None and config.web is not None:
+            self._routes.set_access(_find_names(config.web), open_status=_has_open_status(config.web))
+
     async def run(
         self,
         version: str,
@@ -83,7 +92,13 @@ class WebService:
             if self._config.web is None:
                 task_status.started(None)
                 return
-            routes = self._make_routes(self._config.web, version)
+            routes = self._routes = WebRoutes(
+                SiteData(self._parts),
+                WebUsers(self._access),
+                _find_names(self._config.web),
+                open_status=_has_open_status(self._config.web),
+                version=version,
+            )
             tls = load_web_tls(self._config.web)
             settings = WebSettings(
                 self._config.web.host, self._config.web.port, None if tls is None else tls.current
@@ -91,10 +106,13 @@ class WebService:
             port: int = await nursery.start(serve_web, settings, routes, opened)
             task_status.started(port)
 
-    def _make_routes(self, web: WebConfig, version: str) -> WebRoutes:
-        own_name = socket.gethostname()
-        names = (*web.names, web.host, own_name, f"{own_name}.local")
-        open_status = web.open_status if web.open_status is not None else web.host in LOOPBACK
-        return WebRoutes(
-            SiteData(self._parts), WebUsers(self._access), names, open_status=open_status, version=version
-        )
+
+def _find_names(web: WebConfig) -> tuple[str, ...]:
+    """Return the host names under which the page is reached."""
+    own_name = socket.gethostname()
+    return (*web.names, web.host, own_name, f"{own_name}.local")
+
+
+def _has_open_status(web: WebConfig) -> bool:
+    """Return True if the status may be read without a login."""
+    return web.open_status if web.open_status is not None else web.host in LOOPBACK

@@ -100,10 +100,9 @@ class WebRoutes:
         self._api = ApiRoutes(site, access)
         self._clock = clock
         self._version = version
-        self._names = {"localhost", *(name.lower() for name in names)}
-        viewer = BUILT_IN_ROLES[VIEWER].permissions
-        self._anonymous = Actor("anonymous", "page", viewer if open_status else frozenset())
+        self._names = _lower_names(names)
         self._open_status = open_status
+        self._anonymous = _make_anonymous(open_status=open_status)
         self._buckets: dict[str, TokenBucket] = {}
         self._status: ControllerStatus | None = None
         self._read_at = 0.0
@@ -252,6 +251,14 @@ class WebRoutes:
         self._require_status(request)
         return Response(200, JSON, self._body("/api/status", ControllerStatus.json, request.now))
 
+    def set_access(self, names: Iterable[str], *, open_status: bool) -> None:
+        """Use other names and another open status; streams without a login end where it is no longer open."""
+        self._names = _lower_names(names)
+        if open_status != self._open_status:
+            self._open_status = open_status
+            self._anonymous = _make_anonymous(open_status=open_status)
+            self._document = b""
+
     async def _live(self, request: WebRequest) -> StreamResponse:
         """Open a live stream, which ends with the login or token that opened it, or with its permission."""
         actor = self._require_status(request)
@@ -303,6 +310,15 @@ class WebRoutes:
             {"healthy": status.healthy, "degraded": degraded, "tick_age_s": status.tick_age_s}
         )
         return Response(200 if status.healthy else 503, JSON, body)
+
+
+def _lower_names(names: Iterable[str]) -> set[str]:
+    return {"localhost", *(name.lower() for name in names)}
+
+
+def _make_anonymous(*, open_status: bool) -> Actor:
+    """Return the actor of requests without a login: it may read the status, or nothing."""
+    return Actor("anonymous", "page", BUILT_IN_ROLES[VIEWER].permissions if open_status else frozenset())
 
 
 def _unauthorized(detail: str = coded("log in, or send a bearer token")) -> ProblemError:

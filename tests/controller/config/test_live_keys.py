@@ -66,6 +66,7 @@ def changed(*edits: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], 
         ("margin_a = 1", "margin_a = 3", "load_management margin_a"),
         ("priority = 0", "priority = 2", "station CS01 evse 1 priority"),
         ('id = "CS01"', 'id = "CS01"\nlabel = "Yard"', "station CS01 label"),
+        ('id = "CS01"', 'id = "CS01"\nprotocol = "ocpp1.6"', "station CS01 protocol"),
         ("priority = 0", "max_a = 16", "station CS01 evse 1 max_a"),
         ('url = "wss', 'url = "ws', "backend cpo url"),
         ('id = "cpo"', 'id = "cpo"\nobserve = ["BootNotification"]', "backend cpo observe"),
@@ -112,6 +113,43 @@ def test_live_keys_other_key_needs_restart_and_changes_nothing(before: str, afte
     assert applied == ()
     assert name in needs_restart
     assert config == load(SITE)
+
+
+def test_live_keys_of_dc_evse_are_applied_with_the_currents_that_follow() -> None:
+    before = SITE.replace("priority = 0", "max_kw = 50\nreserve_kw = 5\nfallback_a = 0")
+    after = before.replace("max_kw = 50\nreserve_kw = 5", "max_kw = 40\nefficiency = 0.9\nreserve_kw = 8")
+    plan = plan_reload(load(before), load(after))
+    keys = ("max_a", "min_a", "max_kw", "efficiency", "reserve_kw")
+    assert plan.applied == tuple(f"station CS01 evse 1 {key}" for key in keys)
+    assert (plan.needs_restart, plan.config) == ((), load(after))
+
+
+def test_live_keys_evse_that_becomes_dc_or_ac_needs_restart() -> None:
+    dc = SITE.replace("priority = 0", "max_kw = 50\nfallback_a = 0")
+    ac = SITE.replace("priority = 0", "fallback_a = 0")
+    for before, after in ((dc, ac), (ac, dc)):
+        plan = plan_reload(load(before), load(after))
+        keys = ("max_a", "min_a", "max_kw")
+        assert (plan.applied, plan.config) == ((), load(before))
+        assert plan.needs_restart == tuple(f"station CS01 evse 1 {key}" for key in keys)
+
+
+def test_live_keys_protocol_waits_for_the_end_of_a_transaction() -> None:
+    after = load(SITE.replace('id = "CS01"', 'id = "CS01"\nprotocol = "ocpp1.6"'))
+    plan = plan_reload(load(SITE), after, busy=("CS01",))
+    assert (plan.applied, plan.waiting, plan.config) == ((), ("station CS01 protocol",), load(SITE))
+    assert plan_reload(load(SITE), after, busy=("CS02",)).applied == ("station CS01 protocol",)
+
+
+def test_live_keys_of_the_page_are_its_roles_names_and_open_status() -> None:
+    before = SITE + "[web]\nport = 8080\n"
+    role = '[[web.role]]\nname = "guard"\npermissions = ["stations:read"]\n'
+    after = before + f'names = ["lc.example.org"]\nopen_status = false\n{role}'
+    plan = plan_reload(load(before), load(after))
+    assert plan.applied == ("web names", "web open_status", "web role")
+    assert (plan.needs_restart, plan.config) == ((), load(after))
+    other = plan_reload(load(before), load(before.replace("port = 8080", "port = 8081")))
+    assert other.needs_restart == ("web port",)
 
 
 FURTHER = """
@@ -174,7 +212,7 @@ def test_live_keys_default_of_stations_is_named_by_station() -> None:
     station = '[[station]]\nid = "CS01"\ncircuit = "grid"\nowner'
     site = SITE.replace(station, '[station_defaults]\nprotocol = "ocpp1.6"\n' + station)
     plan = plan_reload(load(site), load(site.replace("ocpp1.6", "ocpp2.0.1")))
-    assert (plan.applied, plan.needs_restart) == ((), ("station CS01 protocol",))
+    assert (plan.applied, plan.needs_restart) == (("station CS01 protocol",), ())
 
 
 def test_unchanged_file_changes_nothing() -> None:

@@ -265,3 +265,16 @@ async def test_error_of_a_command_keeps_its_template_for_the_page() -> None:
     assert (body["status"], body["detail"]) == (404, "user 'mia' is unknown")
     assert body["coded"] == {"template": "user {user} is unknown", "values": {"user": "'mia'"}}
     assert "coded" not in msgspec.json.decode(ProblemError(404, "plain").response().body)
+
+
+async def test_role_that_a_reload_changes_counts_for_logins_that_are_open(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        await made.add("ben", "service")
+        secret = await made.access.login("ben", PASSWORD, "192.0.2.9")
+        role = WebRoleConfig(name="service", permissions=("history:read",))
+        made.access.set_roles(make_roles(WebConfig(role=(role,))))
+        actor = made.access.find_login(secret)
+        assert actor is not None
+        assert actor.permissions == read_permissions(["history:read"])
+        made.access.set_roles(make_roles(WebConfig()))
+        assert made.access.find_login(secret) is None

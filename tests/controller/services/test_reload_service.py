@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,12 +15,12 @@ import pytest
 import trio
 
 from controller.cli.main import main
-from controller.services import app
+from controller.services import app, reload_service
 from controller.services.app import App
 from controller.services.configuration import open_configuration
 from controller.services.control_socket import ControlError, send_command
 from controller.services.reload_service import ReloadRejectedError
-from tests.scenario.daemon_peers import BOOT, START, connect_station, meter_values
+from tests.scenario.daemon_peers import BOOT, START, connect_station, meter_values, stop_transaction
 
 SITE = """
 [site]
@@ -158,3 +160,61 @@ async def test_changed_evse_keeps_its_session_and_follows_other_currents(tmp_pat
         assert await station.request("MeterValues", meter_values(transaction)) == {}
         sessions = await trio.to_thread.run_sync(send_command, tmp_path, "sessions.running")
         assert [session["station"] for session in sessions] == ["CS01"]
+
+
+async def test_other_protocol_waits_for_the_transaction_and_closes_the_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload_service, "CHECK_S", 0.05)
+    async with running(write(tmp_path)) as controller:
+        async with connect_station(controller) as station:
+            await station.request("BootNotification", BOOT)
+            transaction = (await station.request("StartTransaction", START))["transactionId"]
+            write(tmp_path, ('id = "CS01"', 'id = "CS01"\nprotocol = "ocpp1.6"'))
+            plan = await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
+            assert (plan["applied"], plan["waiting"]) == ([], ["station CS01 protocol"])
+            assert await station.request("MeterValues", meter_values(transaction)) == {}
+            await station.request("StopTransaction", stop_transaction(transaction))
+            with trio.fail_after(5):
+                await station.wait_closed()
+        async with connect_station(controller) as station:
+            assert (await station.request("BootNotification", BOOT))["status"] == "Accepted"
+        sessions = await trio.to_thread.run_sync(send_command, tmp_path, "sessions.running")
+        assert sessions == []
+
+
+async def test_other_power_of_dc_station_reaches_it_while_its_session_runs(tmp_path: Path) -> None:
+    evse = 'circuit = "house"\n[[station.evse]]\nid = 1\nfallback_a = 0\nmax_kw = {}'
+    async with (
+        running(write(tmp_path, ('circuit = "house"', evse.format(20)))) as controller,
+        connect_station(controller) as station,
+    ):
+        await station.request("BootNotification", BOOT)
+        transaction = (await station.request("StartTransaction", START))["transactionId"]
+        await station.receive_limit(19978.0)
+        write(tmp_path, ('circuit = "house"', evse.format(10)))
+        await controller.reload()
+        await station.receive_limit(9957.0)
+        assert await station.request("MeterValues", meter_values(transaction)) == {}
+        assert [each.evse for each in controller.sessions.running()] == [1]
+
+
+async def test_status_of_page_is_closed_by_a_reload(tmp_path: Path) -> None:
+    web = "[web]\nport = 0\nopen_status = {}\n[[card]]"
+
+    def read_status(port: int | None) -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    async with running(write(tmp_path, ("[[card]]", web.format("true")))) as controller:
+        assert await trio.to_thread.run_sync(read_status, controller.web_port) == 200
+        write(tmp_path, ("[[card]]", web.format("false")))
+        plan = await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
+        assert (plan["applied"], plan["needs_restart"]) == (["web open_status"], [])
+        assert await trio.to_thread.run_sync(read_status, controller.web_port) == 401
+        write(tmp_path, ("[[card]]", web.format("true")))
+        await controller.reload()
+        assert await trio.to_thread.run_sync(read_status, controller.web_port) == 200

@@ -364,3 +364,16 @@ async def test_web_routes_own_password_needs_login() -> None:
     await client.login("viewer")
     assert (await client.post("/api/v1/password", body)).status == 200
     assert client.access.passwords == [("viewer", "viewer", "something new")]
+
+
+async def test_names_and_open_status_that_a_reload_changes_count_at_once() -> None:
+    client = WebClient(open_status=True, names=("old.example",))
+    stream = await client.open("GET", "/api/v1/live")
+    assert isinstance(stream, StreamResponse)
+    client.routes.set_access(("New.example",), open_status=True)
+    assert (await client.get("/healthz", host="old.example")).status == 421
+    assert (await client.get("/api/status", host="new.example")).status == 200
+    assert (await stream.source.next_chunk() or b"").startswith(b"event: status")
+    client.routes.set_access(("New.example",), open_status=False)
+    assert (await client.get("/api/status", host="new.example")).status == 401
+    assert await stream.source.next_chunk() == b"event: end\ndata: {}\n\n"
