@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from drivers.coded_text import coded
 from drivers.errors import Cause
 from drivers.reading import MeterState, PerPhase, Quality, Reading
 from drivers.settings import MeterSettings
@@ -195,9 +196,16 @@ def find_source_mistakes(meters: Sequence[MeterSettings]) -> Iterator[SourceMist
         for key, names in (("plus", meter.plus), ("minus", meter.minus), ("backup", backup)):
             for name in names:
                 if name not in known:
-                    yield SourceMistake(meter.id, key, f'meter "{name}" does not exist', "name a meter")
+                    yield SourceMistake(
+                        meter.id,
+                        key,
+                        coded('{kind} "{name}" does not exist', kind="meter", name=name),
+                        coded("name a meter"),
+                    )
         if len({*sources[meter.id]}) < len(sources[meter.id]):
-            yield SourceMistake(meter.id, "plus", "names a meter twice", "name each source once")
+            yield SourceMistake(
+                meter.id, "plus", coded("names a meter twice"), coded("name each source once")
+            )
         reached: set[str] = set()
         waiting = [*sources[meter.id]]
         while waiting:
@@ -206,4 +214,4 @@ def find_source_mistakes(meters: Sequence[MeterSettings]) -> Iterator[SourceMist
                 reached.add(name)
                 waiting += sources.get(name, ())
         if meter.id in reached:
-            yield SourceMistake(meter.id, "plus", "is computed from itself", "break the circle")
+            yield SourceMistake(meter.id, "plus", coded("is computed from itself"), coded("break the circle"))

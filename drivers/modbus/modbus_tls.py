@@ -15,6 +15,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from drivers.coded_text import coded
 from drivers.errors import BusError, Cause, DriverError
 from drivers.tls_profile import apply_tls_profile
 
@@ -40,9 +41,13 @@ class ModbusTlsError(BusError):
 
 
 class RoleError(DriverError):
-    """The role extension of a certificate is not one UTF8String."""
+    """The role extension of a certificate is not one UTF8String: the certificate is to be issued anew."""
 
     cause = Cause.ROLE
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; issue it anew")
+        self.what = what
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
@@ -81,11 +86,9 @@ def read_role(certificate: x509.Certificate) -> str | None:
     except x509.ExtensionNotFound:
         return None
     except ValueError as error:
-        raise RoleError(f"its extensions are malformed ({error}); issue it anew") from error
+        raise RoleError(coded("its extensions are malformed ({reason})", reason=error)) from error
     if extension.critical:
-        raise RoleError(
-            "its role extension is marked critical, which servers refuse in the handshake; issue it anew"
-        )
+        raise RoleError(coded("its role extension is marked critical, which servers refuse in the handshake"))
     assert isinstance(extension.value, x509.UnrecognizedExtension)
     return _parse_role(extension.value.value)
 
@@ -111,30 +114,35 @@ def find_file_problems(files: TlsFiles, now: datetime) -> Iterator[tuple[str, st
         data = Path(files.certificate).read_bytes()
         chain = _load(data)
     except OSError as error:
-        yield "certificate", f"{files.certificate} cannot be read ({error.strerror})", "set the right path"
+        yield "certificate", *_unreadable(files.certificate, error)
         return
     except ValueError as error:
-        yield "certificate", f"{files.certificate} is no PEM certificate ({error})", "convert it to PEM"
+        yield "certificate", *_no_certificate(files.certificate, error)
         return
     leaf = chain[0]
     yield from (("certificate", problem, remedy) for problem, remedy in _date_problems(leaf, now))
     try:
         role = read_role(leaf)
     except RoleError as error:
-        problem, _, remedy = str(error).rpartition("; ")
-        yield "certificate", problem or str(error), remedy
+        yield "certificate", error.what, coded("issue it anew")
     else:
         if role is None:
             yield (
                 "certificate",
-                "it has no role (extension 1.3.6.1.4.1.50316.802.1): most servers then refuse to read",
-                "issue it anew with a role such as ReadOnlySunSpec",
+                coded(
+                    "has no role (extension {oid}): most servers then refuse to read",
+                    oid=ROLE_OID.dotted_string,
+                ),
+                coded("issue it anew with a role such as {role}", role="ReadOnlySunSpec"),
             )
         elif role not in READING_ROLES:
             yield (
                 "certificate",
-                f'its role "{role}" is none of the roles of SunSpec that may read',
-                f"issue it anew with one of {', '.join(READING_ROLES)}, unless the meter has its own roles",
+                coded('has the role "{role}", which is none of SunSpec that may read', role=role),
+                coded(
+                    "issue it anew with one of {roles}, unless the meter has its own roles",
+                    roles=", ".join(READING_ROLES),
+                ),
             )
     yield from _key_problems(files, data, leaf)
 
@@ -144,37 +152,56 @@ def _key_problems(files: TlsFiles, data: bytes, leaf: x509.Certificate) -> Itera
     try:
         key = serialization.load_pem_private_key(data if files.key is None else Path(path).read_bytes(), None)
     except OSError as error:
-        yield "key", f"{path} cannot be read ({error.strerror})", "set the right path"
+        yield "key", *_unreadable(path, error)
     except (ValueError, TypeError) as error:
         where = "key" if files.key else "certificate"
-        yield where, f"{path} holds no usable private key ({error})", "set key to an unencrypted PEM key"
+        yield (
+            where,
+            coded("{path} holds no usable private key ({reason})", path=path, reason=error),
+            coded("set key to an unencrypted PEM key"),
+        )
     else:
         if _public_bytes(key.public_key()) != _public_bytes(leaf.public_key()):
-            yield "key", f"{path} does not belong to {files.certificate}", "set the key of this certificate"
+            yield (
+                "key",
+                coded("{path} does not belong to {certificate}", path=path, certificate=files.certificate),
+                coded("set the key of this certificate"),
+            )
 
 
 def _authority_problems(path: str, now: datetime) -> Iterator[tuple[str, str, str]]:
     try:
         chain = _load(Path(path).read_bytes())
     except OSError as error:
-        yield "ca", f"{path} cannot be read ({error.strerror})", "set the right path"
+        yield "ca", *_unreadable(path, error)
         return
     except ValueError as error:
-        yield "ca", f"{path} is no PEM certificate ({error})", "convert it to PEM"
+        yield "ca", *_no_certificate(path, error)
         return
     for certificate in chain:
         yield from (("ca", problem, remedy) for problem, remedy in _date_problems(certificate, now))
 
 
 def _date_problems(certificate: x509.Certificate, now: datetime) -> Iterator[tuple[str, str]]:
-    name = certificate.subject.rfc4514_string() or "it"
+    name = certificate.subject.rfc4514_string() or coded("the certificate")
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now > end:
-        yield f"{name} expired on {end:%Y-%m-%d}", "renew it"
+        yield coded("{name} expired on {day}", name=name, day=f"{end:%Y-%m-%d}"), coded("renew it")
     elif now < begin:
-        yield f"{name} is not valid before {begin:%Y-%m-%d}", "check the clock, or wait"
+        what = coded("{name} is not valid before {day}", name=name, day=f"{begin:%Y-%m-%d}")
+        yield what, coded("check the clock, or wait")
     elif (end - now).days < EXPIRES_SOON_DAYS:
-        yield f"{name} expires on {end:%Y-%m-%d}", "renew it"
+        yield coded("{name} expires on {day}", name=name, day=f"{end:%Y-%m-%d}"), coded("renew it")
+
+
+def _unreadable(path: str, error: OSError) -> tuple[str, str]:
+    what = coded("{file} cannot be read: {reason}", file=path, reason=error.strerror or "")
+    return what, coded("set the right path")
+
+
+def _no_certificate(path: str, error: ValueError) -> tuple[str, str]:
+    what = coded("{path} is no PEM certificate ({reason})", path=path, reason=error)
+    return what, coded("convert it to PEM")
 
 
 def explain_handshake(name: str, error: BaseException) -> str:
@@ -258,17 +285,20 @@ def _parse_role(value: bytes) -> str:
     """Parse one DER UTF8String that fills the extension."""
     if not value or value[0] != _UTF8_STRING:
         kind = _STRING_TYPES.get(value[0], "something else") if value else "empty"
-        raise RoleError(f"its role extension is {kind} instead of a UTF8String; issue it anew")
+        raise RoleError(coded("its role extension is {kind} instead of a UTF8String", kind=kind))
     if len(value) < 2 or value[1] >= 0x80 or value[1] != len(value) - 2:
-        raise RoleError("its role extension holds more or less than one string; issue it anew")
+        raise RoleError(coded("its role extension holds more or less than one string"))
     try:
         role = value[2:].decode()
     except UnicodeDecodeError as error:
-        raise RoleError("its role is not UTF-8; issue it anew") from error
+        raise RoleError(coded("its role is not UTF-8")) from error
     if not role or not role.isprintable() or "," in role or role != role.strip():
         raise RoleError(
-            f"its role is {role!r}: one name without commas, blanks around it or control characters is "
-            "needed; issue it anew"
+            coded(
+                "its role is {role}: one name without commas, blanks around it or control characters is "
+                "needed",
+                role=repr(role),
+            )
         )
     return role
 

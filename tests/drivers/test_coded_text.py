@@ -34,6 +34,7 @@ RULES = sorted(
         *PRODUCT.glob("config/*.py"),
         *PRODUCT.glob("services/*_rules.py"),
         *PRODUCT.glob("tomlcheck/*.py"),
+        DRIVERS / "virtual_meter.py",
         PRODUCT / "chargers/quirks.py",
         *PRODUCT.glob("signing/policy_*.py"),
         PRODUCT / "signing/key_entries.py",

@@ -86,7 +86,7 @@ def test_certificate_without_role_has_none() -> None:
 @pytest.mark.parametrize(
     ("files", "key", "text"),
     [
-        (TlsFiles(pem("nothing")), "ca", "cannot be read (No such file"),
+        (TlsFiles(pem("nothing")), "ca", "cannot be read: No such file"),
         (TlsFiles(str(Path(__file__))), "ca", "is no PEM certificate"),
         (TlsFiles(pem("ca"), pem("nothing")), "certificate", "cannot be read"),
         (TlsFiles(pem("ca"), str(Path(__file__))), "certificate", "is no PEM certificate"),
@@ -94,7 +94,7 @@ def test_certificate_without_role_has_none() -> None:
         (TlsFiles(pem("ca"), pem("client-ReadOnlySunSpec"), pem("c-new")), "key", "does not belong to"),
         (TlsFiles(pem("ca"), pem("client-ReadOnlySunSpec"), pem("nothing")), "key", "cannot be read"),
         (TlsFiles(pem("ca"), pem("client-ReadOnlySunSpec"), pem("ca")), "key", "no usable private key"),
-        (TlsFiles(pem("ca"), pem("c-viewer")), "certificate", 'its role "VIEWER" is none'),
+        (TlsFiles(pem("ca"), pem("c-viewer")), "certificate", 'has the role "VIEWER", which is none'),
     ],
 )
 def test_file_problem_names_key_and_remedy(files: TlsFiles, key: str, text: str) -> None:
