@@ -179,6 +179,10 @@ class StatementCode(enum.StrEnum):
     IT_TAKES_NO_LIMIT = "it-takes-no-limit", "takes no limit"
     IT_SHARES_STATION_LIMIT = "it-shares-station-limit", "draws under the limit of its station"
     BACKEND_AWAY = "backend-away", "backend {name} has no connection"
+    BACKEND_SILENT = (
+        "backend-silent",
+        "backend {name} is connected, but leaves messages without an answer, {command} the last",
+    )
     OUTBOX_OLD = "outbox-old", "{count} messages wait for {name}, the oldest for {duration_s}"
     MESSAGES_SET_ASIDE = "messages-set-aside", "{name} rejects {count} messages, which are set aside"
     DIMMING_SOURCE_LOST = (
@@ -247,6 +251,10 @@ class StatementCode(enum.StrEnum):
     CHECK_BACKEND_LINK = (
         "check-backend-link",
         "check the gateway's internet connection and the backend's URL and credentials",
+    )
+    ASK_BACKEND = (
+        "ask-backend",
+        "ask the backend's operator; the log names each message: call not answered",
     )
     BRING_BACKEND_BACK = (
         "bring-backend-back",

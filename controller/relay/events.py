@@ -94,6 +94,13 @@ class Redial(msgspec.Struct, frozen=True):
     reason: str
 
 
+class UnansweredCall(LogEntry, frozen=True):
+    """A CALL that a backend has not answered in time, with its line for the log."""
+
+    backend: str
+    action: str
+
+
 class Close(msgspec.Struct, frozen=True):
     """Close all links; the relay has ended. `code` is a WebSocket close code for the station."""
 

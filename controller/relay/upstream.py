@@ -25,7 +25,7 @@ from controller.offline.offline_handler import OfflineHandler
 from controller.offline.owner_states import AwayMode, OwnerConnection, OwnerEvent, OwnerState
 from controller.offline.station_snapshot import StationSnapshot
 from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
-from controller.relay.events import Action, ObservationMade, Redial, ToStation, persist
+from controller.relay.events import Action, ObservationMade, Redial, ToStation, UnansweredCall, persist
 
 TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 
@@ -392,7 +392,7 @@ class Upstream:
         if len(actions) > 1 or len(self._unanswered) >= MOST_UNANSWERED:
             reason = f"no answer to {', '.join(map(peer_word, actions))}"
             self._unanswered.clear()
-            effects = self.on_lost(reason, now) + self._serve_late(late, now)
+            effects = [self._report_late(late), *self.on_lost(reason, now), *self._serve_late(late, now)]
             if self.owner.state is OwnerState.LOST:
                 return effects
             return [*effects, Redial(self._owner, reason)]
@@ -408,7 +408,7 @@ class Upstream:
             f"call not answered backend={self._owner} station={self._station} "
             f"action={peer_word(late.action)} id={peer_word(late.id)}"
         )
-        return LogEntry(logging.WARNING, line)
+        return UnansweredCall(logging.WARNING, line, self._owner, peer_word(late.action))
 
     def _go_on_unanswered(
         self, offline: OfflineHandler, late: PendingCall, now: float

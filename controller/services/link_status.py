@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import trio
+
 from controller.ocpp.frames import Version
+from controller.offline.station_memory import QueueStatus
 from controller.services.backend_pools import BackendPools
 from controller.services.overlay_service import OverlayService
 from controller.services.relay_memory import RelayJournals
@@ -51,18 +54,24 @@ class LinkStatusReader:
 
     def backends(self) -> tuple[BackendStatus, ...]:
         """Return the state of each backend."""
-        now = utc_now().timestamp()
         return tuple(
-            BackendStatus(
-                id=backend,
-                links=self.pools.by_name[backend].links,
-                waiting=queue.messages,
-                oldest_s=0.0 if queue.oldest is None else max(0.0, round(now - queue.oldest, 1)),
-                dropped_total=queue.dropped,
-                set_aside=queue.set_aside,
-            )
+            self._backend(backend, queue)
             for backend, queue in self.journals.queue_statuses().items()
             if backend in self.pools.by_name
+        )
+
+    def _backend(self, backend: str, queue: QueueStatus) -> BackendStatus:
+        age_s = 0.0 if queue.oldest is None else utc_now().timestamp() - queue.oldest
+        unanswered = self.stats.unanswered.get(backend)
+        return BackendStatus(
+            id=backend,
+            links=self.pools.by_name[backend].links,
+            waiting=queue.messages,
+            oldest_s=max(0.0, round(age_s, 1)),
+            dropped_total=queue.dropped,
+            set_aside=queue.set_aside,
+            unanswered=0 if unanswered is None else unanswered.count(trio.current_time()),
+            unanswered_action="" if unanswered is None else unanswered.action,
         )
 
     def overlay_status(self) -> OverlayStatus | None:

@@ -446,6 +446,7 @@ class StationSession:
                 self._rules.on_password_command(self._station, name, payload, result)
             case LogEntry(level, text):
                 log.log(level, "%s", text)
+                self._stats.count_entry(action, trio.current_time())
 
     def _close(self, closing: Close) -> None:
         code, reason = self._close_code, self._close_reason

@@ -27,6 +27,8 @@ SETTLE_S = 30.0
 """Time that a condition lasts before it is an alarm, by kind."""
 MOST_NAMED = 5
 """EVSEs that one text names."""
+UNANSWERED_WARN = 3
+"""Messages of the last minutes that a backend has left without an answer."""
 OUTBOX_WARN_S, OUTBOX_CRITICAL_S = 3600.0, DAY_S
 
 
@@ -324,6 +326,16 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 statement=Statement(code=StatementCode.BACKEND_AWAY, name=backend.id),
                 remedy=Statement(code=StatementCode.CHECK_BACKEND_LINK),
                 after_s=BACKEND_AWAY_S,
+            )
+        if backend.unanswered >= UNANSWERED_WARN:
+            yield AlarmCondition(
+                kind="backend-silent",
+                subject=backend.id,
+                severity=Severity.WARNING,
+                statement=Statement(
+                    code=StatementCode.BACKEND_SILENT, name=backend.id, command=backend.unanswered_action
+                ),
+                remedy=Statement(code=StatementCode.ASK_BACKEND),
             )
         if backend.oldest_s >= OUTBOX_WARN_S:
             critical = backend.oldest_s >= OUTBOX_CRITICAL_S

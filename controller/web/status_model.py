@@ -239,7 +239,8 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `waiting` messages are queued for it; the oldest came `oldest_s` ago. `dropped_total`: less important
     messages dropped for lack of room. `set_aside`: transaction messages that it does not accept, kept for
-    a person to decide.
+    a person to decide. `unanswered`: messages that it has not answered in the last 10 minutes, the last one
+    an `unanswered_action`.
     """
 
     id: str
@@ -248,6 +249,8 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     oldest_s: float
     dropped_total: int
     set_aside: int
+    unanswered: int = 0
+    unanswered_action: str = ""
 
 
 class VerdictStatus(msgspec.Struct, frozen=True, kw_only=True):

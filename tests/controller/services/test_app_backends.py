@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from trio_websocket import ConnectionClosed
 
 from controller.backends import failover
+from controller.config import Config
 from controller.model.rate_limits import Backoff
+from controller.web.alarm_model import find_conditions
 from tests.controller.services.test_app import running
 from tests.scenario.daemon_peers import (
     ACCEPTED,
@@ -123,3 +126,25 @@ async def test_links_go_back_when_better_uplink_has_answered_for_while(
             made["a"].refuse_status = None
             first = await made["a"].accept()
             await station.forward_call(first, "StopTransaction", stop_transaction(70), {})
+
+
+def with_short_calls(config: Config) -> Config:
+    return replace(config, listen=replace(config.listen, call_timeout_s=0.2))
+
+
+async def test_backend_that_is_connected_and_never_answers_is_an_alarm(tmp_path: Path) -> None:
+    async with serve_csms_by_name("cpo") as made:
+        config = with_short_calls(configure(tmp_path, made, {}, 'owner = "cpo"'))
+        async with running(config) as controller, connect_station(controller) as station:
+            cpo = await made["cpo"].accept()
+            await station.forward_call(cpo, "BootNotification", BOOT, ACCEPTED)
+            for _ in range(2):
+                await station.send_call("Heartbeat", {})
+                assert await station.receive_error() == "GenericError"
+            assert not [each for each in find_conditions(controller.status(), 0.0) if "backend" in each.kind]
+            await station.send_call("Heartbeat", {})
+            await station.wait_closed()
+            status = controller.status()
+            assert (status.backends[0].unanswered, status.backends[0].unanswered_action) == (3, "Heartbeat")
+            [alarm] = [each for each in find_conditions(status, 0.0) if each.kind == "backend-silent"]
+            assert "leaves messages without an answer, Heartbeat the last" in str(alarm.statement)

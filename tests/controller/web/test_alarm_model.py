@@ -107,6 +107,12 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
         Severity.WARNING,
     ),
     (
+        replace(FINE, backends=(replace(FINE.backends[0], unanswered=3, unanswered_action="Heartbeat"),)),
+        "backend-silent",
+        "cpo",
+        Severity.WARNING,
+    ),
+    (
         replace(FINE, backends=(replace(FINE.backends[0], oldest_s=2 * DAY_S),)),
         "outbox-old",
         "cpo",
