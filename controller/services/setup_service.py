@@ -26,7 +26,7 @@ from controller.services.meter_search import MeterSearchService
 from controller.services.service_error import ServiceError
 from controller.site_setup import setup_questions
 from controller.site_setup.configuration_fields import change_fields, read_field_groups
-from controller.site_setup.setup_document import KEY_DIRECTORY, SitePlaces, write_document
+from controller.site_setup.setup_document import KEY_DIRECTORY, SitePlaces, find_stations_url, write_document
 from controller.site_setup.setup_error import SetupError
 from controller.web.setup_interface import (
     FieldForms,
@@ -97,6 +97,7 @@ class SetupService:
             problems=setup_questions.find_problems(answers, context, language),
             review=review,
             search=state if (state := self.search_state()).running else None,
+            stations_url=find_stations_url(context.document, self._find_places().port),
         )
 
     async def complete_answers(self, request: SetupRequest) -> SetupRequest:

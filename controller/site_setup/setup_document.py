@@ -6,7 +6,7 @@ What is not asked stays as it was written, with its comments and its order (toml
 from __future__ import annotations
 
 import tomllib
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -154,6 +154,10 @@ def _separate_tables(before: str, after: str) -> str:
             if line or (lines and lines[-1]):
                 lines.append(line)
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+USUAL_PORT = 8887
+"""Port of stations in a file that names none."""
 
 
 class SitePlaces(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,12 +326,20 @@ def _station_of(station: str, given: Answers, context: SetupContext) -> NewStati
     )
 
 
+def find_stations_url(root: Mapping[str, Any], port: int | None = None) -> str:
+    """Return the URL that stations connect to, without their ids; `port`: of a file that names none."""
+    listen: Mapping[str, Any] = root.get("listen", {})
+    scheme = "wss" if listen.get("certificate") else "ws"
+    path = str(listen.get("path", "/ocpp")).rstrip("/")
+    return f"{scheme}://GATEWAY:{listen.get('port', port or USUAL_PORT)}{path}"
+
+
 def add_station(
     document: SetupDocument, station: NewStation, language: Language = "en", head: str = ""
 ) -> None:
     """Add the tables of a station, with the comment `head`; [station_defaults] count for what is not set."""
     if not head and not document.root.get("station"):
-        head = setup_text(language, "comment.stations")
+        head = setup_text(language, "comment.stations", url=find_stations_url(document.root))
     table = document.add_table("station", head)
     set_key(table, "id", station.id)
     if station.label:

@@ -78,7 +78,7 @@ function showSection(section, problems) {
     await advance();
     if (state.progress.section?.name !== before) state.done.push([before, section.questions.map((each) => each.id)]);
   } }, ...inputs.map(([, node]) => node), element("p", { class: "actions" }, element("button", { type: "submit", class: "main" }, text("continue")), state.done.length ? button(text("back"), back) : null));
-  show(element("h1", {}, text("setup")), element("h2", { class: "section" }, section.title), section.name === "stations" ? element("p", { class: "quiet", role: "status" }, text("stationsWait")) : null, form);
+  show(element("h1", {}, text("setup")), element("h2", { class: "section" }, section.title), section.name === "stations" ? element("p", { class: "quiet", role: "status" }, text("stationsWait", { url: state.progress.stations_url })) : null, form);
   if (Object.keys(problems).length) form.querySelector("[aria-invalid] , .over")?.closest(".question")?.querySelector("input, select")?.focus();
   else byId("main").focus();
 }

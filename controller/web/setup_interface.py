@@ -55,7 +55,7 @@ class SetupProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Progress of a setup: the next questions, or the review where all are answered.
 
     `answers`: those that are valid. `problems`: by question id, why an answer is not. `search`: the search
-    for a meter that goes on, null without.
+    for a meter that goes on, null without. `stations_url`: where stations connect, without their ids.
     """
 
     section: SetupSection | None
@@ -63,6 +63,7 @@ class SetupProgress(msgspec.Struct, frozen=True, kw_only=True):
     problems: dict[str, str]
     review: SetupReview | None = None
     search: MeterSearch | None = None
+    stations_url: str = ""
 
 
 class SetupResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,6 +81,7 @@ try {
   await answer("backend.authorization", "free");
   await next();
   await shown("stations.more");
+  const hint = await page.$eval("main p[role=status]", (node) => node.textContent);
   await shown("stations.CS01.adopt"); // the station has connected meanwhile
   await audit("stations");
   await answer("stations.CS01.adopt", "yes");
@@ -135,7 +136,7 @@ try {
   await shown("site.id");
   await audit("again");
   const proposed = await page.$eval(`${at("site.id")} input`, (node) => node.value);
-  console.log(JSON.stringify({ password: password.length, difference, proposed, problems, foreign, accessibility, wide }));
+  console.log(JSON.stringify({ password: password.length, difference, hint, proposed, problems, foreign, accessibility, wide }));
 } finally {
   await browser.close();
 }

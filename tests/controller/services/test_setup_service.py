@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 import trio
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
+from controller.config.schema import ListenConfig
 from controller.services import meter_search
 from controller.services.machine_report import find_serial_ports, find_timezone
 from controller.services.service_error import ServiceError
 from controller.services.setup_service import SetupRejectedError, SetupService
 from controller.site_setup.configuration_fields import FieldChange
+from controller.site_setup.setup_document import find_stations_url
 from controller.site_setup.setup_questions import MeterScan, UnknownStation
 from controller.web.setup_interface import FieldRequest, SearchRequest, SetupProgress, SetupRequest
 from drivers.meter_model import load_model
@@ -181,6 +184,19 @@ async def test_setup_service_forms_show_and_change_the_file(tmp_path: Path) -> N
         odd = FieldChange(path=("circuit", 0, "limit_a"), value="much")
         with pytest.raises(SetupRejectedError, match=r"circuit\.limit_a"):
             await site.setup.review_fields(FieldRequest(base=forms.version, changes=[odd]))
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "url"),
+    [
+        ("", None, f"ws://GATEWAY:{ListenConfig().port}{ListenConfig().path}"),
+        ("", 9000, "ws://GATEWAY:9000/ocpp"),
+        ("[listen]\nport = 9443\n", 9000, "ws://GATEWAY:9443/ocpp"),
+        ('[listen]\ncertificate = "server.crt"\npath = "/"\n', None, "wss://GATEWAY:8887"),
+    ],
+)
+def test_stations_url_is_that_of_the_file(text: str, port: int | None, url: str) -> None:
+    assert find_stations_url(tomllib.loads(text), port) == url
 
 
 async def test_setup_service_without_a_file_states_it() -> None:
