@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -166,7 +167,7 @@ class Poller:
         """True while the sockets of a batch are read."""
         self.deferred: list[tuple[FdWatcher, Callable[[], object]]] = []
         """Sends that wait for the end of the batch, each with the watcher of its socket."""
-        self._following: list[tuple[FdWatcher, Callable[[], object]]] = []
+        self._following: deque[tuple[FdWatcher, Callable[[], object]]] = deque()
         """Calls that wait for these sends, each with the watcher that was dispatched."""
         self._dispatched: FdWatcher | None = None
 
@@ -201,11 +202,16 @@ class Poller:
             self._epoll.close()
 
     def _dispatch_batches(self) -> None:
-        """Read the sockets that are ready, then send what follows, until none is ready or after BATCHES."""
+        """Read the sockets that are ready, then send what follows, until none is ready or after BATCHES.
+
+        What follows the sends is called one by one: sockets that become ready meanwhile are read in between.
+        All of it has been called when this returns, so that nothing that a task reports comes before it.
+        """
         for _ in range(BATCHES):
-            events = self._epoll.poll(0, BATCH)
-            if not events:
-                return
+            while not (events := self._epoll.poll(0, BATCH)):
+                if not self._following:
+                    return
+                _call_each([self._following.popleft()])
             self.is_dispatching = True
             for file, ready in events:
                 # A callback may close sockets that have events further on in the batch.
@@ -216,9 +222,8 @@ class Poller:
             if self.deferred:
                 deferred, self.deferred = self.deferred, []
                 _call_each(deferred)
-            if self._following:
-                following, self._following = self._following, []
-                _call_each(following)
+        while self._following:
+            _call_each([self._following.popleft()])
 
 
 def _call_each(calls: list[tuple[FdWatcher, Callable[[], object]]]) -> None:

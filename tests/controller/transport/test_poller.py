@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -150,6 +151,34 @@ async def test_poller_calls_after_sends_follow_all_sends_in_order() -> None:
         assert done == ["read", "send", "first", "second"]
         call_after_sends(lambda: done.append("at once"))
         assert done[-1] == "at once"
+
+
+async def test_poller_message_waits_for_one_call_after_sends() -> None:
+    """A message that comes while calls are made is sent on before the rest of them."""
+    done: list[str] = []
+    with socket_pair() as (first, first_watcher, first_peer), socket_pair() as (second, watcher, peer):
+
+        def read_first() -> bytes:
+            for number in range(3):
+                call_after_sends(partial(follow, number))
+            return first.recv(100)
+
+        def follow(number: int) -> None:
+            done.append(f"call {number}")
+            if number == 0:
+                peer.send(b"x")
+
+        def read_second() -> bytes:
+            assert watcher.defer(lambda: done.append("send"))
+            return second.recv(100)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watcher.wait_read, read_second)
+            nursery.start_soon(first_watcher.wait_read, read_first)
+            await trio.testing.wait_all_tasks_blocked()
+            first_peer.send(b"x")
+            nursery.cancel_scope.deadline = trio.current_time() + 5
+    assert done == ["call 0", "send", "call 1", "call 2"]
 
 
 async def test_poller_calls_at_once_before_any_socket_is_watched() -> None:
