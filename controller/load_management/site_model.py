@@ -414,7 +414,10 @@ class SiteModel:
                 self._slowest_s[circuit.id] = max(self._reactions.get(evse.ref, 0.0) for evse in below)
 
     def note_offer(self, controller: EvseController, before: float, now: float) -> None:
-        """Notify the meters' checks that the draw of an EVSE may change now."""
+        """Notify the meters' checks that the draw of an EVSE may change now.
+
+        Where a recent report shows the draw, it changes from that to the offer, else by as much as the offer.
+        """
         change = controller.delivery.offered_a(now) - before
         if abs(change) <= NOISE_A:
             return
@@ -426,10 +429,12 @@ class SiteModel:
         delta = [0.0, 0.0, 0.0]
         draw = [0.0, 0.0, 0.0]
         is_unreported = controller.model.reports_no_current(now)
+        is_unknown = controller.model.draw.unknown(now)
         for phase in controller.evse.phases:
-            delta[phase] = (
-                min(0.0, offered - drawn[phase]) if change < 0 else max(0.0, offered - drawn[phase])
-            )
+            follows = offered - drawn[phase]
+            delta[phase] = min(0.0, follows) if change < 0 else max(0.0, follows)
+            if is_unknown:
+                delta[phase] = min(delta[phase], change) if change < 0 else max(delta[phase], change)
             draw[phase] = offered if is_unreported else delta[phase]
         self.metering.add_offer(
             controller.evse, (delta[0], delta[1], delta[2]), (draw[0], draw[1], draw[2]), now

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.fuse_curve import FuseLoad, watches
-from controller.load_management.site_tree import Fuse, PhaseAmps, PhaseFlags
+from controller.load_management.site_tree import Fuse, PhaseAmps
 
 MARGIN_USED = 0.75
 """Part of the margin that a surge may use before anybody is cut."""
@@ -380,6 +380,11 @@ class _PhaseLoad:
         highest = self._memory.highest(self._last_at)
         return max(0.0, self._steady() if highest is None else highest)
 
+    def remembered(self) -> float:
+        """Return the highest load that has lasted; negative infinity before one has."""
+        highest = self._memory.highest(self._last_at)
+        return -math.inf if highest is None else highest
+
     def _steady(self) -> float:
         return -(self._lowest.highest(self._last_at) or 0.0)
 
@@ -511,12 +516,10 @@ class BaseLoad:
         first, second, third = self._phases
         return (first.worst(), second.worst(), third.worst())
 
-    def worst_on(self, flags: PhaseFlags) -> PhaseAmps:
-        """Return `worst` on these phases; negative infinity on the others."""
-        first, second, third = (
-            load if flag else -math.inf for load, flag in zip(self.worst(), flags, strict=True)
-        )
-        return (first, second, third)
+    def remembered(self) -> PhaseAmps:
+        """Return the highest load that has lasted (A per phase); negative infinity before one has."""
+        first, second, third = self._phases
+        return (first.remembered(), second.remembered(), third.remembered())
 
     @property
     def rise_a(self) -> float:

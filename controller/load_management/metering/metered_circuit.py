@@ -5,8 +5,8 @@ No reading alone shows that a meter is installed wrongly. So until a step of a c
 
     as shown        what generation gives the cars (surplus), and what a phase leads others by (unbalance)
     at the worst    feed-in is a load of the same size, as with a current transformer built in backwards; and
-                    while cars draw, the base load is the highest lasting one of the last quarter of an hour,
-                    as a meter that does not see the cars would show it
+                    while cars draw, the base load is the highest lasting one from a quarter of an hour before
+                    them on, as a meter that does not see the cars would show it
 
 Where generation is declared the first leaves room for one car, whose first step proves the phase or ends
 that. A meter that measures the building alone is never proven: its feed-in is trusted where it is declared.
@@ -32,11 +32,12 @@ from controller.load_management.metering.plausibility import (
     StillWatch,
 )
 from controller.load_management.metering.step_check import MEMORY_S, StepCheck
-from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps, PhaseFlags
+from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.statements import Statement, StatementCode
 from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
 
+NOWHERE: PhaseAmps = (-math.inf, -math.inf, -math.inf)
 BRIDGE_S = 30.0
 """Time after the last good reading that the worst of the last quarter of an hour bridges (s)."""
 OVER_WARN_S = 10.0
@@ -103,8 +104,10 @@ class MeteredCircuit:
         """Base load at the worst while a phase is not proven; None once all are."""
         self._feeds_in = False
         """True while a phase that is not proven shows feed-in."""
-        self._hides_draw: PhaseFlags = (False, False, False)
-        """Phases on which cars draw that the meter may not see."""
+        self._lasting_a = NOWHERE
+        """Highest lasting load (A) since cars may draw on a phase that is not proven."""
+        self._hidden_a = NOWHERE
+        """The same where they do draw, as far as their reports and offers show."""
         self.window = MeterWindow(MEMORY_S)
         self.steps = StepCheck(self.window)
         self.phase_steps = PhaseSteps(self.window)
@@ -195,13 +198,10 @@ class MeteredCircuit:
             return False
         unproven = [not self._is_proven(phase) for phase in range(3)]
         self._feeds_in = any(a < -NOISE_A and flag for a, flag in zip(amps, unproven, strict=True))
-        first_hidden, second_hidden, third_hidden = (
-            flag and low_a > MAY_DRAW_A for flag, low_a in zip(unproven, draw.low, strict=True)
-        )
-        self._hides_draw = (first_hidden, second_hidden, third_hidden)
         if not any(unproven):
-            self._unproven = None
+            self._unproven, self._hidden_a = None, NOWHERE
             return False
+        self._follow_hidden(unproven, draw)
         first, second, third = (
             self._as_load(a, phase, draw) if flag else a
             for phase, (a, flag) in enumerate(zip(amps, unproven, strict=True))
@@ -209,6 +209,17 @@ class MeteredCircuit:
         return self._unproven.measure(
             (first, second, third), draw, now, cut=power_limited, slowest_s=slowest_s
         )
+
+    def _follow_hidden(self, unproven: Sequence[bool], draw: OfferCredit) -> None:
+        """Keep the highest lasting load of each phase for as long as cars may draw there unseen."""
+        lasting = _highest([self._lasting_a, *(load.remembered() for load in self._loads)])
+        may_draw = [flag and most_a > MAY_DRAW_A for flag, most_a in zip(unproven, draw.high, strict=True)]
+        draws = [
+            flag and max(likely_a, unreacted_a) > MAY_DRAW_A
+            for flag, likely_a, unreacted_a in zip(unproven, draw.likely_low, draw.unreacted, strict=True)
+        ]
+        self._lasting_a = _only_on(lasting, may_draw)
+        self._hidden_a = _only_on(_highest([lasting, *(load.worst() for load in self._loads)]), draws)
 
     def _is_proven(self, phase: int) -> bool:
         """Return True if a feed-in of the phase is one for sure, or for all that can be checked."""
@@ -405,16 +416,21 @@ class MeteredCircuit:
         if self._unproven is None:
             return shown
         worst_case = self._unproven.estimates(now)
-        lasting = [load.worst_on(self._hides_draw) for load in self._loads]
         return shown._replace(
-            assumed=_highest([shown.assumed, worst_case.assumed, *lasting]),
+            assumed=_highest([shown.assumed, worst_case.assumed, self._hidden_a]),
             keep=_highest([shown.keep, worst_case.keep]),
-            start=_highest([shown.start, worst_case.start, *lasting]),
+            start=_highest([shown.start, worst_case.start, self._hidden_a]),
         )
 
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:
         """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""
         return max((load.start_peak(phase, now) for load in self._loads), key=lambda peak: peak[1])
+
+
+def _only_on(loads: PhaseAmps, flags: Sequence[bool]) -> PhaseAmps:
+    """Return the loads (A) of these phases; negative infinity for the others."""
+    first, second, third = (load if flag else -math.inf for load, flag in zip(loads, flags, strict=True))
+    return (first, second, third)
 
 
 def _highest(loads: Sequence[PhaseAmps]) -> PhaseAmps:

@@ -14,7 +14,8 @@ for in the readings around it:
 
 `MISSES` in a row make the meter suspected, as many seen steps in a row clear it again. A phase on which one
 step was seen is proven to show the cars, and as a load. While none is, a step that several phases miss at
-once counts as often: that is the first step after an installation.
+once counts as often: that is the first step after an installation. So does a step on a phase that has not
+been proven and shows no current at all: no load of a building can have hidden it there.
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ class StepCheck:
             ):
                 missed.append(phase)
                 mirrored = against >= MIRRORED[0] * size
+                if not self.proven[phase] and _is_dead(window, phase):
+                    self._misses[phase] += MISSES
         if seen:
             self._on_seen(seen)
         if missed:
@@ -147,6 +150,11 @@ class StepCheck:
             f"{names} {'do' if len(suspected) > 1 else 'does'} not follow station {step.ref}, which reported "
             f"a step of {step.delta_a[suspected[-1]]:+.0f} A: {cause}"
         )
+
+
+def _is_dead(window: Sequence[PhaseAmps], phase: int) -> bool:
+    """Return True if a phase carries nothing in all of these readings."""
+    return all(abs(amps[phase]) <= DEAD_A for amps in window)
 
 
 def _names(phases: Sequence[int]) -> str:
