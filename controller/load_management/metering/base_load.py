@@ -12,7 +12,8 @@ Four estimates are made of the samples, each for its own question:
 
     assumed   how far may those rise who charge?    the highest sample of the last `HOLD_S`,
                                                      of `PULSING_HOLD_S` while the building pulses,
-                                                     of `RESERVED_S` after pulses above the limit
+                                                     of `RESERVED_S` after pulses above the limit;
+                                                     with a load that returns soon (`recurring_loads.py`)
     keep       must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
     start      may another car start?                the highest sure value of the last `START_S`
     worst      what if it is not measured now?       the highest lasting sample of the last `MEMORY_S`
@@ -26,7 +27,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.fuse_curve import FuseLoad, watches
+from controller.load_management.metering.fuse_curve import INRUSH_S, MOTOR_S, FuseLoad, watches
+from controller.load_management.metering.recurring_loads import RecurringLoads
 from controller.load_management.site_tree import Fuse, PhaseAmps
 
 MARGIN_USED = 0.75
@@ -56,15 +58,10 @@ WAIT_S = 25.0
 overload for an hour: a lift has arrived by then, and who can come down has done so."""
 START_S = 300.0
 """Time (s) that room was free until another car starts in it."""
-PLAIN_WAIT_S = 2.0
-"""The same where nothing is known of the fuse, and where it would trip: an inrush is over by then."""
 STEADY_S = 30.0
 """A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""
 MEMORY_S = 900.0
 """Span of that memory (s). Its highest stands in for a meter without good readings."""
-INRUSH_S = 2.0
-"""A current above the limit that the fuse carries is no inrush any more after this time: motors start
-within a second, and each second more is one above the limit."""
 LASTING_S = 15.0
 """Time (s) after which an overload is the building's, also while cuts are under way."""
 FEED_IN_SHARED = 0.5
@@ -257,6 +254,8 @@ class _PhaseLoad:
         """Worst cases that the EVSEs' draw has not disproved yet."""
         self._pulses = PulsePattern()
         self._reserve = PulseReserve()
+        self._recurring = RecurringLoads()
+        self._sure_a = 0.0
         self._start = RollingMax(START_S)
         self._keep = RollingMax(WAIT_S)  # of the negated samples
         self._lowest = RollingMax(STEADY_S)  # of the negated samples
@@ -276,6 +275,7 @@ class _PhaseLoad:
         sample: float,
         likely: float,
         bounds: tuple[float, float, float],
+        over_s: float,
         now: float,
         *,
         stop: bool,
@@ -284,27 +284,28 @@ class _PhaseLoad:
         """Add a sample, and the likely value beside it.
 
         `bounds`: the base load beside the EVSEs' highest draw of the last `LATE_S`, beside their highest now,
-        and beside their least. `is_overloaded`: the circuit is above its limit, and not for a moment. `stop`:
-        that is to be ended now, by stopping cars if need be.
+        and beside their least. `over_s`: how long the readings have been above the limit (s).
+        `is_overloaded`: they are, and not for a moment. `stop`: that is to be ended now, by stopping cars if
+        need be.
         """
         surest, least, most = bounds
         # What a car may draw is no feed-in: that is one only beside what the cars draw at least.
         proven = min(0.0, most)
         surest, least = max(surest, proven), max(least, proven)
+        sure = min(surest, sample)
+        self._remember(likely, sure, over_s, now)
         if self.sample is None:
             self._first_at = now
         self.sample, self.likely = sample, likely
-        self._last_at = now
+        self._sure_a, self._last_at = sure, now
         pulses, reserve = self._pulses, self._reserve
         if stop:
             self._keep.clear()
-        _, peak_a, reserved_a, negated_a, _, _, steady_a, lowest_a = RollingMax.add_all(
+        peak_a, reserved_a, negated_a, _, steady_a, lowest_a = RollingMax.add_all(
             (
-                (self._held, likely),
                 (pulses.peak, likely),
                 (reserve.peak, likely),
                 (reserve.trough, -likely),
-                (self._start, min(surest, sample)),
                 (self._keep, -sample if stop else -min(least, sample)),
                 (self._lowest, -sample),
                 (self._short, -sample),
@@ -313,6 +314,7 @@ class _PhaseLoad:
         )
         pulses.see(likely, peak_a, now)
         reserve.see(likely, (reserved_a, negated_a), now, is_overloaded=is_overloaded)
+        self._recurring.add(likely, now)
         doubted_a = self._doubted.highest(now)
         if doubted_a is not None and most - least <= max(NOISE_A, KNOWN * (doubted_a - likely)):
             self._doubted.clear()
@@ -322,18 +324,32 @@ class _PhaseLoad:
             self._memory.add(-steady_a, now)
             self.rise_a = likely + lowest_a
 
+    def _remember(self, likely: float, sure: float, over_s: float, now: float) -> None:
+        """Add what of the likely and the sure value has lasted since the last reading.
+
+        A motor takes its inrush for a moment. An overload that lasts is none: its highest value counts. A
+        meter that is read less often than `INRUSH_S` shows no moment.
+        """
+        lasting_a, lasting_sure_a = likely, sure
+        if self.likely is not None and now <= self._last_at + INRUSH_S:
+            chosen = max if over_s > 0 else min
+            lasting_a, lasting_sure_a = chosen(likely, self.likely), chosen(sure, self._sure_a)
+        # A moment without feed-in counts: a cloud takes away what is shared of it.
+        start_a = max(lasting_sure_a, min(0.0, sure))
+        RollingMax.add_all(((self._held, lasting_a), (self._start, start_a)), now)
+
     def estimates(self, now: float, carried_a: float) -> tuple[float, float, float, float, float]:
         """Return the members of `LoadEstimates` on this phase; 0 before the first sample.
 
         The margin carries `carried_a` of a surge that is over. Of a feed-in (a negative load) a part is
         shared once it has lasted for `START_S`.
         """
-        if self.sample is None:
+        if self.likely is None:
             return 0.0, 0.0, 0.0, 0.0, 0.0
         held_a, doubted_a, keep_a, start_a, lowest_a = RollingMax.highest_of(
             (self._held, self._doubted, self._keep, self._start, self._short), now
         )
-        highest = max(held_a, self._reserve.peak_a(now), doubted_a)
+        highest = max(self.likely, held_a, self._reserve.peak_a(now), doubted_a)
         assumed = self._assumed(highest, now, carried_a)
         start = max(start_a, highest)
         if start < 0:
@@ -347,14 +363,16 @@ class _PhaseLoad:
     def _assumed(self, highest: float, now: float, carried_a: float) -> float:
         if self._pulses.is_pulsing(now):
             highest = max(highest, self._pulses.peak_a(now))
+        highest = max(highest, self._recurring.expected_a(self.likely or 0.0, now))
         held = max(self.sample or 0.0, highest - carried_a)
         return held if held >= 0 else self._shared_feed_in(now)
 
     def _highest(self, now: float) -> float:
         """Return the highest load of `HOLD_S`, with what is reserved or is in doubt at the worst."""
-        held = max(self._held.highest(now) or 0.0, self._reserve.peak_a(now))
-        doubted = self._doubted.highest(now)
-        return held if doubted is None else max(held, doubted)
+        if self.likely is None:
+            return 0.0
+        held_a, doubted_a = RollingMax.highest_of((self._held, self._doubted), now)
+        return max(self.likely, held_a, self._reserve.peak_a(now), doubted_a)
 
     def start_peak(self, now: float) -> tuple[float, float]:
         """Return the time and the value (A) of the load that a car about to start has to expect."""
@@ -410,11 +428,10 @@ class BaseLoad:
         """Apply other limits, another protection and margin; what is known of the load stays."""
         self._planned_a = [limit - (1 - MARGIN_USED) * margin_a + NOISE_A for limit in limit_a]
         self._carried_a = MARGIN_USED * margin_a
-        self._wait_s = PLAIN_WAIT_S if fuse is Fuse.PLAIN else WAIT_S
-        self._is_plain = fuse is Fuse.PLAIN
+        wait_s = MOTOR_S if fuse is Fuse.PLAIN else WAIT_S
         for watch, phase, limit in zip(self._watches, self._phases, limit_a, strict=True):
             watch.set_limit(limit, fuse)
-            phase.set_wait(self._wait_s)
+            phase.set_wait(wait_s)
 
     def measure(
         self,
@@ -441,7 +458,7 @@ class BaseLoad:
             watch = self._watches[phase]
             verdict = watch.see(measured, now, slowest_s)
             over_s = watch.over_s(now)
-            inrush = verdict is FuseLoad.WITHSTOOD and over_s < INRUSH_S
+            inrush = verdict is FuseLoad.WITHSTOOD and over_s < watch.inrush_s(now)
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
             over = cut or verdict is FuseLoad.OVER
@@ -459,15 +476,14 @@ class BaseLoad:
                 sample = min(load.sample, most)  # a moment of this shows nothing about what is to come
             else:
                 sample = min(max(load.sample, least), most)
-            # What an inrush of a plain circuit takes is over before a car has stopped for it. Where the fuse
-            # holds the overload, who can come down does so first.
-            wait_s = self._wait_s if self._is_plain or watch.is_held else 0.0
-            stops = over and (cut or over_s >= wait_s)
-            is_overloaded = verdict is FuseLoad.OVER or over_s >= INRUSH_S
+            # No car stops for an inrush. Where the fuse holds the overload, who can come down does so first.
+            stops = over and (cut or over_s >= (WAIT_S if watch.is_held else MOTOR_S))
+            is_overloaded = verdict is FuseLoad.OVER or over_s >= watch.inrush_s(now)
             load.add(
                 sample,
                 min(likely, sample),
                 (measured - late_a[phase], low, high),
+                over_s,
                 now,
                 stop=stops,
                 is_overloaded=is_overloaded,

@@ -27,6 +27,13 @@ CUT_S = 30.0 + WAY_S
 """Longest time of a cut from the reading to the car (s): slow stations take 30 s, or what they have shown."""
 GRACE_S = 10.0
 """Longest overload that the fuse carries (s): a lift or a compressor has started by then."""
+INRUSH_S = 1.0
+"""A current above the limit that the fuse carries is no inrush any more after this time: motors start
+within a second, and each second more is one above the limit."""
+MOTOR_S = 2.0
+"""The same where a motor has been seen to start so slowly, for `MOTOR_SEEN_S`, and where nothing is known of
+the protection. No car obeys so soon: an overload that ended within this time has ended by itself."""
+MOTOR_SEEN_S = 3600.0
 OBEYED_S = 10.0
 """Time (s) in which cars obey a cut as a rule; until then the margin carries what is switched on."""
 USUAL_LOAD_A = 10.0
@@ -110,6 +117,7 @@ class FuseWatch:
         self._load = 0.0
         self._at = now
         self._over_since: float | None = None
+        self._motor_at = -math.inf
 
     def set_limit(self, limit_a: float, fuse: Fuse) -> None:
         """Apply another limit and protection; the heat of the fuse stays as it is."""
@@ -119,6 +127,11 @@ class FuseWatch:
     def over_s(self, now: float) -> float:
         """Return for how long (s) the readings have been above the limit; 0: they are not."""
         return 0.0 if self._over_since is None else now - self._over_since
+
+    def inrush_s(self, now: float) -> float:
+        """Return for how long (s) a current above the limit may be that of a motor which starts."""
+        is_slow = self._curve is None or now < self._motor_at + MOTOR_SEEN_S
+        return MOTOR_S if is_slow else INRUSH_S
 
     @property
     def is_held(self) -> bool:
@@ -135,6 +148,8 @@ class FuseWatch:
             self._heat = self._curve.heated(self._heat, max(load, self._load), now - self._at)
         self._load, self._at = load, now
         if measured_a <= self._limit_a:
+            if INRUSH_S < self.over_s(now) <= MOTOR_S:
+                self._motor_at = now
             self._over_since = None
             return FuseLoad.WITHIN
         if self._over_since is None:

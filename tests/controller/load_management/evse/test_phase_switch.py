@@ -10,7 +10,7 @@ import pytest
 from controller.chargers.quirks import Quirk
 from controller.load_management.events import QuirkSelected
 from controller.load_management.evse.phase_switch import DWELL_S, SETTLE_S, PhaseSwitch
-from controller.load_management.metering.base_load import PLAIN_WAIT_S
+from controller.load_management.metering.fuse_curve import MOTOR_S
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, ProfilesTouched
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
@@ -96,7 +96,7 @@ def test_car_without_room_for_three_phases_uses_one_and_returns() -> None:
     site.wait(900)
     assert min(site.station("A").drawn()) == 26.0
     assert len(changes_of_phases(site)) == 2
-    assert site.longest_over("grid", 32.0) <= 6 + PLAIN_WAIT_S
+    assert site.longest_over("grid", 32.0) <= 6 + MOTOR_S
     # Never on the old and the new phases at once: each change was made without current.
     for changed in changes_of_phases(site):
         before = [limit for at, limit in site.station("A").leases if at < changed]

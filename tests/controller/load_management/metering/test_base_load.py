@@ -11,7 +11,6 @@ from controller.load_management.metering.base_load import (
     FEED_IN_SHARED,
     HOLD_S,
     MARGIN_USED,
-    PLAIN_WAIT_S,
     RESERVED_S,
     START_S,
     STEADY_S,
@@ -19,6 +18,7 @@ from controller.load_management.metering.base_load import (
     BaseLoad,
     RollingMax,
 )
+from controller.load_management.metering.fuse_curve import INRUSH_S, MOTOR_S
 from controller.load_management.site_tree import ZERO, Fuse, PhaseAmps
 from tests.examples import examples
 
@@ -110,12 +110,32 @@ def test_base_load_is_kept_per_phase() -> None:
 def test_up_at_once_and_down_slowly() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 50, 0)
-    measured(load, 20, 1)
+    measured(load, 50, 1)
+    measured(load, 20, 2)
     assert load.assumed(HOLD_S) == all_phases(50)
-    measured(load, 20, HOLD_S + 1)
-    assert load.assumed(HOLD_S + 1) == all_phases(20)
-    measured(load, 45, HOLD_S + 2)
-    assert load.assumed(HOLD_S + 2) == all_phases(45)
+    measured(load, 20, HOLD_S + 3)
+    assert load.assumed(HOLD_S + 3) == all_phases(20)
+    measured(load, 45, HOLD_S + 4)
+    assert load.assumed(HOLD_S + 4) == all_phases(45)
+
+
+@pytest.mark.parametrize(("every_s", "assumed_a"), [(INRUSH_S, 20), (5 * INRUSH_S, 50)])
+def test_base_load_single_reading_counts_unless_it_may_be_an_inrush(every_s: float, assumed_a: float) -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 20, 0)
+    measured(load, 50, every_s)
+    assert load.assumed(every_s) == all_phases(50)
+    measured(load, 20, 2 * every_s)
+    assert load.assumed(2 * every_s) == all_phases(assumed_a)
+
+
+def test_base_load_highest_value_of_overload_that_lasts_is_held() -> None:
+    load = BaseLoad(LIMIT, Fuse.GG)
+    measured(load, 20, 0)
+    measured(load, 130, 1, credit(30, 30))
+    measured(load, 130, 2, credit(30, 60))
+    measured(load, 60, 3, credit(40, 40))
+    assert load.assumed(3) == all_phases(100)
 
 
 def test_base_load_shares_part_of_feed_in_that_lasted() -> None:
@@ -161,7 +181,8 @@ def test_base_load_to_keep_does_not_wait_when_fuse_would_trip() -> None:
 def test_base_load_to_start_is_highest_of_last_minutes() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
-    measured(load, 20, 1)
+    measured(load, 60, 1)
+    measured(load, 20, 2)
     measured(load, 20, START_S - 1)
     assert load.estimates(START_S - 1).start == all_phases(60)
     assert load.assumed(START_S - 1) == all_phases(20)
@@ -172,8 +193,9 @@ def test_base_load_to_start_is_highest_of_last_minutes() -> None:
 def test_base_load_margin_carries_part_of_surge_that_is_over() -> None:
     load = BaseLoad(LIMIT, margin_a=10.0)
     measured(load, 30, 0)
-    measured(load, 20, 1)
-    assert load.assumed(1) == all_phases(30 - 10 * MARGIN_USED)
+    measured(load, 30, 1)
+    measured(load, 20, 2)
+    assert load.assumed(2) == all_phases(30 - 10 * MARGIN_USED)
 
 
 def test_base_load_worst_case_is_longest_lasting_load() -> None:
@@ -243,8 +265,8 @@ def test_base_load_inrush_of_plain_circuit_stops_no_car() -> None:
         measured(load, 60, second, credit(20, 20))
     assert measured(load, 130, 30, credit(20, 20))  # offers are cut at once
     assert load.estimates(30).keep == all_phases(40)
-    assert measured(load, 130, 30 + PLAIN_WAIT_S, credit(20, 20))
-    assert load.estimates(30 + PLAIN_WAIT_S).keep == all_phases(110)
+    assert measured(load, 130, 30 + MOTOR_S, credit(20, 20))
+    assert load.estimates(30 + MOTOR_S).keep == all_phases(110)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +275,7 @@ def test_base_load_inrush_of_plain_circuit_stops_no_car() -> None:
         (Fuse.GG, 110.0, WAIT_S),  # a gG fuse holds 1.25 times its rating for hours
         (Fuse.C, 110.0, WAIT_S),  # a breaker 1.13 times
         (Fuse.C, 120.0, 0.0),  # it may trip before slow stations have obeyed
-        (Fuse.PLAIN, 110.0, PLAIN_WAIT_S),
+        (Fuse.PLAIN, 110.0, MOTOR_S),
     ],
 )
 def test_base_load_keeps_cars_while_fuse_holds_overload(fuse: Fuse, measured_a: float, kept_s: float) -> None:
@@ -294,7 +316,7 @@ def test_base_load_doubted_jump_is_not_learned() -> None:
     assert load.rise_a == 8
 
 
-@pytest.mark.parametrize(("off_s", "is_held"), [(25, True), (45, False)])
+@pytest.mark.parametrize(("off_s", "is_held"), [(25, True), (220, False)])
 def test_base_load_holds_pulses_with_short_gaps(off_s: int, is_held: bool) -> None:
     load = BaseLoad(LIMIT)
     period_s = 5 + off_s
@@ -345,6 +367,28 @@ def test_base_load_reserve_ends_when_pulses_are_over() -> None:
     end = 300 + RESERVED_S
     measured(load, 20, end)
     assert load.assumed(end) == all_phases(20)
+
+
+def test_base_load_room_of_load_that_returns_soon_is_kept_free() -> None:
+    load = BaseLoad(LIMIT)
+    for now in range(140):
+        measured(load, 28 if 15 <= now < 30 or 75 <= now < 90 else 20, float(now))
+        if now == 60:
+            assert load.assumed(now) == all_phases(20)  # it may have come once
+    assert load.assumed(139) == all_phases(28)  # its pause was 45 s
+    for now in range(140, 150):
+        measured(load, 20, float(now))
+    assert load.assumed(149) == all_phases(20)  # it has not come for 1.25 times that
+    assert load.estimates(149).start == all_phases(28)
+
+
+def test_base_load_moment_of_motor_start_is_no_load_to_plan_with() -> None:
+    load = BaseLoad(LIMIT, Fuse.GG)
+    for now in range(100):
+        measured(load, {60: 160, 61: 75}.get(now, 70 if now < 60 else 75), float(now), credit(50, 50))
+    assert load.estimates(62).assumed == all_phases(25)
+    assert load.estimates(99).start == all_phases(25)
+    assert load.estimates(99).keep == all_phases(25)
 
 
 def test_base_load_draw_that_meter_shows_late_is_no_start_peak() -> None:

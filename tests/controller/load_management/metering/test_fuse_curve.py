@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.load_management.metering.base_load import INRUSH_S
-from controller.load_management.metering.fuse_curve import CURVES, GRACE_S, FuseCurve, FuseLoad, FuseWatch
+from controller.load_management.metering.fuse_curve import (
+    CURVES,
+    GRACE_S,
+    INRUSH_S,
+    MOTOR_S,
+    FuseCurve,
+    FuseLoad,
+    FuseWatch,
+)
 from controller.load_management.site_tree import Fuse
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
@@ -118,10 +125,10 @@ def outlasted(fuse: Fuse, seconds: float) -> float:
 
 
 def jumping(fuse: Fuse, reaction_s: int, load: float) -> SiteHarness:
-    """A full site; its building jumps up every ten minutes to `load` times the limit, for five."""
+    """A full site; its building jumps up every ten minutes to `load` times the limit, for 280 s."""
 
     def building(now: float) -> tuple[float, float, float]:
-        extra = LIMIT_A * (load - 1.0) if now >= 600 and now % 600 < 300 else 0.0
+        extra = LIMIT_A * (load - 1.0) if now >= 600 and now % 600 < 280 else 0.0
         return (20.0 + extra, 20.0, 20.0)
 
     stations = [
@@ -182,18 +189,36 @@ def test_plain_limit_is_exceeded_for_no_longer_than_stations_take(reaction_s: in
 
 
 @pytest.mark.slow
-def test_fuse_curve_base_load_motor_that_starts_costs_no_car_current() -> None:
+@pytest.mark.parametrize(("starts_s", "seen"), [(1, 0), (2, 1)])
+def test_fuse_curve_motor_that_starts_again_costs_no_car_current(starts_s: int, seen: int) -> None:
     def building(now: float) -> tuple[float, float, float]:
-        return (30.0 if now >= 600 and now % 60 < 2 else 20.0, 20.0, 20.0)
+        return (30.0 if now >= 600 and now % 60 < starts_s else 20.0, 20.0, 20.0)
 
-    def margin_of(fuse: Fuse) -> int:
+    def changes(fuse: Fuse, seen: int) -> int:
         stations = [make_station(f"S{i}", car=Car(), report_s=5) for i in range(6)]
         site = SiteHarness((make_grid(LIMIT_A, fuse=fuse),), stations, building)
         site.connect()
-        site.wait(590)
+        site.wait(590 + 360 * seen)  # the first start of a slow motor is cut like any other load
         before = site.limit_changes("S0")
         site.wait(600)
         return site.limit_changes("S0") - before
 
-    assert margin_of(Fuse.GG) == 0
-    assert margin_of(Fuse.PLAIN) > 0
+    assert changes(Fuse.GG, seen) == 0
+    assert changes(Fuse.PLAIN, 0) > 0
+
+
+def test_fuse_watch_slow_motor_is_remembered_for_an_hour() -> None:
+    watch = FuseWatch(100.0, Fuse.GG, 0.0)
+    assert watch.inrush_s(0.0) == INRUSH_S
+    for now, amps in ((1.0, 90.0), (2.0, 110.0), (3.0, 90.0)):
+        watch.see(amps, now)
+    assert watch.inrush_s(3.0) == INRUSH_S  # a moment of a second is waited for in any case
+    for now, amps in ((10.0, 110.0), (11.0, 110.0), (12.0, 90.0)):
+        watch.see(amps, now)
+    assert watch.inrush_s(12.0) == watch.inrush_s(3600.0) == MOTOR_S
+    assert watch.inrush_s(12.0 + 3600.0) == INRUSH_S
+    for now in range(4000, 4005):
+        watch.see(110.0, float(now))
+    watch.see(90.0, 4005.0)  # cars may have obeyed by then
+    assert watch.inrush_s(4005.0) == INRUSH_S
+    assert FuseWatch(100.0, Fuse.PLAIN, 0.0).inrush_s(0.0) == MOTOR_S
