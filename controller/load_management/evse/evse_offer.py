@@ -105,7 +105,7 @@ class EvseOffer:
             return False
         if self._decisions.is_waiting or now < self._test_ends_at or self._tests_from(now) <= now:
             return False
-        step_a = max(STEP_A, LAG * allocation.limit_a) if may_differ else STEP_A
+        step_a = self._step_a(allocation, may_differ=may_differ)
         if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
             return False
         rises_at = self._rises_at(target_a, step_a)
@@ -141,13 +141,12 @@ class EvseOffer:
         model, delivery, fallback_a = self._model, self._delivery, self._model.evse.fallback_a
         if allocation is not None and model.switch.changing:
             allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
-        target_a = self._share_a(allocation)
+        offered_a, target_a = delivery.offered_a(now), self._share_a(allocation)
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
-            target_a = min(cut_a, delivery.offered_a(now))
-        offered_a = delivery.offered_a(now)
+            target_a = min(cut_a, offered_a)
         target_a = self._tested_a(target_a, offered_a, now)
         may_differ = self._may_differ(allocation)
-        step_a = STEP_A if allocation is None or not may_differ else max(STEP_A, LAG * allocation.limit_a)
+        step_a = self._step_a(allocation, may_differ=may_differ)
         booked_a = self._booking.most_a(now)
         problem = delivery.problem(now)
         has_fallback = not delivery.hold_s and offered_a >= fallback_a
@@ -205,7 +204,8 @@ class EvseOffer:
         Returns what its station can follow of its share (A per phase).
         """
         allocation = self.allocation
-        step_a, target_a = self._step_a(allocation), self._target_a(allocation)
+        step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
+        target_a = self._target_a(allocation)
         self._set_rising(target_a, step_a, self._rises_at(target_a, step_a), now)
         return target_a
 
@@ -228,8 +228,7 @@ class EvseOffer:
 
     def _target_a(self, allocation: Allocation | None) -> float:
         """Return what its station can follow of that (A per phase)."""
-        share_a = self._model.evse.fallback_a if allocation is None else allocation.limit_a
-        return self._delivery.possible_a(share_a)
+        return self._delivery.possible_a(self._share_a(allocation))
 
     def differs_from(self, allocation: Allocation | None) -> bool:
         """Return True if its offer differs from what it was allocated."""
@@ -290,9 +289,10 @@ class EvseOffer:
             return False
         return allocation.limit_a < most_a - NOISE_A and not demand.unbalance_limited
 
-    def _step_a(self, allocation: Allocation | None) -> float:
+    @staticmethod
+    def _step_a(allocation: Allocation | None, *, may_differ: bool) -> float:
         """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
-        if allocation is None or not self._may_differ(allocation):
+        if allocation is None or not may_differ:
             return STEP_A
         return max(STEP_A, LAG * allocation.limit_a)
 

@@ -346,10 +346,8 @@ class _PhaseLoad:
         """
         if self.likely is None:
             return 0.0, 0.0, 0.0, 0.0, 0.0
-        held_a, doubted_a, keep_a, start_a, lowest_a = RollingMax.highest_of(
-            (self._held, self._doubted, self._keep, self._start, self._short), now
-        )
-        highest = max(self.likely, held_a, self._reserve.peak_a(now), doubted_a)
+        keep_a, start_a, lowest_a = RollingMax.highest_of((self._keep, self._start, self._short), now)
+        highest = self._highest(now)
         assumed = self._assumed(highest, now, carried_a)
         start = max(start_a, highest)
         if start < 0:
