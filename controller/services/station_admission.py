@@ -1,4 +1,4 @@
-"""Which stations of the configuration may connect, with which password, and whom their owners confirm."""
+"""Admission of stations: by the configuration, by password, and by their owners where these confirm them."""
 
 from __future__ import annotations
 

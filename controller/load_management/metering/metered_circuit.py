@@ -98,7 +98,7 @@ class MeteredCircuit:
         self.jumps = MarginLearning(circuit)
         self._configured_margin_a = margin_a
         self.margin_a = self._find_margin_a()
-        """What is kept free below the circuit's limit (A per phase)."""
+        """Current kept free below the circuit's limit (A per phase)."""
         self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
         self._unproven: BaseLoad | None = BaseLoad(circuit.limit_a, circuit.fuse, now, self.margin_a)
         """Base load at the worst while a phase is not proven; None once all are."""

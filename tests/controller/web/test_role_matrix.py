@@ -1,4 +1,4 @@
-"""Who may use which address: each role with each route, and no route is left out of the table."""
+"""Permissions of each role on each route of page and API; no route is left out of the table."""
 
 from __future__ import annotations
 
