@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from trio_websocket import (
 )
 
 from controller.signing.signing_keys import new_private_key
+from tests.controller.dimming.commands import signed_command
 from tests.controller.signing.authors import Author
 from tests.interop.programs import CONTROLLER, free_port
 
@@ -168,7 +169,7 @@ async def _dimmed(count: int) -> dict[str, object]:
             async with controller(config):
                 nursery.start_soon(site.run, port)
                 await site.all_charge()
-                took = sorted(await site.dim(_command(dso)))
+                took = sorted(await site.dim(signed_command(dso, 1, 4200.0, datetime.now(UTC))))
             nursery.cancel_scope.cancel()
     return {
         "what": f"{count} stations",
@@ -176,22 +177,6 @@ async def _dimmed(count: int) -> dict[str, object]:
         "last profile s": round(took[-1], 3),
         "acknowledged s": round(site.acknowledged or 0.0, 3),
     }
-
-
-def _command(dso: Author) -> bytes:
-    now = datetime.now(UTC)
-    return dso.signed(
-        {
-            "commandId": "bench",
-            "issuer": {"role": "grid-operator"},
-            "scope": {"connectionPoint": "lc"},
-            "limitW": 4200,
-            "notBefore": now.isoformat(),
-            "notAfter": (now + timedelta(hours=1)).isoformat(),
-            "sequence": 1,
-        },
-        "urn:local-controller:dim:command:1",
-    )
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -50,6 +50,7 @@ from drivers.meter_model import load_model
 from drivers.modbus.pymodbus_frames import ReadRequest
 from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.bench.dimming import Site, site_config
+from tests.controller.dimming.commands import signed_command
 from tests.controller.signing.authors import Author
 from tests.interop.programs import free_port
 
@@ -356,33 +357,16 @@ async def _prove_phases(site: ReportingSite, operator: Author) -> None:
     await trio.sleep(LEAD_S)
     await site.report(site.names[0])
     await trio.sleep(SETTLED_S)
-    await site.send_command(_command(operator, 1, LIMITS_W[-1], SETTLED_S))
+    await site.send_command(signed_command(operator, 1, LIMITS_W[-1], datetime.now(UTC), SETTLED_S))
     await trio.sleep(SEEN_S + LEAD_S)
     await site.all_charge_again()
     await trio.sleep(SEEN_S)
 
 
-def _command(operator: Author, sequence: int, limit_w: int, dimmed_s: float) -> bytes:
-    """Return a signed command that limits the cars for a time."""
-    now = datetime.now(UTC)
-    return operator.signed(
-        {
-            "commandId": f"bench{sequence}",
-            "issuer": {"role": "grid-operator"},
-            "scope": {"connectionPoint": "lc"},
-            "limitW": limit_w,
-            "notBefore": now.isoformat(),
-            "notAfter": (now + timedelta(seconds=dimmed_s)).isoformat(),
-            "sequence": sequence,
-        },
-        "urn:local-controller:dim:command:1",
-    )
-
-
 async def _dim(site: Site, operator: Author, meter: Meter) -> Way:
     way = Way("signed dimming command to its profile")
     for sequence, limit_w in enumerate(LIMITS_W, 2):
-        command = _command(operator, sequence, limit_w, DIMMED_S)
+        command = signed_command(operator, sequence, limit_w, datetime.now(UTC), DIMMED_S)
         await meter.wait_quiet()
 
         async def dim(tracer: Tracer, command: bytes = command) -> None:

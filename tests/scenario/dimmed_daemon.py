@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from controller.services.app import App
 from controller.signing.signing_keys import new_private_key, read_key_files
 from controller.store.evidence_files import FOLDER, evidence_files
 from controller.web.status_model import DimmingStatus
+from tests.controller.dimming.commands import signed_command
 from tests.controller.services.test_app import limits
 from tests.controller.signing.authors import Author
 from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
-CONTEXT = "urn:local-controller:dim:command:1"
 MINIMUM_W = 7560.0
 """Least power of two controllable EVSEs (W)."""
 DSO, MALLORY = Author(), Author()
@@ -165,19 +165,7 @@ def utc_text() -> str:
 
 
 def make_command(sequence: int = 1, limit_w: float | None = MINIMUM_W, author: Author = DSO) -> bytes:
-    now = datetime.now(UTC)
-    return author.signed(
-        {
-            "commandId": f"command-{sequence}",
-            "issuer": {"role": "grid-operator"},
-            "scope": {"connectionPoint": "lc"},
-            "limitW": limit_w,
-            "notBefore": now.isoformat(),
-            "notAfter": (now + timedelta(hours=1)).isoformat(),
-            "sequence": sequence,
-        },
-        CONTEXT,
-    )
+    return signed_command(author, sequence, limit_w, datetime.now(UTC))
 
 
 @asynccontextmanager
