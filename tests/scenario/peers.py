@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.payloads import is_accepted
+from tests.controller.dimming.commands import signed_command
 from tests.controller.signing.authors import Author
 from tests.scenario.frames import expect_call, expect_error, expect_result
 
@@ -372,8 +373,6 @@ class Csms:
 class GridOperator:
     """The grid operator behind the site's own link to the CSMS; it signs commands with `author`."""
 
-    CONTEXT = "urn:local-controller:dim:command:1"
-
     def __init__(self, csms: Csms, clock: Clock) -> None:
         self.author = Author()
         self._csms = csms
@@ -385,19 +384,7 @@ class GridOperator:
         """Send a signed command, None: to end the limit; return its acknowledgement."""
         link = await self._csms.link("lc")
         await link.wait_call("BootNotification")
-        number, now = next(self._sequence), self._clock.utc()
-        command = (author or self.author).signed(
-            {
-                "commandId": f"command-{number}",
-                "issuer": {"role": "grid-operator"},
-                "scope": {"connectionPoint": "lc"},
-                "limitW": watts,
-                "notBefore": now.isoformat(),
-                "notAfter": (now + timedelta(hours=1)).isoformat(),
-                "sequence": number,
-            },
-            self.CONTEXT,
-        )
+        command = signed_command(author or self.author, next(self._sequence), watts, self._clock.utc())
         self._last = json.loads(command)
         return await self.repeat_last()
 
