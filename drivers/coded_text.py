@@ -6,7 +6,10 @@ carries its template and values for the page, whose catalogue has each template 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import LiteralString
+
+import msgspec
 
 
 class CodedText(str):
@@ -31,8 +34,52 @@ def text_of(error: Exception) -> str:
     return text if isinstance(text, str) else str(error)
 
 
-def join_or(names: list[str]) -> str:
-    """Return names as an enumeration: "a, b or c"."""
+def join_or(names: Sequence[str]) -> str:
+    """Return names as alternatives: "a, b or c"."""
     if len(names) == 1:
         return names[0]
     return coded("{others} or {last}", others=", ".join(names[:-1]), last=names[-1])
+
+
+def join_and(names: Sequence[str]) -> str:
+    """Return names as an enumeration: "a, b and c"."""
+    if len(names) == 1:
+        return names[0]
+    return coded("{others} and {last}", others=", ".join(names[:-1]), last=names[-1])
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """Return sentences in a row, each with its template; empty for none."""
+    if len(texts) < 2:
+        return texts[0] if texts else ""
+    return coded("{text}; {others}", text=texts[0], others=join_texts(texts[1:]))
+
+
+class TextParts(msgspec.Struct, frozen=True, kw_only=True):
+    """A text as its English template and values, for another language.
+
+    `{name}` in the template stands for the value of that name, which may have a template itself.
+    """
+
+    template: str
+    values: dict[str, str | TextParts] = {}
+
+
+def rebuild_text(parts: TextParts | str) -> str:
+    """Return the English text of template and values; a plain text as it is."""
+    if isinstance(parts, str):
+        return parts
+    values = {name: rebuild_text(value) for name, value in parts.values.items()}
+    text = CodedText(parts.template.format(**values))
+    text.template, text.values = parts.template, values
+    return text
+
+
+def parts_of(text: str) -> TextParts | None:
+    """Return template and values of a text that has them; None for a plain one."""
+    if not isinstance(text, CodedText):
+        return None
+    return TextParts(
+        template=text.template,
+        values={name: parts_of(value) or str(value) for name, value in text.values.items()},
+    )

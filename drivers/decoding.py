@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from drivers.coded_text import coded
 from drivers.errors import Cause
 from drivers.meter_model import MeterModel
 from drivers.read_plan import RegisterImage
@@ -167,7 +168,8 @@ def _find_impossible(
             quantity = f"power_active_l{phase}"
         if values.get(quantity) is None:
             return Implausible(
-                f"it has no value for {quantity}; check its model and wiring", Cause.MISSING_VALUE
+                coded("it has no value for {quantity}; check its model and wiring", quantity=quantity),
+                Cause.MISSING_VALUE,
             )
     limits = {"current": MAX_AMPS, "voltage": MAX_VOLTS, "power": MAX_WATTS}
     for quantity, value in values.items():
@@ -175,11 +177,21 @@ def _find_impossible(
             continue
         limit = limits.get(quantity.partition("_")[0], math.inf)
         if not abs(value) <= limit or math.isinf(value):
-            return Implausible(f"{quantity} is {value:g}, which is impossible; check its model")
+            return Implausible(
+                coded(
+                    "{quantity} is {value}, which is impossible; check its model",
+                    quantity=quantity,
+                    value=f"{value:g}",
+                )
+            )
         if abs(value) < MIN_FLOAT:
             return Implausible(
-                f"{quantity} is {value:g}: the registers of a value come in the wrong order; "
-                "check its model and the word order that its gateway is set to"
+                coded(
+                    "{quantity} is {value}: the registers of a value come in the wrong order; check its "
+                    "model and the word order that its gateway is set to",
+                    quantity=quantity,
+                    value=f"{value:g}",
+                )
             )
     return None
 
@@ -190,8 +202,14 @@ def _check_apparent_power(current: PerPhase, voltage: PerPhase, power: PerPhase)
             continue
         if abs(watts) > APPARENT_TOLERANCE * abs(amps * volts) + APPARENT_TOLERANCE_W:
             return Implausible(
-                f"L{phase} shows {watts:.0f} W at {amps:.2f} A and {volts:.1f} V, which is impossible; "
-                "check its model, its scale factors and its transformers",
+                coded(
+                    "L{phase} shows {watts} W at {amps} A and {volts} V, which is impossible; check its "
+                    "model, its scale factors and its transformers",
+                    phase=phase,
+                    watts=f"{watts:.0f}",
+                    amps=f"{amps:.2f}",
+                    volts=f"{volts:.1f}",
+                ),
                 contradiction=True,
             )
     return None
@@ -206,13 +224,18 @@ def describe_contradiction(power: PerPhase, total: float | None) -> str:
     added_w = first + second + third
     if abs(added_w - total) <= tolerance_w:
         return ""
-    return f"its phases add up to {added_w:.0f} W, its total is {total:.0f} W"
+    return coded(
+        "its phases add up to {added} W, its total is {total} W", added=f"{added_w:.0f}", total=f"{total:.0f}"
+    )
 
 
 def _check_total(power: PerPhase, total: float | None) -> Implausible | None:
     problem = describe_contradiction(power, total)
-    remedy = "check its model and its transformers"
-    return Implausible(f"{problem}; {remedy}", contradiction=True) if problem else None
+    if not problem:
+        return None
+    return Implausible(
+        coded("{problem}; check its model and its transformers", problem=problem), contradiction=True
+    )
 
 
 def _with_direction(

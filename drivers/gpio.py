@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from drivers.coded_text import coded
 from drivers.errors import InputError
 
 CONSUMER = b"local-controller"
@@ -101,8 +102,13 @@ def _check_lines(device: int, chip: str, offsets: Sequence[int]) -> None:
     for offset in offsets:
         if offset >= count:
             raise InputError(
-                f"line {offset} of {chip} does not exist (its lines are 0 to {count - 1}): "
-                "correct the input of the contact; `gpioinfo` lists chips and lines"
+                coded(
+                    "line {line} of {chip} does not exist (its lines are 0 to {last}): correct the input of "
+                    "the contact; `gpioinfo` lists chips and lines",
+                    line=offset,
+                    chip=chip,
+                    last=count - 1,
+                )
             )
         info = bytearray(_LINE_INFO.pack(b"", b"", offset, 0, 0))
         fcntl.ioctl(device, _GET_LINE_INFO, info)
@@ -110,10 +116,15 @@ def _check_lines(device: int, chip: str, offsets: Sequence[int]) -> None:
         consumer = used_by.rstrip(b"\0")
         if flags & _USED and consumer != CONSUMER:
             # Any program may have written this name: repr() leaves no line break of it in a log.
-            name = repr(consumer.decode(errors="replace")) if consumer else "the kernel"
+            name = repr(consumer.decode(errors="replace")) if consumer else coded("the kernel")
             raise InputError(
-                f"line {offset} of {chip} is used by {name}: "
-                "stop it, or wire the contact to another line; `gpioinfo` lists chips and lines"
+                coded(
+                    "line {line} of {chip} is used by {name}: stop it, or wire the contact to another line; "
+                    "`gpioinfo` lists chips and lines",
+                    line=offset,
+                    chip=chip,
+                    name=name,
+                )
             )
 
 
@@ -121,15 +132,22 @@ def _describe(chip: str, error: OSError) -> str:
     """Return what is wrong with a chip, and the remedy."""
     match error.errno:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO:
-            return f"{chip} does not exist: connect its adapter, or write a chip that `gpioinfo` lists"
+            return coded(
+                "{chip} does not exist: connect its adapter, or write a chip that `gpioinfo` lists", chip=chip
+            )
         case errno.EACCES | errno.EPERM:
-            return (
-                f"{chip} may not be opened by the controller's user: "
-                "`sudo local-controller doctor` names the group that it needs"
+            return coded(
+                "{chip} may not be opened by the controller's user: `sudo local-controller doctor` names the "
+                "group that it needs",
+                chip=chip,
             )
         case errno.ENOTTY:
-            return f"{chip} is not a GPIO chip: write a chip that `gpioinfo` lists"
+            return coded("{chip} is not a GPIO chip: write a chip that `gpioinfo` lists", chip=chip)
         case errno.EBUSY:
-            return f"lines of {chip} are used by another local-controller: stop it"
+            return coded("lines of {chip} are used by another local-controller: stop it", chip=chip)
         case _:
-            return f"{chip} cannot be read ({error.strerror}): connect it again, or restart the gateway"
+            return coded(
+                "{chip} cannot be read ({reason}): connect it again, or restart the gateway",
+                chip=chip,
+                reason=error.strerror,
+            )

@@ -18,6 +18,7 @@ from collections import Counter
 
 from msgspec import structs
 
+from drivers.coded_text import coded, join_and
 from drivers.decoding import Implausible
 from drivers.errors import Cause
 from drivers.reading import MeterState, PerPhase, Quality, Reading
@@ -46,9 +47,9 @@ class MeterHealth:
         self._changed_at: float | None = None
         self._contradicted_at: float | None = None
         self._verdict = Quality.DEAD
-        self._problem = "not read yet"
+        self._problem: str = coded("not read yet")
         self._cause = Cause.NOT_READ
-        self._counter_note = ""
+        self._counter_note: str = ""
         self._counter_noted_at = 0.0
         self.events: Counter[str] = Counter()
         """Number of failed polls by cause, and of counters that ran backwards (`counter_backwards`)."""
@@ -72,8 +73,11 @@ class MeterHealth:
             self.events[Cause.FROZEN] += 1
             return self._settle(
                 Quality.STALE,
-                f"all its values have been the same for {self._still_s:.0f} s under load; "
-                "restart it or its gateway",
+                coded(
+                    "all its values have been the same for {duration} s under load; restart it or its "
+                    "gateway",
+                    duration=f"{self._still_s:.0f}",
+                ),
                 Cause.FROZEN,
                 now,
             )
@@ -111,14 +115,17 @@ class MeterHealth:
         if self._good is None:
             return
         for name, before, after in (
-            ("import", self._good.energy_import_wh, reading.energy_import_wh),
-            ("export", self._good.energy_export_wh, reading.energy_export_wh),
+            (coded("import"), self._good.energy_import_wh, reading.energy_import_wh),
+            (coded("export"), self._good.energy_export_wh, reading.energy_export_wh),
         ):
             if before is not None and after is not None and after < before - COUNTER_TOLERANCE_WH:
                 self.events["counter_backwards"] += 1
-                self._counter_note = (
-                    f"its {name} counter went from {before:.0f} Wh back to {after:.0f} Wh: "
-                    "it was reset, replaced, or wrapped around"
+                self._counter_note = coded(
+                    "its {name} counter went from {before} Wh back to {after} Wh: it was reset, replaced, or "
+                    "wrapped around",
+                    name=name,
+                    before=f"{before:.0f}",
+                    after=f"{after:.0f}",
                 )
                 self._counter_noted_at = now
 
@@ -136,8 +143,10 @@ class MeterHealth:
 
     def _limitation(self, now: float) -> str:
         if self._good is not None and self._good.direction_unknown:
-            phases = " and ".join(f"L{phase}" for phase in self._good.direction_unknown)
-            return f"the direction of {phases} is unknown and counts as import; it has no power per phase"
+            return coded(
+                "the direction of {phases} is unknown and counts as import; it has no power per phase",
+                phases=join_and([f"L{phase}" for phase in self._good.direction_unknown]),
+            )
         if self._counter_note and now - self._counter_noted_at < COUNTER_NOTE_S:
             return self._counter_note
         return ""

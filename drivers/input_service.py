@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from drivers.bus_registry import BusRegistry
+from drivers.coded_text import coded
 from drivers.errors import DriverError, InputError
 from drivers.gpio import GpioLines
 from drivers.input_modules import load_input_module
@@ -45,7 +46,13 @@ class _ModbusReader(_InputReader):
         settings = self._settings
         answer = await self._bus.read(settings.unit, self._range, settings.timeout_s, priority=INPUT_PRIORITY)
         if isinstance(answer, DeviceException):
-            raise InputError(f'it answers {answer}; is "{settings.driver}" the right driver?')
+            raise InputError(
+                coded(
+                    'it answers {answer}; is "{driver}" the right driver?',
+                    answer=answer,
+                    driver=settings.driver,
+                )
+            )
         first = min(settings.inputs)
         return tuple(bool(answer.values[number - first]) for number in settings.inputs)
 

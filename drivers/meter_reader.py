@@ -11,6 +11,7 @@ import math
 
 import trio
 
+from drivers.coded_text import coded
 from drivers.decoding import Implausible, decode_reading
 from drivers.errors import Cause, DeviceRefusedError, DriverError, ModbusAnswerError, SunSpecError
 from drivers.meter_model import MeterModel, Probe, load_model
@@ -31,13 +32,18 @@ AFTER_CONNECT_PAUSE_S = 0.2
 IDENTITY_PRIORITY = 2
 """Difference between the priority of readings and the lower one of requests for the identity."""
 _MEANINGS = {
-    5: (Cause.BUSY, "it needs longer to answer; raise interval_s and timeout_s"),
-    6: (Cause.BUSY, "the meter or its gateway is busy; allow it fewer clients, or raise interval_s"),
-    10: (Cause.GATEWAY, "the gateway has no path to the meter; check the serial settings of the gateway"),
+    5: (Cause.BUSY, coded("it needs longer to answer; raise interval_s and timeout_s")),
+    6: (Cause.BUSY, coded("the meter or its gateway is busy; allow it fewer clients, or raise interval_s")),
+    10: (
+        Cause.GATEWAY,
+        coded("the gateway has no path to the meter; check the serial settings of the gateway"),
+    ),
     11: (
         Cause.GATEWAY,
-        "the meter behind the gateway does not answer; check its wiring, its unit number and the serial "
-        "settings of the gateway",
+        coded(
+            "the meter behind the gateway does not answer; check its wiring, its unit number and the serial "
+            "settings of the gateway"
+        ),
     ),
 }
 
@@ -204,21 +210,36 @@ class MeterReader:
             return
         if answer.values[:2] != (meter.model, meter.length):
             raise SunSpecError(
-                f"its SunSpec model {meter.model} is no longer at {meter.base}; it is searched anew"
+                coded(
+                    "its SunSpec model {model} is no longer at {address}; it is searched anew",
+                    model=meter.model,
+                    address=meter.base,
+                )
             )
 
     def _refused_error(self, bus: Bus, answer: DeviceException, refused: Field) -> DriverError:
         if answer.code == ILLEGAL_FUNCTION and bus.role:
             return self._role_error(bus, answer)
         return DeviceRefusedError(
-            f"it answers {answer} to {refused.words} registers from {refused.address}, which are necessary; "
-            f'is "{self.settings.driver}" the right driver, and {self.settings.unit} the right unit?'
+            coded(
+                'it answers {answer} to {count} registers from {address}, which are necessary; is "{driver}" '
+                "the right driver, and {unit} the right unit?",
+                answer=answer,
+                count=refused.words,
+                address=refused.address,
+                driver=self.settings.driver,
+                unit=self.settings.unit,
+            )
         )
 
     def _role_error(self, bus: Bus, answer: DeviceException) -> DriverError:
         return DeviceRefusedError(
-            f"it answers {answer}: our certificate, with {bus.role}, may not read; use one with a role that "
-            "may, such as ReadOnlySunSpec",
+            coded(
+                "it answers {answer}: our certificate, with {role}, may not read; use one with a role that "
+                "may, such as ReadOnlySunSpec",
+                answer=answer,
+                role=bus.role,
+            ),
             Cause.ROLE,
         )
 
@@ -236,5 +257,5 @@ def sunspec_layouts(model: MeterModel) -> dict[int, MeterModel]:
 
 
 def _busy_error(answer: DeviceException) -> DeviceRefusedError:
-    cause, meaning = _MEANINGS.get(answer.code, (Cause.REFUSED, "check the meter and its gateway"))
-    return DeviceRefusedError(f"it answers {answer}: {meaning}", cause)
+    cause, meaning = _MEANINGS.get(answer.code, (Cause.REFUSED, coded("check the meter and its gateway")))
+    return DeviceRefusedError(coded("it answers {answer}: {meaning}", answer=answer, meaning=meaning), cause)

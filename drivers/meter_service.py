@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from drivers.bus_registry import BusRegistry
+from drivers.coded_text import coded, text_of
 from drivers.errors import Cause, DriverError
 from drivers.health import MeterHealth
 from drivers.meter_model import load_model
@@ -48,7 +49,7 @@ class MeterPoller:
     def __init__(self, settings: MeterSettings, publish: Publish) -> None:
         self.settings = settings
         self.state = MeterState(
-            meter=settings.id, quality=Quality.DEAD, problem="not read yet", cause=Cause.NOT_READ
+            meter=settings.id, quality=Quality.DEAD, problem=coded("not read yet"), cause=Cause.NOT_READ
         )
         self.reader = MeterReader(settings, every_quantity=bool(settings.share))
         self.health = MeterHealth(settings.id, settings.stale_after_s, settings.frozen_after_s)
@@ -96,7 +97,7 @@ class MeterPoller:
         except DriverError as error:
             self._skip = SKIPPED_POLLS[min(self._failures, len(SKIPPED_POLLS) - 1)]
             self._failures += 1
-            self._problem, self._cause = str(error), error.cause
+            self._problem, self._cause = text_of(error), error.cause
             self.reader.reset_device()
             self._announce(self.health.on_failure(self._problem, self._cause, trio.current_time()))
         else:
@@ -322,7 +323,7 @@ class MeterFleet:
             yield MeterReport(poller.settings, poller.state, identity, dict(poller.health.events))
         for name, settings in self._derived.items():
             unknown = MeterState(
-                meter=name, quality=Quality.DEAD, problem="not read yet", cause=Cause.NOT_READ
+                meter=name, quality=Quality.DEAD, problem=coded("not read yet"), cause=Cause.NOT_READ
             )
             yield MeterReport(settings, self._derived_states.get(name, unknown), MeterIdentity(), {})
 

@@ -6,6 +6,7 @@ import enum
 
 import msgspec
 
+from drivers.coded_text import coded
 from drivers.errors import Cause
 
 PerPhase = tuple[float | None, float | None, float | None]
@@ -25,6 +26,15 @@ class Quality(enum.StrEnum):
     """Never read, or not for several times `stale_after_s`."""
     IMPLAUSIBLE = "implausible"
     """The meter answers with values that cannot be (no value, out of any range, contradictory)."""
+
+
+QUALITY_NAMES = {
+    Quality.GOOD: coded("good"),
+    Quality.STALE: coded("stale"),
+    Quality.DEAD: coded("dead"),
+    Quality.IMPLAUSIBLE: coded("implausible"),
+}
+"""Each quality as a text of a sentence."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from drivers.coded_text import coded
 from drivers.errors import Cause, SunSpecError
 from drivers.meter_model import SUNSPEC_BASES
 from drivers.read_plan import ReadRange
@@ -121,7 +122,12 @@ class SunSpecDiscovery:
             return
         if self._at is not None:
             raise SunSpecError(
-                f"it answers {exception} inside its chain of SunSpec models, at {self._at}", Cause.REFUSED
+                coded(
+                    "it answers {exception} inside its chain of SunSpec models, at {address}",
+                    exception=exception,
+                    address=self._at,
+                ),
+                Cause.REFUSED,
             )
         self._refusals.append(f"{self._bases.pop(0)}: {exception}")
         self._check_bases_left()
@@ -134,22 +140,39 @@ class SunSpecDiscovery:
         suitable = [meter for meter in self.meters if meter.model in models and selection.matches(meter)]
         if not suitable:
             supported = ", ".join(map(str, sorted(models)))
-            found = "; ".join(map(str, self.meters)) or f"none among its models {_listed(self._models)}"
+            found = "; ".join(map(str, self.meters)) or coded(
+                "none among its models {models}", models=_listed(self._models)
+            )
             raise SunSpecError(
-                f"it has no meter of SunSpec model {supported}{_described(selection)}; its meters: {found}"
+                coded(
+                    "it has no meter of SunSpec model {supported}{selection}; its meters: {found}",
+                    supported=supported,
+                    selection=_described(selection),
+                    found=found,
+                )
             )
         if len(suitable) > 1:
             raise SunSpecError(
-                f"it has {len(suitable)} meters ({'; '.join(map(str, suitable))}); "
-                "set sunspec_instance, sunspec_model or sunspec_role of the meter at the circuit",
+                coded(
+                    "it has {count} meters ({meters}); set sunspec_instance, sunspec_model or sunspec_role "
+                    "of the meter at the circuit",
+                    count=len(suitable),
+                    meters="; ".join(map(str, suitable)),
+                ),
                 Cause.AMBIGUOUS,
             )
         meter = suitable[0]
         if meter.length != models[meter.model]:
             raise SunSpecError(
-                f"its SunSpec model {meter.model} at {meter.base} announces {meter.length} registers, the "
-                f"standard's has {models[meter.model]}: the layout is unknown; update its firmware, or use "
-                "a model of its manufacturer"
+                coded(
+                    "its SunSpec model {model} at {address} announces {length} registers, the standard's has "
+                    "{standard}: the layout is unknown; update its firmware, or use a model of its "
+                    "manufacturer",
+                    model=meter.model,
+                    address=meter.base,
+                    length=meter.length,
+                    standard=models[meter.model],
+                )
             )
         return meter
 
@@ -159,7 +182,7 @@ class SunSpecDiscovery:
             self._complete = True
             return
         if len(self._models) >= MAX_MODELS or self._at + 2 + length > _END - 2:
-            raise SunSpecError("its chain of SunSpec models has no end")
+            raise SunSpecError(coded("its chain of SunSpec models has no end"))
         self._models.append(model)
         if model == _COMMON:
             self._role, self._identity = "", MeterIdentity()
@@ -202,13 +225,18 @@ class SunSpecDiscovery:
             return
         if self._refusals:
             raise SunSpecError(
-                f"it answers where the SunSpec identifier may stand with {', '.join(self._refusals)}; check "
-                "its unit number, and that SunSpec is switched on in it",
+                coded(
+                    "it answers where the SunSpec identifier may stand with {refusals}; check its unit "
+                    "number, and that SunSpec is switched on in it",
+                    refusals=", ".join(self._refusals),
+                ),
                 Cause.REFUSED,
             )
         raise SunSpecError(
-            f'it has no "SunS" at {", ".join(map(str, SUNSPEC_BASES))}: it is no SunSpec device, or SunSpec '
-            "is switched off in it"
+            coded(
+                'it has no "SunS" at {addresses}: it is no SunSpec device, or SunSpec is switched off in it',
+                addresses=", ".join(map(str, SUNSPEC_BASES)),
+            )
         )
 
 
@@ -218,7 +246,7 @@ def _text(data: bytes) -> str:
 
 
 def _listed(models: Sequence[int]) -> str:
-    return ", ".join(map(str, models)) or "(empty chain)"
+    return ", ".join(map(str, models)) or coded("(empty chain)")
 
 
 def _described(selection: Selection) -> str:
@@ -231,4 +259,4 @@ def _described(selection: Selection) -> str:
         )
         if value is not None
     ]
-    return f" with{' and'.join(parts)}" if parts else ""
+    return coded(" with{parts}", parts=" and".join(parts)) if parts else ""

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from drivers.coded_text import coded
+from drivers.coded_text import coded, join_and, join_texts
 from drivers.errors import Cause
-from drivers.reading import MeterState, PerPhase, Quality, Reading
+from drivers.reading import QUALITY_NAMES, MeterState, PerPhase, Quality, Reading
 from drivers.settings import MeterSettings
 
 _ORDER = (Quality.GOOD, Quality.IMPLAUSIBLE, Quality.STALE, Quality.DEAD)
@@ -60,7 +60,9 @@ class VirtualMeter:
         return msgspec.structs.replace(
             backup,
             meter=self.settings.id,
-            limitation=f"the values of {backup.meter} stand in: {summed.problem}",
+            limitation=coded(
+                "the values of {meter} stand in: {problem}", meter=backup.meter, problem=summed.problem
+            ),
             cause=summed.cause,
         )
 
@@ -68,24 +70,39 @@ class VirtualMeter:
         worst = max(self._states.values(), key=lambda each: _ORDER.index(each.quality))
         reading = self._combine()
         if worst.quality is not Quality.GOOD or reading is None:
-            problem = f"its source {worst.meter} is {worst.quality}: {worst.problem}"
+            problem = coded(
+                "its source {meter} is {quality}: {problem}",
+                meter=worst.meter,
+                quality=QUALITY_NAMES[worst.quality],
+                problem=worst.problem,
+            )
             quality = worst.quality if worst.quality is not Quality.GOOD else Quality.DEAD
             return self._state(quality, reading, problem)
         if now - reading.time > self.settings.stale_after_s:
             oldest = min(self._states.values(), key=lambda each: each.reading.time if each.reading else now)
-            problem = f"its source {oldest.meter} has no reading for {now - reading.time:.0f} s"
+            problem = coded(
+                "its source {meter} has no reading for {duration} s",
+                meter=oldest.meter,
+                duration=f"{now - reading.time:.0f}",
+            )
             return self._state(Quality.STALE, reading, problem)
         if missing := [phase for phase in (1, 2, 3) if self._lacks(phase)]:
-            phases = " and ".join(f"L{phase}" for phase in missing)
-            problem = f"not all of its sources measure the current of {phases}"
+            problem = coded(
+                "not all of its sources measure the current of {phases}",
+                phases=join_and([f"L{phase}" for phase in missing]),
+            )
             return self._state(Quality.IMPLAUSIBLE, reading, problem)
-        limited = [f"{each.meter}: {each.limitation}" for each in self._states.values() if each.limitation]
+        limited = [
+            coded("meter {meter}: {problem}", meter=each.meter, problem=each.limitation)
+            for each in self._states.values()
+            if each.limitation
+        ]
         alone = all(each.stations_alone for each in self._states.values())
         return MeterState(
             meter=self.settings.id,
             quality=Quality.GOOD,
             reading=reading,
-            limitation="; ".join(limited),
+            limitation=join_texts(limited),
             still_s=max(each.still_s for each in self._states.values()),
             stations_alone=alone,
         )

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {"access", "model", "ocpp"},
     "chargers": {"drivers", "model", "ocpp", "tomlcheck"},
     "pki": {"model", "ocpp"},
-    "timekeeping": set(),
+    "timekeeping": {"drivers"},
     "signing": {"drivers", "model", "ocpp", "tomlcheck"},
     "config": {"access", "drivers", "model", "ocpp", "tomlcheck"},
     "site_setup": {"drivers"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.model.journal import Record
 from controller.model.statements import Statement, StatementCode
+from drivers.coded_text import TextParts
 
 
 class UserStored(Record, frozen=True):
@@ -36,7 +37,8 @@ class TokenStored(Record, frozen=True):
 class AuditStored(Record, frozen=True):
     """One change or attempted change: actor, interface, command and result.
 
-    `at`: POSIX s. `subject` has no secret and no driver's identity.
+    `at`: POSIX s. `subject` has no secret and no driver's identity. `outcome_parts`: template and values of a
+    reason in `outcome`.
     """
 
     number: int
@@ -46,6 +48,7 @@ class AuditStored(Record, frozen=True):
     command: str
     subject: str
     outcome: str
+    outcome_parts: TextParts | None = None
 
     @property
     def statement(self) -> Statement:
@@ -57,6 +60,7 @@ class AuditStored(Record, frozen=True):
             command=self.command,
             name=self.subject,
             detail=self.outcome,
+            detail_parts=self.outcome_parts,
         )
 
 

@@ -539,8 +539,8 @@ def _state_members(state: MeterState, now: float) -> dict[str, object]:
         "meter": state.meter,
         "quality": state.quality.value,
         "age_s": None if state.reading is None else round(now - reading.time, 3),
-        "problem": state.problem,
-        "limitation": state.limitation,
+        "problem": str(state.problem),
+        "limitation": str(state.limitation),
         **values,
     }
 

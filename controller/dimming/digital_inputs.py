@@ -23,6 +23,7 @@ import msgspec
 
 from controller.dimming.dimming_command import lowest
 from controller.dimming.effective_limit import SourceLimit
+from drivers.coded_text import coded
 
 CHATTER_S = 60.0
 CHATTER_CHANGES = 6
@@ -154,12 +155,13 @@ class DigitalInputs:
         contacts = self._settings.contacts
         everything = lowest(*(contact.watts for contact in contacts))
         if self._positions is None:
-            return everything, "its contacts were not read yet", True
+            return everything, coded("its contacts were not read yet"), True
         if self._lost(now):
-            return everything, "its contacts cannot be read", True
+            return everything, coded("its contacts cannot be read"), True
         levels = [position.level for position in self._positions]
         on = [contact for contact, level in zip(contacts, levels, strict=True) if contact.is_on(level)]
         if self._settings.pattern == "one-of" and (len(on) != 1 or None in levels):
-            return everything, f"{len(on)} of its contacts are on, one should be", True
+            why = coded("{count} of its contacts are on, one should be", count=len(on))
+            return everything, why, True
         named = " and ".join(contact.name for contact in on)
         return lowest(*(contact.watts for contact in on)), f"{named} on", False

@@ -247,7 +247,7 @@ def _bound(bound: LimitBound, at: CommandMoments) -> dict[str, Any]:
         "watts": bound.watts,
         "source": bound.source,
         "until": at.text(bound.until),
-        "proof": bound.proof,
+        "proof": str(bound.proof),
     }
 
 

@@ -23,6 +23,7 @@ from controller.dimming.events import (
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.model.effects import LogEntry
 from controller.model.rate_limits import TokenBucket
+from drivers.coded_text import coded
 from drivers.eebus import lpc
 
 
@@ -57,7 +58,7 @@ class EebusSource:
                 watts=self._system.limit_w,
                 begins=now,
                 until=self._system.until,
-                proof=f"EEBUS LPC: {self._system.state.value}",
+                proof=coded("EEBUS LPC: {state}", state=self._system.state.value),
                 is_assumed=self._system.state in (lpc.State.INIT, lpc.State.FAILSAFE),
             ),
         )

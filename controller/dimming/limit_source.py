@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from controller.dimming.effective_limit import SourceLimit
 from controller.model.observations import EvseRef
+from drivers.coded_text import coded
 
 
 class SourceFailsafe(msgspec.Struct, frozen=True):
@@ -132,7 +133,7 @@ class LimitSource:
             watts=self._failsafe.watts,
             begins=begins,
             until=begins + self._failsafe.duration_s,
-            proof="failsafe: the link to it is lost",
+            proof=coded("failsafe: the link to it is lost"),
             is_assumed=True,
         )
 

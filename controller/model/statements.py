@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+
+from drivers.coded_text import TextParts, parts_of
 
 MINUTES_FROM_S = 600.0
 """Shortest time that is shown in minutes (s)."""
@@ -108,7 +110,7 @@ class StatementCode(enum.StrEnum):
     )
     AT_FALLBACK = "at-fallback", "{cause}: held at its fallback"
 
-    # What is wrong with a meter, by its cause; the detail is a whole sentence
+    # What is wrong with a meter, by its cause; the detail is a whole sentence, in the language of the page
     METER_NONE = "meter-none", "{detail}"
     METER_NOT_READ = "meter-not-read", "{detail}"
     METER_UNREACHABLE = "meter-unreachable", "{detail}"
@@ -288,8 +290,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     `name`: id or label of what it is about; `phase`: 1 to 3. Currents in A per phase, `power_w` in W,
     `energy_wh` in Wh, `duration_s` and `offset_s` (signed) in s, `price` per kWh; `time`: time of day at the
     site (hh:mm), or a moment (RFC 3339, UTC). `quality`: that of a meter. `command`: name of a site command.
-    `detail`: text of a peer or of the operating system, in its own language. `cause`: what brought it about;
-    `context`: what it happens under.
+    `detail`: English text, or text of a peer in its own language; `detail_parts`: its template and values,
+    where it has any (`detailed`). `cause`: what brought it about; `context`: what it happens under.
     """
 
     code: StatementCode
@@ -310,6 +312,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     quality: str = ""
     command: str = ""
     detail: str = ""
+    detail_parts: TextParts | None = None
     cause: Statement | None = None
     context: Statement | None = None
 
@@ -328,6 +331,11 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
         for part in (self.context, self.cause):
             if part is not None:
                 yield from part.parts()
+
+
+def detailed(code: StatementCode, detail: str, **values: Any) -> Statement:
+    """Return a statement with a detail, which keeps its template and values for other languages."""
+    return Statement(code=code, detail=str(detail), detail_parts=parts_of(detail), **values)
 
 
 class _Rendered(Mapping[str, str]):

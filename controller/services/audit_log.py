@@ -11,6 +11,7 @@ from controller.access.access_records import AuditStored, AuditTrimmed
 from controller.access.permissions import Actor
 from controller.model.journal import Record
 from controller.store.state_store import StateStore
+from drivers.coded_text import parts_of
 
 log = logging.getLogger("controller.audit")
 
@@ -48,7 +49,14 @@ class AuditLog:
                 outcome.replace('"', "'"),
             )
         entry = AuditStored(
-            self._next, self._utc(), actor.name, actor.origin, command, subject, outcome[:LONGEST_SUBJECT]
+            self._next,
+            self._utc(),
+            actor.name,
+            actor.origin,
+            command,
+            subject,
+            outcome[:LONGEST_SUBJECT],
+            parts_of(outcome),
         )
         self._next += 1
         self._entries.append(entry)

@@ -18,6 +18,7 @@ from controller.timekeeping import TimekeepingError
 from controller.timekeeping.chrony_protocol import MAX_REPLY_BYTES
 from controller.timekeeping.chrony_session import ChronySession
 from controller.timekeeping.clock_status import ClockReading
+from drivers.coded_text import TextParts, coded, parts_of, rebuild_text, text_of
 
 CHRONY_SOCKET = Path("/run/chrony/chronyd.sock")
 REPORT_FILE = Path("/run/local-controller-chrony/report.json")
@@ -34,7 +35,7 @@ class ChronyReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     monotonic: float
     reading: ClockReading | None = None
-    problem: str = ""
+    problem: TextParts | str = ""
 
 
 def open_chrony_socket(path: Path) -> tuple[socket.socket, Path]:
@@ -75,12 +76,9 @@ def write_report(path: Path, now: float, chrony: Path = CHRONY_SOCKET) -> Chrony
     """Ask chronyd and write its report, which is returned. Raises OSError if it cannot be written."""
     try:
         report = ChronyReport(monotonic=now, reading=ask_chrony(chrony))
-    except TimeoutError:
-        report = ChronyReport(monotonic=now, problem=f"chronyd did not answer within {REPLY_S:g} s")
-    except OSError as error:
-        report = ChronyReport(monotonic=now, problem=f"chronyd cannot be asked: {error.strerror}")
-    except TimekeepingError as error:
-        report = ChronyReport(monotonic=now, problem=str(error))
+    except (OSError, TimekeepingError) as error:
+        problem = _describe(error)
+        report = ChronyReport(monotonic=now, problem=parts_of(problem) or problem)
     partial = path.with_suffix(".new")
     partial.write_bytes(msgspec.json.encode(report))
     partial.chmod(0o644)
@@ -98,14 +96,25 @@ def read_report(path: Path, now: float) -> ClockReading | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise TimekeepingError(f"{path} cannot be read: {error}") from None
+        raise TimekeepingError(coded("{file} cannot be read: {reason}", file=path, reason=error)) from None
     if not 0 <= now - report.monotonic <= MAX_AGE_S:
         raise TimekeepingError(
-            f"{path} is too old; check `systemctl status local-controller-chrony` and chronyd"
+            coded(
+                "{path} is too old; check `systemctl status local-controller-chrony` and chronyd",
+                path=path,
+            )
         )
     if report.reading is None:
-        raise TimekeepingError(report.problem)
+        raise TimekeepingError(rebuild_text(report.problem))
     return report.reading
+
+
+def _describe(error: OSError | TimekeepingError) -> str:
+    if isinstance(error, TimeoutError):
+        return coded("chronyd did not answer within {duration} s", duration=f"{REPLY_S:g}")
+    if isinstance(error, OSError):
+        return coded("chronyd cannot be asked: {reason}", reason=error.strerror)
+    return text_of(error)
 
 
 def _run() -> None:

@@ -16,7 +16,7 @@ from controller.access.permissions import Actor
 from controller.commands.site_command import COMMANDS, SiteCommand
 from controller.services.audit_log import AuditLog
 from controller.services.service_error import ServiceError
-from drivers.coded_text import coded
+from drivers.coded_text import coded, text_of
 
 log = logging.getLogger("controller")
 
@@ -64,7 +64,8 @@ class CommandService:
         Raises SiteCommandError, and other ServiceErrors of the handler.
         """
         if not actor.allows(command.permission):
-            await self._audit.record(actor, command.name, command.subject, f"lacks {command.permission}")
+            lacking = coded("lacks {permission}", permission=command.permission)
+            await self._audit.record(actor, command.name, command.subject, lacking)
             raise CommandForbiddenError(
                 coded(
                     "{name} needs the permission {permission}",
@@ -82,10 +83,10 @@ class CommandService:
                 with trio.fail_after(COMMAND_TIMEOUT_S):
                     result = await handler(command, actor)
         except ServiceError as error:
-            await self._audit.record(actor, command.name, command.subject, str(error))
+            await self._audit.record(actor, command.name, command.subject, text_of(error))
             raise
         except trio.TooSlowError as error:
-            await self._audit.record(actor, command.name, command.subject, "no answer in time")
+            await self._audit.record(actor, command.name, command.subject, coded("no answer in time"))
             raise SiteCommandError(
                 coded(
                     "{name}: no answer within {timeout_s} s",
@@ -95,7 +96,7 @@ class CommandService:
             ) from error
         except Exception as error:
             log.exception("command failed command=%s", command.name)
-            await self._audit.record(actor, command.name, command.subject, "failed")
+            await self._audit.record(actor, command.name, command.subject, coded("failed"))
             raise SiteCommandError(
                 coded("{name} failed: the controller's log has the reason", name=command.name)
             ) from error

@@ -15,6 +15,7 @@ from controller.load_management.site_view import SiteView
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement
 from controller.web.status_model import DimmingSpanStatus, DimmingStatus
+from drivers.coded_text import parts_of
 from drivers.reading import NO_VALUES, MeterState, Quality, Reading
 
 SPANS_KEPT = 20
@@ -79,6 +80,7 @@ class DimmingHistory:
     ) -> DimmingStatus:
         """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
         total = effective.total
+        fault = total.proof if total is not None and total.is_assumed else ""
         return DimmingStatus(
             dimmed=effective.dimmed,
             why="" if why is None else str(why),
@@ -96,7 +98,8 @@ class DimmingHistory:
             refused_total=dict(self._refused),
             evidence_records=records,
             evidence_failed_total=unwritten,
-            source_fault=total.proof if total is not None and total.is_assumed else "",
+            source_fault=str(fault),
+            source_fault_parts=parts_of(fault),
         )
 
 

@@ -75,7 +75,7 @@ def _meter_status(report: MeterReport, now: float) -> MeterStatus:
         id=state.meter,
         driver=report.settings.driver,
         quality=state.quality,
-        problem=state.problem or state.limitation,
+        problem=str(state.problem or state.limitation),
         cause=state.cause,
         age_s=None if reading is None else round(max(0.0, now - reading.time), 1),
         current_a=(None, None, None) if reading is None else reading.current_a,

@@ -36,6 +36,7 @@ from controller.timekeeping.clock_status import (
 from controller.timekeeping.timesyncd import UNSYNCHRONISED_LEAP, read_timesyncd
 from controller.transport.tls import make_client_context
 from controller.web.status_model import ClockReport
+from drivers.coded_text import parts_of, text_of
 
 CHECK_S = 60.0
 CERTIFICATE_CHECK_S = 3600.0
@@ -114,7 +115,8 @@ class TimeService:
         status = self.status()
         return ClockReport(
             state=status.state,
-            reason=status.reason,
+            reason=str(status.reason),
+            reason_parts=parts_of(status.reason),
             source=status.source,
             authority=status.authority,
             error_bound_s=status.error_bound_s,
@@ -135,7 +137,7 @@ class TimeService:
         try:
             reading = await self._read()
         except TimekeepingError as error:
-            events = self._monitor.on_failure(str(error), time.monotonic())
+            events = self._monitor.on_failure(text_of(error), time.monotonic())
         else:
             events = self._monitor.on_reading(reading, time.monotonic(), time.time())
         self._report(events)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from controller.timekeeping import TimekeepingError
+from drivers.coded_text import coded
 
 VERSION = 6
 MAX_REPLY_BYTES = 1024
@@ -131,16 +132,28 @@ def index_content(index: int) -> bytes:
 def read_reply(command: ChronyCommand, sequence: int, data: bytes) -> bytes:
     """Check the head of a reply; returns its content. Raises ChronyError."""
     if len(data) < _REPLY_HEADER.size:
-        raise ChronyError(f"a reply of {len(data)} bytes is too short")
+        raise ChronyError(coded("a reply of {count} bytes is too short", count=len(data)))
     version, kind, answered, reply, status, number = _REPLY_HEADER.unpack_from(data)
     if version != VERSION or kind != _REPLY:
-        raise ChronyError(f"chronyd uses version {version} of its protocol, {VERSION} is known")
+        raise ChronyError(
+            coded(
+                "chronyd uses version {version} of its protocol, {known} is known",
+                version=version,
+                known=VERSION,
+            )
+        )
     if number != sequence or answered != command:
-        raise ChronyError("the reply belongs to another request")
+        raise ChronyError(coded("the reply belongs to another request"))
     if status != 0:
-        raise ChronyError(f"chronyd refused the command {command.name}: status {status}")
+        raise ChronyError(
+            coded(
+                "chronyd refused the command {command}: status {status}", command=command.name, status=status
+            )
+        )
     if reply != _REPLIES[command]:
-        raise ChronyError(f"reply {reply} does not fit the command {command.name}")
+        raise ChronyError(
+            coded("reply {reply} does not fit the command {command}", reply=reply, command=command.name)
+        )
     return data[_REPLY_HEADER.size :]
 
 
@@ -148,7 +161,7 @@ def read_count(content: bytes) -> int:
     """Read the number of sources. Raises ChronyError."""
     count: int = _unpack(struct.Struct(">I"), content)[0]
     if count > MAX_REPLY_BYTES:
-        raise ChronyError(f"{count} sources are too many")
+        raise ChronyError(coded("{count} sources are too many", count=count))
     return count
 
 
@@ -176,7 +189,7 @@ def read_source(content: bytes) -> SourceData:
     try:
         known = SourceState(state)
     except ValueError:
-        raise ChronyError(f"source state {state} is unknown") from None
+        raise ChronyError(coded("source state {state} is unknown", state=state)) from None
     return SourceData(
         address=_address(address),
         raw_address=address,
@@ -195,20 +208,20 @@ def read_authentication(content: bytes) -> AuthenticationData:
     try:
         known = AuthenticationMode(mode)
     except ValueError:
-        raise ChronyError(f"authentication mode {mode} is unknown") from None
+        raise ChronyError(coded("authentication mode {mode} is unknown", mode=mode)) from None
     return AuthenticationData(known, key_id, attempts, last, cookies, rejected)
 
 
 def read_name(content: bytes) -> str:
     """Read the content of a reply to SOURCE_NAME. Raises ChronyError."""
     if len(content) < _NAME_BYTES:
-        raise ChronyError("the name of a source is too short")
+        raise ChronyError(coded("the name of a source is too short"))
     return content[:_NAME_BYTES].partition(b"\0")[0].decode("ascii", "replace")
 
 
 def _unpack(layout: struct.Struct, content: bytes) -> tuple[Any, ...]:
     if len(content) < layout.size:
-        raise ChronyError(f"a reply of {len(content)} bytes is too short")
+        raise ChronyError(coded("a reply of {count} bytes is too short", count=len(content)))
     return layout.unpack_from(content)
 
 

@@ -31,6 +31,7 @@ from controller.timekeeping.chrony_protocol import (
     write_request,
 )
 from controller.timekeeping.clock_status import ClockReading, ServerReading
+from drivers.coded_text import coded
 
 MAX_SOURCES = 64
 _AGREEING = (SourceState.SELECTED, SourceState.UNSELECTED)
@@ -83,7 +84,7 @@ class ChronySession:
     def reading(self) -> ClockReading:
         """Return what chronyd reports. Raises ChronyError if the check is not complete."""
         if self._tracking is None or self._queue:
-            raise ChronyError("chronyd did not answer all requests")
+            raise ChronyError(coded("chronyd did not answer all requests"))
         tracking = self._tracking
         return ClockReading(
             source="chrony",

@@ -15,6 +15,8 @@ from enum import StrEnum
 
 import msgspec
 
+from drivers.coded_text import coded
+
 STEP_S = 0.5
 """Change of wall clock against monotonic clock between two checks that counts as a step."""
 
@@ -88,7 +90,7 @@ class ClockEvent(msgspec.Struct, frozen=True):
     text: str
 
 
-UNKNOWN_CLOCK = ClockStatus(state=ClockState.UNVERIFIED, reason="the clock was not checked yet")
+UNKNOWN_CLOCK = ClockStatus(state=ClockState.UNVERIFIED, reason=coded("the clock was not checked yet"))
 
 
 class ClockMonitor:
@@ -109,7 +111,7 @@ class ClockMonitor:
             return msgspec.structs.replace(
                 self._status,
                 state=ClockState.UNVERIFIED,
-                reason=f"the last check is more than {limit:g} s old",
+                reason=coded("the last check is more than {limit} s old", limit=f"{limit:g}"),
             )
         return self._status
 
@@ -176,21 +178,33 @@ class ClockMonitor:
     def _state(self, reading: ClockReading, agreeing: int) -> tuple[ClockState, str]:
         limits = self._requirements
         if not reading.synchronised:
-            return ClockState.UNVERIFIED, f"{reading.source} does not discipline the clock"
+            return ClockState.UNVERIFIED, coded(
+                "{source} does not discipline the clock", source=reading.source
+            )
         bound = reading.error_bound_s
         if bound is None:
-            return ClockState.SYNCHRONISED, f"{reading.source} does not report how far the clock may be off"
+            return ClockState.SYNCHRONISED, coded(
+                "{source} does not report how far the clock may be off", source=reading.source
+            )
         if bound > limits.max_error_s:
             return (
                 ClockState.UNVERIFIED,
-                f"the clock may be off by {bound:.3f} s, {limits.max_error_s:g} are allowed",
+                coded(
+                    "the clock may be off by {bound} s, {most} are allowed",
+                    bound=f"{bound:.3f}",
+                    most=f"{limits.max_error_s:g}",
+                ),
             )
         if limits.legal_authority is None:
-            return ClockState.SYNCHRONISED, "no legal_authority is configured"
+            return ClockState.SYNCHRONISED, coded("no legal_authority is configured")
         if agreeing < limits.servers_agree:
             return (
                 ClockState.SYNCHRONISED,
-                f"{agreeing} authenticated servers agree, {limits.servers_agree} are required",
+                coded(
+                    "{count} authenticated servers agree, {needed} are required",
+                    count=agreeing,
+                    needed=limits.servers_agree,
+                ),
             )
         return ClockState.LEGAL, ""
 

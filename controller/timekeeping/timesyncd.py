@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from controller.timekeeping import TimekeepingError
+from drivers.coded_text import coded
 
 MAX_BYTES = 65_536
 _MEMBER = re.compile(r"([A-Za-z]+)=([^,{}]*)")
@@ -35,10 +36,10 @@ class TimesyncdReport(msgspec.Struct, frozen=True):
 def read_timesyncd(output: str) -> TimesyncdReport:
     """Read the output of `timedatectl show-timesync --all`. Raises TimesyncdError."""
     if len(output) > MAX_BYTES:
-        raise TimesyncdError(f"timedatectl printed more than {MAX_BYTES} characters")
+        raise TimesyncdError(coded("timedatectl printed more than {count} characters", count=MAX_BYTES))
     lines = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     if "ServerName" not in lines and "ServerAddress" not in lines:
-        raise TimesyncdError("timedatectl printed no server: systemd-timesyncd is not running")
+        raise TimesyncdError(coded("timedatectl printed no server: systemd-timesyncd is not running"))
     message = dict(_MEMBER.findall(lines.get("NTPMessage", "")))
     delay, dispersion = _span(message.get("RootDelay")), _span(message.get("RootDispersion"))
     bound = None if delay is None or dispersion is None else delay / 2 + dispersion

@@ -338,7 +338,7 @@ def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None
 def name_letters(letters: Iterable[str]) -> str:
     """Name letters of a text for a message, each once, e.g. "- and a blank"."""
     named = [coded("a blank") if letter.isspace() else letter for letter in sorted(set(letters))]
-    return reduce(lambda first, second: coded("{first} and {second}", first=first, second=second), named)
+    return reduce(lambda first, second: coded("{others} and {last}", others=first, last=second), named)
 
 
 def _meant_assignment(line: str) -> str | None:

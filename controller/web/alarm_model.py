@@ -14,7 +14,7 @@ import msgspec
 
 from controller.model.expiry import DAY_S, HOUR_S, ExpiryLevel
 from controller.model.observations import EvseState
-from controller.model.statements import Statement, StatementCode
+from controller.model.statements import Statement, StatementCode, detailed
 from controller.web.status_model import AlarmStatus, ControllerStatus, meter_statement
 from drivers.reading import Quality
 
@@ -157,7 +157,7 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
             kind="store-not-writable",
             subject=status.site,
             severity=Severity.CRITICAL,
-            statement=Statement(code=StatementCode.STORE_NOT_WRITABLE, detail=status.store.error),
+            statement=detailed(StatementCode.STORE_NOT_WRITABLE, status.store.error),
             remedy=Statement(code=StatementCode.MAKE_ROOM_ON_DISK),
         )
     for place in status.damaged:
@@ -174,7 +174,9 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
             kind="clock-unverified",
             subject=status.site,
             severity=Severity.WARNING,
-            statement=Statement(code=StatementCode.CLOCK_UNVERIFIED, detail=clock.reason),
+            statement=Statement(
+                code=StatementCode.CLOCK_UNVERIFIED, detail=clock.reason, detail_parts=clock.reason_parts
+            ),
             remedy=Statement(code=StatementCode.REACH_TIME_SERVER),
             after_s=CLOCK_S,
         )
@@ -389,7 +391,11 @@ def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:
             kind="dimming-source-lost",
             subject=", ".join(dimming.sources),
             severity=Severity.CRITICAL,
-            statement=Statement(code=StatementCode.DIMMING_SOURCE_LOST, detail=dimming.source_fault),
+            statement=Statement(
+                code=StatementCode.DIMMING_SOURCE_LOST,
+                detail=dimming.source_fault,
+                detail_parts=dimming.source_fault_parts,
+            ),
             remedy=Statement(code=StatementCode.CHECK_CONTROL_BOX),
         )
     elif dimming.dimmed:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from drivers.coded_text import CodedText
+from drivers.coded_text import parts_of
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -76,25 +76,6 @@ class WebError(Exception):
     """Base class of the errors of this package. Its text is for a person."""
 
 
-class FindingText(msgspec.Struct, frozen=True, kw_only=True):
-    """A text as its English template and values, for another language.
-
-    `{name}` in the template stands for the value of that name, which may have a template itself.
-    """
-
-    template: str
-    values: dict[str, str | FindingText] = {}
-
-
-def code_text(text: str) -> FindingText | str:
-    """Return template and values of a text; a plain one as it is."""
-    if not isinstance(text, CodedText):
-        return text
-    return FindingText(
-        template=text.template, values={name: code_text(value) for name, value in text.values.items()}
-    )
-
-
 class ProblemError(WebError):
     """A request that is not done: status, reason for a person, and headers (RFC 9457)."""
 
@@ -111,8 +92,8 @@ class ProblemError(WebError):
             "status": self.status,
             "detail": str(self),
         }
-        if isinstance(self.detail, CodedText):
-            body["coded"] = code_text(self.detail)
+        if parts := parts_of(self.detail):
+            body["coded"] = parts
         return Response(self.status, PROBLEM, msgspec.json.encode(body), self.headers)
 
 

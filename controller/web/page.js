@@ -3,6 +3,8 @@
 
 import { lineChart } from "/assets/charts.js";
 import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
+import { codedText } from "/assets/findings.js";
+import { codedText } from "/assets/findings.js";
 import { showSettings } from "/assets/settings.js";
 import { sentence, statementLanguage, statementText } from "/assets/statements.js";
 import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
@@ -495,7 +497,7 @@ function viewDimming(main) {
   if (!state.status.dimming) main.append(element("p", {}, text("noDimming")));
   const [list, updateList] = facts([
     [text("state"), (dimming) => (dimming.dimmed ? sentence(statementText(dimming.statement, dimming.why)) : text("notDimmed"))],
-    [text("problem"), (dimming) => (dimming.source_fault ? `${text("dimmingAssumed")} (${dimming.source_fault})` : text("none"))],
+    [text("problem"), (dimming) => (dimming.source_fault ? `${text("dimmingAssumed")} (${codedText(dimming.source_fault_parts ?? dimming.source_fault, dimming.source_fault)})` : text("none"))],
     [text("limit"), (dimming) => watts(dimming.limit_w)],
     [text("drawnW"), (dimming) => watts(dimming.drawn_w)],
     [text("gridW"), (dimming) => watts(dimming.grid_w)],
@@ -701,7 +703,7 @@ function updateFrame() {
 function clockText(clock) {
   if (!clock) return "";
   const state = text("clock", { state: text(`clock.${clock.state}`) });
-  return clock.state === "unverified" && clock.reason ? `${state} (${clock.reason})` : state;
+  return clock.state === "unverified" && clock.reason ? `${state} (${codedText(clock.reason_parts ?? clock.reason, clock.reason)})` : state;
 }
 
 function onStatus() {

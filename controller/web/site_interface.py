@@ -13,8 +13,8 @@ import msgspec
 from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
 from controller.model.statements import Statement
-from controller.web.http_messages import FindingText
 from controller.web.status_model import ControllerStatus
+from drivers.coded_text import TextParts
 
 if TYPE_CHECKING:
     from controller.web.setup_interface import SetupInterface
@@ -141,8 +141,8 @@ class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):
     line: int | None
     text: str
     key: str = ""
-    what: FindingText | str = ""
-    remedy: FindingText | str = ""
+    what: TextParts | str = ""
+    remedy: TextParts | str = ""
 
 
 class UserEntry(msgspec.Struct, frozen=True, kw_only=True):

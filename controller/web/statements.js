@@ -1,6 +1,7 @@
 // Statements in German: reasons of limits, alarms, remedies and events, each by its code. {name} stands for a value
 // of the statement, as in the English text, which the controller sends with it.
 
+import { codedText } from "/assets/findings.js";
 import { language } from "/assets/texts.js";
 
 const DE = {
@@ -53,25 +54,25 @@ const DE = {
   "meter-suspected": "Zähler {name} ist unter Verdacht: {cause}",
   "meter-without-phases": "Zähler {name} zeigt den Strom der Phasen nicht",
   "at-fallback": "{cause}: bleibt auf dem Rückfallwert",
-  "meter-none": "eingeschränkt ({detail})",
-  "meter-not-read": "noch nicht gelesen ({detail})",
-  "meter-unreachable": "nicht erreichbar ({detail})",
-  "meter-connection-closed": "Verbindung getrennt ({detail})",
-  "meter-tls": "TLS-Verbindung gescheitert ({detail})",
-  "meter-role": "das Zertifikat erlaubt das Lesen nicht ({detail})",
-  "meter-no-answer": "keine Antwort ({detail})",
-  "meter-corrupt-answer": "verstümmelte Antwort ({detail})",
-  "meter-wrong-answer": "Antwort eines anderen Geräts ({detail})",
-  "meter-refused": "das Gerät hat diese Werte nicht ({detail})",
-  "meter-busy": "das Gerät ist beschäftigt ({detail})",
-  "meter-gateway": "hinter dem Umsetzer nicht erreichbar ({detail})",
-  "meter-wrong-device": "anderes Gerät als eingerichtet ({detail})",
-  "meter-ambiguous": "mehrere Zähler an einem Gerät ({detail})",
-  "meter-missing-value": "ein Wert fehlt ({detail})",
-  "meter-impossible-value": "unmögliche oder widersprüchliche Werte ({detail})",
-  "meter-frozen": "die Werte stehen still ({detail})",
-  "meter-source": "ein Zähler, aus dem er berechnet wird, ist gestört ({detail})",
-  "meter-not-reported": "die Station meldet ihre Werte nicht ({detail})",
+  "meter-none": "{detail}",
+  "meter-not-read": "{detail}",
+  "meter-unreachable": "{detail}",
+  "meter-connection-closed": "{detail}",
+  "meter-tls": "{detail}",
+  "meter-role": "{detail}",
+  "meter-no-answer": "{detail}",
+  "meter-corrupt-answer": "{detail}",
+  "meter-wrong-answer": "{detail}",
+  "meter-refused": "{detail}",
+  "meter-busy": "{detail}",
+  "meter-gateway": "{detail}",
+  "meter-wrong-device": "{detail}",
+  "meter-ambiguous": "{detail}",
+  "meter-missing-value": "{detail}",
+  "meter-impossible-value": "{detail}",
+  "meter-frozen": "{detail}",
+  "meter-source": "{detail}",
+  "meter-not-reported": "{detail}",
   "on-one-phase": "auf einer Phase: {cause}",
   "to-one-phase": "pausiert, um danach auf einer Phase zu laden",
   "to-all-phases": "pausiert, um danach auf allen Phasen zu laden",
@@ -159,6 +160,7 @@ const UNITS = {
 };
 
 function valueText(name, value) {
+  if (name === "detail") return codedText(value, value);
   if (value !== null && typeof value === "object") return german(value);
   if (name === "quality" || name === "command") return DE_VALUES[value] ?? value;
   if (typeof value === "string") return value;
@@ -167,7 +169,7 @@ function valueText(name, value) {
 }
 
 // Values that are empty or 0 are not sent.
-const german = (statement) => DE[statement.code].replace(/\{(\w+)\}/g, (_, name) => (name in statement ? valueText(name, statement[name]) : name === "detail" ? "" : "–"));
+const german = (statement) => DE[statement.code].replace(/\{(\w+)\}/g, (_, name) => (name in statement ? valueText(name, statement[`${name}_parts`] ?? statement[name]) : name === "detail" ? "" : "–"));
 
 // Returns a statement in the chosen language; `english` is the text that was sent with it.
 export function statementText(statement, english) {

@@ -19,9 +19,10 @@ from controller.load_management.site_view import CircuitView, EvseView, SiteView
 from controller.model.expiry import Expiry
 from controller.model.observations import Booted, EvseRef, EvseState
 from controller.model.parts import Parts, cut_in_parts
-from controller.model.statements import Statement, StatementCode
+from controller.model.statements import Statement, StatementCode, detailed
 from controller.ocpp.frames import Version
 from controller.signing.signature_policy import PolicyOutcome
+from drivers.coded_text import TextParts
 from drivers.errors import Cause
 from drivers.reading import Quality
 
@@ -300,7 +301,7 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     shows, null where it is unknown; `minimum_w` what the law leaves them. `spans`: the last limits,
     oldest first. Since the start: accepted commands, rejected ones by reason, and records that could not
     be written; `evidence_records`: number of records. `source_fault`: the limit is assumed because a
-    source is lost, and why; empty where it was ordered.
+    source is lost, and why; empty where it was ordered. `source_fault_parts`: its template and values.
     """
 
     dimmed: bool
@@ -319,6 +320,7 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     evidence_records: int
     evidence_failed_total: int
     source_fault: str = ""
+    source_fault_parts: TextParts | None = None
     statement: Statement | None = None
 
 
@@ -399,11 +401,13 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
 class ClockReport(msgspec.Struct, frozen=True, kw_only=True):
     """State of the gateway's clock: legal, synchronised or unverified, with the reason.
 
-    `source`: the time daemon. `error_bound_s`: how far the clock may be off; null if unknown.
+    `reason_parts`: template and values of the reason. `source`: the time daemon. `error_bound_s`: how far
+    the clock may be off; null if unknown.
     """
 
     state: str
     reason: str = ""
+    reason_parts: TextParts | None = None
     source: str | None = None
     authority: str | None = None
     error_bound_s: float | None = None
@@ -562,7 +566,7 @@ def meter_statement(cause: Cause, problem: str) -> Statement | None:
     """Return a meter's trouble as code and values; None without one."""
     if not problem:
         return None
-    return Statement(code=METER_CODES[cause], detail=problem)
+    return detailed(METER_CODES[cause], problem)
 
 
 def evse_statuses(
@@ -659,7 +663,7 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
         base_a=_rounded(view.base_a),
         booked_a=_rounded(view.booked_a),
         meter_quality=view.meter_quality,
-        meter_problem=view.meter_problem,
+        meter_problem=str(view.meter_problem),
         meter_cause=view.meter_cause,
         meter_statement=meter_statement(view.meter_cause, view.meter_problem),
         over_limit_s=round(view.over_limit_s, 1),

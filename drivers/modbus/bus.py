@@ -26,6 +26,7 @@ from collections.abc import Iterator
 import msgspec
 import trio
 
+from drivers.coded_text import coded
 from drivers.errors import BusError, Cause, ModbusAnswerError
 from drivers.modbus.framing import Diagnosis, Exchange, InvalidAnswer
 from drivers.modbus.pymodbus_frames import DeviceException, Registers
@@ -215,17 +216,29 @@ class Bus(ABC):
             if found != answer:
                 self.events["late_answers"] += 1
                 raise ModbusAnswerError(
-                    f"unit {unit} on {self.name}: two answers came to one request: that to an "
-                    "earlier one was late; raise timeout_s",
+                    coded(
+                        "unit {unit} on {bus}: two answers came to one request: that to an earlier one was "
+                        "late; raise timeout_s",
+                        unit=unit,
+                        bus=self.name,
+                    ),
                     Cause.WRONG_ANSWER,
                 )
 
     def _no_answer(self, unit: int, timeout_s: float, diagnosis: Diagnosis | None) -> ModbusAnswerError:
         if diagnosis is not None:
-            return ModbusAnswerError(f"unit {unit} on {self.name}: {diagnosis.text}", diagnosis.cause)
+            return ModbusAnswerError(
+                coded("unit {unit} on {bus}: {problem}", unit=unit, bus=self.name, problem=diagnosis.text),
+                diagnosis.cause,
+            )
         return ModbusAnswerError(
-            f"no answer from unit {unit} on {self.name} within {timeout_s:g} s; check its wiring, unit "
-            "number and bus settings, and raise timeout_s if it is slow"
+            coded(
+                "no answer from unit {unit} on {bus} within {timeout} s; check its wiring, unit number and "
+                "bus settings, and raise timeout_s if it is slow",
+                unit=unit,
+                bus=self.name,
+                timeout=f"{timeout_s:g}",
+            )
         )
 
     async def _open_within(self, timeout_s: float) -> None:
@@ -238,8 +251,12 @@ class Bus(ABC):
     def _slow_opening(self, timeout_s: float) -> BusError:
         """Explain that opening took too long."""
         return BusError(
-            f"{self.name} cannot be reached within {timeout_s:g} s; check its address and the network, and "
-            "raise timeout_s if it is slow"
+            coded(
+                "{bus} cannot be reached within {timeout} s; check its address and the network, and raise "
+                "timeout_s if it is slow",
+                bus=self.name,
+                timeout=f"{timeout_s:g}",
+            )
         )
 
     async def _keep_silence(self, gap_s: float) -> None:
@@ -253,7 +270,10 @@ class Bus(ABC):
             answer = exchange.feed(await self._read())
             if isinstance(answer, InvalidAnswer):
                 self.events[str(answer.diagnosis.cause)] += 1
-                raise ModbusAnswerError(f"{self.name}: {answer.diagnosis.text}", answer.diagnosis.cause)
+                raise ModbusAnswerError(
+                    coded("{bus}: {problem}", bus=self.name, problem=answer.diagnosis.text),
+                    answer.diagnosis.cause,
+                )
             if answer is not None:
                 return answer
 

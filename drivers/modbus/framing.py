@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from drivers.coded_text import coded
 from drivers.errors import Cause
 from drivers.modbus.pymodbus_frames import (
     DISCRETE_INPUTS,
@@ -80,7 +81,7 @@ class RtuExchange:
         answer = self._search()
         if answer is None and len(self._received) > MAX_BYTES:
             return InvalidAnswer(
-                Diagnosis("the bus carries only noise; check its baud rate, parity and wiring")
+                Diagnosis(coded("the bus carries only noise; check its baud rate, parity and wiring"))
             )
         return answer
 
@@ -92,32 +93,49 @@ class RtuExchange:
             return None
         if not rest:
             return Diagnosis(
-                "only the echo of the request came back: the adapter echoes and the meter does not answer; "
-                "check its wiring and unit number",
+                coded(
+                    "only the echo of the request came back: the adapter echoes and the meter does not "
+                    "answer; check its wiring and unit number"
+                ),
                 Cause.NO_ANSWER,
             )
         if self._corrupt:
             return Diagnosis(
-                "its answer came with a wrong checksum; check baud rate, parity, termination and cable"
+                coded("its answer came with a wrong checksum; check baud rate, parity, termination and cable")
             )
         if unit := self._find_other_unit(rest):
             return Diagnosis(
-                f"unit {unit} answered instead of unit {self._unit}; check that each unit number exists "
-                "once, and that no other master uses the bus",
+                coded(
+                    "unit {other} answered instead of unit {unit}; check that each unit number exists once, "
+                    "and that no other master uses the bus",
+                    other=unit,
+                    unit=self._unit,
+                ),
                 Cause.WRONG_ANSWER,
             )
         size = _size(self._function, self._count)
         if rest[:3] == bytes((self._unit, self._function, size)):
             return Diagnosis(
-                f"its answer ended after {len(rest)} of {5 + size} bytes; check termination and cable"
+                coded(
+                    "its answer ended after {received} of {expected} bytes; check termination and cable",
+                    received=len(rest),
+                    expected=5 + size,
+                )
             )
         if rest[:2] == bytes((self._unit, self._function)):
             return Diagnosis(
-                f"it answered with {rest[2] if len(rest) > 2 else 0} bytes of data instead of {size}; "
-                "check its model",
+                coded(
+                    "it answered with {received} bytes of data instead of {expected}; check its model",
+                    received=rest[2] if len(rest) > 2 else 0,
+                    expected=size,
+                ),
                 Cause.WRONG_ANSWER,
             )
-        return Diagnosis(f"{len(rest)} bytes came that are no answer; check baud rate, parity and wiring")
+        return Diagnosis(
+            coded(
+                "{count} bytes came that are no answer; check baud rate, parity and wiring", count=len(rest)
+            )
+        )
 
     def _search(self) -> Answer | None:
         """Find the first good answer; drop bytes that can begin none, so less than a frame stays."""
@@ -187,7 +205,7 @@ class TcpExchange:
                 return self._parse(frame)
             self._others.append((int.from_bytes(frame[:2], "big"), frame[6]))
             if len(self._others) > MAX_BYTES // MBAP:
-                return InvalidAnswer(self.diagnose() or Diagnosis("it sends without being asked"))
+                return InvalidAnswer(self.diagnose() or Diagnosis(coded("it sends without being asked")))
         return None
 
     def diagnose(self) -> Diagnosis | None:
@@ -196,18 +214,26 @@ class TcpExchange:
             transaction, unit = self._others[-1]
             if transaction != self._transaction:
                 return Diagnosis(
-                    f"the gateway answered transaction {transaction} instead of {self._transaction}: it "
-                    "mixes up requests or answers too late; allow it one client only, or raise timeout_s",
+                    coded(
+                        "the gateway answered transaction {other} instead of {transaction}: it mixes up "
+                        "requests or answers too late; allow it one client only, or raise timeout_s",
+                        other=transaction,
+                        transaction=self._transaction,
+                    ),
                     Cause.WRONG_ANSWER,
                 )
             return Diagnosis(
-                f"unit {unit} answered instead of unit {self._unit}; check the unit number",
+                coded(
+                    "unit {other} answered instead of unit {unit}; check the unit number",
+                    other=unit,
+                    unit=self._unit,
+                ),
                 Cause.WRONG_ANSWER,
             )
         if self._buffer:
             if bytes(self._buffer[:2]) == b"\x15\x03":
                 return _diagnose_protocol(bytes(self._buffer[:3]))
-            return Diagnosis(f"its answer ended after {len(self._buffer)} bytes")
+            return Diagnosis(coded("its answer ended after {count} bytes", count=len(self._buffer)))
         return None
 
     def _is_ours(self, frame: bytes) -> bool:
@@ -225,8 +251,14 @@ class TcpExchange:
         answer = parse_tcp_answer(frame, count) if refusal or fits else None
         return answer or InvalidAnswer(
             Diagnosis(
-                f"it answered with function {function} in {len(frame)} bytes, which is no answer to function "
-                f"{self._function} for {count} registers; check its model",
+                coded(
+                    "it answered with function {other} in {size} bytes, which is no answer to function "
+                    "{function} for {count} registers; check its model",
+                    other=function,
+                    size=len(frame),
+                    function=self._function,
+                    count=count,
+                ),
                 Cause.WRONG_ANSWER,
             )
         )
@@ -234,9 +266,11 @@ class TcpExchange:
 
 def _diagnose_protocol(head: bytes) -> Diagnosis:
     if head[:2] == b"\x15\x03":  # a TLS alert record
-        return Diagnosis('it uses TLS; set transport = "tls" and its port, usually 802')
+        return Diagnosis(coded('it uses TLS; set transport = "tls" and its port, usually 802'))
     return Diagnosis(
-        'what came is not Modbus TCP; if the gateway passes on RTU frames, set transport = "rtu-over-tcp"'
+        coded(
+            'what came is not Modbus TCP; if the gateway passes on RTU frames, set transport = "rtu-over-tcp"'
+        )
     )
 
 

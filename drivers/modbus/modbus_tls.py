@@ -15,7 +15,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from drivers.coded_text import coded
+from drivers.coded_text import coded, text_of
 from drivers.errors import BusError, Cause, DriverError
 from drivers.tls_profile import apply_tls_profile
 
@@ -46,7 +46,7 @@ class RoleError(DriverError):
     cause = Cause.ROLE
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; issue it anew")
+        super().__init__(coded("{what}; issue it anew", what=what))
         self.what = what
 
 
@@ -69,13 +69,23 @@ def build_context(files: TlsFiles) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=files.ca)
         apply_tls_profile(context)
         if files.certificate is not None:
-            path = files.certificate if files.key is None else f"{files.certificate} with {files.key}"
+            path = (
+                files.certificate
+                if files.key is None
+                else coded("{certificate} with {key}", certificate=files.certificate, key=files.key)
+            )
             context.load_cert_chain(files.certificate, files.key)
     except ssl.SSLError as error:
-        reason = "certificate and key do not belong together" if "MISMATCH" in str(error) else str(error)
-        raise ModbusTlsError(f"{path} cannot be used ({reason}); replace it") from error
+        reason = (
+            coded("certificate and key do not belong together") if "MISMATCH" in str(error) else str(error)
+        )
+        raise ModbusTlsError(
+            coded("{file} cannot be used ({reason}); replace it", file=path, reason=reason)
+        ) from error
     except OSError as error:
-        raise ModbusTlsError(f"{path} cannot be read ({error.strerror})") from error
+        raise ModbusTlsError(
+            coded("{file} cannot be read ({reason})", file=path, reason=error.strerror)
+        ) from error
     return context
 
 
@@ -98,10 +108,10 @@ def read_role_of(path: str) -> str:
     try:
         role = read_role(_load(Path(path).read_bytes())[0])
     except RoleError as error:
-        return f"a role that servers cannot read: {error}"
+        return coded("a role that servers cannot read: {reason}", reason=text_of(error))
     except (OSError, ValueError, IndexError):
-        return "a role that cannot be read"
-    return "no role" if role is None else f'role "{role}"'
+        return coded("a role that cannot be read")
+    return coded("no role") if role is None else coded('role "{role}"', role=role)
 
 
 def find_file_problems(files: TlsFiles, now: datetime) -> Iterator[tuple[str, str, str]]:
@@ -209,23 +219,30 @@ def explain_handshake(name: str, error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     text = str(cause)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the certificate of {name} is rejected ({_verification(cause)})"
+        return coded(
+            "the certificate of {name} is rejected ({reason})", name=name, reason=_verification(cause)
+        )
     if "WRONG_VERSION_NUMBER" in text or "HTTP_REQUEST" in text or "RECORD_LAYER" in text:
-        return f'{name} does not use TLS; set transport = "tcp", or the port of its TLS, usually 802'
+        return coded(
+            '{name} does not use TLS; set transport = "tcp", or the port of its TLS, usually 802', name=name
+        )
     if "NO_SHARED_CIPHER" in text or "ALERT_HANDSHAKE_FAILURE" in text or "NO_CIPHERS" in text:
-        return (
-            f"{name} and this controller share no cipher, or it demands a client certificate "
-            f"({_alert(text) or text}); update its firmware, or set certificate and key"
+        return coded(
+            "{name} and this controller share no cipher, or it demands a client certificate ({reason}); "
+            "update its firmware, or set certificate and key",
+            name=name,
+            reason=_alert(text) or text,
         )
     if "PROTOCOL_VERSION" in text or "UNSUPPORTED_PROTOCOL" in text:
-        return f"{name} offers TLS 1.1 or older only; update its firmware"
+        return coded("{name} offers TLS 1.1 or older only; update its firmware", name=name)
     if alert := _alert(text):
-        return f"{name} rejected the handshake: {_explain_alert(alert)}"
+        return coded("{name} rejected the handshake: {reason}", name=name, reason=_explain_alert(alert))
     if isinstance(cause, ssl.SSLError) and "EOF" not in text:
-        return f"the TLS handshake with {name} failed ({text})"
-    return (
-        f"{name} closed the connection in the TLS handshake; check that its port uses TLS, "
-        "and that it accepts our certificate"
+        return coded("the TLS handshake with {name} failed ({reason})", name=name, reason=text)
+    return coded(
+        "{name} closed the connection in the TLS handshake; check that its port uses TLS, and that it "
+        "accepts our certificate",
+        name=name,
     )
 
 
@@ -241,17 +258,19 @@ def explain_alert(error: BaseException) -> str:
 
 def _explain_alert(alert: str) -> str:
     meaning = {
-        "certificate required": "it demands a client certificate; set certificate and key",
-        "unknown ca": "it does not trust the issuer of our certificate; use one that its owner has issued",
-        "bad certificate": "it does not accept our certificate; issue it anew",
-        "unsupported certificate": "it does not accept the kind of our certificate; issue it anew",
-        "certificate unknown": "it does not accept our certificate; issue it anew",
-        "certificate expired": "our certificate has expired, or its clock is wrong",
-        "certificate revoked": "our certificate is revoked; issue it anew",
-        "access denied": "it denies access to our certificate",
-        "handshake failure": "no common parameters; check ciphers and certificates",
-    }.get(alert, "check the certificates of both sides")
-    return f'alert "{alert}": {meaning}'
+        "certificate required": coded("it demands a client certificate; set certificate and key"),
+        "unknown ca": coded(
+            "it does not trust the issuer of our certificate; use one that its owner has issued"
+        ),
+        "bad certificate": coded("it does not accept our certificate; issue it anew"),
+        "unsupported certificate": coded("it does not accept the kind of our certificate; issue it anew"),
+        "certificate unknown": coded("it does not accept our certificate; issue it anew"),
+        "certificate expired": coded("our certificate has expired, or its clock is wrong"),
+        "certificate revoked": coded("our certificate is revoked; issue it anew"),
+        "access denied": coded("it denies access to our certificate"),
+        "handshake failure": coded("no common parameters; check ciphers and certificates"),
+    }.get(alert, coded("check the certificates of both sides"))
+    return coded('alert "{alert}": {meaning}', alert=alert, meaning=meaning)
 
 
 def _alert(text: str) -> str:
@@ -265,19 +284,19 @@ def _alert(text: str) -> str:
 def _verification(error: ssl.SSLCertVerificationError) -> str:
     message = error.verify_message or str(error)
     remedies = {
-        "unable to get local issuer certificate": "its issuer is not in ca; add the root to ca",
-        "unable to get issuer certificate": "its issuer is not in ca; add the root to ca",
-        "self-signed certificate": "it is self-signed; set ca to this certificate itself",
-        "self-signed certificate in certificate chain": "its root is not in ca; add the root to ca",
-        "certificate has expired": "it has expired; renew it, and check the clock",
-        "certificate is not yet valid": "it is not valid yet; check the clock",
-        "unsuitable certificate purpose": "it is not issued for a server; issue it anew",
-        "unsupported certificate purpose": "it is not issued for a server; issue it anew",
+        "unable to get local issuer certificate": coded("its issuer is not in ca; add the root to ca"),
+        "unable to get issuer certificate": coded("its issuer is not in ca; add the root to ca"),
+        "self-signed certificate": coded("it is self-signed; set ca to this certificate itself"),
+        "self-signed certificate in certificate chain": coded("its root is not in ca; add the root to ca"),
+        "certificate has expired": coded("it has expired; renew it, and check the clock"),
+        "certificate is not yet valid": coded("it is not valid yet; check the clock"),
+        "unsuitable certificate purpose": coded("it is not issued for a server; issue it anew"),
+        "unsupported certificate purpose": coded("it is not issued for a server; issue it anew"),
     }
     if message in remedies:
         return remedies[message]
     if "doesn't match" in message or "mismatch" in message:
-        return f"{message}; set host to a name or address in the certificate"
+        return coded("{message}; set host to a name or address in the certificate", message=message)
     return message
 
 

@@ -8,6 +8,7 @@ import termios
 import serial
 import trio
 
+from drivers.coded_text import coded
 from drivers.errors import BusError
 from drivers.modbus.bus import (
     FAST_SILENCE_S,
@@ -80,12 +81,22 @@ class SerialBus(Bus):
     def _explain_unavailable(self, error: Exception) -> str:
         number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
         if number == errno.ENOENT:
-            return f"{self.name} does not exist: the adapter is unplugged, or device names another one"
+            return coded(
+                "{device} does not exist: the adapter is unplugged, or device names another one",
+                device=self.name,
+            )
         if number == errno.EACCES:
-            return f"{self.name} must not be opened; add the controller's user to the group dialout"
+            return coded(
+                "{device} must not be opened; add the controller's user to the group dialout",
+                device=self.name,
+            )
         if number in (errno.EBUSY, errno.EAGAIN):
-            return f"{self.name} is used by another program; stop it"
-        return f"{self.name} cannot be opened ({os_reason(error)}); check the adapter"
+            return coded("{device} is used by another program; stop it", device=self.name)
+        return coded(
+            "{device} cannot be opened ({reason}); check the adapter",
+            device=self.name,
+            reason=os_reason(error),
+        )
 
     async def _drain(self, timeout_s: float) -> None:
         with trio.move_on_after(timeout_s):
@@ -116,5 +127,14 @@ class SerialBus(Bus):
         return data
 
     def _unplugged(self, error: OSError | None) -> ConnectionClosedError:
-        reason = "" if error is None else f" ({os_reason(error)})"
-        return ConnectionClosedError(f"{self.name} is gone{reason}; plug the adapter in again")
+        if error is None:
+            return ConnectionClosedError(
+                coded("{device} is gone; plug the adapter in again", device=self.name)
+            )
+        return ConnectionClosedError(
+            coded(
+                "{device} is gone ({reason}); plug the adapter in again",
+                device=self.name,
+                reason=os_reason(error),
+            )
+        )

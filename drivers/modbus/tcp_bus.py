@@ -7,6 +7,7 @@ import ssl
 
 import trio
 
+from drivers.coded_text import CodedText, coded
 from drivers.errors import BusError, Cause
 from drivers.modbus.bus import Bus, ConnectionClosedError, os_reason, read_descriptor, write_descriptor
 from drivers.modbus.framing import Exchange, RtuExchange, TcpExchange
@@ -123,7 +124,11 @@ class TcpBus(Bus):
         self._certificate_checked_at = trio.current_time()
         if (objection := self._objection(secured)) is not None:
             raise ModbusTlsError(
-                f"the certificate of {self.name} is rejected ({objection}); issue a new one for it"
+                coded(
+                    "the certificate of {bus} is rejected ({objection}); issue a new one for it",
+                    bus=self.name,
+                    objection=objection,
+                )
             )
         if secured.version() == "TLSv1.3":
             await self._wait_for_alert(secured)
@@ -142,14 +147,20 @@ class TcpBus(Bus):
                 raise self._closed(error) from error
             if not data:
                 raise self._closed(None)
-            raise ModbusTlsError(f"{self.name} sends without being asked; check that its port uses Modbus")
+            raise ModbusTlsError(
+                coded("{bus} sends without being asked; check that its port uses Modbus", bus=self.name)
+            )
 
     def _slow_opening(self, timeout_s: float) -> BusError:
         if self._stream is None:
             return super()._slow_opening(timeout_s)
         return ModbusTlsError(
-            f"{self.name} did not complete the TLS handshake within {timeout_s:g} s; check that its port "
-            "uses TLS, and raise timeout_s if it is slow"
+            coded(
+                "{bus} did not complete the TLS handshake within {timeout} s; check that its port uses TLS, "
+                "and raise timeout_s if it is slow",
+                bus=self.name,
+                timeout=f"{timeout_s:g}",
+            )
         )
 
     def _explain_unreachable(self, error: OSError) -> str:
@@ -157,8 +168,8 @@ class TcpBus(Bus):
         if isinstance(error.__cause__, BaseExceptionGroup):
             nested = next((each for each in error.__cause__.exceptions if isinstance(each, OSError)), error)
         if nested.errno == errno.ECONNREFUSED:
-            return f"{self.name} refuses the connection: nothing listens there; check its port"
-        return f"{self.name} cannot be reached ({os_reason(nested)}); check its address and the network"
+            return coded("{bus} refuses the connection: nothing listens there; check its port", bus=self.name)
+        return _unreachable(self.name, nested)
 
     async def _drain(self, timeout_s: float) -> None:
         await self.close()
@@ -194,15 +205,27 @@ class TcpBus(Bus):
 
     def _closed(self, error: Exception | None) -> ConnectionClosedError:
         if error is not None and self._tls is not None and (alert := explain_alert(error)):
-            return ConnectionClosedError(f"{self.name} closed the connection with {alert}", Cause.TLS)
+            return ConnectionClosedError(
+                coded("{bus} closed the connection with {alert}", bus=self.name, alert=alert), Cause.TLS
+            )
         if self._tls is not None and self._fresh:
             return ConnectionClosedError(
-                f"{self.name} closed the connection before its first answer; "
-                "it may not accept our certificate"
+                coded(
+                    "{bus} closed the connection before its first answer; it may not accept our certificate",
+                    bus=self.name,
+                )
             )
         return ConnectionClosedError(
-            f"{self.name} closed the connection; some gateways allow one client only"
+            coded("{bus} closed the connection; some gateways allow one client only", bus=self.name)
         )
+
+
+def _unreachable(bus: str, error: OSError) -> CodedText:
+    return coded(
+        "{bus} cannot be reached ({reason}); check its address and the network",
+        bus=bus,
+        reason=os_reason(error),
+    )
 
 
 class UdpBus(Bus):
@@ -231,9 +254,7 @@ class UdpBus(Bus):
             self._socket = trio.socket.socket(family, kind, protocol)
             await self._socket.connect(address)
         except OSError as error:
-            raise BusError(
-                f"{self.name} cannot be reached ({os_reason(error)}); check its address and the network"
-            ) from error
+            raise BusError(_unreachable(self.name, error)) from error
 
     async def _drain(self, timeout_s: float) -> None:
         await self.close()
@@ -258,4 +279,10 @@ class UdpBus(Bus):
             raise self._refused(error) from error
 
     def _refused(self, error: OSError) -> BusError:
-        return BusError(f"{self.name} refused the request ({os_reason(error)}); check its address and port")
+        return BusError(
+            coded(
+                "{bus} refused the request ({reason}); check its address and port",
+                bus=self.name,
+                reason=os_reason(error),
+            )
+        )

@@ -9,13 +9,24 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import controller
 import drivers
 from controller.tomlcheck.diagnostics import FILE_REMEDIES
 from controller.web.page import ASSETS
-from drivers.coded_text import CodedText, coded, join_or, text_of
+from drivers.coded_text import (
+    CodedText,
+    TextParts,
+    coded,
+    join_and,
+    join_or,
+    join_texts,
+    parts_of,
+    rebuild_text,
+    text_of,
+)
 
 PRODUCT = Path(controller.__file__).parent
 DRIVERS = Path(drivers.__file__).parent
@@ -41,6 +52,25 @@ RULES = sorted(
     }
 )
 TEXTS = {"what", "remedy"}
+METERING = sorted(
+    {
+        *DRIVERS.glob("*.py"),
+        *DRIVERS.glob("modbus/*.py"),
+        *PRODUCT.glob("load_management/metering/*.py"),
+        *PRODUCT.glob("timekeeping/*.py"),
+        PRODUCT / "dimming/digital_inputs.py",
+        PRODUCT / "dimming/limit_source.py",
+        PRODUCT / "dimming/eebus_source.py",
+        PRODUCT / "services/chrony_state.py",
+        PRODUCT / "services/command_service.py",
+    }
+)
+FAULTS = {
+    *("BusError", "ChronyError", "ConnectionClosedError", "DeviceRefusedError", "Diagnosis", "Implausible"),
+    *("InputError", "MeterProblem", "ModbusAnswerError", "ModbusTlsError", "SunSpecError"),
+    *("TimekeepingError", "TimesyncdError"),
+}
+"""Errors and structs whose first value is a text of a status: of a meter, an input or the clock."""
 
 
 def calls(path: Path) -> Iterator[ast.Call]:
@@ -57,7 +87,7 @@ def is_plain(node: ast.expr) -> bool:
         case ast.BinOp():
             return is_plain(node.left) or is_plain(node.right)
         case ast.Constant():
-            return isinstance(node.value, str)
+            return isinstance(node.value, str) and node.value != ""
     return isinstance(node, ast.JoinedStr)
 
 
@@ -75,7 +105,21 @@ def test_coded_text_is_english_with_template_and_values() -> None:
     text = coded("did you mean {meant}?", meant=join_or(["host", "port", "unit"]))
     assert text == "did you mean host, port or unit?"
     assert (text.template, text.values) == ("did you mean {meant}?", {"meant": "host, port or unit"})
-    assert join_or(["host"]) == "host"
+    assert join_or(["host"]) == join_and(["host"]) == "host"
+    assert join_and(["L1", "L2", "L3"]) == "L1, L2 and L3"
+    assert join_texts(["a", "b"]) == "a; b"
+    assert join_texts([]) == ""
+
+
+def test_coded_text_is_the_same_after_a_file() -> None:
+    inner = coded("did you mean {meant}?", meant="host")
+    text = coded("{text}; {others}", text=inner, others="{}")
+    parts = parts_of(text)
+    assert parts is not None
+    rebuilt = rebuild_text(msgspec.json.decode(msgspec.json.encode(parts), type=TextParts))
+    assert rebuilt == text == "did you mean host?; {}"
+    assert parts_of(rebuilt) == parts
+    assert (parts_of("plain"), rebuild_text("plain")) == (None, "plain")
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -134,3 +178,22 @@ def test_rule_has_no_text_without_template(path: Path) -> None:
         and is_plain(node.value)
     ]
     assert plain + assigned == []
+
+
+@pytest.mark.parametrize("path", METERING, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_text_of_status_has_a_template(path: Path) -> None:
+    plain = [
+        ast.unparse(text)
+        for call in calls(path)
+        if isinstance(call.func, ast.Name) and call.func.id != "coded"
+        for text in [
+            *(call.args[:1] if call.func.id in FAULTS else []),
+            *(
+                each.value
+                for each in call.keywords
+                if each.arg in {"problem", "limitation", "reason", "proof"}
+            ),
+        ]
+        if is_plain(text)
+    ]
+    assert plain == []

@@ -227,7 +227,7 @@ async def test_meter_service_refused_power_makes_reading_without_direction(
     meter.set_values({"current_l1": 10.0, "current_l2": 10.0, "current_l3": 10.0})
     state = await Site(meter).run(5)
     assert state.quality is Quality.GOOD
-    assert "the direction of L1 and L2 and L3 is unknown and counts as import" in state.limitation
+    assert "the direction of L1, L2 and L3 is unknown and counts as import" in state.limitation
 
 
 @pytest.mark.parametrize("driver", ["sunspec-203", "sunspec-213", "sunspec", "keba-kecontact-e10"])

@@ -6,7 +6,7 @@ import puppeteer from "puppeteer-core";
 
 const [url, folder, width, language, scheme] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const problems = [], foreign = [], accessibility = [], wide = [], shown = {};
+const problems = [], foreign = [], accessibility = [], wide = [], english = [], shown = {};
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   headless: true,
@@ -16,6 +16,7 @@ const browser = await puppeteer.launch({
 try {
   const page = await browser.newPage();
   await page.setBypassCSP(true); // for axe, which is added as inline script; a second page checks the policy
+  page.setDefaultTimeout(60000); // ends a hang only: a busy machine is slow
   await page.setViewport({ width: Number(width), height: 900 });
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
   page.on("console", (message) => { if (["error", "warn"].includes(message.type())) problems.push(message.text()); });
@@ -29,6 +30,17 @@ try {
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     if (overflow > 0) wide.push(`${name}: ${overflow} px`);
     shown[name] = await page.$eval("main", (main) => main.innerText);
+    if (language === "de") {
+      const texts = await page.evaluate(() => {
+        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+        while (walker.nextNode()) {
+          const parent = walker.currentNode.parentElement;
+          if (parent.closest("[lang]").lang === "de" && !parent.closest("code, pre, select, option, script, style, noscript")) found.push(walker.currentNode.textContent);
+        }
+        return found;
+      });
+      for (const each of texts) if (/\b(the|is|are|not|and|of|its|check|has|from|does|cannot)\b/.test(each)) english.push(`${name}: ${each.trim()}`);
+    }
     await page.screenshot({ path: `${folder}/${name}-${width}-${language}-${scheme}.png` });
   };
   const open = async (hash, name) => {
@@ -40,7 +52,7 @@ try {
 
   await page.goto(url);
   await page.select("#language", language);
-  await page.waitForSelector("main form", { timeout: 10000 });
+  await page.waitForSelector("main form", { timeout: 60000 });
   await audit("login");
   await page.type("input[autocomplete=username]", "administrator");
   await page.type("input[type=password]", "wrong password");
@@ -50,7 +62,7 @@ try {
   if (expected >= 0) problems.splice(expected, 1); // the browser logs the rejected login itself
   await page.type("input[type=password]", "administrator");
   await page.click("form button.main");
-  await page.waitForSelector("nav a[aria-current]", { timeout: 10000 });
+  await page.waitForSelector("nav a[aria-current]", { timeout: 60000 });
   await page.waitForSelector("main .card");
   const views = await page.$$eval("nav a", (links) => links.map((link) => link.getAttribute("href")));
   for (const view of views) await open(view, view.slice(2));
@@ -94,7 +106,7 @@ try {
   strict.on("pageerror", (error) => problems.push(String(error)));
   await strict.goto(url);
   await strict.waitForSelector("main form");
-  console.log(JSON.stringify({ ...result, problems, foreign, accessibility, wide, shown }));
+  console.log(JSON.stringify({ ...result, problems, foreign, accessibility, wide, english, shown }));
 } finally {
   await browser.close();
 }

@@ -33,7 +33,8 @@ from controller.load_management.metering.plausibility import (
 )
 from controller.load_management.metering.step_check import MEMORY_S, StepCheck
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
-from controller.model.statements import Statement, StatementCode
+from controller.model.statements import Statement, StatementCode, detailed
+from drivers.coded_text import coded
 from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
 
@@ -48,7 +49,7 @@ MAY_DRAW_A = 0.5
 """EVSEs that may draw less together draw nothing."""
 PROVING_A = 6.0
 """Current (A) of the car that proves a phase: the least that IEC 61851-1 allows."""
-UNPROVEN = (
+UNPROVEN = coded(
     "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car "
     "charge, or check the direction of its current transformers"
 )
@@ -62,7 +63,7 @@ class MeterProblem(msgspec.Struct, frozen=True):
 
 
 NO_PROBLEM = MeterProblem("", Cause.NONE)
-NOT_READ = MeterProblem("not read yet", Cause.NOT_READ)
+NOT_READ = MeterProblem(coded("not read yet"), Cause.NOT_READ)
 
 
 def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
@@ -301,7 +302,7 @@ class MeteredCircuit:
             or self._sign.see(measured, stopped, now)
         )
         if not problem and self._still.frozen:
-            problem = "it repeats itself while stations report current; restart it or its gateway"
+            problem = coded("it repeats itself while stations report current; restart it or its gateway")
         if not problem:
             return state
         return msgspec.structs.replace(
@@ -360,7 +361,7 @@ class MeteredCircuit:
             return self.steps.problem
         since = self._unexplained_since
         if since is not None and now - since > OVER_UNEXPLAINED_S:
-            return "it shows more than the circuit's limit although no station below may draw"
+            return coded("it shows more than the circuit's limit although no station below may draw")
         return ""
 
     def problem(self, now: float) -> MeterProblem:
@@ -368,13 +369,15 @@ class MeteredCircuit:
         if self._state is None:
             return NOT_READ
         if now - self._read_at > self._silence_s:
-            return MeterProblem(f"no state for {now - self._read_at:.0f} s", Cause.NOT_READ)
+            return MeterProblem(
+                coded("no state for {duration} s", duration=f"{now - self._read_at:.0f}"), Cause.NOT_READ
+            )
         if suspicion := self.suspicion(now):
             return MeterProblem(suspicion, Cause.IMPOSSIBLE_VALUE)
         if self._state.quality is not Quality.GOOD:
             return MeterProblem(self._state.problem, self._state.cause)
         if self.measured is None:
-            return MeterProblem("it does not measure the current of each phase", Cause.MISSING_VALUE)
+            return MeterProblem(coded("it does not measure the current of each phase"), Cause.MISSING_VALUE)
         if self._unproven is not None and self._feeds_in and not self._state.limitation:
             return MeterProblem(UNPROVEN, Cause.NONE)
         return MeterProblem(self._state.limitation, self._state.cause)
@@ -388,7 +391,7 @@ class MeteredCircuit:
         (quality, why, is_bridged), meter = self._assess(now), self.circuit.meter or ""
         if quality is not Quality.GOOD and not is_bridged:
             if why:
-                suspected = Statement(code=StatementCode.METER_IMPOSSIBLE_VALUE, detail=why)
+                suspected = detailed(StatementCode.METER_IMPOSSIBLE_VALUE, why)
                 return Statement(code=StatementCode.METER_SUSPECTED, name=meter, cause=suspected)
             return Statement(code=StatementCode.METER_NOT_GOOD, name=meter, quality=quality.value)
         if quality is Quality.GOOD and self.measured is None:

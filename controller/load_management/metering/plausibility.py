@@ -21,6 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
+from drivers.coded_text import coded, join_and
 from drivers.decoding import describe_contradiction
 from drivers.reading import Reading
 
@@ -77,20 +78,26 @@ class PlausibilityBounds(msgspec.Struct, frozen=True):
         """Return in words the bound that the reading breaks; empty if none."""
         for phase, volts in enumerate(reading.voltage_v, start=1):
             if volts is not None and abs(volts - self.voltage_v) > VOLTAGE * self.voltage_v:
-                return (
-                    f"L{phase} shows {volts:.0f} V, the site has {self.voltage_v:.0f} V; check its wiring "
-                    "and its register map"
+                return coded(
+                    "L{phase} shows {volts} V, the site has {voltage} V; check its wiring and its register "
+                    "map",
+                    phase=phase,
+                    volts=f"{volts:.0f}",
+                    voltage=f"{self.voltage_v:.0f}",
                 )
         if _is_all_zero(reading):
-            return "every value is 0; check its power supply and its gateway"
+            return coded("every value is 0; check its power supply and its gateway")
         frequency = reading.frequency_hz
         if frequency is not None and not FREQUENCY_HZ[0] <= frequency <= FREQUENCY_HZ[1]:
-            return f"it shows {frequency:g} Hz; check its register map"
+            return coded("it shows {frequency} Hz; check its register map", frequency=f"{frequency:g}")
         for phase, (shown, most) in enumerate(zip(amps, self.feed_in_a, strict=True), start=1):
             if shown < -most:
-                return (
-                    f"L{phase} shows {-shown:.0f} A of feed-in, more than the fuse of {most:.0f} A; check "
-                    "the direction of its current transformers, or declare generation_a"
+                return coded(
+                    "L{phase} shows {amps} A of feed-in, more than the fuse of {limit} A; check the "
+                    "direction of its current transformers, or declare generation_a",
+                    phase=phase,
+                    amps=f"{-shown:.0f}",
+                    limit=f"{most:.0f}",
                 )
         return ""
 
@@ -209,8 +216,11 @@ class SignWatch:
         if not self.doubted:
             return ""
         turned = [f"L{phase + 1}" for phase in range(3) if 0 < self._turned[phase] <= SIGN_READINGS]
-        names = " and ".join(turned)
-        return f"{names} changed its sign under load; check its current transformers" if names else ""
+        if not turned:
+            return ""
+        return coded(
+            "{phases} changed its sign under load; check its current transformers", phases=join_and(turned)
+        )
 
     @staticmethod
     def _turns(before: float, after: float, stopped_a: float) -> bool:

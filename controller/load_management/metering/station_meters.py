@@ -25,6 +25,7 @@ from controller.model.observations import (
     StateSeen,
     TransactionSeen,
 )
+from drivers.coded_text import coded
 from drivers.errors import Cause
 from drivers.health import DEAD_AFTER
 from drivers.reading import MeterState, Quality, Reading
@@ -116,7 +117,7 @@ class StationMeter:
         times = {ref: current.known_at(now) for ref, current in self._currents.items()}
         oldest = min(times, key=lambda ref: -1.0 if times[ref] is None else times[ref] or 0.0, default=None)
         if oldest is None:
-            return self._unknown(Quality.DEAD, "it has no stations", None)
+            return self._unknown(Quality.DEAD, coded("it has no stations"), None)
         known_at = times[oldest]
         age_s = now - (self._began_at if known_at is None else known_at)
         reading = None if None in times.values() else self._reading(now if known_at is None else known_at)
@@ -128,8 +129,17 @@ class StationMeter:
         return self._unknown(quality, self._missing(oldest, known_at, now), reading)
 
     def _missing(self, ref: EvseRef, known_at: float | None, now: float) -> str:
-        since = "yet" if known_at is None else f"for {now - known_at:.0f} s"
-        return f"{ref} has reported no current {since}; check its connection and its interval of meter values"
+        if known_at is None:
+            return coded(
+                "{evse} has reported no current yet; check its connection and its interval of meter values",
+                evse=ref,
+            )
+        return coded(
+            "{evse} has reported no current for {duration} s; check its connection and its interval of meter "
+            "values",
+            evse=ref,
+            duration=f"{now - known_at:.0f}",
+        )
 
     def _unknown(self, quality: Quality, problem: str, reading: Reading | None) -> MeterState:
         return MeterState(

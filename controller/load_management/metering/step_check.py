@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from controller.load_management.evse.consumption import ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.site_tree import PhaseAmps
+from drivers.coded_text import coded, join_and
 
 STEP_A = 5.0
 """Smallest step that is looked for."""
@@ -58,7 +59,7 @@ class StepCheck:
     """
 
     def __init__(self, window: MeterWindow) -> None:
-        self.problem = ""
+        self.problem: str = ""
         self.proven = [False, False, False]
         self._window = window
         self._pending: deque[ReportedStep] = deque()
@@ -144,11 +145,15 @@ class StepCheck:
         suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
         if not suspected:
             return
-        names = _names(suspected)
         cause = _find_cause(step, suspected, window, mirrored=mirrored)
-        self.problem = (
-            f"{names} {'do' if len(suspected) > 1 else 'does'} not follow station {step.ref}, which reported "
-            f"a step of {step.delta_a[suspected[-1]]:+.0f} A: {cause}"
+        self.problem = coded(
+            "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
+            phases=coded("{phases} do", phases=_names(suspected))
+            if len(suspected) > 1
+            else coded("{phase} does", phase=_names(suspected)),
+            evse=step.ref,
+            amps=f"{step.delta_a[suspected[-1]]:+.0f}",
+            cause=cause,
         )
 
 
@@ -159,8 +164,7 @@ def _is_dead(window: Sequence[PhaseAmps], phase: int) -> bool:
 
 def _names(phases: Sequence[int]) -> str:
     """Return the names of phases in words: `L1, L2 and L3`."""
-    *first, last = (f"L{phase + 1}" for phase in phases)
-    return f"{', '.join(first)} and {last}" if first else last
+    return join_and([f"L{phase + 1}" for phase in phases])
 
 
 def _moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
@@ -182,11 +186,7 @@ def _find_cause(
     columns = [[amps[each] for amps in window] for each in range(3)]
     spans = [max(column) - min(column) for column in columns]
     others = [other for other in range(3) if other not in missed]
-    transformers = (
-        f"current transformers of {_names(missed)} are"
-        if len(missed) > 1
-        else f"current transformer of {_names(missed)} is"
-    )
+    phases, is_single = _names(missed), len(missed) == 1
     swapped = [
         other
         for other in others
@@ -202,17 +202,25 @@ def _find_cause(
         for other in others
     )
     if max(spans) <= FLAT_A:
-        return "the meter is frozen; restart it or its gateway"
+        return coded("the meter is frozen; restart it or its gateway")
     if mirrored:
-        return f"its {transformers} built in backwards"
-    if swapped:
         return (
-            f"phases {_names([phase, *swapped])} are swapped at the meter, or the station's phases are not "
-            "as configured"
+            coded("its current transformer of {phase} is built in backwards", phase=phases)
+            if is_single
+            else coded("its current transformers of {phases} are built in backwards", phases=phases)
+        )
+    if swapped:
+        return coded(
+            "phases {phases} are swapped at the meter, or the station's phases are not as configured",
+            phases=_names([phase, *swapped]),
         )
     if others_show_load and max(map(abs, columns[phase])) <= DEAD_A:
-        return f"its {transformers} dead or not connected"
-    return (
+        return (
+            coded("its current transformer of {phase} is dead or not connected", phase=phases)
+            if is_single
+            else coded("its current transformers of {phases} are dead or not connected", phases=phases)
+        )
+    return coded(
         "the meter is placed before the cars and does not measure them (then set "
         'measures = "building"), or measures another circuit'
     )

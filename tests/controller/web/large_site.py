@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from controller.model.expiry import DAY_S
 from controller.model.observations import EvseState
-from controller.model.statements import Statement, StatementCode
+from controller.model.statements import Statement, StatementCode, detailed
 from controller.web.alarm_model import AlarmBook, find_conditions
 from controller.web.status_model import (
     ChargingStationStatus,
     CircuitStatus,
+    ClockReport,
     ControllerStatus,
     EnergyStatus,
     EvseStatus,
@@ -22,11 +23,25 @@ from controller.web.status_model import (
     StoreHealth,
     WaitStatus,
 )
+from drivers.coded_text import coded, join_and, parts_of
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
 NOON = 1_763_726_400.0
-DEAD = Statement(code=StatementCode.METER_NO_ANSWER, detail="unit 1 does not answer")
+DEAD = detailed(
+    StatementCode.METER_NO_ANSWER,
+    coded("{bus} refuses the connection: nothing listens there; check its port", bus="10.0.0.5:502"),
+)
+BACKWARDS = detailed(
+    StatementCode.METER_IMPOSSIBLE_VALUE,
+    coded(
+        "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
+        phases=coded("{phases} do", phases=join_and(["L1", "L2", "L3"])),
+        evse="CS001/1",
+        amps="+10",
+        cause=coded("its current transformers of {phases} are built in backwards", phases="L1"),
+    ),
+)
 DIMMED = Statement(code=StatementCode.DIMMED_UNTIL, name="dso", power_w=7560.0, time="14:45")
 NO_CAR = Statement(code=StatementCode.NO_CAR)
 assert STATUS.dimming is not None
@@ -50,9 +65,10 @@ ENERGY = EnergyStatus(
 )
 
 
-FAULTS = ("meter", "backend", "contacts", "dimmed", "station", "disk")
-"""Faults that a site can have: a dead meter, a lost backend, a dead contact module, a limit of the grid
-operator, a station that does not follow its limits, and a full disk."""
+FAULTS = ("meter", "sign", "backend", "contacts", "dimmed", "station", "fallback", "disk", "clock")
+"""Faults that a site can have: a dead meter, a current transformer built in backwards, a lost backend, a dead
+contact module, a limit of the grid operator, a station that does not follow its limits, one that has not
+confirmed them, a full disk, and a clock that no time server sets."""
 
 
 def site_with(fault: str, stations: int) -> ControllerStatus:
@@ -75,16 +91,36 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
         gone = [replace(each, links={"main": 0}, waiting=12, oldest_s=7300.0) for each in status.backends]
         status = replace(status, backends=tuple(gone))
     elif fault == "contacts":
-        lost = "the module did not answer for 120 s: its failsafe limit holds"
-        status = replace(
-            status, dimming=replace(DIMMING, source_fault=lost), evses=_dimmed(status.evses, DIMMED)
-        )
+        lost = coded("its contacts cannot be read")
+        dimming = replace(DIMMING, source_fault=str(lost), source_fault_parts=parts_of(lost))
+        status = replace(status, dimming=dimming, evses=_dimmed(status.evses, DIMMED))
     elif fault == "dimmed":
         status = replace(status, dimming=DIMMING, evses=_dimmed(status.evses, DIMMED))
     elif fault == "station":
         disobeys = Statement(code=StatementCode.DISOBEYS, drawn_a=32.0, current_a=10.0)
         first = replace(first, obeys=False, drawn_a=(32.0, 32.0, 32.0), offered_a=10.0, **reason(disobeys))
         status = replace(status, evses=(first, *others))
+    elif fault == "fallback":
+        held = Statement(code=StatementCode.LIMITS_UNCONFIRMED)
+        at_fallback = reason(Statement(code=StatementCode.AT_FALLBACK, cause=held))
+        status = replace(status, evses=(replace(first, offered_a=6.0, **at_fallback), *others))
+    elif fault == "sign":
+        circuits = [
+            replace(
+                each,
+                meter_quality=Quality.IMPLAUSIBLE,
+                meter_problem=BACKWARDS.detail,
+                meter_statement=BACKWARDS,
+            )
+            if each.meter_quality is not None
+            else each
+            for each in status.circuits
+        ]
+        status = replace(status, circuits=tuple(circuits))
+    elif fault == "clock":
+        why = coded("{source} does not discipline the clock", source="chrony")
+        clock = ClockReport(state="unverified", reason=str(why), reason_parts=parts_of(why), source="chrony")
+        status = replace(status, clock=clock)
     elif fault == "disk":
         full = "database or disk is full"
         status = replace(status, store=StoreHealth(writable=False, error=full, kept=7))
