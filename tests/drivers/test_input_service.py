@@ -24,6 +24,7 @@ from drivers.read_plan import ReadRange
 from drivers.reading import MeterState, Quality
 from drivers.settings import InputModuleSettings, MeterSettings
 from drivers.simulated import SimulatedBus, SimulatedMeter
+from tests.bounds import HANG_S
 from tests.drivers.gpio_kernel import GpioKernel
 from tests.drivers.terminal import pseudo_terminal
 
@@ -280,7 +281,7 @@ async def test_meter_and_inputs_share_one_serial_port() -> None:
             nursery.start_soon(
                 run_digital_inputs, [inputs], lambda _, closed: levels.append(closed), registry
             )
-            with trio.fail_after(10):
+            with trio.fail_after(HANG_S):
                 await both.wait()
             assert len(registry.buses) == 1
             nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ import trio
 
 from drivers.meter_model import load_model
 from drivers.simulated import SimulatedMeter, serve_serial, serve_tcp
+from tests.bounds import HANG_S
 from tests.drivers.terminal import pseudo_terminal
 
 VALUES = {"current_l1": 1.5, "current_l2": 20.25, "current_l3": -3.0}
@@ -19,7 +20,7 @@ VALUES = {"current_l1": 1.5, "current_l2": 20.25, "current_l3": -3.0}
 async def mbpoll(*arguments: str) -> str:
     program = shutil.which("mbpoll")
     assert program is not None, "mbpoll is missing: apt install mbpoll"
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_S):
         done = await trio.run_process(
             [program, "-1", "-0", *arguments], capture_stdout=True, capture_stderr=True, check=False
         )

@@ -19,6 +19,7 @@ from drivers.modbus.bus import Bus
 from drivers.reading import MeterIdentity, MeterState, Quality
 from drivers.settings import BusSettings, MeterSettings
 from drivers.simulated import Fault, GatewayBehavior, SimulatedMeter, serve_tcp
+from tests.bounds import HANG_S
 from tests.drivers.memory_bus import MemoryBus
 
 SDM630 = load_model("eastron-sdm630-v2")
@@ -316,7 +317,7 @@ async def read_through(
 ) -> list[MeterState]:
     """Poll a meter through a gateway so many times; return the states."""
     states: list[MeterState] = []
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_S):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(partial(serve_tcp, *meters, behavior=gateway))
             enough = trio.Event()
@@ -404,7 +405,7 @@ async def test_meter_service_lasting_exception_names_cause(
 async def test_slow_bus_delays_no_other_bus() -> None:
     """One gateway answers after 0.4 s, the other at once."""
     states: list[MeterState] = []
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_S):
         async with trio.open_nursery() as nursery:
             slow = await nursery.start(partial(serve_tcp, moving(), behavior=GatewayBehavior(delay_s=0.4)))
             fast = await nursery.start(partial(serve_tcp, moving()))

@@ -20,6 +20,7 @@ from drivers.read_plan import ReadRange, RegisterImage
 from drivers.reading import MeterState
 from drivers.settings import MeterSettings, ShareSettings
 from drivers.simulated import SimulatedMeter, serve_tcp
+from tests.bounds import HANG_S
 
 SHARE = ShareSettings(port=0, host="127.0.0.1", unit=5, max_age_s=10.0)
 
@@ -66,7 +67,7 @@ async def test_meter_share_clients_beyond_limit_and_garbage_are_disconnected(nur
     await first.send_all(TcpExchange(1, 4, 6, 3, 1).request)
     assert await first.receive_some()
     second = await trio.open_tcp_stream("127.0.0.1", port)
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_S):
         assert await second.receive_some() == b""
         await first.send_all(b"GET / HTTP/1.1\r\n\r\n")
         assert await first.receive_some() == b""
@@ -123,7 +124,7 @@ async def test_mbpoll_reads_shared_meter(nursery: trio.Nursery, caplog: pytest.L
         read.set()
 
     nursery.start_soon(run_meters, [settings], on_state)
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_S):
         await read.wait()
         program = shutil.which("mbpoll")
         assert program is not None, "mbpoll is missing: apt install mbpoll"

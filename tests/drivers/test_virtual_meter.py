@@ -13,6 +13,7 @@ from drivers.reading import MeterState, PerPhase, Quality, Reading
 from drivers.settings import MeterSettings
 from drivers.simulated import SimulatedMeter, serve_tcp
 from drivers.virtual_meter import VirtualMeter, VirtualMeters, find_source_mistakes
+from tests.bounds import HANG_S
 
 
 def virtual(plus: tuple[str, ...], minus: tuple[str, ...] = (), name: str = "sum") -> MeterSettings:
@@ -136,7 +137,7 @@ async def test_virtual_meter_is_published_with_sources(nursery: trio.Nursery) ->
             done.set()
 
     nursery.start_soon(run_meters, [*meters, virtual(("site",), ("building",), "stations")], on_state)
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         await done.wait()
     assert states["stations"].reading is not None
     assert states["stations"].reading.current_a == pytest.approx((20.0, 20.0, 20.0))

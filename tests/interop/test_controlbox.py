@@ -19,6 +19,7 @@ from trio.testing import MockClock
 
 from controller.services.app import App
 from drivers.eebus.certificates import ski_of
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import running
 from tests.interop.go_toolchain import find_go
 from tests.interop.programs import free_port
@@ -119,7 +120,7 @@ async def test_controlbox_pairs_limits_and_reconnects(
         own_ski = app.status().eebus.ski  # type: ignore[union-attr]
         async with box.running(own_ski):
             assert await until(app, box, "limited", 30, clock) == LIMIT_W
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 while "Limit accepted." not in box.output:  # noqa: ASYNC110
                     await trio.sleep(0.05)
             dimming = app.status().dimming

@@ -19,6 +19,7 @@ from controller.services.app import App
 from controller.signing.signing_keys import new_private_key, read_key_files
 from controller.store.evidence_files import FOLDER, evidence_files
 from controller.web.status_model import DimmingStatus
+from tests.bounds import HANG_S
 from tests.controller.dimming.commands import signed_command
 from tests.controller.services.test_app import limits
 from tests.controller.signing.authors import Author
@@ -190,7 +191,7 @@ async def receive_lower_limit(socket: WebSocketConnection) -> float:
 
 async def wait_status(controller: App, is_reached: Callable[[DimmingStatus], bool]) -> DimmingStatus:
     """Wait for a status of dimming that fulfils the condition."""
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_S):
         while True:
             status = controller.status().dimming
             assert status is not None

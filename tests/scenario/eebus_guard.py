@@ -25,6 +25,7 @@ from controller.services.app import App
 from controller.services.control_socket import send_command
 from controller.signing.signing_keys import new_private_key
 from drivers.eebus.certificates import make_identity, ski_of
+from tests.bounds import HANG_S
 from tests.drivers.eebus.guard import to_array, to_object
 from tests.scenario.configuration import read_valid_config
 
@@ -101,7 +102,7 @@ def configure(folder: Path, *, eebus: str = "", stations: int = 1, meter: str = 
 async def run_command(config: Config, command: str, **arguments: object) -> Any:
     """Return the result of a command over the control socket."""
     directory = Path(config.store.directory)
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_S):
         while not (directory / "control.sock").exists():  # noqa: ASYNC110
             await trio.sleep(0.01)
         return await trio.to_thread.run_sync(lambda: send_command(directory, command, **arguments))
@@ -114,7 +115,7 @@ async def open_websocket(
     """Open a WebSocket to a node. Raises the errors of TLS and of the upgrade."""
     context = identity.context() if isinstance(identity, Identity) else identity
     stream = trio.SSLStream(await trio.open_tcp_stream("127.0.0.1", port), context, https_compatible=True)
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         await stream.do_handshake()
     async with trio.open_nursery() as nursery:
         connection = await wrap_client_stream(
@@ -137,7 +138,7 @@ async def read_first_answer(port: int, context: ssl.SSLContext, subprotocol: str
     )
     stream = trio.SSLStream(await trio.open_tcp_stream("127.0.0.1", port), context, https_compatible=True)
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(HANG_S):
             await stream.do_handshake()
             await stream.send_all(request.encode())
             return bytes(await stream.receive_some(12))
@@ -149,7 +150,7 @@ async def read_first_answer(port: int, context: ssl.SSLContext, subprotocol: str
 
 async def wait_logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
     """Wait until a text was logged."""
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while text not in caplog.text:  # noqa: ASYNC110
             await trio.sleep(0.01)
 
@@ -179,7 +180,7 @@ class SocketGuard:
 
     async def next(self) -> Any:
         """Return the next message: bytes, a control message or a datagram."""
-        with trio.fail_after(10):
+        with trio.fail_after(HANG_S):
             message = await self.connection.get_message()
         if message[0] == 0:
             return message

@@ -41,6 +41,7 @@ from controller.stations.session_links import SessionLinks
 from controller.store.state_journal import StoreError
 from controller.transport.tls import RenewedContext
 from controller.transport.websocket_connection import WebSocketConnection as ServedConnection
+from tests.bounds import HANG_S
 from tests.scenario.relay_harness import make_absorbed_profiles
 
 CALL_TIMEOUT_S = 0.3
@@ -71,7 +72,7 @@ class RecordingSite:
         self._record("answered", station, token, result, detail)
 
     async def wait_for(self, kind: str, count: int = 1) -> None:
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             while sum(event[0] == kind for event in self.events) < count:
                 await self.happened.wait()
 
@@ -135,7 +136,7 @@ class CsmsServer:
 
     async def accept(self) -> ServedConnection:
         """Wait for the next link."""
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             return await self.links.receive()
 
 
@@ -294,7 +295,7 @@ async def link_harness(
 
 
 async def receive_text(socket: WebSocketConnection) -> str:
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_S):
         message = await socket.get_message()
     assert isinstance(message, str)
     return message

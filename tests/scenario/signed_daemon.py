@@ -14,6 +14,7 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
 from controller.services.app import App
+from tests.bounds import HANG_S
 from tests.controller.signing.policy_examples import limit
 from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
@@ -107,13 +108,13 @@ class ObedientStation:
 
     async def receive_answer(self, number: str) -> list[Any]:
         """Return the answer to the CALL with this id, which is the next one."""
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             frame = await self._answers.receive()
         assert frame[1] == number
         return frame
 
     async def receive_text(self) -> str:
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             return await self._commands.receive()
 
     def has_no_text(self) -> bool:

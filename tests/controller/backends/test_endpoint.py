@@ -15,6 +15,7 @@ from controller.backends.pool import DIALS_PER_SECOND, Endpoint, EndpointAnswer,
 from controller.model.rate_limits import TokenBucket
 from controller.transport.dial import DialError, DialStage
 from controller.transport.http_upgrade import basic_authorization
+from tests.bounds import HANG_S
 from tests.scenario.link_harness import CsmsServer
 
 SENT = basic_authorization("CS 01", b"of the station")
@@ -212,7 +213,7 @@ async def test_endpoint_opens_link_however_compression_is_answered(
         async with trio.open_nursery() as links:
             opened_link = await made.open(CS01, links)
             opened_link.channel.send_nowait("x" * 500)
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 assert await opened_link.channel.receive() == "x" * 500
             await opened_link.channel.close(1000, "")
     assert [offer is not None for offer in server.offers] == [*offers, offers[-1]]

@@ -21,6 +21,7 @@ from controller.services.app import App
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
 from controller.web.metrics import render_metrics
+from tests.bounds import HANG_S
 from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import CsmsServer, receive_text
 
@@ -195,7 +196,7 @@ async def test_full_disk_allows_lower_limits_and_keeps_links(
             assert not controller.status().store.writable
             assert "local_controller_store_writable 0.0" in render_metrics(controller.status()).decode()
             full.execute("PRAGMA query_only = 0")
-            with trio.fail_after(10):
+            with trio.fail_after(HANG_S):
                 while not controller.status().store.writable:  # noqa: ASYNC110  (a thread looks at the file)
                     await trio.sleep(0.05)
         await socket.send_message('[2,"1","Heartbeat",{}]')

@@ -15,6 +15,7 @@ from trio_websocket import ConnectionClosed
 from controller.relay.events import Action
 from controller.relay.station_relay import StationRelay
 from controller.services import app
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import running
 from tests.scenario.daemon_peers import (
     ACCEPTED,
@@ -131,7 +132,7 @@ async def test_stop_waits_for_answers_and_nothing_is_sent_twice(tmp_path: Path) 
                 await trio.testing.wait_all_tasks_blocked()
                 await link.send_message(json.dumps([3, live[1], start_result(70)]))
                 assert await station.receive_result(asked) == start_result(70)
-                with pytest.raises(ConnectionClosed) as closed, trio.fail_after(10):
+                with pytest.raises(ConnectionClosed) as closed, trio.fail_after(HANG_S):
                     await station.receive_result("never")
             assert closed.value.reason is not None
             assert closed.value.reason.code == 1001
@@ -187,7 +188,7 @@ async def test_app_away_error_in_delivery_leaves_other_stations_served(
             link = await made["cpo"].accept()
             asked = json.loads(await receive_text(link))
             await link.send_message(json.dumps([3, asked[1], start_result(70)]))
-            with trio.fail_after(10):
+            with trio.fail_after(HANG_S):
                 await failed.wait()
             with pytest.raises(ConnectionClosed):
                 await receive_text(link)
@@ -227,7 +228,7 @@ async def test_app_away_station_that_is_closed_has_safe_limit(tmp_path: Path, mo
         await station.forward_call(link, "BootNotification", BOOT, ACCEPTED)
         await station.accept_until("SetChargingProfile")
         await goes_away(made["cpo"], link)
-        with pytest.raises(ConnectionClosed) as closed, trio.fail_after(10):
+        with pytest.raises(ConnectionClosed) as closed, trio.fail_after(HANG_S):
             await station.receive_result("never")
         assert closed.value.reason is not None
         assert closed.value.reason.code == 1013

@@ -15,6 +15,7 @@ from controller.services import dimming_evidence, dimming_service, dimming_trust
 from controller.store.evidence_files import EvidenceLog
 from controller.store.sqlite_journal import SqliteJournal
 from controller.store.state_journal import Change, StoreError
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import limits, running, until
 from tests.drivers.test_input_service import Module
 from tests.scenario.dimmed_daemon import (
@@ -94,7 +95,7 @@ async def test_app_dimming_is_refused_without_a_trusted_clock(
             operator = await connect_grid_operator(peer)
             assert (await operator.send_command(make_command()))["reason"] == "clock-not-trusted"
             monkeypatch.setattr(dimming_trust, "is_synchronised", lambda: True)
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 while (await operator.send_command(make_command()))["status"] == "refused":
                     continue
             assert (await wait_status(controller, lambda status: status.dimmed)).limit_w == MINIMUM_W
@@ -326,7 +327,7 @@ async def test_app_dimming_failed_disk_does_not_prevent_limit(
         assert (await wait_status(controller, lambda status: status.evidence_failed_total > 0)).dimmed
         assert "verdict" not in [each["kind"] for each in read_evidence(tmp_path)]
         monkeypatch.undo()
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             while "verdict" not in [each["kind"] for each in read_evidence(tmp_path)]:  # noqa: ASYNC110
                 await trio.sleep(0.02)
     assert caplog.text.count("evidence not in its file yet reason=the disk is full") == 1

@@ -20,6 +20,7 @@ from controller.pki.certificate_profiles import Purpose
 from controller.pki.issuance import Applicant
 from controller.services import app
 from controller.store.state_store import StateStore
+from tests.bounds import HANG_S
 from tests.controller.services.test_certificate_service import issue_identity, write_site
 from tests.controller.services.test_set_aside_messages import queued
 
@@ -87,7 +88,7 @@ async def test_message_set_aside_is_dropped_and_retried_on_page(
         assert (await bert.request("POST", "/commands/outbox.drop", first))[0] == 403
         assert (await bert.request("POST", "/commands/outbox.retry", second))[0] == 200
         assert (await anna.request("POST", "/commands/outbox.drop", first))[0] == 200
-        with trio.fail_after(20):
+        with trio.fail_after(HANG_S):
             while (await anna.request("GET", "/outbox"))[1]:  # noqa: ASYNC110
                 await trio.sleep(0.1)
         status, answer = await anna.request("POST", "/commands/outbox.drop", first)

@@ -18,6 +18,7 @@ from controller.config.schema import WebConfig
 from controller.services.app import App
 from controller.web.status_model import ControllerStatus, read_status
 from controller.web.web_server import WebServerError
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import limits, running, site, station, until
 
 
@@ -42,7 +43,7 @@ async def get(controller: App, target: str) -> tuple[int, bytes]:
 async def fetch_status(controller: App) -> ControllerStatus:
     """The next status that is made after this call: all visitors share one a second."""
     asked_at = datetime.now(UTC)
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while True:
             status = read_status((await get(controller, "/api/status"))[1])
             if datetime.fromisoformat(status.time) >= asked_at:

@@ -22,6 +22,7 @@ from controller.signing.replay_cache import ReplayRecord
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import new_private_key, parse_private_key, write_key_file
 from controller.store.state_store import StateStore
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import running
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.policy_examples import MALLORY, OLGA, TOM, limit, signed
@@ -149,7 +150,7 @@ async def test_app_signatures_changed_policy_applies_to_open_links(
             link = await cpo.accept()
             await expect_forwarded(link, served, call_text("1", b'{"type":"Immediate"}', "Reset"))
             write_policy(tmp_path, '[[verify]]\nid = "never"\nactions = ["Reset"]\nrequire = "reject"\n')
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 while True:
                     await link.send_message(call_text("2", b'{"type":"Immediate"}', "Reset"))
                     answer = await receive_answer(link, "2")

@@ -41,6 +41,7 @@ from controller.services.certificate_service import (
 )
 from controller.services.service_error import ServiceError
 from controller.stations import listener
+from tests.bounds import HANG_S
 from tests.controller.pki.examples import common_name
 from tests.controller.signing.authors import Author
 from tests.scenario.link_harness import CsmsServer
@@ -132,7 +133,7 @@ async def test_revoked_certificate_ends_open_connection(
             await trio.sleep(0.3)
             serial = next(each.serial for each in ca.ledger() if each.subject == "CS01")
             ca.revoke(serial, RevocationReason.KEY_COMPROMISE, None, time.time())
-            with trio.fail_after(10), pytest.raises(ConnectionClosed):
+            with trio.fail_after(HANG_S), pytest.raises(ConnectionClosed):
                 await _drain(station)
         status, reason = await _rejected(controller, context)
         assert status == 403
@@ -185,7 +186,7 @@ async def test_certificate_of_other_ca_with_same_name_is_rejected_in_handshake(t
 
 async def _fails_handshake(controller: App, context: ssl.SSLContext) -> None:
     """Expect that the controller ends the handshake with a TLS alert, before any request."""
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", controller.port, ssl_context=context)
         with pytest.raises(trio.BrokenResourceError) as failed:
             await stream.receive_some(1)
@@ -220,7 +221,7 @@ async def test_revoked_certificate_of_backend_ends_links(
             link = await backend.accept()
             serial = next(each.serial for each in ca.ledger() if each.subject == "parent")
             ca.revoke(serial, RevocationReason.KEY_COMPROMISE, None, time.time())
-            with trio.fail_after(10), pytest.raises(ConnectionClosed) as closed:
+            with trio.fail_after(HANG_S), pytest.raises(ConnectionClosed) as closed:
                 await _drain(link)
             assert closed.value.reason is not None
             assert closed.value.reason.code == 1008

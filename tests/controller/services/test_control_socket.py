@@ -11,6 +11,7 @@ from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
 from controller.services import control_socket
 from controller.services.control_socket import FILE, send_command, serve_commands
+from tests.bounds import HANG_S
 
 
 class NoCommands:
@@ -29,7 +30,7 @@ async def test_control_socket_opens_once_directory_can_be_written(
     await nursery.start(serve_commands, directory, {"ping": lambda _: "pong"}, NoCommands())
     assert "control socket not opened" in caplog.messages[0]
     directory.mkdir()
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while not (directory / FILE).exists():
             await trio.lowlevel.checkpoint()
         assert await trio.to_thread.run_sync(send_command, directory, "ping") == "pong"

@@ -12,6 +12,7 @@ from controller.services import eebus_discovery
 from controller.services.eebus_connections import Target
 from controller.services.eebus_discovery import EebusDiscovery, Found, own_addresses, service_info
 from drivers.eebus.announcement import Announcement
+from tests.bounds import HANG_S
 
 OURS = Announcement(ski="ab" * 20, ship_id="local-controller-EMS-test-one", brand="LC", model="EMS")
 BOX = Announcement(ski="cd" * 20, ship_id="local-controller-EMS-test-box", brand="Box", model="Guard")
@@ -76,7 +77,7 @@ async def test_nodes_find_each_other_and_leave_no_thread() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.run)
         nursery.start_soon(box.run)
-        with trio.fail_after(20):
+        with trio.fail_after(HANG_S):
             while BOX.ski not in ours.found or OURS.ski not in box.found:  # noqa: ASYNC110
                 await trio.sleep(0.05)
             assert (ours.found[BOX.ski].target.port, ours.found[BOX.ski].target.path) == (4713, "/ship/")
@@ -85,7 +86,7 @@ async def test_nodes_find_each_other_and_leave_no_thread() -> None:
             while not (BOX.ski in ours.found and ours.found[BOX.ski].announcement.register):  # noqa: ASYNC110
                 await trio.sleep(0.05)
         nursery.cancel_scope.cancel()
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while any("zeroconf" in each.name.lower() for each in threading.enumerate()):  # noqa: ASYNC110
             await trio.sleep(0.05)
     assert threading.active_count() <= before + 4  # trio keeps a few idle threads
@@ -109,7 +110,7 @@ async def test_failed_mdns_is_logged_and_tried_again(
     monkeypatch.setattr(eebus_discovery, "RETRY_S", 0.01)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(discovery().run)
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             await failed.wait()
         nursery.cancel_scope.cancel()
     assert "mDNS failed" in caplog.text

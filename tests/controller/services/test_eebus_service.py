@@ -28,6 +28,7 @@ from controller.services.app import App
 from controller.services.control_socket import ControlError
 from controller.store.evidence_files import FOLDER, evidence_files
 from controller.web.status_model import EebusStatus
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import running
 from tests.scenario.eebus_guard import (
     Identity,
@@ -113,7 +114,7 @@ async def test_replayed_connection_is_refused_and_changes_nothing(tmp_path: Path
             assert await box.write_limit(8000, active=False) == 0
         accepted = status(app).accepted_total
         stream = await trio.open_tcp_stream("127.0.0.1", app.eebus_port)
-        with suppress(trio.BrokenResourceError), trio.fail_after(15):
+        with suppress(trio.BrokenResourceError), trio.fail_after(HANG_S):
             for data in recorded:
                 await stream.send_all(data)
             while await stream.receive_some(4096):
@@ -396,7 +397,7 @@ async def test_wrong_subprotocol_and_plain_text_are_refused(
         assert await read_first_answer(app.eebus_port, identity.context(), "ocpp1.6") == b"HTTP/1.1 400"
         async with await trio.open_tcp_stream("127.0.0.1", app.eebus_port) as stream:
             await stream.send_all(b"GET /ship/ HTTP/1.1\r\n\r\n")
-            with trio.fail_after(5), suppress(trio.BrokenResourceError):
+            with trio.fail_after(HANG_S), suppress(trio.BrokenResourceError):
                 assert b"HTTP" not in await stream.receive_some()
         async with connect_guard(app, identity) as box:
             assert await box.write_limit(8000) == 0

@@ -14,6 +14,7 @@ from controller.profiles.limit_profiles import LimitKind
 from controller.services.limit_queue import SENT_AT_ONCE, LimitQueue
 from controller.store.limit_records import LimitStored
 from controller.store.state_store import StateStore
+from tests.bounds import HANG_S
 
 REF = EvseRef("CS01", 1)
 
@@ -42,7 +43,7 @@ class Receiver:
 
 
 async def wait_handled(receiver: Receiver, count: int) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while len(receiver.sent) + len(receiver.failed) < count:
             await trio.lowlevel.checkpoint()
 
@@ -98,7 +99,7 @@ async def test_limit_queue_lets_messages_pass_between_many_limits(
     count = 3 * SENT_AT_ONCE
     queue.add([lease(token, 16.0) for token in range(count)], memory(16.0))
     nursery.start_soon(queue.run, receiver.send, receiver.on_answered)
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while len(receiver.sent) < count:
             await checkpoint()
     assert [sent for sent in passes if sent] == [SENT_AT_ONCE, 2 * SENT_AT_ONCE]

@@ -13,6 +13,7 @@ from trio_websocket import WebSocketConnection
 from controller.cli.main import main
 from controller.services import reload_service
 from controller.stations.session import RENEWED
+from tests.bounds import HANG_S
 from tests.controller.services.test_station_adoption import command, running
 from tests.scenario.daemon_driver import RealClock
 from tests.scenario.daemon_peers import (
@@ -135,7 +136,7 @@ async def test_backend_with_another_url_is_dialled_and_station_stays(tmp_path: P
             assert (result["applied"], result["needs_restart"]) == (["backend cpo url"], [])
             link = await csms.accept()
             assert csms.requests[-1].path == "/next/CS01"
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 await former._close_handshake.wait()  # the controller has closed it
             await station.forward_call(link, "StartTransaction", START, start_result(7))
             assert controller.status().backends[0].links == {"cpo": 1}

@@ -22,6 +22,7 @@ from controller.overlay import overlay_frames
 from controller.overlay.overlay_frames import Message, RoutedFrame, parse
 from controller.overlay.overlay_wire import BROADCAST, OverlayMessageKind
 from controller.services.app import App
+from tests.bounds import HANG_S
 from tests.controller.overlay.recording_player import (
     UTC_S,
     RecordedFrame,
@@ -97,7 +98,7 @@ class SocketPlayer:
 
     async def _wait_reached(self, node: str) -> None:
         """Wait until the upper daemon has a route: topology is announced with a short delay."""
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             while node not in self._reached():  # noqa: ASYNC110 the status is what a person sees
                 await trio.sleep(0.05)
 

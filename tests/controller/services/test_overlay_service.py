@@ -18,6 +18,7 @@ from controller.config import Config
 from controller.ocpp.frames import Version
 from controller.services.app import App
 from controller.services.overlay_uplink import offered_versions
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import running
 from tests.scenario.configuration import read_valid_config
 from tests.scenario.link_harness import receive_text, serve_csms
@@ -104,7 +105,7 @@ async def station(
 
 async def receive_message(socket: WebSocketConnection, *wanted: str) -> Any:
     """The next frame that has these words in it."""
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_S):
         while True:
             text = await receive_text(socket)
             if all(word in text for word in wanted):
@@ -180,7 +181,7 @@ async def test_overlay_binary_message_passes_two_controllers(tmp_path: Path) -> 
 
 
 async def binary(socket: WebSocketConnection) -> bytes:
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_S):
         while True:
             message = await socket.get_message()
             if isinstance(message, bytes):
@@ -208,7 +209,7 @@ async def test_overlay_service_parent_limits_child_site_under_own_identity(
     logging.getLogger("controller.identity").addHandler(limited)
     try:
         async with chain(tmp_path):
-            with trio.fail_after(10):
+            with trio.fail_after(HANG_S):
                 await limited.receive_message.wait()
     finally:
         logging.getLogger("controller.identity").removeHandler(limited)

@@ -20,6 +20,7 @@ from controller.services.app import App
 from controller.services.configuration import open_configuration
 from controller.services.control_socket import ControlError, send_command
 from controller.services.reload_service import ReloadRejectedError
+from tests.bounds import HANG_S
 from tests.scenario.daemon_peers import BOOT, START, connect_station, meter_values, stop_transaction
 
 SITE = """
@@ -175,7 +176,7 @@ async def test_other_protocol_waits_for_the_transaction_and_closes_the_link(
             assert (plan["applied"], plan["waiting"]) == ([], ["station CS01 protocol"])
             assert await station.request("MeterValues", meter_values(transaction)) == {}
             await station.request("StopTransaction", stop_transaction(transaction))
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 await station.wait_closed()
         async with connect_station(controller) as station:
             assert (await station.request("BootNotification", BOOT))["status"] == "Accepted"

@@ -28,6 +28,7 @@ from controller.web.status_model import MeterStatus
 from drivers.errors import Cause
 from drivers.modbus import tcp_bus
 from drivers.reading import Quality
+from tests.bounds import HANG_S
 from tests.controller.services.test_certificate_service import issue_identity, write_site
 from tests.controller.services.test_webhook_service import BEGAN, receiving, until_received
 from tests.drivers.modbus.test_modbus_tls import secured_meter
@@ -60,7 +61,7 @@ def revoke(ca: CaFolder, name: str) -> None:
 
 
 async def until(is_met: Callable[[], bool]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_S):
         while not is_met():  # noqa: ASYNC110
             await trio.sleep(0.02)
 

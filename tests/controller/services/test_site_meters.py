@@ -16,6 +16,7 @@ from drivers.errors import Cause
 from drivers.meter_model import load_model
 from drivers.reading import MeterState, Quality
 from drivers.simulated import Fault, SimulatedMeter, serve_tcp
+from tests.bounds import HANG_S
 
 SITE = """
 [site]
@@ -81,7 +82,7 @@ async def test_site_meters_fail_over_to_station_reports_and_back(
             await changed.wait()
         return state
 
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_S):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve_tcp, meter)
             config, errors, _ = check_config(SITE.replace("PORT", str(port)), "c.toml")

@@ -15,6 +15,7 @@ from controller.access.permissions import LOCAL_ACTOR, Actor
 from controller.commands.site_command import PauseEvse
 from controller.services.command_service import CommandForbiddenError
 from controller.services.control_socket import FILE, ControlError, send_command
+from tests.bounds import HANG_S
 from tests.controller.services.test_app import limits, profile_call, running, site, station, until
 from tests.scenario.link_harness import receive_text
 
@@ -51,7 +52,7 @@ async def test_site_operations_pause_over_socket_reaches_station(tmp_path: Path)
             await limits(socket, 2)
             result = await send(tmp_path, "station.pause", station="CS01", duration_s=60)
             assert result["evses"] == ["CS01/1"]
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 while (await limits(socket, 1))[0][1] != 0.0:
                     pass
             view = await until(controller, "CS01", "paused by local until")
@@ -121,7 +122,7 @@ async def test_site_operations_reconnect_closes_connection(tmp_path: Path) -> No
     ):
         await profile_call(socket)
         await send(tmp_path, "station.reconnect", station="CS01")
-        with pytest.raises(ConnectionClosed), trio.fail_after(5):
+        with pytest.raises(ConnectionClosed), trio.fail_after(HANG_S):
             await read_all(socket)
         assert socket.closed is not None
         assert socket.closed.code == 1012

@@ -37,6 +37,7 @@ from controller.pki.issuance import Applicant
 from controller.pki.object_ids import ObjectIds
 from controller.services import app, station_certificates
 from controller.services.app import App
+from tests.bounds import HANG_S
 from tests.controller.ocpp import schemas
 from tests.controller.pki.examples import common_name
 from tests.controller.services.test_certificate_service import issue_identity, write_site
@@ -56,7 +57,7 @@ class Site:
         self.pair = issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION))
 
     async def wait_state(self, record: IssuedCertificate, state: CertificateState) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(HANG_S):
             while self.state(record) is not state:  # noqa: ASYNC110 the ledger is a file
                 await trio.sleep(0.02)
 

@@ -11,6 +11,7 @@ import trio
 from controller.services import reload_service
 from controller.services.app import App
 from controller.stations.session import REMOVED
+from tests.bounds import HANG_S
 from tests.controller.services.test_station_adoption import command, is_rejected, running
 from tests.scenario.daemon_driver import RealClock
 from tests.scenario.daemon_peers import (
@@ -189,7 +190,7 @@ async def test_messages_of_removed_station_are_delivered_before_it_is_gone(
             await delays.wait()
             assert [each.ref.station for each in controller.view().evses] == ["CS01", "CS02"]
             csms.refuse_status = None
-            with trio.fail_after(20):
+            with trio.fail_after(HANG_S):
                 link = await csms.links.receive()
             while (frame := json.loads(await receive_text(link)))[2] != "StopTransaction":
                 await link.send_message(json.dumps([3, frame[1], ACCEPTED if frame[2][0] == "B" else {}]))

@@ -20,6 +20,7 @@ from controller.publishing.webhook import SIGNATURE_HEADER
 from controller.services import webhook_service
 from controller.services.webhook_service import MOST_TRIES, MOST_WAITING, WebhookService
 from controller.web.alarm_model import AlarmChange
+from tests.bounds import HANG_S
 from tests.controller.web.examples import STATUS
 
 BEGAN = AlarmChange(STATUS.alarms[0], has_ended=False)
@@ -75,7 +76,7 @@ async def sending(settings: WebhookConfig) -> AsyncIterator[WebhookService]:
 
 
 async def until_received(receiver: Receiver, count: int) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while len(receiver.requests) < count:  # noqa: ASYNC110
             await trio.sleep(0.01)
 
@@ -157,7 +158,7 @@ async def test_webhook_answer_byte_by_byte_is_given_up(
 
 
 async def until_logged(text: str, caplog: pytest.LogCaptureFixture) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         while text not in caplog.text:  # noqa: ASYNC110
             await trio.sleep(0.01)
 

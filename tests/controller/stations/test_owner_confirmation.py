@@ -17,6 +17,7 @@ from controller.ocpp.frames import Version
 from controller.stations import registry
 from controller.stations.admission import HandshakeQuirks
 from controller.transport.http_upgrade import basic_authorization
+from tests.bounds import HANG_S
 from tests.scenario.link_harness import CsmsServer, LinkHarness, link_harness, receive_text
 
 RIGHT = [(b"Authorization", basic_authorization("CS01", b"right"))]
@@ -258,7 +259,7 @@ async def test_strict_station_gets_503_while_owner_away_and_returns_with_it(
         rejections = [each for each in caplog.records if "upgrade rejected" in each.getMessage()]
         assert [each.levelno for each in rejections] == [logging.INFO]  # the repeats are counted
         backend.port = port
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             while made.pool.is_down:
                 await made.pool._timer.wait_updated()
         async with made.connect_station() as station:

@@ -17,6 +17,7 @@ from controller.ocpp.frames import Call, Version, call_result, parse
 from controller.stations.listener import ListenError, ListenSettings, serve_stations
 from controller.stations.session import RequestResult
 from controller.transport.http_upgrade import basic_authorization
+from tests.bounds import HANG_S
 from tests.scenario.link_harness import link_harness, receive_text
 
 ODD = '[2, "19223201" ,"SomethingNew",\n{"näme":"\\u00e4",  "big":123456789012345678901234567890,"f":1.0e0}]'
@@ -69,7 +70,7 @@ async def test_session_binary_message_passes_between_station_and_owner() -> None
         backend = await site.csms.accept()
         for sender, hearer in ((station, backend), (backend, station)):
             await sender.send_message(b"\x02\x00any\xff bytes")
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 assert await hearer.get_message() == b"\x02\x00any\xff bytes"
 
 
@@ -241,7 +242,7 @@ async def test_session_stalling_backend_loses_no_transaction() -> None:
         await station.send_message('[2,"1","StopTransaction",{}]')
         await station.send_message('[2,"2","Heartbeat",{}]')  # two actions without an answer: it is lost
         frames = []
-        with contextlib.suppress(ConnectionClosed), trio.fail_after(5):
+        with contextlib.suppress(ConnectionClosed), trio.fail_after(HANG_S):
             while True:
                 frames.append(await receive_text(station))
         assert not [each for each in frames if each.startswith('[4,"1"')]
@@ -330,7 +331,7 @@ async def test_session_message_that_is_too_large_costs_only_own_link(
 async def test_session_garbage_instead_of_upgrade_costs_only_own_connection(bytes_sent: bytes) -> None:
     async with link_harness() as site:
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
-        with trio.fail_after(5), suppress(trio.BrokenResourceError):  # it may be cut off in the middle
+        with trio.fail_after(HANG_S), suppress(trio.BrokenResourceError):  # it may be cut off in the middle
             await stream.send_all(bytes_sent)
             await stream.send_eof()
             while await stream.receive_some():
@@ -346,7 +347,7 @@ async def test_session_tls_to_plain_port_is_rejected_with_remedy(caplog: pytest.
         for _ in range(3):
             stream = await trio.open_tcp_stream("127.0.0.1", site.port)
             await stream.send_all(b"\x16\x03\x01\x02\x00\x01\x00")
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 assert await stream.receive_some() == b""
         assert site.stats.refused == 3
     assert caplog.text.count("it uses TLS (wss://) on a plain port; set listen.certificate") == 1
@@ -357,7 +358,7 @@ async def test_port_monitor_leaves_no_log_line(caplog: pytest.LogCaptureFixture)
     async with link_harness() as site:
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
         await stream.send_eof()
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert await stream.receive_some() == b""
         assert site.stats.refused == 0
     assert caplog.messages == []

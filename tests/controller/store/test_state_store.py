@@ -28,6 +28,7 @@ from controller.store import state_store
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import Change, StoreError
 from controller.store.state_store import StateStore
+from tests.bounds import HANG_S
 
 BOOT = BootStored("CS01", "ACME", "One", "1")
 
@@ -192,7 +193,7 @@ async def test_persist_waits_until_records_are_durable_and_recovers_by_itself(
             await store.persist([entry(2)])
         await store.persist([BOOT])
         disk.free()
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             while store.status.error:  # noqa: ASYNC110  (a thread writes)
                 await trio.sleep(0.01)
         assert store.status.kept == 0
@@ -209,7 +210,7 @@ async def test_removed_file_is_noticed_while_nothing_is_written(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
         shutil.rmtree(tmp_path)
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             while not (tmp_path / FILE).exists():  # noqa: ASYNC110  (a thread writes)
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from controller.model.journal import Record
 from controller.offline.journal_records import LocalListVersion
 from controller.store.state_journal import StoreError
 from controller.store.store_writer import MOST_GROUPED_RECORDS, StoreWriter
+from tests.bounds import HANG_S
 
 
 class Disk:
@@ -42,7 +43,7 @@ class Disk:
 @asynccontextmanager
 async def running(commit: Callable[[Sequence[Record]], None]) -> AsyncIterator[StoreWriter]:
     writer = StoreWriter(commit)
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             yield writer
@@ -139,7 +140,7 @@ async def test_write_fails_if_writer_stops_before_it_or_has_stopped() -> None:
         except StoreError as failed:
             outcomes.append((number, str(failed)))
 
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         async with trio.open_nursery() as writers, trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             writers.start_soon(write, 0)

@@ -15,6 +15,7 @@ from controller.model.rate_limits import TokenBucket
 from controller.transport.byte_transport import ByteTransport
 from controller.transport.websocket_connection import WebSocketConnection
 from controller.transport.websocket_protocol import WebSocketProtocol
+from tests.bounds import HANG_S
 
 MOST = 10_000
 """Bytes of a message that the link takes."""
@@ -47,7 +48,7 @@ class Peer:
         return self._events
 
     async def _read_more(self) -> bool:
-        with trio.fail_after(5), suppress(trio.BrokenResourceError):
+        with trio.fail_after(HANG_S), suppress(trio.BrokenResourceError):
             if data := await self.stream.receive_some():
                 self._protocol.receive_data(data)
                 self._events += self._protocol.events()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from controller.transport.byte_transport import ENCRYPTED_BYTES, ByteTransport
 from controller.transport.tls_engine import TlsEngine
+from tests.bounds import HANG_S
 from tests.controller.transport.certificates import Authority
 
 HOST = "localhost"
@@ -124,7 +125,7 @@ async def test_byte_transport_many_records_in_one_read_all_arrive(contexts: Cont
         parts = [b"%02d" % number * 50 for number in range(40)]
         for part in parts:
             await client.send_all(part)
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert await receive_exactly(server, 4000, 64) == b"".join(parts)
         assert server.receive(MOST) is None
 
@@ -147,11 +148,11 @@ async def test_byte_transport_records_without_data_end_the_reading(contexts: Con
     try:
         async with connect_transports(contexts) as (client, server):
             await server.send_all(b"data")
-            with trio.fail_after(5), pytest.raises(ConnectionError, match="no data"):
+            with trio.fail_after(HANG_S), pytest.raises(ConnectionError, match="no data"):
                 await client.receive_some(64)
         async with connect_transports(contexts) as (client, server):
             await server.send_all(b"data")
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 assert await client.receive_some(MOST) == b"data"
     finally:
         contexts.server.num_tickets = 2
@@ -161,7 +162,7 @@ async def test_byte_transport_closed_peer_ends_the_data(contexts: Contexts) -> N
     async with connect_transports(contexts) as (client, server):
         await client.send_all(b"last")
         client.shutdown_send()
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert await server.receive_some(MOST) == b"last"
             assert await server.receive_some(MOST) == b""
             await server.send_all(b"answer")  # the other direction is open
@@ -181,7 +182,7 @@ async def test_byte_transport_failed_handshake_sends_alert(contexts: Contexts) -
             server.close()
 
         nursery.start_soon(fail_server)
-        with trio.fail_after(5), pytest.raises(ssl.SSLCertVerificationError):
+        with trio.fail_after(HANG_S), pytest.raises(ssl.SSLCertVerificationError):
             await client.start_tls(ssl.create_default_context(), host=HOST)
         client.close()
 

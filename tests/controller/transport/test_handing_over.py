@@ -22,6 +22,7 @@ from controller.stations.session import SessionRules, StationSession
 from controller.stations.session_host import SessionHost
 from controller.stations.session_links import SessionLinks
 from controller.store.state_journal import StoreError
+from tests.bounds import HANG_S
 from tests.scenario.link_harness import RecordingSite
 
 # -- the switchboard ----------------------------------------------------------------------------------------
@@ -194,7 +195,7 @@ async def test_handing_over_on_full_disk_closes_session_unanswered(
     link, disk = Link(), SlowDisk(0)
     link.sends.send_nowait("a")
     link.sends.send_nowait("b")
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_S):
         await session(link, disk).run()
     assert (disk.records, link.received, disk.dropped) == ([], [], ["CS01"])
     assert "its messages cannot be stored station=CS01 reason=the disk is full" in caplog.text

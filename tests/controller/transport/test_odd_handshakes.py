@@ -14,6 +14,7 @@ import trio
 
 from controller.ocpp.frames import Version
 from controller.stations.admission import HandshakeQuirks
+from tests.bounds import HANG_S
 from tests.scenario.link_harness import LinkHarness, link_harness
 
 HEAD = (
@@ -32,7 +33,7 @@ async def asked(site: LinkHarness, target: bytes, headers: str) -> AsyncIterator
             b"GET " + target + b" HTTP/1.1\r\n" + HEAD.encode() + headers.encode() + b"\r\n"
         )
         received = b""
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             while b"\r\n\r\n" not in received and (chunk := await stream.receive_some()):
                 received += chunk
         yield received.partition(b"\r\n\r\n")[0].decode("latin-1")

@@ -18,6 +18,7 @@ from controller.transport.channel import Pause
 from controller.transport.poller import FdWatcher, call_after_sends, watch_socket
 from controller.transport.transport_errors import ConnectionLostError
 from controller.transport.websocket_connection import WebSocketConnection
+from tests.bounds import HANG_S
 from tests.controller.transport.pairs import pair
 
 
@@ -71,7 +72,7 @@ async def test_poller_deferred_calls_follow_all_reads_of_the_batch() -> None:
             await trio.testing.wait_all_tasks_blocked()
             one.send(b"x")
             two.send(b"x")
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 await is_done.wait()
             nursery.cancel_scope.cancel()
     assert [each.split()[0] for each in done] == ["read", "read", "send", "send"]
@@ -104,7 +105,7 @@ async def read_beside_failure(schedule: Callable[[FdWatcher, Callable[[], None]]
             await trio.testing.wait_all_tasks_blocked()
             one.send(b"x")
         two.send(b"x")
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert await second_watcher.wait_read(lambda: second.recv(100)) == b"x"
 
 
@@ -126,7 +127,7 @@ async def test_poller_error_of_deferred_call_waits_for_next_reader() -> None:
             return ours.recv(100)
 
         theirs.send(b"x")
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert await watcher.wait_read(read) == b"x"
             with pytest.raises(ValueError, match="cannot be sent"):
                 await watcher.wait_read(lambda: None)
@@ -146,7 +147,7 @@ async def test_poller_calls_after_sends_follow_all_sends_in_order() -> None:
             return ours.recv(100)
 
         theirs.send(b"x")
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             await watcher.wait_read(read)
         assert done == ["read", "send", "first", "second"]
         call_after_sends(lambda: done.append("at once"))
@@ -213,7 +214,7 @@ async def test_websocket_connection_frames_of_one_batch_are_one_send(
         await trio.testing.wait_all_tasks_blocked()
         monkeypatch.setattr(ByteTransport, "send", count_send)
         await station.send_events(TextMessage("a"), TextMessage("b"))
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             texts = [await backend.receive_one() for _ in range(4)]
         nursery.cancel_scope.cancel()
     assert [each.data for each in texts if isinstance(each, TextMessage)] == ["a", "a", "b", "b"]
@@ -226,7 +227,7 @@ async def test_websocket_connection_pong_keeps_its_place_in_a_batch() -> None:
         nursery.start_soon(relay_messages, link, link)
         await trio.testing.wait_all_tasks_blocked()
         await peer.send_events(TextMessage("a"), Ping(b"p"), TextMessage("b"))
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             events = [await peer.receive_one() for _ in range(5)]
         nursery.cancel_scope.cancel()
     texts = [each.data for each in events if isinstance(each, TextMessage)]
@@ -240,7 +241,7 @@ async def test_websocket_connection_long_batch_is_sent_in_parts(monkeypatch: pyt
         nursery.start_soon(relay_messages, source, target)
         await trio.testing.wait_all_tasks_blocked()
         await station.send_events(*(TextMessage(f"{number:060}") for number in range(5)))
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             texts = [await backend.receive_one() for _ in range(10)]
         nursery.cancel_scope.cancel()
     assert [int(each.data) for each in texts if isinstance(each, TextMessage)] == [
@@ -261,6 +262,6 @@ async def test_websocket_connection_dropped_in_batch_sends_nothing_more() -> Non
         nursery.start_soon(source.read_messages, handle)
         await trio.testing.wait_all_tasks_blocked()
         await station.send_events(TextMessage("a"))
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert await backend.receive_all() == []
         nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from controller.model.rate_limits import TokenBucket
 from controller.transport import websocket_connection
+from tests.bounds import HANG_S
 from tests.scenario.link_harness import link_harness, receive_text
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -31,7 +32,7 @@ def _no_long_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until_closed(stream: trio.abc.Stream) -> None:
     """Discard everything until the peer ends the connection."""
-    with trio.fail_after(5), suppress(trio.BrokenResourceError):
+    with trio.fail_after(HANG_S), suppress(trio.BrokenResourceError):
         while await stream.receive_some():
             pass
 
@@ -66,7 +67,7 @@ async def test_storms_connections_per_address_are_bounded(caplog: pytest.LogCapt
         assert caplog.text.count("2 connections from this address are open") == 1
         elsewhere = await trio.open_tcp_stream("127.0.0.1", site.port, local_address="127.0.0.2")
         await elsewhere.send_all(UPGRADE)
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert (await elsewhere.receive_some()).startswith(b"HTTP/1.1 101")
         await first.send_all(b"nonsense\r\n\r\n")
         await until_closed(first)

@@ -28,6 +28,7 @@ from controller.transport.tls import (
     make_server_context,
     server_tls,
 )
+from tests.bounds import HANG_S
 from tests.controller.transport.certificates import DAY, Authority, Pair
 from tests.scenario.link_harness import LinkHarness, link_harness, receive_text
 
@@ -60,7 +61,7 @@ async def exchange(site: LinkHarness, station: str, tls: ssl.SSLContext) -> None
 
 async def cut_off(stream: trio.abc.Stream) -> None:
     """Ask for the upgrade, and see that the connection ends without a word."""
-    with trio.fail_after(5), suppress(trio.BrokenResourceError):
+    with trio.fail_after(HANG_S), suppress(trio.BrokenResourceError):
         await stream.send_all(b"GET /ocpp/CS01 HTTP/1.1\r\nHost: lc\r\n\r\n")
         assert await stream.receive_some() == b""
 

@@ -8,6 +8,7 @@ import trio.testing
 
 from controller.transport.channel import MOST_WAITING_BYTES, MOST_WAITING_MESSAGES, Pause, VirtualChannel
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
+from tests.bounds import HANG_S
 
 
 async def test_channel_passes_messages_both_ways() -> None:
@@ -172,7 +173,7 @@ async def test_virtual_channel_message_from_handler_keeps_its_place() -> None:
         await trio.testing.wait_all_tasks_blocked()
         channel.deliver("a")
         channel.deliver("c")
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             await has_three.wait()
         nursery.cancel_scope.cancel()
     assert handled == ["a", "b", "c"]

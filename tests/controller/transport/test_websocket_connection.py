@@ -21,6 +21,7 @@ from controller.transport.websocket_connection import (
     SEND_TIMEOUT_S,
     WebSocketConnection,
 )
+from tests.bounds import HANG_S
 from tests.controller.transport.pairs import MOST, pair
 
 MASK = bytes(4)  # a mask of zeros leaves the payload as it is
@@ -426,7 +427,7 @@ async def test_websocket_connection_peer_that_asks_and_does_not_read_costs_link(
                     await peer.stream.send_all(pings)
 
         nursery.start_soon(ask)
-        with pytest.raises(ConnectionLostError, match="it sends, but does not read"), trio.fail_after(5):
+        with pytest.raises(ConnectionLostError, match="it sends, but does not read"), trio.fail_after(HANG_S):
             await link.receive()
 
 

@@ -16,6 +16,7 @@ from controller.web import web_server
 from controller.web.status_model import ControllerStatus
 from controller.web.web_routes import ReadStatus, WebRoutes
 from controller.web.web_server import WebServerError, WebSettings, serve_web
+from tests.bounds import HANG_S
 from tests.controller.web.examples import STATUS
 from tests.controller.web.fake_site import FakeAccess, FakeSite
 
@@ -44,7 +45,7 @@ def connection(stream: trio.abc.Stream, read: ReadStatus = status) -> web_server
 
 async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
     """What comes until the other side closes."""
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_S):
         return b"".join([chunk async for chunk in stream])
 
 
@@ -86,7 +87,7 @@ async def test_web_server_request_in_two_pieces(cut: int) -> None:
         await ours.send_all(request[:cut])
         await trio.testing.wait_all_tasks_blocked()
         await ours.send_all(request[cut:])
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert (await ours.receive_some()).startswith(b"HTTP/1.1 200 ")
         await ours.aclose()
 
@@ -120,7 +121,7 @@ async def test_web_server_client_that_waits_for_100_continue_gets_it() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection(theirs).serve)
         await ours.send_all(head)
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_S):
             assert (await ours.receive_some()).startswith(b"HTTP/1.1 100 ")
             await ours.send_all(b"hello")
             assert (await ours.receive_some()).startswith(b"HTTP/1.1 405 ")
@@ -182,7 +183,7 @@ async def test_client_that_leaves_early_disturbs_no_other() -> None:
             await stream.aclose()
         async with await trio.open_tcp_stream(HOST, port) as stream:
             await stream.send_all(GET % b"/healthz")
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
@@ -196,7 +197,7 @@ async def test_silent_connections_do_not_lock_visitors_out(
         for _ in range(3):
             async with await trio.open_tcp_stream(HOST, port) as visitor:
                 await visitor.send_all(GET % b"/healthz")
-                with trio.fail_after(5):
+                with trio.fail_after(HANG_S):
                     assert (await visitor.receive_some()).startswith(b"HTTP/1.1 200 ")
         assert await all_of(silent[0]) == b""
         for stream in silent:
@@ -211,7 +212,7 @@ async def test_active_visitor_stays_connected_among_silent_connections(
     async with serving() as port, await trio.open_tcp_stream(HOST, port) as visitor:
         for _ in range(10):
             await visitor.send_all(GET % b"/healthz")
-            with trio.fail_after(5):
+            with trio.fail_after(HANG_S):
                 assert (await visitor.receive_some()).startswith(b"HTTP/1.1 200 ")
             await trio.open_tcp_stream(HOST, port)
 
