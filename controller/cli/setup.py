@@ -37,6 +37,7 @@ from controller.cli.setup_dialog import (
 from controller.model.exception_groups import leaves
 from controller.services.control_socket import FILE, send_command
 from controller.services.first_configuration import (
+    find_site_places,
     has_users,
     store_directory_of,
     write_or_replace_site,
@@ -69,6 +70,13 @@ def add_parser(commands: Subcommands) -> None:
         metavar="HOST:PORT",
         help="serve the questions as a page, with a code that is printed; default: 127.0.0.1:8080",
     )
+    parser.add_argument(
+        "--stations",
+        type=address,
+        default=(),
+        metavar="HOST:PORT",
+        help="where stations connect, now and in the configuration of a new site; default: 0.0.0.0:8887",
+    )
     parser.add_argument("--language", choices=("en", "de"), help="default: by LANG")
     parser.add_argument("--yes", action="store_true", help="with --answers: write without a last question")
     parser.set_defaults(run=run)
@@ -95,7 +103,7 @@ def _serve_page(options: argparse.Namespace) -> int:
     path = options.config.absolute()
     if path.exists():
         raise CommandError(f"{path} exists: the setup of this site is on its page, at /setup")
-    collector = StationCollector()
+    collector = StationCollector(*options.stations)
     ended = serve_setup(path, options.page, (collector.host, collector.port))
     return FAILED if ended is SetupEnd.FAILED else OK
 
@@ -110,7 +118,7 @@ def _language(options: argparse.Namespace) -> Language:
 async def _run(options: argparse.Namespace) -> int:
     path: Path = options.config.absolute()
     language = _language(options)
-    collector = StationCollector()
+    collector = StationCollector(*options.stations)
     store = _store_of(path)
     is_running = (store / FILE).exists()
     setup = SetupService(
@@ -118,6 +126,7 @@ async def _run(options: argparse.Namespace) -> int:
         partial(read_listed_stations, store) if is_running else collector.read_unknown_stations,
         partial(has_users, store),
         partial(_store_text, path, store if is_running else None),
+        find_places=lambda: find_site_places(collector.port),
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(setup.run)

@@ -46,8 +46,10 @@ kind = "none"
 
 
 def run_setup(folder: Path, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the setup; stations connect at a free port during the questions."""
+    stations = ("--stations", "127.0.0.1:0") if stdin else ()
     return subprocess.run(
-        [COMMAND, "setup", "-c", folder / "controller.toml", *arguments],
+        [COMMAND, "setup", "-c", folder / "controller.toml", *stations, *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -69,10 +71,12 @@ def users_of(folder: Path) -> list[str]:
 def test_setup_answers_file_makes_a_valid_site(tmp_path: Path) -> None:
     answers = tmp_path / "answers.toml"
     answers.write_text(ANSWERS)
-    done = run_setup(tmp_path, "--answers", answers, "--yes")
+    done = run_setup(tmp_path, "--answers", answers, "--yes", "--stations", "0.0.0.0:9001")
     assert done.returncode == 0, done.stderr
     path = tmp_path / "controller.toml"
     config, errors, _ = check_config(path.read_text(), str(path), tmp_path)
+    assert config is not None
+    assert config.listen.port == 9001
     assert config is not None, errors
     assert [(each.id, each.evse[0].phases, each.evse[0].max_a) for each in config.station] == [
         ("CS01", ("L1", "L2", "L3"), 32.0),
