@@ -85,7 +85,7 @@ def hold_stopped_store(directory: Path) -> Iterator[None]:
         with hold_store(directory):
             yield
     except StoreLockedError as error:
-        raise CommandError(f"{error}\n{STOP}") from error
+        raise CommandError(f"the controller works in {directory}: stop it first\n{STOP}") from error
 
 
 def read_configuration(path: Path, *, plan_only: bool = False) -> Config:

@@ -68,12 +68,12 @@ def run(options: Namespace) -> int:
 
 
 def _restore(options: Namespace) -> int:
-    archive = _read_backup(options)
     config: Path = options.config
+    if config.exists() and not options.replace:  # before a person is asked for the passphrase
+        raise ArchiveError(f"{config} exists; --replace replaces it and the state")
+    archive = _read_backup(options)
     text = _config_text(archive, config)
     directory = read_store_directory(text, config)
-    if config.exists() and not options.replace:
-        raise ArchiveError(f"{config} exists; --replace replaces it and the state")
     puts = _read_puts(archive)
     with hold_stopped_store(directory):
         _restore_state(directory, puts, archive, replace=options.replace)

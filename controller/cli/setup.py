@@ -28,11 +28,11 @@ from controller.cli.arguments import (
 )
 from controller.cli.setup_dialog import (
     ask_all_questions,
+    confirm_writing,
     dialog_text,
     is_open_question,
     read_answers,
     read_listed_stations,
-    read_terminal_line,
 )
 from controller.model.exception_groups import leaves
 from controller.services.control_socket import FILE, send_command
@@ -204,11 +204,9 @@ async def _finish(setup: SetupService, request: SetupRequest, path: Path, *, is_
     if review.text == review.before and not review.user:
         print(dialog_text("unchanged", request.language))
         return OK
-    if is_asked:
-        agreed = await read_terminal_line(dialog_text("write", request.language, path=path))
-        if agreed.strip().lower() not in ("yes", "y", "ja", "j"):
-            print(dialog_text("unchanged", request.language))
-            return FAILED
+    if is_asked and not await confirm_writing(path, request.language):
+        print(dialog_text("unchanged", request.language))
+        return FAILED
     result = await setup.write_setup(request, LOCAL_ACTOR)
     reload_units(path)
     _print_result(result, review, path, request.language)

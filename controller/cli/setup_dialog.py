@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +23,7 @@ from controller.web.setup_interface import SearchRequest, SetupProgress, SetupRe
 from controller.web.status_model import UnknownStationStatus
 
 SEARCH_PERIOD_S = 0.5
+MIN_WIDTH = 40
 _WORDS: dict[str, dict[Language, str]] = {
     "back": {
         "en": "Enter takes the value in [ ]; < goes back; Ctrl-C ends without a change.",
@@ -152,13 +156,40 @@ async def _search(setup: SetupService, question: SetupQuestion) -> None:
         state = setup.search_state()
 
 
+async def confirm_writing(path: Path, language: Language) -> bool:
+    """Ask whether the configuration is written, again until the answer is yes or no."""
+    while True:
+        given = (await read_terminal_line(dialog_text("write", language, path=path))).strip().lower()
+        if given in ("yes", "y", "ja", "j"):
+            return True
+        if given in ("no", "n", "nein"):
+            return False
+
+
+def _print_wrapped(text: str, indent: str = "", hanging: int = 0) -> None:
+    """Print a text; on a terminal its lines end between words.
+
+    `hanging`: columns by which the second line and those after it are further to the right.
+    """
+    if sys.stdout.isatty():
+        width = max(shutil.get_terminal_size().columns, MIN_WIDTH)
+        indented = indent + " " * hanging
+        text = textwrap.fill(
+            text, width, initial_indent=indent, subsequent_indent=indented, break_long_words=False
+        )
+    else:
+        text = f"{indent}{text}"
+    print(text)
+
+
 async def _ask(question: SetupQuestion) -> str:
     """Print a question, and return what the person types: of a choice its number or its value."""
-    print(f"\n{question.text}")
+    print()
+    _print_wrapped(question.text)
     if question.help:
-        print(f"  {question.help}")
+        _print_wrapped(question.help, "  ")
     for number, choice in enumerate(question.choices, 1):
-        print(f"  {number}  {choice.text}")
+        _print_wrapped(f"{number}  {choice.text}", "  ", hanging=len(f"{number}  "))
     default = f" [{_shown_default(question)}]" if question.default else ""
     line = await read_terminal_line(f">{default} ")
     given = line.strip() or question.default

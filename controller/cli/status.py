@@ -125,12 +125,12 @@ def fetch(page: PageAddress) -> ControllerStatus:
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.UNAUTHORIZED:
             if page.store is None:
-                message = f"{place} asks for a login: run this as root on the gateway, without --url"
+                message = f"{place} asks for a login; on the gateway: sudo local-controller status"
                 raise NoStatusError(message) from error
             try:
                 return fetch_locally(page.store)
             except NoStatusError as local:
-                raise NoStatusError(f"{place} asks for a login, and {local}: run this as root") from local
+                raise NoStatusError(f"{place} asks for a login, and {local}: run this with sudo") from local
         raise NoStatusError(
             f"{place} answers with HTTP status {error.code}: is it a local-controller?"
         ) from error
@@ -221,5 +221,5 @@ def render(status: ControllerStatus) -> RenderableType:
         terminal.evses_table(status.evses),
         *terminal.response_lines(status.evses),
         *terminal.energy_lines(status.energy),
-        terminal.backends_table(status.backends),
+        *([terminal.backends_table(status.backends)] if status.backends else []),
     )

@@ -207,7 +207,7 @@ def test_backup_restore_while_controller_runs_is_rejected(
     assert back_up(site, out) == 0
     with hold_store(site.parent / "state"):
         assert restore(out, site, "--replace") == 1
-    assert "another controller works in" in capsys.readouterr().err
+    assert ": stop it first\nsudo systemctl stop 'local-controller*'\n" in capsys.readouterr().err
 
 
 def test_restore_with_another_passphrase_changes_nothing(
@@ -221,6 +221,15 @@ def test_restore_with_another_passphrase_changes_nothing(
     assert not new.parent.exists()
     assert restore(out, new, "--without-secrets") == 1
     assert state_of(new.parent) == ([BOOT], [])
+
+
+def test_restore_over_present_site_asks_for_no_passphrase(
+    site: Path, passphrase: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "site.zip"
+    assert back_up(site, out, "--passphrase-file", passphrase) == 0
+    assert restore(out, site) == 1
+    assert "exists; --replace replaces it and the state" in capsys.readouterr().err
 
 
 def rewrite(file: Path, **changed: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -134,14 +135,34 @@ def test_setup_dialog_asks_again_goes_back_and_writes(tmp_path: Path) -> None:
         "",  # no further station
         "",  # the page: as proposed
         "anna",
+        "",  # no answer: asked again
+        "perhaps",
         "yes",
     ]
     done = run_setup(tmp_path, stdin="\n".join(lines) + "\n")
     assert done.returncode == 0, done.stdout + done.stderr
     data = tomllib.loads((tmp_path / "controller.toml").read_text())
     assert (data["site"]["id"], data["circuit"][0]["limit_a"]) == ("home", 40)
+    assert done.stdout.count("controller.toml? (yes/no)") == 3
     assert "password of anna" in done.stdout
     assert users_of(tmp_path) == ["anna"]
+
+
+def test_setup_dialog_on_narrow_terminal_breaks_between_words(tmp_path: Path) -> None:
+    controller_side, terminal = pty.openpty()
+    with subprocess.Popen(
+        [COMMAND, "setup", "-c", tmp_path / "controller.toml", "--language", "en"],
+        stdin=subprocess.PIPE,
+        stdout=terminal,
+        env={**os.environ, "STATE_DIRECTORY": str(tmp_path / "state"), "COLUMNS": "60"},
+    ) as process:
+        os.close(terminal)
+        process.communicate(b"", timeout=60)
+    shown = os.read(controller_side, 65536).decode()
+    os.close(controller_side)
+    assert (
+        "  Letters, digits and - _ . without blanks. Backends see it\r\n  as the controller's identity.\r\n"
+    ) in shown
 
 
 def test_setup_dialog_with_errors_asks_again_with_answers(tmp_path: Path) -> None:

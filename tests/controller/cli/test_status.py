@@ -72,6 +72,11 @@ async def test_status_is_fetched_unchanged() -> None:
         assert await trio.to_thread.run_sync(fetch, PageAddress(f"{url}/")) == STATUS
 
 
+def test_status_without_backends_has_no_table_of_them() -> None:
+    assert any(line.startswith("backend ") for line in seen(STATUS))
+    assert not any("backend" in line for line in seen(replace(STATUS, backends=())))
+
+
 def test_tables_have_each_circuit_and_evse_in_100_columns() -> None:
     lines = seen(STATUS)
     assert max(map(len, lines)) <= terminal.WIDTH
@@ -335,7 +340,7 @@ async def test_status_behind_login_is_read_at_control_socket(tmp_path: Path) -> 
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
         url = f"http://127.0.0.1:{port}"
-        with pytest.raises(NoStatusError, match="asks for a login: run this as root on the gateway"):
+        with pytest.raises(NoStatusError, match="; on the gateway: sudo local-controller status"):
             await trio.to_thread.run_sync(fetch, PageAddress(url))
         page = PageAddress(url, store=tmp_path)
         with pytest.raises(NoStatusError, match="asks for a login, and no controller answers at"):
