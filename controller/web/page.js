@@ -4,7 +4,6 @@
 import { lineChart } from "/assets/charts.js";
 import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
 import { codedText } from "/assets/findings.js";
-import { codedText } from "/assets/findings.js";
 import { showSettings } from "/assets/settings.js";
 import { sentence, statementLanguage, statementText } from "/assets/statements.js";
 import { chooseLanguage, hasText, language, text } from "/assets/texts.js";

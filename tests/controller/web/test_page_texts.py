@@ -36,3 +36,10 @@ def test_page_texts_name_each_end_reason_and_clock_state(catalogue: dict[str, st
     expected = {f"end.{reason}" for reason in {*end_reasons(), NOT_REPORTED}}
     expected |= {f"clock.{state.value}" for state in ClockState}
     assert {key for key in catalogue if key.startswith(("end.", "clock."))} == expected
+
+
+@pytest.mark.parametrize("name", [name for name in ASSETS if name.endswith(".js")])
+def test_page_script_imports_no_name_twice(name: str) -> None:
+    imports = re.findall(r"^import \{([^}]*)\} from", ASSETS[name].body.decode(), re.MULTILINE)
+    names = [each.strip() for names in imports for each in names.split(",")]
+    assert len(names) == len(set(names))
