@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from controller.model.plausible_time import has_ended
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken
 
@@ -70,6 +71,6 @@ class CardList:
             return "Accepted"
         if card is None or token is None or token.type == _WITHOUT_AUTHORIZATION:
             return unknown
-        if card.valid_until is not None and utc >= card.valid_until:
+        if has_ended(card.valid_until, utc):
             return "Expired"
         return "Accepted"

@@ -224,6 +224,10 @@ class StatementCode(enum.StrEnum):
         "check-meter",
         "check its supply, cabling and address: local-controller meter read",
     )
+    CHECK_METER_WIRING = (
+        "check-meter-wiring",
+        "check its current transformers, phases and model: local-controller meter read",
+    )
     REDUCE_OTHER_LOADS = (
         "reduce-other-loads",
         "reduce the other loads; if it happens again raise margin_a",
@@ -253,6 +257,11 @@ class StatementCode(enum.StrEnum):
     CHECK_BACKEND_LINK = (
         "check-backend-link",
         "check the gateway's internet connection and the backend's URL and credentials",
+    )
+    CHECK_CLOCK_THEN_LINK = (
+        "check-clock-then-link",
+        "set the gateway's clock right first (NTP): the backend's certificate is checked by it; then check "
+        "the internet connection, URL and credentials",
     )
     ASK_BACKEND = (
         "ask-backend",

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from controller.model.journal import Record
+from controller.model.plausible_time import has_ended
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import (
     IdToken,
@@ -72,13 +73,18 @@ class AuthorizationCache:
     def find_status(self, token: IdToken, utc: float) -> str | None:
         """Return the status that the backend would give a token as far as known; None: it is unknown.
 
-        The list comes before the cache. What has ended is "Expired", whatever its status was.
+        The list comes before the cache. What has ended is "Expired", whatever its status was. A remote start
+        that is later than `utc` was dated by a clock that was ahead, and counts for nothing.
         """
         hashed = self._hash(token)
         record = self._tables[LIST].get(hashed) or self._tables[CACHE].get(hashed)
         if record is None:
             return None
-        return "Expired" if record.until is not None and utc >= record.until else record.status
+        if record.since is not None and record.until is not None:  # both by the gateway's own clock
+            if utc < record.since:
+                return None
+            return "Expired" if utc >= record.until else record.status
+        return "Expired" if has_ended(record.until, utc) else record.status
 
     # -- learning -----------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class AuthorizationCache:
         if token is None or self.find_status(token, utc) == "Accepted":
             return []
         record = self._make_record(CACHE, token, TokenVerdict(status="Accepted"))
-        return self._put(msgspec.structs.replace(record, until=utc + REMOTE_START_S))
+        return self._put(msgspec.structs.replace(record, since=utc, until=utc + REMOTE_START_S))
 
     def _remove_all(self, source: str) -> list[Record]:
         records: list[Record] = []

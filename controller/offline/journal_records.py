@@ -181,7 +181,8 @@ class TokenAuthorized(Record, frozen=True):
     """Authorization of an idToken by a backend; the token is stored as its keyed hash alone.
 
     `source` is "list" (local authorisation list) or "cache". `status` None: removed. `until`: POSIX s,
-    None for no end. `group` is the hash of the parent or group token, if any.
+    None for no end; `since`: when a remote start was accepted, POSIX s. `group` is the hash of the parent or
+    group token, if any.
     """
 
     station: str
@@ -190,6 +191,7 @@ class TokenAuthorized(Record, frozen=True):
     status: str | None
     until: float | None = None
     group: str | None = None
+    since: float | None = None
 
 
 class LocalListVersion(Record, frozen=True):

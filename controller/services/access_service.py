@@ -33,6 +33,7 @@ from controller.access.permissions import (
 )
 from controller.commands.site_command import AddUser, CreateToken, RemoveUser, RevokeToken
 from controller.config.schema import WebConfig
+from controller.model.plausible_time import EARLIEST
 from controller.services.audit_log import AuditLog
 from controller.services.command_service import (
     CommandForbiddenError,
@@ -40,7 +41,6 @@ from controller.services.command_service import (
     SiteCommandError,
     TargetUnknownError,
 )
-from controller.services.wall_clock import EARLIEST
 from controller.store.state_store import StateStore
 from drivers.coded_text import coded, text_of
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
+from controller.model.plausible_time import EARLIEST
 from controller.ocpp.frames import Version
 from controller.offline.station_memory import QueueStatus
 from controller.services.backend_pools import BackendPools
@@ -27,6 +28,29 @@ from controller.web.status_model import (
 )
 
 
+class QueueAges:
+    """Ages of the oldest message of each backend's queue, which a step of the clock does not change.
+
+    A message is stored with the time of day at which it came. Its age is taken from that once, when it is
+    first seen as the oldest one, and is then measured; a time that cannot be right gives the age 0.
+    """
+
+    def __init__(self) -> None:
+        self._began: dict[str, tuple[float, float]] = {}
+        """By backend: when its oldest message came, as stored (POSIX s), and on the monotonic clock (s)."""
+
+    def measure(self, backend: str, came_at: float | None, utc: float, now: float) -> float:
+        """Return the age (s) of what came at `came_at` (POSIX s; None: nothing waits)."""
+        if came_at is None:
+            self._began.pop(backend, None)
+            return 0.0
+        stored, began = self._began.get(backend, (None, now))
+        if stored != came_at:
+            began = now - (utc - came_at) if EARLIEST <= came_at <= utc else now
+            self._began[backend] = (came_at, began)
+        return now - began
+
+
 @dataclass(frozen=True)
 class LinkStatusReader:
     """Reader of the state of all links."""
@@ -38,6 +62,7 @@ class LinkStatusReader:
     journals: RelayJournals
     pools: BackendPools
     overlay: OverlayService | None
+    ages: QueueAges = field(default_factory=QueueAges)
 
     def counts(self, versions: Mapping[str, Version]) -> LinkCounts:
         """Return the counts of links and messages; `versions` has that of each connected station."""
@@ -61,16 +86,17 @@ class LinkStatusReader:
         )
 
     def _backend(self, backend: str, queue: QueueStatus) -> BackendStatus:
-        age_s = 0.0 if queue.oldest is None else utc_now().timestamp() - queue.oldest
+        now = trio.current_time()
+        age_s = self.ages.measure(backend, queue.oldest, utc_now().timestamp(), now)
         unanswered = self.stats.unanswered.get(backend)
         return BackendStatus(
             id=backend,
             links=self.pools.by_name[backend].links,
             waiting=queue.messages,
-            oldest_s=max(0.0, round(age_s, 1)),
+            oldest_s=round(age_s, 1),
             dropped_total=queue.dropped,
             set_aside=queue.set_aside,
-            unanswered=0 if unanswered is None else unanswered.count(trio.current_time()),
+            unanswered=0 if unanswered is None else unanswered.count(now),
             unanswered_action="" if unanswered is None else unanswered.action,
         )
 

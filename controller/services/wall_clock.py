@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
-EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-"""No time of day before this one is right (POSIX s): it is that of a machine whose clock has no battery."""
+from controller.model.plausible_time import EARLIEST
 
 
 def find_time_of_day() -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from datetime import UTC, datetime
 
 from controller.model.exception_groups import leaves
 from controller.model.peer_text import bounded_text
@@ -72,7 +73,10 @@ PLAIN_HTTP_ALERTS = frozenset(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_L
 def _describe_os_error(error: OSError) -> str:
     """Return the error's text without the position in OpenSSL's source."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        text = f"its certificate is not trusted: {error.verify_message}"
+        if error.verify_code in CLOCK_VERDICTS:
+            return f"{text} (clock: {datetime.now(UTC):%Y-%m-%d})"
+        return text
     if isinstance(error, ssl.SSLError) and error.reason:
         reason = error.reason.replace("_", " ").lower()
         if error.reason in PLAIN_HTTP_ALERTS:

@@ -196,7 +196,11 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
                     cause=circuit.meter_statement
                     or meter_statement(circuit.meter_cause, circuit.meter_problem or "unknown"),
                 ),
-                remedy=Statement(code=StatementCode.CHECK_METER),
+                remedy=Statement(
+                    code=StatementCode.CHECK_METER_WIRING
+                    if circuit.meter_quality is Quality.IMPLAUSIBLE
+                    else StatementCode.CHECK_METER
+                ),
                 after_s=METER_S,
             )
         if circuit.over_limit_s >= OVER_LIMIT_S:
@@ -319,6 +323,7 @@ def _unconfigured(status: ControllerStatus) -> Iterator[AlarmCondition]:
 
 def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
     connected = sum(status.links.connected.values())
+    is_unset = status.clock is not None and status.clock.state == "unverified"
     for backend in status.backends:
         if connected and not sum(backend.links.values()):
             yield AlarmCondition(
@@ -326,7 +331,9 @@ def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 subject=backend.id,
                 severity=Severity.WARNING,
                 statement=Statement(code=StatementCode.BACKEND_AWAY, name=backend.id),
-                remedy=Statement(code=StatementCode.CHECK_BACKEND_LINK),
+                remedy=Statement(
+                    code=StatementCode.CHECK_CLOCK_THEN_LINK if is_unset else StatementCode.CHECK_BACKEND_LINK
+                ),
                 after_s=BACKEND_AWAY_S,
             )
         if backend.unanswered >= UNANSWERED_WARN:

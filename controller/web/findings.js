@@ -957,7 +957,7 @@ const DE = {
   "{bus} closed the connection; some gateways allow one client only": "{bus} hat die Verbindung getrennt; manche Umsetzer erlauben nur einen Client",
   "{bus} did not complete the TLS handshake within {timeout} s; check that its port uses TLS, and raise timeout_s if it is slow": "{bus} hat den TLS-Handshake nicht binnen {timeout} s beendet; prüfen, dass sein Port TLS verwendet, und timeout_s erhöhen, wenn das Gerät langsam ist",
   "{bus} refused the request ({reason}); check its address and port": "{bus} hat die Anfrage abgelehnt ({reason}); Adresse und Port prüfen",
-  "{bus} refuses the connection: nothing listens there; check its port": "{bus} lehnt die Verbindung ab: dort hört niemand; Port prüfen",
+  "{bus} refuses the connection: nothing listens there; check its port": "{bus} lehnt die Verbindung ab: dort ist kein Dienst; Port prüfen",
   "{bus} sends without being asked; check that its port uses Modbus": "{bus} sendet ungefragt; prüfen, dass sein Port Modbus verwendet",
   "{bus}: {problem}": "{bus}: {problem}",
   "{call_timeout_s} s are less than a slow backend takes for an answer": "{call_timeout_s} s sind weniger, als ein langsames Backend für eine Antwort braucht",

@@ -93,7 +93,14 @@ async def test_page_in_chromium_is_clean(
     ("fault", "width", "language", "scheme", "view", "shown"),
     [
         ("contacts", 390, "de", "dark", "dimming", "Angenommen, nicht angeordnet (ihre Kontakte lassen sich"),
-        ("meter", 1280, "de", "dark", "overview", "10.0.0.5:502 lehnt die Verbindung ab: dort hört niemand"),
+        (
+            "meter",
+            1280,
+            "de",
+            "dark",
+            "overview",
+            "10.0.0.5:502 lehnt die Verbindung ab: dort ist kein Dienst",
+        ),
         ("sign", 390, "de", "light", "circuits", "L1, L2 und L3 folgen nicht der Station CS001/1"),
         ("clock", 390, "de", "light", "overview", "chrony stellt die Uhr nicht"),
         ("fallback", 1280, "de", "dark", "stations", "bleibt auf dem Rückfallwert"),

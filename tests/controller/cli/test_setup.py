@@ -76,9 +76,8 @@ def test_setup_answers_file_makes_a_valid_site(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     path = tmp_path / "controller.toml"
     config, errors, _ = check_config(path.read_text(), str(path), tmp_path)
-    assert config is not None
-    assert config.listen.port == 9001
     assert config is not None, errors
+    assert config.listen.port == 9001
     assert [(each.id, each.evse[0].phases, each.evse[0].max_a) for each in config.station] == [
         ("CS01", ("L1", "L2", "L3"), 32.0),
         ("CS02", ("L2",), 16.0),

@@ -23,6 +23,7 @@ from controller.local_csms.csms_records import (
 from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import Persist, Record
 from controller.ocpp.frames import Version
+from controller.ocpp.id_tokens import IdToken
 from controller.offline.journal_records import ResponseStored
 from tests.controller.ocpp.schemas import check, request
 
@@ -130,6 +131,7 @@ def test_csms_authorize_after_last_day_gives_expired() -> None:
     cards = CardList([Card(token="A", valid_until=UTC)])
     assert CsmsHarness(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Expired"
     cards = CardList([Card(token="A", valid_until=UTC + 1)])
+    assert cards.authorize(Version.V16, IdToken("A", ""), 60.0) == "Expired"  # the clock is not set
     assert CsmsHarness(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Accepted"
 
 

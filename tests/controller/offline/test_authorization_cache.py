@@ -209,6 +209,25 @@ def test_authorization_cache_remote_start_authorizes_its_token(version: Version)
     assert _known(version, known, "a", utc=UTC + REMOTE_START_S) == ["Expired"]
 
 
+@pytest.mark.parametrize("dated", [20.0 * 365 * 86_400, 60.0])
+def test_authorization_cache_remote_start_counts_by_a_clock_that_stays(dated: float) -> None:
+    known = AuthorizationCache("CS01", KEY)
+    at = UTC + dated if dated > 60 else dated
+    records = known.on_command_result(V16, "RemoteStartTransaction", _asked(V16, "a"), ACCEPTED, at)
+    assert _known(V16, known, "a", utc=at + REMOTE_START_S - 1) == ["Accepted"]
+    recalled = AuthorizationCache("CS01", KEY)
+    recalled.restore(records)
+    assert _known(V16, recalled, "a") != ["Accepted"]
+
+
+def test_authorization_cache_end_by_a_clock_that_is_not_set_counts_as_over() -> None:
+    known = AuthorizationCache("CS01", KEY)
+    until = _token_info(V16, "Accepted", "2027-01-15T08:00:00Z")
+    known.on_call_result(V16, "Authorize", _asked(V16, "a"), until)
+    known.on_call_result(V16, "Authorize", _asked(V16, "b"), _token_info(V16, "Accepted"))
+    assert _known(V16, known, "a", "b", utc=60.0) == ["Expired", "Accepted"]
+
+
 def test_authorization_cache_remote_start_does_not_shorten_what_is_known() -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_call_result(V16, "Authorize", _asked(V16, "a"), _token_info(V16, "Accepted"))

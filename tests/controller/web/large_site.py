@@ -93,7 +93,9 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
     elif fault == "contacts":
         lost = coded("its contacts cannot be read")
         dimming = replace(DIMMING, source_fault=str(lost), source_fault_parts=parts_of(lost))
-        status = replace(status, dimming=dimming, evses=_dimmed(status.evses, DIMMED))
+        assumed = Statement(code=StatementCode.DIMMED_ASSUMED, name="dso", power_w=7560.0)
+        dimming = replace(dimming, statement=assumed, why=str(assumed))
+        status = replace(status, dimming=dimming, evses=_dimmed(status.evses, assumed))
     elif fault == "dimmed":
         status = replace(status, dimming=DIMMING, evses=_dimmed(status.evses, DIMMED))
     elif fault == "station":

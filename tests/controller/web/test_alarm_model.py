@@ -234,3 +234,17 @@ def test_most_severe_alarm_is_first() -> None:
     critical = replace(condition(Severity.CRITICAL), kind="circuit-over-limit")
     book.update(iter([info, condition(), critical]), 0.0, NOON)
     assert [alarm.severity for alarm in book.present] == ["critical", "warning", "info"]
+
+
+def test_alarm_backend_away_with_a_wrong_clock_names_the_clock_first() -> None:
+    gone = replace(FINE, backends=(replace(FINE.backends[0], links={"main": 0}),))
+    [away] = conditions(gone).values()
+    assert away.remedy.code is StatementCode.CHECK_BACKEND_LINK
+    unset = replace(gone, clock=ClockReport(state="unverified", reason="it is not set"))
+    assert conditions(unset)["backend-away", "cpo"].remedy.code is StatementCode.CHECK_CLOCK_THEN_LINK
+
+
+def test_alarm_implausible_meter_names_its_wiring() -> None:
+    circuit = replace(FINE.circuits[0], meter_quality=Quality.IMPLAUSIBLE, meter_problem="backwards")
+    found = conditions(replace(FINE, circuits=(circuit,)))["meter-lost", "grid"]
+    assert found.remedy.code is StatementCode.CHECK_METER_WIRING
