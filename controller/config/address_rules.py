@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from controller.config.port_rules import EVERYWHERE, check_ports, find_port_hints
 from controller.config.schema import BackendConfig, Config
+from controller.config.station_expansion import find_several_stations
 from controller.config.web_rules import LOOPBACK
 from controller.tomlcheck.diagnostics import Problem, name_letters
 from controller.tomlcheck.positions import DataPath
@@ -49,10 +50,6 @@ _PUBLIC_BROKER = re.compile(
 _INTERFACE = re.compile(r"(eth|en[ops]|wlan|wlp|br|usb)[a-z]?\d[a-z\d]{0,8}|lo|any|all", re.IGNORECASE)
 """Names of network interfaces, and words that stand for all of them."""
 _SECRET_IN_QUERY = re.compile(r"[?&](\w*(?:token|key|password|passwd|pwd|secret|auth)\w*)=", re.IGNORECASE)
-_ABBREVIATED_RANGE = re.compile(
-    r"^([^{}]*?[^{}\d._-])(?:\{(\d+)(?:-|\.\.)(\d+)\}|(\d{2,}) ?(?:-|\.\.) ?\1?(\d{2,}))$"
-)
-"""Several stations as other programs write them: CS{1-10}, CS01-CS10, CS01..10."""
 
 
 def check_hosts_and_urls(config: Config) -> Iterator[Problem]:
@@ -436,12 +433,8 @@ def _ids(config: Config) -> Iterator[Problem]:
         ids.append((("site", "id"), config.site.id, coded("what its backend's operator has registered")))
     seen: dict[str, str] = {}
     for path, name, source in ids:
-        if path[0] == "station" and (several := _meant_range(name)):
-            yield Problem(
-                path,
-                coded('"{name}" is the id of one station', name=name),
-                coded('for several stations write id = "{several}"', several=several),
-            )
+        if path[0] == "station" and (several := find_several_stations(path, name)):
+            yield several
         elif odd := [letter for letter in name if letter in ODD_IN_IDS]:
             yield Problem(
                 path,
@@ -455,14 +448,6 @@ def _ids(config: Config) -> Iterator[Problem]:
                 coded('differs from "{other}" in upper and lower case alone', other=other),
                 coded("compare both with {source}; case counts", source=source),
             )
-
-
-def _meant_range(name: str) -> str | None:
-    """Return the range of ids that a text like "CS01-CS10" stands for; None for a single id."""
-    if match := _ABBREVIATED_RANGE.match(name):
-        first, last = match[2] or match[4], match[3] or match[5]
-        return f"{match[1]}[{first}-{last}]" if int(first) < int(last) else None
-    return f"{name.rstrip('*')}[01-10]" if name.endswith("*") else None
 
 
 def _placeholders(config: Config) -> Iterator[Problem]:

@@ -274,12 +274,12 @@ def check_config(
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += find_store_hints(config, folder)
         remarks += [problem for rule in hint_rules for problem in rule(config)]
-    if stations.problems:  # a reference to one of the stations that could not be expanded
-        found = [problem for problem in found if problem.refers_to != "station"]
+    found = stations.fold_unknown(found)
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
     found = stations.to_file(found)
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)
-    remarks = stations.to_file(problem for problem in remarks if not schema.is_consequence(problem))
+    remarks = [each for each in stations.to_file(remarks) if each not in found]
+    remarks = [problem for problem in remarks if not schema.is_consequence(problem)]
     hints = locate_problems(remarks, text, data, file, HintDiagnostic)
     return None if errors else config, errors, hints
 

@@ -137,6 +137,8 @@ def check_meters(config: Config) -> Iterator[Problem]:
             if meter.driver.endswith(".toml"):
                 meant = f'"{FILE_PREFIX}{meter.driver}"'
                 problem = replace(problem, remedy=coded("did you mean {meant}?", meant=meant))
+            elif meter.driver == "virtual":
+                problem = replace(problem, remedy=coded('write transport = "virtual" in place of driver'))
             elif problem.remedy.startswith("known are"):  # 46 names would hide the mistake
                 remedy = coded("`local-controller meter list` lists the known ones")
                 problem = replace(problem, remedy=remedy)

@@ -13,12 +13,39 @@ from typing import Any
 from msgspec.structs import replace
 
 from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 
 MOST_IN_RANGE = 1000
 """Stations that one range may stand for."""
 
 _RANGE = re.compile(r"(?P<head>[^\[\]]*)\[(?P<first>\d{1,9})-(?P<last>\d{1,9})\](?P<tail>[^\[\]]*)")
+
+_ABBREVIATED = re.compile(
+    r"([^{}]*?[^{}\d._-])(?:\{(\d+)(?:-|\.\.)(\d+)\}"
+    r"|(\d{2,})(?: ?(?:-|\u2013|\.{2,3}|:|/) ?| (?:to|bis) )\1?(\d{2,}))"
+)
+"""Several stations as other programs write them: CS{1-10}, CS01-CS10, CS01..10, CS01 to CS10."""
+_ENUMERATED = re.compile(r"([^\d,;][^,;]*)([,;] ?[^,;]+)+")
+"""Several ids in one text: CS01,CS02."""
+
+
+def find_several_stations(path: DataPath, name: str) -> Problem | None:
+    """Return the problem of an id that stands for several stations; None for that of a single one."""
+    what = coded('"{name}" is the id of one station', name=name)
+    if match := _ABBREVIATED.fullmatch(name):
+        first, last = sorted((match[2] or match[4], match[3] or match[5]), key=int)
+        several = f"{match[1]}[{first}-{last}]"
+        return None if int(first) == int(last) else _suggest_range(path, what, several)
+    if name.endswith("*"):
+        return _suggest_range(path, what, f"{name.rstrip('*')}[01-10]")
+    if _ENUMERATED.fullmatch(name):
+        return Problem(path, what, coded("write a [[station]] for each"))
+    return None
+
+
+def _suggest_range(path: DataPath, what: str, several: str) -> Problem:
+    return Problem(path, what, coded('for several stations write id = "{several}"', several=several))
 
 
 class ExpandedStations:
@@ -59,6 +86,22 @@ class ExpandedStations:
             {**table, "id": f"{match['head']}{number:0{width}d}{match['tail']}"}
             for number in range(first, last + 1)
         ]
+
+    def fold_unknown(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Return problems without references to stations that do not exist because of the ids here.
+
+        That is an id that could not be expanded, or one of a single station that stands for several.
+        """
+        left = [problem for problem in problems if problem.refers_to != "station"]
+        if self.problems or len(left) == len(problems):
+            return left
+        several = [
+            find_several_stations(("station", index, "id"), table["id"])
+            for index, table in enumerate(self.tables)
+            if isinstance(table, dict) and isinstance(table.get("id"), str)
+        ]
+        causes = [each for each in several if each is not None]
+        return causes + left if causes else list(problems)
 
     def _add(self, index: int, what: str, remedy: str) -> None:
         self.problems.append(Problem(("station", index, "id"), what, remedy))

@@ -63,6 +63,9 @@ def test_station_expansion_error_in_range_is_reported_once_at_table() -> None:
     assert 'c.toml:16: station "B[1-40]" max_a: is not a known key' in found[1]
 
 
+AS_ELSEWHERE = ("CS01-CS04", "CS01..04", "CS01...CS04", "CS04..CS01", "CS01 to CS04", "CS01\u2013CS04")
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
@@ -76,6 +79,18 @@ def test_station_expansion_error_in_range_is_reported_once_at_table() -> None:
         (
             '[station_defaults]\ngrace_s = "3"\n[[station]]\nid = "A"\ncircuit = "grid"\n',
             'station_defaults.grace_s: cannot be "3"',
+        ),
+        *(
+            (
+                f'[[station]]\nid = "{several}"\ncircuit = "grid"\n'
+                '[[group]]\nid = "a"\nstations = ["CS01", "CS02"]\nguaranteed_a = 6\n',
+                f'"{several}" is the id of one station; {remedy}',
+            )
+            for several, remedy in (
+                *((each, 'for several stations write id = "CS[01-04]"') for each in AS_ELSEWHERE),
+                ("CS01,CS02", "write a [[station]] for each"),
+                ("CS01; CS02", "write a [[station]] for each"),
+            )
         ),
         (
             DEFAULTS + '[[station]]\nid = "CS[1-3]"\n[[station]]\nid = "CS2"\n',
