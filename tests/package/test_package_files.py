@@ -135,7 +135,13 @@ def test_package_files_drop_in_for_newer_systemd_keeps_reload_by_signal() -> Non
     parser.read(ROOT / "systemd" / "systemd-254.conf")
     service = dict(parser["Service"])
     assert service["Type"] == "notify-reload"
-    assert service["ExecReload"] == ""
+    unit = (ROOT / "systemd" / "local-controller.service").read_text()
+    check, signal = re.findall(r"^ExecReload=(.*)$", unit, re.M)
+    assert service["ExecReload"] == check  # systemd sends the signal itself
+    assert signal == "/bin/kill -HUP $MAINPID"
+    start = re.search(r"^ExecStart=(\S+) run (-c \S+)", unit, re.M)
+    assert start is not None
+    assert check == f"{start[1]} check {start[2]}"
     assert set(service) == {"Type", "ExecReload", "RestartSteps", "RestartMaxDelaySec"}
 
 
