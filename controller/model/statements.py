@@ -166,6 +166,10 @@ class StatementCode(enum.StrEnum):
     STATION_AWAY = "station-away", "station {name} is not connected; current is kept free for it"
     EVSE_FAULTED = "evse-faulted", "EVSE {name} reports a fault"
     LIMIT_NOT_FOLLOWED = "limit-not-followed", "EVSE {name} did not follow its last lower limit"
+    EVSE_AT_FALLBACK = (
+        "evse-at-fallback",
+        "EVSE {name} may draw its fallback alone: its station {cause}",
+    )
     REMOVED_EVSE_BOOKED = (
         "removed-evse-booked",
         "EVSE {name} is not in the configuration any more and may still draw: {current_a} stay booked for it",

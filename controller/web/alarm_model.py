@@ -15,13 +15,14 @@ import msgspec
 from controller.model.expiry import DAY_S, HOUR_S, ExpiryLevel
 from controller.model.observations import EvseState
 from controller.model.statements import Statement, StatementCode, detailed
-from controller.web.status_model import AlarmStatus, ControllerStatus, meter_statement
+from controller.web.status_model import AlarmStatus, ControllerStatus, EvseStatus, meter_statement
 from drivers.reading import Quality
 
 OVER_LIMIT_S = 10.0
 BACKEND_AWAY_S = 300.0
 STATION_AWAY_S = 600.0
 CLOCK_S = 600.0
+FALLBACK_S = 600.0
 METER_S = 30.0
 SETTLE_S = 30.0
 """Time that a condition lasts before it is an alarm, by kind."""
@@ -271,6 +272,15 @@ def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 remedy=Statement(code=StatementCode.SEE_STATION_LOG),
                 after_s=SETTLE_S,
             )
+        if evse.connected and (unlimited := _find_unlimited(evse)) is not None:
+            yield AlarmCondition(
+                kind="evse-at-fallback",
+                subject=name,
+                severity=Severity.WARNING,
+                statement=Statement(code=StatementCode.EVSE_AT_FALLBACK, name=name, cause=unlimited),
+                remedy=Statement(code=StatementCode.CHECK_SMART_CHARGING),
+                after_s=FALLBACK_S,
+            )
         if evse.obeys is False:
             yield AlarmCondition(
                 kind="limit-not-followed",
@@ -319,6 +329,16 @@ def _unconfigured(status: ControllerStatus) -> Iterator[AlarmCondition]:
             remedy=Statement(code=StatementCode.ADD_EVSE, detail=table),
             after_s=0.0,
         )
+
+
+def _find_unlimited(evse: EvseStatus) -> Statement | None:
+    """Return why the station of an EVSE at its fallback takes no limit; None where another reason holds."""
+    if evse.statement is None or evse.statement.code is not StatementCode.AT_FALLBACK:
+        return None
+    return next((each for each in evse.statement.parts() if each.code in _WITHOUT_LIMIT), None)
+
+
+_WITHOUT_LIMIT = (StatementCode.LIMITS_REFUSED, StatementCode.LIMITS_UNCONFIRMED)
 
 
 def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:

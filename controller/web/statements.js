@@ -91,6 +91,7 @@ const DE = {
   "station-away": "Ladestation {name} ist nicht verbunden; Strom bleibt für sie frei",
   "evse-faulted": "Ladepunkt {name} meldet eine Störung",
   "limit-not-followed": "Ladepunkt {name} hat die letzte niedrigere Grenze nicht befolgt",
+  "evse-at-fallback": "Ladepunkt {name} darf nur seinen Rückfallwert beziehen: die Station {cause}",
   "removed-evse-booked": "Ladepunkt {name} ist nicht mehr in der Konfiguration und kann noch Strom ziehen: {current_a} bleiben dafür belegt",
   "evse-not-configured": "Ladepunkt {name} fehlt in der Konfiguration, und dort kann ein Auto sein: er {cause}; {current_a} bleiben dafür frei",
   "it-is-at-station-fallback": "ist auf den Rückfallwert der Station begrenzt",

@@ -248,3 +248,16 @@ def test_alarm_implausible_meter_names_its_wiring() -> None:
     circuit = replace(FINE.circuits[0], meter_quality=Quality.IMPLAUSIBLE, meter_problem="backwards")
     found = conditions(replace(FINE, circuits=(circuit,)))["meter-lost", "grid"]
     assert found.remedy.code is StatementCode.CHECK_METER_WIRING
+
+
+@pytest.mark.parametrize("code", [StatementCode.LIMITS_REFUSED, StatementCode.LIMITS_UNCONFIRMED])
+def test_alarm_station_without_limits_is_named(code: StatementCode) -> None:
+    held = Statement(code=StatementCode.AT_FALLBACK, cause=Statement(code=code, detail="Rejected"))
+    found = conditions(replace(FINE, evses=(replace(FINE.evses[0], statement=held),)))
+    assert list(found) == [("evse-at-fallback", "CS01/1")]
+    assert "may draw its fallback alone: its station " in str(found["evse-at-fallback", "CS01/1"].statement)
+
+
+def test_alarm_fallback_for_another_reason_is_not_that_of_its_station() -> None:
+    held = Statement(code=StatementCode.AT_FALLBACK, cause=Statement(code=StatementCode.OFFLINE))
+    assert conditions(replace(FINE, evses=(replace(FINE.evses[0], statement=held),))) == {}
