@@ -103,6 +103,8 @@ class SharePlanner:
         self._sunny: Evses = {}
         self._overdrawn: Evses = {}
         self._probed: Evses = {}
+        self._unproven: Evses = {}
+        """EVSEs that have no room for their minimum, on phases that their cars may not use."""
         self._stepping: Evses = {}
         """EVSEs whose stations follow whole steps only."""
         self._raised: dict[EvseRef, None] = {}
@@ -204,6 +206,7 @@ class SharePlanner:
             self._fixed[ref] = fixed
         if demand is None:
             self._demands.pop(ref, None)
+            self._unproven.pop(ref, None)
             self._shares.set(evse, NO_BOOKING)
         else:
             if (before := self._demands.get(ref)) is None or before.max_a != demand.max_a:
@@ -257,6 +260,7 @@ class SharePlanner:
         yield from self._share_surplus(room, base, now)
         self._to_note |= dict.fromkeys(self._others)
         yield from self._note_shares(now)
+        self._choose_showing(now)
         yield len(self._site.circuits) * COST_CIRCUIT
         room.book_all(self._shares)
         yield from self._share_remainders(room)
@@ -324,6 +328,32 @@ class SharePlanner:
         self._to_note |= dict.fromkeys(self._allocator.take_changed())
         for ref in held:  # they ask again in the next pass
             self._allocator.set_demand(ref, self._guaranteed.get(ref, self._demands[ref]))
+
+    def _choose_showing(self, now: float) -> None:
+        """Choose a waiting car to go before others, so that it shows its phases.
+
+        It is booked on all phases that it may use. Where it fits if it uses only the first of its station,
+        the car that has to stop for it meanwhile is likely to charge on beside it.
+        """
+        rotation, showing = self._rotation, self._rotation.showing
+        if self._site is not self._model.site:
+            return
+        if showing is not None:
+            if rotation.is_showing(now) and not self._model.by_ref[showing].model.phases_known:
+                return
+            rotation.showing = None
+            self.mark((showing,))
+        waiting = [
+            ref
+            for ref, each in self._unproven.items()
+            if ref not in self._sunny
+            and rotation.may_show(ref, now)
+            and self._allocator.would_start(ref, each.evse.one_phase)
+        ]
+        if waiting:
+            chosen = min(waiting, key=rotation.waits_since)
+            rotation.begin_showing(chosen, now)
+            self.mark((chosen,))
 
     def _choose_phases(self, room: Headroom, base: SiteBase, now: float) -> None:
         """Find whether EVSEs that can switch phases should use another number of them."""
@@ -404,6 +434,8 @@ class SharePlanner:
             return
         controller = self._model.by_ref[ref]
         self._shares.set(controller.evse, (controller.model.phases, found.limit_a))
+        is_unproven = found.limit_a == 0 and not controller.model.phases_known
+        _put(self._unproven, controller, belongs=is_unproven)
         is_served = self._is_begun(controller, found) or (found.limit_a > 0 and self._rotation.is_served(ref))
         if self._rotation.set_served(ref, is_served, now):
             self._to_update[ref] = None

@@ -101,7 +101,7 @@ class SiteModel:
                 number = next(self._numbers)
                 controller = _make_controller(evse, number, self.settings, (self.due, self.rises_due), now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
-                controller.offer.is_below_meter = self.metering.shows_phases(evse)
+                controller.offer.phase_tests = self.metering.phase_tests_of(evse)
             self.controllers.append(controller)
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
         self.of_station = defaultdict(list)
@@ -139,7 +139,7 @@ class SiteModel:
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             if evse != controller.evse:
                 self._replace_evse(controller, evse, now)
-            controller.offer.is_below_meter = self.metering.shows_phases(evse)
+            controller.offer.phase_tests = self.metering.phase_tests_of(evse)
             controller.mark_due()
             self.update_credit(controller, now)
         for each in self.unconfigured.values():
@@ -318,7 +318,8 @@ class SiteModel:
         known = controller.on_answer(answer.token, answer.accepted, answer.detail, now)
         self.answered[controller.evse.ref] = None
         if known and (step_a := controller.offer_step_a(before_a, now)):
-            self.metering.add_offer_step(controller.evse, step_a, now)
+            lower_a = min(before_a, controller.delivery.leased_a)
+            self.metering.add_offer_step(controller.evse, step_a, lower_a, now)
         return known and not answer.accepted
 
     def _find_by_token(self, token: int) -> EvseController | None:
@@ -348,7 +349,13 @@ class SiteModel:
         changed = False
         for vote in self.metering.votes(circuit):
             controller = self.by_ref[vote.ref]
-            if controller.model.on_step_seen(vote.evidence, now):
+            before_a = controller.booking.credit(now).likely_high
+            if controller.model.on_step_seen(vote, now):
+                likely_a = controller.booking.credit(now).likely_high
+                missing_a = (before_a[0] - likely_a[0], before_a[1] - likely_a[1], before_a[2] - likely_a[2])
+                for metered in self.metering.metered_above(controller.evse.circuit):
+                    metered.raise_load_by(missing_a)
+                self.update_credit(controller, now)
                 controller.mark_due()
                 changed = True
         return changed

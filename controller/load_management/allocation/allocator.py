@@ -199,6 +199,22 @@ class Allocator:
             pass
         return {demand.ref: self.allocations[demand.ref] for demand in demands}
 
+    def would_start(self, ref: EvseRef, phases: PhaseFlags) -> bool:
+        """Return True if a minimum on these phases alone would fit beside all that are given.
+
+        False, too, where one of those could not start again: it charges in room that has not been free for
+        minutes, on a phase that the EVSE may use.
+        """
+        constraints, demand, evse = self._constraints, self._demands.get(ref), self._site.evse_by_ref[ref]
+        if constraints is None or demand is None:
+            return False
+        minimum, start, given = tenths_up(demand.min_a), constraints.start_room, constraints.given
+        least = constraints.loads_of(evse.circuit, phases, steerable=evse.steerable)
+        most = constraints.loads_of(evse.circuit, demand.phases, steerable=evse.steerable)
+        return all(start[row] - given[row] >= times * minimum for row, times in least) and all(
+            start[row] >= given[row] for row, _ in most
+        )
+
     def take_changed(self) -> list[EvseRef]:
         """Return the EVSEs whose allocation has changed, come or gone since the last call."""
         changed, self._changed = list(self._changed), {}

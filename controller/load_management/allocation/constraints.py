@@ -260,6 +260,10 @@ class Constraints:
         else:
             claim.group.pool.remove(claim)
 
+    def loads_of(self, circuit: str, phases: PhaseFlags, *, steerable: bool) -> Loads:
+        """Return the rows that an EVSE of a circuit loads, and how many times its current each."""
+        return self._all_loads((circuit, phases, steerable))
+
     def _all_loads(self, place: Place) -> Loads:
         """Return the rows of a circuit and of all above it that such a demand loads."""
         found = self._loads_up.get(place)

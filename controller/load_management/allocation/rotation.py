@@ -3,7 +3,8 @@
 The order in which minima are given:
 
 1. cars that need their minimum without a break to leave in time;
-2. cars whose turn runs, the latest begun first: if the room shrinks, the longest served yields;
+2. cars whose turn runs, the latest begun first: if the room shrinks, the longest served yields. A car that
+   goes first to show its phases counts as the latest;
 3. cars that were just connected, the first plugged in first;
 4. cars that wait, the longest waiting first;
 5. cars whose turn is over, the latest begun first. They yield to 3 and 4, and continue if no EVSE waits.
@@ -24,26 +25,40 @@ NEWCOMER_S = 180.0
 """Time for which a car that was just connected goes before those that wait."""
 REST_S = 60.0
 """Shortest time that a car stays stopped."""
+SHOW_AFTER_S = 120.0
+"""Time (s) that a car waits before it may go first to show its phases."""
+STEADY_S = 900.0
+"""Time (s) since a car was last stopped from which room is taken to be steady."""
+SHOW_S = 240.0
+"""Longest time (s) from then until its phases are known."""
 
 
 class _Turn:
     """Turn of one EVSE with a car: since when it is here, and since when it charges or waits."""
 
-    __slots__ = ("came_at", "resting_until", "served", "since")
+    __slots__ = ("came_at", "has_shown", "resting_until", "served", "since")
 
     def __init__(self, now: float, *, is_served: bool) -> None:
         self.came_at = now
         self.served = is_served
         self.since = now
         self.resting_until = now
+        self.has_shown = False
 
 
 class Rotation:
-    """Turns of all EVSEs that need current."""
+    """Turns of all EVSEs that need current.
+
+    `showing`: an EVSE that goes before those whose turn runs, since its car is to show its phases.
+    """
 
     def __init__(self, rotation_s: float) -> None:
         self._rotation_s = rotation_s
         self._turns: dict[EvseRef, _Turn] = {}
+        self.showing: EvseRef | None = None
+        self._showing_since = -math.inf
+        self._stopped_at = -math.inf
+        """Time at which a car was last stopped otherwise (s, monotonic)."""
 
     def set_turn(self, rotation_s: float) -> None:
         """Apply another length of a turn (s)."""
@@ -80,7 +95,33 @@ class Rotation:
 
         `is_first`: before all others.
         """
-        return (0 if is_first else 1, *self._place(self._turns[ref], now))
+        turn = self._turns[ref]
+        if ref == self.showing and not turn.served:
+            return (0 if is_first else 1, 1, -self._showing_since)
+        return (0 if is_first else 1, *self._place(turn, now))
+
+    def may_show(self, ref: EvseRef, now: float) -> bool:
+        """Return True if the car of an EVSE has waited long enough, and has not gone first before.
+
+        No car does while others are stopped because room comes and goes: who stops for it could not return.
+        """
+        turn = self._turns[ref]
+        if turn.served or turn.has_shown or now < self._stopped_at + STEADY_S:
+            return False
+        return now >= turn.since + SHOW_AFTER_S
+
+    def begin_showing(self, ref: EvseRef, now: float) -> None:
+        """Let an EVSE go first."""
+        self.showing, self._showing_since = ref, now
+        self._turns[ref].has_shown = True
+
+    def is_showing(self, now: float) -> bool:
+        """Return True if an EVSE goes first and still needs current, for `SHOW_S` at most."""
+        return self.showing in self._turns and now < self._showing_since + SHOW_S
+
+    def waits_since(self, ref: EvseRef) -> float:
+        """Return since when (s, monotonic) an EVSE has been served or has waited."""
+        return self._turns[ref].since
 
     def places_by_energy(self, energies: Mapping[EvseRef, float]) -> dict[EvseRef, tuple[int, float]]:
         """Return the places of wanting EVSEs that take turns by the energy they have received (Wh).
@@ -119,6 +160,8 @@ class Rotation:
         turn.since = now
         if not is_served and rests:
             turn.resting_until = now + REST_S
+            if self.showing is None:
+                self._stopped_at = now
         return True
 
     def _place(self, turn: _Turn, now: float) -> tuple[int, float]:

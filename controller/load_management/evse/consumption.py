@@ -135,6 +135,8 @@ class ConsumptionTracker:
         self.replace_evse(evse)
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
         self.reaction_s = REACTION_S
+        self.shown_a = (0.0, math.inf)
+        """Least and most that it draws by the last step of its offer in the meter above (A per phase)."""
         self.reported_at: float | None = None
         self.known_at = now
         """Time at which its draw was last known, by a report or by a state without current."""
@@ -261,7 +263,7 @@ class ConsumptionTracker:
         """
         if now < self._followed_at or (self._settled and not self.is_overdue(now)):
             return None
-        return self._offered_a + self.overdraw_a
+        return min(self._offered_a + self.overdraw_a, self.shown_a[1])
 
     @property
     def _followed_at(self) -> float:
@@ -315,7 +317,7 @@ class ConsumptionTracker:
         """
         had_its_chance = not reacting and now < self._changed_at + EPISODE_S
         high_a = self._on_all_phases(max(self._highest_a, self.defiant_a))
-        unreacted_a = ZERO if had_its_chance else self._on_all_phases(before)
+        unreacted_a = ZERO if had_its_chance else self._on_all_phases(min(before, self.shown_a[1]))
         return OfferCredit.within(ZERO, high_a, unreacted_a)
 
     def _on_all_phases(self, amps: float) -> PhaseAmps:

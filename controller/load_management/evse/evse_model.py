@@ -14,6 +14,7 @@ from controller.load_management.evse.learned_values import (
     LearnedPhases,
 )
 from controller.load_management.evse.phase_switch import PhaseSwitch
+from controller.load_management.metering.phase_steps import StepVote
 from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 
@@ -221,18 +222,24 @@ class EvseModel:
         """Return the least and the most that its car draws as a rule (A on the site's phases).
 
         None while nothing shows that it charges, while it follows a change of its offer, and where a report
-        shows the draw. Of a car whose phases are not known, only this is likely at least: its minimum on the
-        first phase of the station, which every car uses (IEC 62196-2: L1 and neutral of a one-phase car).
+        shows the draw. Where no report does for minutes, only this is likely at least: what the last step of
+        its offer has shown, on the phases that it is known to use; or its minimum on the first phase of the
+        station, which every car uses (IEC 62196-2: L1 and neutral of a one-phase car).
         """
         likely_a = self.draw.likely_a(now) if self.is_charging else None
         if likely_a is None:
             return None
         most_a = min(likely_a, self.need_a(now))
-        most = on_site_phases(self.evse, [most_a if flag else 0.0 for flag in self._phases.used])
-        if self.phases_known:
+        used = self._phases.used
+        most = on_site_phases(self.evse, [most_a if flag else 0.0 for flag in used])
+        if self.phases_known and not self.reports_no_current(now):
             return most, most
-        least = (min(most_a, self.least_a), *(0.0 for _ in self.evse.phases[1:]))
-        return on_site_phases(self.evse, least), most
+        least_a = max(self.least_a, self.draw.shown_a[0])
+        if not self.phases_known:
+            used = (True, *(False for _ in used[1:]))
+            least_a = self.least_a
+        least_a = min(most_a, least_a)
+        return on_site_phases(self.evse, [least_a if flag else 0.0 for flag in used]), most
 
     def on_station_down(self, now: float) -> None:
         """Drop the car: its station went away, and another one may come unseen."""
@@ -343,18 +350,21 @@ class EvseModel:
                 self._need.see(self.draw.most_loaded_a, offered_a, now)
         return grown
 
-    def on_step_seen(self, evidence: Sequence[float], now: float) -> bool:
-        """Take in what a step of the car shows of its phases; return True if these change."""
-        return self.reports_no_current(now) and self._phases.see_step(evidence)
+    def on_step_seen(self, vote: StepVote, now: float) -> bool:
+        """Take in what a step shows of the car's phases and draw; return True if the phases change."""
+        if not self.reports_no_current(now):
+            return False
+        self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
+        return self._phases.see_step(vote.evidence)
 
     def needs_phase_test(self, now: float) -> bool:
         """Return True if a step of its offer is to show in the meter above which phases its car uses."""
         can_show = self.is_charging and self.reports_no_current(now) and not self.evse.is_dc
         return can_show and not self.switch.single and self._phases.needs_test
 
-    def on_phase_test(self) -> None:
-        """Note that such a step is made."""
-        self._phases.on_test()
+    def on_phase_test(self) -> int:
+        """Note that such a step is made; return which one it is for this car, from 1 on."""
+        return self._phases.on_test()
 
     def reports_no_current(self, now: float) -> bool:
         """Return True if its station has not reported the current of each phase for minutes."""
@@ -364,6 +374,7 @@ class EvseModel:
     def _reset_car(self) -> None:
         self._idle_since = None
         self.has_drawn = False
+        self.draw.shown_a = (0.0, math.inf)
         self._phases.reset(single=self.switch.single)
         self._need.reset()
         self._minimum.reset()

@@ -30,12 +30,15 @@ from controller.load_management.evse.limit_reasons import (
     explain_one_phase,
     explain_switch,
 )
+from controller.load_management.metering.phase_steps import PhaseTests
 
 TEST_A = 2.0
-DEEP_TEST_A = 8.0
+"""Least step of an offer (A per phase) that shows the phases of a car whose station reports no currents."""
 TEST_S = 20.0
-"""Step of an offer that shows the phases of a car whose station reports no currents: least and most
-(A per phase), and its duration."""
+"""Duration of such a test, in which the car is offered the least under which it charges (s)."""
+QUICK_TESTS = 3
+LATE_TEST_S = 40.0
+"""Duration of further tests: its station may be slow."""
 TEST_AFTER_S = 40.0
 """Least time (s) between its last limit and a test."""
 LAG = 0.15
@@ -71,8 +74,8 @@ class EvseOffer:
         """Offer since the last pass."""
         self.is_rising = False
         """True if it was offered less than its share in the last pass, and a rise to it is worth a write."""
-        self.is_below_meter = False
-        """True if a meter above shows its current, so that a step shows the phases of its car."""
+        self.phase_tests: PhaseTests | None = None
+        """Those below the nearest meter that shows its current; None: no meter does."""
         self._rise_step_a = STEP_A
         """Smallest rise to its share that is sent right after its last lease."""
 
@@ -261,22 +264,24 @@ class EvseOffer:
         return decision if self._decisions.is_due(decision, now) else None
 
     def _tested_a(self, target_a: float, offered_a: float, now: float) -> float:
-        """Return the target, lower for `TEST_S` where that step shows the phases of its car."""
+        """Return the target, lower for a while where that step shows the phases of its car."""
         lower_a = min(target_a, offered_a)
         if now < self._test_ends_at:
             return lower_a
         if now < self._tests_from(now) or lower_a - TEST_A < self._model.least_a:
             return target_a
-        self._model.on_phase_test()
-        self._test_ends_at = now + TEST_S
-        return max(self._model.least_a, lower_a - DEEP_TEST_A)
+        duration_s = TEST_S if self._model.on_phase_test() <= QUICK_TESTS else LATE_TEST_S
+        self._test_ends_at = now + duration_s
+        if self.phase_tests is not None:
+            self.phase_tests.begin(duration_s, now)
+        return self._model.least_a
 
     def _tests_from(self, now: float) -> float:
         """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
-        is_possible = self.is_below_meter and self.offered_a - TEST_A >= self._model.least_a
-        if not is_possible or not self._model.needs_phase_test(now):
+        is_possible = self.offered_a - TEST_A >= self._model.least_a
+        if self.phase_tests is None or not is_possible or not self._model.needs_phase_test(now):
             return math.inf
-        return self._delivery.written_at + TEST_AFTER_S
+        return max(self._delivery.written_at + TEST_AFTER_S, self.phase_tests.begin_at)
 
     def _may_differ(self, allocation: Allocation | None) -> bool:
         """Return True if its offer may differ from its share until its renewal.

@@ -54,7 +54,7 @@ class LearnedPhases:
         self._seen: tuple[bool, ...] | None = None
         self._times = 0
         self._evidence = [0.0] * self._wired
-        self._tests_left = MOST_TESTS
+        self._tests = 0
 
     def see_step(self, evidence: Sequence[float]) -> bool:
         """Take in what a step of the car shows of each phase; return True if `used` changes.
@@ -74,11 +74,12 @@ class LearnedPhases:
     def needs_test(self) -> bool:
         """Return True if a step of the offer is to show the phases; only a few times for each car."""
         is_decided = self._wired == 1 or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
-        return self._tests_left > 0 and not is_decided
+        return self._tests < MOST_TESTS and not is_decided
 
-    def on_test(self) -> None:
-        """Note that a test has begun."""
-        self._tests_left -= 1
+    def on_test(self) -> int:
+        """Note that a test begins; return which one it is, from 1 on."""
+        self._tests += 1
+        return self._tests
 
     def see(self, draw: Sequence[float | None], least: int = 0) -> bool:
         """Take in one report (A per phase) of a charging car; return True if `used` has grown by it.

@@ -338,6 +338,12 @@ class _PhaseLoad:
         start_a = max(lasting_sure_a, min(0.0, sure))
         RollingMax.add_all(((self._held, lasting_a), (self._start, start_a)), now)
 
+    def raise_by(self, amps: float) -> None:
+        """Plan with a load that is so much higher (A), until a reading shows what it is."""
+        if self.sample is not None and self.likely is not None:
+            self.sample += amps
+            self.likely += amps
+
     def estimates(self, now: float, carried_a: float) -> tuple[float, float, float, float, float]:
         """Return the members of `LoadEstimates` on this phase; 0 before the first sample.
 
@@ -487,6 +493,14 @@ class BaseLoad:
                 is_overloaded=is_overloaded,
             )
         return overloaded
+
+    def raise_by(self, amps: PhaseAmps) -> None:
+        """Plan with a base load that is so much higher (A per phase), until a reading shows what it is.
+
+        That much of the last reading was taken for the draw of a car which turns out not to use the phase.
+        """
+        for load, missing_a in zip(self._phases, amps, strict=True):
+            load.raise_by(max(0.0, missing_a))
 
     def estimates(self, now: float) -> LoadEstimates:
         """Return the estimates for each question, while the meter is good."""

@@ -16,7 +16,7 @@ from controller.load_management.metering.metered_circuit import (
     MeterProblem,
     phase_currents,
 )
-from controller.load_management.metering.phase_steps import OfferStep, StepVote
+from controller.load_management.metering.phase_steps import OfferStep, PhaseTests, StepVote
 from controller.load_management.metering.plausibility import PlausibilityBounds
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
@@ -241,21 +241,26 @@ class CircuitMetering:
 
     def add_start(self, evse: EvseNode, now: float) -> None:
         """Let the nearest meter above an EVSE show the phases of its car, whose start was reported now."""
-        self.add_offer_step(evse, evse.min_a, now - BEFORE_STATE_S)
+        self.add_offer_step(evse, evse.min_a, 0.0, now - BEFORE_STATE_S)
 
     def votes(self, circuit: CircuitNode) -> Sequence[StepVote]:
         """Return what the circuit's last reading has shown of the phases of cars."""
         found = self._metered.get(circuit.id)
         return () if found is None else found.votes
 
-    def shows_phases(self, evse: EvseNode) -> bool:
-        """Return True if a meter above an EVSE shows its current, on each phase."""
-        return self._nearest_meter(evse) is not None
+    def phase_tests_of(self, evse: EvseNode) -> PhaseTests | None:
+        """Return the tests below the nearest meter above an EVSE that shows its current; None: none does."""
+        metered = self._nearest_meter(evse)
+        return None if metered is None else metered.phase_steps.tests
 
-    def add_offer_step(self, evse: EvseNode, step_a: float, at: float) -> None:
-        """Let the nearest meter above an EVSE show the phases of its car, which follows a step (A) now."""
+    def add_offer_step(self, evse: EvseNode, step_a: float, lower_a: float, at: float) -> None:
+        """Let the nearest meter above an EVSE show the phases of its car, which follows a step (A) now.
+
+        `lower_a`: the lower of the two offers (A per phase).
+        """
         if (metered := self._nearest_meter(evse)) is not None:
-            metered.phase_steps.add_step(OfferStep(ref=evse.ref, phases=evse.phases, step_a=step_a, at=at))
+            step = OfferStep(ref=evse.ref, phases=evse.phases, step_a=step_a, at=at, lower_a=lower_a)
+            metered.phase_steps.add_step(step)
 
     def _nearest_meter(self, evse: EvseNode) -> MeteredCircuit | None:
         above = self.metered_above(evse.circuit)

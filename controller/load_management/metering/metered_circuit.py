@@ -176,6 +176,11 @@ class MeteredCircuit:
         """Return True if the last good reading was above what was planned."""
         return self.load.crossed or (self._unproven is not None and self._unproven.crossed)
 
+    def raise_load_by(self, amps: PhaseAmps) -> None:
+        """Plan with a base load that is so much higher (A per phase), until a reading shows what it is."""
+        for load in self._loads:
+            load.raise_by(amps)
+
     def _measure(
         self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
     ) -> bool:

@@ -2,11 +2,15 @@
 
 A car that starts, or follows a change of its offer, moves the phases that it draws on by that step, and no
 others. For each step the mean readings of `BEFORE_S` until it and of `AFTER_S` from `SETTLE_S` after it are
-compared, phase by phase, less what other EVSEs have changed meanwhile. What a step shows of a phase is its
-evidence: the logarithm of how much more likely the move is if the car does not use the phase than if it does,
-with the building as noise. A phase that did not move with a large step in a calm building is strong evidence;
-one step never decides (`MOST_EVIDENCE`), as the building may hide it. Evidence adds up in
-`LearnedPhases.see_step`.
+compared, phase by phase, less what other EVSEs have changed meanwhile. Where no phase has moved, they are
+compared once more `LATE_SETTLE_S` after the step: some stations are slow.
+
+A car uses the first phases of its station, all with the same current (IEC 62196-2). How far it follows is not
+known: it may be at a limit of its own. So every number of phases is weighed with the current that fits the
+moves best. What a step shows of a phase is its evidence: the logarithm of how much more likely the moves are
+if the car does not use the phase than if it does, with the building as noise. A phase that did not move while
+another did, in a calm building, is strong evidence; one step never decides (`MOST_EVIDENCE`), as the building
+may hide it. Evidence adds up in `LearnedPhases.see_step`.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ LEAST_STEP_A = 1.0
 """Smallest step that is looked for."""
 BEFORE_S = 5.0
 SETTLE_S = 10.0
+LATE_SETTLE_S = 32.0
+"""Time (s) after a step by which a slow station has followed."""
 AFTER_S = 4.0
 FEWEST_READINGS = 2
 """Readings that each of the two means needs at least."""
@@ -31,6 +37,10 @@ NOISE_A = 0.6
 """Least noise of a difference of two means (A)."""
 MOST_EVIDENCE = 4.0
 """Most that one step may show of a phase."""
+MOST_UNLIKELY = 6.0
+"""Least likely that a move is (a log-likelihood): the building has moved the phase, so it shows nothing."""
+CURRENTS = 16
+"""Parts of a step between which it is found how far the car has followed."""
 MOVED = -1.0
 """Evidence of a phase that has moved: without one the car has not followed, and the others show nothing."""
 
@@ -38,20 +48,27 @@ MOVED = -1.0
 class OfferStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Step of an EVSE's draw by `step_a` (A per phase, negative for a cut) at the time `at` (s, monotonic).
 
-    `phases`: the site's phases that it is wired to, in the order of the station's.
+    `phases`: the site's phases that it is wired to, in the order of the station's. `lower_a`: the lower of
+    the two offers (A per phase).
     """
 
     ref: EvseRef
     phases: tuple[int, ...]
     step_a: float
     at: float
+    lower_a: float
 
 
 class StepVote(msgspec.Struct, frozen=True, gc=False):
-    """Evidence of one step that each wired phase is not used; negative: that it is."""
+    """Evidence of one step that each wired phase is not used; negative: that it is.
+
+    `drawn_a`: what the car draws under the higher of the two offers (A per phase). `takes_all`: that is all.
+    """
 
     ref: EvseRef
     evidence: tuple[float, ...]
+    drawn_a: float
+    takes_all: bool
 
 
 class _Summary(msgspec.Struct, frozen=True):
@@ -61,16 +78,44 @@ class _Summary(msgspec.Struct, frozen=True):
     spread: Sequence[float]
 
 
+class _Move(msgspec.Struct, frozen=True):
+    """Move of one phase that other EVSEs do not explain: between these (A). `variance`: twice its noise's."""
+
+    least_a: float
+    most_a: float
+    variance: float
+
+    def likelihood(self, follows_a: float) -> float:
+        """Return the logarithm of how likely it is if the car's part of it is `follows_a` (A)."""
+        beyond_a = max(0.0, self.least_a - follows_a, follows_a - self.most_a)
+        return -min(beyond_a * beyond_a / self.variance, MOST_UNLIKELY)
+
+
+class PhaseTests:
+    """Tests of the phases of cars below one meter, one at a time: two hide each other in its readings."""
+
+    def __init__(self) -> None:
+        self.begin_at = -math.inf
+        """Time from which the next may begin (s, monotonic)."""
+
+    def begin(self, duration_s: float, now: float) -> None:
+        """Note that a test begins; the meter shows its end as late as its begin."""
+        self.begin_at = now + 2 * duration_s
+
+
 class PhaseSteps:
     """Steps of the EVSEs below one meter that report no currents.
 
-    `proven`: the phases that have clearly followed a step since the start.
+    `proven`: the phases that have clearly followed a step since the start. `tests`: of those EVSEs.
     """
 
     def __init__(self, window: MeterWindow) -> None:
         self.proven = [False, False, False]
+        self.tests = PhaseTests()
         self._window = window
         self._steps: deque[OfferStep] = deque()
+        self._late: deque[OfferStep] = deque()
+        """Steps that are looked for once more, as no phase had moved."""
         self._last_at: dict[EvseRef, float] = {}
         """Time of the last step of each EVSE."""
         self._mixed: set[tuple[EvseRef, float]] = set()
@@ -93,40 +138,57 @@ class PhaseSteps:
         votes = []
         while self._steps and self._steps[0].at + SETTLE_S + AFTER_S <= now:
             step = self._steps.popleft()
-            is_mixed = (step.ref, step.at) in self._mixed
-            self._mixed.discard((step.ref, step.at))
-            if is_mixed or self._window.is_crowded:
-                continue
-            evidence = self._judge(step)
-            for phase, found in zip(step.phases, evidence, strict=True):
-                self.proven[phase] |= found <= -MOST_EVIDENCE
-            if min(evidence) <= MOVED:
-                votes.append(StepVote(step.ref, evidence))
+            if (step.ref, step.at) in self._mixed:
+                self._mixed.discard((step.ref, step.at))
+            elif not self._window.is_crowded:
+                if (vote := self._vote(step, SETTLE_S)) is None:
+                    self._late.append(step)
+                else:
+                    votes.append(vote)
+        while self._late and self._late[0].at + LATE_SETTLE_S + AFTER_S <= now:
+            step = self._late.popleft()
+            is_last = self._last_at[step.ref] == step.at
+            if is_last and not self._window.is_crowded and (vote := self._vote(step, LATE_SETTLE_S)):
+                votes.append(vote)
         if not self._steps:
             self._mixed.clear()
         return votes
 
+    def _vote(self, step: OfferStep, settle_s: float) -> StepVote | None:
+        """Return the vote of a step that was settled after `settle_s`; None: no phase has moved."""
+        evidence, follows_a = self._judge(step, settle_s)
+        for phase, found in zip(step.phases, evidence, strict=True):
+            self.proven[phase] |= found <= -MOST_EVIDENCE
+        if min(evidence) > MOVED:
+            return None
+        return StepVote(
+            step.ref,
+            evidence,
+            drawn_a=step.lower_a + follows_a,
+            takes_all=follows_a >= abs(step.step_a) - NOISE_A,
+        )
+
     def clear(self) -> None:
         """Drop the steps that no reading will show."""
         self._steps.clear()
+        self._late.clear()
         self._last_at.clear()
         self._mixed.clear()
 
-    def _judge(self, step: OfferStep) -> tuple[float, ...]:
-        spans = (step.at - BEFORE_S, step.at), (step.at + SETTLE_S, step.at + SETTLE_S + AFTER_S)
+    def _judge(self, step: OfferStep, settle_s: float) -> tuple[tuple[float, ...], float]:
+        """Return the evidence of a step, and how far the car has followed (A per phase)."""
+        begin = step.at + settle_s
+        spans = (step.at - BEFORE_S, step.at), (begin, begin + AFTER_S)
         before, after = (self._summary(*span) for span in spans)
         if before is None or after is None:
-            return (0.0,) * len(step.phases)
-        found: list[float] = []
+            return (0.0,) * len(step.phases), 0.0
+        moves: list[_Move] = []
         for phase in step.phases:
             noise_a = max(NOISE_A, before.spread[phase], after.spread[phase])
             move_a = after.mean[phase] - before.mean[phase]
             least_a, most_a = self._window.net_of_others(step.ref, phase, *spans)
-            unused_a = _distance(move_a, least_a, most_a)
-            used_a = _distance(move_a - step.step_a, least_a, most_a)
-            ratio = (used_a * used_a - unused_a * unused_a) / (2 * noise_a * noise_a)
-            found.append(max(-MOST_EVIDENCE, min(MOST_EVIDENCE, ratio)))
-        return tuple(found)
+            moves.append(_Move(move_a - most_a, move_a - least_a, 2 * noise_a * noise_a))
+        return _weigh(moves, step.step_a)
 
     def _summary(self, begin: float, end: float) -> _Summary | None:
         """Return the summary of the readings between two moments; None if there are too few."""
@@ -139,6 +201,23 @@ class PhaseSteps:
         )
 
 
-def _distance(move_a: float, least_a: float, most_a: float) -> float:
-    """Return how far a move is outside the range that other EVSEs explain (A): noise of the building."""
-    return max(0.0, least_a - move_a, move_a - most_a)
+def _weigh(moves: Sequence[_Move], step_a: float) -> tuple[tuple[float, ...], float]:
+    """Return the evidence that each wired phase is not used, and how far the car has followed (A per phase).
+
+    It follows with a current between `LEAST_STEP_A` and all of the step, or not at all.
+    """
+    still = sum(move.likelihood(0.0) for move in moves)
+    best = [(still, 0.0)] * len(moves)
+    """Likelihood if the car uses the phases up to each one, and how far it has followed then."""
+    for part in range(1, CURRENTS + 1):
+        follows_a = LEAST_STEP_A + (abs(step_a) - LEAST_STEP_A) * part / CURRENTS
+        likelihood = still
+        for last, move in enumerate(moves):
+            likelihood += move.likelihood(math.copysign(follows_a, step_a)) - move.likelihood(0.0)
+            best[last] = max(best[last], (likelihood, follows_a))
+    evidence = []
+    for phase in range(len(moves)):
+        unused = max([still, *(likelihood for likelihood, _ in best[:phase])])
+        used = max(likelihood for likelihood, _ in best[phase:])
+        evidence.append(max(-MOST_EVIDENCE, min(MOST_EVIDENCE, unused - used)))
+    return tuple(evidence), max(best)[1]

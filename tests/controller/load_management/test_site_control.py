@@ -86,7 +86,8 @@ def test_site_control_high_demand_uses_fullest_phase() -> None:
 def test_nothing_changes_while_nothing_happens() -> None:
     site = depot((60.0, 60.0, 60.0))
     site.connect()
-    site.wait(600)
+    site.wait(1200)  # S09 has shown by then that it uses two phases, and charges beside the others
+    assert all(site.evse_view(ref.station).offered_a >= 6.0 for ref in site.stations)
     before = {ref: len(s.leases) for ref, s in site.stations.items()}
     changes = {ref: site.limit_changes(ref.station) for ref in site.stations}
     site.wait(600)
@@ -229,6 +230,28 @@ def test_site_control_one_phase_car_gives_back_phases_that_it_does_not_use() -> 
     assert site.evse_view("A").offered_a == site.evse_view("B").offered_a == 32.0
 
 
+@pytest.mark.parametrize(
+    ("car_phases", "shares_a"), [(ONE_PHASE, [6.5, 6.5, 13.0]), ((0, 1, 2), [0.0, 6.5, 6.5])]
+)
+def test_site_control_waiting_car_shows_its_phases(
+    car_phases: tuple[int, ...], shares_a: list[float]
+) -> None:
+    # L1 has room for two minima. C's station has its own L1 on L2, where nobody charges.
+    cars = [make_station("A", car=Car(32.0, ONE_PHASE)), make_station("B", car=Car(32.0, ONE_PHASE))]
+    site = SiteHarness((make_grid(14.0),), [*cars, make_station("C", phases=(1, 2, 0))])
+    site.connect()
+    site.wait(1000)
+    site.plug_in("C", Car(32.0, car_phases))
+    site.wait(100)
+    assert site.evse_view("C").offered_a == 0.0
+    site.wait(600)
+    assert sorted(site.evse_view(name).offered_a for name in "ABC") == shares_a
+    assert site.evse_view("C").offered_a == max(shares_a)
+    changes = {name: site.limit_changes(name) for name in "ABC"}
+    site.wait(900)
+    assert {name: site.limit_changes(name) - changes[name] for name in "ABC"} == dict.fromkeys("ABC", 0)
+
+
 def test_site_control_rest_of_a_small_car_goes_to_the_others() -> None:
     site = SiteHarness((make_grid(40.0),), [make_station("A", car=Car(10.0)), make_station("B", car=Car())])
     site.connect()
@@ -266,11 +289,11 @@ def test_foreign_clear_command_sends_both_limits_again() -> None:
 def test_site_control_station_without_reports_is_served_steadily() -> None:
     site = two_rows_of_one(report_s=0)
     site.connect()
-    site.wait(300)
+    site.wait(400)  # A's phases are known by then
     changes = site.limit_changes("A"), site.limit_changes("B")
     site.wait(900)
     assert (site.limit_changes("A"), site.limit_changes("B")) == changes
-    assert site.evse_view("A").offered_a == site.evse_view("B").offered_a >= 13.0
+    assert site.evse_view("A").offered_a == site.evse_view("B").offered_a == 19.5
     assert site.evse_view("A").draw_unknown
 
 
