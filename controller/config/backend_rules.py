@@ -95,9 +95,10 @@ def _url(backend: BackendConfig, path: DataPath) -> Iterator[Problem]:
         host, user = parts.hostname, parts.username
         _ = parts.port
     except ValueError as error:
+        is_port = str(error).startswith("Port ")
         yield Problem(
             path,
-            coded("is not a URL: {error}", error=error),
+            coded("is not a URL: its port is no number up to 65535") if is_port else coded("is not a URL"),
             coded('write it like "wss://csms.example/ocpp/{place}"', place="{station}"),
         )
         return

@@ -44,6 +44,7 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
     yield from _car_energy(config)
     yield from _departure_hints(config)
     yield from _contradicting_entries(config)
+    yield from _limits_below_base_load(config)
     for index, entry in enumerate(config.calendar):
         if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
             yield Problem(
@@ -121,6 +122,26 @@ def _group_hints(config: Config) -> Iterator[Problem]:
                 (*path, "quota_kwh"),
                 coded("{quota_kwh} kWh are used up in minutes", quota_kwh=f"{group.quota_kwh:g}"),
                 coded("did you mean {meant} (kWh)?", meant=f"{group.quota_kwh * 1000:g}"),
+            )
+
+
+def _limits_below_base_load(config: Config) -> Iterator[Problem]:
+    """Find limits of the calendar below what the building alone draws at worst."""
+    circuits = {circuit.id: circuit for circuit in config.circuit}
+    for index, entry in enumerate(config.calendar):
+        circuit = circuits.get(entry.circuit or "")
+        if circuit is None or entry.limit_a is None or circuit.base_load_a is None:
+            continue
+        if LEAST_CHARGING_A <= entry.limit_a <= circuit.base_load_a:
+            yield Problem(
+                ("calendar", index, "limit_a"),
+                coded(
+                    'is at or below base_load_a of "{id}", {base_load_a} A: while the building draws that, '
+                    "no car charges",
+                    id=circuit.id,
+                    base_load_a=f"{circuit.base_load_a:g}",
+                ),
+                coded("write the limit of the whole circuit, with the building"),
             )
 
 

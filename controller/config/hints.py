@@ -84,7 +84,7 @@ def _stations(config: Config) -> Iterator[Problem]:
                 coded("add password_file, or set listen.client_ca"),
             )
         for number, evse in enumerate(station.evse):
-            if number and evse.id > max(each.id for each in station.evse[:number]) + 1:
+            if evse.id > max((each.id for each in station.evse if each.id < evse.id), default=0) + 1:
                 yield Problem(
                     ("station", index, "evse", number, "id"),
                     coded(

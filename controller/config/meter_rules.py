@@ -138,7 +138,7 @@ def check_meters(config: Config) -> Iterator[Problem]:
                 meant = f'"{FILE_PREFIX}{meter.driver}"'
                 problem = replace(problem, remedy=coded("did you mean {meant}?", meant=meant))
             elif meter.driver == "virtual":
-                problem = replace(problem, remedy=coded('write transport = "virtual" in place of driver'))
+                problem = replace(problem, remedy=coded('set transport = "virtual", too'))
             elif problem.remedy.startswith("known are"):  # 46 names would hide the mistake
                 remedy = coded("`local-controller meter list` lists the known ones")
                 problem = replace(problem, remedy=remedy)

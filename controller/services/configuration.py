@@ -15,6 +15,7 @@ import msgspec
 from controller.config.live_keys import ReloadPlan, plan_reload
 from controller.config.loader import InvalidConfigError, check_config, read_config
 from controller.config.schema import Config, StoreConfig
+from controller.services.card_rules import find_ended_cards
 from controller.services.energy_file_rules import find_energy_file_hints
 from controller.services.machine_rules import check_addresses, find_port_hints
 from controller.services.quirk_rules import check_quirks
@@ -31,7 +32,7 @@ LAST_VALID = "last-valid.toml"
 
 ERROR_RULES = (check_signing, check_quirks, check_addresses)
 PLAN_RULES = (check_quirks,)
-HINT_RULES = (find_signing_hints, find_port_hints, find_energy_file_hints)
+HINT_RULES = (find_signing_hints, find_port_hints, find_energy_file_hints, find_ended_cards)
 
 
 class ActiveConfiguration(msgspec.Struct, frozen=True):

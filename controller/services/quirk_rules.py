@@ -31,7 +31,10 @@ def check_quirks(config: Config) -> Iterator[Problem]:
             remedy = (
                 coded('did you mean "{meant}"?', meant=near[0])
                 if near
-                else coded("name a row of site.quirks_file")
+                else coded(
+                    "name a row of site.quirks_file, or remove it: the row for its model is found by its "
+                    "BootNotification"
+                )
             )
             yield Problem(
                 ("station", index, "quirk"),

@@ -233,6 +233,8 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
     wrong = value
     if isinstance(value, list) and known:
         wrong = next((each for each in value if each not in known), value)
+    elif isinstance(value, list):
+        wrong = _find_wrong_element(hint, value)
     what = coded("cannot be {value}", value=describe_value(wrong))
     if meant := _meant_text(hint, value, wrong, other_values):
         return what, _did_you_mean(meant), True
@@ -255,6 +257,19 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
             True,
         )
     return what, _write(hint), False
+
+
+def _find_wrong_element(hint: Any, value: list[object]) -> object:
+    """Return the first wrong element of a list of a right length; the list itself where there is none."""
+    for kind in alternatives(hint):
+        inner, _ = _unwrap(kind)
+        elements = [each for each in get_args(inner) if each is not Ellipsis]
+        if get_origin(inner) is tuple and (len(elements) == len(value) or Ellipsis in get_args(inner)):
+            kinds = elements if len(elements) == len(value) else elements * len(value)
+            return next(
+                (each for kind, each in zip(kinds, value, strict=False) if not _is_valid(kind, each)), value
+            )
+    return value
 
 
 def _meant_text(hint: Any, value: object, wrong: object, other_values: Mapping[str, str]) -> str | None:

@@ -136,6 +136,22 @@ def write_into(table: str, changes: dict[str, str]) -> str:
 
 
 ERRORS = [
+    (
+        "[[circuit]]",
+        {"limit_a": "[63, 63, 0]"},
+        'circuit "grid" limit_a: cannot be 0; write a number from 1 to 10000 A, or a list of 3 of them',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal:443:443/ocpp/{station}"'},
+        'backend "cpo" url: is not a URL: its port is no number up to 65535; write it like '
+        '"wss://csms.example/ocpp/{station}"',
+    ),
+    (
+        "[[meter]]",
+        {"driver": '"virtual"'},
+        'meter "grid" driver: driver "virtual" does not exist; set transport = "virtual", too',
+    ),
     ("[dimming]", {"failsafe_w": '"4,2 kW"'}, 'dimming.failsafe_w: cannot be "4,2 kW"; did you mean 4200?'),
     (
         "[load_management]",
@@ -618,6 +634,12 @@ ERRORS = [
 
 
 HINTS = [
+    (
+        "[[calendar]]",
+        {"circuit": '"grid"', "limit_a": "20", "limit_w": "-", "peak_kw": "-"},
+        'calendar[0].limit_a: is at or below base_load_a of "grid", 20 A: while the building draws that, no '
+        "car charges; write the limit of the whole circuit, with the building",
+    ),
     (
         "[mqtt]",
         {"interval_s": "1000"},
