@@ -6,6 +6,7 @@ only when the allocator or one of the sets below gives it another.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -36,6 +37,10 @@ NO_FALLBACK = Statement(code=StatementCode.NO_CAR_NO_FALLBACK)
 LEFTOVER = Statement(code=StatementCode.CAR_OFFERED_LEFTOVER)
 REMAINDER_A = 1.0
 """Most (A per phase) that an EVSE gets beyond its share from what others cannot use."""
+SOUGHT_EVERY_S = 10.0
+"""Time (s) between two searches for a waiting car that may go first to show its phases."""
+SOUGHT_AT_ONCE = 100
+"""Longest waiting cars that are looked at in such a search."""
 COST_UPDATE = 30
 COST_OFFER = 6
 COST_NOTED = 8
@@ -105,6 +110,8 @@ class SharePlanner:
         self._probed: Evses = {}
         self._unproven: Evses = {}
         """EVSEs that have no room for their minimum, on phases that their cars may not use."""
+        self._showing_sought_at = -math.inf
+        """Time at which one of them was last looked for that may go first."""
         self._stepping: Evses = {}
         """EVSEs whose stations follow whole steps only."""
         self._raised: dict[EvseRef, None] = {}
@@ -342,18 +349,16 @@ class SharePlanner:
             if rotation.is_showing(now) and not self._model.by_ref[showing].model.phases_known:
                 return
             rotation.showing = None
-            self.mark((showing,))
-        waiting = [
-            ref
-            for ref, each in self._unproven.items()
-            if ref not in self._sunny
-            and rotation.may_show(ref, now)
-            and self._allocator.would_start(ref, each.evse.one_phase)
-        ]
-        if waiting:
-            chosen = min(waiting, key=rotation.waits_since)
-            rotation.begin_showing(chosen, now)
-            self.mark((chosen,))
+            self.mark({showing} & self._model.by_ref.keys())
+        if now < self._showing_sought_at + SOUGHT_EVERY_S or not rotation.is_steady(now):
+            return
+        self._showing_sought_at = now
+        able = [ref for ref in self._unproven if ref not in self._sunny and rotation.may_show(ref, now)]
+        for ref in heapq.nsmallest(SOUGHT_AT_ONCE, able, key=rotation.waits_since):
+            if self._allocator.would_start(ref, self._unproven[ref].evse.one_phase):
+                rotation.begin_showing(ref, now)
+                self.mark((ref,))
+                break
 
     def _choose_phases(self, room: Headroom, base: SiteBase, now: float) -> None:
         """Find whether EVSEs that can switch phases should use another number of them."""

@@ -100,15 +100,14 @@ class Rotation:
             return (0 if is_first else 1, 1, -self._showing_since)
         return (0 if is_first else 1, *self._place(turn, now))
 
-    def may_show(self, ref: EvseRef, now: float) -> bool:
-        """Return True if the car of an EVSE has waited long enough, and has not gone first before.
+    def is_steady(self, now: float) -> bool:
+        """Return True if no car has had to stop for a while: who stops for one that goes first can return."""
+        return now >= self._stopped_at + STEADY_S
 
-        No car does while others are stopped because room comes and goes: who stops for it could not return.
-        """
+    def may_show(self, ref: EvseRef, now: float) -> bool:
+        """Return True if the car of an EVSE has waited long enough, and has not gone first before."""
         turn = self._turns[ref]
-        if turn.served or turn.has_shown or now < self._stopped_at + STEADY_S:
-            return False
-        return now >= turn.since + SHOW_AFTER_S
+        return not (turn.served or turn.has_shown) and now >= turn.since + SHOW_AFTER_S
 
     def begin_showing(self, ref: EvseRef, now: float) -> None:
         """Let an EVSE go first."""

@@ -252,6 +252,19 @@ def test_site_control_waiting_car_shows_its_phases(
     assert {name: site.limit_changes(name) - changes[name] for name in "ABC"} == dict.fromkeys("ABC", 0)
 
 
+def test_site_control_evse_that_is_removed_while_it_goes_first() -> None:
+    cars = [make_station(name, car=Car(32.0, ONE_PHASE)) for name in "AB"]
+    site = SiteHarness((make_grid(14.0),), [*cars, make_station("C", phases=(1, 2, 0))])
+    site.connect()
+    site.wait(1000)
+    site.plug_in("C", Car(32.0, ONE_PHASE))
+    site.wait(135)
+    assert min(site.evse_view(name).offered_a for name in "AB") == 0.0  # one has stopped for C
+    site.replace_site(msgspec.structs.replace(site.site, evses=site.site.evses[:2]), SiteSettings())
+    site.wait(300)
+    assert [site.evse_view(name).offered_a for name in "AB"] == [6.5, 6.5]
+
+
 def test_site_control_rest_of_a_small_car_goes_to_the_others() -> None:
     site = SiteHarness((make_grid(40.0),), [make_station("A", car=Car(10.0)), make_station("B", car=Car())])
     site.connect()
