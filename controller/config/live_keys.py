@@ -58,7 +58,7 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
     "load_management": frozenset(
         {"tick_s", "margin_a", "rotation_s", "fallback_a", "fairness", "departures"}
     ),
-    "station": frozenset({"label", "circuit", "password_file", "ping_s", "protocol", *OWNER_KEYS}),
+    "station": frozenset({"label", "circuit", "password_file", "ping_s", "protocol", "quirk", *OWNER_KEYS}),
     "station.evse": frozenset({"priority", "mode", "circuit", "phases", "min_a", "max_a", "fallback_a"}),
     "listen": frozenset({"unknown_stations"}),
     "meter": frozenset(MeterConfig.__struct_fields__),
@@ -72,7 +72,7 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
     "prices": ALL,
     "battery": ALL,
     "log": ALL,
-    "web": frozenset({"names", "open_status", "role"}),
+    "web": frozenset({"names", "open_status", "role", "certificate", "key"}),
 }
 """The keys that a reload applies, by table; "*": the whole table."""
 
@@ -242,6 +242,12 @@ class _Differences:
         if table == "station.evse" and key in DC_KEYS | _OF_POWER:
             stays = (old.max_kw is None) == (new.max_kw is None)
             return stays and (key in _OF_POWER or old.max_kw is not None)
+        if (
+            table == "web"
+            and key in ("certificate", "key")
+            and None in (getattr(old, key), getattr(new, key))
+        ):
+            return False  # the page is served by https from then on, or no longer
         keys = LIVE_KEYS.get(table, frozenset())
         return key in keys or keys == ALL or (not table and LIVE_KEYS.get(key) == ALL)
 
@@ -277,13 +283,13 @@ class _Differences:
     def _waits_for_transaction(self, key: str, old: StationConfig, new: StationConfig) -> bool:
         """Return True if a key of a station with a running transaction stays until its end.
 
-        A transaction ends at its owner, and in the OCPP version in which it began. What the controller
-        itself has begun as the CSMS is handed over to a backend at once.
+        A transaction ends at its owner, and with the OCPP version and the quirk with which it began. What the
+        controller itself has begun as the CSMS is handed over to a backend at once.
         """
         if old.id not in self._busy:
             return False
         has_other_owner = old.owner is not None and old.owner != new.owner
-        return key == "protocol" or (key in OWNER_KEYS and has_other_owner)
+        return key in ("protocol", "quirk") or (key in OWNER_KEYS and has_other_owner)
 
     def keep_used_tables(self, config: Config) -> Config:
         """Return the merged configuration with the removed tables that stations of it still use.

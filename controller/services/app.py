@@ -511,6 +511,7 @@ class App:
         try:
             passwords = read_station_secrets(config)
             endpoints = self._pools.make_endpoints(config)
+            page_tls = self._web.load_tls(config)
         except OSError as error:
             raise ServiceError(f"a password file cannot be read: {error}") from error
         except TlsError as error:
@@ -519,7 +520,7 @@ class App:
         self._status.removed = frozenset(removed)
         self._status.configuration_problem = ""
         set_log_level(config.log.level)
-        self._web.set_config(config)
+        self._web.set_config(config, page_tls)
         cards = load_cards_or_report(config)
         self._local_csms.set_cards(config.local_csms, cards)
         self.sessions.set_cards(cards)

@@ -24,6 +24,8 @@ class StationCapabilities:
     def __init__(self, config: Config, store: StateStore) -> None:
         self._store = store
         self._evses = {station.id: len(station.evse) for station in config.station}
+        self._chosen = {station.id: station.quirk for station in config.station}
+        """Row of quirks that the configuration names for each station."""
         self._discovery = make_discovery(config)
         self._boots: dict[str, Booted] = {}
         self._quirks: dict[str, Quirk] = {}
@@ -38,12 +40,13 @@ class StationCapabilities:
         """Use the stations of another configuration; what those that are in both have reported stays."""
         dc_stations, chosen = filter_dc_stations(config), find_chosen_quirks(config)
         for station in config.station:
-            if station.id not in self._evses:
+            if station.id not in self._evses or station.quirk != self._chosen[station.id]:
                 is_dc = station.id in dc_stations
                 self._discovery.add_station(station.id, chosen.get(station.id), is_dc=is_dc)
                 if station.id in self._boots:
                     self._discovery.on_boot(station.id, self._boots[station.id])
                 self._quirks.pop(station.id, None)
+        self._chosen = {station.id: station.quirk for station in config.station}
         self._evses = {station.id: len(station.evse) for station in config.station}
 
     @property

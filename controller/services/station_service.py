@@ -63,14 +63,14 @@ class StationService:
     ) -> None:
         """Serve the stations of another configuration, with its backends.
 
-        The sessions of stations whose backends and protocol stay are not touched; the others are closed
-        (1012), and their stations connect again. `passwords`: of all its stations. `removed`: those of them
-        whose sessions end, and that are not admitted any more, but for which messages may wait. Raises
+        The sessions of stations whose backends, protocol and quirk stay are not touched; the others are
+        closed (1012), and their stations connect again. `passwords`: of all its stations. `removed`: those of
+        them whose sessions end, and that are not admitted any more, but for which messages may wait. Raises
         StoreError.
         """
         self._journals.replace_stations(config)
         before, after = find_backend_rules(self._config), find_backend_rules(config)
-        known = {station.id: station.protocol for station in self._config.station}
+        known = {station.id: (station.protocol, station.quirk) for station in self._config.station}
         self._pools.replace_endpoints(config, endpoints)
         ending, self._removed = set(removed) - self._removed, frozenset(removed)
         self._admission.remove_stations(self._removed)
@@ -86,7 +86,8 @@ class StationService:
         self._raise_descriptor_limit()
         kept = before.keys() & after.keys() - self._removed
         changed = {each for each in kept if before[each] != after[each]}
-        changed |= {each.id for each in config.station if known.get(each.id, each.protocol) != each.protocol}
+        renewed = {station.id: (station.protocol, station.quirk) for station in config.station}
+        changed |= {each for each in kept if known[each] != renewed[each]}
         self._sessions.end_sessions(ending, changed - self._removed)
 
     def stations(self) -> Sequence[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
@@ -26,6 +27,9 @@ from controller.store.state_store import StateStore
 from controller.web.web_routes import ReadStatus, WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 
+PageTls = Callable[[float], ssl.SSLContext]
+"""Returns the context for a handshake at a time (s, monotonic)."""
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -46,6 +50,8 @@ class WebService:
         reloads: Reloads | None,
     ) -> None:
         self._config = config
+        self._tls: PageTls | None = None
+        """Certificate of the page for new connections; None before the start, and for plain http."""
         self._routes: WebRoutes | None = None
         """Routes of the page; None before the start, and without [web]."""
         self._access = AccessService(store, operations.audit, make_roles(config.web))
@@ -67,9 +73,22 @@ class WebService:
             readers=readers,
         )
 
-    def set_config(self, config: Config) -> None:
-        """Use the roles, names and open status of another configuration."""
-        self._config = config
+    def load_tls(self, config: Config) -> PageTls | None:
+        """Load the page's certificate of another configuration, or return the one in use where it stays.
+
+        Raises TlsError.
+        """
+        if config.web is None or self._tls is None or config.web.certificate is None:
+            return self._tls
+        before = self._config.web
+        is_same = before is not None and before.certificate == config.web.certificate
+        if before is not None and is_same and before.key == config.web.key:
+            return self._tls
+        return _load_tls(config.web)
+
+    def set_config(self, config: Config, tls: PageTls | None) -> None:
+        """Use roles, names, open status and certificate (of `load_tls`) of another configuration."""
+        self._config, self._tls = config, tls
         self._access.set_roles(make_roles(config.web))
         if self._routes is not None and config.web is not None:
             self._routes.set_access(_find_names(config.web), open_status=_has_open_status(config.web))
@@ -99,12 +118,22 @@ class WebService:
                 open_status=_has_open_status(self._config.web),
                 version=version,
             )
-            tls = load_web_tls(self._config.web)
+            self._tls = _load_tls(self._config.web)
             settings = WebSettings(
-                self._config.web.host, self._config.web.port, None if tls is None else tls.current
+                self._config.web.host, self._config.web.port, None if self._tls is None else self._current_tls
             )
             port: int = await nursery.start(serve_web, settings, routes, opened)
             task_status.started(port)
+
+    def _current_tls(self, now: float) -> ssl.SSLContext:
+        """Return the context of a handshake at `now` (s, monotonic)."""
+        assert self._tls is not None  # the page that is served by https stays so
+        return self._tls(now)
+
+
+def _load_tls(web: WebConfig) -> PageTls | None:
+    tls = load_web_tls(web)
+    return None if tls is None else tls.current
 
 
 def _find_names(web: WebConfig) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ def changed(*edits: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], 
         ("priority = 0", "priority = 2", "station CS01 evse 1 priority"),
         ('id = "CS01"', 'id = "CS01"\nlabel = "Yard"', "station CS01 label"),
         ('id = "CS01"', 'id = "CS01"\nprotocol = "ocpp1.6"', "station CS01 protocol"),
+        ('id = "CS01"', 'id = "CS01"\nquirk = "A"', "station CS01 quirk"),
         ("priority = 0", "max_a = 16", "station CS01 evse 1 max_a"),
         ('url = "wss', 'url = "ws', "backend cpo url"),
         ('id = "cpo"', 'id = "cpo"\nobserve = ["BootNotification"]', "backend cpo observe"),
@@ -134,11 +135,22 @@ def test_live_keys_evse_that_becomes_dc_or_ac_needs_restart() -> None:
         assert plan.needs_restart == tuple(f"station CS01 evse 1 {key}" for key in keys)
 
 
-def test_live_keys_protocol_waits_for_the_end_of_a_transaction() -> None:
-    after = load(SITE.replace('id = "CS01"', 'id = "CS01"\nprotocol = "ocpp1.6"'))
+@pytest.mark.parametrize(("key", "value"), [("protocol", "ocpp1.6"), ("quirk", "A")])
+def test_live_keys_protocol_and_quirk_wait_for_the_end_of_a_transaction(key: str, value: str) -> None:
+    after = load(SITE.replace('id = "CS01"', f'id = "CS01"\n{key} = "{value}"'))
     plan = plan_reload(load(SITE), after, busy=("CS01",))
-    assert (plan.applied, plan.waiting, plan.config) == ((), ("station CS01 protocol",), load(SITE))
-    assert plan_reload(load(SITE), after, busy=("CS02",)).applied == ("station CS01 protocol",)
+    assert (plan.applied, plan.waiting, plan.config) == ((), (f"station CS01 {key}",), load(SITE))
+    assert plan_reload(load(SITE), after, busy=("CS02",)).applied == (f"station CS01 {key}",)
+
+
+def test_live_keys_certificate_of_the_page_is_applied_while_it_stays_https() -> None:
+    plain = SITE.replace("[[card]]", "[web]\n[[card]]")
+    first = plain.replace("[web]", '[web]\ncertificate = "a.pem"\nkey = "a.key"')
+    other = first.replace("a.pem", "b.pem").replace("a.key", "b.key")
+    plan = plan_reload(load(first), load(other))
+    assert (plan.applied, plan.needs_restart) == (("web certificate", "web key"), ())
+    for before, after in ((plain, first), (first, plain)):
+        assert plan_reload(load(before), load(after)).needs_restart == ("web certificate", "web key")
 
 
 def test_live_keys_of_the_page_are_its_roles_names_and_open_status() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -21,6 +23,7 @@ from controller.services.configuration import open_configuration
 from controller.services.control_socket import ControlError, send_command
 from controller.services.reload_service import ReloadRejectedError
 from tests.bounds import HANG_S
+from tests.controller.transport.certificates import Authority
 from tests.scenario.daemon_peers import BOOT, START, connect_station, meter_values, stop_transaction
 
 SITE = """
@@ -184,6 +187,31 @@ async def test_other_protocol_waits_for_the_transaction_and_closes_the_link(
         assert sessions == []
 
 
+async def test_other_quirk_waits_for_the_transaction_and_is_used_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload_service, "CHECK_S", 0.05)
+    (tmp_path / "quirks.toml").write_text('[[quirk]]\nname = "in watts"\nvendor = "Nobody"\nunit = "W"\n')
+    rows = ('id = "home"', 'id = "home"\nquirks_file = "quirks.toml"')
+    async with running(write(tmp_path, rows)) as controller:
+        async with connect_station(controller) as station:
+            await station.request("BootNotification", BOOT)
+            transaction = (await station.request("StartTransaction", START))["transactionId"]
+            await station.receive_limit(32.0)
+            write(tmp_path, rows, ('id = "CS01"', 'id = "CS01"\nquirk = "in watts"'))
+            plan = await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
+            assert (plan["applied"], plan["waiting"]) == ([], ["station CS01 quirk"])
+            assert await station.request("MeterValues", meter_values(transaction)) == {}
+            await station.request("StopTransaction", stop_transaction(transaction))
+            with trio.fail_after(HANG_S):
+                await station.wait_closed()
+        async with connect_station(controller) as station:
+            await station.request("BootNotification", BOOT)
+            await station.request("StartTransaction", START)
+            await station.receive_limit(32.0 * 230 * 3)
+        assert len(await trio.to_thread.run_sync(send_command, tmp_path, "sessions.running")) == 1
+
+
 async def test_other_power_of_dc_station_reaches_it_while_its_session_runs(tmp_path: Path) -> None:
     evse = 'circuit = "house"\n[[station.evse]]\nid = 1\nfallback_a = 0\nmax_kw = {}'
     async with (
@@ -219,3 +247,42 @@ async def test_status_of_page_is_closed_by_a_reload(tmp_path: Path) -> None:
         write(tmp_path, ("[[card]]", web.format("true")))
         await controller.reload()
         assert await trio.to_thread.run_sync(read_status, controller.web_port) == 200
+
+
+async def test_certificate_of_page_is_another_one_after_a_reload(tmp_path: Path) -> None:
+    first, second = Authority(tmp_path, "first"), Authority(tmp_path, "second")
+    pairs = {each: each.server(f"server-{number}") for number, each in enumerate((first, second))}
+
+    def page(authority: Authority) -> tuple[str, str]:
+        pair = pairs[authority]
+        Path(pair.key).chmod(0o600)
+        return (
+            "[[card]]",
+            f'[web]\nport = 0\ncertificate = "{pair.certificate}"\nkey = "{pair.key}"\n[[card]]',
+        )
+
+    def trusts(authority: Authority, port: int | None) -> bool:
+        context = ssl.create_default_context(cafile=str(authority.ca))
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=HANG_S) as plain,
+                context.wrap_socket(plain, server_hostname="localhost"),
+            ):
+                return True
+        except ssl.SSLCertVerificationError:
+            return False
+
+    async with running(write(tmp_path, page(first))) as controller:
+        port = controller.web_port
+        assert await trio.to_thread.run_sync(trusts, first, port)
+        (tmp_path / "broken.key").write_text("nothing")
+        before, after = page(second)
+        write(tmp_path, (before, after.replace(str(pairs[second].key), str(tmp_path / "broken.key"))))
+        with pytest.raises(ReloadRejectedError):
+            await controller.reload()
+        assert await trio.to_thread.run_sync(trusts, first, port)
+        write(tmp_path, page(second))
+        plan = await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
+        assert (plan["applied"], plan["needs_restart"]) == (["web certificate", "web key"], [])
+        assert await trio.to_thread.run_sync(trusts, second, port)
+        assert not await trio.to_thread.run_sync(trusts, first, port)
