@@ -38,8 +38,9 @@ class TokenBucket:
 
     def take(self, now: float, tokens: float = 1) -> float:
         """Take tokens in advance and return the s to wait before they may be used."""
-        wait = self._spent_until - self._ahead_s - now
-        self._spent_until = max(self._spent_until, now) + tokens * self._interval_s
+        spent_until = self._spent_until
+        wait = spent_until - self._ahead_s - now
+        self._spent_until = (spent_until if spent_until > now else now) + tokens * self._interval_s
         return wait if wait > 0 else 0.0
 
     def charge(self, now: float, tokens: float) -> float:

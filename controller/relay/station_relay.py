@@ -494,7 +494,9 @@ class StationRelay:
             records = self._snapshot.on_station_call(self._version, frame.action, frame.payload)
             self._actions += persist(records)
         if self._recorder is not None and frame.action in self._recorded_actions:
-            self._actions += persist(self._recorder.on_message(frame.action, frame.payload, utc))
+            records = self._recorder.on_message(frame.action, frame.payload, utc)
+            if records:
+                self._actions += persist(records)
         for seen in self._tracker.on_message(frame.action, frame.payload, utc):
             self._profiles.on_observation(seen, now)
             self._actions.append(ObservationMade(seen))

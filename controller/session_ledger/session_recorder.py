@@ -244,8 +244,10 @@ class SessionRecorder:
         return self._end(running, self._usable_time(stop.timestamp, utc), stop.reason or "Local", utc)
 
     def _on_meter_values_16(self, payload: bytes, utc: float) -> list[Record]:
-        due = [each for each in self._running.values() if _is_due(each.read_at, METER_INTERVAL_S, utc)]
-        if not due:
+        for each in self._running.values():
+            if _is_due(each.read_at, METER_INTERVAL_S, utc):
+                break
+        else:
             return []  # the usual case costs no decoding
         values = read_payload(_MeterValues16, payload)
         if values is None or values.transaction_id is None:

@@ -138,12 +138,14 @@ class ByteTransport:
 
     def receive(self, most: int) -> bytes | None:
         """Return up to `most` received bytes, b"" at the end of the stream, None if nothing is there yet."""
-        if not self.watcher.is_readable:
-            return None
-        return self._receive_bytes(most) if self._engine is None else self._receive_data(self._engine, most)
+        if self._engine is None:
+            return self._receive_bytes(most)
+        return self._receive_data(self._engine, most) if self.watcher.is_readable else None
 
     def _receive_bytes(self, most: int) -> bytes | None:
         watcher = self.watcher
+        if not watcher.is_readable:
+            return None
         try:
             data = self._socket.recv(most)
         except BlockingIOError:
@@ -160,7 +162,7 @@ class ByteTransport:
         data = self._decrypt(engine, most) if engine.has_records else None
         reads = 0
         while data is None:
-            if not self.watcher.is_readable or (records := self._receive_bytes(most)) is None:
+            if (records := self._receive_bytes(most)) is None:
                 return None
             engine.receive_records(records)
             data = self._decrypt(engine, most)

@@ -110,9 +110,10 @@ class FdWatcher:
         What `send` raises is raised in the task that waits to read, or in the next one.
         """
         poller = self._poller
-        if poller.is_dispatching:
-            poller.deferred.append((self, send))
-        return poller.is_dispatching
+        if not poller.is_dispatching:
+            return False
+        poller.deferred.append((self, send))
+        return True
 
     def dispatch(self, events: int) -> None:
         """Handle epoll events: run the reader's callback and wake the writer."""

@@ -65,6 +65,7 @@ class WebSocketConnection:
         "_clock",
         "_closed",
         "_flushed",
+        "_handle",
         "_is_reading",
         "_most",
         "_nursery",
@@ -97,6 +98,8 @@ class WebSocketConnection:
             protocol.head = None
         self._closed: CloseCause | None = None
         self._most = READ_BYTES_SMALL if protocol.uses_deflate else READ_BYTES
+        self._handle: MessageHandler | None = None
+        """Handler of the task in `read_messages`."""
         self._is_reading = False
         self._silent_since = float("inf")
         self._received: trio.Event | None = None
@@ -116,26 +119,31 @@ class WebSocketConnection:
         `handle` runs in the poller's task, so that a message wakes no other. What it raises ends the
         reading and is raised here. A Pause that it returns is awaited here before the next message.
         """
-        read = partial(self._pass_messages, handle)
-        while True:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            pause = read() or await self._wait_read(read)
-            await pause()
+        self._handle, read = handle, self._pass_messages
+        try:
+            while True:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                pause = read() or await self._wait_read(read)
+                await pause()
+        finally:
+            self._handle = None
 
-    def _pass_messages(self, handle: MessageHandler) -> Pause | None:
+    def _pass_messages(self) -> Pause | None:
         """Pass on what has come; return what to await before more is read, None if nothing is there."""
-        messages = self._protocol.messages
+        handle, protocol, watcher = self._handle, self._protocol, self._transport.watcher
+        assert handle is not None  # a task is in `read_messages`
+        messages = protocol.messages
         for _ in range(READS_IN_A_ROW):
             while messages:
                 if (pause := handle(messages.pop(0))) is not None:
                     return pause
-            if self._protocol.close_cause is not None:
+            if protocol.close_cause is not None:
                 raise self._lost()
             if self._wait_s:
                 wait_s, self._wait_s = self._wait_s, 0.0
                 return partial(trio.sleep, wait_s)
             # A short read has emptied the socket: most messages end here, without another one.
-            if not (self._transport.watcher.is_readable and self._read()):
+            if not (watcher.is_readable and self._read()):
                 return None
         return LET_OTHERS_RUN
 
@@ -185,7 +193,7 @@ class WebSocketConnection:
         if self._pace is not None:
             # All that costs time is counted, also what never becomes a message: pongs, empty fragments.
             self._wait_s = self._pace.charge(now, len(data) + FRAME_COST_BYTES * (protocol.frames - frames))
-        if len(self._waiting) > 2 * MOST_WAITING_MESSAGES:
+        if self._waiting and len(self._waiting) > 2 * MOST_WAITING_MESSAGES:
             self._drop(CloseCause("it sends, but does not read"))
         elif protocol.frames != frames or protocol.close_cause is not None:
             self._advance_protocol()  # whole text messages alone need no answer of the protocol
@@ -228,13 +236,12 @@ class WebSocketConnection:
         if self._closed is not None:
             raise self._lost()
         data = message if isinstance(message, bytes) else message.encode()
-        waiting = len(self._waiting)
-        if waiting and (
-            waiting >= MOST_WAITING_MESSAGES or self._waiting_bytes + len(data) > MOST_WAITING_BYTES
-        ):
-            raise SendQueueFullError(f"{waiting} messages of {self._waiting_bytes} bytes wait")
-        encode = self._protocol.encode_binary if data is message else self._protocol.encode_text
-        frame, batched = encode(data), self._batched
+        if self._waiting:
+            waiting = len(self._waiting)
+            if waiting >= MOST_WAITING_MESSAGES or self._waiting_bytes + len(data) > MOST_WAITING_BYTES:
+                raise SendQueueFullError(f"{waiting} messages of {self._waiting_bytes} bytes wait")
+        protocol, batched = self._protocol, self._batched
+        frame = protocol.encode_binary(data) if data is message else protocol.encode_text(data)
         if batched is None:
             # What is sent within a batch of the poller goes at its end, together with other frames.
             if self._waiting or not self._transport.watcher.defer(self._send_now):

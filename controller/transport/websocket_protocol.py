@@ -121,34 +121,37 @@ class WebSocketProtocol:
         64-bit length, invalid UTF-8) is left to the library, which then fails the connection in the way that
         the standard demands. What cannot be inflated fails it here.
         """
-        at, end, masked = 0, len(data) if self._is_between_messages else 0, not self._masks
+        at, end, mask_bit = 0, len(data) if self._is_between_messages else 0, 0 if self._masks else 0x80
         while at + 4 <= end:
-            first, second, extended = _MEDIUM_HEAD.unpack_from(data, at)
-            if (second >= 0x80) is not masked:
-                break
+            first, second, length = _MEDIUM_HEAD.unpack_from(data, at)
             if first != WHOLE_TEXT and (first != DEFLATED_TEXT or not self.uses_deflate):
                 break
-            length, start = second & 0x7F, at + 2
-            if length == 126:
-                length, start = extended, at + 4
-            if masked:
-                start += 4
-            if start + length > end or length > self._most or second & 0x7F == 127:
-                break
-            payload = data[start : start + length]
-            if masked:
-                payload = apply_mask(payload, data[start - 4 : start])
-            if first == DEFLATED_TEXT:
-                self._on_deflated(payload)
-                if self.close_cause is not None:
-                    self._is_between_messages = False
-                    return
+            short = second ^ mask_bit  # 0 to 125: the length; 126: it follows; more: 64 bits, or a wrong bit
+            if short == 126:
+                start = at + 4
+            elif short < 126:
+                length, start = short, at + 2
             else:
+                break
+            if mask_bit:
+                start += 4
+            behind = start + length
+            if behind > end or length > self._most:
+                break
+            payload = data[start:behind]
+            if mask_bit:
+                payload = apply_mask(payload, data[start - 4 : start])
+            if first == WHOLE_TEXT:
                 try:
                     self.messages.append(payload.decode())
                 except UnicodeDecodeError:
                     break
-            at = start + length
+            else:
+                self._on_deflated(payload)
+                if self.close_cause is not None:
+                    self._is_between_messages = False
+                    return
+            at = behind
         if at == 0 or at < len(data):
             self._receive_frames(data[at:])
 
@@ -233,16 +236,17 @@ class WebSocketProtocol:
         """Return the frame of a text message, given in UTF-8; send it after `take_output`."""
         first: int = WHOLE_TEXT
         data: bytes | bytearray | memoryview = text
-        if len(text) >= SMALLEST_DEFLATED and self._protocol.extensions:
+        length = len(text)
+        if length >= SMALLEST_DEFLATED and self._protocol.extensions:
             (extension,) = self._protocol.extensions
             first, data = DEFLATED_TEXT, extension.encode(Frame(TEXT, text)).data
-        length = len(data)
+            length = len(data)
         # The frame that `Frame.serialize` makes, in a third of its time (RFC 6455, 5.2).
         mask_bit = 0x80 if self._masks else 0
-        if length < 126:
-            head = bytes((first, mask_bit | length))
-        elif length < 65_536:
+        if 126 <= length < 65_536:
             head = _MEDIUM_HEAD.pack(first, mask_bit | 126, length)
+        elif length < 126:
+            head = bytes((first, mask_bit | length))
         else:
             head = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
         if not self._masks:
