@@ -51,12 +51,11 @@ def bench(*, quick: bool = False) -> list[Row]:
         return [
             *(_state_machine(size, changing=changing) for size in (300, 2000) for changing in (False, True)),
             *(
-                _throughput(site, stations, size, rounds)
+                _throughput(site, stations, size, rounds, tls=tls, deflate=deflate)
+                for tls, deflate in ((False, False), (True, False), (False, True))
                 for stations in ((64,) if quick else (1, 64, 1000))
                 for size in (300, 2000)
             ),
-            *(_throughput(site, 64, size, rounds, tls=True) for size in (300, 2000)),
-            *(_throughput(site, 64, size, rounds, deflate=True) for size in (300, 2000)),
             *(_latency(site, stations) for stations in ((64,) if quick else (64, 1000))),
             *(_memory(site, 200 if quick else 1000, tls=tls) for tls in (False, True)),
             *(() if quick else [_memory(site, 4000, tls=True, kinds=(US,))]),
