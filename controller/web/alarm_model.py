@@ -234,10 +234,12 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
 
 
 def _clocks(status: ControllerStatus) -> Iterator[AlarmCondition]:
+    is_unset = _has_unset_clock(status)
     for clock in status.clock_offsets:
         code, remedy = StatementCode.BACKEND_CLOCK_DIFFERS, StatementCode.CHECK_TIME_SERVER
         if clock.kind == "station":
-            code, remedy = StatementCode.STATION_CLOCK_DIFFERS, StatementCode.SET_STATION_CLOCK
+            code = StatementCode.STATION_CLOCK_DIFFERS
+            remedy = remedy if is_unset else StatementCode.SET_STATION_CLOCK
         yield AlarmCondition(
             kind="clock-differs",
             subject=f"{clock.kind} {clock.id}",
@@ -331,6 +333,11 @@ def _unconfigured(status: ControllerStatus) -> Iterator[AlarmCondition]:
         )
 
 
+def _has_unset_clock(status: ControllerStatus) -> bool:
+    """Return True while the gateway's own clock may be the wrong one."""
+    return status.clock is not None and status.clock.state == "unverified"
+
+
 def _find_unlimited(evse: EvseStatus) -> Statement | None:
     """Return why the station of an EVSE at its fallback takes no limit; None where another reason holds."""
     if evse.statement is None or evse.statement.code is not StatementCode.AT_FALLBACK:
@@ -343,7 +350,7 @@ _WITHOUT_LIMIT = (StatementCode.LIMITS_REFUSED, StatementCode.LIMITS_UNCONFIRMED
 
 def _backends(status: ControllerStatus) -> Iterator[AlarmCondition]:
     connected = sum(status.links.connected.values())
-    is_unset = status.clock is not None and status.clock.state == "unverified"
+    is_unset = _has_unset_clock(status)
     for backend in status.backends:
         if connected and not sum(backend.links.values()):
             yield AlarmCondition(

@@ -261,3 +261,10 @@ def test_alarm_station_without_limits_is_named(code: StatementCode) -> None:
 def test_alarm_fallback_for_another_reason_is_not_that_of_its_station() -> None:
     held = Statement(code=StatementCode.AT_FALLBACK, cause=Statement(code=StatementCode.OFFLINE))
     assert conditions(replace(FINE, evses=(replace(FINE.evses[0], statement=held),))) == {}
+
+
+def test_alarm_clock_of_station_differs_from_one_that_is_not_set() -> None:
+    differs = replace(FINE, clock_offsets=(ClockOffsetStatus(kind="station", id="CS01", offset_s=7200.0),))
+    unset = replace(differs, clock=ClockReport(state="unverified", reason="it is not set"))
+    remedies = [conditions(each)["clock-differs", "station CS01"].remedy.code for each in (differs, unset)]
+    assert remedies == [StatementCode.SET_STATION_CLOCK, StatementCode.CHECK_TIME_SERVER]
