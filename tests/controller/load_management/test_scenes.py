@@ -359,6 +359,22 @@ SCENES = {
         building=steady(-10.0, -10.0, -10.0),
         seconds=900,
     ),
+    "a car at its own limit leaves the rest of the feed-in": Scene(
+        # 26 A of feed-in on each phase, of which it takes 16 A: 10 A are left.
+        make_grid(63.0, generation_a=40.0),
+        lambda: [car("a", surplus=True), car("b", most_a=16.0)],
+        {"a": 10.0, "b": 16.0},
+        building=steady(-26.0, -26.0, -26.0),
+        seconds=900,
+    ),
+    "a one-phase car at its own limit leaves the rest of the feed-in": Scene(
+        # 60 A of feed-in in all, of which it takes 12 A: 48 A are 16 A on each of three phases.
+        make_grid(63.0, generation_a=40.0),
+        lambda: [car("a", surplus=True), car("b", phases=(0,), most_a=12.0)],
+        {"a": 16.0, "b": 12.0},
+        building=steady(-20.0, -20.0, -20.0),
+        seconds=900,
+    ),
     "surplus is the sum of all phases": Scene(
         # 30 A of feed-in on L1 alone are 10 A on each of three phases.
         make_grid(63.0),
