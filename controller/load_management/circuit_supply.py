@@ -11,10 +11,10 @@ from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.energy.energy_planner import CircuitBase
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import BaseByCircuit, SiteBase
+from controller.load_management.metering.unproven_phases import StartingCars
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
 from controller.model.statements import Statement, StatementCode
-
 
 class CircuitSupply:
     """Limits less base load and margin, and what the calendar, the grid operator and a backend leave."""
@@ -23,6 +23,8 @@ class CircuitSupply:
         self._model = model
         self._building_peaks: dict[tuple[str, int], Statement] = {}
         """Last statement about each phase (circuit, 0 to 2)."""
+        self.starting: set[str] = set()
+        """Circuits that supply few cars, as their meters have shown no current yet."""
         self._reserved_a: defaultdict[str, float] = defaultdict(float)
         """Current that is kept free below each circuit for the next sessions of DC EVSEs (A per phase)."""
         self._rooms: dict[str, tuple[tuple[object, ...], PhaseAmps, PhaseAmps]] = {}
@@ -30,7 +32,7 @@ class CircuitSupply:
 
     def supplies(self, site: SiteTree, base: BaseByCircuit, now: float) -> Headroom:
         """Return what each circuit supplies to the EVSEs that the configuration names."""
-        supply = {c.id: self.supply(c, base[c.id]) for c in site.circuits}
+        supply = {c.id: self.supply(c, base[c.id], now) for c in site.circuits}
         found = Headroom(site, supply, self._sums(site, base), self._steered(now))
         for each in self._model.unconfigured.values():
             if each.evse.circuit in site.circuit_by_id:
@@ -47,7 +49,7 @@ class CircuitSupply:
             return None
         return dimming.steered(max(0.0, self._model.metering.surplus_a(now) - self._others_draw(now)))
 
-    def supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
+    def supply(self, circuit: CircuitNode, base_a: PhaseAmps, now: float) -> PhaseAmps:
         """Return what a circuit with this base load supplies to the EVSEs below it (A per phase)."""
         margin_a = self._model.metering.margin_a(circuit)
         limit_a = self._model.energy.calendar.limit_a(circuit)
@@ -60,7 +62,28 @@ class CircuitSupply:
             )
         if is_root:
             limit_a = subtract(limit_a, self._model.energy.hidden_a)
-        return subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+        left_a = subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+        self.starting.discard(circuit.id)
+        if not self._model.metering.is_unseen(circuit.id):
+            return left_a
+        found = self._model.metering.supplied_a(circuit, left_a, self._find_starting(circuit, now), now)
+        if found != left_a:
+            self.starting.add(circuit.id)
+        return found
+
+    def _find_starting(self, circuit: CircuitNode, now: float) -> StartingCars:
+        """Return what the EVSEs below a circuit need whose meter has shown no current yet."""
+        least_a, is_asking, others_a = 0.0, False, [0.0, 0.0, 0.0]
+        for evse in self._model.site.below[circuit.id]:
+            each = self._model.by_ref[evse.ref]
+            least_a = max(least_a, each.demand.starting_a)
+            if each.demand.has_demand and not each.demand.problem:
+                is_asking = True
+                continue
+            phases, booked_a = each.booking.current(now)
+            for phase in range(3):
+                others_a[phase] += evse.reserve_a + (booked_a if phases[phase] else 0.0)
+        return StartingCars(is_asking, least_a, (others_a[0], others_a[1], others_a[2]))
 
     def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:
         """Return the supply of all phases together (A), where power or the quarter's energy is limited."""

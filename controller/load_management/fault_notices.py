@@ -37,7 +37,7 @@ class FaultNotices:
 
     def drop_circuit(self, circuit: str) -> None:
         """Drop what is noted of a circuit that the site no longer has."""
-        for key in (f"meter {circuit}", f"over {circuit}"):
+        for key in (f"meter {circuit}", f"unseen {circuit}", f"over {circuit}"):
             self._noticed.pop(key, None)
         self._jumps.pop(circuit, None)
         self._margins.pop(circuit, None)
@@ -49,6 +49,14 @@ class FaultNotices:
         text = f"meter suspected meter={circuit.meter} circuit={circuit.id}: {suspicion}"
         self.note(
             f"meter {circuit.id}", text if suspicion else "", f"meter trusted again meter={circuit.meter}"
+        )
+        missing = metered.unseen.missing_current(now)
+        self.note(
+            f"unseen {circuit.id}",
+            f"meter shows no current meter={circuit.meter} circuit={circuit.id}: {missing}"
+            if missing
+            else "",
+            f"meter shows current meter={circuit.meter}",
         )
         over = ""
         if metered.over_limit and metered.measured is not None:

@@ -589,13 +589,14 @@ class SharePlanner:
     def _deny_fallbacks(self, left: Headroom, now: float) -> Iterator[int]:
         """Limit EVSEs without a car to 0 A where their circuits have no room for their fallback.
 
-        A car that comes takes the fallback in the same second, before anybody can make room for it.
+        A car that comes takes the fallback in the same second, before anybody can make room for it. A circuit
+        whose meter has shown no current yet has that room: the car shows itself by it.
         """
         if not self._idle:
             return
         all_in = left.copy()
         all_in.book_all(self._idle_needs)
-        short = all_in.short_circuits()
+        short = all_in.short_circuits() - self._supply.starting
         if not short:
             return
         concerned = [

@@ -375,9 +375,13 @@ class SiteModel:
         allowed_a = circuit.unbalance_a
         return allowed_a is not None and self.metering.unbalanced_a(circuit) > allowed_a + UNBALANCE_NOISE_A
 
-    def trust(self, circuit: CircuitNode, now: float) -> tuple[Trouble, bool]:
-        """Return why the meter of a circuit cannot be planned with, and whether it is in doubt."""
-        return self.metering.trouble(circuit, now), self.metering.doubted(circuit)
+    def trust(self, circuit: CircuitNode, now: float) -> tuple[Trouble, bool, tuple[object, ...]]:
+        """Return why the meter of a circuit cannot be planned with, and whether it is in doubt.
+
+        At last the phases on which it has shown no current yet, and the cars supplied there.
+        """
+        metering = self.metering
+        return metering.trouble(circuit, now), metering.doubted(circuit), metering.unseen(circuit)
 
     def update_credit(self, controller: EvseController, now: float) -> None:
         """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself."""

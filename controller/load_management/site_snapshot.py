@@ -72,7 +72,7 @@ class SiteSnapshots:
             limit_a=circuit.limit_a,
             measured_a=self._model.metering.measured(circuit),
             base_a=base.assumed[circuit.id],
-            booked_a=subtract(self._supply.supply(circuit, base.assumed[circuit.id]), left),
+            booked_a=subtract(self._supply.supply(circuit, base.assumed[circuit.id], now), left),
             reserve_a=(max(0.0, reserved[0]), max(0.0, reserved[1]), max(0.0, reserved[2])),
             meter_quality=self._model.metering.quality(circuit, now),
             meter_problem=problem.text,

@@ -13,6 +13,7 @@ from controller.load_management.energy.energy_records import (
     SessionEnergyStored,
 )
 from controller.load_management.metering.margin_learning import MarginStored
+from controller.load_management.metering.unproven_phases import HiddenLoadStored
 from controller.model.journal import Record
 from controller.store.limit_records import LimitStored
 from controller.store.rule_types import RecordRule, WriteFailure
@@ -50,6 +51,12 @@ LOAD_RULES: Mapping[type[Record], RecordRule] = {
         ("circuit",),
         WriteFailure.KEEP,
         "the jumps of a circuit's base load: its margin is learned anew",
+    ),
+    HiddenLoadStored: RecordRule(
+        "hidden-load",
+        ("circuit",),
+        WriteFailure.KEEP,
+        "the load of a circuit from before its cars: it is found anew once none of them draws",
     ),
     DeparturesStored: RecordRule(
         "departures", (), WriteFailure.REJECT, "the departures set by a program: they have to be set again"

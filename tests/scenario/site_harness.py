@@ -190,12 +190,14 @@ class SiteHarness:
             self.handle(StationObserved(name, observation))
 
     def restart(self) -> None:
-        """Continue with a new control and the stored limits; all stations have to connect again."""
+        """Continue with a new control, the stored limits and loads; all stations have to connect again."""
         for each in self.stations.values():
             each.up = False
         self._answers.clear()
+        loads = self.control.metering.take_records()
         self.control = SiteControl(self.site, SiteSettings(), self.now)
         self.control.restore(self.stored)
+        self.control.metering.restore(loads)
         self.is_controlled = True
 
     def handle(self, event: SiteEvent) -> None:

@@ -117,6 +117,17 @@ class EvseDemand:
         return len(evse.phases) if evse.divides_watts else self._model.least_phases
 
     @property
+    def starting_a(self) -> float:
+        """Return the minimum (A per phase) that it needs to start.
+
+        Of a limit in W it is enough for the minimum on all phases, which one phase alone may take together.
+        """
+        evse = self._model.evse
+        is_spread = self.watt_phases < len(evse.phases) and not self._model.phases_known
+        is_more = self._delivery.in_watts and is_spread
+        return min(len(evse.phases) * evse.min_a, evse.max_a) if is_more else evse.min_a
+
+    @property
     def phases_to_come(self) -> PhaseFlags:
         """Return where it will draw, once a change that was decided is made."""
         switch = self._model.switch
@@ -176,11 +187,9 @@ class EvseDemand:
             # Three phases in step or one alone: it starts small enough for either.
             caps.append((max(evse.min_a, unbalance_a), CAR_ON_ONE_PHASE))
         max_a, cap = min(caps, key=lambda pair: pair[0])
-        min_a = evse.min_a
-        if self._delivery.in_watts and self.watt_phases < len(evse.phases) and not model.phases_known:
-            # Enough W for the minimum on all phases, which one phase alone may take together.
-            min_a = min(len(evse.phases) * min_a, evse.max_a)
-            max_a = max(max_a, min_a) if not trouble else max_a
+        min_a = self.starting_a
+        if min_a > evse.min_a and not trouble:
+            max_a = max(max_a, min_a)
         if dimmed is not None and dimmed[0] < max_a:
             max_a, cap = dimmed
         min_a = max(min_a, min(model.start_a(now), max_a))

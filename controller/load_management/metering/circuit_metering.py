@@ -9,15 +9,17 @@ import msgspec
 
 from controller.load_management.evse.consumption import BEFORE_STATE_S, NOTHING, OfferCredit, ReportedStep
 from controller.load_management.metering.base_load import MARGIN_USED
-from controller.load_management.metering.margin_learning import MarginStored
 from controller.load_management.metering.metered_circuit import (
+    LOAD_RECORDS,
     NO_PROBLEM,
+    LoadStored,
     MeteredCircuit,
     MeterProblem,
     phase_currents,
 )
 from controller.load_management.metering.phase_steps import OfferStep, PhaseTests, StepVote
 from controller.load_management.metering.plausibility import PlausibilityBounds
+from controller.load_management.metering.unproven_phases import StartingCars
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.journal import Record
@@ -98,7 +100,7 @@ class CircuitMetering:
     `record_types`: types of the records that it returns and restores.
     """
 
-    record_types: tuple[type[Record], ...] = (MarginStored,)
+    record_types: tuple[type[Record], ...] = LOAD_RECORDS
 
     def __init__(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
         self._site = site
@@ -111,7 +113,7 @@ class CircuitMetering:
         self._by_meter = {each.circuit.meter: each for each in self._metered.values()}
         self.totals = DrawTotals(site, self._metered)
         self._unsaved: dict[str, MeteredCircuit] = {}
-        """Circuits with something new of their jumps to record."""
+        """Circuits with something new of their base loads to record."""
 
     def replace_site(
         self, site: SiteTree, settings: SiteSettings, now: float, other_meters: Collection[str] = ()
@@ -172,15 +174,15 @@ class CircuitMetering:
         return self._configured_margin_a(circuit) if found is None else found.margin_a
 
     def take_records(self) -> list[Record]:
-        """Return what has to be stored of the base loads' jumps since the last call."""
+        """Return what has to be stored of the base loads since the last call."""
         unsaved, self._unsaved = self._unsaved, {}
-        return [each.jumps.take_record() for each in unsaved.values()]
+        return [record for each in unsaved.values() for record in each.take_records()]
 
     def restore(self, records: Iterable[Record]) -> None:
         """Take over what was stored before a restart; circuits without a meter are ignored."""
         for record in records:
-            if isinstance(record, MarginStored) and record.circuit in self._metered:
-                self._metered[record.circuit].restore_jumps(record)
+            if isinstance(record, LoadStored) and record.circuit in self._metered:
+                self._metered[record.circuit].restore(record)
 
     def _configured_margin_a(self, circuit: CircuitNode) -> float:
         return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
@@ -206,6 +208,23 @@ class CircuitMetering:
     def metered_above(self, circuit: str) -> list[MeteredCircuit]:
         """Return the circuits with meters from this one up to the grid connection."""
         return [self._metered[each.id] for each in self._site.path(circuit) if each.id in self._metered]
+
+    def unseen(self, circuit: CircuitNode) -> tuple[object, ...]:
+        """Return the phases without a current yet and the cars supplied there; see `UnseenPhases`."""
+        found = self._metered.get(circuit.id)
+        return () if found is None else (found.unseen.phases, found.unseen.cars)
+
+    def is_unseen(self, circuit: str) -> bool:
+        """Return True if a circuit's own meter has shown no current yet on one of its phases."""
+        found = self._metered.get(circuit)
+        return found is not None and bool(found.unseen.phases)
+
+    def supplied_a(
+        self, circuit: CircuitNode, supply_a: PhaseAmps, starting: StartingCars, now: float
+    ) -> PhaseAmps:
+        """Return what a circuit may supply of `supply_a` (A per phase), as far as its meter shows it."""
+        found = self._metered.get(circuit.id)
+        return supply_a if found is None else found.supplied_a(supply_a, starting, now)
 
     def crossed(self, circuit: CircuitNode) -> bool:
         """Return True if the circuit's last good reading was above what was planned for it."""
@@ -279,7 +298,7 @@ class CircuitMetering:
             measured = phase_currents(state.reading, self._settings.voltage_v)
             too_much = measured is not None and self.power_w(circuit, measured) > circuit.limit_w
         is_over = metered.see(state, draw, now, too_much, slowest_s)
-        if metered.jumps.is_unsaved:
+        if metered.is_unsaved:
             self._unsaved[circuit.id] = metered
         return is_over
 

@@ -10,12 +10,12 @@ No reading alone shows that a meter is installed wrongly. So until a step of a c
 
 Where generation is declared the first leaves room for one car, whose first step proves the phase or ends
 that. A meter that measures the building alone is never proven: its feed-in is trusted where it is declared.
+What phases that are not proven may hide is in `unproven_phases.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import msgspec
 
@@ -32,27 +32,37 @@ from controller.load_management.metering.plausibility import (
     StillWatch,
 )
 from controller.load_management.metering.step_check import MEMORY_S, StepCheck
+from controller.load_management.metering.unproven_phases import (
+    MAY_DRAW_A,
+    HiddenLoad,
+    HiddenLoadStored,
+    StartingCars,
+    UnseenPhases,
+    highest_of,
+)
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.statements import Statement, StatementCode, detailed
 from drivers.coded_text import coded
 from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
 
-NOWHERE: PhaseAmps = (-math.inf, -math.inf, -math.inf)
 BRIDGE_S = 30.0
 """Time after the last good reading that the worst of the last quarter of an hour bridges (s)."""
 OVER_WARN_S = 10.0
 """Time (s) that a circuit is above its limit until a warning."""
 OVER_UNEXPLAINED_S = 60.0
 """Longest time (s) of a circuit above its limit although no EVSE below may draw."""
-MAY_DRAW_A = 0.5
-"""EVSEs that may draw less together draw nothing."""
 PROVING_A = 6.0
 """Current (A) of the car that proves a phase: the least that IEC 61851-1 allows."""
 UNPROVEN = coded(
     "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car "
     "charge, or check the direction of its current transformers"
 )
+
+
+LoadStored = MarginStored | HiddenLoadStored
+"""Record of the base load of a circuit."""
+LOAD_RECORDS = (MarginStored, HiddenLoadStored)
 
 
 class MeterProblem(msgspec.Struct, frozen=True):
@@ -105,13 +115,11 @@ class MeteredCircuit:
         """Base load at the worst while a phase is not proven; None once all are."""
         self._feeds_in = False
         """True while a phase that is not proven shows feed-in."""
-        self._lasting_a = NOWHERE
-        """Highest lasting load (A) since cars may draw on a phase that is not proven."""
-        self._hidden_a = NOWHERE
-        """The same where they do draw, as far as their reports and offers show."""
+        self._hidden = HiddenLoad(circuit.id)
         self.window = MeterWindow(MEMORY_S)
         self.steps = StepCheck(self.window)
         self.phase_steps = PhaseSteps(self.window)
+        self.unseen = UnseenPhases(() if circuit.measures_building else (0, 1, 2), now)
         self.votes: list[StepVote] = []
         """Votes on the phases of cars below that the last reading brought."""
         self.battery_a = ZERO
@@ -156,11 +164,28 @@ class MeteredCircuit:
     def _find_margin_a(self) -> float:
         return self.jumps.auto_a if self.circuit.learns_margin else self._configured_margin_a
 
-    def restore_jumps(self, stored: MarginStored) -> None:
-        """Take over what was learned of the base load's jumps before a restart."""
+    def restore(self, stored: LoadStored) -> None:
+        """Take over what was learned of the base load before a restart."""
+        if isinstance(stored, HiddenLoadStored):
+            self._hidden.restore(stored)
+            return
         self.jumps.restore(stored)
         self.margin_a = self._find_margin_a()
         self._set_load_limits()
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Return True if there is something new to record."""
+        return self.jumps.is_unsaved or self._hidden.is_unsaved
+
+    def take_records(self) -> list[LoadStored]:
+        """Return what has to be stored of the base load; it then counts as saved."""
+        records: list[LoadStored] = []
+        if self.jumps.is_unsaved:
+            records.append(self.jumps.take_record())
+        if self._hidden.is_unsaved:
+            records.append(self._hidden.take_record())
+        return records
 
     def _set_load_limits(self) -> None:
         for load in self._loads:
@@ -205,9 +230,16 @@ class MeteredCircuit:
         unproven = [not self._is_proven(phase) for phase in range(3)]
         self._feeds_in = any(a < -NOISE_A and flag for a, flag in zip(amps, unproven, strict=True))
         if not any(unproven):
-            self._unproven, self._hidden_a = None, NOWHERE
+            self._unproven = None
+            self._hidden.clear()
             return False
-        self._follow_hidden(unproven, draw)
+        loads = self._loads
+        self._hidden.see(
+            unproven,
+            draw,
+            highest_of([load.remembered() for load in loads]),
+            highest_of([load.worst() for load in loads]),
+        )
         first, second, third = (
             self._as_load(a, phase, draw) if flag else a
             for phase, (a, flag) in enumerate(zip(amps, unproven, strict=True))
@@ -215,17 +247,6 @@ class MeteredCircuit:
         return self._unproven.measure(
             (first, second, third), draw, now, cut=power_limited, slowest_s=slowest_s
         )
-
-    def _follow_hidden(self, unproven: Sequence[bool], draw: OfferCredit) -> None:
-        """Keep the highest lasting load of each phase for as long as cars may draw there unseen."""
-        lasting = _highest([self._lasting_a, *(load.remembered() for load in self._loads)])
-        may_draw = [flag and most_a > MAY_DRAW_A for flag, most_a in zip(unproven, draw.high, strict=True)]
-        draws = [
-            flag and max(likely_a, unreacted_a) > MAY_DRAW_A
-            for flag, likely_a, unreacted_a in zip(unproven, draw.likely_low, draw.unreacted, strict=True)
-        ]
-        self._lasting_a = _only_on(lasting, may_draw)
-        self._hidden_a = _only_on(_highest([lasting, *(load.worst() for load in self._loads)]), draws)
 
     def _is_proven(self, phase: int) -> bool:
         """Return True if a feed-in of the phase is one for sure, or for all that can be checked."""
@@ -246,6 +267,15 @@ class MeteredCircuit:
     def reading(self) -> Reading | None:
         """Return the last reading, of whatever quality."""
         return None if self._state is None else self._state.reading
+
+    def supplied_a(self, supply_a: PhaseAmps, starting: StartingCars, now: float) -> PhaseAmps:
+        """Return what may be supplied of `supply_a` (A per phase): for few cars where no current has shown.
+
+        A meter that cannot be planned with limits EVSEs otherwise.
+        """
+        if not self.unseen.phases or self._used is None or self.trouble(now):
+            return supply_a
+        return self.unseen.supplied_a(supply_a, starting)
 
     @property
     def doubted(self) -> bool:
@@ -276,6 +306,7 @@ class MeteredCircuit:
             self.window.clear()
             self.steps.clear()
             self.phase_steps.clear()
+            self.unseen.clear()
             return False  # it lacks the base load, which is planned with at the worst
         if self.circuit.measures_building:
             # The EVSEs are not in the reading: the base load is known, the circuit's current is estimated.
@@ -285,6 +316,8 @@ class MeteredCircuit:
             return self._measure(total, draw, now, power_limited, slowest_s)
         flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
+        if self.unseen.phases:
+            self.unseen.see(measured, draw, now)
         self.window.add_reading(own_a, now)
         self.steps.judge_due(now)
         self.votes = self.phase_steps.judge_due(now)
@@ -383,6 +416,8 @@ class MeteredCircuit:
             return MeterProblem(self._state.problem, self._state.cause)
         if self.measured is None:
             return MeterProblem(coded("it does not measure the current of each phase"), Cause.MISSING_VALUE)
+        if missing := self.unseen.missing_current(now):
+            return MeterProblem(missing, Cause.NONE)
         if self._unproven is not None and self._feeds_in and not self._state.limitation:
             return MeterProblem(UNPROVEN, Cause.NONE)
         return MeterProblem(self._state.limitation, self._state.cause)
@@ -415,7 +450,7 @@ class MeteredCircuit:
         known = [(declared_a,) * 3, *(load.worst() for load in self._loads)]
         if not in_trouble:
             known += [load.assumed(now) for load in self._loads]
-        worst = _highest(known)
+        worst = highest_of(known)
         return LoadEstimates(worst, worst, worst, worst, self.load.lowest(now))
 
     def _estimates(self, now: float) -> LoadEstimates:
@@ -425,23 +460,11 @@ class MeteredCircuit:
             return shown
         worst_case = self._unproven.estimates(now)
         return shown._replace(
-            assumed=_highest([shown.assumed, worst_case.assumed, self._hidden_a]),
-            keep=_highest([shown.keep, worst_case.keep]),
-            start=_highest([shown.start, worst_case.start, self._hidden_a]),
+            assumed=highest_of([shown.assumed, worst_case.assumed, self._hidden.load_a]),
+            keep=highest_of([shown.keep, worst_case.keep]),
+            start=highest_of([shown.start, worst_case.start, self._hidden.load_a]),
         )
 
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:
         """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""
         return max((load.start_peak(phase, now) for load in self._loads), key=lambda peak: peak[1])
-
-
-def _only_on(loads: PhaseAmps, flags: Sequence[bool]) -> PhaseAmps:
-    """Return the loads (A) of these phases; negative infinity for the others."""
-    first, second, third = (load if flag else -math.inf for load, flag in zip(loads, flags, strict=True))
-    return (first, second, third)
-
-
-def _highest(loads: Sequence[PhaseAmps]) -> PhaseAmps:
-    """Return the highest of several loads on each phase (A)."""
-    first, second, third = (max(column) for column in zip(*loads, strict=True))
-    return (first, second, third)

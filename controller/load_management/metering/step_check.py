@@ -148,9 +148,9 @@ class StepCheck:
         cause = _find_cause(step, suspected, window, mirrored=mirrored)
         self.problem = coded(
             "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
-            phases=coded("{phases} do", phases=_names(suspected))
+            phases=coded("{phases} do", phases=list_phases(suspected))
             if len(suspected) > 1
-            else coded("{phase} does", phase=_names(suspected)),
+            else coded("{phase} does", phase=list_phases(suspected)),
             evse=step.ref,
             amps=f"{step.delta_a[suspected[-1]]:+.0f}",
             cause=cause,
@@ -162,7 +162,7 @@ def _is_dead(window: Sequence[PhaseAmps], phase: int) -> bool:
     return all(abs(amps[phase]) <= DEAD_A for amps in window)
 
 
-def _names(phases: Sequence[int]) -> str:
+def list_phases(phases: Sequence[int]) -> str:
     """Return the names of phases in words: `L1, L2 and L3`."""
     return join_and([f"L{phase + 1}" for phase in phases])
 
@@ -186,7 +186,7 @@ def _find_cause(
     columns = [[amps[each] for amps in window] for each in range(3)]
     spans = [max(column) - min(column) for column in columns]
     others = [other for other in range(3) if other not in missed]
-    phases, is_single = _names(missed), len(missed) == 1
+    phases, is_single = list_phases(missed), len(missed) == 1
     swapped = [
         other
         for other in others
@@ -212,7 +212,7 @@ def _find_cause(
     if swapped:
         return coded(
             "phases {phases} are swapped at the meter, or the station's phases are not as configured",
-            phases=_names([phase, *swapped]),
+            phases=list_phases([phase, *swapped]),
         )
     if others_show_load and max(map(abs, columns[phase])) <= DEAD_A:
         return (

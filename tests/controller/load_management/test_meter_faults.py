@@ -11,7 +11,9 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from controller.load_management.metering.unproven_phases import HiddenLoadStored
 from controller.load_management.site_tree import Fuse, PhaseAmps
+from controller.model.observations import TransactionSeen
 from drivers.health import MeterHealth
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import GRID_METER, Building, Car, SiteHarness, make_grid, make_station
@@ -87,6 +89,11 @@ def dead(phase: int) -> Shown:
         return replace(reading, current_a=(first, second, third))
 
     return shown
+
+
+def no_current(site: SiteHarness, reading: Reading) -> Reading:
+    """Show no current on any phase, beside the right voltages."""
+    return replace(reading, current_a=(0.0, 0.0, 0.0))
 
 
 def swapped(site: SiteHarness, reading: Reading) -> Reading:
@@ -188,6 +195,99 @@ def test_meter_of_unseen_one_phase_cars_never_overloads_fuse(
         site.wait(wait_s)
     site.wait(1400)
     assert site.seconds_over("grid", 63.0) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit_a", [40.0, 63.0])
+@pytest.mark.parametrize("wired", [ONE_PHASE, ALL])
+@pytest.mark.parametrize("report_s", [10, 60, 300, 0])
+@pytest.mark.parametrize("fault", [no_current, dead(0)])
+def test_phase_that_never_shows_current_never_overloads_fuse(
+    fault: Shown, report_s: int, wired: tuple[int, ...], limit_a: float
+) -> None:
+    # The building takes 0.3 of the limit. No current shows on L1, whatever the cars draw there: one car may
+    # charge with 10 A, or the fallbacks of three with 18 A in all.
+    cars = [Car(32.0, wired)] * 3
+    site = make_site(fault, flat(0.3 * limit_a), cars, limit_a, report_s)
+    connect_cars(site, cars, 1400)
+    assert site.seconds_over("grid", limit_a) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "names"), [(no_current, "L1, L2 and L3"), (dead(0), "L1"), (dead(1), "L2"), (dead(2), "L3")]
+)
+def test_phase_that_never_shows_current_is_named_without_reports(fault: Shown, names: str) -> None:
+    # Nothing but its state shows that the car charges.
+    cars = [Car()]
+    site = make_site(fault, flat(20.0), cars, 63.0, 0)
+    connect_cars(site, cars)
+    assert site.circuit_view("grid").meter_problem.startswith(f"no current has shown yet on {names},")
+    notices = [each for each in site.control.take_notices() if "shows no current" in each.text]
+    assert [each.warning for each in notices] == [True]
+    assert "circuit=grid" in notices[0].text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("report_s", [10, 60, 300, 0])
+@pytest.mark.parametrize(("wired", "begins_s", "shared_s"), [(ALL, 10, 100), (ONE_PHASE, 360, 700)])
+def test_building_without_load_lets_cars_charge_soon(
+    wired: tuple[int, ...], begins_s: int, shared_s: int, report_s: int
+) -> None:
+    # The first car shows itself on its phases, and proves them. Where the cars use L1 alone, a few steps show
+    # that before the next one starts. 62 A for three are 20.7 A each.
+    cars = [Car(32.0, wired)] * 3
+    site = make_site(right, flat(0.0), cars, 63.0, report_s)
+    for number, each in enumerate(cars):
+        site.plug_in(f"C{number}", each)
+    site.wait(begins_s)
+    draws = [site.station(f"C{number}").draw_a for number in range(3)]
+    assert min(draws) >= 6.0
+    site.wait(shared_s - begins_s)
+    draws = [site.station(f"C{number}").draw_a for number in range(3)]
+    assert draws == pytest.approx([20.7] * 3, abs=2.0)  # one may make a step that shows its phases
+
+
+def test_building_without_load_supplies_car_with_high_minimum() -> None:
+    # A DC station that starts with 20 A is supplied from the start.
+    station = make_station("C0")
+    station.evse = replace(station.evse, min_a=20.0, fallback_a=0.0)
+    site = SiteHarness((make_grid(63.0),), [station])
+    site.meter = FaultyMeter(site, right)
+    site.connect()
+    site.wait(60)
+    site.plug_in("C0", Car())
+    site.wait(60)
+    assert site.station("C0").draw_a == pytest.approx(32.0, abs=0.35)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [before_the_cars, swapped, backwards(0)])
+def test_load_from_before_cars_outlives_restart(fault: Shown) -> None:
+    # 20 A of the building on 63 A, and three cars on L1 that nobody reports, where the meter does not show
+    # them. A third of an hour after the restart the controller has seen no load without cars.
+    cars = [Car(32.0, ONE_PHASE)] * 3
+    site = make_site(fault, flat(20.0), cars, 63.0, 0)
+    connect_cars(site, cars)
+    site.restart()
+    site.connect()
+    for name in ("C0", "C1", "C2"):
+        site.report(name, TransactionSeen(1, True))
+    site.wait(1200)
+    assert site.seconds_over("grid", 63.0) == 0
+    assert sum(site.station(f"C{number}").draw_a for number in range(3)) >= 12.0
+
+
+def test_load_from_before_cars_is_dropped_once_none_may_draw() -> None:
+    cars = [Car(32.0, ONE_PHASE)]
+    site = make_site(before_the_cars, flat(40.0), cars, 63.0, 0)
+    connect_cars(site, cars)
+    *_, stored = site.control.metering.take_records()
+    assert isinstance(stored, HiddenLoadStored)
+    assert stored.load_a == pytest.approx((40.0,) * 3, abs=0.5)
+    site.plug_in("C0", None)
+    site.wait(30)
+    *_, stored = site.control.metering.take_records()
+    assert stored == HiddenLoadStored("grid", (0.0, 0.0, 0.0))
 
 
 def test_swapped_phases_are_named_by_one_phase_cars() -> None:

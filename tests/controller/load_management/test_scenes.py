@@ -554,7 +554,7 @@ def test_scenes_car_that_must_leave_soon_is_admitted_first() -> None:
 
 
 def test_scenes_car_alone_has_its_minimum_and_all_within_seconds() -> None:
-    site = SiteHarness((make_grid(63.0),), [idle("a")])
+    site = SiteHarness((make_grid(63.0),), [idle("a")], steady(1.0, 1.0, 1.0))
     site.connect()
     site.wait(30)
     site.plug_in("a", Car())

@@ -1,0 +1,186 @@
+"""Phases of a meter that no car has proven yet: what they may hide, and what is supplied meanwhile.
+
+*Unseen*: a phase that has shown no current at all since the start may have a dead current transformer, and
+nothing is known of the building there. Its circuit supplies one car, which shows itself where the building
+takes nothing: that ends it. Where cars ask for current and none starts, one more is supplied each
+`NEXT_CAR_S` (`NO_OFFER_S` if none is offered anything), and again one alone once one of them charges and no
+current shows.
+
+*Hidden*: a meter before the cars, with swapped phases or a transformer built in backwards shows less load
+while cars draw. The highest lasting load from before them counts for as long as they do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from controller.load_management.evse.consumption import OfferCredit
+from controller.load_management.metering.step_check import DEAD_A, list_phases
+from controller.load_management.site_tree import ZERO, PhaseAmps
+from controller.model.journal import Record
+from drivers.coded_text import coded
+
+NOWHERE: PhaseAmps = (-math.inf, -math.inf, -math.inf)
+MAY_DRAW_A = 0.5
+"""EVSEs that may draw less together draw nothing."""
+STARTING_A = 10.0
+"""Current (A per phase) with which every car starts; some do not with the least of IEC 61851-1."""
+OFFERED_A = 6.0
+"""Least offer of a car (A): below it, none is asked to start (IEC 61851-1)."""
+NEXT_CAR_S = 10.0
+"""Time (s) after which a car that was offered current has started, or does not."""
+NO_OFFER_S = 75.0
+"""Time (s) after which cars that ask are offered nothing because of the others, and not for their rest."""
+NAMED_S = 120.0
+"""Time (s) that cars are likely to draw on an unseen phase until that is named."""
+STORED_A = 1.0
+"""Change (A) of the hidden load that is stored."""
+
+
+class HiddenLoadStored(Record, frozen=True):
+    """Highest lasting load of a circuit from before its cars (A per phase); 0 where none draws unseen."""
+
+    circuit: str
+    load_a: PhaseAmps
+
+
+class StartingCars(msgspec.Struct, frozen=True):
+    """Cars below a circuit whose meter has shown no current yet.
+
+    `is_asking`: one asks for current. `least_a`: the highest minimum of the EVSEs (A). `others_a`: what is
+    booked for EVSEs that do not ask, or cannot be commanded (A per phase).
+    """
+
+    is_asking: bool
+    least_a: float
+    others_a: PhaseAmps
+
+
+class UnseenPhases:
+    """Phases of one meter that have shown no current since the start: `phases`, 0 to 2.
+
+    `cars`: how many cars are supplied on each phase.
+    """
+
+    def __init__(self, phases: tuple[int, ...], now: float) -> None:
+        self.phases = phases
+        self.cars = (1, 1, 1)
+        self._counted_at = [now] * 3
+        self._is_asking = False
+        self._missing_since: float | None = None
+        """Time since when cars are likely to draw on such a phase; None: they are not."""
+
+    def clear(self) -> None:
+        """Take every phase as seen."""
+        self.phases, self._missing_since = (), None
+
+    def see(self, measured_a: PhaseAmps, draw: OfferCredit, now: float) -> None:
+        """Process one reading (A per phase) beside the draw of all EVSEs below."""
+        self.phases = tuple(phase for phase in self.phases if abs(measured_a[phase]) <= DEAD_A)
+        cars = [1, 1, 1]
+        is_missing = False
+        for phase in self.phases:
+            draws = draw.likely_low[phase] > MAY_DRAW_A
+            is_missing |= draws or draw.unreacted[phase] > MAY_DRAW_A
+            if draws or not self._is_asking:
+                self._counted_at[phase] = now
+            elif now >= self._counted_at[phase] + (
+                NEXT_CAR_S if draw.high[phase] >= OFFERED_A else NO_OFFER_S
+            ):
+                self._counted_at[phase] = now
+                cars[phase] = self.cars[phase] + 1
+            else:
+                cars[phase] = self.cars[phase]
+        first, second, third = cars
+        self.cars = (first, second, third)
+        if not is_missing:
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = now
+
+    def supplied_a(self, supply_a: PhaseAmps, starting: StartingCars) -> PhaseAmps:
+        """Return what may be supplied of `supply_a` (A per phase)."""
+        self._is_asking = starting.is_asking
+        car_a = max(STARTING_A, starting.least_a)
+        first, second, third = (
+            min(amps, self.cars[phase] * car_a + starting.others_a[phase]) if phase in self.phases else amps
+            for phase, amps in enumerate(supply_a)
+        )
+        return (first, second, third)
+
+    def missing_current(self, now: float) -> str:
+        """Return in words on which phases no current shows though cars draw; empty if there are none."""
+        if self._missing_since is None or now < self._missing_since + NAMED_S:
+            return ""
+        return coded(
+            "no current has shown yet on {phases}, although a car charges: one car is supplied at a time; "
+            "check the current transformers there, and whether the meter is placed before the cars",
+            phases=list_phases(self.phases),
+        )
+
+
+class HiddenLoad:
+    """Load that a meter has shown before cars drew on phases that none of them has proven.
+
+    `load_a`: the highest lasting one where they do draw, as far as reports and offers show (A per phase;
+    negative infinity elsewhere). `is_unsaved`: there is something new to record.
+    """
+
+    def __init__(self, circuit: str) -> None:
+        self.load_a = NOWHERE
+        self.is_unsaved = False
+        self._circuit = circuit
+        self._lasting_a = NOWHERE
+        """Highest lasting load since cars may draw there."""
+        self._stored_a = ZERO
+
+    def clear(self) -> None:
+        """Drop the load: every phase is proven."""
+        self.load_a = NOWHERE
+        self._set_lasting(NOWHERE)
+
+    def see(
+        self, unproven: Sequence[bool], draw: OfferCredit, remembered_a: PhaseAmps, worst_a: PhaseAmps
+    ) -> None:
+        """Process one reading; `remembered_a` has lasted, `worst_a` is planned with without one."""
+        may_draw = [flag and most_a > MAY_DRAW_A for flag, most_a in zip(unproven, draw.high, strict=True)]
+        draws = [
+            flag and max(likely_a, unreacted_a) > MAY_DRAW_A
+            for flag, likely_a, unreacted_a in zip(unproven, draw.likely_low, draw.unreacted, strict=True)
+        ]
+        lasting_a = highest_of([self._lasting_a, remembered_a])
+        self._set_lasting(_only_on(lasting_a, may_draw))
+        self.load_a = _only_on(highest_of([lasting_a, worst_a]), draws)
+
+    def _set_lasting(self, load_a: PhaseAmps) -> None:
+        self._lasting_a = load_a
+        self.is_unsaved = any(
+            abs(max(0.0, amps) - stored) >= STORED_A
+            for amps, stored in zip(load_a, self._stored_a, strict=True)
+        )
+
+    def take_record(self) -> HiddenLoadStored:
+        """Return what has to be stored; it then counts as saved."""
+        first, second, third = (max(0.0, amps) for amps in self._lasting_a)
+        self._stored_a, self.is_unsaved = (first, second, third), False
+        return HiddenLoadStored(self._circuit, self._stored_a)
+
+    def restore(self, stored: HiddenLoadStored) -> None:
+        """Take over what was stored before a restart."""
+        first, second, third = (amps if amps > 0 else -math.inf for amps in stored.load_a)
+        self._lasting_a, self._stored_a = (first, second, third), stored.load_a
+
+
+def highest_of(loads: Sequence[PhaseAmps]) -> PhaseAmps:
+    """Return the highest of several loads on each phase (A)."""
+    first, second, third = (max(column) for column in zip(*loads, strict=True))
+    return (first, second, third)
+
+
+def _only_on(loads: PhaseAmps, flags: Sequence[bool]) -> PhaseAmps:
+    """Return the loads (A) of these phases; negative infinity for the others."""
+    first, second, third = (load if flag else -math.inf for load, flag in zip(loads, flags, strict=True))
+    return (first, second, third)
