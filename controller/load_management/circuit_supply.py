@@ -16,6 +16,10 @@ from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
 from controller.model.statements import Statement, StatementCode
 
+NOISE_A = 0.03
+"""Last digit of readings (A), which the margin carries: less than a minimum of 6 A fits in otherwise."""
+
+
 class CircuitSupply:
     """Limits less base load and margin, and what the calendar, the grid operator and a backend leave."""
 
@@ -62,6 +66,9 @@ class CircuitSupply:
             )
         if is_root:
             limit_a = subtract(limit_a, self._model.energy.hidden_a)
+        if margin_a >= NOISE_A:
+            first, second, third = base_a
+            base_a = (_without_noise(first), _without_noise(second), _without_noise(third))
         left_a = subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
         self.starting.discard(circuit.id)
         if not self._model.metering.is_unseen(circuit.id):
@@ -218,6 +225,12 @@ class CircuitSupply:
                 worst_w = min(worst_w, base_w + held_a * self._model.metering.highest_v(circuit))
             found[circuit_id] = CircuitBase(base_w=base_w, worst_w=worst_w, is_trusted=is_trusted)
         return found
+
+
+def _without_noise(load_a: float) -> float:
+    """Return a load in tenths (A) if it is as much but for the last digit of readings."""
+    tenths_a = math.floor(load_a * 10) / 10
+    return tenths_a if load_a - tenths_a <= NOISE_A else load_a
 
 
 def subtract(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:

@@ -416,6 +416,34 @@ def test_scene_cars_start_once_with_any_interval_of_reports(report_s: int) -> No
     assert site.station("a").draw_a == pytest.approx(31.0, abs=TOLERANCE_A)
 
 
+@pytest.mark.parametrize("step_a", [0.0, 1.0])
+@pytest.mark.parametrize(("limit_a", "cars", "share_a"), [(25.0, 4, 6.0), (49.0, 8, 6.0), (40.0, 3, 13.0)])
+def test_scenes_last_digit_of_readings_takes_no_share(
+    limit_a: float, cars: int, share_a: float, step_a: float
+) -> None:
+    # The limit less 1 A is a whole share for each car. The meter shows up to 0.02 A where nothing flows.
+    stations = [car(f"c{number}") for number in range(cars)]
+    for each in stations:
+        assert each.car is not None
+        each.car = WholeSteps(step_a)
+    site = SiteHarness((make_grid(limit_a),), stations, lambda now: (0.01 * (now % 3),) * 3)
+    site.connect()
+    site.wait(600)
+    assert [each.draw_a for each in stations] == pytest.approx([share_a] * cars, abs=0.1)
+
+
+class WholeSteps(Car):
+    """Draws its offer in steps of so many A; 0: all of it."""
+
+    def __init__(self, step_a: float) -> None:
+        super().__init__()
+        self.step_a = step_a
+
+    def draw_a(self, limit_a: float) -> float:
+        usable_a = math.floor(limit_a / self.step_a + 1e-6) * self.step_a if self.step_a else limit_a
+        return super().draw_a(usable_a)
+
+
 def run_pulses(on_s: int, off_s: int, seconds: int, fuse: Fuse = Fuse.PLAIN) -> SiteHarness:
     """Run three cars of 40 A beside a building that takes 20 A, and 8 A more in its pulses.
 
