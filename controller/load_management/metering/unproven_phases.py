@@ -36,6 +36,8 @@ NO_OFFER_S = 75.0
 """Time (s) after which cars that ask are offered nothing because of the others, and not for their rest."""
 NAMED_S = 120.0
 """Time (s) that cars are likely to draw on an unseen phase until that is named."""
+PAUSE_S = 60.0
+"""Time (s) for which a car that follows another offer may seem to draw nothing there."""
 STORED_A = 1.0
 """Change (A) of the hidden load that is stored."""
 
@@ -70,6 +72,7 @@ class UnseenPhases:
         self.cars = (1, 1, 1)
         self._counted_at = [now] * 3
         self._is_asking = False
+        self._drew_at = now
         self._missing_since: float | None = None
         """Time since when cars are likely to draw on such a phase; None: they are not."""
 
@@ -96,10 +99,12 @@ class UnseenPhases:
                 cars[phase] = self.cars[phase]
         first, second, third = cars
         self.cars = (first, second, third)
-        if not is_missing:
+        if is_missing:
+            self._drew_at = now
+            if self._missing_since is None:
+                self._missing_since = now
+        elif now > self._drew_at + PAUSE_S:
             self._missing_since = None
-        elif self._missing_since is None:
-            self._missing_since = now
 
     def supplied_a(self, supply_a: PhaseAmps, starting: StartingCars) -> PhaseAmps:
         """Return what may be supplied of `supply_a` (A per phase)."""
