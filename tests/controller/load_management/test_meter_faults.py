@@ -243,8 +243,11 @@ def test_building_without_load_lets_cars_charge_soon(
     draws = [site.station(f"C{number}").draw_a for number in range(3)]
     assert min(draws) >= 6.0
     site.wait(shared_s - begins_s)
-    draws = [site.station(f"C{number}").draw_a for number in range(3)]
-    assert draws == pytest.approx([20.7] * 3, abs=2.0)  # one may make a step that shows its phases
+    highest = [0.0] * 3
+    for _ in range(60):  # within which one may make a step that shows its phases
+        site.step()
+        highest = [max(most, site.station(f"C{number}").draw_a) for number, most in enumerate(highest)]
+    assert highest == pytest.approx([20.7] * 3, abs=1.5)
 
 
 def test_building_without_load_supplies_car_with_high_minimum() -> None:
