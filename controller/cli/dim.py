@@ -17,8 +17,7 @@ import msgspec
 from controller.cli.arguments import OK, CommandError, Subcommands, number
 from controller.dimming import dimming_messages
 from controller.dimming.dimming_command import CONTEXT, CommandMalformedError, read_command
-from controller.dimming.key_proofs import KeyProofs
-from controller.dimming.verification import LONGEST_S
+from controller.dimming.verification import LONGEST_S, KeyProofs
 from controller.ocpp.frames import Version
 from controller.signing import signature_format, signing_keys
 from controller.signing.signing_keys import KeyFileError, Keyring, read_key_files

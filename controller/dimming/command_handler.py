@@ -18,10 +18,16 @@ from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import NO_PHASES, EffectiveLimit, SourceLimit
 from controller.dimming.events import CommandAnswer, CommandReceived, DimmingAction, RecordEvidence
 from controller.dimming.evidence_chain import EvidenceKind
-from controller.dimming.key_proofs import ProofVerifier
 from controller.dimming.limit_effect import Measurement
 from controller.dimming.limit_source import LimitSource, SourceFailsafe
-from controller.dimming.verification import CommandContext, CommandVerdict, Issuers, Situation, Verification
+from controller.dimming.verification import (
+    CommandContext,
+    CommandVerdict,
+    Issuers,
+    ProofVerifier,
+    Situation,
+    Verification,
+)
 from controller.model.effects import LogEntry
 from controller.model.rate_limits import TokenBucket
 

@@ -32,9 +32,9 @@ from controller.dimming.events import (
     SourceReached,
     in_order,
 )
-from controller.dimming.key_proofs import ProofVerifier
 from controller.dimming.limit_source import LimitSource
 from controller.dimming.outcome_reports import OutcomeReporter
+from controller.dimming.verification import ProofVerifier
 from controller.model.effects import LogEntry
 from controller.model.journal import Persist
 

@@ -11,8 +11,8 @@ from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import DimmingAction, Measured, NotifyBackends, RecordEvidence
 from controller.dimming.evidence_chain import EvidenceKind
-from controller.dimming.key_proofs import ProofVerifier
 from controller.dimming.limit_effect import EffectWatch, LimitOutcome, Measurement
+from controller.dimming.verification import ProofVerifier
 from controller.model.observations import EvseRef
 
 MOST_OPEN = 16

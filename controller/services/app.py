@@ -52,7 +52,6 @@ from controller.services.eebus_partners import EebusPartners
 from controller.services.eebus_service import EebusService
 from controller.services.energy_service import EnergyService
 from controller.services.journal_log import set_log_level
-from controller.services.limit_encoder import LimitEncoder
 from controller.services.link_status import LinkStatusReader
 from controller.services.load_management_service import LoadManagementService
 from controller.services.local_csms_service import (
@@ -81,11 +80,10 @@ from controller.services.site_mailbox import SiteMailbox
 from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
 from controller.services.station_admission import StationAdmission
-from controller.services.station_capabilities import StationCapabilities
+from controller.services.station_capabilities import StationCapabilities, StationClocks
 from controller.services.station_certificates import open_station_certificates
-from controller.services.station_clocks import StationClocks
 from controller.services.station_connections import StationConnections
-from controller.services.station_limits import StationLimits
+from controller.services.station_limits import LimitEncoder, StationLimits
 from controller.services.station_profiles import StationProfiles
 from controller.services.station_report import StationReport
 from controller.services.station_service import StationService

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.config import Config
 from controller.config.schema import DimmingConfig
-from controller.dimming.key_proofs import KeyProofs
+from controller.dimming.verification import KeyProofs
 from controller.services.clock_state import is_synchronised
 from controller.services.policy_service import PolicyService
 from controller.services.wall_clock import utc_now

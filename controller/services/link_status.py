@@ -14,7 +14,7 @@ from controller.offline.station_memory import QueueStatus
 from controller.services.backend_pools import BackendPools
 from controller.services.overlay_service import OverlayService
 from controller.services.relay_memory import RelayJournals
-from controller.services.station_clocks import StationClocks
+from controller.services.station_capabilities import StationClocks
 from controller.services.station_limits import StationLimits
 from controller.services.wall_clock import utc_now
 from controller.stations.connection_stats import ConnectionStats

@@ -3,12 +3,15 @@
     StationSession --events--> StationLimits --SiteEvent--> LoadManagementService
                   <---CALL---               <--SetLimit---
 
-Before the first limit, a station is asked for its capabilities.
+Before the first limit, a station is asked for its capabilities. A limit becomes the SetChargingProfile that
+its station accepts, by its scope, quirk and clock.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
+from datetime import timedelta
 
 import trio
 
@@ -21,19 +24,59 @@ from controller.load_management.events import (
     StationUp,
 )
 from controller.load_management.metering.station_meters import StationMeters
-from controller.model.effects import UNTRACKED
+from controller.model.effects import UNTRACKED, OwnCall
 from controller.model.observations import Booted, Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
-from controller.services.limit_encoder import LimitEncoder
+from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
 from controller.services.load_management_service import LoadManagementService
-from controller.services.station_capabilities import StationCapabilities
+from controller.services.station_capabilities import StationCapabilities, StationClocks
 from controller.services.station_profiles import StationProfiles
+from controller.services.wall_clock import utc_now
 from controller.stations.registry import SessionRegistry
 
 log = logging.getLogger("controller")
 
 NO_ANSWER = "no answer in time"
+
+
+class LimitEncoder:
+    """Encodes limits for all stations; the lower one of a backend's profile is sent."""
+
+    def __init__(
+        self,
+        capabilities: StationCapabilities,
+        profiles: StationProfiles,
+        clocks: StationClocks,
+    ) -> None:
+        self._capabilities = capabilities
+        self._profiles = profiles
+        self._clocks = clocks
+
+    def encode(self, limit: SetLimit, version: Version) -> OwnCall:
+        """Return the CALL that sets a limit at its station, in `version`."""
+        station, evse = limit.ref
+        absorbed, now, wall = self._profiles.find_absorbed(station), trio.current_time(), utc_now()
+        clock = self._clocks.find_clock(station)
+        clock.follow(now, wall.timestamp())
+        quirk = self._capabilities.find_quirk(station)
+        value, after = (limit.limit_w, limit.after_w) if quirk.in_watts else (limit.limit_a, limit.after_a)
+        terms = LimitTerms(
+            quirk=quirk,
+            after=absorbed.cap_limit(evse, LimitKind.FALLBACK, after, None, now),
+            number_phases=limit.number_phases,
+        )
+        payload = set_limit(
+            version,
+            self._capabilities.find_scope(station),
+            evse,
+            limit.kind,
+            absorbed.cap_limit(evse, limit.kind, value, limit.duration_s, now, limit.token),
+            wall + timedelta(seconds=clock.write_offset()),
+            limit.duration_s,
+            terms,
+        )
+        return OwnCall(limit.token, str(uuid.uuid4()), "SetChargingProfile", payload, urgent=limit.urgent)
 
 
 class StationLimits:

@@ -14,8 +14,7 @@ from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
 from controller.profiles.arbiter import ProfileArbiter, owned_purposes
 from controller.profiles.overdraw_watch import OverdrawWatch
 from controller.profiles.profile_messages import read_stored_profiles
-from controller.services.station_capabilities import StationCapabilities
-from controller.services.station_clocks import StationClocks
+from controller.services.station_capabilities import StationCapabilities, StationClocks
 from controller.services.wall_clock import utc
 from controller.store.state_store import StateStore
 

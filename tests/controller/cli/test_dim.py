@@ -10,8 +10,7 @@ import pytest
 
 from controller.cli.main import main
 from controller.dimming import dimming_messages
-from controller.dimming.key_proofs import KeyProofs
-from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
+from controller.dimming.verification import CommandVerdict, Issuers, KeyProofs, Situation, Verification
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
 from controller.signing.policy_schema import SignerRole

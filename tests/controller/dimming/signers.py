@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.key_proofs import CommandProof, ProofSigner
+from controller.dimming.verification import CommandProof, ProofSigner
 
 DSO = ProofSigner(
     holder="netz", key="k-dso", roles=frozenset({"grid-operator"}), groups=frozenset({"dso/limit"})

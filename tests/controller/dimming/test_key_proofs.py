@@ -6,8 +6,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.dimming_command import CONTEXT
-from controller.dimming.key_proofs import KeyProofs
-from controller.dimming.verification import Issuers, Reason, Situation, Verification
+from controller.dimming.verification import Issuers, KeyProofs, Reason, Situation, Verification
 from controller.signing import payload_signatures
 from controller.signing.policy_schema import SignerRole
 from controller.signing.signing_keys import Keyring, KnownKey, OwnKey
