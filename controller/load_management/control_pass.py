@@ -16,12 +16,11 @@ from heapq import heappop
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.circuit_supply import CircuitSupply
-from controller.load_management.cut_planner import CutPlanner, OffShares
+from controller.load_management.cuts_and_rises import SPARE_A, CutPlanner, OffShares, RisePlanner, target_a
 from controller.load_management.decision_log import LoggedDecision
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
-from controller.load_management.rise_planner import SPARE_A, RisePlanner, target_a
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.model.observations import EvseRef
@@ -36,7 +35,7 @@ COST_NOTED = 2
 COST_SHARE = 8
 COST_ANSWER = 25
 """Work of one EVSE or circuit in each step of a pass."""
-NOTED_AT_ONCE = 200
+NOTED_AT_ONCE = 100
 """EVSEs with another share that are noted in one step."""
 
 
@@ -175,11 +174,15 @@ class ControlPass:
         is_whole = part is self.whole
         while model.update_due_credits(self._now):
             yield DUE_AT_ONCE * COST_CREDIT
-        yield len(part.site.circuits) * COST_CIRCUIT
+        circuits_cost = len(part.site.circuits) * COST_CIRCUIT if part.site.is_large else 0
+        if circuits_cost:
+            yield circuits_cost
         base, changes = self._base_of(part), model.changes
         if is_whole:
-            yield len(part.site.circuits) * COST_CIRCUIT
-            self._apply_energy_plan(base, self._now)
+            if circuits_cost:
+                yield circuits_cost
+            if model.energy.has_plan or self._planned:
+                self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
             touched |= dict.fromkeys(model.due.take(self._now))
@@ -198,7 +201,8 @@ class ControlPass:
             if number % 20 == 0:
                 yield 20 * COST_REFRESH
         yield from planner.update(self._now)
-        yield len(part.site.circuits) * COST_CIRCUIT
+        if circuits_cost:
+            yield circuits_cost
         if changes != model.changes:
             base = self._base_of(part)
         room = self._supplies_of(part, base)
@@ -211,6 +215,7 @@ class ControlPass:
         for number, ref in enumerate(list(answered), 1):
             each = self._model.by_ref[ref]
             self._book(each)
+            each.offer.offered_a = each.delivery.offered_a(self._now)
             each.offer.settle(each.offer.allocation, self._now)
             self._note_rise(each)
             del answered[ref]
@@ -243,12 +248,14 @@ class ControlPass:
         """
         by_ref, allocations = self._model.by_ref, planner.allocations
         yield from self._note_changed(part, planner)
-        yield len(part.site.circuits) * COST_CIRCUIT
+        if part.site.is_large:
+            yield len(part.site.circuits) * COST_CIRCUIT
         ledger, changes = self._ledger(part), self._model.changes
         off_shares = self._off_shares_of(part, allocations)
         cuts = yield from self._cuts.plan_cuts(off_shares, ledger, self._falling, self._now)
         concerned = self._find_concerned(part, planner, ledger, cuts, to_shares=to_shares)
-        yield (len(self._rising) + len(concerned)) * COST_NOTED
+        if (found := len(self._rising) + len(concerned)) >= NOTED_AT_ONCE:
+            yield found * COST_NOTED
         in_order = yield from self._order(concerned, cuts)
         for number, ref in enumerate(in_order, 1):
             if number % 10 == 0:
@@ -298,7 +305,8 @@ class ControlPass:
                 ):
                     self._concerned[ref] = None
                 self._note_share(each, allocation)
-            yield len(changed) * COST_SHARE
+            if len(changed) == NOTED_AT_ONCE:
+                yield NOTED_AT_ONCE * COST_SHARE
 
     def _find_concerned(
         self,
@@ -331,12 +339,12 @@ class ControlPass:
             order[ref] = (ref not in cuts, self._model.by_ref[ref].delivery.offered_a(self._now), ref)
             if number % NOTED_AT_ONCE == 0:
                 yield NOTED_AT_ONCE * COST_NOTED
-        yield len(order) * COST_NOTED
         return sorted(order, key=order.__getitem__)
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
-        yield len(self.whole.site.circuits) * COST_CIRCUIT
+        if self.whole.site.is_large:
+            yield len(self.whole.site.circuits) * COST_CIRCUIT
         ledger, changes = self._spare_room(planner), self._model.changes
         able = yield from self._rises.find_able(ledger, self._now)
         cost = 0
@@ -457,13 +465,13 @@ class ControlPass:
     def _refresh(self, controller: EvseController, now: float) -> None:
         """Update what depends on time and on events of an EVSE, and what is booked for it."""
         offered_a = controller.offer.offered_a
+        evse, demand, dimming = controller.evse, controller.demand, self._model.dimming
+        controller.delivery.hold_s = dimming.hold_s(evse, now)
         controller.refresh(self._model.settings.voltage_v, now)
         if controller.offer.offered_a != offered_a:
             self._note_share(controller, self._planner_of(self.whole).allocations.get(controller.evse.ref))
         self._off_shares.regroup(controller)
         self._model.update_credit(controller, now)
-        evse, demand, dimming = controller.evse, controller.demand, self._model.dimming
-        controller.delivery.hold_s = dimming.hold_s(evse, now)
         if evse.steerable:
             minimum = (demand.phases_to_come, evse.min_a) if demand.has_demand else None
             dimming.set_minimum(evse.ref, minimum)
@@ -472,8 +480,6 @@ class ControlPass:
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""
-        if not (self._model.energy.has_plan or self._planned):
-            return
         uses = {
             ref: self._model.by_ref[ref].demand.use(self._model.settings.voltage_v, now)
             for ref in self._model.energy.evses.tracked

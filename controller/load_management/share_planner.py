@@ -194,17 +194,23 @@ class SharePlanner:
         moment = self._rotation.changes_at(ref, now)
         if moment < math.inf:
             model.turns_due.set_due(ref, moment)
-        _put(self._reserved, each, belongs=not can_be_commanded)
-        _put(self._probed, each, belongs=takes_nothing)
-        _put(self._idle, each, belongs=is_idle)
-        _put(self._sunny, each, belongs=demand is not None and each.demand.waits_for_surplus)
-        _put(self._never_pausing, each, belongs=demand is not None and each.delivery.never_pauses)
         is_over = each.model.draw.has_excess or each.delivery.late_a(now) > 0
-        in_steps = demand is not None and each.has_whole_steps and not each.demand.waits_for_surplus
-        _put(self._stepping, each, belongs=in_steps)
-        _put(self._overdrawn, each, belongs=can_be_commanded and is_over)
         can_switch = each.model.switch.able or each.model.switch.single
-        _put(self._switching, each, belongs=can_be_commanded and can_switch)
+        is_sunny = demand is not None and each.demand.waits_for_surplus
+        for evses, belongs in (
+            (self._reserved, not can_be_commanded),
+            (self._probed, takes_nothing),
+            (self._idle, is_idle),
+            (self._sunny, is_sunny),
+            (self._never_pausing, demand is not None and each.delivery.never_pauses),
+            (self._stepping, demand is not None and not is_sunny and each.has_whole_steps),
+            (self._overdrawn, can_be_commanded and is_over),
+            (self._switching, can_be_commanded and can_switch),
+        ):
+            if belongs:
+                evses[ref] = each
+            else:
+                evses.pop(ref, None)
         needed_a = evse.fallback_a + SETTLED_A
         self._idle_needs.set(evse, (each.model.phases, needed_a) if is_idle else NO_BOOKING)
         if fixed is None:
@@ -263,16 +269,22 @@ class SharePlanner:
         self._to_note |= dict.fromkeys(self._others)
         self._others = {}
         yield from self._share(room, base, now)
-        self._choose_phases(room, base, now)
-        yield from self._share_surplus(room, base, now)
+        if self._switching:
+            self._choose_phases(room, base, now)
+        if self._sunny:
+            yield from self._share_surplus(room, base, now)
         self._to_note |= dict.fromkeys(self._others)
         yield from self._note_shares(now)
         self._choose_showing(now)
-        yield len(self._site.circuits) * COST_CIRCUIT
+        if self._site.is_large:
+            yield len(self._site.circuits) * COST_CIRCUIT
         room.book_all(self._shares)
-        yield from self._share_remainders(room)
-        yield from self._offer_leftover(room, now)
-        yield from self._deny_fallbacks(room, now)
+        if self._stepping or self._raised:
+            yield from self._share_remainders(room)
+        if self._probed:
+            yield from self._offer_leftover(room, now)
+        if self._idle:
+            yield from self._deny_fallbacks(room, now)
         self._to_note |= dict.fromkeys(self._others)
         self._note_others()
 
@@ -316,7 +328,8 @@ class SharePlanner:
         """Let the allocator share. Who cannot pause and gets nothing takes its minimum all the same."""
         held: list[EvseRef] = []
         while True:
-            yield len(self._site.circuits) * COST_CIRCUIT
+            if self._site.is_large:
+                yield len(self._site.circuits) * COST_CIRCUIT
             joint = self._supply.joint(self._site, base, room)
             admission = self._supply.admission(self._site, room, base, now)
             yield from self._allocator.steps(room.rooms(), joint, admission)
@@ -381,8 +394,6 @@ class SharePlanner:
 
     def _share_surplus(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:
         """Share the feed-in that the others leave among those that charge from nothing else."""
-        if not self._sunny:
-            return
         yield from self._note_shares(now)
         for each in self._sunny.values():
             self._shares.set(each.evse, NO_BOOKING)
@@ -449,8 +460,10 @@ class SharePlanner:
             return
         controller = self._model.by_ref[ref]
         self._shares.set(controller.evse, (controller.model.phases, found.limit_a))
-        is_unproven = found.limit_a == 0 and not controller.model.phases_known
-        _put(self._unproven, controller, belongs=is_unproven)
+        if found.limit_a == 0 and not controller.model.phases_known:
+            self._unproven[ref] = controller
+        else:
+            self._unproven.pop(ref, None)
         is_served = self._is_begun(controller, found) or (found.limit_a > 0 and self._rotation.is_served(ref))
         if self._rotation.set_served(ref, is_served, now):
             self._to_update[ref] = None
@@ -592,8 +605,6 @@ class SharePlanner:
         A car that comes takes the fallback in the same second, before anybody can make room for it. A circuit
         whose meter has shown no current yet has that room: the car shows itself by it.
         """
-        if not self._idle:
-            return
         all_in = left.copy()
         all_in.book_all(self._idle_needs)
         short = all_in.short_circuits() - self._supply.starting
@@ -616,13 +627,6 @@ class SharePlanner:
                 self._others[evse.ref] = Allocation(evse.ref, 0.0, NO_FALLBACK)
             if number % 50 == 0:
                 yield 50 * COST_OFFER
-
-
-def _put(evses: Evses, each: EvseController, *, belongs: bool) -> None:
-    if belongs:
-        evses[each.evse.ref] = each
-    else:
-        evses.pop(each.evse.ref, None)
 
 
 def _zero(controller: EvseController, statement: Statement) -> Allocation:

@@ -77,7 +77,7 @@ class SiteControl:
                 self._due |= is_other
                 if overloaded:
                     return self._plan_safely(now, urgent=True, within=circuit)
-            if circuit is None and (flow_a := self.energy.on_meter(event.state, now)) is not None:
+            elif (flow_a := self.energy.on_meter(event.state, now)) is not None:
                 self._model.metering.set_battery(flow_a)
         if isinstance(event, SiteDimmed):
             for each in self._model.controllers:

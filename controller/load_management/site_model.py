@@ -25,12 +25,12 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.evse.due_evses import DueEvses
 from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
+from controller.load_management.evse.evse_offer import DueEvses
 from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
 from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
-from controller.load_management.metering.circuit_metering import CircuitMetering, Trouble
+from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, SiteTree
 from controller.model.observations import (
@@ -332,56 +332,38 @@ class SiteModel:
         Return whether its circuit has to be cut now, and whether the current has to be shared anew.
         """
         self.changes += 1
-        before = self.trust(circuit, now)
+        metered = self.metering.meter_of(circuit)
+        before = metered.trouble(now), metered.doubted, self.metering.unseen(circuit)
         self.update_due_credits(now)
         overloaded = self.metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
         if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
-        metered = self.metering.metered(circuit.id)
-        if metered is not None:
-            self.notices.note_circuit(metered, now)
-        is_other = before != self.trust(circuit, now) or self.metering.crossed(circuit)
-        is_other |= self._on_votes(circuit, now)
-        return overloaded, is_other or self._is_unbalanced(circuit)
-
-    def _on_votes(self, circuit: CircuitNode, now: float) -> bool:
-        """Take in what a meter has shown of the phases of cars; return True if they change."""
-        changed = False
-        for vote in self.metering.votes(circuit):
+        self.notices.note_circuit(metered, now)
+        after = metered.trouble(now), metered.doubted, self.metering.unseen(circuit)
+        is_other = metered.crossed or before != after
+        for vote in metered.votes:
             controller = self.by_ref[vote.ref]
             before_a = controller.booking.credit(now).likely_high
             if controller.model.on_step_seen(vote, now):
                 likely_a = controller.booking.credit(now).likely_high
                 missing_a = (before_a[0] - likely_a[0], before_a[1] - likely_a[1], before_a[2] - likely_a[2])
-                for metered in self.metering.metered_above(controller.evse.circuit):
-                    metered.raise_load_by(missing_a)
+                for above in self.metering.metered_above(controller.evse.circuit):
+                    above.raise_load_by(missing_a)
                 self.update_credit(controller, now)
                 controller.mark_due()
-                changed = True
-        return changed
+                is_other = True
+        if circuit.unbalance_a is not None and not is_other:
+            is_other = self.metering.unbalanced_a(circuit) > circuit.unbalance_a + UNBALANCE_NOISE_A
+        return overloaded, is_other
 
     def _measure_peak(self, circuit: CircuitNode, now: float) -> None:
-        """Report a good reading to the quarter-hour peak of the circuit, with the building's part of it."""
-        metered = self.metering.metered(circuit.id)
-        power_w = None if metered is None else self.metering.active_w(metered)
-        if metered is None or metered.reading is None or power_w is None or self.trust(circuit, now)[0]:
-            return
-        if metered.is_bridged(now):
+        """Report a good reading to the quarter-hour peak of a circuit, with the building's part of it."""
+        metered = self.metering.meter_of(circuit)
+        power_w = self.metering.active_w(metered)
+        if metered.reading is None or power_w is None or metered.trouble(now) or metered.is_bridged(now):
             return
         own_w = sum(self.metering.totals.below(circuit.id).low) * self.settings.voltage_v
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
-
-    def _is_unbalanced(self, circuit: CircuitNode) -> bool:
-        allowed_a = circuit.unbalance_a
-        return allowed_a is not None and self.metering.unbalanced_a(circuit) > allowed_a + UNBALANCE_NOISE_A
-
-    def trust(self, circuit: CircuitNode, now: float) -> tuple[Trouble, bool, tuple[object, ...]]:
-        """Return why the meter of a circuit cannot be planned with, and whether it is in doubt.
-
-        At last the phases on which it has shown no current yet, and the cars supplied there.
-        """
-        metering = self.metering
-        return metering.trouble(circuit, now), metering.doubted(circuit), metering.unseen(circuit)
 
     def update_credit(self, controller: EvseController, now: float) -> None:
         """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself."""
@@ -429,14 +411,14 @@ class SiteModel:
 
         Where a recent report shows the draw, it changes from that to the offer, else by as much as the offer.
         """
-        change = controller.delivery.offered_a(now) - before
+        offered = controller.offer.offered_a
+        change = offered - before
         if abs(change) <= NOISE_A:
             return
         self.update_credit(controller, now)
         if abs(change) < SEEN_CHANGE_A or not controller.booking.may_draw(now):
             return
         drawn = controller.model.draw.drawn
-        offered = controller.delivery.offered_a(now)
         delta = [0.0, 0.0, 0.0]
         draw = [0.0, 0.0, 0.0]
         is_unreported = controller.model.reports_no_current(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
 import msgspec
@@ -17,6 +17,11 @@ PhaseFlags = tuple[bool, bool, bool]
 """A flag for each of the site's L1, L2, L3."""
 
 ZERO: PhaseAmps = (0.0, 0.0, 0.0)
+
+COLUMNS = 4
+"""Numbers of each circuit in a row of all: A on each phase, and on all together."""
+MANY_CIRCUITS = 20
+"""Circuits of a large site: on a smaller one all of them together take less than a fraction of a ms."""
 
 
 class Fuse(enum.StrEnum):
@@ -141,10 +146,31 @@ class SiteTree(msgspec.Struct, frozen=True, dict=True):
             found[circuit.id] = (place, *(() if circuit.parent is None else found[circuit.parent]))
         return found
 
-    def path(self, circuit_id: str) -> Iterator[CircuitNode]:
-        """Yield the circuit and all above it, up to the grid connection."""
-        current: str | None = circuit_id
-        while current is not None:
-            circuit = self.circuit_by_id[current]
-            yield circuit
-            current = circuit.parent
+    @cached_property
+    def columns_up(self) -> Mapping[tuple[str, bool], tuple[int, ...]]:
+        """Return where in a row of all circuits those above an EVSE begin, by its circuit and `steerable`.
+
+        The row has `COLUMNS` numbers of each circuit, and as many of all steerable EVSEs behind them.
+        """
+        found: dict[tuple[str, bool], tuple[int, ...]] = {}
+        for circuit, places in self.places_up.items():
+            begins = tuple(COLUMNS * place for place in places)
+            found[circuit, False] = begins
+            found[circuit, True] = (*begins, COLUMNS * len(self.circuits))
+        return found
+
+    @cached_property
+    def is_large(self) -> bool:
+        """Return True if what goes over all circuits takes long enough to let others run before it."""
+        return len(self.circuits) >= MANY_CIRCUITS
+
+    @cached_property
+    def _paths(self) -> Mapping[str, tuple[CircuitNode, ...]]:
+        found: dict[str, tuple[CircuitNode, ...]] = {}
+        for circuit in self.circuits:
+            found[circuit.id] = (circuit, *(() if circuit.parent is None else found[circuit.parent]))
+        return found
+
+    def path(self, circuit_id: str) -> tuple[CircuitNode, ...]:
+        """Return the circuit and all above it, up to the grid connection."""
+        return self._paths[circuit_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.load_management.energy.energy_view import EnergyView
-from controller.load_management.evse.charger_response import LearnedResponse
+from controller.load_management.evse.learned_values import LearnedResponse
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef, EvseState
 from controller.model.parts import Parts

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from controller.dimming.events import DimmingMemory
-from controller.load_management.evse.charger_response import LearnedResponse
+from controller.load_management.evse.learned_values import LearnedResponse
 from controller.model.journal import BootStored, ProfilesStored, Record, StoredProfile
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.charger_response import LearnedResponse
 from controller.load_management.evse.departure_goal import GoalMemory
+from controller.load_management.evse.learned_values import LearnedResponse
 from controller.load_management.evse.limit_delivery import DeliveryMemory
 from controller.model.journal import Record
 from controller.model.observations import EvseRef

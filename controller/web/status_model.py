@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from controller.load_management.energy.energy_view import EnergyView
-from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.learned_values import REACTION_S
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView, UnconfiguredView
 from controller.model.expiry import Expiry

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from rich.table import Table
 from rich.text import Text
 
-from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.learned_values import REACTION_S
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseState
 from controller.web.status_model import BackendStatus, CircuitStatus, EnergyStatus, EvseStatus

@@ -35,14 +35,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from controller.load_management.allocation.constraints import (
+    ROUNDS,
     TENTHS,
     AdmissionRooms,
     Constraints,
     JointConstraint,
+    PhaseLeads,
     tenths_down,
     tenths_up,
 )
-from controller.load_management.allocation.unbalance import ROUNDS, PhaseLeads
 from controller.load_management.allocation.water_filling import (
     Claim,
     ClaimGroup,
@@ -61,10 +62,9 @@ FIRST_PLACE: Place = (0, 0, 0.0)
 ALL_IT_CAN_TAKE = Statement(code=StatementCode.ALL_IT_CAN_TAKE)
 COST_DEMAND = 20
 COST_CLAIM = 5
-COST_ROW = 1
 COST_CIRCUIT = 8
 COST_GROUP = 1
-"""Work of one changed demand, claim, row, circuit, and group (about us of a small computer)."""
+"""Work of one changed demand, claim, circuit, and group (about us of a small computer)."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -256,7 +256,8 @@ class Allocator:
             self._moved |= {
                 claim: None for claim in self._ref_of if not claim.admitted and claim.bound_by in changed
             }
-        yield len(self._site.circuits) * COST_CIRCUIT
+        if self._site.is_large:
+            yield len(self._site.circuits) * COST_CIRCUIT
         for _ in range(ROUNDS):
             yield from self._share(constraints)
             if not leads.rooms or not leads.tighten(constraints.shared(), constraints.shared(helping=True)):
@@ -312,14 +313,19 @@ class Allocator:
         yield from self._admit(constraints)
         room, groups_on = constraints.room_to_fill(), constraints.groups_on
         pools = [constraints.pools[priority] for priority in sorted(constraints.pools, reverse=True)]
-        early = [claim for pool in pools for claim in pool.early]
-        for claim in early:
-            claim.share, claim.bound_by = claim.minimum, None
-        guaranteed = [claim for claim in early if claim.guaranteed > claim.minimum]
-        raise_early(guaranteed, [claim.guaranteed for claim in guaranteed], room, groups_on)
+        guaranteed: list[Claim] = []
         for pool in pools:
-            pool.fill_needs(room, groups_on)
-            yield len(pool.groups) * COST_GROUP
+            for claim in pool.early:
+                claim.share, claim.bound_by = claim.minimum, None
+                if claim.guaranteed > claim.minimum:
+                    guaranteed.append(claim)
+        if guaranteed:
+            raise_early(guaranteed, [claim.guaranteed for claim in guaranteed], room, groups_on)
+        for pool in pools:
+            if pool.early:
+                pool.fill_needs(room, groups_on)
+            if self._site.is_large:
+                yield len(pool.groups) * COST_GROUP
             yield from pool.fill(room, groups_on)
             for claim in pool.early:
                 claim.group.changed[claim] = None
@@ -388,7 +394,6 @@ class Allocator:
                         self._set_admitted(section, claim, constraints)
                     else:
                         self._set_refused(section, claim, bound_by, constraints)
-            yield COST_ROW
 
     def _set_admitted(self, section: _Section, claim: Claim, constraints: Constraints) -> None:
         if claim.admitted:

@@ -10,18 +10,13 @@ from operator import add, sub
 from msgspec.structs import replace
 
 from controller.load_management.allocation.constraints import DimmedGroup
-from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags, SiteTree
+from controller.load_management.site_tree import COLUMNS, EvseNode, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.observations import EvseRef
 
 Booking = tuple[PhaseFlags, float]
 """Phases of the site on which an EVSE may draw, and the most that it may draw on each (A)."""
 
 NO_BOOKING: Booking = ((False, False, False), 0.0)
-
-
-COLUMNS = 4
-"""Numbers of each circuit in a row of all: A on each phase, and on all together. Those of the steerable EVSEs
-are the last ones in the row."""
 
 
 class Bookings:
@@ -68,8 +63,7 @@ class Bookings:
         third = flags[2] * amps - flags_before[2] * amps_before
         together = first + second + third
         row = self._row
-        for place in _places(self._site, evse):
-            begin = COLUMNS * place
+        for begin in self._site.columns_up[evse.circuit, evse.steerable]:
             row[begin] += first
             row[begin + 1] += second
             row[begin + 2] += third
@@ -116,8 +110,7 @@ class Headroom:
         self._found.clear()
         self._rooms = None
         row = self._row
-        for place in _places(self._site, evse):
-            begin = COLUMNS * place
+        for begin in self._site.columns_up[evse.circuit, evse.steerable]:
             for phase in range(3):
                 if phases[phase]:
                     row[begin + phase] -= amps
@@ -178,8 +171,7 @@ class Headroom:
             first, second, third = phases
             used = first + second + third
             found = math.inf
-            for place in _places(self._site, evse):
-                begin = COLUMNS * place
+            for begin in self._site.columns_up[evse.circuit, evse.steerable]:
                 if first and row[begin] < found:
                     found = row[begin]
                 if second and row[begin + 1] < found:
@@ -209,12 +201,6 @@ class Headroom:
         """Return what is left on all phases together, for the circuits that limit it."""
         places = self._site.places_up
         return {circuit: self._row[COLUMNS * places[circuit][0] + 3] for circuit in self._with_sums}
-
-
-def _places(site: SiteTree, evse: EvseNode) -> tuple[int, ...]:
-    """Return the places in a row of the circuits above an EVSE, and of the steerable EVSEs if it is one."""
-    found = site.places_up[evse.circuit]
-    return (*found, len(site.circuits)) if evse.steerable else found
 
 
 def _phases(row: list[float]) -> Iterator[PhaseAmps]:

@@ -3,7 +3,7 @@
 *To one phase*: an EVSE that has nothing, and gets something as a one-phase EVSE. Where that is not enough,
 those that charge on all phases and can switch join in, if no EVSE loses its place by it.
 *Back to all*: an EVSE that gets its minimum and `RETURN_A` more on all phases, and no less power than on the
-one; no EVSE that is served may lose its place for it. `phase_switch` decides when a choice has lasted.
+one; no EVSE that is served may lose its place for it. `PhaseSwitch` decides when a choice has lasted.
 """
 
 from __future__ import annotations

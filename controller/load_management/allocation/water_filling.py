@@ -158,7 +158,8 @@ class Pool:
     def fill_needs(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> None:
         """Raise those who need more than the share that they stand at, to their needs at most."""
         needy = [claim for claim in self.early if claim.need > claim.share]
-        raise_early(needy, [claim.need for claim in needy], room, groups_on)
+        if needy:
+            raise_early(needy, [claim.need for claim in needy], room, groups_on)
 
     def fill(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> Iterator[int]:
         """Raise all from where they stand, to their maxima at most; shares follow from the groups' levels.
@@ -177,8 +178,6 @@ def raise_early(
     claims: Sequence[Claim], tops: Sequence[int], room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]
 ) -> None:
     """Raise some claims from their shares to these tops at most, max-min fairly."""
-    if not claims:
-        return
     bends: Bends = {}
     for claim, top in zip(claims, tops, strict=True):
         _bend(bends, claim, claim.share, top, 1)
@@ -223,7 +222,7 @@ def _sweep(
         if group.loads:
             rising.add(group)
     if rising:
-        yield from _Sweep(rising, room, groups_on).run(sorted(bends.items(), key=lambda pair: pair[0]))
+        yield from _Sweep(rising, room, groups_on).run(bends)
 
 
 class _Sweep:
@@ -244,51 +243,49 @@ class _Sweep:
         self._groups_on = groups_on
         self._left = len(groups)
         """Groups that are not frozen yet."""
-        self._cost = 0
 
-    def run(self, bends: Sequence[tuple[int, dict[ClaimGroup, int]]]) -> Iterator[int]:
-        for level, changes in bends:
-            self._freeze_below(level)
+    def run(self, bends: Bends) -> Iterator[int]:
+        at, speeds, ends = self._at, self._speed, self._ends
+        cost = 0
+        for level in sorted(bends):
+            # Freeze what is full before the level is reached: `end` is the last level that fits.
+            while ends and ends[0][0] < level:
+                end, conductor = heappop(ends)
+                speed = speeds[conductor]
+                if speed == 0:
+                    continue
+                true_end = at[conductor] + max(0, self._room[conductor]) // speed
+                if true_end > end:
+                    heappush(ends, (true_end, conductor))
+                    continue
+                change_on: dict[int, int] = {}
+                for group in self._groups_on[conductor]:
+                    if group.frozen_at is not None or group not in self._groups:
+                        continue
+                    group.frozen_at = true_end
+                    group.frozen_by = conductor
+                    self._left -= 1
+                    for shared, times in group.loads:
+                        change_on[shared] = change_on.get(shared, 0) - times * group.rising
+                    cost += COST_CHANGE
+                    if cost >= SWEPT_AT_ONCE:
+                        yield cost
+                        cost = 0
+                self._bend(true_end, change_on)
             if self._left == 0:
                 break
-            self._cost += len(changes) * COST_CHANGE
-            if self._cost >= SWEPT_AT_ONCE:
-                yield self._cost
-                self._cost = 0
-            change_on: dict[int, int] = {}
-            for group, change in changes.items():
-                if group.frozen_at is None:
-                    group.rising += change
-                    for conductor, times in group.loads:
-                        change_on[conductor] = change_on.get(conductor, 0) + times * change
+            change_on = {}
+            for group, change in bends[level].items():
+                if group.frozen_at is not None:
+                    continue
+                group.rising += change
+                for conductor, times in group.loads:
+                    change_on[conductor] = change_on.get(conductor, 0) + times * change
+                cost += COST_CHANGE
+                if cost >= SWEPT_AT_ONCE:
+                    yield cost
+                    cost = 0
             self._bend(level, change_on)
-        yield self._cost
-
-    def _freeze_below(self, level: int) -> None:
-        """Freeze what is full before the level is reached: `end` is the last level that fits."""
-        ends = self._ends
-        while ends and ends[0][0] < level:
-            end, conductor = heappop(ends)
-            speed = self._speed[conductor]
-            if speed == 0:
-                continue
-            true_end = self._at[conductor] + max(0, self._room[conductor]) // speed
-            if true_end > end:
-                heappush(ends, (true_end, conductor))
-            else:
-                self._freeze(conductor, true_end)
-
-    def _freeze(self, conductor: int, level: int) -> None:
-        change_on: dict[int, int] = {}
-        self._cost += len(self._groups_on[conductor]) * COST_CHANGE
-        for group in self._groups_on[conductor]:
-            if group.frozen_at is None and group in self._groups:
-                group.frozen_at = level
-                group.frozen_by = conductor
-                self._left -= 1
-                for shared, times in group.loads:
-                    change_on[shared] = change_on.get(shared, 0) - times * group.rising
-        self._bend(level, change_on)
 
     def _bend(self, level: int, change_on: dict[int, int]) -> None:
         at, speeds, room = self._at, self._speed, self._room

@@ -19,8 +19,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.load_management.evse.charger_response import OVERDRAW_A, REACTION_S
-from controller.load_management.evse.learned_values import UNLOADED_A
+from controller.load_management.evse.learned_values import OVERDRAW_A, REACTION_S, UNLOADED_A
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.reading import PerPhase
@@ -127,14 +126,13 @@ def is_possible(evse: EvseNode, report: PerPhase) -> bool:
 class ConsumptionTracker:
     """Reports and offers of one EVSE. `report`: the last A per wired phase, None where not reported.
 
-    `reaction_s`: time its station takes to follow. `defiant_a`: draw at the last report if no limit in
-    the station allows that much, else 0.
+    `defiant_a`: draw at the last report if no limit in the station allows that much, else 0.
     """
 
     def __init__(self, evse: EvseNode, now: float) -> None:
         self.replace_evse(evse)
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
-        self.reaction_s = REACTION_S
+        self._reaction_s = REACTION_S
         self.shown_a = (0.0, math.inf)
         """Least and most that it draws by the last step of its offer in the meter above (A per phase)."""
         self.reported_at: float | None = None
@@ -149,6 +147,18 @@ class ConsumptionTracker:
         self.defiant_a = 0.0
         self._excess_a = 0.0
         self._creep_a = 0.0
+        self._find_moments()
+
+    def _find_moments(self) -> None:
+        """Find from when its station has followed its offer, and from when a report is overdue."""
+        self._followed_at = self._changed_at + self._reaction_s + FOLLOWED_S
+        patience_s = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
+        self._report_due_at = self.known_at + patience_s + self._reaction_s - REACTION_S
+
+    def set_reaction(self, reaction_s: float) -> None:
+        """Set the time (s) that its station takes to follow."""
+        self._reaction_s = reaction_s
+        self._find_moments()
 
     def replace_evse(self, evse: EvseNode) -> None:
         """Use other settings of the EVSE, on as many phases."""
@@ -188,7 +198,7 @@ class ConsumptionTracker:
 
     def has_just_changed(self, now: float) -> bool:
         """Return True if its offer changed so late that the last report may be the first one under it."""
-        return now <= self._changed_at + max(EPISODE_S, PATIENCE * self._interval_s) + self.reaction_s
+        return now <= self._changed_at + max(EPISODE_S, PATIENCE * self._interval_s) + self._reaction_s
 
     def unknown(self, now: float) -> bool:
         """Return True if it may draw something and no recent report shows how much."""
@@ -202,6 +212,7 @@ class ConsumptionTracker:
         self._highest_a = max(self._highest_a, limit_a)
         self._changed_at = now
         self._settled = False
+        self._find_moments()
         return True
 
     def start(self, now: float) -> None:
@@ -211,6 +222,7 @@ class ConsumptionTracker:
         self._stopped = False
         self._changed_at = now
         self._settled = False
+        self._find_moments()
 
     def stop(self, now: float) -> None:
         """Assume that it gives no current from now on, by its state; a later report may contradict."""
@@ -219,6 +231,7 @@ class ConsumptionTracker:
         self.defiant_a = self._excess_a = self._creep_a = 0.0
         self._highest_a = self._offered_a
         self.report = (0.0,) * len(self._evse.phases)
+        self._find_moments()
 
     def add_report(self, report: PerPhase, now: float) -> bool:
         """Take in one report; return True if it is settled."""
@@ -226,7 +239,8 @@ class ConsumptionTracker:
             self._interval_s = max(0.9 * self._interval_s, now - self.reported_at)
         self.report = on_wired_phases(self._evse, report)
         self.reported_at = self.known_at = now
-        if now >= self._changed_at + self.reaction_s:
+        self._find_moments()
+        if now >= self._changed_at + self._reaction_s:
             self._settled = True
             self._highest_a = self._offered_a
         return self._settled
@@ -247,27 +261,16 @@ class ConsumptionTracker:
 
     def is_overdue(self, now: float) -> bool:
         """Return True if a report should have come by now, or none ever came."""
-        if self._stopped:
-            return False
-        return now > self._report_due_at
-
-    @property
-    def _report_due_at(self) -> float:
-        patience_s = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
-        return self.known_at + patience_s + self.reaction_s - REACTION_S
+        return not self._stopped and now > self._report_due_at
 
     def likely_a(self, now: float) -> float | None:
         """Return what a car that charges draws as a rule (A per phase), however much it needs.
 
         None while it follows a change of its offer, and where a report shows the draw.
         """
-        if now < self._followed_at or (self._settled and not self.is_overdue(now)):
+        if now < self._followed_at or (self._settled and (self._stopped or now <= self._report_due_at)):
             return None
         return min(self._offered_a + self.overdraw_a, self.shown_a[1])
-
-    @property
-    def _followed_at(self) -> float:
-        return self._changed_at + self.reaction_s + FOLLOWED_S
 
     def credit_changes_at(self, now: float) -> float:
         """Return when `credit` changes without an event (s, monotonic); inf: never."""
@@ -289,10 +292,12 @@ class ConsumptionTracker:
         if self._stopped and self.most_loaded_a < UNLOADED_A:
             high_a = self._on_all_phases(self._highest_a) if has_car else ZERO
             return OfferCredit.within(ZERO, high_a, ZERO)
-        obeyed = self._offered_a + self.overdraw_a
+        obeyed = self._offered_a
+        if self.defiant_a or self._creep_a:
+            obeyed += self.overdraw_a
         reacting = now < self._followed_at
         before = max(self._highest_a, self.defiant_a) if reacting else obeyed
-        if self.is_overdue(now):
+        if not self._stopped and now > self._report_due_at:
             return self._overdue_credit(before, now, reacting=reacting)
         known = [amps for amps in self.report if amps is not None]
         if self._settled and not reacting and len(known) == len(self.report):

@@ -7,13 +7,11 @@ import math
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
-from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import ReportedStep, is_possible
-from controller.load_management.evse.due_evses import DueEvses
-from controller.load_management.evse.evse_booking import EvseBooking
-from controller.load_management.evse.evse_demand import EvseDemand
+from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
-from controller.load_management.evse.evse_offer import EvseOffer
+from controller.load_management.evse.evse_offer import DueEvses, EvseOffer
+from controller.load_management.evse.learned_values import ChargerResponse
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
@@ -89,7 +87,7 @@ class EvseController:
     def _planned_with(self, now: float) -> tuple[object, ...]:
         """Return what of its reports a pass reads when it updates it: most reports change nothing of that."""
         draw = self.model.draw
-        response = (self.delivery.learned_s, self.response.whole_amps)
+        response = (self.delivery.reaction_s, self.response.whole_amps)
         return (self.model.learned(now), draw.defiant_a, draw.overdraw_a, response)
 
     def _step(self, before: PhaseAmps, since: float, now: float) -> ReportedStep | None:
@@ -109,8 +107,8 @@ class EvseController:
         self.has_unsaved_state |= self.response.learned != before
 
     def _apply_response(self) -> None:
-        self.delivery.learned_s = self.response.learned.reaction_s
-        self.model.draw.reaction_s = self.delivery.reaction_s
+        self.delivery.learn_reaction(self.response.learned.reaction_s)
+        self.model.draw.set_reaction(self.delivery.reaction_s)
 
     def offer_step_a(self, before_a: float, now: float) -> float:
         """Return the step (A per phase) that its car makes now as its lease has changed from `before_a`.

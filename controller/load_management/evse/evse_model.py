@@ -1,4 +1,11 @@
-"""State of one EVSE from its station's messages: is there a car, what may it draw, what does it draw."""
+"""State of one EVSE from its station's messages: is there a car, what may it draw, what does it draw.
+
+A *change to one phase* is decided where three times the minimum does not fit while once it would. It is
+*wanted* for `SETTLE_S` before it is decided, and none is decided sooner than `DWELL_S` after the last:
+contactors and cars stand few of them. What was decided is made when the EVSE holds nothing, so that it never
+draws on its old phases and its new ones at once. An EVSE that was set to one phase and draws on several
+cannot do it, even if its station reports otherwise, and is not asked again while its link lasts.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +20,6 @@ from controller.load_management.evse.learned_values import (
     LearnedNeed,
     LearnedPhases,
 )
-from controller.load_management.evse.phase_switch import PhaseSwitch
 from controller.load_management.metering.phase_steps import StepVote
 from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
@@ -44,6 +50,72 @@ UNREPORTED_S = 300.0
 """A station whose last report of currents is older reports none: the meter above shows its car's phases."""
 IDLE_A = 0.5
 """A report below this shows that the car takes nothing."""
+SETTLE_S = 60.0
+DWELL_S = 300.0
+"""Times (s) of a change to one phase: from when it is wanted, and from the last one."""
+
+
+class PhaseSwitch:
+    """Phase switch of one EVSE. `single`: it was set to use one phase. `able`: it can be set so.
+
+    `to_single`: it uses one phase, or will when the decided change is made. `changing`: a change was decided
+    and is not made yet: it gets no current until then.
+    """
+
+    def __init__(self) -> None:
+        self.able = False
+        self.single = self.to_single = self.changing = False
+        self._failed = False
+        self._wanted_since: float | None = None
+        self._changed_at: float | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Return True if a change is wanted, or decided and not made yet."""
+        return self.changing or self._wanted_since is not None
+
+    @property
+    def narrows(self) -> bool:
+        """Return True if it will use one phase soon: that is wanted, or decided and not made yet."""
+        return not self.single and (self.to_single or self._wanted_since is not None)
+
+    def may_change(self, now: float) -> bool:
+        """Return True if a change could be wanted now."""
+        if self.changing or self._failed or not (self.able or self.single):
+            return False
+        return self._changed_at is None or now >= self._changed_at + DWELL_S
+
+    def set_wanted(self, wanted: bool, now: float) -> None:
+        """Set whether the other number of phases is better now."""
+        if not wanted:
+            self._wanted_since = None
+        elif self._wanted_since is None:
+            self._wanted_since = now
+        elif now >= self._wanted_since + SETTLE_S and self.may_change(now):
+            self.to_single = not self.single
+            self.changing = True
+            self._wanted_since = None
+
+    def on_change_made(self, now: float) -> None:
+        """Note that it holds no current: from now on it is sent the other number."""
+        self.single = self.to_single
+        self.changing = False
+        self._changed_at = now
+
+    def on_failure(self) -> None:
+        """Note that it draws on several phases though it was set to one."""
+        self._failed = True
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to all phases, as without a car or a link the next one may draw on all."""
+        self.single = self.to_single = self.changing = False
+        self._wanted_since = None
+
+    def on_link_lost(self) -> None:
+        """Clear a failure: another firmware may come with the next link."""
+        self._failed = False
+        self.reset()
 
 
 class EvseModel:
@@ -65,8 +137,8 @@ class EvseModel:
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
         self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
-        self._flags_of: tuple[bool, ...] | None = None
-        self._flags: PhaseFlags = (False, False, False)
+        self.phases = self._find_phases()
+        """Phases of the site on which its car may draw."""
 
     def replace_evse(self, evse: EvseNode) -> None:
         """Use other settings of the EVSE, on as many phases; what was learned of the car stays."""
@@ -74,7 +146,7 @@ class EvseModel:
         self.draw.replace_evse(evse)
         self._need.set_bounds(evse.min_a, evse.max_a)
         self._minimum.set_bounds(evse.min_a, evse.max_a)
-        self._flags_of = None
+        self.phases = self._find_phases()
 
     def has_demand(self, now: float) -> bool:
         """Return True if it must be taken to have a car that takes current when offered some.
@@ -138,15 +210,10 @@ class EvseModel:
             return False
         return self.state is EvseState.UNKNOWN and not self.running and not self._is_drawing
 
-    @property
-    def phases(self) -> PhaseFlags:
-        """Return the site's phases on which its car may draw."""
-        used = self._phases.used
-        if used is not self._flags_of:
-            pairs = zip(self.evse.phases, used, strict=True)
-            site = {phase for phase, flag in pairs if flag or self.evse.is_dc}
-            self._flags_of, self._flags = used, (0 in site, 1 in site, 2 in site)
-        return self._flags
+    def _find_phases(self) -> PhaseFlags:
+        pairs = zip(self.evse.phases, self._phases.used, strict=True)
+        site = [phase for phase, flag in pairs if flag or self.evse.is_dc]
+        return (0 in site, 1 in site, 2 in site)
 
     @property
     def least_phases(self) -> int:
@@ -252,6 +319,7 @@ class EvseModel:
         if self.switch.changing:
             self.switch.on_change_made(now)
             self._phases.reset(single=self.switch.single)
+            self.phases = self._find_phases()
             self._need.reset()
 
     def on_observation(self, observation: EvseObservation, offered_a: float, now: float) -> bool:
@@ -342,6 +410,7 @@ class EvseModel:
         grown = False
         if self.state is EvseState.CHARGING:
             grown = self._phases.see(self.draw.report, seen.least_phases)
+            self.phases = self._find_phases()
             if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
                 self.switch.on_failure()
             if settled and self._is_drawing:
@@ -355,12 +424,15 @@ class EvseModel:
         if not self.reports_no_current(now):
             return False
         self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
-        return self._phases.see_step(vote.evidence)
+        changed = self._phases.see_step(vote.evidence)
+        self.phases = self._find_phases()
+        return changed
 
     def needs_phase_test(self, now: float) -> bool:
         """Return True if a step of its offer is to show in the meter above which phases its car uses."""
-        can_show = self.is_charging and self.reports_no_current(now) and not self.evse.is_dc
-        return can_show and not self.switch.single and self._phases.needs_test
+        if not self._phases.needs_test or self.state is not EvseState.CHARGING:
+            return False
+        return self.reports_no_current(now) and not self.evse.is_dc and not self.switch.single
 
     def on_phase_test(self) -> int:
         """Note that such a step is made; return which one it is for this car, from 1 on."""
@@ -376,6 +448,7 @@ class EvseModel:
         self.has_drawn = False
         self.draw.shown_a = (0.0, math.inf)
         self._phases.reset(single=self.switch.single)
+        self.phases = self._find_phases()
         self._need.reset()
         self._minimum.reset()
 

@@ -1,16 +1,15 @@
-"""Offer of one EVSE: what is sent so that it comes to its allocation, and why it has its limit."""
+"""Offer of one EVSE: what is sent so that it comes to its allocation, and when it is looked at again."""
 
 from __future__ import annotations
 
 import math
+from heapq import heappop, heappush
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.due_evses import DueEvses
-from controller.load_management.evse.evse_booking import EvseBooking
-from controller.load_management.evse.evse_demand import EvseDemand
+from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import EvseModel
 from controller.load_management.evse.limit_delivery import (
     NOISE_A,
@@ -31,6 +30,7 @@ from controller.load_management.evse.limit_reasons import (
     explain_switch,
 )
 from controller.load_management.metering.phase_steps import PhaseTests
+from controller.model.observations import EvseRef
 
 TEST_A = 2.0
 """Least step of an offer (A per phase) that shows the phases of a car whose station reports no currents."""
@@ -43,6 +43,47 @@ TEST_AFTER_S = 40.0
 """Least time (s) between its last limit and a test."""
 LAG = 0.15
 """Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
+
+
+class DueEvses:
+    """EVSEs that a pass updates. All others are as the pass before left them."""
+
+    def __init__(self) -> None:
+        self._due: dict[EvseRef, None] = {}
+        self._due_at: dict[EvseRef, float] = {}
+        self._moments: list[float] = []
+        self._at: dict[float, list[EvseRef]] = {}
+        """EVSEs due at each moment: those of a large site often share one."""
+
+    def add(self, ref: EvseRef) -> None:
+        """Have the next pass update an EVSE."""
+        self._due[ref] = None
+
+    def set_due(self, ref: EvseRef, at: float) -> None:
+        """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one."""
+        if self._due_at.get(ref) != at:
+            self._due_at[ref] = at
+            if at in self._at:
+                self._at[at].append(ref)
+            else:
+                self._at[at] = [ref]
+                heappush(self._moments, at)
+
+    def remove(self, ref: EvseRef) -> None:
+        """Remove an EVSE that the site no longer has."""
+        self._due.pop(ref, None)
+        self._due_at.pop(ref, None)
+
+    def take(self, now: float) -> list[EvseRef]:
+        """Return the EVSEs to update, each once."""
+        while self._moments and self._moments[0] <= now:
+            at = heappop(self._moments)
+            for ref in self._at.pop(at):
+                if self._due_at.get(ref) == at:
+                    del self._due_at[ref]
+                    self._due[ref] = None
+        found, self._due = list(self._due), {}
+        return found
 
 
 class EvseOffer:
@@ -100,18 +141,18 @@ class EvseOffer:
         Its station, its car, its orders and the reason of its share are as in the last pass. It is updated
         when the rise is worth a write.
         """
-        offered_a, target_a = self.offered_a, self._target_a(allocation)
+        offered_a, target_a = self.offered_a, self._delivery.possible_a(allocation.limit_a)
         may_differ = self._may_differ(allocation)
         if min(offered_a, target_a) < self._model.evse.min_a or not (may_differ or target_a > offered_a):
             return False
-        if self._delivery.in_watts or self._model.switch.changing or self._model.switch.is_due:
+        if self._delivery.in_watts or self._model.switch.is_due:
             return False
         if self._decisions.is_waiting or now < self._test_ends_at or self._tests_from(now) <= now:
             return False
         step_a = self._step_a(allocation, may_differ=may_differ)
         if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
             return False
-        rises_at = self._rises_at(target_a, step_a)
+        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
         is_worth_write = target_a - offered_a > NOISE_A and now >= rises_at
         if is_worth_write and self._booking.most_a(now) > offered_a:
             return False
@@ -144,7 +185,8 @@ class EvseOffer:
         model, delivery, fallback_a = self._model, self._delivery, self._model.evse.fallback_a
         if allocation is not None and model.switch.changing:
             allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
-        offered_a, target_a = delivery.offered_a(now), self._share_a(allocation)
+        offered_a = delivery.offered_a(now)
+        target_a = fallback_a if allocation is None else allocation.limit_a
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, offered_a)
         target_a = self._tested_a(target_a, offered_a, now)
@@ -163,8 +205,8 @@ class EvseOffer:
             timing=choose_timing(is_needed=is_needed, may_wait=may_differ),
             step_a=step_a,
         )
-        offered_a = self._book_offer(booked_a, ledger, now)
-        self.statement = self._explain(allocation, problem, offered_a, booked_a, step_a, now)
+        self._book_offer(booked_a, ledger, now)
+        self.statement = self._explain(allocation, problem, booked_a, step_a, now)
         return commands
 
     def raise_to(self, target_a: float, ledger: Headroom, now: float) -> list[SetLimit]:
@@ -174,12 +216,12 @@ class EvseOffer:
         self._book_offer(booked_a, ledger, now)
         return commands
 
-    def _book_offer(self, booked_a: float, ledger: Headroom, now: float) -> float:
-        """Note and return its offer after a command, and book what is new of it (A per phase)."""
-        offered_a = self._delivery.offered_a(now)
+    def _book_offer(self, booked_a: float, ledger: Headroom, now: float) -> None:
+        """Note its offer after a command, and book what of it is above `booked_a` (A per phase)."""
+        self.offered_a = offered_a = self._delivery.offered_a(now)
         self._model.draw.offer(offered_a, now)
-        self._booking.book_rise(ledger, booked_a, offered_a, now)
-        return offered_a
+        if offered_a > booked_a and self._booking.may_draw(now):
+            ledger.book(self._model.evse, self._model.phases, offered_a - booked_a)
 
     def settle(self, allocation: Allocation | None, now: float) -> None:
         """Note the allocation of this pass, and find until when the next passes may leave the EVSE alone.
@@ -187,7 +229,6 @@ class EvseOffer:
         They may not while it has to stop, changes its phases, or has a line to log.
         """
         self.allocation = allocation
-        self.offered_a = self._delivery.offered_a(now)
         target_a = self.update_rising(now)
         evse = self._model.evse
         # A station that is away cannot be stopped: its connection marks it for the next pass.
@@ -208,8 +249,10 @@ class EvseOffer:
         """
         allocation = self.allocation
         step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
-        target_a = self._target_a(allocation)
-        self._set_rising(target_a, step_a, self._rises_at(target_a, step_a), now)
+        share_a = self._model.evse.fallback_a if allocation is None else allocation.limit_a
+        target_a = self._delivery.possible_a(share_a)
+        rises_at = self._delivery.rises_at(target_a - self.offered_a + NOISE_A, step_a)
+        self._set_rising(target_a, step_a, rises_at, now)
         return target_a
 
     def _set_rising(self, target_a: float, step_a: float, rises_at: float, now: float) -> None:
@@ -220,22 +263,6 @@ class EvseOffer:
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
         if not self.is_rising and now < rises_at:
             self._rises_due.set_due(evse.ref, rises_at)
-
-    def _rises_at(self, target_a: float, step_a: float) -> float:
-        """Return when a rise to a target (A per phase) is worth a write (s, monotonic)."""
-        return self._delivery.rises_at(target_a - self.offered_a + NOISE_A, step_a)
-
-    def _share_a(self, allocation: Allocation | None) -> float:
-        """Return what it was allocated (A per phase): without an allocation, its fallback."""
-        return self._model.evse.fallback_a if allocation is None else allocation.limit_a
-
-    def _target_a(self, allocation: Allocation | None) -> float:
-        """Return what its station can follow of that (A per phase)."""
-        return self._delivery.possible_a(self._share_a(allocation))
-
-    def differs_from(self, allocation: Allocation | None) -> bool:
-        """Return True if its offer differs from what it was allocated."""
-        return abs(self.offered_a - self._share_a(allocation)) > NOISE_A
 
     def is_worth_rise(self, room_a: float, now: float) -> bool:
         """Return True if a rise into so much room (A per phase) is worth a write now."""
@@ -260,7 +287,7 @@ class EvseOffer:
 
     def take_decision(self, now: float) -> LoggedDecision | None:
         """Return its limit and the reason, when it is time to log a change."""
-        decision = LoggedDecision(self._model.evse.ref, self._delivery.offered_a(now), self.statement)
+        decision = LoggedDecision(self._model.evse.ref, self.offered_a, self.statement)
         return decision if self._decisions.is_due(decision, now) else None
 
     def _tested_a(self, target_a: float, offered_a: float, now: float) -> float:
@@ -278,8 +305,9 @@ class EvseOffer:
 
     def _tests_from(self, now: float) -> float:
         """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
-        is_possible = self.offered_a - TEST_A >= self._model.least_a
-        if self.phase_tests is None or not is_possible or not self._model.needs_phase_test(now):
+        if self.phase_tests is None or not self._model.needs_phase_test(now):
+            return math.inf
+        if self.offered_a - TEST_A < self._model.least_a:
             return math.inf
         return max(self._delivery.written_at + TEST_AFTER_S, self.phase_tests.begin_at)
 
@@ -305,11 +333,11 @@ class EvseOffer:
         self,
         allocation: Allocation | None,
         problem: LimitReason | None,
-        offered_a: float,
         booked_a: float,
         step_a: float,
         now: float,
     ) -> LimitReason:
+        offered_a = self.offered_a
         if problem is not None:
             return explain_kept_free(problem, booked_a) if self._booking.may_draw(now) else problem
         if self._model.draw.defiant_a > offered_a:

@@ -24,8 +24,8 @@ import msgspec
 
 from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.charger_response import REACTION_S, LearnedResponse
 from controller.load_management.evse.departure_goal import GoalMemory
+from controller.load_management.evse.learned_values import REACTION_S, LearnedResponse
 from controller.load_management.site_tree import EvseNode
 from controller.model.rate_limits import Backoff
 from controller.model.statements import Statement, StatementCode
@@ -128,6 +128,9 @@ class LimitDelivery:
         self._wanted_lease_s = lease_s
         self._tokens = tokens
         self._writes_per_day = writes_per_day
+        self._learned_s = REACTION_S
+        self.written_at = 0.0
+        """Time at which its last lease was sent (s); 0 before the first."""
         self._use_quirk(self._with_site_bound(NO_QUIRK))
         self._phases = 1
         self.number_phases: int | None = None
@@ -136,7 +139,6 @@ class LimitDelivery:
         self._written: deque[float] = deque(maxlen=writes_per_day or 0)  # when, of as many as fit in a day
         self.most_w: float | None = None
         """Limit in W of its backend, for a station that accepts W only; None: no limit."""
-        self.learned_s = REACTION_S
         self.connected = False
         self._floor = False
         self._lease: _Lease | None = None
@@ -201,6 +203,7 @@ class LimitDelivery:
         for pending in self._pending.values():
             self._may_have_taken(pending, now)
         self._pending.clear()
+        self._find_written()
 
     def apply_quirk(self, quirk: Quirk, now: float) -> bool:
         """Follow the quirk of the station, and return True if it is another one than before.
@@ -219,9 +222,19 @@ class LimitDelivery:
     def _use_quirk(self, quirk: Quirk) -> None:
         self._quirk = quirk
         self._lease_s = quirk.lease_s(self._wanted_lease_s)
+        self._full_cost_s = RENEW_AT * self._lease_s
+        """Time (s) from one renewal to the next, of a lease above the fallback."""
+        self._rise_s = quirk.rise_s(RAMP_S)
+        self.reaction_s = max(REACTION_S, quirk.reaction_s, self._learned_s)
+        """Time (s) that its station takes from its answer to its current: by kind, or as learned."""
         self.in_watts = quirk.in_watts
         self.never_pauses = quirk.zero == "minimum"
         self._stacked = quirk.form is LeaseForm.STACKED
+
+    def learn_reaction(self, learned_s: float) -> None:
+        """Use how long its station has been seen to take (s), where that is longer than its kind takes."""
+        self._learned_s = learned_s
+        self.reaction_s = max(REACTION_S, self._quirk.reaction_s, learned_s)
 
     def replace_evse(self, evse: EvseNode, now: float) -> None:
         """Use other settings of the EVSE: limits that follow from other currents are set again.
@@ -286,6 +299,7 @@ class LimitDelivery:
         self._floor = False
         self._lease = None
         self._pending.clear()  # their answers would not show whether they came before or after
+        self.written_at = 0.0
 
     def on_answer(self, token: int, accepted: bool, detail: str, now: float) -> bool:
         """Take in the answer to a call; return True if it was waited for."""
@@ -309,6 +323,7 @@ class LimitDelivery:
             self._doubt_since = None
             self._replaced_max_a = 0.0
             self._refusal = "" if accepted else self._refusal
+        self._find_written()
         return True
 
     def _may_have_taken(self, pending: _Pending, now: float) -> None:
@@ -320,14 +335,11 @@ class LimitDelivery:
 
     # State
 
-    @property
-    def written_at(self) -> float:
-        """Return when its last lease was sent (s); 0 before the first."""
-        if self._pending:
-            for pending in reversed(self._pending.values()):
-                if pending.kind is LimitKind.LEASE:
-                    return pending.sent_at
-        return 0.0 if self._lease is None else self._lease.sent_at
+    def _find_written(self) -> None:
+        """Find when the last lease was sent of those that are waited for or were accepted."""
+        leases = [pending.sent_at for pending in self._pending.values() if pending.kind is LimitKind.LEASE]
+        accepted_at = 0.0 if self._lease is None else self._lease.sent_at
+        self.written_at = leases[-1] if leases else accepted_at
 
     @property
     def leased_a(self) -> float:
@@ -341,11 +353,12 @@ class LimitDelivery:
         `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for
         room to rise is asked in each pass.
         """
-        moments = [self._trail[1], self._sends_from]
+        moments = [self._trail[1], max(self._retry_at, self._written_from)]
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
-        if self.in_watts or self._trail[1] > self._rises_from:
-            moments.append(self._rises_from)
+        rises_from = self._rises_from
+        if self.in_watts or self._trail[1] > rises_from:
+            moments.append(rises_from)
         if self._lease is not None:
             lease = self._lease
             moments += (
@@ -439,7 +452,7 @@ class LimitDelivery:
     @property
     def _rises_from(self) -> float:
         """Return when it may be raised before its renewal (s): later after a rise and after a cut."""
-        raised = -math.inf if self._raised_at is None else self._raised_at + self._quirk.rise_s(RAMP_S)
+        raised = -math.inf if self._raised_at is None else self._raised_at + self._rise_s
         return max(raised, self._cut_at + REST_AFTER_CUT_S)
 
     @property
@@ -467,27 +480,37 @@ class LimitDelivery:
         `timing`: when a cut is sent. `step_a`: smallest rise that is sent right after the last lease; a
         start is sent whatever its size.
         """
-        self._give_up_waiting(now)
+        if self._pending:
+            self._give_up_waiting(now)
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
         if not self.connected or now < self._sends_from:
             return []
-        wanted: list[tuple[LimitKind, float]] = []
-        waiting = [pending.kind for pending in self._pending.values()]
-        if self._stacked and not self._floor and LimitKind.FALLBACK not in waiting:
-            wanted.append((LimitKind.FALLBACK, self._evse.fallback_a))
-        lease_a = self._next_lease(
-            target_a, ceiling_a, now, timing, step_a, is_held=urgent or idle or self._worn(now)
-        )
-        if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
-            offered_a = self.offered_a(now)
+        secures, leases = self._stacked and not self._floor, 0
+        for pending in self._pending.values():
+            if pending.kind is LimitKind.LEASE:
+                leases += 1
+            else:
+                secures = False
+        offered_a = self.offered_a(now)
+        is_held = urgent or idle or self._worn(now)
+        lease_a = None
+        if leases < MOST_PENDING:
+            lease_a = self._next_lease(
+                target_a, ceiling_a, offered_a, now, timing, step_a, is_held=is_held, is_waiting=leases > 0
+            )
+        if lease_a is not None:
             if lease_a > offered_a + NOISE_A:
                 self._raised_at = now
             elif self._lease is not None and self._evse.min_a <= lease_a < offered_a - NOISE_A:
                 self._cut_at = now
             # A cut for which others wait does not wait for the answer to a backend's command.
             urgent |= timing is CutTiming.AT_ONCE and lease_a < offered_a - NOISE_A
-            wanted.append((LimitKind.LEASE, lease_a))
-        return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
+        sent: list[SetLimit] = []
+        if secures:
+            sent.append(self._send(LimitKind.FALLBACK, self._evse.fallback_a, now, urgent))
+        if lease_a is not None:
+            sent.append(self._send(LimitKind.LEASE, lease_a, now, urgent))
+        return sent
 
     def secure_fallback(self, now: float) -> list[SetLimit]:
         """Return the call with its permanent limit, where it has none yet and none is on its way.
@@ -503,17 +526,19 @@ class LimitDelivery:
         self,
         target_a: float,
         ceiling_a: float,
+        offered_a: float,
         now: float,
         timing: CutTiming,
         step_a: float,
         *,
         is_held: bool,
+        is_waiting: bool,
     ) -> float | None:
         """Return the lease to send now (A per phase), None if there is none to send.
 
-        `is_held`: nothing but a cut or a first lease is sent.
+        `is_held`: nothing but a cut or a first lease is sent. `is_waiting`: only a cut is, as the last lease
+        is not answered yet.
         """
-        offered_a = self.offered_a(now)
         cut_a = offered_a - target_a
         gains_w = 0.0
         if (offered_w := self.offered_w(now)) is not None:
@@ -523,7 +548,7 @@ class LimitDelivery:
         is_due_cut = timing is CutTiming.AT_ONCE or (timing is CutTiming.IF_LARGE and cut_a >= SMALL_CUT_A)
         if cut_a > NOISE_A and (is_due_cut or target_a < self._evse.min_a):
             return target_a
-        if any(pending.kind is LimitKind.LEASE for pending in self._pending.values()):
+        if is_waiting:
             return None
         if self._lease is None:
             return target_a
@@ -561,22 +586,12 @@ class LimitDelivery:
             return -math.inf
         return self._lease.sent_at + self._full_cost_s * max(0.0, 1 - rise_a / step_a)
 
-    @property
-    def _full_cost_s(self) -> float:
-        """Return the time (s) from one renewal to the next, of a lease above the fallback."""
-        return RENEW_AT * self._lease_s
-
     def possible_a(self, limit_a: float) -> float:
         """Return the limit that the station can do instead: not above it but for its own minimum."""
         rounded_a = self._quirk.rounded_a(limit_a)
         if rounded_a < self._evse.min_a <= limit_a:
             rounded_a = 0.0
         return self._evse.min_a if rounded_a == 0 and self.never_pauses else rounded_a
-
-    @property
-    def reaction_s(self) -> float:
-        """Return how long its station takes from its answer to its current (s): by kind, or as learned."""
-        return max(REACTION_S, self._quirk.reaction_s, self.learned_s)
 
     @property
     def quirk(self) -> Quirk:
@@ -600,6 +615,8 @@ class LimitDelivery:
         self._written.append(now)
         lease = kind is LimitKind.LEASE
         duration_s = self._duration_s(limit_a) if lease else 0.0
+        if lease:
+            self.written_at = now
         limit_w = self._watts(limit_a, self._phases if lease else self._fallback_phases)
         self._pending[token] = _Pending(kind, limit_a, limit_w, now, duration_s)
         return SetLimit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 import msgspec
@@ -17,7 +17,7 @@ from controller.load_management.metering.metered_circuit import (
     MeterProblem,
     phase_currents,
 )
-from controller.load_management.metering.phase_steps import OfferStep, PhaseTests, StepVote
+from controller.load_management.metering.phase_steps import OfferStep, PhaseTests
 from controller.load_management.metering.plausibility import PlausibilityBounds
 from controller.load_management.metering.unproven_phases import StartingCars
 from controller.load_management.sharing_settings import SiteSettings
@@ -29,9 +29,6 @@ from drivers.reading import MeterState, Quality
 
 BaseByCircuit = Mapping[str, PhaseAmps]
 """A per phase that flow besides our EVSEs, for every circuit."""
-
-Trouble = Statement | None
-"""Why a meter cannot be planned with; None if it can."""
 
 
 class SiteBase(msgspec.Struct, frozen=True):
@@ -49,10 +46,6 @@ class SiteBase(msgspec.Struct, frozen=True):
 
 SUMS = 15
 """Numbers of an `OfferCredit`."""
-
-
-def _kinds(credit: OfferCredit) -> tuple[PhaseAmps, ...]:
-    return (credit.low, credit.high, credit.unreacted, credit.likely_low, credit.likely_high)
 
 
 class DrawTotals:
@@ -73,11 +66,16 @@ class DrawTotals:
             return
         self._credits[evse.ref] = credit
         paths = self._paths[evse.circuit]
-        for kind, (old, new) in enumerate(zip(_kinds(before), _kinds(credit), strict=True)):
+        for begin, old, new in (
+            (0, before.low, credit.low),
+            (3, before.high, credit.high),
+            (6, before.unreacted, credit.unreacted),
+            (9, before.likely_low, credit.likely_low),
+            (12, before.likely_high, credit.likely_high),
+        ):
             if old == new:
                 continue
             first, second, third = new[0] - old[0], new[1] - old[1], new[2] - old[2]
-            begin = 3 * kind
             for sums in paths:
                 sums[begin] += first
                 sums[begin + 1] += second
@@ -201,6 +199,10 @@ class CircuitMetering:
         found = self._by_meter.get(meter)
         return None if found is None else found.circuit
 
+    def meter_of(self, circuit: CircuitNode) -> MeteredCircuit:
+        """Return the state of the meter of a circuit that has one of its own."""
+        return self._metered[circuit.id]
+
     def metered(self, circuit: str) -> MeteredCircuit | None:
         """Return the state of a circuit's own meter; None without one."""
         return self._metered.get(circuit)
@@ -225,11 +227,6 @@ class CircuitMetering:
         """Return what a circuit may supply of `supply_a` (A per phase), as far as its meter shows it."""
         found = self._metered.get(circuit.id)
         return supply_a if found is None else found.supplied_a(supply_a, starting, now)
-
-    def crossed(self, circuit: CircuitNode) -> bool:
-        """Return True if the circuit's last good reading was above what was planned for it."""
-        found = self._metered.get(circuit.id)
-        return found is not None and found.crossed
 
     def set_battery(self, flow_a: PhaseAmps) -> None:
         """Note the flow of a battery at the grid connection (A per phase; positive: it charges)."""
@@ -261,11 +258,6 @@ class CircuitMetering:
     def add_start(self, evse: EvseNode, now: float) -> None:
         """Let the nearest meter above an EVSE show the phases of its car, whose start was reported now."""
         self.add_offer_step(evse, evse.min_a, 0.0, now - BEFORE_STATE_S)
-
-    def votes(self, circuit: CircuitNode) -> Sequence[StepVote]:
-        """Return what the circuit's last reading has shown of the phases of cars."""
-        found = self._metered.get(circuit.id)
-        return () if found is None else found.votes
 
     def phase_tests_of(self, evse: EvseNode) -> PhaseTests | None:
         """Return the tests below the nearest meter above an EVSE that shows its current; None: none does."""
@@ -359,16 +351,6 @@ class CircuitMetering:
                 return (first, second, third)
         return (declared,) * 3
 
-    def trouble(self, circuit: CircuitNode, now: float) -> Statement | None:
-        """Return why the circuit's meter cannot be planned with; None if it can or there is none."""
-        found = self._metered.get(circuit.id)
-        return None if found is None else found.trouble(now)
-
-    def doubted(self, circuit: CircuitNode) -> bool:
-        """Return True if the circuit's meter is planned with at the worst, though good so far."""
-        found = self._metered.get(circuit.id)
-        return found is not None and found.doubted
-
     def quality(self, circuit: CircuitNode, now: float) -> Quality | None:
         """Return what the circuit's meter is worth now; None without a meter."""
         found = self._metered.get(circuit.id)
@@ -382,9 +364,10 @@ class CircuitMetering:
         """
         part = self._site if site is None else site
         found: dict[str, Statement | None] = {}
-        for circuit in [*reversed([*self._site.path(part.circuits[0].id)]), *part.circuits[1:]]:
+        for circuit in [*reversed(self._site.path(part.circuits[0].id)), *part.circuits[1:]]:
             above = found[circuit.parent] if circuit.parent is not None else None
-            found[circuit.id] = self.trouble(circuit, now) or above
+            metered = self._metered.get(circuit.id)
+            found[circuit.id] = above if metered is None else metered.trouble(now) or above
         return found
 
     @cached_property

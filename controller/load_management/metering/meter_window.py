@@ -48,12 +48,14 @@ class _ChangeSums:
     def add(self, ref: EvseRef, delta_a: PhaseAmps, at: float, oldest: float) -> None:
         """Add a change, not before the last one; drop what is older than `oldest`."""
         self._drop(oldest)
-        raised = [max(0.0, each) for each in delta_a]
-        lowered = [max(0.0, -each) for each in delta_a]
-        a, b, c, d, e, f = self._sums[-1] if self._sums else self._dropped
-        self._sums.append(
-            (a + raised[0], b + raised[1], c + raised[2], d + lowered[0], e + lowered[1], f + lowered[2])
-        )
+        sums = list(self._sums[-1] if self._sums else self._dropped)
+        for phase, change_a in enumerate(delta_a):
+            if change_a > 0:
+                sums[phase] += change_a
+            else:
+                sums[3 + phase] -= change_a
+        a, b, c, d, e, f = sums
+        self._sums.append((a, b, c, d, e, f))
         self._times.append(at)
         own = [each for each in self._own.get(ref, ()) if each[0] >= oldest]
         self._own[ref] = [*own, (at, delta_a)]

@@ -383,7 +383,9 @@ class MeteredCircuit:
 
     def _assess(self, now: float) -> tuple[Quality, str, bool]:
         """Return `quality`, `suspicion` and `is_bridged`."""
-        suspicion, state = self.suspicion(now), self._state
+        state, suspicion = self._state, self.steps.problem
+        if self._unexplained_since is not None:
+            suspicion = self.suspicion(now)
         if state is None or now - self._read_at > self._silence_s:
             quality = Quality.DEAD
         else:
@@ -443,12 +445,13 @@ class MeteredCircuit:
 
         Where the meter cannot be planned with, is doubted, or shows the cars alone, every one is the worst.
         """
-        in_trouble = bool(self.trouble(now))
+        quality, _, is_bridged = self._assess(now)
+        is_good = quality is Quality.GOOD and self.measured is not None
         lacks_base = self._state is not None and self._state.stations_alone
-        if not (in_trouble or lacks_base or self.doubted or self._assess(now)[2]):
+        if is_good and not lacks_base and not self.doubted:
             return self._estimates(now)
         known = [(declared_a,) * 3, *(load.worst() for load in self._loads)]
-        if not in_trouble:
+        if is_good or is_bridged:
             known += [load.assumed(now) for load in self._loads]
         worst = highest_of(known)
         return LoadEstimates(worst, worst, worst, worst, self.load.lowest(now))

@@ -85,9 +85,9 @@ class PlausibilityBounds(msgspec.Struct, frozen=True):
                     volts=f"{volts:.0f}",
                     voltage=f"{self.voltage_v:.0f}",
                 )
-        if _is_all_zero(reading):
-            return coded("every value is 0; check its power supply and its gateway")
         frequency = reading.frequency_hz
+        if not frequency and _is_all_zero(reading):
+            return coded("every value is 0; check its power supply and its gateway")
         if frequency is not None and not FREQUENCY_HZ[0] <= frequency <= FREQUENCY_HZ[1]:
             return coded("it shows {frequency} Hz; check its register map", frequency=f"{frequency:g}")
         for phase, (shown, most) in enumerate(zip(amps, self.feed_in_a, strict=True), start=1):

@@ -18,7 +18,7 @@ import pytest
 from controller.chargers.capability_discovery import Capabilities, narrow_quirk
 from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk, find_quirk, limit_scope
 from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse_profile
-from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.learned_values import REACTION_S
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import EvseNode
 from controller.model.observations import EvseRef

@@ -20,7 +20,7 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.learned_values import REACTION_S
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.share_planner import NO_PAUSE
 from controller.load_management.sharing_settings import SiteSettings

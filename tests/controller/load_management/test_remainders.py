@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from controller.chargers.quirks import NO_QUIRK, Quirk
 from controller.load_management.events import QuirkSelected
-from controller.load_management.evse.charger_response import WHOLE_OFFERS, ChargerResponse
+from controller.load_management.evse.learned_values import WHOLE_OFFERS, ChargerResponse
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
 from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_station
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from controller.load_management import control_pass
+from controller.load_management import control_pass, site_tree
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,
@@ -30,6 +30,12 @@ EVSES = 18
 SMALL_SLICE = 40
 BUILDING_A = 12.0
 RUN_S = 120
+
+
+def cut_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let passes over sites that are made from now on pause as on a large site, after little work."""
+    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
+    monkeypatch.setattr(site_tree, "MANY_CIRCUITS", 1)
 
 
 def rows_site() -> SiteTree:
@@ -167,7 +173,7 @@ def test_pass_in_slices_is_never_above_limits_and_ends_alike(
     for _ in range(RUN_S):
         whole.step()
     assert whole.slices == 0
-    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
+    cut_in_slices(monkeypatch)
     sliced = RandomDay(seed)
     for _ in range(RUN_S):
         sliced.step()
@@ -187,7 +193,7 @@ def test_pass_in_slices_is_never_above_limits_and_ends_alike(
 @pytest.fixture
 def day(monkeypatch: pytest.MonkeyPatch) -> RandomDay:
     """Return a day with a car at each EVSE, a minute after the last pass; passes are in many slices."""
-    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
+    cut_in_slices(monkeypatch)
     made = RandomDay(0)
     for evse in made.site.evses:
         made.plug(evse.ref, 16.0)
@@ -214,6 +220,7 @@ def test_event_between_slices_makes_no_step_of_the_pass(day: RandomDay) -> None:
 
 
 def test_overload_of_a_row_between_slices_is_cut_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_tree, "MANY_CIRCUITS", 1)
     day = RandomDay(0)
     row = [evse.ref for evse in day.site.below["row-0"]]
     for ref in row[:3]:
@@ -228,7 +235,7 @@ def test_overload_of_a_row_between_slices_is_cut_at_once(monkeypatch: pytest.Mon
             amps = day.flow_a(circuit)
             reading = Reading(time=day.now, current_a=(amps, amps, amps + 0.01 * (day.now % 3)))
             day.pass_event(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
-    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
+    cut_in_slices(monkeypatch)
     for ref in row:
         day.pass_event(StationObserved(ref.station, StateSeen(1, EvseState.CHARGING)))
     day.now += 5
@@ -262,7 +269,7 @@ def test_overload_of_a_small_site_is_cut_within_one_call(monkeypatch: pytest.Mon
             day.pass_event(MeterUpdated(MeterState(meter=circuit, quality=Quality.GOOD, reading=reading)))
     before_a = sum(day.limit_a.values())
     assert before_a > 40.0
-    monkeypatch.setattr(control_pass, "SLICE", SMALL_SLICE)
+    cut_in_slices(monkeypatch)
     limits: list[SetLimit] = []
     while not limits and day.now < 210:
         day.now += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.dimming.events import DimmingMemory
-from controller.load_management.evse.charger_response import LearnedResponse
+from controller.load_management.evse.learned_values import LearnedResponse
 from controller.model.journal import BootStored, ProfilesStored, StoredProfile
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.charger_response import LearnedResponse
 from controller.load_management.evse.departure_goal import GoalMemory
+from controller.load_management.evse.learned_values import LearnedResponse
 from controller.load_management.evse.limit_delivery import DeliveryMemory
 from controller.model.observations import EvseRef
 from controller.profiles.limit_profiles import LimitKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.load_management.evse.charger_response import LearnedResponse
+from controller.load_management.evse.learned_values import LearnedResponse
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView
 from controller.model.observations import EvseRef, EvseState

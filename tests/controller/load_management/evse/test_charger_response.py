@@ -6,7 +6,7 @@ import pytest
 
 from controller.chargers.quirks import Quirk
 from controller.load_management.events import QuirkSelected
-from controller.load_management.evse.charger_response import (
+from controller.load_management.evse.learned_values import (
     REACTION_S,
     SLOWEST_S,
     WINDOW,

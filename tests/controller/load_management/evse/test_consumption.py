@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.consumption import (
     EPISODE_S,
     FOLLOWED_S,
@@ -14,6 +13,7 @@ from controller.load_management.evse.consumption import (
     OfferCredit,
     is_possible,
 )
+from controller.load_management.evse.learned_values import REACTION_S
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.reading import PerPhase

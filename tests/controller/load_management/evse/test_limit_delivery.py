@@ -7,7 +7,7 @@ import itertools
 from msgspec.structs import replace
 
 from controller.load_management.events import SetLimit
-from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.learned_values import REACTION_S
 from controller.load_management.evse.limit_delivery import (
     ANSWER_S,
     BOOT_BACKOFF,

@@ -105,9 +105,9 @@ def test_metering_states_when_circuit_is_above_limit_unexplained() -> None:
     metered = meters.metered("grid")
     assert metered is not None
     assert (metered.over_limit, metered.overloads) == (True, 1)
-    assert "although no station below may draw" in str(meters.trouble(circuit("grid", meter="g"), 61.5))
+    assert "although no station below may draw" in str(meters.troubles_above(61.5)["grid"])
     meters.see(state("g", 90, time=63), 63)
-    assert meters.trouble(circuit("grid", meter="g"), 63) is None
+    assert meters.troubles_above(63)["grid"] is None
 
 
 def test_circuit_metering_meter_without_readings_is_dead() -> None:
@@ -115,16 +115,14 @@ def test_circuit_metering_meter_without_readings_is_dead() -> None:
     assert meters.quality(circuit("grid"), 0) is Quality.DEAD
     meters.see(state("g", 50), 1)
     assert meters.quality(circuit("grid"), 1 + SiteSettings().silence_s) is Quality.GOOD
-    assert str(meters.trouble(circuit("grid", meter="g"), 2 + SiteSettings().silence_s)) == "meter g is dead"
+    assert str(meters.troubles_above(2 + SiteSettings().silence_s)["grid"]) == "meter g is dead"
 
 
 def test_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
     meters = metering(circuit("grid", meter="g"))
     sum_only = MeterState(meter="g", quality=Quality.GOOD, reading=Reading(time=0, power_total_w=9.0))
     assert not meters.see(sum_only, 1)
-    assert str(meters.trouble(circuit("grid", meter="g"), 1)) == (
-        "meter g does not show the current of each phase"
-    )
+    assert str(meters.troubles_above(1)["grid"]) == ("meter g does not show the current of each phase")
 
 
 def test_circuit_metering_overload_is_reported() -> None:

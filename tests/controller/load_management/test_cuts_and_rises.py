@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from controller.load_management.allocation.allocator import Allocation
-from controller.load_management.cut_planner import OffShares
+from controller.load_management.cuts_and_rises import OffShares
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import EvseNode

@@ -1,14 +1,22 @@
-"""Cuts of a pass: which EVSEs come down now because others need their room, and how far."""
+"""Cuts and rises of a pass: who comes down as others need the room, who takes what is left.
+
+Small differences between offers and shares wait for renewals. Their room is not left unused meanwhile: few
+EVSEs are raised by much, above their share if need be, rather than many by a little. Who needs the room later
+gets it by a cut, and renewals level the shares again.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
+from heapq import heapify
+
+import msgspec
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import NOISE_A
+from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
@@ -33,6 +41,25 @@ COST_CUT = 15
 """Work of one circuit, and of an EVSE: found off its share, searched, cut (about us of a small computer)."""
 AT_ONCE = 200
 """EVSEs that are searched in one step."""
+
+SPARE_A = 2.0
+"""Least room into which an EVSE is raised."""
+BUFFER_A = 1.0
+"""Room that is left then, so that the next flutter of the building needs no cut."""
+LEAST_RISE_A = 1.0
+"""Smallest such rise."""
+SHOWS_AFTER_S = 30.0
+"""Time after the last limit of an EVSE from which another step can show the phases of its car."""
+COST_NOTED = 5
+COST_GROUP = 3
+COST_PLACE = 1
+COST_SORT = 1
+SEARCH_AT_ONCE = 600
+"""Work of one EVSE that was noted, is searched, placed and sorted, and of those searched in one step (about
+us of a small computer)."""
+
+RisePlace = tuple[int, bool, bool, float, EvseRef]
+"""Place of an EVSE in the order of the rises."""
 
 ALL = 3
 """Column of a circuit's phases together, beside those of its phases."""
@@ -76,13 +103,13 @@ class OffShares:
         if (before := self._group_of.pop(ref, None)) is not None:
             del self.above[each.evse.circuit][before][ref]
         self.below.pop(ref, None)
-        if not each.offer.differs_from(allocation):
+        share_a = each.evse.fallback_a if allocation is None else allocation.limit_a
+        if abs(offered_a - share_a) <= NOISE_A:
             self.refs.pop(ref, None)
             return
         self.refs[ref] = None
         if allocation is None:
             return
-        share_a = allocation.limit_a
         if offered_a > share_a:
             self._set_above(each, share_a)
         elif share_a - offered_a >= ASKED_A or offered_a < each.evse.min_a:
@@ -126,8 +153,11 @@ class CutPlanner:
         it. Renewals level the shares again.
         """
         short = self._shortage(ledger, falling)
-        yield len(self._model.site.circuits) * COST_CIRCUIT
-        asked = yield from self._asked_room(list(off_shares.below.values()), ledger, short, now)
+        if self._model.site.is_large:
+            yield len(self._model.site.circuits) * COST_CIRCUIT
+        asked: dict[Place, float] = {}
+        if off_shares.below:
+            asked = yield from self._asked_room(list(off_shares.below.values()), ledger, short, now)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
@@ -190,7 +220,8 @@ class CutPlanner:
             if searched >= AT_ONCE:
                 yield searched * COST_SEARCH
                 searched = 0
-        yield len(above) + searched * COST_SEARCH + len(order) * COST_FIND
+        if searched + len(order) >= AT_ONCE / 2:
+            yield searched * COST_SEARCH + len(order) * COST_FIND
         return [order[key] for key in sorted(order)]
 
     def _names_above(self, circuit: str) -> list[str]:
@@ -244,7 +275,6 @@ class CutPlanner:
                 needed = short if starts else found
                 for place, times in self._places(controller).items():
                     needed[place] = needed.get(place, 0.0) + times * lacking_a
-        yield len(below) % AT_ONCE * COST_SEARCH
         return found
 
     def _places(self, controller: EvseController) -> Places:
@@ -265,3 +295,106 @@ class CutPlanner:
 def _note_missing(found: dict[Place, float], place: Place, room_a: float) -> None:
     if room_a < -NOISE_A:
         found[place] = -room_a
+
+
+class Able(msgspec.Struct, frozen=True, order=True, gc=False):
+    """EVSE that can take more than its offer, at its place in the order of the rises."""
+
+    place: RisePlace
+    controller: EvseController
+    allocation: Allocation
+
+
+class RisePlanner:
+    """Finds the EVSEs that are raised into the room that is left."""
+
+    def __init__(self) -> None:
+        self._groups: defaultdict[str, dict[Group, dict[EvseRef, Able]]] = defaultdict(dict)
+        """EVSEs that can take more than their offers: by circuit and group."""
+        self._group_of: dict[EvseRef, dict[EvseRef, Able]] = {}
+        """Group in which an EVSE is."""
+        self._noted: defaultdict[str, dict[EvseRef, tuple[EvseController, Allocation | None]]] = defaultdict(
+            dict
+        )
+        """EVSEs to place anew when their circuit is searched; on a full site few circuits are."""
+
+    def note(self, each: EvseController, allocation: Allocation | None) -> None:
+        """Note that the offer or the allocation of an EVSE is another one than before."""
+        self._noted[each.evse.circuit][each.evse.ref] = each, allocation
+
+    def _place_noted(self, circuit: str) -> int:
+        """Place the EVSEs of a circuit that were noted since it was searched last; return what that costs."""
+        groups, noted = self._groups[circuit], self._noted.pop(circuit, {})
+        for ref, (each, allocation) in noted.items():
+            if (before := self._group_of.pop(ref, None)) is not None:
+                del before[ref]
+            offered_a = each.offer.offered_a
+            if allocation is None or _most_a(each, allocation) - offered_a < LEAST_RISE_A:
+                continue
+            written_at, is_at_share = each.delivery.written_at, offered_a >= allocation.limit_a
+            place = (-each.demand.priority, each.model.phases_known, is_at_share, written_at, ref)
+            group = groups.setdefault((each.model.phases, each.evse.steerable), {})
+            group[ref] = Able(place, each, allocation)
+            self._group_of[ref] = group
+        return len(noted) * COST_NOTED
+
+    def find_able(self, ledger: Headroom, now: float) -> Generator[int, None, list[Able]]:
+        """Return the EVSEs that may rise with their shares, as a heap; yield the cost of each step.
+
+        The most important come first, then those whose phases a step may show, then those below their share,
+        then those whose lease would be renewed soonest. Only circuits with room are searched: on a full site
+        these are few. Most that have room now have none when it is their turn: `target_a` is asked then.
+        """
+        able: list[Able] = []
+        cost = 0
+        for circuit in ledger.circuits_with_room(SPARE_A):
+            cost += self._place_noted(circuit)
+            for (phases, _), evses in self._groups[circuit].items():
+                if not evses:
+                    continue
+                found = list(evses.values())
+                free_a = ledger.room(found[0].controller.evse, phases) - BUFFER_A
+                cost += COST_GROUP
+                if free_a < SPARE_A - BUFFER_A:
+                    continue
+                if free_a < STEP_A:
+                    found = [each for each in found if each.controller.delivery.least_rise_a(now) <= free_a]
+                able += [_placed(each, now) for each in found]
+                cost += COST_PLACE * len(evses)
+            if cost >= SEARCH_AT_ONCE:
+                yield cost
+                cost = 0
+        if cost + len(able) * COST_SORT >= SEARCH_AT_ONCE / 10:
+            yield cost + len(able) * COST_SORT
+        heapify(able)
+        return able
+
+
+def _placed(able: Able, now: float) -> Able:
+    """Return an EVSE at its place by now: a step shows the phases of its car a while after the last one."""
+    priority, is_known, is_at_share, written_at, ref = able.place
+    if is_known or now >= written_at + SHOWS_AFTER_S:
+        return able
+    place = (priority, True, is_at_share, written_at, ref)
+    return Able(place, able.controller, able.allocation)
+
+
+def target_a(
+    controller: EvseController, allocation: Allocation, ledger: Headroom, now: float
+) -> float | None:
+    """Return the limit (A per phase) to raise an EVSE to; None: it has no room or does not rise beyond it."""
+    room_a = ledger.room(controller.evse, controller.model.phases)
+    if room_a < SPARE_A:
+        return None
+    offered_a = controller.offer.offered_a
+    least_a = max(LEAST_RISE_A, controller.delivery.least_rise_a(now))
+    if room_a - BUFFER_A < least_a:
+        return None
+    found_a = min(offered_a + room_a - BUFFER_A, _most_a(controller, allocation))
+    return found_a if found_a - offered_a >= least_a else None
+
+
+def _most_a(controller: EvseController, allocation: Allocation) -> float:
+    """Return the most (A per phase) that an EVSE with this allocation is raised to."""
+    share_a = allocation.limit_a
+    return min(share_a + deepest_a(share_a), controller.offer.most_beside_share_a(allocation))
