@@ -118,7 +118,7 @@ class UnseenPhases:
 
     def missing_current(self, now: float) -> str:
         """Return in words on which phases no current shows though cars draw; empty if there are none."""
-        if self._missing_since is None or now < self._missing_since + NAMED_S:
+        if not self.phases or self._missing_since is None or now < self._missing_since + NAMED_S:
             return ""
         return coded(
             "no current has shown yet on {phases}, although a car charges: one car is supplied at a time; "
