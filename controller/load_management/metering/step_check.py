@@ -10,7 +10,8 @@ for in the readings around it:
     missed    they did not rise by `MISSED` of it, and did not fall by as much, so that nothing of the
               building can have hidden the step; or they fell by about as much as the station rose, in this
               step or in all its steps within the window
-    neither   anything else: the building was too busy, or other stations may have stepped the other way
+    neither   anything else: the building was too busy, or stations may have stepped the other way (after
+              the first `CONNECTING_S` a step is seen that is larger than the station's own moves that way)
 
 `MISSES` in a row make the meter suspected, as many seen steps in a row clear it again. A phase on which one
 step was seen is proven to show the cars, and as a load. While none is, a step that several phases miss at
@@ -20,6 +21,7 @@ been proven and shows no current at all: no load of a building can have hidden i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -41,6 +43,8 @@ MISSED = 0.4
 MIRRORED = (0.7, 1.4)
 """Multiples of a step by which a meter that is built in backwards moves the wrong way."""
 MISSES = 2
+CONNECTING_S = 300.0
+"""Time (s) from the first reading in which all stations connect and step: only clear steps count."""
 FLAT_A = 0.05
 """Readings that differ by less are the same."""
 MEMORY_S = LONGEST_WINDOW_S + LEAD_S + SEEN_S
@@ -65,6 +69,8 @@ class StepCheck:
         self._pending: deque[ReportedStep] = deque()
         self._misses = [0, 0, 0]
         self._seen = 0
+        self._steady_from = math.inf
+        """Time (s) from which the stations are taken to have connected."""
 
     def add_step(self, step: ReportedStep) -> None:
         """Look for a reported step in the readings, once they are there."""
@@ -74,6 +80,7 @@ class StepCheck:
 
     def judge_due(self, now: float) -> None:
         """Judge the steps that the last reading has completed."""
+        self._steady_from = min(self._steady_from, now + CONNECTING_S)
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft())
 
@@ -96,16 +103,25 @@ class StepCheck:
         missed: list[int] = []
         mirrored = False
         for phase, delta in enumerate(step.delta_a):
-            if abs(delta) < STEP_A or self._may_be_hidden(step, phase, begin, end):
+            size = abs(delta)
+            if size < STEP_A:
                 continue
             along, against = _moves([amps[phase] for amps in window], up=delta > 0)
-            size = abs(delta)
-            raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end)
-            own_a = max(size, raised_a if delta > 0 else lowered_a)
+            opposite = 1 if delta > 0 else 0
+            own_a = self._window.moves_of(step.ref, phase, begin, end)
+            others_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
+            if max(own_a[opposite], others_a[opposite]) >= MISSED * size:
+                # These moves may hide the step, or look like it in a meter built in backwards. That one would
+                # show the car's own moves as no larger step.
+                is_larger = along >= max(SEEN * size, MIRRORED[1] * own_a[opposite])
+                if is_larger and others_a[opposite] < MISSED * size and end >= self._steady_from:
+                    seen.append(phase)
+                continue
+            along_a = max(size, own_a[1 - opposite])
             if along >= SEEN * size:
                 seen.append(phase)
             elif along < MISSED * size and (
-                against < MISSED * size or MIRRORED[0] * size <= against <= MIRRORED[1] * own_a
+                against < MISSED * size or MIRRORED[0] * size <= against <= MIRRORED[1] * along_a
             ):
                 missed.append(phase)
                 mirrored = against >= MIRRORED[0] * size
@@ -115,15 +131,6 @@ class StepCheck:
             self._on_seen(seen)
         if missed:
             self._on_missed(step, missed, window, mirrored=mirrored)
-
-    def _may_be_hidden(self, step: ReportedStep, phase: int, begin: float, end: float) -> bool:
-        """Return True if other moves may hide the step, or look like it in a meter built in backwards."""
-        size = abs(step.delta_a[phase])
-        is_rise = step.delta_a[phase] > 0
-        raised_a, lowered_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
-        own_raised_a, own_lowered_a = self._window.moves_of(step.ref, phase, begin, end)
-        opposite_a = max(lowered_a, own_lowered_a) if is_rise else max(raised_a, own_raised_a)
-        return opposite_a >= MISSED * size
 
     def _on_seen(self, phases: Sequence[int]) -> None:
         for phase in phases:

@@ -82,6 +82,25 @@ def test_step_check_backwards_meter_of_car_that_rises_in_steps_is_seen() -> None
     assert "L1 is built in backwards" in check.problem
 
 
+@pytest.mark.parametrize(("sign", "is_proven"), [(1, True), (-1, False)])
+def test_step_check_start_that_is_cut_at_once_proves_right_meter_only(sign: int, is_proven: bool) -> None:
+    # The car starts with 14 A and is cut by 8 A some seconds later, within the window of its first report. A
+    # meter built in backwards shows that cut as a rise of 8 A, but none of 14 A.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    drawn_a = 0.0
+    for now in range(400):
+        if now in (328, 336):
+            change_a = 14.0 if now == 328 else -8.0
+            drawn_a += change_a
+            window.add_change(A, (change_a, 0.0, 0.0), float(now))
+        if now == 332:
+            check.add_step(ReportedStep(ref=A, delta_a=(14.0, 0.0, 0.0), since=322.0, at=332.0))
+        window.add_reading((20.0 + 0.1 * (now % 3) + sign * drawn_a, 11.0, 12.0), float(now))
+        check.judge_due(float(now))
+    assert check.proven == [is_proven, False, False]
+
+
 def test_step_check_one_missed_step_is_not_enough() -> None:
     window = MeterWindow(MEMORY_S)
     check = StepCheck(window)
