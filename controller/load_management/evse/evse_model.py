@@ -132,7 +132,8 @@ class EvseModel:
         self.switch = PhaseSwitch()
         self.running = False
         self.has_drawn = False
-        self._state_since = now
+        self.state_since = now
+        """Time of its last change of state (s, monotonic)."""
         self._idle_since: float | None = None
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
@@ -155,7 +156,7 @@ class EvseModel:
         """
         if self.state is EvseState.UNKNOWN or self.running or self.state in WITH_CAR:
             return True
-        if self.state is EvseState.PREPARING and now < self._state_since + AUTHORIZE_S:
+        if self.state is EvseState.PREPARING and now < self.state_since + AUTHORIZE_S:
             return True
         return self.draw.most_loaded_a > DRAWING_A
 
@@ -185,7 +186,7 @@ class EvseModel:
             return math.inf
         moments = [math.inf]
         if self.state is EvseState.PREPARING:
-            moments.append(self._state_since + AUTHORIZE_S)
+            moments.append(self.state_since + AUTHORIZE_S)
         if self._idle_since is not None:
             slept_s = max(0.0, now - self._idle_since)
             next_probe_s = PROBE_EVERY_S * (slept_s // PROBE_EVERY_S + 1)
@@ -384,7 +385,7 @@ class EvseModel:
         before, self.state = self.state, state
         if state is before:
             return False
-        self._state_since = now
+        self.state_since = now
         if state is EvseState.AVAILABLE:
             self.running = False  # the car has gone, whether or not its StopTransaction reached us
             self.switch.reset()

@@ -40,7 +40,7 @@ QUICK_TESTS = 3
 LATE_TEST_S = 40.0
 """Duration of further tests: its station may be slow."""
 TEST_AFTER_S = 40.0
-"""Least time (s) between its last limit and a test."""
+"""Least time (s) between its last limit, or the begin of charging, and a test."""
 LAG = 0.15
 """Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
 
@@ -309,7 +309,8 @@ class EvseOffer:
             return math.inf
         if self.offered_a - TEST_A < self._model.least_a:
             return math.inf
-        return max(self._delivery.written_at + TEST_AFTER_S, self.phase_tests.begin_at)
+        settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
+        return max(settles_at, self.phase_tests.begin_at)
 
     def _may_differ(self, allocation: Allocation | None) -> bool:
         """Return True if its offer may differ from its share until its renewal.
