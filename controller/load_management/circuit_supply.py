@@ -71,9 +71,10 @@ class CircuitSupply:
             base_a = (_without_noise(first), _without_noise(second), _without_noise(third))
         left_a = subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
         self.starting.discard(circuit.id)
-        if not self._model.metering.is_unseen(circuit.id):
+        metered = self._model.metering.metered(circuit.id)
+        if metered is None or not metered.unseen.phases:
             return left_a
-        found = self._model.metering.supplied_a(circuit, left_a, self._find_starting(circuit, now), now)
+        found = metered.supplied_a(left_a, self._find_starting(circuit, now), now)
         if found != left_a:
             self.starting.add(circuit.id)
         return found

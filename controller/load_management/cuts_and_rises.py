@@ -103,7 +103,7 @@ class OffShares:
         if (before := self._group_of.pop(ref, None)) is not None:
             del self.above[each.evse.circuit][before][ref]
         self.below.pop(ref, None)
-        share_a = each.evse.fallback_a if allocation is None else allocation.limit_a
+        share_a = each.offer.share_a(allocation)
         if abs(offered_a - share_a) <= NOISE_A:
             self.refs.pop(ref, None)
             return

@@ -333,14 +333,13 @@ class SiteModel:
         """
         self.changes += 1
         metered = self.metering.meter_of(circuit)
-        before = metered.trouble(now), metered.doubted, self.metering.unseen(circuit)
+        before = metered.standing(now)
         self.update_due_credits(now)
         overloaded = self.metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
         if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
         self.notices.note_circuit(metered, now)
-        after = metered.trouble(now), metered.doubted, self.metering.unseen(circuit)
-        is_other = metered.crossed or before != after
+        is_other = metered.crossed or before != metered.standing(now)
         for vote in metered.votes:
             controller = self.by_ref[vote.ref]
             before_a = controller.booking.credit(now).likely_high

@@ -209,8 +209,8 @@ class Allocator:
         if constraints is None or demand is None:
             return False
         minimum, start, given = tenths_up(demand.min_a), constraints.start_room, constraints.given
-        least = constraints.loads_of(evse.circuit, phases, steerable=evse.steerable)
-        most = constraints.loads_of(evse.circuit, demand.phases, steerable=evse.steerable)
+        least = constraints.loads_up((evse.circuit, phases, evse.steerable))
+        most = constraints.loads_up((evse.circuit, demand.phases, evse.steerable))
         return all(start[row] - given[row] >= times * minimum for row, times in least) and all(
             start[row] >= given[row] for row, _ in most
         )

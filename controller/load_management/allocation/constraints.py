@@ -232,7 +232,7 @@ class Constraints:
         group = self._groups.get((place, priority))
         if group is None:
             pool = self.pools.setdefault(priority, Pool())
-            group = self._groups[place, priority] = ClaimGroup(pool, self._all_loads(place))
+            group = self._groups[place, priority] = ClaimGroup(pool, self.loads_up(place))
             pool.groups.append(group)
             for row, _ in group.all_loads:
                 self.groups_on[row].append(group)
@@ -266,17 +266,13 @@ class Constraints:
         else:
             claim.group.pool.remove(claim)
 
-    def loads_of(self, circuit: str, phases: PhaseFlags, *, steerable: bool) -> Loads:
-        """Return the rows that an EVSE of a circuit loads, and how many times its current each."""
-        return self._all_loads((circuit, phases, steerable))
-
-    def _all_loads(self, place: Place) -> Loads:
-        """Return the rows of a circuit and of all above it that such a demand loads."""
+    def loads_up(self, place: Place) -> Loads:
+        """Return the rows of a circuit and of all above it that such a demand loads, and how many times."""
         found = self._loads_up.get(place)
         if found is None:
             circuit, phases, steerable = place
             parent = self._site.circuit_by_id[circuit].parent
-            above = [] if parent is None else self._all_loads((parent, phases, steerable))
+            above = [] if parent is None else self.loads_up((parent, phases, steerable))
             found = self._loads_up[place] = [*self._loads(*place), *above]
         return found
 

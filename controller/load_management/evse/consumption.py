@@ -268,7 +268,7 @@ class ConsumptionTracker:
 
         None while it follows a change of its offer, and where a report shows the draw.
         """
-        if now < self._followed_at or (self._settled and (self._stopped or now <= self._report_due_at)):
+        if now < self._followed_at or (self._settled and not self.is_overdue(now)):
             return None
         return min(self._offered_a + self.overdraw_a, self.shown_a[1])
 
@@ -292,12 +292,10 @@ class ConsumptionTracker:
         if self._stopped and self.most_loaded_a < UNLOADED_A:
             high_a = self._on_all_phases(self._highest_a) if has_car else ZERO
             return OfferCredit.within(ZERO, high_a, ZERO)
-        obeyed = self._offered_a
-        if self.defiant_a or self._creep_a:
-            obeyed += self.overdraw_a
+        obeyed = self._offered_a + self.overdraw_a
         reacting = now < self._followed_at
         before = max(self._highest_a, self.defiant_a) if reacting else obeyed
-        if not self._stopped and now > self._report_due_at:
+        if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
         known = [amps for amps in self.report if amps is not None]
         if self._settled and not reacting and len(known) == len(self.report):

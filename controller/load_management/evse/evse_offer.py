@@ -116,7 +116,7 @@ class EvseOffer:
         self.is_rising = False
         """True if it was offered less than its share in the last pass, and a rise to it is worth a write."""
         self.phase_tests: PhaseTests | None = None
-        """Those below the nearest meter that shows its current; None: no meter does."""
+        """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
         self._rise_step_a = STEP_A
         """Smallest rise to its share that is sent right after its last lease."""
 
@@ -152,7 +152,7 @@ class EvseOffer:
         step_a = self._step_a(allocation, may_differ=may_differ)
         if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
             return False
-        rises_at = self._delivery.rises_at(target_a - offered_a + NOISE_A, step_a)
+        rises_at = self._rises_at(target_a, step_a)
         is_worth_write = target_a - offered_a > NOISE_A and now >= rises_at
         if is_worth_write and self._booking.most_a(now) > offered_a:
             return False
@@ -186,7 +186,7 @@ class EvseOffer:
         if allocation is not None and model.switch.changing:
             allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
         offered_a = delivery.offered_a(now)
-        target_a = fallback_a if allocation is None else allocation.limit_a
+        target_a = self.share_a(allocation)
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, offered_a)
         target_a = self._tested_a(target_a, offered_a, now)
@@ -249,10 +249,8 @@ class EvseOffer:
         """
         allocation = self.allocation
         step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
-        share_a = self._model.evse.fallback_a if allocation is None else allocation.limit_a
-        target_a = self._delivery.possible_a(share_a)
-        rises_at = self._delivery.rises_at(target_a - self.offered_a + NOISE_A, step_a)
-        self._set_rising(target_a, step_a, rises_at, now)
+        target_a = self._delivery.possible_a(self.share_a(allocation))
+        self._set_rising(target_a, step_a, self._rises_at(target_a, step_a), now)
         return target_a
 
     def _set_rising(self, target_a: float, step_a: float, rises_at: float, now: float) -> None:
@@ -263,6 +261,14 @@ class EvseOffer:
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
         if not self.is_rising and now < rises_at:
             self._rises_due.set_due(evse.ref, rises_at)
+
+    def _rises_at(self, target_a: float, step_a: float) -> float:
+        """Return when a rise to a target (A per phase) is worth a write (s, monotonic)."""
+        return self._delivery.rises_at(target_a - self.offered_a + NOISE_A, step_a)
+
+    def share_a(self, allocation: Allocation | None) -> float:
+        """Return what it is allocated (A per phase): without an allocation, its fallback."""
+        return self._model.evse.fallback_a if allocation is None else allocation.limit_a
 
     def is_worth_rise(self, room_a: float, now: float) -> bool:
         """Return True if a rise into so much room (A per phase) is worth a write now."""

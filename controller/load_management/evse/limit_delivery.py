@@ -225,8 +225,7 @@ class LimitDelivery:
         self._full_cost_s = RENEW_AT * self._lease_s
         """Time (s) from one renewal to the next, of a lease above the fallback."""
         self._rise_s = quirk.rise_s(RAMP_S)
-        self.reaction_s = max(REACTION_S, quirk.reaction_s, self._learned_s)
-        """Time (s) that its station takes from its answer to its current: by kind, or as learned."""
+        self.learn_reaction(self._learned_s)
         self.in_watts = quirk.in_watts
         self.never_pauses = quirk.zero == "minimum"
         self._stacked = quirk.form is LeaseForm.STACKED
@@ -235,6 +234,7 @@ class LimitDelivery:
         """Use how long its station has been seen to take (s), where that is longer than its kind takes."""
         self._learned_s = learned_s
         self.reaction_s = max(REACTION_S, self._quirk.reaction_s, learned_s)
+        """Time (s) that its station takes from its answer to its current: by kind, or as learned."""
 
     def replace_evse(self, evse: EvseNode, now: float) -> None:
         """Use other settings of the EVSE: limits that follow from other currents are set again.
@@ -353,7 +353,7 @@ class LimitDelivery:
         `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for
         room to rise is asked in each pass.
         """
-        moments = [self._trail[1], max(self._retry_at, self._written_from)]
+        moments = [self._trail[1], self._sends_from]
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
         rises_from = self._rises_from

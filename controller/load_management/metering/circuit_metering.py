@@ -19,7 +19,6 @@ from controller.load_management.metering.metered_circuit import (
 )
 from controller.load_management.metering.phase_steps import OfferStep, PhaseTests
 from controller.load_management.metering.plausibility import PlausibilityBounds
-from controller.load_management.metering.unproven_phases import StartingCars
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.journal import Record
@@ -210,23 +209,6 @@ class CircuitMetering:
     def metered_above(self, circuit: str) -> list[MeteredCircuit]:
         """Return the circuits with meters from this one up to the grid connection."""
         return [self._metered[each.id] for each in self._site.path(circuit) if each.id in self._metered]
-
-    def unseen(self, circuit: CircuitNode) -> tuple[object, ...]:
-        """Return the phases without a current yet and the cars supplied there; see `UnseenPhases`."""
-        found = self._metered.get(circuit.id)
-        return () if found is None else (found.unseen.phases, found.unseen.cars)
-
-    def is_unseen(self, circuit: str) -> bool:
-        """Return True if a circuit's own meter has shown no current yet on one of its phases."""
-        found = self._metered.get(circuit)
-        return found is not None and bool(found.unseen.phases)
-
-    def supplied_a(
-        self, circuit: CircuitNode, supply_a: PhaseAmps, starting: StartingCars, now: float
-    ) -> PhaseAmps:
-        """Return what a circuit may supply of `supply_a` (A per phase), as far as its meter shows it."""
-        found = self._metered.get(circuit.id)
-        return supply_a if found is None else found.supplied_a(supply_a, starting, now)
 
     def set_battery(self, flow_a: PhaseAmps) -> None:
         """Note the flow of a battery at the grid connection (A per phase; positive: it charges)."""

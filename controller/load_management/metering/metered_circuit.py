@@ -196,6 +196,10 @@ class MeteredCircuit:
         """Return the base loads of which the higher one holds."""
         return (self.load,) if self._unproven is None else (self.load, self._unproven)
 
+    def standing(self, now: float) -> tuple[object, ...]:
+        """Return what of the meter decides how its circuit is planned, beside its base load."""
+        return self.trouble(now), self.doubted, self.unseen.phases, self.unseen.cars
+
     @property
     def crossed(self) -> bool:
         """Return True if the last good reading was above what was planned."""
@@ -383,9 +387,7 @@ class MeteredCircuit:
 
     def _assess(self, now: float) -> tuple[Quality, str, bool]:
         """Return `quality`, `suspicion` and `is_bridged`."""
-        state, suspicion = self._state, self.steps.problem
-        if self._unexplained_since is not None:
-            suspicion = self.suspicion(now)
+        suspicion, state = self.suspicion(now), self._state
         if state is None or now - self._read_at > self._silence_s:
             quality = Quality.DEAD
         else:

@@ -57,11 +57,11 @@ def make_site(
     return site
 
 
-def connect_cars(site: SiteHarness, cars: list[Car], seconds: int = 160) -> None:
-    """Let one car after the other come, each after `RULES_S`, and wait."""
+def connect_cars(site: SiteHarness, cars: list[Car], seconds: int = 160, wait_s: int = RULES_S) -> None:
+    """Let one car after the other come, each `wait_s` after the last, and wait."""
     for number, each in enumerate(cars):
         site.plug_in(f"C{number}", each)
-        site.wait(RULES_S)
+        site.wait(wait_s)
     site.wait(seconds)
 
 
@@ -190,10 +190,7 @@ def test_meter_of_unseen_one_phase_cars_never_overloads_fuse(
     # there before the cars counts for as long as they draw.
     cars = [Car(32.0, ONE_PHASE)] * 3
     site = make_site(fault, flat(20.0), cars, 63.0, report_s)
-    for number, each in enumerate(cars):
-        site.plug_in(f"C{number}", each)
-        site.wait(wait_s)
-    site.wait(1400)
+    connect_cars(site, cars, 1400, wait_s)
     assert site.seconds_over("grid", 63.0) == 0
 
 
@@ -237,9 +234,7 @@ def test_building_without_load_lets_cars_charge_soon(
     # that before the next one starts. 62 A for three are 20.7 A each.
     cars = [Car(32.0, wired)] * 3
     site = make_site(right, flat(0.0), cars, 63.0, report_s)
-    for number, each in enumerate(cars):
-        site.plug_in(f"C{number}", each)
-    site.wait(begins_s)
+    connect_cars(site, cars, begins_s, 0)
     draws = [site.station(f"C{number}").draw_a for number in range(3)]
     assert min(draws) >= 6.0
     site.wait(shared_s - begins_s)
