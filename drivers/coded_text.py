@@ -75,11 +75,16 @@ def rebuild_text(parts: TextParts | str) -> str:
     return text
 
 
+def parts_or_text(text: str) -> TextParts | str:
+    """Return template and values of a text that has them, else the text; see `rebuild_text`."""
+    return parts_of(text) or str(text)
+
+
 def parts_of(text: str) -> TextParts | None:
     """Return template and values of a text that has them; None for a plain one."""
     if not isinstance(text, CodedText):
         return None
     return TextParts(
         template=text.template,
-        values={name: parts_of(value) or str(value) for name, value in text.values.items()},
+        values={name: parts_or_text(value) for name, value in text.values.items()},
     )

@@ -18,7 +18,7 @@ from controller.timekeeping import TimekeepingError
 from controller.timekeeping.chrony_protocol import MAX_REPLY_BYTES
 from controller.timekeeping.chrony_session import ChronySession
 from controller.timekeeping.clock_status import ClockReading
-from drivers.coded_text import TextParts, coded, parts_of, rebuild_text, text_of
+from drivers.coded_text import TextParts, coded, parts_or_text, rebuild_text, text_of
 
 CHRONY_SOCKET = Path("/run/chrony/chronyd.sock")
 REPORT_FILE = Path("/run/local-controller-chrony/report.json")
@@ -77,8 +77,7 @@ def write_report(path: Path, now: float, chrony: Path = CHRONY_SOCKET) -> Chrony
     try:
         report = ChronyReport(monotonic=now, reading=ask_chrony(chrony))
     except (OSError, TimekeepingError) as error:
-        problem = _describe(error)
-        report = ChronyReport(monotonic=now, problem=parts_of(problem) or problem)
+        report = ChronyReport(monotonic=now, problem=parts_or_text(_describe(error)))
     partial = path.with_suffix(".new")
     partial.write_bytes(msgspec.json.encode(report))
     partial.chmod(0o644)

@@ -15,7 +15,7 @@ from controller.services.configuration import ERROR_RULES, HINT_RULES
 from controller.services.service_error import ServiceError
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding
-from drivers.coded_text import coded, parts_of
+from drivers.coded_text import coded, parts_or_text
 
 PlanReload = Callable[[Config], ReloadPlan]
 """Returns what a reload would do with a configuration. It is called in a worker thread."""
@@ -37,8 +37,8 @@ def find_in_configuration(text: str, path: Path, plan: PlanReload | None = None)
             line=each.line,
             text=f"{each.key}: {each.what}; {each.remedy}",
             key=each.key,
-            what=parts_of(each.what) or each.what,
-            remedy=parts_of(each.remedy) or each.remedy,
+            what=parts_or_text(each.what),
+            remedy=parts_or_text(each.remedy),
         )
         for each in [*errors, *hints]
     ]
@@ -66,8 +66,8 @@ def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:
                 line=None,
                 text=f"{key}: {what}; {remedy}",
                 key=key,
-                what=parts_of(what) or what,
-                remedy=parts_of(remedy) or remedy,
+                what=parts_or_text(what),
+                remedy=parts_or_text(remedy),
             )
 
 

@@ -24,7 +24,14 @@ from controller.services.control_socket import ControlError, send_command
 from controller.services.reload_service import ReloadRejectedError
 from tests.bounds import HANG_S
 from tests.controller.transport.certificates import Authority
-from tests.scenario.daemon_peers import BOOT, START, connect_station, meter_values, stop_transaction
+from tests.scenario.daemon_peers import (
+    BOOT,
+    START,
+    SocketStation,
+    connect_station,
+    meter_values,
+    stop_transaction,
+)
 
 SITE = """
 [site]
@@ -166,6 +173,16 @@ async def test_changed_evse_keeps_its_session_and_follows_other_currents(tmp_pat
         assert [session["station"] for session in sessions] == ["CS01"]
 
 
+async def reload_until_closed(folder: Path, station: SocketStation, transaction: int, waiting: str) -> None:
+    """Reload a change that waits for the station's transaction, and end that: then its link is closed."""
+    plan = await trio.to_thread.run_sync(send_command, folder, "configuration.reload")
+    assert (plan["applied"], plan["waiting"]) == ([], [waiting])
+    assert await station.request("MeterValues", meter_values(transaction)) == {}
+    await station.request("StopTransaction", stop_transaction(transaction))
+    with trio.fail_after(HANG_S):
+        await station.wait_closed()
+
+
 async def test_other_protocol_waits_for_the_transaction_and_closes_the_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,12 +192,7 @@ async def test_other_protocol_waits_for_the_transaction_and_closes_the_link(
             await station.request("BootNotification", BOOT)
             transaction = (await station.request("StartTransaction", START))["transactionId"]
             write(tmp_path, ('id = "CS01"', 'id = "CS01"\nprotocol = "ocpp1.6"'))
-            plan = await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
-            assert (plan["applied"], plan["waiting"]) == ([], ["station CS01 protocol"])
-            assert await station.request("MeterValues", meter_values(transaction)) == {}
-            await station.request("StopTransaction", stop_transaction(transaction))
-            with trio.fail_after(HANG_S):
-                await station.wait_closed()
+            await reload_until_closed(tmp_path, station, transaction, "station CS01 protocol")
         async with connect_station(controller) as station:
             assert (await station.request("BootNotification", BOOT))["status"] == "Accepted"
         sessions = await trio.to_thread.run_sync(send_command, tmp_path, "sessions.running")
@@ -199,12 +211,7 @@ async def test_other_quirk_waits_for_the_transaction_and_is_used_then(
             transaction = (await station.request("StartTransaction", START))["transactionId"]
             await station.receive_limit(32.0)
             write(tmp_path, rows, ('id = "CS01"', 'id = "CS01"\nquirk = "in watts"'))
-            plan = await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
-            assert (plan["applied"], plan["waiting"]) == ([], ["station CS01 quirk"])
-            assert await station.request("MeterValues", meter_values(transaction)) == {}
-            await station.request("StopTransaction", stop_transaction(transaction))
-            with trio.fail_after(HANG_S):
-                await station.wait_closed()
+            await reload_until_closed(tmp_path, station, transaction, "station CS01 quirk")
         async with connect_station(controller) as station:
             await station.request("BootNotification", BOOT)
             await station.request("StartTransaction", START)
