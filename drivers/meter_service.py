@@ -253,6 +253,15 @@ class MeterFleet:
         finally:
             task.ended.set()
 
+    def find_changed_models(self, drivers: Mapping[str, str]) -> list[str]:
+        """Return the meters whose model is not what it was, where their driver stays; `drivers` by meter."""
+        return [
+            each.settings.id
+            for each in self.pollers
+            if drivers.get(each.settings.id) == each.settings.driver
+            and load_model(each.settings.driver) != each.reader.model
+        ]
+
     def find_other_meters(self, meters: Sequence[MeterSettings]) -> set[str]:
         """Return the meters whose values mean something else with these settings.
 

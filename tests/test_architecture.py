@@ -412,6 +412,7 @@ def _imported_modules(text: str) -> set[str]:
 
 MAY_BLOCK_FOR_DISK = {
     "controller/cli/": "a process without an event loop",
+    "controller/services/backend_renames.py": "at the start",
     "controller/services/replay_memory.py": "at the start",
     "controller/services/transaction_handover.py": "at the start",
     "controller/store/evidence_files.py": "what is found when the log is opened",

@@ -112,6 +112,10 @@ class DialableEndpoint(Protocol):
         """Test whether it can be reached. Raises DialError."""
 
 
+Endpoints = Mapping[str, Mapping[str, tuple[int, DialableEndpoint]]]
+"""Endpoints of each backend, by its name and theirs, with their priorities."""
+
+
 class Endpoint:
     """One URL of a backend; `{station}` in it stands for the station's id.
 

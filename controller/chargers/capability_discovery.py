@@ -132,6 +132,14 @@ class CapabilityDiscovery:
         elif self._chosen.pop(station, None) is not None:  # of a station with this id that was removed
             del self._quirks[station]
 
+    def set_rows(self, own: Sequence[Quirk]) -> None:
+        """Use other rows of the site for the boots from now on."""
+        self._own = own
+
+    def row(self, station: str) -> Quirk:
+        """Return the row that is used for a station; NO_QUIRK if none matches."""
+        return self._quirks.get(station, NO_QUIRK)
+
     def quirk(self, station: str) -> Quirk:
         """Return the station's quirk, narrowed by the capabilities that it has reported."""
         reported = self._capabilities.get(station, Capabilities())

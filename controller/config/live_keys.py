@@ -52,6 +52,11 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
             "observe",
             "commands",
             "priority",
+            "group",
+            "mode",
+            "node",
+            "est_url",
+            "renew_by_ocpp",
         }
     ),
     "circuit": frozenset(CircuitConfig.__struct_fields__),
@@ -61,6 +66,7 @@ LIVE_KEYS: Mapping[str, frozenset[str]] = {
     "station": frozenset({"label", "circuit", "password_file", "ping_s", "protocol", "quirk", *OWNER_KEYS}),
     "station.evse": frozenset({"priority", "mode", "circuit", "phases", "min_a", "max_a", "fallback_a"}),
     "listen": frozenset({"unknown_stations"}),
+    "overlay": frozenset({"route", "group"}),
     "meter": frozenset(MeterConfig.__struct_fields__),
     "local_csms": ALL,
     "card": ALL,
@@ -126,14 +132,18 @@ class ReloadPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_reload(
-    in_use: Config, loaded: Config, removed: Collection[str] = (), busy: Collection[str] = ()
+    in_use: Config,
+    loaded: Config,
+    removed: Collection[str] = (),
+    busy: Collection[str] = (),
+    queued: Collection[str] = (),
 ) -> ReloadPlan:
     """Compare two configurations, and merge what can be applied into the one in use.
 
     `removed`: stations of the one in use that an earlier reload has removed. `busy`: stations with a running
-    transaction, which ends at the owner with which it began.
+    transaction, which ends at the owner with which it began. `queued`: backends for which messages wait.
     """
-    found = _Differences(in_use, loaded, removed, busy)
+    found = _Differences(in_use, loaded, removed, busy, queued)
     config = found.keep_used_tables(found.merge_table("", in_use, loaded, ""))
     back = [f"station {station} (added)" for station in removed if station not in found.removed]
     applied, needs_restart = (*back, *found.applied), tuple(found.needs_restart)
@@ -145,7 +155,7 @@ def plan_reload(
                 config=in_use, needs_restart=(*applied, *needs_restart, *waiting), removed=tuple(removed)
             )
         return ReloadPlan(config=in_use, waiting=(*applied, *waiting), removed=tuple(removed))
-    left = set(backend_names(config).values())
+    left = backend_names(config)
     return ReloadPlan(
         config=config,
         applied=applied,
@@ -169,12 +179,18 @@ def remove_stations(config: Config, stations: Collection[str]) -> Config:
 
 class _Differences:
     def __init__(
-        self, in_use: Config, loaded: Config, removed: Collection[str], busy: Collection[str]
+        self,
+        in_use: Config,
+        loaded: Config,
+        removed: Collection[str],
+        busy: Collection[str],
+        queued: Collection[str],
     ) -> None:
         self._in_use = in_use
         self._loaded = loaded
         self._removed_before = removed
         self._busy = busy
+        self._queued = queued
         self._has_same_root = _find_root(in_use).id == _find_root(loaded).id
         self.applied: list[str] = []
         self.needs_restart: list[str] = []
@@ -193,7 +209,9 @@ class _Differences:
                 changed[key] = after
                 continue
             name = f"{place} {key}".strip()
-            if table == "station" and self._waits_for_transaction(key, old, new):
+            if (table == "station" and self._waits_for_transaction(key, old, new)) or (
+                table == "backend" and key == "group" and self._waits_for_messages(old)
+            ):
                 self.waiting.append(name)
             elif isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
                 changed[key] = self.merge_table(inner, before, after, name)
@@ -237,8 +255,8 @@ class _Differences:
             return False
         if table == "circuit" and key == "meter" and old.parent is None and self._in_use.eebus is not None:
             return False  # the EEBUS node has the monitoring feature that it started with
-        if table in ("backend", "station") and self._in_use.overlay is not None and key != "label":
-            return table == "station" and key == "circuit"
+        if table == "backend" and key == "group" and self._is_of_site(old):
+            return bool(old.name == new.name)  # the site's own identity has its queue under that name
         if table == "station.evse" and key in DC_KEYS | _OF_POWER:
             stays = (old.max_kw is None) == (new.max_kw is None)
             return stays and (key in _OF_POWER or old.max_kw is not None)
@@ -252,33 +270,22 @@ class _Differences:
         return key in keys or keys == ALL or (not table and LIVE_KEYS.get(key) == ALL)
 
     def _can_be_added(self, table: Any) -> bool:
-        """Return True if a table may be added to the running site.
-
-        The node of an overlay network has the routes of the stations and backends that it started with.
-        """
-        match table:
-            case StationConfig():
-                return self._in_use.overlay is None and self._has_same_root
-            case BackendConfig():
-                return self._in_use.overlay is None and _is_plain(table)
-            case CircuitConfig():
-                return self._has_same_root
-        return isinstance(table, MeterConfig)
+        """Return True if a table may be added to the running site."""
+        if isinstance(table, StationConfig | CircuitConfig):
+            return self._has_same_root
+        return isinstance(table, BackendConfig | MeterConfig)
 
     def _can_be_removed(self, table: Any) -> bool:
         match table:
-            case StationConfig():
-                return self._in_use.overlay is None
             case BackendConfig():
-                of_site = self._in_use.site.backend
-                return (
-                    self._in_use.overlay is None
-                    and _is_plain(table)
-                    and of_site not in (table.id, table.name)
-                )
+                return not self._is_of_site(table)
             case CircuitConfig():
                 return self._has_same_root
-        return isinstance(table, MeterConfig)
+        return isinstance(table, StationConfig | MeterConfig)
+
+    def _is_of_site(self, backend: BackendConfig) -> bool:
+        """Return True if a table is an endpoint of the backend of the site's own identity."""
+        return self._in_use.site.backend in (backend.id, backend.name)
 
     def _waits_for_transaction(self, key: str, old: StationConfig, new: StationConfig) -> bool:
         """Return True if a key of a station with a running transaction stays until its end.
@@ -290,6 +297,22 @@ class _Differences:
             return False
         has_other_owner = old.owner is not None and old.owner != new.owner
         return key in ("protocol", "quirk") or (key in OWNER_KEYS and has_other_owner)
+
+    def _waits_for_messages(self, old: BackendConfig) -> bool:
+        """Return True while something is stored under the name that a backend has until its group changes.
+
+        That are its messages, and the transactions of stations whose owner or observer it is.
+        """
+        names, later = backend_names(self._in_use), backend_names(self._loaded)
+        if old.name in self._queued and old.name not in later.values():
+            return True
+        return any(
+            names[each] == old.name != later.get(each)
+            for station in self._in_use.station
+            if station.id in self._busy
+            for each in (station.owner, *station.observers)
+            if each is not None
+        )
 
     def keep_used_tables(self, config: Config) -> Config:
         """Return the merged configuration with the removed tables that stations of it still use.
@@ -329,11 +352,6 @@ class _Differences:
 def _find_root(config: Config) -> CircuitConfig:
     """Return the grid connection."""
     return next(circuit for circuit in config.circuit if circuit.parent is None)
-
-
-def _is_plain(backend: BackendConfig) -> bool:
-    """Return True if nothing but links of stations depends on a backend."""
-    return backend.mode == "standard" and backend.est_url is None and not backend.renew_by_ocpp
 
 
 def _is_other_phase_count(key: str, before: Any, after: Any) -> bool:

@@ -127,6 +127,12 @@ class Node:
         self._topology_due: float | None = None
         """Next time of routes and reports; None: to be found anew. Messages do not change it."""
 
+    def set_routes(self, settings: NodeSettings) -> None:
+        """Use the hops, groups and homes of other settings."""
+        self._routes.set_configured(settings.routes, settings.groups)
+        self._source_check.set_configured(settings.homes)
+        self._mark_routes_changed()
+
     @property
     def wake_at(self) -> float:
         """Time of the next `OverlayTick` (monotonic s); infinity if nothing waits."""

@@ -46,6 +46,12 @@ class Routes:
         self._learned: dict[str, dict[str, Hop]] = {}
         """By the link over which they were reported, then by destination."""
 
+    def set_configured(
+        self, configured: Mapping[str, Sequence[Hop]], groups: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Use other configured hops and groups."""
+        self._configured, self._groups = configured, groups
+
     def link_up(self, hop: Hop, *names: str) -> None:
         """Add an open link; its other end has these names."""
         self._links[hop.link] = (names, hop)

@@ -49,6 +49,10 @@ class SourceCheck:
         self._configured = configured
         self._link_states: dict[str, LinkState] = {}
 
+    def set_configured(self, configured: Mapping[str, frozenset[str]]) -> None:
+        """Use other configured links of ids."""
+        self._configured = configured
+
     def link_up(self, state: LinkState) -> None:
         """Add an open link."""
         self._link_states[state.link] = state

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from controller.backends.pool import BackendPool
+from controller.backends.pool import BackendPool, Endpoints
 from controller.commands.site_command import ReloadConfiguration, ResumeSigning
 from controller.config import Config
 from controller.config.live_keys import remove_stations
@@ -28,6 +28,7 @@ from controller.load_management.site_view import SiteView
 from controller.model.expiry import DAY_S, ExpiryLevel
 from controller.model.parts import finish_parts
 from controller.services.backend_pools import BackendPools
+from controller.services.backend_renames import rename_backends
 from controller.services.certificate_service import (
     due_expiries,
     find_expiries,
@@ -35,7 +36,6 @@ from controller.services.certificate_service import (
 )
 from controller.services.configuration import ActiveConfiguration
 from controller.services.connection_settings import (
-    Endpoints,
     evse_names,
     make_listen_settings,
     make_station_check,
@@ -68,7 +68,7 @@ from controller.services.readiness import MeterReadiness
 from controller.services.relay_backends import RelayBackends
 from controller.services.relay_factory import RelayFactory
 from controller.services.relay_memory import KEY_FILE, RelayJournals, open_token_key
-from controller.services.reload_service import ReloadService
+from controller.services.reload_service import FileChanges, ReloadService
 from controller.services.service_error import ServiceError
 from controller.services.session_factory import SessionFactory
 from controller.services.session_ledger_service import SessionLedger
@@ -194,6 +194,7 @@ class App:
         key = open_token_key(Path(config.store.directory) / KEY_FILE)
         self.sessions = SessionLedger(config, cards, self._store, key)
         self._local_csms = LocalCsmsService(config, cards, self._store)
+        rename_backends(config, self._store)
         hand_over_transactions(config, self._store)
         self._journals = RelayJournals(config, self._store, key)
         self._journals.on_drop_station = self.sessions.drop_station
@@ -519,6 +520,7 @@ class App:
         self._status.configuration_problem = ""
         set_log_level(config.log.level)
         self._web.set_config(config, page_tls)
+        self._own_certificates.set_config(config)
         cards = load_cards_or_report(config)
         self._local_csms.set_cards(config.local_csms, cards)
         self.sessions.set_cards(cards)
@@ -537,7 +539,7 @@ class App:
     ) -> None:
         """Use the stations of another configuration, last in the service that admits them."""
         served = remove_stations(config, removed)
-        self._capabilities.replace_stations(config)
+        renewed = self._capabilities.replace_stations(config, self.find_busy_stations())
         quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
         self._load_management.replace_site(config, quirks, self._meters.find_other_meters(config))
         self._meters.replace_meters(config, self._load_management.site)
@@ -555,7 +557,9 @@ class App:
         for certificates in (self._certificate_check, self._certificates):
             if certificates is not None:
                 certificates.set_evses(evse_names(config))
-        self._station_service.replace_stations(config, passwords, endpoints, removed)
+        if self._overlay is not None:
+            endpoints = self._overlay.replace_backends(config, endpoints)
+        self._station_service.replace_stations(config, passwords, endpoints, removed, renewed)
 
     def count_tries(self, station: str) -> int:
         """Return how often a station has tried to connect that is not admitted."""
@@ -564,6 +568,27 @@ class App:
     def has_waiting_messages(self, station: str) -> bool:
         """Return True while messages of a station wait for its backends."""
         return self._registry.has_session(station) or bool(self._journals.backends_waited_for(station))
+
+    def find_changed_files(self, config: Config) -> FileChanges:
+        """Return what changes by files that a configuration names, where it names the same as before.
+
+        These are the models of meters, and the rows of quirks of stations.
+        """
+        named = {station.id: station.quirk for station in self._config.station}
+        same = {station.id for station in config.station if named.get(station.id, "") == station.quirk}
+        changed, busy = self._capabilities.find_changed_rows(config) & same, set(self.find_busy_stations())
+        meters = self._meters.find_changed_models(config)
+        return FileChanges(
+            applied=(
+                *(f"meter {each} driver (its file)" for each in meters),
+                *(f"station {each} quirk (by its file)" for each in sorted(changed - busy)),
+            ),
+            waiting=tuple(f"station {each} quirk (by its file)" for each in sorted(changed & busy)),
+        )
+
+    def find_queued_backends(self) -> Collection[str]:
+        """Return the backends for which messages wait."""
+        return [name for name, queue in self._journals.queue_statuses().items() if queue.messages]
 
     def find_busy_stations(self) -> Collection[str]:
         """Return the stations with a running transaction."""
@@ -595,10 +620,8 @@ def _open_overlay(
     """Return the overlay node, through which stations reach backends in overlay mode; None without one."""
     if config.overlay is None:
         return None
-    modes = {backend.name: backend.mode for backend in config.backend}
-    carriers = {name: each for name, each in pools.by_name.items() if modes[name] == "overlay"}
-    service = OverlayService(config, carriers, enforcer, journals.save)
-    pools.take_over({name: service.make_pool(name) for name in carriers})
+    service = OverlayService(config, enforcer, journals.save)
+    pools.replace_endpoints(config, service.replace_backends(config, pools.endpoints))
     return service
 
 

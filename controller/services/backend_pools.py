@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 import trio
 
 from controller.backends.backend_link import LinkMaker
-from controller.backends.pool import BackendPool
+from controller.backends.pool import BackendPool, Endpoints
 from controller.config import Config, StationConfig
 from controller.config.backend_rules import backend_names
 from controller.ocpp.frames import Version
-from controller.services.connection_settings import EndpointFactory, Endpoints, make_pools
+from controller.services.connection_settings import EndpointFactory, make_pools
 from controller.services.local_csms_service import LocalCsmsService
 from controller.services.wall_clock import utc
 
@@ -31,7 +30,9 @@ class BackendPools:
         self._retire_s = retire_s
         self._names = backend_names(config)
         self._factory = EndpointFactory(config)
-        self.by_name = make_pools(self._factory.make_endpoints(config))
+        self.endpoints = self._factory.make_endpoints(config)
+        """Endpoints of the configuration at the start."""
+        self.by_name = make_pools(self.endpoints)
         self._nursery: trio.Nursery | None = None
 
     def find(self, backend: str) -> BackendPool:
@@ -44,10 +45,6 @@ class BackendPools:
             return self._local_csms.make_owner(station.id, version, utc)
         return self.find(station.owner)
 
-    def take_over(self, pools: Mapping[str, BackendPool]) -> None:
-        """Use these pools for the backends with their names: those in overlay mode have their own."""
-        self.by_name |= pools
-
     def make_endpoints(self, config: Config) -> Endpoints:
         """Return the endpoints of another configuration. Raises TlsError, and OSError for a password file."""
         return self._factory.make_endpoints(config)
@@ -55,8 +52,6 @@ class BackendPools:
     def replace_endpoints(self, config: Config, endpoints: Endpoints) -> None:
         """Use the backends of another configuration; links to those that stay as they are go on."""
         self._names = backend_names(config)
-        if config.overlay is not None:  # its node has the backends that it started with
-            return
         added = {name: tables for name, tables in endpoints.items() if name not in self.by_name}
         for name, pool in list(self.by_name.items()):
             if name in endpoints:

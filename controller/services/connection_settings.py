@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from controller.backends.pool import BackendPool, DialableEndpoint, Endpoint
+from controller.backends.pool import BackendPool, Endpoint, Endpoints
 from controller.config import BackendConfig, Config, ListenConfig
 from controller.config.backend_rules import endpoints_by_backend
 from controller.config.password_files import StationSecret, parse_password_file
@@ -96,10 +96,6 @@ def make_listen_settings(config: Config, certificates: CertificateService | None
     )
 
 
-Endpoints = Mapping[str, Mapping[str, tuple[int, DialableEndpoint]]]
-"""Endpoints of each backend, by its name and theirs, with their priorities."""
-
-
 class EndpointFactory:
     """Makes the endpoints of backends; one whose settings and password are the same is made once.
 
@@ -121,8 +117,17 @@ class EndpointFactory:
         }
 
     def _make_entry(self, backend: BackendConfig) -> tuple[BackendConfig, bytes | None, Endpoint]:
-        # The keys about messages and order are not the endpoint's.
-        settings = msgspec.structs.replace(backend, observe=(), commands=None, priority=0)
+        # The keys about messages, order and renewal are not the endpoint's.
+        settings = msgspec.structs.replace(
+            backend,
+            observe=(),
+            commands=None,
+            priority=0,
+            group=None,
+            node="CSMS",
+            est_url=None,
+            renew_by_ocpp=False,
+        )
         password = _read_password(backend.password_file)
         before = self._made.get(backend.id)
         if before is not None and before[:2] == (settings, password):

@@ -25,7 +25,7 @@ class OverlayEndpoint:
     def __init__(self, links: OverlayLinks, backend: str, settings: BackendConfig, own: str) -> None:
         self._links = links
         self._backend = backend
-        self._settings = settings
+        self.settings = settings
         self._own = own
 
     async def open(self, request: LinkRequest, nursery: trio.Nursery) -> EndpointAnswer:
@@ -33,7 +33,7 @@ class OverlayEndpoint:
 
         At a start, and after a loss, it waits for the link that carries it, for as long as for any dial.
         """
-        with trio.move_on_after(self._settings.connect_timeout_s):
+        with trio.move_on_after(self.settings.connect_timeout_s):
             await self._links.wait_open(self._backend)
         carrying = self._find_link().version
         version = _carried_version(carrying, request.versions)
@@ -45,7 +45,7 @@ class OverlayEndpoint:
             )
         stack = ExitStack()
         if request.station == self._own:
-            opened = self._links.open_own_channel(self._backend, self._settings.node)
+            opened = self._links.open_own_channel(self._backend, self.settings.node)
         else:
             state = LinkState(
                 link=f"{request.station} at {self._backend}",

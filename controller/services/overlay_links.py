@@ -84,6 +84,22 @@ class OverlayLinks:
         while link not in self._carriers:
             await self._timer.wait_updated()
 
+    async def wait_unused(self, link: str) -> None:
+        """Wait until a link is closed, or carries no channel."""
+        while link in self._carriers and any(each.only == link for each in self._carriers.values()):
+            await self._timer.wait_updated()
+
+    def set_peer(self, link: str, peer: str) -> None:
+        """Give the other end of a link another id; an open link stays open."""
+        state = self.find_link(link)
+        if state is None or state.peer == peer:
+            return
+        self._states[link] = changed = msgspec.structs.replace(state, peer=peer)
+        self._feed(LinkUp(changed))
+        own = self._carriers.get(LOCAL)
+        if own is not None and own.only == link:  # its requests go to the former id
+            own.end("the other end has another id")
+
     def receive(self, link: str, message: Message, wait_s: float = 0.0) -> Pause | None:
         """Process a message of a link. Only that link waits, `wait_s` and for what must be durable first."""
         held = self._receive(link, message)

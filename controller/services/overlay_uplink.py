@@ -41,13 +41,24 @@ class OverlayUplink:
     ) -> None:
         self._links = links
         self._pool = pool
-        self._settings = settings
+        self.settings = settings
+        self.is_retired = False
+        """True: once the link ends, it is not opened again."""
+        self._scope = trio.CancelScope()
         self._ping_s = ping_s
         self._request = LinkRequest(own, tuple(version.value for version in offered_versions(protocol)))
 
+    def end(self) -> None:
+        """Close the link for good."""
+        self._scope.cancel()
+
     async def run(self) -> None:
-        """Dial again and again, and pass on what is received, until cancelled."""
-        while True:
+        """Dial again and again, and pass on what is received, until cancelled or ended."""
+        with self._scope:
+            await self._run()
+
+    async def _run(self) -> None:
+        while not self.is_retired:
             try:
                 await self._serve()
             except* (ConnectionLostError, DialError) as lost:
@@ -69,7 +80,7 @@ class OverlayUplink:
         ):
             state = LinkState(
                 link=backend,
-                peer=self._settings.node,
+                peer=self.settings.node,
                 mode=NetworkingMode.OVERLAY,
                 side=LinkSide.UP,
                 priority=UPLINK_PRIORITY,

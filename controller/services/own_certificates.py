@@ -56,19 +56,26 @@ class OwnCertificateService:
         self._folder = IdentityFolder(
             Path(config.pki.folder if config.pki is not None else "") / "identities"
         )
+        self._changed = trio.Event()
+        self.set_config(config)
+
+    def set_config(self, config: Config) -> None:
+        """Renew the certificates of another configuration from now on, those that are due at once."""
         renewed = [each for each in config.backend if each.est_url is not None or each.renew_by_ocpp]
         self._backends = {each.id: each for each in renewed}
-        self._names = {each.id: Path(each.certificate or "").stem for each in renewed}
+        self._changed.set()
 
     async def run(self) -> None:
         """Renew certificates that are due until cancelled."""
-        while self._backends:
+        while True:
+            self._changed = trio.Event()
             await self.renew_due()
-            await trio.sleep(CHECK_S)
+            with trio.move_on_after(CHECK_S):
+                await self._changed.wait()
 
     async def renew_due(self) -> None:
         """Renew each certificate after two thirds of its validity."""
-        for backend in self._backends.values():
+        for backend in tuple(self._backends.values()):
             try:
                 if await trio.to_thread.run_sync(self._is_due, backend):
                     await self._renew(backend)
@@ -81,13 +88,13 @@ class OwnCertificateService:
                 )
 
     def _is_due(self, backend: BackendConfig) -> bool:
-        certificate = self._folder.certificate(self._names[backend.id])
+        certificate = self._folder.certificate(_identity_of(backend))
         begin = certificate.not_valid_before_utc.timestamp()
         end = certificate.not_valid_after_utc.timestamp()
         return time.time() >= end - (end - begin) / 3
 
     async def _renew(self, backend: BackendConfig) -> None:
-        name = self._names[backend.id]
+        name = _identity_of(backend)
         request = await trio.to_thread.run_sync(self._make_request, name)
         if backend.renew_by_ocpp:
             self._post("SignCertificate", _sign_certificate(self._version, request))
@@ -120,7 +127,7 @@ class OwnCertificateService:
         if backend is None:
             return b'{"status":"NotImplemented"}'
         try:
-            request = self._make_request(self._names[backend.id])
+            request = self._make_request(_identity_of(backend))
         except PkiError as error:
             log.warning("certificate not requested backend=%s reason=%s", backend.id, error)
             return certificate_messages.REJECTED
@@ -138,6 +145,11 @@ class OwnCertificateService:
             log.warning("certificate of the site's backend rejected reason=%s", error)
             return certificate_messages.REJECTED
         return certificate_messages.ACCEPTED
+
+
+def _identity_of(backend: BackendConfig) -> str:
+    """Return the name of the identity in [pki] that is a backend's client certificate."""
+    return Path(backend.certificate or "").stem
 
 
 def _sign_certificate(version: Version, request: bytes) -> bytes:

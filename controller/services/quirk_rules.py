@@ -45,8 +45,8 @@ def check_quirks(config: Config) -> Iterator[Problem]:
 
 def make_discovery(config: Config) -> CapabilityDiscovery:
     """Return the discovery with the site's own quirks; without them, with an ERROR, if they are invalid."""
-    own = _read_own_or_report(config)
-    return CapabilityDiscovery(filter_dc_stations(config), own, _choose(config, own))
+    own = read_rows_or_report(config)
+    return CapabilityDiscovery(filter_dc_stations(config), own, find_chosen_quirks(config, own))
 
 
 def filter_dc_stations(config: Config) -> list[str]:
@@ -54,17 +54,14 @@ def filter_dc_stations(config: Config) -> list[str]:
     return [each.id for each in config.station if any(evse.max_kw is not None for evse in each.evse)]
 
 
-def find_chosen_quirks(config: Config) -> dict[str, Quirk]:
-    """Return the row that each station names, without those that name none."""
-    return _choose(config, _read_own_or_report(config))
-
-
-def _choose(config: Config, own: Iterable[Quirk]) -> dict[str, Quirk]:
+def find_chosen_quirks(config: Config, own: Iterable[Quirk]) -> dict[str, Quirk]:
+    """Return the row that each station names, without those that name none; `own`: rows of the site."""
     rows = {row.name: row for row in (*all_quirks(), *own)}
     return {each.id: rows[each.quirk] for each in config.station if each.quirk in rows}
 
 
-def _read_own_or_report(config: Config) -> tuple[Quirk, ...]:
+def read_rows_or_report(config: Config) -> tuple[Quirk, ...]:
+    """Return the site's own rows; none, with an ERROR, if they are invalid."""
     try:
         return _read_own(config)
     except (OSError, QuirksError) as error:

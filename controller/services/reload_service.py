@@ -33,6 +33,13 @@ CHECK_S = 5.0
 """Interval in which removed stations, and changes that wait, are checked."""
 
 
+class FileChanges(msgspec.Struct, frozen=True):
+    """Changes by files that the configuration names: those that a reload applies, and those that wait."""
+
+    applied: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
 class ReloadTarget(Protocol):
     """Services that use a configuration: see `App`."""
 
@@ -47,6 +54,12 @@ class ReloadTarget(Protocol):
 
     def find_busy_stations(self) -> Collection[str]:
         """Return the stations with a running transaction."""
+
+    def find_queued_backends(self) -> Collection[str]:
+        """Return the backends for which messages wait."""
+
+    def find_changed_files(self, config: Config) -> FileChanges:
+        """Return what changes by files that a configuration names, where it names the same as before."""
 
 
 class ReloadService:
@@ -145,8 +158,17 @@ class ReloadService:
 
     def plan(self, loaded: Config) -> ReloadPlan:
         """Return what a reload would do with a valid configuration; nothing is changed."""
-        return plan_reload(
-            self._active.config, loaded, self._removed.stations, self._target.find_busy_stations()
+        target = self._target
+        plan = plan_reload(
+            self._active.config,
+            loaded,
+            self._removed.stations,
+            target.find_busy_stations(),
+            target.find_queued_backends(),
+        )
+        files = target.find_changed_files(plan.config)
+        return msgspec.structs.replace(
+            plan, applied=(*plan.applied, *files.applied), waiting=(*plan.waiting, *files.waiting)
         )
 
     def _use(self, plan: ReloadPlan, loaded: Config) -> None:
@@ -172,7 +194,8 @@ class ReloadService:
             )
         if plan.waiting:
             log.info(
-                "changes wait changed=%r: until transactions have ended and removed stations are gone",
+                "changes wait changed=%r: until transactions have ended, queues are delivered and removed "
+                "stations are gone",
                 ",".join(plan.waiting),
             )
         applied = ",".join(plan.applied) or "nothing"

@@ -42,6 +42,10 @@ class SiteMeters:
                     self._fleet.take(state)
                 await trio.sleep(STATION_METER_S)
 
+    def find_changed_models(self, config: Config) -> list[str]:
+        """Return the meters that are read by another model than the file of their driver has now."""
+        return self._fleet.find_changed_models({meter.id: meter.driver for meter in config.meter})
+
     def find_other_meters(self, config: Config) -> set[str]:
         """Return the meters whose values mean something else in another configuration."""
         return self._fleet.find_other_meters([meter.settings() for meter in config.meter])

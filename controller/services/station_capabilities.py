@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from controller.chargers.quirks import LimitScope, Quirk, limit_scope
+from controller.chargers.quirks import NO_QUIRK, LimitScope, Quirk, find_quirk, limit_scope
 from controller.config import Config
 from controller.config.schema import LOCAL_CSMS
 from controller.model.effects import OwnCall
@@ -18,7 +18,12 @@ from controller.model.observations import Booted
 from controller.ocpp.frames import Version
 from controller.profiles.station_clock import ClockWatch, StationClock
 from controller.services.clock_state import is_synchronised
-from controller.services.quirk_rules import filter_dc_stations, find_chosen_quirks, make_discovery
+from controller.services.quirk_rules import (
+    filter_dc_stations,
+    find_chosen_quirks,
+    make_discovery,
+    read_rows_or_report,
+)
 from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller")
@@ -68,8 +73,6 @@ class StationCapabilities:
     def __init__(self, config: Config, store: StateStore) -> None:
         self._store = store
         self._evses = {station.id: len(station.evse) for station in config.station}
-        self._chosen = {station.id: station.quirk for station in config.station}
-        """Row of quirks that the configuration names for each station."""
         self._discovery = make_discovery(config)
         self._boots: dict[str, Booted] = {}
         self._quirks: dict[str, Quirk] = {}
@@ -80,18 +83,42 @@ class StationCapabilities:
             self._boots[stored.station] = boot
             self._discovery.on_boot(stored.station, boot)
 
-    def replace_stations(self, config: Config) -> None:
-        """Use the stations of another configuration; what those that are in both have reported stays."""
-        dc_stations, chosen = filter_dc_stations(config), find_chosen_quirks(config)
+    def find_changed_rows(self, config: Config) -> set[str]:
+        """Return the stations with another row of quirks, by a configuration and its file of quirks."""
+        rows = read_rows_or_report(config)
+        chosen = find_chosen_quirks(config, rows)
+        return {
+            station.id
+            for station in config.station
+            if station.id in self._evses
+            and self._select_row(station.id, rows, chosen) != self._discovery.row(station.id)
+        }
+
+    def _select_row(self, station: str, rows: Sequence[Quirk], chosen: Mapping[str, Quirk]) -> Quirk:
+        """Return the row of a station: the one named for it, else the one for its last boot."""
+        boot = self._boots.get(station)
+        if station in chosen or boot is None:
+            return chosen.get(station, NO_QUIRK)
+        return find_quirk(boot.vendor, boot.model, boot.firmware, rows)
+
+    def replace_stations(self, config: Config, busy: Collection[str] = ()) -> set[str]:
+        """Use the stations of another configuration; what those that are in both have reported stays.
+
+        Returns the stations with another row of quirks from now on. `busy`: stations with a running
+        transaction, which keep theirs.
+        """
+        dc_stations, rows = filter_dc_stations(config), read_rows_or_report(config)
+        chosen, changed = find_chosen_quirks(config, rows), self.find_changed_rows(config) - set(busy)
+        self._discovery.set_rows(rows)
         for station in config.station:
-            if station.id not in self._evses or station.quirk != self._chosen[station.id]:
+            if station.id not in self._evses or station.id in changed:
                 is_dc = station.id in dc_stations
                 self._discovery.add_station(station.id, chosen.get(station.id), is_dc=is_dc)
                 if station.id in self._boots:
                     self._discovery.on_boot(station.id, self._boots[station.id])
                 self._quirks.pop(station.id, None)
-        self._chosen = {station.id: station.quirk for station in config.station}
         self._evses = {station.id: len(station.evse) for station in config.station}
+        return changed
 
     @property
     def boots(self) -> Mapping[str, Booted]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
 
+from controller.backends.pool import Endpoints
 from controller.config import Config
 from controller.config.password_files import StationSecret
 from controller.model.observations import Observation
 from controller.services.backend_pools import BackendPools
-from controller.services.connection_settings import Endpoints
 from controller.services.relay_backends import RelayBackends, find_backend_rules
 from controller.services.relay_memory import RelayJournals
 from controller.services.station_admission import StationAdmission
@@ -60,17 +60,18 @@ class StationService:
         passwords: Mapping[str, StationSecret | None],
         endpoints: Endpoints,
         removed: Collection[str] = (),
+        renewed: Collection[str] = (),
     ) -> None:
         """Serve the stations of another configuration, with its backends.
 
         The sessions of stations whose backends, protocol and quirk stay are not touched; the others are
         closed (1012), and their stations connect again. `passwords`: of all its stations. `removed`: those of
-        them whose sessions end, and that are not admitted any more, but for which messages may wait. Raises
-        StoreError.
+        them whose sessions end, and that are not admitted any more, but for which messages may wait.
+        `renewed`: stations with another row of quirks. Raises StoreError.
         """
         self._journals.replace_stations(config)
         before, after = find_backend_rules(self._config), find_backend_rules(config)
-        known = {station.id: (station.protocol, station.quirk) for station in self._config.station}
+        known = {station.id: station.protocol for station in self._config.station}
         self._pools.replace_endpoints(config, endpoints)
         ending, self._removed = set(removed) - self._removed, frozenset(removed)
         self._admission.remove_stations(self._removed)
@@ -86,8 +87,8 @@ class StationService:
         self._raise_descriptor_limit()
         kept = before.keys() & after.keys() - self._removed
         changed = {each for each in kept if before[each] != after[each]}
-        renewed = {station.id: (station.protocol, station.quirk) for station in config.station}
-        changed |= {each for each in kept if known[each] != renewed[each]}
+        protocols = {station.id: station.protocol for station in config.station}
+        changed |= {each for each in kept if known[each] != protocols[each] or each in renewed}
         self._sessions.end_sessions(ending, changed - self._removed)
 
     def stations(self) -> Sequence[str]:

@@ -70,6 +70,7 @@ def changed(*edits: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], 
         ('id = "CS01"', 'id = "CS01"\nquirk = "A"', "station CS01 quirk"),
         ("priority = 0", "max_a = 16", "station CS01 evse 1 max_a"),
         ('url = "wss', 'url = "ws', "backend cpo url"),
+        ('url = "wss', 'node = "N1"\nurl = "wss', "backend cpo node"),
         ('id = "cpo"', 'id = "cpo"\nobserve = ["BootNotification"]', "backend cpo observe"),
         ('owner = "cpo"', 'owner = "cpo"\nwhen_backend_away = "grace"', "station CS01 when_backend_away"),
         ('host = "192.0.2.1"', 'host = "192.0.2.2"', "meter m host"),
@@ -105,7 +106,6 @@ def test_live_key_is_applied(before: str, after: str, name: str) -> None:
         ("port = 8887", "port = 8888", "listen port"),
         ("priority = 0", 'phases = ["L2"]', "station CS01 evse 1 phases"),
         ("priority = 0", 'reports_on = "grid"', "station CS01 evse 1 reports_on"),
-        ('url = "wss', 'node = "N1"\nurl = "wss', "backend cpo node"),
         ("[[card]]", "[web]\n[[card]]", "web"),
     ],
 )
@@ -200,10 +200,51 @@ def test_live_keys_station_is_added_with_the_table_that_it_needs(key: str, value
     assert getattr(config.station[-1], key) == value
 
 
-def test_live_keys_station_added_to_overlay_site_waits_for_restart() -> None:
+def test_live_keys_station_and_backend_are_added_to_overlay_site() -> None:
     site = SITE.replace("[[card]]", "[overlay]\n[[card]]")
-    plan = plan_reload(load(site), load(site + FURTHER))
-    assert (plan.applied, plan.needs_restart) == ((), ("station CS02 (added)",))
+    other = '[[backend]]\nid = "other"\nurl = "wss://other.example/{station}"\nmode = "overlay"\n'
+    plan = plan_reload(load(site), load(site + FURTHER + other))
+    assert plan.applied == ("backend other (added)", "station CS02 (added)")
+    assert plan.needs_restart == ()
+
+
+def test_live_keys_overlay_itself_waits_for_restart_with_modes_in_it() -> None:
+    site = SITE.replace("[[card]]", "[overlay]\n[[card]]").replace(
+        'id = "cpo"', 'id = "cpo"\nmode = "overlay"'
+    )
+    plan = plan_reload(load(SITE), load(site))
+    assert (plan.applied, plan.config) == ((), load(SITE))
+    assert set(plan.needs_restart) == {"overlay", "backend cpo mode"}
+
+
+GROUP = ('id = "cpo"', 'id = "cpo"\ngroup = "csms"')
+
+
+@pytest.mark.parametrize(("busy", "queued"), [({"CS01"}, ()), ((), {"cpo"})])
+def test_live_keys_group_waits_while_something_is_stored_under_former_name(
+    busy: set[str], queued: set[str]
+) -> None:
+    grouped = load(SITE.replace(*GROUP))
+    plan = plan_reload(load(SITE), grouped, (), busy, queued)
+    assert (plan.applied, plan.waiting) == ((), ("backend cpo group",))
+    later = plan_reload(plan.config, grouped)
+    assert (later.applied, later.waiting, later.config) == (("backend cpo group",), (), grouped)
+    assert later.removed_backends == ()  # it is found by its id
+
+
+def test_live_keys_endpoint_joins_group_that_keeps_its_name_at_once() -> None:
+    site = SITE.replace(*GROUP)
+    further = '[[backend]]\nid = "second"\nurl = "wss://second.example/{station}"\n'
+    plan = plan_reload(
+        load(site + further), load(site + further + 'group = "csms"\n'), (), {"CS01"}, {"csms"}
+    )
+    assert (plan.applied, plan.waiting) == (("backend second group",), ())
+
+
+def test_live_keys_group_of_the_sites_own_backend_waits_for_restart() -> None:
+    site = SITE.replace('id = "lc"', 'id = "lc"\nbackend = "cpo"')
+    plan = plan_reload(load(site), load(site.replace(*GROUP)))
+    assert (plan.applied, plan.needs_restart) == ((), ("backend cpo group",))
 
 
 def test_live_keys_are_applied_beside_those_that_need_restart() -> None:
@@ -299,10 +340,10 @@ def test_live_keys_removed_station_stays_in_use_until_it_is_gone() -> None:
     assert plan.assumed[0].startswith("station CS02: it may still draw")
 
 
-def test_live_keys_station_of_overlay_site_is_removed_by_restart() -> None:
+def test_live_keys_station_of_overlay_site_is_removed() -> None:
     site = SITE.replace("[[card]]", "[overlay]\n[[card]]")
     plan = plan_reload(load(site + FURTHER), load(site))
-    assert (plan.applied, plan.needs_restart) == ((), ("station CS02 (removed)",))
+    assert (plan.applied, plan.needs_restart, plan.removed) == (("station CS02 (removed)",), (), ("CS02",))
 
 
 def test_live_keys_replaced_station_is_applied_where_both_exceed_circuit() -> None:

@@ -79,13 +79,18 @@ async def boot(station: SocketStation, link: WebSocketConnection) -> None:
     await station.forward_call(link, "StatusNotification", STATUS, {})
 
 
-async def receive_action(link: WebSocketConnection, action: str) -> dict[str, Any]:
-    """Answer CALLs at a CSMS until one with this action has come; return its payload."""
+async def receive_action(
+    link: WebSocketConnection, action: str, result: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Answer CALLs at a CSMS until one with this action has come, that with `result`; return its payload."""
     while True:
         frame = json.loads(await receive_text(link))
         if frame[0] != 2:
             continue
-        await link.send_message(json.dumps([3, frame[1], ACCEPTED if frame[2] == "BootNotification" else {}]))
+        answer = ACCEPTED if frame[2] == "BootNotification" else {}
+        if frame[2] == action and result is not None:
+            answer = result
+        await link.send_message(json.dumps([3, frame[1], answer]))
         if frame[2] == action:
             payload: dict[str, Any] = frame[3]
             return payload

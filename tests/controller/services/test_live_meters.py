@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from controller.services.app import App
-from drivers.meter_model import load_model
+from drivers.meter_model import load_model, read_user_model
 from drivers.reading import Quality
 from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.controller.services.test_station_adoption import command, running
@@ -160,3 +160,36 @@ async def test_circuit_is_added_for_station_and_removed_again(tmp_path: Path) ->
         await controller.reload()
         await station.receive_limit(20.0)
         assert [circuit.id for circuit in controller.view().circuits] == ["house"]
+
+
+async def test_changed_file_of_driver_is_named_and_read_by_a_reload(tmp_path: Path) -> None:
+    register = (
+        '[[register]]\nquantity = "current_l{phase}"\nfunction = 3\naddress = {address}\ntype = "float32"\n'
+    )
+    head = (
+        'vendor = "Own"\nmodel = "Meter"\nphases = 3\ntransports = ["tcp"]\ncurrent_sign = "signed"\n'
+        '[sources]\nregisters = "a test"\n'
+    )
+
+    def write_model(first: int) -> None:
+        registers = (register.format(phase=each, address=first + 2 * each) for each in (1, 2, 3))
+        (tmp_path / "own.toml").write_text(head + "".join(registers))
+
+    write_model(10)
+    meter = SimulatedMeter(read_user_model(tmp_path / "own.toml"))
+    meter.set_values({f"current_l{phase}": 5.0 for phase in (1, 2, 3)})
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_tcp, meter)
+        path = write(tmp_path, 'meter = "grid"', METER.format(port=port, keys=""))
+        path.write_text(path.read_text().replace("eastron-sdm630-v2", "file:own.toml"))
+        async with running(path) as controller:
+            await wait_measured(controller, 5.0)
+            assert (await command(tmp_path, "configuration.reload"))["applied"] == []
+            write_model(20)
+            result = await command(tmp_path, "configuration.reload")
+            assert (result["applied"], result["waiting"]) == (["meter grid driver (its file)"], [])
+            await RealClock().wait_until(
+                lambda: controller.status().meters[0].quality is not Quality.GOOD,
+                "the former registers are not read",
+            )
+        nursery.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
@@ -27,6 +28,7 @@ from controller.services import app
 from controller.services.certificate_service import make_server_check
 from controller.services.own_certificates import OwnCertificateService
 from tests.controller.services.test_certificate_service import issue_identity, write_site
+from tests.scenario.daemon_driver import RealClock
 from tests.scenario.link_harness import CsmsServer, receive_text
 
 LC = Applicant(id="lc", purpose=Purpose.CLIENT)
@@ -212,3 +214,20 @@ def test_own_certificates_renewal_that_cannot_work_is_configuration_error(
     text = file.read_text().replace('id = "cpo"\n', f'id = "cpo"\n{lines}\n')
     _, errors, _ = check_config(text, "test.toml")
     assert any(what in str(error) for error in errors), errors
+
+
+async def test_est_url_of_a_reload_is_used_at_once(site: tuple[CaFolder, Path], est: EstServer) -> None:
+    ca, file = site
+    before = _serial(ca)
+    _configure(file)
+    service = OwnCertificateService(read_config(file)[0], lambda action, payload: None)
+    service._is_due = lambda backend: not est.peers  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert est.peers == []
+        est_url = f'est_url = "https://127.0.0.1:{est.port}/.well-known/est"'
+        file.write_text(file.read_text().replace('id = "cpo"\n', f'id = "cpo"\n{est_url}\n'))
+        service.set_config(read_config(file)[0])
+        await RealClock().wait_until(lambda: _serial(ca) != before, "the certificate is renewed")
+        nursery.cancel_scope.cancel()

@@ -219,6 +219,26 @@ async def test_other_quirk_waits_for_the_transaction_and_is_used_then(
         assert len(await trio.to_thread.run_sync(send_command, tmp_path, "sessions.running")) == 1
 
 
+async def test_changed_row_of_quirks_file_waits_for_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload_service, "CHECK_S", 0.05)
+    row = '[[quirk]]\nname = "of the site"\nvendor = "ACME"\n'
+    (tmp_path / "quirks.toml").write_text(row)
+    path = write(tmp_path, ('id = "home"', 'id = "home"\nquirks_file = "quirks.toml"'))
+    async with running(path) as controller:
+        async with connect_station(controller) as station:
+            await station.request("BootNotification", BOOT)
+            transaction = (await station.request("StartTransaction", START))["transactionId"]
+            await station.receive_limit(32.0)
+            (tmp_path / "quirks.toml").write_text(row + 'unit = "W"\n')
+            await reload_until_closed(tmp_path, station, transaction, "station CS01 quirk (by its file)")
+        async with connect_station(controller) as station:
+            await station.request("BootNotification", BOOT)
+            await station.request("StartTransaction", START)
+            await station.receive_limit(32.0 * 230 * 3)
+
+
 async def test_other_power_of_dc_station_reaches_it_while_its_session_runs(tmp_path: Path) -> None:
     evse = 'circuit = "house"\n[[station.evse]]\nid = 1\nfallback_a = 0\nmax_kw = {}'
     async with (
