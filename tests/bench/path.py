@@ -319,19 +319,32 @@ async def _running(folder: Path, site: Site, operator: Author, meter: Meter) -> 
 async def _beat(port: int, meter: Meter) -> Way:
     way = Way("Heartbeat and its answer")
     url = f"ws://127.0.0.1:{port}/ocpp/BEATS"
-    async with open_websocket_url(url, subprotocols=["ocpp1.6"]) as socket:
+    async with open_websocket_url(url, subprotocols=["ocpp1.6"]) as socket, trio.open_nursery() as nursery:
+        answers, answered = trio.open_memory_channel[str](1)
+        nursery.start_soon(_answer_calls, socket, answers)
         for number in range(HEARTBEATS):
             await meter.wait_quiet()
 
             async def beat(tracer: Tracer, number: int = number) -> None:
                 with tracer:
                     await socket.send_message(f'[2,"beat{number}","Heartbeat",{{}}]')
-                    while (frame := json.loads(await socket.get_message()))[0] != 3:
-                        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+                    await answered.receive()
 
             await way.take(beat)
             await way.idle_as_long(meter)
+        nursery.cancel_scope.cancel()
     return way
+
+
+async def _answer_calls(socket: WebSocketConnection, answers: trio.MemorySendChannel[str]) -> None:
+    """Accept the CALLs of the daemon as they come, outside of the windows too, and pass on its answers."""
+    while True:
+        text = await socket.get_message()
+        frame = json.loads(text)
+        if frame[0] == 3:
+            await answers.send(text)
+        else:
+            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
 
 
 async def _overload(site: Site, meter: Meter) -> Way:
