@@ -215,7 +215,7 @@ class CircuitSupply:
         for circuit_id in self._model.energy.peaks.circuits:
             circuit = self._model.site.circuit_by_id[circuit_id]
             metered = self._model.metering.metered(circuit_id)
-            is_trusted = not (metered and (metered.trouble(now) or metered.is_bridged(now)))
+            is_trusted = metered is None or metered.is_good(now)
             base_w = self._model.metering.power_w(circuit, base.assumed[circuit_id])
             worst_w = self._model.metering.power_w(circuit, circuit.limit_a)
             if not is_trusted:

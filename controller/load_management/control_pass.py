@@ -29,12 +29,11 @@ SLICE = 2000
 """Work (about us of a small computer) after which a pass lets others run."""
 COST_CREDIT = 12
 COST_REFRESH = 35
-COST_CIRCUIT = 10
 COST_COMMAND = 50
 COST_NOTED = 2
 COST_SHARE = 8
 COST_ANSWER = 25
-"""Work of one EVSE or circuit in each step of a pass."""
+"""Work of one EVSE in each step of a pass."""
 NOTED_AT_ONCE = 100
 """EVSEs with another share that are noted in one step."""
 
@@ -174,13 +173,11 @@ class ControlPass:
         is_whole = part is self.whole
         while model.update_due_credits(self._now):
             yield DUE_AT_ONCE * COST_CREDIT
-        circuits_cost = len(part.site.circuits) * COST_CIRCUIT if part.site.is_large else 0
-        if circuits_cost:
-            yield circuits_cost
+        scan_costs = part.site.scan_costs
+        yield from scan_costs
         base, changes = self._base_of(part), model.changes
         if is_whole:
-            if circuits_cost:
-                yield circuits_cost
+            yield from scan_costs
             if model.energy.has_plan or self._planned:
                 self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
@@ -201,8 +198,7 @@ class ControlPass:
             if number % 20 == 0:
                 yield 20 * COST_REFRESH
         yield from planner.update(self._now)
-        if circuits_cost:
-            yield circuits_cost
+        yield from scan_costs
         if changes != model.changes:
             base = self._base_of(part)
         room = self._supplies_of(part, base)
@@ -248,8 +244,7 @@ class ControlPass:
         """
         by_ref, allocations = self._model.by_ref, planner.allocations
         yield from self._note_changed(part, planner)
-        if part.site.is_large:
-            yield len(part.site.circuits) * COST_CIRCUIT
+        yield from part.site.scan_costs
         ledger, changes = self._ledger(part), self._model.changes
         off_shares = self._off_shares_of(part, allocations)
         cuts = yield from self._cuts.plan_cuts(off_shares, ledger, self._falling, self._now)
@@ -343,8 +338,7 @@ class ControlPass:
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
-        if self.whole.site.is_large:
-            yield len(self.whole.site.circuits) * COST_CIRCUIT
+        yield from self.whole.site.scan_costs
         ledger, changes = self._spare_room(planner), self._model.changes
         able = yield from self._rises.find_able(ledger, self._now)
         cost = 0

@@ -34,13 +34,13 @@ EXCESS_A = 2.0
 CHUNK_A = 4.0
 """Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 
-COST_CIRCUIT = 10
 COST_FIND = 2
 COST_SEARCH = 10
 COST_CUT = 15
-"""Work of one circuit, and of an EVSE: found off its share, searched, cut (about us of a small computer)."""
+"""Work of one EVSE: found off its share, searched, cut (about us of a small computer)."""
 AT_ONCE = 200
-"""EVSEs that are searched in one step."""
+SORTED_AT_ONCE = 100
+"""EVSEs that are searched in one step, and so many that are sorted in a step with others."""
 
 SPARE_A = 2.0
 """Least room into which an EVSE is raised."""
@@ -54,9 +54,11 @@ COST_NOTED = 5
 COST_GROUP = 3
 COST_PLACE = 1
 COST_SORT = 1
+"""Work of one EVSE that was noted, of a group, and of one EVSE that is placed and sorted (about us of a small
+computer)."""
 SEARCH_AT_ONCE = 600
-"""Work of one EVSE that was noted, is searched, placed and sorted, and of those searched in one step (about
-us of a small computer)."""
+SORT_AT_ONCE = 60
+"""Work of the EVSEs that are searched in one step, and of those that are sorted in a step with others."""
 
 RisePlace = tuple[int, bool, bool, float, EvseRef]
 """Place of an EVSE in the order of the rises."""
@@ -153,8 +155,7 @@ class CutPlanner:
         it. Renewals level the shares again.
         """
         short = self._shortage(ledger, falling)
-        if self._model.site.is_large:
-            yield len(self._model.site.circuits) * COST_CIRCUIT
+        yield from self._model.site.scan_costs
         asked: dict[Place, float] = {}
         if off_shares.below:
             asked = yield from self._asked_room(list(off_shares.below.values()), ledger, short, now)
@@ -220,7 +221,7 @@ class CutPlanner:
             if searched >= AT_ONCE:
                 yield searched * COST_SEARCH
                 searched = 0
-        if searched + len(order) >= AT_ONCE / 2:
+        if searched + len(order) >= SORTED_AT_ONCE:
             yield searched * COST_SEARCH + len(order) * COST_FIND
         return [order[key] for key in sorted(order)]
 
@@ -364,7 +365,7 @@ class RisePlanner:
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
-        if cost + len(able) * COST_SORT >= SEARCH_AT_ONCE / 10:
+        if cost + len(able) * COST_SORT >= SORT_AT_ONCE:
             yield cost + len(able) * COST_SORT
         heapify(able)
         return able

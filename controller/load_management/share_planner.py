@@ -44,8 +44,7 @@ SOUGHT_AT_ONCE = 100
 COST_UPDATE = 30
 COST_OFFER = 6
 COST_NOTED = 8
-COST_CIRCUIT = 5
-"""Work of one EVSE or circuit in each step (about us of a small computer)."""
+"""Work of one EVSE in each step (about us of a small computer)."""
 ROUNDED_A = 1e-6
 """Error of sums that were added up one by one (A)."""
 
@@ -276,8 +275,7 @@ class SharePlanner:
         self._to_note |= dict.fromkeys(self._others)
         yield from self._note_shares(now)
         self._choose_showing(now)
-        if self._site.is_large:
-            yield len(self._site.circuits) * COST_CIRCUIT
+        yield from self._site.scan_costs
         room.book_all(self._shares)
         if self._stepping or self._raised:
             yield from self._share_remainders(room)
@@ -328,8 +326,7 @@ class SharePlanner:
         """Let the allocator share. Who cannot pause and gets nothing takes its minimum all the same."""
         held: list[EvseRef] = []
         while True:
-            if self._site.is_large:
-                yield len(self._site.circuits) * COST_CIRCUIT
+            yield from self._site.scan_costs
             joint = self._supply.joint(self._site, base, room)
             admission = self._supply.admission(self._site, room, base, now)
             yield from self._allocator.steps(room.rooms(), joint, admission)

@@ -359,7 +359,7 @@ class SiteModel:
         """Report a good reading to the quarter-hour peak of a circuit, with the building's part of it."""
         metered = self.metering.meter_of(circuit)
         power_w = self.metering.active_w(metered)
-        if metered.reading is None or power_w is None or metered.trouble(now) or metered.is_bridged(now):
+        if metered.reading is None or power_w is None or not metered.is_good(now):
             return
         own_w = sum(self.metering.totals.below(circuit.id).low) * self.settings.voltage_v
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)

@@ -22,6 +22,8 @@ COLUMNS = 4
 """Numbers of each circuit in a row of all: A on each phase, and on all together."""
 MANY_CIRCUITS = 20
 """Circuits of a large site: on a smaller one all of them together take less than a fraction of a ms."""
+COST_CIRCUIT = 10
+"""Work of one circuit where a step of a pass goes over all of them (about us of a small computer)."""
 
 
 class Fuse(enum.StrEnum):
@@ -160,9 +162,9 @@ class SiteTree(msgspec.Struct, frozen=True, dict=True):
         return found
 
     @cached_property
-    def is_large(self) -> bool:
-        """Return True if what goes over all circuits takes long enough to let others run before it."""
-        return len(self.circuits) >= MANY_CIRCUITS
+    def scan_costs(self) -> tuple[int, ...]:
+        """Return the cost to yield before a step that goes over all circuits: none on a small site."""
+        return (len(self.circuits) * COST_CIRCUIT,) if len(self.circuits) >= MANY_CIRCUITS else ()
 
     @cached_property
     def _paths(self) -> Mapping[str, tuple[CircuitNode, ...]]:

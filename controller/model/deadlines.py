@@ -1,6 +1,9 @@
-"""Deadline of a state machine whose parts have deadlines of their own."""
+"""Deadlines of a state machine: of parts that have their own, and of what it waits for."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterable
 
 
 def earliest(*times: float | None) -> float | None:
@@ -9,4 +12,13 @@ def earliest(*times: float | None) -> float | None:
     for time in times:
         if time is not None and (first is None or time < first):
             first = time
+    return first
+
+
+def first_after(now: float, moments: Iterable[float]) -> float:
+    """Return the first of these moments (s) that is still to come; inf: none is."""
+    first = math.inf
+    for moment in moments:
+        if now < moment < first:
+            first = moment
     return first

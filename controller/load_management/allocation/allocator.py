@@ -62,9 +62,10 @@ FIRST_PLACE: Place = (0, 0, 0.0)
 ALL_IT_CAN_TAKE = Statement(code=StatementCode.ALL_IT_CAN_TAKE)
 COST_DEMAND = 20
 COST_CLAIM = 5
-COST_CIRCUIT = 8
 COST_GROUP = 1
-"""Work of one changed demand, claim, circuit, and group (about us of a small computer)."""
+"""Work of one changed demand, claim, and group (about us of a small computer)."""
+MANY_GROUPS = 100
+"""Groups of claims that are filled in a step of their own."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -256,8 +257,7 @@ class Allocator:
             self._moved |= {
                 claim: None for claim in self._ref_of if not claim.admitted and claim.bound_by in changed
             }
-        if self._site.is_large:
-            yield len(self._site.circuits) * COST_CIRCUIT
+        yield from self._site.scan_costs
         for _ in range(ROUNDS):
             yield from self._share(constraints)
             if not leads.rooms or not leads.tighten(constraints.shared(), constraints.shared(helping=True)):
@@ -324,7 +324,7 @@ class Allocator:
         for pool in pools:
             if pool.early:
                 pool.fill_needs(room, groups_on)
-            if self._site.is_large:
+            if len(pool.groups) >= MANY_GROUPS:
                 yield len(pool.groups) * COST_GROUP
             yield from pool.fill(room, groups_on)
             for claim in pool.early:

@@ -22,6 +22,7 @@ from controller.load_management.evse.learned_values import (
 )
 from controller.load_management.metering.phase_steps import StepVote
 from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
+from controller.model.deadlines import first_after
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
@@ -184,7 +185,7 @@ class EvseModel:
             return now  # the need grows with every second that the car does not charge
         if self._idle_since is None and self.state is not EvseState.PREPARING:
             return math.inf
-        moments = [math.inf]
+        moments: list[float] = []
         if self.state is EvseState.PREPARING:
             moments.append(self.state_since + AUTHORIZE_S)
         if self._idle_since is not None:
@@ -194,11 +195,7 @@ class EvseModel:
             for first_s, duration_s in self._first_probes:
                 steps_s += (first_s, first_s + duration_s)
             moments += [self._idle_since + step_s for step_s in steps_s]
-        first = math.inf
-        for moment in moments:
-            if now < moment < first:
-                first = moment
-        return first
+        return first_after(now, moments)
 
     @property
     def unreported(self) -> bool:

@@ -27,6 +27,7 @@ from controller.load_management.events import SetLimit
 from controller.load_management.evse.departure_goal import GoalMemory
 from controller.load_management.evse.learned_values import REACTION_S, LearnedResponse
 from controller.load_management.site_tree import EvseNode
+from controller.model.deadlines import first_after
 from controller.model.rate_limits import Backoff
 from controller.model.statements import Statement, StatementCode
 from controller.profiles.limit_profiles import LimitKind
@@ -370,11 +371,7 @@ class LimitDelivery:
             moments += (pending.sent_at + LATE_S, pending.sent_at + ANSWER_S)
         if self._quirk.writes_per_day is not None and self._written:
             moments.append(self._written[0] + DAY_S)
-        first = math.inf
-        for moment in moments:
-            if now < moment < first:
-                first = moment
-        return first
+        return first_after(now, moments)
 
     def offered_a(self, now: float) -> float:
         """Return the limit (A per phase) that the station was sent last, or fell back to."""

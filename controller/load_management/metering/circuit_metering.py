@@ -290,7 +290,7 @@ class CircuitMetering:
         """
         grid = self._site.circuits[0]
         found = self._metered.get(grid.id)
-        if found is None or found.trouble(now) or found.is_bridged(now):
+        if found is None or not found.is_good(now):
             return 0.0
         surplus_a = -sum(found.load.signed(now))
         active_a = self._active_a(found)
@@ -402,7 +402,7 @@ class CircuitMetering:
         None without a meter of its own, and where no car starts for another reason.
         """
         found = self._metered.get(circuit.id)
-        if found is None or found.trouble(now) is not None or found.doubted or found.is_bridged(now):
+        if found is None or found.doubted or not found.is_good(now):
             return None
         return found.start_peak(phase, now)
 

@@ -33,6 +33,7 @@ from controller.load_management.metering.plausibility import (
 )
 from controller.load_management.metering.step_check import MEMORY_S, StepCheck
 from controller.load_management.metering.unproven_phases import (
+    LEAST_CAR_A,
     MAY_DRAW_A,
     HiddenLoad,
     HiddenLoadStored,
@@ -52,8 +53,6 @@ OVER_WARN_S = 10.0
 """Time (s) that a circuit is above its limit until a warning."""
 OVER_UNEXPLAINED_S = 60.0
 """Longest time (s) of a circuit above its limit although no EVSE below may draw."""
-PROVING_A = 6.0
-"""Current (A) of the car that proves a phase: the least that IEC 61851-1 allows."""
 UNPROVEN = coded(
     "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car "
     "charge, or check the direction of its current transformers"
@@ -264,7 +263,7 @@ class MeteredCircuit:
             return abs(amps - draw.low[phase]) + draw.low[phase]
         if amps >= 0 or not self._bounds.has_generation or self.steps.has_missed(phase):
             return abs(amps)
-        room_a = self.circuit.limit_a[phase] - self.margin_a - PROVING_A
+        room_a = self.circuit.limit_a[phase] - self.margin_a - LEAST_CAR_A  # for the car that proves it
         return min(-amps, max(0.0, room_a) + draw.low[phase])
 
     @property
@@ -385,8 +384,8 @@ class MeteredCircuit:
         """Return what the meter is worth now."""
         return self._assess(now)[0]
 
-    def _assess(self, now: float) -> tuple[Quality, str, bool]:
-        """Return `quality`, `suspicion` and `is_bridged`."""
+    def _assess(self, now: float) -> tuple[Quality, str, bool, bool]:
+        """Return `quality`, `suspicion`, `is_good`, and whether the worst of the past bridges its loss."""
         suspicion, state = self.suspicion(now), self._state
         if state is None or now - self._read_at > self._silence_s:
             quality = Quality.DEAD
@@ -394,8 +393,9 @@ class MeteredCircuit:
             is_suspected = state.quality is Quality.GOOD and suspicion
             quality = Quality.IMPLAUSIBLE if is_suspected else state.quality
         until = self._first_reading_by if self._good_at is None else self._good_at + BRIDGE_S
+        is_good = quality is Quality.GOOD and self.measured is not None
         is_bridged = not suspicion and now <= until and quality is not Quality.GOOD
-        return quality, suspicion, is_bridged
+        return quality, suspicion, is_good, is_bridged
 
     def suspicion(self, now: float) -> str:
         """Return in words why a meter with plausible readings is not trusted; empty if it is."""
@@ -426,29 +426,29 @@ class MeteredCircuit:
             return MeterProblem(UNPROVEN, Cause.NONE)
         return MeterProblem(self._state.limitation, self._state.cause)
 
-    def is_bridged(self, now: float) -> bool:
-        """Return True while a meter without good readings is planned with at the worst of the past."""
+    def is_good(self, now: float) -> bool:
+        """Return True if its last reading is good for the current of each phase: no past one bridges it."""
         return self._assess(now)[2]
 
     def trouble(self, now: float) -> Statement | None:
         """Return why the meter cannot be planned with; None if it can."""
-        (quality, why, is_bridged), meter = self._assess(now), self.circuit.meter or ""
-        if quality is not Quality.GOOD and not is_bridged:
-            if why:
-                suspected = detailed(StatementCode.METER_IMPOSSIBLE_VALUE, why)
-                return Statement(code=StatementCode.METER_SUSPECTED, name=meter, cause=suspected)
-            return Statement(code=StatementCode.METER_NOT_GOOD, name=meter, quality=quality.value)
-        if quality is Quality.GOOD and self.measured is None:
+        quality, suspicion, is_good, is_bridged = self._assess(now)
+        meter = self.circuit.meter or ""
+        if is_good or is_bridged:
+            return None
+        if suspicion:
+            suspected = detailed(StatementCode.METER_IMPOSSIBLE_VALUE, suspicion)
+            return Statement(code=StatementCode.METER_SUSPECTED, name=meter, cause=suspected)
+        if quality is Quality.GOOD:
             return Statement(code=StatementCode.METER_WITHOUT_PHASES, name=meter)
-        return None
+        return Statement(code=StatementCode.METER_NOT_GOOD, name=meter, quality=quality.value)
 
     def base(self, now: float, declared_a: float) -> LoadEstimates:
         """Return the base load for each question (A per phase).
 
         Where the meter cannot be planned with, is doubted, or shows the cars alone, every one is the worst.
         """
-        quality, _, is_bridged = self._assess(now)
-        is_good = quality is Quality.GOOD and self.measured is not None
+        _, _, is_good, is_bridged = self._assess(now)
         lacks_base = self._state is not None and self._state.stations_alone
         if is_good and not lacks_base and not self.doubted:
             return self._estimates(now)

@@ -21,6 +21,7 @@ been proven and shows no current at all: no load of a building can have hidden i
 
 from __future__ import annotations
 
+import enum
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -54,6 +55,16 @@ DEAD_A = 0.5
 FEWEST_READINGS = 3
 LONGEST_GAP_S = 15.0
 """A step is not looked for where readings are missing for longer (s): it may have happened then."""
+
+
+class _Sight(enum.Enum):
+    """Result of looking for a step on one phase."""
+
+    SEEN = enum.auto()
+    MISSED = enum.auto()
+    MIRRORED = enum.auto()
+    """The meter moved the wrong way by as much."""
+    UNCLEAR = enum.auto()
 
 
 class StepCheck:
@@ -93,44 +104,46 @@ class StepCheck:
         self._pending.clear()
 
     def _judge(self, step: ReportedStep) -> None:
-        begin, end = step.since - LEAD_S, step.at + SEEN_S
-        window = self._window.readings(begin, end)
+        end = step.at + SEEN_S
+        window = self._window.readings(step.since - LEAD_S, end)
         if len(window) < FEWEST_READINGS or not self._window.reaches_back_to(step.at - 1):
             return
         if self._window.has_gap(LONGEST_GAP_S, step.since, end):
             return
-        seen: list[int] = []
-        missed: list[int] = []
-        mirrored = False
-        for phase, delta in enumerate(step.delta_a):
-            size = abs(delta)
-            if size < STEP_A:
-                continue
-            along, against = _moves([amps[phase] for amps in window], up=delta > 0)
-            opposite = 1 if delta > 0 else 0
-            own_a = self._window.moves_of(step.ref, phase, begin, end)
-            others_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
-            if max(own_a[opposite], others_a[opposite]) >= MISSED * size:
-                # These moves may hide the step, or look like it in a meter built in backwards. That one would
-                # show the car's own moves as no larger step.
-                is_larger = along >= max(SEEN * size, MIRRORED[1] * own_a[opposite])
-                if is_larger and others_a[opposite] < MISSED * size and end >= self._steady_from:
-                    seen.append(phase)
-                continue
-            along_a = max(size, own_a[1 - opposite])
-            if along >= SEEN * size:
-                seen.append(phase)
-            elif along < MISSED * size and (
-                against < MISSED * size or MIRRORED[0] * size <= against <= MIRRORED[1] * along_a
-            ):
-                missed.append(phase)
-                mirrored = against >= MIRRORED[0] * size
-                if not self.proven[phase] and _is_dead(window, phase):
-                    self._misses[phase] += MISSES
+        phases = [phase for phase, delta in enumerate(step.delta_a) if abs(delta) >= STEP_A]
+        judged = {phase: self._judge_phase(step, phase, window) for phase in phases}
+        seen = [phase for phase in phases if judged[phase] is _Sight.SEEN]
+        missed = [phase for phase in phases if judged[phase] in (_Sight.MISSED, _Sight.MIRRORED)]
+        for phase in missed:
+            if not self.proven[phase] and _is_dead(window, phase):
+                self._misses[phase] += MISSES
         if seen:
             self._on_seen(seen)
         if missed:
-            self._on_missed(step, missed, window, mirrored=mirrored)
+            self._on_missed(step, missed, window, mirrored=judged[missed[-1]] is _Sight.MIRRORED)
+
+    def _judge_phase(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps]) -> _Sight:
+        """Return whether these readings show a step on one phase, beside the other moves of the cars."""
+        begin, end, delta = step.since - LEAD_S, step.at + SEEN_S, step.delta_a[phase]
+        size, opposite = abs(delta), 1 if delta > 0 else 0
+        along, against = _moves([amps[phase] for amps in window], up=delta > 0)
+        own_a = self._window.moves_of(step.ref, phase, begin, end)
+        others_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
+        if max(own_a[opposite], others_a[opposite]) >= MISSED * size:
+            # These moves may hide the step, or look like it in a meter built in backwards. That one would
+            # show the car's own moves as no larger step.
+            is_larger = along >= max(SEEN * size, MIRRORED[1] * own_a[opposite])
+            is_clear = is_larger and others_a[opposite] < MISSED * size and end >= self._steady_from
+            return _Sight.SEEN if is_clear else _Sight.UNCLEAR
+        if along >= SEEN * size:
+            return _Sight.SEEN
+        if along >= MISSED * size:
+            return _Sight.UNCLEAR
+        if against < MISSED * size:
+            return _Sight.MISSED
+        along_a = max(size, own_a[1 - opposite])
+        is_mirrored = MIRRORED[0] * size <= against <= MIRRORED[1] * along_a
+        return _Sight.MIRRORED if is_mirrored else _Sight.UNCLEAR
 
     def _on_seen(self, phases: Sequence[int]) -> None:
         for phase in phases:

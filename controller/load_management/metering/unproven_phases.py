@@ -28,8 +28,8 @@ MAY_DRAW_A = 0.5
 """EVSEs that may draw less together draw nothing."""
 STARTING_A = 10.0
 """Current (A per phase) with which every car starts; some do not with the least of IEC 61851-1."""
-OFFERED_A = 6.0
-"""Least offer of a car (A): below it, none is asked to start (IEC 61851-1)."""
+LEAST_CAR_A = 6.0
+"""Least current of a car (A per phase): below it, none is asked to start (IEC 61851-1)."""
 NEXT_CAR_S = 10.0
 """Time (s) after which a car that was offered current has started, or does not."""
 NO_OFFER_S = 75.0
@@ -91,7 +91,7 @@ class UnseenPhases:
             if draws or not self._is_asking:
                 self._counted_at[phase] = now
             elif now >= self._counted_at[phase] + (
-                NEXT_CAR_S if draw.high[phase] >= OFFERED_A else NO_OFFER_S
+                NEXT_CAR_S if draw.high[phase] >= LEAST_CAR_A else NO_OFFER_S
             ):
                 self._counted_at[phase] = now
                 cars[phase] = self.cars[phase] + 1
