@@ -41,6 +41,8 @@ SYSTEM_FOLDERS = ("/dev/", "/etc/", "/run/", "/usr/", "/var/lib/")
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/\"'?#]+)([^\s\"',;]*)")
 _ADDRESS = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]*:(?:[0-9A-Fa-f]*:)+[0-9A-Fa-f.]*)")
 _LONG = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
+_NAMED = re.compile(r"([A-Za-z_]{2,24}=)([^=].*)")
+"""Name and value of a pair; a padded text in Base64 has its signs of equality at its end."""
 _PEM = re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.S)
 _IDENTITY = re.compile(
     r"(?i)\b((?:id_?tag|id_?token|parent_?id_?tag|card|token|actor|user(?:name)?|driver|label|vin|emaid|evcc_?id"
@@ -81,9 +83,14 @@ def _any_of(texts: frozenset[str]) -> re.Pattern[str] | None:
 
 
 def _redact_long(found: re.Match[str]) -> str:
-    """Return a long word as its length, for it may be a key or a token; a path of the system as it is."""
-    is_path = found[0].startswith(SYSTEM_FOLDERS) and all(len(part) < 64 for part in found[0].split("/"))
-    return found[0] if is_path else f"<{len(found[0])} characters>"
+    """Return a long word as its length, for it may be a key or a token; a path of the system as it is.
+
+    Of a pair like `AssertPathExists=/etc/...` this holds for the value.
+    """
+    pair = _NAMED.match(found[0])
+    name, value = ("", found[0]) if pair is None else pair.groups()
+    is_path = value.startswith(SYSTEM_FOLDERS) and all(len(part) < 64 for part in value.split("/"))
+    return name + (value if is_path else f"<{len(value)} characters>")
 
 
 class Redactor:

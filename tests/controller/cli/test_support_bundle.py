@@ -136,9 +136,10 @@ def test_redactor_removes_keys_in_any_form() -> None:
 def test_redactor_keeps_paths_of_the_system() -> None:
     redactor = Redactor(key=b"1")
     device = "/dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10LQK7K-if00-port0"
-    for path in (device, "/etc/local-controller/controller.toml:27:"):
+    missing = "AssertPathExists=/etc/local-controller/controller.toml was not met"
+    for path in (device, "/etc/local-controller/controller.toml:27:", missing):
         assert redactor.redact_text(f"cannot open {path}") == f"cannot open {path}"
-    for secret in ("/etc/" + "A1" * 40, "/home/anna/" + "a" * 30, "AbCd/" * 9):
+    for secret in ("/etc/" + "A1" * 40, "/home/anna/" + "a" * 30, "AbCd/" * 9, "LoadCredential=" + "A1" * 20):
         assert secret not in redactor.redact_text(f"token {secret} end")
 
 
