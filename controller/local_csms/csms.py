@@ -41,7 +41,7 @@ from controller.ocpp.frames import (
     parse,
 )
 from controller.ocpp.id_tokens import IdToken, named_token
-from controller.ocpp.payloads import format_time, read_payload
+from controller.ocpp.payloads import read_payload
 from controller.offline.dedup_key import dedup_key
 from controller.offline.offline_answers import EMPTY, refused, reported
 
@@ -185,14 +185,17 @@ class LocalCsms:
             result=msgspec.json.encode(
                 {
                     "status": "Accepted",
-                    "currentTime": format_time(utc),
+                    "currentTime": self._format_time(utc),
                     "interval": self._settings.heartbeat_s,
                 }
             )
         )
 
     def _heartbeat(self, _frame: Call, _now: float, utc: float) -> _Answer:
-        return _Answer(result=msgspec.json.encode({"currentTime": format_time(utc)}))
+        return _Answer(result=msgspec.json.encode({"currentTime": self._format_time(utc)}))
+
+    def _format_time(self, utc: float) -> str:
+        return self._settings.station_time.format(utc)
 
     def _authorize(self, frame: Call, now: float, utc: float) -> _Answer:
         return _Answer(result=self._verdict(named_token(self._version, frame.payload), now, utc))

@@ -7,6 +7,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from controller.model.plausible_time import EARLIEST
+
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 """An OCPP integer (OCPP-J: 32 bit, signed)."""
 MIN_TRANSACTION_ID, MAX_TRANSACTION_ID = -(2**63), 2**63 - 1
@@ -39,6 +41,29 @@ def is_accepted(result: bytes) -> bool:
 def format_time(utc: float) -> str:
     """Format POSIX seconds as an OCPP dateTime in whole seconds."""
     return datetime.fromtimestamp(utc, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class StationTime(msgspec.Struct, frozen=True):
+    """Time that stations are given as `currentTime`: that of the gateway, once its clock is set.
+
+    Until then it is the last one that was known, going on from the start of the controller: a station sets
+    its clock by it, and 1970 would date its transactions back by decades and make certificates invalid to it.
+    `unset_shift_s`: what is added to a clock that is not set (s).
+    """
+
+    unset_shift_s: float = 0.0
+
+    def tell(self, utc: float) -> float:
+        """Return the time for a station (POSIX s) while the gateway's clock shows `utc`."""
+        return utc if utc >= EARLIEST else utc + self.unset_shift_s
+
+    def format(self, utc: float) -> str:
+        """Return the time for a station as text, like `format_time`."""
+        return format_time(self.tell(utc))
+
+
+OWN_TIME = StationTime()
+"""Stations are given what the clock shows."""
 
 
 def read_time(timestamp: str | None) -> float | None:

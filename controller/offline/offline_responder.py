@@ -22,7 +22,7 @@ from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Version, call_error, call_result
 from controller.ocpp.id_tokens import STATUSES_2, STATUSES_16, IdToken, named_token, read_token_verdict
 from controller.ocpp.json_members import has_member
-from controller.ocpp.payloads import format_time, read_payload
+from controller.ocpp.payloads import OWN_TIME, StationTime, read_payload
 from controller.offline.authorization_cache import AuthorizationCache
 from controller.offline.journal_records import OutboxEntry
 from controller.offline.offline_answers import EMPTY, refused, reported
@@ -49,11 +49,13 @@ class OfflineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Rules of the station's owner for its absence.
 
     `authorise`: "known" authorizes tokens that the backend has accepted, "everyone" whom it has not refused.
-    `stop_unauthorised`: a transaction that the backend does not accept afterwards is ended.
+    `stop_unauthorised`: a transaction that the backend does not accept afterwards is ended. `station_time`:
+    the time that the station is given.
     """
 
     authorise: Literal["known", "everyone"] = "known"
     stop_unauthorised: bool = True
+    station_time: StationTime = OWN_TIME
 
 
 class OfflineAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +123,7 @@ class OfflineResponder:
             self._makers["TransactionEvent"] = self._event
 
     def answer_call(self, message_id: str, action: str, payload: bytes, utc: float) -> OfflineAnswer:
-        """Answer a CALL of the station. `utc` is our clock, POSIX s; the station gets it as the time."""
+        """Answer a CALL of the station. `utc` is our clock, POSIX s."""
         if is_signed(action, payload) and not self._is_plain(action, payload):
             return self._unsigned(message_id, action)
         good = self._good(action, payload, utc)
@@ -218,12 +220,15 @@ class OfflineResponder:
     def _boot(self, payload: bytes, utc: float) -> _Good:
         """Answer a boot. It is not queued: the backend gets it from the station's snapshot."""
         if self._snapshot.was_accepted(self._version, payload):
-            return _Good(result=_booted("Accepted", self._snapshot.interval_s, utc))
+            return _Good(result=_booted("Accepted", self._snapshot.interval_s, self._format_time(utc)))
         note = "it boots, and its backend has never accepted it: pending until the backend is back"
-        return _Good(result=_booted("Pending", PENDING_S, utc), note=note)
+        return _Good(result=_booted("Pending", PENDING_S, self._format_time(utc)), note=note)
 
     def _heartbeat(self, _payload: bytes, utc: float) -> _Good:
-        return _Good(result=msgspec.json.encode({"currentTime": format_time(utc)}))
+        return _Good(result=msgspec.json.encode({"currentTime": self._format_time(utc)}))
+
+    def _format_time(self, utc: float) -> str:
+        return self._rules.station_time.format(utc)
 
     def _authorize(self, payload: bytes, utc: float) -> _Good | None:
         """Not queued: a question that has been answered. The transaction itself names the driver again."""
@@ -265,5 +270,5 @@ class OfflineResponder:
         return verdict if verdict in self._statuses else "Invalid"
 
 
-def _booted(status: str, interval_s: int, utc: float) -> bytes:
-    return msgspec.json.encode({"status": status, "currentTime": format_time(utc), "interval": interval_s})
+def _booted(status: str, interval_s: int, time: str) -> bytes:
+    return msgspec.json.encode({"status": status, "currentTime": time, "interval": interval_s})

@@ -15,6 +15,7 @@ difference to the monotonic clock, and moves no clock but ours: all offsets are 
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -134,6 +135,14 @@ class StationClock:
         self._update_offset()
 
 
+class OwnClock(enum.StrEnum):
+    """State of the controller's own clock; `UNSET`: it shows a time before this software was made."""
+
+    SYNCHRONISED = "synchronised"
+    NOT_SYNCHRONISED = "not-synchronised"
+    UNSET = "unset"
+
+
 class ClockWatch:
     """Warnings about clocks that differ: those of stations, and ours beside those of backends."""
 
@@ -142,22 +151,27 @@ class ClockWatch:
         """The offset of each clock that a warning was logged for, by its name."""
 
     def check(
-        self, station: str, backend: str | None, clock: StationClock, read_ntp: Callable[[], str]
+        self, station: str, backend: str | None, clock: StationClock, read_own: Callable[[], OwnClock]
     ) -> list[LogEntry]:
         """Return what to log about a station's clock and its backend's.
 
-        `backend` None: its CSMS is the controller itself, whose clock is our own.
-        `read_ntp` returns the state of our own clock. It costs a system call, so only a warning reads it.
+        `backend` None: its CSMS is the controller itself, whose clock is our own. A station that agrees with
+        its backend differs from us by our own clock. `read_own` returns the state of that. It costs a system
+        call, so only a warning reads it.
         """
         found: list[LogEntry] = []
-        if backend is not None and clock.backend_offset_s is not None:
-            remedy = "check the controller's NTP (timedatectl)"
-            name = f"backend={backend}"
-            found += self._compare(name, clock.backend_offset_s, CONTROLLER_DIFFERS_S, remedy, read_ntp)
-        if clock.is_known:
-            remedy = "set the station's clock; its limits are written in its time"
-            name = f"station={station}"
-            found += self._compare(name, clock.offset_s, STATION_DIFFERS_S, remedy)
+        theirs_s = None if backend is None else clock.backend_offset_s
+        if theirs_s is not None:
+            found += self._compare(
+                f"backend={backend}", theirs_s, CONTROLLER_DIFFERS_S, lambda: _describe_own(read_own())
+            )
+        name = f"station={station}"
+        if theirs_s is not None and abs(theirs_s - clock.offset_s) < STATION_DIFFERS_S <= abs(theirs_s):
+            self._warned.pop(name, None)
+        elif clock.is_known:
+            found += self._compare(
+                name, clock.offset_s, STATION_DIFFERS_S, lambda: _describe_station(read_own())
+            )
         return found
 
     def drop_station(self, station: str) -> None:
@@ -173,9 +187,9 @@ class ClockWatch:
         name: str,
         offset_s: float,
         differs_s: float,
-        remedy: str,
-        read_ntp: Callable[[], str] | None = None,
+        describe: Callable[[], str],
     ) -> list[LogEntry]:
+        """Return what to log about a clock; `describe` returns state and remedy, empty for no warning."""
         warned = self._warned.get(name)
         if abs(offset_s) < differs_s / 2:
             if self._warned.pop(name, None) is None:
@@ -183,9 +197,23 @@ class ClockWatch:
             return [LogEntry(logging.INFO, f"clock agrees again {name} offset={offset_s:+.0f}s")]
         if abs(offset_s) < differs_s or (warned is not None and abs(offset_s - warned) < differs_s):
             return []
+        described = describe()
+        if not described:
+            return []
         self._warned[name] = offset_s
-        ntp = "" if read_ntp is None else f" ntp={read_ntp()}"
-        return [LogEntry(logging.WARNING, f"clock differs {name} offset={offset_s:+.0f}s{ntp}: {remedy}")]
+        return [LogEntry(logging.WARNING, f"clock differs {name} offset={offset_s:+.0f}s {described}")]
+
+
+def _describe_own(own: OwnClock) -> str:
+    return f"ntp={own}: check the controller's NTP (timedatectl)"
+
+
+def _describe_station(own: OwnClock) -> str:
+    """Return the state of our clock and the remedy; empty while ours is not set, which is the fault then."""
+    if own is OwnClock.UNSET:
+        return ""
+    own_first = "" if own is OwnClock.SYNCHRONISED else "check the controller's NTP (timedatectl), then "
+    return f"ntp={own}: {own_first}set the station's clock; its limits are written in its time"
 
 
 def parse_time(text: str) -> float | None:

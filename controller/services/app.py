@@ -95,7 +95,7 @@ from controller.services.systemd import notify, notify_ready, select_listeners, 
 from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
 from controller.services.trust_evidence import TrustEvidence
-from controller.services.wall_clock import utc
+from controller.services.wall_clock import find_station_time, utc
 from controller.services.web_adapters import SiteReaders
 from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
@@ -107,6 +107,7 @@ from controller.stations.owner_confirmation import OwnerConfirmation
 from controller.stations.registry import SessionRegistry
 from controller.stations.session_host import SessionHost
 from controller.store.eebus_store import EebusStore
+from controller.store.sqlite_journal import state_files
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from controller.store.store_lock import hold_store
@@ -154,6 +155,7 @@ class App:
         self._stats = ConnectionStats()
         self._registry = SessionRegistry()
         self._meter_readiness = MeterReadiness(meter.id for meter in config.meter)
+        self._station_time = find_station_time(state_files(Path(config.store.directory)), time.time())
         self._store = StateStore(Path(config.store.directory))
         self._capabilities = StationCapabilities(config, self._store)
         quirks = {station: self._capabilities.find_quirk(station) for station in self._capabilities.boots}
@@ -193,7 +195,7 @@ class App:
         cards = load_cards_or_report(config)
         key = open_token_key(Path(config.store.directory) / KEY_FILE)
         self.sessions = SessionLedger(config, cards, self._store, key)
-        self._local_csms = LocalCsmsService(config, cards, self._store)
+        self._local_csms = LocalCsmsService(config, cards, self._store, self._station_time)
         rename_backends(config, self._store)
         hand_over_transactions(config, self._store)
         self._journals = RelayJournals(config, self._store, key)
@@ -216,6 +218,7 @@ class App:
         self._operations.queries |= {
             "status": lambda _: self.status(),
             "runtime": lambda _: {"tasks": trio.lowlevel.current_statistics().tasks_living},
+            "sessions.latest": lambda _: self.sessions.running(),
             "sessions.running": lambda _: make_rows(self.sessions.running(), self.sessions.zone),
         }
         self._energy = EnergyService(
@@ -287,7 +290,7 @@ class App:
             OwnerConfirmation({}, self._registry, accepted),
             rotated,
         )
-        backends = RelayBackends(config, self._journals, utc)
+        backends = RelayBackends(config, self._journals, utc, self._station_time)
         relays = RelayFactory(
             self._states,
             backends,
@@ -309,7 +312,9 @@ class App:
             pools=self._pools,
             admission=admission,
             sessions=sessions,
-            connections=StationConnections(settings, admission, sessions, self._overlay, self._stats),
+            connections=StationConnections(
+                settings, admission, sessions, self._overlay, self._stats, self._station_time
+            ),
             on_observation=self._station_limits.on_observation,
         )
 

@@ -19,6 +19,7 @@ from controller.local_csms.csms_records import TransactionIdAllocated
 from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import JournalError, Record
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import StationTime
 from controller.stations.local_link import LocalOwner
 from controller.store.state_store import StateStore
 
@@ -28,8 +29,15 @@ log = logging.getLogger("controller")
 class LocalCsmsService:
     """The CSMS of the stations without owner. Raises StoreError."""
 
-    def __init__(self, config: Config, cards: Iterable[CardConfig], store: StateStore) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cards: Iterable[CardConfig],
+        store: StateStore,
+        station_time: StationTime,
+    ) -> None:
         self._store = store
+        self._station_time = station_time
         self._call_timeout_s = config.listen.call_timeout_s
         self._zone = ZoneInfo(config.site.timezone)
         self._numbers = TransactionNumbers(store.load(TransactionIdAllocated))
@@ -58,6 +66,7 @@ class LocalCsmsService:
             meter_values_s=settings.meter_values_s,
             sends_local_list=settings.local_list,
             call_timeout_s=self._call_timeout_s,
+            station_time=self._station_time,
         )
         for csms in self._linked.values():
             csms.replace_cards(self._cards, self._settings)

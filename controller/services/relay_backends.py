@@ -13,6 +13,7 @@ from controller.config.backend_rules import (
 )
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import StationTime
 from controller.offline.offline_handler import make_offline_handler
 from controller.offline.offline_responder import OfflineRules
 from controller.relay.secondary_backend import CommandPermissions, SecondaryBackend
@@ -26,9 +27,16 @@ class RelayBackends:
     `utc_of` turns monotonic s into POSIX s.
     """
 
-    def __init__(self, config: Config, journals: RelayJournals, utc_of: Callable[[float], float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        journals: RelayJournals,
+        utc_of: Callable[[float], float],
+        station_time: StationTime,
+    ) -> None:
         self._journals = journals
         self._utc_of = utc_of
+        self._station_time = station_time
         self.set_config(config)
 
     def set_config(self, config: Config) -> None:
@@ -45,7 +53,9 @@ class RelayBackends:
         offline = None
         if away == "autonomous":
             rules = OfflineRules(
-                authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised
+                authorise=station.authorise_when_away,
+                stop_unauthorised=station.stop_unauthorised,
+                station_time=self._station_time,
             )
             offline = make_offline_handler(memory, version, rules, self._utc_of)
         return OwnerSide(

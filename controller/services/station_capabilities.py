@@ -16,7 +16,7 @@ from controller.model.effects import OwnCall
 from controller.model.journal import BootStored
 from controller.model.observations import Booted
 from controller.ocpp.frames import Version
-from controller.profiles.station_clock import ClockWatch, StationClock
+from controller.profiles.station_clock import ClockWatch, OwnClock, StationClock
 from controller.services.clock_state import is_synchronised
 from controller.services.quirk_rules import (
     filter_dc_stations,
@@ -24,6 +24,7 @@ from controller.services.quirk_rules import (
     make_discovery,
     read_rows_or_report,
 )
+from controller.services.wall_clock import find_time_of_day
 from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller")
@@ -55,7 +56,7 @@ class StationClocks:
         """Log clocks that differ from now on, or no longer do."""
         backend, clock = self._backends[station], self._clocks[station]
         other = None if backend == LOCAL_CSMS else backend
-        for entry in self._watch.check(station, other, clock, _describe_ntp):
+        for entry in self._watch.check(station, other, clock, _read_own_clock):
             log.log(entry.level, "%s", entry.text)
 
     def offsets(self) -> dict[str, float]:
@@ -63,8 +64,10 @@ class StationClocks:
         return self._watch.offsets()
 
 
-def _describe_ntp() -> str:
-    return "synchronised" if is_synchronised() else "not-synchronised"
+def _read_own_clock() -> OwnClock:
+    if find_time_of_day() is None:
+        return OwnClock.UNSET
+    return OwnClock.SYNCHRONISED if is_synchronised() else OwnClock.NOT_SYNCHRONISED
 
 
 class StationCapabilities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import trio
@@ -10,6 +11,7 @@ from controller.config.schema import ListenConfig
 from controller.ocpp.frames import Version
 from controller.services.service_error import ServiceError
 from controller.services.station_report import report_unknown_stations
+from controller.services.wall_clock import find_station_time
 from controller.site_setup.setup_questions import UnknownStation
 from controller.stations.admission import AdmissionRules
 from controller.stations.connection_stats import ConnectionStats
@@ -49,7 +51,11 @@ class StationCollector:
             messages_per_second=10,
         )
         rules = AdmissionRules(listen.path, AnyStation(), [Version(name) for name in listen.protocols])
-        host = UnregisteredStations(self._stats.unknown_stations, most_links=MOST_LINKS)
+        host = UnregisteredStations(
+            self._stats.unknown_stations,
+            most_links=MOST_LINKS,
+            station_time=find_station_time((), time.time()),
+        )
         async with trio.open_nursery() as nursery:
             try:
                 self.port = await nursery.start(serve_stations, settings, rules, host, self._stats)

@@ -6,6 +6,7 @@ from functools import partial
 
 import trio
 
+from controller.ocpp.payloads import StationTime
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.services.overlay_service import OverlayService
 from controller.services.station_admission import StationAdmission
@@ -28,13 +29,14 @@ class StationConnections:
         sessions: StationSessions,
         overlay: OverlayService | None,
         stats: ConnectionStats,
+        station_time: StationTime,
     ) -> None:
         self._settings = settings
         self._admission = admission
         self._sessions = sessions
         self._overlay = overlay
         self._stats = stats
-        self._unregistered = UnregisteredStations(stats.unknown_stations)
+        self._unregistered = UnregisteredStations(stats.unknown_stations, station_time=station_time)
         self._accepting = trio.CancelScope()
         """Cancelled once no more stations are accepted: the controller stops."""
 

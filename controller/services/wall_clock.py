@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import trio
 
 from controller.model.plausible_time import EARLIEST
+from controller.ocpp.payloads import StationTime
 
 
 def find_time_of_day() -> float | None:
     """Return the time of day (POSIX s); None while the clock is not set."""
     now = datetime.now(UTC).timestamp()
     return None if now < EARLIEST else now
+
+
+def find_station_time(files: Iterable[Path], utc: float) -> StationTime:
+    """Return the time for stations; the last known one is that of the newest of files of the run before.
+
+    `utc`: what the clock shows now (POSIX s).
+
+    To be called at the start, before any of them is written.
+    """
+    known = [EARLIEST]
+    for file in files:
+        with contextlib.suppress(OSError):
+            known.append(file.stat().st_mtime)
+    return StationTime(max(known) - utc)
 
 
 def utc_now() -> datetime:

@@ -28,7 +28,7 @@ from controller.ocpp.frames import (
     malformed_answer,
     parse,
 )
-from controller.ocpp.payloads import format_time, read_payload
+from controller.ocpp.payloads import OWN_TIME, StationTime, format_time, read_payload
 from controller.stations.admission import Admission, Rejection, is_station_id
 from controller.stations.unknown_stations import UnknownStations
 from controller.transport.channel import Channel
@@ -81,8 +81,10 @@ class UnregisteredStations:
         unknown_stations: UnknownStations,
         utc: Callable[[], float] = time.time,
         most_links: int = MOST_LINKS,
+        station_time: StationTime = OWN_TIME,
     ) -> None:
         self._unknown_stations = unknown_stations
+        self._station_time = station_time
         self._utc = utc
         self._most_links = most_links
         self._links: dict[str, trio.CancelScope] = {}
@@ -146,7 +148,7 @@ class UnregisteredStations:
             text = decode_binary(message) if isinstance(message, bytes) else message
             if text is None:
                 continue
-            answer, boot = answer_unregistered(text, admission.version, self._utc())
+            answer, boot = answer_unregistered(text, admission.version, self._station_time.tell(self._utc()))
             if boot is not None:
                 self._unknown_stations.on_boot(admission.station, boot)
                 self._report(admission, boot)

@@ -246,6 +246,11 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def state_files(directory: Path) -> list[Path]:
+    """Return the files of the database in a directory, whether they are there or not."""
+    return [directory / f"{FILE}{side}" for side in _SIDE_FILES]
+
+
 def move_aside(path: Path, why: str) -> Path:
     """Rename a database and its side files to `<name>.<why>-<time>`; return the new path.
 

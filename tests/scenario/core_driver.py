@@ -39,7 +39,7 @@ from controller.load_management.site_control import SiteControl
 from controller.model.effects import BackendLost, BackendUp, FromBackend, OwnCall, TimePassed, ToBackend
 from controller.model.journal import Persist, Record
 from controller.model.observations import EvseRef
-from controller.ocpp.payloads import is_accepted
+from controller.ocpp.payloads import OWN_TIME, is_accepted
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
 from controller.profiles.arbiter import ProfileArbiter
@@ -199,7 +199,7 @@ class CoreSite(ScenarioSite):
         self._links: dict[str, _StationLink] = {}
         self._pending: dict[int, tuple[str, SetLimit]] = {}
         self._journals = RelayJournals(config, self._store, b"key")
-        self._backends = RelayBackends(config, self._journals, lambda now: UTC_0 + now)
+        self._backends = RelayBackends(config, self._journals, lambda now: UTC_0 + now, OWN_TIME)
         self._policy = open_policy_service(config, self._store)
         self._profiles = {station.id: _make_profiles(config, self.spec.lease_s) for station in config.station}
         self._trackers = {

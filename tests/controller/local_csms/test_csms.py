@@ -24,6 +24,7 @@ from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import Persist, Record
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken
+from controller.ocpp.payloads import StationTime, format_time
 from controller.offline.journal_records import ResponseStored
 from tests.controller.ocpp.schemas import check, request
 
@@ -377,3 +378,18 @@ def test_free_charging_sends_no_list() -> None:
 
 def test_records_and_cards_show_no_token() -> None:
     assert "04A1B2" not in repr(Card(token="04A1B2", label="Anna"))
+
+
+def test_station_gets_last_known_time_while_clock_is_not_set() -> None:
+    settings = CsmsSettings(station_time=StationTime(UTC - 60.0))
+    csms = LocalCsms("CS01", Version.V16, CARDS, settings, CsmsMemory("CS01"))
+
+    def told(action: str, payload: dict[str, Any], utc: float) -> str:
+        [effect] = csms.on_text(json.dumps([2, action, action, payload]), 100.0, utc)
+        assert isinstance(effect, CsmsText)
+        return str(json.loads(effect.text)[2]["currentTime"])
+
+    boot = {"chargePointVendor": "V", "chargePointModel": "M"}
+    assert told("BootNotification", boot, 60.0) == format_time(UTC)
+    assert told("Heartbeat", {}, 360.0) == format_time(UTC + 300)
+    assert told("Heartbeat", {}, UTC + 7200) == format_time(UTC + 7200)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from controller.model.plausible_time import EARLIEST
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import StationTime
 from controller.offline.journal_records import NewestTransactionId, TokenAuthorized, TransactionMapped
 from controller.offline.offline_responder import PENDING_S, OfflineRules
 from controller.offline.transaction_id_map import FIRST_ID
@@ -171,6 +173,17 @@ def test_offline_responder_no_answer_to_any_action_is_against_schema(version: Ve
 def test_offline_responder_clock_is_own(version: Version) -> None:
     answer = OfflineHarness(version).answer_call("Heartbeat", {})
     assert (result(answer), answer.queue) == ({"currentTime": NOW}, False)
+
+
+def test_offline_responder_tells_last_known_time_while_clock_is_not_set() -> None:
+    harness = OfflineHarness(V16, OfflineRules(station_time=StationTime(EARLIEST)))
+    told = [
+        harness.responder.answer_call("1", "Heartbeat", b"{}", utc).result for utc in (60.0, EARLIEST + 5.0)
+    ]
+    assert [json.loads(each or b"")["currentTime"] for each in told] == [
+        "2026-01-01T00:01:00Z",
+        "2026-01-01T00:00:05Z",
+    ]
 
 
 @pytest.mark.parametrize(("version", "boot"), [(V16, BOOT_16), (V201, BOOT_2), (V21, BOOT_2)])

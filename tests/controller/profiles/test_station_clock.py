@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from controller.ocpp.payloads import format_time
-from controller.profiles.station_clock import ClockWatch, StationClock
+from controller.profiles.station_clock import ClockWatch, OwnClock, StationClock
 
 NOW = 1_796_000_000.0
 
@@ -85,20 +85,25 @@ def test_clock_step_is_detected_by_time_of_written_limits() -> None:
     assert not clock.has_moved
 
 
+def right() -> OwnClock:
+    return OwnClock.SYNCHRONISED
+
+
 def test_clock_that_differs_is_warned_of_once_until_it_agrees() -> None:
     watch, clock = ClockWatch(), StationClock()
     clock.on_call("StatusNotification", status(NOW + 7200), NOW)
     result = json.dumps({"currentTime": format_time(NOW - 300)}).encode()
     clock.on_result("Heartbeat", result, NOW)
-    found = watch.check("CS01", "cpo", clock, lambda: "not-synchronised")
+    found = watch.check("CS01", "cpo", clock, lambda: OwnClock.NOT_SYNCHRONISED)
     assert [entry.level for entry in found] == [logging.WARNING] * 2
     assert found[0].text.startswith("clock differs backend=cpo offset=-300s ntp=not-synchronised: check")
-    assert found[1].text.startswith("clock differs station=CS01 offset=+7200s: set the station's clock")
-    assert watch.check("CS01", "cpo", clock, str) == []
+    assert found[1].text.startswith("clock differs station=CS01 offset=+7200s ntp=not-synchronised: check")
+    assert found[1].text.endswith("then set the station's clock; its limits are written in its time")
+    assert watch.check("CS01", "cpo", clock, right) == []
     assert watch.offsets() == {"backend=cpo": -300, "station=CS01": 7200}
     clock.on_result("BootNotification", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW)
     clock.on_call("StatusNotification", status(NOW), NOW)
-    assert [entry.level for entry in watch.check("CS01", "cpo", clock, str)] == [logging.INFO] * 2
+    assert [entry.level for entry in watch.check("CS01", "cpo", clock, right)] == [logging.INFO] * 2
 
 
 def test_own_clock_that_is_set_is_no_clock_of_local_csms_that_differs() -> None:
@@ -106,7 +111,7 @@ def test_own_clock_that_is_set_is_no_clock_of_local_csms_that_differs() -> None:
     clock.on_result("Heartbeat", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW)
     clock.follow(10.0, NOW)
     clock.follow(20.0, NOW + 86_410.0)
-    assert watch.check("CS01", None, clock, str) == []
+    assert watch.check("CS01", None, clock, right) == []
     assert watch.offsets() == {}
     assert clock.offset_s == pytest.approx(-86_400.0, abs=1)
 
@@ -133,3 +138,25 @@ def test_own_clock_that_is_set_moves_limits_of_unknown_station_clock() -> None:
     clock.follow(30.0, NOW + 7220.0)
     assert clock.has_moved
     assert clock.write_offset() == 0
+
+
+def test_station_is_not_blamed_while_own_clock_is_unset() -> None:
+    watch, clock = ClockWatch(), StationClock()
+    clock.follow(10.0, 60.0)
+    clock.on_call("StatusNotification", status(NOW), 60.0)
+    assert watch.check("CS01", None, clock, lambda: OwnClock.UNSET) == []
+    assert watch.offsets() == {}
+    clock.follow(20.0, NOW - 86_400.0)
+    [entry] = watch.check("CS01", None, clock, right)
+    assert entry.text.startswith(
+        "clock differs station=CS01 offset=+86410s ntp=synchronised: set the station's"
+    )
+
+
+def test_station_that_agrees_with_its_backend_is_not_blamed() -> None:
+    watch, clock = ClockWatch(), StationClock()
+    clock.on_result("Heartbeat", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW + 7200)
+    clock.on_call("StatusNotification", status(NOW + 20), NOW + 7200)
+    [entry] = watch.check("CS01", "cpo", clock, lambda: OwnClock.NOT_SYNCHRONISED)
+    assert entry.text.startswith("clock differs backend=cpo offset=-7200s ntp=not-synchronised: check")
+    assert watch.offsets() == {"backend=cpo": -7200}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 import trio
 
 from controller.config.loader import check_config
+from controller.model.plausible_time import EARLIEST
 from controller.services.load_management_service import LoadManagementService
+from controller.services.wall_clock import find_station_time
+from controller.store.sqlite_journal import state_files
 from controller.store.state_store import StateStore
 
 SITE = """
@@ -70,3 +74,14 @@ async def test_clock_that_is_not_set_holds_all_entries_of_calendar(
     service.share_current()
     assert service.energy.calendar.limit_a(grid) == (20.0, 20.0, 20.0)
     assert service.energy.time_of_day(trio.current_time()) == "18:30"
+
+
+def test_station_time_is_that_of_newest_file_of_the_run_before(tmp_path: Path) -> None:
+    for name, written in (("state.sqlite", EARLIEST + 100.0), ("state.sqlite-wal", EARLIEST + 900.0)):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (written, written))
+    time = find_station_time(state_files(tmp_path), 30.0)
+    assert time.tell(30.0) == EARLIEST + 900.0
+    assert time.tell(90.0) == EARLIEST + 960.0
+    assert time.tell(EARLIEST + 5000.0) == EARLIEST + 5000.0
+    assert find_station_time(state_files(tmp_path / "none"), 30.0).tell(30.0) == EARLIEST
