@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_used_configuration
+from controller.services.control_socket import ControlError, send_command
 from controller.session_ledger.charging_session import ChargingSession, months_before
 from controller.session_ledger.session_export import (
     SessionRow,
@@ -20,7 +21,7 @@ from controller.session_ledger.session_export import (
     sum_by_card,
     write_csv,
 )
-from controller.store.session_store import open_session_file
+from controller.store.session_store import SessionStore, open_session_file
 from controller.store.state_journal import StoreError
 
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
@@ -53,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         stored = open_session_file(Path(config.store.directory))
         # The store has months in UTC: those beside are read as well.
-        found = [*stored.ended(months_before(first, 1), months_before(last, -1)), *stored.running()]
+        found = [*stored.ended(months_before(first, 1), months_before(last, -1))]
+        found += _read_running(Path(config.store.directory), stored)
     except StoreError as error:
         raise CommandError(str(error)) from error
     sessions = [
@@ -64,6 +66,17 @@ def run(options: argparse.Namespace) -> int:
     ]
     print(_render(options, sessions, zone), end="")
     return OK
+
+
+def _read_running(directory: Path, stored: SessionStore) -> Sequence[ChargingSession]:
+    """Return the running sessions with their last registers: the controller's, where it runs.
+
+    The store has their registers of a quarter of an hour ago.
+    """
+    try:
+        return msgspec.convert(send_command(directory, "sessions.latest"), list[ChargingSession])
+    except (ControlError, msgspec.ValidationError):
+        return stored.running()
 
 
 def _render(options: argparse.Namespace, sessions: Sequence[ChargingSession], zone: ZoneInfo) -> str:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 
 from controller.cli.main import main
+from controller.session_ledger import session_recorder
 from controller.session_ledger.charging_session import (
     CardReference,
     ChargingSession,
@@ -16,6 +18,8 @@ from controller.session_ledger.charging_session import (
 )
 from controller.store.state_store import StateStore
 from tests.controller.cli.command_line import CONFIG, write_config
+from tests.controller.services.test_station_adoption import running
+from tests.scenario.daemon_peers import BOOT, START, connect_station
 
 NEW_YEAR = 1_798_759_800.0  # 2026-12-31T23:30Z, January in Berlin
 ANNA = CardReference(label="Anna", token_hash="aa", token_ending="B2")
@@ -145,3 +149,26 @@ def test_sessions_without_store_is_error(tmp_path: Path, capsys: pytest.CaptureF
     path = write_config(tmp_path, CONFIG.replace("{folder}", "{folder}/none"))
     assert main(["sessions", "-c", str(path)]) == 1
     assert "there is no" in capsys.readouterr().err
+
+
+async def test_sessions_show_last_register_of_running_controller(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_recorder, "METER_INTERVAL_S", 0.0)
+    path = tmp_path / "controller.toml"
+    path.write_text(
+        f'[site]\nid = "lc"\n[store]\ndirectory = "{tmp_path}"\n[listen]\nhost = "127.0.0.1"\nport = 0\n'
+        '[[circuit]]\nid = "grid"\nlimit_a = 63\n[[card]]\ntoken = "A"\n'
+        '[[station]]\nid = "CS01"\ncircuit = "grid"\n'
+    )
+    arguments = ["sessions", "-c", str(path), "--month", "2020-01", "--to", "2099-12", "--json"]
+    async with running(path) as controller, connect_station(controller) as station:
+        await station.request("BootNotification", BOOT)
+        transaction = (await station.request("StartTransaction", START))["transactionId"]
+        value = {"value": str(START["meterStart"] + 2500), "measurand": "Energy.Active.Import.Register"}
+        sampled = {"timestamp": START["timestamp"], "sampledValue": [value]}
+        values = {"connectorId": 1, "transactionId": transaction, "meterValue": [sampled]}
+        assert await station.request("MeterValues", values) == {}
+        assert await trio.to_thread.run_sync(main, arguments) == 0
+        [row] = json.loads(capsys.readouterr().out)
+        assert (row["station"], row["energy_kwh"]) == ("CS01", 2.5)
