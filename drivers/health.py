@@ -114,16 +114,16 @@ class MeterHealth:
         """Note an energy counter that is lower than before: it was reset, replaced, or wrapped around."""
         if self._good is None:
             return
-        for name, before, after in (
-            (coded("import"), self._good.energy_import_wh, reading.energy_import_wh),
-            (coded("export"), self._good.energy_export_wh, reading.energy_export_wh),
+        for is_import, before, after in (
+            (True, self._good.energy_import_wh, reading.energy_import_wh),
+            (False, self._good.energy_export_wh, reading.energy_export_wh),
         ):
             if before is not None and after is not None and after < before - COUNTER_TOLERANCE_WH:
                 self.events["counter_backwards"] += 1
                 self._counter_note = coded(
                     "its {name} counter went from {before} Wh back to {after} Wh: it was reset, replaced, or "
                     "wrapped around",
-                    name=name,
+                    name=coded("import") if is_import else coded("export"),
                     before=f"{before:.0f}",
                     after=f"{after:.0f}",
                 )
@@ -157,4 +157,5 @@ def _same(one: Reading, other: Reading) -> bool:
 
 
 def _loaded(current_a: PerPhase) -> bool:
-    return any(amps is not None and abs(amps) > LOAD_A for amps in current_a)
+    first, second, third = current_a
+    return max(abs(first or 0.0), abs(second or 0.0), abs(third or 0.0)) > LOAD_A

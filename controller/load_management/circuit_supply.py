@@ -67,8 +67,7 @@ class CircuitSupply:
         if is_root:
             limit_a = subtract(limit_a, self._model.energy.hidden_a)
         if margin_a >= NOISE_A:
-            first, second, third = base_a
-            base_a = (_without_noise(first), _without_noise(second), _without_noise(third))
+            base_a = _without_noise(base_a)
         left_a = subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
         self.starting.discard(circuit.id)
         metered = self._model.metering.metered(circuit.id)
@@ -228,10 +227,14 @@ class CircuitSupply:
         return found
 
 
-def _without_noise(load_a: float) -> float:
-    """Return a load in tenths (A) if it is as much but for the last digit of readings."""
-    tenths_a = math.floor(load_a * 10) / 10
-    return tenths_a if load_a - tenths_a <= NOISE_A else load_a
+def _without_noise(load_a: PhaseAmps) -> PhaseAmps:
+    """Return a load in tenths (A) on each phase where it is as much but for the last digit of readings."""
+    found = list(load_a)
+    for phase, amps in enumerate(load_a):
+        tenths_a = math.floor(amps * 10) / 10
+        if amps - tenths_a <= NOISE_A:
+            found[phase] = tenths_a
+    return (found[0], found[1], found[2])
 
 
 def subtract(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:

@@ -19,6 +19,8 @@ class FaultNotices:
     def __init__(self) -> None:
         self._notices: list[SiteNotice] = []
         self._noticed: dict[str, str] = {}
+        self._with_faults: set[str] = set()
+        """Circuits with a fault that was noted, in the last reading."""
         self._jumps: dict[str, tuple[int, float]] = {}
         self._margins: dict[str, float] = {}
 
@@ -39,18 +41,24 @@ class FaultNotices:
         """Drop what is noted of a circuit that the site no longer has."""
         for key in (f"meter {circuit}", f"unseen {circuit}", f"over {circuit}"):
             self._noticed.pop(key, None)
+        self._with_faults.discard(circuit)
         self._jumps.pop(circuit, None)
         self._margins.pop(circuit, None)
 
     def note_circuit(self, metered: MeteredCircuit, now: float) -> None:
         """Warn when a meter becomes suspected and when a circuit stays above its limit, and of the end."""
         circuit = metered.circuit
-        suspicion = metered.suspicion(now)
+        suspicion, missing = metered.suspicion(now), metered.unseen.missing_current(now)
+        if suspicion or missing or metered.over_limit or circuit.id in self._with_faults:
+            self._note_meter(metered, suspicion, missing)
+        self._note_jumps(metered, now)
+
+    def _note_meter(self, metered: MeteredCircuit, suspicion: str, missing: str) -> None:
+        circuit = metered.circuit
         text = f"meter suspected meter={circuit.meter} circuit={circuit.id}: {suspicion}"
         self.note(
             f"meter {circuit.id}", text if suspicion else "", f"meter trusted again meter={circuit.meter}"
         )
-        missing = metered.unseen.missing_current(now)
         self.note(
             f"unseen {circuit.id}",
             f"meter shows no current meter={circuit.meter} circuit={circuit.id}: {missing}"
@@ -71,7 +79,10 @@ class FaultNotices:
             f"highest={metered.last_overload_a:.0f}A"
         )
         self.note(f"over {circuit.id}", over, ended, end_is_warning=True)
-        self._note_jumps(metered, now)
+        if suspicion or missing or over:
+            self._with_faults.add(circuit.id)
+        else:
+            self._with_faults.discard(circuit.id)
 
     def _note_jumps(self, metered: MeteredCircuit, now: float) -> None:
         """Note jumps of the base load beyond the margin, and a margin that was learned anew."""

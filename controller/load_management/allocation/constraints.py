@@ -194,8 +194,7 @@ class Constraints:
             amps = capacity[circuit]
             given = before.get(circuit)
             if given is None or given[0] != amps:
-                tenths = (tenths_down(amps[0]), tenths_down(amps[1]), tenths_down(amps[2]))
-                given = before[circuit] = amps, tenths
+                given = before[circuit] = amps, phases_down(amps)
             room[first : first + 3] = given[1]
 
     def set_leads(self, leads: Mapping[str, Sequence[int]]) -> None:
@@ -345,6 +344,13 @@ def leading(phases: PhaseFlags) -> list[int]:
 def tenths_down(amps: float) -> int:
     """Return whole tenths, rounded down but for binary fractions (0.3 is three tenths)."""
     return math.floor(amps * TENTHS + 1e-6)
+
+
+def phases_down(amps: PhaseAmps) -> tuple[int, int, int]:
+    """Return `tenths_down` of each phase."""
+    first, second, third = amps
+    floor = math.floor
+    return floor(first * TENTHS + 1e-6), floor(second * TENTHS + 1e-6), floor(third * TENTHS + 1e-6)
 
 
 def tenths_up(amps: float) -> int:

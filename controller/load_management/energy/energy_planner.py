@@ -17,6 +17,7 @@ from msgspec import structs
 from controller.load_management.energy.active_calendar import ActiveCalendar
 from controller.load_management.energy.energy_records import (
     ENERGY_RECORDS,
+    EnergyCounted,
     MonthPeakStored,
     PricesStored,
     QuarterStored,
@@ -52,8 +53,9 @@ class EnergyPlanner:
         self.has_plan = settings.has_plan
         """True if `update` may find something."""
         self.calendar = ActiveCalendar(settings)
-        self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v)
-        self.evses = EvsePlans(site, settings, self.calendar)
+        self._records: list[EnergyCounted] = []
+        self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v, self._records)
+        self.evses = EvsePlans(site, settings, self.calendar, self._records)
         self._battery = None if settings.battery is None else SiteBattery(settings.battery, voltage_v)
         self.hidden_a = ZERO
         """Current that a battery delivers at the grid connection and no car may count on (A per phase)."""
@@ -102,7 +104,9 @@ class EnergyPlanner:
 
     def take_records(self) -> list[Record]:
         """Return what has to be stored since the last call."""
-        return [*self.peaks.take_records(), *self.evses.take_records()]
+        records: list[Record] = [*self._records]
+        self._records.clear()
+        return records
 
     def on_reading(
         self, circuit: str, power_w: float, base_w: float, register_wh: float | None, now: float

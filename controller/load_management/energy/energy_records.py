@@ -66,6 +66,9 @@ class PricesStored(Record, frozen=True):
     prices: tuple[float, ...]
 
 
+EnergyCounted = QuarterStored | MonthPeakStored | QuotaStored | SessionEnergyStored
+"""Record of what was counted of the energy."""
+
 ENERGY_RECORDS: tuple[type[Record], ...] = (
     QuarterStored,
     MonthPeakStored,

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from controller.load_management.energy.energy_records import QuotaStored, SessionEnergyStored
+from controller.load_management.energy.energy_records import EnergyCounted, QuotaStored, SessionEnergyStored
 from controller.load_management.energy.energy_settings import GroupSettings
 from controller.load_management.events import EvseUse
 from controller.model.observations import EvseRef
@@ -46,10 +46,17 @@ class _Part(msgspec.Struct):
 class EnergyUse:
     """Energy of sessions and groups, integrated from pass to pass. All `now` are monotonic s.
 
-    `stores_sessions`: energies of sessions outlive a restart.
+    `records`: list to which what has to be stored is added. `stores_sessions`: energies of sessions outlive
+    a restart.
     """
 
-    def __init__(self, groups: Collection[GroupSettings], *, stores_sessions: bool = False) -> None:
+    def __init__(
+        self,
+        groups: Collection[GroupSettings],
+        records: list[EnergyCounted],
+        *,
+        stores_sessions: bool = False,
+    ) -> None:
         self.replace_groups(groups, stores_sessions=stores_sessions)
         self._session_wh: dict[EvseRef, float] = {}
         self._day = ""
@@ -66,7 +73,7 @@ class EnergyUse:
         """EVSEs whose session ran before a restart and has not been reported since."""
         self._behind: set[EvseRef] = set()
         self._counted_at: float | None = None
-        self._records: list[QuotaStored | SessionEnergyStored] = []
+        self._records = records
 
     def replace_groups(self, groups: Collection[GroupSettings], *, stores_sessions: bool) -> None:
         """Apply other groups; energies counted so far stay."""
@@ -90,11 +97,6 @@ class EnergyUse:
             self._restored[record.group] = record.day, record.used_wh
             self._stored_wh[record.group] = record.used_wh
             self._stored_day = max(self._stored_day, record.day)
-
-    def take_records(self) -> list[QuotaStored | SessionEnergyStored]:
-        """Return what has to be stored since the last call."""
-        records, self._records = self._records, []
-        return records
 
     def on_transaction(self, ref: EvseRef, running: bool) -> None:
         """Count the energy of an EVSE from 0 again, unless its session is the one from before a restart."""

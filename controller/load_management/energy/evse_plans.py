@@ -10,7 +10,12 @@ import msgspec
 from controller.load_management.allocation.allocator import Demand
 from controller.load_management.energy.active_calendar import ActiveCalendar
 from controller.load_management.energy.departure_plan import CardInUse, DeparturePlan
-from controller.load_management.energy.energy_records import PricesStored, QuotaStored, SessionEnergyStored
+from controller.load_management.energy.energy_records import (
+    EnergyCounted,
+    PricesStored,
+    QuotaStored,
+    SessionEnergyStored,
+)
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_use import LESS_ENERGY, EnergyUse
 from controller.load_management.energy.energy_view import GroupView, WaitView
@@ -32,12 +37,15 @@ from controller.model.observations import EvseRef, NeedsSeen
 class EvsePlans:
     """Plans of all EVSEs at one moment.
 
-    `departures`: goals of the cars by rule; `prices`: the quarter hours that cars with a departure choose.
+    `records`: list to which what has to be stored is added. `departures`: goals of the cars by rule;
+    `prices`: the quarter hours that cars with a departure choose.
     """
 
-    def __init__(self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar) -> None:
+    def __init__(
+        self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar, records: list[EnergyCounted]
+    ) -> None:
         self._calendar = calendar
-        self._use = EnergyUse(())
+        self._use = EnergyUse((), records)
         self._classes: dict[EvseRef, str] = {}
         self._waiting: tuple[EvseRef, ...] = ()
         self.departures = DeparturePlan(settings)
@@ -60,10 +68,6 @@ class EvsePlans:
             self.prices.set_prices(PriceSeries(record.begins, record.prices))
         else:
             self._use.restore(record)
-
-    def take_records(self) -> list[QuotaStored | SessionEnergyStored]:
-        """Return what has to be stored since the last call."""
-        return self._use.take_records()
 
     def on_transaction(self, ref: EvseRef, running: bool, utc: float | None) -> NeedsSeen | None:
         """Note that a session begins or ends; return the car's needs by the next departure, if it has one."""

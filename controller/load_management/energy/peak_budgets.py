@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from controller.load_management.energy.active_calendar import ActiveCalendar
-from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
+from controller.load_management.energy.energy_records import EnergyCounted, MonthPeakStored, QuarterStored
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import PeakView
 from controller.load_management.energy.quarter_peak import QUARTER_S, QuarterMemory, QuarterPeak
 from controller.load_management.site_tree import SiteTree
-from controller.model.journal import Record
 from controller.model.statements import Statement, StatementCode
 
 MONTHS_KEPT = 3
@@ -39,10 +38,18 @@ class _Budget(msgspec.Struct, frozen=True):
 
 
 class PeakBudgets:
-    """Energy budgets of the running quarter hour. Times in POSIX s, None where unknown."""
+    """Energy budgets of the running quarter hour. Times in POSIX s, None where unknown.
+
+    `records`: list to which what has to be stored is added.
+    """
 
     def __init__(
-        self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar, voltage_v: float
+        self,
+        site: SiteTree,
+        settings: EnergySettings,
+        calendar: ActiveCalendar,
+        voltage_v: float,
+        records: list[EnergyCounted],
     ) -> None:
         self._settings = settings
         self._calendar = calendar
@@ -53,7 +60,7 @@ class PeakBudgets:
         self._budgets: dict[str, _Budget] = {}
         self._sum_whys: dict[str, Statement] = {}
         self._stored_quarters: dict[str, int] = {}
-        self._records: list[Record] = []
+        self._records = records
         self._fuse_w: dict[str, float] = {}
         self._worst_w: dict[str, float] = {}
         self.replace_site(site, settings, voltage_v)
@@ -99,11 +106,6 @@ class PeakBudgets:
         else:
             self._months[record.circuit] = {record.month: record.peak_w}
             self._stored_month = max(self._stored_month, record.month)
-
-    def take_records(self) -> list[Record]:
-        """Return what has to be stored since the last call."""
-        records, self._records = self._records, []
-        return records
 
     def on_reading(
         self, circuit: str, power_w: float, base_w: float, register_wh: float | None, utc: float

@@ -174,7 +174,10 @@ class ConsumptionTracker:
     @property
     def drawn(self) -> PhaseAmps:
         """Return the last report on the site's phases, a missing value as 0, for people."""
-        return on_site_phases(self._evse, [amps or 0.0 for amps in self.report])
+        site = [0.0, 0.0, 0.0]
+        for phase, amps in zip(self._evse.phases, self.report, strict=True):
+            site[phase] += amps or 0.0
+        return (site[0], site[1], site[2])
 
     @property
     def most_loaded_a(self) -> float:
@@ -297,19 +300,19 @@ class ConsumptionTracker:
         before = max(self._highest_a, self.defiant_a) if reacting else obeyed
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
-        known = [amps for amps in self.report if amps is not None]
-        if self._settled and not reacting and len(known) == len(self.report):
-            drawn = on_site_phases(self._evse, [min(amps, obeyed) for amps in known])
-            return OfferCredit.within(drawn, drawn, drawn)
-        unreported_high = max(known) if known and self._settled else self._highest_a
-        low = [min(amps or 0.0, obeyed) for amps in self.report]
-        unreacted = [min(amps or 0.0, before) for amps in self.report]
-        if self._settled:
-            high = [min(amps if amps is not None else unreported_high, obeyed) for amps in self.report]
-        else:
-            high = [max(self._highest_a, self.defiant_a)] * len(self.report)
-        low_a, high_a = on_site_phases(self._evse, low), on_site_phases(self._evse, high)
-        return OfferCredit.within(low_a, high_a, on_site_phases(self._evse, unreacted))
+        unreported_a = self._highest_a
+        if self._settled and None in self.report:
+            unreported_a = max((amps for amps in self.report if amps is not None), default=unreported_a)
+        changing_a = max(self._highest_a, self.defiant_a)
+        low, high, unreacted = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+        for phase, amps in zip(self._evse.phases, self.report, strict=True):
+            drawn_a = amps or 0.0
+            low[phase] += min(drawn_a, obeyed)
+            unreacted[phase] += min(drawn_a, before)
+            most_a = unreported_a if amps is None else amps
+            high[phase] += min(most_a, obeyed) if self._settled else changing_a
+        least, most = (low[0], low[1], low[2]), (high[0], high[1], high[2])
+        return OfferCredit(least, most, (unreacted[0], unreacted[1], unreacted[2]), least, most)
 
     def _overdue_credit(self, before: float, now: float, *, reacting: bool) -> OfferCredit:
         """Bound the draw by the offer alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, Demand, Place
 from controller.load_management.allocation.headroom import Booking, Headroom
@@ -174,7 +175,7 @@ class EvseDemand:
             limits.append((self.override.limit_a, self.override.why or ALL_IT_CAN_TAKE))
         if self.plan.limit_a is not None and not (self.plan.is_wait and self.override.boost):
             limits.append((self.plan.limit_a, self.plan.why or ALL_IT_CAN_TAKE))
-        return min(limits, key=lambda pair: pair[0])
+        return min(limits, key=itemgetter(0))
 
     def _backend_share_a(self, limit_w: float) -> float:
         """Return the current on a phase that its backend's limit in W needs at most (A).
@@ -264,7 +265,7 @@ class EvseDemand:
         if unbalance_a is not None and not model.phases_known:
             # Three phases in step or one alone: it starts small enough for either.
             caps.append((max(evse.min_a, unbalance_a), CAR_ON_ONE_PHASE))
-        max_a, cap = min(caps, key=lambda pair: pair[0])
+        max_a, cap = min(caps, key=itemgetter(0))
         min_a = self.starting_a
         if min_a > evse.min_a and not trouble:
             max_a = max(max_a, min_a)

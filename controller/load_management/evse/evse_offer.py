@@ -141,16 +141,15 @@ class EvseOffer:
         Its station, its car, its orders and the reason of its share are as in the last pass. It is updated
         when the rise is worth a write.
         """
-        offered_a, target_a = self.offered_a, self._delivery.possible_a(allocation.limit_a)
-        may_differ = self._may_differ(allocation)
+        share_a, step_a, may_differ = self._terms(allocation)
+        offered_a, target_a = self.offered_a, self._delivery.possible_a(share_a)
         if min(offered_a, target_a) < self._model.evse.min_a or not (may_differ or target_a > offered_a):
             return False
         if self._delivery.in_watts or self._model.switch.is_due:
             return False
         if self._decisions.is_waiting or now < self._test_ends_at or self._tests_from(now) <= now:
             return False
-        step_a = self._step_a(allocation, may_differ=may_differ)
-        if (self.statement is RISING) is not (offered_a < allocation.limit_a - step_a):
+        if (self.statement is RISING) is not (offered_a < share_a - step_a):
             return False
         rises_at = self._rises_at(target_a, step_a)
         is_worth_write = target_a - offered_a > NOISE_A and now >= rises_at
@@ -186,12 +185,10 @@ class EvseOffer:
         if allocation is not None and model.switch.changing:
             allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
         offered_a = delivery.offered_a(now)
-        target_a = self.share_a(allocation)
+        target_a, step_a, may_differ = self._terms(allocation)
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, offered_a)
         target_a = self._tested_a(target_a, offered_a, now)
-        may_differ = self._may_differ(allocation)
-        step_a = self._step_a(allocation, may_differ=may_differ)
         booked_a = self._booking.most_a(now)
         problem = delivery.problem(now)
         has_fallback = not delivery.hold_s and offered_a >= fallback_a
@@ -247,9 +244,8 @@ class EvseOffer:
 
         Returns what its station can follow of its share (A per phase).
         """
-        allocation = self.allocation
-        step_a = self._step_a(allocation, may_differ=self._may_differ(allocation))
-        target_a = self._delivery.possible_a(self.share_a(allocation))
+        share_a, step_a, _ = self._terms(self.allocation)
+        target_a = self._delivery.possible_a(share_a)
         self._set_rising(target_a, step_a, self._rises_at(target_a, step_a), now)
         return target_a
 
@@ -284,7 +280,7 @@ class EvseOffer:
     def most_beside_share_a(self, allocation: Allocation) -> float:
         """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""
         most_a = self._demand.most_a
-        if not self._may_differ(allocation) or most_a is None:
+        if most_a is None or not self._may_differ(allocation.limit_a):
             return 0.0
         takes_part = self.offered_a >= self._model.evse.min_a <= allocation.limit_a
         if not takes_part or self._model.switch.changing or self._model.draw.has_excess:
@@ -318,23 +314,27 @@ class EvseOffer:
         settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
         return max(settles_at, self.phase_tests.begin_at)
 
-    def _may_differ(self, allocation: Allocation | None) -> bool:
+    def _terms(self, allocation: Allocation | None) -> tuple[float, float, bool]:
+        """Return its share, the smallest rise to it that is sent right after its last lease, `_may_differ`.
+
+        Both are in A per phase; without an allocation its share is its fallback.
+        """
+        if allocation is None:
+            return self._model.evse.fallback_a, STEP_A, False
+        share_a = allocation.limit_a
+        may_differ = self._may_differ(share_a)
+        return share_a, max(STEP_A, LAG * share_a) if may_differ else STEP_A, may_differ
+
+    def _may_differ(self, share_a: float) -> bool:
         """Return True if its offer may differ from its share until its renewal.
 
         It may where the share is bound by the room of circuits alone: whoever needs that room gets it by a
         cut. Limits of its own, unbalance and the sun are followed at once.
         """
         demand, most_a = self._demand, self._demand.most_a
-        if allocation is None or most_a is None or demand.must_obey or demand.waits_for_surplus:
+        if most_a is None or demand.must_obey or demand.waits_for_surplus:
             return False
-        return allocation.limit_a < most_a - NOISE_A and not demand.unbalance_limited
-
-    @staticmethod
-    def _step_a(allocation: Allocation | None, *, may_differ: bool) -> float:
-        """Return the smallest rise to its share (A per phase) that is sent right after its last lease."""
-        if allocation is None or not may_differ:
-            return STEP_A
-        return max(STEP_A, LAG * allocation.limit_a)
+        return share_a < most_a - NOISE_A and not demand.unbalance_limited
 
     def _explain(
         self,

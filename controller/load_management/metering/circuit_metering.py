@@ -172,6 +172,8 @@ class CircuitMetering:
 
     def take_records(self) -> list[Record]:
         """Return what has to be stored of the base loads since the last call."""
+        if not self._unsaved:
+            return []
         unsaved, self._unsaved = self._unsaved, {}
         return [record for each in unsaved.values() for record in each.take_records()]
 

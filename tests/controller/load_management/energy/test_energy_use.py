@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.load_management.energy.energy_records import QuotaStored, SessionEnergyStored
+from controller.load_management.energy.energy_records import EnergyCounted, QuotaStored, SessionEnergyStored
 from controller.load_management.energy.energy_settings import GroupSettings
 from controller.load_management.energy.energy_use import STORED_WH, EnergyUse
 from controller.load_management.events import EvseUse
@@ -25,8 +25,15 @@ def use(drawn_w: float, *, has_demand: bool = True, priority: int = 0) -> EvseUs
     )
 
 
-def bakery() -> EnergyUse:
-    return EnergyUse([GroupSettings(id="bakery", evses=frozenset({A, B}), quota_wh=20_000.0)])
+def bakery(records: list[EnergyCounted] | None = None) -> EnergyUse:
+    records = [] if records is None else records
+    return EnergyUse([GroupSettings(id="bakery", evses=frozenset({A, B}), quota_wh=20_000.0)], records)
+
+
+def restore_all(energy: EnergyUse, records: list[EnergyCounted]) -> None:
+    for record in records:
+        assert isinstance(record, QuotaStored | SessionEnergyStored)
+        energy.restore(record)
 
 
 def counted(
@@ -56,12 +63,13 @@ def test_energy_use_quota_begins_anew_with_day() -> None:
 
 
 def test_quota_record_follows_use_within_part_of_it() -> None:
-    energy = bakery()
-    counted(energy, {A: use(22_000.0)}, 3600)
-    records = energy.take_records()
+    records: list[EnergyCounted] = []
+    counted(bakery(records), {A: use(22_000.0)}, 3600)
     assert len(records) <= 110
+    stored = records[-1]
+    assert isinstance(stored, QuotaStored)
     after = bakery()
-    after.restore(records[-1])
+    after.restore(stored)
     assert after.used_wh("bakery", DAY) == pytest.approx(22_000.0, abs=201.0)
     after.restore(QuotaStored("gone", DAY, 1.0))
 
@@ -74,7 +82,7 @@ def test_energy_use_stopped_clock_counts_at_most_minute() -> None:
 
 
 def test_energy_use_behind_begins_band_below_mean_and_ends_at_it() -> None:
-    energy = EnergyUse([])
+    energy = EnergyUse([], [])
     counted(energy, {A: use(11_000.0), B: use(11_000.0), C: use(0.0)}, 540)
     assert energy.behind({A: use(0), B: use(0), C: use(0)}) == {C}
     counted(energy, {C: use(11_000.0)}, 530, begin=540.0)
@@ -84,7 +92,7 @@ def test_energy_use_behind_begins_band_below_mean_and_ends_at_it() -> None:
 
 
 def test_energy_use_behind_compares_waiting_cars_of_priority() -> None:
-    energy = EnergyUse([])
+    energy = EnergyUse([], [])
     counted(energy, {A: use(22_000.0), B: use(0.0)}, 3600)
     assert energy.behind({A: use(0), B: use(0, priority=1)}) == set()
     assert energy.behind({A: use(0, has_demand=False), B: use(0)}) == set()
@@ -92,7 +100,7 @@ def test_energy_use_behind_compares_waiting_cars_of_priority() -> None:
 
 
 def test_session_energy_begins_at_zero() -> None:
-    energy = EnergyUse([])
+    energy = EnergyUse([], [])
     counted(energy, {A: use(22_500.0)}, 3600)
     assert energy.turn_energies([A, B]) == {A: 22_000.0, B: 0.0}
     energy.on_transaction(A, True)
@@ -100,35 +108,35 @@ def test_session_energy_begins_at_zero() -> None:
 
 
 def test_session_energy_with_fairness_outlives_restart() -> None:
-    before = EnergyUse([], stores_sessions=True)
+    records: list[EnergyCounted] = []
+    before = EnergyUse([], records, stores_sessions=True)
     counted(before, {A: use(11_000.0), B: use(400.0)}, 3600)
-    records = before.take_records()
-    after = EnergyUse([], stores_sessions=True)
-    for record in records:
-        after.restore(record)
+    records_after: list[EnergyCounted] = []
+    after = EnergyUse([], records_after, stores_sessions=True)
+    restore_all(after, records)
     after.on_transaction(A, True)
     assert after.session_wh(A) == pytest.approx(before.session_wh(A), abs=STORED_WH)
     assert after.session_wh(B) == 0.0
     after.on_transaction(A, True)
     assert after.session_wh(A) == 0.0
-    assert after.take_records() == [SessionEnergyStored("A", 1, 0.0)]
+    assert records_after == [SessionEnergyStored("A", 1, 0.0)]
 
 
 def test_session_energy_of_session_that_ended_is_not_restored() -> None:
-    before = EnergyUse([], stores_sessions=True)
+    records: list[EnergyCounted] = []
+    before = EnergyUse([], records, stores_sessions=True)
     counted(before, {A: use(11_000.0)}, 3600)
     before.on_transaction(A, False)
-    after = EnergyUse([], stores_sessions=True)
-    for record in before.take_records():
-        after.restore(record)
+    after = EnergyUse([], [], stores_sessions=True)
+    restore_all(after, records)
     after.on_transaction(A, True)
     assert after.session_wh(A) == 0.0
 
 
 def test_session_energy_without_fairness_is_not_stored() -> None:
-    energy = EnergyUse([])
-    counted(energy, {A: use(11_000.0)}, 3600)
-    assert energy.take_records() == []
+    records: list[EnergyCounted] = []
+    counted(EnergyUse([], records), {A: use(11_000.0)}, 3600)
+    assert records == []
 
 
 def test_energy_use_other_quota_keeps_energy_of_day() -> None:
