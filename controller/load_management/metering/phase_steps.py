@@ -39,6 +39,8 @@ MOST_EVIDENCE = 4.0
 """Most that one step may show of a phase."""
 MOST_UNLIKELY = 6.0
 """Least likely that a move is (a log-likelihood): the building has moved the phase, so it shows nothing."""
+COMMON = 4.0
+"""Unlikelihood that a load of the building has moved all phases by the same at that moment."""
 CURRENTS = 16
 """Parts of a step between which it is found how far the car has followed."""
 MOVED = -1.0
@@ -84,6 +86,11 @@ class _Move(msgspec.Struct, frozen=True):
     least_a: float
     most_a: float
     variance: float
+
+    @property
+    def middle_a(self) -> float:
+        """Return the middle of both (A)."""
+        return (self.least_a + self.most_a) / 2
 
     def likelihood(self, follows_a: float) -> float:
         """Return the logarithm of how likely it is if the car's part of it is `follows_a` (A)."""
@@ -204,20 +211,29 @@ class PhaseSteps:
 def _weigh(moves: Sequence[_Move], step_a: float) -> tuple[tuple[float, ...], float]:
     """Return the evidence that each wired phase is not used, and how far the car has followed (A per phase).
 
-    It follows with a current between `LEAST_STEP_A` and all of the step, or not at all.
+    It follows with a current between `LEAST_STEP_A` and all of the step, or not at all. A load of the
+    building may have moved all phases by the same: by what those have moved that the car does not use.
     """
-    still = sum(move.likelihood(0.0) for move in moves)
-    best = [(still, 0.0)] * len(moves)
-    """Likelihood if the car uses the phases up to each one, and how far it has followed then."""
-    for part in range(1, CURRENTS + 1):
-        follows_a = LEAST_STEP_A + (abs(step_a) - LEAST_STEP_A) * part / CURRENTS
-        likelihood = still
-        for last, move in enumerate(moves):
-            likelihood += move.likelihood(math.copysign(follows_a, step_a)) - move.likelihood(0.0)
-            best[last] = max(best[last], (likelihood, follows_a))
+    steps_a = [
+        math.copysign(LEAST_STEP_A + (abs(step_a) - LEAST_STEP_A) * part / CURRENTS, step_a)
+        for part in range(1, CURRENTS + 1)
+    ]
+    best = [(-math.inf, 0.0)] * (len(moves) + 1)
+    """Likelihood if the car uses so many phases or has not followed, and how far it has followed then."""
+    for used in range(len(moves) + 1):
+        unused = moves[used:]
+        common_a = sum(move.middle_a for move in unused) / len(unused) if unused else 0.0
+        for shift_a in (0.0, common_a):
+            likelihood = sum(move.likelihood(shift_a) for move in unused) - COMMON * (shift_a != 0)
+            if not used:
+                best[0] = max(best[0], (likelihood, 0.0))
+                continue
+            for follows_a in steps_a:
+                found = likelihood + sum(move.likelihood(shift_a + follows_a) for move in moves[:used])
+                best[used] = max(best[used], (found, abs(follows_a)))
     evidence = []
     for phase in range(len(moves)):
-        unused = max([still, *(likelihood for likelihood, _ in best[:phase])])
-        used = max(likelihood for likelihood, _ in best[phase:])
-        evidence.append(max(-MOST_EVIDENCE, min(MOST_EVIDENCE, unused - used)))
+        unused_by = max(best[: phase + 1])[0]
+        used_by = max(best[0], *best[phase + 1 :])[0]
+        evidence.append(max(-MOST_EVIDENCE, min(MOST_EVIDENCE, unused_by - used_by)))
     return tuple(evidence), max(best)[1]
