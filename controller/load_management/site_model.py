@@ -101,7 +101,7 @@ class SiteModel:
                 number = next(self._numbers)
                 controller = _make_controller(evse, number, self.settings, (self.due, self.rises_due), now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
-                controller.offer.phase_tests = self.metering.phase_tests_of(evse)
+                controller.model.phase_tests = self.metering.phase_tests_of(evse)
             self.controllers.append(controller)
         self.by_ref = {controller.evse.ref: controller for controller in self.controllers}
         self.of_station = defaultdict(list)
@@ -139,7 +139,7 @@ class SiteModel:
         for controller, evse in zip(self.controllers, site.evses, strict=True):
             if evse != controller.evse:
                 self._replace_evse(controller, evse, now)
-            controller.offer.phase_tests = self.metering.phase_tests_of(evse)
+            controller.model.phase_tests = self.metering.phase_tests_of(evse)
             controller.mark_due()
             self.update_credit(controller, now)
         for each in self.unconfigured.values():

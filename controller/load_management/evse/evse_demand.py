@@ -25,6 +25,9 @@ from controller.load_management.evse.limit_reasons import (
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import BackendLimit
 
+TESTED_A = 4.0
+"""Offer beyond its minimum (A per phase) that a car gets before others more, while its phases are tested."""
+
 
 class EvseBooking:
     """Books one EVSE on the circuits above it. Times in s, monotonic; currents in A per phase."""
@@ -280,6 +283,8 @@ class EvseDemand:
         needs_a, why = self._need.needs_a, self._need.why
         if self.plan.needs_a > needs_a:
             needs_a, why = self.plan.needs_a, self.plan.need_why
+        if needs_a < model.least_a + TESTED_A and model.needs_phase_test(now):
+            needs_a, why = min(model.least_a + TESTED_A, max_a), None
         return Demand(
             ref=evse.ref,
             phases=phases,

@@ -20,7 +20,7 @@ from controller.load_management.evse.learned_values import (
     LearnedNeed,
     LearnedPhases,
 )
-from controller.load_management.metering.phase_steps import StepVote
+from controller.load_management.metering.phase_steps import PhaseTests, StepVote
 from controller.load_management.site_tree import EvseNode, PhaseAmps, PhaseFlags
 from controller.model.deadlines import first_after
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
@@ -136,6 +136,8 @@ class EvseModel:
         self.state_since = now
         """Time of its last change of state (s, monotonic)."""
         self._idle_since: float | None = None
+        self.phase_tests: PhaseTests | None = None
+        """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
         self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
@@ -428,7 +430,8 @@ class EvseModel:
 
     def needs_phase_test(self, now: float) -> bool:
         """Return True if a step of its offer is to show in the meter above which phases its car uses."""
-        if not self._phases.needs_test or self.state is not EvseState.CHARGING:
+        is_able = self.phase_tests is not None and self.state is EvseState.CHARGING
+        if not is_able or not self._phases.needs_test:
             return False
         return self.reports_no_current(now) and not self.evse.is_dc and not self.switch.single
 

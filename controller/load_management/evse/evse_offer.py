@@ -29,10 +29,9 @@ from controller.load_management.evse.limit_reasons import (
     explain_one_phase,
     explain_switch,
 )
-from controller.load_management.metering.phase_steps import PhaseTests
 from controller.model.observations import EvseRef
 
-TEST_A = 2.0
+TEST_A = 1.5
 """Least step of an offer (A per phase) that shows the phases of a car whose station reports no currents."""
 TEST_S = 20.0
 """Duration of such a test, in which the car is offered the least under which it charges (s)."""
@@ -115,8 +114,6 @@ class EvseOffer:
         """Offer since the last pass."""
         self.is_rising = False
         """True if it was offered less than its share in the last pass, and a rise to it is worth a write."""
-        self.phase_tests: PhaseTests | None = None
-        """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
         self._rise_step_a = STEP_A
         """Smallest rise to its share that is sent right after its last lease."""
 
@@ -301,18 +298,19 @@ class EvseOffer:
             return target_a
         duration_s = TEST_S if self._model.on_phase_test() <= QUICK_TESTS else LATE_TEST_S
         self._test_ends_at = now + duration_s
-        if self.phase_tests is not None:
-            self.phase_tests.begin(duration_s, now)
+        if self._model.phase_tests is not None:
+            self._model.phase_tests.begin(duration_s, now)
         return self._model.least_a
 
     def _tests_from(self, now: float) -> float:
         """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
-        if self.phase_tests is None or not self._model.needs_phase_test(now):
+        tests = self._model.phase_tests
+        if tests is None or not self._model.needs_phase_test(now):
             return math.inf
         if self.offered_a - TEST_A < self._model.least_a:
             return math.inf
         settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
-        return max(settles_at, self.phase_tests.begin_at)
+        return max(settles_at, tests.begin_at)
 
     def _terms(self, allocation: Allocation | None) -> tuple[float, float, bool]:
         """Return its share, the smallest rise to it that is sent right after its last lease, `_may_differ`.

@@ -59,6 +59,18 @@ def test_phase_steps_phase_that_moves_with_step_is_used(
     assert vote.evidence == evidence
 
 
+@pytest.mark.parametrize(
+    ("building_a", "used"),
+    [(-12.5, 1), (-8.0, 2), (9.0, 1)],  # a lift that stops or starts as the car of one or two phases follows
+)
+def test_phase_steps_load_on_all_phases_proves_no_unused_one(building_a: float, used: int) -> None:
+    step_a = -17.0
+    moves = [building_a + (step_a if phase < used else 0.0) for phase in range(3)]
+    (vote,) = votes((moves[0], moves[1], moves[2]), step_a=step_a)
+    assert all(each <= -1.0 for each in vote.evidence[:used])
+    assert all(each >= 1.0 for each in vote.evidence[used:])
+
+
 def test_phase_steps_small_step_is_weak_evidence() -> None:
     (vote,) = votes((1.5, 0.0, 0.0), step_a=1.5)
     # (1.5 A / 0.6 A)^2 / 2: the square of the step over twice that of the noise. With 1 A each, L1 and L2
@@ -147,6 +159,16 @@ def test_site_tests_phases_of_one_car_at_a_time() -> None:
     assert second
     assert min(abs(a - b) for a in first for b in second) >= 2 * TEST_S
     assert site.evse_view("A").offered_a == site.evse_view("B").offered_a == 32.0
+
+
+def test_site_tests_phases_of_car_that_has_only_its_minimum() -> None:
+    # Four cars share 26 A: 6.5 A each while A is booked on all phases, and it would have no step to follow.
+    cars = [make_station("A", car=Car(phases=(0,)), report_s=0)]
+    cars += [make_station(name, car=Car()) for name in "BCD"]
+    site = SiteHarness((make_grid(27.0),), cars, lambda now: (now % 2 / 10, 0.0, 0.0))
+    site.connect()
+    site.wait(1200)
+    assert site.control._model.by_ref[site.station("A").ref].model.phases == (True, False, False)
 
 
 def test_site_learns_phases_of_station_without_reports() -> None:
