@@ -70,6 +70,8 @@ class ControlPass:
         """EVSEs to update."""
         self._concerned: dict[EvseRef, None] = {}
         """EVSEs that were updated or given another share and have not been sent what follows from it."""
+        self._reasoned: dict[EvseRef, None] = {}
+        """EVSEs with another reason for their limit, which is to be logged."""
         self._to_rise: dict[EvseRef, None] = {}
         """EVSEs for which a rise to their share is worth a write by now, not noted yet."""
         self._off_shares = OffShares()
@@ -82,7 +84,10 @@ class ControlPass:
         self._turns.rotation.set_turn(self._model.settings.rotation_s)
         gone = {each.evse.ref for each in self.whole.controllers} - self._model.by_ref.keys()
         self._turns.rotation.set_asking((), gone, self._now)
-        noted = (self._touched, self._concerned, self._noted_in_part, self._rising, self._to_rise)
+        noted = (
+            *(self._touched, self._concerned, self._noted_in_part),
+            *(self._rising, self._to_rise, self._reasoned),
+        )
         for refs in noted:
             for ref in gone & refs.keys():
                 del refs[ref]
@@ -272,6 +277,10 @@ class ControlPass:
                 self._model.due.add(ref)  # its share of the whole is planned next
         if part is self.whole and not urgent:
             yield from self._raise_few(planner)
+        for ref in self._reasoned:
+            if decision := by_ref[ref].offer.take_decision(self._now):
+                self._decisions.append(decision)
+        self._reasoned.clear()
         for each in self._model.unconfigured.values():
             self._commands += each.commands(self._now)
 
@@ -295,10 +304,12 @@ class ControlPass:
             for ref in changed:
                 each, allocation = by_ref[ref], allocations.get(ref)
                 # The share of a part is another one than that of the whole, with which it is compared later.
-                if ref not in self._concerned and each.offer.is_due_for(
-                    allocation, self._now, may_wait=part is self.whole
-                ):
-                    self._concerned[ref] = None
+                if ref not in self._concerned:
+                    statement = each.offer.statement
+                    if each.offer.is_due_for(allocation, self._now, may_wait=part is self.whole):
+                        self._concerned[ref] = None
+                    elif each.offer.statement is not statement:
+                        self._reasoned[ref] = None
                 self._note_share(each, allocation)
             if len(changed) == NOTED_AT_ONCE:
                 yield NOTED_AT_ONCE * COST_SHARE
@@ -412,6 +423,7 @@ class ControlPass:
     def _finish(self, controller: EvseController, allocation: Allocation | None, before: float) -> None:
         """Note what an EVSE is offered now, after `before` (A per phase)."""
         now = self._now
+        self._reasoned.pop(controller.evse.ref, None)
         self._model.note_offer(controller, before, now)
         if decision := controller.offer.take_decision(now):
             self._decisions.append(decision)

@@ -30,7 +30,9 @@ from controller.load_management.evse.limit_reasons import (
     explain_switch,
 )
 from controller.model.observations import EvseRef
+from controller.model.statements import StatementCode
 
+PHASE_FULL = StatementCode.PHASE_FULL
 TEST_A = 1.5
 """Least step of an offer (A per phase) that shows the phases of a car whose station reports no currents."""
 TEST_S = 20.0
@@ -121,16 +123,26 @@ class EvseOffer:
         """Return True if this allocation may have another consequence now than that of the last pass.
 
         A share that differs by less than a step has none: the next renewal brings the limit there. Nor has
-        one, where it `may_wait`, for which nothing is sent now unless there is room for a rise.
+        one, where it `may_wait`, for which nothing is sent now unless there is room for a rise. Where another
+        circuit or phase bounds it, `statement` names that.
         """
-        if allocation is self.allocation or allocation == self.allocation:
+        last = self.allocation
+        if allocation is last or allocation == last:
             return False
-        if allocation is None or not self._differs_in_current(allocation):
+        if allocation is None or last is None or not self._is_followed_at_leisure(allocation, last):
             return True
-        if -SMALL_CUT_A <= allocation.limit_a - self.offered_a <= NOISE_A:
+        is_other_reason = allocation.statement != last.statement
+        if is_other_reason and self.statement not in (RISING, last.statement):
+            return True
+        is_settled = -SMALL_CUT_A <= allocation.limit_a - self.offered_a <= NOISE_A
+        if is_settled and not is_other_reason:
             self.allocation = allocation
             return False
-        return not (may_wait and self._waits_for_share(allocation, now))
+        if not (may_wait and self._waits_for_share(allocation, now)):
+            return True
+        if is_other_reason and self.statement is not RISING:
+            self.statement = allocation.statement
+        return False
 
     def _waits_for_share(self, allocation: Allocation, now: float) -> bool:
         """Note a share for which nothing is sent now, unless there is room for a rise; else return False.
@@ -156,12 +168,14 @@ class EvseOffer:
         self._set_rising(target_a, step_a, rises_at, now)
         return True
 
-    def _differs_in_current(self, allocation: Allocation) -> bool:
-        """Return True if another allocation differs in its current alone, and is followed at leisure."""
-        last, min_a = self.allocation, self._model.evse.min_a
-        if last is None or allocation.statement != last.statement or self._demand.must_obey:
+    def _is_followed_at_leisure(self, allocation: Allocation, last: Allocation) -> bool:
+        """Return True if an allocation is followed at leisure: circuits bind it, as the last one."""
+        codes = (allocation.statement.code, last.statement.code)
+        if allocation.statement != last.statement and codes != (PHASE_FULL, PHASE_FULL):
             return False
-        return min(allocation.limit_a, last.limit_a) >= min_a
+        if self._demand.must_obey:
+            return False
+        return min(allocation.limit_a, last.limit_a) >= self._model.evse.min_a
 
     def commands_towards(
         self,
@@ -287,7 +301,11 @@ class EvseOffer:
     def take_decision(self, now: float) -> LoggedDecision | None:
         """Return its limit and the reason, when it is time to log a change."""
         decision = LoggedDecision(self._model.evse.ref, self.offered_a, self.statement)
-        return decision if self._decisions.is_due(decision, now) else None
+        if self._decisions.is_due(decision, now):
+            return decision
+        if self._decisions.is_waiting:
+            self._due.add(decision.ref)
+        return None
 
     def _tested_a(self, target_a: float, offered_a: float, now: float) -> float:
         """Return the target, lower for a while where that step shows the phases of its car."""

@@ -85,8 +85,8 @@ def test_spared_writes_wide_difference_is_levelled_before_renewal() -> None:
     assert site.evse_view("B").offered_a >= 13.0
 
 
-def test_spared_writes_fluttering_building_concerns_few_evses(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = make_row_of_six(lambda now: (10.0 + now // 10 % 2 * 3, 10.0, 10.0))
+def count_asked(monkeypatch: pytest.MonkeyPatch) -> list[EvseOffer]:
+    """Return the list to which each EVSE is added that is asked for commands."""
     asked: list[EvseOffer] = []
     commands_towards = EvseOffer.commands_towards
 
@@ -95,8 +95,26 @@ def test_spared_writes_fluttering_building_concerns_few_evses(monkeypatch: pytes
         return commands_towards(self, *args, **options)
 
     monkeypatch.setattr(EvseOffer, "commands_towards", count)
+    return asked
+
+
+def test_spared_writes_fluttering_building_concerns_few_evses(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make_row_of_six(lambda now: (10.0 + now // 10 % 2 * 3, 10.0, 10.0))
+    asked = count_asked(monkeypatch)
     before = leases(site)
     site.wait(600)
     sent = leases(site) - before
     assert sent >= 3 * len(NAMES)  # the renewals of 600 s
     assert len(asked) <= 4 * sent  # each pass of 120 shares another current among six
+
+
+def test_spared_writes_other_full_phase_is_named_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_a = (20.0, 10.0, 10.0)
+    site = make_row_of_six(lambda now: load_a)
+    assert [site.evse_view(name).statement.phase for name in NAMES] == [1] * len(NAMES)
+    asked, logged, before = count_asked(monkeypatch), len(site.decisions), leases(site)
+    load_a = (10.0, 20.0, 10.0)
+    site.wait(30)
+    assert [site.evse_view(name).statement.phase for name in NAMES] == [2] * len(NAMES)
+    assert {each.ref.station for each in site.decisions[logged:]} == set(NAMES)
+    assert (len(asked), leases(site) - before) == (0, 0)
