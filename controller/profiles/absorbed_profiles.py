@@ -312,7 +312,8 @@ class AbsorbedProfiles:
         if evse not in self.evses:
             return limit
         allows = self._floor if kind is LimitKind.FALLBACK else self._allowed
-        capped = lowest(limit, allows(evse, now)) or 0.0
+        allowed = allows(evse, now)
+        capped = limit if allowed is None else min(limit, allowed)
         if token is not None:
             self._sent[token] = _SentLimit(evse, kind, capped, now + (duration_s or math.inf))
         return capped

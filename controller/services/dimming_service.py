@@ -69,6 +69,8 @@ class DimmingService:
         self._run_inputs = run_inputs
         self._controller = DimmingController(settings, trust.signatures, trio.current_time())
         self._timer = DeadlineTimer(lambda: self._controller.deadline(trio.current_time()))
+        self._is_dimmed = False
+        """True while a limit applies."""
         self._restore()
 
     def _restore(self) -> None:
@@ -104,6 +106,7 @@ class DimmingService:
             match action:
                 case DimmingChanged(effective=effective):
                     changed = action
+                    self._is_dimmed = effective.dimmed
                     self._output.limit(effective, now)
                 case CommandAnswer():
                     self._output.count_answer(action)
@@ -133,7 +136,7 @@ class DimmingService:
 
     def on_meter_state(self, state: MeterState) -> None:
         """Take the state of a meter; under a limit its outcome is measured at once."""
-        if self._output.on_meter_state(state) and self._controller.effective.dimmed:
+        if self._output.on_meter_state(state) and self._is_dimmed:
             self.update_measurement()
 
     def update_measurement(self) -> None:

@@ -274,6 +274,8 @@ class SiteIdentity:
         return actions
 
     def _on_call(self, command: Call, utc: float) -> list[IdentityAction]:
+        if command.action in SERVED_ACTIONS or _is_certificate_trigger(command):
+            return [SiteRequest(command.id, command.payload, command.action)]
         before = self._profiles.stored
         try:
             result = self._profiles.answer(command.action, command.payload, utc) or self._answer_other(
@@ -281,8 +283,6 @@ class SiteIdentity:
             )
         except UnreadableCommandError as error:
             return [ToBackend(call_error(command.id, error.code, str(error)))]
-        if result is None and (command.action in SERVED_ACTIONS or _is_certificate_trigger(command)):
-            return [SiteRequest(command.id, command.payload, command.action)]
         if result is None:
             return [ToBackend(call_error(command.id, "NotImplemented", "a site does not support this"))]
         stored = self._profiles.stored
@@ -301,7 +301,7 @@ class SiteIdentity:
         if action == "Reset":
             return rejected(self._version, "NotEnabled", "the site is not restarted by its backend")
         if action in ("TriggerMessage", "ExtendedTriggerMessage"):
-            return None if _is_certificate_trigger(command) else b'{"status":"NotImplemented"}'
+            return b'{"status":"NotImplemented"}'
         return variables.answer_variables(self._version, action, command.payload)
 
     def _changed_limit(self, now: float, utc: float) -> list[IdentityAction]:
