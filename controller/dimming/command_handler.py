@@ -13,13 +13,18 @@ import msgspec
 
 from controller.dimming import dimming_records
 from controller.dimming.dimming_command import DimmingCommand
+from controller.dimming.dimming_limits import (
+    NO_PHASES,
+    EffectiveLimit,
+    LimitSource,
+    SourceFailsafe,
+    SourceLimit,
+)
 from controller.dimming.dimming_records import CommandMoments, CommandStanding, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import NO_PHASES, EffectiveLimit, SourceLimit
 from controller.dimming.events import CommandAnswer, CommandReceived, DimmingAction, RecordEvidence
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_effect import Measurement
-from controller.dimming.limit_source import LimitSource, SourceFailsafe
 from controller.dimming.verification import (
     CommandContext,
     CommandVerdict,

@@ -22,7 +22,7 @@ from typing import Literal
 import msgspec
 
 from controller.dimming.dimming_command import lowest
-from controller.dimming.effective_limit import SourceLimit
+from controller.dimming.dimming_limits import SourceLimit
 from drivers.coded_text import coded
 
 CHATTER_S = 60.0

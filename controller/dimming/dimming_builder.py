@@ -5,8 +5,8 @@ from __future__ import annotations
 from controller.config import Config
 from controller.config.schema import DimmingConfig, DimmingModuleConfig, DimmingSourceConfig
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
+from controller.dimming.dimming_limits import SourceFailsafe
 from controller.dimming.dimming_settings import DimmingSettings, SourceSettings
-from controller.dimming.limit_source import SourceFailsafe
 from controller.model.observations import EvseRef
 from drivers.settings import InputModuleSettings
 

@@ -11,11 +11,12 @@ import logging
 from controller.dimming import dimming_records
 from controller.dimming.command_handler import CommandHandler
 from controller.dimming.digital_inputs import ChatterReport, DigitalInputs
+from controller.dimming.dimming_limits import EffectiveLimit, LimitSource, effective
 from controller.dimming.dimming_records import CommandMoments
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.eebus_source import EebusSource, EebusSources
-from controller.dimming.effective_limit import EffectiveLimit, effective
 from controller.dimming.events import (
+    ORDER,
     ClockTrusted,
     CommandReceived,
     DimmingAction,
@@ -30,9 +31,7 @@ from controller.dimming.events import (
     RecordEvidence,
     SourceLimited,
     SourceReached,
-    in_order,
 )
-from controller.dimming.limit_source import LimitSource
 from controller.dimming.outcome_reports import OutcomeReporter
 from controller.dimming.verification import ProofVerifier
 from controller.model.effects import LogEntry
@@ -93,7 +92,8 @@ class DimmingController:
 
         Records are marked where their time may be wrong.
         """
-        actions = in_order(self._handle(event, CommandMoments(now, utc)))
+        found = self._handle(event, CommandMoments(now, utc))
+        actions = [action for kind in ORDER for action in found if type(action) is kind]
         if self._clock_trusted:
             return actions
         return [

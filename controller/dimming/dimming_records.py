@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from controller.dimming.dimming_command import DimmingCommand
+from controller.dimming.dimming_limits import EffectiveLimit, LimitBound, SourceLimit
 from controller.dimming.dimming_messages import (
     ANSWER_CONTEXT,
     EFFECT_CONTEXT,
@@ -21,7 +22,6 @@ from controller.dimming.dimming_messages import (
     moment,
 )
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import EffectiveLimit, LimitBound, SourceLimit
 from controller.dimming.events import CommandReceived, EebusReported, RecordEvidence, SourceLimited
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_effect import LimitOutcome, Measurement

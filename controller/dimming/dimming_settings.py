@@ -9,8 +9,7 @@ from typing import Literal
 import msgspec
 
 from controller.dimming.digital_inputs import DigitalInputsSettings
-from controller.dimming.effective_limit import SourceLimit
-from controller.dimming.limit_source import SourceFailsafe
+from controller.dimming.dimming_limits import SourceFailsafe, SourceLimit
 from controller.dimming.pmin import Counting, device_count, device_minimum_w, minimum_w
 from controller.model.observations import EvseRef
 

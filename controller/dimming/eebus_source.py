@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.dimming import dimming_records
+from controller.dimming.dimming_limits import SourceLimit
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import SourceLimit
 from controller.dimming.events import (
     DimmingAction,
     EebusAction,

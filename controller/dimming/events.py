@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from controller.dimming.digital_inputs import Level
-from controller.dimming.effective_limit import EffectiveLimit, SourceLimit
+from controller.dimming.dimming_limits import EffectiveLimit, LimitSourceMemory, SourceLimit
 from controller.dimming.evidence_chain import EvidenceKind
-from controller.dimming.limit_source import LimitSourceMemory
 from controller.dimming.verification import CommandContext
 from controller.model.effects import LogEntry
 from controller.model.journal import Persist, Record
@@ -185,8 +184,3 @@ ORDER: tuple[type[msgspec.Struct], ...] = (
     LogEntry,
 )
 """Order: stored state, limit, evidence, answers, log."""
-
-
-def in_order(actions: list[DimmingAction]) -> list[DimmingAction]:
-    """Return the actions in the order in which they are to be carried out."""
-    return [action for kind in ORDER for action in actions if type(action) is kind]

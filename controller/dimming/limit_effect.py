@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.effective_limit import EffectiveLimit
+from controller.dimming.dimming_limits import EffectiveLimit
 from controller.dimming.pmin import grid_draw_w
 from controller.model.observations import EvseRef
 

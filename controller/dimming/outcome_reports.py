@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from controller.dimming import dimming_records
+from controller.dimming.dimming_limits import EffectiveLimit
 from controller.dimming.dimming_records import CommandMoments, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import DimmingAction, Measured, NotifyBackends, RecordEvidence
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_effect import EffectWatch, LimitOutcome, Measurement

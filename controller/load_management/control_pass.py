@@ -17,8 +17,7 @@ from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.cuts_and_rises import SPARE_A, CutPlanner, OffShares, RisePlanner, target_a
-from controller.load_management.decision_log import LoggedDecision
-from controller.load_management.events import NO_PLAN, SetLimit
+from controller.load_management.events import NO_PLAN, LoggedDecision, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part

@@ -1,4 +1,4 @@
-"""Events of the site's control, and the effect that it asks for."""
+"""Events of the site's control, the effect that it asks for, and what it has to log."""
 
 from __future__ import annotations
 
@@ -169,3 +169,27 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     after_w: float = 0.0
     number_phases: int | None = None
     urgent: bool = False
+
+
+class LoggedDecision(msgspec.Struct, frozen=True, gc=False):
+    """Limit of an EVSE (A per phase), and why it is not higher."""
+
+    ref: EvseRef
+    limit_a: float
+    statement: Statement
+
+    @property
+    def reason(self) -> str:
+        """Return the reason in English."""
+        return str(self.statement)
+
+    def __str__(self) -> str:
+        station, evse = self.ref
+        return f"limit decided station={station} evse={evse} limit={self.limit_a:g}A reason={self.reason}"
+
+
+class SiteNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """Line for the log: a fault that began (`warning`) or ended."""
+
+    text: str
+    warning: bool

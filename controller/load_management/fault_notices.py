@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from controller.load_management.decision_log import SiteNotice
+from controller.load_management.events import SiteNotice
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.metered_circuit import MeteredCircuit
 from controller.load_management.site_view import UnconfiguredView

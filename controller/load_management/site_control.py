@@ -20,14 +20,15 @@ from collections.abc import Collection, Iterable, Mapping
 
 from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.control_pass import ControlPass
-from controller.load_management.decision_log import LoggedDecision, SiteNotice
 from controller.load_management.energy.energy_planner import EnergyPlanner
 from controller.load_management.events import (
     ControlTick,
+    LoggedDecision,
     MeterUpdated,
     SetLimit,
     SiteDimmed,
     SiteEvent,
+    SiteNotice,
     StationUp,
 )
 from controller.load_management.evse.limit_delivery import DeliveryMemory

@@ -7,9 +7,9 @@ from collections.abc import Collection
 
 from msgspec.structs import replace
 
+from controller.dimming.dimming_limits import EffectiveLimit
 from controller.dimming.dimming_messages import moment
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import CommandAnswer, Measured
 from controller.load_management.site_view import SiteView
 from controller.model.observations import EvseRef

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from controller.dimming.dimming_limits import EffectiveLimit
 from controller.dimming.dimming_settings import DimmingSettings
-from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import CommandAnswer, Measured
 from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events

@@ -59,7 +59,7 @@ METERING = sorted(
         *PRODUCT.glob("load_management/metering/*.py"),
         *PRODUCT.glob("timekeeping/*.py"),
         PRODUCT / "dimming/digital_inputs.py",
-        PRODUCT / "dimming/limit_source.py",
+        PRODUCT / "dimming/dimming_limits.py",
         PRODUCT / "dimming/eebus_source.py",
         PRODUCT / "services/chrony_state.py",
         PRODUCT / "services/command_service.py",

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from controller.dimming.dimming_controller import DimmingController
+from controller.dimming.dimming_limits import SourceFailsafe
 from controller.dimming.dimming_settings import DimmingSettings, SourceSettings
 from controller.dimming.events import (
     ClockTrusted,
@@ -20,7 +21,6 @@ from controller.dimming.events import (
     SourceReached,
 )
 from controller.dimming.evidence_chain import EvidenceKind
-from controller.dimming.limit_source import SourceFailsafe
 from controller.model.journal import Persist
 from controller.model.observations import EvseRef
 from tests.controller.dimming.commands import NOON, POINT

@@ -17,10 +17,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from controller.load_management.decision_log import LoggedDecision
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,
+    LoggedDecision,
     MeterUpdated,
     SetLimit,
     SiteEvent,

@@ -7,8 +7,7 @@ from heapq import heappop, heappush
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
-from controller.load_management.decision_log import DecisionLog, LoggedDecision
-from controller.load_management.events import SetLimit
+from controller.load_management.events import LoggedDecision, SetLimit
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import EvseModel
 from controller.load_management.evse.limit_delivery import (
@@ -42,6 +41,8 @@ LATE_TEST_S = 40.0
 """Duration of further tests: its station may be slow."""
 TEST_AFTER_S = 40.0
 """Least time (s) between its last limit, or the begin of charging, and a test."""
+QUIET_S = 10.0
+"""At most one line an EVSE in this time, unless its limit falls."""
 LAG = 0.15
 """Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
 
@@ -85,6 +86,30 @@ class DueEvses:
                     self._due[ref] = None
         found, self._due = list(self._due), {}
         return found
+
+
+class DecisionLog:
+    """Last logged decision of one EVSE."""
+
+    def __init__(self) -> None:
+        self._last: LoggedDecision | None = None
+        self.is_waiting = False
+        """True if a change is to be logged later."""
+        self._at = 0.0
+
+    def is_due(self, decision: LoggedDecision, now: float) -> bool:
+        """Return True if this is to be logged now; it then counts as logged."""
+        last = self._last
+        self.is_waiting = False
+        if last is not None:
+            fallen = decision.limit_a < last.limit_a - NOISE_A
+            if decision == last:
+                return False
+            if not (fallen or now >= self._at + QUIET_S):
+                self.is_waiting = True
+                return False
+        self._last, self._at = decision, now
+        return True
 
 
 class EvseOffer:

@@ -7,7 +7,7 @@ import pytest
 from controller.config import Config
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
 from controller.dimming.dimming_builder import make_dimming_settings, module_settings
-from controller.dimming.limit_source import SourceFailsafe
+from controller.dimming.dimming_limits import SourceFailsafe
 from controller.model.observations import EvseRef
 from drivers.settings import InputModuleSettings
 from tests.controller.config.test_loader import GOOD, check_config

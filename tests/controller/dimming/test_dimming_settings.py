@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from controller.dimming.dimming_limits import SourceFailsafe, SourceLimit
 from controller.dimming.dimming_settings import DimmingSettings, SourceSettings
-from controller.dimming.effective_limit import SourceLimit
-from controller.dimming.limit_source import SourceFailsafe
 from controller.model.observations import EvseRef
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.dimming.effective_limit import EffectiveLimit, LimitBound, SourceLimit, effective
+from controller.dimming.dimming_limits import EffectiveLimit, LimitBound, SourceLimit, effective
 from controller.model.observations import EvseRef
 
 ONE, TWO = EvseRef("CS01", 1), EvseRef("CS02", 1)

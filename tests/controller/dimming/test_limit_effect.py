@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.dimming.effective_limit import EffectiveLimit, LimitBound
+from controller.dimming.dimming_limits import EffectiveLimit, LimitBound
 from controller.dimming.limit_effect import (
     APART_S,
     EXCEEDED_S,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from controller.dimming.effective_limit import SourceLimit
-from controller.dimming.limit_source import LimitSource, LimitSourceMemory, SourceFailsafe
+from controller.dimming.dimming_limits import LimitSource, LimitSourceMemory, SourceFailsafe, SourceLimit
 from controller.model.observations import EvseRef
 
 ONE, TWO = EvseRef("CS01", 1), EvseRef("CS02", 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from controller.load_management.decision_log import QUIET_S, DecisionLog, LoggedDecision
+from controller.load_management.events import LoggedDecision
+from controller.load_management.evse.evse_offer import QUIET_S, DecisionLog
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station

@@ -8,9 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from controller.dimming.effective_limit import SourceLimit
+from controller.dimming.dimming_limits import LimitSourceMemory, SourceFailsafe, SourceLimit
 from controller.dimming.events import DimmingMemory
-from controller.dimming.limit_source import LimitSourceMemory, SourceFailsafe
 from controller.dimming.verification import CommandContext
 from controller.model.journal import BootStored, ProfilesStored, Record, StoredProfile
 from controller.model.observations import EvseRef
