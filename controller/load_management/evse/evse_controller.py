@@ -101,6 +101,7 @@ class EvseController:
         before = self.response.learned
         drawn_a = self.model.draw.most_loaded_a
         self.response.on_draw(drawn_a, now)
+        self.delivery.is_obeyed = self.model.draw.defiant_a == 0
         if self.model.draw.settled and self.model.state is EvseState.CHARGING:
             self.response.on_settled_draw(self.delivery.offered_a(now), drawn_a)
         self._apply_response()

@@ -43,7 +43,7 @@ SMALL_CUT_A = 2.0
 RENEW_AT = 2 / 3
 """Part of a lease after which it is renewed."""
 LOW_LEASE_S = 900.0
-"""Length of a lease that is not above the fallback: it ends in more current, so it may be long."""
+"""Length of a lease that is not above the fallback: its end allows no less, so it may be long."""
 NOISE_A = 0.05
 """Limits have one decimal: smaller differences are none."""
 NOISE_W = 1.0
@@ -141,6 +141,8 @@ class LimitDelivery:
         self.most_w: float | None = None
         """Limit in W of its backend, for a station that accepts W only; None: no limit."""
         self.connected = False
+        self.is_obeyed = True
+        """False if its station drew more at its last report than its limits allow: it may have lost them."""
         self._floor = False
         self._lease: _Lease | None = None
         self._pending: dict[int, _Pending] = {}
@@ -363,7 +365,7 @@ class LimitDelivery:
         if self._lease is not None:
             lease = self._lease
             moments += (
-                lease.sent_at + RENEW_AT * lease.duration_s,
+                self._renews_at(lease),
                 lease.ends_at,
                 lease.answered_at + lease.duration_s + CLOCK_SLACK_S,
             )
@@ -443,8 +445,11 @@ class LimitDelivery:
 
     def is_due(self, now: float) -> bool:
         """Return True if its lease is to be renewed now."""
-        lease = self._lease
-        return lease is not None and now >= lease.sent_at + RENEW_AT * lease.duration_s
+        return self._lease is not None and now >= self._renews_at(self._lease)
+
+    def _renews_at(self, lease: _Lease) -> float:
+        """Return when a lease is renewed (s): a long one sooner where the station does not obey it."""
+        return lease.sent_at + (RENEW_AT * lease.duration_s if self.is_obeyed else self._full_cost_s)
 
     @property
     def _rises_from(self) -> float:
@@ -633,7 +638,7 @@ class LimitDelivery:
         """Return how long a lease lasts (s): one that is not above the fallback may last longer."""
         if limit_a > self._evse.fallback_a + NOISE_A:
             return self._lease_s
-        return max(self._lease_s, self.hold_s, LOW_LEASE_S if limit_a < self._evse.fallback_a else 0.0)
+        return max(self._lease_s, self.hold_s, LOW_LEASE_S)
 
     def _give_up_waiting(self, now: float) -> None:
         for token, pending in list(self._pending.items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from msgspec.structs import replace
 
 from controller.load_management.events import SetLimit
@@ -178,14 +179,25 @@ def test_delivery_cut_at_renewal_waits_whatever_its_size() -> None:
     assert stop.limit_a == 0
 
 
-def test_delivery_lease_below_fallback_lasts_longer() -> None:
+@pytest.mark.parametrize("limit_a", [0.0, 6.0])
+def test_delivery_lease_not_above_fallback_lasts_longer(limit_a: float) -> None:
     delivery = confirmed(10)
-    (pause,) = send(delivery, 0, 20)
-    assert pause.duration_s == LOW_LEASE_S
-    answer(delivery, [pause], 21)
-    assert send(delivery, 0, 20 + LOW_LEASE_S * RENEW_AT - 1) == []
-    assert delivery.offered_a(20 + LOW_LEASE_S - 1) == 0
+    (lease,) = send(delivery, limit_a, 20)
+    assert lease.duration_s == LOW_LEASE_S
+    answer(delivery, [lease], 21)
+    assert send(delivery, limit_a, 20 + LOW_LEASE_S * RENEW_AT - 1) == []
+    assert delivery.offered_a(20 + LOW_LEASE_S - 1) == limit_a
     assert delivery.offered_a(20 + LOW_LEASE_S) == 6
+
+
+def test_delivery_long_lease_is_renewed_soon_where_it_is_not_obeyed() -> None:
+    delivery = confirmed(10)
+    answer(delivery, send(delivery, 0, 20), 21)
+    delivery.is_obeyed = False
+    assert send(delivery, 0, 20 + LEASE_S * RENEW_AT - 1) == []
+    assert delivery.changes_at(90) == 20 + LEASE_S * RENEW_AT
+    (lease,) = send(delivery, 0, 20 + LEASE_S * RENEW_AT)
+    assert lease.limit_a == 0
 
 
 def test_limit_delivery_urgent_pass_only_cuts() -> None:
