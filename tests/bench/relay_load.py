@@ -31,6 +31,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from tests.tls_clients import make_test_client
+
 VERSION = "ocpp1.6"
 WARM_S = 4.0
 """Until the first limits are in the stations, which a controller sets after their first messages."""
@@ -179,7 +181,7 @@ def connected(load: Load) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", load.relay))
     if not load.ca:
         return sock
-    return ssl.create_default_context(cafile=load.ca).wrap_socket(sock, server_hostname="localhost")
+    return make_test_client(load.ca).wrap_socket(sock, server_hostname="localhost")
 
 
 def opened(load: Load, number: int, listener: socket.socket) -> tuple[Side, Side]:

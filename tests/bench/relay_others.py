@@ -22,6 +22,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from tests.tls_clients import make_test_client
+
 
 class Place(msgspec.Struct):
     """Where it listens, and where it relays to."""
@@ -41,7 +43,7 @@ class Place(msgspec.Struct):
         return context
 
     def client(self) -> ssl.SSLContext | None:
-        return ssl.create_default_context(cafile=self.ca) if self.ca else None
+        return make_test_client(self.ca) if self.ca else None
 
 
 async def websockets(place: Place) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import ssl
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -63,7 +62,7 @@ async def _storm(count: int, over: str, shows: str, max_a: int) -> dict[str, obj
                 proved=bool(shows),
             )
             scheme = "wss" if over == "TLS" else "ws"
-            tls = ssl.create_default_context(cafile=authority.ca) if over == "TLS" else None
+            tls = authority.client() if over == "TLS" else None
             fleet = StationStorm(
                 f"{scheme}://127.0.0.1:{port}/ocpp/{{station}}",
                 {

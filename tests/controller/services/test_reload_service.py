@@ -289,11 +289,10 @@ async def test_certificate_of_page_is_another_one_after_a_reload(tmp_path: Path)
         )
 
     def trusts(authority: Authority, port: int | None) -> bool:
-        context = ssl.create_default_context(cafile=str(authority.ca))
         try:
             with (
                 socket.create_connection(("127.0.0.1", port), timeout=HANG_S) as plain,
-                context.wrap_socket(plain, server_hostname="localhost"),
+                authority.client().wrap_socket(plain, server_hostname="localhost"),
             ):
                 return True
         except ssl.SSLCertVerificationError:
