@@ -81,8 +81,7 @@ class SiteControl:
             elif (flow_a := self.energy.on_meter(event.state, now)) is not None:
                 self._model.metering.set_battery(flow_a)
         if isinstance(event, SiteDimmed):
-            for each in self._model.controllers:
-                each.mark_due()
+            self._model.due.add_all(self._model.by_ref)
             if self._model.dimming.dim(event, now):
                 return self._plan_safely(now, urgent=True)
         self._due |= self._model.on_event(event, now)

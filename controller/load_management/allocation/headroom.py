@@ -199,6 +199,8 @@ class Headroom:
 
     def sums(self) -> dict[str, float]:
         """Return what is left on all phases together, for the circuits that limit it."""
+        if not self._with_sums:
+            return {}
         places = self._site.places_up
         return {circuit: self._row[COLUMNS * places[circuit][0] + 3] for circuit in self._with_sums}
 

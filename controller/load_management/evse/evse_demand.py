@@ -205,9 +205,9 @@ class EvseDemand:
         Of a limit in W it is enough for the minimum on all phases, which one phase alone may take together.
         """
         evse = self._model.evse
-        is_spread = self.watt_phases < len(evse.phases) and not self._model.phases_known
-        is_more = self._delivery.in_watts and is_spread
-        return min(len(evse.phases) * evse.min_a, evse.max_a) if is_more else evse.min_a
+        if not self._delivery.in_watts or self._model.phases_known or self.watt_phases == len(evse.phases):
+            return evse.min_a
+        return min(len(evse.phases) * evse.min_a, evse.max_a)
 
     @property
     def phases_to_come(self) -> PhaseFlags:
@@ -261,14 +261,16 @@ class EvseDemand:
     ) -> Demand:
         """Return `current`, found anew."""
         model, evse = self._model, self._model.evse
-        caps = [(evse.max_a, ALL_IT_CAN_TAKE), (model.need_a(now), self._explain_need())]
-        caps.append(self.limit_by_order)
+        caps: list[tuple[float, LimitReason | None]] = [(evse.max_a, ALL_IT_CAN_TAKE)]
+        caps += ((model.need_a(now), None), self.limit_by_order)
         if trouble is not None:
             caps.append((evse.fallback_a, explain_fallback(trouble)))
         if unbalance_a is not None and not model.phases_known:
             # Three phases in step or one alone: it starts small enough for either.
             caps.append((max(evse.min_a, unbalance_a), CAR_ON_ONE_PHASE))
         max_a, cap = min(caps, key=itemgetter(0))
+        if cap is None:
+            cap = self._explain_need()
         min_a = self.starting_a
         if min_a > evse.min_a and not trouble:
             max_a = max(max_a, min_a)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from controller.load_management.allocation.allocator import Allocation
@@ -60,6 +61,10 @@ class DueEvses:
     def add(self, ref: EvseRef) -> None:
         """Have the next pass update an EVSE."""
         self._due[ref] = None
+
+    def add_all(self, refs: Iterable[EvseRef]) -> None:
+        """Have the next pass update several EVSEs."""
+        self._due |= dict.fromkeys(refs)
 
     def set_due(self, ref: EvseRef, at: float) -> None:
         """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one."""

@@ -330,9 +330,9 @@ class CircuitMetering:
     def _voltages(self, circuit: CircuitNode) -> PhaseAmps:
         declared = self._settings.voltage_v
         for each in self.metered_above(circuit.id):
-            if each.reading is not None:
-                first, second, third = (max(declared, volts or 0.0) for volts in each.reading.voltage_v)
-                return (first, second, third)
+            if (reading := each.reading) is not None:
+                first, second, third = reading.voltage_v
+                return max(declared, first or 0.0), max(declared, second or 0.0), max(declared, third or 0.0)
         return (declared,) * 3
 
     def quality(self, circuit: CircuitNode, now: float) -> Quality | None:
