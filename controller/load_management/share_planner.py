@@ -18,7 +18,7 @@ import msgspec
 from controller.load_management.allocation.allocator import Allocation, Allocator, Demand
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
-from controller.load_management.allocation.rotation import REST_S, Rotation
+from controller.load_management.allocation.rotation import REST_S, STOPS_S, Rotation
 from controller.load_management.allocation.surplus import Surplus, sunlit
 from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.evse.evse_controller import EvseController
@@ -32,6 +32,7 @@ SETTLED_A = 0.5
 """Room beyond the fallback with which an EVSE without a car gets it back."""
 NO_PAUSE = Statement(code=StatementCode.CANNOT_PAUSE)
 RESTING = Statement(code=StatementCode.RESTING, duration_s=REST_S)
+STOPPED_OFTEN = Statement(code=StatementCode.STOPPED_OFTEN, duration_s=STOPS_S)
 TAKES_NOTHING = Statement(code=StatementCode.CAR_PROBED)
 NO_FALLBACK = Statement(code=StatementCode.NO_CAR_NO_FALLBACK)
 LEFTOVER = Statement(code=StatementCode.CAR_OFFERED_LEFTOVER)
@@ -187,7 +188,8 @@ class SharePlanner:
         elif takes_share and not takes_nothing:
             lifted_at = model.dimming.lifted_at if evse.steerable else -math.inf
             if self._rotation.is_resting(ref, now, lifted_at) and not each.delivery.never_pauses:
-                fixed = _zero(each, model.dimming.explain(evse, RESTING))
+                why = RESTING if self._rotation.rest_s(ref) <= REST_S else STOPPED_OFTEN
+                fixed = _zero(each, model.dimming.explain(evse, why))
             else:
                 demand = self._demand(each, now)
         moment = self._rotation.changes_at(ref, now)

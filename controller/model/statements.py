@@ -64,6 +64,7 @@ class StatementCode(enum.StrEnum):
     NO_ROOM = "no-room", "no room for its minimum of {minimum_a}, {cause}: waiting"
     BELOW_MINIMUM = "below-minimum", "{cause}: {current_a}, less than its minimum of {minimum_a}"
     RESTING = "resting", "gave up its place, rests {duration_s} at least"
+    STOPPED_OFTEN = "stopped-often", "had to stop twice within {duration_s}, rests to spare its contactor"
     RISING = "rising", "rises as others come down"
     EXPORT_USED = "export-used", "{circuit} exports no more"
     SURPLUS_GONE = (

@@ -25,6 +25,7 @@ const DE = {
   "no-room": "kein Platz für das Minimum von {minimum_a}, {cause}: wartet",
   "below-minimum": "{cause}: {current_a}, weniger als das Minimum von {minimum_a}",
   "resting": "hat den Platz abgegeben, ruht mindestens {duration_s}",
+  "stopped-often": "musste innerhalb von {duration_s} zweimal aufhören, ruht zur Schonung des Schützes",
   "rising": "steigt, sobald andere gesunken sind",
   "export-used": "{circuit} speist nichts mehr ein",
   "surplus-gone": "lädt nur mit Überschuss, und der blieb aus: wartet mindestens {duration_s}",

@@ -9,13 +9,16 @@ The order in which minima are given:
 4. cars that wait, the longest waiting first;
 5. cars whose turn is over, the latest begun first. They yield to 3 and 4, and continue if no EVSE waits.
 
-A car that lost its minimum rests for `REST_S`: room that comes and goes must not switch it on and off. The
-end of a grid operator's limit ends the rests that began before it: that room does not come and go.
+A car that lost its minimum rests for `REST_S`: room that comes and goes must not switch it on and off. One
+that has lost it `MOST_STOPS` times within its turns rests until the first of these is `STOPS_S` ago, so that
+neither its contactor nor that of its station is worn. The end of a grid operator's limit ends the rests that
+began before it: that room does not come and go.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Collection, Mapping
 
 from controller.load_management.allocation.allocator import Place
@@ -25,6 +28,9 @@ NEWCOMER_S = 180.0
 """Time for which a car that was just connected goes before those that wait."""
 REST_S = 60.0
 """Shortest time that a car stays stopped."""
+MOST_STOPS = 2
+STOPS_S = 1800.0
+"""A car is stopped so many times within this time (s) at most, for lack of room."""
 SHOW_AFTER_S = 120.0
 """Time (s) that a car waits before it may go first to show its phases."""
 STEADY_S = 900.0
@@ -36,7 +42,7 @@ SHOW_S = 240.0
 class _Turn:
     """Turn of one EVSE with a car: since when it is here, and since when it charges or waits."""
 
-    __slots__ = ("came_at", "has_shown", "resting_until", "served", "since")
+    __slots__ = ("came_at", "has_shown", "resting_until", "served", "since", "stopped_at", "stops")
 
     def __init__(self, now: float, *, is_served: bool) -> None:
         self.came_at = now
@@ -44,6 +50,9 @@ class _Turn:
         self.since = now
         self.resting_until = now
         self.has_shown = False
+        self.stopped_at = -math.inf
+        self.stops: deque[float] = deque(maxlen=MOST_STOPS)
+        """Times at which it lost its minimum after `REST_S`, and before its turn was over."""
 
 
 class Rotation:
@@ -84,7 +93,13 @@ class Rotation:
 
     def is_resting(self, ref: EvseRef, now: float, lifted_at: float = -math.inf) -> bool:
         """Return True if the EVSE stays stopped for now; `lifted_at`: rests that began before have ended."""
-        return self._turns[ref].resting_until > max(now, lifted_at + REST_S)
+        turn = self._turns[ref]
+        return now < turn.resting_until and turn.stopped_at > lifted_at
+
+    def rest_s(self, ref: EvseRef) -> float:
+        """Return how long the rest of an EVSE lasts that stays stopped (s)."""
+        turn = self._turns[ref]
+        return turn.resting_until - turn.stopped_at
 
     def is_served(self, ref: EvseRef) -> bool:
         """Return True if the EVSE had its minimum at the last pass."""
@@ -155,10 +170,15 @@ class Rotation:
         turn = self._turns[ref]
         if is_served is turn.served:
             return False
+        counts = turn.since + REST_S <= now < turn.since + self._rotation_s
         turn.served = is_served
         turn.since = now
         if not is_served and rests:
-            turn.resting_until = now + REST_S
+            turn.stopped_at, turn.resting_until = now, now + REST_S
+            if counts:
+                turn.stops.append(now)
+            if len(turn.stops) == MOST_STOPS:
+                turn.resting_until = max(turn.resting_until, turn.stops[0] + STOPS_S)
             if self.showing is None:
                 self._stopped_at = now
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.load_management.allocation.rotation import REST_S, Rotation
+from controller.load_management.allocation.rotation import REST_S, STOPS_S, Rotation
 from controller.model.observations import EvseRef
 
 ROTATION_S = 900.0
@@ -74,6 +74,26 @@ def test_rotation_stopped_car_rests() -> None:
     turns.set_served(A, False, 20)
     assert turns.is_resting(A, 20)
     assert not turns.is_resting(A, 20 + REST_S)
+
+
+def test_rotation_car_that_was_stopped_twice_rests_for_longer() -> None:
+    turns = plugged(A)
+    for begin in (10, 600):
+        turns.set_served(A, True, begin)
+        turns.set_served(A, False, begin + 300)
+    assert turns.is_resting(A, 310 + STOPS_S - 1)
+    assert turns.changes_at(A, 1900) == 310 + STOPS_S
+    assert not turns.is_resting(A, 310 + STOPS_S)
+    assert not turns.is_resting(A, 1000, lifted_at=950)  # that room does not come and go
+
+
+def test_rotation_stops_at_end_of_turns_are_no_early_ones() -> None:
+    turns = plugged(A)
+    turns.set_turn(200)
+    for begin in (10, 600):
+        turns.set_served(A, True, begin)
+        turns.set_served(A, False, begin + 300)
+    assert not turns.is_resting(A, 900 + REST_S)
 
 
 def test_rotation_car_that_comes_back_is_newcomer() -> None:
