@@ -31,6 +31,8 @@ REST_S = 60.0
 MOST_STOPS = 2
 STOPS_S = 1800.0
 """A car is stopped so many times within this time (s) at most, for lack of room."""
+BEGUN_S = 30.0
+"""Time (s) with its minimum by which a car has begun to charge, so that its stop counts."""
 SHOW_AFTER_S = 120.0
 """Time (s) that a car waits before it may go first to show its phases."""
 STEADY_S = 900.0
@@ -52,7 +54,7 @@ class _Turn:
         self.has_shown = False
         self.stopped_at = -math.inf
         self.stops: deque[float] = deque(maxlen=MOST_STOPS)
-        """Times at which it lost its minimum after `REST_S`, and before its turn was over."""
+        """Times at which it lost its minimum after `BEGUN_S`, and before its turn was over."""
 
 
 class Rotation:
@@ -170,7 +172,7 @@ class Rotation:
         turn = self._turns[ref]
         if is_served is turn.served:
             return False
-        counts = turn.since + REST_S <= now < turn.since + self._rotation_s
+        counts = turn.since + BEGUN_S <= now < turn.since + self._rotation_s
         turn.served = is_served
         turn.since = now
         if not is_served and rests:
