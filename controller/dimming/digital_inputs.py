@@ -83,6 +83,8 @@ class DigitalInputs:
         self._settings = settings
         self._positions: list[_Position] | None = None
         self._read_at: float | None = None
+        self._asked_at: float | None = None
+        """When the limits were asked for first: the module is polled from then on."""
         self._reports: list[ChatterReport] = []
 
     def read(self, levels: Sequence[Level], now: float) -> None:
@@ -104,16 +106,19 @@ class DigitalInputs:
 
     def limits(self, now: float) -> tuple[SourceLimit, ...]:
         """Return the limits that apply now."""
+        if self._asked_at is None:
+            self._asked_at = now
         watts, why, is_assumed = self._holds(now)
         if watts is None:
             return ()
         return (SourceLimit(source=self.source, watts=watts, begins=now, proof=why, is_assumed=is_assumed),)
 
     def deadline(self, now: float) -> float | None:
-        """Return when the last reading becomes too old."""
-        if self._read_at is None or self._lost(now):
+        """Return when the last reading becomes too old, or the first one overdue."""
+        since = self._asked_at if self._read_at is None else self._read_at
+        if since is None or now - since >= self._settings.lost_after_s:
             return None
-        return self._read_at + self._settings.lost_after_s
+        return since + self._settings.lost_after_s
 
     def take_reports(self) -> list[ChatterReport]:
         """Return the contacts that began or ceased to chatter since the last call."""
@@ -154,9 +159,10 @@ class DigitalInputs:
         """Return the limit (W), its reason, and whether it is assumed because the contacts are in fault."""
         contacts = self._settings.contacts
         everything = lowest(*(contact.watts for contact in contacts))
-        if self._positions is None:
+        is_overdue = self._asked_at is not None and now - self._asked_at >= self._settings.lost_after_s
+        if self._positions is None and not is_overdue:
             return everything, coded("its contacts were not read yet"), True
-        if self._lost(now):
+        if self._positions is None or self._lost(now):
             return everything, coded("its contacts cannot be read"), True
         levels = [position.level for position in self._positions]
         on = [contact for contact, level in zip(contacts, levels, strict=True) if contact.is_on(level)]

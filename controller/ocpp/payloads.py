@@ -32,10 +32,15 @@ def read_payload(kind: type[_MessageT], payload: bytes) -> _MessageT | None:
         return None
 
 
+def find_status(result: bytes) -> str:
+    """Return the status of a response; empty if it has none."""
+    response = read_payload(_Status, result)
+    return "" if response is None else response.status
+
+
 def is_accepted(result: bytes) -> bool:
     """Return True if a response has the status Accepted."""
-    response = read_payload(_Status, result)
-    return response is not None and response.status == "Accepted"
+    return find_status(result) == "Accepted"
 
 
 def format_time(utc: float) -> str:

@@ -26,8 +26,9 @@ from controller.load_management.events import (
 from controller.load_management.metering.station_meters import StationMeters
 from controller.model.effects import UNTRACKED, OwnCall
 from controller.model.observations import Booted, Observation
+from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Version
-from controller.ocpp.payloads import is_accepted
+from controller.ocpp.payloads import find_status, is_accepted
 from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
 from controller.services.load_management_service import LoadManagementService
 from controller.services.station_capabilities import StationCapabilities, StationClocks
@@ -156,10 +157,12 @@ class StationLimits:
         answered = is_open and detail != NO_ANSWER
         absorbed = self.profiles.find_absorbed(station)
         absorbed.on_limit_result(token, accepted=good if answered or good else None)
+        if not good and not detail:
+            detail = f"status={peer_word(find_status(result or b'')) or '-'}"
         if not good and is_open:  # else its link has ended, which is logged there
             self.failed += 1
-            log.warning("limit rejected station=%s reason=%s", station, detail or "not accepted")
-        outcome = LimitAnswered(token, good, detail or ("" if good else "not accepted"))
+            log.warning("limit rejected station=%s reason=%s", station, detail)
+        outcome = LimitAnswered(token, good, detail)
         self._load_management.handle_event(outcome)
 
     def _on_question_answered(self, station: str, token: int, result: bytes | None, *, is_open: bool) -> None:

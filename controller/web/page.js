@@ -68,6 +68,14 @@ const alarmTitle = (alarm) => sentence(statementText(alarm.statement, alarm.text
 const alarmRemedy = (alarm) => statementText(alarm.remedy_statement, alarm.remedy);
 const reasonText = (evse) => statementText(evse.statement, evse.reason);
 
+// A fault becomes an alarm once it has lasted for a while: until then it is named here.
+function fineText(status) {
+  const away = (backend) => Object.values(backend.links).every((count) => !count) && status.stations.some((each) => each.connected && each.owner === backend.id);
+  const silent = [...status.meters.filter((each) => each.quality !== "good"), ...status.backends.filter(away), ...status.stations.filter((each) => !each.connected)].map((each) => each.id);
+  if (!silent.length) return text("fineText");
+  return text("fineSilent", { names: silent.length > 5 ? `${silent.slice(0, 5).join(", ")} …` : silent.join(", ") });
+}
+
 let signShown = "";
 function updateSign() {
   const sign = byId("sign"), status = state.status;
@@ -82,7 +90,7 @@ function updateSign() {
       parts = [["mark", "!"], ["title", alarmTitle(worst) + more], ["remedy", text("remedy", { text: alarmRemedy(worst) })]];
     } else {
       const info = status.alarms.map(alarmTitle).join("; ");
-      parts = [["mark", "✓"], ["title", text("fine")], ["remedy", info || text("fineText")]];
+      parts = [["mark", "✓"], ["title", text("fine")], ["remedy", info || fineText(status)]];
     }
   }
   const wanted = JSON.stringify([kind, parts]);
@@ -234,7 +242,7 @@ function viewCircuits(main) {
 }
 
 function stateText(evse) {
-  if (!evse.connected) return [text("away"), "near"];
+  if (!evse.connected) return [text(evse.ocpp ? "unaccepted" : "away"), "near"];
   const kind = evse.state === "faulted" ? "over" : evse.state === "charging" ? "good" : "";
   return [text(`evse.${evse.state}`), kind];
 }

@@ -57,7 +57,10 @@ def test_inputs_dim_before_first_reading() -> None:
     source = contacts(CLOSER, OPENER)
     assert holds(source, 0) == 4200
     assert source.limits(0)[0].proof == "its contacts were not read yet"
-    assert source.deadline(0) is None
+    assert source.deadline(0) == source.deadline(4) == 5
+    assert holds(source, 5) == 4200
+    assert source.limits(5)[0].proof == "its contacts cannot be read"
+    assert source.deadline(5) is None
 
 
 def test_lowest_of_several_contacts_applies() -> None:
@@ -183,6 +186,6 @@ def test_contact_lifts_once_it_is_settled_after_lost_module() -> None:
     source = contacts(OPENER)
     source.read([CLOSED], 0)
     source.read([CLOSED], 10)
-    assert holds(source, 10) == 4200
+    assert holds(source, 5) == 4200
     source.read([CLOSED], 10.5)
     assert holds(source, 10.5) is None
