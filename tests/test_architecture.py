@@ -65,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "commands",
         "history",
         "dimming",
+        "drivers",
         "load_management",
         "local_csms",
         "model",

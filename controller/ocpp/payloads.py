@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from controller.model.peer_text import peer_word
 from controller.model.plausible_time import EARLIEST
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -32,15 +33,16 @@ def read_payload(kind: type[_MessageT], payload: bytes) -> _MessageT | None:
         return None
 
 
-def find_status(result: bytes) -> str:
-    """Return the status of a response; empty if it has none."""
-    response = read_payload(_Status, result)
-    return "" if response is None else response.status
-
-
 def is_accepted(result: bytes) -> bool:
     """Return True if a response has the status Accepted."""
-    return find_status(result) == "Accepted"
+    response = read_payload(_Status, result)
+    return response is not None and response.status == "Accepted"
+
+
+def describe_status(result: bytes) -> str:
+    """Return the status of a response as a pair of a log line; `status=-` if it has none."""
+    response = read_payload(_Status, result)
+    return f"status={'-' if response is None else peer_word(response.status)}"
 
 
 def format_time(utc: float) -> str:

@@ -26,9 +26,8 @@ from controller.load_management.events import (
 from controller.load_management.metering.station_meters import StationMeters
 from controller.model.effects import UNTRACKED, OwnCall
 from controller.model.observations import Booted, Observation
-from controller.model.peer_text import peer_word
 from controller.ocpp.frames import Version
-from controller.ocpp.payloads import find_status, is_accepted
+from controller.ocpp.payloads import describe_status, is_accepted
 from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
 from controller.services.load_management_service import LoadManagementService
 from controller.services.station_capabilities import StationCapabilities, StationClocks
@@ -158,7 +157,7 @@ class StationLimits:
         absorbed = self.profiles.find_absorbed(station)
         absorbed.on_limit_result(token, accepted=good if answered or good else None)
         if not good and not detail:
-            detail = f"status={peer_word(find_status(result or b'')) or '-'}"
+            detail = describe_status(result or b"")
         if not good and is_open:  # else its link has ended, which is logged there
             self.failed += 1
             log.warning("limit rejected station=%s reason=%s", station, detail)

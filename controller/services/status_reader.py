@@ -34,6 +34,7 @@ from controller.web.status_model import (
     verdict_statuses,
     without_stations,
 )
+from drivers.coded_text import parts_of
 
 
 @dataclass(kw_only=True)
@@ -122,4 +123,9 @@ class StatusReader:
 
     def _store_health(self) -> StoreHealth:
         status = self.store.status
-        return StoreHealth(writable=not status.error, error=status.error, kept=status.kept)
+        return StoreHealth(
+            writable=not status.error,
+            error=str(status.error),
+            kept=status.kept,
+            error_parts=parts_of(status.error),
+        )

@@ -26,6 +26,7 @@ from controller.store.state_journal import (
     StaleTokenError,
     StoreError,
 )
+from drivers.coded_text import coded
 
 log = logging.getLogger("controller.store")
 
@@ -276,8 +277,12 @@ def _is_side_file(path: Path) -> bool:
 def unusable(path: Path, error: Exception) -> StoreError:
     """Return the error for a file that cannot be read or written."""
     return StoreError(
-        f"store.directory: {path} cannot be used: {error}; let the controller's user write there, make "
-        "room on the disk, or move a damaged file away"
+        coded(
+            "store.directory: {path} cannot be used: {reason}; let the controller's user write there, make "
+            "room on the disk, or move a damaged file away",
+            path=path,
+            reason=error,
+        )
     )
 
 

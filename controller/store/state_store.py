@@ -39,6 +39,7 @@ from controller.store.state_journal import (
     StoreError,
 )
 from controller.store.store_writer import StoreWriter
+from drivers.coded_text import text_of
 
 log = logging.getLogger("controller.store")
 
@@ -256,7 +257,7 @@ class StateStore:
         if self._failing_since is None:
             self._failing_since = self._utc()
             log.error("store cannot be written, state is kept in memory reason=%s", error)
-        self._error = str(error)
+        self._error = text_of(error)
 
     # -- opening ------------------------------------------------------------------------------------
 

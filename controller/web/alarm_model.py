@@ -14,7 +14,7 @@ import msgspec
 
 from controller.model.expiry import DAY_S, HOUR_S, ExpiryLevel
 from controller.model.observations import EvseState
-from controller.model.statements import Statement, StatementCode, detailed
+from controller.model.statements import Statement, StatementCode
 from controller.web.status_model import AlarmStatus, ControllerStatus, EvseStatus, meter_statement
 from drivers.reading import Quality
 
@@ -158,7 +158,11 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
             kind="store-not-writable",
             subject=status.site,
             severity=Severity.CRITICAL,
-            statement=detailed(StatementCode.STORE_NOT_WRITABLE, status.store.error),
+            statement=Statement(
+                code=StatementCode.STORE_NOT_WRITABLE,
+                detail=status.store.error,
+                detail_parts=status.store.error_parts,
+            ),
             remedy=Statement(code=StatementCode.MAKE_ROOM_ON_DISK),
         )
     for place in status.damaged:

@@ -391,11 +391,15 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """State of the store: writable or not. `error`: why not; `kept`: changes that are in memory alone."""
+    """State of the store: writable or not.
+
+    `error`: why not; `error_parts`: its template and values. `kept`: changes that are in memory alone.
+    """
 
     writable: bool = True
     error: str = ""
     kept: int = 0
+    error_parts: TextParts | None = None
 
 
 class ClockReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -104,7 +104,7 @@ async def test_page_in_chromium_is_clean(
         ("sign", 390, "de", "light", "circuits", "L1, L2 und L3 folgen nicht der Station CS001/1"),
         ("clock", 390, "de", "light", "overview", "chrony stellt die Uhr nicht"),
         ("fallback", 1280, "de", "dark", "stations", "bleibt auf dem Rückfallwert"),
-        ("disk", 1280, "en", "light", "overview", "The store cannot be written: database or disk is full"),
+        ("disk", 1280, "de", "light", "overview", "nicht benutzbar: Datenbank oder Datenträger ist voll"),
         ("backend", 1280, "de", "light", "backends", "nicht verbunden"),
     ],
 )

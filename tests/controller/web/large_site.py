@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from controller.model.expiry import DAY_S
 from controller.model.observations import EvseState
 from controller.model.statements import Statement, StatementCode, detailed
+from controller.store.sqlite_journal import unusable
 from controller.web.alarm_model import AlarmBook, find_conditions
 from controller.web.status_model import (
     ChargingStationStatus,
@@ -23,7 +25,7 @@ from controller.web.status_model import (
     StoreHealth,
     WaitStatus,
 )
-from drivers.coded_text import coded, join_and, parts_of
+from drivers.coded_text import coded, join_and, parts_of, text_of
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
@@ -124,8 +126,11 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
         clock = ClockReport(state="unverified", reason=str(why), reason_parts=parts_of(why), source="chrony")
         status = replace(status, clock=clock)
     elif fault == "disk":
-        full = "database or disk is full"
-        status = replace(status, store=StoreHealth(writable=False, error=full, kept=7))
+        file = Path("/var/lib/local-controller/state.sqlite")
+        full = text_of(unusable(file, OSError("database or disk is full")))
+        status = replace(
+            status, store=StoreHealth(writable=False, error=str(full), kept=7, error_parts=parts_of(full))
+        )
     book = AlarmBook()
     for now in (0.0, DAY_S):
         book.update(find_conditions(replace(status, expiries=()), NOON), now, NOON)
