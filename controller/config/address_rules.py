@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
+from controller.config.backend_rules import find_backend_hints
 from controller.config.port_rules import EVERYWHERE, check_ports, find_port_hints
 from controller.config.schema import BackendConfig, Config
 from controller.config.station_expansion import find_several_stations
@@ -73,6 +74,7 @@ def find_address_hints(config: Config) -> Iterator[Problem]:
     yield from _webhooks(config)
     yield from _ids(config)
     yield from _observers(config)
+    yield from find_backend_hints(config)
     yield from _placeholders(config)
     yield from _odd_devices(config)
     yield from _broker(config)

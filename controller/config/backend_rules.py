@@ -7,12 +7,13 @@ group is a backend of its own. A station names owner and observers by that name,
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
-from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationConfig
-from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
+from controller.config.schema import DEFAULT_NODE, LOCAL_CSMS, BackendConfig, Config, StationConfig
+from controller.ocpp.actions import COMMANDS, OBSERVED, REPORTS, SHARED, commands
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import ALL_WORDS
@@ -20,6 +21,7 @@ from drivers.coded_text import CodedText, coded
 
 _NO_OWNER = frozenset({"", "-", "local", "no", "none", LOCAL_CSMS})
 """Names that people write for a station without a backend."""
+_BARE_IPV6 = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]+")
 _COMMANDABLE = {**COMMANDS, **SHARED}
 
 
@@ -78,11 +80,53 @@ def check_backends(config: Config) -> Iterator[Problem]:
         yield from _exclusive(("station", index, "observers"), station, names, firsts)
 
 
+def find_backend_hints(config: Config) -> Iterator[Problem]:
+    """Find names of groups that are alike, and keys of backends without effect."""
+    names = backend_names(config)
+    owners = {names.get(each.owner or "") for each in config.station}
+    observers = {names.get(each) for station in config.station for each in station.observers}
+    groups: dict[str, str] = {}
+    for index, backend in enumerate(config.backend):
+        first = groups.setdefault(backend.name.strip().casefold(), backend.name)
+        if backend.group is not None and first != backend.name:
+            yield Problem(
+                ("backend", index, "group"),
+                coded('"{group}" and "{other}" are two backends', group=backend.group, other=first),
+                coded("did you mean {meant}?", meant=f'"{first}"'),
+            )
+        if backend.mode == "standard" and backend.node != DEFAULT_NODE:
+            yield Problem(
+                ("backend", index, "node"),
+                coded('has no effect with mode = "{mode}"', mode=backend.mode),
+                coded('remove it, or write mode = "{mode}"', mode="overlay"),
+            )
+        if backend.commands == () and backend.name in owners:
+            yield Problem(
+                ("backend", index, "commands"),
+                coded("is empty: the owner of stations may command nothing, not even a remote start"),
+                coded("leave it out in an owner, or list what it may command"),
+            )
+        if backend.observe not in (OBSERVED, ()) and backend.name in owners - observers:
+            yield Problem(
+                ("backend", index, "observe"),
+                coded("has no effect: an owner receives everything"),
+                coded("remove it, or name the backend in the observers of stations"),
+            )
+        if backend.priority and backend.group is None:
+            yield Problem(
+                ("backend", index, "priority"),
+                coded("has no effect: the backend has one endpoint"),
+                coded("give the endpoints of one backend the same group"),
+            )
+
+
 def _addresses(config: Config) -> Iterator[Problem]:
     """Find URLs that are none, and keys without a certificate."""
     for index, backend in enumerate(config.backend):
         path: DataPath = ("backend", index)
         yield from _url(backend, (*path, "url"))
+        if backend.est_url is not None:
+            yield from _est_url(backend.est_url, (*path, "est_url"))
         if backend.key and not backend.certificate:
             yield Problem(
                 (*path, "key"), coded("needs a certificate"), coded("add certificate, or remove key")
@@ -95,13 +139,10 @@ def _url(backend: BackendConfig, path: DataPath) -> Iterator[Problem]:
         host, user = parts.hostname, parts.username
         _ = parts.port
     except ValueError as error:
-        is_port = str(error).startswith("Port ")
-        yield Problem(
-            path,
-            coded("is not a URL: its port is no number up to 65535") if is_port else coded("is not a URL"),
-            coded('write it like "wss://csms.example/ocpp/{place}"', place="{station}"),
-        )
+        yield _unparsed(backend.url, str(error), path, "wss://csms.example/ocpp/{station}")
         return
+    if "#" in backend.url and "{station}" not in backend.url.partition("#")[2]:
+        yield Problem(path, coded("has a part after #, which no WebSocket URL has"), coded("remove it"))
     if not host:
         yield Problem(
             path,
@@ -114,6 +155,43 @@ def _url(backend: BackendConfig, path: DataPath) -> Iterator[Problem]:
         )
     if parts.scheme == "ws" and (backend.ca or backend.certificate):
         yield Problem(path, coded("is ws://, where certificates are not used"), coded("use wss://"))
+
+
+def _unparsed(url: str, error: str, path: DataPath, example: str) -> Problem:
+    """Return the problem of a URL that cannot be split into its parts."""
+    host = url.partition("://")[2].partition("/")[0]
+    if _BARE_IPV6.fullmatch(host):
+        what = coded("has an IPv6 address without brackets")
+        return Problem(path, what, coded('write it like "{url}"', url=url.replace(host, f"[{host}]", 1)))
+    is_port = error.startswith("Port ")
+    what = coded("is not a URL: its port is no number up to 65535") if is_port else coded("is not a URL")
+    return Problem(path, what, coded('write it like "{url}"', url=example))
+
+
+def _est_url(url: str, path: DataPath) -> Iterator[Problem]:
+    """Find what in the URL of an EST server is not that of its service (RFC 7030, 3.2.2)."""
+    example = "https://csms.example/.well-known/est"
+    remedy = coded('write it like "{url}"', url=example)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        yield _unparsed(url, str(error), path, example)
+        return
+    operation = parts.path.rstrip("/").rpartition("/")[2]
+    if parts.scheme != "https":
+        yield Problem(
+            path, coded("is not an https URL"), coded('begin it with "{scheme}://"', scheme="https")
+        )
+    elif not parts.hostname:
+        yield Problem(path, coded("names no host"), remedy)
+    elif any(each.isspace() for each in url):
+        yield Problem(path, coded("contains a blank"), coded("remove it, or write it as %20"))
+    elif "{" in url or parts.query or parts.fragment or parts.username is not None:
+        yield Problem(path, coded("has more than a host and a path"), remedy)
+    elif operation in ("simpleenroll", "simplereenroll", "cacerts", "csrattrs"):
+        what = coded("ends with {operation}, which the controller appends itself", operation=operation)
+        yield Problem(path, what, coded("remove it"))
 
 
 def _renewal(config: Config) -> Iterator[Problem]:
@@ -130,11 +208,11 @@ def _renewal(config: Config) -> Iterator[Problem]:
                 coded("cannot be renewed: it is not an identity of [pki]"),
                 coded("make one with `local-controller pki renew`, and name its file in certificate and key"),
             )
-        if backend.est_url is not None and not backend.est_url.startswith("https://"):
+        if backend.est_url is not None and backend.renew_by_ocpp:
             yield Problem(
-                (*place, "est_url"),
-                coded("is not an https URL"),
-                coded('begin it with "{scheme}://"', scheme="https"),
+                (*place, "renew_by_ocpp"),
+                coded("is beside est_url, and the certificate is renewed in one way"),
+                coded("remove one of the two"),
             )
         if backend.renew_by_ocpp and config.site.backend not in (backend.id, backend.name):
             yield Problem(

@@ -27,7 +27,6 @@ CONTROLLABLE_ABOVE_W = 4200.0
 def find_hints(config: Config) -> list[Problem]:
     """Return the hints of a configuration."""
     return [
-        *_backends(config),
         *_stations(config),
         *_signing(config),
         *_circuits(config),
@@ -41,16 +40,6 @@ def find_hints(config: Config) -> list[Problem]:
         *find_overlay_hints(config),
         *find_timing_hints(config),
     ]
-
-
-def _backends(config: Config) -> Iterator[Problem]:
-    for index, backend in enumerate(config.backend):
-        if backend.priority and backend.group is None:
-            yield Problem(
-                ("backend", index, "priority"),
-                coded("has no effect: the backend has one endpoint"),
-                coded("give the endpoints of one backend the same group"),
-            )
 
 
 def _stations(config: Config) -> Iterator[Problem]:

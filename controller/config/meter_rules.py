@@ -96,9 +96,15 @@ def load_user_models(data: dict[str, Any], folder: FilePath) -> tuple[list[Probl
 def _unusable_model(path: DataPath, file: FilePath) -> Iterator[Problem]:
     """Return each mistake of a model file, or that it cannot be read."""
     if not file.is_file():
+        what = coded("the file {file} does not exist", file=file)
+        if file.is_dir():
+            what = coded("{file} is a directory", file=file)
+        elif file.name != file.name.strip():
+            yield Problem(path, what, coded("remove the blank before the name of the file"))
+            return
         yield Problem(
             path,
-            coded("the file {file} does not exist", file=file),
+            what,
             coded(
                 "write its path relative to this file, or name a delivered model: `local-controller meter "
                 "list`"
@@ -135,7 +141,8 @@ def check_meters(config: Config) -> Iterator[Problem]:
         if meter.driver not in known:
             problem = unknown_name((*path, "driver"), meter.driver, known, "driver")
             if meter.driver.endswith(".toml"):
-                meant = f'"{FILE_PREFIX}{meter.driver}"'
+                name = re.sub(rf"^\s*{FILE_PREFIX}\s*", "", meter.driver, flags=re.IGNORECASE)
+                meant = f'"{FILE_PREFIX}{name}"'
                 problem = replace(problem, remedy=coded("did you mean {meant}?", meant=meant))
             elif meter.driver == "virtual":
                 problem = replace(problem, remedy=coded('set transport = "virtual", too'))

@@ -107,6 +107,13 @@ def _ids(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("site", "id"), coded('"{id}" is a reserved id in an overlay network', id=config.site.id), remedy
         )
+    for index, backend in enumerate(config.backend):
+        if backend.mode == "overlay" and backend.node == config.site.id:
+            yield Problem(
+                ("backend", index, "node"),
+                coded('"{id}" is this controller itself', id=config.site.id),
+                coded("write the id of the other end, or remove it where that is a backend"),
+            )
     uplinks = {name for backend in config.backend for name in (backend.id, backend.name)}
     for index, station in enumerate(config.station):
         if station.id in RESERVED:

@@ -35,6 +35,8 @@ ClockTime = Annotated[
 Kilowatts = Annotated[float, Meta(gt=0, le=100_000, extra={"unit": "kW"})]
 
 
+DEFAULT_NODE = "CSMS"
+"""Id of the other end of a link in overlay mode, where it is a backend."""
 LOCAL_CSMS = "local-csms"
 """Name that stands for the controller itself as the owner of a station without backend."""
 
@@ -251,7 +253,7 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
     "https://csms.example/.well-known/est"."""
     renew_by_ocpp: bool = False
     """Renew `certificate`, an identity of [pki], over OCPP: for the backend of the site's own identity."""
-    node: Name = "CSMS"
+    node: Name = DEFAULT_NODE
     """In overlay mode the id of the other end; another controller's id, where it is one."""
 
     @property

@@ -13,7 +13,7 @@ from controller.backends.pool import BackendPool, Endpoint, Endpoints
 from controller.config import BackendConfig, Config, ListenConfig
 from controller.config.backend_rules import endpoints_by_backend
 from controller.config.password_files import StationSecret, parse_password_file
-from controller.config.schema import WebConfig
+from controller.config.schema import DEFAULT_NODE, WebConfig
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode
 from controller.services.certificate_service import CertificateService, make_server_check
 from controller.stations.credential_memory import CredentialMemory
@@ -124,7 +124,7 @@ class EndpointFactory:
             commands=None,
             priority=0,
             group=None,
-            node="CSMS",
+            node=DEFAULT_NODE,
             est_url=None,
             renew_by_ocpp=False,
         )

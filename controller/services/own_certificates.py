@@ -79,7 +79,7 @@ class OwnCertificateService:
             try:
                 if await trio.to_thread.run_sync(self._is_due, backend):
                     await self._renew(backend)
-            except (PkiError, OSError, http.client.HTTPException) as error:
+            except (PkiError, OSError, ValueError, http.client.HTTPException) as error:
                 log.warning(
                     "own certificate not renewed backend=%s reason=%s remedy=check the server, "
                     "or renew it by hand: `local-controller pki renew`",

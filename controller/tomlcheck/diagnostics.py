@@ -305,7 +305,7 @@ def _remedy_for_assignment(written: str) -> str | None:
         return coded("remove the line: a key without a value is left out")
     if _PERCENTAGE.fullmatch(value):
         return coded("write the quantity itself, or a part of 1 like 0.8: percentages are not known here")
-    if value == "{" or (value[0] == "{" and "=" in value):
+    if value == "{" or (value.lstrip("[ ")[:1] == "{" and "=" in value):
         return coded("write a table in braces on one line, without a comma at its end")
     if (meant := _meant_assignment(written)) and meant != written:
         return coded("did you mean {meant}?", meant=meant)

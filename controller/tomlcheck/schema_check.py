@@ -440,7 +440,7 @@ def _meant_time(value: object) -> str | None:
     return f"{hour:02}:{match[2] or '00'}"
 
 
-_SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d))?(?:\s*(?:Uhr|h|(am|pm)))?$", re.IGNORECASE)
+_SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d)(?::\d\d)?)?(?:\s*(?:Uhr|h|(am|pm)))?$", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
 _NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*([a-zA-Z]{0,5}))$")
 _FACTORS: dict[str, dict[str, float]] = {

@@ -148,6 +148,59 @@ ERRORS = [
         '"wss://csms.example/ocpp/{station}"',
     ),
     (
+        "[[backend]]",
+        {"url": '"wss://2001:db8::1/ocpp/{station}"'},
+        'backend "cpo" url: has an IPv6 address without brackets; write it like '
+        '"wss://[2001:db8::1]/ocpp/{station}"',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal/ocpp/{station}#cpo"'},
+        'backend "cpo" url: has a part after #, which no WebSocket URL has; remove it',
+    ),
+    *(
+        ("[[backend]]", {"est_url": f'"{url}"'}, f'backend "cpo" est_url: {finding}')
+        for url, finding in (
+            ("http://ca.internal/est", 'is not an https URL; begin it with "https://"'),
+            ("https://ca.internal/ est", "contains a blank; remove it, or write it as %20"),
+            ("https:///est", 'names no host; write it like "https://csms.example/.well-known/est"'),
+            (
+                "https://ca.internal:99999/est",
+                "is not a URL: its port is no number up to 65535; write it like "
+                '"https://csms.example/.well-known/est"',
+            ),
+            (
+                "https://ca.internal/{station}/est",
+                'has more than a host and a path; write it like "https://csms.example/.well-known/est"',
+            ),
+            (
+                "https://ca.internal/est/simplereenroll",
+                "ends with simplereenroll, which the controller appends itself; remove it",
+            ),
+        )
+    ),
+    (
+        "[[backend]]",
+        {"est_url": '"https://ca.internal/est"', "renew_by_ocpp": "true"},
+        'backend "cpo" renew_by_ocpp: is beside est_url, and the certificate is renewed in one way; '
+        "remove one of the two",
+    ),
+    (
+        "[[meter]]",
+        {"driver": '"File: own.toml"'},
+        'meter "grid" driver: driver "File: own.toml" does not exist; did you mean "file:own.toml"?',
+    ),
+    (
+        "[[calendar]]",
+        {"begin": '"22:00:00"'},
+        'calendar[0].begin: cannot be "22:00:00"; did you mean "22:00"?',
+    ),
+    (
+        "[load_management]",
+        {"fairness": '"rotate"'},
+        'load_management.fairness: cannot be "rotate"; did you mean "turns"?',
+    ),
+    (
         "[[meter]]",
         {"driver": '"virtual"'},
         'meter "grid" driver: driver "virtual" does not exist; set transport = "virtual", too',
@@ -634,6 +687,28 @@ ERRORS = [
 
 
 HINTS = [
+    (
+        "[[backend]]",
+        {"node": '"LC1"'},
+        'backend "cpo" node: has no effect with mode = "standard"; remove it, or write mode = "overlay"',
+    ),
+    (
+        "[[backend]]",
+        {"commands": "[]"},
+        'backend "cpo" commands: is empty: the owner of stations may command nothing, not even a remote '
+        "start; leave it out in an owner, or list what it may command",
+    ),
+    (
+        "[[backend]]",
+        {"observe": '["MeterValues"]'},
+        'backend "cpo" observe: has no effect: an owner receives everything; remove it, or name the backend '
+        "in the observers of stations",
+    ),
+    (
+        "[[backend]]#1",
+        {"group": '"CPO"'},
+        'backend "fleet" group: "CPO" and "cpo" are two backends; did you mean "cpo"?',
+    ),
     (
         "[[calendar]]",
         {"circuit": '"grid"', "limit_a": "20", "limit_w": "-", "peak_kw": "-"},

@@ -47,6 +47,13 @@ WRONG = [
     (WHOLE + "[[overlay.route]]\ndestination = 'CS78'\n", "overlay.route[1].via: is missing"),
     (WHOLE.replace('members = ["CS01", "CS77"]', ""), 'overlay.group "row" members: is missing'),
     (WHOLE.replace(ROUTE, ROUTE + "priority = 300\n"), "priority"),
+    (
+        WHOLE.replace("[[backend]]", '[[backend]]\nmode = "overlay"\nnode = "SITE"', 1).replace(
+            "SITE",
+            check_config(GOOD, "good.toml")[0].site.id,  # type: ignore[union-attr]
+        ),
+        "is this controller itself",
+    ),
 ]
 
 
