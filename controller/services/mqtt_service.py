@@ -231,7 +231,7 @@ class MqttService:
         reason: ReasonCode,
         _properties: Any,
     ) -> None:
-        _run_soon(token, partial(self._disconnected, str(reason)))
+        _run_soon(token, partial(self._disconnected, str(reason), is_own=reason.value == 0))
 
     def _on_message(
         self, token: trio.lowlevel.TrioToken, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage
@@ -270,8 +270,11 @@ class MqttService:
             )
         self._has_failed = True
 
-    def _disconnected(self, reason: str) -> None:
-        if self._is_connected:
+    def _disconnected(self, reason: str, *, is_own: bool) -> None:
+        """Note the end of a connection; `is_own`: the controller has ended it, as it stops."""
+        if self._is_connected and is_own:
+            log.info("MQTT disconnected host=%s", self._settings.host)
+        elif self._is_connected:
             log.warning(
                 "MQTT disconnected host=%s reason=%s remedy=check the broker", self._settings.host, reason
             )

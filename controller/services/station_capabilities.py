@@ -77,6 +77,12 @@ class StationCapabilities:
         self._store = store
         self._evses = {station.id: len(station.evse) for station in config.station}
         self._discovery = make_discovery(config)
+        self._rows = read_rows_or_report(config)
+        """Rows of the site's own file."""
+        self._chosen = find_chosen_quirks(config, self._rows)
+        """Row that the configuration names for a station."""
+        self._behind: set[str] = set()
+        """Stations that keep another row until their transaction has ended."""
         self._boots: dict[str, Booted] = {}
         self._quirks: dict[str, Quirk] = {}
         """Quirk of each station that follows from what is known of it by now."""
@@ -90,12 +96,20 @@ class StationCapabilities:
         """Return the stations with another row of quirks, by a configuration and its file of quirks."""
         rows = read_rows_or_report(config)
         chosen = find_chosen_quirks(config, rows)
+        # Globs are matched for the stations alone whose row may be another one.
+        concerned = self._evses.keys() if rows != self._rows else self._find_chosen_otherwise(chosen)
         return {
             station.id
             for station in config.station
-            if station.id in self._evses
+            if station.id in concerned
+            and station.id in self._evses
             and self._select_row(station.id, rows, chosen) != self._discovery.row(station.id)
         }
+
+    def _find_chosen_otherwise(self, chosen: Mapping[str, Quirk]) -> set[str]:
+        """Return the stations for which another row is named, and those that still keep theirs."""
+        named = self._chosen.keys() | chosen.keys()
+        return self._behind | {each for each in named if self._chosen.get(each) != chosen.get(each)}
 
     def _select_row(self, station: str, rows: Sequence[Quirk], chosen: Mapping[str, Quirk]) -> Quirk:
         """Return the row of a station: the one named for it, else the one for its last boot."""
@@ -111,7 +125,10 @@ class StationCapabilities:
         transaction, which keep theirs.
         """
         dc_stations, rows = filter_dc_stations(config), read_rows_or_report(config)
-        chosen, changed = find_chosen_quirks(config, rows), self.find_changed_rows(config) - set(busy)
+        chosen, differing = find_chosen_quirks(config, rows), self.find_changed_rows(config)
+        self._behind = differing & set(busy)
+        changed = differing - self._behind
+        self._rows, self._chosen = rows, chosen
         self._discovery.set_rows(rows)
         for station in config.station:
             if station.id not in self._evses or station.id in changed:

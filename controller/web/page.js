@@ -68,12 +68,15 @@ const alarmTitle = (alarm) => sentence(statementText(alarm.statement, alarm.text
 const alarmRemedy = (alarm) => statementText(alarm.remedy_statement, alarm.remedy);
 const reasonText = (evse) => statementText(evse.statement, evse.reason);
 
+const EARLIEST = new Date("2026-01-01T00:00:00Z"); // a clock that shows less is not set
+
 // A fault becomes an alarm once it has lasted for a while: until then it is named here.
 function fineText(status) {
   const away = (backend) => Object.values(backend.links).every((count) => !count) && status.stations.some((each) => each.connected && each.owner === backend.id);
   const silent = [...status.meters.filter((each) => each.quality !== "good"), ...status.backends.filter(away), ...status.stations.filter((each) => !each.connected)].map((each) => each.id);
-  if (!silent.length) return text("fineText");
-  return text("fineSilent", { names: silent.length > 5 ? `${silent.slice(0, 5).join(", ")} …` : silent.join(", ") });
+  const names = silent.length > 5 ? `${silent.slice(0, 5).join(", ")} …` : silent.join(", ");
+  const shown = silent.length ? text("fineSilent", { names }) : text("fineText");
+  return new Date(status.time) < EARLIEST ? `${shown} ${text("clockUnset")}` : shown;
 }
 
 let signShown = "";
