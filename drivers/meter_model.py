@@ -436,6 +436,19 @@ def find_model_oddities(model: MeterModel) -> Iterator[ModelMistake]:
                     coded("compare address and type of both with the manual"),
                 )
                 break
+    for index, register in enumerate(model.register):
+        phase = register.quantity.rpartition("_l")[2]
+        if phase.isdigit() and int(phase) > model.phases:
+            yield ModelMistake(
+                ("register", index, "quantity"),
+                coded(
+                    "{quantity} is of a phase that a meter of {phases} phases has not",
+                    quantity=register.quantity,
+                    phases=model.phases,
+                ),
+                coded("compare phases with the manual, or remove the register"),
+            )
+            break
     first = _MODICON.get(model.register[0].function, 0) if model.register else 0
     if (
         model.sunspec is None

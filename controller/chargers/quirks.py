@@ -267,6 +267,10 @@ _OTHER_VALUES: dict[str, str] = {
 }
 
 
+MOST_S = {"start_slack_s": 86_400, "reaction_s": 600, "ping_s": 3600}
+"""Longest times of a row (s)."""
+
+
 def _row_errors(row: Quirk, path: DataPath, *, needs_sources: bool) -> Iterator[Problem]:
     if (row.vendor, row.model) == ("*", "*"):
         yield Problem(path, coded("matches every station"), coded("add vendor or model"), depends_on=path)
@@ -291,8 +295,9 @@ def _row_errors(row: Quirk, path: DataPath, *, needs_sources: bool) -> Iterator[
         )
     if row.in_watts and row.steps_a:
         yield Problem((*path, "steps_a"), coded("is in A, and unit is W"), coded("remove one of them"))
-    for key in ("max_stack_level", "start_slack_s", "reaction_s", "ping_s"):
-        yield from _least((*path, key), getattr(row, key), 0)
+    yield from _least((*path, "max_stack_level"), row.max_stack_level, 0)
+    for key, most_s in MOST_S.items():
+        yield from _seconds((*path, key), getattr(row, key), most_s)
     for key in ("max_periods", "max_profiles"):
         yield from _least((*path, key), getattr(row, key), 1)
     yield from _least((*path, "writes_per_day"), row.writes_per_day, LEAST_WRITES)
@@ -302,6 +307,12 @@ def _least(path: DataPath, value: float | None, least: int) -> Iterator[Problem]
     if value is not None and value < least:
         what = coded("cannot be {value}", value=f"{value:g}")
         yield Problem(path, what, coded("write {least} or more", least=least))
+
+
+def _seconds(path: DataPath, value: float | None, most_s: int) -> Iterator[Problem]:
+    if value is not None and not 0 <= value <= most_s:
+        what = coded("cannot be {value} s", value=f"{value:g}")
+        yield Problem(path, what, coded("write a time from 0 to {most} s", most=most_s))
 
 
 def _duplicates(rows: Sequence[Quirk]) -> Iterator[Problem]:

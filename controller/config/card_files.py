@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,16 @@ from controller.config.schema import CardConfig, Config
 from drivers.coded_text import coded
 
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+_ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)
+"""A long number as spreadsheets show and export it: its last digits are lost."""
+_REMEDIES = {
+    "token": coded("write a text of 1 to 36 characters"),
+    "blocked": coded("write true or false"),
+    "valid_until": coded("write a date, like 2027-12-31"),
+    "type": coded("leave it out, or write a type of OCPP, e.g. ISO14443 or KeyCode"),
+}
+"""Remedies by column."""
 
 
 class CardFileError(ConfigError):
@@ -46,12 +57,18 @@ def load_cards(config: Config) -> list[CardConfig]:
 def parse_card_file(text: str) -> list[CardConfig]:
     """Parse a card file: a header line with the keys of [[card]], `token` among them, then a card a line.
 
-    Columns are separated by comma or semicolon. Raises CardFileError.
+    Columns are separated by comma, semicolon or tab; a line `sep=;` of a spreadsheet may stand above. Raises
+    CardFileError.
     """
-    header = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=";" if ";" in header else ",")
+    above = text.partition("\n")[0] if text[:4].lower() == "sep=" else ""
+    header = text[len(above) :].lstrip("\n").partition("\n")[0]
+    delimiter = next((each for each in ";\t" if each in header), ",")
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    if above:
+        next(reader)
     known = CardConfig.__struct_fields__
     cards: list[CardConfig] = []
+    lines: dict[str, int] = {}
     try:
         names = [name.strip().lower() for name in next(reader, [])]
         if "token" not in names:
@@ -67,7 +84,14 @@ def parse_card_file(text: str) -> list[CardConfig]:
                 )
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                cards.append(_parse_card(names, cells, reader.line_num))  # noqa: PERF401 - line_num moves on
+                card, line = _parse_card(names, cells, reader.line_num), reader.line_num
+                first = lines.setdefault(card.token.lower(), line)
+                if first != line:
+                    raise CardFileError(
+                        coded("line {line}: its card is in line {first}, too", line=line, first=first),
+                        coded("remove one of the two cards"),
+                    )
+                cards.append(card)
     except csv.Error as error:
         raise CardFileError(
             coded("line {line_num}: {error}", line_num=reader.line_num, error=error),
@@ -104,6 +128,11 @@ def _parse_card(names: list[str], cells: list[str], line: int) -> CardConfig:
             shown = "its value" if name == "token" else f'"{value}"'
             raise CardFileError(
                 coded("line {line}: {name} cannot be {shown}", line=line, name=name, shown=shown),
-                coded("write it as the key of [[card]]"),
+                _REMEDIES.get(name, coded("write it as the key of [[card]]")),
             ) from None
+    if _ROUNDED.fullmatch(str(values["token"])):
+        raise CardFileError(
+            coded("line {line}: its token is a number that a spreadsheet has rounded", line=line),
+            coded("format that column as text, and write the digits anew"),
+        )
     return msgspec.convert(values, CardConfig)

@@ -44,12 +44,20 @@ def check_card_file(config: Config) -> Iterator[Problem]:
     place = ("local_csms", "cards_file")
     classes = [each.id for each in config.priority_class]
     try:
-        unknown = {each.priority_class for each in load_cards(config)[len(config.card) :]} - {"", *classes}
+        of_file = load_cards(config)[len(config.card) :]
     except CardFileError as error:
         if config.local_csms.cards_file is not None:
             yield Problem(place, error.what, error.remedy)
         return
-    for name in sorted(unknown):
+    tokens = {card.token.lower() for card in of_file}
+    for index, card in enumerate(config.card):
+        if card.token.lower() in tokens:
+            yield Problem(
+                ("card", index, "token"),
+                coded("is in cards_file, too"),
+                coded("remove one of the two cards"),
+            )
+    for name in sorted({each.priority_class for each in of_file} - {"", *classes}):
         yield unknown_name(place, name, classes, "priority_class")
 
 

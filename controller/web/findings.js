@@ -1143,6 +1143,17 @@ const DE = {
   "remove the blank before the name of the file": "das Leerzeichen vor dem Namen der Datei entfernen",
   "\"{id}\" is this controller itself": "\"{id}\" ist diese Steuerung selbst",
   "write the id of the other end, or remove it where that is a backend": "die Kennung der Gegenstelle schreiben, oder entfernen, wenn sie ein Backend ist",
+  "cannot be {value} s": "kann nicht {value} s sein",
+  "write a time from 0 to {most} s": "eine Zeit von 0 bis {most} s schreiben",
+  "{quantity} is of a phase that a meter of {phases} phases has not": "{quantity} gehört zu einer Phase, die ein Zähler mit {phases} Phasen nicht hat",
+  "compare phases with the manual, or remove the register": "phases mit dem Handbuch vergleichen, oder das Register entfernen",
+  "line {line}: its card is in line {first}, too": "Zeile {line}: ihre Karte steht auch in Zeile {first}",
+  "line {line}: its token is a number that a spreadsheet has rounded": "Zeile {line}: ihr token ist eine Zahl, die eine Tabellenkalkulation gerundet hat",
+  "format that column as text, and write the digits anew": "die Spalte als Text formatieren, und die Ziffern neu schreiben",
+  "write a text of 1 to 36 characters": "einen Text von 1 bis 36 Zeichen schreiben",
+  "write true or false": "true oder false schreiben",
+  "leave it out, or write a type of OCPP, e.g. ISO14443 or KeyCode": "weglassen, oder einen Typ von OCPP schreiben, z. B. ISO14443 oder KeyCode",
+  "is in cards_file, too": "steht auch in cards_file",
 };
 
 // Reasons of the operating system (strerror).

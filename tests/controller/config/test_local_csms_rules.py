@@ -103,7 +103,11 @@ def test_cards_of_file_and_configuration_are_taken_together(tmp_path: Path) -> N
         ("token,label\n\n,b\n", "line 3: has no token"),
         ("token,valid_until\nSECRET,31.12.2027\n", 'line 2: valid_until cannot be "31.12.2027"'),
         ("token,blocked\nSECRET,perhaps\n", 'line 2: blocked cannot be "perhaps"'),
-        (f"token\n{'SECRET' * 9}\n", "line 2: token cannot be its value"),
+        (f"token\n{'SECRET' * 9}\n", "line 2: token cannot be its value; write a text of 1 to 36 characters"),
+        ("token,type\nSECRET,RFID\n", 'line 2: type cannot be "RFID"; leave it out, or write a type'),
+        ("token\n4,12E+13\n", "line 2: has 2 columns, line 1 names 1"),
+        ("token;label\n4,12E+13;A\n", "line 2: its token is a number that a spreadsheet has rounded; format"),
+        ('token,label\n"SECRET,A\nB,C\n', "line 3: unexpected end of data; write it as CSV (RFC 4180)"),
     ],
 )
 def test_local_csms_rules_wrong_card_file_is_found_with_line(text: str, error: str) -> None:
@@ -111,6 +115,18 @@ def test_local_csms_rules_wrong_card_file_is_found_with_line(text: str, error: s
         parse_card_file(text)
     assert error in str(raised.value)
     assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["token\tlabel\nAA\tAnna\n", "sep=;\r\ntoken;label\r\nAA;Anna\r\n"])
+def test_local_csms_rules_card_file_of_a_spreadsheet_is_read(text: str) -> None:
+    assert parse_card_file(text) == [CardConfig(token="AA", label="Anna")]
+
+
+def test_local_csms_rules_card_in_file_and_configuration_is_error(tmp_path: Path) -> None:
+    (tmp_path / "cards.csv").write_text("token,blocked\n04a1b2,true\n")
+    (tmp_path / "cards.csv").chmod(0o600)
+    errors, _ = check(HOME + '[local_csms]\ncards_file = "cards.csv"\n' + ANNA, tmp_path)
+    assert [each for each in errors if "card[0].token: is in cards_file, too; remove one of the two" in each]
 
 
 def test_local_csms_rules_card_file_that_everybody_can_read_is_error(tmp_path: Path) -> None:
