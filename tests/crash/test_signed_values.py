@@ -13,6 +13,8 @@ import pytest
 import trio
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pyocmf import OCMF
 from trio_websocket import ConnectionClosed, WebSocketRequest, open_websocket_url, serve_websocket
 
 from tests.interop.programs import free_port
@@ -38,11 +40,10 @@ def sign_reading(kind: str, kwh: str) -> str:
     return f'OCMF|{payload}|{{"SA":"ECDSA-secp256r1-SHA256","SD":"{signature}"}}'
 
 
-def verify_record(record: str) -> None:
-    _, payload, signature = record.split("|")
-    KEY.public_key().verify(
-        bytes.fromhex(json.loads(signature)["SD"]), payload.encode(), ec.ECDSA(hashes.SHA256())
-    )
+def is_genuine(record: str) -> bool:
+    """Verify a record by PyPI `pyocmf`, as whoever checks a bill does."""
+    key = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo).hex()
+    return bool(OCMF.from_string(record).verify_signature(key))
 
 
 class Backend:
@@ -218,7 +219,13 @@ authorise_when_away = "everyone"
         await controller.stop()
     for record in records:
         [text] = backend.find_texts(record)
-        verify_record(find_record(json.loads(text)))
+        assert is_genuine(find_record(json.loads(text)))
+
+
+def test_signed_values_changed_digit_is_not_genuine() -> None:
+    record = sign_reading("B", "2935.600")
+    assert is_genuine(record)
+    assert not is_genuine(record.replace("2935.600", "2935.601"))
 
 
 def find_record(frame: list[Any]) -> str:

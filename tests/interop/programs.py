@@ -27,15 +27,21 @@ Event = dict[str, Any]
 class Program:
     """A third-party program and the JSON lines that it prints."""
 
-    def __init__(self, stdin: trio.abc.SendStream) -> None:
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdin is not None
         self.events: list[Event] = []
-        self._stdin = stdin
+        self._process = process
+        self._stdin = process.stdin
         self._came = trio.Event()
         self._has_ended = False
 
     async def finish(self) -> None:
         """End its input: a station closes its connection then."""
         await self._stdin.aclose()
+
+    def kill(self) -> None:
+        """End it without notice (SIGKILL)."""
+        self._process.kill()
 
     async def read(self, stream: trio.abc.ReceiveStream) -> None:
         rest = b""
@@ -74,7 +80,7 @@ async def started(*command: str | Path) -> AsyncIterator[Program]:
                 check=False,
             )
         )
-        program = Program(process.stdin)
+        program = Program(process)
         nursery.start_soon(program.read, process.stdout)
         yield program
         nursery.cancel_scope.cancel()

@@ -1,7 +1,8 @@
-"""A station made of PyPI `ocpp`, run as its own program: python_station.py VERSION URL.
+"""A station made of PyPI `ocpp`, run as its own program: python_station.py VERSION URL [hold].
 
 Boots, charges, and prints on stdout, a JSON line each, which commands it got. Keeps its connection until its
-input ends.
+input ends. With "hold" it waits before the end of its transaction until its connection is lost, and connects
+again.
 The package checks every message against the official schemas, in both directions.
 """
 
@@ -14,6 +15,7 @@ import websockets
 from ocpp.routing import on
 
 VERSION, URL = sys.argv[1], sys.argv[2]
+HOLDS = sys.argv[3:] == ["hold"]
 if VERSION == "ocpp1.6":
     from ocpp.v16 import ChargePoint, call, call_result
 elif VERSION == "ocpp2.0.1":
@@ -40,7 +42,7 @@ class Station(ChargePoint):
     def on_profile(self, **payload):
         report(did="SetChargingProfile", payload=payload)
         self.limits += 1
-        if self.limits == 2:
+        if self.limits == (1 if self.progress.was_lost else 2):  # a confirmed fallback is not sent again
             self.limited.set()
         return call_result.SetChargingProfile(status="Accepted")
 
@@ -62,10 +64,13 @@ class Station(ChargePoint):
         boot = await self.call(call.BootNotification(charge_point_model="M", charge_point_vendor="V"))
         report(got="BootNotification", status=boot.status)
         await self.call(call.StatusNotification(connector_id=1, error_code="NoError", status="Preparing"))
-        start = await self.call(
-            call.StartTransaction(connector_id=1, id_tag="TAG", meter_start=0, timestamp=now())
-        )
-        report(got="StartTransaction", transaction=start.transaction_id)
+        if self.progress.transaction is None:
+            start = await self.call(
+                call.StartTransaction(connector_id=1, id_tag="TAG", meter_start=0, timestamp=now())
+            )
+            self.progress.transaction = start.transaction_id
+            report(got="StartTransaction", transaction=start.transaction_id)
+        transaction = self.progress.transaction
         values = [
             {"measurand": "Current.Import", "phase": phase, "unit": "A", "value": "10.0"}
             for phase in ("L1", "L2", "L3")
@@ -73,13 +78,14 @@ class Station(ChargePoint):
         await self.call(
             call.MeterValues(
                 connector_id=1,
-                transaction_id=start.transaction_id,
+                transaction_id=transaction,
                 meter_value=[{"timestamp": now(), "sampledValue": values}],
             )
         )
         await self.until_limited()
+        await self.hold()
         stop = await self.call(
-            call.StopTransaction(meter_stop=10, timestamp=now(), transaction_id=start.transaction_id)
+            call.StopTransaction(meter_stop=10, timestamp=now(), transaction_id=transaction)
         )
         report(got="StopTransaction", answer=str(stop))
 
@@ -91,15 +97,17 @@ class Station(ChargePoint):
         await self.call(
             call.StatusNotification(timestamp=now(), connector_status="Occupied", evse_id=1, connector_id=1)
         )
-        for number, (event, trigger) in enumerate(
-            [
-                ("Started", "CablePluggedIn"),
-                ("Updated", "MeterValuePeriodic"),
-                ("Ended", "EVCommunicationLost"),
-            ]
-        ):
+        events = [
+            ("Started", "CablePluggedIn"),
+            ("Updated", "MeterValuePeriodic"),
+            ("Ended", "EVCommunicationLost"),
+        ]
+        while self.progress.events < len(events):
+            number = self.progress.events
+            event, trigger = events[number]
             if event == "Ended":
                 await self.until_limited()
+                await self.hold()
             await self.call(
                 call.TransactionEvent(
                     event_type=event,
@@ -110,20 +118,56 @@ class Station(ChargePoint):
                     evse={"id": 1, "connector_id": 1},
                 )
             )
+            self.progress.events += 1
             report(got="TransactionEvent", event=event)
+
+    async def hold(self):
+        """With "hold": wait until the connection is lost once."""
+        if HOLDS and not self.progress.was_lost:
+            report(holds=True)
+            await asyncio.Event().wait()
 
     async def until_limited(self):
         await self.limited.wait()
 
 
-async def main() -> None:
+async def live(progress) -> None:
+    """Charge over one connection, from where the one before was lost."""
     async with websockets.connect(URL, subprotocols=[VERSION]) as socket:
         station = Station("CS01", socket)
+        station.progress = progress
         listening = asyncio.create_task(station.start())
-        await (station.live_16() if VERSION == "ocpp1.6" else station.live_2())
+        living = asyncio.create_task(station.live_16() if VERSION == "ocpp1.6" else station.live_2())
+        await asyncio.wait({listening, living}, return_when=asyncio.FIRST_COMPLETED)
+        if not living.done():
+            living.cancel()
+            progress.was_lost = True
+            await listening  # raises why
+        await living
         report(charged=True)
         await asyncio.to_thread(sys.stdin.read)
         listening.cancel()
+
+
+class Progress:
+    """What a station keeps over its connections."""
+
+    transaction = None
+    events = 0
+    was_lost = False
+
+
+async def main() -> None:
+    progress = Progress()
+    while True:
+        try:
+            await live(progress)
+        except (OSError, websockets.WebSocketException):
+            if not HOLDS:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            break
     report(done=True)
 
 

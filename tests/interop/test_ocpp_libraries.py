@@ -70,6 +70,27 @@ async def test_ocpp_libraries_charging_session_passes_controller(
     check_limits(version, station)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_ocpp_libraries_session_is_whole_over_a_kill(version: str, tmp_path: Path) -> None:
+    port, backend_port = free_port(), free_port()
+    config = configuration(tmp_path, port, backend_port)
+    async with started(*BACKENDS["python"](backend_port)) as backend:
+        await backend.until(lambda event: "listening" in event)
+        async with started(CONTROLLER, "run", "-c", config) as controller:
+            await listening(port)
+            async with started(*STATIONS["python"](version, port), "hold") as station:
+                await station.until(lambda event: "holds" in event or "failed" in event)
+                controller.kill()
+                async with started(CONTROLLER, "run", "-c", config):
+                    await station.until(lambda event: "charged" in event or "failed" in event)
+                    await station.finish()
+                    await station.until(lambda event: "done" in event)
+    assert station.reports("failed") == []
+    assert station.reports("complaint") == []
+    assert backend.reports("complaint") == []
+    check_messages(version, backend)
+
+
 @pytest.mark.parametrize("version", VERSIONS[:2])
 async def test_ocpp_library_unknown_station_is_adopted_and_charges(version: str, tmp_path: Path) -> None:
     port, backend_port = free_port(), free_port()
@@ -110,18 +131,24 @@ async def control(*arguments: str | Path) -> str:
 
 
 def check_transaction(version: str, station: Program, backend: Program) -> None:
-    saw = [event["saw"] for event in backend.events if "saw" in event]
+    check_messages(version, backend)
     if version == "ocpp1.6":
-        assert saw.count("StartTransaction") == saw.count("StopTransaction") == 1
-        assert (
-            next(event for event in backend.events if event.get("saw") == "StopTransaction")["transaction"]
-            == 1_800_000_000
-        )
         assert ["HeartbeatInterval"] in backend.reports("unknown_key")
     else:
-        events = [event["event"] for event in backend.events if event.get("saw") == "TransactionEvent"]
-        assert events == ["Started", "Updated", "Ended"]
         assert backend.reports("value") == ["42"]
+
+
+def check_messages(version: str, backend: Program) -> None:
+    """Each message of the transaction has come once, with the backend's own id."""
+    saw = [event for event in backend.events if "saw" in event]
+    if version == "ocpp1.6":
+        names = [event["saw"] for event in saw]
+        assert names.count("StartTransaction") == names.count("StopTransaction") == 1
+        [stop] = [event for event in saw if event["saw"] == "StopTransaction"]
+        assert stop["transaction"] == 1_800_000_000
+    else:
+        events = [event["event"] for event in saw if event["saw"] == "TransactionEvent"]
+        assert events == ["Started", "Updated", "Ended"]
 
 
 def check_limits(version: str, station: Program) -> None:
