@@ -127,3 +127,37 @@ async def test_other_node_of_backend_leaves_its_link_open(tmp_path: Path) -> Non
             overlay = controller.status().overlay
             assert overlay is not None
             assert {each.link: "LC00" in each.reached for each in overlay.neighbours}["cpo"]
+
+
+async def test_station_and_backend_are_added_to_overlay_site(tmp_path: Path) -> None:
+    async with serve_csms_by_name("cpo", "other") as made:
+        csms, other = made["cpo"], made["other"]
+        first = table("cpo", csms, OVERLAY)
+        async with (
+            running(write_site(tmp_path, first)) as controller,
+            connect_station(controller) as station,
+        ):
+            uplink = await csms.accept()
+            asked = await station.send_call("StartTransaction", START)
+            await receive_routed(uplink, "StartTransaction", start_result(7))
+            assert await station.receive_result(asked) == start_result(7)
+            path = write_site(tmp_path, first, table("other", other, OVERLAY))
+            added_station = '[[station]]\nid = "CS02"\ncircuit = "house"\nowner = "other"\n'
+            path.write_text(path.read_text() + added_station)
+            result = await command(tmp_path, "configuration.reload")
+            assert result["needs_restart"] == []
+            second = await other.accept()
+            assert other.requests[-1].path == "/other/office"
+            async with connect_station(controller, name="CS02") as added:
+                asked = await added.send_call("Heartbeat", {})
+                routed = await receive_routed(second, "Heartbeat", {"currentTime": "x"})
+                assert routed[2] == ["CS02", "office"]
+                assert await added.receive_result(asked) == {"currentTime": "x"}
+            asked = await stop(station)
+            await receive_routed(uplink, "StopTransaction", {})
+            assert await station.receive_result(asked) == {}
+            assert len(csms.requests) == 1
+            write_site(tmp_path, first)
+            result = await command(tmp_path, "configuration.reload")
+            assert (result["applied"], result["needs_restart"]) == (["station CS02 (removed)"], [])
+            assert result["waiting"] == ["backend other (removed)"]
