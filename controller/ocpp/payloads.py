@@ -60,13 +60,13 @@ class StationTime(msgspec.Struct, frozen=True):
 
     unset_shift_s: float = 0.0
 
-    def tell(self, utc: float) -> float:
+    def given_at(self, utc: float) -> float:
         """Return the time for a station (POSIX s) while the gateway's clock shows `utc`."""
         return utc if utc >= EARLIEST else utc + self.unset_shift_s
 
     def format(self, utc: float) -> str:
         """Return the time for a station as text, like `format_time`."""
-        return format_time(self.tell(utc))
+        return format_time(self.given_at(utc))
 
 
 OWN_TIME = StationTime()

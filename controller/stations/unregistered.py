@@ -148,7 +148,9 @@ class UnregisteredStations:
             text = decode_binary(message) if isinstance(message, bytes) else message
             if text is None:
                 continue
-            answer, boot = answer_unregistered(text, admission.version, self._station_time.tell(self._utc()))
+            answer, boot = answer_unregistered(
+                text, admission.version, self._station_time.given_at(self._utc())
+            )
             if boot is not None:
                 self._unknown_stations.on_boot(admission.station, boot)
                 self._report(admission, boot)

@@ -81,7 +81,7 @@ def test_station_time_is_that_of_newest_file_of_the_run_before(tmp_path: Path) -
         (tmp_path / name).write_text("x")
         os.utime(tmp_path / name, (written, written))
     time = find_station_time(state_files(tmp_path), 30.0)
-    assert time.tell(30.0) == EARLIEST + 900.0
-    assert time.tell(90.0) == EARLIEST + 960.0
-    assert time.tell(EARLIEST + 5000.0) == EARLIEST + 5000.0
-    assert find_station_time(state_files(tmp_path / "none"), 30.0).tell(30.0) == EARLIEST
+    assert time.given_at(30.0) == EARLIEST + 900.0
+    assert time.given_at(90.0) == EARLIEST + 960.0
+    assert time.given_at(EARLIEST + 5000.0) == EARLIEST + 5000.0
+    assert find_station_time(state_files(tmp_path / "none"), 30.0).given_at(30.0) == EARLIEST
