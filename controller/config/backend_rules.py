@@ -162,16 +162,16 @@ def _unparsed(url: str, error: str, path: DataPath, example: str) -> Problem:
     host = url.partition("://")[2].partition("/")[0]
     if _BARE_IPV6.fullmatch(host):
         what = coded("has an IPv6 address without brackets")
-        return Problem(path, what, coded('write it like "{url}"', url=url.replace(host, f"[{host}]", 1)))
+        return Problem(path, what, coded('write it like "{form}"', form=url.replace(host, f"[{host}]", 1)))
     is_port = error.startswith("Port ")
     what = coded("is not a URL: its port is no number up to 65535") if is_port else coded("is not a URL")
-    return Problem(path, what, coded('write it like "{url}"', url=example))
+    return Problem(path, what, coded('write it like "{form}"', form=example))
 
 
 def _est_url(url: str, path: DataPath) -> Iterator[Problem]:
     """Find what in the URL of an EST server is not that of its service (RFC 7030, 3.2.2)."""
     example = "https://csms.example/.well-known/est"
-    remedy = coded('write it like "{url}"', url=example)
+    remedy = coded('write it like "{form}"', form=example)
     try:
         parts = urlsplit(url)
         _ = parts.port

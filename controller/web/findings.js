@@ -1126,7 +1126,6 @@ const DE = {
   "{written} is not below a {header}": "{written} steht nicht unter {header}",
   "{zone} has no summer time, and its sign is reversed (Etc/GMT-1 is UTC+1)": "{zone} hat keine Sommerzeit, und das Vorzeichen ist umgekehrt (Etc/GMT-1 ist UTC+1)",
   "store.directory: {path} cannot be used: {reason}; let the controller's user write there, make room on the disk, or move a damaged file away": "store.directory: {path} ist nicht benutzbar: {reason}; dem Benutzer der Steuerung dort Schreibrechte geben, Platz schaffen, oder eine beschädigte Datei wegschieben",
-  "write it like \"{url}\"": "schreiben wie \"{url}\"",
   "has an IPv6 address without brackets": "hat eine IPv6-Adresse ohne Klammern",
   "has a part after #, which no WebSocket URL has": "hat einen Teil nach #, den keine WebSocket-URL hat",
   "\"{group}\" and \"{other}\" are two backends": "\"{group}\" und \"{other}\" sind zwei Backends",
@@ -1152,6 +1151,7 @@ const DE = {
   "format that column as text, and write the digits anew": "die Spalte als Text formatieren, und die Ziffern neu schreiben",
   "write a text of 1 to 36 characters": "einen Text von 1 bis 36 Zeichen schreiben",
   "write true or false": "true oder false schreiben",
+  "write a date, like 2027-12-31": "ein Datum schreiben, wie 2027-12-31",
   "leave it out, or write a type of OCPP, e.g. ISO14443 or KeyCode": "weglassen, oder einen Typ von OCPP schreiben, z. B. ISO14443 oder KeyCode",
   "is in cards_file, too": "steht auch in cards_file",
 };
