@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from controller.store.sqlite_journal import FILE
+from tests.bounds import HANG_S
 from tests.scenario.busy_site import BusySite, busy_site, compare_ledgers, restart, settle
 
 FULL_S = 2.0
@@ -77,7 +78,7 @@ async def wait_for_more(site: BusySite, more: int) -> None:
     """Wait until the owner has received so many more messages of each station."""
     parts = site.owner.ledger.parts
     before = {station.name: len(parts[station.name]) for station in site.stations}
-    with trio.fail_after(30):
+    with trio.fail_after(HANG_S):
         while any(len(parts[name]) < count + more for name, count in before.items()):
             await site.owner.received.wait()
 
