@@ -272,6 +272,8 @@ class ChargerResponse:
             self._cut = None
         elif self._cut is None or limit_a < self._cut[0]:
             self._cut, self._late = (limit_a, now), False
+        else:
+            self._cut = (limit_a, self._cut[1])  # raised again, and still below what it drew
 
     def on_draw(self, drawn_a: float, now: float) -> None:
         """Take in one report: the draw on the most loaded phase (A)."""

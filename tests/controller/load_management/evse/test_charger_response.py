@@ -62,6 +62,18 @@ def test_charger_response_limit_that_is_raised_again_shows_nothing() -> None:
     assert manners.learned == LearnedResponse()
 
 
+@pytest.mark.parametrize(("draws", "reaction_s"), [((8.0, 32.0), 17.0), ((4.0, 32.0), REACTION_S)])
+def test_charger_response_limit_that_is_raised_in_part_is_followed(
+    draws: tuple[float, float], reaction_s: float
+) -> None:
+    manners = ChargerResponse()
+    cut(manners, draws)
+    manners.on_limit_accepted(20.0, 1009.0)
+    manners.on_draw(19.8, 1017.0)
+    manners.on_draw(19.8, 1090.0)  # 10 A is no limit any more
+    assert manners.learned == LearnedResponse(reaction_s=reaction_s, obeys=True)
+
+
 def test_charger_response_lease_that_is_renewed_is_same_cut() -> None:
     manners = ChargerResponse()
     cut(manners, (8.0, 32.0))
