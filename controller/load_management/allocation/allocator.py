@@ -157,7 +157,7 @@ class _Section:
 
 
 class Allocator:
-    """Allocator of one site. `set_demand` tells what has changed; `steps` shares anew."""
+    """Allocator of one site. `set_demand` sets what has changed; `steps` shares anew."""
 
     def __init__(self, site: SiteTree) -> None:
         self._site = site

@@ -14,18 +14,18 @@ NO_CAR = Statement(code=StatementCode.NO_CAR)
 
 
 def test_first_state_and_each_change_are_reported_once() -> None:
-    news = DecisionLog()
-    assert news.is_due(LoggedDecision(REF, 6.0, FULL), 0.0)
-    assert not news.is_due(LoggedDecision(REF, 6.0, FULL), 100.0)
-    assert news.is_due(LoggedDecision(REF, 6.0, NO_CAR), 200.0)
+    decisions = DecisionLog()
+    assert decisions.is_due(LoggedDecision(REF, 6.0, FULL), 0.0)
+    assert not decisions.is_due(LoggedDecision(REF, 6.0, FULL), 100.0)
+    assert decisions.is_due(LoggedDecision(REF, 6.0, NO_CAR), 200.0)
 
 
 def test_decision_log_rise_waits_and_fall_does_not() -> None:
-    news = DecisionLog()
-    news.is_due(LoggedDecision(REF, 6.0, FULL), 0.0)
-    assert not news.is_due(LoggedDecision(REF, 7.0, FULL), QUIET_S - 1)
-    assert news.is_due(LoggedDecision(REF, 7.0, FULL), QUIET_S)
-    assert news.is_due(LoggedDecision(REF, 6.5, FULL), QUIET_S + 1)
+    decisions = DecisionLog()
+    decisions.is_due(LoggedDecision(REF, 6.0, FULL), 0.0)
+    assert not decisions.is_due(LoggedDecision(REF, 7.0, FULL), QUIET_S - 1)
+    assert decisions.is_due(LoggedDecision(REF, 7.0, FULL), QUIET_S)
+    assert decisions.is_due(LoggedDecision(REF, 6.5, FULL), QUIET_S + 1)
 
 
 def test_decision_log_line_names_evse_current_and_why() -> None:

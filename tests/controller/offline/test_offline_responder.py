@@ -175,7 +175,7 @@ def test_offline_responder_clock_is_own(version: Version) -> None:
     assert (result(answer), answer.queue) == ({"currentTime": NOW}, False)
 
 
-def test_offline_responder_tells_last_known_time_while_clock_is_not_set() -> None:
+def test_offline_responder_gives_last_known_time_while_clock_is_not_set() -> None:
     harness = OfflineHarness(V16, OfflineRules(station_time=StationTime(EARLIEST)))
     told = [
         harness.responder.answer_call("1", "Heartbeat", b"{}", utc).result for utc in (60.0, EARLIEST + 5.0)
