@@ -87,17 +87,22 @@ class HistoryService:
         return found
 
     def _sample(self, status: ControllerStatus) -> dict[str, float]:
-        """Return what is recorded of a status: power of each circuit, EVSEs that charge, dimming."""
+        """Return what is recorded of a status: power of each circuit, EVSEs that charge, dimming.
+
+        Without a meter the power of a circuit is what its EVSEs draw; while its meter is not good, it is not
+        known.
+        """
         sample: dict[str, float] = {
             "charging": float(sum(evse.state is EvseState.CHARGING for evse in status.evses)),
         }
         if status.dimming is not None:
             sample["dimmed"] = float(status.dimming.dimmed)
+        drawn = self._drawn_by_circuit(status)
         for circuit in status.circuits:
-            if circuit.measured_a is not None:
+            if circuit.meter_quality is None:
+                sample[f"power/{circuit.id}"] = drawn[circuit.id] * self._voltage
+            elif circuit.meter_quality == "good" and circuit.measured_a is not None:
                 sample[f"power/{circuit.id}"] = sum(circuit.measured_a) * self._voltage
-        for circuit_id, drawn_a in self._drawn_by_circuit(status).items():
-            sample.setdefault(f"power/{circuit_id}", drawn_a * self._voltage)
         return sample
 
     def _drawn_by_circuit(self, status: ControllerStatus) -> dict[str, float]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from controller.history.history_records import BLOCK_S, HistoryMinutes, HistoryQuarter, HistoryTrimmed
@@ -10,6 +11,7 @@ from controller.history.recorder import HistoryRecorder
 from controller.services.history_service import FINE_S, HistoryService
 from controller.store.sqlite_journal import FILE
 from controller.store.state_store import StateStore
+from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
 START = 1_795_262_400
@@ -45,6 +47,13 @@ def test_sample_has_power_of_each_circuit(tmp_path: Path) -> None:
     unmeasured = STATUS.circuits[1].id
     assert sample[f"power/{unmeasured}"] == pytest.approx(31.0 * 230), "what its EVSEs draw"
     assert (sample["charging"], sample["dimmed"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("quality", ["stale", "dead", "implausible"])
+def test_sample_has_no_power_while_meter_is_not_good(tmp_path: Path, quality: Quality) -> None:
+    grid = msgspec.structs.replace(STATUS.circuits[0], meter_quality=quality)
+    status = msgspec.structs.replace(STATUS, circuits=(grid, *STATUS.circuits[1:]))
+    assert "power/grid" not in service(StateStore(tmp_path))._sample(status)
 
 
 def test_history_trimmed_removes_oldest_beyond_number(tmp_path: Path) -> None:
