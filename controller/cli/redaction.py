@@ -132,10 +132,12 @@ class Redactor:
         text = _IDENTITY.sub(r"\1<redacted>", text)
         text = _NUMBERS.sub("<identity>", text)
         text = _URL.sub(lambda found: found[1] + self._pseudonym("host", found[2].rpartition("@")[2]), text)
+        return _LONG.sub(_redact_long, self._redact_hosts(text))
+
+    def _redact_hosts(self, text: str) -> str:
         if self._hosts is not None:
             text = self._hosts.sub(lambda found: self._pseudonym("host", found[0]), text)
-        text = _ADDRESS.sub(lambda found: self._redact_address(found[0]), text)
-        return _LONG.sub(_redact_long, text)
+        return _ADDRESS.sub(lambda found: self._redact_address(found[0]), text)
 
     def _redact_member(self, name: str, member: object) -> object:
         if name in DROPPED_TABLES and isinstance(member, list | tuple | dict):
@@ -144,7 +146,10 @@ class Redactor:
 
     def _redact_text_of(self, key: str, value: str) -> str:
         if key in SAFE_KEYS:
-            return self._known.sub("<identity>", value) if self._known is not None else value
+            value = self._known.sub("<identity>", value) if self._known is not None else value
+            return (
+                self._redact_hosts(value) if key == "name" else value
+            )  # a bus has the address of its meters
         if key in PROSE_KEYS:
             return self.redact_text(value)
         if key == "url":

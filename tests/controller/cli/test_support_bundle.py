@@ -133,6 +133,15 @@ def test_redactor_removes_keys_in_any_form() -> None:
     assert "Basic bGM6" not in redacted
 
 
+def test_redactor_replaces_address_of_a_bus_in_its_name() -> None:
+    redactor = Redactor(key=b"1", hosts=frozenset({"meter.site.example"}))
+    buses = [{"name": "192.0.2.20:502"}, {"name": "meter.site.example:502"}, {"name": "/dev/ttyUSB0"}]
+    names = [bus["name"] for bus in redactor.redact_data(buses)]  # type: ignore[attr-defined]
+    assert names[0].startswith("address-")
+    assert names[1].startswith("host-")
+    assert names[2] == "/dev/ttyUSB0"
+
+
 def test_redactor_keeps_paths_of_the_system() -> None:
     redactor = Redactor(key=b"1")
     device = "/dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10LQK7K-if00-port0"
