@@ -589,6 +589,8 @@ const DE = {
   "no route leads to \"{node}\", and with learn = \"none\" none is learned": "keine Route führt zu \"{node}\", und mit learn = \"none\" wird keine gelernt",
   "no secrets in this file: write it into a file of its own, and name that in password_file": "keine Geheimnisse in dieser Datei: in eine eigene Datei schreiben, und diese in password_file angeben",
   "no state for {duration} s": "seit {duration} s kein Zustand",
+  "no station names backend \"{name}\" as its owner or as an observer": "keine Station nennt das Backend \"{name}\" als Eigner oder Beobachter",
+  "write observers = [\"{name}\"] or owner = \"{name}\", or remove it": "schreiben Sie observers = [\"{name}\"] oder owner = \"{name}\", oder entfernen Sie es",
   "no station is connected to \"{id}\", and no circuit below it is configured": "an \"{id}\" ist keine Station angeschlossen, und kein Stromkreis darunter ist eingerichtet",
   "no current has shown yet on {phases}, although a car charges: one car is supplied at a time; check the current transformers there, and whether the meter is placed before the cars": "noch kein Strom auf {phases}, obwohl ein Auto lädt: ein Auto nach dem anderen wird versorgt; die Stromwandler dort prüfen, und ob der Zähler vor den Autos sitzt",
   "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car charge, or check the direction of its current transformers": "noch kein Schritt eines Autos hat ihn bestätigt: so lange zählt die Einspeisung, die er zeigt, als Last; ein Auto laden lassen, oder die Richtung der Stromwandler prüfen",

@@ -231,8 +231,9 @@ HINTS = [
     ("wss://csms.internal", "wss://csms.internal:80", "80 is the port of ws://; remove :80"),
     ("{station}", "{station}/", "url: ends with / after the id"),
     (
-        "[[circuit]]",
-        '[[backend]]\nid = "fleet"\nurl = "wss://csms.internal/{station}"\n[[circuit]]',
+        '[[station]]\nid = "CS01"',
+        '[[backend]]\nid = "fleet"\nurl = "wss://csms.internal/{station}"\n[[station]]\nid = "CS01"\n'
+        'observers = ["fleet"]',
         'backend "fleet" url: is also the URL of "cpo", which receives everything twice',
     ),
     ('path = "/ocpp"', 'path = "/ocpp"\nport = 0', "listen.port: 0 is another port at each start"),
@@ -257,6 +258,11 @@ HINTS = [
         "[[meter]]",
         '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 32\n[[meter]]',
         'no station is connected to "row"',
+    ),
+    (
+        "[[meter]]",
+        '[[backend]]\nid = "billing"\nurl = "wss://billing.internal/{station}"\n[[meter]]',
+        'no station names backend "billing" as its owner or as an observer; write observers = ["billing"]',
     ),
     ("interval_s = 1", "ct_ratio = 0.025", "ct_ratio: 0.025 makes readings smaller; write primary divided"),
     ("interval_s = 1", "ct_ratio = 4000", "transformers of 4000 A at least, around a fuse of 63 A"),
