@@ -2,6 +2,7 @@
 
 event: status   data: the whole status
 event: change   data: members that changed; of lists of equal length only the changed elements, by index
+event: alive    nothing has changed for a while: the connection stands, and the values are those of now
 event: end      the login or token that opened the stream is no longer valid
 """
 
@@ -18,7 +19,7 @@ from controller.web.status_model import ControllerStatus
 PERIOD_S = 1.0
 """Interval of the events, at most."""
 KEEP_ALIVE_S = 15.0
-"""A comment is sent after so long without an event, so that proxies keep the connection."""
+"""Longest time (s) without an event: proxies keep the connection, and a client can find that it is lost."""
 
 _BY_INDEX = ("circuits", "evses", "stations", "backends", "meters")
 
@@ -55,7 +56,7 @@ class LiveStream:
             if changed:
                 return b"event: change\ndata: " + msgspec.json.encode(changed) + b"\n\n"
             if waited_s >= KEEP_ALIVE_S:
-                return b": keep-alive\n\n"
+                return b"event: alive\ndata: {}\n\n"
 
 
 def changes_between(before: ControllerStatus, after: ControllerStatus) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import { showSettings } from "/assets/settings.js";
 import { sentence, statementLanguage, statementText } from "/assets/statements.js";
 import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
 
-const LOST_MS = 5000; // without an event of any kind for so long, and a failed request: the values are old
+const LOST_MS = 5000; // without an event of any kind for so long, and a stream that is not open: the values are old
+const SILENT_MS = 35000; // the same for an open stream, which has an event each 15 s: its other end hangs
 const FULL = 1.0, NEAR = 0.9;
 const PHASES = ["L1", "L2", "L3"];
 
-const state = { status: null, me: null, stream: null, heardAt: Date.now(), sessions: [], update: () => {} };
+const state = { status: null, me: null, stream: null, receivedAt: Date.now(), sessions: [], update: () => {} };
 
 // -- values -----------------------------------------------------------------------------------------------
 
@@ -83,8 +84,8 @@ let signShown = "";
 function updateSign() {
   const sign = byId("sign"), status = state.status;
   let kind = "lost", parts = [["mark", "…"], ["title", text("connecting")]];
-  const isOld = Date.now() - state.heardAt > LOST_MS && state.stream?.readyState !== EventSource.OPEN;
-  if (status && isOld) parts = [["mark", "!"], ["title", text("lost", { time: clockTime(state.heardAt) })]];
+  const isOld = Date.now() - state.receivedAt > (state.stream?.readyState === EventSource.OPEN ? SILENT_MS : LOST_MS);
+  if (status && isOld) parts = [["mark", "!"], ["title", text("lost", { time: clockTime(state.receivedAt) })]];
   else if (status) {
     const faults = status.alarms.filter((alarm) => alarm.severity !== "info"), worst = faults[0];
     kind = worst ? worst.severity : "fine";
@@ -738,11 +739,12 @@ function openStream() {
   if (!may("status:read")) return;
   const stream = new EventSource(`${API}/live`);
   state.stream = stream;
-  const on = (name, act) => stream.addEventListener(name, (event) => { state.heardAt = Date.now(); act(JSON.parse(event.data)); onStatus(); });
+  const on = (name, act) => stream.addEventListener(name, (event) => { state.receivedAt = Date.now(); act(JSON.parse(event.data)); onStatus(); });
   on("status", (status) => { state.status = status; });
   on("change", applyChange);
+  on("alive", () => {});
   stream.addEventListener("end", () => { stream.close(); begin(); });
-  stream.addEventListener("open", () => { state.heardAt = Date.now(); updateSign(); });
+  stream.addEventListener("open", () => { state.receivedAt = Date.now(); updateSign(); });
   stream.addEventListener("error", () => { if (stream.readyState === EventSource.CLOSED) setTimeout(begin, 3000); });
 }
 

@@ -31,7 +31,7 @@ async def test_stream_without_changes_is_kept_alive(autojump_clock: trio.testing
     assert first.startswith(b"event: status\ndata: {")
     assert msgspec.json.decode(first.partition(b"data: ")[2])["site"] == "lc-depot"
     begun = trio.current_time()
-    assert await stream.next_chunk() == b": keep-alive\n\n"
+    assert await stream.next_chunk() == b"event: alive\ndata: {}\n\n"
     assert trio.current_time() - begun == KEEP_ALIVE_S
 
 
