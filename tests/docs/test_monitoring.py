@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.model.expiry import Expiry
+from controller.web.alarm_model import Severity
 from controller.web.metrics import render_metrics
 from controller.web.status_model import ClockReport
 from tests.controller.web.examples import STATUS
@@ -97,3 +98,9 @@ def test_dashboard_can_be_provisioned() -> None:
         taken |= cells
         assert place["x"] + place["w"] <= 24
         assert panel["datasource"]["uid"] == "${datasource}"
+
+
+@pytest.mark.parametrize("severity", [Severity.CRITICAL, Severity.WARNING])
+def test_each_alarm_of_the_controller_has_a_rule(severity: Severity) -> None:
+    rules = [rule for rule in alerts() if f'severity="{severity}"' in str(rule["expr"])]
+    assert [rule["labels"] for rule in rules] == [{"severity": str(severity)}]
