@@ -81,12 +81,22 @@ def check_backends(config: Config) -> Iterator[Problem]:
 
 
 def find_backend_hints(config: Config) -> Iterator[Problem]:
-    """Find names of groups that are alike, and keys of backends without effect."""
+    """Find backends without stations, names of groups that are alike, and keys of backends without effect."""
     names = backend_names(config)
     owners = {names.get(each.owner or "") for each in config.station}
     observers = {names.get(each) for station in config.station for each in station.observers}
+    named = [config.site.backend, *(each.owner for each in config.station)]
+    named += [each for station in config.station for each in station.observers]
+    is_complete = config.station and all(each is None or each in names for each in named)
+    unused = set(names.values()) - {names.get(each or "") for each in named} if is_complete else set()
     groups: dict[str, str] = {}
     for index, backend in enumerate(config.backend):
+        if backend.name in unused and backend.observe and backend.mode == "standard":
+            yield Problem(
+                ("backend", index, "id"),
+                coded('no station names backend "{name}" as its owner or as an observer', name=backend.name),
+                coded('write observers = ["{name}"] or owner = "{name}", or remove it', name=backend.name),
+            )
         first = groups.setdefault(backend.name.strip().casefold(), backend.name)
         if backend.group is not None and first != backend.name:
             yield Problem(

@@ -30,7 +30,6 @@ def find_hints(config: Config) -> list[Problem]:
         *_stations(config),
         *_signing(config),
         *_circuits(config),
-        *_unused_backends(config),
         *_leases(config),
         *find_address_hints(config),
         *find_value_hints(config),
@@ -136,25 +135,6 @@ def _signing(config: Config) -> Iterator[Problem]:
             coded("without a policy nothing is verified or signed"),
             coded('name one: policy = "signing.toml"'),
         )
-
-
-def _unused_backends(config: Config) -> Iterator[Problem]:
-    """Find backends that get no message of any station, once there are stations at all.
-
-    Where a station names an unknown one, that is the error.
-    """
-    used = {config.site.backend, None}
-    for station in config.station:
-        used |= {station.owner, *station.observers}
-    names = {each.id for each in config.backend} | {each.name for each in config.backend} | {None}
-    for index, backend in enumerate(config.backend):
-        is_able = backend.observe and backend.mode == "standard"
-        if config.station and is_able and used <= names and used.isdisjoint((backend.id, backend.name)):
-            yield Problem(
-                ("backend", index, "id"),
-                coded('no station names backend "{name}" as its owner or as an observer', name=backend.name),
-                coded('write observers = ["{name}"] or owner = "{name}", or remove it', name=backend.name),
-            )
 
 
 def _unused_circuits(config: Config) -> Iterator[Problem]:

@@ -53,6 +53,14 @@ async def wait_links(controller: App, links: dict[str, int]) -> None:
     await RealClock().wait_until(lambda: controller.status().backends[0].links == links, f"links are {links}")
 
 
+async def start(station: SocketStation, uplink: WebSocketConnection) -> list[Any]:
+    """Start a transaction that the other end of the link answers; return what that got."""
+    asked = await station.send_call("StartTransaction", START)
+    routed = await receive_routed(uplink, "StartTransaction", start_result(7))
+    assert await station.receive_result(asked) == start_result(7)
+    return routed
+
+
 async def stop(station: SocketStation) -> str:
     return await station.send_call("StopTransaction", stop_transaction(7))
 
@@ -88,10 +96,8 @@ async def test_backend_leaves_overlay_mode_while_transaction_runs(tmp_path: Path
             connect_station(controller) as station,
         ):
             uplink = await csms.accept()
-            asked = await station.send_call("StartTransaction", START)
-            routed = await receive_routed(uplink, "StartTransaction", start_result(7))
+            routed = await start(station, uplink)
             assert routed[5] == START
-            assert await station.receive_result(asked) == start_result(7)
             write_site(tmp_path, table("cpo", csms))
             result = await command(tmp_path, "configuration.reload")
             assert (result["applied"], result["needs_restart"]) == (["backend cpo mode"], [])
@@ -113,9 +119,7 @@ async def test_other_node_of_backend_leaves_its_link_open(tmp_path: Path) -> Non
             connect_station(controller) as station,
         ):
             uplink = await csms.accept()
-            asked = await station.send_call("StartTransaction", START)
-            await receive_routed(uplink, "StartTransaction", start_result(7))
-            assert await station.receive_result(asked) == start_result(7)
+            await start(station, uplink)
             write_site(tmp_path, table("cpo", csms, f'{OVERLAY}\nnode = "LC00"'))
             result = await command(tmp_path, "configuration.reload")
             assert (result["applied"], result["needs_restart"]) == (["backend cpo node"], [])
@@ -138,9 +142,7 @@ async def test_station_and_backend_are_added_to_overlay_site(tmp_path: Path) -> 
             connect_station(controller) as station,
         ):
             uplink = await csms.accept()
-            asked = await station.send_call("StartTransaction", START)
-            await receive_routed(uplink, "StartTransaction", start_result(7))
-            assert await station.receive_result(asked) == start_result(7)
+            await start(station, uplink)
             path = write_site(tmp_path, first, table("other", other, OVERLAY))
             added_station = '[[station]]\nid = "CS02"\ncircuit = "house"\nowner = "other"\n'
             path.write_text(path.read_text() + added_station)
