@@ -147,9 +147,8 @@ class Redactor:
     def _redact_text_of(self, key: str, value: str) -> str:
         if key in SAFE_KEYS:
             value = self._known.sub("<identity>", value) if self._known is not None else value
-            return (
-                self._redact_hosts(value) if key == "name" else value
-            )  # a bus has the address of its meters
+            is_bus = key == "name"  # the name of a Modbus bus is the address of its meters
+            return self._redact_hosts(value) if is_bus else value
         if key in PROSE_KEYS:
             return self.redact_text(value)
         if key == "url":

@@ -150,7 +150,7 @@ async def live(progress) -> None:
 
 
 class Progress:
-    """What a station keeps over its connections."""
+    """Transaction of a station and its events so far, which outlive its connections."""
 
     transaction = None
     events = 0
