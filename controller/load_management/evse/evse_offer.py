@@ -365,10 +365,8 @@ class EvseOffer:
 
         Both are in A per phase; without an allocation its share is its fallback.
         """
-        if allocation is None:
-            return self._model.evse.fallback_a, STEP_A, False
-        share_a = allocation.limit_a
-        may_differ = self._may_differ(share_a)
+        share_a = self.share_a(allocation)
+        may_differ = allocation is not None and self._may_differ(share_a)
         return share_a, max(STEP_A, LAG * share_a) if may_differ else STEP_A, may_differ
 
     def _may_differ(self, share_a: float) -> bool:
