@@ -31,6 +31,8 @@ _UNITS = {
     "voltage": "V",
 }
 _EXAMPLE = re.compile(r"\s*Example: (.+)\.$")
+REQUIRED = "required"
+"""What stands in place of the default of a key that must be written."""
 
 _INTRODUCTION = """# Configuration
 
@@ -43,10 +45,39 @@ files of their own, which not everybody on the machine may read (`chmod o= FILE`
 """
 
 
+class ReferenceKey(msgspec.Struct, frozen=True):
+    """A key of the file as its reference shows it.
+
+    `unit`, `default` and `example` are empty where there is none; `default` is "required" for a key that
+    must be written.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    default: str
+    example: str
+    text: str
+
+
+class ReferenceTable(msgspec.Struct, frozen=True):
+    """A table of the file: its heading as it is written, e.g. "[[station]]", its text and its keys."""
+
+    heading: str
+    text: str
+    keys: tuple[ReferenceKey, ...]
+
+
 def render_reference() -> str:
     """Return the whole page."""
-    tables = [_render_table(name, kind, many) for name, kind, many in _tables(Config, "")]
-    return "\n".join([_INTRODUCTION, *tables])
+    return "\n".join([_INTRODUCTION, *(_render_table(each) for each in reference_tables())])
+
+
+def reference_tables() -> Iterator[ReferenceTable]:
+    """Yield each table that the file may have, a table before those below it."""
+    for name, kind, many in _tables(Config, ""):
+        heading = f"[[{name}]]" if many else f"[{name}]"
+        yield ReferenceTable(heading, inspect.getdoc(kind) or "", tuple(_keys(kind)))
 
 
 def key_descriptions(kind: type[msgspec.Struct]) -> dict[str, str]:
@@ -82,28 +113,32 @@ def _table_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
     return None, False
 
 
-def _render_table(name: str, kind: type[msgspec.Struct], many: bool) -> str:
-    heading = f"[[{name}]]" if many else f"[{name}]"
-    lines = [f"## `{heading}`", "", inspect.getdoc(kind) or "", ""]
+def _keys(kind: type[msgspec.Struct]) -> Iterator[ReferenceKey]:
+    """Yield the keys of a table that are no tables themselves."""
     hints = get_type_hints(kind, include_extras=True)
     texts = key_descriptions(kind)
-    rows = []
     for field in msgspec.structs.fields(kind):
         if _table_in(hints[field.name])[0] is not None:
             continue
         text = texts[field.name]
         example = _EXAMPLE.search(text)
-        if example is not None:
-            text = text[: example.start()]
-        shown = f"`{example[1]}`" if example is not None else ""
-        cells = (
-            f"`{field.name}`",
-            describe_type(hints[field.name]),
-            _unit(field.name),
-            _default(field),
-            shown,
-            text,
+        yield ReferenceKey(
+            name=field.name,
+            kind=describe_type(hints[field.name]),
+            unit=_unit(field.name),
+            default=_default(field),
+            example="" if example is None else example[1],
+            text=text if example is None else text[: example.start()],
         )
+
+
+def _render_table(table: ReferenceTable) -> str:
+    lines = [f"## `{table.heading}`", "", table.text, ""]
+    rows = []
+    for key in table.keys:
+        default = key.default if key.default in ("", REQUIRED) else f"`{key.default}`"
+        shown = f"`{key.example}`" if key.example else ""
+        cells = (f"`{key.name}`", key.kind, key.unit, default, shown, key.text)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if rows:
         lines += ["| key | type | unit | default | example | |", "|---|---|---|---|---|---|", *rows, ""]
@@ -116,8 +151,8 @@ def _unit(key: str) -> str:
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
-        return "required"
-    return "" if field.default is None else f"`{_toml(field.default)}`"
+        return REQUIRED
+    return "" if field.default is None else _toml(field.default)
 
 
 def _toml(value: object) -> str:

@@ -18,7 +18,7 @@ import pytest
 
 from controller.cli.arguments import OK
 from controller.cli.main import build_parser
-from controller.config import reference, schema
+from controller.config import manual_page, reference, schema
 from controller.config.loader import check_config
 from controller.signing.policy_file import check_policy
 from drivers.meter_model import find_mistakes
@@ -113,6 +113,35 @@ def test_docs_files_are_found() -> None:
 
 def test_configuration_reference_is_rendered_from_schema() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text() == reference.render_reference()
+
+
+def test_manual_page_of_configuration_is_rendered_from_schema() -> None:
+    page = manual_page.render_manual_page("1.2-3")
+    read = page.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "").replace("\\&", "")
+    rows: list[str] = []
+    for line in reference.render_reference().splitlines():
+        if line.startswith("## "):
+            rows.append(f'.SS "{line[3:].strip("`")}"')
+        elif cells := re.match(r"\| `(\w+)` \| (.+?) \|", line):
+            rows.append(f".B {cells[1]}")
+            assert cells[2].replace("\\|", "|") in read, f"type of {cells[1]}"
+    headings = [line for line in read.splitlines() if re.match(r"\.SS |\.B [a-z_]+$", line)]
+    assert len(rows) > 200
+    assert headings == rows
+
+
+def test_manual_page_has_no_unknown_request_and_no_bare_hyphen() -> None:
+    lines = manual_page.render_manual_page("1.2-3").splitlines()
+    macros = {"TH", "SH", "SS", "TP", "PP", "B", "I", "BR", "RB", "nf", "fi", "br"}
+    assert {line[1:].split()[0] for line in lines if line.startswith(".")} <= macros
+    assert not [line for line in lines if line.startswith("'") or re.search(r"(?<!\\)-", line)]
+    assert not [line for line in lines if re.search(r"\\(?!-|fB|fR|fI|fP|&|e)", line)]
+
+
+def test_manual_page_example_is_a_valid_configuration() -> None:
+    config, errors, _ = check_config(manual_page.EXAMPLE, "local-controller.toml(5)")
+    assert config is not None
+    assert errors == []
 
 
 def test_docs_readme_fits_one_and_half_screens() -> None:

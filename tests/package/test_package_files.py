@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.config.manual_page import render_manual_page
 from controller.config.schema import ListenConfig, WebConfig
 from controller.services.clock_state import STATE_FILE
 
@@ -143,6 +144,19 @@ def test_package_files_drop_in_for_newer_systemd_keeps_reload_by_signal() -> Non
     assert start is not None
     assert check == f"{start[1]} check {start[2]}"
     assert set(service) == {"Type", "ExecReload", "RestartSteps", "RestartMaxDelaySec"}
+
+
+def test_package_files_manual_pages_are_installed_and_name_each_other() -> None:
+    pages = (ROOT / "debian" / "local-controller.manpages").read_text().split()
+    written = (ROOT / "debian" / "generate").read_text()
+    assert pages == [
+        "debian/generated/local-controller.1",
+        "debian/generated/local-controller.toml.5",
+    ]
+    assert all(f'"$out/{Path(page).name}"' in written for page in pages)
+    command = (ROOT / "debian" / "manual.include").read_text().partition("[see also]")[2]
+    assert ".BR local\\-controller.toml (5)" in command
+    assert ".BR local\\-controller (1)" in render_manual_page("1").partition(".SH SEE ALSO")[2]
 
 
 def locked(name: str) -> set[str]:
