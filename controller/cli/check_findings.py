@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -37,7 +35,6 @@ def find_beside_file(config: Config, path: Path, utc: float) -> Iterator[Printed
     yield from (_warn_of_end(each, path, utc) for each in due_expiries(ends, utc))
     for each in year_hints(ends, utc):
         yield _hint(path, each.name, each.describe(utc), "plan its renewal")
-    yield from _find_expired_cards(config, path, utc)
     yield from _find_unseen_stations(config, path)
     yield from _find_restarts(config, path)
 
@@ -58,17 +55,6 @@ def _warn_of_end(end: Expiry, path: Path, utc: float) -> PrintedDiagnostic:
 
 def _hint(path: Path, key: str, what: str, remedy: str) -> PrintedDiagnostic:
     return PrintedDiagnostic(severity="hint", file=str(path), key=key, what=what, remedy=remedy)
-
-
-def _find_expired_cards(config: Config, path: Path, utc: float) -> Iterator[PrintedDiagnostic]:
-    """Yield a hint about each card of the file whose last day is over."""
-    today = datetime.fromtimestamp(utc, ZoneInfo(config.site.timezone)).date()
-    for number, card in enumerate(config.card, 1):
-        if card.valid_until is not None and card.valid_until < today:
-            what = f"card {card.label or number} may not charge since {card.valid_until}"
-            yield _hint(
-                path, f"card[{number - 1}].valid_until", what, "remove the card, or write a later day"
-            )
 
 
 def _find_restarts(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:

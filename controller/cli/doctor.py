@@ -32,7 +32,6 @@ from controller.cli.doctor_checks import (
     check_certificates,
     check_clock,
     check_devices,
-    check_disk,
     check_files,
     check_over_commitment,
     check_running,
@@ -41,6 +40,7 @@ from controller.cli.doctor_checks import (
     find_service_user,
     running_time_daemon,
 )
+from controller.cli.doctor_disk import check_disk
 from controller.cli.site_files import find_site_files
 from controller.cli.status import NoStatusError, fetch, fetch_locally, local_page
 from controller.config.loader import InvalidConfigError

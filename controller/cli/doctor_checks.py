@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import socket
 import ssl
 import stat
@@ -28,7 +27,6 @@ from controller.config.schema import (
 from controller.model.expiry import Expiry, ExpiryLevel
 from controller.model.journal import BootStored
 from controller.store.record_rules import kind_of_type, read_entry
-from controller.store.sqlite_journal import FILE
 from controller.store.state_journal import StoreError
 from controller.store.store_transfer import open_store_file
 from controller.transport.tls import make_client_context
@@ -39,8 +37,6 @@ from drivers.gpio import check_lines
 Level = Literal["ok", "warning", "error"]
 
 SERVICE_USER = "local-controller"
-LOW_SPACE = 0.10
-LOW_SPACE_BYTES = 100 << 20
 BACKEND_TIMEOUT_S = 5.0
 BACKEND_LATE_S = 3600.0
 """Age of the oldest message in a backend's queue that is worth a warning."""
@@ -235,38 +231,6 @@ def check_store_rights(
             "error",
             f"{directory}: {user.name} may not write there",
             f"sudo chown -R {user.name}: {directory}",
-        )
-
-
-def check_disk(directory: Path) -> Iterator[DoctorFinding]:
-    """Check the space below the store, and what damaged files there are."""
-    try:
-        usage = shutil.disk_usage(directory)
-    except OSError as error:
-        yield DoctorFinding(
-            "disk", "error", f"{directory}: {error.strerror}", "create it, writable by the service's user"
-        )
-        return
-    free = f"{usage.free / (1 << 20):.0f} MB of {usage.total / (1 << 20):.0f} MB free"
-    if usage.free < LOW_SPACE_BYTES or usage.free < LOW_SPACE * usage.total:
-        yield DoctorFinding(
-            "disk",
-            "warning",
-            f"{directory}: {free}",
-            "delete what is not needed, e.g. `journalctl --vacuum-size`",
-        )
-    else:
-        yield DoctorFinding("disk", "ok", f"{directory}: {free}")
-    try:
-        damaged = sorted(path.name for path in directory.glob(f"{FILE}.*corrupt*"))
-    except OSError:
-        damaged = []
-    for name in damaged:
-        yield DoctorFinding(
-            "disk",
-            "warning",
-            f"{directory / name}: a damaged store was moved aside",
-            "restore a backup if state is missing; replace a worn SD card",
         )
 
 

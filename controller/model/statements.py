@@ -150,6 +150,7 @@ class StatementCode(enum.StrEnum):
         "signing-waits-for-clock",
         "signed messages are rejected until the clock is synchronised: the memory of received ones was lost",
     )
+    DISK_LOW = "disk-low", "{count} MB are free on the disk of the store"
     METER_LOST = "meter-lost", "the meter of {circuit} is {quality}: {cause}"
     CIRCUIT_OVER_LIMIT = "circuit-over-limit", "{circuit} is above its limit for {duration_s}"
     CIRCUIT_NOT_PROTECTED = (
@@ -212,6 +213,10 @@ class StatementCode(enum.StrEnum):
     MAKE_ROOM_ON_DISK = (
         "make-room-on-disk",
         "make room on the disk and check its rights; transactions wait in the stations meanwhile",
+    )
+    FREE_DISK_SPACE = (
+        "free-disk-space",
+        "delete what is not needed, e.g. journalctl --vacuum-size=200M, before the store cannot be written",
     )
     RESTORE_BACKUP = (
         "restore-backup",

@@ -1,22 +1,39 @@
-"""Cards of a configuration that are over."""
+"""Cards that are over: of the configuration, and of its card file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
-from controller.config.schema import Config
+from controller.config.card_files import CardFileError, load_cards
+from controller.config.schema import CardConfig, Config
 from controller.tomlcheck.diagnostics import Problem
 from drivers.coded_text import coded
 
 
 def find_ended_cards(config: Config) -> Iterator[Problem]:
-    """Find cards whose last day is past."""
-    today = datetime.now(UTC).date()
+    """Find cards whose last day is past at the site."""
+    today = datetime.now(UTC).astimezone(ZoneInfo(config.site.timezone)).date()
     for index, card in enumerate(config.card):
-        if card.valid_until is not None and card.valid_until < today:
+        if _has_ended(card, today):
             yield Problem(
                 ("card", index, "valid_until"),
                 coded("is past: the card may not charge any more"),
                 coded("write a later day, or remove the card"),
             )
+    try:
+        of_file = load_cards(config)[len(config.card) :]
+    except CardFileError:
+        return  # an error of the check already
+    ended = sum(_has_ended(card, today) for card in of_file)
+    if ended:
+        yield Problem(
+            ("local_csms", "cards_file"),
+            coded("cards whose valid_until is past: {count}", count=ended),
+            coded("write later days, or remove them: they may not charge any more"),
+        )
+
+
+def _has_ended(card: CardConfig, today: date) -> bool:
+    return card.valid_until is not None and card.valid_until < today

@@ -128,4 +128,7 @@ class StatusReader:
             error=str(status.error),
             kept=status.kept,
             error_parts=parts_of(status.error),
+            free_mb=None if status.space is None else status.space.free_mb,
+            size_mb=None if status.space is None else status.space.size_mb,
+            low=status.is_low,
         )

@@ -24,6 +24,7 @@ import msgspec
 import trio
 
 from controller.model.journal import Record
+from controller.store.disk_space import DiskSpace, read_disk_space
 from controller.store.legacy_files import LegacyFiles
 from controller.store.record_rules import can_be_kept, changes_of, kind_of_type, read_entry
 from controller.store.rule_types import key_prefix
@@ -60,7 +61,8 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `error`: why it cannot be written, since `failing_since` (POSIX s); empty and None if it can. `kept`:
     number of changes that are in memory alone. `damaged`: where files that were found damaged are now.
-    `was_lost`: there was a state before this start, and it cannot be read.
+    `was_lost`: there was a state before this start, and it cannot be read. `space`: of its disk, None where
+    unknown, and `is_low`: too little of it is free.
     """
 
     error: str = ""
@@ -68,6 +70,8 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     kept: int = 0
     damaged: tuple[str, ...] = ()
     was_lost: bool = False
+    space: DiskSpace | None = None
+    is_low: bool = False
 
 
 class StateStore:
@@ -77,8 +81,16 @@ class StateStore:
     what `persist_soon` takes to become durable.
     """
 
-    def __init__(self, directory: Path, utc: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        utc: Callable[[], float] = time.time,
+        read_space: Callable[[Path], DiskSpace | None] = read_disk_space,
+    ) -> None:
         self._directory = directory
+        self._read_space = read_space
+        self._space: DiskSpace | None = None
+        self._is_low = False
         self._path = directory / FILE
         self._utc = utc
         self._lock = threading.Lock()
@@ -107,6 +119,8 @@ class StateStore:
             kept=len(self._kept),
             damaged=tuple(self._damaged),
             was_lost=self._was_lost,
+            space=self._space,
+            is_low=self._is_low,
         )
 
     def load(self, record_type: type[Stored], prefix: str = "") -> list[Stored]:
@@ -191,7 +205,9 @@ class StateStore:
         return max([after, *(entry.place for entry in entries)]), records
 
     def check(self) -> None:
-        """Write what was kept if the store failed before, and notice a file that was removed."""
+        """Write what was kept if the store failed before, notice a removed file, and read the free space."""
+        self._space = self._read_space(self._directory)
+        self._is_low = self._space is not None and self._space.is_low(was_low=self._is_low)
         with self._lock:
             try:
                 if self._journal is None:

@@ -22,10 +22,14 @@ OVER_LIMIT_S = 10.0
 BACKEND_AWAY_S = 300.0
 STATION_AWAY_S = 600.0
 CLOCK_S = 600.0
-FALLBACK_S = 600.0
 METER_S = 30.0
 SETTLE_S = 30.0
 """Time that a condition lasts before it is an alarm, by kind."""
+FALLBACK_S = 120.0
+"""The same for a connected station without a limit: it is asked again a minute after a refusal, so that
+two more tries have failed, and one that has just started is past its start."""
+SPACE_STEP_MB = 10
+"""Step in which the text of an alarm names free space (MiB), so that it does not change with each record."""
 MOST_NAMED = 5
 """EVSEs that one text names."""
 UNANSWERED_WARN = 3
@@ -164,6 +168,15 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 detail_parts=status.store.error_parts,
             ),
             remedy=Statement(code=StatementCode.MAKE_ROOM_ON_DISK),
+        )
+    if status.store.low:
+        free_mb = status.store.free_mb or 0
+        yield AlarmCondition(
+            kind="disk-low",
+            subject=status.site,
+            severity=Severity.WARNING,
+            statement=Statement(code=StatementCode.DISK_LOW, count=free_mb - free_mb % SPACE_STEP_MB),
+            remedy=Statement(code=StatementCode.FREE_DISK_SPACE),
         )
     for place in status.damaged:
         yield AlarmCondition(

@@ -64,6 +64,9 @@ class _StatusCollector(Collector):
         store = status.store
         yield _gauge("store_writable", "1 while the store can be written.", (), [((), float(store.writable))])
         yield _gauge("store_kept", "Changes that are in memory alone.", (), [((), float(store.kept))])
+        for name, megabytes in (("free", store.free_mb), ("size", store.size_mb)):
+            samples = [] if megabytes is None else [((), megabytes * 1048576.0)]
+            yield _gauge(f"store_{name}_bytes", _SPACE_TEXTS[name], (), samples)
         yield _gauge("tick_age_seconds", "Time since the last control step.", (), [((), status.tick_age_s)])
         yield from _circuits(status.circuits)
         yield from _meters(status)
@@ -87,6 +90,9 @@ class _StatusCollector(Collector):
             yield from _eebus(status.eebus)
         if status.overlay is not None:
             yield from _overlay(status.overlay)
+
+
+_SPACE_TEXTS = {"free": "Free space of the disk of the store.", "size": "Size of the disk of the store."}
 
 
 def _expiries(status: ControllerStatus) -> Iterator[Family]:

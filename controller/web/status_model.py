@@ -394,12 +394,16 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     """State of the store: writable or not.
 
     `error`: why not; `error_parts`: its template and values. `kept`: changes that are in memory alone.
+    `free_mb` of `size_mb` are free on its disk (MiB; null where unknown); `low`: that is too little.
     """
 
     writable: bool = True
     error: str = ""
     kept: int = 0
     error_parts: TextParts | None = None
+    free_mb: int | None = None
+    size_mb: int | None = None
+    low: bool = False
 
 
 class ClockReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controller.model.expiry import Expiry
 from controller.web.alarm_model import Severity
 from controller.web.metrics import render_metrics
-from controller.web.status_model import ClockReport
+from controller.web.status_model import ClockReport, StoreHealth
 from tests.controller.web.examples import STATUS
 from tests.controller.web.large_site import ENERGY
 from tests.docs.example_sites import ROOT
@@ -32,6 +32,7 @@ def exposed() -> dict[str, set[str]]:
         STATUS,
         energy=ENERGY,
         clock=ClockReport(state="unverified"),
+        store=StoreHealth(free_mb=90, size_mb=7600, low=True),
         expiries=(Expiry(name="listen.certificate", not_after=2e9),),
     )
     labels: defaultdict[str, set[str]] = defaultdict(set)
@@ -98,6 +99,16 @@ def test_dashboard_can_be_provisioned() -> None:
         taken |= cells
         assert place["x"] + place["w"] <= 24
         assert panel["datasource"]["uid"] == "${datasource}"
+
+
+def test_dashboard_lists_alarms_that_are_present() -> None:
+    panels = {panel["title"]: panel for panel in json.loads(DASHBOARD.read_text())["panels"]}
+    alarms = panels["Alarms"]
+    assert [each["expr"] for each in alarms["targets"]] == [
+        'local_controller_alarm{instance="$instance"} == 1'
+    ]
+    hidden = alarms["transformations"][-1]["options"]["excludeByName"]
+    assert not {"kind", "subject", "severity"} & set(hidden)
 
 
 @pytest.mark.parametrize("severity", [Severity.CRITICAL, Severity.WARNING])

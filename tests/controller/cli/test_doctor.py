@@ -22,13 +22,13 @@ from controller.cli.doctor_checks import (
     check_certificates,
     check_clock,
     check_devices,
-    check_disk,
     check_files,
     check_firmware,
     check_over_commitment,
     check_running,
     check_store_rights,
 )
+from controller.cli.doctor_disk import check_disk
 from controller.cli.main import main
 from controller.config.loader import read_config
 from controller.config.schema import (
@@ -187,7 +187,7 @@ def test_doctor_certificate_near_end_is_reported(days: int, level: str) -> None:
 def test_doctor_full_disk_is_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_percent: int, level: str
 ) -> None:
-    total = 100 << 30
+    total = 10 << 30
     monkeypatch.setattr("shutil.disk_usage", lambda _: DiskUsage(total, total // 100 * free_percent))
     assert levels(list(check_disk(tmp_path))) == [level]
 

@@ -45,6 +45,12 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
         "lc-depot",
         Severity.CRITICAL,
     ),
+    (
+        replace(FINE, store=StoreHealth(free_mb=96, size_mb=7600, low=True)),
+        "disk-low",
+        "lc-depot",
+        Severity.WARNING,
+    ),
     (replace(FINE, damaged=("state.corrupt-1",)), "store-damaged", "state.corrupt-1", Severity.WARNING),
     (
         replace(FINE, clock=ClockReport(state="unverified", reason="no server")),
