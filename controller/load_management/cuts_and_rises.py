@@ -158,7 +158,9 @@ class CutPlanner:
         yield from self._model.site.scan_costs
         asked: dict[Place, float] = {}
         if off_shares.below:
-            asked = yield from self._asked_room(list(off_shares.below.values()), ledger, short, now)
+            asked = yield from self._asked_room(
+                list(off_shares.below.values()), ledger.beside(falling), short, now
+            )
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts

@@ -122,6 +122,12 @@ class Headroom:
         self._rooms = None
         self._row = list(map(sub, self._row, bookings.row(self._site)))
 
+    def beside(self, freed: Bookings) -> Headroom:
+        """Return another ledger, with the room that is left once so much is freed."""
+        found = self.copy()
+        found._rooms, found._row = None, list(map(add, self._row, freed.row(self._site)))
+        return found
+
     def is_full(self, least_a: float) -> bool:
         """Return True if the first circuit, which feeds all others, has not this much (A) on any phase."""
         return max(self._row[:3]) < least_a

@@ -44,7 +44,7 @@ CAP_STEP_A = 6.0
 
 MOST_NEEDED_A = 10.0
 """Highest minimum that a car is taken to need: some charge with 8 to 10 A or more only."""
-LOWER_A = 0.5
+LOWER_A = 0.2
 """Fall of an offer that may have stopped the car."""
 
 
