@@ -199,7 +199,9 @@ def read_user_model(file: Path) -> MeterModel:
     """Read a model file of the user's. Raises ModelFileError where it cannot be read or has mistakes."""
     try:
         return parse_model(file.read_text(encoding="utf-8-sig"), file.name)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ModelFileError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
         raise ModelFileError(f"{file}: cannot be read ({error})") from error
 
 

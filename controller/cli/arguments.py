@@ -219,6 +219,14 @@ def number(text: str) -> float:
     return value
 
 
+def whole_number(text: str) -> int:
+    """Parse a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
 def seconds(text: str) -> float:
     """Parse a duration of 1 to 86400 s."""
     value = number(text)

@@ -8,7 +8,14 @@ from functools import partial
 
 import trio
 
-from controller.cli.arguments import OK, CommandError, Subcommands, new_file, seconds
+from controller.cli.arguments import (
+    OK,
+    CommandError,
+    Subcommands,
+    new_file,
+    seconds,
+    whole_number,
+)
 from controller.demo.demo_run import run_demo
 
 
@@ -16,7 +23,9 @@ def add_parser(commands: Subcommands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("demo", help="run a simulated site around the real controller")
     parser.add_argument("--duration", type=seconds, metavar="SECONDS", help="default: until Ctrl-C")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="selects cars and building load")
+    parser.add_argument(
+        "--seed", type=whole_number, default=1, metavar="N", help="selects cars and building load"
+    )
     parser.add_argument("--report", type=new_file, metavar="FILE", help="write the measurements as JSON")
     parser.set_defaults(run=run)
 

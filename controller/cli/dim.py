@@ -14,7 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from controller.cli.arguments import OK, CommandError, Subcommands, number
+from controller.cli.arguments import (
+    OK,
+    CommandError,
+    Subcommands,
+    number,
+    whole_number,
+)
 from controller.dimming import dimming_messages
 from controller.dimming.dimming_command import CONTEXT, CommandMalformedError, read_command
 from controller.dimming.verification import LONGEST_S, KeyProofs
@@ -69,7 +75,7 @@ def add_parser(commands: Subcommands) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="written into the evidence")
     parser.add_argument(
         "--sequence",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="higher than in the role's last command; default: the time in ms",
     )

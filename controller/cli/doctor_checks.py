@@ -365,7 +365,7 @@ def _check_reachable(backend: BackendConfig) -> DoctorFinding:
         return DoctorFinding(
             "backends",
             "error",
-            f"backend {backend.id}: {host} port {port} cannot be reached: {error}",
+            f"backend {backend.id}: {host} port {port} cannot be reached: {error.strerror or error}",
             "check url, DNS, gateway and firewall",
         )
     return DoctorFinding("backends", "ok", f"backend {backend.id}: {host} port {port} answers")

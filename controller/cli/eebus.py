@@ -13,7 +13,15 @@ from typing import Any
 import msgspec
 import segno
 
-from controller.cli.arguments import OK, CommandError, Subcommands, add_config, new_file, read_configuration
+from controller.cli.arguments import (
+    OK,
+    CommandError,
+    Subcommands,
+    add_config,
+    new_file,
+    read_configuration,
+    whole_number,
+)
 from controller.services.control_socket import ControlError, send_command
 from controller.web.status_model import EebusLimitStatus, EebusStatus
 
@@ -32,7 +40,7 @@ def add_parser(commands: Subcommands) -> None:
     )
     who.add_argument(
         "--register",
-        type=int,
+        type=whole_number,
         metavar="SECONDS",
         help="trust the first partner that connects within this time (0 to 3600; 0 ends it)",
     )

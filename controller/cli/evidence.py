@@ -97,7 +97,7 @@ def add_parser(commands: Subcommands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    status, shown_records = OK, []
+    status, count, shown_records = OK, 0, []
     for name, line, record in _records(options.files):
         if record is None:
             print(
@@ -111,9 +111,13 @@ def _list(options: argparse.Namespace) -> int:
         elif _in_time(record, options):
             body = msgspec.json.encode(_legible(record.body)).decode()
             shown = body if options.full else _shown(body)
+            count += 1
             print(f"{record.number:>8}  {record.time}  {record.kind:<10}  {shown}")
     if options.json:
         print_json(shown_records)
+    elif count == 0 and status == OK:
+        is_span = options.since is not None or options.until is not None
+        print("no record in this span" if is_span else "no record")
     return status
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import version
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from controller.cli.arguments import UNREADABLE, CommandError, Subcommands
 from controller.services.journal_log import with_priorities
@@ -52,6 +52,15 @@ Only the module of the given subcommand is imported: on a gateway's processor al
 """
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Parser whose errors are one line: the command, what is wrong, and where its usage is."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with an error in the command line."""
+        text = message.removeprefix("argument ")
+        self.exit(UNREADABLE, f"{self.prog}: {text}; see `{self.prog} --help`\n")
+
+
 class Subcommand(Protocol):
     """Module of a subcommand. Its parser has the function `run(options)` as a default."""
 
@@ -81,12 +90,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser(names: Iterable[str] = SUBCOMMANDS) -> argparse.ArgumentParser:
     """Return the parser of the named subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="local-controller",
         description="Edge gateway of a charging site: OCPP multiplexer, meters and load management.",
     )
     parser.add_argument("--version", action="version", version=version("ocpp-local-controller"))
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = cast(Subcommands, parser.add_subparsers(required=True, metavar="COMMAND"))
     for module in dict.fromkeys(SUBCOMMANDS[name] for name in names):
         cast(Subcommand, import_module(f"controller.cli.{module}")).add_parser(commands)
     return parser

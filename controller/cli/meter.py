@@ -36,10 +36,12 @@ from controller.cli.arguments import (
     count_of,
     file_error,
     new_file,
+    number,
     print_json,
     printed_diagnostic,
     read_configuration,
     seconds,
+    whole_number,
 )
 from controller.cli.tables import make_console
 from controller.config.model_files import check_model_file
@@ -107,8 +109,8 @@ def add_parser(commands: Subcommands) -> None:
             help=f"configuration with the meters; default without --driver: {USUAL_CONFIG}",
         )
         action.add_argument("--driver", metavar="MODEL", help="model of a meter without configuration")
-        action.add_argument("--unit", type=int, default=1, metavar="N")
-        action.add_argument("--interval", type=float, default=1.0, metavar="SECONDS")
+        action.add_argument("--unit", type=whole_number, default=1, metavar="N")
+        action.add_argument("--interval", type=number, default=1.0, metavar="SECONDS")
         _add_bus(action, required=False)
 
 
@@ -127,11 +129,13 @@ def _add_bus(parser: argparse.ArgumentParser, *, required: bool) -> None:
     where = parser.add_mutually_exclusive_group(required=required)
     where.add_argument("--device", metavar="PORT", help="serial port, e.g. /dev/serial/by-id/...")
     where.add_argument("--host", metavar="HOST", help="address of a meter or gateway")
-    parser.add_argument("--port", type=int, metavar="N", help="default: 502, with TLS 802")
+    parser.add_argument("--port", type=whole_number, metavar="N", help="default: 502, with TLS 802")
     parser.add_argument(
         "--transport", choices=("tcp", "tls", "rtu-over-tcp", "udp"), default="tcp", help="with --host"
     )
-    parser.add_argument("--baud", type=int, metavar="N", help="with --device; default: of the model, or all")
+    parser.add_argument(
+        "--baud", type=whole_number, metavar="N", help="with --device; default: of the model, or all"
+    )
     parser.add_argument("--parity", choices=("N", "E", "O"), help="with --device")
     for name in ("ca", "certificate", "key"):
         parser.add_argument(f"--{name}", metavar="FILE", help="with --transport tls")
@@ -445,8 +449,12 @@ def _meters_of(options: argparse.Namespace) -> list[MeterSettings]:
         )
     meters = {name: meter for name, meter in meters.items() if not meter.stations}
     unknown = [name for name in options.meters if name not in meters]
-    if unknown or not meters:
-        known = ", ".join(meters) or "none"
+    if not meters:
+        raise CommandError(
+            f"{path}: has no meter to read; add [[meter]], or name one with --driver and --host"
+        )
+    if unknown:
+        known = ", ".join(meters)
         raise CommandError(f"{path}: no meter {', '.join(unknown)}; its meters: {known}")
     return [meters[name] for name in options.meters or meters]
 

@@ -20,6 +20,7 @@ from controller.cli.arguments import (
     add_json,
     print_json,
     read_used_configuration,
+    whole_number,
 )
 from controller.offline.journal_records import EntryQueued, EntrySetAside, OutboxRequest
 from controller.store.record_rules import changes_of, kind_of_type, read_entry
@@ -41,7 +42,7 @@ def add_parser(commands: Subcommands) -> None:
     for action in (retry, drop):
         action.add_argument("station", metavar="STATION")
         action.add_argument("backend", metavar="BACKEND")
-        action.add_argument("number", type=int, metavar="NUMBER", help="as `outbox list` shows it")
+        action.add_argument("number", type=whole_number, metavar="NUMBER", help="as `outbox list` shows it")
     listing.set_defaults(run=partial(_run_guarded, _list))
     retry.set_defaults(run=partial(_run_guarded, partial(_request, drop=False)))
     drop.set_defaults(run=partial(_run_guarded, partial(_request, drop=True)))
@@ -77,6 +78,8 @@ def _list(options: argparse.Namespace, journal: SqliteJournal) -> None:
             ]
         )
         return
+    if not queued:
+        print("no message waits for a backend, and none is set aside")
     for (station, backend), count in sorted(waiting.items()):
         print(f"{station}  {backend}: {count} waiting")
     for key, reason in sorted(rejected.items()):

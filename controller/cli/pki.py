@@ -19,6 +19,7 @@ from controller.cli.arguments import (
     Subcommands,
     add_json,
     file_error,
+    number,
     print_json,
 )
 from controller.pki import PkiError
@@ -41,7 +42,7 @@ def add_parser(commands: Subcommands) -> None:
     init = actions.add_parser("init", help="make the site CA: a root and an issuing CA")
     init.add_argument("--name", required=True, help="name of the CA, e.g. that of the site")
     init.add_argument("--arc", default=OWN_ARC, help="OID arc of the extensions (default: %(default)s)")
-    init.add_argument("--max-days", type=float, help="longest validity of any certificate")
+    init.add_argument("--max-days", type=number, help="longest validity of any certificate")
     init.add_argument("--party-id", action="append", help="party id that certificates may name; repeatable")
     _finish(init, _init)
 
@@ -185,6 +186,8 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print_json([_described(record, ledger.state(record.serial, now)) for record in records])
         return OK
+    if not records:
+        print("no certificate is to be renewed now" if options.due else "no certificate has been issued yet")
     for record in records:
         state = ledger.state(record.serial, now)
         days = (record.not_after - now) / DAY_S

@@ -23,6 +23,7 @@ from controller.cli.arguments import (
     add_config,
     add_json,
     count_of,
+    file_error,
     moment,
     print_json,
     printed_diagnostic,
@@ -246,8 +247,12 @@ def _decide(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> De
     """Return the decision on the message in the file. Raises CommandError."""
     try:
         text = options.message.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{options.message}: cannot be read: {error}", UNREADABLE) from error
+    except OSError as error:
+        raise file_error(error, options.message) from error
+    except UnicodeDecodeError as error:
+        raise CommandError(
+            f"{options.message}: is not UTF-8; name a file with the frame as JSON", UNREADABLE
+        ) from error
     frame = _frame(options, text)
     if frame is None:
         raise CommandError(f"{options.message}: is neither a payload nor a frame of OCPP-J", UNREADABLE)

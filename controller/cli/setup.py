@@ -31,6 +31,7 @@ from controller.cli.setup_dialog import (
     confirm_writing,
     dialog_text,
     is_open_question,
+    listening_text,
     read_answers,
     read_listed_stations,
 )
@@ -126,7 +127,7 @@ async def _run(options: argparse.Namespace) -> int:
         partial(read_listed_stations, store) if is_running else collector.read_unknown_stations,
         partial(has_users, store),
         partial(_store_text, path, store if is_running else None),
-        find_places=lambda: find_site_places(collector.port),
+        find_places=lambda: find_site_places(collector.host, collector.port),
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(setup.run)
@@ -163,7 +164,7 @@ async def _listen(nursery: trio.Nursery, collector: StationCollector, language: 
     except CollectorError as error:
         print(error, file=sys.stderr)
         return
-    print(dialog_text("listening", language, port=collector.port))
+    print(listening_text(language, find_site_places(collector.host, collector.port)))
 
 
 def _store_of(path: Path) -> Path:

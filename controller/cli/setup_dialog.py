@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from controller.cli.arguments import START, UNREADABLE, CommandError
 from controller.services.control_socket import ControlError, send_command
 from controller.services.setup_service import SetupService
+from controller.site_setup.setup_document import SitePlaces, find_stations_url
 from controller.site_setup.setup_questions import SetupQuestion, UnknownStation
 from controller.site_setup.setup_texts import Language
 from controller.tomlcheck.diagnostics import FileUnreadableError, read_text
@@ -45,8 +46,8 @@ _WORDS: dict[str, dict[Language, str]] = {
         "de": f"starten: {START}",
     },
     "listening": {
-        "en": "Stations that connect to ws://GATEWAY:{port}/ocpp/ meanwhile are offered below.",
-        "de": "Stationen, die sich währenddessen mit ws://GATEWAY:{port}/ocpp/ verbinden, werden angeboten.",
+        "en": "Stations that connect to {url}/ meanwhile are offered below.",
+        "de": "Stationen, die sich währenddessen mit {url}/ verbinden, werden angeboten.",
     },
 }
 
@@ -54,6 +55,11 @@ _WORDS: dict[str, dict[Language, str]] = {
 def dialog_text(key: str, language: Language, **values: object) -> str:
     """Return a text of the dialog with its values."""
     return _WORDS[key][language].format(**values)
+
+
+def listening_text(language: Language, places: SitePlaces) -> str:
+    """Return where stations connect that are offered; `places`: where they do so now."""
+    return dialog_text("listening", language, url=find_stations_url({}, places))
 
 
 def read_answers(path: Path) -> dict[str, str]:

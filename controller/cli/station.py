@@ -23,6 +23,7 @@ from controller.cli.arguments import (
     add_config,
     number,
     read_store_directory,
+    whole_number,
 )
 from controller.cli.tables import make_console
 from controller.services.control_socket import ControlError, send_command
@@ -61,9 +62,11 @@ def add_parser(commands: Subcommands) -> None:
     _add_command(actions, "pause", "give it no current", duration=True)
     _add_command(actions, "resume", "end a pause, a limit, a priority or a boost")
     limit = _add_command(actions, "limit", "limit it to a current", duration=True, needed=True)
-    limit.add_argument("--amps", dest="limit_a", type=float, required=True, metavar="A", help="per phase")
+    limit.add_argument("--amps", dest="limit_a", type=number, required=True, metavar="A", help="per phase")
     priority = _add_command(actions, "prioritize", "serve it with this priority", duration=True)
-    priority.add_argument("--priority", type=int, required=True, metavar="N", help="the highest comes first")
+    priority.add_argument(
+        "--priority", type=whole_number, required=True, metavar="N", help="the highest comes first"
+    )
     _add_command(actions, "boost", "charge as fast as the circuits allow", duration=True)
     start = _add_command(actions, "start", "start charging")
     start.add_argument(
@@ -111,7 +114,7 @@ def _add_command(
     parser = _add(actions, name, text, partial(_send_command, f"station.{name}"))
     parser.add_argument("station", metavar="STATION")
     if evse:
-        parser.add_argument("--evse", type=int, metavar="N", help="one of its EVSEs")
+        parser.add_argument("--evse", type=whole_number, metavar="N", help="one of its EVSEs")
     if duration:
         parser.add_argument(
             "--for",
@@ -201,6 +204,9 @@ def _list(options: argparse.Namespace) -> int:
     details = _fetch_details(options)
     if options.json:
         print(json.dumps(msgspec.to_builtins(details), indent=2))
+        return OK
+    if not details:
+        print("no station is configured; add one with `local-controller setup` or `station adopt`")
         return OK
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("EVSE", "OCPP", "state", "offered", "drawn", "energy", "card", "why"):

@@ -34,6 +34,7 @@ from controller.cli.arguments import (
 from controller.config.schema import WebConfig
 from controller.services.control_socket import ControlError, send_command
 from controller.transport.tls import make_client_context
+from controller.transport.transport_errors import describe_error
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus, read_status
 
@@ -135,7 +136,10 @@ def fetch(page: PageAddress) -> ControllerStatus:
             f"{place} answers with HTTP status {error.code}: is it a local-controller?"
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        reason = describe_error(cause if isinstance(cause, OSError) else error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise NoStatusError(f"{place}: {reason}; on the gateway: sudo local-controller status") from error
         raise NoStatusError(
             f"no controller answers at {place}: {reason}; is it running, with [web] in its configuration?"
         ) from error
@@ -218,7 +222,7 @@ def render(status: ControllerStatus) -> RenderableType:
         terminal.circuits_table(status.circuits, "beside EVSEs (A)", base),
         *terminal.meter_problem_lines(status.circuits),
         *terminal.margin_lines(status.circuits),
-        terminal.evses_table(status.evses),
+        terminal.evses_table(status.evses) if status.evses else Text("no station is configured"),
         *terminal.response_lines(status.evses),
         *terminal.energy_lines(status.energy),
         *([terminal.backends_table(status.backends)] if status.backends else []),

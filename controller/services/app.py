@@ -517,7 +517,7 @@ class App:
             endpoints = self._pools.make_endpoints(config)
             page_tls = self._web.load_tls(config)
         except OSError as error:
-            raise ServiceError(f"a password file cannot be read: {error}") from error
+            raise ServiceError(f"{error.filename} cannot be read: {error.strerror}") from error
         except TlsError as error:
             raise ServiceError(str(error)) from error
         self._config = self._status.config = config

@@ -179,11 +179,17 @@ def _give_to_service(*paths: Path) -> None:
             os.chown(path, *owner)
 
 
-def find_site_places(port: int = ListenConfig().port, web_port: int = WebConfig().port) -> SitePlaces:
-    """Return where a new site has its state and its ports; None for what is the default."""
+def find_site_places(
+    host: str = ListenConfig().host, port: int = ListenConfig().port, web_port: int = WebConfig().port
+) -> SitePlaces:
+    """Return where a new site has its state and its listeners; None for what is the default.
+
+    `host`, `port`: where stations connect.
+    """
     store = usual_store_directory()
     return SitePlaces(
         store=None if store == StoreConfig().directory else store,
+        host=None if host == ListenConfig().host else host,
         port=None if port == ListenConfig().port else port,
         web_port=None if web_port == WebConfig().port else web_port,
     )

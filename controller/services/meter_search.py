@@ -11,6 +11,7 @@ import trio
 
 from controller.services.service_error import ServiceError
 from controller.site_setup.setup_questions import MeterChoice, MeterScan
+from controller.transport.transport_errors import describe_error
 from controller.web.setup_interface import MeterSearch
 from drivers.errors import DriverError
 from drivers.identify_service import (
@@ -92,7 +93,7 @@ async def search_meters(target: str, report: Callable[[str], None]) -> MeterScan
     try:
         found = await identify_meters(settings, units, report)
     except (DriverError, OSError) as error:
-        return MeterScan(problem=str(error))
+        return MeterScan(problem=describe_error(error))
     return MeterScan(found=tuple(choice for each in found for choice in _meter_choices(each)))
 
 

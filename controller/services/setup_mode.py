@@ -80,7 +80,7 @@ async def run_setup_mode(
         collector.read_unknown_stations,
         partial(has_users, store),
         store_text,
-        lambda: find_site_places(collector.port, web_port),
+        lambda: find_site_places(collector.host, collector.port, web_port),
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(setup.run)

@@ -97,7 +97,7 @@ class SetupService:
             problems=setup_questions.find_problems(answers, context, language),
             review=review,
             search=state if (state := self.search_state()).running else None,
-            stations_url=find_stations_url(context.document, self._find_places().port),
+            stations_url=find_stations_url(context.document, self._find_places()),
         )
 
     async def complete_answers(self, request: SetupRequest) -> SetupRequest:

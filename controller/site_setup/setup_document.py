@@ -156,14 +156,20 @@ def _separate_tables(before: str, after: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+EVERY_ADDRESS = ("", "0.0.0.0", "::")
+"""Hosts by which a listener is at all addresses of the gateway."""
 USUAL_PORT = 8887
 """Port of stations in a file that names none."""
 
 
 class SitePlaces(msgspec.Struct, frozen=True, kw_only=True):
-    """Directory of the state and ports of a new site, where they are not the usual ones."""
+    """Directory of the state and addresses of a new site, where they are not the usual ones.
+
+    `host`, `port`: where stations connect.
+    """
 
     store: str | None = None
+    host: str | None = None
     port: int | None = None
     web_port: int | None = None
 
@@ -211,6 +217,8 @@ def _write_site(document: SetupDocument, given: Answers) -> None:
 def _write_places(document: SetupDocument, places: SitePlaces) -> None:
     if places.store is not None:
         set_key(document.table("store"), "directory", places.store)
+    if places.host is not None:
+        set_key(document.table("listen"), "host", places.host)
     if places.port is not None:
         set_key(document.table("listen"), "port", places.port)
     if places.web_port is not None:
@@ -326,12 +334,14 @@ def _station_of(station: str, given: Answers, context: SetupContext) -> NewStati
     )
 
 
-def find_stations_url(root: Mapping[str, Any], port: int | None = None) -> str:
-    """Return the URL that stations connect to, without their ids; `port`: of a file that names none."""
+def find_stations_url(root: Mapping[str, Any], places: SitePlaces = SitePlaces()) -> str:  # noqa: B008 it is immutable
+    """Return the URL that stations connect to, without their ids; `places`: of a file that names none."""
     listen: Mapping[str, Any] = root.get("listen", {})
     scheme = "wss" if listen.get("certificate") else "ws"
     path = str(listen.get("path", "/ocpp")).rstrip("/")
-    return f"{scheme}://GATEWAY:{listen.get('port', port or USUAL_PORT)}{path}"
+    host = str(listen.get("host", places.host or ""))
+    name = "GATEWAY" if host in EVERY_ADDRESS else f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}:{listen.get('port', places.port or USUAL_PORT)}{path}"
 
 
 def add_station(

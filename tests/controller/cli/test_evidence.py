@@ -84,6 +84,15 @@ def test_evidence_list_has_line_record(folder: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == '       1  2026-11-22T12:00:00.000Z  limit       {"w":4200}\n'
 
 
+def test_evidence_list_without_record_in_span_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, "list", "log", "--since", "2027-01-01") == 0
+    assert capsys.readouterr().out == "no record in this span\n"
+    assert run(folder, "list", "--json", "log", "--since", "2027-01-01") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
 def test_evidence_list_shows_received_command_readably(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli.main import SUBCOMMANDS, build_parser
+from controller.cli.main import SUBCOMMANDS, build_parser, main
 from tests.controller.cli.command_line import (
     CONFIG,
     closed_folder,
@@ -23,6 +23,34 @@ from tests.controller.cli.command_line import (
 
 def test_main_unknown_command_exits_2() -> None:
     assert run_command("dance").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("dance", "local-controller: COMMAND: invalid choice: 'dance'"),
+        ("check -x", "local-controller: unrecognized arguments: -x; see `local-controller --help`"),
+        ("station", "local-controller station: the following arguments are required: ACTION"),
+        ("status --url ftp://lc", "local-controller status: --url: begin it with"),
+        ("meter read --unit x", "local-controller meter read: --unit: 'x' is not a whole number"),
+        ("station limit CS01 --amps six", "local-controller station limit: --amps: 'six' is not a number"),
+        ("outbox retry CS01 cpo 1.5", "local-controller outbox retry: NUMBER: '1.5' is not a whole number"),
+    ],
+)
+def test_main_invalid_command_line_is_one_line(
+    arguments: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments.split())
+    printed = capsys.readouterr().err
+    assert printed.startswith(error)
+    assert re.search(r"; see `local-controller[a-z ]* --help`\n$", printed)
+    assert printed.count("\n") == 1
+
+
+def test_main_values_are_parsed_with_texts_of_their_own() -> None:
+    actions = (action for _, parser in find_actions(build_parser()) for action in parser._actions)
+    assert [action.dest for action in actions if action.type in (int, float)] == []
 
 
 def test_main_help_lists_every_subcommand() -> None:

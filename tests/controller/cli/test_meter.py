@@ -15,7 +15,7 @@ import trio
 from controller.cli.main import main
 from drivers.meter_model import list_models, load_model, set_user_models
 from drivers.simulated import SimulatedMeter, serve_tcp
-from tests.controller.cli.command_line import write_config
+from tests.controller.cli.command_line import CONFIG, write_config
 from tests.drivers.test_decoding import VALUES
 
 MODEL = """
@@ -206,7 +206,8 @@ def test_meter_read_of_station_meter_refers_to_status(command: Command, tmp_path
 def test_meter_read_without_options_reads_meters_of_usual_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_config(tmp_path)
+    meter = '[[meter]]\nid = "grid"\ndriver = "janitza-umg604"\ntransport = "tcp"\nhost = "192.0.2.20"\n'
+    config = write_config(tmp_path, CONFIG.replace("limit_a = 63", 'limit_a = 63\nmeter = "grid"') + meter)
     monkeypatch.setattr("controller.cli.meter.USUAL_CONFIG", config)
     assert main(["meter", "read", "--once", "other"]) == 1
-    assert f"{config}: no meter other; its meters: none" in capsys.readouterr().err
+    assert f"{config}: no meter other; its meters: grid" in capsys.readouterr().err

@@ -72,12 +72,13 @@ def users_of(folder: Path) -> list[str]:
 def test_setup_answers_file_makes_a_valid_site(tmp_path: Path) -> None:
     answers = tmp_path / "answers.toml"
     answers.write_text(ANSWERS)
-    done = run_setup(tmp_path, "--answers", answers, "--yes", "--stations", "0.0.0.0:9001")
+    done = run_setup(tmp_path, "--answers", answers, "--yes", "--stations", "127.0.0.2:9001")
     assert done.returncode == 0, done.stderr
     path = tmp_path / "controller.toml"
     config, errors, _ = check_config(path.read_text(), str(path), tmp_path)
     assert config is not None, errors
-    assert config.listen.port == 9001
+    assert (config.listen.host, config.listen.port) == ("127.0.0.2", 9001)
+    assert "at ws://127.0.0.2:9001/ocpp/ID" in path.read_text()
     assert [(each.id, each.evse[0].phases, each.evse[0].max_a) for each in config.station] == [
         ("CS01", ("L1", "L2", "L3"), 32.0),
         ("CS02", ("L2",), 16.0),

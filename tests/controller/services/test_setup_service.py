@@ -17,7 +17,7 @@ from controller.services.machine_report import find_serial_ports, find_timezone
 from controller.services.service_error import ServiceError
 from controller.services.setup_service import SetupRejectedError, SetupService
 from controller.site_setup.configuration_fields import FieldChange
-from controller.site_setup.setup_document import find_stations_url
+from controller.site_setup.setup_document import SitePlaces, find_stations_url
 from controller.site_setup.setup_questions import MeterScan, UnknownStation
 from controller.web.setup_interface import FieldRequest, SearchRequest, SetupProgress, SetupRequest
 from drivers.meter_model import load_model
@@ -187,16 +187,19 @@ async def test_setup_service_forms_show_and_change_the_file(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "port", "url"),
+    ("text", "places", "url"),
     [
-        ("", None, f"ws://GATEWAY:{ListenConfig().port}{ListenConfig().path}"),
-        ("", 9000, "ws://GATEWAY:9000/ocpp"),
-        ("[listen]\nport = 9443\n", 9000, "ws://GATEWAY:9443/ocpp"),
-        ('[listen]\ncertificate = "server.crt"\npath = "/"\n', None, "wss://GATEWAY:8887"),
+        ("", SitePlaces(), f"ws://GATEWAY:{ListenConfig().port}{ListenConfig().path}"),
+        ("", SitePlaces(port=9000), "ws://GATEWAY:9000/ocpp"),
+        ("", SitePlaces(host="192.0.2.1"), "ws://192.0.2.1:8887/ocpp"),
+        ("[listen]\nport = 9443\n", SitePlaces(port=9000), "ws://GATEWAY:9443/ocpp"),
+        ('[listen]\nhost = "::"\n', SitePlaces(host="192.0.2.1"), "ws://GATEWAY:8887/ocpp"),
+        ('[listen]\nhost = "2001:db8::1"\n', SitePlaces(), "ws://[2001:db8::1]:8887/ocpp"),
+        ('[listen]\ncertificate = "server.crt"\npath = "/"\n', SitePlaces(), "wss://GATEWAY:8887"),
     ],
 )
-def test_stations_url_is_that_of_the_file(text: str, port: int | None, url: str) -> None:
-    assert find_stations_url(tomllib.loads(text), port) == url
+def test_stations_url_is_that_of_the_file(text: str, places: SitePlaces, url: str) -> None:
+    assert find_stations_url(tomllib.loads(text), places) == url
 
 
 async def test_setup_service_without_a_file_states_it() -> None:

@@ -133,11 +133,11 @@ def test_document_serial_meter_has_its_line_settings() -> None:
 
 
 def test_document_unusual_places_of_files_are_written() -> None:
-    places = SitePlaces(store="/srv/state", port=9000, web_port=8081)
+    places = SitePlaces(store="/srv/state", host="192.0.2.1", port=9000, web_port=8081)
     data = tomllib.loads(write_document("", HOME, CONTEXT, "en", places))
     assert (data["store"], data["listen"], data["web"]) == (
         {"directory": "/srv/state"},
-        {"port": 9000},
+        {"host": "192.0.2.1", "port": 9000},
         {"port": 8081},
     )
 
