@@ -161,7 +161,9 @@ class MeterWindow:
     def has_gap(self, longest_s: float, begin: float, end: float) -> bool:
         """Return True if readings are missing for longer, as while the meter was not good."""
         pairs = pairwise(at for at, _ in self._readings)
-        return any(later - earlier > longest_s and begin < later <= end for earlier, later in pairs)
+        return any(
+            later - earlier > longest_s and begin < later and earlier < end for earlier, later in pairs
+        )
 
     def moves_of(
         self, ref: EvseRef, phase: int, begin: float, end: float, *, others: bool = False

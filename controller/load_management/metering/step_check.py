@@ -5,7 +5,8 @@ has a dead current transformer shows plausible values, and every one of them is 
 follow the cars. So each step of a station's reported consumption of `STEP_A` or more on a phase is looked
 for in the readings around it:
 
-    window    from `LEAD_S` before the report that precedes the step to `SEEN_S` after the one that shows it
+    window    from `LEAD_S` before the report that precedes the step to the first reading `SEEN_S` or more
+              after the one that shows it
     seen      within the window the readings of that phase rose (fell) by `SEEN` of the step
     missed    they did not rise by `MISSED` of it, and did not fall by as much, so that nothing of the
               building can have hidden the step; or they fell by about as much as the station rose, in this
@@ -36,7 +37,7 @@ STEP_A = 5.0
 LEAD_S = 8.0
 """Earliest time (s) of a step before the previous report: reports and meters have their delays."""
 SEEN_S = 10.0
-"""Latest reading after the report that shows the step (s)."""
+"""Time (s) after the report that shows a step until the next reading shows it for sure."""
 LONGEST_WINDOW_S = 150.0
 """Steps between reports that are further apart are not looked for."""
 SEEN = 0.6
@@ -93,7 +94,7 @@ class StepCheck:
         """Judge the steps that the last reading has completed."""
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         while self._pending and self._pending[0].at + SEEN_S <= now:
-            self._judge(self._pending.popleft())
+            self._judge(self._pending.popleft(), now)
 
     def has_missed(self, phase: int) -> bool:
         """Return True if the last step that was judged on a phase was missed."""
@@ -103,15 +104,15 @@ class StepCheck:
         """Drop the steps that no reading will show."""
         self._pending.clear()
 
-    def _judge(self, step: ReportedStep) -> None:
-        end = step.at + SEEN_S
+    def _judge(self, step: ReportedStep, end: float) -> None:
+        """Judge a step by the readings until `end` (s), the first one after `SEEN_S`: some may be missing."""
         window = self._window.readings(step.since - LEAD_S, end)
         if len(window) < FEWEST_READINGS or not self._window.reaches_back_to(step.at - 1):
             return
         if self._window.has_gap(LONGEST_GAP_S, step.since, end):
             return
         phases = [phase for phase, delta in enumerate(step.delta_a) if abs(delta) >= STEP_A]
-        judged = {phase: self._judge_phase(step, phase, window) for phase in phases}
+        judged = {phase: self._judge_phase(step, phase, window, end) for phase in phases}
         seen = [phase for phase in phases if judged[phase] is _Sight.SEEN]
         missed = [phase for phase in phases if judged[phase] in (_Sight.MISSED, _Sight.MIRRORED)]
         for phase in missed:
@@ -122,9 +123,9 @@ class StepCheck:
         if missed:
             self._on_missed(step, missed, window, mirrored=judged[missed[-1]] is _Sight.MIRRORED)
 
-    def _judge_phase(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps]) -> _Sight:
+    def _judge_phase(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps], end: float) -> _Sight:
         """Return whether these readings show a step on one phase, beside the other moves of the cars."""
-        begin, end, delta = step.since - LEAD_S, step.at + SEEN_S, step.delta_a[phase]
+        begin, delta = step.since - LEAD_S, step.delta_a[phase]
         size, opposite = abs(delta), 1 if delta > 0 else 0
         along, against = _moves([amps[phase] for amps in window], up=delta > 0)
         own_a = self._window.moves_of(step.ref, phase, begin, end)

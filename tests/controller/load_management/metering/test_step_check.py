@@ -112,6 +112,27 @@ def test_step_check_one_missed_step_is_not_enough() -> None:
     assert check.problem == ""
 
 
+@pytest.mark.parametrize("interval_s", [1, 2, 5, 10])
+@pytest.mark.parametrize(("lost_from", "lost_until"), [(50, 65), (52, 71), (58, 80), (61, 75), (50, 120)])
+def test_step_check_steps_beside_lost_readings_are_not_missed(
+    interval_s: int, lost_from: int, lost_until: int
+) -> None:
+    # Two cars step by 9 A; the readings are 5 s late, and some are lost.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    for now in range(200):
+        drawn_a = 18.0 if now - 5 < 58 else 0.0
+        for ref, at in ((A, 61), (B, 63)):
+            if now == at:
+                step = ReportedStep(ref=ref, delta_a=(-9.0, 0.0, 0.0), since=at - 10.0, at=float(at))
+                window.add_step(step)
+                check.add_step(step)
+        if now % interval_s == 0 and not lost_from <= now < lost_until:
+            window.add_reading((10.0 + 0.1 * (now % 3) + drawn_a, 11.0, 12.0), float(now))
+            check.judge_due(float(now))
+    assert not check.has_missed(0)
+
+
 def test_step_check_dead_transformer_beside_phases_that_follow() -> None:
     def meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
         return (0.0, base[1] + cars[1], base[2] + cars[2])
