@@ -106,15 +106,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _render(found: PrintedDiagnostic) -> str:
-    """Return a line about a diagnostic that has no place in the file."""
+    """Return a line about what is beside the file; it begins with the place of the key that leads there."""
+    place = found.file if found.line is None else f"{found.file}:{found.line}"
     text = f"{found.what}; {found.remedy}" if found.remedy else found.what
     match found.severity:
         case "hint":
-            return f"{found.file}: {text} (hint)"
+            return f"{place}: {text} (hint)"
         case "error":
-            return f"{found.file}: {text}"
+            return f"{place}: {text}"
         case _:
-            return f"{found.file}: {found.severity}: {text}"
+            return f"{place}: {found.severity}: {text}"
 
 
 def _count_tables(config: Config) -> CheckSummary:

@@ -11,12 +11,14 @@ from controller.cli.arguments import PrintedDiagnostic
 from controller.config import Config, StationConfig
 from controller.model.expiry import Expiry, ExpiryLevel
 from controller.model.journal import BootStored
-from controller.services.certificate_service import due_expiries, find_expiries, year_hints
+from controller.services.certificate_service import due_expiries, find_located_expiries, year_hints
 from controller.services.configuration import plan_since_last_use
 from controller.services.connection_settings import unusable_certificates
 from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.state_journal import StoreError
 from controller.store.store_transfer import open_store_file
+from controller.tomlcheck.diagnostics import read_text
+from controller.tomlcheck.positions import locate_lines
 
 MOST_NAMED = 5
 """Stations without a first connection that are named one by one."""
@@ -24,25 +26,39 @@ MOST_NAMED = 5
 
 def find_unusable_certificates(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:
     """Yield an error for each set of certificate files with which a start would fail."""
-    for failure in unusable_certificates(config):
+    lines = locate_lines(read_text(path))
+    for table, failure in unusable_certificates(config):
         what, _, remedy = failure.rpartition("; ")
-        yield PrintedDiagnostic(severity="error", file=str(path), key="certificate", what=what, remedy=remedy)
+        keys = [key for key in ("certificate", "ca", "client_ca") if (*table, key) in lines]
+        line = lines[(*table, keys[0])] if keys else lines.get(table)
+        yield PrintedDiagnostic(
+            severity="error", file=str(path), line=line, key="certificate", what=what, remedy=remedy
+        )
 
 
 def find_beside_file(config: Config, path: Path, utc: float) -> Iterator[PrintedDiagnostic]:
     """Yield what the files and the store beside a valid configuration give reason to mention."""
-    ends = find_expiries(config)
-    yield from (_warn_of_end(each, path, utc) for each in due_expiries(ends, utc))
+    lines = locate_lines(read_text(path))
+    located = find_located_expiries(config)
+    places = {end: lines.get(place) for place, end in located}
+    ends = [end for _, end in located]
+    for each in due_expiries(ends, utc):
+        yield _warn_of_end(each, path, places[each], utc)
     for each in year_hints(ends, utc):
-        yield _hint(path, each.name, each.describe(utc), "plan its renewal")
+        yield _hint(path, each.name, each.describe(utc), "plan its renewal", places[each])
     yield from _find_unseen_stations(config, path)
     yield from _find_restarts(config, path)
 
 
-def _warn_of_end(end: Expiry, path: Path, utc: float) -> PrintedDiagnostic:
+def _warn_of_end(end: Expiry, path: Path, line: int | None, utc: float) -> PrintedDiagnostic:
     """Return a warning of an end that is near, more urgent from level to level."""
     warning = PrintedDiagnostic(
-        severity="warning", file=str(path), key=end.name, what=end.describe(utc), remedy="renew it in time"
+        severity="warning",
+        file=str(path),
+        line=line,
+        key=end.name,
+        what=end.describe(utc),
+        remedy="renew it in time",
     )
     match end.level(utc):
         case ExpiryLevel.SOON:
@@ -53,8 +69,8 @@ def _warn_of_end(end: Expiry, path: Path, utc: float) -> PrintedDiagnostic:
             return msgspec.structs.replace(warning, severity="critical", remedy="renew it now")
 
 
-def _hint(path: Path, key: str, what: str, remedy: str) -> PrintedDiagnostic:
-    return PrintedDiagnostic(severity="hint", file=str(path), key=key, what=what, remedy=remedy)
+def _hint(path: Path, key: str, what: str, remedy: str, line: int | None = None) -> PrintedDiagnostic:
+    return PrintedDiagnostic(severity="hint", file=str(path), line=line, key=key, what=what, remedy=remedy)
 
 
 def _find_restarts(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:

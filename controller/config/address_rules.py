@@ -15,7 +15,7 @@ from controller.config.port_rules import EVERYWHERE, check_ports, find_port_hint
 from controller.config.schema import BackendConfig, Config
 from controller.config.station_expansion import find_several_stations
 from controller.config.web_rules import LOOPBACK
-from controller.tomlcheck.diagnostics import Problem, name_letters
+from controller.tomlcheck.diagnostics import Problem, blank_in_url, name_letters, without_blanks
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 
@@ -131,9 +131,14 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
     listens = path in (("listen", "host"), ("web", "host"), ("eebus", "host"))
     has_port = path[-1] == "host"
     if _SCHEME.match(host):
-        name = _SCHEME.sub("", host).partition("/")[0]
-        form = f'{"host = " if has_port else ""}"{name}"'
-        remedy: str = coded("write the address alone: {form}", form=form)
+        name, port = _address_of_url(host)
+        if has_port and port:
+            remedy: str = coded('write host = "{host}" and port = {port}', host=name, port=port)
+        elif path[0] == "time" and port:
+            remedy = coded("write the address alone: {form}", form=f'"{name}:{port}"')
+        else:
+            form = f'{"host = " if has_port else ""}"{name}"'
+            remedy = coded("write the address alone: {form}", form=form)
         yield Problem(path, coded('"{value}" is a URL', value=host), remedy)
     elif match := _PORT.match(host):
         name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
@@ -173,6 +178,15 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
         )
 
 
+def _address_of_url(url: str) -> tuple[str, str]:
+    """Return host and port of a URL that stands in place of a host; the port is empty where it has none."""
+    address = _SCHEME.sub("", url).partition("/")[0].rpartition("@")[2]
+    match = _PORT.match(address)
+    if match is None:
+        return address.strip("[]"), ""
+    return (match[1], match[2]) if match[1] else (match[3], match[4])
+
+
 def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address that a host is; None for a name."""
     try:
@@ -210,11 +224,11 @@ def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Pro
         place = _PLACEHOLDER.search(url, url.find("://") + 3) or _station_id_in(url, config)
         remedy: str = coded('end it like "/ocpp/{place}"', place="{station}")
         if place is not None:
-            meant = f'"{url[: place.start()]}{{station}}{url[place.end() :]}"'
+            meant = f'"{without_blanks(f"{url[: place.start()]}{{station}}{url[place.end() :]}")}"'
             remedy = coded("did you mean {meant}?", meant=meant)
         yield Problem(path, coded("has no {place}", place="{station}"), remedy)
     elif any(letter.isspace() for letter in url):
-        yield Problem(path, coded("contains a blank"), coded("remove it, or write it as %20"))
+        yield blank_in_url(path, url)
     elif "\\" in url:
         meant = url.replace("\\", "/")
         yield Problem(
@@ -383,7 +397,7 @@ def _backend_urls(config: Config) -> Iterator[Problem]:
                     place="{station}",
                 ),
             )
-        elif parts is not None and "{station}" in parts.path and before[-1] not in "/{":
+        elif parts is not None and "{station}" in parts.path and before[-1] not in "/{ ":
             yield Problem(
                 path,
                 coded("joins the id to the word before it"),

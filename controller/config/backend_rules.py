@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from controller.config.schema import DEFAULT_NODE, LOCAL_CSMS, BackendConfig, Config, StationConfig
 from controller.ocpp.actions import COMMANDS, OBSERVED, REPORTS, SHARED, commands
-from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.diagnostics import Problem, blank_in_url, unknown_name
 from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import ALL_WORDS
 from drivers.coded_text import CodedText, coded
@@ -196,7 +196,7 @@ def _est_url(url: str, path: DataPath) -> Iterator[Problem]:
     elif not parts.hostname:
         yield Problem(path, coded("names no host"), remedy)
     elif any(each.isspace() for each in url):
-        yield Problem(path, coded("contains a blank"), coded("remove it, or write it as %20"))
+        yield blank_in_url(path, url)
     elif "{" in url or parts.query or parts.fragment or parts.username is not None:
         yield Problem(path, coded("has more than a host and a path"), remedy)
     elif operation in ("simpleenroll", "simplereenroll", "cacerts", "csrattrs"):

@@ -21,8 +21,27 @@ from drivers.coded_text import coded
 
 def check_tables(config: Config) -> list[Problem]:
     """Return every problem but those of the files that the configuration names."""
+    twice = list(_ids(config))
+    found = _check_tables(config)
+    return twice + [each for each in found if not _follows(each, found, twice)]
+
+
+def _follows(problem: Problem, found: list[Problem], twice: list[Problem]) -> bool:
+    """Return whether a problem follows from an id that is used twice, where another was meant.
+
+    References to the missing id lead nowhere, unless more ids are missing than used twice. Circuits feed each
+    other in a loop, or there is no root.
+    """
+    kind = problem.refers_to
+    missing = {each.what for each in found if each.refers_to == kind}
+    if kind and len(missing) <= sum(each.path[0] == kind for each in twice):
+        return True
+    is_tree = problem.path == ("circuit",) or problem.path[::2] == ("circuit", "parent")
+    return is_tree and not kind and any(each.path[0] == "circuit" for each in twice)
+
+
+def _check_tables(config: Config) -> list[Problem]:
     return [
-        *_ids(config),
         *_site(config),
         *_listen(config),
         *check_backends(config),

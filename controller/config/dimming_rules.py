@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from controller.config.meter_rules import (
@@ -31,6 +32,10 @@ LONG_BOUNCE_S = 2.0
 SHORT_LOSS_S, LONG_LOSS_S = 2.0, 300.0
 """Times after which a module counts as lost by one late reading, and after which nobody relies on it (s)."""
 TWO_YEARS_DAYS = 730
+MELO_LENGTH, MALO_LENGTH = 33, 11
+"""Characters of the ids of a metering location and a market location (BDEW)."""
+MANY_INPUTS = 32
+"""Inputs of the largest terminal blocks that control boxes are wired to."""
 MOST_CONTACTS = 4
 """Contacts of one source: control boxes and ripple-control receivers have no more."""
 
@@ -109,12 +114,14 @@ def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
             ("dimming",),
             coded("needs a key of the controller, which signs evidence and acknowledgements"),
             coded('make one with `local-controller keys new`, and name it: [signing] key = "..."'),
+            depends_on=("signing",),
         )
     if not any(evse.is_controllable for station in config.station for evse in station.evse):
         yield Problem(
             ("dimming",),
             coded("has no controllable EVSE"),
             coded("set steuve = true in each controllable EVSE"),
+            depends_on=("station",),
         )
 
 
@@ -350,6 +357,8 @@ def find_dimming_hints(config: Config) -> Iterator[Problem]:
     dimming = config.dimming
     if dimming is None:
         return
+    yield from _connection_point(dimming)
+    yield from _high_inputs(dimming)
     for index, module in enumerate(dimming.module):
         path: DataPath = ("dimming", "module", index)
         yield from find_unit_hints((*path, "unit"), module.transport, module.unit)
@@ -390,6 +399,52 @@ def find_dimming_hints(config: Config) -> Iterator[Problem]:
                     lost_after_s=f"{source.lost_after_s:g}",
                 ),
                 coded("write a few intervals of its module, e.g. 5 (s)"),
+            )
+
+
+def _connection_point(dimming: DimmingConfig) -> Iterator[Problem]:
+    """Find mistyped ids of metering locations (MeLo) and market locations (MaLo) of the German market."""
+    point = dimming.connection_point or ""
+    path: DataPath = ("dimming", "connection_point")
+    letters = point.replace(" ", "").replace("-", "")
+    remedy = coded("copy it from the grid operator's letter, or from the meter's papers")
+    if re.fullmatch(r"DE\d[0-9A-Za-z]*", letters) and len(point) != MELO_LENGTH:
+        yield Problem(
+            path,
+            coded(
+                "has {count} characters, the id of a metering location (MeLo) has {length}",
+                count=len(point),
+                length=MELO_LENGTH,
+            ),
+            remedy,
+        )
+    elif re.fullmatch(r"\d{9,13}", letters) and (len(point) != MALO_LENGTH or not _is_market_location(point)):
+        yield Problem(
+            path,
+            coded(
+                "is not the id of a market location (MaLo): {length} digits, the last one a check digit",
+                length=MALO_LENGTH,
+            ),
+            remedy,
+        )
+
+
+def _is_market_location(digits: str) -> bool:
+    """Return whether the last digit checks the others (BDEW: every second one counts twice)."""
+    values = [int(each) for each in digits]
+    return (sum(values[0:-1:2]) + 2 * sum(values[1:-1:2]) + values[-1]) % 10 == 0
+
+
+def _high_inputs(dimming: DimmingConfig) -> Iterator[Problem]:
+    """Find inputs that few modules have; a GPIO line is numbered within its chip, and may be high."""
+    modules = {source.id: source.module for source in dimming.source}
+    on_bus = {module.id for module in dimming.module if module.transport != "gpio"}
+    for index, contact in enumerate(dimming.contact):
+        if contact.input >= MANY_INPUTS and modules.get(contact.source) in on_bus:
+            yield Problem(
+                ("dimming", "contact", index, "input"),
+                coded("{input} is the number of an input, and few modules have so many", input=contact.input),
+                coded("count the inputs from 0; the address of the module is unit or host"),
             )
 
 

@@ -24,7 +24,12 @@ def check_eebus(config: Config) -> Iterator[Problem]:
         )
     if guards and config.eebus is None:
         path: DataPath = ("dimming", "source", guards[0][0], "kind")
-        yield Problem(path, coded('is "eebus", and there is no [eebus]'), coded("add [eebus], empty will do"))
+        yield Problem(
+            path,
+            coded('is "eebus", and there is no [eebus]'),
+            coded("add [eebus], empty will do"),
+            refers_to="eebus",
+        )
     if config.eebus is None:
         return
     if not guards:
@@ -32,6 +37,7 @@ def check_eebus(config: Config) -> Iterator[Problem]:
             ("eebus",),
             coded("has no source of limits: what the control box writes would be ignored"),
             coded('add a [[dimming.source]] with kind = "eebus", or remove [eebus]'),
+            refers_to="dimming.source.kind",
         )
     yield from _partners(config)
 

@@ -292,7 +292,7 @@ def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> 
             (*path, "id"),
             coded('no circuit uses meter "{name}"', name=meter.id),
             coded('set meter = "{name}" in the circuit that it measures, or remove it', name=meter.id),
-            refers_to="circuit",
+            refers_to="circuit.meter",
         )
     if count > 1:
         yield Problem(

@@ -135,6 +135,7 @@ def _routes(overlay: OverlayConfig, links: set[str]) -> Iterator[Problem]:
                 coded("name one of {links}", links=", ".join(sorted(links)))
                 if links
                 else coded('set mode = "overlay" in the backend or station that it leads through'),
+                refers_to="backend.mode",
             )
         if (route.destination, route.via) in seen:
             what = coded(

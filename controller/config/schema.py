@@ -780,7 +780,8 @@ class DimmingConfig(_Table, frozen=True, kw_only=True):
     """Dimming under section 14a EnWG."""
 
     connection_point: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    """Name of the grid connection in commands; default: the site's id. Example: "DE0001234567890"."""
+    """Name of the grid connection in commands; default: the site's id.
+    Example: "DE0001234567800000000000000000001"."""
     count: Literal["evse", "circuit", "one"] = "evse"
     """Unit that counts as one device for the grid operator: each EVSE, those of a circuit, or all."""
     failsafe_w: Annotated[float, Meta(ge=0, le=1e8, extra={"unit": "W"})] = 4200.0

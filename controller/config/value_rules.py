@@ -45,6 +45,8 @@ CONTRACT_TOLERANCE = 1.1
 """A contract may count with another voltage than the nominal one."""
 USUAL_LOAD_A = 10.0
 """Current of a load that every building switches on: a kettle, a heater of 2.3 kW."""
+LARGEST_MAIN_A = 630.0
+"""Largest fuse of a house connection (NH3); above it a site has a transformer of its own (A)."""
 BREAKER_CARRIES = 1.145
 """Multiple of its rating that a warm B or C breaker carries for the 10 s in which cars obey (IEC 60898-1)."""
 
@@ -70,6 +72,7 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
     yield from _small_margins(config)
     yield from _dimming_limits(config)
     yield from _without_effect(config)
+    yield from _large_connection(config)
     yield from _unbalance(config)
     yield from _single_phase(config)
     yield from _contractual_maximum(config)
@@ -296,6 +299,21 @@ def _currents(config: Config) -> Iterator[Problem]:
                     ),
                     coded("write 6, unless the station's manual names a lower current"),
                 )
+
+
+def _large_connection(config: Config) -> Iterator[Problem]:
+    """Find a grid connection above the largest fuse of a house connection, without its transformer."""
+    for index, circuit in enumerate(config.circuit):
+        if circuit.parent is None and circuit.limit_kva is None and max(circuit.limits_a) > LARGEST_MAIN_A:
+            yield Problem(
+                ("circuit", index, "limit_a"),
+                coded(
+                    "{limit} A on each phase is more than the largest main fuse, {most} A",
+                    limit=f"{max(circuit.limits_a):g}",
+                    most=f"{LARGEST_MAIN_A:g}",
+                ),
+                coded("correct it, or name the transformer that feeds the site: limit_kva"),
+            )
 
 
 def _without_effect(config: Config) -> Iterator[Problem]:

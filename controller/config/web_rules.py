@@ -14,7 +14,7 @@ from controller.access.permissions import (
     read_permissions,
 )
 from controller.config.schema import Config, MqttConfig, WebConfig
-from controller.tomlcheck.diagnostics import Problem, nearest_names
+from controller.tomlcheck.diagnostics import Problem, blank_in_url, nearest_names
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded, join_or
 
@@ -61,7 +61,7 @@ def check_webhooks(config: Config) -> Iterator[Problem]:
                 coded('begin it with "{scheme}://"', scheme="https"),
             )
         elif " " in webhook.url:
-            yield Problem(path, coded("contains a blank"), coded("remove it, or write it as %20"))
+            yield blank_in_url(path, webhook.url)
 
 
 def check_mqtt(config: Config) -> Iterator[Problem]:

@@ -38,6 +38,9 @@ from controller.tomlcheck.diagnostics import FileUnreadableError
 
 log = logging.getLogger("controller.pki")
 
+Place = tuple[str | int, ...]
+"""Path of a key in the configuration, e.g. ("backend", 0, "certificate")."""
+
 HINT_DAYS = 365
 """Days before an end at which `check` names it."""
 
@@ -155,7 +158,12 @@ def find_expiries(config: Config) -> list[Expiry]:
 
     Files that cannot be read are left out: other checks name them.
     """
-    return sorted(_ends(config), key=lambda end: end.not_after)
+    return [end for _, end in find_located_expiries(config)]
+
+
+def find_located_expiries(config: Config) -> list[tuple[Place, Expiry]]:
+    """Return the same ends, each with the key of the configuration that names its file."""
+    return sorted(_ends(config), key=lambda located: located[1].not_after)
 
 
 def due_expiries(ends: Iterable[Expiry], utc: float) -> list[Expiry]:
@@ -170,23 +178,31 @@ def year_hints(ends: Iterable[Expiry], utc: float) -> list[Expiry]:
     ]
 
 
-def _ends(config: Config) -> Iterator[Expiry]:
-    files = [("listen.certificate", config.listen.certificate), ("listen.client_ca", config.listen.client_ca)]
-    files += [] if config.web is None else [("web.certificate", config.web.certificate)]
-    files += [] if config.mqtt is None else [("mqtt.certificate", config.mqtt.certificate)]
-    files += [(f"backend {backend.id} ca", backend.ca) for backend in config.backend]
-    files += [(f"meter {meter.id} certificate", meter.certificate) for meter in config.meter]
-    for name, file in files:
+def _ends(config: Config) -> Iterator[tuple[Place, Expiry]]:
+    files: list[tuple[Place, str, str | None]] = [
+        (("listen", "certificate"), "listen.certificate", config.listen.certificate),
+        (("listen", "client_ca"), "listen.client_ca", config.listen.client_ca),
+    ]
+    if config.web is not None:
+        files.append((("web", "certificate"), "web.certificate", config.web.certificate))
+    if config.mqtt is not None:
+        files.append((("mqtt", "certificate"), "mqtt.certificate", config.mqtt.certificate))
+    for index, backend in enumerate(config.backend):
+        files.append((("backend", index, "ca"), f"backend {backend.id} ca", backend.ca))
+    for index, meter in enumerate(config.meter):
+        files.append((("meter", index, "certificate"), f"meter {meter.id} certificate", meter.certificate))
+    for place, name, file in files:
         if file is not None:
-            yield from _file_ends(name, Path(file))
-    for backend in config.backend:
+            yield from ((place, end) for end in _file_ends(name, Path(file)))
+    for index, backend in enumerate(config.backend):
         if backend.certificate is not None:
-            name = f"backend {backend.id} certificate"
-            yield from _file_ends(name, Path(backend.certificate), renews_itself=_renews_itself(backend))
+            name, place = f"backend {backend.id} certificate", ("backend", index, "certificate")
+            ends = _file_ends(name, Path(backend.certificate), renews_itself=_renews_itself(backend))
+            yield from ((place, end) for end in ends)
     if config.signing is not None:
-        yield from _signing_ends(config.signing.key, config.signing.policy)
+        yield from ((("signing",), end) for end in _signing_ends(config.signing.key, config.signing.policy))
     if config.pki is not None:
-        yield from _ca_ends(Path(config.pki.folder))
+        yield from ((("pki", "folder"), end) for end in _ca_ends(Path(config.pki.folder)))
 
 
 def _renews_itself(backend: BackendConfig) -> bool:

@@ -26,18 +26,21 @@ LEAST_PER_ADDRESS = 64
 """Connections that any address may open by default."""
 
 
-def unusable_certificates(config: Config) -> Iterator[str]:
-    """Yield an error for each set of certificate files with which a start would fail."""
-    loaders = [
-        partial(load_listen_tls, config.listen),
-        *(() if config.web is None else (partial(load_web_tls, config.web),)),
-        *(partial(load_backend_tls, backend) for backend in config.backend),
+def unusable_certificates(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield an error for each set of certificate files with which a start would fail, and its table.
+
+    The table is a path in the configuration, e.g. ("backend", 0).
+    """
+    loaders: list[tuple[tuple[str | int, ...], Callable[[], object]]] = [
+        (("listen",), partial(load_listen_tls, config.listen)),
+        *(() if config.web is None else ((("web",), partial(load_web_tls, config.web)),)),
+        *((("backend", index), partial(load_backend_tls, each)) for index, each in enumerate(config.backend)),
     ]
-    for load in loaders:
+    for table, load in loaders:
         try:
             load()
         except TlsError as failed:
-            yield str(failed)
+            yield table, str(failed)
 
 
 def load_listen_tls(listen: ListenConfig) -> RenewedContext | None:

@@ -117,6 +117,19 @@ def defined_already(path: DataPath, name: str) -> Problem:
     return Problem(path, coded('"{name}" is already defined', name=name), coded("give each its own id"))
 
 
+def without_blanks(url: str) -> str:
+    """Return a URL without blanks, tabs and ends of lines."""
+    return "".join(url.split())
+
+
+def blank_in_url(path: DataPath, url: str) -> Problem:
+    """Return the problem of a URL with a blank in it."""
+    remedy = coded(
+        'did you mean "{meant}"? A blank that belongs to the path is written %20', meant=without_blanks(url)
+    )
+    return Problem(path, coded("contains a blank"), remedy)
+
+
 def decode_text(data: bytes) -> str:
     """Return bytes of UTF-8 as text without byte order mark, its lines ended by LF. Raises NotTextError."""
     try:

@@ -26,6 +26,8 @@ from drivers.coded_text import CodedText, coded, join_or
 _SIMILAR = 0.6
 _ALMOST_EQUAL = 0.8
 """Least ratio of difflib for a key that is meant; the higher one where the key exists below the table."""
+_OF_SAME_CONTENT = 0.4
+"""Least ratio for a table that has all keys of the unknown one."""
 
 
 class SchemaCheck:
@@ -98,14 +100,31 @@ class SchemaCheck:
     def is_consequence(self, problem: Problem) -> bool:
         """Return whether a problem follows from one that this pass has found, and would only hide it.
 
-        It is at or below a replaced or misspelt place, depends on one, or its reference leads to one.
+        It is at or below a replaced or misspelt place, depends on one, names a misspelt key of its own table,
+        or its reference leads to a misspelt table or id.
         """
-        target = tuple(problem.refers_to.split("."))
         suspect = self.replaced | self.misspelt
         cause = problem.depends_on
-        if target in suspect or (cause and any(place[: len(cause)] == cause for place in suspect)):
+        if self._refers_to_any(problem.refers_to, suspect) or self._names_misspelt_key(problem):
+            return True
+        if cause and any(place[: len(cause)] == cause for place in suspect):
             return True
         return any(problem.path[:length] in suspect for length in range(1, len(problem.path) + 1))
+
+    def _refers_to_any(self, refers_to: str, suspect: set[DataPath]) -> bool:
+        """Return whether a reference, to a table or a key of it, leads to a place without a valid value."""
+        if not refers_to:
+            return False
+        target = tuple(refers_to.split("."))
+        places = {tuple(part for part in path if isinstance(part, str)) for path in suspect}
+        starts = {target[:length] for length in range(1, len(target) + 1)}
+        return any(start in places or (*start, "id") in places for start in starts)
+
+    def _names_misspelt_key(self, problem: Problem) -> bool:
+        """Return whether a problem's text names a key of the same table that is misspelt."""
+        table = problem.path[:-1]
+        words = set(re.findall(r"\w+", f"{problem.what} {problem.remedy}"))
+        return any(place[:-1] == table and place[-1] in words for place in self.misspelt)
 
     def _check_value(self, hint: Any, key: str, value: object, path: DataPath) -> dict[str, object]:
         """Return the key with its valid value; an empty dict where it has none."""
@@ -155,8 +174,15 @@ class SchemaCheck:
         same_stem = [each for each in known if each.rpartition("_")[0] == lower]  # the unit is missing
         if same_stem:
             return same_stem
+        if same_content := _tables_with_content(data[key], known):
+            near = difflib.get_close_matches(lower, same_content, 1, _OF_SAME_CONTENT)
+            if near:
+                return near
         is_written_below = bool(self._tables_below(key, kind))
-        return difflib.get_close_matches(lower, known, 1, _ALMOST_EQUAL if is_written_below else _SIMILAR)
+        near = difflib.get_close_matches(lower, known, 4, _ALMOST_EQUAL if is_written_below else _SIMILAR)
+        # Of equally similar ones a required one that is missing: limit_ means limit_a before limit_w.
+        likeness = {each: difflib.SequenceMatcher(None, each, lower).ratio() for each in near}
+        return sorted(near, key=lambda each: (-likeness[each], each in data, each not in required))[:1]
 
     def _remedy_for_unknown_key(
         self, key: str, value: object, near: list[str], kind: type[msgspec.Struct]
@@ -194,6 +220,17 @@ class SchemaCheck:
 
     def _add(self, path: DataPath, what: str, remedy: str) -> None:
         self.problems.append(Problem(path, what, remedy))
+
+
+def _tables_with_content(value: object, hints: Mapping[str, Any]) -> list[str]:
+    """Return the tables of `hints` that have every key of a table, or of all tables of an array."""
+    elements = value if isinstance(value, list) else [value]
+    tables = [each for each in elements if isinstance(each, dict) and each]
+    if len(tables) < len(elements):
+        return []
+    keys = {key for each in tables for key in each}
+    structs = {name: _struct_in(hint)[0] for name, hint in hints.items()}
+    return [name for name, kind in structs.items() if kind is not None and keys <= _type_hints(kind).keys()]
 
 
 @cache

@@ -13,6 +13,7 @@ from controller.services.configuration import ActiveConfiguration, keep_copy, lo
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
 from tests.controller.cli.command_line import NETWORK_CONFIG, run_command, write_config
+from tests.controller.transport.certificates import DAY, Authority
 
 
 def test_check_valid_file_prints_summary(tmp_path: Path) -> None:
@@ -39,6 +40,22 @@ def test_check_example_for_installers_is_valid() -> None:
     assert done.returncode == 0
     expected = ("has never connected", "is a placeholder of an example")
     assert all(any(text in line for text in expected) for line in done.stderr.splitlines()), done.stderr
+
+
+def test_check_findings_of_certificates_have_the_line_of_their_key(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).server(good_for=-DAY)
+    tls = f'[listen]\ncertificate = "{pair.certificate}"\nkey = "{pair.key}"'
+    path = write_config(tmp_path, NETWORK_CONFIG.replace("[listen]", tls))
+    Path(pair.key).chmod(0o600)
+    line = path.read_text().splitlines().index(f'certificate = "{pair.certificate}"') + 1
+    begin = f"{path}:{line}: critical: listen.certificate has expired"
+    assert begin in run_command("check", "-c", path).stderr
+    other = Authority(tmp_path, "other").server("other")
+    Path(other.key).chmod(0o600)
+    path.write_text(path.read_text().replace(pair.key, other.key))
+    done = run_command("check", "-c", path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{path}:{line}: "), done.stderr
 
 
 def test_check_names_stations_that_have_never_connected(tmp_path: Path) -> None:

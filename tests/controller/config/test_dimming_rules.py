@@ -207,3 +207,44 @@ def test_dimming_rules_limit_above_all_devices_is_hint() -> None:
     text = WHOLE.replace("limit_w = 4200", "limit_w = 42000").replace("max_a = 16", "max_a = 32")
     hints = {hint.key: hint.what for hint in check_config(text, "dimming.toml")[2]}
     assert hints["dimming.contact[0].limit_w"].startswith("has no effect: all controllable EVSEs together")
+
+
+def hints(text: str, key: str) -> list[str]:
+    return [each.what for each in check_config(text, "dimming.toml")[2] if key in each.key]
+
+
+@pytest.mark.parametrize(
+    ("point", "found"),
+    [
+        ("DE123", ["has 5 characters, the id of a metering location (MeLo) has 33"]),
+        ("DE0001234567800000000000000000001", []),
+        (
+            "DE 0001234567800000000000000000001",
+            ["has 34 characters, the id of a metering location (MeLo) has 33"],
+        ),
+        ("57685676748", []),
+        (
+            "57685676784",
+            ["is not the id of a market location (MaLo): 11 digits, the last one a check digit"],
+        ),
+        ("5768567674", ["is not the id of a market location (MaLo): 11 digits, the last one a check digit"]),
+        ("Depot Nord", []),
+        ("1234", []),
+    ],
+)
+def test_dimming_rules_mistyped_connection_point_is_hint(point: str, found: list[str]) -> None:
+    text = WHOLE.replace("[dimming]\n", f'[dimming]\nconnection_point = "{point}"\n')
+    assert hints(text, "connection_point") == found
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "found"),
+    [
+        (MODULE, 31, []),
+        (MODULE, 100, ["100 is the number of an input, and few modules have so many"]),
+        ('[[dimming.module]]\nid = "io"\ntransport = "gpio"\ndevice = "/dev/gpiochip0"\n', 100, []),
+    ],
+)
+def test_dimming_rules_high_input_of_module_is_hint(module: str, number: int, found: list[str]) -> None:
+    text = WHOLE.replace(MODULE, module).replace("input = 3", f"input = {number}")
+    assert hints(text, "input") == found

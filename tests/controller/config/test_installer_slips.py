@@ -135,6 +135,8 @@ def write_into(table: str, changes: dict[str, str]) -> str:
     return "\n[".join(tables) + "\n"
 
 
+BLANK = "A blank that belongs to the path is written %20"
+
 ERRORS = [
     (
         "[[circuit]]",
@@ -162,7 +164,10 @@ ERRORS = [
         ("[[backend]]", {"est_url": f'"{url}"'}, f'backend "cpo" est_url: {finding}')
         for url, finding in (
             ("http://ca.internal/est", 'is not an https URL; begin it with "https://"'),
-            ("https://ca.internal/ est", "contains a blank; remove it, or write it as %20"),
+            (
+                "https://ca.internal/ est",
+                f'contains a blank; did you mean "https://ca.internal/est"? {BLANK}',
+            ),
             ("https:///est", 'names no host; write it like "https://csms.example/.well-known/est"'),
             (
                 "https://ca.internal:99999/est",
@@ -585,7 +590,7 @@ ERRORS = [
     (
         "[[webhook]]",
         {"url": '"https://hook.internal/my alarms"'},
-        "webhook[0].url: contains a blank; remove it, or write it as %20",
+        f'webhook[0].url: contains a blank; did you mean "https://hook.internal/myalarms"? {BLANK}',
     ),
     (
         "[[calendar]]",

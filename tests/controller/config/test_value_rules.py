@@ -114,7 +114,7 @@ ERRORS = [
     ("max_a = 32\nmin_a = 6", "max_kw = 20\nmin_kw = 40\nfallback_a = 0", "min_kw: 40 kW is above max_kw"),
     ("[web]", '[web]\nnames = ["lc.lan:8080"]', 'contains a port; write "lc.lan" alone'),
     ("[web]", '[mqtt]\nhost = "broker"\nroot = "lc/#"\n[web]', "write a text without +, # and /"),
-    ("/{station}", "/ocpp /{station}", "url: contains a blank"),
+    ("/{station}", "/ocpp /{station}", 'blank; did you mean "wss://csms.internal/ocpp/{station}"? A'),
     ('path = "/ocpp"', 'path = "/ocpp/{station}"', "listen.path: contains {station}"),
     ("interval_s = 1", "interval_s = 1000", "interval_s: cannot be 1000 s; did you mean 1? The unit is s"),
     ("interval_s = 1", "interval_s = 0.001", "interval_s: cannot be 0.001 s; did you mean 1? The unit is s"),
@@ -334,7 +334,14 @@ def test_backend_url_of_private_network_has_no_hint(url: str) -> None:
 
 
 TABLES = [
-    ('[mqtt]\nhost = "mqtt://broker.lan:1883"\n', ['mqtt.host: "mqtt://broker.lan:1883" is a URL']),
+    (
+        '[mqtt]\nhost = "mqtt://broker.lan:1883"\n',
+        ['"mqtt://broker.lan:1883" is a URL; write host = "broker.lan" and port = 1883'],
+    ),
+    (
+        '[mqtt]\nhost = "mqtt://[fd00::1]/"\n',
+        ['"mqtt://[fd00::1]/" is a URL; write the address alone: host = "fd00::1"'],
+    ),
     (
         "[station_defaults]\nmax_a = 16\n",
         ["max_a: is not a known key; write it below [[station_defaults.evse]]"],
@@ -416,3 +423,21 @@ def test_value_rules_two_adapters_by_their_order_are_hints() -> None:
         f'meter "{meter}" device: /dev/ttyUSB{number} may be another adapter after the next start'
         for number, meter in enumerate(("grid", "b"))
     ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "found"),
+    [
+        ("limit_a = 630", []),
+        ("limit_a = 1000", ["1000 A on each phase is more than the largest main fuse, 630 A"]),
+        (
+            "limit_a = [63, 63, 6300]",
+            ["6300 A on each phase is more than the largest main fuse, 630 A"],
+        ),
+        ("limit_a = 1000\nlimit_kva = 630", []),
+    ],
+)
+def test_value_rules_large_connection_without_transformer_is_hint(limits: str, found: list[str]) -> None:
+    _, errors, hints = check_config(CONFIG.replace("limit_a = 63", limits), "site.toml")
+    assert errors == []
+    assert [each.what for each in hints if each.key.endswith("limit_a")] == found
