@@ -47,25 +47,29 @@ class OfferCredit(msgspec.Struct, frozen=True, gc=False):
     """Draw of one EVSE on the site's phases, in A: from `low` to `high`.
 
     `unreacted`: the least that it draws if it has not yet followed a cut that is on its way to it.
+    `in_reaction`: the same, but `low` once its station has had the time to follow.
     `likely_low` to `likely_high`: what it draws as a rule, within `low` to `high`.
     """
 
     low: PhaseAmps
     high: PhaseAmps
     unreacted: PhaseAmps
+    in_reaction: PhaseAmps
     likely_low: PhaseAmps
     likely_high: PhaseAmps
 
     @classmethod
-    def within(cls, low: PhaseAmps, high: PhaseAmps, unreacted: PhaseAmps) -> OfferCredit:
+    def within(
+        cls, low: PhaseAmps, high: PhaseAmps, unreacted: PhaseAmps, *, reacting: bool = False
+    ) -> OfferCredit:
         """Return a draw of which nothing is known but its bounds."""
-        return cls(low, high, unreacted, low, high)
+        return cls(low, high, unreacted, unreacted if reacting else low, low, high)
 
     def expecting(self, likely_low: PhaseAmps, likely_high: PhaseAmps) -> OfferCredit:
         """Return the same with another likely draw, as far as that lies between `low` and `high`."""
         bounded = self._bounded(likely_low)
         other = bounded if likely_high == likely_low else self._bounded(likely_high)
-        return OfferCredit(self.low, self.high, self.unreacted, bounded, other)
+        return OfferCredit(self.low, self.high, self.unreacted, self.in_reaction, bounded, other)
 
     def _bounded(self, draw: PhaseAmps) -> PhaseAmps:
         (low_a, low_b, low_c), (high_a, high_b, high_c) = self.low, self.high
@@ -140,7 +144,7 @@ class ConsumptionTracker:
         """Time at which its draw was last known, by a report or by a state without current."""
         self._interval_s = 0.0
         self._offered_a = evse.max_a
-        self._highest_a = evse.max_a
+        self._highest_a = self._unfollowed_a = evse.max_a
         self._changed_at = now
         self._settled = False
         self._stopped = False
@@ -211,6 +215,9 @@ class ConsumptionTracker:
         """Set the offer (A per phase) from now on; return True if it changed."""
         if abs(limit_a - self._offered_a) < 0.05:
             return False
+        # What its station had the time to follow, no later change makes doubtful again.
+        before_a = self._offered_a if now >= self._followed_at else self._unfollowed_a
+        self._unfollowed_a = max(before_a, limit_a)
         self._offered_a = limit_a
         self._highest_a = max(self._highest_a, limit_a)
         self._changed_at = now
@@ -297,7 +304,7 @@ class ConsumptionTracker:
             return OfferCredit.within(ZERO, high_a, ZERO)
         obeyed = self._offered_a + self.overdraw_a
         reacting = now < self._followed_at
-        before = max(self._highest_a, self.defiant_a) if reacting else obeyed
+        before = max(self._unfollowed_a, self.defiant_a) if reacting else obeyed
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
         unreported_a = self._highest_a
@@ -312,7 +319,7 @@ class ConsumptionTracker:
             most_a = unreported_a if amps is None else amps
             high[phase] += min(most_a, obeyed) if self._settled else changing_a
         least, most = (low[0], low[1], low[2]), (high[0], high[1], high[2])
-        return OfferCredit(least, most, (unreacted[0], unreacted[1], unreacted[2]), least, most)
+        return OfferCredit.within(least, most, (unreacted[0], unreacted[1], unreacted[2]), reacting=reacting)
 
     def _overdue_credit(self, before: float, now: float, *, reacting: bool) -> OfferCredit:
         """Bound the draw by the offer alone.
@@ -324,7 +331,7 @@ class ConsumptionTracker:
         had_its_chance = not reacting and now < self._changed_at + EPISODE_S
         high_a = self._on_all_phases(max(self._highest_a, self.defiant_a))
         unreacted_a = ZERO if had_its_chance else self._on_all_phases(min(before, self.shown_a[1]))
-        return OfferCredit.within(ZERO, high_a, unreacted_a)
+        return OfferCredit.within(ZERO, high_a, unreacted_a, reacting=reacting)
 
     def _on_all_phases(self, amps: float) -> PhaseAmps:
         """Return so much (A) on each phase of the station, on the phases of the site."""

@@ -62,8 +62,8 @@ STEADY_S = 30.0
 """A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""
 MEMORY_S = 900.0
 """Span of that memory (s). Its highest stands in for a meter without good readings."""
-LASTING_S = 15.0
-"""Time (s) after which an overload is the building's, also while cuts are under way."""
+LASTING_S = 12.0
+"""Time (s) after the first stops that an overload lasts until draws that no report shows count as nothing."""
 FEED_IN_SHARED = 0.5
 """Part of a lasting feed-in that is shared: a cloud takes it away faster than cars obey."""
 BUCKETS = 40
@@ -462,6 +462,7 @@ class BaseLoad:
             watch = self._watches[phase]
             verdict = watch.see(measured, now, slowest_s)
             over_s = watch.over_s(now)
+            stops_after_s = WAIT_S if watch.is_held else MOTOR_S
             inrush = verdict is FuseLoad.WITHSTOOD and over_s < watch.inrush_s(now)
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
@@ -470,9 +471,10 @@ class BaseLoad:
             if not inrush:
                 likely = max(likely, least)
             if over or crossed:
-                # A cut that is under way is not made again: who has not obeyed yet still draws. That explains
-                # no overload that lasts.
-                sample = high if over_s >= LASTING_S else measured - draw.unreacted[phase]
+                # A cut that is under way is not made again: who has not obeyed yet still draws. An overload
+                # that lasts is explained by no other cut than one that was sent just now.
+                lasts = over_s >= stops_after_s + LASTING_S
+                sample = measured - (draw.in_reaction if lasts else draw.unreacted)[phase]
                 overloaded |= over
             elif load.sample is None:
                 sample = most
@@ -481,7 +483,7 @@ class BaseLoad:
             else:
                 sample = min(max(load.sample, least), most)
             # No car stops for an inrush. Where the fuse holds the overload, who can come down does so first.
-            stops = over and (cut or over_s >= (WAIT_S if watch.is_held else MOTOR_S))
+            stops = over and (cut or over_s >= stops_after_s)
             is_overloaded = verdict is FuseLoad.OVER or over_s >= watch.inrush_s(now)
             load.add(
                 sample,

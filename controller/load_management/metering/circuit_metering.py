@@ -43,7 +43,7 @@ class SiteBase(msgspec.Struct, frozen=True):
     low: BaseByCircuit
 
 
-SUMS = 15
+SUMS = 18
 """Numbers of an `OfferCredit`."""
 
 
@@ -69,8 +69,9 @@ class DrawTotals:
             (0, before.low, credit.low),
             (3, before.high, credit.high),
             (6, before.unreacted, credit.unreacted),
-            (9, before.likely_low, credit.likely_low),
-            (12, before.likely_high, credit.likely_high),
+            (9, before.in_reaction, credit.in_reaction),
+            (12, before.likely_low, credit.likely_low),
+            (15, before.likely_high, credit.likely_high),
         ):
             if old == new:
                 continue
@@ -87,8 +88,8 @@ class DrawTotals:
 
     def below(self, circuit: str) -> OfferCredit:
         """Return the draw of all EVSEs below a metered circuit."""
-        a, b, c, d, e, f, g, h, i, j, k, m, n, o, p = self._sums[circuit]
-        return OfferCredit((a, b, c), (d, e, f), (g, h, i), (j, k, m), (n, o, p))
+        a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s = self._sums[circuit]
+        return OfferCredit((a, b, c), (d, e, f), (g, h, i), (j, k, m), (n, o, p), (q, r, s))
 
 
 class CircuitMetering:

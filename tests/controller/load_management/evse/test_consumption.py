@@ -58,7 +58,7 @@ def test_consumption_after_cut_it_draws_between_new_offer_and_old() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.offer(8, 20)
-    assert credit(draw, 21) == OfferCredit.within(flat(8), flat(16), flat(15))
+    assert credit(draw, 21) == OfferCredit.within(flat(8), flat(16), flat(15), reacting=True)
     shown_at = 20 + REACTION_S + FOLLOWED_S
     assert credit(draw, shown_at - 1).unreacted == flat(15)
     assert draw.credit_changes_at(shown_at - 1) == shown_at
@@ -123,7 +123,9 @@ def test_consumption_settled_report_outweighs_what_is_likely() -> None:
 
 def test_consumption_likely_draw_is_within_what_is_sure() -> None:
     sure = OfferCredit.within(flat(6), flat(16), ZERO)
-    assert sure.expecting(flat(8), flat(10)) == OfferCredit(flat(6), flat(16), ZERO, flat(8), flat(10))
+    assert sure.expecting(flat(8), flat(10)) == OfferCredit(
+        flat(6), flat(16), ZERO, flat(6), flat(8), flat(10)
+    )
     found = sure.expecting((0.0, 8.0, 20.0), (0.0, 20.0, 20.0))
     assert found.likely_low == (6.0, 8.0, 16.0)
     assert found.likely_high == (6.0, 16.0, 16.0)

@@ -188,6 +188,23 @@ def test_plain_limit_is_exceeded_for_no_longer_than_stations_take(reaction_s: in
     assert site.longest_over("grid", LIMIT_A) <= METER_DELAY_S + ANSWER_S + reaction_s + 1
 
 
+@pytest.mark.parametrize("fuse", list(Fuse))
+@pytest.mark.parametrize(("over_a", "stops"), [(3.0, 1), (8.0, 2), (14.0, 3)])
+@pytest.mark.parametrize("report_s", [10, 60])
+def test_fuse_curve_overload_stops_as_many_cars_as_it_takes(
+    fuse: Fuse, over_a: float, stops: int, report_s: int
+) -> None:
+    # Eight cars at 6 A and 12 A of the building fill 60 A.
+    load_a = [10.0]
+    stations = [make_station(f"S{i}", car=Car(), reaction_s=5, report_s=report_s) for i in range(8)]
+    site = SiteHarness((make_grid(60.0, fuse=fuse),), stations, lambda _: (load_a[0],) * 3)
+    site.connect()
+    site.wait(900)
+    load_a[0] = 12.0 + over_a
+    site.wait(90)
+    assert sum(each.draw_a > 0 for each in stations) == len(stations) - stops
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("starts_s", "seen"), [(1, 0), (2, 1)])
 def test_fuse_curve_motor_that_starts_again_costs_no_car_current(starts_s: int, seen: int) -> None:
