@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
-from controller.publishing.mqtt_topics import MqttMessage, level
+from controller.publishing.mqtt_topics import MqttMessage, level, measured_values, meter_place
 from controller.web.status_model import ControllerStatus, EvseStatus
 
 Entity = tuple[str, dict[str, Any]]
 """Key of an entity among those of its device, and its members."""
 
+ENERGY = "energy"
+"""Device class of registers of meters, which only rise but for an exchange of the meter."""
 EXPIRE_S = 180
 """Measured values become unavailable in Home Assistant after so long without an update."""
 
@@ -87,8 +89,24 @@ def _gateway_entities(gateway: str, root: str, status: ControllerStatus) -> Iter
         yield _flag(
             gateway, f"{name}_over_limit", f"{circuit.id} above its limit", f"{place}/over_limit", "problem"
         )
+    for meter in status.meters:
+        for value, _, _ in measured_values(meter):
+            title, device_class, unit = _MEASURED[value]
+            key = f"meter_{_object_id(meter.id)}_{value.rpartition('_')[0]}"
+            topic = f"{meter_place(root, meter)}/{value}"
+            yield _measured(gateway, key, f"meter {meter.id} {title}", topic, device_class, unit)
     if status.dimming is not None:
         yield _flag(gateway, "dimmed", "limited by the grid operator", f"{root}/dimming/active", None)
+
+
+_MEASURED = {
+    "power_w": ("power", "power", "W"),
+    "energy_import_wh": ("energy imported", ENERGY, "Wh"),
+    "energy_export_wh": ("energy exported", ENERGY, "Wh"),
+    **{f"current_l{phase}_a": (f"current L{phase}", "current", "A") for phase in (1, 2, 3)},
+    **{f"voltage_l{phase}_v": (f"voltage L{phase}", "voltage", "V") for phase in (1, 2, 3)},
+}
+"""Title, device class and unit of each value of a meter."""
 
 
 def _evse_entities(identifier: str, root: str, evse: EvseStatus, *, commands: bool) -> Iterator[Entity]:
@@ -140,7 +158,7 @@ def _measured(identifier: str, key: str, name: str, topic: str, device_class: st
         "state_topic": topic,
         "device_class": device_class,
         "unit_of_measurement": unit,
-        "state_class": "measurement",
+        "state_class": "total_increasing" if device_class == ENERGY else "measurement",
         "expire_after": EXPIRE_S,
     }
     return _entity(identifier, key, name, members)

@@ -2,6 +2,8 @@
 
     <root>/status                                  online, offline (last will)
     <root>/circuits/<id>/power_w, current_l1_a ... meter_quality
+    <root>/meters/<id>/quality                     and of good readings, where the meter has them:
+        power_w, current_l1_a, voltage_l1_v ... energy_import_wh, energy_export_wh
     <root>/stations/<id>/connected
     <root>/stations/<id>/<evse>/state, offered_a, power_w, current_l1_a ... reason
     <root>/dimming/active, limit_w, source_fault
@@ -9,7 +11,8 @@
     <root>/event                                   JSON of each alarm that begins or ends; QoS 1, not retained
     <root>/command, <root>/result                  commands in and their results, where they are allowed
 
-Ids are percent-encoded in topics. Powers in W (positive = import), currents in A.
+Ids are percent-encoded in topics. Powers in W (positive = import), currents in A,
+voltages in V, energies in Wh.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from urllib.parse import quote
 import msgspec
 
 from controller.load_management.site_tree import PhaseAmps
-from controller.web.status_model import AlarmStatus, ControllerStatus
+from controller.web.status_model import AlarmStatus, ControllerStatus, MeterStatus
 
 ONLINE, OFFLINE = b"online", b"offline"
 
@@ -49,6 +52,12 @@ def make_state_messages(root: str, status: ControllerStatus, voltage: float) -> 
         yield _text(f"{place}/limit_a", f"{min(circuit.limit_a):g}")
         yield _text(f"{place}/meter_quality", circuit.meter_quality or "none")
         yield _text(f"{place}/over_limit", _flag(circuit.over_limit_s > 0))
+    for meter in status.meters:
+        place = meter_place(root, meter)
+        yield _text(f"{place}/quality", meter.quality)
+        if meter.quality == "good":
+            for name, digits, value in measured_values(meter):
+                yield _text(f"{place}/{name}", f"{value:.{digits}f}")
     for station in {evse.station: evse.connected for evse in status.evses}.items():
         yield _text(f"{root}/stations/{level(station[0])}/connected", _flag(station[1]))
     for evse in status.evses:
@@ -64,6 +73,25 @@ def make_state_messages(root: str, status: ControllerStatus, voltage: float) -> 
         yield _text(f"{root}/dimming/source_fault", status.dimming.source_fault)
     for alarm in status.alarms:
         yield MqttMessage(alarm_topic(root, alarm), msgspec.json.encode(alarm))
+
+
+def meter_place(root: str, meter: MeterStatus) -> str:
+    """Return the topic above those of a meter."""
+    return f"{root}/meters/{level(meter.id)}"
+
+
+def measured_values(meter: MeterStatus) -> Iterator[tuple[str, int, float]]:
+    """Yield what a meter has: name with its unit, digits after the point, value of the last good reading."""
+    totals = (
+        ("power_w", meter.power_total_w),
+        ("energy_import_wh", meter.energy_import_wh),
+        ("energy_export_wh", meter.energy_export_wh),
+    )
+    yield from ((name, 0, value) for name, value in totals if value is not None)
+    for quantity, unit, values in (("current", "a", meter.current_a), ("voltage", "v", meter.voltage_v)):
+        for phase, value in enumerate(values, start=1):
+            if value is not None:
+                yield f"{quantity}_l{phase}_{unit}", 1, value
 
 
 def alarm_topic(root: str, alarm: AlarmStatus) -> str:

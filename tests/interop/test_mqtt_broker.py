@@ -25,8 +25,10 @@ from cryptography.x509.oid import NameOID
 from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
 
-from controller.config.schema import MqttConfig
+from controller.config.schema import MeterConfig, MqttConfig
 from controller.services.app import App
+from drivers.meter_model import load_model
+from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.controller.services.test_app import running, site
 from tests.interop.programs import PATIENCE_S, free_port
 
@@ -146,6 +148,38 @@ async def test_mqtt_broker_state_commands_and_availability_with_password(tmp_pat
             subscriber.client.publish("homeassistant/status", b"online")
             await until(lambda: "homeassistant/device/lc_lc/config" in subscriber.messages)
         await until(lambda: subscriber.messages[f"{root}/status"] == b"offline")
+        subscriber.close()
+
+
+async def test_mqtt_broker_gets_energies_and_voltages_of_meter(tmp_path: Path) -> None:
+    port = free_port()
+    settings = MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)
+    simulated = SimulatedMeter(load_model("eastron-sdm630-v2"))
+    simulated.set_values({"energy_import_total": 1_234_000.0, "voltage_l1": 231.4, "current_l1": 5.0})
+    root = "local-controller/lc/meters/grid"
+    async with broker(tmp_path, "allow_anonymous true", port=port), trio.open_nursery() as nursery:
+        subscriber = await subscribe_all(port)
+        meter = MeterConfig(
+            id="grid",
+            driver="eastron-sdm630-v2",
+            transport="tcp",
+            host="127.0.0.1",
+            port=await nursery.start(serve_tcp, simulated),
+        )
+        async with site(tmp_path) as (config, _):
+            circuit = replace(config.circuit[0], meter="grid")
+            metered = replace(config, mqtt=settings, meter=(meter,), circuit=(circuit,))
+            async with running(metered):
+                await until(lambda: subscriber.messages.get(f"{root}/energy_import_wh") == b"1234000")
+                assert subscriber.messages[f"{root}/voltage_l1_v"] == b"231.4"
+                assert subscriber.messages[f"{root}/quality"] == b"good"
+                device = msgspec.json.decode(subscriber.messages["homeassistant/device/lc_lc/config"])
+                energy = device["components"]["meter_grid_energy_import"]
+                assert energy["state_topic"] == f"{root}/energy_import_wh"
+                assert (energy["device_class"], energy["state_class"]) == ("energy", "total_increasing")
+                voltage = device["components"]["meter_grid_voltage_l1"]
+                assert (voltage["device_class"], voltage["unit_of_measurement"]) == ("voltage", "V")
+        nursery.cancel_scope.cancel()
         subscriber.close()
 
 

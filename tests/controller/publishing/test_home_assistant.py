@@ -3,9 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from controller.publishing.home_assistant import make_discovery
 from controller.publishing.mqtt_topics import make_state_messages
+from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
 
@@ -36,14 +38,37 @@ def test_entities_have_what_home_assistant_requires() -> None:
         for entity in message["components"].values():
             assert {"p", "name", "unique_id"} <= entity.keys()
             if entity.get("state_class"):
-                assert entity["unit_of_measurement"] in ("W", "A")
+                assert entity["unit_of_measurement"] in ("W", "A", "V", "Wh")
+                is_energy = entity["device_class"] == "energy"
+                assert entity["state_class"] == ("total_increasing" if is_energy else "measurement")
 
 
 def test_every_state_topic_is_published() -> None:
-    published = {message.topic for message in make_state_messages("r", STATUS, 230.0)}
+    good = replace(STATUS, meters=(replace(STATUS.meters[0], quality=Quality.GOOD),))
+    published = {message.topic for message in make_state_messages("r", good, 230.0)}
     for message in devices().values():
         topics = {entity["state_topic"] for entity in message["components"].values()}
         assert topics <= published
+
+
+def test_home_assistant_offers_what_each_meter_has() -> None:
+    meter = replace(STATUS.meters[0], id="grid", energy_export_wh=12.0, voltage_v=(230.0, 231.0, 229.5))
+    found = make_discovery("homeassistant", "r", replace(STATUS, meters=(meter,)), commands=False)
+    gateway: dict[str, Any] = msgspec.json.decode(next(found).payload)
+    offered = {
+        entity["state_topic"]: (entity["device_class"], entity["state_class"], entity["unit_of_measurement"])
+        for key, entity in gateway["components"].items()
+        if key.startswith("meter_")
+    }
+    assert offered == {
+        "r/meters/grid/power_w": ("power", "measurement", "W"),
+        "r/meters/grid/energy_import_wh": ("energy", "total_increasing", "Wh"),
+        "r/meters/grid/energy_export_wh": ("energy", "total_increasing", "Wh"),
+        "r/meters/grid/current_l1_a": ("current", "measurement", "A"),
+        "r/meters/grid/voltage_l1_v": ("voltage", "measurement", "V"),
+        "r/meters/grid/voltage_l2_v": ("voltage", "measurement", "V"),
+        "r/meters/grid/voltage_l3_v": ("voltage", "measurement", "V"),
+    }
 
 
 def test_buttons_are_there_only_where_commands_are_allowed() -> None:

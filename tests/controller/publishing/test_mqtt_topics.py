@@ -4,6 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from controller.publishing.mqtt_topics import MqttMessage, TopicMemory, level, make_event, make_state_messages
+from drivers.reading import Quality
 from tests.controller.web.examples import EVIL, STATUS
 
 
@@ -17,6 +18,25 @@ def test_measured_circuit_has_power_currents_and_quality() -> None:
     assert found["r/circuits/grid/current_l2_a"] == b"118.0"
     assert found["r/circuits/grid/meter_quality"] == b"good"
     assert found["r/circuits/grid/limit_a"] == b"100"
+
+
+def test_meter_has_its_energies_and_voltages_while_its_readings_are_good() -> None:
+    place = f"r/meters/{level(EVIL)}"
+    stale = {topic: payload for topic, payload in payloads().items() if topic.startswith(f"{place}/")}
+    assert stale == {f"{place}/quality": b"stale"}
+    good = replace(STATUS, meters=(replace(STATUS.meters[0], id="grid", quality=Quality.GOOD),))
+    found = {
+        message.topic.removeprefix("r/meters/grid/"): message.payload
+        for message in make_state_messages("r", good, 230.0)
+        if message.topic.startswith("r/meters/")
+    }
+    assert found == {
+        "quality": b"good",
+        "power_w": b"230",
+        "energy_import_wh": b"1000",
+        "current_l1_a": b"1.0",
+        "voltage_l1_v": b"230.0",
+    }
 
 
 def test_evse_has_state_offer_and_reason() -> None:
