@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from controller.model.journal import Record
 from controller.model.statements import Statement, StatementCode
 from drivers.coded_text import TextParts
+
+DONE = "done"
+"""Outcome of a command that was executed."""
 
 
 class UserStored(Record, frozen=True):
@@ -38,7 +45,7 @@ class AuditStored(Record, frozen=True):
     """One change or attempted change: actor, interface, command and result.
 
     `at`: POSIX s. `subject` has no secret and no driver's identity. `outcome_parts`: template and values of a
-    reason in `outcome`.
+    reason in `outcome`. `what`: members of the statement about the command; None from a version without it.
     """
 
     number: int
@@ -49,19 +56,26 @@ class AuditStored(Record, frozen=True):
     subject: str
     outcome: str
     outcome_parts: TextParts | None = None
+    what: dict[str, Any] | None = None
 
     @property
-    def statement(self) -> Statement:
-        """Return the command and its subject, with the reason where it was not done."""
-        if self.outcome == "done":
-            return Statement(code=StatementCode.COMMAND_DONE, command=self.command, name=self.subject)
+    def statement(self) -> Statement | None:
+        """Return what was done, with the reason where it was not; None where this version cannot say it."""
+        try:
+            what = msgspec.convert(self.what, Statement)
+        except msgspec.ValidationError:
+            return None
+        if self.outcome == DONE:
+            return what
         return Statement(
-            code=StatementCode.COMMAND_NOT_DONE,
-            command=self.command,
-            name=self.subject,
-            detail=self.outcome,
-            detail_parts=self.outcome_parts,
+            code=StatementCode.NOT_DONE, cause=what, detail=self.outcome, detail_parts=self.outcome_parts
         )
+
+    def __str__(self) -> str:
+        """Return the line of the audit in English."""
+        if self.statement is not None:
+            return str(self.statement)
+        return " ".join(filter(None, (self.command, self.subject)))
 
 
 class AuditTrimmed(Record, frozen=True):

@@ -31,6 +31,7 @@ from controller.access.permissions import (
     UserRole,
     read_permissions,
 )
+from controller.commands.command_statements import describe_password_change
 from controller.commands.site_command import AddUser, CreateToken, RemoveUser, RevokeToken
 from controller.config.schema import WebConfig
 from controller.model.plausible_time import EARLIEST
@@ -88,6 +89,8 @@ class AccessService:
         self._places = (0, 0)
         self._refreshed_at = float("-inf")
         self._unknown_hash = ""
+        self.revision = 0
+        """Number of changes of users, tokens and roles that were taken in."""
         self._refresh(force=True)
 
     def register_handlers(self, commands: CommandService) -> None:
@@ -151,6 +154,7 @@ class AccessService:
     def set_roles(self, roles: Mapping[str, UserRole]) -> None:
         """Use other roles; each request and stream is judged by them from now on."""
         self.roles = roles
+        self.revision += 1
 
     # -- login ------------------------------------------------------------------------------------------
 
@@ -190,7 +194,9 @@ class AccessService:
         self._sessions.close(secret)
         user = self._users[actor.name]
         await self._store_user(user.name, user.role, new)
-        await self._audit.record(actor, "user.password", f"user={user.name}")
+        await self._audit.record(
+            actor, "user.password", f"user={user.name}", describe_password_change(user.name)
+        )
 
     async def _hash_of_unknown_user(self) -> str:
         """Return a hash to verify against for an unknown name, which takes as long as for a known one."""
@@ -296,6 +302,7 @@ class AccessService:
         users_place, users = self._store.follow(UserStored, self._places[0])
         tokens_place, tokens = self._store.follow(TokenStored, self._places[1])
         self._places = (users_place, tokens_place)
+        self.revision += bool(users or tokens)
         for user in users:
             if not user.is_active or self._users.get(user.name, user).hash != user.hash:
                 self._sessions.close_all(user.name)

@@ -30,6 +30,8 @@ class AlarmService:
         self._utc = utc
         self._book = AlarmBook()
         self._events: deque[EventEntry] = deque(maxlen=MOST_EVENTS)
+        self.reported = 0
+        """Number of beginnings and ends since the start."""
 
     @property
     def present(self) -> tuple[AlarmStatus, ...]:
@@ -64,6 +66,7 @@ class AlarmService:
         statement = alarm.statement
         if change.has_ended:
             statement = Statement(code=StatementCode.ENDED, cause=statement)
+        self.reported += 1
         self._events.append(
             EventEntry(
                 time=datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds"),

@@ -65,6 +65,7 @@ from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import SigningSetupError, open_policy_service
 from controller.services.publishing_service import PublishingService
 from controller.services.readiness import MeterReadiness
+from controller.services.record_revisions import read_revisions
 from controller.services.relay_backends import RelayBackends
 from controller.services.relay_factory import RelayFactory
 from controller.services.relay_memory import KEY_FILE, RelayJournals, open_token_key
@@ -479,7 +480,7 @@ class App:
         return finish_parts(self._read_status_parts(), trio.current_time())
 
     def _read_status_parts(self) -> StatusParts:
-        return self._status.read_parts(self._web.alarms.present)
+        return self._status.read_parts(self._web.alarms.present, read_revisions(self._store, self._web))
 
     async def _watch_expiries(self) -> None:
         """Read the ends of certificates and keys again, and warn once a day of near ones."""

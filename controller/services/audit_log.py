@@ -7,9 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from controller.access.access_records import AuditStored, AuditTrimmed
+import msgspec
+
+from controller.access.access_records import DONE, AuditStored, AuditTrimmed
 from controller.access.permissions import Actor
 from controller.model.journal import Record
+from controller.model.statements import Statement
 from controller.store.state_store import StateStore
 from drivers.coded_text import parts_of
 
@@ -36,16 +39,21 @@ class AuditLog:
         """Return the latest entries, the newest first."""
         return [self._entries[-1 - index] for index in range(min(most, len(self._entries)))]
 
-    async def record(self, actor: Actor, command: str, subject: str, outcome: str = "done") -> None:
-        """Log and store one change, or one attempt; `subject` has no secret and no driver's identity."""
+    async def record(
+        self, actor: Actor, command: str, subject: str, what: Statement, outcome: str = DONE
+    ) -> None:
+        """Log and store one change, or one attempt.
+
+        `subject` and `what`, the same for people, have no secret and no driver's identity.
+        """
         subject = subject[:LONGEST_SUBJECT]
-        what = (command, actor.name, actor.origin, subject.replace('"', "'"))
-        if outcome == "done":
-            log.info('command done command=%s actor=%s origin=%s subject="%s"', *what)
+        logged = (command, actor.name, actor.origin, subject.replace('"', "'"))
+        if outcome == DONE:
+            log.info('command done command=%s actor=%s origin=%s subject="%s"', *logged)
         else:
             log.warning(
                 'command rejected command=%s actor=%s origin=%s subject="%s" reason="%s"',
-                *what,
+                *logged,
                 outcome.replace('"', "'"),
             )
         entry = AuditStored(
@@ -57,6 +65,7 @@ class AuditLog:
             subject,
             outcome[:LONGEST_SUBJECT],
             parts_of(outcome),
+            msgspec.to_builtins(what),
         )
         self._next += 1
         self._entries.append(entry)

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 import trio
 
+from controller.access.access_records import DONE
 from controller.access.permissions import Actor
+from controller.commands.command_statements import describe_command
 from controller.commands.site_command import COMMANDS, SiteCommand
 from controller.services.audit_log import AuditLog
 from controller.services.service_error import ServiceError
@@ -58,6 +60,9 @@ class CommandService:
         """Return the names of the commands that this site has."""
         return [name for name, kind in COMMANDS.items() if kind in self._handlers]
 
+    async def _record(self, actor: Actor, command: SiteCommand, outcome: str = DONE) -> None:
+        await self._audit.record(actor, command.name, command.subject, describe_command(command), outcome)
+
     async def execute(self, command: SiteCommand, actor: Actor) -> object:
         """Execute a command for an actor, and record it in the audit; return its result.
 
@@ -65,7 +70,7 @@ class CommandService:
         """
         if not actor.allows(command.permission):
             lacking = coded("lacks {permission}", permission=command.permission)
-            await self._audit.record(actor, command.name, command.subject, lacking)
+            await self._record(actor, command, lacking)
             raise CommandForbiddenError(
                 coded(
                     "{name} needs the permission {permission}",
@@ -83,10 +88,10 @@ class CommandService:
                 with trio.fail_after(COMMAND_TIMEOUT_S):
                     result = await handler(command, actor)
         except ServiceError as error:
-            await self._audit.record(actor, command.name, command.subject, text_of(error))
+            await self._record(actor, command, text_of(error))
             raise
         except trio.TooSlowError as error:
-            await self._audit.record(actor, command.name, command.subject, coded("no answer in time"))
+            await self._record(actor, command, coded("no answer in time"))
             raise SiteCommandError(
                 coded(
                     "{name}: no answer within {timeout_s} s",
@@ -96,9 +101,9 @@ class CommandService:
             ) from error
         except Exception as error:
             log.exception("command failed command=%s", command.name)
-            await self._audit.record(actor, command.name, command.subject, coded("failed"))
+            await self._record(actor, command, coded("failed"))
             raise SiteCommandError(
                 coded("{name} failed: the controller's log has the reason", name=command.name)
             ) from error
-        await self._audit.record(actor, command.name, command.subject)
+        await self._record(actor, command)
         return result

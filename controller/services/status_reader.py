@@ -25,6 +25,7 @@ from controller.web.status_model import (
     AlarmStatus,
     ControllerStatus,
     RemovedEvseStatus,
+    RevisionStatus,
     StatusParts,
     StoreHealth,
     circuit_statuses,
@@ -62,8 +63,8 @@ class StatusReader:
     removed: frozenset[str] = frozenset()
     """Removed stations that are not gone yet: their EVSEs stay booked, and are shown apart."""
 
-    def read_parts(self, alarms: tuple[AlarmStatus, ...]) -> StatusParts:
-        """Return the state of the controller with its present `alarms`, read in parts."""
+    def read_parts(self, alarms: tuple[AlarmStatus, ...], revisions: RevisionStatus) -> StatusParts:
+        """Return the state of the controller with its present `alarms` and `revisions`, read in parts."""
         view = without_stations((yield from self.load_management.view_parts()), self.removed)
         site = self.load_management.site
         circuits = circuit_statuses(site, view)
@@ -107,6 +108,8 @@ class StatusReader:
             unknown_stations=self.stations.unknown_stations(),
             station_devices=self.stations.devices(),
             removed=self._removed_evses(),
+            revisions=revisions,
+            voltage_v=self.config.site.voltage,
         )
 
     def _removed_evses(self) -> tuple[RemovedEvseStatus, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
+from controller.access.access_records import DONE
 from controller.access.permissions import Actor
 from controller.commands.site_command import SiteCommand
 from controller.services.access_service import AccessService
@@ -26,6 +27,7 @@ from controller.web.site_interface import (
     EvidenceInterface,
     HistorySeries,
     MessageEntry,
+    RoleEntry,
     SessionEntry,
     SetAsideMessage,
     TokenEntry,
@@ -112,8 +114,8 @@ class SiteData:
         changes = [
             EventEntry(
                 time=datetime.fromtimestamp(each.at, UTC).isoformat(timespec="seconds"),
-                severity="info" if each.outcome == "done" else "warning",
-                text=str(each.statement),
+                severity="info" if each.outcome == DONE else "warning",
+                text=str(each),
                 actor=f"{each.actor} ({each.origin})",
                 statement=each.statement,
             )
@@ -180,6 +182,13 @@ class WebUsers:
     def users(self) -> Sequence[UserEntry]:
         """Return the users."""
         return [UserEntry(name=each.name, role=each.role) for each in self._access.list_users()]
+
+    def roles(self) -> Sequence[RoleEntry]:
+        """Return the roles."""
+        return [
+            RoleEntry(name=each.name, permissions=sorted(map(str, each.permissions)))
+            for each in self._access.roles.values()
+        ]
 
     def tokens(self) -> Sequence[TokenEntry]:
         """Return the bearer tokens."""

@@ -50,6 +50,8 @@ class WebService:
         reloads: Reloads | None,
     ) -> None:
         self._config = config
+        self.configurations = 0
+        """Number of configurations that were used after that of the start."""
         self._tls: PageTls | None = None
         """Certificate of the page for new connections; None before the start, and for plain http."""
         self._routes: WebRoutes | None = None
@@ -73,6 +75,11 @@ class WebService:
             readers=readers,
         )
 
+    @property
+    def access_revision(self) -> int:
+        """Return a number that rises with each change of users, tokens and roles."""
+        return self._access.revision
+
     def load_tls(self, config: Config) -> PageTls | None:
         """Load the page's certificate of another configuration, or return the one in use where it stays.
 
@@ -89,6 +96,7 @@ class WebService:
     def set_config(self, config: Config, tls: PageTls | None) -> None:
         """Use roles, names, open status and certificate (of `load_tls`) of another configuration."""
         self._config, self._tls = config, tls
+        self.configurations += 1
         self._access.set_roles(make_roles(config.web))
         if self._routes is not None and config.web is not None:
             self._routes.set_access(_find_names(config.web), open_status=_has_open_status(config.web))

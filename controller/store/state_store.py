@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -95,6 +96,8 @@ class StateStore:
         self._utc = utc
         self._lock = threading.Lock()
         """Held while the journal is written: for as long as the disk takes."""
+        self._revisions: Counter[str] = Counter()
+        """Number of changes of each kind of record since the start."""
         self._kept_lock = threading.Lock()
         """Held while `_kept` is read or changed: never for longer."""
         self._kept: dict[tuple[str, str, str], Change] = {}
@@ -140,6 +143,10 @@ class StateStore:
         prefix = key_prefix(*members)
         return [record for record_type in record_types for record in self.load(record_type, prefix)]
 
+    def revision(self, *record_types: type[Record]) -> int:
+        """Return a number that rises with each change of records of these types since the start."""
+        return sum(self._revisions[kind_of_type(each)] for each in record_types)
+
     def _with_kept(self, entries: list[JournalEntry], kind: str, prefix: str) -> list[JournalEntry]:
         """Return the entries as they will be once the kept changes are written."""
         for change in self._kept.values():
@@ -171,7 +178,9 @@ class StateStore:
         """
         if unfit := {type(each).__name__ for each in records if not can_be_kept(each)}:
             raise ValueError(f"records that cannot be kept in memory: {', '.join(sorted(unfit))}")
-        self._keep(changes_of(records))
+        changes = changes_of(records)
+        self._revisions.update(each.kind for each in changes)
+        self._keep(changes)
         self._writer.request_commit()
 
     def persist_now(self, records: Sequence[Record]) -> None:
@@ -227,6 +236,7 @@ class StateStore:
 
     def _persist_batch(self, records: Sequence[Record]) -> None:
         changes = changes_of(records)
+        self._revisions.update(each.kind for each in changes)
         with self._lock:
             if not changes and not self._kept:
                 return

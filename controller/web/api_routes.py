@@ -20,6 +20,7 @@ from controller.web.record_routes import RecordRoutes
 from controller.web.site_interface import (
     AccessInterface,
     MessageEntry,
+    RoleEntry,
     SetAsideMessage,
     SiteInterface,
     TokenEntry,
@@ -160,6 +161,7 @@ class ApiRoutes:
             get("/meters", "Meters", status, self._member("meters"), list[MeterStatus]),
             get("/alarms", "Alarms that are present", status, self._member("alarms"), list[AlarmStatus]),
             get("/users", "Users", Resource.USERS, self._users, list[UserEntry]),
+            get("/roles", "Roles of users", Resource.USERS, self._roles, list[RoleEntry]),
             get("/tokens", "Bearer tokens", Resource.USERS, self._tokens, list[TokenEntry]),
         )
 
@@ -200,6 +202,9 @@ class ApiRoutes:
 
     async def _users(self, _: ApiCall) -> object:
         return self._access.users()
+
+    async def _roles(self, _: ApiCall) -> object:
+        return self._access.roles()
 
     async def _tokens(self, _: ApiCall) -> object:
         return self._access.tokens()

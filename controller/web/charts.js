@@ -1,7 +1,9 @@
 // Line charts as SVG: the band from the lowest to the highest value, and the mean as a line.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 720, HEIGHT = 220, LEFT = 52, RIGHT = 8, TOP = 10, BOTTOM = 26;
+const HEIGHT = 220, LEFT = 56, RIGHT = 8, TOP = 10, BOTTOM = 26;
+const WIDTH = 720; // without a place; else the width of that in pixels, so that texts keep their size
+const EDGE = 18; // a mark so near to the edge has no text: it would be cut off
 
 function shape(tag, attributes, text) {
   const made = document.createElementNS(SVG, tag);
@@ -27,23 +29,44 @@ function unbroken(series) {
   return parts;
 }
 
-// Draws one series from `start` to `end` (s). `limit`: a line at that value; `format` writes a value.
-export function lineChart(series, { start, end, limit, title, format, formatTime }) {
+const QUARTER_S = 900; // offsets of time zones are multiples of it
+
+// Returns the times (s) at which the axis is marked: each 6 hours of a day, each midnight of a week, each fifth of a
+// month, by the clock of `zone`. A day begins where the date changes, also where the clock skips its midnight.
+export function timeMarks(start, end, zone) {
+  const clock = new Intl.DateTimeFormat("en-GB", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", hourCycle: "h23" });
+  const partOf = (time) => {
+    const parts = Object.fromEntries(clock.formatToParts(new Date(time * 1000)).map((each) => [each.type, each.value]));
+    const day = `${parts.year}-${parts.month}-${parts.day}`;
+    return end - start > 2 * 86400 ? day : `${day} ${Math.floor(Number(parts.hour) / 6)}`;
+  };
+  const marks = [], first = Math.ceil(start / QUARTER_S) * QUARTER_S;
+  let before = partOf(first - QUARTER_S);
+  for (let time = first; time <= end; time += QUARTER_S) {
+    const part = partOf(time);
+    if (part !== before) marks.push(time);
+    before = part;
+  }
+  return end - start > 8 * 86400 ? marks.filter((_, index) => index % 5 === 0) : marks;
+}
+
+// Draws one series from `start` to `end` (s), marked at `times`. `limit`: a line at that value; `format` writes a value.
+export function lineChart(series, { start, end, times, limit, title, format, formatTime, width = WIDTH }) {
   const all = [...series.high, ...series.low, 0, ...(limit === undefined ? [] : [limit])];
   const high = Math.max(...all), low = Math.min(...all);
   const step = niceStep(high - low || 1, 4), top = Math.ceil(high / step) * step || step, bottom = Math.floor(low / step) * step;
-  const x = (time) => LEFT + ((time - start) / (end - start)) * (WIDTH - LEFT - RIGHT);
+  const x = (time) => LEFT + ((time - start) / (end - start)) * (width - LEFT - RIGHT);
   const y = (value) => TOP + ((top - value) / (top - bottom)) * (HEIGHT - TOP - BOTTOM);
-  const chart = shape("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  const chart = shape("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" });
   chart.setAttribute("aria-label", title);
   chart.append(shape("title", {}, title));
   for (let value = bottom; value <= top + step / 2; value += step) {
-    chart.append(shape("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }));
+    chart.append(shape("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
     chart.append(shape("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)));
   }
-  for (let part = 0; part <= 4; part += 1) {
-    const time = start + ((end - start) * part) / 4, anchor = part === 0 ? "start" : part === 4 ? "end" : "middle";
-    chart.append(shape("text", { x: x(time), y: HEIGHT - 8, "text-anchor": anchor }, formatTime(time)));
+  for (const time of times) {
+    chart.append(shape("line", { class: "axis", x1: x(time), x2: x(time), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 5 }));
+    if (x(time) > LEFT + EDGE && x(time) < width - RIGHT - EDGE) chart.append(shape("text", { x: x(time), y: HEIGHT - 8, "text-anchor": "middle" }, formatTime(time)));
   }
   for (const part of unbroken(series)) {
     const point = (values) => (index) => `${x(series.times[index]).toFixed(1)},${y(values[index]).toFixed(1)}`;
@@ -51,6 +74,6 @@ export function lineChart(series, { start, end, limit, title, format, formatTime
     chart.append(shape("polygon", { class: "area", points: [...above, ...below].join(" ") }));
     chart.append(shape("polyline", { class: "line", points: part.map(point(series.mean)).join(" ") }));
   }
-  if (limit !== undefined) chart.append(shape("line", { class: "limit", x1: LEFT, x2: WIDTH - RIGHT, y1: y(limit), y2: y(limit) }));
+  if (limit !== undefined) chart.append(shape("line", { class: "limit", x1: LEFT, x2: width - RIGHT, y1: y(limit), y2: y(limit) }));
   return chart;
 }

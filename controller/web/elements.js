@@ -50,10 +50,10 @@ export function table(caption, columns, empty) {
   const none = element("p", { class: "quiet", hidden: true }, empty ?? "");
   const made = element("table", {}, element("caption", {}, caption), element("thead", {}, head), body);
   const update = (items, keyOf) => {
-    const keys = new Set();
+    const keys = new Set(items.map(keyOf));
+    for (const [key, { row }] of rows) if (!keys.has(key)) { row.remove(); rows.delete(key); } // first: a row that is moved loses the focus
     items.forEach((item, index) => {
       const key = keyOf(item);
-      keys.add(key);
       if (!rows.has(key)) {
         const cells = columns.map((column, place) => element(place === 0 ? "th" : "td", place === 0 ? { scope: "row", class: column.class ?? "" } : { class: column.class ?? "" }));
         rows.set(key, { row: element("tr", {}, ...cells), cells });
@@ -62,7 +62,6 @@ export function table(caption, columns, empty) {
       columns.forEach((column, place) => column.write(cells[place], item));
       if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null);
     });
-    for (const [key, { row }] of rows) if (!keys.has(key)) { row.remove(); rows.delete(key); }
     made.hidden = items.length === 0;
     none.hidden = items.length > 0 || !empty;
   };
@@ -127,6 +126,31 @@ export async function command(name, members, label) {
     show(text("notDone", { text: error.message }));
     return null;
   }
+}
+
+// -- lists that follow the live stream ----------------------------------------------------------------------
+
+const FOLLOW_MS = 4000; // shortest time between two requests of one list
+const FOLLOW_SHARE = 20; // and so many times as long as the last one has taken
+
+// Returns a function that requests a list anew by `load` when `revision` differs from that of its last call, for
+// as long as `place` is in the page. The first call requests it at once.
+export function follow(place, load) {
+  let wanted, shown, earliest = 0, isLoading = false, timer = 0;
+  const run = async () => {
+    clearTimeout(timer);
+    if (isLoading || wanted === shown || !place.isConnected) return;
+    const wait = earliest - Date.now();
+    if (wait > 0) { timer = setTimeout(run, wait); return; }
+    isLoading = true;
+    shown = wanted;
+    const begun = Date.now();
+    await load();
+    isLoading = false;
+    earliest = Date.now() + Math.max(FOLLOW_MS, FOLLOW_SHARE * (Date.now() - begun));
+    run();
+  };
+  return (revision) => { wanted = revision; run(); };
 }
 
 // -- dialogs ----------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 // The page of the site: one view at a time, live by server-sent events. All texts of the site are written as
 // textContent, never as markup.
 
-import { lineChart } from "/assets/charts.js";
-import { API, ask, button, byId, cell, command, element, facts, field, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
+import { lineChart, timeMarks } from "/assets/charts.js";
+import { API, ask, button, byId, cell, command, element, facts, field, follow, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
 import { codedText } from "/assets/findings.js";
 import { showSettings } from "/assets/settings.js";
 import { sentence, statementLanguage, statementText } from "/assets/statements.js";
@@ -13,7 +13,7 @@ const SILENT_MS = 35000; // the same for an open stream, which has an event each
 const FULL = 1.0, NEAR = 0.9;
 const PHASES = ["L1", "L2", "L3"];
 
-const state = { status: null, me: null, stream: null, receivedAt: Date.now(), sessions: [], update: () => {} };
+const state = { status: null, me: null, stream: null, receivedAt: Date.now(), sessions: [], connections: 0, isShown: false, update: () => {} };
 
 // -- values -----------------------------------------------------------------------------------------------
 
@@ -32,13 +32,15 @@ function age(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${number(seconds / 3600, seconds < 36000 ? 1 : 0)} h`;
 }
 
+// What a list of that name changes with: after another connection everything may have changed.
+const revision = (status, name) => `${state.connections} ${status.revisions[name]}`;
 const may = (permission) => state.me?.permissions.includes(permission) ?? false;
 const can = (command) => state.me?.commands.includes(command) ?? false;
 const stationOf = (id) => state.status.stations.find((station) => station.id === id);
 const overrideOf = (evse) => stationOf(evse.station)?.overrides.find((each) => each.evse === evse.evse);
 const runningAt = (evse) => state.sessions.find((each) => each.station === evse.station && each.evse === evse.evse && each.ended === null);
 const overrideText = (each) => text("orderUntil", { kind: text(`kind.${each.kind}`, { value: each.value }), time: moment(each.until), by: each.by });
-const carried = (circuit, phase) => (circuit.measured_a ? circuit.measured_a[phase] : circuit.base_a[phase] + circuit.booked_a[phase]);
+const possible = (circuit, phase) => circuit.base_a[phase] + circuit.booked_a[phase];
 
 const durations = () => select([[900, text("minutes", { count: 15 })], [3600, text("hours", { count: 1 })], [14400, text("hours", { count: 4 })], [43200, text("hours", { count: 12 })], [86400, text("hours", { count: 24 })], [604800, text("days", { count: 7 })]].map(([value, label]) => [String(value), label]), "14400");
 // What can be ordered for an EVSE: [command, label, extra inputs].
@@ -117,14 +119,15 @@ function phaseBars() {
     return { fill, booked, margin, value, bar: element("div", { class: "phase" }, element("span", {}, name), element("div", { class: "trough", "aria-hidden": "true" }, booked, fill, margin), value) };
   });
   const update = (circuit) => bars.forEach(({ fill, booked, margin, value }, phase) => {
-    const now = carried(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
+    const isMeasured = circuit.measured_a && circuit.meter_quality === "good";
+    const now = isMeasured ? circuit.measured_a[phase] : possible(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
     fill.style.width = percent(share);
     booked.style.width = percent((circuit.base_a[phase] + circuit.booked_a[phase]) / limit);
     margin.style.left = percent((limit - circuit.margin_a) / limit);
-    fill.className = share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill";
+    fill.className = [share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill", isMeasured ? "" : "assumed"].join(" ").trim();
     value.className = share > FULL ? "number over" : "number";
     write(value.firstChild, text("of", { value: amps(now), limit: circuit.limit_a[phase] }));
-    write(value.lastChild, circuit.measured_a && circuit.meter_quality === "good" ? "" : text("assumed"));
+    write(value.lastChild, isMeasured ? "" : text("assumed"));
   });
   return [element("div", {}, ...bars.map(({ bar }) => bar)), update];
 }
@@ -188,7 +191,7 @@ function viewOverview(main) {
     [text("dimming"), dimmingText],
   ]);
   const [alarms, updateAlarms] = alarmTable();
-  const [evses, updateEvses] = evseTable(() => true);
+  const [evses, updateEvses] = evseTable(text("noneCharging"));
   const [energy, updateEnergy] = energyCard();
   main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), energy, element("section", { class: "card" }, element("h2", {}, text("chargingNow")), evses));
   return (status) => {
@@ -251,7 +254,7 @@ function stateText(evse) {
   return [text(`evse.${evse.state}`), kind];
 }
 
-function evseTable() {
+function evseTable(empty) {
   const [made, update] = table(text("evses"), [
     { title: text("evse"), write: (node, evse) => {
       if (!node.firstChild) node.append(element("a", { href: `#/stations/${encodeURIComponent(evse.station)}` }), element("span", { class: "second" }));
@@ -270,7 +273,7 @@ function evseTable() {
     { title: text("drawn"), class: "number wide", write: cell((evse) => phaseAmps(evse.drawn_a)) },
     { title: text("energy"), class: "number wide", write: cell((evse) => { const session = runningAt(evse); return session?.energy_wh !== null && session !== undefined ? `${number(session.energy_wh / 1000)} kWh` : ""; }) },
     { title: text("card"), class: "wide", write: cell((evse) => runningAt(evse)?.card ?? "") },
-  ]);
+  ], empty);
   return [made, (_, evses) => update(evses, evseName)];
 }
 
@@ -299,6 +302,7 @@ function viewStations(main) {
   const update = (status) => {
     const chosen = status.evses.filter(matches), isSearch = search.value.trim() !== "" || filter.value !== "all";
     write(count, text("shown", { shown: chosen.length, count: status.evses.length }));
+    for (const [id, { fold }] of folds) if (!status.circuits.some((circuit) => circuit.id === id)) { fold.remove(); folds.delete(id); }
     for (const circuit of status.circuits) {
       const evses = chosen.filter((evse) => evse.circuit === circuit.id);
       if (!folds.has(circuit.id)) {
@@ -489,10 +493,12 @@ function viewSessions(main) {
   ], text("noSessions"));
   const load = async () => {
     if (!/^\d{4}-\d{2}$/.test(month.value)) return;
+    const chosen = month.value;
     const query = `first=${month.value}&last=${month.value}`;
     download.href = `${API}/sessions.csv?${query}`;
     try {
       const sessions = await request("GET", `/sessions?${query}`);
+      if (month.value !== chosen) return; // another month was chosen meanwhile
       update(sessions, (session) => `${session.station} ${session.transaction} ${session.started}`);
       write(total, text("total", { count: sessions.length, energy: number(sessions.reduce((sum, each) => sum + (each.energy_wh ?? 0), 0) / 1000) }));
       write(uncertain, sessions.every((each) => each.clock_synchronised) ? "" : `* ${text("clockNotSynchronised")}`);
@@ -500,8 +506,8 @@ function viewSessions(main) {
   };
   month.addEventListener("change", load);
   main.append(element("div", { class: "row" }, field(text("month"), month), download), total, uncertain, element("section", { class: "card" }, made));
-  load();
-  return () => {};
+  const requestAgain = follow(made, load);
+  return (status) => requestAgain(revision(status, "sessions"));
 }
 
 function viewDimming(main) {
@@ -597,22 +603,31 @@ function historyTitle(channel) {
   return kind === "power" ? text("power_", { name }) : text(kind === "charging" ? "chargingCount" : "dimmedCount");
 }
 
-function historySection(series, start, end) {
-  const isPower = series.unit === "W", format = isPower ? watts : (value) => number(value, 0);
-  const formatTime = (time) => (end - start > 2 * 86400 ? new Date(time * 1000).toLocaleDateString(language(), { day: "numeric", month: "numeric" }) : clockTime(time * 1000));
-  const title = historyTitle(series.channel), [, name] = series.channel.split("/");
-  const circuit = state.status.circuits.find((each) => each.id === name);
-  const limit = isPower && circuit ? circuit.limit_a.reduce((sum, each) => sum + each, 0) * 230 : undefined;
-  const chart = lineChart(series, { start, end, title, format, formatTime, limit: limit !== undefined && Math.max(...series.high) > limit / 3 ? limit : undefined });
-  const quarters = quarterMeans(series), peak = quarters.reduce((best, each) => (each[1] > best[1] ? each : best), quarters[0]);
-  const rows = element("div"), values = element("details", {}, element("summary", {}, text("values")), rows);
-  values.addEventListener("toggle", () => {
-    if (!values.open || rows.firstChild) return;
-    const [made, update] = table(title, [{ title: text("time"), write: cell((row) => moment(row[0] * 1000)) }, { title: text("mean"), class: "number", write: cell((row) => format(row[1])) }]);
-    update(quarters, (row) => row[0]);
-    rows.append(made);
-  });
-  return element("section", { class: "card" }, element("h2", {}, title), chart, isPower && peak ? element("p", { class: "quiet" }, text("quarterPeak", { value: watts(peak[1]), time: moment(peak[0] * 1000) })) : null, values);
+// The card of one channel; its update draws other values, and leaves the table open.
+function historySection(channel) {
+  const title = historyTitle(channel), [, name] = channel.split("/");
+  const place = element("div"), peakText = element("p", { class: "quiet" }), rows = element("div"), values = element("details", {}, element("summary", {}, text("values")), rows);
+  let format = String, quarters = [], draw = () => {}, drawn = 0;
+  const [made, updateRows] = table(title, [{ title: text("time"), write: cell((row) => moment(row[0] * 1000)) }, { title: text("mean"), class: "number", write: cell((row) => format(row[1])) }]);
+  rows.append(made);
+  const writeRows = () => { if (values.open) updateRows(quarters, (row) => row[0]); };
+  values.addEventListener("toggle", writeRows);
+  new ResizeObserver(() => { if (place.clientWidth !== drawn) draw(); }).observe(place);
+  const update = (series, start, end, times) => {
+    const isPower = series.unit === "W", zone = state.status.timezone;
+    format = isPower ? watts : (value) => number(value, 0);
+    const formatTime = (time) => (end - start > 2 * 86400 ? new Date(time * 1000).toLocaleDateString(language(), { day: "numeric", month: "numeric", timeZone: zone }) : clockTime(time * 1000));
+    const circuit = state.status.circuits.find((each) => each.id === name);
+    const limit = isPower && circuit ? circuit.limit_a.reduce((sum, each) => sum + each, 0) * state.status.voltage_v : undefined;
+    const shown = limit !== undefined && Math.max(...series.high) > limit / 3 ? limit : undefined;
+    draw = () => { drawn = place.clientWidth; place.replaceChildren(lineChart(series, { start, end, title, format, formatTime, times, limit: shown, width: drawn || undefined })); };
+    draw();
+    quarters = quarterMeans(series);
+    const peak = quarters.reduce((best, each) => (each[1] > best[1] ? each : best), quarters[0]);
+    write(peakText, isPower && peak ? text("quarterPeak", { value: watts(peak[1]), time: moment(peak[0] * 1000) }) : "");
+    writeRows();
+  };
+  return { card: element("section", { class: "card" }, element("h2", {}, title), place, peakText, values), update };
 }
 
 function quarterMeans(series) {
@@ -625,31 +640,58 @@ function quarterMeans(series) {
 }
 
 function viewHistory(main) {
-  const span = select(Object.keys(SPANS).map((name) => [name, text(name)])), place = element("div", { role: "status" });
+  const span = select(Object.keys(SPANS).map((name) => [name, text(name)])), note = element("p", { role: "status" }), place = element("div"), sections = new Map();
   const load = async () => {
-    const end = Math.floor(Date.now() / 1000), start = end - SPANS[span.value];
+    const end = Math.floor(Date.now() / 1000), chosen = span.value, start = end - SPANS[chosen];
     try {
       const found = await request("GET", `/history?start=${start}&end=${end}`);
+      if (span.value !== chosen) return; // another span was chosen meanwhile
       const filled = found.filter((series) => series.times.length > 1);
-      place.replaceChildren(...(filled.length ? filled.map((series) => historySection(series, start, end)) : [element("p", {}, text("noHistory"))]));
-    } catch (error) { place.replaceChildren(element("p", {}, error.message)); }
+      for (const [channel, { card }] of sections) if (!filled.some((series) => series.channel === channel)) { card.remove(); sections.delete(channel); }
+      const times = timeMarks(start, end, state.status.timezone);
+      for (const series of filled) {
+        if (!sections.has(series.channel)) { sections.set(series.channel, historySection(series.channel)); place.append(sections.get(series.channel).card); }
+        sections.get(series.channel).update(series, start, end, times);
+      }
+      write(note, filled.length ? "" : text("noHistory"));
+    } catch (error) { write(note, error.message); }
   };
   span.addEventListener("change", load);
-  main.append(field(text("time"), span), place);
-  load();
-  return () => {};
+  main.append(field(text("time"), span), note, place);
+  const requestAgain = follow(place, load);
+  return (status) => requestAgain(`${state.connections} ${Math.floor(Date.parse(status.time) / 1000 / (span.value === "day" ? 60 : 900))}`);
+}
+
+// The actor of an entry of the audit: a name, and in brackets the way it came.
+function actorText(actor) {
+  const [, name, origin] = /^(.*) \((\w+)\)$/.exec(actor) ?? [null, actor, ""];
+  return origin && hasText(`origin.${origin}`) ? `${name} (${text(`origin.${origin}`)})` : actor;
 }
 
 function viewEvents(main) {
   const [made, update] = table(text("events"), [
     { title: text("time"), write: cell((entry) => moment(entry.time)) },
-    { title: text("event"), write: (node, entry) => { node.lang = statementLanguage(entry.statement); write(node, sentence(statementText(entry.statement, entry.text)), entry.severity === "critical" ? "over" : entry.severity === "warning" ? "near" : ""); } },
-    { title: text("actor"), class: "wide", write: cell((entry) => entry.actor) },
+    { title: text("event"), write: (node, entry) => {
+      if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" }));
+      node.firstChild.lang = statementLanguage(entry.statement);
+      write(node.firstChild, sentence(statementText(entry.statement, entry.text)), entry.severity === "critical" ? "over" : entry.severity === "warning" ? "near" : "");
+      write(node.lastChild, actorText(entry.actor));
+    } },
+    { title: text("actor"), class: "wide", write: cell((entry) => actorText(entry.actor)) },
   ], text("noEvents"));
-  const load = async () => { try { const entries = await request("GET", "/events"); let place = 0; update(entries, () => (place += 1)); } catch (error) { show(error.message); } };
-  main.append(element("section", { class: "card" }, made));
-  load();
-  return () => {};
+  const problem = element("p", { class: "over", role: "status" });
+  const load = async () => {
+    try {
+      const counts = new Map(); // two entries of one second may be equal
+      const keyOf = (entry) => { const key = `${entry.time} ${entry.actor} ${entry.text}`, count = (counts.get(key) ?? 0) + 1; counts.set(key, count); return `${key} ${count}`; };
+      const entries = (await request("GET", "/events")).reverse().map((entry) => ({ ...entry, key: keyOf(entry) })).reverse();
+      update(entries, (entry) => entry.key);
+      write(problem, "");
+    } catch (error) { write(problem, error.message); }
+  };
+  main.append(problem, element("section", { class: "card" }, made));
+  const requestAgain = follow(made, load);
+  return (status) => requestAgain(revision(status, "events"));
 }
 
 // -- login ------------------------------------------------------------------------------------------------
@@ -681,11 +723,13 @@ async function logout() {
 const VIEWS = [
   ["overview", viewOverview, "status:read"], ["circuits", viewCircuits, "status:read"], ["stations", viewStations, "stations:read"], ["backends", viewBackends, "status:read"],
   ["meters", viewMeters, "status:read"], ["sessions", viewSessions, "sessions:read"], ["dimming", viewDimming, "dimming:read"], ["history", viewHistory, "history:read"],
-  ["events", viewEvents, "events:read"], ["settings", (main) => showSettings(main, { me: state.me, may, can, moment, begin }), "users:read"],
+  ["events", viewEvents, "events:read"], ["settings", (main) => showSettings(main, { me: state.me, may, can, moment, begin, revision }), "users:read"],
 ];
 const isLoggedIn = () => Boolean(state.me) && state.me.name !== "anonymous";
 const isShown = ([name, , permission]) => may(permission) || (name === "settings" && isLoggedIn());
 
+// Views that are made of the site's circuits and EVSEs; the others follow changes of them, and keep what a person fills in.
+const SHAPED = ["overview", "circuits", "stations/", "dimming"];
 let shownAt = "", shape = "";
 
 function route(moveFocus = false) {
@@ -694,7 +738,8 @@ function route(moveFocus = false) {
   const isLogin = name === "login" || !known.length;
   const [chosen, view] = isLogin ? ["login", viewLogin] : known.find(([each]) => each === name) ?? known[0];
   if (!isLogin && !state.status) return;
-  shownAt = location.hash;
+  shownAt = location.hash || "#/overview";
+  state.isShown = !isLogin;
   main.replaceChildren(element("h1", {}, text(chosen === "login" ? "login" : chosen)));
   state.update = chosen === "stations" && part ? viewStation(main, decodeURIComponent(part)) : view(main);
   if (state.status) state.update(state.status);
@@ -723,7 +768,10 @@ function onStatus() {
   write(byId("footer"), [`local-controller ${status.version}`, text("updated", { time: moment(status.time) }), clockText(status.clock)].filter(Boolean).join(" · "));
   updateSign();
   const wanted = JSON.stringify([status.circuits.map((each) => each.id), status.evses.map(evseName), Boolean(status.dimming)]);
-  if (wanted !== shape || location.hash !== shownAt) { shape = wanted; route(); } else state.update(status);
+  const isOther = wanted !== shape;
+  shape = wanted;
+  if (!state.isShown || (location.hash || "#/overview") !== shownAt || (isOther && SHAPED.some((each) => shownAt.startsWith(`#/${each}`)))) route();
+  else state.update(status);
 }
 
 function applyChange(change) {
@@ -740,7 +788,7 @@ function openStream() {
   const stream = new EventSource(`${API}/live`);
   state.stream = stream;
   const on = (name, act) => stream.addEventListener(name, (event) => { state.receivedAt = Date.now(); act(JSON.parse(event.data)); onStatus(); });
-  on("status", (status) => { state.status = status; });
+  on("status", (status) => { state.status = status; state.connections += 1; });
   on("change", applyChange);
   on("alive", () => {});
   stream.addEventListener("end", () => { stream.close(); begin(); });
@@ -760,7 +808,7 @@ async function begin() {
   await loadSessions();
   if (!may("status:read")) { state.status = null; state.stream?.close(); byId("sign").hidden = true; route(); return; }
   byId("sign").hidden = false;
-  shape = "";
+  state.isShown = false;
   openStream();
 }
 

@@ -1,20 +1,23 @@
 // The settings: the person's account, forms for what installers change, users, tokens, the whole file.
 
-import { ask, button, byId, cell, command, element, field, request, secretInput, select, show, showSecret, table } from "/assets/elements.js";
+import { ask, button, byId, cell, command, element, field, follow, request, secretInput, select, show, showSecret, table } from "/assets/elements.js";
 import { differenceList, differenceNodes } from "/assets/differences.js";
 import { findingItem } from "/assets/findings.js";
 import { hasText, text } from "/assets/texts.js";
 
-let me = null, may = () => false, can = () => false, moment = String, begin = () => {};
+let me = null, may = () => false, can = () => false, moment = String, begin = () => {}, revision = () => 0;
 
-// `page`: who looks at it and what they may do; `begin` loads the page anew.
+// `page`: who looks at it and what they may do; `begin` loads the page anew, `revision` is what a list changes with.
+// Returns its update: lists are requested again when they have changed, but what a person fills in is kept.
 export function showSettings(main, page) {
-  ({ me, may, can, moment, begin } = page);
+  ({ me, may, can, moment, begin, revision } = page);
+  const updates = [];
+  const add = ([card, update]) => { main.append(card); updates.push(update); };
   if (me?.origin === "page" && me.name !== "anonymous") main.append(accountCard());
-  if (may("configuration:read")) main.append(formsCard());
-  if (may("users:read")) main.append(usersCard(), tokensCard());
-  if (may("configuration:read")) main.append(configurationCard());
-  return () => {};
+  if (may("configuration:read")) add(formsCard());
+  if (may("users:read")) { add(usersCard()); add(tokensCard()); }
+  if (may("configuration:read")) add(configurationCard());
+  return (status) => updates.forEach((update) => update(status));
 }
 
 function accountCard() {
@@ -31,13 +34,19 @@ function usersCard() {
     { title: text("role"), write: cell((user) => user.role) },
     { title: text("action"), write: (node, user) => { if (!node.firstChild && can("user.remove")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: user.name }), [], { danger: true })) { await command("user.remove", { user: user.name }); load(); } }, "danger")); } },
   ], text("none"));
-  const load = async () => update(await request("GET", "/users"), (user) => user.name);
-  load();
-  return element("section", { class: "card" }, element("h2", {}, text("users")), made, can("user.add") ? button(text("addUser"), async () => {
-    const members = await ask(text("addUser"), [["user", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })], ["role", text("role"), element("input", { required: true, value: "operator", maxlength: "48" })]]);
+  let roles = [];
+  const load = async () => {
+    try {
+      roles = await request("GET", "/roles");
+      update(await request("GET", "/users"), (user) => user.name);
+    } catch (error) { show(error.message); }
+  };
+  const card = element("section", { class: "card" }, element("h2", {}, text("users")), made, can("user.add") ? button(text("addUser"), async () => {
+    const members = await ask(text("addUser"), [["user", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })], ["role", text("role"), select(roles.map((role) => [role.name, role.name]), roles.some((role) => role.name === "operator") ? "operator" : undefined)]]);
     const result = members && await command("user.add", members);
     if (result) { showSecret(text("generated"), result.password); load(); }
-  }) : null);
+  }) : null), requestAgain = follow(card, load);
+  return [card, (status) => requestAgain(revision(status, "users"))];
 }
 
 function tokensCard() {
@@ -47,9 +56,8 @@ function tokensCard() {
     { title: text("expires"), class: "wide", write: cell((token) => (token.expires ? moment(token.expires * 1000) : "–")) },
     { title: text("action"), write: (node, token) => { if (!node.firstChild && can("token.revoke")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: token.name }), [], { danger: true })) { await command("token.revoke", { token: token.name }); load(); } }, "danger")); } },
   ], text("none"));
-  const load = async () => update(await request("GET", "/tokens"), (token) => token.name);
-  load();
-  return element("section", { class: "card" }, element("h2", {}, text("tokens")), made, can("token.create") ? button(text("addToken"), async () => {
+  const load = async () => { try { update(await request("GET", "/tokens"), (token) => token.name); } catch (error) { show(error.message); } };
+  const card = element("section", { class: "card" }, element("h2", {}, text("tokens")), made, can("token.create") ? button(text("addToken"), async () => {
     const members = await ask(text("addToken"), [
       ["token", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })],
       ["scopes", text("scopes"), element("input", { required: true, value: "status:read stations:read" }), (input) => input.value.split(/[\s,]+/).filter(Boolean)],
@@ -57,13 +65,14 @@ function tokensCard() {
     ]);
     const result = members && await command("token.create", members);
     if (result) { showSecret(text("secret"), result.secret); load(); }
-  }) : null);
+  }) : null), requestAgain = follow(card, load);
+  return [card, (status) => requestAgain(revision(status, "users"))];
 }
 
 function configurationCard() {
   const editor = element("textarea", { spellcheck: false, readOnly: !can("configuration.write") }), findings = element("ul"), diff = element("pre", { class: "diff" });
-  const versions = element("ul");
-  let present = { text: "", version: "" };
+  const versions = element("ul"), changed = changedNote(() => load(true));
+  let present = { text: "", version: "" }, loaded = "";
   const showDiff = () => diff.replaceChildren(...differenceNodes(present.text, editor.value));
   const check = async () => {
     try {
@@ -71,22 +80,32 @@ function configurationCard() {
       findings.replaceChildren(...(found.length ? found.map((each) => findingItem(each, "near")) : [element("li", { class: "good" }, text("noFindings"))]));
     } catch (error) { show(error.message); }
   };
-  const load = async () => {
+  const load = async (isWanted = false) => {
     try {
-      present = await request("GET", "/configuration");
-      editor.value = present.text;
-      diff.replaceChildren();
+      const read = await request("GET", "/configuration"), isEdited = editor.value !== loaded;
+      changed.hidden = isWanted || !isEdited || read.version === present.version;
+      if (isWanted || !isEdited) {
+        if (read.version !== present.version) { present = read; findings.replaceChildren(); }
+        editor.value = present.text;
+        loaded = editor.value; // with the line ends of an editor
+        diff.replaceChildren();
+      }
       const stored = await request("GET", "/configuration/versions");
-      versions.replaceChildren(...stored.map((each) => element("li", {}, `${moment(each.time)} ${each.actor} ${each.version.slice(0, 12)} `, button(text("differences"), async () => { editor.value = (await request("GET", `/configuration/versions/${each.version}`)).text; showDiff(); }), can("configuration.rollback") ? button(text("rollBack"), async () => { if (await ask(text("confirm", { action: text("rollBack"), subject: moment(each.time) }), [], { danger: true }) && await command("configuration.rollback", { version: each.version }, text("rollBack"))) load(); }) : null)));
+      versions.replaceChildren(...stored.map((each) => element("li", {}, `${moment(each.time)} ${each.actor} ${each.version.slice(0, 12)} `, button(text("differences"), async () => { editor.value = (await request("GET", `/configuration/versions/${each.version}`)).text; showDiff(); }), can("configuration.rollback") ? button(text("rollBack"), async () => { if (await ask(text("confirm", { action: text("rollBack"), subject: moment(each.time) }), [], { danger: true }) && await command("configuration.rollback", { version: each.version }, text("rollBack"))) load(true); }) : null)));
     } catch (error) { findings.replaceChildren(element("li", {}, error.message)); }
   };
   const save = async () => {
     let found;
     try { found = await request("POST", "/configuration/check", { text: editor.value }); } catch (error) { return show(error.message); }
-    if (await confirmReview({ before: present.text, text: editor.value, findings: found }) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load();
+    if (await confirmReview({ before: present.text, text: editor.value, findings: found }) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load(true);
   };
-  load();
-  return element("section", { class: "card" }, element("h2", {}, text("configuration")), field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), element("div", { role: "status" }, findings), diff, element("h3", {}, text("versions")), versions);
+  const card = element("section", { class: "card" }, element("h2", {}, text("configuration")), changed, field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), element("div", { role: "status" }, findings), diff, element("h3", {}, text("versions")), versions), requestAgain = follow(card, load);
+  return [card, (status) => requestAgain(revision(status, "configuration"))];
+}
+
+// Shown where the file has changed while a person fills in what was made from it.
+function changedNote(load) {
+  return element("p", { class: "near", role: "status", hidden: true }, `${text("changedMeanwhile")} `, button(text("loadAgain"), load));
 }
 
 // -- forms --------------------------------------------------------------------------------------------------
@@ -101,6 +120,7 @@ function fieldInput(each) {
 // One form for each table; EVSEs of a station are told apart by their place.
 function formOf(group, forms, load) {
   const fields = group.fields.map((each) => [each, fieldInput(each)]);
+  for (const [, input] of fields) input.dataset.value = input.value;
   const evses = group.fields.filter((each) => each.path[2] === "evse").map((each) => each.path[3]);
   const label = (each) => fieldLabel(each) + (each.path[2] === "evse" && Math.max(...evses) > 0 ? ` – ${text("evse")} ${each.path[3] + 1}` : "");
   const form = element("form", { onsubmit: async (event) => {
@@ -131,18 +151,23 @@ function confirmReview(review) {
 }
 
 function formsCard() {
-  const place = element("div"), search = element("input", { type: "search" });
+  const place = element("div"), search = element("input", { type: "search" }), changed = changedNote(() => load(true));
+  let version = "";
+  const isFilledIn = () => [...place.querySelectorAll("input, select")].some((input) => input.value !== input.dataset.value);
   const filter = () => { for (const fold of place.children) fold.hidden = !fold.firstChild.textContent.toLowerCase().includes(search.value.trim().toLowerCase()); };
-  const load = async () => {
+  const load = async (isWanted = false) => {
     try {
       const forms = await request("GET", "/configuration/fields");
+      changed.hidden = isWanted || forms.version === version || !isFilledIn();
+      if (!isWanted && (forms.version === version || isFilledIn())) return;
+      version = forms.version;
       const open = [...place.querySelectorAll("details[open] > summary")].map((each) => each.textContent);
-      place.replaceChildren(...forms.groups.map((group) => formOf(group, forms, load)));
+      place.replaceChildren(...forms.groups.map((group) => formOf(group, forms, () => load(true))));
       for (const fold of place.children) fold.open = open.includes(fold.firstChild.textContent);
       filter();
     } catch (error) { place.replaceChildren(element("p", {}, error.message)); }
   };
   search.addEventListener("input", filter);
-  load();
-  return element("section", { class: "card" }, element("h2", {}, text("forms")), element("p", { class: "quiet" }, text("formsText")), can("configuration.write") ? element("p", {}, element("a", { href: "/setup" }, text("setupLink"))) : null, field(text("search"), search), place);
+  const card = element("section", { class: "card" }, element("h2", {}, text("forms")), element("p", { class: "quiet" }, text("formsText")), can("configuration.write") ? element("p", {}, element("a", { href: "/setup" }, text("setupLink"))) : null, field(text("search"), search), changed, place), requestAgain = follow(card, load);
+  return [card, (status) => requestAgain(revision(status, "configuration"))];
 }

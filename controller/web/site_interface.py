@@ -152,6 +152,13 @@ class UserEntry(msgspec.Struct, frozen=True, kw_only=True):
     role: str
 
 
+class RoleEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One role that a user may have, and its permissions."""
+
+    name: str
+    permissions: list[str]
+
+
 class TokenEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One bearer token. `created`, `expires`: POSIX s; `expires` null: it has no end."""
 
@@ -243,6 +250,9 @@ class AccessInterface(Protocol):
 
     def users(self) -> Sequence[UserEntry]:
         """Return the users."""
+
+    def roles(self) -> Sequence[RoleEntry]:
+        """Return the roles: those that are built in, then those of the configuration."""
 
     def tokens(self) -> Sequence[TokenEntry]:
         """Return the bearer tokens."""

@@ -134,18 +134,43 @@ const DE = {
   "nothing-to-do": "nichts zu tun: endet von selbst",
   "renew-certificate": "erneuern; neuere Dateien gelten ohne Neustart",
   "ended": "beendet: {cause}",
-  "command-done": "{command} {name}",
-  "command-not-done": "nicht ausgeführt: {command} {name} ({detail})",
+  "not-done": "nicht ausgeführt: {cause} ({detail})",
+  "order-pause": "{name} für {duration_s} pausiert",
+  "order-resume": "{name}: Eingriff beendet",
+  "order-limit": "{name} für {duration_s} auf {current_a} begrenzt",
+  "order-prioritize": "{name} für {duration_s} mit Priorität {count} vorgezogen",
+  "order-boost": "{name} lädt {duration_s} lang sofort",
+  "order-departure": "{name}: {energy_wh} werden innerhalb von {duration_s} gebraucht",
+  "order-departures": "Abfahrten von einem Programm gesetzt: {count}",
+  "order-prices": "Energiepreise von einem Programm gesetzt: {count}",
+  "order-start": "{name}: Laden gestartet",
+  "order-stop": "{name}: Laden beendet",
+  "order-reset-soft": "Ladestation {name} neu gestartet (sanft)",
+  "order-reset-hard": "Ladestation {name} neu gestartet (hart)",
+  "order-reconnect": "Ladestation {name} getrennt, damit sie sich neu verbindet",
+  "order-adopt": "Ladestation {name} in Stromkreis {circuit} mit höchstens {current_a} übernommen",
+  "order-dismiss": "Ladestation {name} aus der Liste unbekannter Stationen entfernt",
+  "order-reload": "Konfigurationsdatei neu gelesen",
+  "order-write": "Konfigurationsdatei geändert",
+  "order-rollback": "frühere Fassung {name} der Konfigurationsdatei wieder geschrieben",
+  "order-resume-signing": "signierte Nachrichten nach einem Zeitfenster wieder angenommen",
+  "order-retry": "Nachricht {count} von {name} noch einmal an {detail} gesendet",
+  "order-drop": "Nachricht {count} von {name} für {detail} verworfen",
+  "order-pair": "EEBUS-Partner {name} vertraut",
+  "order-unpair": "EEBUS-Partner {name} nicht mehr vertraut",
+  "order-register": "der nächste EEBUS-Partner wird innerhalb von {duration_s} angenommen",
+  "order-register-none": "kein weiterer EEBUS-Partner wird angenommen",
+  "order-suspend": "EEBUS-Grenzen abgelehnt: {detail}",
+  "order-resume-limits": "EEBUS-Grenzen wieder befolgt",
+  "order-user": "Benutzer {name} mit der Rolle {detail} angelegt oder geändert",
+  "order-remove-user": "Benutzer {name} entfernt",
+  "order-password": "Passwort von Benutzer {name} geändert",
+  "order-token": "Token {name} für {detail} angelegt",
+  "order-revoke-token": "Token {name} widerrufen",
 };
 
 const DE_VALUES = {
   good: "gut", stale: "veraltet", dead: "ausgefallen", implausible: "unplausibel",
-  "configuration.reload": "Konfiguration neu gelesen", "configuration.rollback": "frühere Konfiguration geschrieben", "configuration.write": "Konfiguration geschrieben",
-  "eebus.pair": "EEBUS-Partner vertraut", "eebus.register": "EEBUS-Partner zugelassen", "eebus.resume": "EEBUS-Grenzen wieder befolgt", "eebus.suspend": "EEBUS-Grenzen ausgesetzt", "eebus.unpair": "EEBUS-Partner entfernt",
-  "energy.departure": "Abfahrt gesetzt", "energy.departures": "Abfahrten gesetzt", "energy.prices": "Preise gesetzt", "outbox.drop": "Nachricht verworfen", "outbox.retry": "Nachricht erneut gesendet", "signing.resume": "signierte Nachrichten wieder angenommen",
-  "station.adopt": "Station übernommen", "station.boost": "Sofortladen", "station.dismiss": "Station abgewiesen", "station.limit": "begrenzt", "station.pause": "pausiert", "station.prioritize": "vorgezogen",
-  "station.reconnect": "neu verbunden", "station.reset": "Station neu gestartet", "station.resume": "fortgesetzt", "station.start": "Ladevorgang gestartet", "station.stop": "Ladevorgang beendet",
-  "token.create": "Token angelegt", "token.revoke": "Token widerrufen", "user.add": "Benutzer angelegt", "user.remove": "Benutzer entfernt", "user.password": "Passwort geändert",
 };
 
 const number = (value, digits = 2) => value.toLocaleString("de", { maximumFractionDigits: digits });
@@ -168,14 +193,16 @@ const UNITS = {
 function valueText(name, value) {
   if (name === "detail") return codedText(value, value);
   if (value !== null && typeof value === "object") return german(value);
-  if (name === "quality" || name === "command") return DE_VALUES[value] ?? value;
+  if (name === "quality") return DE_VALUES[value] ?? value;
   if (typeof value === "string") return value;
   const render = UNITS[name] ?? UNITS[name.split("_").pop()];
   return render ? render(value) : number(value);
 }
 
 // Values that are empty or 0 are not sent.
-const german = (statement) => DE[statement.code].replace(/\{(\w+)\}/g, (_, name) => (name in statement ? valueText(name, statement[`${name}_parts`] ?? statement[name]) : name === "detail" ? "" : "–"));
+const EMPTY = { detail: "", count: "0" };
+
+const german = (statement) => DE[statement.code].replace(/\{(\w+)\}/g, (_, name) => (name in statement ? valueText(name, statement[`${name}_parts`] ?? statement[name]) : EMPTY[name] ?? "–"));
 
 // Returns a statement in the chosen language; `english` is the text that was sent with it.
 export function statementText(statement, english) {

@@ -503,6 +503,19 @@ class SigningWaitStatus(msgspec.Struct, frozen=True, kw_only=True):
     can_shorten: bool
 
 
+class RevisionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers that rise with each change of what is recorded, from the start of the controller on.
+
+    `sessions` with the energy of running ones, `events`, `configuration`: its file and versions, `users` with
+    bearer tokens.
+    """
+
+    sessions: int = 0
+    events: int = 0
+    configuration: int = 0
+    users: int = 0
+
+
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
@@ -516,7 +529,8 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     buses in use. `alarms`: those that are present, the most severe first. `unknown_stations`: those that
     tried to connect. `clock_offsets`: clocks of stations and backends that differ from the gateway's.
     `unconfigured`: EVSEs of configured stations that the configuration does not name. `removed`: EVSEs of
-    stations that were removed while the controller runs.
+    stations that were removed while the controller runs. `revisions`: of the lists that have addresses of
+    their own. `voltage_v`: nominal, between line and neutral (V).
     """
 
     site: str
@@ -549,6 +563,8 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     unconfigured: tuple[UnconfiguredEvseStatus, ...] = ()
     removed: tuple[RemovedEvseStatus, ...] = ()
     signing_wait: SigningWaitStatus | None = None
+    revisions: RevisionStatus = RevisionStatus()
+    voltage_v: float = 230.0
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""

@@ -16,11 +16,13 @@ from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 from tests.controller.web.fake_site import FakeAccess, FakeSite
 from tests.controller.web.large_site import site_of, site_with
+from tests.interop.changing_site import ChangingAccess, ChangingSite
 from tests.interop.programs import PATIENCE_S
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 """The program: the environment's, else the system's."""
 SCRIPT = Path(__file__).parent / "browse_page.mjs"
+FOLLOW = Path(__file__).parent / "follow_page.mjs"
 WALK = Path(__file__).parent / "walk_page.mjs"
 PACKAGES = Path(__file__).parent / "node_modules"
 
@@ -30,12 +32,14 @@ async def browse(folder: Path, site: FakeSite, width: int, language: str, scheme
     return await run_script(site, SCRIPT, str(folder), str(width), language, scheme)
 
 
-async def run_script(site: FakeSite, script: Path, *arguments: str) -> dict[str, Any]:
+async def run_script(
+    site: FakeSite, script: Path, *arguments: str, access: FakeAccess | None = None
+) -> dict[str, Any]:
     """Run a script with the address of the page of a site; return what it reports."""
     assert CHROMIUM is not None, "install chromium: the page is tested in it"
     for name in ("puppeteer-core", "axe-core"):
         assert (PACKAGES / name).is_dir(), f"{name} is not installed: run npm ci --prefix tests/interop"
-    routes = WebRoutes(site, FakeAccess(), version="1.2.3")
+    routes = WebRoutes(site, access or FakeAccess(), version="1.2.3")
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
         with trio.fail_after(PATIENCE_S):
@@ -130,3 +134,21 @@ async def test_page_in_chromium_is_operated_by_keyboard_alone(width: int) -> Non
     assert min(found["stops"].values()) >= 6
     [(command, _)] = site.executed
     assert command.name == "station.prioritize"
+
+
+async def test_page_in_chromium_lists_follow_the_live_stream() -> None:
+    site = ChangingSite()
+    found = await run_script(site, FOLLOW, access=ChangingAccess(site))
+    assert found["problems"] == []
+    assert found["keptRow"] is True
+    assert found["actor"] == "anna (page)"
+    assert found["month"] == ["2026-10", "month"]
+    assert found["history"] == {"kept": True, "open": True, "focus": "SELECT", "scrolled": True}
+    assert min(found["labels"]) >= 11
+    assert found["axis"]
+    assert set(found["axis"]) <= {"12:00 AM", "6:00 AM", "12:00 PM", "6:00 PM"}, "by the clock of the site"
+    assert found["form"] == ["decimal", found["typed"]]
+    assert found["editor"].startswith("# version 4")
+    assert found["editor"].endswith("# mine")
+    assert found["roles"] == ["viewer", "operator", "administrator", "meter-reader"]
+    assert 1 <= found["requested"] <= 3, "ten changes at once"

@@ -13,6 +13,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
 from controller.commands.site_command import PauseEvse
+from controller.model.statements import Statement, StatementCode
 from controller.services.command_service import CommandForbiddenError
 from controller.services.control_socket import FILE, ControlError, send_command
 from tests.bounds import HANG_S
@@ -170,7 +171,8 @@ async def test_audit_log_entries_are_bounded(tmp_path: Path, monkeypatch: pytest
     async with site(tmp_path) as (config, _), running(config) as controller:
         audit = controller._operations.audit
         for number in range(30):
-            await audit.record(LOCAL_ACTOR, "station.pause", f"number={number}")
+            paused = Statement(code=StatementCode.PAUSED_BY_ORDER, name="CS01", duration_s=60.0)
+            await audit.record(LOCAL_ACTOR, "station.pause", f"number={number}", paused)
     async with site(tmp_path) as (config, _), running(config) as controller:
         latest = controller._operations.audit.latest()
         assert len(latest) <= 15

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from controller.access.permissions import BUILT_IN_ROLES, Actor
+from controller.access.permissions import BUILT_IN_ROLES, Actor, UserRole, read_permissions
 from controller.commands.site_command import COMMANDS, SiteCommand
 from controller.web.http_messages import ProblemError, Response, StreamResponse, WebRequest
 from controller.web.site_interface import (
@@ -16,6 +16,7 @@ from controller.web.site_interface import (
     EvidenceVerification,
     HistorySeries,
     MessageEntry,
+    RoleEntry,
     SessionEntry,
     SetAsideMessage,
     TokenEntry,
@@ -190,6 +191,10 @@ class FakeAccess:
 
     def users(self) -> Sequence[UserEntry]:
         return [UserEntry(name="administrator", role="administrator")]
+
+    def roles(self) -> Sequence[RoleEntry]:
+        roles = (*BUILT_IN_ROLES.values(), UserRole("meter-reader", read_permissions(["status:read"])))
+        return [RoleEntry(name=each.name, permissions=sorted(map(str, each.permissions))) for each in roles]
 
     def tokens(self) -> Sequence[TokenEntry]:
         return [TokenEntry(name="grafana", scopes=["status:read"], created=0.0, expires=None)]

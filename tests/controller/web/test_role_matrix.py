@@ -55,6 +55,7 @@ LEAST_ROLE = {
     ),
     ADMINISTRATOR: (
         "GET /users",
+        "GET /roles",
         "GET /tokens",
         "GET /configuration",
         "GET /configuration/versions",
