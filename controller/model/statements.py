@@ -152,6 +152,7 @@ class StatementCode(enum.StrEnum):
     )
     DISK_LOW = "disk-low", "{count} MB are free on the disk of the store"
     METER_LOST = "meter-lost", "the meter of {circuit} is {quality}: {cause}"
+    METER_INCOMPLETE = "meter-incomplete", "the meter of {circuit} does not show everything: {cause}"
     CIRCUIT_OVER_LIMIT = "circuit-over-limit", "{circuit} is above its limit for {duration_s}"
     CIRCUIT_NOT_PROTECTED = (
         "circuit-not-protected",

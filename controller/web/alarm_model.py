@@ -16,6 +16,7 @@ from controller.model.expiry import DAY_S, HOUR_S, ExpiryLevel
 from controller.model.observations import EvseState
 from controller.model.statements import Statement, StatementCode
 from controller.web.status_model import AlarmStatus, ControllerStatus, EvseStatus, meter_statement
+from drivers.errors import Cause
 from drivers.reading import Quality
 
 OVER_LIMIT_S = 10.0
@@ -219,6 +220,20 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
                     if circuit.meter_quality is Quality.IMPLAUSIBLE
                     else StatementCode.CHECK_METER
                 ),
+                after_s=METER_S,
+            )
+        elif circuit.meter_cause is Cause.MISSING_VALUE:
+            yield AlarmCondition(
+                kind="meter-incomplete",
+                subject=circuit.id,
+                severity=Severity.WARNING,
+                statement=Statement(
+                    code=StatementCode.METER_INCOMPLETE,
+                    circuit=circuit.id,
+                    cause=circuit.meter_statement
+                    or meter_statement(circuit.meter_cause, circuit.meter_problem or "unknown"),
+                ),
+                remedy=Statement(code=StatementCode.CHECK_METER_WIRING),
                 after_s=METER_S,
             )
         if circuit.over_limit_s >= OVER_LIMIT_S:

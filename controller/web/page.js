@@ -129,13 +129,14 @@ function phaseBars() {
     write(value.firstChild, text("of", { value: amps(now), limit: circuit.limit_a[phase] }));
     write(value.lastChild, isMeasured ? "" : text("assumed"));
   });
-  return [element("div", {}, ...bars.map(({ bar }) => bar)), update];
+  return [element("div", { class: "phases" }, ...bars.map(({ bar }) => bar)), update];
 }
 
 function meterText(circuit) {
   if (circuit.meter_quality === null) return [text("noMeter"), "quiet"];
   const problem = circuit.meter_problem ? `: ${statementText(circuit.meter_statement, circuit.meter_problem)}` : "";
-  return [`${text("meter")} ${text(`quality.${circuit.meter_quality}`)}${problem}`, circuit.meter_quality === "good" ? "quiet" : "over"];
+  const isGood = circuit.meter_quality === "good";
+  return [isGood && problem ? `${text("meter")}${problem}` : `${text("meter")} ${text(`quality.${circuit.meter_quality}`)}${problem}`, !isGood ? "over" : problem ? "near" : "quiet"];
 }
 
 function marginText(circuit) {
@@ -172,7 +173,7 @@ const barNote = () => element("p", { class: "note" }, text("barText"));
 function alarmTable() {
   const [made, update] = table(text("alarms"), [
     { title: text("problem"), write: (node, alarm) => node.replaceChildren(element("span", { class: alarm.severity === "info" ? "" : alarm.severity === "critical" ? "over" : "near" }, alarmTitle(alarm)), element("span", { class: "second" }, text("remedy", { text: alarmRemedy(alarm) }))) },
-    { title: text("since", { time: "" }), class: "wide", write: cell((alarm) => moment(alarm.since)) },
+    { title: text("since", { time: "" }), class: "wide whole", write: cell((alarm) => moment(alarm.since)) },
   ], text("noAlarms"));
   let shown = "";
   return [made, (status) => {
@@ -222,7 +223,7 @@ function energyCard() {
   ]);
   const [waiting, updateWaiting] = table(text("waitingCars"), [
     { title: text("evse"), write: cell(evseName) },
-    { title: text("begins"), write: cell((each) => (each.begins === null ? "–" : moment(each.begins))) },
+    { title: text("begins"), class: "whole", write: cell((each) => (each.begins === null ? "–" : moment(each.begins))) },
   ]);
   const card = element("section", { class: "card captioned", hidden: true }, element("h2", {}, text("energyPlan")), list, peaks, groups, waiting);
   return [card, ({ energy }) => {
@@ -330,8 +331,8 @@ function knockCard() {
   const [made, update] = table(text("knocks"), [
     { title: text("station"), write: (node, knock) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, knock.id); write(node.lastChild, [knock.vendor, knock.model, knock.serial_number, knock.firmware].filter(Boolean).join(" ")); } },
     { title: text("address"), write: (node, knock) => write(node, knock.peer, knock.peer.includes(":") ? "" : "whole") },
-    { title: text("firstSeen"), class: "wide", write: cell((knock) => moment(knock.first_seen)) },
-    { title: text("lastSeen"), class: "wide", write: cell((knock) => moment(knock.last_seen)) },
+    { title: text("firstSeen"), class: "wide whole", write: cell((knock) => moment(knock.first_seen)) },
+    { title: text("lastSeen"), class: "wide whole", write: cell((knock) => moment(knock.last_seen)) },
     { title: text("tries"), class: "number wide", write: cell((knock) => knock.tries) },
     ...(can("station.adopt") ? [{ title: text("adopt"), write: (node, knock) => { if (!node.firstChild) node.append(button(text("adopt"), () => adopt(knock))); } }] : []),
   ]);
@@ -443,7 +444,7 @@ function setAsideCard() {
     { title: text("station"), write: cell((each) => each.station) },
     { title: text("backend"), class: "wide", write: cell((each) => each.backend) },
     { title: text("message"), write: (node, each) => { if (!node.firstChild) node.append(element("span", { lang: "en" }), element("span", { class: "second", lang: "en" })); write(node.firstChild, each.action); write(node.lastChild, each.reason); } },
-    { title: text("received"), class: "wide", write: cell((each) => moment(each.received)) },
+    { title: text("received"), class: "wide whole", write: cell((each) => moment(each.received)) },
     { title: text("decision"), write: (node, each) => { if (!node.firstChild) node.append(element("div", { class: "actions" }, can("outbox.retry") ? decide("outbox.retry", "retry", each, false) : null, can("outbox.drop") ? decide("outbox.drop", "drop", each, true) : null)); } },
   ]);
   const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("setAsideTitle")), element("p", { class: "quiet" }, text("setAsideText")), made);
@@ -485,8 +486,8 @@ function viewSessions(main) {
   const download = element("a", { href: "#", download: "" }, text("download"));
   const [made, update] = table(text("sessions"), [
     { title: text("station"), write: cell((session) => `${session.station}/${session.evse ?? "–"}`) },
-    { title: text("started"), write: (node, session) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, sessionMoment(session, session.started)); write(node.lastChild, session.ended ? endText(session.reason) : text("running")); } },
-    { title: text("ended"), class: "wide", write: cell((session) => (session.ended ? sessionMoment(session, session.ended) : text("running"))) },
+    { title: text("started"), class: "whole", write: (node, session) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, sessionMoment(session, session.started)); write(node.lastChild, session.ended ? endText(session.reason) : text("running")); } },
+    { title: text("ended"), class: "wide whole", write: cell((session) => (session.ended ? sessionMoment(session, session.ended) : text("running"))) },
     { title: text("energy"), class: "number", write: cell((session) => (session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`)) },
     { title: text("card"), class: "wide", write: cell((session) => session.card) },
     { title: text("reason"), class: "wide", write: cell((session) => endText(session.reason)) },
@@ -524,8 +525,8 @@ function viewDimming(main) {
     [text("evidence"), (dimming) => String(dimming.evidence_records)],
   ]);
   const [spans, updateSpans] = table(text("spans"), [
-    { title: text("started"), write: cell((span) => moment(span.since)) },
-    { title: text("ended"), write: cell((span) => (span.until ? moment(span.until) : text("goesOn"))) },
+    { title: text("started"), class: "whole", write: cell((span) => moment(span.since)) },
+    { title: text("ended"), class: "whole", write: cell((span) => (span.until ? moment(span.until) : text("goesOn"))) },
     { title: text("limit"), class: "number", write: cell((span) => watts(span.limit_w)) },
     { title: text("sources"), class: "wide", write: cell((span) => span.sources.join(", ")) },
   ], text("none"));
@@ -670,7 +671,7 @@ function actorText(actor) {
 
 function viewEvents(main) {
   const [made, update] = table(text("events"), [
-    { title: text("time"), write: cell((entry) => moment(entry.time)) },
+    { title: text("time"), class: "whole", write: cell((entry) => moment(entry.time)) },
     { title: text("event"), write: (node, entry) => {
       if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" }));
       node.firstChild.lang = statementLanguage(entry.statement);

@@ -53,7 +53,7 @@ function tokensCard() {
   const [made, update] = table(text("tokens"), [
     { title: text("name"), write: cell((token) => token.name) },
     { title: text("scopes"), write: cell((token) => token.scopes.join(" ")) },
-    { title: text("expires"), class: "wide", write: cell((token) => (token.expires ? moment(token.expires * 1000) : "–")) },
+    { title: text("expires"), class: "wide whole", write: cell((token) => (token.expires ? moment(token.expires * 1000) : "–")) },
     { title: text("action"), write: (node, token) => { if (!node.firstChild && can("token.revoke")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: token.name }), [], { danger: true })) { await command("token.revoke", { token: token.name }); load(); } }, "danger")); } },
   ], text("none"));
   const load = async () => { try { update(await request("GET", "/tokens"), (token) => token.name); } catch (error) { show(error.message); } };

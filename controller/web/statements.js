@@ -86,6 +86,7 @@ const DE = {
   "signing-waits-for-clock": "signierte Nachrichten werden abgelehnt, bis die Uhr synchronisiert ist: der Speicher der empfangenen ging verloren",
   "disk-low": "auf dem Datenträger des Speichers sind {count} MB frei",
   "meter-lost": "der Zähler von {circuit} ist {quality}: {cause}",
+  "meter-incomplete": "der Zähler von {circuit} zeigt nicht alles: {cause}",
   "circuit-over-limit": "{circuit} liegt seit {duration_s} über seiner Grenze",
   "circuit-not-protected": "{circuit} kann {current_a} über seine Grenze kommen: {name} haben keine Grenze angenommen",
   "station-clock-differs": "die Uhr der Ladestation {name} weicht um {offset_s} ab",

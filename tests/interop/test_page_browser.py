@@ -106,6 +106,8 @@ async def test_page_in_chromium_is_clean(
             "10.0.0.5:502 lehnt die Verbindung ab: dort ist kein Dienst",
         ),
         ("sign", 390, "de", "light", "circuits", "L1, L2 und L3 folgen nicht der Station CS001/1"),
+        ("hidden", 390, "de", "dark", "circuits", "noch kein Strom auf L1, L2 und L3, obwohl ein Auto lädt"),
+        ("space", 390, "de", "light", "overview", "dem Datenträger des Speichers sind 90 MB frei"),
         ("clock", 390, "de", "light", "overview", "chrony stellt die Uhr nicht"),
         ("fallback", 1280, "de", "dark", "stations", "bleibt auf dem Rückfallwert"),
         ("disk", 1280, "de", "light", "overview", "nicht benutzbar: Datenbank oder Datenträger ist voll"),

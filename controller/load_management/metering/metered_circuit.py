@@ -421,7 +421,7 @@ class MeteredCircuit:
         if self.measured is None:
             return MeterProblem(coded("it does not measure the current of each phase"), Cause.MISSING_VALUE)
         if missing := self.unseen.missing_current(now):
-            return MeterProblem(missing, Cause.NONE)
+            return MeterProblem(missing, Cause.MISSING_VALUE)
         if self._unproven is not None and self._feeds_in and not self._state.limitation:
             return MeterProblem(UNPROVEN, Cause.NONE)
         return MeterProblem(self._state.limitation, self._state.cause)

@@ -26,6 +26,7 @@ from controller.web.status_model import (
     WaitStatus,
 )
 from drivers.coded_text import coded, join_and, parts_of, text_of
+from drivers.errors import Cause
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
@@ -42,6 +43,14 @@ BACKWARDS = detailed(
         evse="CS001/1",
         amps="+10",
         cause=coded("its current transformers of {phases} are built in backwards", phases="L1"),
+    ),
+)
+HIDDEN = detailed(
+    StatementCode.METER_MISSING_VALUE,
+    coded(
+        "no current has shown yet on {phases}, although a car charges: one car is supplied at a time; check "
+        "the current transformers there, and whether the meter is placed before the cars",
+        phases=join_and(["L1", "L2", "L3"]),
     ),
 )
 DIMMED = Statement(code=StatementCode.DIMMED_UNTIL, name="dso", power_w=7560.0, time="14:45")
@@ -67,10 +76,25 @@ ENERGY = EnergyStatus(
 )
 
 
-FAULTS = ("meter", "sign", "backend", "contacts", "dimmed", "station", "fallback", "disk", "clock")
-"""Faults that a site can have: a dead meter, a current transformer built in backwards, a lost backend, a dead
-contact module, a limit of the grid operator, a station that does not follow its limits, one that has not
-confirmed them, a full disk, and a clock that no time server sets."""
+FAULTS = (
+    "meter",
+    "sign",
+    "hidden",
+    "backend",
+    "contacts",
+    "dimmed",
+    "station",
+    "fallback",
+    "disk",
+    "space",
+    "clock",
+)
+"""Faults that a site can have.
+
+In this order: a dead meter, a current transformer built in backwards, a meter that does not show the cars, a
+lost backend, a dead contact module, a limit of the grid operator, a station that does not follow its limits,
+one that has not confirmed them, a full disk, one with little space, a clock that no time server sets.
+"""
 
 
 def site_with(fault: str, stations: int) -> ControllerStatus:
@@ -121,6 +145,21 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
             for each in status.circuits
         ]
         status = replace(status, circuits=tuple(circuits))
+    elif fault == "hidden":
+        circuits = [
+            replace(
+                each,
+                meter_problem=HIDDEN.detail,
+                meter_cause=Cause.MISSING_VALUE,
+                meter_statement=HIDDEN,
+            )
+            if each.meter_quality is not None
+            else each
+            for each in status.circuits
+        ]
+        status = replace(status, circuits=tuple(circuits))
+    elif fault == "space":
+        status = replace(status, store=StoreHealth(free_mb=96, size_mb=7600, low=True))
     elif fault == "clock":
         why = coded("{source} does not discipline the clock", source="chrony")
         clock = ClockReport(state="unverified", reason=str(why), reason_parts=parts_of(why), source="chrony")

@@ -14,6 +14,7 @@ from controller.web.status_model import (
     SigningWaitStatus,
     StoreHealth,
 )
+from drivers.errors import Cause
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS, UNCONFIGURED
 
@@ -61,6 +62,15 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
     (
         replace(FINE, circuits=(replace(FINE.circuits[0], meter_quality=Quality.DEAD),)),
         "meter-lost",
+        "grid",
+        Severity.WARNING,
+    ),
+    (
+        replace(
+            FINE,
+            circuits=(replace(FINE.circuits[0], meter_problem="no L2", meter_cause=Cause.MISSING_VALUE),),
+        ),
+        "meter-incomplete",
         "grid",
         Severity.WARNING,
     ),
