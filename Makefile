@@ -50,8 +50,10 @@ format: dev                                 ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install                               ## render docs/configuration.md from the schema
+docs: install                               ## render docs/configuration.md and the plots of the example sites
 	$(BIN)/python -m controller.config.reference >docs/configuration.md
+	for each in depot home office public; do $(BIN)/local-controller simulate -c etc/examples/$$each.toml \
+	    --day etc/examples/$$each.day.csv --plot docs/images/$$each.svg >/dev/null || exit 1; done
 
 bench: dev                                  ## what is measured, never asserted
 	$(BIN)/python -m tests.bench
