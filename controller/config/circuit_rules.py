@@ -138,8 +138,11 @@ def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Prob
             ),
         )
     elif 0 < fallback < evse.min_a:
+        # The key that was written; that of all stations is one problem, however many there are.
+        of_all = ("load_management", "fallback_a")
+        is_usual = evse.min_a == EvseConfig().min_a
         yield Problem(
-            (*path, "fallback_a" if own else "min_a"),
+            (*path, "fallback_a") if own else of_all if is_usual else (*path, "min_a"),
             coded(
                 "fallback_a is {fallback} A, below min_a of {min_a} A: too little to charge",
                 fallback=f"{fallback:g}",

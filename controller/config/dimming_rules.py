@@ -18,7 +18,7 @@ from controller.config.schema import (
     DimmingSourceConfig,
     MeterConfig,
 )
-from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 from drivers.input_modules import list_input_modules, load_input_module
@@ -207,6 +207,7 @@ def _shared(dimming: DimmingConfig) -> Iterator[Problem]:
 def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
     modules = {source.id: source.module for source in dimming.source if source.kind == "contact"}
     wired: dict[tuple[str | None, int], str] = {}
+    names: set[tuple[str, str]] = set()
     for index, contact in enumerate(dimming.contact):
         path: DataPath = ("dimming", "contact", index)
         if contact.source not in modules:
@@ -220,8 +221,13 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
             else:
                 yield unknown_name((*path, "source"), contact.source, modules, "dimming.source")
             continue
-        other = wired.setdefault((modules[contact.source], contact.input), contact.name)
-        if other != contact.name:
+        if (contact.source, contact.name) in names:
+            yield defined_already((*path, "name"), contact.name)
+        names.add((contact.source, contact.name))
+        wire = (modules[contact.source], contact.input)
+        other = wired.get(wire)
+        wired.setdefault(wire, contact.name)
+        if other is not None:
             yield Problem(
                 (*path, "input"),
                 coded(

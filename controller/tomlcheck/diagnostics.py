@@ -91,8 +91,11 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return the known names that may be meant, at most 3; none if none is near. Case does not count."""
+    """Return the known names that may be meant, at most 6; none if none is near. Case does not count."""
     names = sorted(known)
+    longer = [each for each in names if name and each.lower().startswith(f"{name.lower()}-")]
+    if 2 <= len(longer) <= 6:
+        return longer
     if near := nearest_name(name, names):
         return [near]
     parts = [each for each in names if name and name.lower() in each.lower()]

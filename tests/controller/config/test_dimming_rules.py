@@ -95,6 +95,12 @@ def test_dimming_rules_connection_point_and_times_of_own() -> None:
         (WIRE, "", ["none of its contacts has a limit"]),
         (WIRE + OTHER_WIRE, "", ["0 contacts have it"]),
         ("input = 1\n", "input = 3\n", ['input: 3 of this module is contact "W3" already']),
+        ('name = "W4"', 'name = "W3"', ['name: "W3" is already defined']),
+        (
+            OTHER_WIRE,
+            WIRE,
+            ['name: "W3" is already defined', 'input: 3 of this module is contact "W3" already'],
+        ),
         ('"W4"\nsource = "box"', '"W4"\nsource = "bux"', ['source: dimming.source "bux" does not exist']),
         ('kind = "contact"', 'kind = "Steuerbox"', ['"box" kind: cannot be "Steuerbox"']),
         ("limit_w = 4200", "limit_kw = 4.2", ["limit_kw: is not a known key"]),

@@ -441,3 +441,19 @@ def test_value_rules_large_connection_without_transformer_is_hint(limits: str, f
     _, errors, hints = check_config(CONFIG.replace("limit_a = 63", limits), "site.toml")
     assert errors == []
     assert [each.what for each in hints if each.key.endswith("limit_a")] == found
+
+
+def test_value_rules_fallback_of_all_stations_below_min_is_one_error() -> None:
+    text = CONFIG.replace("margin_a = 1", "fallback_a = 3") + '[[station]]\nid = "CS02"\ncircuit = "grid"\n'
+    _, errors, _ = check_config(text, "site.toml")
+    assert [text_of(each) for each in errors] == [
+        "load_management.fallback_a: fallback_a is 3 A, below min_a of 6 A: too little to charge; "
+        "set fallback_a to at least min_a, or to 0"
+    ]
+
+
+def test_value_rules_name_of_maker_lists_its_models() -> None:
+    _, errors, _ = check_config(CONFIG.replace("janitza-umg604", "Janitza"), "site.toml")
+    remedy = str(errors[0].remedy)
+    assert remedy.startswith('did you mean "janitza-')
+    assert '"janitza-umg604"' in remedy
