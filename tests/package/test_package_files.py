@@ -159,6 +159,18 @@ def test_package_files_manual_pages_are_installed_and_name_each_other() -> None:
     assert ".BR local\\-controller (1)" in render_manual_page("1").partition(".SH SEE ALSO")[2]
 
 
+def test_package_files_service_restarts_for_ever_in_steps_if_possible() -> None:
+    unit = (ROOT / "systemd" / "local-controller.service").read_text().splitlines()
+    # A limit of starts would fail the socket unit as well: the stations' port would stay closed.
+    assert {"StartLimitIntervalSec=0", "Restart=always", "RestartSec=2"} <= set(unit)
+    assert not [
+        line for line in unit if line.startswith(("RestartSteps", "RestartMaxDelaySec", "StartLimitBurst"))
+    ]
+    newer = (ROOT / "systemd" / "systemd-254.conf").read_text().splitlines()
+    assert {"RestartSteps=6", "RestartMaxDelaySec=60"} <= set(newer)
+    assert "systemd 252 (Debian 12) has no steps" in (ROOT / "docs" / "operations.md").read_text()
+
+
 def locked(name: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "debian" / name).read_text(), re.M))
 
