@@ -4,6 +4,7 @@ const { RPCServer } = require('ocpp-rpc');
 
 const report = (event) => console.log(JSON.stringify(event));
 const now = () => new Date().toISOString();
+const commanded = new Set();
 const server = new RPCServer({
     protocols: ['ocpp2.1', 'ocpp2.0.1', 'ocpp1.6'],
     strictMode: ['ocpp1.6', 'ocpp2.0.1'], // 2.1's schemas come with ids that its validator does not take
@@ -25,6 +26,8 @@ server.on('client', (client) => {
     saw('StartTransaction', () => ({ transactionId: 1800000000, idTagInfo: { status: 'Accepted' } }));
     saw('StopTransaction', () => ({}));
     saw('TransactionEvent', () => ({}));
+    if (commanded.has(client.identity)) return;
+    commanded.add(client.identity);
     setTimeout(async () => {
         try {
             if (version === 'ocpp1.6') {

@@ -1,8 +1,9 @@
-// A station made of npm `ocpp-rpc` in strict mode, run as its own program: node_station.js VERSION URL ID.
-// Prints on stdout, a JSON line each, which commands it got. Keeps its connection until its input ends.
+// A station made of npm `ocpp-rpc` in strict mode, run as its own program: node_station.js VERSION URL ID [hold].
+// Prints on stdout, a JSON line each, which commands it got. Keeps its connection until its input ends. With "hold"
+// it waits before the end of its transaction until the package has lost its connection and connected again.
 const { RPCClient } = require('ocpp-rpc');
 
-const [version, endpoint, identity] = process.argv.slice(2);
+const [version, endpoint, identity, mode] = process.argv.slice(2);
 const report = (event) => console.log(JSON.stringify(event));
 const now = () => new Date().toISOString();
 // 2.1's schemas come with ids that the package's validator does not take: strict for the other two.
@@ -26,6 +27,15 @@ station.handle('GetVariables', ({ params }) => ({
         { attributeStatus: 'Accepted', attributeValue: '42', ...wanted })),
 }));
 
+async function hold() {
+    if (mode !== 'hold') return;
+    const back = new Promise((done) => {
+        station.once('disconnect', () => station.once('open', done));
+    });
+    report({ holds: true });
+    await back;
+}
+
 async function live16() {
     const boot = await station.call('BootNotification', { chargePointVendor: 'V', chargePointModel: 'M' });
     report({ got: 'BootNotification', status: boot.status });
@@ -34,6 +44,7 @@ async function live16() {
         { connectorId: 1, idTag: 'TAG', meterStart: 0, timestamp: now() });
     report({ got: 'StartTransaction', transaction: start.transactionId });
     await limited;
+    await hold();
     await station.call('StopTransaction', { meterStop: 5, timestamp: now(), transactionId: start.transactionId });
     report({ got: 'StopTransaction' });
 }
@@ -46,7 +57,10 @@ async function live2() {
         { timestamp: now(), connectorStatus: 'Occupied', evseId: 1, connectorId: 1 });
     let seqNo = 0;
     for (const eventType of ['Started', 'Updated', 'Ended']) {
-        if (eventType === 'Ended') await limited;
+        if (eventType === 'Ended') {
+            await limited;
+            await hold();
+        }
         await station.call('TransactionEvent', {
             eventType, timestamp: now(), triggerReason: 'CablePluggedIn', seqNo: seqNo += 1,
             transactionInfo: { transactionId: 'T1', chargingState: 'Charging' }, evse: { id: 1, connectorId: 1 },

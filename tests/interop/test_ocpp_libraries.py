@@ -71,15 +71,17 @@ async def test_ocpp_libraries_charging_session_passes_controller(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_ocpp_libraries_session_is_whole_over_a_kill(version: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["python", "node"])
+async def test_ocpp_libraries_session_is_whole_over_a_kill(kind: str, version: str, tmp_path: Path) -> None:
     port, backend_port = free_port(), free_port()
     config = configuration(tmp_path, port, backend_port)
-    async with started(*BACKENDS["python"](backend_port)) as backend:
+    async with started(*BACKENDS[kind](backend_port)) as backend:
         await backend.until(lambda event: "listening" in event)
         async with started(CONTROLLER, "run", "-c", config) as controller:
             await listening(port)
-            async with started(*STATIONS["python"](version, port), "hold") as station:
+            async with started(*STATIONS[kind](version, port), "hold") as station:
                 await station.until(lambda event: "holds" in event or "failed" in event)
+                await backend.until(lambda event: "commanded" in event)
                 controller.kill()
                 async with started(CONTROLLER, "run", "-c", config):
                     await station.until(lambda event: "charged" in event or "failed" in event)
