@@ -10,7 +10,6 @@ cannot do it, even if its station reports otherwise, and is not asked again whil
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from controller.load_management.evse.consumption import ConsumptionTracker, on_site_phases
 from controller.load_management.evse.departure_goal import DepartureGoal
@@ -36,15 +35,15 @@ AUTHORIZE_S = 180.0
 FULL_S = 60.0
 """A car that takes nothing of its offer for so long is full, or is not ready."""
 PROBE_EVERY_S = 3600.0
-PROBE_S = 120.0
+PROBE_S = 60.0
 """Interval and duration (s) of offers to a full car as to any other: some resume only then."""
-FIRST_PROBES_S = (900.0, 2100.0)
-"""First offer to a car that takes nothing (s after its draw ended): some batteries pause for minutes."""
+FIRST_PROBE_S = 300.0
+"""Least time (s) from the end of its draw to the first such offer."""
 START_A = 10.0
 """Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
 START_PROBE_AT_S = 90.0
 START_PROBE_S = 120.0
-"""First such offer for which others make room (s after the car did not start), and its duration."""
+"""When others make room for that offer (s after the car did not start), and its duration."""
 DRAWING_A = 1.0
 """A report above this shows a car, whatever the state: some stations stay `Available`."""
 UNREPORTED_S = 300.0
@@ -138,11 +137,17 @@ class EvseModel:
         self._idle_since: float | None = None
         self.phase_tests: PhaseTests | None = None
         """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
+        self.probed_at_s = 0.0
+        """Time in each `PROBE_EVERY_S` at which a full car is probed (s): not all of a site at once."""
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
         self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
         self.phases = self._find_phases()
         """Phases of the site on which its car may draw."""
+
+    def spread_probes(self, number: int) -> None:
+        """Probe its car at another time than those of EVSEs with other numbers, of 60 in a row."""
+        self.probed_at_s = number * PROBE_S % PROBE_EVERY_S
 
     def replace_evse(self, evse: EvseNode) -> None:
         """Use other settings of the EVSE, on as many phases; what was learned of the car stays."""
@@ -191,12 +196,10 @@ class EvseModel:
         if self.state is EvseState.PREPARING:
             moments.append(self.state_since + AUTHORIZE_S)
         if self._idle_since is not None:
-            slept_s = max(0.0, now - self._idle_since)
-            next_probe_s = PROBE_EVERY_S * (slept_s // PROBE_EVERY_S + 1)
-            steps_s = [FULL_S, next_probe_s, next_probe_s - PROBE_EVERY_S + PROBE_S]
-            for first_s, duration_s in self._first_probes:
-                steps_s += (first_s, first_s + duration_s)
+            steps_s = (FULL_S, START_PROBE_AT_S, START_PROBE_AT_S + START_PROBE_S)
+            probe_at = self._last_probe(now)
             moments += [self._idle_since + step_s for step_s in steps_s]
+            moments += (probe_at + PROBE_S, probe_at + PROBE_EVERY_S)
         return first_after(now, moments)
 
     @property
@@ -244,10 +247,21 @@ class EvseModel:
         """Return True if its car takes nothing of its offer, and is not being probed just now."""
         if self._idle_since is None or now < self._idle_since + FULL_S:
             return False
-        slept_s = now - self._idle_since
-        if _is_within(slept_s, self._first_probes):
+        if self._is_start_helped(now):
             return False
-        return not (slept_s >= PROBE_EVERY_S and slept_s % PROBE_EVERY_S < PROBE_S)
+        probe_at = self._last_probe(now)
+        return now >= probe_at + PROBE_S or probe_at < self._idle_since + FIRST_PROBE_S
+
+    def _last_probe(self, now: float) -> float:
+        """Return when a full car was to be probed last (s, monotonic)."""
+        return now - (now - self.probed_at_s) % PROBE_EVERY_S
+
+    def _is_start_helped(self, now: float) -> bool:
+        """Return True if others make room for its start: its car did not charge with the minimum."""
+        needs_more = not self.has_drawn or self.least_a > self.evse.min_a
+        if not needs_more or self._idle_since is None:
+            return False
+        return START_PROBE_AT_S <= now - self._idle_since < START_PROBE_AT_S + START_PROBE_S
 
     @property
     def least_a(self) -> float:
@@ -257,19 +271,9 @@ class EvseModel:
     def start_a(self, now: float) -> float:
         """Return the least offer (A per phase) that its car can use.
 
-        At the first two probes of a car that did not start that is more than the minimum, which it has
-        refused already.
+        For a car that did not start that is more than the minimum for a while, which it has refused already.
         """
-        if self.has_drawn or self._idle_since is None:
-            return self.least_a
-        is_early = _is_within(now - self._idle_since, self._first_probes[:2])
-        return self.need_a(now) if is_early else self.least_a
-
-    @property
-    def _first_probes(self) -> list[tuple[float, float]]:
-        """Return when the first probes begin after the draw ended, and how long they last (s)."""
-        probes = [(first_s, PROBE_S) for first_s in FIRST_PROBES_S]
-        return probes if self.has_drawn else [(START_PROBE_AT_S, START_PROBE_S), *probes]
+        return self.need_a(now) if self._is_start_helped(now) else self.least_a
 
     @property
     def idle(self) -> bool:
@@ -452,8 +456,3 @@ class EvseModel:
         self.phases = self._find_phases()
         self._need.reset()
         self._minimum.reset()
-
-
-def _is_within(slept_s: float, probes: Sequence[tuple[float, float]]) -> bool:
-    """Return True if a car that has slept for so long is in one of these probes (begin and duration, s)."""
-    return any(first_s <= slept_s < first_s + duration_s for first_s, duration_s in probes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from msgspec import structs
 
 from controller.load_management.evse.evse_model import (
-    FIRST_PROBES_S,
+    FIRST_PROBE_S,
     FULL_S,
     PROBE_EVERY_S,
     PROBE_S,
@@ -35,11 +37,25 @@ def test_evse_model_car_without_draw_is_full_after_minute() -> None:
     assert takes_nothing_after == [False, False, True, True]
 
 
-def test_evse_model_full_car_is_probed_each_hour() -> None:
+@pytest.mark.parametrize("at_s", [0.0, 1800.0])
+@pytest.mark.parametrize("hours", [1, 2])
+def test_evse_model_full_car_is_probed_at_its_time_of_each_hour(at_s: float, hours: int) -> None:
     model = EvseModel(make_station("A").evse, 0.0)
+    model.probed_at_s = at_s
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    probed = [model.takes_nothing(100.0 + PROBE_EVERY_S + after) for after in (0, PROBE_S - 1, PROBE_S)]
-    assert probed == [False, False, True]
+    begins = hours * PROBE_EVERY_S + at_s
+    takes_nothing = [model.takes_nothing(begins + after) for after in (-1, 0, PROBE_S - 1, PROBE_S)]
+    assert takes_nothing == [True, False, False, True]
+    assert model.changes_at(begins - 1) == begins
+    assert model.changes_at(begins) == begins + PROBE_S
+
+
+@pytest.mark.parametrize(("asleep_s", "is_probed"), [(FIRST_PROBE_S - 1, False), (FIRST_PROBE_S, True)])
+def test_evse_model_first_probe_waits_for_minutes(asleep_s: float, is_probed: bool) -> None:
+    model = EvseModel(make_station("A").evse, 0.0)
+    model.on_observation(DrawSeen(1, (10.0, 10.0, 10.0)), 10.0, 50.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, PROBE_EVERY_S - asleep_s)
+    assert model.takes_nothing(PROBE_EVERY_S) is not is_probed
 
 
 def test_evse_model_car_stays_full_over_pause_that_controller_ordered() -> None:
@@ -60,17 +76,28 @@ def test_evse_model_full_car_charges_again_with_state_or_report(rise: StateSeen 
     assert not model.takes_nothing(200.0 + FULL_S)
 
 
-@pytest.mark.parametrize(
-    ("first_s", "duration_s"), [(START_PROBE_AT_S, START_PROBE_S), (FIRST_PROBES_S[0], PROBE_S)]
-)
-def test_evse_model_first_probes_offer_more_to_car_that_never_started(
-    first_s: float, duration_s: float
-) -> None:
+def test_evse_model_car_that_never_started_is_offered_more_once() -> None:
     model = EvseModel(make_station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    moments = [100.0 + after for after in (first_s - 1, first_s, first_s + duration_s)]
+    begins = 100.0 + START_PROBE_AT_S
+    moments = [begins - 1, begins, begins + START_PROBE_S]
     assert [model.start_a(moment) for moment in moments] == [6.0, START_A, 6.0]
     assert [model.takes_nothing(moment) for moment in moments] == [True, False, True]
+
+
+def test_evse_model_car_that_stopped_below_its_need_is_helped_to_start() -> None:
+    model = EvseModel(make_station("A").evse, 0.0)
+    model.on_observation(StateSeen(1, EvseState.CHARGING), 12.0, 10.0)
+    model.draw.offer(12.0, 10.0)
+    model.on_observation(DrawSeen(1, (12.0, 12.0, 12.0)), 12.0, 30.0)
+    model.draw.offer(8.0, 40.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 8.0, 50.0)
+    begins = 50.0 + START_PROBE_AT_S
+    takes_nothing = [
+        model.takes_nothing(begins + after) for after in (-1, 0, START_PROBE_S - 1, START_PROBE_S)
+    ]
+    assert takes_nothing == [True, False, False, True]
+    assert model.start_a(begins) == 10.0
 
 
 @pytest.mark.parametrize("state", [EvseState.PREPARING, EvseState.SUSPENDED_EVSE, EvseState.CHARGING])
@@ -103,6 +130,40 @@ def scene(limit_a: float, full_cars: int, fallback_a: float = 6.0) -> SiteHarnes
     for name in [*(f"F{k}" for k in range(full_cars)), "A", "B"]:
         site.report(name, TransactionSeen(1, True))
     return site
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit_a", "full_cars"), [(41.0, 8), (33.0, 12), (63.0, 5)])
+def test_probes_of_full_cars_take_little_from_two_that_charge(limit_a: float, full_cars: int) -> None:
+    # In each hour each full car is offered 10 A for a minute, as it never drew, one after the other.
+    # A cut goes up to 3 A below the share.
+    site = scene(limit_a, full_cars, 0.0)
+    site.wait(600)
+    before_as = [site.station(name).energy_as for name in "AB"]
+    lowest_a = math.inf
+    for _ in range(5400):
+        site.step()
+        lowest_a = min(lowest_a, sum(site.station(name).draw_a for name in "AB"))
+    taken_as = sum(site.station(name).energy_as for name in "AB") - sum(before_as)
+    probe_a = START_A + 3.0
+    assert lowest_a >= limit_a - 1.0 - probe_a
+    assert taken_as >= 5400 * (limit_a - 1.0) - full_cars * 1.5 * PROBE_S * probe_a
+
+
+def test_full_car_that_wants_current_again_is_found_within_an_hour() -> None:
+    site = scene(41.0, 8, 0.0)
+    site.wait(1200)
+    woken = site.station("F5")
+    woken.__class__ = StationModel
+    woken.car = Car()
+    seconds = 0
+    while woken.draw_a < 6.0:
+        site.step()
+        seconds += 1
+        assert seconds <= PROBE_EVERY_S + PROBE_S
+    site.wait(300)
+    assert woken.draw_a >= 12.0
+    assert woken.draw_a + sum(site.station(name).draw_a for name in "AB") == pytest.approx(40.0, abs=1.0)
 
 
 @pytest.mark.parametrize(("limit_a", "fallback_a", "share_a"), [(80.0, 6.0, 32.0), (41.0, 0.0, 20.0)])
