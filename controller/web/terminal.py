@@ -44,7 +44,7 @@ def site_time(time: str, timezone: str) -> str:
 def circuits_table(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str, str]) -> Table:
     """Return a table with a bar for each phase of each circuit, and a column `title` with its `notes`.
 
-    Without a meter the bar shows what may be flowing.
+    Without good readings the bar shows what may be flowing.
     """
     table = _table()
     table.add_column("circuit", width=9, overflow="fold")
@@ -169,8 +169,8 @@ def backends_table(rows: Iterable[BackendStatus]) -> Table:
 
 
 def carried_current(circuit: CircuitStatus) -> PhaseAmps:
-    """Return the measured current of a circuit; without a meter what may be flowing."""
-    if circuit.measured_a is not None:
+    """Return the measured current of a circuit; without good readings what may be flowing."""
+    if circuit.measured_a is not None and circuit.meter_quality is Quality.GOOD:
         return circuit.measured_a
     base, booked = circuit.base_a, circuit.booked_a
     return (base[0] + booked[0], base[1] + booked[1], base[2] + booked[2])

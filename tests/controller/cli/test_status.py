@@ -362,3 +362,13 @@ class NoCommands:
 
     async def execute(self, command: SiteCommand, actor: Actor) -> object:
         raise AssertionError(command, actor)
+
+
+@pytest.mark.parametrize(
+    ("quality", "shown"), [(Quality.GOOD, 60.5), (Quality.DEAD, 60.0), (Quality.STALE, 60.0)]
+)
+def test_status_bar_shows_what_may_flow_without_good_readings(quality: Quality, shown: float) -> None:
+    circuit = replace(
+        STATUS.circuits[0], meter_quality=quality, base_a=(22.0, 26.0, 19.0), booked_a=(38.0, 90.0, 80.0)
+    )
+    assert terminal.carried_current(circuit)[0] == shown

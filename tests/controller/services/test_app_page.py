@@ -13,9 +13,13 @@ import trio
 from msgspec.structs import replace
 from trio_websocket import ConnectionRejected
 
+from controller.access.permissions import LOCAL_ACTOR
+from controller.commands.site_command import AddUser, PauseEvse
 from controller.config import Config
 from controller.config.schema import WebConfig
 from controller.services.app import App
+from controller.services.web_adapters import SiteData
+from controller.session_ledger.charging_session import SessionsExpired
 from controller.web.status_model import ControllerStatus, read_status
 from controller.web.web_server import WebServerError
 from tests.bounds import HANG_S
@@ -134,3 +138,23 @@ async def test_app_page_port_in_use_prevents_start(tmp_path: Path) -> None:
             with pytest.RaisesGroup(WebServerError, allow_unwrapped=True, flatten_subgroups=True):
                 async with running(with_page(config, taken.getsockname()[1])):
                     pass
+
+
+async def test_app_page_revisions_rise_with_what_is_recorded(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
+        execute = controller._operations.commands.execute
+        first = controller.status().revisions
+        await execute(AddUser(user="anna", role="operator"), LOCAL_ACTOR)
+        user_added = controller.status().revisions
+        assert (user_added.users, user_added.events) == (first.users + 1, first.events + 1)
+        await execute(PauseEvse(station="CS01", duration_s=60.0), LOCAL_ACTOR)
+        paused = controller.status().revisions
+        assert (paused.users, paused.events) == (user_added.users, user_added.events + 1)
+        [event, *_] = SiteData(controller._web._parts).events(5)
+        assert (event.text, event.actor) == ("CS01 paused for 60 s", "local (socket)")
+        assert event.statement is not None
+        assert paused.sessions == first.sessions
+        await controller._store.persist([SessionsExpired("2001-01")])
+        assert controller.status().revisions.sessions == first.sessions + 1
+        controller.apply_configuration(controller._config)
+        assert controller.status().revisions.configuration == paused.configuration + 1

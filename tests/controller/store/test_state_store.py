@@ -33,6 +33,16 @@ from tests.bounds import HANG_S
 BOOT = BootStored("CS01", "ACME", "One", "1")
 
 
+def test_store_revision_rises_with_changes_of_its_kinds_alone(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    assert store.revision(BootStored, EntryQueued) == 0
+    store.persist_now([BOOT, entry(1)])
+    store.persist_soon([BOOT])
+    assert (store.revision(BootStored), store.revision(EntryQueued)) == (2, 1)
+    assert store.revision(BootStored, EntryQueued) == 3
+    store.close()
+
+
 def entry(number: int) -> EntryQueued:
     waiting = OutboxEntry(
         number=number,
