@@ -13,6 +13,11 @@ from drivers.coded_text import coded
 
 LARGE_ERROR_S, SMALL_ERROR_S = 60.0, 0.01
 """Errors of a clock that is of no use as legal time, and that no server in the internet allows (s)."""
+_WITHOUT_NTS = re.compile(
+    r"pool\.ntp\.org$|^ntp\.ubuntu\.com$|^time\.(google|windows|apple|facebook)\.com$|fritz\.box$",
+    re.IGNORECASE,
+)
+"""Well-known time servers that speak plain NTP."""
 _SIMILAR = 0.8
 """Least ratio of difflib for a zone that is meant: 0.6 offers San Marino for a wrong word."""
 _GERMAN_TIME = re.compile(
@@ -86,6 +91,12 @@ def find_clock_hints(config: Config) -> Iterator[Problem]:
                 ("time", "nts_servers", index),
                 coded('"{name}" is listed twice', name=server),
                 coded("remove one of the two"),
+            )
+        elif _WITHOUT_NTS.search(server):
+            yield Problem(
+                ("time", "nts_servers", index),
+                coded("{server} has no NTS: its time cannot be verified", server=server),
+                coded('name servers with NTS, e.g. "ptbtime1.ptb.de" or "time.cloudflare.com"'),
             )
     if 0 < len(servers) < needed:
         yield Problem(

@@ -66,6 +66,7 @@ def check_values(config: Config) -> Iterator[Problem]:
 def find_value_hints(config: Config) -> Iterator[Problem]:
     """Find values that are possible, but unusual."""
     yield from _currents(config)
+    yield from _labels(config)
     yield from _large_margins(config)
     yield from _breaker_margins(config)
     yield from _learned_margins(config)
@@ -248,6 +249,19 @@ def _watts(config: Config) -> Iterator[Problem]:
         yield Problem(path, coded("{power} W is less than any device draws", power=f"{watts:g}"), remedy)
 
 
+def _labels(config: Config) -> Iterator[Problem]:
+    """Find stations that the page would show under one name."""
+    seen: dict[str, str] = {}
+    for index, station in enumerate(config.station):
+        other = seen.setdefault(station.label, station.id) if station.label else station.id
+        if other != station.id:
+            yield Problem(
+                ("station", index, "label"),
+                coded('is that of station "{other}", too', other=other),
+                coded("give each station its own label"),
+            )
+
+
 def _currents(config: Config) -> Iterator[Problem]:
     limits = {circuit.id: max(circuit.limits_a) for circuit in config.circuit}
     for index, station in enumerate(config.station):
@@ -256,7 +270,7 @@ def _currents(config: Config) -> Iterator[Problem]:
             if evse == type(evse)():
                 continue
             limit_a = limits.get(config.circuit_of(station, evse) or "")
-            if evse.max_a > MOST_AC_A:
+            if evse.max_a > MOST_AC_A and evse.max_kw is None:
                 yield Problem(
                     (*path, "max_a"),
                     coded(
@@ -268,7 +282,7 @@ def _currents(config: Config) -> Iterator[Problem]:
                 )
             elif limit_a is not None and evse.max_a > limit_a:
                 yield Problem(
-                    (*path, "max_a"),
+                    (*path, "max_a" if evse.max_kw is None else "max_kw"),
                     coded(
                         "{max_a} A is above the limit of its circuit, {limit_a} A",
                         max_a=f"{evse.max_a:g}",

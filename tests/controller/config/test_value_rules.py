@@ -457,3 +457,36 @@ def test_value_rules_name_of_maker_lists_its_models() -> None:
     remedy = str(errors[0].remedy)
     assert remedy.startswith('did you mean "janitza-')
     assert '"janitza-umg604"' in remedy
+
+
+def hints_of(text: str) -> list[str]:
+    _, errors, hints = check_config(text, "site.toml")
+    assert errors == []
+    return [text_of(each) for each in hints]
+
+
+def test_value_rules_dc_station_has_no_hint_of_ac_stations() -> None:
+    text = CONFIG.replace("max_a = 32\nmin_a = 6", "max_kw = 150\nfallback_a = 0")
+    assert hints_of(text.replace("limit_a = 63", "limit_a = 400")) == []
+    [hint] = hints_of(text)
+    assert hint.startswith('station "CS01" evse[0].max_kw: ')
+    assert "A is above the limit of its circuit, 63 A" in hint
+
+
+def test_value_rules_label_of_two_stations_is_hint() -> None:
+    other = '[[station]]\nid = "CS02"\ncircuit = "grid"\nowner = "cpo"\nlabel = "{label}"\n'
+    text = CONFIG.replace('owner = "cpo"\n', 'owner = "cpo"\nlabel = "Bay 1"\n')
+    assert hints_of(text + other.format(label="Bay 2")) == []
+    expected = 'station "CS02" label: is that of station "CS01", too; give each station its own label'
+    assert hints_of(text + other.format(label="Bay 1")) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("server", "has_nts"),
+    [("0.de.pool.ntp.org", False), ("time.google.com", False), ("ptbtime1.ptb.de", True), ("ntp.lan", True)],
+)
+def test_value_rules_time_server_without_nts_is_hint(server: str, has_nts: bool) -> None:
+    found = hints_of(f'{CONFIG}[time]\nservers_agree = 1\nnts_servers = ["{server}"]\n')
+    assert [text.startswith(f"time.nts_servers[0]: {server} has no NTS") for text in found] == (
+        [] if has_nts else [True]
+    )
