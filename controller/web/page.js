@@ -40,6 +40,9 @@ const stationOf = (id) => state.status.stations.find((station) => station.id ===
 const overrideOf = (evse) => stationOf(evse.station)?.overrides.find((each) => each.evse === evse.evse);
 const runningAt = (evse) => state.sessions.find((each) => each.station === evse.station && each.evse === evse.evse && each.ended === null);
 const overrideText = (each) => text("orderUntil", { kind: text(`kind.${each.kind}`, { value: each.value }), time: moment(each.until), by: each.by });
+const isMeasured = (circuit) => Boolean(circuit.measured_a) && circuit.meter_quality === "good";
+// The load beside the EVSEs; without good readings it is the highest of the time before, or that of the configuration.
+const baseLoadText = (circuit) => `${phaseAmps(circuit.base_a)}${isMeasured(circuit) ? "" : ` (${text("assumed")})`}`;
 const possible = (circuit, phase) => circuit.base_a[phase] + circuit.booked_a[phase];
 
 const durations = () => select([[900, text("minutes", { count: 15 })], [3600, text("hours", { count: 1 })], [14400, text("hours", { count: 4 })], [43200, text("hours", { count: 12 })], [86400, text("hours", { count: 24 })], [604800, text("days", { count: 7 })]].map(([value, label]) => [String(value), label]), "14400");
@@ -119,15 +122,15 @@ function phaseBars() {
     return { fill, booked, margin, value, bar: element("div", { class: "phase" }, element("span", {}, name), element("div", { class: "trough", "aria-hidden": "true" }, booked, fill, margin), value) };
   });
   const update = (circuit) => bars.forEach(({ fill, booked, margin, value }, phase) => {
-    const isMeasured = circuit.measured_a && circuit.meter_quality === "good";
-    const now = isMeasured ? circuit.measured_a[phase] : possible(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
+    const measured = isMeasured(circuit);
+    const now = measured ? circuit.measured_a[phase] : possible(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
     fill.style.width = percent(share);
     booked.style.width = percent((circuit.base_a[phase] + circuit.booked_a[phase]) / limit);
     margin.style.left = percent((limit - circuit.margin_a) / limit);
-    fill.className = [share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill", isMeasured ? "" : "assumed"].join(" ").trim();
+    fill.className = [share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill", measured ? "" : "assumed"].join(" ").trim();
     value.className = share > FULL ? "number over" : "number";
     write(value.firstChild, text("of", { value: amps(now), limit: circuit.limit_a[phase] }));
-    write(value.lastChild, isMeasured ? "" : text("assumed"));
+    write(value.lastChild, measured ? "" : text("assumed"));
   });
   return [element("div", { class: "phases" }, ...bars.map(({ bar }) => bar)), update];
 }
@@ -153,7 +156,7 @@ function marginText(circuit) {
 function circuitCard(id, note = null, heading = "h2") {
   const meter = element("p"), [bars, updateBars] = phaseBars();
   const [list, updateList] = facts([
-    [text("baseLoad"), (circuit) => (circuit.base_a.every((each) => each === null) ? null : phaseAmps(circuit.base_a))],
+    [text("baseLoad"), (circuit) => (circuit.base_a.every((each) => !each) && !isMeasured(circuit) ? null : baseLoadText(circuit))],
     [text("booked"), (circuit) => phaseAmps(circuit.booked_a)],
     [text("margin"), marginText],
   ]);
@@ -186,7 +189,7 @@ function viewOverview(main) {
   const root = state.status.circuits[0];
   const [card, updateCard] = circuitCard(root.id, barNote());
   const [list, updateList] = facts([
-    [text("building"), (status) => phaseAmps(status.circuits[0].base_a)],
+    [text("building"), (status) => baseLoadText(status.circuits[0])],
     [text("chargingNow"), (status) => `${status.evses.filter((evse) => evse.state === "charging").length} / ${status.evses.length}`],
     [text("stations"), (status) => `${status.stations.filter((station) => station.connected).length} / ${status.stations.length} ${text("connected")}`],
     [text("dimming"), dimmingText],

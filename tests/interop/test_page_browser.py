@@ -123,6 +123,8 @@ async def test_page_in_chromium_shows_fault(
     assert (found["problems"], found["accessibility"], found["wide"], found["english"]) == ([], [], [], [])
     assert "fine" not in found["sign"]
     assert shown in found["shown"][view]
+    if fault == "meter":
+        assert "Gebäude\n22,0 / 26,0 / 19,0 A (angenommen)" in found["shown"]["overview"]
 
 
 @pytest.mark.parametrize("width", [390, 1280])
