@@ -15,15 +15,19 @@ load found beside the likely draw is right within few A where the sure interval 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
-from controller.load_management.evse.learned_values import OVERDRAW_A, REACTION_S, UNLOADED_A
+from controller.load_management.evse.learned_values import OVERDRAW_A, REACTION_S, SLOWEST_S, UNLOADED_A
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
+from controller.model.deadlines import first_after
 from controller.model.observations import EvseRef
 from drivers.reading import PerPhase
 
+LIMITS = 8
+"""Number of offers in a row among which the one that a station follows is looked for."""
 TRANSITION_S = 30.0
 """Longest transition of an EVSE that reports often (s)."""
 PATIENCE = 1.5
@@ -136,7 +140,7 @@ class ConsumptionTracker:
     def __init__(self, evse: EvseNode, now: float) -> None:
         self.replace_evse(evse)
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
-        self._reaction_s = REACTION_S
+        self._reaction_s = self._slowest_s = REACTION_S
         self.shown_a = (0.0, math.inf)
         """Least and most that it draws by the last step of its offer in the meter above (A per phase)."""
         self.reported_at: float | None = None
@@ -144,8 +148,15 @@ class ConsumptionTracker:
         """Time at which its draw was last known, by a report or by a state without current."""
         self._interval_s = 0.0
         self._offered_a = evse.max_a
-        self._highest_a = self._unfollowed_a = evse.max_a
-        self._changed_at = now
+        self._limits: deque[tuple[float, float]] = deque([(now, evse.max_a)], maxlen=LIMITS)
+        """Offers that the station may follow yet, with the times from which on they counted, oldest first."""
+        self._highest_a = self._lowest_a = self._unfollowed_a = evse.max_a
+        self.follows_a = math.inf
+        """Highest offer that the station may follow yet by its last report; infinite: that shows none."""
+        self.followed_since: float | None = None
+        """Time from which on the offer counted that the last report shows first; None: it shows none."""
+        self.is_late = False
+        self._changed_at = self._begun_at = now
         self._settled = False
         self._stopped = False
         self.defiant_a = 0.0
@@ -154,14 +165,20 @@ class ConsumptionTracker:
         self._find_moments()
 
     def _find_moments(self) -> None:
-        """Find from when its station has followed its offer, and from when a report is overdue."""
-        self._followed_at = self._changed_at + self._reaction_s + FOLLOWED_S
+        """Find from when its station has followed its offer, and from when a report is overdue.
+
+        It is likely to have followed from `_followed_at` on, for sure from `_shown_at` on; a settled report
+        shows its draw.
+        """
+        takes_s = self._slowest_s if self.is_late else self._reaction_s
+        self._followed_at = self._changed_at + takes_s + FOLLOWED_S
+        self._shown_at = math.inf if self._settled else self._changed_at + self._slowest_s + FOLLOWED_S
         patience_s = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
         self._report_due_at = self.known_at + patience_s + self._reaction_s - REACTION_S
 
-    def set_reaction(self, reaction_s: float) -> None:
-        """Set the time (s) that its station takes to follow."""
-        self._reaction_s = reaction_s
+    def set_reaction(self, reaction_s: float, slowest_s: float) -> None:
+        """Set the time (s) that its station takes to follow, and the longest that it may take."""
+        self._reaction_s, self._slowest_s = reaction_s, slowest_s
         self._find_moments()
 
     def replace_evse(self, evse: EvseNode) -> None:
@@ -219,9 +236,11 @@ class ConsumptionTracker:
         before_a = self._offered_a if now >= self._followed_at else self._unfollowed_a
         self._unfollowed_a = max(before_a, limit_a)
         self._offered_a = limit_a
+        self._limits.append((now, limit_a))
         self._highest_a = max(self._highest_a, limit_a)
+        self._lowest_a = min(self._lowest_a, limit_a)
         self._changed_at = now
-        self._settled = False
+        self._settled = self.is_late = False
         self._find_moments()
         return True
 
@@ -239,7 +258,7 @@ class ConsumptionTracker:
         self._stopped = True
         self.known_at = now
         self.defiant_a = self._excess_a = self._creep_a = 0.0
-        self._highest_a = self._offered_a
+        self._follow(len(self._limits) - 1)
         self.report = (0.0,) * len(self._evse.phases)
         self._find_moments()
 
@@ -247,13 +266,42 @@ class ConsumptionTracker:
         """Take in one report; return True if it is settled."""
         if self.reported_at is not None and now - self.reported_at <= 2 * LONGEST_TRANSITION_S:
             self._interval_s = max(0.9 * self._interval_s, now - self.reported_at)
+        before_a = self.most_loaded_a
         self.report = on_wired_phases(self._evse, report)
+        self._see_followed(before_a, now)
         self.reported_at = self.known_at = now
         self._find_moments()
-        if now >= self._changed_at + self._reaction_s:
-            self._settled = True
-            self._highest_a = self._offered_a
         return self._settled
+
+    def _see_followed(self, before_a: float, now: float) -> None:
+        """Find by the last report which of its offers the station follows, after one of `before_a`.
+
+        It follows the oldest one that agrees with the draw, or a later one. A draw that agrees with none, and
+        is not above the offer, is the car's own.
+        """
+        drawn_a, waited_s = self.most_loaded_a, now - self._changed_at
+        agrees = [abs(drawn_a - limit_a) <= OVERDRAW_A for _, limit_a in self._limits]
+        found = agrees.index(True) if True in agrees else None
+        self.followed_since, self.follows_a = None, math.inf
+        if found is not None:
+            since, _ = self._limits[found]
+            if abs(drawn_a - before_a) > OVERDRAW_A and now > self._begun_at + SLOWEST_S:
+                self.followed_since = since
+            self._follow(found)
+            self.follows_a = self._highest_a
+        shows_all = drawn_a <= self._offered_a + OVERDRAW_A if found is None else all(agrees[found:])
+        if waited_s >= self._slowest_s or (waited_s >= self._reaction_s and shows_all):
+            self._settled, self.is_late = True, False
+            self._follow(len(self._limits) - 1)
+        elif waited_s >= self._reaction_s:
+            self.is_late = True
+
+    def _follow(self, place: int) -> None:
+        """Drop the offers before this one: the station follows it, or a later one."""
+        for _ in range(place):
+            self._limits.popleft()
+        self._highest_a = max(limit_a for _, limit_a in self._limits)
+        self._lowest_a = min(limit_a for _, limit_a in self._limits)
 
     def check_obedience(self, allowed_a: float) -> None:
         """Compare the last report with the highest limit (A) that may be in the station.
@@ -278,13 +326,13 @@ class ConsumptionTracker:
 
         None while it follows a change of its offer, and where a report shows the draw.
         """
-        if now < self._followed_at or (self._settled and not self.is_overdue(now)):
+        if now < self._followed_at or (now < self._shown_at and not self.is_overdue(now)):
             return None
         return min(self._offered_a + self.overdraw_a, self.shown_a[1])
 
     def credit_changes_at(self, now: float) -> float:
         """Return when `credit` changes without an event (s, monotonic); inf: never."""
-        soonest = self._followed_at if now < self._followed_at else math.inf
+        soonest = first_after(now, (self._followed_at, self._shown_at))
         if self._stopped:
             return soonest
         overdue_at = self._report_due_at + 1e-3
@@ -304,22 +352,31 @@ class ConsumptionTracker:
             return OfferCredit.within(ZERO, high_a, ZERO)
         obeyed = self._offered_a + self.overdraw_a
         reacting = now < self._followed_at
-        before = max(self._unfollowed_a, self.defiant_a) if reacting else obeyed
+        unfollowed_a = self._highest_a if self.is_late else self._unfollowed_a
+        before = max(unfollowed_a, self.defiant_a) if reacting else obeyed
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
         unreported_a = self._highest_a
         if self._settled and None in self.report:
             unreported_a = max((amps for amps in self.report if amps is not None), default=unreported_a)
         changing_a = max(self._highest_a, self.defiant_a)
-        low, high, unreacted = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+        low, high, unreacted, likely = ([0.0, 0.0, 0.0] for _ in range(4))
         for phase, amps in zip(self._evse.phases, self.report, strict=True):
             drawn_a = amps or 0.0
-            low[phase] += min(drawn_a, obeyed)
+            low[phase] += min(drawn_a, before if self.is_late else obeyed)
+            likely[phase] += min(drawn_a, obeyed if self._settled else self._lowest_a)
             unreacted[phase] += min(drawn_a, before)
             most_a = unreported_a if amps is None else amps
             high[phase] += min(most_a, obeyed) if self._settled else changing_a
-        least, most = (low[0], low[1], low[2]), (high[0], high[1], high[2])
-        return OfferCredit.within(least, most, (unreacted[0], unreacted[1], unreacted[2]), reacting=reacting)
+        most, unreacted_a = (high[0], high[1], high[2]), (unreacted[0], unreacted[1], unreacted[2])
+        return OfferCredit(
+            (low[0], low[1], low[2]),
+            most,
+            unreacted_a,
+            unreacted_a,
+            (likely[0], likely[1], likely[2]),
+            most,
+        )
 
     def _overdue_credit(self, before: float, now: float, *, reacting: bool) -> OfferCredit:
         """Bound the draw by the offer alone.

@@ -11,7 +11,7 @@ from controller.load_management.evse.consumption import ReportedStep, is_possibl
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
 from controller.load_management.evse.evse_offer import DueEvses, EvseOffer
-from controller.load_management.evse.learned_values import ChargerResponse
+from controller.load_management.evse.learned_values import REACTION_S, ChargerResponse
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
@@ -70,12 +70,13 @@ class EvseController:
         draw = self.model.draw
         before_a, before, since = draw.defiant_a, draw.drawn, draw.known_at
         was_known = None not in draw.report
+        reported_at = -math.inf if draw.reported_at is None else draw.reported_at
         planned_with = self._planned_with(now)
         changed = self.model.on_observation(observation, self.delivery.offered_a(now), now)
         if isinstance(observation, DrawSeen):
             self.impossible = None
             draw.check_obedience(self.delivery.booked_a(now))
-            self._learn(now)
+            self._learn(reported_at, now)
         elif isinstance(observation, TransactionSeen):
             self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
@@ -97,10 +98,16 @@ class EvseController:
             return None
         return ReportedStep(ref=self.evse.ref, delta_a=delta, since=since, at=now)
 
-    def _learn(self, now: float) -> None:
+    def _learn(self, reported_at: float, now: float) -> None:
+        """Learn from the last report, after one of `reported_at` (s)."""
         before = self.response.learned
-        drawn_a = self.model.draw.most_loaded_a
+        draw = self.model.draw
+        drawn_a = draw.most_loaded_a
+        if draw.followed_since is not None:
+            self.response.on_followed(draw.followed_since, reported_at, drawn_a, now)
         self.response.on_draw(drawn_a, now)
+        if self.delivery.on_followed(draw.follows_a):
+            self.mark_due()
         self.delivery.is_obeyed = self.model.draw.defiant_a == 0
         if self.model.draw.settled and self.model.state is EvseState.CHARGING:
             self.response.on_settled_draw(self.delivery.offered_a(now), drawn_a)
@@ -108,8 +115,13 @@ class EvseController:
         self.has_unsaved_state |= self.response.learned != before
 
     def _apply_response(self) -> None:
-        self.delivery.learn_reaction(self.response.learned.reaction_s)
-        self.model.draw.set_reaction(self.delivery.reaction_s)
+        """Apply what its station has shown of itself.
+
+        Of one that reports no current, what it draws above its offer is base load by the meter above.
+        """
+        learned, reports = self.response.learned, self.model.draw.reported_at is not None
+        self.delivery.learn_reaction(learned.reaction_s, learned.slowest_s if reports else REACTION_S)
+        self.model.draw.set_reaction(self.delivery.reaction_s, self.delivery.slowest_s)
 
     def offer_step_a(self, before_a: float, now: float) -> float:
         """Return the step (A per phase) that its car makes now as its lease has changed from `before_a`.

@@ -68,7 +68,7 @@ class EvseBooking:
         phases = model.evse.all_phases if in_doubt else model.phases
         if not self.may_draw(now):
             return (phases, min(booked_a, model.evse.fallback_a)), 0.0
-        if problem or self._delivery.late_a(now):
+        if problem or model.draw.is_late or self._delivery.late_a(now):
             return (phases, booked_a), 0.0
         expected_a = max(self._delivery.offered_a(now), model.draw.defiant_a)
         return (phases, booked_a), min(booked_a, max(0.0, booked_a - expected_a))

@@ -6,6 +6,7 @@ phase, and all that the EVSE can give. Both are forgotten when the next car may 
 *Reaction* of the station: from its acceptance of a lower limit until a report shows the draw below it.
 Reports are seldom, so a station counts as slow only when one has shown it still above after `REACTION_S`;
 then the time of the next one that shows it below counts. The slowest of the last `WINDOW` cuts counts.
+What it may take at the worst is as long as `UNSHOWN_S` until a report has shown it follow a change sooner.
 
 *Step* of the station: what it left of a limit when a higher limit later showed that its car would have taken
 more: a station with steps of 6, 8, 10, 13 and 16 A only takes 13 A of 15 A. A station that draws whole
@@ -54,7 +55,11 @@ SLOWEST_S = 60.0
 """A station that draws more than its limit for longer after its answer does not obey (s)."""
 OVERDRAW_A = 1.0
 """Meters and pilots are not exact: a draw must be so far above the offer to count as disobedience."""
+UNSHOWN_S = 30.0
+"""Time (s) that a station may take of which nothing is known: the slowest of those that are in use."""
 WINDOW = 8
+QUICK_STEPS = 2
+"""Steps in a row that no report has shown late, after which a station is taken to follow as others do."""
 STEP_A = 0.5
 """Draws that differ by less are the same."""
 LEAST_FRACTION_A = 0.3
@@ -224,13 +229,19 @@ class LearnedResponse(msgspec.Struct, frozen=True):
     """`reaction_s`, from a yes to the draw (s); `step_a`, the most (A) it left of a limit by rounding.
 
     `obeys`: whether it followed its last cut; None before the first. `whole_amps`: it follows whole amperes
-    only.
+    only. `shown_s`: the shortest time (s) in which reports have shown it follow a change.
     """
 
     reaction_s: float = REACTION_S
     step_a: float = 0.0
     obeys: bool | None = None
     whole_amps: bool = False
+    shown_s: float = UNSHOWN_S
+
+    @property
+    def slowest_s(self) -> float:
+        """Return the longest that it may take to follow (s), as far as its reports leave that open."""
+        return max(self.reaction_s, self.shown_s)
 
 
 class ChargerResponse:
@@ -243,6 +254,9 @@ class ChargerResponse:
         self._cut: tuple[float, float] | None = None  # the limit (A), and when the station accepted it
         self._late = False
         self._drawn_a = 0.0
+        self._shown_s = UNSHOWN_S
+        self._quick_steps = 0
+        """Steps that it has followed since one was late."""
         self._left: tuple[float, float] | None = None  # an offer, and the draw that stayed below it
         self.whole_amps = False
         """True if its station follows whole amperes only."""
@@ -252,7 +266,11 @@ class ChargerResponse:
     def learned(self) -> LearnedResponse:
         """Return what has been learned."""
         return LearnedResponse(
-            max(self._reactions, default=REACTION_S), self._step_a, self._obeys, self.whole_amps
+            max(self._reactions, default=REACTION_S),
+            self._step_a,
+            self._obeys,
+            self.whole_amps,
+            self._shown_s,
         )
 
     def restore(self, learned: LearnedResponse) -> None:
@@ -260,6 +278,7 @@ class ChargerResponse:
         if learned.reaction_s > REACTION_S:
             self._reactions.append(min(learned.reaction_s, SLOWEST_S))
         self._step_a, self._obeys, self.whole_amps = learned.step_a, learned.obeys, learned.whole_amps
+        self._shown_s = learned.shown_s
 
     def reset_car(self) -> None:
         """Drop what the last car left of its offers."""
@@ -274,6 +293,23 @@ class ChargerResponse:
             self._cut, self._late = (limit_a, now), False
         else:
             self._cut = (limit_a, self._cut[1])  # raised again, and still below what it drew
+
+    def on_followed(self, since: float, reported_at: float, drawn_a: float, now: float) -> None:
+        """Take in that it draws `drawn_a`, by an offer of `since`, which it did not at the report before (s).
+
+        Reports are seldom: a few steps of which none was late show as much as an early report. A cut shows
+        the reaction, also where the limit has changed again by now; a rise shows how the car ramps up, too.
+        """
+        if drawn_a < self._drawn_a:
+            is_late = reported_at > since + REACTION_S
+            self._reactions.append(min(now - since, SLOWEST_S) if is_late else REACTION_S)
+            self._obeys = True
+        if now - since >= UNSHOWN_S:
+            return
+        self._shown_s = min(self._shown_s, now - since)
+        self._quick_steps = self._quick_steps + 1 if reported_at <= since + REACTION_S else 0
+        if self._quick_steps >= QUICK_STEPS:
+            self._shown_s = min(self._shown_s, REACTION_S)
 
     def on_draw(self, drawn_a: float, now: float) -> None:
         """Take in one report: the draw on the most loaded phase (A)."""

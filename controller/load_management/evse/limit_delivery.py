@@ -34,9 +34,9 @@ from controller.profiles.limit_profiles import LimitKind
 
 RAMP_S = 10.0
 """At least this long between two rises."""
-REST_AFTER_CUT_S = 10.0
+REST_AFTER_CUT_S = 5.0
 """At least this long between a cut of a car that goes on and its rise: its cause is over then, or lasts."""
-STEP_A = 4.0
+STEP_A = 3.0
 """Smallest rise that is sent right after the last lease; it falls to nothing until the renewal."""
 SMALL_CUT_A = 2.0
 """Cuts below this wait for the renewal where no EVSE needs their room (`CutTiming.IF_LARGE`)."""
@@ -129,7 +129,7 @@ class LimitDelivery:
         self._wanted_lease_s = lease_s
         self._tokens = tokens
         self._writes_per_day = writes_per_day
-        self._learned_s = REACTION_S
+        self._learned_s = self._shown_s = REACTION_S
         self.written_at = 0.0
         """Time at which its last lease was sent (s); 0 before the first."""
         self._use_quirk(self._with_site_bound(NO_QUIRK))
@@ -147,6 +147,7 @@ class LimitDelivery:
         self._lease: _Lease | None = None
         self._pending: dict[int, _Pending] = {}
         self._trail: tuple[float, float] = (0.0, 0.0)  # A that may still be taken, and until when
+        self._following: list[tuple[float, float]] = []  # the same of each accepted cut, while it follows
         self._doubt_since: float | None = None
         self._before_doubt_a = evse.max_a
         self._replaced_max_a = 0.0
@@ -167,7 +168,7 @@ class LimitDelivery:
         longest_s = max([self._lease_s, *(p.duration_s for p in self._pending.values())])
         if self._lease is not None:
             longest_s = max(longest_s, self._lease.ends_at - now)
-        until = now + longest_s + CLOCK_SLACK_S if leased else self._trail[1]
+        until = now + longest_s + CLOCK_SLACK_S if leased else self._trailing_until
         return DeliveryMemory(
             self._floor, self._evse.fallback_a, self.held_a(now), until, tuple(self._written)
         )
@@ -228,16 +229,21 @@ class LimitDelivery:
         self._full_cost_s = RENEW_AT * self._lease_s
         """Time (s) from one renewal to the next, of a lease above the fallback."""
         self._rise_s = quirk.rise_s(RAMP_S)
-        self.learn_reaction(self._learned_s)
+        self.learn_reaction(self._learned_s, self._shown_s)
         self.in_watts = quirk.in_watts
         self.never_pauses = quirk.zero == "minimum"
         self._stacked = quirk.form is LeaseForm.STACKED
 
-    def learn_reaction(self, learned_s: float) -> None:
-        """Use how long its station has been seen to take (s), where that is longer than its kind takes."""
-        self._learned_s = learned_s
+    def learn_reaction(self, learned_s: float, slowest_s: float) -> None:
+        """Use how long its station has been seen to take (s), where that is longer than its kind takes.
+
+        `slowest_s`: as long as it may take, where it has shown little yet.
+        """
+        self._learned_s, self._shown_s = learned_s, slowest_s
         self.reaction_s = max(REACTION_S, self._quirk.reaction_s, learned_s)
         """Time (s) that its station takes from its answer to its current: by kind, or as learned."""
+        self.slowest_s = max(self.reaction_s, slowest_s)
+        """Time (s) that it may take at the worst: as long as its kind, or as no report has disproved."""
 
     def replace_evse(self, evse: EvseNode, now: float) -> None:
         """Use other settings of the EVSE: limits that follow from other currents are set again.
@@ -280,6 +286,7 @@ class LimitDelivery:
             self._raised_at = None
         else:
             self._trail = (self._trail[0] * growth, self._trail[1])
+            self._following = [(amps * growth, until) for amps, until in self._following]
 
     def _amps(self, limit_w: float) -> float:
         """Return the highest current on a phase under a limit in W: never above what the EVSE can give."""
@@ -316,7 +323,10 @@ class LimitDelivery:
         elif pending.kind is LimitKind.FALLBACK:
             self._floor = True
         else:
-            self._trail = (self.held_a(now), now + self.reaction_s)
+            if (before_a := self._permitted_a(now)) > pending.limit_a:
+                following = [each for each in self._following if each[1] > now]
+                self._following = [*following, (before_a, now + self.slowest_s)]
+            self._trail = (0.0, 0.0)
             ends_at = pending.sent_at + pending.duration_s
             self._lease = _Lease(
                 pending.limit_a, pending.limit_w, pending.sent_at, now, pending.duration_s, ends_at
@@ -328,6 +338,18 @@ class LimitDelivery:
             self._refusal = "" if accepted else self._refusal
         self._find_written()
         return True
+
+    def on_followed(self, most_a: float) -> bool:
+        """Note the highest limit (A) that its station may follow yet; return True if that is news."""
+        is_news = any(amps > most_a for amps, _ in self._following)
+        if is_news:
+            self._following = [(min(amps, most_a), until) for amps, until in self._following]
+        return is_news
+
+    @property
+    def _trailing_until(self) -> float:
+        """Return until when it may be taking more than its limits (s)."""
+        return max([self._trail[1], *(until for _, until in self._following)])
 
     def _may_have_taken(self, pending: _Pending, now: float) -> None:
         """Count a call that was not accepted: its answer may be lost, and the limit in force."""
@@ -356,11 +378,11 @@ class LimitDelivery:
         `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for
         room to rise is asked in each pass.
         """
-        moments = [self._trail[1], self._sends_from]
+        moments = [self._trail[1], self._sends_from, *(until for _, until in self._following)]
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
         rises_from = self._rises_from
-        if self.in_watts or self._trail[1] > rises_from:
+        if self.in_watts or self._trailing_until > rises_from:
             moments.append(rises_from)
         if self._lease is not None:
             lease = self._lease
@@ -401,19 +423,27 @@ class LimitDelivery:
         """Return the phases that share a fallback in W: it is for any car, on one phase or three."""
         return len(self._evse.phases) if self._evse.is_dc or self._evse.divides_watts else 1
 
+    def _permitted_a(self, now: float) -> float:
+        """Return the highest current (A per phase) of the limits in the station, once it follows them."""
+        most_a, lease = max(self._evse.max_a, self._replaced_max_a), self._lease
+        found_a = self._evse.fallback_a if self._floor else most_a
+        if lease is not None and now < lease.answered_at + lease.duration_s + CLOCK_SLACK_S:
+            found_a = lease.limit_a if now < lease.ends_at else max(lease.limit_a, found_a)
+        for pending in self._pending.values():
+            if pending.kind is LimitKind.LEASE and pending.limit_a > found_a:
+                found_a = pending.limit_a
+        trail_a, until = self._trail
+        if now < until and trail_a > found_a:
+            found_a = trail_a
+        return min(found_a, max(most_a, self._evse.fallback_a))
+
     def held_a(self, now: float) -> float:
         """Return the highest current (A per phase) that the limits in the station may allow."""
-        most_a, lease = max(self._evse.max_a, self._replaced_max_a), self._lease
-        held_a = self._evse.fallback_a if self._floor else most_a
-        if lease is not None and now < lease.answered_at + lease.duration_s + CLOCK_SLACK_S:
-            held_a = lease.limit_a if now < lease.ends_at else max(lease.limit_a, held_a)
-        for pending in self._pending.values():
-            if pending.kind is LimitKind.LEASE and pending.limit_a > held_a:
-                held_a = pending.limit_a
-        trail_a, until = self._trail
-        if now < until and trail_a > held_a:
-            held_a = trail_a
-        return min(held_a, max(most_a, self._evse.fallback_a))
+        held_a = self._permitted_a(now)
+        for amps, until in self._following:
+            if now < until and amps > held_a:
+                held_a = amps
+        return held_a
 
     def booked_a(self, now: float) -> float:
         """Return `held_a`, where a fresh doubt counts as what was held before it."""

@@ -653,7 +653,8 @@ def test_scenes_car_that_does_not_start_gets_room_from_others(late: str, kind: t
     # 29 A for four are 7.2 A each. For a start with 10 A the three others come down to 6.3 A.
     site = SiteHarness((make_grid(30.0),), [late_station(late, kind), car("b"), car("c"), car("d")])
     site.connect()
-    site.wait(190)  # offers begin after a rest of 60 s; 90 s later others make room for its start
+    # Offers begin after a rest of 60 s; 90 s later others make room for its start, and take up to 30 s.
+    site.wait(220)
     assert site.station(late).draw_a >= 6.0
     site.wait(600)  # the next renewals level the shares
     assert [each.draw_a for each in site.stations.values()] == pytest.approx([7.2] * 4, abs=1.0)

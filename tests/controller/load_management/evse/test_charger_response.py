@@ -6,9 +6,11 @@ import pytest
 
 from controller.chargers.quirks import Quirk
 from controller.load_management.events import QuirkSelected
+from controller.load_management.evse.consumption import ConsumptionTracker
 from controller.load_management.evse.learned_values import (
     REACTION_S,
     SLOWEST_S,
+    UNSHOWN_S,
     WINDOW,
     ChargerResponse,
     LearnedResponse,
@@ -74,6 +76,64 @@ def test_charger_response_limit_that_is_raised_in_part_is_followed(
     assert manners.learned == LearnedResponse(reaction_s=reaction_s, obeys=True)
 
 
+def follow(
+    *limits: tuple[float, float], draws: list[tuple[float, float]]
+) -> tuple[ConsumptionTracker, ChargerResponse]:
+    """A station at 32 A for long, then with offers of (s, A), and with reports at (s, A)."""
+    tracker, response = ConsumptionTracker(make_station("A").evse, -1000.0), ChargerResponse()
+    tracker.set_reaction(REACTION_S, UNSHOWN_S)
+    reported_at = -1.0
+    tracker.offer(32.0, -900.0)
+    tracker.add_report((32.0, 32.0, 32.0), reported_at)
+    for at, amps, is_limit in sorted([(*each, True) for each in limits] + [(*each, False) for each in draws]):
+        if is_limit:
+            tracker.offer(amps, at)
+            continue
+        tracker.add_report((amps, amps, amps), at)
+        if tracker.followed_since is not None:
+            response.on_followed(tracker.followed_since, reported_at, amps, at)
+        reported_at = at
+    return tracker, response
+
+
+@pytest.mark.parametrize(
+    ("limits", "draws", "shown_s"),
+    [
+        ([(0.0, 10.0)], [], UNSHOWN_S),
+        ([(0.0, 10.0)], [(8.0, 9.8)], 8.0),
+        ([(0.0, 10.0)], [(8.0, 32.0), (28.0, 9.8)], 28.0),
+        ([(0.0, 10.0)], [(8.0, 16.0)], UNSHOWN_S),  # a car on its way to it, or at a limit of its own
+        ([(0.0, 10.0)], [(8.0, 31.5)], UNSHOWN_S),  # no step
+        ([(0.0, 20.0), (15.0, 10.0)], [(18.0, 19.9)], 18.0),  # slow: it is at the first of the two
+        ([(0.0, 20.0), (15.0, 10.0)], [(18.0, 9.9)], 3.0),
+        ([(0.0, 10.0), (15.0, 20.0)], [(4.0, 9.9), (18.0, 19.9)], 3.0),  # a rise shows it as well
+        ([(0.0, 10.0), (15.0, 32.0)], [(4.0, 9.9), (18.0, 31.9)], 3.0),  # it was at 10 A in between
+        ([(0.0, 10.0), (100.0, 20.0)], [(29.0, 9.9), (120.0, 9.9), (126.0, 19.9)], 26.0),  # late once
+        ([(0.0, 10.0), (100.0, 20.0)], [(20.0, 9.9), (120.0, 19.9)], REACTION_S),  # seldom, never late
+    ],
+)
+def test_charger_response_shows_how_long_station_takes_at_most(
+    limits: list[tuple[float, float]], draws: list[tuple[float, float]], shown_s: float
+) -> None:
+    _, response = follow(*limits, draws=draws)
+    assert response.learned.shown_s == shown_s
+
+
+def test_charger_response_of_new_link_shows_nothing_yet() -> None:
+    tracker = ConsumptionTracker(make_station("A").evse, 0.0)
+    tracker.add_report((32.0, 32.0, 32.0), 1.0)
+    tracker.offer(10.0, 2.0)
+    tracker.add_report((9.8, 9.8, 9.8), 5.0)
+    assert tracker.followed_since is None  # it may be at a limit of before
+
+
+def test_charger_response_limit_between_two_may_follow_yet() -> None:
+    limits = [(0.0, 18.0), (4.0, 11.0), (14.0, 20.0), (20.0, 14.0)]
+    for at, drawn_a, follows_a in ((29.0, 18.0, 20.0), (34.0, 11.0, 20.0), (51.0, 14.0, 14.0)):
+        tracker, _ = follow(*limits, draws=[(at, drawn_a)])
+        assert tracker.follows_a == follows_a
+
+
 def test_charger_response_lease_that_is_renewed_is_same_cut() -> None:
     manners = ChargerResponse()
     cut(manners, (8.0, 32.0))
@@ -105,7 +165,7 @@ def test_charger_response_fuse_is_given_less_patience_with_slow_stations() -> No
 
 def stepping(now: float) -> PhaseAmps:
     """A load that comes for two minutes in every ten."""
-    return (30.0, 30.0, 30.0) if now % 600 < 120 and now > 600 else (10.0, 10.0, 10.0)
+    return (40.0, 40.0, 40.0) if now % 600 < 120 and now > 600 else (10.0, 10.0, 10.0)
 
 
 def slow() -> SiteHarness:
