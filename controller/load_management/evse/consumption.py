@@ -1,8 +1,10 @@
 """Draw of one EVSE at this moment, as an interval: reports are late, and offers change between them.
 
-A report is *settled* if it came after the station had `reaction_s` to follow its last offer. Then the
-draw is known. Between a change and the next settled report the EVSE is *in transition*: it draws at
-least the smaller of its last report and the new offer, at most the highest offer since that report.
+A report is *settled* if it came after the station had the time to follow its last offer: `reaction_s`
+where the draw is at that offer or the car's own, else as long as the station may take at the worst. Then the
+draw is known. Between a change and the next settled report the EVSE is *in transition*: it draws at least
+the smaller of its last report and the new offer, at most the highest offer that it may follow yet. Which of
+the offers that is, each report shows.
 
 A report that is *overdue* shows nothing about the least draw any more, but the offer still bounds the
 draw from above. An EVSE that never reports therefore counts as drawing between 0 and its offer.
