@@ -159,6 +159,8 @@ class SiteModel:
     def _drop_controller(self, ref: EvseRef) -> None:
         """Remove an EVSE that the site no longer has, with those that are limited as it is."""
         controller = self.by_ref[ref]
+        if (tests := controller.model.phase_tests) is not None:
+            tests.set_needed(ref, is_needed=False, has_step=False)
         self.metering.totals.remove(controller.evse)
         del self._by_number[self._number_of.pop(ref)]
         self.due.remove(ref)
@@ -348,10 +350,13 @@ class SiteModel:
                 likely_a = controller.booking.credit(now).likely_high
                 missing_a = (before_a[0] - likely_a[0], before_a[1] - likely_a[1], before_a[2] - likely_a[2])
                 for above in self.metering.metered_above(controller.evse.circuit):
-                    above.raise_load_by(missing_a)
+                    above.explain_less(missing_a)
                 self.update_credit(controller, now)
                 controller.mark_due()
                 is_other = True
+        for ref in metered.phase_steps.tests.take_turn(now):
+            if ref in self.by_ref:
+                self.by_ref[ref].mark_due()
         if circuit.unbalance_a is not None and not is_other:
             is_other = self.metering.unbalanced_a(circuit) > circuit.unbalance_a + UNBALANCE_NOISE_A
         return overloaded, is_other

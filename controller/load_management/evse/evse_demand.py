@@ -26,7 +26,7 @@ from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import BackendLimit
 
 TESTED_A = 4.0
-"""Offer beyond its minimum (A per phase) that a car gets before others more, while its phases are tested."""
+"""Offer beyond its minimum (A per phase) that a car gets before others more, in its turn to be tested."""
 
 
 class EvseBooking:
@@ -111,8 +111,8 @@ class EvseDemand:
     """Finds the demand of one EVSE. Times in s, monotonic; currents in A per phase.
 
     `problem` states why it cannot be commanded. It holds since `refresh`, as `has_demand`, `takes_nothing`,
-    `is_paused`, `has_fallback`, `must_obey` and `waits_for_surplus` do: until the next event, or until time
-    changes them.
+    `is_paused`, `has_fallback`, `must_obey`, `waits_for_surplus` and `is_raised` do: until the next event, or
+    until time changes them. `is_raised`: it is offered more than its minimum, as its car is to be tested.
     """
 
     def __init__(self, model: EvseModel, delivery: LimitDelivery, booking: EvseBooking) -> None:
@@ -126,7 +126,7 @@ class EvseDemand:
         self.plan = NO_PLAN
         """Its part of the energy plan."""
         self.has_demand = self.takes_nothing = self.is_paused = self.has_fallback = False
-        self.waits_for_surplus = False
+        self.waits_for_surplus = self.is_raised = False
         self.must_obey = False
         """True if its limit was ordered, by a person or the grid operator: it is followed to the letter."""
         self.problem: LimitReason | None = None
@@ -144,6 +144,7 @@ class EvseDemand:
         self._need = model.goal.need(voltage_v, sum(model.phases), now)
         self.has_demand = model.has_demand(now)
         self.waits_for_surplus = self.is_surplus
+        self.is_raised = model.is_raised_for_test(now)
         self.takes_nothing = pauses and model.takes_nothing(now) and not self.waits_for_surplus
         self.is_paused = pauses and self.limit_by_order[0] < model.evse.min_a
         self.has_fallback = pauses and model.evse.fallback_a > 0
@@ -285,7 +286,7 @@ class EvseDemand:
         needs_a, why = self._need.needs_a, self._need.why
         if self.plan.needs_a > needs_a:
             needs_a, why = self.plan.needs_a, self.plan.need_why
-        if needs_a < model.least_a + TESTED_A and model.needs_phase_test(now):
+        if self.is_raised and needs_a < model.least_a + TESTED_A:
             needs_a, why = min(model.least_a + TESTED_A, max_a), None
         return Demand(
             ref=evse.ref,

@@ -439,6 +439,11 @@ class EvseModel:
             return False
         return self.reports_no_current(now) and not self.evse.is_dc and not self.switch.single
 
+    def is_raised_for_test(self, now: float) -> bool:
+        """Return True if it is its turn to be offered more than its minimum, so that it can be tested."""
+        tests = self.phase_tests
+        return tests is not None and tests.raised == self.evse.ref and self.needs_phase_test(now)
+
     def on_phase_test(self) -> int:
         """Note that such a step is made; return which one it is for this car, from 1 on."""
         return self._phases.on_test()

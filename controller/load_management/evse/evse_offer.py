@@ -268,7 +268,10 @@ class EvseOffer:
         """
         self.allocation = allocation
         target_a = self.update_rising(now)
-        evse = self._model.evse
+        evse, tests = self._model.evse, self._model.phase_tests
+        if tests is not None:
+            is_needed, has_step = self._model.needs_phase_test(now), self._has_test_step
+            tests.set_needed(evse.ref, is_needed=is_needed, has_step=has_step)
         # A station that is away cannot be stopped: its connection marks it for the next pass.
         is_stopping = self._delivery.connected and target_a < evse.min_a <= self.offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
@@ -350,12 +353,17 @@ class EvseOffer:
             self._model.phase_tests.begin(duration_s, now)
         return self._model.least_a
 
+    @property
+    def _has_test_step(self) -> bool:
+        """Return True if its offer can fall by enough to show the phases of its car."""
+        return self.offered_a - TEST_A >= self._model.least_a
+
     def _tests_from(self, now: float) -> float:
         """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
         tests = self._model.phase_tests
         if tests is None or not self._model.needs_phase_test(now):
             return math.inf
-        if self.offered_a - TEST_A < self._model.least_a:
+        if not self._has_test_step:
             return math.inf
         settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
         return max(settles_at, tests.begin_at)

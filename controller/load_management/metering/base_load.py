@@ -249,6 +249,8 @@ class _PhaseLoad:
         self.sample: float | None = None
         self.likely: float | None = None
         """Sample by the likely draw of the EVSEs, where `sample` is the worst case."""
+        self.least_a = 0.0
+        """Last reading less the highest likely draw of the EVSEs."""
         self._held = RollingMax(HOLD_S)
         self._doubted = RollingMax(HOLD_S)
         """Worst cases that the EVSEs' draw has not disproved yet."""
@@ -338,11 +340,12 @@ class _PhaseLoad:
         start_a = max(lasting_sure_a, min(0.0, sure))
         RollingMax.add_all(((self._held, lasting_a), (self._start, start_a)), now)
 
-    def raise_by(self, amps: float) -> None:
-        """Plan with a load that is so much higher (A), until a reading shows what it is."""
+    def raise_least(self, amps: float) -> None:
+        """Take the least that it is by the last reading to be so much higher (A)."""
+        self.least_a += amps
         if self.sample is not None and self.likely is not None:
-            self.sample += amps
-            self.likely += amps
+            self.sample = max(self.sample, self.least_a)
+            self.likely = max(self.likely, self.least_a)
 
     def estimates(self, now: float, carried_a: float) -> tuple[float, float, float, float, float]:
         """Return the members of `LoadEstimates` on this phase; 0 before the first sample.
@@ -459,6 +462,7 @@ class BaseLoad:
             # Beside what the EVSEs are likely to draw: within `low` to `high`.
             least, most = measured - draw.likely_high[phase], measured - draw.likely_low[phase]
             load = self._phases[phase]
+            load.least_a = least
             watch = self._watches[phase]
             verdict = watch.see(measured, now, slowest_s)
             over_s = watch.over_s(now)
@@ -496,13 +500,13 @@ class BaseLoad:
             )
         return overloaded
 
-    def raise_by(self, amps: PhaseAmps) -> None:
-        """Plan with a base load that is so much higher (A per phase), until a reading shows what it is.
+    def explain_less(self, amps: PhaseAmps) -> None:
+        """Plan with the base load that the last reading shows if the EVSEs draw so much less (A per phase).
 
-        That much of the last reading was taken for the draw of a car which turns out not to use the phase.
+        That much of it was taken for the draw of a car which turns out not to use the phase.
         """
         for load, missing_a in zip(self._phases, amps, strict=True):
-            load.raise_by(max(0.0, missing_a))
+            load.raise_least(max(0.0, missing_a))
 
     def estimates(self, now: float) -> LoadEstimates:
         """Return the estimates for each question, while the meter is good."""

@@ -204,10 +204,10 @@ class MeteredCircuit:
         """Return True if the last good reading was above what was planned."""
         return self.load.crossed or (self._unproven is not None and self._unproven.crossed)
 
-    def raise_load_by(self, amps: PhaseAmps) -> None:
-        """Plan with a base load that is so much higher (A per phase), until a reading shows what it is."""
+    def explain_less(self, amps: PhaseAmps) -> None:
+        """Plan with the base load that the last reading shows if the EVSEs draw so much less (A)."""
         for load in self._loads:
-            load.raise_by(amps)
+            load.explain_less(amps)
 
     def _measure(
         self, amps: PhaseAmps, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float

@@ -43,6 +43,10 @@ COMMON = 4.0
 """Unlikelihood that a load of the building has moved all phases by the same at that moment."""
 CURRENTS = 16
 """Parts of a step between which it is found how far the car has followed."""
+TURN_S = 600.0
+"""Longest time (s) that an EVSE is raised for the tests of its car: renewals make the room for it."""
+REST_S = 900.0
+"""Time (s) until the next one is raised after a turn without a test: the site is too full for a step."""
 MOVED = -1.0
 """Evidence of a phase that has moved: without one the car has not followed, and the others show nothing."""
 
@@ -99,11 +103,41 @@ class _Move(msgspec.Struct, frozen=True):
 
 
 class PhaseTests:
-    """Tests of the phases of cars below one meter, one at a time: two hide each other in its readings."""
+    """Tests of the phases of cars below one meter, one at a time: two hide each other in its readings.
+
+    `raised`: the EVSE that is offered more than its minimum, as its car has no step to follow otherwise;
+    None: none is. EVSEs are raised in turns of `TURN_S`.
+    """
 
     def __init__(self) -> None:
         self.begin_at = -math.inf
         """Time from which the next may begin (s, monotonic)."""
+        self.raised: EvseRef | None = None
+        self._turn_ends_at = -math.inf
+        self._rests_until = -math.inf
+        self._waiting: dict[EvseRef, None] = {}
+        """EVSEs that are to be raised, with the one that is."""
+
+    def set_needed(self, ref: EvseRef, *, is_needed: bool, has_step: bool) -> None:
+        """Note whether the car of an EVSE is to be tested, and whether its offer is high enough for it."""
+        if not is_needed or (has_step and ref != self.raised):
+            self._waiting.pop(ref, None)
+        else:
+            self._waiting.setdefault(ref)
+
+    def take_turn(self, now: float) -> list[EvseRef]:
+        """Raise the next EVSE if it is time; return who is raised no longer, and who is from now on."""
+        before = self.raised
+        if before in self._waiting:
+            if now < self._turn_ends_at:
+                return []
+            self._waiting[before] = self._waiting.pop(before)
+            if self.begin_at <= self._turn_ends_at - TURN_S:  # no test has begun in this turn
+                self._rests_until = now + REST_S
+        is_resting = now < self._rests_until
+        self.raised = None if is_resting else next(iter(self._waiting), None)
+        self._turn_ends_at = now + TURN_S
+        return [] if self.raised == before else [ref for ref in (before, self.raised) if ref is not None]
 
     def begin(self, duration_s: float, now: float) -> None:
         """Note that a test begins; the meter shows its end as late as its begin."""

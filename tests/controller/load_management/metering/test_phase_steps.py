@@ -11,8 +11,11 @@ from controller.load_management.metering.phase_steps import (
     AFTER_S,
     BEFORE_S,
     LATE_SETTLE_S,
+    REST_S,
+    TURN_S,
     OfferStep,
     PhaseSteps,
+    PhaseTests,
     StepVote,
 )
 from controller.load_management.site_tree import PhaseAmps
@@ -169,6 +172,39 @@ def test_site_tests_phases_of_car_that_has_only_its_minimum() -> None:
     site.connect()
     site.wait(1200)
     assert site.control._model.by_ref[site.station("A").ref].model.phases == (True, False, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit_a", "cars"), [(25.0, 3), (40.0, 6)])
+def test_site_finds_own_phase_of_each_car_without_reports(limit_a: float, cars: int) -> None:
+    # Each phase of the site has its own one or two one-phase cars, which are booked on all phases at first:
+    # 6.5 A for each of six, as long as none of them can be tested.
+    wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 2
+    stations = [
+        make_station(f"S{number}", car=Car(phases=(0,)), report_s=0, phases=wirings[number])
+        for number in range(cars)
+    ]
+    site = SiteHarness((make_grid(limit_a),), stations, lambda now: (now % 2 / 100,) * 3)
+    site.connect()
+    site.wait(3000)
+    assert sum(each.draw_a for each in stations) == pytest.approx(3 * (limit_a - 1.0), abs=3.0)
+    assert site.seconds_over("grid", limit_a) == 0
+
+
+def test_phase_tests_raise_one_evse_after_the_other() -> None:
+    tests = PhaseTests()
+    first, second = EvseRef("A", 1), EvseRef("B", 1)
+    tests.set_needed(first, is_needed=True, has_step=False)
+    tests.set_needed(second, is_needed=True, has_step=False)
+    assert (tests.take_turn(10.0), tests.raised) == ([first], first)
+    tests.set_needed(first, is_needed=True, has_step=True)  # raised, and not tested yet
+    tests.begin(20.0, 60.0)
+    assert (tests.take_turn(60.0), tests.raised) == ([], first)
+    tests.set_needed(first, is_needed=False, has_step=True)
+    assert (tests.take_turn(100.0), tests.raised) == ([first, second], second)
+    tests.set_needed(first, is_needed=True, has_step=False)
+    assert (tests.take_turn(100.0 + TURN_S), tests.raised) == ([second], None)  # no room for a test of it
+    assert (tests.take_turn(100.0 + TURN_S + REST_S), tests.raised) == ([first], first)
 
 
 def test_site_learns_phases_of_station_without_reports() -> None:
