@@ -518,7 +518,8 @@ class App:
             endpoints = self._pools.make_endpoints(config)
             page_tls = self._web.load_tls(config)
         except OSError as error:
-            raise ServiceError(f"{error.filename} cannot be read: {error.strerror}") from error
+            file, reason = error.filename or "a password file", error.strerror or error
+            raise ServiceError(f"{file} cannot be read: {reason}") from error
         except TlsError as error:
             raise ServiceError(str(error)) from error
         self._config = self._status.config = config

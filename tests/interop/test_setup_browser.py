@@ -106,9 +106,9 @@ async def test_setup_in_chromium_leads_to_a_running_site(
     assert found["password"] >= 20
     assert [line[:14] for line in found["difference"]] == ["- limit_a = 63", "+ limit_a = 50"]
     assert found["proposed"] == "depot"
-    assert f"ws://GATEWAY:{daemon.port}/ocpp/" in found["hint"]
+    assert f"ws://127.0.0.1:{daemon.port}/ocpp/" in found["hint"]
     text = (tmp_path / "controller.toml").read_text()
-    assert f"ws://GATEWAY:{daemon.port}/ocpp/" in text
+    assert f"ws://127.0.0.1:{daemon.port}/ocpp/" in text
     data = tomllib.loads(text)
     assert data["circuit"][0]["limit_a"] == 50
     assert data["meter"][0]["driver"] == "janitza-umg604"

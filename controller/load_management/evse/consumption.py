@@ -136,7 +136,8 @@ def is_possible(evse: EvseNode, report: PerPhase) -> bool:
 class ConsumptionTracker:
     """Reports and offers of one EVSE. `report`: the last A per wired phase, None where not reported.
 
-    `defiant_a`: draw at the last report if no limit in the station allows that much, else 0.
+    `defiant_a`: draw at the last report if no limit in the station allows that much, else 0. `is_late`: the
+    last report shows that it has not followed its offer in the time that it takes as a rule.
     """
 
     def __init__(self, evse: EvseNode, now: float) -> None:

@@ -104,6 +104,6 @@ def test_app_tls_check_finds_unusable_certificate(tmp_path: Path, capsys: pytest
     failures = capsys.readouterr().err.splitlines()
     unusable = [line.partition(" cannot be used: ")[0] for line in failures if " cannot be used: " in line]
     assert unusable == [
-        f"{file}: listen: {tmp_path}/server.pem, {tmp_path}/server.key, {tmp_path}/ca.pem",
-        f"{file}: backend cpo: {tmp_path}/ca.pem, {tmp_path}/lc.pem, {tmp_path}/lc.key",
+        f"{file}:9: listen: {tmp_path}/server.pem, {tmp_path}/server.key, {tmp_path}/ca.pem",
+        f"{file}:16: backend cpo: {tmp_path}/ca.pem, {tmp_path}/lc.pem, {tmp_path}/lc.key",
     ]

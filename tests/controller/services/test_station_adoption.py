@@ -191,9 +191,9 @@ async def test_station_whose_password_file_vanished_adds_nothing(
 ) -> None:
     async with running(write(tmp_path)) as controller:
         write(tmp_path, '[[station]]\nid = "CS02"\ncircuit = "house"\n')
-        vanished = Mock(side_effect=FileNotFoundError("/etc/cs02"))
+        vanished = Mock(side_effect=FileNotFoundError(2, "No such file or directory", "/etc/cs02"))
         monkeypatch.setattr("controller.services.app.read_station_secrets", vanished)
-        with pytest.raises(ReloadRejectedError, match="password file cannot be read: /etc/cs02"):
+        with pytest.raises(ReloadRejectedError, match="/etc/cs02 cannot be read: No such file"):
             await controller.reload()
         assert [station.id for station in controller.status().stations] == ["CS01"]
 
