@@ -8,6 +8,7 @@ import pytest
 
 from controller.offline.journal_records import EntryQueued
 from controller.services import reload_service
+from controller.services.app import App
 from controller.stations.session import RENEWED
 from controller.store.state_store import StateStore
 from tests.controller.services.test_live_backends import boot, owned_by, receive_action, table, write
@@ -56,6 +57,11 @@ async def test_queue_of_backend_is_delivered_after_restart_with_group(tmp_path: 
     store.close()
 
 
+def links(controller: App) -> list[tuple[str, dict[str, int]]]:
+    """Return the number of links to each endpoint, by backend."""
+    return [(each.id, each.links) for each in controller.status().backends]
+
+
 async def test_backend_joins_group_once_transaction_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,17 +80,15 @@ async def test_backend_joins_group_once_transaction_has_ended(
                 assert "backend cpo group" in result["waiting"]
                 await station.forward_call(link, "StopTransaction", stop_transaction(7), {})
                 assert await station.wait_close_reason() == (1012, RENEWED)
+            await RealClock().wait_until(
+                lambda: links(controller) == [("csms", {"cpo": 0, "second": 0})],
+                "the backend has two endpoints",
+            )
             async with connect_station(controller) as station:
                 link = await cpo.accept()
                 assert await receive_action(link, "StatusNotification") == STATUS
                 await station.forward_call(link, "StartTransaction", START, start_result(8))
-                await RealClock().wait_until(
-                    lambda: (
-                        [(each.id, each.links) for each in controller.status().backends]
-                        == [("csms", {"cpo": 1, "second": 0})]
-                    ),
-                    "the backend has two endpoints",
-                )
+                assert links(controller) == [("csms", {"cpo": 1, "second": 0})]
 
 
 async def test_second_endpoint_joins_group_beside_open_links(tmp_path: Path) -> None:
