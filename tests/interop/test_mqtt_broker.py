@@ -171,8 +171,9 @@ async def test_mqtt_broker_gets_energies_and_voltages_of_meter(tmp_path: Path) -
             metered = replace(config, mqtt=settings, meter=(meter,), circuit=(circuit,))
             async with running(metered):
                 await until(lambda: subscriber.messages.get(f"{root}/energy_import_wh") == b"1234000")
-                assert subscriber.messages[f"{root}/voltage_l1_v"] == b"231.4"
-                assert subscriber.messages[f"{root}/quality"] == b"good"
+                await until(lambda: subscriber.messages.get(f"{root}/voltage_l1_v") == b"231.4")
+                await until(lambda: subscriber.messages.get(f"{root}/quality") == b"good")
+                await until(lambda: "homeassistant/device/lc_lc/config" in subscriber.messages)
                 device = msgspec.json.decode(subscriber.messages["homeassistant/device/lc_lc/config"])
                 energy = device["components"]["meter_grid_energy_import"]
                 assert energy["state_topic"] == f"{root}/energy_import_wh"
