@@ -154,13 +154,12 @@ class CutPlanner:
         renewed soonest. Where an EVSE is far below its share, those that are far above theirs come down to
         it. Renewals level the shares again.
         """
-        short = self._shortage(ledger, falling)
+        ledger = ledger.beside(falling)  # what cuts that are under way will free is not asked a second time
+        short = self._shortage(ledger)
         yield from self._model.site.scan_costs
         asked: dict[Place, float] = {}
         if off_shares.below:
-            asked = yield from self._asked_room(
-                list(off_shares.below.values()), ledger.beside(falling), short, now
-            )
+            asked = yield from self._asked_room(list(off_shares.below.values()), ledger, short, now)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
@@ -234,22 +233,19 @@ class CutPlanner:
             found = self._names[circuit] = [each.id for each in self._model.site.path(circuit)]
         return found
 
-    def _shortage(self, ledger: Headroom, falling: Bookings) -> dict[Place, float]:
-        """Return the room (A) that is missing on each place, beyond what the margin carries on a phase.
-
-        What cuts that are under way will free is not missing: it is not cut a second time.
-        """
+    def _shortage(self, ledger: Headroom) -> dict[Place, float]:
+        """Return the room (A) that is missing on each place, beyond what the margin carries on a phase."""
         found: dict[Place, float] = {}
-        for circuit_id, room in ledger.short_beside(falling).items():
+        for circuit_id, room in ledger.short_rooms().items():
             carried_a = self._model.metering.carried_a(self._model.site.circuit_by_id[circuit_id])
             for phase in range(3):
                 if room[phase] < -carried_a:
                     found[circuit_id, phase] = -room[phase]
         for circuit_id, room_a in ledger.sums().items():
-            _note_missing(found, (circuit_id, ALL), room_a + falling.booked_a(circuit_id)[ALL])
+            _note_missing(found, (circuit_id, ALL), room_a)
         if (steered := ledger.steered()) is not None:
             for column, room_a in enumerate((*steered.phases_a, steered.sum_a)):
-                _note_missing(found, (DIMMED, column), room_a + falling.steered_a[column])
+                _note_missing(found, (DIMMED, column), room_a)
         return found
 
     def _asked_room(

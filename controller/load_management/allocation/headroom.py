@@ -124,8 +124,9 @@ class Headroom:
 
     def beside(self, freed: Bookings) -> Headroom:
         """Return another ledger, with the room that is left once so much is freed."""
-        found = self.copy()
-        found._rooms, found._row = None, list(map(add, self._row, freed.row(self._site)))
+        found = copy(self)
+        found._found, found._rooms = {}, None
+        found._row = list(map(add, self._row, freed.row(self._site)))
         return found
 
     def is_full(self, least_a: float) -> bool:
@@ -159,12 +160,11 @@ class Headroom:
                 short.add(circuit.id)
         return short
 
-    def short_beside(self, freed: Bookings) -> dict[str, PhaseAmps]:
-        """Return what is left with what is freed on each phase, where that is less than nothing on one."""
-        rooms = _phases(list(map(add, self._row, freed.row(self._site))))
+    def short_rooms(self) -> dict[str, PhaseAmps]:
+        """Return what is left on each phase of a circuit, where that is less than nothing on one."""
         return {
             circuit.id: room
-            for circuit, room in zip(self._site.circuits, rooms, strict=True)
+            for circuit, room in zip(self._site.circuits, _phases(self._row), strict=True)
             if room[0] < 0 or room[1] < 0 or room[2] < 0
         }
 

@@ -363,7 +363,8 @@ class ConsumptionTracker:
         if self._settled and None in self.report:
             unreported_a = max((amps for amps in self.report if amps is not None), default=unreported_a)
         changing_a = max(self._highest_a, self.defiant_a)
-        low, high, unreacted, likely = ([0.0, 0.0, 0.0] for _ in range(4))
+        low, high = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+        unreacted, likely = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
         for phase, amps in zip(self._evse.phases, self.report, strict=True):
             drawn_a = amps or 0.0
             low[phase] += min(drawn_a, before if self.is_late else obeyed)

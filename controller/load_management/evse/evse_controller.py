@@ -108,8 +108,8 @@ class EvseController:
         self.response.on_draw(drawn_a, now)
         if self.delivery.on_followed(draw.follows_a):
             self.mark_due()
-        self.delivery.is_obeyed = self.model.draw.defiant_a == 0
-        if self.model.draw.settled and self.model.state is EvseState.CHARGING:
+        self.delivery.is_obeyed = draw.defiant_a == 0
+        if draw.settled and self.model.state is EvseState.CHARGING:
             self.response.on_settled_draw(self.delivery.offered_a(now), drawn_a)
         self._apply_response()
         self.has_unsaved_state |= self.response.learned != before

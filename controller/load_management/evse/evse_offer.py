@@ -270,8 +270,8 @@ class EvseOffer:
         target_a = self.update_rising(now)
         evse, tests = self._model.evse, self._model.phase_tests
         if tests is not None:
-            is_needed, has_step = self._model.needs_phase_test(now), self._has_test_step
-            tests.set_needed(evse.ref, is_needed=is_needed, has_step=has_step)
+            is_needed = self._model.needs_phase_test(now)
+            tests.set_needed(evse.ref, is_needed=is_needed, has_step=is_needed and self._has_test_step)
         # A station that is away cannot be stopped: its connection marks it for the next pass.
         is_stopping = self._delivery.connected and target_a < evse.min_a <= self.offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
@@ -361,9 +361,7 @@ class EvseOffer:
     def _tests_from(self, now: float) -> float:
         """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
         tests = self._model.phase_tests
-        if tests is None or not self._model.needs_phase_test(now):
-            return math.inf
-        if not self._has_test_step:
+        if tests is None or not self._model.needs_phase_test(now) or not self._has_test_step:
             return math.inf
         settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
         return max(settles_at, tests.begin_at)
