@@ -370,7 +370,8 @@ async def _prove_phases(site: ReportingSite, operator: Author) -> None:
     await trio.sleep(LEAD_S)
     await site.report(site.names[0])
     await trio.sleep(SETTLED_S)
-    await site.send_command(signed_command(operator, 1, LIMITS_W[-1], datetime.now(UTC), SETTLED_S))
+    # The car stays down until that has been judged: its rise would hide the step.
+    await site.send_command(signed_command(operator, 1, LIMITS_W[-1], datetime.now(UTC), SEEN_S + LEAD_S))
     await trio.sleep(SEEN_S + LEAD_S)
     await site.all_charge_again()
     await trio.sleep(SEEN_S)
