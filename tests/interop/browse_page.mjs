@@ -2,16 +2,12 @@
 // usage: node browse_page.mjs URL FOLDER WIDTH LANGUAGE SCHEME
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
-import puppeteer from "puppeteer-core";
+import { launch } from "./browser.mjs";
 
 const [url, folder, width, language, scheme] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const problems = [], foreign = [], accessibility = [], wide = [], english = [], shown = {};
-const browser = await puppeteer.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", `--lang=${language}`],
-});
+const browser = await launch(language);
 
 try {
   const page = await browser.newPage();

@@ -1,14 +1,10 @@
 // Opens views of lists in headless Chromium while the site changes, and reports as JSON what they show then.
 // usage: node follow_page.mjs URL
-import puppeteer from "puppeteer-core";
+import { launch } from "./browser.mjs";
 
 const [url] = process.argv.slice(2);
 const problems = [], result = {};
-const browser = await puppeteer.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--lang=en"],
-});
+const browser = await launch();
 
 try {
   const page = await browser.newPage();

@@ -1,15 +1,11 @@
 // Answers the setup in headless Chromium by keyboard alone and reports what cannot be done as JSON.
 // usage: node walk_setup.mjs URL CODE FOLDER WIDTH
-import puppeteer from "puppeteer-core";
+import { launch } from "./browser.mjs";
 import { makeKeyboard } from "./keyboard.mjs";
 
 const [url, code, folder, width] = process.argv.slice(2);
 const unreached = [], invisible = [], lost = [], stops = {};
-const browser = await puppeteer.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--lang=en"],
-});
+const browser = await launch();
 
 try {
   const page = await browser.newPage();

@@ -97,6 +97,13 @@ one that has not confirmed them, a full disk, one with little space, a clock tha
 """
 
 
+def _with_meters(status: ControllerStatus, problem: Statement, **members: Any) -> ControllerStatus:
+    """Return the status with one problem of all meters."""
+    found = {"meter_problem": problem.detail, "meter_statement": problem, **members}
+    circuits = [each if each.meter_quality is None else replace(each, **found) for each in status.circuits]
+    return replace(status, circuits=tuple(circuits))
+
+
 def site_with(fault: str, stations: int) -> ControllerStatus:
     """Return the status of a site with one fault, and the alarms that it brings about."""
     status = replace(site_of(stations), dimming=replace(DIMMING, dimmed=False, why="", statement=None))
@@ -133,31 +140,9 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
         at_fallback = reason(Statement(code=StatementCode.AT_FALLBACK, cause=held))
         status = replace(status, evses=(replace(first, offered_a=6.0, **at_fallback), *others))
     elif fault == "sign":
-        circuits = [
-            replace(
-                each,
-                meter_quality=Quality.IMPLAUSIBLE,
-                meter_problem=BACKWARDS.detail,
-                meter_statement=BACKWARDS,
-            )
-            if each.meter_quality is not None
-            else each
-            for each in status.circuits
-        ]
-        status = replace(status, circuits=tuple(circuits))
+        status = _with_meters(status, BACKWARDS, meter_quality=Quality.IMPLAUSIBLE)
     elif fault == "hidden":
-        circuits = [
-            replace(
-                each,
-                meter_problem=HIDDEN.detail,
-                meter_cause=Cause.MISSING_VALUE,
-                meter_statement=HIDDEN,
-            )
-            if each.meter_quality is not None
-            else each
-            for each in status.circuits
-        ]
-        status = replace(status, circuits=tuple(circuits))
+        status = _with_meters(status, HIDDEN, meter_cause=Cause.MISSING_VALUE)
     elif fault == "space":
         status = replace(status, store=StoreHealth(free_mb=96, size_mb=7600, low=True))
     elif fault == "clock":
