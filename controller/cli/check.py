@@ -31,7 +31,8 @@ from controller.config.loader import InvalidConfigError
 from controller.load_management.energy.calendar_text import describe_calendar
 from controller.load_management.energy.energy_builder import build_energy_settings
 from controller.services.configuration import load_configuration
-from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
+from controller.tomlcheck.diagnostics import FileUnreadableError, read_text, render_diagnostics
+from controller.tomlcheck.positions import locate_lines
 
 
 class CheckSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +81,9 @@ def run(options: argparse.Namespace) -> int:
         print_json(CheckReport(file=str(path), valid=False, diagnostics=located))
         return FAILED
     now = time.time()
-    unusable = tuple(find_unusable_certificates(config, path))
-    found = unusable or tuple(find_beside_file(config, path, now))
+    lines = locate_lines(read_text(path))
+    unusable = tuple(find_unusable_certificates(config, path, lines))
+    found = unusable or tuple(find_beside_file(config, path, lines, now))
     calendar = tuple(describe_calendar(build_energy_settings(config), now))
     if options.json:
         report = CheckReport(

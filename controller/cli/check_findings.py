@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,16 +17,19 @@ from controller.services.connection_settings import unusable_certificates
 from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.state_journal import StoreError
 from controller.store.store_transfer import open_store_file
-from controller.tomlcheck.diagnostics import read_text
-from controller.tomlcheck.positions import locate_lines
+from controller.tomlcheck.positions import DataPath
 
 MOST_NAMED = 5
 """Stations without a first connection that are named one by one."""
 
 
-def find_unusable_certificates(config: Config, path: Path) -> Iterator[PrintedDiagnostic]:
-    """Yield an error for each set of certificate files with which a start would fail."""
-    lines = locate_lines(read_text(path))
+def find_unusable_certificates(
+    config: Config, path: Path, lines: Mapping[DataPath, int]
+) -> Iterator[PrintedDiagnostic]:
+    """Yield an error for each set of certificate files with which a start would fail.
+
+    `lines`: those of the keys in the file.
+    """
     for table, failure in unusable_certificates(config):
         what, _, remedy = failure.rpartition("; ")
         keys = [key for key in ("certificate", "ca", "client_ca") if (*table, key) in lines]
@@ -36,9 +39,13 @@ def find_unusable_certificates(config: Config, path: Path) -> Iterator[PrintedDi
         )
 
 
-def find_beside_file(config: Config, path: Path, utc: float) -> Iterator[PrintedDiagnostic]:
-    """Yield what the files and the store beside a valid configuration give reason to mention."""
-    lines = locate_lines(read_text(path))
+def find_beside_file(
+    config: Config, path: Path, lines: Mapping[DataPath, int], utc: float
+) -> Iterator[PrintedDiagnostic]:
+    """Yield what the files and the store beside a valid configuration give reason to mention.
+
+    `lines`: those of the keys in the file.
+    """
     located = find_located_expiries(config)
     places = {end: lines.get(place) for place, end in located}
     ends = [end for _, end in located]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from controller.commands import site_command as commands
 from controller.model.statements import Statement, StatementCode
 
@@ -26,20 +28,17 @@ def _place(command: Any) -> str:
     return command.station if command.evse is None else f"{command.station}/{command.evse}"
 
 
-def _of_evse(code: StatementCode, **values: str) -> Callable[[Any], Statement]:
-    """Return a function that describes a command to an EVSE; `values`: members by those of the statement."""
-    return lambda command: Statement(
-        code=code,
-        name=_place(command),
-        **{value: getattr(command, member) for value, member in values.items()},
-    )
-
-
 def _of(code: StatementCode, **values: str) -> Callable[[Any], Statement]:
     """Return a function that describes a command; `values`: members by those of the statement."""
     return lambda command: Statement(
         code=code, **{value: getattr(command, member) for value, member in values.items()}
     )
+
+
+def _of_evse(code: StatementCode, **values: str) -> Callable[[Any], Statement]:
+    """Return the same for a command to an EVSE, which the statement names."""
+    describe = _of(code, **values)
+    return lambda command: msgspec.structs.replace(describe(command), name=_place(command))
 
 
 def _departure(command: commands.SetDeparture) -> Statement:

@@ -141,7 +141,7 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
             remedy = coded("write the address alone: {form}", form=form)
         yield Problem(path, coded('"{value}" is a URL', value=host), remedy)
     elif match := _PORT.match(host):
-        name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
+        name, port = _host_and_port(match)
         remedy = (
             coded('write host = "{host}" and port = {port}', host=name, port=port)
             if has_port
@@ -184,6 +184,11 @@ def _address_of_url(url: str) -> tuple[str, str]:
     match = _PORT.match(address)
     if match is None:
         return address.strip("[]"), ""
+    return _host_and_port(match)
+
+
+def _host_and_port(match: re.Match[str]) -> tuple[str, str]:
+    """Return host and port of a match of `_PORT`."""
     return (match[1], match[2]) if match[1] else (match[3], match[4])
 
 

@@ -85,13 +85,13 @@ def find_backend_hints(config: Config) -> Iterator[Problem]:
     names = backend_names(config)
     owners = {names.get(each.owner or "") for each in config.station}
     observers = {names.get(each) for station in config.station for each in station.observers}
-    named = [config.site.backend, *(each.owner for each in config.station)]
-    named += [each for station in config.station for each in station.observers]
-    is_complete = config.station and all(each is None or each in names for each in named)
-    unused = set(names.values()) - {names.get(each or "") for each in named} if is_complete else set()
+    named = {config.site.backend, *(each.owner for each in config.station)}
+    named |= {each for station in config.station for each in station.observers}
+    is_complete = config.station and named - {None} <= names.keys()
+    unused = set(names.values()) - owners - observers - {names.get(config.site.backend or "")}
     groups: dict[str, str] = {}
     for index, backend in enumerate(config.backend):
-        if backend.name in unused and backend.observe and backend.mode == "standard":
+        if is_complete and backend.name in unused and backend.observe and backend.mode == "standard":
             yield Problem(
                 ("backend", index, "id"),
                 coded('no station names backend "{name}" as its owner or as an observer', name=backend.name),

@@ -32,7 +32,7 @@ _UNITS = {
 }
 _EXAMPLE = re.compile(r"\s*Example: (.+)\.$")
 REQUIRED = "required"
-"""What stands in place of the default of a key that must be written."""
+"""Default of a key that has none: it must be written."""
 
 _INTRODUCTION = """# Configuration
 

@@ -342,7 +342,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
 
     `name`: id or label of what it is about; `phase`: 1 to 3. Currents in A per phase, `power_w` in W,
     `energy_wh` in Wh, `duration_s` and `offset_s` (signed) in s, `price` per kWh; `time`: time of day at the
-    site (hh:mm), or a moment (RFC 3339, UTC). `quality`: that of a meter. `command`: name of a site command.
+    site (hh:mm), or a moment (RFC 3339, UTC). `quality`: that of a meter. `command`: name of an OCPP action.
     `detail`: English text, or text of a peer in its own language; `detail_parts`: its template and values,
     where it has any (`detailed`). `cause`: what brought it about; `context`: what it happens under.
     """

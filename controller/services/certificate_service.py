@@ -35,11 +35,9 @@ from controller.signing import SigningError
 from controller.signing.policy_file import read_policy
 from controller.signing.signing_keys import read_key_files
 from controller.tomlcheck.diagnostics import FileUnreadableError
+from controller.tomlcheck.positions import DataPath
 
 log = logging.getLogger("controller.pki")
-
-Place = tuple[str | int, ...]
-"""Path of a key in the configuration, e.g. ("backend", 0, "certificate")."""
 
 HINT_DAYS = 365
 """Days before an end at which `check` names it."""
@@ -161,7 +159,7 @@ def find_expiries(config: Config) -> list[Expiry]:
     return [end for _, end in find_located_expiries(config)]
 
 
-def find_located_expiries(config: Config) -> list[tuple[Place, Expiry]]:
+def find_located_expiries(config: Config) -> list[tuple[DataPath, Expiry]]:
     """Return the same ends, each with the key of the configuration that names its file."""
     return sorted(_ends(config), key=lambda located: located[1].not_after)
 
@@ -178,8 +176,8 @@ def year_hints(ends: Iterable[Expiry], utc: float) -> list[Expiry]:
     ]
 
 
-def _ends(config: Config) -> Iterator[tuple[Place, Expiry]]:
-    files: list[tuple[Place, str, str | None]] = [
+def _ends(config: Config) -> Iterator[tuple[DataPath, Expiry]]:
+    files: list[tuple[DataPath, str, str | None]] = [
         (("listen", "certificate"), "listen.certificate", config.listen.certificate),
         (("listen", "client_ca"), "listen.client_ca", config.listen.client_ca),
     ]

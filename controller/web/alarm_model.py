@@ -15,7 +15,13 @@ import msgspec
 from controller.model.expiry import DAY_S, HOUR_S, ExpiryLevel
 from controller.model.observations import EvseState
 from controller.model.statements import Statement, StatementCode
-from controller.web.status_model import AlarmStatus, ControllerStatus, EvseStatus, meter_statement
+from controller.web.status_model import (
+    AlarmStatus,
+    CircuitStatus,
+    ControllerStatus,
+    EvseStatus,
+    meter_statement,
+)
 from drivers.errors import Cause
 from drivers.reading import Quality
 
@@ -201,40 +207,35 @@ def _controller(status: ControllerStatus) -> Iterator[AlarmCondition]:
         )
 
 
+def _meter_alarm(
+    circuit: CircuitStatus, kind: str, code: StatementCode, remedy: StatementCode, quality: str = ""
+) -> AlarmCondition:
+    """Return the condition of a circuit whose meter does not show what it should, with the cause."""
+    cause = circuit.meter_statement or meter_statement(
+        circuit.meter_cause, circuit.meter_problem or "unknown"
+    )
+    return AlarmCondition(
+        kind=kind,
+        subject=circuit.id,
+        severity=Severity.WARNING,
+        statement=Statement(code=code, circuit=circuit.id, quality=quality, cause=cause),
+        remedy=Statement(code=remedy),
+        after_s=METER_S,
+    )
+
+
 def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
     for circuit in status.circuits:
         if circuit.meter_quality not in (None, Quality.GOOD):
-            yield AlarmCondition(
-                kind="meter-lost",
-                subject=circuit.id,
-                severity=Severity.WARNING,
-                statement=Statement(
-                    code=StatementCode.METER_LOST,
-                    circuit=circuit.id,
-                    quality=str(circuit.meter_quality),
-                    cause=circuit.meter_statement
-                    or meter_statement(circuit.meter_cause, circuit.meter_problem or "unknown"),
-                ),
-                remedy=Statement(
-                    code=StatementCode.CHECK_METER_WIRING
-                    if circuit.meter_quality is Quality.IMPLAUSIBLE
-                    else StatementCode.CHECK_METER
-                ),
-                after_s=METER_S,
+            remedy = StatementCode.CHECK_METER
+            if circuit.meter_quality is Quality.IMPLAUSIBLE:
+                remedy = StatementCode.CHECK_METER_WIRING
+            yield _meter_alarm(
+                circuit, "meter-lost", StatementCode.METER_LOST, remedy, quality=str(circuit.meter_quality)
             )
         elif circuit.meter_cause is Cause.MISSING_VALUE:
-            yield AlarmCondition(
-                kind="meter-incomplete",
-                subject=circuit.id,
-                severity=Severity.WARNING,
-                statement=Statement(
-                    code=StatementCode.METER_INCOMPLETE,
-                    circuit=circuit.id,
-                    cause=circuit.meter_statement
-                    or meter_statement(circuit.meter_cause, circuit.meter_problem or "unknown"),
-                ),
-                remedy=Statement(code=StatementCode.CHECK_METER_WIRING),
-                after_s=METER_S,
+            yield _meter_alarm(
+                circuit, "meter-incomplete", StatementCode.METER_INCOMPLETE, StatementCode.CHECK_METER_WIRING
             )
         if circuit.over_limit_s >= OVER_LIMIT_S:
             yield AlarmCondition(

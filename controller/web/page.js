@@ -125,7 +125,7 @@ function phaseBars() {
     const measured = isMeasured(circuit);
     const now = measured ? circuit.measured_a[phase] : possible(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
     fill.style.width = percent(share);
-    booked.style.width = percent((circuit.base_a[phase] + circuit.booked_a[phase]) / limit);
+    booked.style.width = percent(possible(circuit, phase) / limit);
     margin.style.left = percent((limit - circuit.margin_a) / limit);
     fill.className = [share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill", measured ? "" : "assumed"].join(" ").trim();
     value.className = share > FULL ? "number over" : "number";
