@@ -159,6 +159,8 @@ class ConsumptionTracker:
         self.followed_since: float | None = None
         """Time from which on the offer counted that the last report shows first; None: it shows none."""
         self.is_late = False
+        self.own_a = math.inf
+        """Draw of a car that charges at the last settled report (A per phase), where the offer was higher."""
         self._changed_at = self._begun_at = now
         self._settled = False
         self._stopped = False
@@ -259,6 +261,7 @@ class ConsumptionTracker:
     def stop(self, now: float) -> None:
         """Assume that it gives no current from now on, by its state; a later report may contradict."""
         self._stopped = True
+        self.own_a = math.inf
         self.known_at = now
         self.defiant_a = self._excess_a = self._creep_a = 0.0
         self._follow(len(self._limits) - 1)
@@ -296,6 +299,8 @@ class ConsumptionTracker:
         if waited_s >= self._slowest_s or (waited_s >= self._reaction_s and shows_all):
             self._settled, self.is_late = True, False
             self._follow(len(self._limits) - 1)
+            takes_less = UNLOADED_A < drawn_a < self._offered_a - OVERDRAW_A
+            self.own_a = drawn_a if takes_less else math.inf
         elif waited_s >= self._reaction_s:
             self.is_late = True
 
@@ -324,14 +329,16 @@ class ConsumptionTracker:
         """Return True if a report should have come by now, or none ever came."""
         return not self._stopped and now > self._report_due_at
 
-    def likely_a(self, now: float) -> float | None:
-        """Return what a car that charges draws as a rule (A per phase), however much it needs.
+    def likely_a(self, now: float) -> tuple[float, float] | None:
+        """Return the least and the most that a car which charges draws as a rule (A), however much it needs.
 
-        None while it follows a change of its offer, and where a report shows the draw.
+        None while it follows a change of its offer, and where a report shows the draw. A car that drew less
+        than its offer may do so under a higher one.
         """
         if now < self._followed_at or (now < self._shown_at and not self.is_overdue(now)):
             return None
-        return min(self._offered_a + self.overdraw_a, self.shown_a[1])
+        most_a = min(self._offered_a + self.overdraw_a, self.shown_a[1])
+        return min(self.own_a, most_a), most_a
 
     def credit_changes_at(self, now: float) -> float:
         """Return when `credit` changes without an event (s, monotonic); inf: never."""

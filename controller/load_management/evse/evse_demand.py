@@ -22,7 +22,7 @@ from controller.load_management.evse.limit_reasons import (
     explain_backend_limit,
     explain_fallback,
 )
-from controller.load_management.site_tree import PhaseFlags
+from controller.load_management.site_tree import PhaseAmps, PhaseFlags
 from controller.model.observations import BackendLimit
 
 TESTED_A = 4.0
@@ -47,6 +47,14 @@ class EvseBooking:
         credit = self._model.draw.credit(now, has_car=self.may_draw(now))
         likely = self._model.likely_draw(now)
         return credit if likely is None else credit.expecting(*likely)
+
+    def helping(self, now: float) -> PhaseAmps:
+        """Return the draw (A on the site's phases) that other phases may exceed by the unbalance.
+
+        A report that is overdue was true before: the meter shows an unbalance that has come since.
+        """
+        credit = self.credit(now)
+        return credit.low if self._model.reports_no_current(now) else credit.likely_low
 
     def most_a(self, now: float) -> float:
         """Return the most that a car may be taking now (A per phase)."""
@@ -239,7 +247,7 @@ class EvseDemand:
         states why EVSEs on its circuit keep to their fallback, if they must. `dimmed`: the most that the grid
         operator leaves it (A per phase), and why.
         """
-        helping = None if unbalance_a is None else self._booking.credit(now).low
+        helping = None if unbalance_a is None else self._booking.helping(now)
         self.unbalance_limited = unbalance_a is not None
         terms = (place, trouble, is_served, dimmed, helping)
         if self._demand is None or terms != self._terms:
@@ -281,7 +289,7 @@ class EvseDemand:
         phases = self.phases_to_come
         help_a = None
         if unbalance_a is not None:  # else nobody asks for its help, and each report would be another demand
-            drawn = self._booking.credit(now).low
+            drawn = self._booking.helping(now)
             help_a = min((amps for amps, flag in zip(drawn, phases, strict=True) if flag), default=0.0)
         needs_a, why = self._need.needs_a, self._need.why
         if self.plan.needs_a > needs_a:

@@ -300,16 +300,14 @@ class EvseModel:
         likely_a = self.draw.likely_a(now) if self.is_charging else None
         if likely_a is None:
             return None
-        most_a = min(likely_a, self.need_a(now))
         used = self._phases.used
+        least_a, most_a = (min(amps, self.need_a(now)) for amps in likely_a)
         most = on_site_phases(self.evse, [most_a if flag else 0.0 for flag in used])
-        if self.phases_known and not self.reports_no_current(now):
-            return most, most
-        least_a = max(self.least_a, self.draw.shown_a[0])
         if not self.phases_known:
             used = (True, *(False for _ in used[1:]))
-            least_a = self.least_a
-        least_a = min(most_a, least_a)
+            least_a = min(least_a, self.least_a)
+        elif self.reports_no_current(now):
+            least_a = min(least_a, max(self.least_a, self.draw.shown_a[0]))
         return on_site_phases(self.evse, [least_a if flag else 0.0 for flag in used]), most
 
     def on_station_down(self, now: float) -> None:

@@ -51,6 +51,8 @@ SAME_A = 3.0
 """Difference (A) up to which two pulses are of the same load."""
 LATE_S = 4.0
 """Time (s) for which a draw that has ended may still be in the reading: stations and meters are late."""
+STOPPED_S = 4.0
+"""Time (s) after a fall of the base load within which a message may show that a car has stopped instead."""
 KNOWN = 1.0
 """A doubt about the base load is over when the EVSEs' draw is known to this part of it."""
 WAIT_S = 25.0
@@ -251,6 +253,10 @@ class _PhaseLoad:
         """Sample by the likely draw of the EVSEs, where `sample` is the worst case."""
         self.least_a = 0.0
         """Last reading less the highest likely draw of the EVSEs."""
+        self._fallen_at = -math.inf
+        self._before_fall = (0.0, 0.0)
+        """Sample and likely value before the last fall."""
+        self._was_worst_case = False
         self._held = RollingMax(HOLD_S)
         self._doubted = RollingMax(HOLD_S)
         """Worst cases that the EVSEs' draw has not disproved yet."""
@@ -282,22 +288,28 @@ class _PhaseLoad:
         *,
         stop: bool,
         is_overloaded: bool,
+        is_worst_case: bool,
     ) -> None:
         """Add a sample, and the likely value beside it.
 
         `bounds`: the base load beside the EVSEs' highest draw of the last `LATE_S`, beside their highest now,
         and beside their least. `over_s`: how long the readings have been above the limit (s).
         `is_overloaded`: they are, and not for a moment. `stop`: that is to be ended now, by stopping cars if
-        need be.
+        need be. `is_worst_case`: the sample is not the likely load, but the highest that it may be.
         """
         surest, least, most = bounds
         # What a car may draw is no feed-in: that is one only beside what the cars draw at least.
         proven = min(0.0, most)
-        surest, least = max(surest, proven), max(least, proven)
-        sure = min(surest, sample)
+        least = max(least, proven)
+        sure = max(proven, min(surest, sample))
         self._remember(likely, sure, over_s, now)
-        if self.sample is None:
+        if self.sample is None or self.likely is None:
             self._first_at = now
+        elif is_worst_case or self._was_worst_case:
+            self._fallen_at = -math.inf
+        elif sample < self.sample - NOISE_A and now > self._fallen_at + STOPPED_S:
+            self._fallen_at, self._before_fall = now, (self.sample, self.likely)
+        self._was_worst_case = is_worst_case
         self.sample, self.likely = sample, likely
         self._sure_a, self._last_at = sure, now
         pulses, reserve = self._pulses, self._reserve
@@ -325,6 +337,16 @@ class _PhaseLoad:
         if now >= self._first_at + STEADY_S:
             self._memory.add(-steady_a, now)
             self.rise_a = likely + lowest_a
+
+    def before(self, now: float) -> tuple[float, float]:
+        """Return the sample and the likely value that the next reading changes.
+
+        After a fall just now they are those before it: the building has not changed where a car stopped a
+        moment before its station reports that.
+        """
+        if now <= self._fallen_at + STOPPED_S:
+            return self._before_fall
+        return self.sample or 0.0, self.likely or 0.0
 
     def _remember(self, likely: float, sure: float, over_s: float, now: float) -> None:
         """Add what of the likely and the sure value has lasted since the last reading.
@@ -471,7 +493,8 @@ class BaseLoad:
             crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
             over = cut or verdict is FuseLoad.OVER
-            likely = most if load.likely is None else min(load.likely, most)
+            before_a, likely_before_a = load.before(now)
+            likely = most if load.likely is None else min(likely_before_a, most)
             if not inrush:
                 likely = max(likely, least)
             if over or crossed:
@@ -485,7 +508,7 @@ class BaseLoad:
             elif inrush:
                 sample = min(load.sample, most)  # a moment of this shows nothing about what is to come
             else:
-                sample = min(max(load.sample, least), most)
+                sample = min(max(before_a, least), most)
             # No car stops for an inrush. Where the fuse holds the overload, who can come down does so first.
             stops = over and (cut or over_s >= stops_after_s)
             is_overloaded = verdict is FuseLoad.OVER or over_s >= watch.inrush_s(now)
@@ -497,6 +520,7 @@ class BaseLoad:
                 now,
                 stop=stops,
                 is_overloaded=is_overloaded,
+                is_worst_case=over or crossed,
             )
         return overloaded
 

@@ -407,6 +407,52 @@ def test_scenes_scene_ends_with_draws_computed_by_hand(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("report_s", [10, 60, 300])
+@pytest.mark.parametrize(("unbalance_a", "third_a"), [(16.0, 8.0), (16.0, 12.0), (20.0, 8.0)])
+def test_scenes_third_phase_helps_with_any_interval_of_reports(
+    unbalance_a: float, third_a: float, report_s: int
+) -> None:
+    # Two phases lead the third by the unbalance, also while its report is overdue: the meter shows the lead.
+    cars = [
+        car(name, phases=(phase,), most_a=most_a, report_s=report_s)
+        for phase, (name, most_a) in enumerate((("a", 32.0), ("b", 32.0), ("c", third_a)))
+    ]
+    site = SiteHarness((make_grid(63.0, unbalance_a=unbalance_a),), cars)
+    site.connect()
+    site.wait(200)
+    least_a = [each.draw_a for each in cars]
+    for _ in range(1000):
+        site.step()
+        least_a = [min(amps, each.draw_a) for amps, each in zip(least_a, cars, strict=True)]
+    led_a = min(32.0, unbalance_a + third_a)
+    assert [each.draw_a for each in cars] == pytest.approx([led_a, led_a, third_a], abs=0.5)
+    assert min(least_a) >= 6.0, "no car was stopped"
+
+
+@pytest.mark.parametrize("report_s", [10, 60, 300, 0])
+@pytest.mark.parametrize("unbalance_a", [16.0, 20.0])
+def test_scenes_full_cars_leave_the_whole_unbalance(unbalance_a: float, report_s: int) -> None:
+    # They stop a moment before their stations report it: that is no feed-in on their phases.
+    cars = [
+        LateStation(evse=each.evse, car=each.car, report_s=report_s)
+        for each in (car(name, phases=(phase,), fallback_a=6.0) for phase, name in enumerate("abc"))
+    ]
+    site = SiteHarness((make_grid(63.0, unbalance_a=unbalance_a),), cars)
+    site.connect()
+    site.wait(500)
+    for each in cars[1:]:
+        each.car = FullCar()
+    site.wait(900)
+    assert [each.draw_a for each in cars] == pytest.approx([unbalance_a, 0.0, 0.0], abs=0.5)
+
+
+class FullCar(Car):
+    """Takes nothing."""
+
+    def draw_a(self, limit_a: float) -> float:
+        return 0.0
+
+
 @pytest.mark.parametrize("report_s", [10, 240, 900, 0])
 def test_scene_cars_start_once_with_any_interval_of_reports(report_s: int) -> None:
     site = SiteHarness((make_grid(63.0),), [car(name, report_s=report_s) for name in "ab"])

@@ -108,17 +108,23 @@ def test_consumption_unreported_car_draws_offer_once_it_has_followed() -> None:
     followed = REACTION_S + FOLLOWED_S
     assert draw.likely_a(followed - 1) is None
     assert draw.credit_changes_at(followed - 1) == followed
-    assert draw.likely_a(followed) == 16
+    assert draw.likely_a(followed) == (16, 16)
     draw.offer(8, 100)
     assert draw.likely_a(101) is None
-    assert draw.likely_a(100 + followed) == 8
+    assert draw.likely_a(100 + followed) == (8, 8)
 
 
 def test_consumption_settled_report_outweighs_what_is_likely() -> None:
     draw = watch(offered_a=16)
     draw.add_report(three(12), 20)
     assert draw.likely_a(21) is None
-    assert draw.likely_a(20 + TRANSITION_S + 1) == 16
+    overdue = 20 + TRANSITION_S + 1
+    assert draw.likely_a(overdue) == (12, 16), "a car that drew less than its offer may go on so"
+    draw.offer(20, overdue)
+    assert draw.likely_a(overdue + REACTION_S + FOLLOWED_S) == (12, 20)
+    draw.stop(100)
+    draw.start(110)
+    assert draw.likely_a(150) == (20, 20)
 
 
 def test_consumption_likely_draw_is_within_what_is_sure() -> None:

@@ -135,8 +135,7 @@ def test_evse_model_likely_draw_is_need_of_its_car() -> None:
     charge(found, [(13, 0, 0)] * 20)
     assert found.need_a(200) < 20
     overdue = 400
-    likely = (0.0, found.need_a(overdue), 0.0)
-    assert found.likely_draw(overdue) == (likely, likely)
+    assert found.likely_draw(overdue) == ((0.0, 13.0, 0.0), (0.0, found.need_a(overdue), 0.0))
 
 
 @pytest.mark.parametrize("state", [EvseState.UNKNOWN, EvseState.PREPARING, EvseState.SUSPENDED_EVSE])
