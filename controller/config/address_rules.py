@@ -148,6 +148,8 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
             else coded('write "{name}" alone', name=name)
         )
         yield Problem(path, coded('"{host}" contains a port', host=host), remedy)
+    elif listens and not host.strip():
+        yield Problem(path, coded("is empty"), coded('write an address, or "0.0.0.0" for all'))
     elif host in EVERYWHERE and listens:
         return
     elif host in EVERYWHERE - {""}:

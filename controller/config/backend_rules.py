@@ -73,10 +73,10 @@ def check_backends(config: Config) -> Iterator[Problem]:
             )
     names = backend_names(config)
     if config.site.backend is not None and config.site.backend not in names:
-        yield unknown_name(("site", "backend"), config.site.backend, names, "backend")
+        yield _unknown_backend(("site", "backend"), config.site.backend, config, names)
     firsts = {name: uplinks[0] for name, uplinks in endpoints_by_backend(config).items()}
     for index, station in enumerate(config.station):
-        yield from _served(("station", index), station, names)
+        yield from _served(("station", index), station, config, names)
         yield from _exclusive(("station", index, "observers"), station, names, firsts)
 
 
@@ -224,7 +224,7 @@ def _renewal(config: Config) -> Iterator[Problem]:
                 coded("is beside est_url, and the certificate is renewed in one way"),
                 coded("remove one of the two"),
             )
-        if backend.renew_by_ocpp and config.site.backend not in (backend.id, backend.name):
+        elif backend.renew_by_ocpp and config.site.backend not in (backend.id, backend.name):
             yield Problem(
                 (*place, "renew_by_ocpp"),
                 coded("needs the link of the site's own identity"),
@@ -295,7 +295,22 @@ def _groups(config: Config) -> Iterator[Problem]:
                 )
 
 
-def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) -> Iterator[Problem]:
+def _unknown_backend(path: DataPath, name: str, config: Config, names: Mapping[str, str]) -> Problem:
+    """Return the problem of a reference to a backend that does not exist, or is named by its URL."""
+    if "://" not in name:
+        return unknown_name(path, name, names, "backend")
+    meant = next((each.name for each in config.backend if each.url == name), None)
+    remedy = (
+        coded("write the URL into a [[backend]], and the id of that table here")
+        if meant is None
+        else coded("did you mean {meant}?", meant=f'"{meant}"')
+    )
+    return Problem(path, coded('"{value}" is a URL', value=name), remedy, "backend")
+
+
+def _served(
+    path: DataPath, station: StationConfig, config: Config, names: Mapping[str, str]
+) -> Iterator[Problem]:
     """Find owners and observers that do not exist or are listed twice."""
     if station.owner is not None and station.owner.lower() in _NO_OWNER and station.owner not in names:
         yield Problem(
@@ -304,12 +319,12 @@ def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) ->
             coded("leave owner out: the controller is its CSMS"),
         )
     elif station.owner is not None and station.owner not in names:
-        yield unknown_name((*path, "owner"), station.owner, names, "backend")
+        yield _unknown_backend((*path, "owner"), station.owner, config, names)
     seen: set[str] = set()
     for observer in station.observers:
         name = names.get(observer)
         if name is None:
-            yield unknown_name((*path, "observers"), observer, names, "backend")
+            yield _unknown_backend((*path, "observers"), observer, config, names)
         elif name == names.get(station.owner or ""):
             yield Problem(
                 (*path, "observers"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
 from controller.config.value_rules import LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
@@ -12,6 +14,8 @@ from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 
 _PHASES = ("L1", "L2", "L3")
+_NO_PARENT = frozenset({"", "-", "no", "none", "root"})
+"""Words that people write for the parent of the grid connection."""
 _LESS = coded("lower fallback_a (0: pause), or connect fewer stations there")
 Parents = Mapping[str, str | None]
 """The circuit that feeds each circuit; None for the grid connection."""
@@ -20,7 +24,7 @@ Parents = Mapping[str, str | None]
 def check_circuits(config: Config) -> Iterator[Problem]:
     """Find circuits that are not a tree, contradictory currents, and over-committed circuits."""
     parents = {circuit.id: circuit.parent for circuit in config.circuit}
-    yield from _root(config)
+    yield from _root(config, parents)
     yield from _parents(config, parents)
     for index, station in enumerate(config.station):
         path: DataPath = ("station", index)
@@ -41,8 +45,13 @@ def check_circuits(config: Config) -> Iterator[Problem]:
     yield from _over_committed(config, parents)
 
 
-def _root(config: Config) -> Iterator[Problem]:
-    roots = [index for index, circuit in enumerate(config.circuit) if circuit.parent is None]
+def _is_root(circuit: CircuitConfig, parents: Parents) -> bool:
+    """Return whether a circuit has no parent, or a word that stands for none."""
+    return circuit.parent is None or (circuit.parent not in parents and circuit.parent.lower() in _NO_PARENT)
+
+
+def _root(config: Config, parents: Parents) -> Iterator[Problem]:
+    roots = [index for index, circuit in enumerate(config.circuit) if _is_root(circuit, parents)]
     for index in roots[1:]:
         first = config.circuit[roots[0]].id
         yield Problem(
@@ -60,12 +69,21 @@ def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
     meters = [meter.id for meter in config.meter]
     for index, circuit in enumerate(config.circuit):
         path: DataPath = ("circuit", index, "parent")
-        if circuit.parent is not None and circuit.parent not in parents:
+        if circuit.parent is not None and _is_root(circuit, parents):
+            yield Problem(
+                path,
+                coded('"{parent}" is no circuit', parent=circuit.parent),
+                coded("leave parent out: the circuit is the grid connection"),
+            )
+        elif circuit.parent is not None and circuit.parent not in parents:
             yield unknown_name(path, circuit.parent, parents, "circuit")
         elif circuit.parent is not None and circuit.id in path_to_root(circuit.parent, parents):
             yield Problem(path, coded("forms a loop"), coded("name the circuit that feeds it"))
         if circuit.meter is not None and circuit.meter not in meters:
-            yield unknown_name(("circuit", index, "meter"), circuit.meter, meters, "meter")
+            problem = unknown_name(("circuit", index, "meter"), circuit.meter, meters, "meter")
+            meant = [f'"{each.id}"' for each in config.meter if circuit.meter in (each.driver, each.host)]
+            remedy = coded("did you mean {meant}?", meant=" or ".join(meant))
+            yield replace(problem, remedy=remedy) if meant else problem
 
 
 def path_to_root(circuit: str | None, parents: Parents) -> list[str]:

@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterator
 
 from controller.config.meter_rules import (
+    check_serial_port,
     check_serial_unit,
+    find_foreign_keys,
     find_unit_hints,
+    is_serial_port,
     not_a_device_path,
     serial_settings,
 )
@@ -120,7 +123,9 @@ def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
         yield Problem(
             ("dimming",),
             coded("has no controllable EVSE"),
-            coded("set steuve = true in each controllable EVSE"),
+            coded("remove exempt where steuve = true: an exempt EVSE is never dimmed")
+            if any(evse.steuve for station in config.station for evse in station.evse)
+            else coded("set steuve = true in each controllable EVSE"),
             depends_on=("station",),
         )
 
@@ -154,7 +159,7 @@ def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iter
 def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: DataPath) -> Iterator[Problem]:
     own = [contact for contact in dimming.contact if contact.source == source.id]
     if not 1 <= len(own) <= MOST_CONTACTS:
-        # A contact whose source does not exist most likely means this one, and is reported itself.
+        # A contact whose source is a wrong one most likely means this one, and is reported itself.
         if own or not _has_stray_contact(dimming):
             yield Problem(
                 (*path, "id"),
@@ -177,7 +182,8 @@ def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: DataPat
 
 
 def _has_stray_contact(dimming: DimmingConfig) -> bool:
-    sources = {source.id for source in dimming.source}
+    """Return whether a contact names a source that does not exist or has no contacts, which is an error."""
+    sources = {source.id for source in dimming.source if source.kind == "contact"}
     return any(contact.source not in sources for contact in dimming.contact)
 
 
@@ -311,17 +317,9 @@ def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
                 coded('"{transport}" needs a {key}', transport=module.transport, key=key),
                 coded("add {key}", key=key),
             )
-    for key, transports in _TRANSPORTS.items():
-        if module.transport not in transports and getattr(module, key) is not None:
-            yield Problem(
-                (*path, key),
-                coded('has no meaning with transport "{transport}"', transport=module.transport),
-                coded(
-                    "remove it, or set transport to {transports}", transports=" or ".join(sorted(transports))
-                ),
-            )
+    yield from find_foreign_keys(module, module.transport, _TRANSPORTS, path)
     yield from check_serial_unit((*path, "unit"), module.transport, module.unit)
-    if module.device is not None and not module.device.startswith("/dev/"):
+    if module.device is not None and module.transport in ("gpio", "rtu"):
         yield from _device(module.device, module.transport, path)
     if module.driver is not None and module.driver not in known:
         yield unknown_name((*path, "driver"), module.driver, known, "driver")
@@ -457,7 +455,10 @@ def _high_inputs(dimming: DimmingConfig) -> Iterator[Problem]:
 def _device(device: str, transport: str, path: DataPath) -> Iterator[Problem]:
     """Find names that are not the whole path of a serial port or a GPIO chip."""
     if transport == "gpio":
-        chip = "/dev/gpiochip0" if "chip" not in device else f"/dev/{device.removeprefix('dev/')}"
+        if device.startswith("/dev/") and not is_serial_port(device):
+            return
+        named = "chip" in device and not device.startswith("/")
+        chip = f"/dev/{device.removeprefix('dev/')}" if named else "/dev/gpiochip0"
         yield Problem(
             (*path, "device"),
             coded('"{device}" is not a GPIO chip', device=device),
@@ -467,5 +468,7 @@ def _device(device: str, transport: str, path: DataPath) -> Iterator[Problem]:
                 chip=chip,
             ),
         )
-    else:
+    elif not device.startswith("/dev/"):
         yield not_a_device_path((*path, "device"), device)
+    else:
+        yield from check_serial_port((*path, "device"), device)

@@ -49,8 +49,12 @@ def _partners(config: Config) -> Iterator[Problem]:
         path: DataPath = ("eebus", "partner", index)
         try:
             ski = normalize_ski(partner.ski)
-        except EebusError as error:
-            yield Problem((*path, "ski"), str(error), coded("copy it from the partner's page or label"))
+        except EebusError:
+            yield Problem(
+                (*path, "ski"),
+                coded('"{ski}" is not an SKI: it has 40 hexadecimal digits', ski=partner.ski[:80]),
+                coded("copy it from the partner's page or label"),
+            )
             continue
         if ski in seen:
             yield Problem((*path, "ski"), coded("is there twice"), coded("remove one of the two"))

@@ -395,12 +395,12 @@ def _groups(config: Config) -> Iterator[Problem]:
         ids.add(group.id)
         yield from _unknown_evses(config, group.stations, (*path, "stations"))
         for number, name in enumerate(group.stations):
-            for ref in find_evses(config, name):
+            for ref in dict.fromkeys(find_evses(config, name)):
                 if ref in group_of:
                     yield Problem(
                         (*path, "stations", number),
                         coded('"{name}" is in group "{group_of}" already', name=name, group_of=group_of[ref]),
-                        coded("keep it in one group"),
+                        coded("remove it") if group_of[ref] == group.id else coded("keep it in one group"),
                     )
                 group_of.setdefault(ref, group.id)
     yield from _guarantees(config, group_of)

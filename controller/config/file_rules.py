@@ -119,9 +119,10 @@ def check_files(config: Config, *, plan_only: bool = False) -> Iterator[Problem]
         if isinstance(tables, tuple):
             places = [((name, index), table) for index, table in enumerate(tables)]
         for path, table in places:
+            is_used = not isinstance(table, MeterConfig) or table.transport == "tls"
             for key in keys:
                 file = getattr(table, key)
-                if file is not None:
+                if file is not None and is_used:
                     yield from _file((*path, key), FilePath(file), secret=key in SECRETS)
     for index, meter in enumerate(() if plan_only else config.meter):
         yield from _meter_tls(meter, ("meter", index))
@@ -151,6 +152,9 @@ def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
         with file.open("rb") as opened:
             start = opened.read(1024)
         mode = file.stat().st_mode
+    except IsADirectoryError:
+        yield Problem(path, coded("{file} is a directory", file=f"{file}"), coded("name the file in it"))
+        return
     except OSError as error:
         yield Problem(
             path,

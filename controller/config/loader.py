@@ -63,6 +63,7 @@ _PLACEHOLDERS: dict[str, object] = {
 _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "address": ("host", "unit"),
     "baudrate": ("baud",),
+    "baud_rate": ("baud",),
     "breaker": ("fuse",),
     "broker": ("mqtt",),
     "cards": ("card",),
@@ -78,6 +79,8 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "end_time": ("end",),
     "from": ("begin",),
     "fuse_a": ("limit_a",),
+    "gateway": ("site",),
+    "general": ("site",),
     "id": ("name",),
     "id_tag": ("token", "card"),
     "id_token": ("token", "card"),
@@ -88,20 +91,38 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "min_current": ("min_a",),
     "members": ("stations",),
     "model": ("driver",),
+    "modbus": ("meter",),
     "mqtt_broker": ("mqtt",),
+    "network": ("listen",),
+    "ntp": ("nts_servers", "time"),
+    "ntp_servers": ("nts_servers",),
     "ocpp": ("listen",),
     "name": ("label", "id"),
+    "path": ("directory",),
+    "poll": ("interval_s",),
+    "poll_interval": ("interval_s",),
+    "poll_s": ("interval_s",),
+    "polling": ("interval_s",),
     "prefix": ("root",),
+    "ratio": ("ct_ratio",),
     "rfid": ("token", "card"),
+    "scale": ("ct_ratio",),
     "start": ("begin",),
     "start_time": ("begin",),
+    "section14a": ("dimming",),
     "server": ("host", "backend"),
+    "servers": ("nts_servers",),
     "serial": ("device",),
     "slave": ("unit",),
     "slave_id": ("unit",),
+    "strategy": ("fairness",),
     "stop_bits": ("stopbits",),
     "tag": ("token", "card"),
     "tags": ("card",),
+    "tariff": ("prices",),
+    "tariffs": ("prices",),
+    "tenant": ("group",),
+    "tenants": ("group",),
     "to": ("end",),
     "token": ("card",),
     "tokens": ("card",),
@@ -124,7 +145,8 @@ _OTHER_VALUES: dict[str, str] = {
     **dict.fromkeys(("list", "rfid", "whitelist"), "cards"),
     **dict.fromkeys(("offline", "local", "standalone"), "autonomous"),
     **dict.fromkeys(("close", "disconnect"), "strict"),
-    **dict.fromkeys(("alarm", "error", "fatal"), "critical"),
+    **dict.fromkeys(("alarm", "error", "fatal", "severity.high"), "critical"),
+    **{"severity.low": "info", "below_minimum.reject": "refuse"},
     **dict.fromkeys(("2.0", "ocpp2.0", "ocpp 2.0", "2.0.1j"), "ocpp2.0.1"),
     **dict.fromkeys(("mifare", "nfc", "uid"), "ISO14443"),
     **dict.fromkeys(("d", "k"), "C"),
@@ -191,13 +213,25 @@ _TOKENS = coded(
 )
 _USER_NAME = coded("remove it: the user name is always the station's id")
 _TLS = coded("name certificate and key: TLS is on with both")
+_SECRET = coded("no secrets in this file: write it into a file of its own, and name that in password_file")
+_STATION_CONNECTS = coded("remove it: the station connects by itself, to the address and path in [listen]")
+_SWITCH = coded("remove the line: a table that is in the file is on; to switch it off, remove the table")
+_REGISTERS = coded('registers are in a file of its own: driver = "file:NAME.toml"')
 _KEY_REMEDIES: dict[str, str] = {
-    "password": coded(
-        "no secrets in this file: write it into a file of its own, and name that in password_file"
+    **dict.fromkeys(("backend.token", "backend.api_key", "backend.secret", "mqtt.token"), _SECRET),
+    **dict.fromkeys(
+        (f"station.{key}" for key in ("address", "host", "ip", "ip_address", "port", "url")),
+        _STATION_CONNECTS,
     ),
+    **dict.fromkeys(("active", "disabled", "enable", "enabled"), _SWITCH),
+    **dict.fromkeys(
+        (f"meter.{key}" for key in ("function", "function_code", "register", "registers")), _REGISTERS
+    ),
+    "password": _SECRET,
     **dict.fromkeys(("web.user", "web.users", "web.password", "web.admin_password", "user", "users"), _USERS),
     **dict.fromkeys(("web.token", "web.tokens", "web.api_key", "web.api_token"), _TOKENS),
     **dict.fromkeys((f"{table}.{key}" for table in ("backend", "station") for key in _USER_KEYS), _USER_NAME),
+    "station_defaults.id": coded("write it in [[station]]: each station has its own"),
     "mqtt.user": coded("did you mean {meant}?", meant="username"),
     **dict.fromkeys(("listen.tls", "listen.ssl", "web.tls", "web.ssl", "web.https"), _TLS),
     **dict.fromkeys(
@@ -209,6 +243,7 @@ _KEY_REMEDIES: dict[str, str] = {
 
 
 _VALUE_REMEDIES: dict[str, str] = {
+    "meter.baud": coded("write the baud rate alone, e.g. 9600; parity and stopbits have keys of their own"),
     "circuit.fuse": coded('write its curve, "gG", "B", "C" or "plain"; its rated current is limit_a (A)'),
     "dimming.contact.input": coded("write its number on the module, counted from 0: the first input is 0"),
     "dimming.contact.on_when": coded(
@@ -272,24 +307,24 @@ def check_config(
     tables = schema.check_table(Config, expanded, ())
     config, contradictions = without_contradictions(msgspec.convert(tables, Config), tables)
     config = with_derived_currents(config)
-    path_problems = list(check_paths(config))
-    found = stations.problems + contradictions + check_tables(config) + path_problems
+    found = stations.problems + contradictions + check_tables(config) + list(check_paths(config))
     remarks = find_hints(config) + model_hints
     if folder is not None:
         config = with_absolute_paths(config, folder)
         replaced = {problem.path for problem in model_problems}  # else they would be reported as unknown, too
         found = [problem for problem in found if problem.path not in replaced] + model_problems
-        misspelt = {problem.path for problem in path_problems}  # else they would be reported as missing, too
-        found += [each for each in check_files(config, plan_only=plan_only) if each.path not in misspelt]
+        wrong = {problem.path for problem in found}  # their files and addresses are not meant
+        found += [each for each in check_files(config, plan_only=plan_only) if each.path not in wrong]
         found += [] if plan_only else check_card_file(config)
-        found += [problem for rule in error_rules for problem in rule(config)]
+        found += [each for rule in error_rules for each in rule(config) if each.path not in wrong]
         remarks += find_store_hints(config, folder)
         remarks += [problem for rule in hint_rules for problem in rule(config)]
     found = stations.fold_unknown(found)
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
     found = stations.to_file(found)
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)
-    remarks = [each for each in stations.to_file(remarks) if each not in found]
+    wrong = {problem.path for problem in found}
+    remarks = [each for each in stations.to_file(remarks) if each.path not in wrong]
     remarks = [problem for problem in remarks if not schema.is_consequence(problem)]
     hints = locate_problems(remarks, text, data, file, HintDiagnostic)
     return None if errors else config, errors, hints

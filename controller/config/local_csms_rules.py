@@ -97,6 +97,12 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
     for index, station in local:
         yield from _find_station_hints(config, index, station)
     for index, card in enumerate(config.card):
+        if card.label.strip().lower() == card.token.strip().lower():
+            yield Problem(
+                ("card", index, "label"),
+                coded("is the token itself: it would be shown wherever the label is"),
+                coded("write a name for the card, or remove label"),
+            )
         if card.type in UID_TYPES and (odd := [each for each in card.token if each in ":- "]):
             yield Problem(
                 ("card", index, "token"),

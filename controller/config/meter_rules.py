@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -55,6 +55,8 @@ MOST_RATIO_OF_LIMIT = 5.0
 SERIAL_READING_S = 0.05
 """Time that one reading takes at 9600 baud: a request of 8 bytes and an answer of some 30."""
 _NUMBERED_ADAPTER = re.compile(r"/dev/tty(USB|ACM)\d+")
+_PORT_FOLDERS = frozenset({"/dev", "/dev/serial", "/dev/serial/by-id", "/dev/serial/by-path"})
+_IP_ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}(:\d+)?$")
 _COM_PORT = re.compile(r"COM\d+", re.IGNORECASE)
 STATIONS_REPORT_S = 10.0
 """No station reports its meter values more often than that."""
@@ -179,9 +181,7 @@ def _virtual(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
             coded('"virtual" needs plus or stations'),
             coded("name the meters, or the stations, that it adds up"),
         )
-    for key in _BELONGS:
-        if getattr(meter, key) is not None:
-            yield Problem((*path, key), coded('has no meaning with transport "virtual"'), coded("remove it"))
+    yield from find_foreign_keys(meter, meter.transport, _BELONGS, path)
     if meter.share:
         yield Problem(
             (*path, "share"), coded("a virtual meter has no registers to share"), coded("remove it")
@@ -315,16 +315,7 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
             ),
             depends_on=(*path, "transport"),
         )
-    for key, transports in _BELONGS.items():
-        if meter.transport not in transports and getattr(meter, key) is not None:
-            yield Problem(
-                (*path, key),
-                coded('has no meaning with transport "{transport}"', transport=meter.transport),
-                coded(
-                    "remove it, or set transport to {transports}", transports=" or ".join(sorted(transports))
-                ),
-                depends_on=(*path, "transport"),
-            )
+    yield from find_foreign_keys(meter, meter.transport, _BELONGS, path)
     yield from check_serial_unit((*path, "unit"), meter.transport, meter.unit)
     if meter.device is not None and _COM_PORT.fullmatch(meter.device):
         yield Problem(
@@ -334,8 +325,34 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
         )
     elif meter.device is not None and not meter.device.startswith("/"):
         yield not_a_device_path((*path, "device"), meter.device)
+    elif meter.device is not None:
+        yield from check_serial_port((*path, "device"), meter.device)
     if meter.key and not meter.certificate:
         yield Problem((*path, "key"), coded("needs a certificate"), coded("add certificate, or remove key"))
+
+
+def find_foreign_keys(
+    table: object, transport: str, belongs: Mapping[str, Set[str]], path: DataPath
+) -> Iterator[Problem]:
+    """Find the keys of a table that its transport has not: one problem, as they came together.
+
+    `belongs`: the transports that have each key.
+    """
+    keys = [key for key, has in belongs.items() if transport not in has and getattr(table, key) is not None]
+    if not keys:
+        return
+    fitting = sorted(frozenset.intersection(*(frozenset(belongs[key]) for key in keys)))
+    what = coded('has no meaning with transport "{transport}"', transport=transport)
+    remedy = coded("remove it, or set transport to {transports}", transports=" or ".join(fitting))
+    if len(keys) > 1:
+        others = ", ".join(keys[1:])
+        what = coded(
+            'has no meaning with transport "{transport}", nor {others}', transport=transport, others=others
+        )
+        remedy = coded("remove them, or set transport to {transports}", transports=" or ".join(fitting))
+    if not fitting:
+        remedy = coded("keep the keys of one transport")
+    yield Problem((*path, keys[0]), what, remedy, depends_on=(*path, "transport"))
 
 
 def check_serial_unit(path: DataPath, transport: str, unit: int) -> Iterator[Problem]:
@@ -348,8 +365,28 @@ def check_serial_unit(path: DataPath, transport: str, unit: int) -> Iterator[Pro
         )
 
 
+def is_serial_port(device: str) -> bool:
+    """Return whether a path is that of a serial port, by its name."""
+    return device.startswith(("/dev/tty", "/dev/serial/"))
+
+
+def check_serial_port(path: DataPath, device: str) -> Iterator[Problem]:
+    """Find the whole path of what is no serial port: a GPIO chip, or a directory of ports."""
+    remedy = coded("write its name on this machine: `ls -l /dev/serial/by-id`")
+    if device.startswith("/dev/gpio"):
+        yield Problem(path, coded('"{device}" is not a serial port', device=device), remedy)
+    elif device.rstrip("/") in _PORT_FOLDERS:
+        yield Problem(path, coded("{file} is a directory", file=device), remedy)
+
+
 def not_a_device_path(path: DataPath, device: str) -> Problem:
     """Return the problem of a name, e.g. "ttyUSB0", that is not the whole path of a serial port."""
+    if _IP_ADDRESS.match(device):
+        return Problem(
+            path,
+            coded('"{device}" is an address', device=device),
+            coded('write it in host, with transport = "tcp" or "rtu-over-tcp"'),
+        )
     return Problem(
         path,
         coded('"{device}" is not the whole path of a serial port', device=device),

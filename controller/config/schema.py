@@ -301,7 +301,7 @@ class CardConfig(_Table, frozen=True, kw_only=True):
 class SessionsConfig(_Table, frozen=True, kw_only=True):
     """The ledger of the charging sessions."""
 
-    retention_months: Annotated[int, Meta(ge=1, le=240)] = 24
+    retention_months: Annotated[int, Meta(ge=1, le=240, extra={"unit": "months"})] = 24
     """Time for which sessions are kept (months)."""
 
 
@@ -788,7 +788,7 @@ class DimmingConfig(_Table, frozen=True, kw_only=True):
     """Limit when a source is lost."""
     failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400, extra={"unit": "s"})] = 7200.0
     """Duration of the failsafe value."""
-    retention_days: Annotated[int, Meta(ge=1, le=36_525)] = 732
+    retention_days: Annotated[int, Meta(ge=1, le=36_525, extra={"unit": "days"})] = 732
     """Retention of evidence."""
     clock: Literal["synchronised", "believed"] = "synchronised"
     """Signed commands need a clock that is synchronised; believed: any clock."""

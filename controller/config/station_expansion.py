@@ -22,10 +22,14 @@ MOST_IN_RANGE = 1000
 _RANGE = re.compile(r"(?P<head>[^\[\]]*)\[(?P<first>\d{1,9})-(?P<last>\d{1,9})\](?P<tail>[^\[\]]*)")
 
 _ABBREVIATED = re.compile(
-    r"([^{}]*?[^{}\d._-])(?:\{(\d+)(?:-|\.\.)(\d+)\}"
+    r"([^{}()]*?[^{}()\d._-])(?:[{(](\d+)(?:-|\.\.)(\d+)[)}]"
     r"|(\d{2,})(?: ?(?:-|\u2013|\.{2,3}|:|/) ?| (?:to|bis) )\1?(\d{2,}))"
 )
-"""Several stations as other programs write them: CS{1-10}, CS01-CS10, CS01..10, CS01 to CS10."""
+"""Several stations as other programs write them: CS{1-10}, CS(1-10), CS01-CS10, CS01..10, CS01 to CS10."""
+_OTHER_RANGE = re.compile(
+    r"([^\[\]]*)\[ ?(\d{1,9}) ?(?:-|\u2013|\.{2,3}|:|/|to|bis) ?(\d{1,9}) ?\]?([^\[\]]*)"
+)
+"""A range in brackets with another sign between its numbers, or without the last bracket."""
 _ENUMERATED = re.compile(r"([^\d,;][^,;]*)([,;] ?[^,;]+)+")
 """Several ids in one text: CS01,CS02."""
 
@@ -42,6 +46,14 @@ def find_several_stations(path: DataPath, name: str) -> Problem | None:
     if _ENUMERATED.fullmatch(name):
         return Problem(path, what, coded("write a [[station]] for each"))
     return None
+
+
+def _meant_range(name: str) -> str:
+    """Return the remedy for an id with brackets that is no range."""
+    if (match := _OTHER_RANGE.fullmatch(name)) is None:
+        return coded('write it like "CS[01-40]"')
+    first, last = sorted((match[2], match[3]), key=int)
+    return coded("did you mean {meant}?", meant=f'"{match[1]}[{first}-{last}]{match[4]}"')
 
 
 def _suggest_range(path: DataPath, what: str, several: str) -> Problem:
@@ -66,9 +78,7 @@ class ExpandedStations:
         match = _RANGE.fullmatch(name) if isinstance(name, str) else None
         if match is None or not isinstance(table, dict):
             if isinstance(name, str) and ("[" in name or "]" in name):
-                self._add(
-                    index, coded('"{name}" is no range of ids', name=name), coded('write it like "CS[01-40]"')
-                )
+                self._add(index, coded('"{name}" is no range of ids', name=name), _meant_range(name))
             return [table]
         first, last = int(match["first"]), int(match["last"])
         if not first <= last < first + MOST_IN_RANGE:
@@ -88,11 +98,18 @@ class ExpandedStations:
         ]
 
     def fold_unknown(self, problems: Sequence[Problem]) -> list[Problem]:
-        """Return problems without references to stations that do not exist because of the ids here.
+        """Return problems without those that follow from the ids here.
 
-        That is an id that could not be expanded, or one of a single station that stands for several.
+        These are references to stations that do not exist because an id could not be expanded, or is one of
+        a single station that stands for several; and what else is found at such an id.
         """
-        left = [problem for problem in problems if problem.refers_to != "station"]
+        own = {problem.path for problem in self.problems}
+        left = [
+            problem
+            for problem in problems
+            if problem.refers_to != "station"
+            and (problem in self.problems or self._in_file(problem.path) not in own)
+        ]
         if self.problems or len(left) == len(problems):
             return left
         several = [
@@ -106,16 +123,23 @@ class ExpandedStations:
     def _add(self, index: int, what: str, remedy: str) -> None:
         self.problems.append(Problem(("station", index, "id"), what, remedy))
 
+    def _in_file(self, path: DataPath) -> DataPath:
+        """Return the place in the file of a place in the expanded tables."""
+        if (
+            len(path) > 1
+            and path[0] == "station"
+            and isinstance(path[1], int)
+            and path[1] < len(self.origins)
+        ):
+            return ("station", self.origins[path[1]], *path[2:])
+        return path
+
     def to_file(self, problems: Iterable[Problem]) -> list[Problem]:
         """Return problems of expanded tables at the places in the file, each place and text once."""
         found: dict[tuple[object, ...], Problem] = {}
         for problem in problems:
-            path = problem.path
-            if len(path) > 1 and path[0] == "station" and isinstance(path[1], int):
-                if path[1] < len(self.origins):
-                    path = ("station", self.origins[path[1]], *path[2:])
-                problem = replace(problem, path=path)
-            found.setdefault((path, problem.remedy), problem)
+            placed = replace(problem, path=self._in_file(problem.path))
+            found.setdefault((placed.path, placed.remedy), placed)
         return list(found.values())
 
 

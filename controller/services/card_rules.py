@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import CardConfig, Config
@@ -13,8 +13,12 @@ from drivers.coded_text import coded
 
 
 def find_ended_cards(config: Config) -> Iterator[Problem]:
-    """Find cards whose last day is past at the site."""
-    today = datetime.now(UTC).astimezone(ZoneInfo(config.site.timezone)).date()
+    """Find cards whose last day is past at the site; none where its time zone is an error already."""
+    try:
+        zone = ZoneInfo(config.site.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return
+    today = datetime.now(UTC).astimezone(zone).date()
     for index, card in enumerate(config.card):
         if _has_ended(card, today):
             yield Problem(

@@ -94,7 +94,7 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names that may be meant, at most 6; none if none is near. Case does not count."""
     names = sorted(known)
     longer = [each for each in names if name and each.lower().startswith(f"{name.lower()}-")]
-    if 2 <= len(longer) <= 6:
+    if 1 <= len(longer) <= 6:
         return longer
     if near := nearest_name(name, names):
         return [near]

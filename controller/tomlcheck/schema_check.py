@@ -479,7 +479,7 @@ def _meant_time(value: object) -> str | None:
 
 _SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d)(?::\d\d)?)?(?:\s*(?:Uhr|h|(am|pm)))?$", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
-_NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*/\s*(\d+)|\s*([a-zA-Z]{0,5}))$")
+_NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*[/:]\s*(\d+)|\s*([a-zA-Z]{0,6}))$")
 _FACTORS: dict[str, dict[str, float]] = {
     "s": {"s": 1, "sec": 1, "sek": 1, "ms": 0.001, "m": 60, "min": 60, "h": 3600, "std": 3600, "d": 86_400},
     "A": {"a": 1, "amp": 1, "amps": 1, "ma": 0.001},
@@ -487,9 +487,20 @@ _FACTORS: dict[str, dict[str, float]] = {
     "W": {"w": 1, "watt": 1, "kw": 1000, "mw": 1_000_000},
     "kW": {"kw": 1, "w": 0.001, "watt": 0.001, "mw": 1000},
     "kVA": {"kva": 1, "va": 0.001, "mva": 1000},
+    "days": {
+        **dict.fromkeys(("d", "day", "days", "tag", "tage"), 1),
+        **dict.fromkeys(("week", "weeks"), 7),
+        **dict.fromkeys(("year", "years", "jahr", "jahre"), 366),
+    },
+    "months": {
+        **dict.fromkeys(("m", "month", "months", "monat", "monate"), 1),
+        **dict.fromkeys(("y", "year", "years", "jahr", "jahre"), 12),
+    },
     "kWh": {"kwh": 1, "wh": 0.001, "mwh": 1000},
 }
 """By the unit of a key: units that people write, lower case, as multiples of it."""
+_PARTS_OF_CURRENCY = frozenset({"cent", "cents", "ct"})
+"""Units of a price that is not in the unit of the others."""
 
 
 def _meant_number(hint: Any, value: object) -> float | None:
@@ -504,7 +515,7 @@ def _meant_number(hint: Any, value: object) -> float | None:
     if match is not None:
         unit = (match[3] or "").lower()
         factor = _FACTORS.get(_unit_of(hint), {}).get(unit) if unit and _unit_of(hint) in _FACTORS else 1.0
-        if factor is None:
+        if factor is None or unit in _PARTS_OF_CURRENCY:
             return None  # "4.6 kVA" for A depends on the voltage
         number = round(float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1) * factor, 6)
     elif isinstance(value, int | float) and not isinstance(value, bool):

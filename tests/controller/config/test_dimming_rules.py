@@ -118,8 +118,7 @@ def test_dimming_rules_connection_point_and_times_of_own() -> None:
             'transport = "gpio"',
             [
                 '"gpio" needs a device',
-                'driver: has no meaning with transport "gpio"',
-                'host: has no meaning with transport "gpio"',
+                'driver: has no meaning with transport "gpio", nor host',
             ],
         ),
         (

@@ -688,10 +688,198 @@ ERRORS = [
         'station "CS[40-01]" id: "CS[40-01]" is a range of 0 ids; write the lower number first, '
         "and at most 1000 stations in one range",
     ),
+    (
+        "[[station]]",
+        {"owner": '"wss://csms.internal/ocpp/{station}"'},
+        'station "CS01" owner: "wss://csms.internal/ocpp/{station}" is a URL; did you mean "cpo"?',
+    ),
+    (
+        "[[station]]",
+        {"observers": '["wss://new.internal/{station}"]'},
+        'station "CS01" observers: "wss://new.internal/{station}" is a URL; write the URL into a '
+        "[[backend]], and the id of that table here",
+    ),
+    (
+        "[site]",
+        {"backend": '"wss://fleet.internal/ocpp/{station}"'},
+        'site.backend: "wss://fleet.internal/ocpp/{station}" is a URL; did you mean "fleet"?',
+    ),
+    (
+        "[[meter]]",
+        {"device": '"/dev/ttyUSB0"', "baud": "9600"},
+        'meter "grid" device: has no meaning with transport "tcp", nor baud; remove them, or set '
+        "transport to rtu",
+    ),
+    (
+        "[[meter]]",
+        {"device": '"/dev/ttyUSB0"', "ca": '"meters.pem"'},
+        'meter "grid" device: has no meaning with transport "tcp", nor ca; keep the keys of one transport',
+    ),
+    (
+        "[[dimming.module]]",
+        {"transport": '"gpio"', "device": '"/dev/gpiochip0"'},
+        'dimming.module "io" driver: has no meaning with transport "gpio", nor host; remove them, or set '
+        "transport to rtu-over-tcp or tcp",
+    ),
+    (
+        "[[dimming.module]]",
+        {"transport": '"gpio"', "driver": "-", "host": "-", "device": '"/dev/ttyUSB0"'},
+        'dimming.module "io" device: "/dev/ttyUSB0" is not a GPIO chip; did you mean "/dev/gpiochip0"? The '
+        "line is the input of the contact: `gpioinfo` lists chips and lines",
+    ),
+    (
+        "[[meter]]#1",
+        {"device": '"/dev/gpiochip0"'},
+        'meter "row" device: "/dev/gpiochip0" is not a serial port; write its name on this machine: '
+        "`ls -l /dev/serial/by-id`",
+    ),
+    (
+        "[[meter]]#1",
+        {"device": '"/dev/serial/by-id/"'},
+        'meter "row" device: /dev/serial/by-id/ is a directory; write its name on this machine: '
+        "`ls -l /dev/serial/by-id`",
+    ),
+    (
+        "[[meter]]#1",
+        {"device": '"10.0.0.7"'},
+        'meter "row" device: "10.0.0.7" is an address; write it in host, with transport = "tcp" or '
+        '"rtu-over-tcp"',
+    ),
+    (
+        "[[meter]]#1",
+        {"baud": '"9600 8N1"'},
+        'meter "row" baud: cannot be "9600 8N1"; write the baud rate alone, e.g. 9600; parity and stopbits '
+        "have keys of their own",
+    ),
+    ("[[meter]]", {"ct_ratio": '"100:5"'}, 'meter "grid" ct_ratio: cannot be "100:5"; did you mean 20?'),
+    (
+        "[[meter]]",
+        {"driver": '"eastron-sdm630"'},
+        'meter "grid" driver: driver "eastron-sdm630" does not exist; did you mean "eastron-sdm630-v2"?',
+    ),
+    ("[[meter]]", {"poll_s": "1"}, 'meter "grid" poll_s: is not a known key; did you mean interval_s?'),
+    (
+        "[[meter]]",
+        {"register": "3"},
+        'meter "grid" register: is not a known key; registers are in a file of its own: '
+        'driver = "file:NAME.toml"',
+    ),
+    *(
+        (
+            "[[station]]",
+            {"id": f'"{name}"'},
+            f'station "{name}" id: "{name}" is no range of ids; did you mean "CP[1-5]"?',
+        )
+        for name in ("CP[1:5]", "CP[1..5]", "CP[1-5", "CP[5 to 1]")
+    ),
+    (
+        "[[station]]",
+        {"id": '"CP(1-5)"'},
+        'station "CP(1-5)" id: "CP(1-5)" is the id of one station; for several stations write id = "CP[1-5]"',
+    ),
+    (
+        "[[station]]",
+        {"ip": '"10.0.0.7"'},
+        'station "CS01" ip: is not a known key; remove it: the station connects by itself, to the '
+        "address and path in [listen]",
+    ),
+    (
+        "[station_defaults]",
+        {"id": '"CS01"'},
+        "station_defaults.id: is not a known key; write it in [[station]]: each station has its own",
+    ),
+    (
+        "[[backend]]",
+        {"token": '"x"'},
+        'backend "cpo" token: is not a known key; no secrets in this file: write it into a file of its own, '
+        "and name that in password_file",
+    ),
+    (
+        "[web]",
+        {"enabled": "false"},
+        "web.enabled: is not a known key; remove the line: a table that is in the file is on; to switch it "
+        "off, remove the table",
+    ),
+    ("[listen]", {"host": '""'}, 'listen.host: is empty; write an address, or "0.0.0.0" for all'),
+    (
+        "[[circuit]]",
+        {"meter": '"janitza-umg604"'},
+        'circuit "grid" meter: meter "janitza-umg604" does not exist; did you mean "grid"?',
+    ),
+    *(
+        (
+            "[[circuit]]",
+            {"parent": f'"{word}"'},
+            f'circuit "grid" parent: "{word}" is no circuit; leave parent out: the circuit is the grid '
+            "connection",
+        )
+        for word in ("", "none")
+    ),
+    (
+        "[[station.evse]]",
+        {"id": "1\n[[station.evse]]\nid = 1"},
+        'station "CS01" evse[1].id: EVSE 1 is already defined; give each its own id',
+    ),
+    (
+        "[[station.evse]]",
+        {"exempt": "true"},
+        "dimming: has no controllable EVSE; remove exempt where steuve = true: an exempt EVSE is never "
+        "dimmed",
+    ),
+    (
+        "[[dimming.contact]]",
+        {"source": '"hems"'},
+        'dimming.contact[0].source: "hems" is no source of contacts; set kind = "contact" in it, or name '
+        "another",
+    ),
+    (
+        "[dimming]",
+        {"retention_days": '"2 years"'},
+        'dimming.retention_days: cannot be "2 years"; did you mean 732?',
+    ),
+    (
+        "[sessions]",
+        {"retention_months": '"2 Jahre"'},
+        'sessions.retention_months: cannot be "2 Jahre"; did you mean 24?',
+    ),
+    (
+        "[prices]",
+        {"pause_above": '"35 ct"'},
+        'prices.pause_above: cannot be "35 ct"; write a number from -100 to 100',
+    ),
+    (
+        "[[group]]",
+        {"stations": '["CS01", "CS01"]'},
+        'group "tenant" stations[1]: "CS01" is in group "tenant" already; remove it',
+    ),
+    (
+        "[[eebus.partner]]",
+        {"ski": '"012345678901234567890123456789012345678O"'},
+        'eebus.partner[0].ski: "012345678901234567890123456789012345678O" is not an SKI: it has 40 '
+        "hexadecimal digits; copy it from the partner's page or label",
+    ),
+    ("[tariff]", {"pause_above": "0.3"}, "tariff: is not a known key; did you mean prices?"),
+    ("[section14a]", {"failsafe_w": "4200"}, "section14a: is not a known key; did you mean dimming?"),
+    (
+        "[time]",
+        {"servers": '["ptbtime1.ptb.de"]'},
+        "time.servers: is not a known key; did you mean nts_servers?",
+    ),
+    (
+        "[[webhook]]",
+        {"severity": '"high"'},
+        'webhook[0].severity: cannot be "high"; did you mean "critical"?',
+    ),
 ]
 
 
 HINTS = [
+    (
+        "[[card]]",
+        {"label": '"04a1b2"'},
+        "card[0].label: is the token itself: it would be shown wherever the label is; write a name for the "
+        "card, or remove label",
+    ),
     (
         "[[backend]]",
         {"node": '"LC1"'},

@@ -169,7 +169,16 @@ def test_loader_example_for_installers_shows_every_key_and_every_driver() -> Non
     assert {*drivers} <= {*list_models(), *list_input_modules(), "virtual"}
 
 
-UNITS = {"_s": "s", "_w": "W", "_a": "A", "_kw": "kW", "_kwh": "kWh", "_kva": "kVA"}
+UNITS = {
+    "_s": "s",
+    "_w": "W",
+    "_a": "A",
+    "_kw": "kW",
+    "_kwh": "kWh",
+    "_kva": "kVA",
+    "_days": "days",
+    "_months": "months",
+}
 
 
 def numeric_keys() -> Iterator[tuple[str, Meta]]:

@@ -74,7 +74,7 @@ AS_ELSEWHERE = ("CS01-CS04", "CS01..04", "CS01...CS04", "CS04..CS01", "CS01 to C
             "a range of 0 ids; write the lower number first",
         ),
         ('[[station]]\nid = "CS[1-99999]"\ncircuit = "grid"\n', "at most 1000 stations in one range"),
-        ('[[station]]\nid = "CS[1..9]"\ncircuit = "grid"\n', 'is no range of ids; write it like "CS[01-40]"'),
+        ('[[station]]\nid = "CS[1..9]"\ncircuit = "grid"\n', 'is no range of ids; did you mean "CS[1-9]"?'),
         ('[station_defaults]\ngrace = 3\n[[station]]\nid = "A"\ncircuit = "grid"\n', "did you mean grace_s?"),
         (
             '[station_defaults]\ngrace_s = "3"\n[[station]]\nid = "A"\ncircuit = "grid"\n',

@@ -29,3 +29,10 @@ def test_card_rules_count_cards_of_file_that_are_over(tmp_path: Path) -> None:
     [found] = find_ended_cards(Config(site=SiteConfig(id="lc"), circuit=(circuit,), local_csms=local))
     assert found.path == ("local_csms", "cards_file")
     assert found.what == "cards whose valid_until is past: 2"
+
+
+def test_card_rules_invalid_time_zone_leaves_days_unchecked() -> None:
+    circuit = CircuitConfig(id="grid", limit_a=63.0)
+    for zone in ("UTC+1", "europe/berlin", "", "/etc/localtime", "a" * 300):
+        site, card = SiteConfig(id="lc", timezone=zone), CardConfig(token="A1", valid_until=TODAY)
+        assert list(find_ended_cards(Config(site=site, circuit=(circuit,), card=(card,)))) == []

@@ -6,9 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from controller.config.live_keys import plan_reload
+from controller.config.loader import check_config
+from controller.services.configuration import ERROR_RULES, HINT_RULES
 from controller.services.configuration_check import find_in_configuration
+from tests.controller.config.test_installer_slips import ERRORS, HINTS, write_into
+from tests.controller.config.test_value_rules import text_of
 from tests.scenario.configuration import read_valid_config
 
 VALID = """[site]
@@ -71,3 +76,16 @@ def test_configuration_check_unchanged_text_names_no_change(tmp_path: Path) -> N
     plan = partial(plan_reload, read_valid_config(VALID))
     found = find_in_configuration(VALID, tmp_path / "controller.toml", plan)
     assert [each for each in found if each.line is None] == []
+
+
+@pytest.mark.parametrize(("table", "changes", "expected"), [*ERRORS, *HINTS])
+def test_configuration_check_key_has_either_an_error_or_hints(
+    tmp_path: Path, table: str, changes: dict[str, str], expected: str
+) -> None:
+    _, errors, hints = check_config(
+        write_into(table, changes), "site.toml", tmp_path, ERROR_RULES, HINT_RULES
+    )
+    assert expected in map(text_of, [*errors, *hints])
+    wrong = [(each.line, each.key) for each in errors]
+    assert not {(each.line, each.key) for each in hints} & set(wrong)
+    assert len(wrong) == len(set(wrong))
