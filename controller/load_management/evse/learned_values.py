@@ -89,6 +89,8 @@ class LearnedPhases:
         self._seen: tuple[bool, ...] | None = None
         self._times = 0
         self._evidence = [0.0] * self._wired
+        if single:  # only a step that another phase clearly follows shows that its station has not switched
+            self._evidence = [MOST_EVIDENCE if not used else -MOST_EVIDENCE for used in self.used]
         self._tests = 0
         self._find_test()
 

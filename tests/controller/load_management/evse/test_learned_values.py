@@ -92,3 +92,13 @@ def test_learned_values_car_that_is_held_below_cap_by_others_keeps_it() -> None:
     learned = need(*[(10.0, 20.0)] * 6)
     learned.see(8.0, 8.0, 70.0)
     assert learned.cap_a == 12.0
+
+
+def test_learned_phases_set_to_one_stay_until_others_follow() -> None:
+    phases = LearnedPhases(3)
+    phases.reset(single=True)
+    assert not phases.needs_test
+    assert not phases.see_step((-4.0, 0.0, 0.0))
+    assert phases.used == (True, False, False)
+    assert phases.see_step((-4.0, -4.0, -4.0)), "the station has not switched"
+    assert phases.used == (True, True, True)

@@ -179,6 +179,18 @@ def test_phase_switch_absent_station_is_booked_on_all_phases() -> None:
     assert min(site.circuit_view("grid").booked_a) >= 6.0
 
 
+@pytest.mark.parametrize("report_s", [10, 300, 0])
+@pytest.mark.parametrize("sun_a", [2.5, 4.0])
+def test_phase_switch_lasts_on_surplus_too_small_for_all_phases(sun_a: float, report_s: int) -> None:
+    # All of the sun on the one phase. Without reports, its first step shows nothing of the other phases.
+    station = make_station("A", car=Car(), phase_switching=True, surplus=True, report_s=report_s)
+    site = SiteHarness((make_grid(63.0),), [station], lambda now: (now % 3 / 100 - sun_a,) * 3)
+    site.connect()
+    site.wait(1800)
+    assert station.drawn() == (pytest.approx(3 * sun_a, abs=0.3), 0.0, 0.0)
+    assert len(changes_of_phases(site)) == 1
+
+
 @pytest.mark.slow
 def test_phase_switch_unbalance_bounds_what_one_phase_gets() -> None:
     site = tight()
