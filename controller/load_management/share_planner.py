@@ -398,7 +398,7 @@ class SharePlanner:
             self._shares.set(each.evse, NO_BOOKING)
         left = room.copy()
         left.book_all(self._shares)
-        shared_a = self._shares.booked_a(self._site.circuits[0].id)[3] - self._unused_a()
+        shared_a = self._shares.booked_a(self._site.circuits[0].id)[3] - self._unused_a(now)
         surplus_a = self._model.energy.surplus_a(self._model.metering.surplus_a(now), now) - shared_a
         rooms, joint = left.rooms(), self._supply.joint(self._site, base, left)
         controllers = list(self._sunny.values())
@@ -412,14 +412,24 @@ class SharePlanner:
         narrowing = {each.evse.ref for each in controllers if each.model.switch.narrows}
         self._others |= self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, narrowing)
 
-    def _unused_a(self) -> float:
-        """Return what cars take less than their shares by settled reports (A, all phases added up)."""
+    def _unused_a(self, now: float) -> float:
+        """Return what cars take less than their shares (A, all phases added up).
+
+        Settled reports show it, or else the steps of their offers in the meter.
+        """
         unused_a = 0.0
         for ref in self._demands:
             share = self._share_of(ref)
             model = self._model.by_ref[ref].model
-            if share is not None and share.limit_a > 0 and model.draw.settled:
-                unused_a += max(0.0, sum(model.phases) * share.limit_a - sum(model.draw.drawn))
+            if share is None or share.limit_a == 0:
+                continue
+            if model.draw.settled:
+                drawn_a = sum(model.draw.drawn)
+            elif (likely := model.likely_draw(now)) is not None:
+                drawn_a = sum(likely[1])
+            else:
+                continue
+            unused_a += max(0.0, sum(model.phases) * share.limit_a - drawn_a)
         return unused_a
 
     def _note_shares(self, now: float) -> Iterator[int]:

@@ -407,6 +407,26 @@ def test_scenes_scene_ends_with_draws_computed_by_hand(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("report_s", [0, 300])
+@pytest.mark.parametrize(
+    ("surplus_a", "own_limit_a"),
+    [(7.0, 10.0), (8.0, 12.0), (10.0, 10.0)],
+)
+def test_scenes_car_at_its_limit_leaves_feed_in_without_reports(
+    surplus_a: float, own_limit_a: float, report_s: int
+) -> None:
+    # The feed-in is the surplus and what the other car takes of its 32 A, as a step of its offer has shown.
+    site = SiteHarness(
+        (make_grid(63.0, generation_a=40.0),),
+        [car("a", surplus=True, report_s=report_s), car("b", most_a=own_limit_a, report_s=report_s)],
+        lambda now: (-surplus_a - own_limit_a + now % 3 / 100,) * 3,
+    )
+    site.connect()
+    site.wait(1300)
+    assert site.station("b").draw_a == own_limit_a
+    assert site.station("a").draw_a == pytest.approx(surplus_a, abs=0.8)
+
+
 @pytest.mark.parametrize("report_s", [10, 60, 300])
 @pytest.mark.parametrize(("unbalance_a", "third_a"), [(16.0, 8.0), (16.0, 12.0), (20.0, 8.0)])
 def test_scenes_third_phase_helps_with_any_interval_of_reports(
