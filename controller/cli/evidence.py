@@ -180,7 +180,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _records(files: list[Path]) -> Iterator[tuple[Path, bytes, EvidenceRecord | None]]:
     for path in _expanded(files):
-        for line in read_bytes(path).removesuffix(b"\n").split(b"\n"):
+        text = read_bytes(path).removesuffix(b"\n")
+        for line in text.split(b"\n") if text else ():
             try:
                 yield path, line, read_record(line)
             except InvalidRecordError:

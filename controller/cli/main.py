@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn, Protocol, cast
@@ -54,6 +54,15 @@ Only the module of the given subcommand is imported: on a gateway's processor al
 
 class CommandParser(argparse.ArgumentParser):
     """Parser whose errors are one line: the command, what is wrong, and where its usage is."""
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of argparse are for other namespaces
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the arguments; unknown ones are an error of the subcommand that they were given to."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with an error in the command line."""

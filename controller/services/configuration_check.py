@@ -11,7 +11,7 @@ from pathlib import Path
 from controller.config.live_keys import ReloadPlan
 from controller.config.loader import check_config
 from controller.config.schema import Config
-from controller.services.configuration import ERROR_RULES, HINT_RULES
+from controller.services.configuration import ERROR_RULES, HINT_RULES, LAST_VALID
 from controller.services.service_error import ServiceError
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding
@@ -69,6 +69,22 @@ def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:
                 what=parts_or_text(what),
                 remedy=parts_or_text(remedy),
             )
+
+
+def copy_in_use(directory: str) -> Path:
+    """Return the path of the copy of the file that the controller uses, in the directory of its store."""
+    return Path(directory) / LAST_VALID
+
+
+def is_configuration_in_use(text: str, directory: str) -> bool | None:
+    """Return whether a text is that of the last start or reload; None where no copy of it is readable.
+
+    `directory`: the directory of the store, where the copy is.
+    """
+    try:
+        return read_text(copy_in_use(directory)) == text
+    except FileUnreadableError:
+        return None
 
 
 def read_present_configuration(path: Path) -> str:

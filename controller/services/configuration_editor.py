@@ -22,7 +22,9 @@ from controller.config.schema import Config
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.services.configuration_check import (
     PlanReload,
+    copy_in_use,
     find_in_configuration,
+    is_configuration_in_use,
     read_present_configuration,
 )
 from controller.services.first_configuration import version_of, write_configuration_file
@@ -54,23 +56,28 @@ class ConfigurationEditor:
     """The configuration file at `path`; None: the daemon was started without a file.
 
     `reload` makes the controller use the file; it returns what was applied, and what needs a restart.
-    `plan` returns the same in advance.
+    `plan` returns the same in advance. `directory`: the directory of the store, where the copy of the file is
+    that the controller uses.
     """
 
     def __init__(
         self,
         path: Path | None,
         store: StateStore,
+        directory: str,
         reload: Reload | None,
         plan: PlanReload | None = None,
         utc: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._store = store
+        self._directory = directory
         self._reload = reload
         self._plan = plan
         self._utc = utc
         self._writing = trio.Lock()
+        self._files = self._identify_files()
+        self._changes = 0
 
     def register_handlers(self, commands: CommandService) -> None:
         """Register the handlers of the commands that change the file."""
@@ -78,11 +85,22 @@ class ConfigurationEditor:
         commands.add_handler(RollBackConfiguration, self._on_roll_back)
         commands.add_handler(AdoptStation, self._on_adopt)
 
+    @property
+    def file_revision(self) -> int:
+        """Return a number that rises when the file has changed, also on the gateway, or is in use now."""
+        found = self._identify_files()
+        if found != self._files:
+            self._files = found
+            self._changes += 1
+        return self._changes
+
+    def _identify_files(self) -> tuple[object, object]:
+        return _identify(self._path), _identify(copy_in_use(self._directory))
+
     async def read(self) -> ConfigurationText:
         """Return the file. Raises ServiceError."""
         path = self._require_path()
-        text = await trio.to_thread.run_sync(read_present_configuration, path)
-        return ConfigurationText(text=text, version=version_of(text), path=str(path))
+        return await trio.to_thread.run_sync(_read, path, self._directory)
 
     async def versions(self) -> list[ConfigurationVersion]:
         """Return the stored versions, the newest first."""
@@ -169,6 +187,21 @@ class ConfigurationEditor:
         if self._path is None:
             raise SiteCommandError(coded("the controller was started without a configuration file"))
         return self._path
+
+
+def _read(path: Path, directory: str) -> ConfigurationText:
+    text = read_present_configuration(path)
+    in_use = is_configuration_in_use(text, directory)
+    return ConfigurationText(text=text, version=version_of(text), path=str(path), in_use=in_use)
+
+
+def _identify(path: Path | None) -> tuple[int, int, int] | None:
+    """Return inode, size and time of a file, by which a change is noticed; None without one."""
+    try:
+        found = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _add_station(text: str, command: AdoptStation, actor: Actor, utc: float) -> str:

@@ -14,6 +14,6 @@ def read_revisions(store: StateStore, web: WebService) -> RevisionStatus:
     return RevisionStatus(
         sessions=store.revision(RunningSessionStored, EndedSessionStored),
         events=store.revision(AuditStored) + web.alarms.reported,
-        configuration=store.revision(ConfigurationStored) + web.configurations,
+        configuration=store.revision(ConfigurationStored) + web.configuration_revision,
         users=web.access_revision,
     )

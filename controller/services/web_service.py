@@ -50,8 +50,7 @@ class WebService:
         reloads: Reloads | None,
     ) -> None:
         self._config = config
-        self.configurations = 0
-        """Number of configurations that were used after that of the start."""
+        self._configurations = 0
         self._tls: PageTls | None = None
         """Certificate of the page for new connections; None before the start, and for plain http."""
         self._routes: WebRoutes | None = None
@@ -59,7 +58,7 @@ class WebService:
         self._access = AccessService(store, operations.audit, make_roles(config.web))
         self._access.register_handlers(operations.commands)
         reload, plan = (None, None) if reloads is None else (reloads.reload, reloads.plan_from_thread)
-        editor = ConfigurationEditor(path, store, reload, plan)
+        editor = ConfigurationEditor(path, store, config.store.directory, reload, plan)
         editor.register_handlers(operations.commands)
         self._setup = make_site_setup(path, read_status, self._access, operations.commands, plan)
         self.alarms = AlarmService()
@@ -74,6 +73,11 @@ class WebService:
             read_status=read_status,
             readers=readers,
         )
+
+    @property
+    def configuration_revision(self) -> int:
+        """Return a number that rises with each change of the configuration in use, and of its file."""
+        return self._configurations + self._parts.editor.file_revision
 
     @property
     def access_revision(self) -> int:
@@ -96,7 +100,7 @@ class WebService:
     def set_config(self, config: Config, tls: PageTls | None) -> None:
         """Use roles, names, open status and certificate (of `load_tls`) of another configuration."""
         self._config, self._tls = config, tls
-        self.configurations += 1
+        self._configurations += 1
         self._access.set_roles(make_roles(config.web))
         if self._routes is not None and config.web is not None:
             self._routes.set_access(_find_names(config.web), open_status=_has_open_status(config.web))

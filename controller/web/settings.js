@@ -14,9 +14,10 @@ export function showSettings(main, page) {
   const updates = [];
   const add = ([card, update]) => { main.append(card); updates.push(update); };
   if (me?.origin === "page" && me.name !== "anonymous") main.append(accountCard());
-  if (may("configuration:read")) add(formsCard());
+  const notice = reloadNotice();
+  if (may("configuration:read")) { main.append(notice); add(formsCard()); }
   if (may("users:read")) { add(usersCard()); add(tokensCard()); }
-  if (may("configuration:read")) add(configurationCard());
+  if (may("configuration:read")) add(configurationCard(notice));
   return (status) => updates.forEach((update) => update(status));
 }
 
@@ -69,7 +70,12 @@ function tokensCard() {
   return [card, (status) => requestAgain(revision(status, "users"))];
 }
 
-function configurationCard() {
+// Shown where the file was changed on the gateway, and is not in use yet.
+function reloadNotice() {
+  return element("section", { class: "card near", role: "status", hidden: true }, element("p", {}, text("notInUse")), can("configuration.reload") ? element("p", { class: "actions" }, button(text("reload"), () => command("configuration.reload", {}, text("reload")), "main")) : null);
+}
+
+function configurationCard(notice) {
   const editor = element("textarea", { spellcheck: false, readOnly: !can("configuration.write") }), findings = element("ul"), diff = element("pre", { class: "diff" });
   const versions = element("ul"), changed = changedNote(() => load(true));
   let present = { text: "", version: "" }, loaded = "";
@@ -83,6 +89,7 @@ function configurationCard() {
   const load = async (isWanted = false) => {
     try {
       const read = await request("GET", "/configuration"), isEdited = editor.value !== loaded;
+      notice.hidden = read.in_use !== false;
       changed.hidden = isWanted || !isEdited || read.version === present.version;
       if (isWanted || !isEdited) {
         if (read.version !== present.version) { present = read; findings.replaceChildren(); }
@@ -120,7 +127,7 @@ function fieldInput(each) {
 // One form for each table; EVSEs of a station are told apart by their place.
 function formOf(group, forms, load) {
   const fields = group.fields.map((each) => [each, fieldInput(each)]);
-  for (const [, input] of fields) input.dataset.value = input.value;
+  for (const [each, input] of fields) Object.assign(input.dataset, { value: input.value, path: JSON.stringify(each.path) });
   const evses = group.fields.filter((each) => each.path[2] === "evse").map((each) => each.path[3]);
   const label = (each) => fieldLabel(each) + (each.path[2] === "evse" && Math.max(...evses) > 0 ? ` – ${text("evse")} ${each.path[3] + 1}` : "");
   const form = element("form", { onsubmit: async (event) => {
@@ -129,7 +136,7 @@ function formOf(group, forms, load) {
     if (!changes.length) return show(text("noDifferences"));
     try {
       const review = await request("POST", "/configuration/fields", { base: forms.version, changes, language: document.documentElement.lang });
-      if (await confirmReview(review) && await command("configuration.write", { text: review.text, base: review.version }, text("write"))) load();
+      if (await confirmReview(review) && await command("configuration.write", { text: review.text, base: review.version }, text("write"))) load(form);
     } catch (error) { show(text("notDone", { text: error.message })); }
   } }, element("div", { class: "fields" }, ...fields.map(([each, input]) => field(label(each), input))), can("configuration.write") ? element("p", { class: "actions" }, element("button", { type: "submit" }, text("save"))) : null);
   const name = text(`table.${group.table}`);
@@ -153,17 +160,22 @@ function confirmReview(review) {
 function formsCard() {
   const place = element("div"), search = element("input", { type: "search" }), changed = changedNote(() => load(true));
   let version = "";
-  const isFilledIn = () => [...place.querySelectorAll("input, select")].some((input) => input.value !== input.dataset.value);
+  const inputs = () => [...place.querySelectorAll("input, select")];
+  const filledIn = () => inputs().filter((input) => input.value !== input.dataset.value), isFilledIn = () => filledIn().length > 0;
   const filter = () => { for (const fold of place.children) fold.hidden = !fold.firstChild.textContent.toLowerCase().includes(search.value.trim().toLowerCase()); };
-  const load = async (isWanted = false) => {
+  // `saved`: the form that was written; what is filled in in the others stays.
+  const load = async (isWanted = false, saved = null) => {
     try {
       const forms = await request("GET", "/configuration/fields");
       changed.hidden = isWanted || forms.version === version || !isFilledIn();
       if (!isWanted && (forms.version === version || isFilledIn())) return;
       version = forms.version;
-      const open = [...place.querySelectorAll("details[open] > summary")].map((each) => each.textContent);
-      place.replaceChildren(...forms.groups.map((group) => formOf(group, forms, () => load(true))));
-      for (const fold of place.children) fold.open = open.includes(fold.firstChild.textContent);
+      const kept = saved === null ? [] : filledIn().filter((input) => !saved.contains(input)).map((input) => [input.dataset.path, input.value]);
+      const name = saved?.parentElement.firstChild.textContent, open = [...place.querySelectorAll("details[open] > summary")].map((each) => each.textContent);
+      place.replaceChildren(...forms.groups.map((group) => formOf(group, forms, (form) => load(true, form))));
+      const values = new Map(kept);
+      for (const input of inputs()) if (values.has(input.dataset.path)) input.value = values.get(input.dataset.path);
+      for (const fold of place.children) { fold.open = open.includes(fold.firstChild.textContent); if (fold.firstChild.textContent === name) fold.firstChild.focus(); }
       filter();
     } catch (error) { place.replaceChildren(element("p", {}, error.message)); }
   };

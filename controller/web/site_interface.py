@@ -115,11 +115,15 @@ class EvidenceVerification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigurationText(msgspec.Struct, frozen=True, kw_only=True):
-    """Text of the configuration file, and its version: the SHA-256 of the text."""
+    """Text of the configuration file, and its version: the SHA-256 of the text.
+
+    `in_use` is false while the file has been changed since the start or the last reload; null: unknown.
+    """
 
     text: str
     version: str
     path: str
+    in_use: bool | None = None
 
 
 class ConfigurationVersion(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,7 +71,9 @@ class ChangingSite(FakeSite):
 
     async def configuration(self) -> ConfigurationText:
         text = f'# version {self.count}\n[site]\nid = "lc"\n[[circuit]]\nid = "grid"\nlimit_a = 63\n'
-        return ConfigurationText(text=text, version=f"{self.count:064}", path="/etc/controller.toml")
+        return ConfigurationText(
+            text=text, version=f"{self.count:064}", path="/etc/controller.toml", in_use=self.count != 3
+        )
 
 
 class ChangingSetup(FakeSetup):

@@ -58,6 +58,8 @@ try {
   await open("#/settings");
   await shows("user-3");
   await page.waitForFunction(() => document.querySelector("main textarea").value.includes("version 3"));
+  const notices = () => page.evaluate(() => [...document.querySelectorAll("main section.near")].filter((node) => node.checkVisibility()).map((node) => [node.firstChild.textContent, ...[...node.querySelectorAll("button")].map((each) => each.textContent)]));
+  result.notInUse = await notices();
   await page.evaluate(() => { for (const each of document.querySelectorAll("main details")) each.open = true; });
   await page.waitForSelector("main details form input[inputmode=decimal]");
   await page.focus("main details form input[inputmode=decimal]");
@@ -67,6 +69,7 @@ try {
   await shows("user-4");
   await page.waitForFunction(() => document.querySelector("main textarea").value.includes("version 4"));
   await page.waitForFunction(() => [...document.querySelectorAll("main p.near")].filter((node) => node.checkVisibility()).length === 1);
+  result.inUse = await notices();
   result.form = await page.evaluate(() => [document.activeElement.inputMode, document.activeElement.value]);
   await page.evaluate(() => { const editor = document.querySelector("main textarea"); editor.value += "# mine"; });
   await change();
@@ -75,16 +78,29 @@ try {
   result.editor = await page.evaluate(() => document.querySelector("main textarea").value);
   await page.evaluate(() => [...document.querySelectorAll("main p.near button")].at(-1).click());
   await page.waitForFunction(() => document.querySelector("main textarea").value.includes("version 5"));
+  // Of two forms that are filled in, one is written: the other one stays as it is, upon the new file.
+  const drafts = () => page.evaluate(() => [...document.querySelectorAll("main details form")].map((form) => [...form.querySelectorAll("input, select")].filter((input) => input.value !== input.dataset.value).map((input) => input.value)).filter((values) => values.length));
+  await page.waitForFunction(() => [...document.querySelectorAll("main p.near")].filter((node) => node.checkVisibility()).length === 1);
+  await page.evaluate(() => { [...document.querySelectorAll("main p.near button")].find((node) => node.checkVisibility()).click(); });
+  await page.waitForFunction(() => [...document.querySelectorAll("main details form :is(input, select)")].every((input) => input.value === input.dataset.value));
+  await page.evaluate(() => { [...document.querySelectorAll("main details form")].slice(0, 2).forEach((form, index) => { form.querySelector("input").value = `draft ${index}`; }); });
+  result.drafts = [await drafts()];
+  await page.evaluate(() => { window.written = document.querySelector("main details form"); window.written.requestSubmit(); });
+  await page.waitForSelector("dialog[open] button.main");
+  await page.click("dialog[open] button.main");
+  await page.waitForFunction(() => !window.written.isConnected);
+  result.drafts.push(await drafts());
+  result.focusWritten = await page.evaluate(() => document.activeElement === document.querySelector("main details summary"));
   await page.evaluate(() => [...document.querySelectorAll("main button")].find((each) => each.textContent === "Add or change a user").click());
   await page.waitForSelector("dialog[open] select");
   result.roles = await page.$$eval("dialog[open] select option", (options) => options.map((option) => option.value));
   await page.keyboard.press("Escape");
 
   await open("#/events");
-  await shows("Event 5");
+  await shows("Event 6");
   const before = requests["/api/v1/events"];
   for (let number = 0; number < 10; number += 1) await change();
-  await shows("Event 15");
+  await shows("Event 16");
   result.requested = requests["/api/v1/events"] - before;
   console.log(JSON.stringify({ ...result, problems }));
 } finally {

@@ -152,6 +152,11 @@ async def test_page_in_chromium_lists_follow_the_live_stream() -> None:
     assert found["axis"]
     assert set(found["axis"]) <= {"12:00 AM", "6:00 AM", "12:00 PM", "6:00 PM"}, "by the clock of the site"
     assert found["form"] == ["decimal", found["typed"]]
+    reason = "The file on disk differs from the running configuration: it was changed on the gateway."
+    assert found["notInUse"] == [[reason, "Read the file again"]]
+    assert found["inUse"] == []
+    assert found["drafts"] == [[["draft 0"], ["draft 1"]], [["draft 1"]]]
+    assert found["focusWritten"] is True
     assert found["editor"].startswith("# version 4")
     assert found["editor"].endswith("# mine")
     assert found["roles"] == ["viewer", "operator", "administrator", "meter-reader"]

@@ -180,3 +180,13 @@ def test_unreadable_files_are_reported(folder: Path, capsys: pytest.CaptureFixtu
     ):
         assert run(folder, *words) == 2
         assert capsys.readouterr().err
+
+
+def test_evidence_list_of_empty_file_has_no_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "new.jsonl").touch()
+    assert run(folder, "list", "new.jsonl") == 0
+    assert capsys.readouterr().out == "no record\n"
+    assert run(folder, "list", "log", "new.jsonl") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert run(folder, "verify", "new.jsonl", "--key", "key.pem") == 1
+    assert "there is no record in it" in capsys.readouterr().out

@@ -29,7 +29,12 @@ def test_main_unknown_command_exits_2() -> None:
     ("arguments", "error"),
     [
         ("dance", "local-controller: COMMAND: invalid choice: 'dance'"),
-        ("check -x", "local-controller: unrecognized arguments: -x; see `local-controller --help`"),
+        ("-x check", "local-controller: unrecognized arguments: -x; see `local-controller --help`"),
+        (
+            "check -x",
+            "local-controller check: unrecognized arguments: -x; see `local-controller check --help`",
+        ),
+        ("station list -x y", "local-controller station list: unrecognized arguments: -x y"),
         ("station", "local-controller station: the following arguments are required: ACTION"),
         ("status --url ftp://lc", "local-controller status: --url: begin it with"),
         ("meter read --unit x", "local-controller meter read: --unit: 'x' is not a whole number"),

@@ -16,7 +16,7 @@ from controller.config.live_keys import ReloadPlan
 from controller.services import configuration_editor
 from controller.services.audit_log import AuditLog
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
-from controller.services.configuration import load_configuration
+from controller.services.configuration import LAST_VALID, load_configuration
 from controller.services.configuration_editor import ConfigurationEditor
 from controller.services.first_configuration import version_of
 from controller.store.state_store import StateStore
@@ -45,7 +45,7 @@ class Editing:
         self.path.chmod(0o640)
         self.reloads = 0
         self.store = StateStore(folder / "store")
-        self.editor = ConfigurationEditor(self.path, self.store, self._reload)
+        self.editor = ConfigurationEditor(self.path, self.store, str(folder / "store"), self._reload)
         self.commands = CommandService(AuditLog(self.store))
         self.editor.register_handlers(self.commands)
 
@@ -164,6 +164,25 @@ async def test_file_that_cannot_be_written_states_what_to_do(
 
 
 async def test_configuration_editor_daemon_without_file_has_nothing_to_edit(tmp_path: Path) -> None:
-    editor = ConfigurationEditor(None, StateStore(tmp_path), None)
+    editor = ConfigurationEditor(None, StateStore(tmp_path), str(tmp_path), None)
     with pytest.raises(SiteCommandError, match="without a configuration file"):
         await editor.read()
+
+
+async def test_configuration_editor_file_changed_on_gateway_is_not_in_use(tmp_path: Path) -> None:
+    async with editing(tmp_path) as made:
+        copy = tmp_path / "store" / LAST_VALID
+        assert (await made.editor.read()).in_use is None
+        copy.write_text(TEXT)
+        assert (await made.editor.read()).in_use is True
+        before = made.editor.file_revision
+        assert made.editor.file_revision == before
+        changed = TEXT.replace("limit_a = 40", "limit_a = 63")
+        made.path.write_text(changed)
+        assert made.editor.file_revision == before + 1
+        assert (await made.editor.read()).in_use is False
+        copy.write_text(changed)  # as a reload does
+        assert made.editor.file_revision == before + 2
+        assert (await made.editor.read()).in_use is True
+        made.path.unlink()
+        assert made.editor.file_revision == before + 3
