@@ -1,4 +1,4 @@
-"""The installed daemon between third-party programs: PyPI `ocpp` and npm `ocpp-rpc`."""
+"""The installed daemon between third-party programs: PyPI `ocpp` and `ocpp-csms`, npm `ocpp-rpc`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ STATIONS = {
 BACKENDS = {
     "python": lambda port: (sys.executable, HERE / "python_backend.py", str(port)),
     "node": lambda port: ("node", HERE / "node_backend.js", str(port)),
+    "csms": lambda port: (sys.executable, HERE / "csms_backend.py", str(port)),
 }
 
 
@@ -70,16 +71,23 @@ async def test_ocpp_libraries_charging_session_passes_controller(
     check_limits(version, station)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("kind", ["python", "node"])
-async def test_ocpp_libraries_session_is_whole_over_a_kill(kind: str, version: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("station_kind", "backend_kind", "version"),
+    [
+        *((kind, kind, version) for kind in ("python", "node") for version in VERSIONS),
+        *((kind, "csms", "ocpp1.6") for kind in ("python", "node")),
+    ],
+)
+async def test_ocpp_libraries_session_is_whole_over_a_kill(
+    station_kind: str, backend_kind: str, version: str, tmp_path: Path
+) -> None:
     port, backend_port = free_port(), free_port()
     config = configuration(tmp_path, port, backend_port)
-    async with started(*BACKENDS[kind](backend_port)) as backend:
+    async with started(*BACKENDS[backend_kind](backend_port)) as backend:
         await backend.until(lambda event: "listening" in event)
         async with started(CONTROLLER, "run", "-c", config) as controller:
             await listening(port)
-            async with started(*STATIONS[kind](version, port), "hold") as station:
+            async with started(*STATIONS[station_kind](version, port), "hold") as station:
                 await station.until(lambda event: "holds" in event or "failed" in event)
                 await backend.until(lambda event: "commanded" in event)
                 controller.kill()
@@ -143,11 +151,13 @@ def check_transaction(version: str, station: Program, backend: Program) -> None:
 def check_messages(version: str, backend: Program) -> None:
     """Each message of the transaction has come once, with the backend's own id."""
     saw = [event for event in backend.events if "saw" in event]
+    own = backend.reports("began") or [1_800_000_000]
     if version == "ocpp1.6":
         names = [event["saw"] for event in saw]
         assert names.count("StartTransaction") == names.count("StopTransaction") == 1
         [stop] = [event for event in saw if event["saw"] == "StopTransaction"]
-        assert stop["transaction"] == 1_800_000_000
+        assert [stop["transaction"]] == own
+        assert backend.reports("ended") == backend.reports("began")
     else:
         events = [event["event"] for event in saw if event["saw"] == "TransactionEvent"]
         assert events == ["Started", "Updated", "Ended"]
