@@ -421,10 +421,10 @@ function messageCard(id) {
 function viewBackends(main) {
   const [made, update] = table(text("backends"), [
     { title: text("name"), write: cell((backend) => backend.id) },
-    { title: text("links"), write: (node, backend) => {
+    { title: text("links"), class: "state", write: (node, backend) => {
       const isAway = state.status.alarms.some((alarm) => alarm.kind === "backend-away" && alarm.subject === backend.id);
       const counts = Object.entries(backend.links).map(([name, count]) => (name === backend.id ? count : `${name}: ${count}`));
-      write(node, isAway ? text("away") : counts.join(", "), isAway ? "near" : "");
+      write(node, isAway ? text("away") : counts.join(", "), isAway ? "state near" : "state");
     } },
     { title: text("waiting"), class: "number", write: cell((backend) => backend.waiting) },
     { title: text("oldest"), class: "number wide", write: cell((backend) => (backend.waiting ? age(backend.oldest_s) : "–")) },
@@ -469,11 +469,11 @@ const perPhase = (values, unit) => (values.some((value) => value !== null) ? `${
 function viewMeters(main) {
   const [made, update] = table(text("meters"), [
     { title: text("name"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, meter.id); write(node.lastChild, [meter.manufacturer, meter.model || meter.driver, meter.serial_number].filter(Boolean).join(" ")); } },
-    { title: text("quality"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, statementText(meter.statement, meter.problem)); node.lastChild.lang = statementLanguage(meter.statement); } },
+    { title: text("quality"), class: "state", write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, statementText(meter.statement, meter.problem)); node.lastChild.lang = statementLanguage(meter.statement); } },
     { title: text("age"), class: "number wide", write: cell((meter) => age(meter.age_s)) },
-    { title: text("current"), class: "number", write: cell((meter) => perPhase(meter.current_a, "A")) },
+    { title: text("current"), class: "number wraps", write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, perPhase(meter.current_a, "A")); write(node.lastChild, watts(meter.power_total_w)); } },
     { title: text("voltage"), class: "number wide", write: cell((meter) => perPhase(meter.voltage_v, "V")) },
-    { title: text("power"), class: "number", write: cell((meter) => watts(meter.power_total_w)) },
+    { title: text("power"), class: "number wide", write: cell((meter) => watts(meter.power_total_w)) },
     { title: text("energyIn"), class: "number wide", write: cell((meter) => (meter.energy_import_wh === null ? "–" : `${number(meter.energy_import_wh / 1000)} kWh`)) },
   ], text("noMeter"));
   main.append(element("section", { class: "card" }, made));
@@ -580,8 +580,8 @@ function eebusCard() {
   ]);
   const [partners, updatePartners] = table(text("partner"), [
     { title: text("partner"), write: (node, partner) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, partner.ski); write(node.lastChild, `${partner.device} ${partner.phase}`); } },
-    { title: text("state"), write: cell((partner) => text(partner.trusted ? "trusted" : "waits")) },
-    ...(can("eebus.pair") || can("eebus.unpair") ? [{ title: text("action"), write: (node, partner) => {
+    { title: text("state"), class: "state", write: cell((partner) => text(partner.trusted ? "trusted" : "waits")) },
+    ...(can("eebus.pair") || can("eebus.unpair") ? [{ title: text("action"), class: "act", write: (node, partner) => {
       const wanted = partner.trusted ? "unpair" : "pair";
       if (node.dataset.wanted === wanted || !can(`eebus.${wanted}`)) return;
       node.dataset.wanted = wanted;

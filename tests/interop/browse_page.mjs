@@ -6,7 +6,7 @@ import { launch } from "./browser.mjs";
 
 const [url, folder, width, language, scheme] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const problems = [], foreign = [], accessibility = [], wide = [], english = [], shown = {};
+const problems = [], foreign = [], accessibility = [], wide = [], broken = [], english = [], shown = {};
 const browser = await launch(language);
 
 try {
@@ -25,6 +25,19 @@ try {
     for (const each of found.violations) accessibility.push(`${name}: ${each.id}: ${each.help}: ${each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     if (overflow > 0) wide.push(`${name}: ${overflow} px`);
+    // Words of tables whose letters stand in several lines; ids and names may be longer than a line.
+    const torn = await page.evaluate(() => [...document.querySelectorAll("main :is(td, th)")].filter((cell) => cell.checkVisibility() && !cell.closest(".messages") && getComputedStyle(cell).hyphens !== "auto").flatMap((cell) => {
+      const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), range = document.createRange(), found = [];
+      while (walker.nextNode()) {
+        for (const word of walker.currentNode.textContent.matchAll(/(?<!\S)\p{Lu}?\p{Ll}{2,12}(?![^\s.,:;])/gu)) {
+          range.setStart(walker.currentNode, word.index);
+          range.setEnd(walker.currentNode, word.index + word[0].length);
+          if (new Set([...range.getClientRects()].map((each) => Math.round(each.top))).size > 1) found.push(word[0]);
+        }
+      }
+      return found;
+    }));
+    broken.push(...torn.map((word) => `${name}: ${word}`));
     shown[name] = await page.$eval("main", (main) => main.innerText);
     if (language === "de") {
       const texts = await page.evaluate(() => {
@@ -102,7 +115,7 @@ try {
   strict.on("pageerror", (error) => problems.push(String(error)));
   await strict.goto(url);
   await strict.waitForSelector("main form");
-  console.log(JSON.stringify({ ...result, problems, foreign, accessibility, wide, english, shown }));
+  console.log(JSON.stringify({ ...result, problems, foreign, accessibility, wide, broken, english, shown }));
 } finally {
   await browser.close();
 }

@@ -72,6 +72,7 @@ async def test_page_in_chromium_is_clean(
     assert found["foreign"] == []
     assert found["accessibility"] == []
     assert found["wide"] == []
+    assert found["broken"] == []
     assert found["english"] == []
     assert found["views"] == 10
     assert ("Auto getrennt" if language == "de" else "car disconnected") in found["shown"]["sessions"]
@@ -121,6 +122,7 @@ async def test_page_in_chromium_shows_fault(
     folder.mkdir(exist_ok=True)
     found = await browse(folder, FakeSite(lambda: site_with(fault, 3)), width, language, scheme)
     assert (found["problems"], found["accessibility"], found["wide"], found["english"]) == ([], [], [], [])
+    assert found["broken"] == []
     assert "fine" not in found["sign"]
     assert shown in found["shown"][view]
     if fault == "meter":
