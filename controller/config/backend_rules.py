@@ -96,6 +96,7 @@ def find_backend_hints(config: Config) -> Iterator[Problem]:
                 ("backend", index, "id"),
                 coded('no station names backend "{name}" as its owner or as an observer', name=backend.name),
                 coded('write observers = ["{name}"] or owner = "{name}", or remove it', name=backend.name),
+                depends_on=("station",),
             )
         first = groups.setdefault(backend.name.strip().casefold(), backend.name)
         if backend.group is not None and first != backend.name:

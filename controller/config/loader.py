@@ -62,6 +62,7 @@ _PLACEHOLDERS: dict[str, object] = {
 
 _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "address": ("host", "unit"),
+    "backend": ("owner",),
     "baudrate": ("baud",),
     "baud_rate": ("baud",),
     "breaker": ("fuse",),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import CardConfig, Config, StationConfig
 from controller.tomlcheck.diagnostics import Problem, name_letters, unknown_name
+from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 
 UID_TYPES = frozenset({"ISO14443", "ISO15693"})
@@ -128,9 +129,10 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
 
 
 def _find_station_hints(config: Config, index: int, station: StationConfig) -> Iterator[Problem]:
+    owner: DataPath = ("station", index, "owner")
     if config.backend:
         yield Problem(
-            ("station", index, "owner"),
+            owner,
             coded("is missing: the controller is its CSMS"),
             coded('if a backend is, add owner = "{name}"', name=config.backend[0].name),
         )
@@ -139,10 +141,12 @@ def _find_station_hints(config: Config, index: int, station: StationConfig) -> I
             ("station", index, "when_backend_away"),
             coded("has no effect: the station has no owner"),
             coded("remove it, or add owner"),
+            depends_on=owner,
         )
     if station.password_file is None and config.listen.client_ca is None:
         yield Problem(
             ("station", index, "password_file"),
             coded("is missing: anybody in the network can connect in its place"),
             coded("add password_file"),
+            depends_on=owner,
         )

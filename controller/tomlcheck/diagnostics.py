@@ -331,6 +331,7 @@ def _remedy_for_assignment(written: str) -> str | None:
 def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None:
     """Return line, problem and remedy of a table like `[[station.evse]]` above the first `[[station]]`.
 
+    Or of a single table `[station]` above it.
     `header`: the line at which the parser found that the table is no array of tables.
     """
     if (match := _ARRAY_HEADER.match(header)) is None:
@@ -339,6 +340,9 @@ def _table_without_parent(text: str, header: str) -> tuple[int, str, str] | None
     for number, written in enumerate(map(str.strip, text.splitlines()), 1):
         if written == header:
             break
+        if written.partition("#")[0].strip() == f"[{match[1]}]":
+            what = coded("{table} is a single table, and there are several", table=f"[{match[1]}]")
+            return number, what, coded("did you mean {meant}?", meant=header)
         if written.startswith((f"[[{match[1]}.", f"[{match[1]}.")):
             remedy = (
                 coded("did you mean {header} in {above}?", header=header, above=above)
@@ -374,6 +378,8 @@ def _meant_assignment(line: str) -> str | None:
     if value[0] in "[({" and (inner := value.strip("[](){} ")):
         elements = (each.strip(" \"'") for each in _BETWEEN_ELEMENTS.split(inner))
         return f"{key} = [" + ", ".join(_quoted(each) for each in elements if each) + "]"
+    if doubled := _DOUBLE_QUOTES.fullmatch(value):
+        return f'{key} = "{doubled[1]}"'
     if value[0] in "\"'":
         return f"{key} = {value}"
     value = value.replace("\u2212", "-").replace("\u2013", "-")
@@ -400,6 +406,7 @@ _FOREIGN_COMMENT = re.compile(r"(?:;|//|--|/\*)\s*(.*?)\s*(?:\*/)?$")
 _CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
 _NUMBER = re.compile(r"(-?(?:\d*[.,]?\d+|\d+\.))\s*[a-zA-Z%]{0,3}")
 _PERCENTAGE = re.compile(r"-?\d+(?:[.,]\d+)?\s*%")
+_DOUBLE_QUOTES = re.compile(r'""([^"]+)""')
 _DAY = re.compile(r"(\d{4})[-./](\d{1,2})[-./](\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})")
 _FOREIGN_END = re.compile(r"(?:;|\s//\s.*)\s*$")
 _BETWEEN_ELEMENTS = re.compile(r"\s*[,;]\s*|(?<=[\"'])\s+(?=[\"'])")

@@ -1384,6 +1384,21 @@ def test_installer_slips_follow_on_errors_are_left_out(
     assert [error.key for error in errors] == keys
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("backend", '"cpo"', "owner"),
+        ("csms", '"cpo"', "owner"),
+        ("owners", '["cpo"]', "owner"),
+        ("observer", '"fleet"', "observers"),
+    ],
+)
+def test_installer_slips_misspelt_owner_is_one_finding(key: str, value: str, meant: str) -> None:
+    _, errors, hints = check_config(write_into("[[station]]", {meant: "-", key: value}), "site.toml")
+    expected = f'station "CS01" {key}: is not a known key; did you mean {meant}?'
+    assert [text_of(each) for each in [*errors, *hints]] == [expected]
+
+
 @pytest.mark.parametrize(("table", "changes", "expected"), HINTS)
 def test_installer_slips_unusual_value_is_hint(table: str, changes: dict[str, str], expected: str) -> None:
     config, errors, hints = check_config(write_into(table, changes), "site.toml")
@@ -1392,6 +1407,16 @@ def test_installer_slips_unusual_value_is_hint(table: str, changes: dict[str, st
 
 
 SYNTAX = [
+    (
+        'id = "lc"',
+        'id = ""lc""',
+        'Expected the end of the line after the value; did you mean id = "lc"?',
+    ),
+    (
+        "[[meter]]",
+        "[meter]  # the first",
+        "Invalid TOML: [meter] is a single table, and there are several; did you mean [[meter]]?",
+    ),
     (
         "[web]",
         "[[web]",

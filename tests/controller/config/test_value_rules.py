@@ -194,7 +194,11 @@ ERRORS = [
     ('id = "CS01"', "id = 007", 'did you mean id = 7; as text: id = "007"?'),
     ('host = "10.0.0.20"', "host = 10.0.0.20", 'did you mean host = "10.0.0.20"?'),
     ('id = "CS01"', "id = \u201eCS01\u201c", 'did you mean id = "CS01"?'),
-    ("[[circuit]]", "[circuit]\n[[circuit]]", "TOML: Cannot "),
+    (
+        "[[circuit]]",
+        "[circuit]\n[[circuit]]",
+        "is a single table, and there are several; did you mean [[circuit]]?",
+    ),
     ('host = "10.0.0.20"', 'host = "192.0.2.300"', '"192.0.2.300" is not an address'),
     ('host = "10.0.0.20"', 'host = ""', '"" is not an address'),
     (
