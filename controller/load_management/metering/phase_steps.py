@@ -85,11 +85,15 @@ class _Summary(msgspec.Struct, frozen=True):
 
 
 class _Move(msgspec.Struct, frozen=True):
-    """Move of one phase that other EVSEs do not explain: between these (A). `variance`: twice its noise's."""
+    """Move of one phase that other EVSEs do not explain: between these (A). `variance`: twice its noise's.
+
+    `shown_a`: what the meter shows, with the moves of the other EVSEs (A).
+    """
 
     least_a: float
     most_a: float
     variance: float
+    shown_a: float
 
     @property
     def middle_a(self) -> float:
@@ -100,6 +104,16 @@ class _Move(msgspec.Struct, frozen=True):
         """Return the logarithm of how likely it is if the car's part of it is `follows_a` (A)."""
         beyond_a = max(0.0, self.least_a - follows_a, follows_a - self.most_a)
         return -min(beyond_a * beyond_a / self.variance, MOST_UNLIKELY)
+
+    def proves_meter(self, step_a: float) -> bool:
+        """Return True if a meter that does not see the cars, or is built in backwards, cannot show it.
+
+        Where others move as far the other way, such a meter shows what the right one does.
+        """
+        lowest_a = self.shown_a - self.most_a + min(0.0, step_a)
+        highest_a = self.shown_a - self.least_a + max(0.0, step_a)
+        beyond_a = max(0.0, self.shown_a + lowest_a, -self.shown_a - highest_a)
+        return min(abs(self.shown_a), beyond_a) ** 2 >= MOST_EVIDENCE * self.variance
 
 
 class PhaseTests:
@@ -197,9 +211,12 @@ class PhaseSteps:
 
     def _vote(self, step: OfferStep, settle_s: float) -> StepVote | None:
         """Return the vote of a step that was settled after `settle_s`; None: no phase has moved."""
-        evidence, follows_a = self._judge(step, settle_s)
-        for phase, found in zip(step.phases, evidence, strict=True):
-            self.proven[phase] |= found <= -MOST_EVIDENCE
+        moves = self._moves(step, settle_s)
+        if not moves:
+            return None
+        evidence, follows_a = _weigh(moves, step.step_a)
+        for phase, found, move in zip(step.phases, evidence, moves, strict=True):
+            self.proven[phase] |= found <= -MOST_EVIDENCE and move.proves_meter(step.step_a)
         if min(evidence) > MOVED:
             return None
         return StepVote(
@@ -216,20 +233,20 @@ class PhaseSteps:
         self._last_at.clear()
         self._mixed.clear()
 
-    def _judge(self, step: OfferStep, settle_s: float) -> tuple[tuple[float, ...], float]:
-        """Return the evidence of a step, and how far the car has followed (A per phase)."""
+    def _moves(self, step: OfferStep, settle_s: float) -> list[_Move]:
+        """Return the moves of the step's phases, in the order of the station's; none without readings."""
         begin = step.at + settle_s
         spans = (step.at - BEFORE_S, step.at), (begin, begin + AFTER_S)
         before, after = (self._summary(*span) for span in spans)
         if before is None or after is None:
-            return (0.0,) * len(step.phases), 0.0
+            return []
         moves: list[_Move] = []
         for phase in step.phases:
             noise_a = max(NOISE_A, before.spread[phase], after.spread[phase])
             move_a = after.mean[phase] - before.mean[phase]
             least_a, most_a = self._window.net_of_others(step.ref, phase, *spans)
-            moves.append(_Move(move_a - most_a, move_a - least_a, 2 * noise_a * noise_a))
-        return _weigh(moves, step.step_a)
+            moves.append(_Move(move_a - most_a, move_a - least_a, 2 * noise_a * noise_a, move_a))
+        return moves
 
     def _summary(self, begin: float, end: float) -> _Summary | None:
         """Return the summary of the readings between two moments; None if there are too few."""

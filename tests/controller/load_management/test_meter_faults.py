@@ -138,6 +138,20 @@ def test_backwards_meter_never_lets_cars_exceed_fuse(phases: tuple[int, ...], ba
     assert site.seconds_over("grid", 63.0) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_s", [5, 200])
+@pytest.mark.parametrize(("limit_a", "base_a"), [(25.0, 2.0), (35.0, 7.0), (63.0, 13.0)])
+def test_backwards_meter_is_not_proven_by_cars_that_swap_current(
+    limit_a: float, base_a: float, wait_s: int
+) -> None:
+    # Nobody reports. One car is cut while others rise, so that the meter shows the same before and after: as
+    # much does a right one. The feed-in that it shows stays a load.
+    cars = [Car()] * 3
+    site = make_site(backwards(0, 1, 2), flat(base_a), cars, limit_a, 0)
+    connect_cars(site, cars, 900, wait_s)
+    assert site.seconds_over("grid", limit_a) == 0
+
+
 @pytest.mark.parametrize("base_a", [0.0, 10.0, 30.0])
 def test_meter_with_all_phases_backwards_is_suspected_at_first_car(base_a: float) -> None:
     # The first car steps by 26 A or more on three phases, and the meter shows the opposite on each.
