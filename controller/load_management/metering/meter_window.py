@@ -143,9 +143,13 @@ class MeterWindow:
         else:
             del self._offers[ref]
 
+    def drop_readings(self) -> None:
+        """Drop the readings: those that come cannot be compared with them."""
+        self._readings.clear()
+
     def clear(self) -> None:
         """Drop everything: the meter shows other values from now on."""
-        self._readings.clear()
+        self.drop_readings()
         self._changes.clear()
         self._reported.clear()
         self._offers.clear()

@@ -16,6 +16,7 @@ What phases that are not proven may hide is in `unproven_phases.py`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -337,11 +338,10 @@ class MeteredCircuit:
         reported_a = max(draw.low)
         self._still.see(state.reading, state.still_s, reported_a, now)
         stopped = NOTHING.high if self.circuit.measures_building else draw.high
-        problem = (
-            self._bounds.broken_by(state.reading, measured)
-            or self._contradiction.see(state.reading)
-            or self._sign.see(measured, stopped, now)
-        )
+        broken = self._bounds.broken_by(state.reading, measured)
+        contradiction, sign = self._contradiction.see(state.reading), self._sign.see(measured, stopped, now)
+        self._drop_proof(self._sign.turned_now, now)
+        problem = broken or contradiction or sign
         if not problem and self._still.frozen:
             problem = coded("it repeats itself while stations report current; restart it or its gateway")
         if not problem:
@@ -349,6 +349,16 @@ class MeteredCircuit:
         return msgspec.structs.replace(
             state, quality=Quality.IMPLAUSIBLE, problem=problem, cause=Cause.IMPOSSIBLE_VALUE
         )
+
+    def _drop_proof(self, phases: Sequence[int], now: float) -> None:
+        """Take phases as not proven from now on, until the next step of a car shows them."""
+        if not phases:
+            return
+        for phase in phases:
+            self.steps.proven[phase] = self.phase_steps.proven[phase] = False
+        self.window.drop_readings()
+        if self._unproven is None:
+            self._unproven = BaseLoad(self.circuit.limit_a, self.circuit.fuse, now, self.margin_a)
 
     def _follow_limit(self, amps: PhaseAmps, draw: OfferCredit, now: float) -> None:
         """Follow for how long the circuit has been above its limit, and whether our EVSEs explain it."""

@@ -6,9 +6,9 @@ rating where no generation is declared, nothing but zeros.
 *Sign*: a current transformer that is put back the wrong way round shows a load as feed-in. Trusted, that
 hands the site's whole limit to the cars once more. A phase whose current changes its sign while it keeps
 its size is implausible for a few readings; then it is doubted (planned with at the worst of the last
-quarter of an hour) until it shows a load again or `SIGN_DOUBT_S` is over. A heater that goes off beside a
-photovoltaic system looks the same, so a site does not lose its meter for it: whether the meter is
-installed the right way is decided by the stations' next steps (`step_check.py`).
+quarter of an hour) until it shows a load again or `SIGN_DOUBT_S` is over. From then on it is not proven. A
+heater that goes off beside a photovoltaic system looks the same, so a site does not lose its meter for it:
+whether the meter is installed the right way is decided by the stations' next steps (`step_check.py`).
 
 *Stillness*: a meter that repeats itself may be frozen, and is stale in its time (`drivers.health`).
 Until then it is doubted. Near no load a meter may repeat itself, unless stations report current there.
@@ -196,12 +196,15 @@ class SignWatch:
         self._turned_at = [0.0] * 3
         self.doubted = False
         """True if a phase shows feed-in that may be a load."""
+        self.turned_now: list[int] = []
+        """Phases (0 to 2) that turned with the last reading."""
 
     def see(self, amps: PhaseAmps, stopped_a: PhaseAmps, now: float) -> str:
         """Take in one reading; return in words what cannot be, empty if all can.
 
         `stopped_a`: what the EVSEs below can have stopped to draw since the last reading (A per phase).
         """
+        self.turned_now = []
         for phase in range(3):
             if amps[phase] > -LOADED_A:
                 self._turned[phase] = 0
@@ -211,6 +214,7 @@ class SignWatch:
                     self._turned[phase] = 0
             elif self._last is not None and self._turns(self._last[phase], amps[phase], stopped_a[phase]):
                 self._turned[phase], self._turned_at[phase] = 1, now
+                self.turned_now.append(phase)
         self._last = amps
         self.doubted = any(self._turned)
         if not self.doubted:

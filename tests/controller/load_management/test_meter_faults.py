@@ -386,6 +386,26 @@ def test_feed_in_of_building_meter_is_load_unless_declared() -> None:
         assert draws == pytest.approx([share_a] * 2, abs=0.35)
 
 
+def from_then_on(at: float, fault: Shown) -> Shown:
+    """Return a right meter that fails at this time (s)."""
+    return lambda site, reading: fault(site, reading) if reading.time >= at else reading
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("at", "wait_s"), [(560.0, 5), (560.0, 200), (200.0, 5)])
+@pytest.mark.parametrize("report_s", [5, 60, 0])
+@pytest.mark.parametrize("base_a", [0.0, 25.0])
+def test_transformers_turned_while_cars_charge_never_overload_fuse(
+    base_a: float, report_s: int, at: float, wait_s: int
+) -> None:
+    # Three cars share what the building leaves of 63 A. What is then shown as 62 A of feed-in stays a load
+    # until a step of a car has shown it, also where it is more than the fuse's rating.
+    cars = [Car()] * 3
+    site = make_site(from_then_on(at, backwards(0, 1, 2)), flat(base_a), cars, 63.0, report_s)
+    connect_cars(site, cars, 1200, wait_s)
+    assert site.seconds_over("grid", 63.0) == 0
+
+
 def repeats(seconds: int) -> Shown:
     """Return a meter behind a gateway that answers from a cache for some seconds."""
     cached: list[Reading] = []
