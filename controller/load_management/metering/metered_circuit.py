@@ -284,7 +284,7 @@ class MeteredCircuit:
     @property
     def doubted(self) -> bool:
         """Return True if the meter is good so far, and has to be planned with at the worst."""
-        return self._still.doubted or self._sign.doubted
+        return self._still.doubted or self._sign.doubted or self.unseen.doubted
 
     def see(
         self, state: MeterState, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
@@ -320,8 +320,7 @@ class MeteredCircuit:
             return self._measure(total, draw, now, power_limited, slowest_s)
         flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
-        if self.unseen.phases:
-            self.unseen.see(measured, draw, now)
+        self.unseen.see(measured, draw, now)
         self.window.add_reading(own_a, now)
         self.steps.judge_due(now)
         self.votes = self.phase_steps.judge_due(now)

@@ -6,6 +6,9 @@ takes nothing: that ends it. Where cars ask for current and none starts, one mor
 `NEXT_CAR_S` (`NO_OFFER_S` if none is offered anything), and again one alone once one of them charges and no
 current shows.
 
+A phase that falls silent is unseen again: it shows nothing, without any move, for `SILENT_S` while cars draw
+`SILENT_DRAW_A` there. Until then the meter is doubted. Where feed-in has shown, it may balance the cars.
+
 *Hidden*: a meter before the cars, with swapped phases or a transformer built in backwards shows less load
 while cars draw. The highest lasting load from before them counts for as long as they do.
 """
@@ -18,7 +21,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.step_check import DEAD_A, list_phases
+from controller.load_management.metering.step_check import DEAD_A, FLAT_A, list_phases
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.journal import Record
 from drivers.coded_text import coded
@@ -38,6 +41,12 @@ NAMED_S = 120.0
 """Time (s) that cars are likely to draw on an unseen phase until that is named."""
 PAUSE_S = 60.0
 """Time (s) for which a car that follows another offer may seem to draw nothing there."""
+SILENT_S = 30.0
+"""Time (s) after which a phase that shows nothing of what cars draw has fallen silent."""
+SILENT_DRAW_A = 5.0
+"""Draw of cars (A per phase) that a phase must show."""
+SILENT_READINGS = 3
+"""Readings in a row without current from which on that is looked at."""
 STORED_A = 1.0
 """Change (A) of the hidden load that is stored."""
 
@@ -61,14 +70,40 @@ class StartingCars(msgspec.Struct, frozen=True):
     others_a: PhaseAmps
 
 
-class UnseenPhases:
-    """Phases of one meter that have shown no current since the start: `phases`, 0 to 2.
+class _Silence:
+    """Time for which a phase has shown nothing, without any move, of what cars draw there.
 
-    `cars`: how many cars are supplied on each phase.
+    `since` (s, monotonic): its begin, of `readings` in a row until now.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.readings = 0
+        self.since = now
+        self._shown_a = 0.0
+        self._feeds_in = False
+
+    def see(self, shown_a: float, drawn_a: float, now: float) -> None:
+        """Process one reading (A) beside the least that is drawn there (A)."""
+        self._feeds_in |= shown_a < -DEAD_A
+        moved = abs(shown_a - self._shown_a) > FLAT_A
+        if moved or not self.readings:
+            self._shown_a = shown_a
+        if moved or abs(shown_a) > DEAD_A or drawn_a < SILENT_DRAW_A or self._feeds_in:
+            self.readings, self.since = 0, now
+        else:
+            self.readings += 1
+
+
+class UnseenPhases:
+    """Phases of one meter that have shown no current since the start or a fault: `phases`, 0 to 2.
+
+    `cars`: how many cars are supplied on each phase. `doubted`: another phase may just have failed.
     """
 
     def __init__(self, phases: tuple[int, ...], now: float) -> None:
         self.phases = phases
+        self.doubted = False
+        self._silent = [_Silence(now) for _ in range(3)]
         self.cars = (1, 1, 1)
         self._counted_at = [now] * 3
         self._is_asking = False
@@ -78,11 +113,13 @@ class UnseenPhases:
 
     def clear(self) -> None:
         """Take every phase as seen."""
-        self.phases, self._missing_since = (), None
+        self.phases, self._missing_since, self.doubted = (), None, False
 
     def see(self, measured_a: PhaseAmps, draw: OfferCredit, now: float) -> None:
         """Process one reading (A per phase) beside the draw of all EVSEs below."""
-        self.phases = tuple(phase for phase in self.phases if abs(measured_a[phase]) <= DEAD_A)
+        self._find_silent(measured_a, draw, now)
+        if not self.phases:
+            return
         cars = [1, 1, 1]
         is_missing = False
         for phase in self.phases:
@@ -105,6 +142,20 @@ class UnseenPhases:
                 self._missing_since = now
         elif now > self._drew_at + PAUSE_S:
             self._missing_since = None
+
+    def _find_silent(self, measured_a: PhaseAmps, draw: OfferCredit, now: float) -> None:
+        """Find the phases that show nothing, and what they have to show."""
+        unseen = []
+        self.doubted = False
+        for phase, silence in enumerate(self._silent):
+            silence.see(measured_a[phase], draw.likely_low[phase], now)
+            if abs(measured_a[phase]) > DEAD_A:
+                continue
+            if phase in self.phases or now >= silence.since + SILENT_S:
+                unseen.append(phase)
+            else:
+                self.doubted |= silence.readings >= SILENT_READINGS
+        self.phases = tuple(unseen)
 
     def supplied_a(self, supply_a: PhaseAmps, starting: StartingCars) -> PhaseAmps:
         """Return what may be supplied of `supply_a` (A per phase)."""

@@ -392,6 +392,34 @@ def from_then_on(at: float, fault: Shown) -> Shown:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wait_s", [5, 200])
+@pytest.mark.parametrize("report_s", [5, 30, 60, 0])
+@pytest.mark.parametrize("wired", [ONE_PHASE, ALL])
+@pytest.mark.parametrize("fault", [dead(0), no_current])
+def test_phase_that_falls_silent_while_cars_charge_never_overloads_fuse(
+    fault: Shown, wired: tuple[int, ...], report_s: int, wait_s: int
+) -> None:
+    # Two cars have proven the meter, and share 42 A on L1 beside 20 A of the building. Then L1 shows 0 A.
+    # As if it had never shown current, one car is supplied at a time, and the phase is named.
+    cars = [Car(32.0, wired)] * 2
+    site = make_site(from_then_on(560.0, fault), flat(20.0), cars, 63.0, report_s)
+    connect_cars(site, cars, 900, wait_s)
+    assert site.seconds_over("grid", 63.0) == 0
+    assert "L1" in site.circuit_view("grid").meter_problem
+
+
+@pytest.mark.parametrize("base_a", [0.0, 20.0])
+def test_phase_without_current_is_not_silent_while_nobody_draws(base_a: float) -> None:
+    # The building goes off for five minutes; the car that comes then is supplied with all of its 32 A.
+    cars = [Car()]
+    site = make_site(right, lambda now: (0.0 if now > 60 else base_a,) * 3, cars, 63.0)
+    site.wait(300)
+    connect_cars(site, cars)
+    assert site.circuit_view("grid").meter_problem == ""
+    assert site.station("C0").draw_a == pytest.approx(32.0, abs=0.35)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "wait_s"), [(560.0, 5), (560.0, 200), (200.0, 5)])
 @pytest.mark.parametrize("report_s", [5, 60, 0])
 @pytest.mark.parametrize("base_a", [0.0, 25.0])
