@@ -38,6 +38,7 @@ from controller.cli.doctor_checks import (
     check_store,
     check_store_rights,
     find_service_user,
+    installed_time_daemon,
     running_time_daemon,
 )
 from controller.cli.doctor_disk import check_disk
@@ -89,7 +90,10 @@ def run(options: Namespace) -> int:
 
 def diagnose(path: Path) -> list[DoctorFinding]:
     """Return the findings of all checks that are possible on this machine."""
-    findings = list(check_clock(synchronised=is_synchronised(), daemon=running_time_daemon()))
+    clock = check_clock(
+        synchronised=is_synchronised(), daemon=running_time_daemon(), installed=installed_time_daemon()
+    )
+    findings = list(clock)
     try:
         config, hints = load_configuration(path)
     except InvalidConfigError as error:

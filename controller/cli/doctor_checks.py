@@ -51,8 +51,16 @@ class DoctorFinding(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def check_clock(*, synchronised: bool, daemon: str) -> Iterator[DoctorFinding]:
-    """Check the clock; `daemon` is the time daemon that runs, empty for none."""
+TIME_DAEMONS = {
+    "chrony": "usr/sbin/chronyd",
+    "systemd-timesyncd": "usr/lib/systemd/systemd-timesyncd",
+    "ntpsec": "usr/sbin/ntpd",
+}
+"""Program of each time daemon by the name of its unit."""
+
+
+def check_clock(*, synchronised: bool, daemon: str, installed: str = "") -> Iterator[DoctorFinding]:
+    """Check the clock; `daemon` runs, `installed` may be stopped; empty for none."""
     if synchronised:
         yield DoctorFinding("clock", "ok", f"synchronised by {daemon or 'a time daemon'}")
     elif daemon:
@@ -61,6 +69,13 @@ def check_clock(*, synchronised: bool, daemon: str) -> Iterator[DoctorFinding]:
             "error",
             f"not synchronised, although {daemon} runs",
             "check its servers (`chronyc sources`, `timedatectl timesync-status`) and UDP port 123",
+        )
+    elif installed:
+        yield DoctorFinding(
+            "clock",
+            "error",
+            f"not synchronised: {installed} is installed but does not run",
+            f"sudo systemctl enable --now {installed}; `systemctl status {installed}` shows what prevents it",
         )
     else:
         yield DoctorFinding(
@@ -82,6 +97,11 @@ def running_time_daemon(proc: Path = Path("/proc")) -> str:
         if found:
             return found
     return ""
+
+
+def installed_time_daemon(root: Path = Path("/")) -> str:
+    """Return the unit of a time daemon that is installed under `root`; empty for none."""
+    return next((unit for unit, program in TIME_DAEMONS.items() if (root / program).exists()), "")
 
 
 class ServiceUser(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from controller.cli.doctor_checks import (
     check_over_commitment,
     check_running,
     check_store_rights,
+    installed_time_daemon,
 )
 from controller.cli.doctor_disk import check_disk
 from controller.cli.main import main
@@ -62,6 +63,23 @@ def levels(findings: list[DoctorFinding]) -> list[str]:
 )
 def test_doctor_clock_not_synchronised_is_error(daemon: str, level: str, *, synchronised: bool) -> None:
     assert levels(list(check_clock(synchronised=synchronised, daemon=daemon))) == [level]
+
+
+@pytest.mark.parametrize(
+    ("program", "remedy"),
+    [
+        ("usr/sbin/chronyd", "sudo systemctl enable --now chrony;"),
+        ("usr/lib/systemd/systemd-timesyncd", "sudo systemctl enable --now systemd-timesyncd;"),
+        ("usr/sbin/other", "sudo apt install chrony;"),
+    ],
+)
+def test_doctor_time_daemon_stopped_remedy_starts_it(tmp_path: Path, program: str, remedy: str) -> None:
+    (tmp_path / program).parent.mkdir(parents=True)
+    (tmp_path / program).touch()
+
+    [finding] = check_clock(synchronised=False, daemon="", installed=installed_time_daemon(tmp_path))
+
+    assert finding.remedy.startswith(remedy)
 
 
 METER = """
