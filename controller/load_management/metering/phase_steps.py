@@ -47,6 +47,8 @@ TURN_S = 600.0
 """Longest time (s) that an EVSE is raised for the tests of its car: renewals make the room for it."""
 REST_S = 900.0
 """Time (s) until the next one is raised after a turn without a test: the site is too full for a step."""
+FITS = -1.0
+"""Likelihood of a move that the right meter shows."""
 MOVED = -1.0
 """Evidence of a phase that has moved: without one the car has not followed, and the others show nothing."""
 
@@ -105,11 +107,14 @@ class _Move(msgspec.Struct, frozen=True):
         beyond_a = max(0.0, self.least_a - follows_a, follows_a - self.most_a)
         return -min(beyond_a * beyond_a / self.variance, MOST_UNLIKELY)
 
-    def proves_meter(self, step_a: float) -> bool:
-        """Return True if a meter that does not see the cars, or is built in backwards, cannot show it.
+    def proves_meter(self, step_a: float, follows_a: float) -> bool:
+        """Return True if only the right meter shows it where the car follows a step by `follows_a` (A).
 
-        Where others move as far the other way, such a meter shows what the right one does.
+        A meter that does not see the cars, or is built in backwards, does not show it then. Where other
+        EVSEs move as far the other way, such a meter shows what the right one does.
         """
+        if self.likelihood(math.copysign(follows_a, step_a)) < FITS:
+            return False
         lowest_a = self.shown_a - self.most_a + min(0.0, step_a)
         highest_a = self.shown_a - self.least_a + max(0.0, step_a)
         beyond_a = max(0.0, self.shown_a + lowest_a, -self.shown_a - highest_a)
@@ -216,7 +221,7 @@ class PhaseSteps:
             return None
         evidence, follows_a = _weigh(moves, step.step_a)
         for phase, found, move in zip(step.phases, evidence, moves, strict=True):
-            self.proven[phase] |= found <= -MOST_EVIDENCE and move.proves_meter(step.step_a)
+            self.proven[phase] |= found <= -MOST_EVIDENCE and move.proves_meter(step.step_a, follows_a)
         if min(evidence) > MOVED:
             return None
         return StepVote(
