@@ -57,7 +57,7 @@ def check_webhooks(config: Config) -> Iterator[Problem]:
         if not webhook.url.startswith(("http://", "https://")):
             yield Problem(
                 path,
-                coded('"{url}" is no URL', url=webhook.url),
+                coded('"{url}" is no http or https URL', url=webhook.url),
                 coded('begin it with "{scheme}://"', scheme="https"),
             )
         elif " " in webhook.url:

@@ -460,7 +460,7 @@ class App:
             self._config.listen.host,
             self.port,
         )
-        notify_ready(f"listening on port {self.port}: {stations} stations, {meters} meters")
+        notify_ready(f"listening on port {self.port}: stations {stations}, meters {meters}")
 
     def close(self) -> None:
         """Close the store."""

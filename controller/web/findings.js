@@ -53,6 +53,7 @@ const DE = {
   "\"{source}\" is no source of contacts": "\"{source}\" ist keine Quelle mit Kontakten",
   "\"{there}\" is on two circuits, \"{one}\" and \"{other}\"": "\"{there}\" steht an zwei Stromkreisen, \"{one}\" und \"{other}\"",
   "\"{transport}\" needs a {key}": "\"{transport}\" braucht {key}",
+  "\"{url}\" is no http or https URL": "\"{url}\" ist keine http- oder https-URL",
   "\"{url}\" is no URL": "\"{url}\" ist keine URL",
   "\"{value}\" is a URL": "\"{value}\" ist eine URL",
   "\"{via}\" is no link in overlay mode": "\"{via}\" ist keine Verbindung im Overlay-Modus",
