@@ -70,6 +70,13 @@ export function table(caption, columns, empty) {
 
 export const cell = (value) => (node, row) => write(node, String(value(row) ?? ""));
 
+// A cell with a second line below the first one; `kind`: the classes of that line.
+export const twoLines = (first, second, kind = "second") => (node, row) => {
+  if (!node.firstChild) node.append(element("span"), element("span", { class: kind }));
+  write(node.firstChild, first(row));
+  write(node.lastChild, second(row));
+};
+
 // A list of `entries` ([label, value of the source]); an entry whose value is null is hidden.
 export function facts(entries) {
   const list = element("dl", { class: "facts" }), labels = [], places = entries.map(([label]) => {

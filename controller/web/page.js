@@ -2,7 +2,7 @@
 // textContent, never as markup.
 
 import { lineChart, timeMarks } from "/assets/charts.js";
-import { API, ask, button, byId, cell, command, element, facts, field, follow, numberInput, readNumber, request, secretInput, select, show, table, write } from "/assets/elements.js";
+import { API, ask, button, byId, cell, command, element, facts, field, follow, numberInput, readNumber, request, secretInput, select, show, table, twoLines, write } from "/assets/elements.js";
 import { codedText } from "/assets/findings.js";
 import { showSettings } from "/assets/settings.js";
 import { sentence, statementLanguage, statementText } from "/assets/statements.js";
@@ -216,7 +216,7 @@ function energyCard() {
   ]);
   const [peaks, updatePeaks] = table(text("quarterPeaks"), [
     { title: text("circuit"), write: cell((peak) => peak.circuit) },
-    { title: text("quarterUsed"), class: "number", write: (node, peak) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, `${number(peak.used_kwh, 2)} / ${number(peak.budget_kwh, 2)} kWh`); write(node.lastChild, text("quarterTarget", { target: watts(1000 * peak.target_kw), ends: age(peak.ends_in_s) })); } },
+    { title: text("quarterUsed"), class: "number", write: twoLines((peak) => `${number(peak.used_kwh, 2)} / ${number(peak.budget_kwh, 2)} kWh`, (peak) => text("quarterTarget", { target: watts(1000 * peak.target_kw), ends: age(peak.ends_in_s) })) },
     { title: text("monthPeak"), class: "number wide", write: cell((peak) => (peak.month_kw ? watts(1000 * peak.month_kw) : "–")) },
   ]);
   const [groups, updateGroups] = table(text("groups"), [
@@ -332,7 +332,7 @@ function viewStations(main) {
 
 function knockCard() {
   const [made, update] = table(text("knocks"), [
-    { title: text("station"), write: (node, knock) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, knock.id); write(node.lastChild, [knock.vendor, knock.model, knock.serial_number, knock.firmware].filter(Boolean).join(" ")); } },
+    { title: text("station"), write: twoLines((knock) => knock.id, (knock) => [knock.vendor, knock.model, knock.serial_number, knock.firmware].filter(Boolean).join(" ")) },
     { title: text("address"), write: (node, knock) => write(node, knock.peer, knock.peer.includes(":") ? "" : "whole") },
     { title: text("firstSeen"), class: "wide whole", write: cell((knock) => moment(knock.first_seen)) },
     { title: text("lastSeen"), class: "wide whole", write: cell((knock) => moment(knock.last_seen)) },
@@ -468,10 +468,10 @@ const perPhase = (values, unit) => (values.some((value) => value !== null) ? `${
 
 function viewMeters(main) {
   const [made, update] = table(text("meters"), [
-    { title: text("name"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, meter.id); write(node.lastChild, [meter.manufacturer, meter.model || meter.driver, meter.serial_number].filter(Boolean).join(" ")); } },
+    { title: text("name"), write: twoLines((meter) => meter.id, (meter) => [meter.manufacturer, meter.model || meter.driver, meter.serial_number].filter(Boolean).join(" ")) },
     { title: text("quality"), class: "state", write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, statementText(meter.statement, meter.problem)); node.lastChild.lang = statementLanguage(meter.statement); } },
     { title: text("age"), class: "number wide", write: cell((meter) => age(meter.age_s)) },
-    { title: text("current"), class: "number wraps", write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, perPhase(meter.current_a, "A")); write(node.lastChild, watts(meter.power_total_w)); } },
+    { title: text("current"), class: "number wraps", write: twoLines((meter) => perPhase(meter.current_a, "A"), (meter) => watts(meter.power_total_w), "second narrow") },
     { title: text("voltage"), class: "number wide", write: cell((meter) => perPhase(meter.voltage_v, "V")) },
     { title: text("power"), class: "number wide", write: cell((meter) => watts(meter.power_total_w)) },
     { title: text("energyIn"), class: "number wide", write: cell((meter) => (meter.energy_import_wh === null ? "–" : `${number(meter.energy_import_wh / 1000)} kWh`)) },
@@ -489,7 +489,7 @@ function viewSessions(main) {
   const download = element("a", { href: "#", download: "" }, text("download"));
   const [made, update] = table(text("sessions"), [
     { title: text("station"), write: cell((session) => `${session.station}/${session.evse ?? "–"}`) },
-    { title: text("started"), class: "whole", write: (node, session) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, sessionMoment(session, session.started)); write(node.lastChild, session.ended ? endText(session.reason) : text("running")); } },
+    { title: text("started"), class: "whole", write: twoLines((session) => sessionMoment(session, session.started), (session) => session.ended ? endText(session.reason) : text("running"), "second narrow") },
     { title: text("ended"), class: "wide whole", write: cell((session) => (session.ended ? sessionMoment(session, session.ended) : text("running"))) },
     { title: text("energy"), class: "number", write: cell((session) => (session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`)) },
     { title: text("card"), class: "wide", write: cell((session) => session.card) },
@@ -579,7 +579,7 @@ function eebusCard() {
     [text("heartbeat"), (eebus) => age(eebus.heartbeat_age_s)],
   ]);
   const [partners, updatePartners] = table(text("partner"), [
-    { title: text("partner"), write: (node, partner) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, partner.ski); write(node.lastChild, `${partner.device} ${partner.phase}`); } },
+    { title: text("partner"), write: twoLines((partner) => partner.ski, (partner) => `${partner.device} ${partner.phase}`) },
     { title: text("state"), class: "state", write: cell((partner) => text(partner.trusted ? "trusted" : "waits")) },
     ...(can("eebus.pair") || can("eebus.unpair") ? [{ title: text("action"), class: "act", write: (node, partner) => {
       const wanted = partner.trusted ? "unpair" : "pair";

@@ -1,6 +1,6 @@
 // The settings: the person's account, forms for what installers change, users, tokens, the whole file.
 
-import { ask, button, byId, cell, command, element, field, follow, request, secretInput, select, show, showSecret, table, write } from "/assets/elements.js";
+import { ask, button, byId, cell, command, element, field, follow, request, secretInput, select, show, showSecret, table, twoLines } from "/assets/elements.js";
 import { differenceList, differenceNodes } from "/assets/differences.js";
 import { findingItem } from "/assets/findings.js";
 import { hasText, text } from "/assets/texts.js";
@@ -31,7 +31,7 @@ function accountCard() {
 
 function usersCard() {
   const [made, update] = table(text("users"), [
-    { title: text("name"), write: (node, user) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second narrow" })); write(node.firstChild, user.name); write(node.lastChild, user.role); } },
+    { title: text("name"), write: twoLines((user) => user.name, (user) => user.role, "second narrow") },
     { title: text("role"), class: "wide", write: cell((user) => user.role) },
     { title: text("action"), write: (node, user) => { if (!node.firstChild && can("user.remove")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: user.name }), [], { danger: true })) { await command("user.remove", { user: user.name }); load(); } }, "danger")); } },
   ], text("none"));
