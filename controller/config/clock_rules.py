@@ -51,12 +51,18 @@ _UNIVERSAL = re.compile(r"(Etc/)?(UTC|UCT|Universal|Zulu|Greenwich|GMT([+-]?0)?)
 _WRITE_ZONE = coded('write the zone of the site, e.g. timezone = "Europe/Berlin"')
 
 
+def find_time_zone(name: str) -> zoneinfo.ZoneInfo | None:
+    """Return the time zone of this name; None where none exists."""
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
 def check_time_zone(config: Config) -> Iterator[Problem]:
     """Find a time zone that does not exist."""
     name = config.site.timezone
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+    if find_time_zone(name) is None:
         meant = _meant_zone(name)
         remedy = (
             coded('use a name like "Europe/Berlin"')

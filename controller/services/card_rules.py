@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.config.card_files import CardFileError, load_cards
+from controller.config.clock_rules import find_time_zone
 from controller.config.schema import CardConfig, Config
 from controller.tomlcheck.diagnostics import Problem
 from drivers.coded_text import coded
@@ -14,9 +14,8 @@ from drivers.coded_text import coded
 
 def find_ended_cards(config: Config) -> Iterator[Problem]:
     """Find cards whose last day is past at the site; none where its time zone is an error already."""
-    try:
-        zone = ZoneInfo(config.site.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    zone = find_time_zone(config.site.timezone)
+    if zone is None:
         return
     today = datetime.now(UTC).astimezone(zone).date()
     for index, card in enumerate(config.card):
