@@ -461,16 +461,9 @@ def test_scenes_full_cars_leave_the_whole_unbalance(unbalance_a: float, report_s
     site.connect()
     site.wait(500)
     for each in cars[1:]:
-        each.car = FullCar()
+        each.car = Car(max_a=0.0)
     site.wait(900)
     assert [each.draw_a for each in cars] == pytest.approx([unbalance_a, 0.0, 0.0], abs=0.5)
-
-
-class FullCar(Car):
-    """Takes nothing."""
-
-    def draw_a(self, limit_a: float) -> float:
-        return 0.0
 
 
 @pytest.mark.parametrize("report_s", [10, 240, 900, 0])
