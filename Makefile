@@ -4,7 +4,8 @@ BIN := .venv/bin
 RELEASE ?= $(shell . /etc/os-release; echo $$VERSION_CODENAME)
 # Tests start programs hundreds of times: each module is compiled once, whatever the environment sets.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock audit deb test-install image test-image wheel
+.PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock audit deb test-install image test-image wheel \
+    test-wheel
 
 help:                                       ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -81,7 +82,10 @@ image:                                      ## container image with podman; BASE
 test-image:                                 ## run what `make image` has built
 	debian/test-image
 
-wheel:                                      ## build the wheel; install and start it with each Python of PYTHONS
+wheel:                                      ## wheel, SBOM, checksums in dist/wheel
+	debian/build-wheel $(PYTHON)
+
+test-wheel:                                 ## install and start what `make wheel` has built with each Python of PYTHONS
 	debian/test-wheel $(PYTHONS)
 
 clean:                                      ## remove what the other targets have made

@@ -223,6 +223,13 @@ def test_package_files_sbom_is_completed_with_openssl_of_cryptography(tmp_path: 
     assert [each["purl"] for each in found["components"]] == ["pkg:generic/openssl@3.5.4"]
 
 
+@pytest.mark.parametrize("artefact", ["package", "image", "wheel"])
+def test_package_files_each_build_writes_sbom_and_checksums(artefact: str) -> None:
+    script = (ROOT / "debian" / f"build-{artefact}").read_text()
+    assert re.search(r'>"[^"\n]*\.cdx\.json"$', script, re.MULTILINE)
+    assert re.search(r"sha256sum \./\* >SHA256SUMS", script)
+
+
 def test_package_files_invalid_sbom_ends_the_build(tmp_path: Path) -> None:
     done = complete_sbom(tmp_path, SBOM | {"bomFormat": "SPDX"})
     assert done.returncode == 1
