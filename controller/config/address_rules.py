@@ -99,6 +99,10 @@ def _hosts(config: Config) -> Iterator[Problem]:
         hosts.append((("mqtt", "host"), config.mqtt.host))
     if config.eebus is not None:
         hosts.append((("eebus", "host"), config.eebus.host))
+    for index, meter in enumerate(config.meter):
+        hosts += [
+            (("meter", index, "share", number, "host"), each.host) for number, each in enumerate(meter.share)
+        ]
     for path, host in [*hosts, *_devices(config), *_partners(config), *_time_servers(config)]:
         yield from _host(path, host)
 
@@ -128,7 +132,7 @@ def _time_servers(config: Config) -> Iterator[tuple[DataPath, str]]:
 
 
 def _host(path: DataPath, host: str) -> Iterator[Problem]:
-    listens = path in (("listen", "host"), ("web", "host"), ("eebus", "host"))
+    listens = path in (("listen", "host"), ("web", "host"), ("eebus", "host")) or "share" in path
     has_port = path[-1] == "host"
     if _SCHEME.match(host):
         name, port = _address_of_url(host)

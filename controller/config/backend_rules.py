@@ -19,7 +19,7 @@ from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import ALL_WORDS
 from drivers.coded_text import CodedText, coded
 
-_NO_OWNER = frozenset({"", "-", "local", "no", "none", LOCAL_CSMS})
+_NO_OWNER = frozenset({"-", "local", "no", "none", LOCAL_CSMS})
 """Names that people write for a station without a backend."""
 _BARE_IPV6 = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]+")
 _COMMANDABLE = {**COMMANDS, **SHARED}
@@ -140,7 +140,10 @@ def _addresses(config: Config) -> Iterator[Problem]:
             yield from _est_url(backend.est_url, (*path, "est_url"))
         if backend.key and not backend.certificate:
             yield Problem(
-                (*path, "key"), coded("needs a certificate"), coded("add certificate, or remove key")
+                (*path, "key"),
+                coded("needs a certificate"),
+                coded("add certificate, or remove key"),
+                depends_on=(*path, "certificate"),
             )
 
 
@@ -213,12 +216,6 @@ def _renewal(config: Config) -> Iterator[Problem]:
         if backend.est_url is None and not backend.renew_by_ocpp:
             continue
         file = backend.certificate
-        if file is None or PurePath(file).parent != identities or backend.key != file:
-            yield Problem(
-                (*place, "certificate"),
-                coded("cannot be renewed: it is not an identity of [pki]"),
-                coded("make one with `local-controller pki renew`, and name its file in certificate and key"),
-            )
         if backend.est_url is not None and backend.renew_by_ocpp:
             yield Problem(
                 (*place, "renew_by_ocpp"),
@@ -230,6 +227,13 @@ def _renewal(config: Config) -> Iterator[Problem]:
                 (*place, "renew_by_ocpp"),
                 coded("needs the link of the site's own identity"),
                 coded('set backend = "{name}" in [site], or use est_url', name=backend.name),
+            )
+        elif file is None or PurePath(file).parent != identities or backend.key != file:
+            yield Problem(
+                (*place, "certificate"),
+                coded("cannot be renewed: it is not an identity of [pki]"),
+                coded("make one with `local-controller pki renew`, and name its file in certificate and key"),
+                depends_on=(*place, "est_url"),
             )
 
 

@@ -14,7 +14,7 @@ from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 
 _PHASES = ("L1", "L2", "L3")
-_NO_PARENT = frozenset({"", "-", "no", "none", "root"})
+_NO_PARENT = frozenset({"-", "no", "none", "root"})
 """Words that people write for the parent of the grid connection."""
 _LESS = coded("lower fallback_a (0: pause), or connect fewer stations there")
 Parents = Mapping[str, str | None]
@@ -59,7 +59,7 @@ def _root(config: Config, parents: Parents) -> Iterator[Problem]:
             coded('is missing: "{first}" is the grid connection already', first=first),
             coded('name the circuit that feeds it, e.g. parent = "{first}"', first=first),
         )
-    if not roots:
+    if not roots and all(parent in parents for parent in parents.values()):
         yield Problem(
             ("circuit",), coded("no circuit is the grid connection"), coded("leave out parent in one circuit")
         )
@@ -177,8 +177,12 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
     for each in config.circuit:
         for circuit in path_to_root(each.id, parents):
             beside[circuit] += each.base_load_a or 0.0
+    counted: set[tuple[str, int]] = set()
     for station in config.station:
         for evse in station.evse:
+            if (station.id, evse.id) in counted:  # defined twice, which is an error itself
+                continue
+            counted.add((station.id, evse.id))
             for circuit in path_to_root(config.circuit_of(station, evse), parents):
                 for phase in set(evse.phases):
                     sums[circuit][_PHASES.index(phase)] += config.fallback_a(evse)

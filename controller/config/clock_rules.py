@@ -92,13 +92,7 @@ def find_clock_hints(config: Config) -> Iterator[Problem]:
     yield from _zone_hints(config)
     servers, needed = config.time.nts_servers, config.time.servers_agree
     for index, server in enumerate(servers):
-        if server.lower() in {each.lower() for each in servers[:index]}:
-            yield Problem(
-                ("time", "nts_servers", index),
-                coded('"{name}" is listed twice', name=server),
-                coded("remove one of the two"),
-            )
-        elif _WITHOUT_NTS.search(server):
+        if _WITHOUT_NTS.search(server):
             yield Problem(
                 ("time", "nts_servers", index),
                 coded("{server} has no NTS: its time cannot be verified", server=server),

@@ -29,9 +29,12 @@ def check_tables(config: Config) -> list[Problem]:
 def _follows(problem: Problem, found: list[Problem], twice: list[Problem]) -> bool:
     """Return whether a problem follows from an id that is used twice, where another was meant.
 
-    References to the missing id lead nowhere, unless more ids are missing than used twice. Circuits feed each
-    other in a loop, or there is no root.
+    What else is wrong in the second table is wrong because it is a copy. References to the missing id lead
+    nowhere, unless more ids are missing than used twice. Circuits feed each other in a loop, or there is no
+    root.
     """
+    if any(problem.path[: len(each.path) - 1] == each.path[:-1] for each in twice):
+        return True
     kind = problem.refers_to
     missing = {each.what for each in found if each.refers_to == kind}
     if kind and len(missing) <= sum(each.path[0] == kind for each in twice):
@@ -59,7 +62,7 @@ def _check_tables(config: Config) -> list[Problem]:
 
 
 def _ids(config: Config) -> Iterator[Problem]:
-    for name in ("backend", "circuit", "meter", "station"):
+    for name in ("backend", "circuit", "meter", "station", "group", "priority_class"):
         seen: dict[str, int] = {}
         for index, each in enumerate(getattr(config, name)):
             # Ids that are equal in a URL cannot be two stations.
@@ -67,6 +70,12 @@ def _ids(config: Config) -> Iterator[Problem]:
             if key in seen:
                 yield _twice(name, config, seen[key], index)
             seen.setdefault(key, index)
+    for name in () if config.dimming is None else ("source", "module"):
+        ids: set[str] = set()
+        for index, each in enumerate(getattr(config.dimming, name)):
+            if each.id in ids:
+                yield defined_already(("dimming", name, index, "id"), each.id)
+            ids.add(each.id)
 
 
 def _twice(name: str, config: Config, first: int, second: int) -> Problem:
@@ -99,12 +108,14 @@ def _listen(config: Config) -> Iterator[Problem]:
             ("listen", there),
             coded("needs a {missing}", missing=missing),
             coded("add {missing}, or remove {there}", missing=missing, there=there),
+            depends_on=("listen", missing),
         )
     if listen.client_ca is not None and listen.certificate is None and listen.key is None:
         yield Problem(
             ("listen", "client_ca"),
             coded("needs certificate and key: client certificates exist over TLS only"),
             coded("add both, or remove client_ca"),
+            depends_on=("listen", "certificate"),
         )
 
 

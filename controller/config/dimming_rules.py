@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from controller.config.meter_rules import (
+    SERIAL_PORT,
     check_serial_port,
     check_serial_unit,
-    find_foreign_keys,
+    check_transport_keys,
     find_unit_hints,
     is_serial_port,
     not_a_device_path,
@@ -61,14 +62,15 @@ _TRANSPORTS = {
     "parity": {"rtu"},
     "stopbits": {"rtu"},
 }
-"""Keys that only some transports have, and those that each needs."""
+"""Keys that only some transports have."""
 
 _NEEDS = {
-    "tcp": ("driver", "host"),
-    "rtu-over-tcp": ("driver", "host"),
-    "rtu": ("driver", "device"),
-    "gpio": ("device",),
+    "tcp": {"driver": "wago-750", "host": "192.0.2.30"},
+    "rtu-over-tcp": {"driver": "wago-750", "host": "192.0.2.30"},
+    "rtu": {"driver": "wago-750", "device": SERIAL_PORT},
+    "gpio": {"device": "/dev/gpiochip0"},
 }
+"""Keys that each transport needs, with examples."""
 
 
 def check_dimming(config: Config) -> Iterator[Problem]:
@@ -90,7 +92,6 @@ def check_dimming(config: Config) -> Iterator[Problem]:
             )
         if source.kind == "contact":
             yield from _contacts(dimming, source, path)
-    yield from _ids(dimming)
     yield from _shared(dimming)
     yield from _wiring(dimming)
     yield from _inputs(dimming)
@@ -187,17 +188,6 @@ def _has_stray_contact(dimming: DimmingConfig) -> bool:
     return any(contact.source not in sources for contact in dimming.contact)
 
 
-def _ids(dimming: DimmingConfig) -> Iterator[Problem]:
-    for name in ("source", "module"):
-        seen: set[str] = set()
-        for index, each in enumerate(getattr(dimming, name)):
-            if each.id in seen:
-                yield Problem(
-                    ("dimming", name, index, "id"), coded("is there twice"), coded("rename one of them")
-                )
-            seen.add(each.id)
-
-
 def _shared(dimming: DimmingConfig) -> Iterator[Problem]:
     users: dict[str, str] = {}
     for index, source in enumerate(dimming.source):
@@ -229,6 +219,7 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
             continue
         if (contact.source, contact.name) in names:
             yield defined_already((*path, "name"), contact.name)
+            continue
         names.add((contact.source, contact.name))
         wire = (modules[contact.source], contact.input)
         other = wired.get(wire)
@@ -310,14 +301,7 @@ def _bus_with_meter(
 
 def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
     known = list_input_modules()
-    for key in _NEEDS[module.transport]:
-        if getattr(module, key) is None:
-            yield Problem(
-                (*path, "transport"),
-                coded('"{transport}" needs a {key}', transport=module.transport, key=key),
-                coded("add {key}", key=key),
-            )
-    yield from find_foreign_keys(module, module.transport, _TRANSPORTS, path)
+    yield from check_transport_keys(module, module.transport, _NEEDS[module.transport], _TRANSPORTS, path)
     yield from check_serial_unit((*path, "unit"), module.transport, module.unit)
     if module.device is not None and module.transport in ("gpio", "rtu"):
         yield from _device(module.device, module.transport, path)

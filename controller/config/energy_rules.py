@@ -11,7 +11,7 @@ from controller.config.circuit_rules import path_to_root
 from controller.config.local_csms_rules import find_unlisted_cards
 from controller.config.schema import CalendarConfig, CircuitConfig, Config, EvseConfig
 from controller.config.value_rules import LEAST_CHARGING_A, LEAST_W
-from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
+from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded, join_or
 
@@ -346,7 +346,12 @@ def _calendar_settings(entry: CalendarConfig, path: DataPath) -> Iterator[Proble
     for_circuit = [key for key in ("limit_a", "limit_w", "peak_kw") if getattr(entry, key) is not None]
     for_evses = [key for key in ("priority", "mode") if getattr(entry, key) is not None]
     if for_circuit and entry.circuit is None:
-        yield Problem((*path, for_circuit[0]), coded("needs a circuit"), coded('add circuit = "..."'))
+        yield Problem(
+            (*path, for_circuit[0]),
+            coded("needs a circuit"),
+            coded('add circuit = "..."'),
+            depends_on=(*path, "circuit"),
+        )
     if for_evses and entry.group is None and not entry.stations:
         yield Problem(
             (*path, for_evses[0]),
@@ -387,12 +392,8 @@ def _calendar_limits(entry: CalendarConfig, circuit: CircuitConfig, path: DataPa
 
 def _groups(config: Config) -> Iterator[Problem]:
     group_of: dict[tuple[str, int], str] = {}
-    ids: set[str] = set()
     for index, group in enumerate(config.group):
         path: DataPath = ("group", index)
-        if group.id in ids:
-            yield defined_already((*path, "id"), group.id)
-        ids.add(group.id)
         yield from _unknown_evses(config, group.stations, (*path, "stations"))
         for number, name in enumerate(group.stations):
             for ref in dict.fromkeys(find_evses(config, name)):

@@ -8,6 +8,7 @@ from controller.config.address_rules import find_address_hints
 from controller.config.circuit_rules import path_to_root
 from controller.config.dimming_rules import find_dimming_hints
 from controller.config.energy_rules import find_energy_hints
+from controller.config.list_rules import find_repeated_names
 from controller.config.local_csms_rules import find_local_csms_hints
 from controller.config.meter_rules import find_meter_hints
 from controller.config.overlay_rules import find_overlay_hints
@@ -39,6 +40,7 @@ def find_hints(config: Config) -> list[Problem]:
         *find_energy_hints(config),
         *find_overlay_hints(config),
         *find_timing_hints(config),
+        *find_repeated_names(config),
     ]
 
 

@@ -325,6 +325,8 @@ def check_config(
     found = stations.to_file(found)
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)
     wrong = {problem.path for problem in found}
+    # A hint at a table with an error in it follows from the error.
+    wrong |= {path[:length] for path in wrong for length in range(1, len(path))}
     remarks = [each for each in stations.to_file(remarks) if each.path not in wrong]
     remarks = [problem for problem in remarks if not schema.is_consequence(problem)]
     hints = locate_problems(remarks, text, data, file, HintDiagnostic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -47,6 +47,8 @@ _BELONGS = {
     "key": {"tls"},
 }
 """Keys that only some transports have."""
+SERIAL_PORT = "/dev/serial/by-id/..."
+"""Serial port that a remedy shows."""
 LAST_UNIT, UNIT_OF_DEVICE = 247, 255
 """The highest unit of a device, and the one by which a device on TCP is addressed itself."""
 BAUD_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
@@ -129,13 +131,18 @@ def _unusable_model(path: DataPath, file: FilePath) -> Iterator[Problem]:
 def check_meters(config: Config) -> Iterator[Problem]:
     """Find meters that nothing uses, that cannot be reached, or that cannot share their bus."""
     known = list_models()
-    used = Counter(circuit.meter for circuit in config.circuit)
+    used = Counter(meter for _, meter in {(each.id, each.meter) for each in config.circuit})
     sources = {source for meter in config.meter for source in (*meter.plus, *meter.minus, *_backups(meter))}
     if config.battery is not None:
         sources.add(config.battery.meter)
+    names = {meter.id for meter in config.meter}
+    missing = (sources | {name for name in used if name is not None}) - names
+    is_meant = len([name for name in names if name not in sources and not used[name]]) <= len(missing)
     for index, meter in enumerate(config.meter):
         path: DataPath = ("meter", index)
-        yield from _use(meter, used[meter.id], path, is_source=meter.id in sources)
+        # A name that leads to no meter most likely means the one that nothing uses, and is reported itself.
+        is_source = meter.id in sources or is_meant
+        yield from _use(meter, used[meter.id], path, is_source=is_source)
         if meter.transport == "virtual":
             yield from _virtual(meter, path)
             yield from _stations(config, meter, path)
@@ -171,6 +178,13 @@ def check_meters(config: Config) -> Iterator[Problem]:
 
 def _virtual(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
     """Check the keys of a virtual meter."""
+    if meter.driver != "virtual" and not (meter.plus or meter.minus or meter.stations):
+        yield Problem(
+            (*path, "transport"),
+            coded('"virtual" is for a meter that is computed from others'),
+            coded('write how the device is connected, e.g. "tcp", or set driver = "virtual" and add plus'),
+        )
+        return
     if meter.driver != "virtual":
         yield Problem(
             (*path, "driver"), coded("is not that of a virtual meter"), coded('set driver = "virtual"')
@@ -181,7 +195,7 @@ def _virtual(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
             coded('"virtual" needs plus or stations'),
             coded("name the meters, or the stations, that it adds up"),
         )
-    yield from find_foreign_keys(meter, meter.transport, _BELONGS, path)
+    yield from check_transport_keys(meter, meter.transport, {}, _BELONGS, path)
     if meter.share:
         yield Problem(
             (*path, "share"), coded("a virtual meter has no registers to share"), coded("remove it")
@@ -303,56 +317,98 @@ def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> 
 
 
 def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
-    required = "device" if meter.transport == "rtu" else "host"
-    if getattr(meter, required) is None:
-        yield Problem(
-            (*path, required),
-            coded('is missing: transport "{transport}" needs it', transport=meter.transport),
-            coded(
-                'add {required} = "{value}"',
-                required=required,
-                value="/dev/serial/by-id/..." if required == "device" else "192.0.2.20",
-            ),
-            depends_on=(*path, "transport"),
-        )
-    yield from find_foreign_keys(meter, meter.transport, _BELONGS, path)
+    needs = {"device": SERIAL_PORT} if meter.transport == "rtu" else {"host": "192.0.2.20"}
+    yield from check_transport_keys(meter, meter.transport, needs, _BELONGS, path)
     yield from check_serial_unit((*path, "unit"), meter.transport, meter.unit)
-    if meter.device is not None and _COM_PORT.fullmatch(meter.device):
+    if meter.transport == "rtu" and meter.device is not None:
+        yield from _serial_device(meter.device, (*path, "device"))
+    if meter.transport == "tls" and meter.key and not meter.certificate:
         yield Problem(
-            (*path, "device"),
-            coded('"{device}" is a serial port of Windows', device=meter.device),
+            (*path, "key"),
+            coded("needs a certificate"),
+            coded("add certificate, or remove key"),
+            depends_on=(*path, "certificate"),
+        )
+
+
+def _serial_device(device: str, path: DataPath) -> Iterator[Problem]:
+    """Find what is not the whole path of a serial port of this machine."""
+    if _COM_PORT.fullmatch(device):
+        yield Problem(
+            path,
+            coded('"{device}" is a serial port of Windows', device=device),
             coded("write its name on this machine: `ls -l /dev/serial/by-id`"),
         )
-    elif meter.device is not None and not meter.device.startswith("/"):
-        yield not_a_device_path((*path, "device"), meter.device)
-    elif meter.device is not None:
-        yield from check_serial_port((*path, "device"), meter.device)
-    if meter.key and not meter.certificate:
-        yield Problem((*path, "key"), coded("needs a certificate"), coded("add certificate, or remove key"))
+    elif not device.startswith("/"):
+        yield not_a_device_path(path, device)
+    else:
+        yield from check_serial_port(path, device)
 
 
-def find_foreign_keys(
-    table: object, transport: str, belongs: Mapping[str, Set[str]], path: DataPath
+def check_transport_keys(
+    table: object,
+    transport: str,
+    needs: Mapping[str, str],
+    belongs: Mapping[str, Set[str]],
+    path: DataPath,
 ) -> Iterator[Problem]:
-    """Find the keys of a table that its transport has not: one problem, as they came together.
+    """Find the keys of a table that its transport has not, and those that it needs and that are missing.
 
-    `belongs`: the transports that have each key.
+    Keys of another transport are one problem, as they came together; so is what is missing beside them, if it
+    is one key.
+    `needs`: the keys that the transport needs, with examples. `belongs`: the transports that have each key.
     """
+    depends_on = (*path, "transport")
+    missing = [key for key in needs if getattr(table, key) is None]
     keys = [key for key, has in belongs.items() if transport not in has and getattr(table, key) is not None]
-    if not keys:
+    if keys and len(missing) == 1:
+        (needed,) = missing
+        value, fitting = needs[needed], " or ".join(_find_fitting(keys, belongs))
+        what = coded(
+            'has no meaning with transport "{transport}", which needs {needed}',
+            transport=transport,
+            needed=needed,
+        )
+        remedy = coded('write {needed} = "{value}" in its place', needed=needed, value=value)
+        if fitting:
+            remedy = coded(
+                'write {needed} = "{value}" in its place, or set transport to {transports}',
+                needed=needed,
+                value=value,
+                transports=fitting,
+            )
+        yield Problem((*path, keys[0]), what, remedy, depends_on=depends_on)
         return
-    fitting = sorted(frozenset.intersection(*(frozenset(belongs[key]) for key in keys)))
+    for key in missing:
+        yield Problem(
+            (*path, key),
+            coded('is missing: transport "{transport}" needs it', transport=transport),
+            coded('add {required} = "{value}"', required=key, value=needs[key]),
+            depends_on=depends_on,
+        )
+    if keys:
+        yield _foreign(keys, transport, belongs, path)
+
+
+def _find_fitting(keys: Sequence[str], belongs: Mapping[str, Set[str]]) -> list[str]:
+    """Return the transports that have all of the keys."""
+    return sorted(frozenset.intersection(*(frozenset(belongs[key]) for key in keys)))
+
+
+def _foreign(keys: Sequence[str], transport: str, belongs: Mapping[str, Set[str]], path: DataPath) -> Problem:
+    """Describe keys that a transport has not, and the transports that have all of them."""
     what = coded('has no meaning with transport "{transport}"', transport=transport)
-    remedy = coded("remove it, or set transport to {transports}", transports=" or ".join(fitting))
+    fitting = " or ".join(_find_fitting(keys, belongs))
+    remedy = coded("remove it, or set transport to {transports}", transports=fitting)
     if len(keys) > 1:
         others = ", ".join(keys[1:])
         what = coded(
             'has no meaning with transport "{transport}", nor {others}', transport=transport, others=others
         )
-        remedy = coded("remove them, or set transport to {transports}", transports=" or ".join(fitting))
+        remedy = coded("remove them, or set transport to {transports}", transports=fitting)
     if not fitting:
         remedy = coded("keep the keys of one transport")
-    yield Problem((*path, keys[0]), what, remedy, depends_on=(*path, "transport"))
+    return Problem((*path, keys[0]), what, remedy, depends_on=(*path, "transport"))
 
 
 def check_serial_unit(path: DataPath, transport: str, unit: int) -> Iterator[Problem]:

@@ -85,6 +85,7 @@ def check_mqtt(config: Config) -> Iterator[Problem]:
             ("mqtt", "username"),
             coded("is missing"),
             coded("name the user whose password password_file holds"),
+            depends_on=("mqtt", "password_file"),
         )
 
 

@@ -21,7 +21,7 @@ def check_addresses(config: Config) -> Iterator[Problem]:
     for table, host, _ in _listeners(config):
         if host and not _is_own_address(host):
             yield Problem(
-                (table, "host"),
+                (*table, "host"),
                 coded("{host} is not an address of this machine", host=host),
                 coded('write one of its own, or "0.0.0.0"'),
             )
@@ -34,21 +34,26 @@ def find_port_hints(config: Config) -> Iterator[Problem]:
     except (OSError, ValueError):
         first = 1024
     for table, _, port in _listeners(config):
-        if table == "listen" and os.environ.get("LISTEN_FDS"):  # systemd has opened it
+        if table == ("listen",) and os.environ.get("LISTEN_FDS"):  # systemd has opened it
             continue
-        path: DataPath = (table, "port")
         if 0 < port < first and os.geteuid() != 0:
             yield Problem(
-                path,
+                (*table, "port"),
                 coded("{port} is below {first}: the service's user may not open it", port=port, first=first),
                 coded("use a higher port, or the package's local-controller.socket, which opens it"),
             )
 
 
-def _listeners(config: Config) -> Iterator[tuple[str, str, int]]:
-    yield "listen", config.listen.host, config.listen.port
+def _listeners(config: Config) -> Iterator[tuple[DataPath, str, int]]:
+    """Return table, host and port of all that the controller listens at."""
+    yield ("listen",), config.listen.host, config.listen.port
     if config.web is not None:
-        yield "web", config.web.host, config.web.port
+        yield ("web",), config.web.host, config.web.port
+    if config.eebus is not None:
+        yield ("eebus",), config.eebus.host, config.eebus.port
+    for index, meter in enumerate(config.meter):
+        for number, share in enumerate(meter.share):
+            yield ("meter", index, "share", number), share.host, share.port
 
 
 def _is_own_address(host: str) -> bool:

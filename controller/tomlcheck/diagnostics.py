@@ -288,12 +288,11 @@ def _remedy_for_line(line: str, message: str) -> str | None:
         return coded(
             "the line has a character that is not shown ({code}): type it anew", code=f"U+{ord(hidden):04X}"
         )
-    if message.startswith("Invalid statement"):
-        if _CONFLICT.match(written):
-            return coded("remove the marks of the merge, and one of the two versions")
-        if comment := _FOREIGN_COMMENT.match(written):
-            return coded("did you mean # {comment}?", comment=comment[1])
-        return None
+    if message.startswith("Invalid statement") and _CONFLICT.match(written):
+        return coded("remove the marks of the merge, and one of the two versions")
+    is_unread = message.startswith(("Invalid statement", "Expected", *_OF_ASSIGNMENTS))
+    if is_unread and (remedy := _remedy_for_comment(written)) is not None:
+        return remedy
     if written.startswith("[") and message.startswith(("Expected", "Invalid initial")):
         return coded("close the name of the table: [table], or [[table]]")
     if message.startswith("Expected '='"):
@@ -304,6 +303,26 @@ def _remedy_for_line(line: str, message: str) -> str | None:
             written = f"{key}={value}"
     if message.startswith(_OF_ASSIGNMENTS):
         return _remedy_for_assignment(written)
+    return None
+
+
+def _remedy_for_comment(line: str) -> str | None:
+    """Return the remedy for a line with a comment of another language; None where it has none.
+
+    What stands before the comment is valid by itself, so that no `//` of a URL is taken for one.
+    """
+    for sign in _FOREIGN_COMMENT.finditer(line):
+        if "#" in (before := line[: sign.start()].rstrip()):
+            return None
+        comment = _FOREIGN_CLOSE.sub("", line[sign.end() :]).strip()
+        try:
+            tomllib.loads(before)
+        except tomllib.TOMLDecodeError:
+            continue
+        if comment:
+            meant = f"{before}  # {comment}" if before else f"# {comment}"
+            return coded("a comment begins with #: {meant}", meant=meant)
+        return coded("did you mean {meant}?", meant=before) if before else coded("a comment begins with #")
     return None
 
 
@@ -365,7 +384,7 @@ def _meant_assignment(line: str) -> str | None:
     """Return the assignment that a line most likely means, e.g. `owner = "cpo"` for `owner = cpo`."""
     key, equals, value = line.partition("=")
     key = key.strip()
-    value = _FOREIGN_END.sub("", value.partition("#")[0]).strip()
+    value = value.partition("#")[0].strip()
     if not equals or not value:
         return None
     if value[0] in _CURLY_QUOTES:
@@ -402,13 +421,14 @@ TRUTH_WORDS: dict[str, bool] = {
 }
 """Words that stand for true or false in files of other programs, in lower case."""
 
-_FOREIGN_COMMENT = re.compile(r"(?:;|//|--|/\*)\s*(.*?)\s*(?:\*/)?$")
+_FOREIGN_COMMENT = re.compile(r";|//|--|/\*|<!--|^\*(?!\w)|^REM\b|^'(?=[^']*$)", re.IGNORECASE)
+_FOREIGN_CLOSE = re.compile(r"(?:\*/|-->)$")
+"""Begin and end of a comment in C, INI files, SQL, HTML and Basic."""
 _CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
 _NUMBER = re.compile(r"(-?(?:\d*[.,]?\d+|\d+\.))\s*[a-zA-Z%]{0,3}")
 _PERCENTAGE = re.compile(r"-?\d+(?:[.,]\d+)?\s*%")
 _DOUBLE_QUOTES = re.compile(r'""([^"]+)""')
 _DAY = re.compile(r"(\d{4})[-./](\d{1,2})[-./](\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})")
-_FOREIGN_END = re.compile(r"(?:;|\s//\s.*)\s*$")
 _BETWEEN_ELEMENTS = re.compile(r"\s*[,;]\s*|(?<=[\"'])\s+(?=[\"'])")
 _KEYS = re.compile(r"""(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*""", re.ASCII)
 _YAML_TABLE = re.compile(r"([\w-]+)\s*:", re.ASCII)

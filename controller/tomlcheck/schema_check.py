@@ -144,6 +144,10 @@ class SchemaCheck:
         return {key: [self.check_table(struct, each, (*place, index)) for index, each in enumerate(value)]}
 
     def _fits(self, hint: Any, value: object, path: DataPath) -> bool:
+        if isinstance(value, str) and not value.strip() and _is_valid(hint, None):
+            self._add(path, coded("is empty"), coded("write a value, or remove the key"))
+            self.replaced.add(path)
+            return False
         if _is_valid(hint, value):
             return True
         what, remedy, is_meant = _describe_misfit(hint, value, self._values_of(path))

@@ -806,14 +806,109 @@ ERRORS = [
         {"meter": '"janitza-umg604"'},
         'circuit "grid" meter: meter "janitza-umg604" does not exist; did you mean "grid"?',
     ),
+    (
+        "[[circuit]]",
+        {"parent": '"none"'},
+        'circuit "grid" parent: "none" is no circuit; leave parent out: the circuit is the grid connection',
+    ),
     *(
-        (
-            "[[circuit]]",
-            {"parent": f'"{word}"'},
-            f'circuit "grid" parent: "{word}" is no circuit; leave parent out: the circuit is the grid '
-            "connection",
+        (table, {key: '""'}, f"{place}: is empty; write a value, or remove the key")
+        for table, key, place in (
+            ("[[circuit]]", "parent", 'circuit "grid" parent'),
+            ("[[circuit]]", "meter", 'circuit "grid" meter'),
+            ("[listen]", "certificate", "listen.certificate"),
+            ("[listen]", "client_ca", "listen.client_ca"),
+            ("[mqtt]", "username", "mqtt.username"),
+            ("[mqtt]", "password_file", "mqtt.password_file"),
+            ("[[backend]]", "est_url", 'backend "cpo" est_url'),
+            ("[[meter]]", "device", 'meter "grid" device'),
+            ("[[station]]", "quirk", 'station "CS01" quirk'),
+            ("[[station]]", "owner", 'station "CS01" owner'),
+            ("[time]", "legal_authority", "time.legal_authority"),
         )
-        for word in ("", "none")
+    ),
+    (
+        "[time]",
+        {"legal_authority": '" "'},
+        "time.legal_authority: is empty; write a value, or remove the key",
+    ),
+    (
+        "[[meter]]",
+        {"transport": '"rtu"'},
+        'meter "grid" host: has no meaning with transport "rtu", which needs device; write device = '
+        '"/dev/serial/by-id/..." in its place, or set transport to rtu-over-tcp or tcp or tls or udp',
+    ),
+    (
+        "[[meter]]#1",
+        {"transport": '"tcp"'},
+        'meter "row" device: has no meaning with transport "tcp", which needs host; write host = '
+        '"192.0.2.20" in its place, or set transport to rtu',
+    ),
+    (
+        "[[meter]]#1",
+        {"transport": '"tcp"', "port": "502", "device": '"/dev/ttyUSB0"', "ca": '"a.pem"'},
+        'meter "row" device: has no meaning with transport "tcp", which needs host; write host = '
+        '"192.0.2.20" in its place',
+    ),
+    (
+        "[[meter]]",
+        {"transport": '"virtual"'},
+        'meter "grid" transport: "virtual" is for a meter that is computed from others; write how the device '
+        'is connected, e.g. "tcp", or set driver = "virtual" and add plus',
+    ),
+    (
+        "[[meter]]",
+        {"device": '"ttyUSB0"'},
+        'meter "grid" device: has no meaning with transport "tcp"; remove it, or set transport to rtu',
+    ),
+    (
+        "[[meter]]",
+        {"key": '"meter.key"'},
+        'meter "grid" key: has no meaning with transport "tcp"; remove it, or set transport to tls',
+    ),
+    (
+        "[[dimming.module]]",
+        {"transport": '"rtu"'},
+        'dimming.module "io" host: has no meaning with transport "rtu", which needs device; write device = '
+        '"/dev/serial/by-id/..." in its place, or set transport to rtu-over-tcp or tcp',
+    ),
+    (
+        "[[dimming.module]]",
+        {"transport": '"gpio"'},
+        'dimming.module "io" driver: has no meaning with transport "gpio", which needs device; write '
+        'device = "/dev/gpiochip0" in its place, or set transport to rtu-over-tcp or tcp',
+    ),
+    (
+        "[[meter.share]]",
+        {"port": "1502", "host": '"10.0.0.1:1502"'},
+        'meter "row" share[0].host: "10.0.0.1:1502" contains a port; write host = "10.0.0.1" and port = 1502',
+    ),
+    (
+        "[[meter.share]]",
+        {"port": "1502", "host": '""'},
+        'meter "row" share[0].host: is empty; write an address, or "0.0.0.0" for all',
+    ),
+    (
+        "[[station.evse]]",
+        {"id": "1\nfallback_a = 25\n[[station.evse]]\nid = 1\nfallback_a = 25"},
+        'station "CS01" evse[1].id: EVSE 1 is already defined; give each its own id',
+    ),
+    (
+        "[[calendar]]",
+        {"circuit": "1979-05-27"},
+        "calendar[0].circuit: cannot be 1979-05-27; write a text",
+    ),
+    (
+        "[[circuit]]",
+        {"parent": '"?"'},
+        'circuit "grid" parent: circuit "?" does not exist; known are grid, row',
+    ),
+    ("[[circuit]]", {"meter": '"?"'}, 'circuit "grid" meter: meter "?" does not exist; known are grid, row'),
+    (
+        "[[backend]]",
+        {"renew_by_ocpp": "true"},
+        """backend "cpo" renew_by_ocpp: needs the link of the site's own identity; set backend = "cpo" in """
+        "[site], or use est_url",
     ),
     (
         "[[station.evse]]",
@@ -1406,7 +1501,75 @@ def test_installer_slips_unusual_value_is_hint(table: str, changes: dict[str, st
     assert [text_of(hint) for hint in hints] == [expected]
 
 
+PASTED = [
+    ('[[meter]]\nid = "grid"\ndriver = "janitza-umg604"\ntransport = "tcp"\nhost = "10.0.0.20"', "grid"),
+    ('[[circuit]]\nid = "grid"\nlimit_a = 63\nfuse = "gG"\nmeter = "grid"\nbase_load_a = 20', "grid"),
+    (
+        '[[station]]\nid = "CS01"\nowner = "cpo"\ncircuit = "row"\n'
+        "[[station.evse]]\nfallback_a = 32\nsteuve = true",
+        "CS01",
+    ),
+    ('[[group]]\nid = "tenant"\nstations = ["CS01"]', "tenant"),
+    ('[[priority_class]]\nid = "vip"\npriority = 1\n[[priority_class]]\nid = "vip"\npriority = 2', "vip"),
+    ('[[dimming.source]]\nid = "hems"\nkind = "eebus"', "hems"),
+    ('[[dimming.module]]\nid = "io"\ntransport = "tcp"\ndriver = "wago-750"\nhost = "10.0.0.30"', "io"),
+    ('[[dimming.contact]]\nname = "K1"\nsource = "box"\ninput = 0\nlimit_w = 4200', "K1"),
+]
+
+
+@pytest.mark.parametrize(("table", "name"), PASTED)
+def test_installer_slips_table_pasted_twice_is_one_error(table: str, name: str) -> None:
+    config, errors, hints = check_config(f"{SITE}{table}\n", "site.toml")
+    assert config is None
+    assert [error.what for error in errors] == [f'"{name}" is already defined']
+    assert [hint for hint in hints if name in hint.key] == []
+
+
+LISTS = [
+    ("[listen]", {"protocols": '["ocpp1.6", "ocpp1.6"]'}, 'listen.protocols[1]: "ocpp1.6"'),
+    ("[web]", {"names": '["a.example.org", "A.example.org"]'}, 'web.names[1]: "A.example.org"'),
+    (
+        "[[backend]]#1",
+        {"observe": '["MeterValues", "MeterValues"]'},
+        'backend "fleet" observe[1]: "MeterValues"',
+    ),
+    ("[[departure]]", {"stations": '["CS01", "CS01"]'}, 'departure[0].stations[1]: "CS01"'),
+    ("[[departure]]", {"days": '["mon", "mon"]'}, 'departure[0].days[1]: "mon"'),
+    ("[[departure]]", {"cards": '["04A1B2", "04a1b2"]'}, 'departure[0].cards[1]: "04a1b2"'),
+]
+
+
+@pytest.mark.parametrize(("table", "changes", "place"), LISTS)
+def test_installer_slips_name_twice_in_a_list_is_hint(
+    table: str, changes: dict[str, str], place: str
+) -> None:
+    config, _, hints = check_config(write_into(table, changes), "site.toml")
+    assert config is not None
+    assert [text_of(hint) for hint in hints] == [f"{place} is listed twice; remove one of the two"]
+
+
 SYNTAX = [
+    *(
+        ("[web]", f"{comment}\n[web]", "Invalid statement; a comment begins with #: # the page")
+        for comment in ("// the page", "/* the page */", "; the page", "<!-- the page -->", "* the page")
+    ),
+    ("[web]", "//\n[web]", "Invalid statement; a comment begins with #"),
+    (
+        "[web]",
+        "[web]  // the page",
+        "Expected the end of the line after the value; a comment begins with #: [web]  # the page",
+    ),
+    (
+        'url = "https://hook.internal/lc"',
+        'url = "https://hook.internal/lc" ; the hook',
+        "Expected the end of the line after the value; a comment begins with #: "
+        'url = "https://hook.internal/lc"  # the hook',
+    ),
+    (
+        'url = "https://hook.internal/lc"',
+        "url = https://hook.internal/lc",
+        'Invalid value; did you mean url = "https://hook.internal/lc"?',
+    ),
     (
         'id = "lc"',
         'id = ""lc""',
@@ -1437,12 +1600,12 @@ SYNTAX = [
     (
         "voltage = 230",
         "voltage = 230;",
-        'Expected the end of the line after the value; did you mean voltage = 230; as text: voltage = "230"?',
+        "Expected the end of the line after the value; did you mean voltage = 230?",
     ),
     (
         "limit_a = 63",
         "limit_a = 63.5 // A",
-        "Expected the end of the line after the value; did you mean limit_a = 63.5?",
+        "Expected the end of the line after the value; a comment begins with #: limit_a = 63.5  # A",
     ),
     (
         "limit_a = 63",

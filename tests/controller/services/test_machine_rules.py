@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from controller.config.loader import check_config
-from controller.config.schema import Config
+from controller.config.schema import Config, EebusConfig, MeterConfig, MeterShareConfig, WebConfig
 from controller.services import machine_rules
 from controller.services.machine_rules import check_addresses, find_port_hints
 
@@ -64,3 +65,19 @@ def test_low_port_that_systemd_has_opened_gets_no_hint(monkeypatch: pytest.Monke
     assert len(list(find_port_hints(config("127.0.0.1", 443)))) == 1
     monkeypatch.setenv("LISTEN_FDS", "1")
     assert list(find_port_hints(config("127.0.0.1", 443))) == []
+
+
+def test_machine_rules_each_listener_is_at_an_own_address() -> None:
+    there = "192.0.2.77"
+    share = MeterShareConfig(port=1502, host=there)
+    meter = MeterConfig(
+        id="grid", driver="janitza-umg604", transport="tcp", host="192.0.2.20", share=(share,)
+    )
+    found = replace(
+        config("127.0.0.1"), web=WebConfig(host=there), eebus=EebusConfig(host=there), meter=(meter,)
+    )
+    assert [problem.path for problem in check_addresses(found)] == [
+        ("web", "host"),
+        ("eebus", "host"),
+        ("meter", 0, "share", 0, "host"),
+    ]
