@@ -48,11 +48,13 @@ class PageAddress(msgspec.Struct, frozen=True):
     """Address of a controller's page; `certificate`: file of its own certificate, which alone is trusted.
 
     `store`: directory of a controller on this machine; its control socket answers where a login is needed.
+    `remedy`: what a person does if no controller answers there.
     """
 
     url: str
     certificate: str | None = None
     store: Path | None = None
+    remedy: str = "is it running, with [web] in its configuration?"
 
 
 class NoStatusError(CommandError):
@@ -96,12 +98,19 @@ def _find_address(path: Path | None) -> PageAddress:
         if os.access(USUAL_CONFIG.parent, os.X_OK) and not USUAL_CONFIG.exists():
             raise configuration_missing(USUAL_CONFIG)
         if not os.access(USUAL_CONFIG, os.R_OK):
-            return address(WebConfig())
+            return msgspec.structs.replace(address(WebConfig()), remedy=_remedy_without_configuration())
         path = USUAL_CONFIG
     config = read_used_configuration(path)
     if config.web is None:
         raise CommandError(f"{path}: has no [web], which serves the status; add [web]")
     return local_page(config.web, Path(config.store.directory))
+
+
+def _remedy_without_configuration() -> str:
+    """Return what a person does where the usual address does not answer and no configuration was read."""
+    if USUAL_CONFIG.parent.exists():
+        return f"{USUAL_CONFIG} with its address is not readable; run `sudo local-controller status`"
+    return f"{USUAL_CONFIG} does not exist; name a configuration with -c, or the page with --url"
 
 
 def local_page(web: WebConfig, store: Path) -> PageAddress:
@@ -140,9 +149,7 @@ def fetch(page: PageAddress) -> ControllerStatus:
         reason = describe_error(cause if isinstance(cause, OSError) else error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise NoStatusError(f"{place}: {reason}; on the gateway: sudo local-controller status") from error
-        raise NoStatusError(
-            f"no controller answers at {place}: {reason}; is it running, with [web] in its configuration?"
-        ) from error
+        raise NoStatusError(f"no controller answers at {place}: {reason}; {page.remedy}") from error
     except ValueError as error:
         raise NoStatusError(
             f"{place} is not the status of a local-controller of this version: {error}"

@@ -27,6 +27,7 @@ from controller.site_setup.setup_questions import (
     read_meter,
     root_circuit,
     scan_target,
+    split_list,
 )
 from controller.site_setup.setup_texts import Language, setup_text
 
@@ -302,6 +303,8 @@ def _write_backend(document: SetupDocument, given: Answers, language: Language) 
     elif "backend.authorization" in given:
         csms = document.table("local_csms", setup_text(language, "comment.free"))
         set_key(csms, "authorization", given["backend.authorization"])
+    for token in split_list(given.get("backend.tokens", "")):
+        set_key(document.add_table("card"), "token", token)
 
 
 class NewStation(msgspec.Struct, frozen=True, kw_only=True):

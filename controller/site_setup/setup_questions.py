@@ -33,6 +33,8 @@ PHASE_CHOICES = ("L1 L2 L3", "L2 L3 L1", "L3 L1 L2", "L1 L3 L2", "L2 L1 L3", "L3
 LOCAL = "local"
 """Answer that stands for no backend: the controller is the station's CSMS."""
 MOST_STATIONS = 200
+LONGEST_TOKEN = 36
+"""Characters of an idToken (OCPP 2.0.1)."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")
 STATION_ID = re.compile(r"[^\s/]{1,48}")
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?")
@@ -380,6 +382,8 @@ def _backend_steps(answers: Answers, context: SetupContext, language: Language) 
             kind="choice",
             choices=tuple((each, setup_text(language, f"backend.{each}")) for each in ("cards", "free")),
         )
+        if answers.get("backend.authorization") == "cards" and not context.document.get("card"):
+            yield QuestionStep(id="backend.tokens", section="backend", is_optional=True, check=_check_tokens)
 
 
 def _station_steps(answers: Answers, context: SetupContext, language: Language) -> Iterator[QuestionStep]:
@@ -481,7 +485,7 @@ def adopted_stations(answers: Answers, context: SetupContext) -> list[str]:
         for unknown in context.unknown_stations
         if unknown.id not in known and answers.get(f"stations.{unknown.id}.adopt") == "yes"
     ]
-    further = [each for each in _split_ids(answers.get("stations.more", "")) if STATION_ID.fullmatch(each)]
+    further = [each for each in split_list(answers.get("stations.more", "")) if STATION_ID.fullmatch(each)]
     return list(dict.fromkeys(each for each in [*adopted, *further[:MOST_STATIONS]] if each not in known))
 
 
@@ -643,19 +647,27 @@ def _check_url(value: str, language: Language) -> str:
     return value if "{station}" in value else value.rstrip("/") + "/{station}"
 
 
-def _split_ids(value: str) -> list[str]:
+def split_list(value: str) -> list[str]:
     """Return the ids of an answer, which are separated by blanks, commas or semicolons."""
     return re.findall(r"[^\s,;]+", value)
 
 
 def _check_ids(value: str, language: Language, known: frozenset[str]) -> str:
-    ids = _split_ids(value)
+    ids = split_list(value)
     for each in ids:
         if not STATION_ID.fullmatch(each) or "[" in each:
             raise AnswerError(setup_text(language, "error.ids", id=each[:48]))
         if each in known:
             raise AnswerError(setup_text(language, "error.known", id=each))
     return " ".join(dict.fromkeys(ids[:MOST_STATIONS]))
+
+
+def _check_tokens(value: str, language: Language) -> str:
+    tokens = {each.upper(): each for each in split_list(value)}
+    for each in tokens.values():
+        if len(each) > LONGEST_TOKEN:
+            raise AnswerError(setup_text(language, "error.token", token=each[:LONGEST_TOKEN]))
+    return " ".join(tokens.values())
 
 
 def read_meter(value: str) -> MeterChoice | None:

@@ -256,6 +256,26 @@ def test_status_of_gateway_without_configuration_names_setup(
     assert f"{path}: does not exist; make it with `local-controller setup`" in capsys.readouterr().err
 
 
+def test_status_without_readable_configuration_names_sudo(
+    tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "local-controller"
+    path = folder / "controller.toml"
+    monkeypatch.setattr(status, "USUAL_CONFIG", path)
+    monkeypatch.setattr(status, "WebConfig", lambda: WebConfig(port=free_port))
+    assert main.main(["status"]) == 1
+    answer = f"no controller answers at http://127.0.0.1:{free_port}/api/status: Connection refused; {path} "
+    assert capsys.readouterr().err == (
+        f"{answer}does not exist; name a configuration with -c, or the page with --url\n"
+    )
+    folder.mkdir()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert main.main(["status"]) == 1
+    assert capsys.readouterr().err == (
+        f"{answer}with its address is not readable; run `sudo local-controller status`\n"
+    )
+
+
 def test_status_of_invalid_file_uses_last_valid_copy(
     tmp_path: Path, free_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,15 @@ def test_document_of_a_home_is_valid_and_commented() -> None:
     assert "# Sicherung" in write_document("", HOME, CONTEXT, "de").replace("limit_a = 35 ", "")
 
 
+def test_document_without_backend_lists_the_cards_that_were_named() -> None:
+    answers = {**HOME, "backend.authorization": "cards", "backend.tokens": "04a1b2, 04A1B2;04C3D4"}
+    data = tomllib.loads(write_document("", answers, CONTEXT, "en"))
+    assert data["local_csms"] == {"authorization": "cards"}
+    assert data["card"] == [{"token": "04A1B2"}, {"token": "04C3D4"}]
+    free = tomllib.loads(write_document("", {**answers, "backend.authorization": "free"}, CONTEXT, "en"))
+    assert "card" not in free
+
+
 BACKEND = {"backend.kind": "backend", "backend.url": "wss://csms.example/{station}", "backend.away": "strict"}
 CONTACT = {"dimming.input": "2", "dimming.on_when": "open", "dimming.limit_w": "4200"}
 

@@ -53,6 +53,20 @@ def asked(answers: dict[str, str], context: SetupContext = CONTEXT) -> list[str]
     return [each.id for each in section.questions if not each.value]
 
 
+def test_questions_ask_for_cards_where_listed_ones_alone_may_charge() -> None:
+    listed = {**HOME, "backend.authorization": "cards"}
+    assert asked(listed) == ["backend.tokens"]
+    assert asked({**listed, "backend.tokens": ""}) == asked(HOME)
+    assert "backend.tokens" not in accepted_answers({**HOME, "backend.tokens": "04A1B2"}, CONTEXT, "en")
+    with_card = SetupContext(document={"card": [{"token": "04A1B2"}]}, unknown_stations=(UNKNOWN,))
+    assert "backend.tokens" not in asked(listed, with_card)
+    problems = find_problems({**listed, "backend.tokens": "0" * 37}, CONTEXT, "en")
+    assert problems == {
+        "backend.tokens": "Numbers of at most 36 characters, separated by blanks or commas; "
+        f"{'0' * 36} is longer."
+    }
+
+
 def test_questions_first_section_is_the_site_with_host_name() -> None:
     section = next_section({}, CONTEXT, "en")
     assert section is not None
