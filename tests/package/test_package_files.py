@@ -230,6 +230,13 @@ def test_package_files_each_build_writes_sbom_and_checksums(artefact: str) -> No
     assert re.search(r"sha256sum \./\* >SHA256SUMS", script)
 
 
+def test_package_scripts_read_pipes_to_the_end() -> None:
+    """`grep -q` may end before its input does; with pipefail, a SIGPIPE before it counts as a failure."""
+    scripts = [each for folder in ("debian", ".ci") for each in (ROOT / folder).iterdir() if each.is_file()]
+    piped = {each.name for each in scripts if re.search(r"\|\s*grep -\w*q", each.read_text())}
+    assert not piped
+
+
 def test_package_files_invalid_sbom_ends_the_build(tmp_path: Path) -> None:
     done = complete_sbom(tmp_path, SBOM | {"bomFormat": "SPDX"})
     assert done.returncode == 1
