@@ -10,6 +10,7 @@ lasts (configuration, users, trusted partners).
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
@@ -118,7 +119,9 @@ def read_permissions(texts: Iterable[str]) -> frozenset[AccessPermission]:
 
 def _meant_permission(text: str) -> str | None:
     """Return the permission that a text most likely means, e.g. `stations:edit` for `station:write`."""
-    written, _, action = (part.strip() for part in text.lower().partition(":"))
+    written, _, action = (
+        part.strip() for part in re.sub(r"\s*[:./= ]\s*", ":", text.lower().strip()).partition(":")
+    )
     if written in list(Verb):  # read:stations
         written, action = action, written
     resources = ["*"] if written in ("*", "all") else get_close_matches(written, list(Resource), 1, 0.8)

@@ -165,7 +165,9 @@ def _host(path: DataPath, host: str) -> Iterator[Problem]:
     elif not is_host(host):
         meant = "0.0.0.0" if listens and host.strip() in ("*", "+") else _meant_host(host)
         remedy = (
-            coded("write a host name or an IP address")
+            coded("write the address of one machine, without the mask of its network")
+            if _is_network(host)
+            else coded("write a host name or an IP address")
             if meant is None
             else coded("did you mean {meant}?", meant=f'"{meant}"')
         )
@@ -214,12 +216,26 @@ def is_host(host: str) -> bool:
 
 
 def _meant_host(text: str) -> str | None:
-    """Return the address that a text with blanks, commas, a mask or leading zeros means; None if unclear."""
+    """Return the address that a text with blanks, commas, a mask, brackets or leading zeros means.
+
+    None if it is unclear, or a whole network.
+    """
+    if _is_network(text):
+        return None
+    text = text.strip("[]")
     words = text.strip().partition("/")[0].replace(",", ".").split(".")
     if len(words) == 4 and all(word.isdigit() for word in words):
         words = [str(int(word)) for word in words]
     host = ".".join(words)
     return host if is_host(host) else None
+
+
+def _is_network(text: str) -> bool:
+    """Return whether a text is the address of a network with its mask."""
+    try:
+        return "/" in text and ipaddress.ip_network(text.strip()).num_addresses > 1
+    except ValueError:
+        return False
 
 
 def _url(config: Config, backend: BackendConfig, path: DataPath) -> Iterator[Problem]:

@@ -59,7 +59,7 @@ def _root(config: Config, parents: Parents) -> Iterator[Problem]:
             coded('is missing: "{first}" is the grid connection already', first=first),
             coded('name the circuit that feeds it, e.g. parent = "{first}"', first=first),
         )
-    if not roots and all(parent in parents for parent in parents.values()):
+    if not parents:
         yield Problem(
             ("circuit",), coded("no circuit is the grid connection"), coded("leave out parent in one circuit")
         )
@@ -67,6 +67,10 @@ def _root(config: Config, parents: Parents) -> Iterator[Problem]:
 
 def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
     meters = [meter.id for meter in config.meter]
+    in_loops: set[str] = set()
+    remedy = coded("name the circuit that feeds it")
+    if not any(_is_root(circuit, parents) for circuit in config.circuit):
+        remedy = coded("name the circuit that feeds it; the grid connection has no parent")
     for index, circuit in enumerate(config.circuit):
         path: DataPath = ("circuit", index, "parent")
         if circuit.parent is not None and _is_root(circuit, parents):
@@ -77,8 +81,9 @@ def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
             )
         elif circuit.parent is not None and circuit.parent not in parents:
             yield unknown_name(path, circuit.parent, parents, "circuit")
-        elif circuit.parent is not None and circuit.id in path_to_root(circuit.parent, parents):
-            yield Problem(path, coded("forms a loop"), coded("name the circuit that feeds it"))
+        elif circuit.id not in in_loops and circuit.id in (loop := path_to_root(circuit.parent, parents)):
+            in_loops.update(loop)
+            yield Problem(path, coded("forms a loop"), remedy)
         if circuit.meter is not None and circuit.meter not in meters:
             problem = unknown_name(("circuit", index, "meter"), circuit.meter, meters, "meter")
             meant = [f'"{each.id}"' for each in config.meter if circuit.meter in (each.driver, each.host)]

@@ -13,6 +13,7 @@ from drivers.coded_text import coded
 
 LARGE_ERROR_S, SMALL_ERROR_S = 60.0, 0.01
 """Errors of a clock that is of no use as legal time, and that no server in the internet allows (s)."""
+NTP_PORT = 123
 _WITHOUT_NTS = re.compile(
     r"pool\.ntp\.org$|^ntp\.ubuntu\.com$|^time\.(google|windows|apple|facebook)\.com$|fritz\.box$",
     re.IGNORECASE,
@@ -92,13 +93,19 @@ def find_clock_hints(config: Config) -> Iterator[Problem]:
     yield from _zone_hints(config)
     servers, needed = config.time.nts_servers, config.time.servers_agree
     for index, server in enumerate(servers):
-        if _WITHOUT_NTS.search(server):
+        if server.endswith(f":{NTP_PORT}"):
+            yield Problem(
+                ("time", "nts_servers", index),
+                coded("{port} is the port of NTP, and keys of NTS come from another", port=NTP_PORT),
+                coded("remove :{port}", port=NTP_PORT),
+            )
+        elif _WITHOUT_NTS.search(server):
             yield Problem(
                 ("time", "nts_servers", index),
                 coded("{server} has no NTS: its time cannot be verified", server=server),
                 coded('name servers with NTS, e.g. "ptbtime1.ptb.de" or "time.cloudflare.com"'),
             )
-    if 0 < len(servers) < needed:
+    if 0 < len(servers) < needed and not any(map(_WITHOUT_NTS.search, servers)):
         yield Problem(
             ("time", "servers_agree"),
             coded(
@@ -107,6 +114,7 @@ def find_clock_hints(config: Config) -> Iterator[Problem]:
                 servers=len(servers),
             ),
             coded("list more servers, or write a lower number"),
+            depends_on=("time", "nts_servers"),
         )
     error_s = config.time.max_error_s
     if not SMALL_ERROR_S <= error_s <= LARGE_ERROR_S:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +13,21 @@ from controller.tomlcheck.diagnostics import Problem
 from drivers.coded_text import coded
 
 PHASES = 3
+USUAL_V = 230.0
+"""Voltage that stands for an impossible one (V)."""
+
+
+def _voltage(voltage: float) -> Iterator[Problem]:
+    """Find a voltage that no mains has, or that is the one between two phases (V)."""
+    if not 90 <= voltage <= 280:
+        between_phases = 340 <= voltage <= 440
+        yield Problem(
+            ("site", "voltage"),
+            coded("{voltage} V is the voltage between two phases", voltage=f"{voltage:g}")
+            if between_phases
+            else coded("{voltage} V is not a mains voltage", voltage=f"{voltage:g}"),
+            coded("write the voltage between line and neutral, e.g. 230 (V)"),
+        )
 
 
 def with_derived_currents(config: Config) -> Config:
@@ -26,12 +41,14 @@ def with_derived_currents(config: Config) -> Config:
 
 
 def without_contradictions(config: Config, tables: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
-    """Return the configuration without powers that cannot be derived from, and each of them as a problem.
+    """Return the configuration without quantities that cannot be meant, and each of them as a problem.
 
     Without them the rules that follow find what contradicts the other keys, and nothing that only follows.
     `tables`: what the file has, without the defaults.
     """
-    problems: list[Problem] = []
+    problems = list(_voltage(config.site.voltage))
+    if problems:
+        config = msgspec.structs.replace(config, site=msgspec.structs.replace(config.site, voltage=USUAL_V))
     circuits, stations = list(config.circuit), list(config.station)
     for index, circuit in enumerate(circuits):
         rated_a = (circuit.limit_kva or math.inf) * 1000 / (PHASES * config.site.voltage)
@@ -47,22 +64,36 @@ def without_contradictions(config: Config, tables: Mapping[str, Any]) -> tuple[C
                     coded("write the rated power of the transformer that feeds it (kVA), or remove it"),
                 )
             )
-            circuits[index] = msgspec.structs.replace(circuit, limit_kva=None)
+            circuits[index] = circuit = msgspec.structs.replace(circuit, limit_kva=None)
+        if (circuit.base_load_a or 0.0) > min(circuit.limits_a):
+            problems.append(
+                Problem(
+                    ("circuit", index, "base_load_a"),
+                    coded(
+                        "{base} A are above the limit of {limit} A: the building alone trips the fuse",
+                        base=f"{circuit.base_load_a:g}",
+                        limit=f"{min(circuit.limits_a):g}",
+                    ),
+                    coded("write the most that the building draws on a phase (A)"),
+                )
+            )
+            circuits[index] = msgspec.structs.replace(circuit, base_load_a=0.0)
     for index, station in enumerate(stations):
         evses = list(station.evse)
         for number, evse in enumerate(evses):
             written = () if evse.max_kw is None else tables["station"][index]["evse"][number]
-            for key, of_dc in (("max_a", "max_kw"), ("min_a", "min_kw")):
-                if key in written:
-                    what = coded(
-                        "{key} stands beside max_kw, which makes it a DC station: {of_dc} counts",
-                        key=key,
-                        of_dc=of_dc,
-                    )
-                    remedy = coded("remove {key}; remove max_kw if it is an AC station", key=key)
-                    problems.append(Problem(("station", index, "evse", number, key), what, remedy))
-                    if not _OF_DC.intersection(written):
-                        evses[number] = msgspec.structs.replace(evse, max_kw=None)
+            of_ac = [key for key in ("max_a", "min_a") if key in written]
+            if of_ac:
+                what = coded(
+                    "{key} beside max_kw: it makes this a DC station, which has {of_dc}",
+                    key=" and ".join(of_ac),
+                    of_dc=" and ".join(key.replace("_a", "_kw") for key in of_ac),
+                )
+                keys = " and ".join(of_ac)
+                remedy = coded("remove {key}; remove max_kw if it is an AC station", key=keys)
+                problems.append(Problem(("station", index, "evse", number, of_ac[0]), what, remedy))
+                if not _OF_DC.intersection(written):
+                    evses[number] = msgspec.structs.replace(evse, max_kw=None)
         stations[index] = msgspec.structs.replace(station, evse=tuple(evses))
     return msgspec.structs.replace(config, circuit=tuple(circuits), station=tuple(stations)), problems
 

@@ -77,6 +77,12 @@ def _path(path: DataPath, file: str) -> Iterator[Problem]:
             else coded("copy the file to this machine, and write its path")
         )
         yield Problem(path, coded('"{value}" is a URL', value=file), meant)
+    elif path[0] == "station" and (place := _PLACE.search(file)):
+        yield Problem(
+            path,
+            coded("contains {odd}", odd=place[0]),
+            coded("write {place} where the station's id belongs", place="{station}"),
+        )
     elif _WINDOWS_PATH.match(file):
         yield Problem(path, coded('"{file}" is a path of Windows', file=file), remedy)
     elif expanded := _EXPANDED_BY_SHELL.search(file):
@@ -86,6 +92,8 @@ def _path(path: DataPath, file: str) -> Iterator[Problem]:
 
 
 _URL = re.compile(r"file:|[a-z]{2,}://", re.IGNORECASE)
+_PLACE = re.compile(r"\{+\w*\}+|<\w+>|%s")
+"""Place of an id in other programs: {station} was replaced before."""
 _WINDOWS_PATH = re.compile(r"[a-z]:[\\/]|\\\\|[^/]*\\", re.IGNORECASE)
 _EXPANDED_BY_SHELL = re.compile(r"^~|\$\{?\w+\}?|%\w+%")
 

@@ -102,6 +102,7 @@ def _stations(config: Config) -> Iterator[Problem]:
                         watts=f"{watts / 1000:.1f}",
                     ),
                     coded("compare max_a and phases with the station, or leave out steuve"),
+                    depends_on=("station", index, "evse", number, "max_a"),
                 )
 
 

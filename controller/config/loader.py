@@ -73,8 +73,10 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "charge_point": ("station",),
     "chargepoint": ("station",),
     "charging_station": ("station",),
-    "connector": ("evse",),
+    "connector": ("evse", "id"),
     "connectors": ("evse",),
+    "current": ("max_a", "limit_a"),
+    "directory": ("folder",),
     "csms": ("backend", "owner"),
     "current_limit": ("limit_a",),
     "end_time": ("end",),
@@ -99,7 +101,8 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "ntp_servers": ("nts_servers",),
     "ocpp": ("listen",),
     "name": ("label", "id"),
-    "path": ("directory",),
+    "path": ("directory", "folder"),
+    "power": ("max_kw",),
     "poll": ("interval_s",),
     "poll_interval": ("interval_s",),
     "poll_s": ("interval_s",),
@@ -320,6 +323,8 @@ def check_config(
         found += [each for rule in error_rules for each in rule(config) if each.path not in wrong]
         remarks += find_store_hints(config, folder)
         remarks += [problem for rule in hint_rules for problem in rule(config)]
+    wrong = {problem.path for problem in found}
+    found = [each for each in found if each.depends_on == each.path or each.depends_on not in wrong]
     found = stations.fold_unknown(found)
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
     found = stations.to_file(found)
@@ -327,7 +332,7 @@ def check_config(
     wrong = {problem.path for problem in found}
     # A hint at a table with an error in it follows from the error.
     wrong |= {path[:length] for path in wrong for length in range(1, len(path))}
-    remarks = [each for each in stations.to_file(remarks) if each.path not in wrong]
+    remarks = [each for each in stations.to_file(remarks) if not {each.path, each.depends_on} & wrong]
     remarks = [problem for problem in remarks if not schema.is_consequence(problem)]
     hints = locate_problems(remarks, text, data, file, HintDiagnostic)
     return None if errors else config, errors, hints

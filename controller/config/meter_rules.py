@@ -443,6 +443,13 @@ def not_a_device_path(path: DataPath, device: str) -> Problem:
             coded('"{device}" is an address', device=device),
             coded('write it in host, with transport = "tcp" or "rtu-over-tcp"'),
         )
+    if device.startswith(("usb-", "pci-", "platform-")):
+        folder = "by-id" if device.startswith("usb-") else "by-path"
+        return Problem(
+            path,
+            coded('"{device}" is not the whole path of a serial port', device=device),
+            coded("did you mean {meant}?", meant=f'"/dev/serial/{folder}/{device}"'),
+        )
     return Problem(
         path,
         coded('"{device}" is not the whole path of a serial port', device=device),

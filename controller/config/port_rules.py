@@ -162,6 +162,13 @@ def _own_listeners(config: Config) -> Iterator[Problem]:
         listen.certificate,
         coded("the port of the stations' URL, e.g. {port}", port=STATIONS_PORT),
     )
+    if config.eebus is not None and config.eebus.port != EEBUS_PORT:
+        yield from _own_listener(
+            ("eebus", "port"),
+            config.eebus.port,
+            None,
+            coded("the port of EEBUS, usually {port}", port=EEBUS_PORT),
+        )
     if web is not None:
         yield from _own_listener(
             ("web", "port"),

@@ -54,7 +54,6 @@ BREAKER_CARRIES = 1.145
 def check_values(config: Config) -> Iterator[Problem]:
     """Find values and addresses that cannot be meant."""
     yield from check_time_zone(config)
-    yield from _voltage(config)
     yield from _margins(config)
     yield from _watts(config)
     yield from check_hosts_and_urls(config)
@@ -85,19 +84,6 @@ def find_value_hints(config: Config) -> Iterator[Problem]:
                 coded("with a broken wire the grid operator's limit is lost unnoticed"),
                 coded('use the contact that opens for the limit, and on_when = "open"'),
             )
-
-
-def _voltage(config: Config) -> Iterator[Problem]:
-    voltage = config.site.voltage
-    if not 90 <= voltage <= 280:
-        between_phases = 340 <= voltage <= 440
-        yield Problem(
-            ("site", "voltage"),
-            coded("{voltage} V is the voltage between two phases", voltage=f"{voltage:g}")
-            if between_phases
-            else coded("{voltage} V is not a mains voltage", voltage=f"{voltage:g}"),
-            coded("write the voltage between line and neutral, e.g. 230 (V)"),
-        )
 
 
 def _margins(config: Config) -> Iterator[Problem]:

@@ -196,4 +196,5 @@ def _mqtt_hints(config: Config, mqtt: MqttConfig) -> Iterator[Problem]:
             ("mqtt", "tls"),
             coded("the password and the commands pass in the clear"),
             coded("set tls = true, or keep the broker in a network of its own"),
+            depends_on=("mqtt", "password_file" if mqtt.password_file else "permissions"),
         )

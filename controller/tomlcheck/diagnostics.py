@@ -260,6 +260,8 @@ def _syntax_error(text: str, file: str, error: tomllib.TOMLDecodeError) -> Error
     line = int(digits) if digits.isdigit() else text.rstrip().count("\n") + 1
     remedies = (remedy for start, remedy in _SYNTAX_REMEDIES.items() if what.startswith(start))
     remedy: str = next(remedies, coded("see {address} for the syntax", address="https://toml.io"))
+    if what == _UNCLOSED_LITERAL:
+        line = next((n for n, each in enumerate(text.splitlines(), 1) if _OPEN_LITERAL.search(each)), line)
     raw = text.splitlines()[line - 1] if line <= text.count("\n") + 1 and text else ""
     written = raw.strip()
     if (meant_remedy := _remedy_for_line(raw, what)) is not None:
@@ -332,7 +334,7 @@ def _remedy_for_assignment(written: str) -> str | None:
     key, value = key.strip(), value.partition("#")[0].strip()
     if not equals:
         return None
-    if not _KEYS.fullmatch(key):
+    if not _KEYS.fullmatch(key.rstrip(":=+ ")):
         return coded("the name of a key has only a to z, 0 to 9, - and _")
     if not value:
         return coded("write a value after =, or remove the line")
@@ -340,6 +342,9 @@ def _remedy_for_assignment(written: str) -> str | None:
         return coded("remove the line: a key without a value is left out")
     if _PERCENTAGE.fullmatch(value):
         return coded("write the quantity itself, or a part of 1 like 0.8: percentages are not known here")
+    if (match := _NUMBER.fullmatch(value)) and _factor_of(key, match[2]) is None:
+        unit = _UNIT_OF_SUFFIX[key.rpartition("_")[2].lower()]
+        return coded("write the number alone, in {unit}", unit=unit)
     if value == "{" or (value.lstrip("[ ")[:1] == "{" and "=" in value):
         return coded("write a table in braces on one line, without a comma at its end")
     if (meant := _meant_assignment(written)) and meant != written:
@@ -384,9 +389,12 @@ def _meant_assignment(line: str) -> str | None:
     """Return the assignment that a line most likely means, e.g. `owner = "cpo"` for `owner = cpo`."""
     key, equals, value = line.partition("=")
     key = key.strip()
-    value = value.partition("#")[0].strip()
+    key, value = key.rstrip(":=+ "), value.lstrip("= ").partition("#")[0].strip()
     if not equals or not value:
         return None
+    if listed := _LISTED.fullmatch(value):
+        texts = re.findall(_QUOTED_TEXT, listed[0])
+        return f"{key} = {texts[0]}" if len(texts) == 1 else f"{key} = [{', '.join(texts)}]"
     if value[0] in _CURLY_QUOTES:
         return f'{key} = "{value.strip(_CURLY_QUOTES)}"'
     if (truth := TRUTH_WORDS.get(value.lower())) is not None:
@@ -403,12 +411,24 @@ def _meant_assignment(line: str) -> str | None:
         return f"{key} = {value}"
     value = value.replace("\u2212", "-").replace("\u2013", "-")
     if match := _NUMBER.fullmatch(value):
+        if (factor := _factor_of(key, match[2])) is None:
+            return None
+        if factor != 1:
+            return f"{key} = {round(float(match[1].replace(',', '.')) * factor, 6):.12g}"
         number = match[1].replace(",", ".").rstrip(".")
         text = f'; as text: {key} = "{value}"' if value.isdigit() else ""
         sign, digits = ("-", number[1:]) if number[0] == "-" else ("", number)
         digits = f"0{digits}" if digits[0] == "." else digits.lstrip("0") or "0"
         return f"{key} = {sign}{f'0{digits}' if digits[0] == '.' else digits}{text}"
     return f'{key} = "{value}"' if _BARE_TEXT.fullmatch(value) else None
+
+
+def _factor_of(key: str, unit: str) -> float | None:
+    """Return what a number in a unit is multiplied by for a key; None for a unit of something else."""
+    of_key = _UNIT_OF_SUFFIX.get(key.rpartition("_")[2].lower())
+    if not unit or unit == "%" or of_key is None:
+        return 1.0
+    return UNIT_FACTORS[of_key].get(unit.lower())
 
 
 def _quoted(element: str) -> str:
@@ -421,13 +441,38 @@ TRUTH_WORDS: dict[str, bool] = {
 }
 """Words that stand for true or false in files of other programs, in lower case."""
 
+UNIT_FACTORS: dict[str, dict[str, float]] = {
+    "s": {"s": 1, "sec": 1, "sek": 1, "ms": 0.001, "m": 60, "min": 60, "h": 3600, "std": 3600, "d": 86_400},
+    "A": {"a": 1, "amp": 1, "amps": 1, "ma": 0.001},
+    "V": {"v": 1, "volt": 1, "kv": 1000},
+    "W": {"w": 1, "watt": 1, "kw": 1000, "mw": 1_000_000},
+    "kW": {"kw": 1, "w": 0.001, "watt": 0.001, "mw": 1000},
+    "kVA": {"kva": 1, "va": 0.001, "mva": 1000},
+    "days": {
+        **dict.fromkeys(("d", "day", "days", "tag", "tage"), 1),
+        **dict.fromkeys(("week", "weeks"), 7),
+        **dict.fromkeys(("year", "years", "jahr", "jahre"), 366),
+    },
+    "months": {
+        **dict.fromkeys(("m", "month", "months", "monat", "monate"), 1),
+        **dict.fromkeys(("y", "year", "years", "jahr", "jahre"), 12),
+    },
+    "kWh": {"kwh": 1, "wh": 0.001, "mwh": 1000},
+}
+"""By the unit of a key: units that people write, lower case, as multiples of it."""
+_UNIT_OF_SUFFIX = {each.lower(): each for each in UNIT_FACTORS}
+"""Units of keys by the end of their names, e.g. "kW" of peak_kw."""
+
 _FOREIGN_COMMENT = re.compile(r";|//|--|/\*|<!--|^\*(?!\w)|^REM\b|^'(?=[^']*$)", re.IGNORECASE)
 _FOREIGN_CLOSE = re.compile(r"(?:\*/|-->)$")
 """Begin and end of a comment in C, INI files, SQL, HTML and Basic."""
-_CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
-_NUMBER = re.compile(r"(-?(?:\d*[.,]?\d+|\d+\.))\s*[a-zA-Z%]{0,3}")
+_CURLY_QUOTES = "`\u00b4\u201c\u201d\u201e\u201f\u2018\u2019\u00ab\u00bb"
+_NUMBER = re.compile(r"(-?(?:\d*[.,]?\d+|\d+\.))\s*([a-zA-Z%]{0,3})")
 _PERCENTAGE = re.compile(r"-?\d+(?:[.,]\d+)?\s*%")
 _DOUBLE_QUOTES = re.compile(r'""([^"]+)""')
+_QUOTED_TEXT = r"""\"[^\"]*\"|'[^']*'"""
+_LISTED = re.compile(rf"(?:{_QUOTED_TEXT})(?:\s*[,;]\s*(?:{_QUOTED_TEXT}))*\s*,?")
+"""Texts without the brackets of a list, or a single one with a comma at its end."""
 _DAY = re.compile(r"(\d{4})[-./](\d{1,2})[-./](\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})")
 _BETWEEN_ELEMENTS = re.compile(r"\s*[,;]\s*|(?<=[\"'])\s+(?=[\"'])")
 _KEYS = re.compile(r"""(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*""", re.ASCII)
@@ -448,6 +493,9 @@ _BARE_TEXT = re.compile(r"[\w.:/@{}+-]+")
 
 _ARRAY_HEADER = re.compile(r"\[\[([\w-]+)\]\]")
 
+_UNCLOSED_LITERAL = 'Expected "\'"'
+"""The parser's message about a text in '...' that is not closed, which it finds at the end of the file."""
+_OPEN_LITERAL = re.compile(r"^[^#\"']*=\s*\[?\s*'[^']*$")
 _KEY_TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
 _QUOTED = re.compile(r"'([^']*)'")
 """Name of a table as the parser writes it: a tuple of its keys."""
@@ -459,6 +507,7 @@ _SYNTAX_TEXTS = {
     "Invalid initial character": coded("Invalid name of a key"),
     "Expected newline": coded("Expected the end of the line after the value"),
     "Expected '='": coded('Expected "=" after a key'),
+    _UNCLOSED_LITERAL: coded("Unclosed text"),
     "Expected ']": coded("The name of the table is not closed"),
     "Cannot overwrite a value": coded("Cannot overwrite a value"),
     "Duplicate inline table key": coded("Cannot overwrite a value"),
@@ -477,6 +526,7 @@ _SYNTAX_REMEDIES = {
     "Expected newline": coded("write one key = value per line; a decimal has a point, 1.5, and no leading 0"),
     "Invalid statement": coded("a line is [table], [[table]], key = value or # comment"),
     "Expected '=' after a key": coded("a line is key = value"),
+    _UNCLOSED_LITERAL: coded("close the text with the quote that it begins with"),
     "Expected ']": coded("close the name of the table: [table], or [[table]]"),
     "Cannot overwrite a value": coded("the key is there twice: remove one"),
     "Cannot declare": coded("the table is there twice: remove one; one of several is written [[table]]"),

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
-from controller.tomlcheck.diagnostics import TRUTH_WORDS, Problem, nearest_name
+from controller.tomlcheck.diagnostics import TRUTH_WORDS, UNIT_FACTORS, Problem, nearest_name
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import CodedText, coded, join_or
 
@@ -141,6 +141,12 @@ class SchemaCheck:
                 self._add(place, coded("cannot be {value}", value=describe_value(value)), form)
             self.replaced.add(place)
             return {}
+        if len(value) > 1 and not any(isinstance(each, dict) for each in value):
+            name = ".".join(str(part) for part in place if isinstance(part, str))
+            what = coded("cannot be {value}", value=describe_value(value))
+            self._add(place, what, coded("write each of them as a table: {table}", table=f"[[{name}]]"))
+            self.replaced.add(place)
+            return {}
         return {key: [self.check_table(struct, each, (*place, index)) for index, each in enumerate(value)]}
 
     def _fits(self, hint: Any, value: object, path: DataPath) -> bool:
@@ -149,7 +155,11 @@ class SchemaCheck:
             self.replaced.add(path)
             return False
         if _is_valid(hint, value):
-            return True
+            if (odd := _odd_letters(hint, value)) is None:
+                return True
+            self._add(path, *odd)
+            self.replaced.add(path)
+            return False
         what, remedy, is_meant = _describe_misfit(hint, value, self._values_of(path))
         place = ".".join(part for part in path if isinstance(part, str))
         self._add(path, what, remedy if is_meant else self._value_remedies.get(place, remedy))
@@ -178,6 +188,8 @@ class SchemaCheck:
         same_stem = [each for each in known if each.rpartition("_")[0] == lower]  # the unit is missing
         if same_stem:
             return same_stem
+        if isinstance(data[key], dict | list) and self._headers_meant(key, data[key]):
+            return []
         if same_content := _tables_with_content(data[key], known):
             near = difflib.get_close_matches(lower, same_content, 1, _OF_SAME_CONTENT)
             if near:
@@ -194,6 +206,8 @@ class SchemaCheck:
         table = ".".join(_table_name(kind, self._root))
         if remedy := self._key_remedies.get(f"{table}.{key}") or self._key_remedies.get(key):
             return remedy
+        if table and _is_named_element(value, _type_hints(kind)):
+            return coded('did you mean {table} with id = "{id}"?', table=f"[[{table}]]", id=key)
         if near:
             return coded("did you mean {meant}?", meant=join_or(near))
         if headers := self._headers_meant(key, value):
@@ -224,6 +238,13 @@ class SchemaCheck:
 
     def _add(self, path: DataPath, what: str, remedy: str) -> None:
         self.problems.append(Problem(path, what, remedy))
+
+
+def _is_named_element(value: object, hints: Mapping[str, Any]) -> bool:
+    """Return whether a table is one of an array whose name stands in its header, like [station.CS02]."""
+    if not isinstance(value, dict) or "id" not in hints or "id" in value:
+        return False
+    return any(key in hints for key in value)
 
 
 def _tables_with_content(value: object, hints: Mapping[str, Any]) -> list[str]:
@@ -298,6 +319,20 @@ def _describe_misfit(hint: Any, value: object, other_values: Mapping[str, str]) 
             True,
         )
     return what, _write(hint), False
+
+
+def _odd_letters(hint: Any, value: object) -> tuple[str, str] | None:
+    """Return what is wrong with a text that has letters nobody sees, and the remedy; None for any other."""
+    if not isinstance(value, str) or (_unwrap(hint)[1].extra or {}).get("personal"):
+        return None
+    if value != value.strip():
+        return coded("has a blank at its begin or end"), _did_you_mean(describe_value(value.strip()))
+    if hidden := next((each for each in value if not each.isprintable()), None):
+        return (
+            coded("has a character that is not shown ({code})", code=f"U+{ord(hidden):04X}"),
+            coded("type the text anew"),
+        )
+    return None
 
 
 def _find_wrong_element(hint: Any, value: list[object]) -> object:
@@ -392,6 +427,8 @@ def _meant_choice(text: str, known: list[str], other_values: Mapping[str, str]) 
     """Return the choice that a text stands for, e.g. "C" for "c 16" or "E" for "even"; None if unclear."""
     lower = text.lower().strip()
     by_lower = {each.lower(): each for each in known}
+    if joined := by_lower.get(re.sub(r"[\s_]+", "-", lower)):  # RTU over TCP
+        return joined
     words = {by_lower.get(word) or other_values.get(word) for word in re.split(r"[\s/,;]+", lower)}
     named = [each for each in known if each in words]
     if len(named) == 1:
@@ -484,25 +521,6 @@ def _meant_time(value: object) -> str | None:
 _SHORT_TIME = re.compile(r"^(\d{1,2})(?:[:.](\d\d)(?::\d\d)?)?(?:\s*(?:Uhr|h|(am|pm)))?$", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
 _NUMBER = re.compile(r"^(?:3\s*[x\u00d7*]\s*)?(-?\d+(?:[.,]\d+)?)(?:\s*[/:]\s*(\d+)|\s*([a-zA-Z]{0,6}))$")
-_FACTORS: dict[str, dict[str, float]] = {
-    "s": {"s": 1, "sec": 1, "sek": 1, "ms": 0.001, "m": 60, "min": 60, "h": 3600, "std": 3600, "d": 86_400},
-    "A": {"a": 1, "amp": 1, "amps": 1, "ma": 0.001},
-    "V": {"v": 1, "volt": 1, "kv": 1000},
-    "W": {"w": 1, "watt": 1, "kw": 1000, "mw": 1_000_000},
-    "kW": {"kw": 1, "w": 0.001, "watt": 0.001, "mw": 1000},
-    "kVA": {"kva": 1, "va": 0.001, "mva": 1000},
-    "days": {
-        **dict.fromkeys(("d", "day", "days", "tag", "tage"), 1),
-        **dict.fromkeys(("week", "weeks"), 7),
-        **dict.fromkeys(("year", "years", "jahr", "jahre"), 366),
-    },
-    "months": {
-        **dict.fromkeys(("m", "month", "months", "monat", "monate"), 1),
-        **dict.fromkeys(("y", "year", "years", "jahr", "jahre"), 12),
-    },
-    "kWh": {"kwh": 1, "wh": 0.001, "mwh": 1000},
-}
-"""By the unit of a key: units that people write, lower case, as multiples of it."""
 _PARTS_OF_CURRENCY = frozenset({"cent", "cents", "ct"})
 """Units of a price that is not in the unit of the others."""
 
@@ -518,7 +536,9 @@ def _meant_number(hint: Any, value: object) -> float | None:
         return None  # "230/400" for V is no quotient
     if match is not None:
         unit = (match[3] or "").lower()
-        factor = _FACTORS.get(_unit_of(hint), {}).get(unit) if unit and _unit_of(hint) in _FACTORS else 1.0
+        factor = (
+            UNIT_FACTORS.get(_unit_of(hint), {}).get(unit) if unit and _unit_of(hint) in UNIT_FACTORS else 1.0
+        )
         if factor is None or unit in _PARTS_OF_CURRENCY:
             return None  # "4.6 kVA" for A depends on the voltage
         number = round(float(match[1].replace(",", ".")) / (int(match[2] or 1) or 1) * factor, 6)

@@ -170,7 +170,7 @@ def test_setup_dialog_with_errors_asks_again_with_answers(tmp_path: Path) -> Non
     again = ["", "", "", "20", "", "", "", "", "", "", "yes"]
     done = run_setup(tmp_path, stdin="\n".join(first + again) + "\n")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "its limit is 35 A" in done.stderr
+    assert "above the limit of 35 A" in done.stderr
     data = tomllib.loads((tmp_path / "controller.toml").read_text())
     assert data["circuit"] == [{"id": "grid", "limit_a": 35, "base_load_a": 20}]
     assert users_of(tmp_path) == ["anna"]

@@ -138,6 +138,186 @@ def write_into(table: str, changes: dict[str, str]) -> str:
 BLANK = "A blank that belongs to the path is written %20"
 
 ERRORS = [
+    ("[site]", {"id": '" lc"'}, 'site.id: has a blank at its begin or end; did you mean "lc"?'),
+    (
+        "[site]",
+        {"voltage": "0.23"},
+        "site.voltage: 0.23 V is not a mains voltage; write the voltage between line and neutral, e.g. 230 "
+        "(V)",
+    ),
+    ("[listen]", {"host": '"[::]"'}, 'listen.host: "[::]" is not an address; did you mean "::"?'),
+    (
+        "[listen]",
+        {"host": '"10.0.0.0/24"'},
+        'listen.host: "10.0.0.0/24" is not an address; write the address of one machine, without the mask '
+        "of its network",
+    ),
+    (
+        "[[meter]]",
+        {"host": '"10.0.0.20/24"'},
+        'meter "grid" host: "10.0.0.20/24" is not an address; did you mean "10.0.0.20"?',
+    ),
+    (
+        "[mqtt]",
+        {"permissions": '["stations.run"]'},
+        'mqtt.permissions: permission "stations.run"; did you mean "stations:run"?',
+    ),
+    (
+        "[[circuit]]",
+        {"base_load_a": "70"},
+        'circuit "grid" base_load_a: 70 A are above the limit of 63 A: the building alone trips the fuse; '
+        "write the most that the building draws on a phase (A)",
+    ),
+    (
+        "[[circuit]]",
+        {"parent": '"grid"'},
+        'circuit "grid" parent: forms a loop; name the circuit that feeds it; the grid connection has no '
+        "parent",
+    ),
+    (
+        "[[meter]]",
+        {"transport": '"RTU over TCP"'},
+        'meter "grid" transport: cannot be "RTU over TCP"; did you mean "rtu-over-tcp"?',
+    ),
+    (
+        "[[meter]]#1",
+        {"device": '"usb-FTDI_FT232R-if00-port0"'},
+        'meter "row" device: "usb-FTDI_FT232R-if00-port0" is not the whole path of a serial port; did you '
+        'mean "/dev/serial/by-id/usb-FTDI_FT232R-if00-port0"?',
+    ),
+    (
+        "[[station]]",
+        {"id": '"CS01 "'},
+        'station "CS01 " id: has a blank at its begin or end; did you mean "CS01"?',
+    ),
+    (
+        "[[station.evse]]",
+        {"max_a": "5"},
+        'station "CS01" evse[0].max_a: 5 A is below min_a, 6 A: no car charges; lower min_a or raise max_a',
+    ),
+    (
+        "[[station.evse]]",
+        {"max_kw": "22"},
+        'station "CS01" evse[0].max_a: max_a and min_a beside max_kw: it makes this a DC station, which '
+        "has max_kw and min_kw; remove max_a and min_a; remove max_kw if it is an AC station",
+    ),
+    (
+        "[[station.evse]]",
+        {"current": "16"},
+        'station "CS01" evse[0].current: is not a known key; did you mean max_a?',
+    ),
+    (
+        "[[station.evse]]",
+        {"connector": "1"},
+        'station "CS01" evse[0].connector: is not a known key; did you mean id?',
+    ),
+    (
+        "[time]",
+        {"nts_servers": '["nts://ptbtime1.ptb.de:4460"]'},
+        'time.nts_servers[0]: "nts://ptbtime1.ptb.de:4460" is a URL; write the address alone: '
+        '"ptbtime1.ptb.de:4460"',
+    ),
+    (
+        "[[station]]",
+        {"circuit": '" row"'},
+        'station "CS01" circuit: has a blank at its begin or end; did you mean "row"?',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://csms.internal/ocpp/{station} "'},
+        'backend "cpo" url: has a blank at its begin or end; did you mean '
+        '"wss://csms.internal/ocpp/{station}"?',
+    ),
+    (
+        "[[station]]",
+        {"password_file": '"credentials/{id}"'},
+        'station "CS01" password_file: contains {id}; write {station} where the station\'s id belongs',
+    ),
+    (
+        "[[meter]]",
+        {"host": '"[fe80::1]"'},
+        'meter "grid" host: "[fe80::1]" is not an address; did you mean "fe80::1"?',
+    ),
+    (
+        "[[station]]",
+        {"password_file": '"credentials/<id>"'},
+        'station "CS01" password_file: contains <id>; write {station} where the station\'s id belongs',
+    ),
+    (
+        "[load_management]",
+        {"rotation_s": '"15min"'},
+        'load_management.rotation_s: cannot be "15min"; did you mean 900?',
+    ),
+    (
+        "[[station]]",
+        {"id": '"CS[A-F]"'},
+        'station "CS[A-F]" id: "CS[A-F]" is no range of ids; write it like "CS[01-40]"',
+    ),
+    (
+        "[[station]]",
+        {"id": '"CS[1-3][1-3]"'},
+        'station "CS[1-3][1-3]" id: "CS[1-3][1-3]" is no range of ids; write it like "CS[01-40]"',
+    ),
+    (
+        "[[circuit]]",
+        {"limit_a": "{L1 = 63, L2 = 63, L3 = 63}"},
+        'circuit "grid" limit_a: cannot be a table; write a number from 1 to 10000 A, or a list of 3 of them',
+    ),
+    (
+        "[[circuit]]",
+        {"limit_kva": "0.63"},
+        'circuit "grid" limit_kva: cannot be 0.63 kVA; did you mean 630? The unit is kVA, from 1 to 20000',
+    ),
+    ("[[calendar]]", {"begin": '"6am"'}, 'calendar[0].begin: cannot be "6am"; did you mean "06:00"?'),
+    (
+        "[[departure]]",
+        {"energy_kwh": '"80%"'},
+        'departure[0].energy_kwh: cannot be "80%"; write it in kWh, not in percent: a number above 0, at '
+        "most 1000 kWh",
+    ),
+    (
+        "[[dimming.contact]]",
+        {"on_when": '"low"'},
+        'dimming.contact[0].on_when: cannot be "low"; write the state of the input while the limit holds, '
+        '"open" or "closed"',
+    ),
+    (
+        "[[dimming.source]]",
+        {"kind": '"fnn"'},
+        'dimming.source "box" kind: cannot be "fnn"; did you mean "contact"?',
+    ),
+    (
+        "[prices]",
+        {"pause_above": '"35 ct"'},
+        'prices.pause_above: cannot be "35 ct"; write a number from -100 to 100',
+    ),
+    (
+        "[[card]]",
+        {"valid_until": '"31.12.2027"'},
+        'card[0].valid_until: cannot be "31.12.2027"; did you mean "2027-12-31"?',
+    ),
+    (
+        "[web]",
+        {"names": '["*.example.org"]'},
+        'web.names[0]: "*.example.org" is not an address; write a host name or an IP address',
+    ),
+    (
+        "[mqtt]",
+        {"root": '"/site/#"'},
+        'mqtt.root: cannot be "/site/#"; write a text without +, # and / at its ends, like "site/depot"',
+    ),
+    (
+        "[[backend]]",
+        {"url": '"wss://2001:db8::1/ocpp/{station}"'},
+        'backend "cpo" url: has an IPv6 address without brackets; write it like '
+        '"wss://[2001:db8::1]/ocpp/{station}"',
+    ),
+    ("[[meter]]", {"ct_ratio": '"250/5"'}, 'meter "grid" ct_ratio: cannot be "250/5"; did you mean 50?'),
+    (
+        "[[station.evse]]",
+        {"phases": '["R", "S", "T"]'},
+        'station "CS01" evse[0].phases: cannot be "R"; did you mean "L1"?',
+    ),
     (
         "[[circuit]]",
         {"limit_a": "[63, 63, 0]"},
@@ -673,14 +853,14 @@ ERRORS = [
     (
         "[[station.evse]]",
         {"min_a": "-", "max_kw": "22"},
-        'station "CS01" evse[0].max_a: max_a stands beside max_kw, which makes it a DC station: '
-        "max_kw counts; remove max_a; remove max_kw if it is an AC station",
+        'station "CS01" evse[0].max_a: max_a beside max_kw: it makes this a DC station, which has max_kw; '
+        "remove max_a; remove max_kw if it is an AC station",
     ),
     (
         "[[station.evse]]",
         {"max_a": "-", "max_kw": "22", "reserve_kw": "5", "fallback_a": "0"},
-        'station "CS01" evse[0].min_a: min_a stands beside max_kw, which makes it a DC station: '
-        "min_kw counts; remove min_a; remove max_kw if it is an AC station",
+        'station "CS01" evse[0].min_a: min_a beside max_kw: it makes this a DC station, which has min_kw; '
+        "remove min_a; remove max_kw if it is an AC station",
     ),
     (
         "[[station]]",
@@ -969,6 +1149,22 @@ ERRORS = [
 
 
 HINTS = [
+    (
+        "[eebus]",
+        {"port": "502"},
+        "eebus.port: 502 is the port of Modbus TCP; write the port of EEBUS, usually 4712",
+    ),
+    (
+        "[time]",
+        {"nts_servers": '["pool.ntp.org"]'},
+        "time.nts_servers[0]: pool.ntp.org has no NTS: its time cannot be verified; name servers with NTS, "
+        'e.g. "ptbtime1.ptb.de" or "time.cloudflare.com"',
+    ),
+    (
+        "[time]",
+        {"nts_servers": '["ptbtime1.ptb.de:123", "b.ptb.de"]'},
+        "time.nts_servers[0]: 123 is the port of NTP, and keys of NTS come from another; remove :123",
+    ),
     (
         "[[card]]",
         {"label": '"04a1b2"'},
@@ -1525,6 +1721,32 @@ def test_installer_slips_table_pasted_twice_is_one_error(table: str, name: str) 
     assert [hint for hint in hints if name in hint.key] == []
 
 
+ADDED = [
+    (
+        '[[station]]\nid = "CS02"\ncircuit="row"\nowner="cpo"\nevse = [1, 2]',
+        'station "CS02" evse: cannot be a list of 2; write each of them as a table: [[station.evse]]',
+    ),
+    (
+        '[[station]]\nid = "CS02"\ncircuit="row"\nowner="cpo"\n[[evse]]\nid = 1',
+        "evse: is not a known key; did you mean [[station.evse]] or [[station_defaults.evse]]?",
+    ),
+    (
+        '[station.CS02]\ncircuit="row"\nowner="cpo"',
+        'station "CS01" CS02: is not a known key; did you mean [[station]] with id = "CS02"?',
+    ),
+    ('[meter.x]\ndriver="row"', 'meter "row" x: is not a known key; did you mean [[meter]] with id = "x"?'),
+    ('[[contact]]\nname="row"', "contact: is not a known key; did you mean [[dimming.contact]]?"),
+    ('[pki]\ndirectory = "pki"', "pki.directory: is not a known key; did you mean folder?"),
+]
+
+
+@pytest.mark.parametrize(("tables", "expected"), ADDED)
+def test_installer_slips_added_table_is_one_error(tables: str, expected: str) -> None:
+    config, errors, hints = check_config(f"{SITE}{tables}\n", "site.toml")
+    assert config is None
+    assert [text_of(each) for each in [*errors, *hints]] == [expected]
+
+
 LISTS = [
     ("[listen]", {"protocols": '["ocpp1.6", "ocpp1.6"]'}, 'listen.protocols[1]: "ocpp1.6"'),
     ("[web]", {"names": '["a.example.org", "A.example.org"]'}, 'web.names[1]: "A.example.org"'),
@@ -1549,6 +1771,60 @@ def test_installer_slips_name_twice_in_a_list_is_hint(
 
 
 SYNTAX = [
+    ('id = "lc"', "id = 'lc\"", "Unclosed text; close the text with the quote that it begins with"),
+    ('id = "lc"', "id = `lc`", 'Invalid value; did you mean id = "lc"?'),
+    (
+        'id = "lc"',
+        'id = "l"c"',
+        "Expected the end of the line after the value; write one key = value per line; a decimal has a "
+        "point, 1.5, and no leading 0",
+    ),
+    ('id = "lc"', 'id = "lc",', 'Expected the end of the line after the value; did you mean id = "lc"?'),
+    (
+        'observers = ["fleet"]',
+        'observers = "fleet", "cpo"',
+        'Expected the end of the line after the value; did you mean observers = ["fleet", "cpo"]?',
+    ),
+    (
+        'observers = ["fleet"]',
+        'observers = ["fleet, "cpo"]',
+        'Unclosed list; did you mean observers = ["fleet", "cpo"]?',
+    ),
+    (
+        'observers = ["fleet"]',
+        'observers += ["fleet"]',
+        'Expected "=" after a key; did you mean observers = ["fleet"]?',
+    ),
+    (
+        'observers = ["fleet"]',
+        "observers = ['fleet]",
+        "Unclosed text; close the text with the quote that it begins with",
+    ),
+    (
+        "voltage = 230",
+        "voltage == 230",
+        'Invalid value; did you mean voltage = 230; as text: voltage = "230"?',
+    ),
+    (
+        "voltage = 230",
+        "voltage := 230",
+        'Expected "=" after a key; did you mean voltage = 230; as text: voltage = "230"?',
+    ),
+    (
+        "limit_a = 63",
+        "limit_a = 4.6kVA",
+        "Expected the end of the line after the value; write the number alone, in A",
+    ),
+    (
+        "voltage = 230",
+        "interval_s = 500ms",
+        "Expected the end of the line after the value; did you mean interval_s = 0.5?",
+    ),
+    (
+        "limit_a = 63",
+        "limit_w = 43kW",
+        "Expected the end of the line after the value; did you mean limit_w = 43000?",
+    ),
     *(
         ("[web]", f"{comment}\n[web]", "Invalid statement; a comment begins with #: # the page")
         for comment in ("// the page", "/* the page */", "; the page", "<!-- the page -->", "* the page")

@@ -66,7 +66,7 @@ ERRORS = [
     ('host = "10.0.0.20"', 'host = "tcp://10.0.0.20/"', 'write the address alone: host = "10.0.0.20"'),
     ('host = "10.0.0.20"', 'host = "10.0.0 .20"', "is not an address"),
     ('host = "10.0.0.20"', 'host = "10,0,0,020"', 'not an address; did you mean "10.0.0.20"?'),
-    ('host = "10.0.0.20"', 'host = " 10.0.0.20/24"', 'not an address; did you mean "10.0.0.20"?'),
+    ('host = "10.0.0.20"', 'host = "10.0.0.20/24"', 'not an address; did you mean "10.0.0.20"?'),
     ('host = "10.0.0.20"', 'host = "0.0.0.0"', "0.0.0.0 stands for all addresses of this machine"),
     ("{station}", "{{station}}", "has {{station}} with two braces; write {station}"),
     ("{station}", "<Charge Point>", 'has no {station}; did you mean "wss://csms.internal/{station}"?'),
