@@ -46,7 +46,7 @@ class StatementCode(enum.StrEnum):
     NO_CAR = "no-car", "no car"
     NO_CAR_NO_FALLBACK = (
         "no-car-no-fallback",
-        "no car, and no room for the fallback that one would take",
+        "charges no car, and no room for the fallback that one would take",
     )
     UNAUTHORIZED = "unauthorized", "waits for authorization"
     STATE_NOT_REPORTED = "state-not-reported", "its station has not reported its state"

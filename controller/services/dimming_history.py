@@ -71,9 +71,14 @@ class DimmingHistory:
         if effective.dimmed:
             total = effective.total
             limit_w = None if total is None else total.watts
-            self._spans.append(
-                DimmingSpanStatus(since=moment(utc), until=None, limit_w=limit_w, sources=effective.sources)
+            span = DimmingSpanStatus(
+                since=moment(utc),
+                until=None,
+                limit_w=limit_w,
+                sources=effective.sources,
+                assumed=total is not None and total.is_assumed,
             )
+            self._spans.append(span)
 
     def status(
         self, effective: EffectiveLimit, why: Statement | None, records: int, unwritten: int

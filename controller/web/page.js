@@ -10,6 +10,7 @@ import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
 
 const LOST_MS = 5000; // without an event of any kind for so long, and a stream that is not open: the values are old
 const SILENT_MS = 35000; // the same for an open stream, which has an event each 15 s: its other end hangs
+const NO_QUIRK = "follows OCPP"; // name of the row of a station that has none
 const FULL = 1.0, NEAR = 0.9;
 const PHASES = ["L1", "L2", "L3"];
 
@@ -76,13 +77,13 @@ const reasonText = (evse) => statementText(evse.statement, evse.reason);
 
 const EARLIEST = new Date("2026-01-01T00:00:00Z"); // a clock that shows less is not set
 
-// A fault becomes an alarm once it has lasted for a while: until then it is named here.
-function fineText(status) {
+// A fault becomes an alarm once it has lasted for a while: until then the site is not called fine, and it is named.
+function passingFaults(status) {
   const away = (backend) => Object.values(backend.links).every((count) => !count) && status.stations.some((each) => each.connected && each.owner === backend.id);
   const silent = [...status.meters.filter((each) => each.quality !== "good"), ...status.backends.filter(away), ...status.stations.filter((each) => !each.connected)].map((each) => each.id);
-  const names = silent.length > 5 ? `${silent.slice(0, 5).join(", ")} …` : silent.join(", ");
-  const shown = silent.length ? text("fineSilent", { names }) : text("fineText");
-  return new Date(status.time) < EARLIEST ? `${shown} ${text("clockUnset")}` : shown;
+  const over = status.circuits.filter((each) => each.over_limit_s > 0).map((each) => each.id);
+  const listed = (names) => (names.length > 5 ? `${names.slice(0, 5).join(", ")} …` : names.join(", "));
+  return [over.length ? text("overNow", { names: listed(over) }) : "", silent.length ? text("silentNow", { names: listed(silent) }) : ""].filter(Boolean).join(" ");
 }
 
 let signShown = "";
@@ -98,8 +99,10 @@ function updateSign() {
       const more = faults.length > 1 ? ` (${text("alarmCount", { count: faults.length - 1 })})` : "";
       parts = [["mark", "!"], ["title", alarmTitle(worst) + more], ["remedy", text("remedy", { text: alarmRemedy(worst) })]];
     } else {
-      const info = status.alarms.map(alarmTitle).join("; ");
-      parts = [["mark", "✓"], ["title", text("fine")], ["remedy", info || fineText(status)]];
+      const info = status.alarms.map(alarmTitle).join("; "), passing = passingFaults(status);
+      const unset = new Date(status.time) < EARLIEST ? ` ${text("clockUnset")}` : "";
+      if (passing) kind = "passing";
+      parts = passing ? [["mark", "…"], ["title", text("passing")], ["remedy", passing + unset]] : [["mark", "✓"], ["title", text("fine")], ["remedy", info || text("fineText") + unset]];
     }
   }
   const wanted = JSON.stringify([kind, parts]);
@@ -174,15 +177,12 @@ function circuitCard(id, note = null, heading = "h2") {
 const barNote = () => element("p", { class: "note" }, text("barText"));
 
 function alarmTable() {
+  const writeLines = twoLines(alarmTitle, (alarm) => text("remedy", { text: alarmRemedy(alarm) }));
   const [made, update] = table(text("alarms"), [
-    { title: text("problem"), write: (node, alarm) => node.replaceChildren(element("span", { class: alarm.severity === "info" ? "" : alarm.severity === "critical" ? "over" : "near" }, alarmTitle(alarm)), element("span", { class: "second" }, text("remedy", { text: alarmRemedy(alarm) }))) },
+    { title: text("problem"), write: (node, alarm) => { writeLines(node, alarm); node.firstChild.className = alarm.severity === "info" ? "" : alarm.severity === "critical" ? "over" : "near"; } },
     { title: text("since", { time: "" }), class: "wide whole", write: cell((alarm) => moment(alarm.since)) },
   ], text("noAlarms"));
-  let shown = "";
-  return [made, (status) => {
-    const key = JSON.stringify(status.alarms.map((alarm) => [alarm.kind, alarm.subject, alarm.severity, alarm.since]));
-    if (key !== shown) { shown = key; update(status.alarms, (alarm) => `${alarm.kind} ${alarm.subject}`); }
-  }];
+  return [made, (status) => update(status.alarms, (alarm) => `${alarm.kind} ${alarm.subject}`)];
 }
 
 function viewOverview(main) {
@@ -370,7 +370,7 @@ function viewStation(main, id) {
     [text("observers"), (each) => each.observers.join(", ") || text("none")],
     [text("model"), (each) => [each.vendor, each.model].filter(Boolean).join(" ") || "–"],
     [text("firmware"), (each) => each.firmware || "–"],
-    [text("quirk"), (each) => each.quirk || "–"],
+    [text("quirk"), (each) => (each.quirk === NO_QUIRK ? text("noQuirk") : each.quirk || "–")],
   ]);
   const evses = state.status.evses.filter((evse) => evse.station === id).map((evse) => {
     const [detail, update] = facts([
@@ -471,7 +471,7 @@ function viewMeters(main) {
     { title: text("name"), write: twoLines((meter) => meter.id, (meter) => [meter.manufacturer, meter.model || meter.driver, meter.serial_number].filter(Boolean).join(" ")) },
     { title: text("quality"), class: "state", write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, statementText(meter.statement, meter.problem)); node.lastChild.lang = statementLanguage(meter.statement); } },
     { title: text("age"), class: "number wide", write: cell((meter) => age(meter.age_s)) },
-    { title: text("current"), class: "number wraps", write: twoLines((meter) => perPhase(meter.current_a, "A"), (meter) => watts(meter.power_total_w), "second narrow") },
+    { title: text("current"), class: "number wraps", write: twoLines((meter) => perPhase(meter.current_a, "A"), (meter) => (meter.quality === "good" ? watts(meter.power_total_w) : `${watts(meter.power_total_w)} (${text("age")} ${age(meter.age_s)})`), "second narrow") },
     { title: text("voltage"), class: "number wide", write: cell((meter) => perPhase(meter.voltage_v, "V")) },
     { title: text("power"), class: "number wide", write: cell((meter) => watts(meter.power_total_w)) },
     { title: text("energyIn"), class: "number wide", write: cell((meter) => (meter.energy_import_wh === null ? "–" : `${number(meter.energy_import_wh / 1000)} kWh`)) },
@@ -530,7 +530,7 @@ function viewDimming(main) {
   const [spans, updateSpans] = table(text("spans"), [
     { title: text("started"), class: "whole", write: cell((span) => moment(span.since)) },
     { title: text("ended"), class: "whole", write: cell((span) => (span.until ? moment(span.until) : text("goesOn"))) },
-    { title: text("limit"), class: "number", write: cell((span) => watts(span.limit_w)) },
+    { title: text("limit"), class: "number", write: twoLines((span) => watts(span.limit_w), (span) => (span.assumed ? text("assumed") : "")) },
     { title: text("sources"), class: "wide", write: cell((span) => span.sources.join(", ")) },
   ], text("none"));
   const card = element("section", { class: "card" }, list), past = element("section", { class: "card" }, element("h2", {}, text("spans")), spans);

@@ -13,7 +13,7 @@ const DE = {
   "car-offered-leftover": "das Auto nimmt nichts: angeboten wird, was kein anderes braucht",
   "car-on-one-phase": "das Auto lädt vielleicht auf nur einer Phase",
   "no-car": "kein Auto",
-  "no-car-no-fallback": "kein Auto, und kein Platz für den Rückfallwert, den eines nähme",
+  "no-car-no-fallback": "lädt kein Auto, und kein Platz für den Rückfallwert, den eines nähme",
   "unauthorized": "wartet auf Freigabe",
   "state-not-reported": "die Station hat ihren Zustand nicht gemeldet",
   "cannot-pause": "die Station kann nicht pausieren: sie behält ihr Minimum",

@@ -283,13 +283,15 @@ class DimmingSpanStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `since` and `until` are RFC 3339 times in UTC; `until` null: it goes on.
 
-    `limit_w`: all of them together; null where each had a limit of its own.
+    `limit_w`: all of them together; null where each had a limit of its own. `assumed`: nobody ordered it, a
+    source was lost.
     """
 
     since: str
     until: str | None
     limit_w: float | None
     sources: tuple[str, ...]
+    assumed: bool = False
 
 
 class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):

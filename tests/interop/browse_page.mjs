@@ -86,6 +86,7 @@ try {
   }
   await open("#/stations", "stations");
   const result = { verified, exported, views: views.length, sign: await page.$eval("#sign", (node) => node.className) };
+  shown.sign = await page.$eval("#sign", (node) => node.innerText);
   await page.type("input[type=search]", "CS01");
   result.found = await page.$$eval("main details:not([hidden]) tbody tr", (rows) => rows.length);
   await open("#/stations/CS01", "station");

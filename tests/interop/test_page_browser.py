@@ -110,6 +110,7 @@ async def test_page_in_chromium_is_clean(
         ("hidden", 390, "de", "dark", "circuits", "noch kein Strom auf L1, L2 und L3, obwohl ein Auto lädt"),
         ("space", 390, "de", "light", "overview", "dem Datenträger des Speichers sind 90 MB frei"),
         ("clock", 390, "de", "light", "overview", "chrony stellt die Uhr nicht"),
+        ("passing", 390, "de", "light", "sign", "Zurzeit über der Grenze: grid. Zurzeit ohne Antwort: "),
         ("fallback", 1280, "de", "dark", "stations", "bleibt auf dem Rückfallwert"),
         ("disk", 1280, "de", "light", "overview", "nicht benutzbar: Datenbank oder Datenträger ist voll"),
         ("backend", 1280, "de", "light", "backends", "nicht verbunden"),

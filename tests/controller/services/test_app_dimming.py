@@ -217,7 +217,9 @@ async def test_app_dimming_contact_broken_wire_or_dead_module_dims(tmp_path: Pat
             closed.inputs = [True]
             await wait_status(controller, lambda status: not status.dimmed)
             closed.inputs = None
-            assert (await wait_status(controller, lambda status: status.dimmed)).limit_w == 8000
+            lost = await wait_status(controller, lambda status: status.dimmed)
+            assert lost.limit_w == 8000
+            assert [span.assumed for span in lost.spans] == [True, False, True]
         nursery.cancel_scope.cancel()
     why = [
         record["body"]["total"]["proof"] for record in read_evidence(tmp_path) if record["kind"] == "limit"

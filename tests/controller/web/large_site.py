@@ -143,6 +143,11 @@ def site_with(fault: str, stations: int) -> ControllerStatus:
         status = _with_meters(status, BACKWARDS, meter_quality=Quality.IMPLAUSIBLE)
     elif fault == "hidden":
         status = _with_meters(status, HIDDEN, meter_cause=Cause.MISSING_VALUE)
+    elif fault == "passing":  # too short for an alarm
+        meters = [replace(each, quality=Quality.STALE) for each in status.meters]
+        over = replace(status.circuits[0], over_limit_s=4.0)
+        circuits = (over, *status.circuits[1:])
+        return replace(status, meters=tuple(meters), circuits=circuits, alarms=())
     elif fault == "space":
         status = replace(status, store=StoreHealth(free_mb=96, size_mb=7600, low=True))
     elif fault == "clock":
@@ -210,6 +215,9 @@ def site_of(stations: int, *, faulty: bool = False) -> ControllerStatus:
         energy=ENERGY,
         backends=tuple(replace(each, set_aside=1 if faulty else 0) for each in STATUS.backends),
         stations=charging,
+        meters=STATUS.meters
+        if faulty
+        else tuple(replace(each, quality=Quality.GOOD) for each in STATUS.meters),
         alarms=STATUS.alarms if faulty else (),
         unknown_stations=STATUS.unknown_stations if faulty else (),
         dimming=STATUS.dimming,
