@@ -414,7 +414,8 @@ class SiteModel:
     def note_offer(self, controller: EvseController, before: float, now: float) -> None:
         """Notify the meters' checks that the draw of an EVSE may change now.
 
-        Where a recent report shows the draw, it changes from that to the offer, else by as much as the offer.
+        Where a report shows the draw under the last offer, it changes from that to this one, else also by as
+        much as the offer does.
         """
         offered = controller.offer.offered_a
         change = offered - before
@@ -427,7 +428,7 @@ class SiteModel:
         delta = [0.0, 0.0, 0.0]
         draw = [0.0, 0.0, 0.0]
         is_unreported = controller.model.reports_no_current(now)
-        is_unknown = controller.model.draw.unknown(now)
+        is_unknown = controller.model.draw.unknown(now) or not controller.model.draw.was_settled
         for phase in controller.evse.phases:
             follows = offered - drawn[phase]
             delta[phase] = min(0.0, follows) if change < 0 else max(0.0, follows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -17,6 +18,8 @@ PhaseFlags = tuple[bool, bool, bool]
 """A flag for each of the site's L1, L2, L3."""
 
 ZERO: PhaseAmps = (0.0, 0.0, 0.0)
+NOWHERE: PhaseAmps = (-math.inf, -math.inf, -math.inf)
+"""No load on any phase, where the highest of several counts."""
 
 COLUMNS = 4
 """Numbers of each circuit in a row of all: A on each phase, and on all together."""

@@ -163,6 +163,8 @@ class ConsumptionTracker:
         """Draw of a car that charges at the last settled report (A per phase), where the offer was higher."""
         self._changed_at = self._begun_at = now
         self._settled = False
+        self.was_settled = False
+        """True if the last report shows the draw under the offer before this one."""
         self._stopped = False
         self.defiant_a = 0.0
         self._excess_a = 0.0
@@ -242,6 +244,7 @@ class ConsumptionTracker:
         self._unfollowed_a = max(before_a, limit_a)
         self._offered_a = limit_a
         self._limits.append((now, limit_a))
+        self.was_settled = self._settled
         self._highest_a = max(self._highest_a, limit_a)
         self._lowest_a = min(self._lowest_a, limit_a)
         self._changed_at = now

@@ -42,7 +42,7 @@ from controller.load_management.metering.unproven_phases import (
     UnseenPhases,
     highest_of,
 )
-from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
+from controller.load_management.site_tree import NOWHERE, ZERO, CircuitNode, PhaseAmps
 from controller.model.statements import Statement, StatementCode, detailed
 from drivers.coded_text import coded
 from drivers.errors import Cause
@@ -57,6 +57,10 @@ OVER_UNEXPLAINED_S = 60.0
 UNPROVEN = coded(
     "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car "
     "charge, or check the direction of its current transformers"
+)
+FALLEN = coded(
+    "the load of the building has become feed-in within seconds: until a step of a car has proven it, the "
+    "load from before counts; check that the meter still measures the cars"
 )
 
 
@@ -322,9 +326,9 @@ class MeteredCircuit:
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
         self.unseen.see(measured, draw, now)
         self.window.add_reading(own_a, now)
-        self.steps.judge_due(now)
+        is_to_cut = self.steps.see(own_a, draw, now)
         self.votes = self.phase_steps.judge_due(now)
-        return self._measure(measured, draw, now, power_limited, slowest_s)
+        return self._measure(measured, draw, now, power_limited, slowest_s) or is_to_cut
 
     def _judged(
         self, state: MeterState, measured: PhaseAmps | None, draw: OfferCredit, now: float
@@ -433,6 +437,8 @@ class MeteredCircuit:
             return MeterProblem(missing, Cause.MISSING_VALUE)
         if self._unproven is not None and self._feeds_in and not self._state.limitation:
             return MeterProblem(UNPROVEN, Cause.NONE)
+        if self.steps.before_fall_a != NOWHERE:
+            return MeterProblem(FALLEN, Cause.NONE)
         return MeterProblem(self._state.limitation, self._state.cause)
 
     def is_good(self, now: float) -> bool:
@@ -470,14 +476,16 @@ class MeteredCircuit:
     def _estimates(self, now: float) -> LoadEstimates:
         """Return the base loads of a good meter, at the worst while a phase is not proven."""
         shown = self.load.estimates(now)
-        if self._unproven is None:
+        before_fall_a = self.steps.before_fall_a
+        assumed, keep, start = [shown.assumed, before_fall_a], [shown.keep], [shown.start, before_fall_a]
+        if self._unproven is not None:
+            worst_case = self._unproven.estimates(now)
+            assumed += [worst_case.assumed, self._hidden.load_a]
+            keep += [worst_case.keep]
+            start += [worst_case.start, self._hidden.load_a]
+        elif before_fall_a == NOWHERE:
             return shown
-        worst_case = self._unproven.estimates(now)
-        return shown._replace(
-            assumed=highest_of([shown.assumed, worst_case.assumed, self._hidden.load_a]),
-            keep=highest_of([shown.keep, worst_case.keep]),
-            start=highest_of([shown.start, worst_case.start, self._hidden.load_a]),
-        )
+        return shown._replace(assumed=highest_of(assumed), keep=highest_of(keep), start=highest_of(start))
 
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:
         """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""

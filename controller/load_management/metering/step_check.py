@@ -27,21 +27,18 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from controller.load_management.evse.consumption import ReportedStep
+from controller.load_management.evse.consumption import OfferCredit, ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.metering.sum_check import MISSED, SEEN, STEP_A, SumCheck
 from controller.load_management.site_tree import PhaseAmps
 from drivers.coded_text import coded, join_and
 
-STEP_A = 5.0
-"""Smallest step that is looked for."""
 LEAD_S = 8.0
 """Earliest time (s) of a step before the previous report: reports and meters have their delays."""
 SEEN_S = 10.0
 """Time (s) after the report that shows a step until the next reading shows it for sure."""
 LONGEST_WINDOW_S = 150.0
 """Steps between reports that are further apart are not looked for."""
-SEEN = 0.6
-MISSED = 0.4
 MIRRORED = (0.7, 1.4)
 """Multiples of a step by which a meter that is built in backwards moves the wrong way."""
 MISSES = 2
@@ -56,6 +53,11 @@ DEAD_A = 0.5
 FEWEST_READINGS = 3
 LONGEST_GAP_S = 15.0
 """A step is not looked for where readings are missing for longer (s): it may have happened then."""
+
+PLACED_BEFORE = coded(
+    "the meter is placed before the cars and does not measure them (then set "
+    'measures = "building"), or measures another circuit'
+)
 
 
 class _Sight(enum.Enum):
@@ -78,6 +80,9 @@ class StepCheck:
         self.problem: str = ""
         self.proven = [False, False, False]
         self._window = window
+        self._sums = SumCheck()
+        self._seen_from = [-math.inf] * 3
+        """Time of the first reading in which the last step was seen (s, monotonic)."""
         self._pending: deque[ReportedStep] = deque()
         self._misses = [0, 0, 0]
         self._seen = 0
@@ -90,11 +95,22 @@ class StepCheck:
         if is_large and step.at - step.since <= LONGEST_WINDOW_S:
             self._pending.append(step)
 
-    def judge_due(self, now: float) -> None:
-        """Judge the steps that the last reading has completed."""
+    @property
+    def before_fall_a(self) -> PhaseAmps:
+        """Return the base load from before a fall that no step has confirmed (A); negative infinity: none."""
+        return self._sums.before_fall_a
+
+    def see(self, shown_a: PhaseAmps, draw: OfferCredit, now: float) -> bool:
+        """Process one reading (A per phase) beside the draw of all EVSEs; it may complete steps.
+
+        Return True if cars are to be cut: a step that they were let make did not show.
+        """
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft(), now)
+        if missing := self._sums.see(shown_a, draw, self._seen_from, now):
+            self._suspect(missing)
+        return self._sums.ends_probe
 
     def has_missed(self, phase: int) -> bool:
         """Return True if the last step that was judged on a phase was missed."""
@@ -103,6 +119,16 @@ class StepCheck:
     def clear(self) -> None:
         """Drop the steps that no reading will show."""
         self._pending.clear()
+        self._sums.clear()
+
+    def _suspect(self, phases: Sequence[int]) -> None:
+        """Suspect the meter, as these phases do not show what all stations below draw together."""
+        self._seen = 0
+        self.problem = coded(
+            "{phases} not follow what all stations below report together: {cause}",
+            phases=_follow_in_words(phases),
+            cause=PLACED_BEFORE,
+        )
 
     def _judge(self, step: ReportedStep, end: float) -> None:
         """Judge a step by the readings until `end` (s), the first one after `SEEN_S`: some may be missing."""
@@ -119,7 +145,7 @@ class StepCheck:
             if not self.proven[phase] and _is_dead(window, phase):
                 self._misses[phase] += MISSES
         if seen:
-            self._on_seen(seen)
+            self._on_seen(seen, step.since - LEAD_S)
         if missed:
             self._on_missed(step, missed, window, mirrored=judged[missed[-1]] is _Sight.MIRRORED)
 
@@ -146,8 +172,9 @@ class StepCheck:
         is_mirrored = MIRRORED[0] * size <= against <= MIRRORED[1] * along_a
         return _Sight.MIRRORED if is_mirrored else _Sight.UNCLEAR
 
-    def _on_seen(self, phases: Sequence[int]) -> None:
+    def _on_seen(self, phases: Sequence[int], begin: float) -> None:
         for phase in phases:
+            self._seen_from[phase] = begin
             self.proven[phase] = True
             self._misses[phase] = 0
         self._seen += 1
@@ -169,9 +196,7 @@ class StepCheck:
         cause = _find_cause(step, suspected, window, mirrored=mirrored)
         self.problem = coded(
             "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
-            phases=coded("{phases} do", phases=list_phases(suspected))
-            if len(suspected) > 1
-            else coded("{phase} does", phase=list_phases(suspected)),
+            phases=_follow_in_words(suspected),
             evse=step.ref,
             amps=f"{step.delta_a[suspected[-1]]:+.0f}",
             cause=cause,
@@ -181,6 +206,13 @@ class StepCheck:
 def _is_dead(window: Sequence[PhaseAmps], phase: int) -> bool:
     """Return True if a phase carries nothing in all of these readings."""
     return all(abs(amps[phase]) <= DEAD_A for amps in window)
+
+
+def _follow_in_words(phases: Sequence[int]) -> str:
+    """Return the begin of a sentence about what phases follow: `L1 does`, `L1 and L2 do`."""
+    if len(phases) > 1:
+        return coded("{phases} do", phases=list_phases(phases))
+    return coded("{phase} does", phase=list_phases(phases))
 
 
 def list_phases(phases: Sequence[int]) -> str:
@@ -241,7 +273,4 @@ def _find_cause(
             if is_single
             else coded("its current transformers of {phases} are dead or not connected", phases=phases)
         )
-    return coded(
-        "the meter is placed before the cars and does not measure them (then set "
-        'measures = "building"), or measures another circuit'
-    )
+    return PLACED_BEFORE

@@ -22,11 +22,10 @@ import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.step_check import DEAD_A, FLAT_A, list_phases
-from controller.load_management.site_tree import ZERO, PhaseAmps
+from controller.load_management.site_tree import NOWHERE, ZERO, PhaseAmps
 from controller.model.journal import Record
 from drivers.coded_text import coded
 
-NOWHERE: PhaseAmps = (-math.inf, -math.inf, -math.inf)
 MAY_DRAW_A = 0.5
 """EVSEs that may draw less together draw nothing."""
 STARTING_A = 10.0

@@ -1,0 +1,175 @@
+"""Check of a meter against all EVSEs below it together: what they draw must move its readings.
+
+The step of one station (`step_check.py`) is hidden where others move at the same time, and a small one is not
+looked for. Their sum is not hidden: it lies between the least and the most that the EVSEs draw.
+
+*Moves*: where the sum has risen (fallen) by `STEP_A` or more within `WINDOW_S`, the readings have moved too,
+by that or by what the building does. A phase whose readings have stayed within `MISSED` of it for all of the
+time has missed the move. `MISSES` in a row show a meter that does not see the EVSEs, or no longer does: one
+that is frozen though its last digits change, or that was connected to another circuit.
+
+*Falls*: a meter that ceases to see the EVSEs shows a base load that is lower by their draw, as generation
+that begins in that moment would. So where a base load falls within seconds below all that it was in the last
+quarter of an hour, to a feed-in, the one from before counts until a step of a car has shown that the meter
+still sees it. While none does, the cars are left a small part of it for a moment each quarter of an hour, so
+that they make one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from controller.load_management.evse.consumption import OfferCredit
+from controller.load_management.metering.base_load import MEMORY_S, RollingMax
+from controller.load_management.metering.meter_window import LATE_S
+from controller.load_management.site_tree import NOWHERE, PhaseAmps
+
+STEP_A = 5.0
+"""Smallest move of the draw that is looked for."""
+SEEN = 0.6
+"""Part of it from which on the readings show it."""
+MISSED = 0.4
+"""Part of it below which they do not."""
+WINDOW_S = 150.0
+"""Longest time (s) within which a move is looked for: stations report each minute."""
+MISSES = 3
+"""Moves in a row that are missed: the draw of a station that is slower than it has shown is another one."""
+BEFORE_S = 60.0
+"""Time (s) before a fall whose highest base load counts on."""
+PROBE_A = 6.0
+"""Part (A) of a load that is not confirmed which is left to the cars for a moment: a step that must show."""
+PROBE_S = 120.0
+"""Length of that moment (s)."""
+FALLEN_S = 8.0
+"""Time (s) after a fall until a message has shown whether a car has stopped instead."""
+
+
+class _Sample(msgspec.Struct, frozen=True, gc=False):
+    """One reading (A per phase), with the least and the most that the EVSEs have drawn since `LATE_S` ago."""
+
+    at: float
+    shown_a: PhaseAmps
+    least_a: PhaseAmps
+    most_a: PhaseAmps
+
+
+class SumCheck:
+    """Check of one meter. Times in s, monotonic; currents in A per phase.
+
+    `before_fall_a`: base load from before a fall that no step has confirmed; negative infinity: no such fall.
+    `ends_probe`: the last reading has ended a probe that no step has answered, so cars are to be cut.
+    """
+
+    def __init__(self) -> None:
+        self.before_fall_a = NOWHERE
+        self.ends_probe = False
+        self._fallen_at = [0.0] * 3
+        self._probe_at = [math.inf] * 3
+        """Time of the next probe; one that has begun is in the past."""
+        self._samples: deque[_Sample] = deque()
+        self._draws: deque[tuple[float, PhaseAmps, PhaseAmps]] = deque()
+        """Least and most draw of the last `LATE_S`."""
+        self._lowest = (RollingMax(MEMORY_S), RollingMax(MEMORY_S), RollingMax(MEMORY_S))
+        """Base loads, negated."""
+        self._highest = (RollingMax(BEFORE_S), RollingMax(BEFORE_S), RollingMax(BEFORE_S))
+        self._misses = [0, 0, 0]
+        self._judged_at = [-math.inf] * 3
+        self._due_at = math.inf
+
+    def see(self, shown_a: PhaseAmps, draw: OfferCredit, seen_from: Sequence[float], now: float) -> list[int]:
+        """Process one reading; return the phases (0 to 2) that do not follow the EVSEs, as of now.
+
+        `seen_from`: begin of the last step of a station that the meter has shown on each phase.
+        """
+        draws, samples = self._draws, self._samples
+        least_a = _choose(min, (draw.low, draw.likely_low))
+        if draws and (draws[-1][1] != least_a or draws[-1][2] != draw.high):
+            self._due_at = min(self._due_at, now + LATE_S)
+        draws.append((now, least_a, draw.high))
+        while draws[0][0] < now - LATE_S:
+            draws.popleft()
+        least_a = _choose(min, (low for _, low, _ in draws))
+        samples.append(_Sample(now, shown_a, least_a, _choose(max, (high for _, _, high in draws))))
+        while samples[0].at < now - WINDOW_S:
+            samples.popleft()
+        self._follow_falls(seen_from, now)
+        self._find_falls(now)
+        if now < self._due_at:
+            return []
+        self._due_at = math.inf
+        return [phase for phase in range(3) if self._misses_moves(phase)]
+
+    def clear(self) -> None:
+        """Drop the readings: those that come cannot be compared with them."""
+        self._samples.clear()
+        self._draws.clear()
+        self._due_at = math.inf
+
+    def _set_before_fall(self, phase: int, load_a: float, probe_at: float) -> None:
+        self._probe_at[phase] = probe_at
+        loads = [*self.before_fall_a]
+        loads[phase] = load_a
+        self.before_fall_a = (loads[0], loads[1], loads[2])
+
+    def _follow_falls(self, seen_from: Sequence[float], now: float) -> None:
+        """End the falls that a step has confirmed; begin and end probes of the others."""
+        self.ends_probe = False
+        for phase, load_a in enumerate(self.before_fall_a):
+            if load_a == -math.inf:
+                continue
+            probe_at = self._probe_at[phase]
+            if seen_from[phase] >= self._fallen_at[phase]:
+                self._set_before_fall(phase, -math.inf, math.inf)
+            elif now >= probe_at > self._fallen_at[phase]:
+                self._fallen_at[phase] = now
+                self._set_before_fall(phase, load_a - PROBE_A, probe_at)
+            elif now >= probe_at + PROBE_S:
+                self.ends_probe = True
+                self._set_before_fall(phase, load_a + PROBE_A, now + MEMORY_S)
+
+    def _find_falls(self, now: float) -> None:
+        """Find the phases whose base load has fallen below all that it was, to a feed-in."""
+        after = next((each for each in reversed(self._samples) if each.at <= now - FALLEN_S), None)
+        if after is None:
+            return
+        for phase, windows in enumerate(zip(self._lowest, self._highest, strict=True)):
+            drawn_a = min(after.least_a[phase], self._samples[-1].least_a[phase])
+            base_a = after.shown_a[phase] - drawn_a
+            negated_a, before_a = RollingMax.highest_of(windows, now)
+            if before_a > -math.inf and base_a < min(0.0, -negated_a) - STEP_A:
+                self._set_before_fall(phase, before_a, now + MEMORY_S)
+                self._fallen_at[phase] = now
+            lowest, highest = windows
+            RollingMax.add_all(((lowest, -base_a), (highest, base_a)), now)
+
+    def _misses_moves(self, phase: int) -> bool:
+        """Return True if a phase has missed the last moves of the EVSEs, with the one that ends now."""
+        end, since = self._samples[-1], self._judged_at[phase]
+        before = [each for each in self._samples if since <= each.at <= end.at - LATE_S]
+        if not before:
+            return False
+        # The latest of several: the less time, the less the building has moved.
+        lowest = min(reversed(before), key=lambda each: each.most_a[phase])
+        highest = max(reversed(before), key=lambda each: each.least_a[phase])
+        rise_a = end.least_a[phase] - lowest.most_a[phase]
+        fall_a = highest.least_a[phase] - end.most_a[phase]
+        if max(rise_a, fall_a) < STEP_A:
+            return False
+        begin, move_a = (lowest, rise_a) if rise_a >= STEP_A else (highest, -fall_a)
+        shown = [each.shown_a[phase] for each in self._samples if each.at >= begin.at]
+        if max(shown) - min(shown) < MISSED * abs(move_a):
+            self._misses[phase] += 1
+        elif (shown[-1] - shown[0]) / move_a >= SEEN:
+            self._misses[phase] = 0
+        self._judged_at[phase] = end.at
+        return self._misses[phase] >= MISSES
+
+
+def _choose(extreme: Callable[[Iterable[float]], float], rows: Iterable[PhaseAmps]) -> PhaseAmps:
+    """Return the least, or the most, of several currents on each phase (A)."""
+    first, second, third = (extreme(column) for column in zip(*rows, strict=True))
+    return (first, second, third)

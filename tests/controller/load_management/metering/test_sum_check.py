@@ -1,0 +1,180 @@
+"""Moves of all EVSEs together, looked for in the readings of a meter above them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from controller.load_management.evse.consumption import OfferCredit
+from controller.load_management.metering.sum_check import BEFORE_S, MISSES, PROBE_A, PROBE_S, SumCheck
+
+BUILDING_A = 8.0
+NEVER = [-math.inf] * 3
+QUARTER_S = 900
+
+
+class Site:
+    """A building of 8 A and cars that draw `drawn_a`, all on L1, read each second."""
+
+    def __init__(self, slack_a: float = 0.0) -> None:
+        self.check = SumCheck()
+        self.drawn_a = 0.0
+        self.building_a = BUILDING_A
+        self.shown: Callable[[], float] = lambda: self.building_a + self.drawn_a
+        self.seen_from = [*NEVER]
+        self.now = 0.0
+        self._slack_a = slack_a
+
+    def wait(self, seconds: int) -> list[list[int]]:
+        """Return the phases that are wrong, of each reading that shows some."""
+        found = []
+        for _ in range(seconds):
+            self.now += 1.0
+            drawn = (self.drawn_a, 0.0, 0.0)
+            most = (self.drawn_a + self._slack_a, 0.0, 0.0)
+            noise_a = 0.1 * (self.now % 3)
+            reading = (self.shown() + noise_a, 3.0 - noise_a, 3.0)
+            draw = OfferCredit.within(drawn, most, drawn)
+            if wrong := self.check.see(reading, draw, self.seen_from, self.now):
+                found.append(wrong)
+        return found
+
+    def move(self, times: int, by_a: float = 6.0) -> list[list[int]]:
+        """Let the cars rise and fall in turn, and wait after each."""
+        found = self.wait(40)
+        for number in range(times):
+            self.drawn_a += by_a if number % 2 == 0 else -by_a
+            found += self.wait(40)
+        return found
+
+
+def test_meter_that_follows_cars_is_right() -> None:
+    site = Site()
+    assert site.move(20) == []
+
+
+def test_meter_that_holds_still_is_wrong_from_third_move_on() -> None:
+    site = Site()
+    site.shown = lambda: BUILDING_A
+    assert site.move(MISSES - 1) == []
+    assert site.move(2)[0] == [0]
+
+
+def test_small_rises_in_a_row_are_one_move() -> None:
+    # Rises of 2 A each 10 s are no steps of their own: 6 A of them are a move.
+    site = Site()
+    site.shown = lambda: BUILDING_A
+    site.wait(60)
+    found = []
+    for _ in range(12):
+        site.drawn_a += 2.0
+        found += site.wait(10)
+    assert found[0] == [0]
+
+
+def test_move_that_is_not_sure_shows_nothing() -> None:
+    # The cars may draw 5 A more than they report: of a rise by 6 A only 1 A is sure.
+    site = Site(slack_a=5.0)
+    site.shown = lambda: BUILDING_A
+    assert site.move(10) == []
+
+
+def test_building_that_moves_hides_moves() -> None:
+    # The building changes by 3 A each second: what a meter that does not see the cars shows, a right one may.
+    site = Site()
+    site.shown = lambda: BUILDING_A + 3.0 * (site.now % 2)
+    assert site.move(10) == []
+
+
+def test_move_that_is_seen_ends_misses() -> None:
+    site = Site()
+    for _ in range(6):
+        site.shown = lambda: BUILDING_A
+        site.move(MISSES - 1)
+        site.shown = lambda: site.building_a + site.drawn_a
+        assert site.move(1) == []
+
+
+@pytest.mark.parametrize("drawn_a", [14.0, 32.0])
+def test_load_from_before_fall_counts_until_step_is_seen(drawn_a: float) -> None:
+    # The meter ceases to see the cars: 8 A of the building less their draw would be a feed-in.
+    site = Site()
+    site.drawn_a = drawn_a
+    site.wait(QUARTER_S)
+    site.shown = lambda: BUILDING_A
+    site.wait(20)
+    assert site.check.before_fall_a[0] == pytest.approx(BUILDING_A, abs=0.3)
+    assert site.check.before_fall_a[1:] == (-math.inf, -math.inf)
+    site.seen_from = [site.now, -math.inf, -math.inf]
+    site.wait(1)
+    assert site.check.before_fall_a[0] == -math.inf
+
+
+def test_step_from_before_fall_confirms_nothing() -> None:
+    site = Site()
+    site.drawn_a = 32.0
+    site.wait(QUARTER_S)
+    site.seen_from = [site.now - 5.0, -math.inf, -math.inf]
+    site.shown = lambda: BUILDING_A
+    site.wait(20)
+    assert site.check.before_fall_a[0] == pytest.approx(BUILDING_A, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("building_a", "after_a"),
+    [
+        (20.0, 2.0),  # a load that goes off is no feed-in
+        (2.0, -2.0),  # less than the step of a car
+    ],
+)
+def test_load_that_goes_off_is_no_fall(building_a: float, after_a: float) -> None:
+    site = Site()
+    site.building_a, site.drawn_a = building_a, 10.0
+    site.wait(QUARTER_S)
+    site.building_a = after_a
+    site.wait(60)
+    assert site.check.before_fall_a[0] == -math.inf
+
+
+def test_sun_behind_cloud_is_no_fall() -> None:
+    # 20 A of feed-in were there ten minutes ago.
+    site = Site()
+    site.drawn_a = 10.0
+    site.building_a = -20.0
+    site.wait(300)
+    site.building_a = 4.0
+    site.wait(600)
+    site.building_a = -20.0
+    site.wait(60)
+    assert site.check.before_fall_a[0] == -math.inf
+
+
+def test_car_that_stops_before_its_message_is_no_fall() -> None:
+    # Its current ends 5 s before its station reports that.
+    site = Site()
+    site.drawn_a = 32.0
+    site.wait(QUARTER_S)
+    site.shown = lambda: BUILDING_A
+    site.wait(5)
+    site.drawn_a = 0.0
+    site.wait(60)
+    assert site.check.before_fall_a[0] == -math.inf
+
+
+def test_probe_leaves_cars_step_for_moment_each_quarter_of_hour() -> None:
+    site = Site()
+    site.drawn_a = 32.0
+    site.wait(QUARTER_S)
+    site.shown = lambda: BUILDING_A
+    site.wait(int(BEFORE_S))
+    counted, ends = [], []
+    for _ in range(2 * QUARTER_S):
+        site.wait(1)
+        counted.append(round(site.check.before_fall_a[0]))
+        ends.append(site.check.ends_probe)
+    assert set(counted) == {round(BUILDING_A), round(BUILDING_A - PROBE_A)}
+    assert counted.count(round(BUILDING_A - PROBE_A)) == PROBE_S
+    assert ends.count(True) == 1
+    assert counted[ends.index(True)] == round(BUILDING_A)
