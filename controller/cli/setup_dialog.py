@@ -45,6 +45,7 @@ _WORDS: dict[str, dict[Language, str]] = {
         "en": f"start it: {START}",
         "de": f"starten: {START}",
     },
+    "choice": {"en": "Write a number from 1 to {last}.", "de": "Eine Nummer von 1 bis {last} angeben."},
     "listening": {
         "en": "Stations that connect to {url}/ meanwhile are offered below.",
         "de": "Stationen, die sich währenddessen mit {url}/ verbinden, werden angeboten.",
@@ -125,6 +126,9 @@ async def ask_all_questions(
             if order:
                 answers.pop(order.pop(), None)
             continue
+        if given and question.choices and given not in _values(question):
+            print(f"  {dialog_text('choice', language, last=len(question.choices))}")
+            continue
         answers[question.id] = given
         checked = await setup.advance_setup(SetupRequest(answers=answers, language=language))
         if (problem := _problem_of(question, checked)) is not None:
@@ -199,14 +203,18 @@ async def _ask(question: SetupQuestion) -> str:
     default = f" [{_shown_default(question)}]" if question.default else ""
     line = await read_terminal_line(f">{default} ")
     given = line.strip() or question.default
-    values = [each.value for each in question.choices]
+    values = _values(question)
     if given.isdecimal() and given not in values and 1 <= int(given) <= len(values):
         return values[int(given) - 1]
     return given
 
 
+def _values(question: SetupQuestion) -> list[str]:
+    return [each.value for each in question.choices]
+
+
 def _shown_default(question: SetupQuestion) -> str:
-    values = [each.value for each in question.choices]
+    values = _values(question)
     return str(values.index(question.default) + 1) if question.default in values else question.default
 
 

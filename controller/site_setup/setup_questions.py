@@ -39,6 +39,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")
 STATION_ID = re.compile(r"[^\s/]{1,48}")
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _THREE_TIMES = re.compile(r"\s*3\s*[x×*]", re.IGNORECASE)  # noqa: RUF001
+_DEVICE = re.compile(r"/dev/\S+")
 _URL = re.compile(r"wss?://[^\s/]+(/\S*)?")
 _METER = re.compile(
     r"(?P<driver>[a-z0-9-]+)(#(?P<instance>[0-9]+))?/(?P<unit>[0-9]+)"
@@ -503,7 +504,8 @@ def _dimming_steps(answers: Answers, context: SetupContext, language: Language) 
     )
     kind = answers.get("dimming.kind", "")
     if kind == "gpio":
-        yield QuestionStep(id="dimming.chip", section="dimming", default=next(iter(context.gpio_chips), ""))
+        chip = next(iter(context.gpio_chips), "")
+        yield QuestionStep(id="dimming.chip", section="dimming", check=_check_device, default=chip)
     elif kind == "modbus":
         modules = tuple((name, name) for name in list_input_modules())
         yield QuestionStep(id="dimming.host", section="dimming", check=_check_host)
@@ -638,6 +640,12 @@ def _check_host(value: str, language: Language) -> str:
     match = _HOST.fullmatch(value)
     if match is None or not 1 <= int(match["port"] or 502) <= 65_535:
         raise AnswerError(setup_text(language, "error.host"))
+    return value
+
+
+def _check_device(value: str, language: Language) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise AnswerError(setup_text(language, "error.device"))
     return value
 
 

@@ -144,6 +144,7 @@ def test_setup_dialog_asks_again_goes_back_and_writes(tmp_path: Path) -> None:
     data = tomllib.loads((tmp_path / "controller.toml").read_text())
     assert (data["site"]["id"], data["circuit"][0]["limit_a"]) == ("home", 40)
     assert done.stdout.count("controller.toml? (yes/no)") == 3
+    assert done.stdout.count("Write a number from 1 to ") == 1
     assert "password of anna" in done.stdout
     assert users_of(tmp_path) == ["anna"]
 

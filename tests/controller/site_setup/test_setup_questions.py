@@ -154,6 +154,15 @@ def test_questions_dimming_limit_is_in_watts(value: str, limit_w: str | None) ->
     assert accepted_answers(answers, CONTEXT, "en").get("dimming.limit_w") == limit_w
 
 
+@pytest.mark.parametrize(
+    ("value", "chip"), [("/dev/gpiochip0", "/dev/gpiochip0"), ("1", None), ("/dev/", None)]
+)
+def test_questions_gpio_chip_is_a_device(value: str, chip: str | None) -> None:
+    answers = {**HOME, "dimming.kind": "gpio", "dimming.chip": value}
+    assert accepted_answers(answers, CONTEXT, "en").get("dimming.chip") == chip
+    assert ("dimming.chip" in find_problems(answers, CONTEXT, "en")) == (chip is None)
+
+
 def test_questions_unknown_station_is_not_adopted_without_consent() -> None:
     complete = with_defaults({}, CONTEXT, "en")
     assert "stations.CS01.adopt" not in complete
