@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -116,14 +117,25 @@ def _describe(error: OSError | TimekeepingError) -> str:
     return text_of(error)
 
 
-def _run() -> None:
-    """Write the report until chronyd cannot be asked; systemd starts the process again.
+def keep_report(path: Path, wait: Callable[[float], None], chrony: Path = CHRONY_SOCKET) -> None:
+    """Write the report at intervals until chronyd cannot be asked and its socket is another one.
 
-    Its sandbox is then made anew: it has no folder of a chronyd that was started later.
+    systemd then starts the process again, in a new sandbox: this one has no folder of a chronyd that was
+    started later. While chronyd does not run, it waits: a start writes five lines into the journal.
+    `wait`: sleeps for a time (s). Raises OSError if the report cannot be written.
     """
-    while not write_report(REPORT_FILE, time.monotonic()).problem:
-        time.sleep(ASK_S)
+    first = _identify(chrony)
+    while not write_report(path, time.monotonic(), chrony).problem or _identify(chrony) == first:
+        wait(ASK_S)
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 if __name__ == "__main__":
-    _run()
+    keep_report(REPORT_FILE, time.sleep)

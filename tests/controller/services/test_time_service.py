@@ -20,9 +20,11 @@ from controller.pki.certificate_requests import RequestContent
 from controller.pki.identity_files import IdentityFolder
 from controller.pki.issuance import Applicant
 from controller.services.chrony_state import (
+    ASK_S,
     CHRONY_SOCKET,
     REPORT_FILE,
     ChronyReport,
+    keep_report,
     read_report,
     write_report,
 )
@@ -202,6 +204,21 @@ def test_chrony_report_without_chronyd_has_reason(tmp_path: Path) -> None:
     assert write_report(path, 1000.0, tmp_path / "chronyd.sock").problem
     with pytest.raises(TimekeepingError, match="chronyd cannot be asked: No such file"):
         read_report(path, 1001.0)
+
+
+def test_chrony_report_is_kept_until_chronyd_has_another_socket(tmp_path: Path) -> None:
+    path, chrony = tmp_path / "report.json", tmp_path / "chronyd.sock"
+    waits: list[float] = []
+
+    def wait(duration_s: float) -> None:
+        waits.append(duration_s)
+        with pytest.raises(TimekeepingError, match="chronyd cannot be asked"):
+            read_report(path, time.monotonic())
+        if len(waits) == 3:
+            chrony.touch()  # nobody answers: the sandbox of another process may reach it
+
+    keep_report(path, wait, chrony)
+    assert waits == [ASK_S] * 3
 
 
 @pytest.mark.parametrize(("age_s", "is_used"), [(-1.0, False), (0.0, True), (95.0, True), (96.0, False)])
