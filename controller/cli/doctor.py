@@ -98,7 +98,10 @@ def diagnose(path: Path) -> list[DoctorFinding]:
         config, hints = load_configuration(path)
     except InvalidConfigError as error:
         text = f"{path}: {count_of(len(error.errors), 'error')}"
-        return [*findings, DoctorFinding("configuration", "error", text, "local-controller check shows them")]
+        return [
+            *findings,
+            DoctorFinding("configuration", "error", text, "sudo local-controller check shows them"),
+        ]
     except FileUnreadableError as error:
         text, _, remedy = str(error).partition("; ")
         # In a folder that is closed to the user nothing is known of the file.
@@ -106,7 +109,7 @@ def diagnose(path: Path) -> list[DoctorFinding]:
             text, remedy = f"{path}: does not exist", MAKE_CONFIGURATION
         return [*findings, DoctorFinding("configuration", "error", text, remedy)]
     level: Level = "warning" if hints else "ok"
-    remedy = "local-controller check shows them" if hints else ""
+    remedy = "sudo local-controller check shows them" if hints else ""
     findings.append(
         DoctorFinding("configuration", level, f"{path}: valid, {count_of(len(hints), 'hint')}", remedy)
     )

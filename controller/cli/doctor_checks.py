@@ -296,7 +296,7 @@ def check_running(status: ControllerStatus | None, reason: str) -> Iterator[Doct
             "controller",
             "warning",
             reason,
-            "sudo systemctl start local-controller; its log: journalctl -u local-controller -p warning",
+            "sudo systemctl start local-controller; its log: sudo journalctl -u local-controller -p warning",
         )
         return
     if not status.healthy:
@@ -313,7 +313,7 @@ def check_running(status: ControllerStatus | None, reason: str) -> Iterator[Doct
             "controller",
             "error",
             "runs with the last valid configuration, since the file has errors",
-            "local-controller check",
+            "sudo local-controller check",
         )
     if not status.store.writable:
         yield DoctorFinding(
@@ -352,7 +352,7 @@ def _check_queue(queue: BackendStatus) -> Iterator[DoctorFinding]:
             "backends",
             "warning",
             f"backend {queue.id}: {queue.set_aside} messages were set aside",
-            "local-controller outbox list shows why; retry or drop them",
+            "sudo local-controller outbox list shows why; retry or drop them",
         )
     if queue.waiting and queue.oldest_s > BACKEND_LATE_S:
         yield DoctorFinding(
