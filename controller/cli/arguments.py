@@ -47,6 +47,9 @@ USUAL_CONFIG = Path("/etc/local-controller/controller.toml")
 START = "sudo systemctl restart local-controller"
 STOP = "sudo systemctl stop 'local-controller*'"
 """It ends the socket units, too: a station that connects would start the service again."""
+UNIT_STORE = Path(StoreConfig().directory)
+"""Where the packaged service stores its state."""
+SOCKETS = ("local-controller.socket", "local-controller-web.socket")
 BOOTED = Path("/run/systemd/system")
 """Folder of a machine that systemd has booted."""
 
@@ -80,12 +83,26 @@ def reload_units(config: Path) -> None:
 
 @contextmanager
 def hold_stopped_store(directory: Path) -> Iterator[None]:
-    """Hold the store of a controller that is stopped. Raises CommandError with the remedy where it runs."""
+    """Hold the store of a controller that is stopped.
+
+    Raises CommandError with the remedy where it runs, and where a station that connects would start it.
+    """
     try:
         with hold_store(directory):
+            if directory == UNIT_STORE and _has_open_sockets():
+                raise CommandError(
+                    f"a station that connects would start the controller: close its ports\n{STOP}"
+                )
             yield
     except StoreLockedError as error:
         raise CommandError(f"the controller works in {directory}: stop it first\n{STOP}") from error
+
+
+def _has_open_sockets() -> bool:
+    """Return True while a socket unit of the packaged service listens."""
+    if not BOOTED.is_dir():
+        return False
+    return subprocess.run(["systemctl", "--quiet", "is-active", *SOCKETS], check=False).returncode == 0
 
 
 def read_configuration(path: Path, *, plan_only: bool = False) -> Config:

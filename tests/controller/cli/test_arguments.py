@@ -53,6 +53,30 @@ def test_hold_stopped_store_of_running_controller_names_stop(tmp_path: Path) -> 
     assert str(raised.value).splitlines()[1:] == [STOP]
 
 
+def test_hold_stopped_store_with_open_sockets_of_package_names_stop(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arguments, "UNIT_STORE", tmp_path)
+    with pytest.raises(CommandError) as raised, hold_stopped_store(tmp_path):
+        raise AssertionError("a station would start the controller")
+    assert str(raised.value).splitlines()[1:] == [STOP]
+    assert calls.read_text() == "--quiet is-active local-controller.socket local-controller-web.socket\n"
+
+
+def test_hold_stopped_store_of_another_directory_needs_no_closed_sockets(calls: Path, tmp_path: Path) -> None:
+    with hold_stopped_store(tmp_path):
+        assert calls.read_text() == ""
+
+
+def test_hold_stopped_store_with_closed_sockets_is_held(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arguments, "UNIT_STORE", tmp_path)
+    (calls.parent / "systemctl").write_text("#!/bin/sh\nexit 3\n")
+    with hold_stopped_store(tmp_path):
+        assert (tmp_path / "systemctl").exists()
+
+
 def test_arguments_commands_are_those_of_readme() -> None:
     assert f"\n{START}\n" in (ROOT / "README.md").read_text()
     assert STOP in (ROOT / "docs" / "operations.md").read_text()
