@@ -7,6 +7,7 @@ be read, or an invalid command line.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import NoReturn, Protocol, cast
 
 from controller.cli.arguments import UNREADABLE, CommandError, Subcommands
 from controller.services.journal_log import with_priorities
-from controller.tomlcheck.diagnostics import remedy_for_file_error
+from controller.tomlcheck.diagnostics import nearest_name, remedy_for_file_error
 
 SUBCOMMANDS = {
     "run": "run",
@@ -52,6 +53,10 @@ Only the module of the given subcommand is imported: on a gateway's processor al
 """
 
 
+_WRONG_CHOICE = re.compile(r"(.*invalid choice: '(.*)') \(choose from (.*)\)", re.DOTALL)
+"""Message of argparse about a word that is none of those known."""
+
+
 class CommandParser(argparse.ArgumentParser):
     """Parser whose errors are one line: the command, what is wrong, and where its usage is."""
 
@@ -67,6 +72,9 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with an error in the command line."""
         text = message.removeprefix("argument ")
+        if (wrong := _WRONG_CHOICE.fullmatch(text)) is not None:
+            near = nearest_name(wrong[2], re.findall(r"[\w-]+", wrong[3]))
+            text = text if near is None else f"{wrong[1]} (did you mean {near}?)"
         self.exit(UNREADABLE, f"{self.prog}: {text}; see `{self.prog} --help`\n")
 
 

@@ -133,15 +133,18 @@ def write_archive(
     return manifest
 
 
+_NO_BACKUP = "the file is not one that `local-controller backup` has made"
+
+
 def read_manifest(file: IO[bytes]) -> Manifest:
     """Return the manifest of a backup. Raises ArchiveError, also for one of a newer version."""
     try:
         with zipfile.ZipFile(file) as archive:
             manifest = msgspec.json.decode(_read_member(archive, MANIFEST), type=Manifest)
     except (zipfile.BadZipFile, msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
-        raise ArchiveError(f"this is not a backup of a local-controller: {error}") from error
+        raise ArchiveError(f"{_NO_BACKUP}: {error}") from error
     if manifest.format != FORMAT:
-        raise ArchiveError("this is not a backup of a local-controller")
+        raise ArchiveError(_NO_BACKUP)
     if manifest.version > VERSION or manifest.schema > SCHEMA_VERSION:
         raise ArchiveError(
             f"the backup was made by version {manifest.program}, which is newer than this one: "

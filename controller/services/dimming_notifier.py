@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from controller.config import Config
@@ -13,6 +12,7 @@ from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.notifications import DimmingSpan
 from controller.model.effects import UNTRACKED, OwnCall
 from controller.services.site_mailbox import SiteMailbox
+from controller.services.wall_clock import format_end, utc_now
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
 
@@ -42,8 +42,8 @@ class DimmingNotifier:
         self._shown: dict[str, tuple[StationSession, DimmingSpan]] = {}
 
     def format_local_time(self, utc: float) -> str:
-        """Format a moment in local time."""
-        return datetime.fromtimestamp(utc, self._timezone).strftime("%H:%M")
+        """Format a moment in local time, with its date if it is not today."""
+        return format_end(utc, utc_now().timestamp(), self._timezone)
 
     def notify(self, span: DimmingSpan | None) -> None:
         """Notify the limit that applies from now on; None: there is none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import trio
@@ -19,7 +18,7 @@ from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 from controller.services.command_service import CommandService, TargetUnknownError
 from controller.services.load_management_service import LoadManagementService
-from controller.services.wall_clock import uptime
+from controller.services.wall_clock import format_end, uptime
 from controller.store.state_store import StateStore
 from drivers.coded_text import coded
 
@@ -152,7 +151,7 @@ class OverrideService:
         return [EvseRef(station, each) for each in evses if evse in (None, each)]
 
     def _event(self, stored: OverrideStored) -> EvseOverridden:
-        end = f"{datetime.fromtimestamp(stored.until, self._timezone):%H:%M}"
+        end = format_end(stored.until, stored.made_at, self._timezone)
         match stored.kind:
             case OverrideKind.PAUSE:
                 why = Statement(code=StatementCode.PAUSED, name=stored.by, time=end)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import trio
 
@@ -32,6 +33,15 @@ def find_station_time(files: Iterable[Path], utc: float) -> StationTime:
         with contextlib.suppress(OSError):
             known.append(file.stat().st_mtime)
     return StationTime(max(known) - utc)
+
+
+def format_end(until: float, made_at: float, zone: ZoneInfo) -> str:
+    """Return the end of what was made at a moment by the site's clock: "12:07", with its date on another day.
+
+    `until`, `made_at`: POSIX s.
+    """
+    end, made = (datetime.fromtimestamp(each, zone) for each in (until, made_at))
+    return f"{end:%H:%M}" if end.date() == made.date() else f"{end:%Y-%m-%d %H:%M}"
 
 
 def utc_now() -> datetime:

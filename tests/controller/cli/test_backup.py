@@ -253,7 +253,7 @@ def rewrite(file: Path, **changed: object) -> None:
     [
         ({"schema": 99, "program": "9.0"}, "version 9.0, which is newer"),
         ({"version": 2}, "newer than this one"),
-        ({"format": "zip"}, "not a backup"),
+        ({"format": "zip"}, "not one that `local-controller backup` has made"),
         ({"state.jsonl": b"{}"}, "digest is wrong"),
         ({"digests": {"../outside": "0" * 64}}, "leads out of its directory"),
         ({"digests": {"missing": "0" * 64}}, "damaged"),
@@ -278,7 +278,7 @@ def test_backup_restore_of_unusable_archive_changes_nothing(
 def test_backup_restore_of_another_file_is_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_bytes(b"no archive")
     assert restore(tmp_path / "file", tmp_path / "new.toml") == 1
-    assert "not a backup" in capsys.readouterr().err
+    assert "not one that `local-controller backup` has made" in capsys.readouterr().err
     assert restore(tmp_path / "missing", tmp_path / "new.toml") == 2
 
 

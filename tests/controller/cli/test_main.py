@@ -29,6 +29,11 @@ def test_main_unknown_command_exits_2() -> None:
     ("arguments", "error"),
     [
         ("dance", "local-controller: COMMAND: invalid choice: 'dance'"),
+        ("stats", "local-controller: COMMAND: invalid choice: 'stats' (did you mean status?); see"),
+        (
+            "station pauze",
+            "local-controller station: ACTION: invalid choice: 'pauze' (did you mean pause?)",
+        ),
         ("-x check", "local-controller: unrecognized arguments: -x; see `local-controller --help`"),
         (
             "check -x",

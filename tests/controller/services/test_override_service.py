@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -52,6 +53,17 @@ def service(folder: Path, control: RecordingControl, store: StateStore) -> Overr
 
 class Port:
     port = 1
+
+
+async def test_override_that_ends_on_another_day_has_its_date(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, store = RecordingControl(), SynchronousStore(tmp_path)
+    overrides, commands = service(tmp_path, control, store), CommandService(AuditLog(store, utc))
+    overrides.register_handlers(commands)
+    await commands.execute(PauseEvse(station="CS01", duration_s=86_400), LOCAL_ACTOR)
+    begin = datetime.fromtimestamp(NOON, UTC)
+    assert str(control.events[0].why) == f"paused by local until {begin + timedelta(days=1):%Y-%m-%d} 12:00"
 
 
 async def test_override_ends_by_itself_and_is_deleted(
