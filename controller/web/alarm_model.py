@@ -30,6 +30,7 @@ BACKEND_AWAY_S = 300.0
 STATION_AWAY_S = 600.0
 CLOCK_S = 600.0
 METER_S = 30.0
+SOURCE_S = 10.0
 SETTLE_S = 30.0
 """Time that a condition lasts before it is an alarm, by kind."""
 FALLBACK_S = 120.0
@@ -464,6 +465,7 @@ def _dimming(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 detail_parts=dimming.source_fault_parts,
             ),
             remedy=Statement(code=StatementCode.CHECK_CONTROL_BOX),
+            after_s=SOURCE_S,
         )
     elif dimming.dimmed:
         yield AlarmCondition(

@@ -80,7 +80,7 @@ const EARLIEST = new Date("2026-01-01T00:00:00Z"); // a clock that shows less is
 // A fault becomes an alarm once it has lasted for a while: until then the site is not called fine, and it is named.
 function passingFaults(status) {
   const away = (backend) => Object.values(backend.links).every((count) => !count) && status.stations.some((each) => each.connected && each.owner === backend.id);
-  const silent = [...status.meters.filter((each) => each.quality !== "good"), ...status.backends.filter(away), ...status.stations.filter((each) => !each.connected)].map((each) => each.id);
+  const silent = [...status.meters.filter((each) => each.quality !== "good"), ...status.backends.filter(away), ...status.stations.filter((each) => !each.connected)].map((each) => each.id).concat(status.dimming?.source_fault ? status.dimming.sources : []);
   const over = status.circuits.filter((each) => each.over_limit_s > 0).map((each) => each.id);
   const listed = (names) => (names.length > 5 ? `${names.slice(0, 5).join(", ")} …` : names.join(", "));
   return [over.length ? text("overNow", { names: listed(over) }) : "", silent.length ? text("silentNow", { names: listed(silent) }) : ""].filter(Boolean).join(" ");

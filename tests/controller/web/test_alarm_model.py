@@ -237,6 +237,16 @@ def test_short_fault_is_no_alarm_and_counts_anew() -> None:
     assert book.update(iter([slow]), 40.0, NOON) == []
 
 
+def test_contacts_that_are_read_seconds_after_a_start_are_no_alarm() -> None:
+    unread = replace(FINE, dimming=replace(STATUS.dimming, source_fault="its contacts were not read yet"))
+    book = AlarmBook()
+    assert book.update(find_conditions(unread, NOON), 0.0, NOON) == []
+    assert book.update(find_conditions(FINE, NOON), 5.0, NOON + 5) == []
+    assert book.update(find_conditions(unread, NOON), 6.0, NOON + 6) == []
+    [began] = book.update(find_conditions(unread, NOON), 17.0, NOON + 17)
+    assert began.alarm.kind == "dimming-source-lost"
+
+
 def test_severity_of_present_alarm_follows_condition() -> None:
     book = AlarmBook()
     book.update(iter([condition()]), 0.0, NOON)
