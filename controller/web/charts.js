@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 220, LEFT = 56, RIGHT = 8, TOP = 10, BOTTOM = 26;
 const WIDTH = 720; // without a place; else the width of that in pixels, so that texts keep their size
+const LETTER = 7; // width of a digit of the marks, which are 12 px high
 const EDGE = 18; // a mark so near to the edge has no text: it would be cut off
 
 function shape(tag, attributes, text) {
@@ -50,23 +51,30 @@ export function timeMarks(start, end, zone) {
   return end - start > 8 * 86400 ? marks.filter((_, index) => index % 5 === 0) : marks;
 }
 
-// Draws one series from `start` to `end` (s), marked at `times`. `limit`: a line at that value; `format` writes a value.
-export function lineChart(series, { start, end, times, limit, title, format, formatTime, width = WIDTH }) {
+// Returns the values at which the axis is marked, which enclose the values; `whole`: they are counts.
+export function valueMarks(low, high, whole) {
+  const step = Math.max(niceStep(high - low || 1, 4), whole ? 1 : 0), first = Math.floor(low / step), last = Math.max(Math.ceil(high / step), first + 1);
+  return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
+}
+
+// Draws one series from `start` to `end` (s), marked at `times`. `limit`: a line at that value; `format` writes a value;
+// `whole`: the values are counts.
+export function lineChart(series, { start, end, times, limit, title, format, formatTime, whole = false, width = WIDTH }) {
   const all = [...series.high, ...series.low, 0, ...(limit === undefined ? [] : [limit])];
-  const high = Math.max(...all), low = Math.min(...all);
-  const step = niceStep(high - low || 1, 4), top = Math.ceil(high / step) * step || step, bottom = Math.floor(low / step) * step;
-  const x = (time) => LEFT + ((time - start) / (end - start)) * (width - LEFT - RIGHT);
+  const marks = valueMarks(Math.min(...all), Math.max(...all), whole), bottom = marks[0], top = marks.at(-1);
+  const left = Math.max(LEFT, 12 + LETTER * Math.max(...marks.map((value) => format(value).length)));
+  const x = (time) => left + ((time - start) / (end - start)) * (width - left - RIGHT);
   const y = (value) => TOP + ((top - value) / (top - bottom)) * (HEIGHT - TOP - BOTTOM);
   const chart = shape("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" });
   chart.setAttribute("aria-label", title);
   chart.append(shape("title", {}, title));
-  for (let value = bottom; value <= top + step / 2; value += step) {
-    chart.append(shape("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
-    chart.append(shape("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)));
+  for (const value of marks) {
+    chart.append(shape("line", { class: "axis", x1: left, x2: width - RIGHT, y1: y(value), y2: y(value) }));
+    chart.append(shape("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)));
   }
   for (const time of times) {
     chart.append(shape("line", { class: "axis", x1: x(time), x2: x(time), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 5 }));
-    if (x(time) > LEFT + EDGE && x(time) < width - RIGHT - EDGE) chart.append(shape("text", { x: x(time), y: HEIGHT - 8, "text-anchor": "middle" }, formatTime(time)));
+    if (x(time) > left + EDGE && x(time) < width - RIGHT - EDGE) chart.append(shape("text", { x: x(time), y: HEIGHT - 8, "text-anchor": "middle" }, formatTime(time)));
   }
   for (const part of unbroken(series)) {
     const point = (values) => (index) => `${x(series.times[index]).toFixed(1)},${y(values[index]).toFixed(1)}`;
@@ -74,6 +82,6 @@ export function lineChart(series, { start, end, times, limit, title, format, for
     chart.append(shape("polygon", { class: "area", points: [...above, ...below].join(" ") }));
     chart.append(shape("polyline", { class: "line", points: part.map(point(series.mean)).join(" ") }));
   }
-  if (limit !== undefined) chart.append(shape("line", { class: "limit", x1: LEFT, x2: width - RIGHT, y1: y(limit), y2: y(limit) }));
+  if (limit !== undefined) chart.append(shape("line", { class: "limit", x1: left, x2: width - RIGHT, y1: y(limit), y2: y(limit) }));
   return chart;
 }

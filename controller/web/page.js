@@ -619,12 +619,12 @@ function historySection(channel) {
   new ResizeObserver(() => { if (place.clientWidth !== drawn) draw(); }).observe(place);
   const update = (series, start, end, times) => {
     const isPower = series.unit === "W", zone = state.status.timezone;
-    format = isPower ? watts : (value) => number(value, 0);
+    format = isPower ? watts : (value) => number(value, Number.isInteger(value) ? 0 : 1);
     const formatTime = (time) => (end - start > 2 * 86400 ? new Date(time * 1000).toLocaleDateString(language(), { day: "numeric", month: "numeric", timeZone: zone }) : clockTime(time * 1000));
     const circuit = state.status.circuits.find((each) => each.id === name);
     const limit = isPower && circuit ? circuit.limit_a.reduce((sum, each) => sum + each, 0) * state.status.voltage_v : undefined;
     const shown = limit !== undefined && Math.max(...series.high) > limit / 3 ? limit : undefined;
-    draw = () => { drawn = place.clientWidth; place.replaceChildren(lineChart(series, { start, end, title, format, formatTime, times, limit: shown, width: drawn || undefined })); };
+    draw = () => { drawn = place.clientWidth; place.replaceChildren(lineChart(series, { start, end, title, format, formatTime, times, limit: shown, whole: !isPower, width: drawn || undefined })); };
     draw();
     quarters = quarterMeans(series);
     const peak = quarters.reduce((best, each) => (each[1] > best[1] ? each : best), quarters[0]);

@@ -38,6 +38,8 @@ try {
       return found;
     }));
     broken.push(...torn.map((word) => `${name}: ${word}`));
+    const cut = await page.$$eval("svg.chart text", (texts) => texts.filter((each) => each.getBoundingClientRect().left < each.closest("svg").getBoundingClientRect().left).map((each) => each.textContent));
+    broken.push(...cut.map((word) => `${name}: cut off: ${word}`));
     shown[name] = await page.$eval("main", (main) => main.innerText);
     if (language === "de") {
       const texts = await page.evaluate(() => {

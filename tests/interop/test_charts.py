@@ -1,4 +1,4 @@
-"""Marks of the time axis of charts, by the clock of the site, over changes of summer time."""
+"""Marks of the axes of charts: times by the clock of the site, over changes of summer time, and values."""
 
 from __future__ import annotations
 
@@ -58,3 +58,24 @@ def test_chart_marks_of_month_are_few_begins_of_days() -> None:
     found = marks(datetime(2026, 10, 10, 15, 0, tzinfo=BERLIN), 31)
     assert len(found) == 7
     assert {each[3:] for each in found} == {"00:00"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "shown"),
+    [
+        (0, 2, True, [0, 1, 2]),
+        (0, 1, True, [0, 1]),
+        (0, 0, True, [0, 1]),
+        (0, 37, True, [0, 10, 20, 30, 40]),
+        (0, 2, False, [0, 0.5, 1, 1.5, 2]),
+        (-4000, 21_000, False, [-10_000, 0, 10_000, 20_000, 30_000]),
+    ],
+)
+def test_value_marks_enclose_the_values(low: float, high: float, whole: bool, shown: list[float]) -> None:
+    script = """
+const { valueMarks } = await import(process.argv[1]);
+console.log(JSON.stringify(valueMarks(...JSON.parse(process.argv[2]))));
+"""
+    command = ["node", "--input-type=module", "-e", script, CHARTS.as_uri(), json.dumps([low, high, whole])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == shown
