@@ -159,11 +159,23 @@ class SessionLedger:
     async def run(self) -> None:
         """Delete sessions that are older than the retention, once a day, and follow the clock.
 
-        Only by a synchronised clock: one that is years ahead after a start would delete all of them.
+        Only by a synchronised clock: one that is years ahead after a start would delete all of them. Once
+        cancelled, it stores the energy of running sessions: a station may be gone at the next start.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._run_retention)
-            nursery.start_soon(self._run_clock_checks)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run_retention)
+                nursery.start_soon(self._run_clock_checks)
+        finally:
+            with trio.CancelScope(shield=True), contextlib.suppress(StoreError):
+                await self._store_running()
+
+    async def _store_running(self) -> None:
+        """Store what running sessions have measured since they were stored. Raises StoreError."""
+        utc = time.time()
+        records = [record for _, recorder in self._recorders.values() for record in recorder.flush(utc)]
+        if records:
+            await self._store.persist(records)
 
     async def _run_clock_checks(self) -> None:
         """Correct the times of running sessions when the clock is set or synchronised, until cancelled."""

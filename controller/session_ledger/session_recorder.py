@@ -334,6 +334,11 @@ class SessionRecorder:
         running.session = msgspec.structs.replace(running.session, meter_wh=meter_wh, updated_at=utc)
         return [self._store(running, utc)] if _is_due(running.stored_at, STORE_INTERVAL_S, utc) else []
 
+    def flush(self, utc: float) -> list[Record]:
+        """Return records of what running sessions have measured since they were stored."""
+        changed = [each for each in self._running.values() if each.session.updated_at > each.stored_at]
+        return [self._store(each, utc) for each in changed]
+
     def _store(self, running: _Running, utc: float) -> Record:
         running.stored_at = utc
         running.session = msgspec.structs.replace(running.session, updated_at=utc)

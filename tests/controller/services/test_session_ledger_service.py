@@ -103,3 +103,22 @@ async def test_session_ledger_corrects_running_session_when_clock_is_set(
     (stored,) = store.load(RunningSessionStored)
     assert stored.session.clock_synchronised
     assert stored.session.started_at == begun_at + 2 * MONTH_S - 60
+
+
+async def test_session_ledger_stores_energy_of_running_sessions_at_its_end(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = SynchronousStore(tmp_path)
+    ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: True)
+    recorder, begun_at = ledger.find_recorder("CS01", Version.V16), time.time()
+    start, answer = b'{"connectorId":1,"idTag":"A","meterStart":0}', b'{"transactionId":7}'
+    store.persist_now(recorder.on_call_result("StartTransaction", start, answer, begun_at))
+    values = (
+        b'{"connectorId":1,"transactionId":7,"meterValue":[{"timestamp":"2026-11-29T05:00:00Z","sampledValue":'
+        b'[{"value":"750","measurand":"Energy.Active.Import.Register","unit":"Wh"}]}]}'
+    )
+    assert recorder.on_message("MeterValues", values, begun_at + 61) == []
+    with trio.move_on_after(1):
+        await ledger.run()
+    (stored,) = store.load(RunningSessionStored)
+    assert stored.session.energy_wh == 750
