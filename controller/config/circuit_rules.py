@@ -11,7 +11,7 @@ from controller.config.schema import CircuitConfig, Config, EvseConfig, StationC
 from controller.config.value_rules import LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded
+from drivers.coded_text import coded, join_or
 
 _PHASES = ("L1", "L2", "L3")
 _NO_PARENT = frozenset({"-", "no", "none", "root"})
@@ -87,8 +87,9 @@ def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
         if circuit.meter is not None and circuit.meter not in meters:
             problem = unknown_name(("circuit", index, "meter"), circuit.meter, meters, "meter")
             meant = [f'"{each.id}"' for each in config.meter if circuit.meter in (each.driver, each.host)]
-            remedy = coded("did you mean {meant}?", meant=" or ".join(meant))
-            yield replace(problem, remedy=remedy) if meant else problem
+            if meant:
+                problem = replace(problem, remedy=coded("did you mean {meant}?", meant=join_or(meant)))
+            yield problem
 
 
 def path_to_root(circuit: str | None, parents: Parents) -> list[str]:

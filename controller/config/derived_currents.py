@@ -10,7 +10,7 @@ import msgspec
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
 from controller.tomlcheck.diagnostics import Problem
-from drivers.coded_text import coded
+from drivers.coded_text import coded, join_and
 
 PHASES = 3
 USUAL_V = 230.0
@@ -86,11 +86,10 @@ def without_contradictions(config: Config, tables: Mapping[str, Any]) -> tuple[C
             if of_ac:
                 what = coded(
                     "{key} beside max_kw: it makes this a DC station, which has {of_dc}",
-                    key=" and ".join(of_ac),
-                    of_dc=" and ".join(key.replace("_a", "_kw") for key in of_ac),
+                    key=join_and(of_ac),
+                    of_dc=join_and([key.replace("_a", "_kw") for key in of_ac]),
                 )
-                keys = " and ".join(of_ac)
-                remedy = coded("remove {key}; remove max_kw if it is an AC station", key=keys)
+                remedy = coded("remove {key}; remove max_kw if it is an AC station", key=join_and(of_ac))
                 problems.append(Problem(("station", index, "evse", number, of_ac[0]), what, remedy))
                 if not _OF_DC.intersection(written):
                     evses[number] = msgspec.structs.replace(evse, max_kw=None)

@@ -24,7 +24,7 @@ from controller.config.schema import (
 )
 from controller.tomlcheck.diagnostics import Problem, defined_already, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded
+from drivers.coded_text import coded, join_or
 from drivers.input_modules import list_input_modules, load_input_module
 from drivers.meter_model import list_models
 from drivers.settings import default_port
@@ -152,7 +152,7 @@ def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iter
             yield Problem(
                 (*path, key),
                 coded('has no meaning with kind "{kind}"', kind=source.kind),
-                coded("remove it, or set kind to {kinds}", kinds=" or ".join(sorted(kinds))),
+                coded("remove it, or set kind to {kinds}", kinds=join_or(sorted(kinds))),
                 depends_on=kind,
             )
 

@@ -21,7 +21,7 @@ from controller.tomlcheck.diagnostics import (
     unknown_name,
 )
 from controller.tomlcheck.positions import DataPath
-from drivers.coded_text import coded
+from drivers.coded_text import coded, join_or
 from drivers.errors import ModelFileError
 from drivers.meter_model import (
     FILE_PREFIX,
@@ -363,7 +363,7 @@ def check_transport_keys(
     keys = [key for key, has in belongs.items() if transport not in has and getattr(table, key) is not None]
     if keys and len(missing) == 1:
         (needed,) = missing
-        value, fitting = needs[needed], " or ".join(_find_fitting(keys, belongs))
+        value, fitting = needs[needed], _name_fitting(keys, belongs)
         what = coded(
             'has no meaning with transport "{transport}", which needs {needed}',
             transport=transport,
@@ -390,15 +390,16 @@ def check_transport_keys(
         yield _foreign(keys, transport, belongs, path)
 
 
-def _find_fitting(keys: Sequence[str], belongs: Mapping[str, Set[str]]) -> list[str]:
-    """Return the transports that have all of the keys."""
-    return sorted(frozenset.intersection(*(frozenset(belongs[key]) for key in keys)))
+def _name_fitting(keys: Sequence[str], belongs: Mapping[str, Set[str]]) -> str:
+    """Return the transports that have all of the keys, as alternatives; empty where none has."""
+    fitting = frozenset.intersection(*(frozenset(belongs[key]) for key in keys))
+    return join_or(sorted(fitting)) if fitting else ""
 
 
 def _foreign(keys: Sequence[str], transport: str, belongs: Mapping[str, Set[str]], path: DataPath) -> Problem:
     """Describe keys that a transport has not, and the transports that have all of them."""
     what = coded('has no meaning with transport "{transport}"', transport=transport)
-    fitting = " or ".join(_find_fitting(keys, belongs))
+    fitting = _name_fitting(keys, belongs)
     remedy = coded("remove it, or set transport to {transports}", transports=fitting)
     if len(keys) > 1:
         others = ", ".join(keys[1:])

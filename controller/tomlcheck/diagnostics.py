@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from controller.tomlcheck.positions import DataPath, locate_lines
-from drivers.coded_text import coded
+from drivers.coded_text import coded, join_or
 
 
 class TomlCheckError(Exception):
@@ -107,7 +107,7 @@ def unknown_name(path: DataPath, name: str, known: Iterable[str], kind: str) -> 
     names = sorted(known)
     near = nearest_names(name, names)
     if near:
-        remedy = coded("did you mean {meant}?", meant=" or ".join(f'"{each}"' for each in near))
+        remedy = coded("did you mean {meant}?", meant=join_or([f'"{each}"' for each in near]))
     elif names:
         remedy = coded("known are {names}", names=", ".join(names))
     else:

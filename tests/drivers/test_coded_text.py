@@ -197,3 +197,8 @@ def test_text_of_status_has_a_template(path: Path) -> None:
         if is_plain(text)
     ]
     assert plain == []
+
+
+def test_coded_text_alternatives_are_joined_in_both_languages() -> None:
+    joined = [path.name for path in RULES if re.search(r'" (or|and) "\.join', path.read_text())]
+    assert joined == [], "join_or and join_and have a German text"

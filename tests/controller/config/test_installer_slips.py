@@ -1016,7 +1016,7 @@ ERRORS = [
         "[[meter]]",
         {"transport": '"rtu"'},
         'meter "grid" host: has no meaning with transport "rtu", which needs device; write device = '
-        '"/dev/serial/by-id/..." in its place, or set transport to rtu-over-tcp or tcp or tls or udp',
+        '"/dev/serial/by-id/..." in its place, or set transport to rtu-over-tcp, tcp, tls or udp',
     ),
     (
         "[[meter]]#1",
