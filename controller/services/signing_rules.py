@@ -24,7 +24,9 @@ def check_signing(config: Config) -> Iterator[Problem]:
         try:
             read_key_files(FilePath(signing.key))
         except KeyFileError as wrong:
-            remedy = wrong.remedy or coded("name a key, or a folder of keys")
+            remedy = wrong.remedy or coded(
+                "name a key or a folder of keys; `local-controller keys new` makes one"
+            )
             yield Problem(("signing", "key"), wrong.what, remedy)
     if signing.policy is not None:
         try:

@@ -548,7 +548,7 @@ const DE = {
   "model \"{name}\" is unknown": "das Modell \"{name}\" ist unbekannt",
   "more than {count} requests a second": "mehr als {count} Anfragen in der Sekunde",
   "name a directory": "ein Verzeichnis angeben",
-  "name a key, or a folder of keys": "einen Schlüssel angeben, oder ein Verzeichnis mit Schlüsseln",
+  "name a key or a folder of keys; `local-controller keys new` makes one": "einen Schlüssel oder ein Verzeichnis mit Schlüsseln angeben; `local-controller keys new` legt einen an",
   "name a meter": "einen Zähler nennen",
   "name a model": "ein Modell nennen",
   "name a node": "einen Knoten nennen",

@@ -53,7 +53,7 @@ def test_signing_rules_errors_in_files_are_reported(tmp_path: Path) -> None:
     messages = [re.sub(str(tmp_path), "", str(mistake)) for mistake in wrong.value.errors]
     assert messages == [
         "/controller.toml:15: signing.key: /keys cannot be read: No such file or directory; "
-        "name a key, or a folder of keys",
+        "name a key or a folder of keys; `local-controller keys new` makes one",
         '/controller.toml:16: signing.policy: /signing.toml:2: verify "a" require: is missing; '
         "add require = ... (one of acceptUnverified, verifyAny, verifyAll, reject, drop)",
         '/controller.toml:16: signing.policy: /signing.toml:5: sign "a" id: "a" is already defined; '
