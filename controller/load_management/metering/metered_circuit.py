@@ -300,7 +300,7 @@ class MeteredCircuit:
         self._read_at = now
         self.votes = []
         measured = phase_currents(state.reading, self._bounds.voltage_v) if state.reading else None
-        if state.quality is Quality.GOOD and measured is not None and self._spikes.is_spike(measured):
+        if state.quality is Quality.GOOD and measured is not None and self._spikes.is_spike(measured, now):
             return False  # one reading far above the rating shows nothing before the next one
         self._state = self._judged(state, measured, draw, now)
         self.measured = measured

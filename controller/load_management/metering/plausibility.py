@@ -36,6 +36,9 @@ CONTRADICTIONS = 3
 """Readings in a row that must contradict themselves: loads change between two requests of one reading."""
 SPIKE = 3.0
 """Multiple of the rating from which on a single reading waits for the next."""
+SHORT_SPIKE = 1.7
+NEXT_S = 2.0
+"""The same where readings come within this time (s): a cut that is so much later is still one in time."""
 
 VOLTAGE = 0.2
 """Part of the site's voltage by which a measured one may differ."""
@@ -129,20 +132,23 @@ class SpikeWatch:
     def __init__(self, limit_a: PhaseAmps) -> None:
         self._limit_a = limit_a
         self._seen = False
-        self._had_reading = False
+        self._read_at: float | None = None
 
     def set_limit(self, limit_a: PhaseAmps) -> None:
         """Apply another rating."""
         self._limit_a = limit_a
 
-    def is_spike(self, amps: PhaseAmps) -> bool:
+    def is_spike(self, amps: PhaseAmps, now: float) -> bool:
         """Take in one reading; return True if it has to wait for the next one."""
+        before, self._read_at = self._read_at, now
+        if before is None:
+            return False
+        multiple = SHORT_SPIKE if now <= before + NEXT_S else SPIKE
         high = False
         for shown_a, most_a in zip(amps, self._limit_a, strict=True):
-            high |= abs(shown_a) > SPIKE * most_a
+            high |= abs(shown_a) > multiple * most_a
         first, self._seen = high and not self._seen, high
-        had_reading, self._had_reading = self._had_reading, True
-        return first and had_reading
+        return first
 
 
 class StillWatch:

@@ -536,7 +536,7 @@ def spike(at: float, amps: float) -> Shown:
     return shown
 
 
-@pytest.mark.parametrize("amps", [327.67, -327.68])
+@pytest.mark.parametrize("amps", [327.67, -327.68, 126.0])
 def test_single_spike_cuts_no_car(amps: float) -> None:
     cars = [Car(), Car()]
     site = make_site(spike(400.0, amps), flat(20.0), cars, 63.0)

@@ -102,8 +102,18 @@ def test_plausibility_bounds_with_declared_generation_allow_feed_in() -> None:
 
 def test_plausibility_spike_of_one_reading_waits_for_next() -> None:
     watch = SpikeWatch((63.0, 63.0, 63.0))
-    found = [watch.is_spike((amps, 5.0, 5.0)) for amps in (20.0, 327.67, 21.0, 327.67, 327.67)]
+    shown = enumerate((20.0, 327.67, 21.0, 327.67, 327.67))
+    found = [watch.is_spike((amps, 5.0, 5.0), float(now)) for now, amps in shown]
     assert found == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize(("amps", "each_s", "waits"), [(126.0, 1, True), (126.0, 5, False), (200.0, 5, True)])
+def test_plausibility_spike_of_twice_rating_waits_where_next_comes_soon(
+    amps: float, each_s: int, waits: bool
+) -> None:
+    watch = SpikeWatch((63.0, 63.0, 63.0))
+    watch.is_spike((20.0, 5.0, 5.0), 0.0)
+    assert watch.is_spike((amps, 5.0, 5.0), float(each_s)) is waits
 
 
 def test_contradiction_counts_only_after_several_readings() -> None:
