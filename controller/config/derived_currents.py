@@ -10,6 +10,7 @@ import msgspec
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
 from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded, join_and
 
 PHASES = 3
@@ -51,50 +52,66 @@ def without_contradictions(config: Config, tables: Mapping[str, Any]) -> tuple[C
         config = msgspec.structs.replace(config, site=msgspec.structs.replace(config.site, voltage=USUAL_V))
     circuits, stations = list(config.circuit), list(config.station)
     for index, circuit in enumerate(circuits):
-        rated_a = (circuit.limit_kva or math.inf) * 1000 / (PHASES * config.site.voltage)
-        if rated_a < EvseConfig().min_a:
-            problems.append(
-                Problem(
-                    ("circuit", index, "limit_kva"),
-                    coded(
-                        "{limit_kva} kVA are {rated_a} A on each phase: no car charges",
-                        limit_kva=f"{circuit.limit_kva:g}",
-                        rated_a=f"{rated_a:.3g}",
-                    ),
-                    coded("write the rated power of the transformer that feeds it (kVA), or remove it"),
-                )
-            )
-            circuits[index] = circuit = msgspec.structs.replace(circuit, limit_kva=None)
-        if (circuit.base_load_a or 0.0) > min(circuit.limits_a):
-            problems.append(
-                Problem(
-                    ("circuit", index, "base_load_a"),
-                    coded(
-                        "{base} A are above the limit of {limit} A: the building alone trips the fuse",
-                        base=f"{circuit.base_load_a:g}",
-                        limit=f"{min(circuit.limits_a):g}",
-                    ),
-                    coded("write the most that the building draws on a phase (A)"),
-                )
-            )
-            circuits[index] = msgspec.structs.replace(circuit, base_load_a=0.0)
+        circuits[index], found = _plausible_circuit(circuit, ("circuit", index), config.site.voltage)
+        problems += found
     for index, station in enumerate(stations):
         evses = list(station.evse)
         for number, evse in enumerate(evses):
-            written = () if evse.max_kw is None else tables["station"][index]["evse"][number]
-            of_ac = [key for key in ("max_a", "min_a") if key in written]
-            if of_ac:
-                what = coded(
-                    "{key} beside max_kw: it makes this a DC station, which has {of_dc}",
-                    key=join_and(of_ac),
-                    of_dc=join_and([key.replace("_a", "_kw") for key in of_ac]),
-                )
-                remedy = coded("remove {key}; remove max_kw if it is an AC station", key=join_and(of_ac))
-                problems.append(Problem(("station", index, "evse", number, of_ac[0]), what, remedy))
-                if not _OF_DC.intersection(written):
-                    evses[number] = msgspec.structs.replace(evse, max_kw=None)
+            if evse.max_kw is not None:
+                written = tables["station"][index]["evse"][number]
+                path = ("station", index, "evse", number)
+                evses[number], found = _plausible_evse(evse, written, path)
+                problems += found
         stations[index] = msgspec.structs.replace(station, evse=tuple(evses))
     return msgspec.structs.replace(config, circuit=tuple(circuits), station=tuple(stations)), problems
+
+
+def _plausible_circuit(
+    circuit: CircuitConfig, path: DataPath, volts: float
+) -> tuple[CircuitConfig, list[Problem]]:
+    """Return a circuit without a rated power and a base load that cannot be meant, and each as a problem."""
+    problems = []
+    rated_a = (circuit.limit_kva or math.inf) * 1000 / (PHASES * volts)
+    if rated_a < EvseConfig().min_a:
+        what = coded(
+            "{limit_kva} kVA are {rated_a} A on each phase: no car charges",
+            limit_kva=f"{circuit.limit_kva:g}",
+            rated_a=f"{rated_a:.3g}",
+        )
+        remedy = coded("write the rated power of the transformer that feeds it (kVA), or remove it")
+        problems.append(Problem((*path, "limit_kva"), what, remedy))
+        circuit = msgspec.structs.replace(circuit, limit_kva=None)
+    if (circuit.base_load_a or 0.0) > min(circuit.limits_a):
+        what = coded(
+            "{base} A are above the limit of {limit} A: the building alone trips the fuse",
+            base=f"{circuit.base_load_a:g}",
+            limit=f"{min(circuit.limits_a):g}",
+        )
+        remedy = coded("write the most that the building draws on a phase (A)")
+        problems.append(Problem((*path, "base_load_a"), what, remedy))
+        circuit = msgspec.structs.replace(circuit, base_load_a=0.0)
+    return circuit, problems
+
+
+def _plausible_evse(
+    evse: EvseConfig, written: Mapping[str, Any], path: DataPath
+) -> tuple[EvseConfig, list[Problem]]:
+    """Return a DC EVSE that has no keys of an AC one, and those that it has as a problem.
+
+    `written`: its keys in the file.
+    """
+    of_ac = [key for key in ("max_a", "min_a") if key in written]
+    if not of_ac:
+        return evse, []
+    what = coded(
+        "{key} beside max_kw: it makes this a DC station, which has {of_dc}",
+        key=join_and(of_ac),
+        of_dc=join_and([key.replace("_a", "_kw") for key in of_ac]),
+    )
+    remedy = coded("remove {key}; remove max_kw if it is an AC station", key=join_and(of_ac))
+    if not _OF_DC.intersection(written):
+        evse = msgspec.structs.replace(evse, max_kw=None)
+    return evse, [Problem((*path, of_ac[0]), what, remedy)]
 
 
 _OF_DC = frozenset({"min_kw", "efficiency", "power_factor", "reserve_kw"})
