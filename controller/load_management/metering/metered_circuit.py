@@ -475,16 +475,15 @@ class MeteredCircuit:
 
     def _estimates(self, now: float) -> LoadEstimates:
         """Return the base loads of a good meter, at the worst while a phase is not proven."""
-        shown = self.load.estimates(now)
-        before_fall_a = self.steps.before_fall_a
+        shown, before_fall_a = self.load.estimates(now), self.steps.before_fall_a
+        if self._unproven is None and before_fall_a == NOWHERE:
+            return shown
         assumed, keep, start = [shown.assumed, before_fall_a], [shown.keep], [shown.start, before_fall_a]
         if self._unproven is not None:
             worst_case = self._unproven.estimates(now)
             assumed += [worst_case.assumed, self._hidden.load_a]
-            keep += [worst_case.keep]
+            keep.append(worst_case.keep)
             start += [worst_case.start, self._hidden.load_a]
-        elif before_fall_a == NOWHERE:
-            return shown
         return shown._replace(assumed=highest_of(assumed), keep=highest_of(keep), start=highest_of(start))
 
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:

@@ -41,6 +41,16 @@ class Site:
                 found.append(wrong)
         return found
 
+    def charge_long(self, drawn_a: float) -> None:
+        """Let the cars draw so much for a quarter of an hour."""
+        self.drawn_a = drawn_a
+        self.wait(QUARTER_S)
+
+    def show_building_alone(self, seconds: int) -> None:
+        """Let the meter not see the cars from now on, and wait."""
+        self.shown = lambda: BUILDING_A
+        self.wait(seconds)
+
     def move(self, times: int, by_a: float = 6.0) -> list[list[int]]:
         """Let the cars rise and fall in turn, and wait after each."""
         found = self.wait(40)
@@ -65,8 +75,7 @@ def test_meter_that_holds_still_is_wrong_from_third_move_on() -> None:
 def test_small_rises_in_a_row_are_one_move() -> None:
     # Rises of 2 A each 10 s are no steps of their own: 6 A of them are a move.
     site = Site()
-    site.shown = lambda: BUILDING_A
-    site.wait(60)
+    site.show_building_alone(60)
     found = []
     for _ in range(12):
         site.drawn_a += 2.0
@@ -101,10 +110,8 @@ def test_move_that_is_seen_ends_misses() -> None:
 def test_load_from_before_fall_counts_until_step_is_seen(drawn_a: float) -> None:
     # The meter ceases to see the cars: 8 A of the building less their draw would be a feed-in.
     site = Site()
-    site.drawn_a = drawn_a
-    site.wait(QUARTER_S)
-    site.shown = lambda: BUILDING_A
-    site.wait(20)
+    site.charge_long(drawn_a)
+    site.show_building_alone(20)
     assert site.check.before_fall_a[0] == pytest.approx(BUILDING_A, abs=0.3)
     assert site.check.before_fall_a[1:] == (-math.inf, -math.inf)
     site.seen_from = [site.now, -math.inf, -math.inf]
@@ -114,11 +121,9 @@ def test_load_from_before_fall_counts_until_step_is_seen(drawn_a: float) -> None
 
 def test_step_from_before_fall_confirms_nothing() -> None:
     site = Site()
-    site.drawn_a = 32.0
-    site.wait(QUARTER_S)
+    site.charge_long(32.0)
     site.seen_from = [site.now - 5.0, -math.inf, -math.inf]
-    site.shown = lambda: BUILDING_A
-    site.wait(20)
+    site.show_building_alone(20)
     assert site.check.before_fall_a[0] == pytest.approx(BUILDING_A, abs=0.3)
 
 
@@ -131,8 +136,8 @@ def test_step_from_before_fall_confirms_nothing() -> None:
 )
 def test_load_that_goes_off_is_no_fall(building_a: float, after_a: float) -> None:
     site = Site()
-    site.building_a, site.drawn_a = building_a, 10.0
-    site.wait(QUARTER_S)
+    site.building_a = building_a
+    site.charge_long(10.0)
     site.building_a = after_a
     site.wait(60)
     assert site.check.before_fall_a[0] == -math.inf
@@ -154,10 +159,8 @@ def test_sun_behind_cloud_is_no_fall() -> None:
 def test_car_that_stops_before_its_message_is_no_fall() -> None:
     # Its current ends 5 s before its station reports that.
     site = Site()
-    site.drawn_a = 32.0
-    site.wait(QUARTER_S)
-    site.shown = lambda: BUILDING_A
-    site.wait(5)
+    site.charge_long(32.0)
+    site.show_building_alone(5)
     site.drawn_a = 0.0
     site.wait(60)
     assert site.check.before_fall_a[0] == -math.inf
@@ -165,10 +168,8 @@ def test_car_that_stops_before_its_message_is_no_fall() -> None:
 
 def test_probe_leaves_cars_step_for_moment_each_quarter_of_hour() -> None:
     site = Site()
-    site.drawn_a = 32.0
-    site.wait(QUARTER_S)
-    site.shown = lambda: BUILDING_A
-    site.wait(int(BEFORE_S))
+    site.charge_long(32.0)
+    site.show_building_alone(int(BEFORE_S))
     counted, ends = [], []
     for _ in range(2 * QUARTER_S):
         site.wait(1)
