@@ -10,8 +10,9 @@ when it is open (normally closed) shows a broken wire as what it is, a limit; on
 closed cannot. Because a broken wire and a command look the same, neither ends by itself.
 
 A contact that changes counts once it was read the same for `settle_s`: they bounce. A contact that changes
-`CHATTER_CHANGES` times in `CHATTER_S` chatters: it dims as before, and lifts only after so long at rest. Its
-changes are counted, not recorded one by one.
+`CHATTER_CHANGES` times in `CHATTER_S` chatters: it dims as before, and lifts only after `REST_S` without a
+change. Its changes are counted, not recorded one by one; each loss of its module is one of them. While it is
+never read the same for `settle_s`, its level is unknown after `lost_after_s`, as if it was not read at all.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from controller.dimming.dimming_command import lowest
 from controller.dimming.dimming_limits import SourceLimit
 from drivers.coded_text import coded
 
-CHATTER_S = 60.0
+CHATTER_S = 300.0
 CHATTER_CHANGES = 6
+REST_S = 60.0
 
 Level = bool | None
 """Level of an input: closed (True), open (False), or unknown (None)."""
@@ -62,15 +64,16 @@ class ChatterReport(msgspec.Struct, frozen=True):
 
 
 class _Position(msgspec.Struct):
-    """The level of one contact that counts, and since when another one is read.
+    """The level of one contact that counts, and the newest one with the time since which it is read.
 
-    `changes`: when the level read changed, of the last `CHATTER_S`.
+    `changes`: the times of the last changes of the newest level, of `CHATTER_S`. `count`: how often it
+    changed while it chatters, else 0. `settled_at`: when it was last read the same for long enough.
     """
 
     level: Level
-    other: Level = None
-    since: float | None = None
-    newest: Level = None
+    newest: Level
+    since: float
+    settled_at: float
     changes: list[float] = []
     count: int = 0
 
@@ -95,12 +98,12 @@ class DigitalInputs:
         self._read_at = now
         if self._positions is None:
             # A contact that bounces now is corrected by the next readings.
-            self._positions = [_Position(level, newest=level) for level in levels]
+            self._positions = [_Position(level, level, since=now, settled_at=now) for level in levels]
             return
         if lost:
             # Earlier levels are not used: each contact dims until it was read the same for long enough.
             for position in self._positions:
-                position.level = position.since = None
+                position.level = position.newest = None
         for contact, position, level in zip(self._settings.contacts, self._positions, levels, strict=True):
             self._move(contact, position, level, now)
 
@@ -125,32 +128,37 @@ class DigitalInputs:
         reports, self._reports = self._reports, []
         return reports
 
-    def _watch_chatter(self, contact: DigitalInput, position: _Position, level: Level, now: float) -> bool:
-        """Count changes; return True while there were too many of them in the last minute."""
-        chattered = position.count > 0
+    def _move(self, contact: DigitalInput, position: _Position, level: Level, now: float) -> None:
+        is_change = level is not position.newest
+        if is_change:
+            position.newest, position.since = level, now
+        chatters = self._watch_chatter(contact, position, now, is_change=is_change)
+        same_s = now - position.since
+        if not is_change and same_s >= self._settings.settle_s:
+            position.settled_at = now
+            # To turn on the contact of a stage without a limit lifts, as to turn off any other one does.
+            lifts = level is not None and contact.is_on(level) is (contact.watts is None)
+            if same_s >= REST_S or not (chatters and lifts):
+                position.level = level
+        elif chatters and now - position.settled_at >= self._settings.lost_after_s:
+            position.level = None
+
+    def _watch_chatter(
+        self, contact: DigitalInput, position: _Position, now: float, *, is_change: bool
+    ) -> bool:
+        """Count changes; return True from too many of them on until a minute without any."""
         position.changes = [at for at in position.changes if now - at < CHATTER_S]
-        if level is not position.newest:
-            position.newest = level
+        if is_change:
             position.changes.append(now)
             del position.changes[:-CHATTER_CHANGES]
-            position.count += 1 if chattered else 0
-        if len(position.changes) >= CHATTER_CHANGES and not chattered:
+            position.count += position.count > 0
+        if position.count == 0 and len(position.changes) == CHATTER_CHANGES:
             position.count = CHATTER_CHANGES
             self._reports.append(ChatterReport(contact.name, CHATTER_CHANGES, is_over=False))
-        elif chattered and not position.changes:
+        elif position.count > 0 and now - position.since >= REST_S:
             self._reports.append(ChatterReport(contact.name, position.count, is_over=True))
-            position.count = 0
+            position.count, position.changes = 0, []
         return position.count > 0
-
-    def _move(self, contact: DigitalInput, position: _Position, level: Level, now: float) -> None:
-        chatters = self._watch_chatter(contact, position, level, now)
-        lifts = contact.is_on(position.level) and not contact.is_on(level)
-        if level is position.level:
-            position.since = None
-        elif position.since is None or position.other is not level:
-            position.other, position.since = level, now
-        elif now - position.since >= (CHATTER_S if chatters and lifts else self._settings.settle_s):
-            position.level, position.since = level, None
 
     def _lost(self, now: float) -> bool:
         return self._read_at is None or now - self._read_at >= self._settings.lost_after_s

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
 import pytest
 
 from controller.dimming.digital_inputs import (
-    CHATTER_S,
+    REST_S,
     DigitalInput,
     DigitalInputs,
     DigitalInputsSettings,
@@ -155,7 +156,7 @@ def test_contact_that_chatters_lifts_only_after_minute_of_rest() -> None:
         if holds(source, second) is None:
             break
         last = second
-    assert last + 1 - 41 >= CHATTER_S
+    assert last + 1 - 41 >= REST_S
     for second in range(last + 1, last + 5):
         source.read([OPEN], second)
     [ended] = source.take_reports()
@@ -189,3 +190,48 @@ def test_contact_lifts_once_it_is_settled_after_lost_module() -> None:
     assert holds(source, 5) == 4200
     source.read([CLOSED], 10.5)
     assert holds(source, 10.5) is None
+
+
+def limits_of(
+    source: DigitalInputs, levels: Callable[[float], list[Level]], seconds: int
+) -> list[float | None]:
+    """Read the contacts each quarter of a second, and return the limit after each reading."""
+    limits = []
+    for quarter in range(4 * seconds):
+        source.read(levels(quarter / 4), quarter / 4)
+        limits.append(holds(source, quarter / 4))
+    return limits
+
+
+@pytest.mark.parametrize("half_s", [2, 12, 29, 45])
+@pytest.mark.parametrize("contact", [CLOSER, OPENER])
+def test_contact_that_chatters_slowly_is_held_after_three_limits(contact: DigitalInput, half_s: int) -> None:
+    limits = limits_of(contacts(contact), lambda at: [at // half_s % 2 == 0], 1200)
+    assert sum(a != b for a, b in pairwise(limits)) <= 6
+    assert set(limits[-1200:]) == {4200}
+
+
+def test_contact_that_is_never_read_twice_alike_dims() -> None:
+    limits = limits_of(contacts(CLOSER), lambda at: [at * 4 % 2 == 1], 60)
+    assert limits[:16] == [None] * 16
+    assert set(limits[4 * 8 :]) == {4200}
+
+
+@pytest.mark.parametrize("half_s", [0.25, 1, 5, 15])
+def test_stage_without_limit_that_chatters_dims_as_fault(half_s: float) -> None:
+    source = contacts(*STAGES, pattern="one-of")
+    limits = limits_of(source, lambda at: [at // half_s % 2 == 0, OPEN, OPEN, OPEN], 600)
+    assert set(limits[-1200:]) == {0.0}
+
+
+@pytest.mark.parametrize(("lost_s", "back_s"), [(6, 1), (6, 20), (10, 30)])
+def test_module_that_is_lost_again_and_again_lifts_after_minute_of_rest(lost_s: int, back_s: int) -> None:
+    source, limits = contacts(CLOSER), []
+    for second in range(1200):
+        if second % (lost_s + back_s) >= lost_s:
+            source.read([OPEN], second)
+        limits.append(holds(source, second))
+    assert set(limits[-900:]) == {4200}
+    for second in range(1200, 1300):
+        source.read([OPEN], second)
+    assert holds(source, 1299) is None
