@@ -318,11 +318,14 @@ class ConsumptionTracker:
         """Compare the last report with the highest limit (A) that may be in the station.
 
         Two settled reports in a row that exceed the offer by a little make that excess part of the draw:
-        cars that draw 0.5 to 1 A above every offer overload a row of them.
+        cars that draw 0.5 to 1 A above every offer overload a row of them. A report that is not settled
+        shows nothing of that.
         """
         drawn_a = self.most_loaded_a
         self.defiant_a = drawn_a if drawn_a > allowed_a + OVERDRAW_A else 0.0
-        excess_a = max(0.0, drawn_a - allowed_a) if self._settled else 0.0
+        if not self._settled:
+            return
+        excess_a = max(0.0, drawn_a - allowed_a)
         if excess_a <= CREEP_A:
             excess_a = 0.0
         self._creep_a = min(excess_a, self._excess_a)
