@@ -366,8 +366,12 @@ class EvseModel:
             is_idle = True
         elif self.state is EvseState.SUSPENDED_EVSE or (self.state is EvseState.PREPARING and self.running):
             is_idle = self._idle_since is not None or refuses
+        elif self.state is EvseState.CHARGING:
+            # An offer of 0 A is ours and shows nothing new, nor does the next one before its report.
+            was_idle = self._idle_since is not None and self._idle_since >= self.state_since
+            is_idle = refuses or (was_idle and not self.draw.unknown(now))
         else:
-            is_idle = refuses and self.state is EvseState.CHARGING
+            is_idle = False
         if not is_idle:
             self._idle_since = None
         elif self._idle_since is None:
