@@ -72,6 +72,8 @@ class EvseController:
         was_known = None not in draw.report
         reported_at = -math.inf if draw.reported_at is None else draw.reported_at
         planned_with = self._planned_with(now)
+        if isinstance(observation, DrawSeen) and draw.reported_at is None:
+            self._apply_response(reports=True)  # the first report is judged by what such a station may need
         changed = self.model.on_observation(observation, self.delivery.offered_a(now), now)
         if isinstance(observation, DrawSeen):
             self.impossible = None
@@ -111,15 +113,15 @@ class EvseController:
         self.delivery.is_obeyed = draw.defiant_a == 0
         if draw.settled and self.model.state is EvseState.CHARGING:
             self.response.on_settled_draw(self.delivery.offered_a(now), drawn_a)
-        self._apply_response()
+        self._apply_response(reports=True)
         self.has_unsaved_state |= self.response.learned != before
 
-    def _apply_response(self) -> None:
-        """Apply what its station has shown of itself.
+    def _apply_response(self, *, reports: bool) -> None:
+        """Apply what its station, which `reports` its currents or not, has shown of itself.
 
         Of one that reports no current, what it draws above its offer is base load by the meter above.
         """
-        learned, reports = self.response.learned, self.model.draw.reported_at is not None
+        learned = self.response.learned
         self.delivery.learn_reaction(learned.reaction_s, learned.slowest_s if reports else REACTION_S)
         self.model.draw.set_reaction(self.delivery.reaction_s, self.delivery.slowest_s)
 
@@ -163,7 +165,7 @@ class EvseController:
         """Take over what was recorded before a restart."""
         self.delivery.restore(record)
         self.response.restore(record.learned)
-        self._apply_response()
+        self._apply_response(reports=self.model.draw.reported_at is not None)
         if record.goal is not None:
             self.model.goal.restore(record.goal)
 
@@ -176,7 +178,7 @@ class EvseController:
         """Follow the quirk of its station from now on; return True if the current has to be shared anew."""
         could_switch = self.model.switch.able
         is_other = self.delivery.apply_quirk(quirk, now)
-        self._apply_response()
+        self._apply_response(reports=self.model.draw.reported_at is not None)
         self.apply_phase_switching(quirk.phase_switching)
         return is_other or self.model.switch.able is not could_switch
 
