@@ -93,8 +93,8 @@ class EvseOverridden(msgspec.Struct, frozen=True, kw_only=True):
 class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
     """Use of one EVSE at a pass.
 
-    `has_demand`: a car needs current; `is_served`: it is offered its minimum. `drawn_w`: its draw, or its
-    offer where no report shows it (W). `priority`: within which it shares with others. `max_a`: the most
+    `has_demand`: a car needs current; `is_served`: it is offered its minimum. `drawn_w`: its draw, or the
+    likely one where no report shows it (W). `priority`: within which it shares with others. `max_a`: the most
     that it can draw on a phase (A), `most_w` the power of its car then. `left_wh` until `leaves_in_s`: its
     departure goal, None without one.
     """

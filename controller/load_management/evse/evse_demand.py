@@ -318,13 +318,16 @@ class EvseDemand:
         return STATE_NOT_REPORTED if self._model.unreported else ALL_ITS_CAR_TAKES
 
     def use(self, voltage_v: float, now: float) -> EvseUse:
-        """Return its use for the energy plan; where no report shows its draw, it counts with its offer."""
+        """Return its use for the energy plan.
+
+        Where no report shows its draw now, it counts with its offer, or with what its car took of that.
+        """
         model, evse, offered_a = self._model, self._model.evse, self._delivery.offered_a(now)
         phases = sum(model.phases)
         has_demand = model.has_demand(now)
         drawn_a = sum(model.draw.drawn)
         if has_demand and model.draw.unknown(now):
-            drawn_a = offered_a * phases
+            drawn_a = min(offered_a, model.draw.own_a, model.draw.shown_a[1]) * phases
         left = model.goal.left(voltage_v, now)
         return EvseUse(
             has_demand=has_demand,

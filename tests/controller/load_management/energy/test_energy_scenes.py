@@ -242,6 +242,15 @@ def test_energy_scenes_quota_of_day_pauses_group_until_midnight() -> None:
     assert site.evse_view("A").offered_a == pytest.approx(32.0, abs=0.5)
 
 
+@pytest.mark.parametrize("report_s", [0, 300, 900])
+def test_energy_scenes_quota_counts_what_car_takes_without_recent_report(report_s: int) -> None:
+    # It takes 10 A of an offer of 32 A, as seldom reports or the meter have shown.
+    seldom = make_station("A", car=Car(10.0), report_s=report_s)
+    site = make_energy_site([seldom, *cars("B")], groups=(group("A", quota_wh=10_000.0),))
+    site.wait(2 * 3600)
+    assert site.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.08)
+
+
 def test_energy_scenes_priority_class_of_card_holds_while_it_charges() -> None:
     site = make_energy_site(cars("A", "B"), limit_a=39.0, class_priorities={"vip": 9})
     site.control.energy.evses.set_cards({EvseRef("B", 1): CardInUse(frozenset({"Anna"}), "vip")})
