@@ -719,6 +719,41 @@ def test_scenes_car_that_does_not_start_gets_room_from_others(late: str, kind: t
     assert [each.draw_a for each in site.stations.values()] == pytest.approx([7.2] * 4, abs=1.0)
 
 
+class ChargingStation(StationModel):
+    """Station that reports Charging as long as a car is there."""
+
+    def next_state(self) -> EvseState:
+        return EvseState.AVAILABLE if self.car is None else EvseState.CHARGING
+
+
+@pytest.mark.parametrize("report_s", [5, 30])
+def test_scenes_car_that_does_not_start_is_helped_beside_state_charging(report_s: int) -> None:
+    # 31.5 A less three minima are 13.5 A: enough for 10 A. That its offer pauses is no sign.
+    late = ChargingStation(evse=car("a").evse, report_s=report_s)
+    site = SiteHarness((make_grid(32.0),), [late, car("b"), car("c"), car("d")], steady(0.5, 0.5, 0.5))
+    site.connect()
+    site.wait(300)
+    site.plug_in("a", LateStarter())
+    site.wait(200)
+    assert late.draw_a >= 6.0
+    assert site.limit_changes("a") <= 5
+
+
+def test_scenes_first_report_before_station_has_followed_shows_no_base_load() -> None:
+    # The car follows a cut after 10 s and is reported each 60 s: the first report still shows the draw before
+    # it. 19 A less 0.5 A of the building are for two, of which one starts with 10 A only.
+    late = car("a", fallback_a=6.0, reaction_s=10, report_s=60)
+    late.car = LateStarter()
+    other = car("b", fallback_a=6.0, reaction_s=10, report_s=60)
+    site = SiteHarness(
+        (make_grid(20.0),), [late, other], lambda now: steady(*(0.5 + now % 3 / 100,) * 3)(now)
+    )
+    site.connect()
+    site.wait(600)
+    assert [late.draw_a, other.draw_a] == pytest.approx([9.2, 9.2], abs=1.0)
+    assert site.circuit_view("grid").meter_problem == ""
+
+
 def test_scenes_less_important_car_that_does_not_start_gets_room_once() -> None:
     # For 10 A beside 29 A the three others come down to 6.3 A, although they are more important.
     others = [car("b", 1), car("c", 1), car("d", 1)]
@@ -783,6 +818,21 @@ def test_scenes_cars_above_their_offers_end_within_unmetered_row(excess_a: float
     del site.row_flowed["row"][:]
     site.wait(300)
     assert site.seconds_over("row", 63.0) == 0
+
+
+@pytest.mark.parametrize(("limit_a", "report_s"), [(80.0, 30), (40.0, 60)])
+def test_scenes_excess_of_slow_stations_stays_booked(limit_a: float, report_s: int) -> None:
+    # Their reports are seldom settled: what these show of an excess holds through those that show nothing.
+    stations = [car(f"c{number}", circuit="row", reaction_s=30, report_s=report_s) for number in range(5)]
+    for each in stations:
+        each.car = Overdrawing()
+    site = SiteHarness((make_grid(400.0), make_row("row", limit_a)), stations)
+    site.connect()
+    site.wait(800)
+    del site.row_flowed["row"][:]
+    site.wait(900)
+    assert site.seconds_over("row", limit_a) == 0
+    assert max(map(max, site.row_flowed["row"])) >= limit_a - 5.0
 
 
 @pytest.mark.parametrize("newcomers", [2, 5, 8])
