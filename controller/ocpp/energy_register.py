@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
-from controller.ocpp.station_state import (
+from controller.ocpp.meter_values import (
     METER_VALUES_2,
     METER_VALUES_16,
     TRANSACTION_EVENT_2,

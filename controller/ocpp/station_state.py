@@ -31,6 +31,16 @@ from controller.model.observations import (
 )
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
+from controller.ocpp.meter_values import (
+    METER_VALUES_2,
+    METER_VALUES_16,
+    TRANSACTION_EVENT_2,
+    MeterValue,
+    Sample,
+    read_carrier,
+    read_sample,
+    read_samples,
+)
 from controller.ocpp.payloads import is_accepted, read_payload, read_time
 
 _STATES_16 = {
@@ -109,19 +119,7 @@ _NO_EVSES: frozenset[int] = frozenset()
 _KeyT = TypeVar("_KeyT")
 _ValueT = TypeVar("_ValueT")
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
-_Sample = v16.SampledValueV16 | v2.SampledValueV2
-_SampleT = TypeVar("_SampleT", v16.SampledValueV16, v2.SampledValueV2)
-_Values = v16.MeterValueV16 | v2.MeterValueV2
-_Carrier = TypeVar("_Carrier", v16.MeterValuesV16, v2.MeterValuesV2, v2.TransactionEventV2)
 _Reader = Callable[["StationStateTracker", bytes, float], list[Observation]]
-
-_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-METER_VALUES_16 = msgspec.json.Decoder(v16.MeterValuesV16)
-METER_VALUES_2 = msgspec.json.Decoder(v2.MeterValuesV2)
-TRANSACTION_EVENT_2 = msgspec.json.Decoder(v2.TransactionEventV2)
-_SAMPLES_16 = msgspec.json.Decoder(tuple[v16.SampledValueV16, ...] | None)
-_SAMPLES_2 = msgspec.json.Decoder(tuple[v2.SampledValueV2, ...] | None)
-_NOT_READABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
 class StationStateTracker:
@@ -408,7 +406,7 @@ class StationStateTracker:
         evse = message.evse_id or self._only_evse
         return [] if evse is None else self._read_draw(evse, message.meter_value or (), utc, len(payload))
 
-    def _note_sampled(self, meter_value: Sequence[_Values]) -> None:
+    def _note_sampled(self, meter_value: Sequence[MeterValue]) -> None:
         self.sampled_at = self._read_time(meter_value[-1].timestamp) if meter_value else None
 
     def _read_time(self, timestamp: str | None) -> float | None:
@@ -418,7 +416,7 @@ class StationStateTracker:
         return self._newest_time[1]
 
     def _read_draw(
-        self, evse: int, meter_value: Sequence[_Values], utc: float, size: int
+        self, evse: int, meter_value: Sequence[MeterValue], utc: float, size: int
     ) -> list[Observation]:
         """Read the current of an EVSE from the newest values of a message of `size` bytes."""
         draw, moment = self._find_draw(evse, meter_value, can_cache=size <= MOST_CACHED_BYTES)
@@ -433,7 +431,7 @@ class StationStateTracker:
         return [draw]
 
     def _find_draw(
-        self, evse: int, meter_value: Sequence[_Values], *, can_cache: bool
+        self, evse: int, meter_value: Sequence[MeterValue], *, can_cache: bool
     ) -> tuple[DrawSeen | None, float | None]:
         """Return the draw of an EVSE, and when it was sampled (POSIX s).
 
@@ -461,7 +459,7 @@ class StationStateTracker:
         return draw, self._read_time(moment)
 
     def _add_samples(
-        self, samples: Sequence[_Sample], amps: dict[int, float], watts: dict[int, float]
+        self, samples: Sequence[Sample], amps: dict[int, float], watts: dict[int, float]
     ) -> None:
         """Add values by phase; what is there already is newer. Values before the outlet count last."""
         before_outlet: list[tuple[dict[int, float], int, float]] = []
@@ -583,92 +581,6 @@ def _split_power(watts: float, voltage: float, rating: EvseRating) -> float:
     """
     one_phase_a = watts / voltage
     return one_phase_a if one_phase_a <= rating.max_a else one_phase_a / rating.phases
-
-
-def read_sample(sample: _Sample, scales: Mapping[str | None, float], most: float) -> float | None:
-    """Return a sample's value in the unit of `scales`; None where it is no number, or above `most`."""
-    unit: str | None
-    if isinstance(sample, v16.SampledValueV16):
-        unit, scale = sample.unit, 1.0
-    else:
-        measure = sample.unit_of_measure or v2.UnitOfMeasureV2()
-        unit, multiplier = measure.unit, measure.multiplier or 0
-        if abs(multiplier) > 30:
-            return None
-        scale = 10.0**multiplier
-    value = read_number(sample.value)
-    factor = scales.get(unit)
-    if value is None or factor is None:
-        return None
-    value *= scale * factor
-    return value if abs(value) <= most else None
-
-
-def read_number(value: str | float | None) -> float | None:
-    """Read a number as stations write it: as text, too, and with a decimal comma."""
-    if isinstance(value, str):
-        try:
-            value = float(value.replace(",", "."))
-        except ValueError:
-            return None
-    return value if value is not None and math.isfinite(value) else None
-
-
-def read_carrier(decoder: msgspec.json.Decoder[_Carrier], payload: bytes) -> _Carrier | None:
-    """Read a message with meter values; each of these by itself where one of them cannot be read."""
-    try:
-        return decoder.decode(payload)
-    except _NOT_READABLE:
-        pass
-    try:
-        members = _MEMBERS.decode(payload)
-        elements = _read_list(members.pop("meterValue", msgspec.Raw(b"[]")))
-        message = decoder.decode(msgspec.json.encode(members))
-    except _NOT_READABLE:
-        return None
-    kind = v16.MeterValueV16 if isinstance(message, v16.MeterValuesV16) else v2.MeterValueV2
-    return msgspec.structs.replace(message, meter_value=tuple(_read_element(each, kind) for each in elements))
-
-
-class _Element(msgspec.Struct, rename="camel"):
-    timestamp: msgspec.Raw = msgspec.Raw(b"null")
-    sampled_value: msgspec.Raw = msgspec.Raw(b"[]")
-
-
-def _read_element(raw: bytes, kind: type[_Values]) -> _Values:
-    element = read_payload(_Element, raw) or _Element()
-    return kind(timestamp=_decode_text(element.timestamp), sampled_value=element.sampled_value)
-
-
-def read_samples(values: _Values) -> Sequence[_Sample]:
-    """Return the samples of one moment; each by itself where one of them cannot be read."""
-    if isinstance(values, v16.MeterValueV16):
-        return _decode_samples(_SAMPLES_16, v16.SampledValueV16, values.sampled_value)
-    return _decode_samples(_SAMPLES_2, v2.SampledValueV2, values.sampled_value)
-
-
-def _decode_samples(
-    decoder: msgspec.json.Decoder[tuple[_SampleT, ...] | None], kind: type[_SampleT], raw: msgspec.Raw
-) -> Sequence[_SampleT]:
-    try:
-        return decoder.decode(raw) or ()
-    except _NOT_READABLE:
-        each_read = (read_payload(kind, each) for each in _read_list(raw))
-        return [each for each in each_read if each is not None]
-
-
-def _read_list(raw: msgspec.Raw) -> list[bytes]:
-    try:
-        return [bytes(each) for each in msgspec.json.decode(raw, type=list[msgspec.Raw])]
-    except _NOT_READABLE:
-        return []
-
-
-def _decode_text(raw: msgspec.Raw) -> str | None:
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except _NOT_READABLE:
-        return None
 
 
 def _read_boot_16(payload: bytes) -> list[Observation]:

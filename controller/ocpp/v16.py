@@ -63,7 +63,7 @@ class SampledValueV16(_Message, frozen=True, kw_only=True):
 
 
 class MeterValueV16(_Message, frozen=True, kw_only=True):
-    """Values measured at one time; its samples are read by `station_state.read_samples`."""
+    """Values measured at one time; its samples are read by `meter_values.read_samples`."""
 
     timestamp: str | None = None
     sampled_value: msgspec.Raw = msgspec.Raw(b"[]")

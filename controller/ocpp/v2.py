@@ -75,7 +75,7 @@ class SampledValueV2(_Message, frozen=True, kw_only=True):
 
 
 class MeterValueV2(_Message, frozen=True, kw_only=True):
-    """Values measured at one time; its samples are read by `station_state.read_samples`."""
+    """Values measured at one time; its samples are read by `meter_values.read_samples`."""
 
     timestamp: str | None = None
     sampled_value: msgspec.Raw = msgspec.Raw(b"[]")
