@@ -727,7 +727,7 @@ class ChargingStation(StationModel):
 
 
 @pytest.mark.parametrize("report_s", [5, 30])
-def test_scenes_car_that_does_not_start_is_helped_beside_state_charging(report_s: int) -> None:
+def test_scenes_late_starter_is_helped_beside_state_charging(report_s: int) -> None:
     # 31.5 A less three minima are 13.5 A: enough for 10 A. That its offer pauses is no sign.
     late = ChargingStation(evse=car("a").evse, report_s=report_s)
     site = SiteHarness((make_grid(32.0),), [late, car("b"), car("c"), car("d")], steady(0.5, 0.5, 0.5))
@@ -739,7 +739,7 @@ def test_scenes_car_that_does_not_start_is_helped_beside_state_charging(report_s
     assert site.limit_changes("a") <= 5
 
 
-def test_scenes_first_report_before_station_has_followed_shows_no_base_load() -> None:
+def test_scenes_first_report_of_slow_station_shows_no_base_load() -> None:
     # The car follows a cut after 10 s and is reported each 60 s: the first report still shows the draw before
     # it. 19 A less 0.5 A of the building are for two, of which one starts with 10 A only.
     late = car("a", fallback_a=6.0, reaction_s=10, report_s=60)

@@ -243,7 +243,7 @@ def test_energy_scenes_quota_of_day_pauses_group_until_midnight() -> None:
 
 
 @pytest.mark.parametrize("report_s", [0, 300, 900])
-def test_energy_scenes_quota_counts_what_car_takes_without_recent_report(report_s: int) -> None:
+def test_energy_scenes_quota_counts_draw_without_recent_report(report_s: int) -> None:
     # It takes 10 A of an offer of 32 A, as seldom reports or the meter have shown.
     seldom = make_station("A", car=Car(10.0), report_s=report_s)
     site = make_energy_site([seldom, *cars("B")], groups=(group("A", quota_wh=10_000.0),))
