@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from operator import neg
 
 import msgspec
 
@@ -71,8 +72,9 @@ class SumCheck:
         self._probe_at = [math.inf] * 3
         """Time of the next probe; one that has begun is in the past."""
         self._samples: deque[_Sample] = deque()
-        self._draws: deque[tuple[float, PhaseAmps, PhaseAmps]] = deque()
-        """Least and most draw of the last `LATE_S`."""
+        self._draw: tuple[float, ...] = ()
+        self._drawn = tuple(RollingMax(LATE_S) for _ in range(6))
+        """Least draw of the EVSEs on each phase, negated, and then their most."""
         self._lowest = (RollingMax(MEMORY_S), RollingMax(MEMORY_S), RollingMax(MEMORY_S))
         """Base loads, negated."""
         self._highest = (RollingMax(BEFORE_S), RollingMax(BEFORE_S), RollingMax(BEFORE_S))
@@ -85,15 +87,14 @@ class SumCheck:
 
         `seen_from`: begin of the last step of a station that the meter has shown on each phase.
         """
-        draws, samples = self._draws, self._samples
-        least_a = _choose(min, (draw.low, draw.likely_low))
-        if draws and (draws[-1][1] != least_a or draws[-1][2] != draw.high):
+        samples = self._samples
+        drawn = (*map(neg, map(min, draw.low, draw.likely_low)), *draw.high)
+        if self._draw and drawn != self._draw:
             self._due_at = min(self._due_at, now + LATE_S)
-        draws.append((now, least_a, draw.high))
-        while draws[0][0] < now - LATE_S:
-            draws.popleft()
-        least_a = _choose(min, (low for _, low, _ in draws))
-        samples.append(_Sample(now, shown_a, least_a, _choose(max, (high for _, _, high in draws))))
+        self._draw = drawn
+        least_1, least_2, least_3, *most_a = RollingMax.add_all(zip(self._drawn, drawn, strict=True), now)
+        most_1, most_2, most_3 = most_a
+        samples.append(_Sample(now, shown_a, (-least_1, -least_2, -least_3), (most_1, most_2, most_3)))
         while samples[0].at < now - WINDOW_S:
             samples.popleft()
         self._follow_falls(seen_from, now)
@@ -106,7 +107,9 @@ class SumCheck:
     def clear(self) -> None:
         """Drop the readings: those that come cannot be compared with them."""
         self._samples.clear()
-        self._draws.clear()
+        self._draw = ()
+        for window in self._drawn:
+            window.clear()
         self._due_at = math.inf
 
     def _set_before_fall(self, phase: int, load_a: float, probe_at: float) -> None:
@@ -167,9 +170,3 @@ class SumCheck:
             self._misses[phase] = 0
         self._judged_at[phase] = end.at
         return self._misses[phase] >= MISSES
-
-
-def _choose(extreme: Callable[[Iterable[float]], float], rows: Iterable[PhaseAmps]) -> PhaseAmps:
-    """Return the least, or the most, of several currents on each phase (A)."""
-    first, second, third = (extreme(column) for column in zip(*rows, strict=True))
-    return (first, second, third)
