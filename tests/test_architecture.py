@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "history": {"model"},
     "commands": {"access", "model", "ocpp"},
     "chargers": {"drivers", "model", "ocpp", "tomlcheck"},
-    "pki": {"model", "ocpp"},
+    "pki": {"drivers", "model", "ocpp"},
     "timekeeping": {"drivers"},
     "signing": {"drivers", "model", "ocpp", "tomlcheck"},
     "config": {"access", "drivers", "model", "ocpp", "tomlcheck"},

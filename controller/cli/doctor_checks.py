@@ -57,6 +57,8 @@ TIME_DAEMONS = {
     "ntpsec": "usr/sbin/ntpd",
 }
 """Program of each time daemon by the name of its unit."""
+LONGEST_COMM = 15
+"""Characters of a process's name (proc(5), `comm`)."""
 
 
 def check_clock(*, synchronised: bool, daemon: str, installed: str = "") -> Iterator[DoctorFinding]:
@@ -87,8 +89,8 @@ def check_clock(*, synchronised: bool, daemon: str, installed: str = "") -> Iter
 
 
 def running_time_daemon(proc: Path = Path("/proc")) -> str:
-    """Return the name of the time daemon that runs on this machine; empty for none."""
-    names = {"chronyd": "chrony", "systemd-timesyn": "systemd-timesyncd", "ntpd": "ntpd", "ntpsec": "ntpsec"}
+    """Return the unit of the time daemon that runs on this machine; empty for none."""
+    names = {Path(program).name[:LONGEST_COMM]: unit for unit, program in TIME_DAEMONS.items()}
     for name in proc.glob("[0-9]*/comm"):
         try:
             found = names.get(name.read_text().strip())

@@ -52,6 +52,7 @@ from controller.pki.protected_files import (
     read_file,
     replace_file,
 )
+from drivers.file_stamp import FileStamp, file_stamp
 
 MAX_LEDGER_BYTES = 64 * 1024 * 1024
 _ISSUING = re.compile(r"issuing-([1-9]\d{0,5})\.pem")
@@ -125,13 +126,21 @@ class CaFolder:
             self._write_revocation_lists(self.ledger(), passphrase, utc)
         return name
 
+    @property
+    def _ledger_file(self) -> Path:
+        return self.path / "ledger.jsonl"
+
+    def ledger_stamp(self) -> FileStamp:
+        """Return the stamp of the ledger's file: another one shows that it has changed."""
+        return file_stamp(self._ledger_file)
+
     def ledger(self) -> CertificateLedger:
         """Read the ledger. Raises PkiError."""
         return CertificateLedger(self.records(), self.settings.grace_s)
 
     def records(self) -> list[LedgerRecord]:
         """Return the records of the ledger in the order in which they were added. Raises PkiError."""
-        file = self.path / "ledger.jsonl"
+        file = self._ledger_file
         if not file.exists():
             return []
         data = read_file(file, MAX_LEDGER_BYTES)
@@ -191,7 +200,7 @@ class CaFolder:
             chain = _pem(certificate) + _pem(issuer.certificate)
             replace_file(self.path / "certificates" / f"{record.serial}.pem", chain, CERTIFICATE_MODE)
             ledger.add(record)
-            append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
+            append_line(self._ledger_file, msgspec.json.encode(record))
         return chain, record
 
     def note_installed(self, serial: str, utc: float) -> None:
@@ -199,7 +208,7 @@ class CaFolder:
         with self._locked():
             ledger = self.ledger()
             record = InstalledCertificate(serial=ledger.find(serial).serial, at=utc)
-            append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
+            append_line(self._ledger_file, msgspec.json.encode(record))
 
     def sign_for_station(
         self,
@@ -264,7 +273,7 @@ class CaFolder:
             found = ledger.find(serial)
             record = RevokedCertificate(serial=found.serial, at=utc, reason=reason)
             ledger.add(record)
-            append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
+            append_line(self._ledger_file, msgspec.json.encode(record))
             self._write_revocation_lists(ledger, passphrase, utc)
         return found
 

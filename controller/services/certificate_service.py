@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,8 +41,6 @@ log = logging.getLogger("controller.pki")
 HINT_DAYS = 365
 """Days before an end at which `check` names it."""
 
-_Stamp = tuple[int, int, int] | None
-
 
 class CertificateService:
     """Checks the certificates of stations. Raises ServiceError if the site CA cannot be used."""
@@ -56,7 +53,7 @@ class CertificateService:
     ) -> None:
         try:
             self._folder = CaFolder(folder)
-            self._stamp = self._read_stamp()
+            self._stamp = self._folder.ledger_stamp()
             self._ledger = self._folder.ledger()
             self._issuers = self._folder.issuer_names()
         except PkiError as error:
@@ -121,7 +118,7 @@ class CertificateService:
             log.error("certificate ledger not written serial=%s reason=%s", peer.serial, error)
 
     def _current_ledger(self) -> CertificateLedger:
-        stamp = self._read_stamp()
+        stamp = self._folder.ledger_stamp()
         if stamp != self._stamp:
             self._stamp = stamp
             try:
@@ -132,13 +129,6 @@ class CertificateService:
             else:
                 log.info("certificate ledger read certificates=%d", sum(1 for _ in self._ledger))
         return self._ledger
-
-    def _read_stamp(self) -> _Stamp:
-        try:
-            found = os.stat(self._folder.path / "ledger.jsonl")
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def make_server_check(config: Config) -> Callable[[bytes], str | None] | None:

@@ -81,13 +81,18 @@ def open_configuration(path: Path) -> ActiveConfiguration:
     return ActiveConfiguration(path, config, hints)
 
 
+def copy_in_use(directory: str | Path) -> Path:
+    """Return the path of the copy of the file that the controller uses, in the directory of its store."""
+    return Path(directory) / LAST_VALID
+
+
 def keep_copy(active: ActiveConfiguration) -> None:
     """Copy the file that is in use into the store. Raises OSError."""
     if active.problem:
         return
     directory = Path(active.config.store.directory)
     directory.mkdir(parents=True, exist_ok=True)
-    text, target = active.path.read_bytes(), directory / LAST_VALID
+    text, target = active.path.read_bytes(), copy_in_use(directory)
     if target.exists() and target.read_bytes() == text:
         return
     partial = target.with_suffix(".new")
@@ -125,7 +130,7 @@ def find_copy(path: Path) -> Path | None:
     except (FileUnreadableError, tomllib.TOMLDecodeError, AttributeError):
         pass
     candidates = [
-        path.parent / place / LAST_VALID for place in reversed(places) if isinstance(place, str) and place
+        copy_in_use(path.parent / place) for place in reversed(places) if isinstance(place, str) and place
     ]
     return next((each for each in candidates if each.is_file()), None)
 
@@ -135,7 +140,7 @@ def plan_since_last_use(config: Config, path: Path) -> ReloadPlan | None:
 
     `path`: its file. None without a readable copy of the file that the daemon has started with, or reloaded.
     """
-    in_use = _read_copy(Path(config.store.directory) / LAST_VALID, path)
+    in_use = _read_copy(copy_in_use(config.store.directory), path)
     return None if in_use is None else plan_reload(in_use, config)
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from controller.config.live_keys import ReloadPlan
 from controller.config.loader import check_config
 from controller.config.schema import Config
-from controller.services.configuration import ERROR_RULES, HINT_RULES, LAST_VALID
+from controller.services.configuration import ERROR_RULES, HINT_RULES, copy_in_use
 from controller.services.service_error import ServiceError
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding
 from drivers.coded_text import coded, parts_or_text
+from drivers.file_stamp import FileStamp, file_stamp
 
 PlanReload = Callable[[Config], ReloadPlan]
 """Returns what a reload would do with a configuration. It is called in a worker thread."""
@@ -71,9 +72,9 @@ def _find_effects(plan: ReloadPlan) -> Iterator[CheckFinding]:
             )
 
 
-def copy_in_use(directory: str) -> Path:
-    """Return the path of the copy of the file that the controller uses, in the directory of its store."""
-    return Path(directory) / LAST_VALID
+def configuration_stamps(path: Path | None, directory: str) -> tuple[FileStamp, FileStamp]:
+    """Return the stamps of the file and of its copy in use, which is in the directory of the store."""
+    return None if path is None else file_stamp(path), file_stamp(copy_in_use(directory))
 
 
 def is_configuration_in_use(text: str, directory: str) -> bool | None:

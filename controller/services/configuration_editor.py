@@ -22,7 +22,7 @@ from controller.config.schema import Config
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.services.configuration_check import (
     PlanReload,
-    copy_in_use,
+    configuration_stamps,
     find_in_configuration,
     is_configuration_in_use,
     read_present_configuration,
@@ -76,7 +76,7 @@ class ConfigurationEditor:
         self._plan = plan
         self._utc = utc
         self._writing = trio.Lock()
-        self._files = self._identify_files()
+        self._files = configuration_stamps(self._path, self._directory)
         self._changes = 0
 
     def register_handlers(self, commands: CommandService) -> None:
@@ -88,14 +88,11 @@ class ConfigurationEditor:
     @property
     def file_revision(self) -> int:
         """Return a number that rises when the file has changed, also on the gateway, or is in use now."""
-        found = self._identify_files()
+        found = configuration_stamps(self._path, self._directory)
         if found != self._files:
             self._files = found
             self._changes += 1
         return self._changes
-
-    def _identify_files(self) -> tuple[object, object]:
-        return _identify(self._path), _identify(copy_in_use(self._directory))
 
     async def read(self) -> ConfigurationText:
         """Return the file. Raises ServiceError."""
@@ -193,15 +190,6 @@ def _read(path: Path, directory: str) -> ConfigurationText:
     text = read_present_configuration(path)
     in_use = is_configuration_in_use(text, directory)
     return ConfigurationText(text=text, version=version_of(text), path=str(path), in_use=in_use)
-
-
-def _identify(path: Path | None) -> tuple[int, int, int] | None:
-    """Return inode, size and time of a file, by which a change is noticed; None without one."""
-    try:
-        found = None if path is None else path.stat()
-    except OSError:
-        return None
-    return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _add_station(text: str, command: AdoptStation, actor: Actor, utc: float) -> str:

@@ -25,13 +25,14 @@ from controller.signing.signing_keys import KeyFileError, OwnKey, fingerprint, r
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
+from drivers.file_stamp import FileStamp, file_stamp
 
 log = logging.getLogger("controller.signing")
 
 POLL_S = 5.0
 """Interval (s) of checks for changed files."""
 
-_Stamps = dict[Path, tuple[int, int, int] | None]
+_Stamps = dict[Path, FileStamp]
 """Inode, size and time of change (ns) of each file; None: it does not exist."""
 
 
@@ -172,10 +173,10 @@ class PolicyService:
             )
 
     def _file_stamps(self) -> _Stamps:
-        return {file: _stamp(file) for file in self._files()}
+        return {file: file_stamp(file) for file in self._files()}
 
     def _files(self) -> Iterable[Path]:
-        """Yield all files of the policy. A folder's own stamp changes when files are added or removed."""
+        """Yield all files of the policy, and the folder of its keys, to which files may be added."""
         yield self._policy
         for key in self._received.loaded.file.key:
             if key.certificate is not None:
@@ -183,11 +184,3 @@ class PolicyService:
         if self._key is not None:
             yield self._key
             yield from sorted([*self._key.glob("*.pem"), *self._key.glob("*.pkcs11")])
-
-
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

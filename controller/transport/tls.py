@@ -7,12 +7,12 @@ Sources: OCPP 2.x Part 2, A00.FR.316; OCPP 1.6 security whitepaper.
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 from collections.abc import Callable
 from functools import partial
 
 from controller.transport.transport_errors import TransportError, describe_error
+from drivers.file_stamp import FileStamp, file_stamp
 from drivers.tls_profile import apply_tls_profile
 
 log = logging.getLogger("controller.transport")
@@ -22,7 +22,6 @@ CHECK_INTERVAL_S = 1.0
 
 PASS_PHRASE = "the private key has a pass phrase; remove it: openssl pkey -in KEY -out NEW_KEY"
 
-_FileStamps = tuple[tuple[int, int, int] | None, ...]
 """Of each file its inode, size and time of change (ns); None where it is missing."""
 
 
@@ -144,8 +143,8 @@ class RenewedContext:
     def _names(self) -> str:
         return ", ".join(self._files)
 
-    def _read_stamps(self) -> _FileStamps:
-        return tuple(map(_stamp, self._files))
+    def _read_stamps(self) -> tuple[FileStamp, ...]:
+        return tuple(map(file_stamp, self._files))
 
 
 def server_tls(certificate: str, key: str, client_ca: str | None) -> RenewedContext:
@@ -162,11 +161,3 @@ def client_tls(backend: str, ca: str | None, certificate: str | None, key: str |
 
 def _given(*files: str | None) -> tuple[str, ...]:
     return tuple(file for file in files if file is not None)
-
-
-def _stamp(file: str) -> tuple[int, int, int] | None:
-    try:
-        stat = os.stat(file)
-    except OSError:
-        return None
-    return (stat.st_ino, stat.st_size, stat.st_mtime_ns)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from drivers.coded_text import coded, text_of
 from drivers.errors import BusError, Cause, DriverError
+from drivers.file_stamp import FileStamp, file_stamp
 from drivers.tls_profile import apply_tls_profile
 
 ROLE_OID = x509.ObjectIdentifier("1.3.6.1.4.1.50316.802.1")
@@ -57,9 +58,9 @@ class TlsFiles(msgspec.Struct, frozen=True):
     certificate: str | None = None
     key: str | None = None
 
-    def stamps(self) -> tuple[tuple[int, int] | None, ...]:
-        """Identify the present versions of the files; None for a missing file."""
-        return tuple(_stamp(path) for path in (self.ca, self.certificate, self.key) if path is not None)
+    def stamps(self) -> tuple[FileStamp, ...]:
+        """Identify the present versions of the files."""
+        return tuple(file_stamp(path) for path in (self.ca, self.certificate, self.key) if path is not None)
 
 
 def build_context(files: TlsFiles) -> ssl.SSLContext:
@@ -331,11 +332,3 @@ def _public_bytes(key: object) -> bytes:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return data
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino

@@ -9,6 +9,7 @@ import trio
 
 from drivers.coded_text import CodedText, coded
 from drivers.errors import BusError, Cause
+from drivers.file_stamp import FileStamp
 from drivers.modbus.bus import Bus, ConnectionClosedError, os_reason, read_descriptor, write_descriptor
 from drivers.modbus.framing import Exchange, RtuExchange, TcpExchange
 from drivers.modbus.modbus_tls import (
@@ -55,7 +56,7 @@ class TcpBus(Bus):
         self._tls = tls
         self._find_objection = find_objection
         self._certificate_checked_at = 0.0
-        self._stamps: tuple[tuple[int, int] | None, ...] = ()
+        self._stamps: tuple[FileStamp, ...] = ()
         self._checked_at = 0.0
         self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] | None = None
 

@@ -28,6 +28,7 @@ from controller.cli.doctor_checks import (
     check_running,
     check_store_rights,
     installed_time_daemon,
+    running_time_daemon,
 )
 from controller.cli.doctor_disk import check_disk
 from controller.cli.main import main
@@ -80,6 +81,22 @@ def test_doctor_time_daemon_stopped_remedy_starts_it(tmp_path: Path, program: st
     [finding] = check_clock(synchronised=False, daemon="", installed=installed_time_daemon(tmp_path))
 
     assert finding.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize(
+    ("process", "unit"),
+    [
+        ("chronyd", "chrony"),
+        ("systemd-timesyn", "systemd-timesyncd"),
+        ("ntpd", "ntpsec"),
+        ("systemd-network", ""),
+    ],
+)
+def test_doctor_running_time_daemon_has_name_of_its_unit(tmp_path: Path, process: str, unit: str) -> None:
+    (tmp_path / "417").mkdir()
+    (tmp_path / "417" / "comm").write_text(f"{process}\n")
+
+    assert running_time_daemon(tmp_path) == unit
 
 
 METER = """
