@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import CardConfig, Config, StationConfig
+from controller.ocpp.id_tokens import LONGEST_ID_TAG
 from controller.tomlcheck.diagnostics import Problem, name_letters, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.coded_text import coded
 
 UID_TYPES = frozenset({"ISO14443", "ISO15693"})
 """Types of idTokens that are the serial number of a chip."""
-LONGEST_TOKEN_16 = 20
-"""Characters of an idTag (OCPP 1.6, CiString20Type)."""
 
 
 def check_cards(config: Config) -> Iterator[Problem]:
@@ -116,13 +115,13 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
                 coded("begins with 0x, which no station reports"),
                 coded("write the digits alone, as the station reports them"),
             )
-        if len(card.token) > LONGEST_TOKEN_16 and any(each.protocol != "ocpp2.0.1" for _, each in local):
+        if len(card.token) > LONGEST_ID_TAG and any(each.protocol != "ocpp2.0.1" for _, each in local):
             yield Problem(
                 ("card", index, "token"),
                 coded(
                     "has {token} characters: OCPP 1.6 has {longest_token_16}",
                     token=len(card.token),
-                    longest_token_16=LONGEST_TOKEN_16,
+                    longest_token_16=LONGEST_ID_TAG,
                 ),
                 coded("a station with OCPP 1.6 cannot accept it"),
             )

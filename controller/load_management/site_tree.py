@@ -20,6 +20,8 @@ PhaseFlags = tuple[bool, bool, bool]
 ZERO: PhaseAmps = (0.0, 0.0, 0.0)
 NOWHERE: PhaseAmps = (-math.inf, -math.inf, -math.inf)
 """No load on any phase, where the highest of several counts."""
+LEAST_CAR_A = 6.0
+"""Least current of a car (A per phase): one that is offered less takes nothing (IEC 61851-1)."""
 
 COLUMNS = 4
 """Numbers of each circuit in a row of all: A on each phase, and on all together."""

@@ -15,9 +15,6 @@ from controller.model.plausible_time import has_ended
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken
 
-LONGEST_TOKEN_16 = 20
-"""Characters of an idTag (1.6 section 7.28, CiString20Type)."""
-
 _WITHOUT_AUTHORIZATION = "NoAuthorization"
 """2.x: type of the token of a station that is set to charge without any card (C02)."""
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.local_csms.cards import LONGEST_TOKEN_16, Card
+from controller.local_csms.cards import Card
 from controller.ocpp.frames import Version
+from controller.ocpp.id_tokens import LONGEST_ID_TAG
 from controller.ocpp.payloads import format_time
 
 MOST_PER_MESSAGE = 100
@@ -33,7 +34,7 @@ def list_version(version: Version, cards: Sequence[Card]) -> int:
 
 def fitting_cards(version: Version, cards: Sequence[Card], most: int | None) -> list[Card]:
     """Return the cards that a station can store: `most` of them, and with tokens that are not too long."""
-    usable = [card for card in cards if version is not Version.V16 or len(card.token) <= LONGEST_TOKEN_16]
+    usable = [card for card in cards if version is not Version.V16 or len(card.token) <= LONGEST_ID_TAG]
     return usable if most is None else usable[:most]
 
 

@@ -12,6 +12,8 @@ import msgspec
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import Int32, read_payload
 
+LONGEST_ID_TAG = 20
+"""Characters of an idTag (1.6 section 7.28, CiString20Type)."""
 STATUSES_16 = frozenset({"Accepted", "Blocked", "Expired", "Invalid", "ConcurrentTx"})
 STATUSES_2 = STATUSES_16 | {
     "NoCredit",

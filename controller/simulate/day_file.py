@@ -23,7 +23,7 @@ from operator import attrgetter
 
 import msgspec
 
-from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import LEAST_CAR_A, ZERO, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
 
 DAY_S = 86_400
@@ -31,8 +31,6 @@ COLUMNS = ("time", "what", "where", "l1_a", "l2_a", "l3_a", "kwh", "phases", "ma
 MOST_A = 10_000.0
 MOST_KWH = 10_000.0
 LEAST_STAY_S = 60.0
-LEAST_CAR_A = 6.0
-"""A car that takes less takes nothing (IEC 61851-1)."""
 
 _TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d))?")
 

@@ -34,7 +34,6 @@ from controller.load_management.metering.plausibility import (
 )
 from controller.load_management.metering.step_check import MEMORY_S, StepCheck
 from controller.load_management.metering.unproven_phases import (
-    LEAST_CAR_A,
     MAY_DRAW_A,
     HiddenLoad,
     HiddenLoadStored,
@@ -42,7 +41,7 @@ from controller.load_management.metering.unproven_phases import (
     UnseenPhases,
     highest_of,
 )
-from controller.load_management.site_tree import NOWHERE, ZERO, CircuitNode, PhaseAmps
+from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, CircuitNode, PhaseAmps
 from controller.model.statements import Statement, StatementCode, detailed
 from drivers.coded_text import coded
 from drivers.errors import Cause

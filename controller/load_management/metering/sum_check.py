@@ -27,7 +27,7 @@ import msgspec
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.base_load import MEMORY_S, RollingMax
 from controller.load_management.metering.meter_window import LATE_S
-from controller.load_management.site_tree import NOWHERE, PhaseAmps
+from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, PhaseAmps
 
 STEP_A = 5.0
 """Smallest move of the draw that is looked for."""
@@ -41,10 +41,9 @@ MISSES = 3
 """Moves in a row that are missed: the draw of a station that is slower than it has shown is another one."""
 BEFORE_S = 60.0
 """Time (s) before a fall whose highest base load counts on."""
-PROBE_A = 6.0
-"""Part (A) of a load that is not confirmed which is left to the cars for a moment: a step that must show."""
 PROBE_S = 120.0
-"""Length of that moment (s)."""
+"""Time (s) for which the least current of a car is left of a load that is not confirmed: a step that must
+show."""
 FALLEN_S = 8.0
 """Time (s) after a fall until a message has shown whether a car has stopped instead."""
 
@@ -129,10 +128,10 @@ class SumCheck:
                 self._set_before_fall(phase, -math.inf, math.inf)
             elif now >= probe_at > self._fallen_at[phase]:
                 self._fallen_at[phase] = now
-                self._set_before_fall(phase, load_a - PROBE_A, probe_at)
+                self._set_before_fall(phase, load_a - LEAST_CAR_A, probe_at)
             elif now >= probe_at + PROBE_S:
                 self.ends_probe = True
-                self._set_before_fall(phase, load_a + PROBE_A, now + MEMORY_S)
+                self._set_before_fall(phase, load_a + LEAST_CAR_A, now + MEMORY_S)
 
     def _find_falls(self, now: float) -> None:
         """Find the phases whose base load has fallen below all that it was, to a feed-in."""

@@ -22,7 +22,7 @@ import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.step_check import DEAD_A, FLAT_A, list_phases
-from controller.load_management.site_tree import NOWHERE, ZERO, PhaseAmps
+from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, PhaseAmps
 from controller.model.journal import Record
 from drivers.coded_text import coded
 
@@ -30,8 +30,6 @@ MAY_DRAW_A = 0.5
 """EVSEs that may draw less together draw nothing."""
 STARTING_A = 10.0
 """Current (A per phase) with which every car starts; some do not with the least of IEC 61851-1."""
-LEAST_CAR_A = 6.0
-"""Least current of a car (A per phase): below it, none is asked to start (IEC 61851-1)."""
 NEXT_CAR_S = 10.0
 """Time (s) after which a car that was offered current has started, or does not."""
 NO_OFFER_S = 75.0

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.sum_check import BEFORE_S, MISSES, PROBE_A, PROBE_S, SumCheck
+from controller.load_management.metering.sum_check import BEFORE_S, MISSES, PROBE_S, SumCheck
+from controller.load_management.site_tree import LEAST_CAR_A
 
 BUILDING_A = 8.0
 NEVER = [-math.inf] * 3
@@ -175,7 +176,7 @@ def test_probe_leaves_cars_step_for_moment_each_quarter_of_hour() -> None:
         site.wait(1)
         counted.append(round(site.check.before_fall_a[0]))
         ends.append(site.check.ends_probe)
-    assert set(counted) == {round(BUILDING_A), round(BUILDING_A - PROBE_A)}
-    assert counted.count(round(BUILDING_A - PROBE_A)) == PROBE_S
+    assert set(counted) == {round(BUILDING_A), round(BUILDING_A - LEAST_CAR_A)}
+    assert counted.count(round(BUILDING_A - LEAST_CAR_A)) == PROBE_S
     assert ends.count(True) == 1
     assert counted[ends.index(True)] == round(BUILDING_A)
