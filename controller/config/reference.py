@@ -12,12 +12,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
 import msgspec
 
 from controller.config.schema import Config
-from controller.tomlcheck.schema_check import alternatives, describe_type
+from controller.tomlcheck.schema_check import describe_type, struct_in
 
 _UNITS = {
     "_a": "A",
@@ -97,20 +97,11 @@ def _tables(kind: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, type
     """Yield name, Struct and whether there may be several, of each table below a table."""
     hints = get_type_hints(kind, include_extras=True)
     for field in msgspec.structs.fields(kind):
-        table, many = _table_in(hints[field.name])
+        table, many = struct_in(hints[field.name])
         if table is not None:
             name = f"{prefix}{field.name}"
             yield name, table, many
             yield from _tables(table, f"{name}.")
-
-
-def _table_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
-    for kind in alternatives(hint):
-        many = get_origin(kind) is tuple
-        element = get_args(kind)[0] if many else kind
-        if isinstance(element, type) and issubclass(element, msgspec.Struct):
-            return element, many
-    return None, False
 
 
 def _keys(kind: type[msgspec.Struct]) -> Iterator[ReferenceKey]:
@@ -118,7 +109,7 @@ def _keys(kind: type[msgspec.Struct]) -> Iterator[ReferenceKey]:
     hints = get_type_hints(kind, include_extras=True)
     texts = key_descriptions(kind)
     for field in msgspec.structs.fields(kind):
-        if _table_in(hints[field.name])[0] is not None:
+        if struct_in(hints[field.name])[0] is not None:
             continue
         text = texts[field.name]
         example = _EXAMPLE.search(text)

@@ -84,19 +84,19 @@ class _Info2(_Message, frozen=True, kw_only=True):
         return TokenVerdict(status=self.status, until=self.cache_expiry_date_time, group=group)
 
 
-class _Naming16(_Message, frozen=True, kw_only=True):
+class _TokenMessage16(_Message, frozen=True, kw_only=True):
     id_tag: str
 
 
-class _Naming2(_Message, frozen=True, kw_only=True):
+class _TokenMessage2(_Message, frozen=True, kw_only=True):
     id_token: _Token2
 
 
-class _Saying16(_Message, frozen=True, kw_only=True):
+class _VerdictMessage16(_Message, frozen=True, kw_only=True):
     id_tag_info: _Info16
 
 
-class _Saying2(_Message, frozen=True, kw_only=True):
+class _VerdictMessage2(_Message, frozen=True, kw_only=True):
     id_token_info: _Info2
 
 
@@ -125,18 +125,18 @@ class _List2(_Message, frozen=True, kw_only=True):
 def named_token(version: Version, payload: bytes) -> IdToken | None:
     """Return the token in a request (Authorize, transactions, remote starts); None if there is none."""
     if version is Version.V16:
-        old = read_payload(_Naming16, payload)
+        old = read_payload(_TokenMessage16, payload)
         return None if old is None else IdToken(old.id_tag)
-    new = read_payload(_Naming2, payload)
+    new = read_payload(_TokenMessage2, payload)
     return None if new is None else new.id_token.token()
 
 
 def read_token_verdict(version: Version, result: bytes) -> TokenVerdict | None:
     """Return the verdict in a response on the token of its request; None if there is none."""
     if version is Version.V16:
-        old = read_payload(_Saying16, result)
+        old = read_payload(_VerdictMessage16, result)
         return None if old is None else old.id_tag_info.verdict()
-    new = read_payload(_Saying2, result)
+    new = read_payload(_VerdictMessage2, result)
     return None if new is None else new.id_token_info.verdict()
 
 

@@ -28,7 +28,7 @@ class SigningWaitError(ServiceError):
 
 
 def choose_clock_trust(config: Config) -> Callable[[], bool]:
-    """Return what tells whether the clock is synchronised, or configured as trusted."""
+    """Return a check of the clock: whether it is synchronised, or configured as trusted."""
     if config.dimming is not None and config.dimming.clock == "believed":
         return _always
     return is_synchronised

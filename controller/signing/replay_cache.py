@@ -24,7 +24,7 @@ from controller.model.journal import Record
 from controller.signing.payload_signatures import KeyId
 
 CAPACITY = 100_000
-"""About 20 MB. If it is full, messages are rejected: forgetting would be worse."""
+"""About 20 MB. If it is full, messages are rejected: an id that is dropped could be replayed."""
 
 _REMEDY = "the gateway's alarm signing-waits has the remedy"
 

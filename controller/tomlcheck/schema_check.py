@@ -129,7 +129,7 @@ class SchemaCheck:
     def _check_value(self, hint: Any, key: str, value: object, path: DataPath) -> dict[str, object]:
         """Return the key with its valid value; an empty dict where it has none."""
         place = (*path, key)
-        struct, many = _struct_in(hint)
+        struct, many = struct_in(hint)
         if struct is None:
             return {key: value} if self._fits(hint, value, place) else {}
         if not many:
@@ -254,7 +254,7 @@ def _tables_with_content(value: object, hints: Mapping[str, Any]) -> list[str]:
     if len(tables) < len(elements):
         return []
     keys = {key for each in tables for key in each}
-    structs = {name: _struct_in(hint)[0] for name, hint in hints.items()}
+    structs = {name: struct_in(hint)[0] for name, hint in hints.items()}
     return [name for name, kind in structs.items() if kind is not None and keys <= _type_hints(kind).keys()]
 
 
@@ -264,7 +264,7 @@ def _type_hints(kind: type[msgspec.Struct]) -> Mapping[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
+def struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
     """Return the Struct that a field holds, if any, and whether it holds several."""
     for kind in alternatives(hint):
         many = get_origin(kind) is tuple
@@ -561,7 +561,7 @@ def _whole(number: float) -> float:
 
 
 def _remedy_for_missing(key: str, hint: Any) -> str:
-    struct, many = _struct_in(hint)
+    struct, many = struct_in(hint)
     if struct is None:
         form = describe_type(hint)
         return coded("add {key} = ... ({form})", key=key, form=form)
@@ -573,7 +573,7 @@ def _tables(kind: type[msgspec.Struct], place: tuple[str, ...]) -> Mapping[str, 
     """Return the tables below one, by their headers, e.g. `[[station.evse]]`."""
     found: dict[str, type[msgspec.Struct]] = {}
     for key, hint in _type_hints(kind).items():
-        struct, many = _struct_in(hint)
+        struct, many = struct_in(hint)
         if struct is not None:
             name = ".".join((*place, key))
             found[f"[[{name}]]" if many else f"[{name}]"] = struct

@@ -290,7 +290,7 @@ class Bus(ABC):
 
     @abstractmethod
     async def _open(self) -> None:
-        """Open the bus unless it is open, and discard what has been received unasked."""
+        """Open the bus unless it is open, and discard what was received unsolicited."""
 
     @abstractmethod
     async def _drain(self, timeout_s: float) -> None:
