@@ -15,6 +15,7 @@ from controller.ocpp.meter_values import (
     METER_VALUES_2,
     METER_VALUES_16,
     TRANSACTION_EVENT_2,
+    Sample,
     read_carrier,
     read_sample,
     read_samples,
@@ -42,13 +43,14 @@ def read_energy_wh(version: Version, action: str, payload: bytes) -> float | Non
     if message is not None and message.meter_value is not None:
         meter_value = message.meter_value
     for values in reversed(meter_value):
-        found = _read_register(read_samples(values))
+        found = read_register(read_samples(values))
         if found is not None:
             return found
     return None
 
 
-def _read_register(samples: Iterable[v16.SampledValueV16 | v2.SampledValueV2]) -> float | None:
+def read_register(samples: Iterable[Sample]) -> float | None:
+    """Return the register among the samples of one moment (Wh); None where there is none."""
     totals: dict[int, float] = {}
     phases: dict[int, float] = {}
     for sample in samples:

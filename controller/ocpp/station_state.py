@@ -30,6 +30,7 @@ from controller.model.observations import (
     TransactionSeen,
 )
 from controller.ocpp import v2, v16
+from controller.ocpp.energy_register import read_register
 from controller.ocpp.frames import Version
 from controller.ocpp.meter_values import (
     METER_VALUES_2,
@@ -42,6 +43,7 @@ from controller.ocpp.meter_values import (
     read_samples,
 )
 from controller.ocpp.payloads import is_accepted, read_payload, read_time
+from controller.ocpp.register_draw import RegisterDraw
 
 _STATES_16 = {
     "Available": EvseState.AVAILABLE,
@@ -160,6 +162,10 @@ class StationStateTracker:
         """The last draw of each EVSE that was reported, and when (POSIX s)."""
         self._samples: dict[int, tuple[msgspec.Raw, DrawSeen | None]] = {}
         """The last samples of each EVSE, and the draw that they show: often they are as before."""
+        self._registers: dict[int, RegisterDraw] = {}
+        """Energy register of each EVSE of which nothing else is reported."""
+        self._with_current = _NO_EVSES
+        """EVSEs of which currents or powers were reported: their registers show nothing better."""
         self._charging_at: dict[int, EvseState] = {}
         """The last state of each EVSE that a transaction (2.x) or a connector (1.6) reported as charging."""
         self._readers = _READERS_16 if version is Version.V16 else _READERS_2
@@ -419,7 +425,7 @@ class StationStateTracker:
         self, evse: int, meter_value: Sequence[MeterValue], utc: float, size: int
     ) -> list[Observation]:
         """Read the current of an EVSE from the newest values of a message of `size` bytes."""
-        draw, moment = self._find_draw(evse, meter_value, can_cache=size <= MOST_CACHED_BYTES)
+        draw, moment = self._find_draw(evse, meter_value, utc, can_cache=size <= MOST_CACHED_BYTES)
         if draw is None or self._clock.is_past(moment, utc):
             return []
         if (last := self._draws.get(evse)) is not None:
@@ -431,7 +437,7 @@ class StationStateTracker:
         return [draw]
 
     def _find_draw(
-        self, evse: int, meter_value: Sequence[MeterValue], *, can_cache: bool
+        self, evse: int, meter_value: Sequence[MeterValue], utc: float, *, can_cache: bool
     ) -> tuple[DrawSeen | None, float | None]:
         """Return the draw of an EVSE, and when it was sampled (POSIX s).
 
@@ -452,11 +458,36 @@ class StationStateTracker:
                 break
             moment = values.timestamp
             self._add_samples(read_samples(values), amps, watts)
-        current = self._per_phase(evse, amps, watts) if amps or watts else None
+        if not (amps or watts):
+            return self._find_mean_draw(evse, meter_value, utc)
+        if evse not in self._with_current:
+            self._with_current |= {evse}
+        current = self._per_phase(evse, amps, watts)
         draw = None if current is None else DrawSeen(evse, current, self._least_phases(evse, amps, watts))
         if samples is not None:
             _store_entry(self._samples, evse, (samples.copy(), draw))
         return draw, self._read_time(moment)
+
+    def _find_mean_draw(
+        self, evse: int, meter_value: Sequence[MeterValue], utc: float
+    ) -> tuple[DrawSeen | None, float | None]:
+        """Return the same by the rise of the energy register, where nothing else is reported."""
+        for values in () if evse in self._with_current else reversed(meter_value):
+            samples = [each for each in read_samples(values) if each.context != _CLOSING]
+            register_wh, moment = read_register(samples), self._read_time(values.timestamp)
+            if register_wh is None:
+                continue
+            if evse not in self._registers:
+                _store_entry(self._registers, evse, RegisterDraw())
+            mean = self._registers[evse].see(register_wh, utc if moment is None else moment)
+            if mean is None:
+                return None, moment
+            watts = {_SUM: mean.power_w}
+            current = self._per_phase(evse, {}, watts)
+            if current is None:
+                return None, moment
+            return DrawSeen(evse, current, self._least_phases(evse, {}, watts), mean.mean_s), moment
+        return None, None
 
     def _add_samples(
         self, samples: Sequence[Sample], amps: dict[int, float], watts: dict[int, float]

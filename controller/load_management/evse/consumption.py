@@ -231,6 +231,10 @@ class ConsumptionTracker:
         """Return True if its offer changed so late that the last report may be the first one under it."""
         return now <= self._changed_at + max(EPISODE_S, PATIENCE * self._interval_s) + self._reaction_s
 
+    def held_for(self, duration_s: float, now: float) -> bool:
+        """Return True if its station has followed its present offer for so long (s)."""
+        return now - duration_s >= self._changed_at + self._reaction_s
+
     def unknown(self, now: float) -> bool:
         """Return True if it may draw something and no recent report shows how much."""
         return None in self.report or self.is_overdue(now)

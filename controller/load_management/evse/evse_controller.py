@@ -67,9 +67,11 @@ class EvseController:
         if isinstance(observation, DrawSeen) and not is_possible(self.evse, observation.current_a):
             self.impossible = observation
             return False, None
-        draw = self.model.draw
+        draw, mean_s = self.model.draw, observation.mean_s if isinstance(observation, DrawSeen) else 0.0
+        if mean_s and not draw.held_for(mean_s, now):
+            return False, None  # a mean over a change of the offer is no draw under it
         before_a, before, since = draw.defiant_a, draw.drawn, draw.known_at
-        was_known = None not in draw.report
+        is_step = None not in draw.report and not mean_s
         reported_at = -math.inf if draw.reported_at is None else draw.reported_at
         planned_with = self._planned_with(now)
         if isinstance(observation, DrawSeen) and draw.reported_at is None:
@@ -85,7 +87,7 @@ class EvseController:
         # A surplus share is followed at once, by small steps, too: each report brings the offer there.
         if planned_with != self._planned_with(now) or self.demand.waits_for_surplus:
             self.mark_due()
-        return changed or draw.defiant_a > before_a, self._step(before, since, now) if was_known else None
+        return changed or draw.defiant_a > before_a, self._step(before, since, now) if is_step else None
 
     def _planned_with(self, now: float) -> tuple[object, ...]:
         """Return what of its reports a pass reads when it updates it: most reports change nothing of that."""

@@ -815,3 +815,69 @@ def test_station_state_of_unconfigured_evse_outlives_restart() -> None:
     restored = Tracked(Version.V16, {1: EvseRating(3, 32.0)}).tracker
     assert restored.restore(record) == [StateSeen(3, EvseState.CHARGING), TransactionSeen(3, True)]
     assert restored.list_unreported() == [1, 3]
+
+
+# -- energy registers alone ---------------------------------------------------------------------------------
+
+
+def register_draws(
+    registers: Sequence[tuple[float, str]], unit: str = "Wh", ratings: dict[int, EvseRating] | None = None
+) -> list[DrawSeen | None]:
+    """Return the draw that each register, of this second and with this text, shows."""
+    tracker = StationStateTracker(Version.V16, VOLTAGE, ratings or {1: EvseRating(3, 32.0)})
+    found: list[DrawSeen | None] = []
+    for second, text in registers:
+        stamp = datetime.fromtimestamp(UTC + second, UTC_ZONE).isoformat()
+        sample = {"value": text, "unit": unit}
+        message = {"connectorId": 1, "meterValue": [{"timestamp": stamp, "sampledValue": [sample]}]}
+        seen_now = tracker.on_message("MeterValues", json.dumps(message).encode(), UTC + second)
+        found.append(next((each for each in seen_now if isinstance(each, DrawSeen)), None))
+    return found
+
+
+def test_register_of_each_minute_is_mean_draw() -> None:
+    # 184 Wh a minute are 11.04 kW: 16 A on three phases, more than one could carry.
+    draws = register_draws([(60.0 * k, str(12_345 + 184 * k)) for k in range(4)])
+    assert draws[0] is None
+    for draw in draws[1:]:
+        assert draw is not None
+        assert draw.current_a == pytest.approx((16.0, 16.0, 16.0), abs=0.01)
+        assert (draw.mean_s, draw.least_phases) == (60.0, 2)
+
+
+def test_register_that_stays_shows_no_draw() -> None:
+    draws = register_draws([(60.0 * k, "12345.6") for k in range(3)])
+    assert [None if each is None else each.current_a for each in draws[1:]] == [(0, 0, 0)] * 2
+
+
+def test_register_in_tens_of_wh_is_used_over_longer_times() -> None:
+    # 2300 W are 38 Wh a minute: 10 Wh of error are 600 W then, and 100 W after six minutes.
+    draws = register_draws([(60.0 * k, f"{(7120 + 38 * k) // 10 / 100:.2f}") for k in range(7)], "kWh")
+    assert draws[:6] == [None] * 6
+    assert draws[6] is not None
+    assert draws[6].current_a[0] == pytest.approx(10.0, abs=0.5)
+    assert draws[6].mean_s == 360.0
+
+
+def test_register_that_is_set_back_or_late_begins_anew() -> None:
+    draws = register_draws([(0.0, "12345"), (60.0, "3"), (5000.0, "9003"), (5060.0, "9187")])
+    assert draws[:3] == [None] * 3
+    assert draws[3] is not None
+    assert draws[3].current_a[0] == pytest.approx(16.0, abs=0.01)
+
+
+def test_register_beside_currents_is_no_draw() -> None:
+    tracker = StationStateTracker(Version.V16, VOLTAGE, {1: EvseRating(3, 32.0)})
+    action, message = values_16(1, current("16", "L1"))
+    assert tracker.on_message(action, json.dumps(message).encode(), UTC)
+    for minute in range(3):
+        action, message = values_16(1, {"value": str(12_345 + minute)})
+        assert tracker.on_message(action, json.dumps(message).encode(), UTC + 60 * minute) == []
+
+
+def test_register_of_transaction_end_is_no_draw() -> None:
+    tracker = StationStateTracker(Version.V16, VOLTAGE, {1: EvseRating(3, 32.0)})
+    for minute in range(3):
+        sample = {"value": str(12_345 + 184 * minute), "context": "Transaction.End"}
+        action, message = values_16(1, sample)
+        assert tracker.on_message(action, json.dumps(message).encode(), UTC + 60 * minute) == []

@@ -60,7 +60,12 @@ def test_unchanged_samples_are_observed_as_if_they_were_read(data: st.DataObject
 def test_unchanged_samples_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = StationStateTracker(Version.V16, 230.0, RATINGS)
     reads = []
-    monkeypatch.setattr(tracker, "_add_samples", lambda *_: reads.append(None))
+
+    def add_samples(_samples: object, amps: dict[int, float], _watts: object) -> None:
+        reads.append(None)
+        amps[0] = 7.5
+
+    monkeypatch.setattr(tracker, "_add_samples", add_samples)
     values = {"sampledValue": [{"value": "7.5", "measurand": "Current.Import"}]}
     for second in range(3):
         stamped = values | {"timestamp": format_time(NOW + second)}
