@@ -424,7 +424,7 @@ class SharePlanner:
             if share is None or share.limit_a == 0:
                 continue
             if model.draw.settled:
-                drawn_a = sum(model.draw.drawn)
+                drawn_a = model.draw.total_a
             elif (likely := model.likely_draw(now)) is not None:
                 drawn_a = sum(likely[1])
             else:

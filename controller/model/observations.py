@@ -90,12 +90,14 @@ class DrawSeen(msgspec.Struct, frozen=True, gc=False):
     """The current that an EVSE draws, in A per phase of the station.
 
     `least_phases`: the station names no phases; each may carry `current_a`, and at least so many do. 0: the
-    values are those of the phases. `mean_s`: they are the mean of the last so many s; 0: of this moment.
+    values are those of the phases. `total_a`: of all phases, where only that is reported; else 0. `mean_s`:
+    the values are the mean of the last so many s; 0: of this moment.
     """
 
     evse: int
     current_a: PerPhase
     least_phases: int = 0
+    total_a: float = 0.0
     mean_s: float = 0.0
 
 

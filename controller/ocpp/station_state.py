@@ -463,7 +463,7 @@ class StationStateTracker:
         if evse not in self._with_current:
             self._with_current |= {evse}
         current = self._per_phase(evse, amps, watts)
-        draw = None if current is None else DrawSeen(evse, current, self._least_phases(evse, amps, watts))
+        draw = None if current is None else self._draw(evse, current, amps, watts)
         if samples is not None:
             _store_entry(self._samples, evse, (samples.copy(), draw))
         return draw, self._read_time(moment)
@@ -486,7 +486,7 @@ class StationStateTracker:
             current = self._per_phase(evse, {}, watts)
             if current is None:
                 return None, moment
-            return DrawSeen(evse, current, self._least_phases(evse, {}, watts), mean.mean_s), moment
+            return self._draw(evse, current, {}, watts, mean.mean_s), moment
         return None, None
 
     def _add_samples(
@@ -511,6 +511,18 @@ class StationStateTracker:
                 values.setdefault(phase, value)
         for values, phase, value in before_outlet:
             values.setdefault(phase, value)
+
+    def _draw(
+        self,
+        evse: int,
+        current: PerPhase,
+        amps: Mapping[int, float],
+        watts: Mapping[int, float],
+        mean_s: float = 0.0,
+    ) -> DrawSeen:
+        least = self._least_phases(evse, amps, watts)
+        total_a = watts[_SUM] / self._voltage if least and not amps else 0.0
+        return DrawSeen(evse, current, least, total_a, mean_s)
 
     def _least_phases(self, evse: int, amps: Mapping[int, float], watts: Mapping[int, float]) -> int:
         """Return on how many phases current flows at least, by values that name no phase; 0: they name them.

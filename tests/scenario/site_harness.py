@@ -127,6 +127,10 @@ class StationModel:
             amps[phase] = self.draw_a
         return (amps[0], amps[1], amps[2])
 
+    def read_meter(self, _now: float) -> list[Observation]:
+        """Return what the meter values of this second show."""
+        return [DrawSeen(1, self.drawn())]
+
     def next_state(self) -> EvseState:
         if self.car is None:
             return EvseState.AVAILABLE
@@ -284,7 +288,8 @@ class SiteHarness:
                 station.state = state
                 self.report(name, StateSeen(1, state))
             if station.report_s and (self.now + index) % station.report_s == 0:
-                self.report(name, DrawSeen(1, station.drawn()))
+                for seen in station.read_meter(self.now):
+                    self.report(name, seen)
 
     # -- records --------------------------------------------------------------------------------------
 

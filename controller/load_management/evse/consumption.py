@@ -143,6 +143,9 @@ class ConsumptionTracker:
     def __init__(self, evse: EvseNode, now: float) -> None:
         self.replace_evse(evse)
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
+        self._sure_a: tuple[float, ...] = (0.0,) * len(evse.phases)
+        """Least that flows on each wired phase by the last report (A): it may not show which carry it."""
+        self._total_a = 0.0
         self._reaction_s = self._slowest_s = REACTION_S
         self.shown_a = (0.0, math.inf)
         """Least and most that it draws by the last step of its offer in the meter above (A per phase)."""
@@ -206,6 +209,16 @@ class ConsumptionTracker:
         for phase, amps in zip(self._evse.phases, self.report, strict=True):
             site[phase] += amps or 0.0
         return (site[0], site[1], site[2])
+
+    @property
+    def total_a(self) -> float:
+        """Return the last report of all phases together (A); where they are not shown, the most it can be."""
+        return self._total_a or sum(amps or 0.0 for amps in self.report)
+
+    @property
+    def surely_drawn(self) -> PhaseAmps:
+        """Return the least that flows on the site's phases by the last report (A)."""
+        return on_site_phases(self._evse, self._sure_a)
 
     @property
     def most_loaded_a(self) -> float:
@@ -272,15 +285,27 @@ class ConsumptionTracker:
         self.known_at = now
         self.defiant_a = self._excess_a = self._creep_a = 0.0
         self._follow(len(self._limits) - 1)
-        self.report = (0.0,) * len(self._evse.phases)
+        self.report = self._sure_a = (0.0,) * len(self._evse.phases)
+        self._total_a = 0.0
         self._find_moments()
 
-    def add_report(self, report: PerPhase, now: float) -> bool:
-        """Take in one report; return True if it is settled."""
+    def add_report(
+        self, report: PerPhase, now: float, first_a: float | None = None, total_a: float = 0.0
+    ) -> bool:
+        """Take in one report; return True if it is settled.
+
+        `first_a`: it shows what each phase may carry, and for sure only so much (A) on the station's first
+        one, which every car uses; None: it shows what each carries. `total_a`: of all phases, if it shows
+        that.
+        """
+        self._total_a = total_a
         if self.reported_at is not None and now - self.reported_at <= 2 * LONGEST_TRANSITION_S:
             self._interval_s = max(0.9 * self._interval_s, now - self.reported_at)
         before_a = self.most_loaded_a
         self.report = on_wired_phases(self._evse, report)
+        self._sure_a = tuple(amps or 0.0 for amps in self.report)
+        if first_a is not None:
+            self._sure_a = (first_a, *(0.0 for _ in self.report[1:]))
         self._see_followed(before_a, now)
         self.reported_at = self.known_at = now
         self._find_moments()
@@ -382,8 +407,7 @@ class ConsumptionTracker:
         changing_a = max(self._highest_a, self.defiant_a)
         low, high = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
         unreacted, likely = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
-        for phase, amps in zip(self._evse.phases, self.report, strict=True):
-            drawn_a = amps or 0.0
+        for phase, amps, drawn_a in zip(self._evse.phases, self.report, self._sure_a, strict=True):
             low[phase] += min(drawn_a, before if self.is_late else obeyed)
             likely[phase] += min(drawn_a, obeyed if self._settled else self._lowest_a)
             unreacted[phase] += min(drawn_a, before)

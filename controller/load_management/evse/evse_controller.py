@@ -64,13 +64,15 @@ class EvseController:
 
         Return whether the sharing changes by it, and the step of its draw that the meters above must see.
         """
+        if isinstance(observation, DrawSeen) and observation.total_a > 0:
+            observation = self.model.split_total(observation, self.delivery.booked_a(now))
         if isinstance(observation, DrawSeen) and not is_possible(self.evse, observation.current_a):
             self.impossible = observation
             return False, None
         draw, mean_s = self.model.draw, observation.mean_s if isinstance(observation, DrawSeen) else 0.0
         if mean_s and not draw.held_for(mean_s, now):
             return False, None  # a mean over a change of the offer is no draw under it
-        before_a, before, since = draw.defiant_a, draw.drawn, draw.known_at
+        before_a, before, since = draw.defiant_a, draw.surely_drawn, draw.known_at
         is_step = None not in draw.report and not mean_s
         reported_at = -math.inf if draw.reported_at is None else draw.reported_at
         planned_with = self._planned_with(now)
@@ -96,7 +98,7 @@ class EvseController:
         return (self.model.learned(now), draw.defiant_a, draw.overdraw_a, response)
 
     def _step(self, before: PhaseAmps, since: float, now: float) -> ReportedStep | None:
-        after = self.model.draw.drawn
+        after = self.model.draw.surely_drawn
         delta = (after[0] - before[0], after[1] - before[1], after[2] - before[2])
         if max(map(abs, delta)) < SEEN_CHANGE_A:
             return None

@@ -325,7 +325,7 @@ class EvseDemand:
         model, evse, offered_a = self._model, self._model.evse, self._delivery.offered_a(now)
         phases = sum(model.phases)
         has_demand = model.has_demand(now)
-        drawn_a = sum(model.draw.drawn)
+        drawn_a = model.draw.total_a
         if has_demand and model.draw.unknown(now):
             drawn_a = min(offered_a, model.draw.own_a, model.draw.shown_a[1]) * phases
         left = model.goal.left(voltage_v, now)

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import math
 
+from msgspec.structs import replace
+
 from controller.load_management.evse.consumption import ConsumptionTracker, on_site_phases
 from controller.load_management.evse.departure_goal import DepartureGoal
 from controller.load_management.evse.learned_values import (
     LOADED_A,
+    OVERDRAW_A,
     LearnedMinimum,
     LearnedNeed,
     LearnedPhases,
@@ -237,6 +240,22 @@ class EvseModel:
             self.reports_no_current(now),
         )
 
+    def split_total(self, seen: DrawSeen, allowed_a: float) -> DrawSeen:
+        """Return the draw on each phase (A) of a report that shows that of all phases together only.
+
+        On the phases that its car is known to use, else on as many as it needs under the highest limit in
+        its station, `allowed_a`: each of them may be any.
+        """
+        used = self._phases.used
+        if self.phases_known and sum(used):
+            amps = [seen.total_a / sum(used) if flag else 0.0 for flag in used]
+        else:
+            least = max(seen.least_phases, math.ceil(seen.total_a / max(allowed_a + OVERDRAW_A, LOADED_A)))
+            seen = replace(seen, least_phases=min(least, len(used)))
+            amps = [seen.total_a / seen.least_phases] * len(used)
+        padded = [*amps, None, None][:3]
+        return replace(seen, current_a=(padded[0], padded[1], padded[2]))
+
     def may_use_one_phase(self, now: float) -> bool:
         """Return True if a car is here that takes current, and perhaps on several phases."""
         return (
@@ -381,7 +400,9 @@ class EvseModel:
         self.has_drawn |= self._is_drawing
 
     def _drawn_a(self) -> float:
-        """Return the last report, added up over the phases in use; a missing one counts as the highest."""
+        """Return the last report of the phases in use together; a missing one counts as the highest."""
+        if None not in self.draw.report:
+            return self.draw.total_a
         most_a = self.draw.most_loaded_a
         used = zip(self.draw.report, self._phases.used, strict=True)
         return sum(most_a if amps is None else amps for amps, flag in used if flag)
@@ -412,7 +433,10 @@ class EvseModel:
         return changed
 
     def _on_draw(self, seen: DrawSeen, offered_a: float, now: float) -> bool:
-        settled = self.draw.add_report(seen.current_a, now)
+        first_a = None
+        if seen.least_phases and not self.phases_known and seen.least_phases < len(self.evse.phases):
+            first_a = seen.total_a / len(self.evse.phases) if seen.total_a else seen.current_a[0]
+        settled = self.draw.add_report(seen.current_a, now, first_a, seen.total_a)
         grown = False
         if self.state is EvseState.CHARGING:
             grown = self._phases.see(self.draw.report, seen.least_phases)
