@@ -451,8 +451,10 @@ class ControlPass:
             if allocation is not None:
                 _, booked_a = self._bookings.booking_of(ref)
                 waits_for = controller.model.phases, max(0.0, allocation.limit_a - booked_a)
+        elif ref in self._rising:
+            del self._rising[ref]
         else:
-            self._rising.pop(ref, None)
+            return
         self._waiting.set(controller.evse, waits_for)
 
     def _in_part(self, refs: dict[EvseRef, None], part: SitePart) -> dict[EvseRef, None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
-from heapq import heapify
+from heapq import heapify, heappop
 
 import msgspec
 
@@ -80,6 +80,8 @@ def deepest_a(share_a: float) -> float:
 
 OffShare = tuple[EvseController, float]
 """EVSE whose offer differs from its share, and its share (A per phase)."""
+OffPlace = tuple[bool, float, float, EvseRef, EvseController, float, Places]
+"""EVSE above its share at its place in the order of the cuts, with its share and the places that it loads."""
 Group = tuple[PhaseFlags, bool]
 """Phases of the site on which an EVSE may draw, and whether the grid operator limits it."""
 Above = defaultdict[str, dict[Group, dict[EvseRef, OffShare]]]
@@ -164,7 +166,10 @@ class CutPlanner:
         if not short and not asked:
             return cuts
         order = yield from self._order(off_shares.above, short, asked)
-        for number, (controller, share_a, places) in enumerate(order, 1):
+        number = 0
+        while order:
+            *_, controller, share_a, places = heappop(order)
+            number += 1
             if number % 100 == 0:
                 yield 100 * COST_CUT
             missing_a = asked_a = 0.0
@@ -190,13 +195,13 @@ class CutPlanner:
 
     def _order(
         self, above: Above, short: Mapping[Place, float], asked: Mapping[Place, float]
-    ) -> Generator[int, None, list[tuple[EvseController, float, Places]]]:
-        """Return the EVSEs of which some may be cut, in the order in which they are, with their places.
+    ) -> Generator[int, None, list[OffPlace]]:
+        """Return the EVSEs of which some may be cut, as a heap in the order in which they are.
 
         Yields the cost of each step. What is short and what is asked for only gets less with each cut: who
         is not concerned now is not concerned later.
         """
-        order: dict[tuple[bool, float, float, EvseRef], tuple[EvseController, float, Places]] = {}
+        order: list[OffPlace] = []
         names = {name for name, _ in (*short, *asked)}
         searched = 0
         for circuit, groups in list(above.items()):
@@ -217,14 +222,15 @@ class CutPlanner:
                     if controller.offer.offered_a - share_a >= least_a:
                         # Stops are decided, others get what they free: they come first.
                         key = (share_a > 0, controller.delivery.reaction_s, controller.delivery.written_at)
-                        order[*key, controller.evse.ref] = controller, share_a, places
+                        order.append((*key, controller.evse.ref, controller, share_a, places))
                 searched += len(found)
             if searched >= AT_ONCE:
                 yield searched * COST_SEARCH
                 searched = 0
         if searched + len(order) >= SORTED_AT_ONCE:
             yield searched * COST_SEARCH + len(order) * COST_FIND
-        return [order[key] for key in sorted(order)]
+        heapify(order)
+        return order
 
     def _names_above(self, circuit: str) -> list[str]:
         """Return the names of a circuit and of all that feed it."""
