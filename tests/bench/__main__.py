@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from tests.bench import (
     soak,
     storm,
 )
+
+FILE_COLUMNS = 400
+"""Columns for a table that goes to a file or a pipe: more than any needs."""
 
 BENCHES = {
     "allocator": allocator.bench,
@@ -72,7 +76,7 @@ def _show(name: str, rows: list[dict[str, object]]) -> None:
         table.add_column(column, justify="left" if column == "what" else "right")
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else FILE_COLUMNS).print(table)
 
 
 main()
