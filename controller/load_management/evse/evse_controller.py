@@ -73,7 +73,7 @@ class EvseController:
         if mean_s and not draw.held_for(mean_s, now):
             return False, None  # a mean over a change of the offer is no draw under it
         before_a, before, since = draw.defiant_a, draw.surely_drawn, draw.known_at
-        is_step = None not in draw.report and not mean_s
+        is_known = None not in draw.report and not mean_s
         reported_at = -math.inf if draw.reported_at is None else draw.reported_at
         planned_with = self._planned_with(now)
         if isinstance(observation, DrawSeen) and draw.reported_at is None:
@@ -86,6 +86,7 @@ class EvseController:
         elif isinstance(observation, TransactionSeen):
             self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
+        is_step = is_known and not self.model.is_restless(now)
         # A surplus share is followed at once, by small steps, too: each report brings the offer there.
         if planned_with != self._planned_with(now) or self.demand.waits_for_surplus:
             self.mark_due()

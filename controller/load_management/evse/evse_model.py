@@ -51,6 +51,8 @@ DRAWING_A = 1.0
 """A report above this shows a car, whatever the state: some stations stay `Available`."""
 UNREPORTED_S = 300.0
 """A station whose last report of currents is older reports none: the meter above shows its car's phases."""
+RESTLESS_S = 30.0
+"""Where states show twice within this time (s) that current begins or ends, they show no step of the draw."""
 IDLE_A = 0.5
 """A report below this shows that the car takes nothing."""
 SETTLE_S = 60.0
@@ -145,6 +147,8 @@ class EvseModel:
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
         self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
+        self._flips = (-math.inf, -math.inf)
+        """Times at which current began or ended last by its states."""
         self.phases = self._find_phases()
         """Phases of the site on which its car may draw."""
 
@@ -185,6 +189,10 @@ class EvseModel:
     def unauthorized(self) -> bool:
         """Return True if a cable is plugged in and no transaction is running."""
         return self.state is EvseState.PREPARING and not self.running and not self._is_drawing
+
+    def is_restless(self, now: float) -> bool:
+        """Return True if its states change so often that they show no step of its draw."""
+        return now < self._flips[0] + RESTLESS_S
 
     def changes_at(self, now: float) -> float:
         """Return when its answers change next without an event (s, monotonic); inf: never.
@@ -411,6 +419,8 @@ class EvseModel:
         before, self.state = self.state, state
         if state is before:
             return False
+        if (state in CONDUCTING) is not (before in CONDUCTING):
+            self._flips = (self._flips[1], now)
         self.state_since = now
         if state is EvseState.AVAILABLE:
             self.running = False  # the car has gone, whether or not its StopTransaction reached us

@@ -9,8 +9,17 @@ from msgspec.structs import replace
 
 from controller.load_management.metering.plausibility import SIGN_READINGS
 from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseState
 from drivers.reading import MeterState, Quality, Reading
-from tests.scenario.site_harness import Building, Car, SiteHarness, good_state, make_grid, make_station
+from tests.scenario.site_harness import (
+    Building,
+    Car,
+    SiteHarness,
+    StationModel,
+    good_state,
+    make_grid,
+    make_station,
+)
 
 LIMIT_A = 32.0
 MARGIN_A = 1.0
@@ -118,3 +127,37 @@ def test_site_spike_that_lasts_cuts_at_second_reading() -> None:
     cuts = [at for at, command in site.commands[sent:] if command.urgent]
     assert cuts
     assert cuts[0] == begin + 2.0
+
+
+class FlappingStation(StationModel):
+    """Station whose state changes each `flap_s` while its car charges without a break."""
+
+    flap_s = 7
+    _now = 0
+
+    def step(self, now: float) -> None:
+        super().step(now)
+        self._now = int(now)
+
+    def next_state(self) -> EvseState:
+        is_charging = (len(self.leases) + self._now // self.flap_s) % 2
+        return EvseState.CHARGING if is_charging else EvseState.SUSPENDED_EV
+
+
+@pytest.mark.parametrize(
+    ("limit_a", "others", "fallback_a", "reaction_s", "flap_s"),
+    [(25.0, 1, 0.0, 10, 7), (32.0, 3, 6.0, 1, 7), (32.0, 3, 6.0, 1, 11)],
+)
+def test_states_that_contradict_each_other_suspect_no_meter(
+    limit_a: float, others: int, fallback_a: float, reaction_s: int, flap_s: int
+) -> None:
+    stations = [
+        FlappingStation(evse=make_station("A").evse, car=Car(), report_s=30, reaction_s=reaction_s),
+        *(make_station(f"B{k}", car=Car(), report_s=30, reaction_s=reaction_s) for k in range(others)),
+    ]
+    stations[0].flap_s = flap_s
+    for each in stations:
+        each.evse = replace(each.evse, fallback_a=fallback_a)
+    site = SiteHarness((make_grid(limit_a),), [*stations], lambda now: (0.5 + now % 3 / 100,) * 3)
+    site.connect()
+    assert watch(site, 1500) == 0
