@@ -458,7 +458,7 @@ const DE = {
   "it needs longer to answer; raise interval_s and timeout_s": "er braucht länger für eine Antwort; interval_s und timeout_s erhöhen",
   "it repeats itself while stations report current; restart it or its gateway": "er wiederholt sich, während Stationen Strom melden; ihn oder seinen Umsetzer neu starten",
   "it sends without being asked": "er sendet ungefragt",
-  "it shows more than the circuit's limit although no station below may draw": "er zeigt mehr als die Grenze des Stromkreises, obwohl keine Station darunter beziehen darf",
+  "it shows more than the circuit's limit without all that the stations below may draw": "er zeigt mehr als die Grenze des Stromkreises, auch ohne alles, was die Stationen darunter beziehen dürfen",
   "it shows {frequency} Hz; check its register map": "er zeigt {frequency} Hz; Registerliste prüfen",
   "it uses TLS; set transport = \"tls\" and its port, usually 802": "er verwendet TLS; transport = \"tls\" und seinen Port setzen, meist 802",
   "its answer came with a wrong checksum; check baud rate, parity, termination and cable": "seine Antwort kam mit falscher Prüfsumme; Baudrate, Parität, Abschluss und Kabel prüfen",

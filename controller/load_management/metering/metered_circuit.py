@@ -52,7 +52,7 @@ BRIDGE_S = 30.0
 OVER_WARN_S = 10.0
 """Time (s) that a circuit is above its limit until a warning."""
 OVER_UNEXPLAINED_S = 60.0
-"""Longest time (s) of a circuit above its limit although no EVSE below may draw."""
+"""Longest time (s) of a circuit above its limit without all that the EVSEs below may draw."""
 UNPROVEN = coded(
     "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car "
     "charge, or check the direction of its current transformers"
@@ -379,7 +379,7 @@ class MeteredCircuit:
         for shown_a, most_a, drawn_a in zip(amps, limit_a, draw.high, strict=True):
             if shown_a > most_a + NOISE_A:
                 self.last_overload_a = max(self.last_overload_a, shown_a)
-                is_explained |= drawn_a > MAY_DRAW_A
+                is_explained |= drawn_a > MAY_DRAW_A and shown_a - drawn_a <= most_a + NOISE_A
         if not self.over_limit and now >= self._over_since + OVER_WARN_S:
             self.over_limit = True
             self.overloads += 1
@@ -415,7 +415,9 @@ class MeteredCircuit:
             return self.steps.problem
         since = self._unexplained_since
         if since is not None and now - since > OVER_UNEXPLAINED_S:
-            return coded("it shows more than the circuit's limit although no station below may draw")
+            return coded(
+                "it shows more than the circuit's limit without all that the stations below may draw"
+            )
         return ""
 
     def problem(self, now: float) -> MeterProblem:

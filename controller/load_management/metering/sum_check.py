@@ -143,7 +143,8 @@ class SumCheck:
             base_a = after.shown_a[phase] - drawn_a
             negated_a, before_a = RollingMax.highest_of(windows, now)
             if before_a > -math.inf and base_a < min(0.0, -negated_a) - STEP_A:
-                self._set_before_fall(phase, before_a, now + MEMORY_S)
+                # A fall after one that no step has confirmed starts from what is not the base load.
+                self._set_before_fall(phase, max(before_a, self.before_fall_a[phase]), now + MEMORY_S)
                 self._fallen_at[phase] = now
             lowest, highest = windows
             RollingMax.add_all(((lowest, -base_a), (highest, base_a)), now)

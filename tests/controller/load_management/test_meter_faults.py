@@ -549,7 +549,7 @@ def test_circuit_above_limit_without_cars_is_suspected() -> None:
     # 70 A on 63 A though nobody may draw: after 60 s the meter is suspected, and a newcomer gets 6 A at most.
     site = make_site(right, lambda now: (70.0 if now > 100 else 10.0,) * 3, [Car()], 63.0)
     site.wait(120)
-    assert "although no station below may draw" in site.circuit_view("grid").meter_problem
+    assert "without all that the stations below may draw" in site.circuit_view("grid").meter_problem
     assert site.circuit_view("grid").overloads == 1
     site.plug_in("C0", Car())
     site.wait(60)

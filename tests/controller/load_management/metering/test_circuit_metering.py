@@ -105,9 +105,24 @@ def test_metering_states_when_circuit_is_above_limit_unexplained() -> None:
     metered = meters.metered("grid")
     assert metered is not None
     assert (metered.over_limit, metered.overloads) == (True, 1)
-    assert "although no station below may draw" in str(meters.troubles_above(61.5)["grid"])
+    assert "without all that the stations below may draw" in str(meters.troubles_above(61.5)["grid"])
     meters.see(state("g", 90, time=63), 63)
     assert meters.troubles_above(63)["grid"] is None
+
+
+@pytest.mark.parametrize(("drawn_a", "is_trusted"), [(10.0, False), (19.0, False), (21.0, True)])
+def test_metering_draw_that_explains_part_of_overload_is_no_reason(
+    drawn_a: float, *, is_trusted: bool
+) -> None:
+    # 120 A on 100 A: stations that may draw 10 A do not explain it, whatever they do.
+    wired = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+    meters = CircuitMetering(
+        SiteTree(circuits=(circuit("grid", meter="g"),), evses=(wired,)), SiteSettings(), 0.0
+    )
+    meters.totals.set(wired, OfferCredit.within(flat(0), flat(drawn_a), flat(drawn_a)))
+    for now in range(int(OVER_UNEXPLAINED_S) + 2):
+        meters.see(state("g", 120, time=now), now)
+    assert (meters.troubles_above(61.5)["grid"] is None) == is_trusted
 
 
 def test_circuit_metering_meter_without_readings_is_dead() -> None:

@@ -167,6 +167,17 @@ def test_car_that_stops_before_its_message_is_no_fall() -> None:
     assert site.check.before_fall_a[0] == -math.inf
 
 
+def test_load_from_before_first_fall_counts_after_further_falls() -> None:
+    # Cars that rise, or another load that goes off, let the base load fall again: it was no base load then.
+    site = Site()
+    site.charge_long(14.0)
+    site.show_building_alone(int(BEFORE_S))
+    for _ in range(3):
+        site.drawn_a += 6.0
+        site.wait(int(2 * BEFORE_S))
+        assert site.check.before_fall_a[0] == pytest.approx(BUILDING_A, abs=0.3)
+
+
 def test_probe_leaves_cars_step_for_moment_each_quarter_of_hour() -> None:
     site = Site()
     site.charge_long(32.0)
