@@ -148,7 +148,7 @@ class EvseModel:
         self._need = LearnedNeed(evse.min_a, evse.max_a)
         self._minimum = LearnedMinimum(evse.min_a, evse.max_a)
         self._flips = (-math.inf, -math.inf)
-        """Times at which current began or ended last by its states."""
+        """Times at which its car began or ended to draw last by its states."""
         self.phases = self._find_phases()
         """Phases of the site on which its car may draw."""
 
@@ -419,7 +419,7 @@ class EvseModel:
         before, self.state = self.state, state
         if state is before:
             return False
-        if (state in CONDUCTING) is not (before in CONDUCTING):
+        if {state, before} == {EvseState.CHARGING, EvseState.SUSPENDED_EV}:  # SuspendedEVSE is our own doing
             self._flips = (self._flips[1], now)
         self.state_since = now
         if state is EvseState.AVAILABLE:
