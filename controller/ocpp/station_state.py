@@ -462,8 +462,7 @@ class StationStateTracker:
             return self._find_mean_draw(evse, meter_value, utc)
         if evse not in self._with_current:
             self._with_current |= {evse}
-        current = self._per_phase(evse, amps, watts)
-        draw = None if current is None else self._draw(evse, current, amps, watts)
+        draw = self._draw(evse, amps, watts)
         if samples is not None:
             _store_entry(self._samples, evse, (samples.copy(), draw))
         return draw, self._read_time(moment)
@@ -472,7 +471,9 @@ class StationStateTracker:
         self, evse: int, meter_value: Sequence[MeterValue], utc: float
     ) -> tuple[DrawSeen | None, float | None]:
         """Return the same by the rise of the energy register, where nothing else is reported."""
-        for values in () if evse in self._with_current else reversed(meter_value):
+        if evse in self._with_current:
+            return None, None
+        for values in reversed(meter_value):
             samples = [each for each in read_samples(values) if each.context != _CLOSING]
             register_wh, moment = read_register(samples), self._read_time(values.timestamp)
             if register_wh is None:
@@ -480,13 +481,8 @@ class StationStateTracker:
             if evse not in self._registers:
                 _store_entry(self._registers, evse, RegisterDraw())
             mean = self._registers[evse].see(register_wh, utc if moment is None else moment)
-            if mean is None:
-                return None, moment
-            watts = {_SUM: mean.power_w}
-            current = self._per_phase(evse, {}, watts)
-            if current is None:
-                return None, moment
-            return self._draw(evse, current, {}, watts, mean.mean_s), moment
+            draw = None if mean is None else self._draw(evse, {}, {_SUM: mean.power_w}, mean.mean_s)
+            return draw, moment
         return None, None
 
     def _add_samples(
@@ -513,13 +509,12 @@ class StationStateTracker:
             values.setdefault(phase, value)
 
     def _draw(
-        self,
-        evse: int,
-        current: PerPhase,
-        amps: Mapping[int, float],
-        watts: Mapping[int, float],
-        mean_s: float = 0.0,
-    ) -> DrawSeen:
+        self, evse: int, amps: dict[int, float], watts: dict[int, float], mean_s: float = 0.0
+    ) -> DrawSeen | None:
+        """Return the draw that these values show (A, W), the mean of `mean_s`; None where they show none."""
+        current = self._per_phase(evse, amps, watts)
+        if current is None:
+            return None
         least = self._least_phases(evse, amps, watts)
         total_a = watts[_SUM] / self._voltage if least and not amps else 0.0
         return DrawSeen(evse, current, least, total_a, mean_s)

@@ -64,20 +64,22 @@ class EvseController:
 
         Return whether the sharing changes by it, and the step of its draw that the meters above must see.
         """
-        if isinstance(observation, DrawSeen) and observation.total_a > 0:
-            observation = self.model.split_total(observation, self.delivery.booked_a(now))
-        if isinstance(observation, DrawSeen) and not is_possible(self.evse, observation.current_a):
-            self.impossible = observation
-            return False, None
-        draw, mean_s = self.model.draw, observation.mean_s if isinstance(observation, DrawSeen) else 0.0
-        if mean_s and not draw.held_for(mean_s, now):
-            return False, None  # a mean over a change of the offer is no draw under it
+        draw = self.model.draw
         before_a, before, since = draw.defiant_a, draw.surely_drawn, draw.known_at
-        is_known = None not in draw.report and not mean_s
         reported_at = -math.inf if draw.reported_at is None else draw.reported_at
         planned_with = self._planned_with(now)
-        if isinstance(observation, DrawSeen) and draw.reported_at is None:
-            self._apply_response(reports=True)  # the first report is judged by what such a station may need
+        is_step = None not in draw.report
+        if isinstance(observation, DrawSeen):
+            if observation.total_a > 0:
+                observation = self.model.split_total(observation, self.delivery.booked_a(now))
+            if not is_possible(self.evse, observation.current_a):
+                self.impossible = observation
+                return False, None
+            if observation.mean_s and not draw.held_for(observation.mean_s, now):
+                return False, None  # a mean over a change of the offer is no draw under it
+            is_step = is_step and not observation.mean_s
+            if draw.reported_at is None:
+                self._apply_response(reports=True)  # the first one is judged by what such a station may need
         changed = self.model.on_observation(observation, self.delivery.offered_a(now), now)
         if isinstance(observation, DrawSeen):
             self.impossible = None
@@ -86,7 +88,7 @@ class EvseController:
         elif isinstance(observation, TransactionSeen):
             self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
-        is_step = is_known and not self.model.is_restless(now)
+        is_step = is_step and not self.model.is_restless(now)
         # A surplus share is followed at once, by small steps, too: each report brings the offer there.
         if planned_with != self._planned_with(now) or self.demand.waits_for_surplus:
             self.mark_due()

@@ -261,8 +261,8 @@ class EvseModel:
             least = max(seen.least_phases, math.ceil(seen.total_a / max(allowed_a + OVERDRAW_A, LOADED_A)))
             seen = replace(seen, least_phases=min(least, len(used)))
             amps = [seen.total_a / seen.least_phases] * len(used)
-        padded = [*amps, None, None][:3]
-        return replace(seen, current_a=(padded[0], padded[1], padded[2]))
+        wired = [*amps, None, None]
+        return replace(seen, current_a=(wired[0], wired[1], wired[2]))
 
     def may_use_one_phase(self, now: float) -> bool:
         """Return True if a car is here that takes current, and perhaps on several phases."""

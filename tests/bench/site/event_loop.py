@@ -1,4 +1,4 @@
-"""How long the load management service holds the event loop at a time, on large sites.
+"""Longest turn of the event loop in the load management service, on large sites.
 
 The service runs as in the daemon, with its store on a disk and its log. Stations, cars and meters are in the
 same process and send events instead of messages, each in a turn of its own of the loop: what it takes to read
@@ -26,13 +26,8 @@ from controller.load_management.site_tree import SiteTree
 from controller.services.garbage_collection import ShortCollections, collect_all
 from controller.services.load_management_service import LoadManagementService
 from controller.store.state_store import StateStore
-from tests.bench.site.large_site import LargeSite
+from tests.bench.site.large_site import INTERVAL_S, SIZES, LargeSite
 
-SIZES = (1_000, 10_000)
-INTERVAL_S = 5.0
-"""Time between two passes (s)."""
-ARRIVALS = 10
-"""Passes in which all cars come."""
 SETTLING = 10
 """Passes before the first one that is measured."""
 BUSY_PASSES = 10
@@ -111,9 +106,8 @@ async def _run(size: int, folder: Path) -> dict[str, object]:
         nursery.start_soon(service.run, sent.send_nowait)
         nursery.start_soon(answer)
         take_in(StationUp(evse.ref.station) for evse in site.tree.evses)
-        for number in range(ARRIVALS):
-            for evse in site.tree.evses[number::ARRIVALS]:
-                take_in(site.start(evse))
+        for events in site.arrivals():
+            take_in(events)
             await make_pass()
         for _ in range(SETTLING):
             await make_pass()

@@ -10,6 +10,11 @@ from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
 from drivers.reading import MeterState, Quality, Reading
 
+SIZES = (1_000, 10_000)
+INTERVAL_S = 5.0
+"""Time between two passes (s)."""
+ARRIVALS = 10
+"""Passes in which all cars come."""
 EVSES_PER_ROW = 16
 ROWS_PER_HALL = 8
 AMPS_PER_EVSE = 8.0
@@ -37,7 +42,12 @@ class LargeSite:
         self._one_phase = {evse.ref: self._rng.random() < ONE_PHASE for evse in self.tree.evses}
         self._flows = {circuit.id: [0.0, 0.0, 0.0] for circuit in self.tree.circuits}
 
-    def start(self, evse: EvseNode) -> Iterator[SiteEvent]:
+    def arrivals(self) -> Iterator[Iterator[SiteEvent]]:
+        """Let all cars come, a part of them before each pass; yield what the stations send before each."""
+        for number in range(ARRIVALS):
+            yield (event for evse in self.tree.evses[number::ARRIVALS] for event in self._start(evse))
+
+    def _start(self, evse: EvseNode) -> Iterator[SiteEvent]:
         """Let a car begin at an EVSE; yield what its station sends then."""
         yield StationObserved(evse.ref.station, TransactionSeen(1, True))
         yield StationObserved(evse.ref.station, StateSeen(1, EvseState.CHARGING))

@@ -25,13 +25,8 @@ from controller.load_management.events import (
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
 from controller.services.garbage_collection import ShortCollections, collect_all
-from tests.bench.site.large_site import EVSES_PER_ROW, REPORTING, LargeSite
+from tests.bench.site.large_site import EVSES_PER_ROW, INTERVAL_S, REPORTING, SIZES, LargeSite
 
-SIZES = (1_000, 10_000)
-INTERVAL_S = 5.0
-"""Time between two passes (s)."""
-ARRIVALS = 10
-"""Passes in which all cars come."""
 SETTLING = 40
 """Passes before the first one that is timed: until nearly each station has reported."""
 PASSES = 9
@@ -92,12 +87,10 @@ class _ScaleRun:
         """Commands so far."""
         self.metered = self._site.metered
         collect_all()
-        evses = self._site.tree.evses
-        self._take_in(StationUp(evse.ref.station) for evse in evses)
+        self._take_in(StationUp(evse.ref.station) for evse in self._site.tree.evses)
         self._step()
-        for number in range(ARRIVALS):
-            for evse in evses[number::ARRIVALS]:
-                self._take_in(self._site.start(evse))
+        for events in self._site.arrivals():
+            self._take_in(events)
             self._step()
         for _ in range(SETTLING):
             self._step()

@@ -60,7 +60,7 @@ def metered(name: str, measurand: str, car: Car, report_s: int = 10, reaction_s:
 @pytest.mark.parametrize("measurand", KINDS)
 @pytest.mark.parametrize("reaction_s", [1, 3, 10])
 @pytest.mark.parametrize("report_s", [5, 10, 30])
-def test_cars_below_their_offers_are_told_from_building(
+def test_cars_below_their_offers_are_separated_from_building(
     measurand: str, reaction_s: int, report_s: int
 ) -> None:
     # 44 A on L1 and 36 A on the others of 62 A: each takes all that it can, and the building takes 1 A.
