@@ -87,10 +87,12 @@ class SqliteJournal:
     def __init__(self, path: Path, *, migrates: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._read_lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = open_database(path)
             self._migrate(convert=migrates)
+            self._reader = _open_reader(path)
         except (OSError, sqlite3.Error) as error:
             raise unusable(path, error) from error
         self._inode = path.stat().st_ino
@@ -129,12 +131,14 @@ class SqliteJournal:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._lock, self._read_lock:
+            self._reader.close()
             self._connection.close()
 
     def _entries(self, query: str, parameters: tuple[object, ...]) -> list[JournalEntry]:
-        with self._lock, self._errors():
-            rows = self._connection.execute(query, parameters).fetchall()
+        # By a connection of its own: a commit holds the other one until the disk has it.
+        with self._read_lock, self._errors():
+            rows = self._reader.execute(query, parameters).fetchall()
         return [JournalEntry(*row) for row in rows]
 
     def _require_token(self, token: int) -> None:
@@ -210,12 +214,16 @@ class SqliteJournal:
         fresh = open_database(self._path)
         try:
             self._connection.backup(fresh)
+            reader = _open_reader(self._path)
         except sqlite3.Error:
             fresh.close()
             self._path.unlink(missing_ok=True)
             raise
         self._connection.close()
         self._connection, self._inode = fresh, self._path.stat().st_ino
+        with self._read_lock:
+            self._reader.close()
+            self._reader = reader
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -229,8 +237,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     """Open a database for its owner alone. Raises DamagedFileError, OSError, sqlite3.Error."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     path.chmod(0o600)  # SQLite gives its side files the same
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=WAIT_S)
-    connection.text_factory = _decode_text
+    connection = _connect(path)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -245,6 +252,19 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise DamagedFileError(found)
     return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=WAIT_S)
+    connection.text_factory = _decode_text
+    return connection
+
+
+def _open_reader(path: Path) -> sqlite3.Connection:
+    """Open a sound database to read from it. SQLite opens the side files with the first query."""
+    reader = _connect(path)
+    reader.execute("SELECT token FROM writers").fetchone()
+    return reader
 
 
 def state_files(directory: Path) -> list[Path]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from controller.store.sqlite_journal import (
     open_database,
 )
 from controller.store.state_journal import (
+    Change,
     Delete,
     DeleteBelow,
     JournalEntry,
@@ -110,6 +113,33 @@ def test_sqlite_journal_failed_commit_leaves_nothing_of_it(tmp_path: Path) -> No
     journal._connection.execute("PRAGMA max_page_count = 1000000")
     journal.commit([Put("a", "[2]", b"there is room again")], 1)
     assert len(values(journal)) == 2
+
+
+class SlowChanges(list[Change]):
+    """Changes on which a commit waits until `go_on` is set."""
+
+    def __init__(self, *changes: Change) -> None:
+        super().__init__(changes)
+        self.is_open, self.go_on = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[Change]:
+        self.is_open.set()
+        self.go_on.wait(10)
+        return super().__iter__()
+
+
+def test_sqlite_journal_load_waits_for_no_commit(tmp_path: Path) -> None:
+    with closing(SqliteJournal(tmp_path / FILE)) as journal:
+        journal.commit([Put("a", "[1]", b"one")], 1)
+        changes = SlowChanges(Put("a", "[2]", b"two"))
+        commit = threading.Thread(target=journal.commit, args=(changes, 2))
+        commit.start()
+        assert changes.is_open.wait(10)
+        assert values(journal) == [b"one"]
+        assert commit.is_alive()
+        changes.go_on.set()
+        commit.join()
+        assert values(journal) == [b"one", b"two"]
 
 
 def test_sqlite_journal_stale_token_fails_whole_commit(tmp_path: Path) -> None:
