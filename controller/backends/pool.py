@@ -160,7 +160,8 @@ class Endpoint:
         A server that answers the compression offer in an invalid way gets the next offer, at once and in all
         later dials.
         """
-        await trio.sleep(self._turns.take(trio.current_time()))
+        if wait_s := self._turns.take(trio.current_time()):
+            await trio.sleep(wait_s)
         while True:
             offer = self._compression
             try:
@@ -512,8 +513,9 @@ class BackendPool:
         was_up = self._selector.is_up(endpoint)
         self._selector.on_dial_started(endpoint)
         try:
-            with trio.fail_after(START_WAIT_S):
-                await self._is_running.wait()
+            if self._nursery is None:
+                with trio.fail_after(START_WAIT_S):
+                    await self._is_running.wait()
             assert self._nursery is not None
             answer = await source.open(request, self._nursery)
         except DialError as failed:

@@ -36,6 +36,8 @@ class OneLineFormatter(logging.Formatter):
 
 def printable(text: str) -> str:
     """Escape every character that a terminal would act on."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

@@ -187,7 +187,8 @@ class StationListener:
                 "connection rejected peer=%s reason=more than %g s of handshakes wait", peer, LONGEST_TURN_S
             )
             return False
-        await trio.sleep(self._turns.take(now))
+        if wait_s := self._turns.take(now):
+            await trio.sleep(wait_s)
         return True
 
     async def _handle_connection(self, stream: trio.SocketStream, peer: str) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -172,8 +171,7 @@ async def probe_server(host: str, port: int, tls: ssl.SSLContext | None, timeout
 
 async def _connect(settings: DialSettings, offer: UpgradeOffer, stage: list[DialStage]) -> ByteTransport:
     """Open TCP, TLS and the WebSocket; `stage` follows. Nothing is sent to an unverified server."""
-    parts = urlsplit(settings.url)
-    host, port = parts.hostname or "", parts.port or (80 if settings.tls is None else 443)
+    host, port = offer.server
     try:
         transport = ByteTransport(await settings.server.connect(host, port))
         try:

@@ -231,6 +231,12 @@ class UpgradeOffer:
             raise UpgradeError(f"it does not support {' or '.join(self._subprotocols)}", is_version=True)
 
     @property
+    def server(self) -> tuple[str, int]:
+        """Host and port of the URL; the port is the one of its scheme where it names none."""
+        uri = self._protocol.uri
+        return uri.host, uri.port
+
+    @property
     def is_complete(self) -> bool:
         """True once the WebSocket is open."""
         return self.protocol.head is not None
