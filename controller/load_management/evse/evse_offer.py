@@ -140,6 +140,8 @@ class EvseOffer:
         self._rises_due = rises_due
         self._decisions = DecisionLog()
         self._test_ends_at = -math.inf
+        self._rises_after_test = False
+        """True from the begin of a test until its offer has risen again: a late rise hides the next test."""
         self.statement = NOT_PLANNED
         self.allocation: Allocation | None = None
         self.offered_a = model.evse.max_a
@@ -256,7 +258,9 @@ class EvseOffer:
 
     def _book_offer(self, booked_a: float, ledger: Headroom, now: float) -> None:
         """Note its offer after a command, and book what of it is above `booked_a` (A per phase)."""
-        self.offered_a = offered_a = self._delivery.offered_a(now)
+        before_a, self.offered_a = self.offered_a, self._delivery.offered_a(now)
+        offered_a = self.offered_a
+        self._rises_after_test &= offered_a <= before_a + NOISE_A
         self._model.draw.offer(offered_a, now)
         if offered_a > booked_a and self._booking.may_draw(now):
             ledger.book(self._model.evse, self._model.phases, offered_a - booked_a)
@@ -349,6 +353,7 @@ class EvseOffer:
             return target_a
         duration_s = TEST_S if self._model.on_phase_test() <= QUICK_TESTS else LATE_TEST_S
         self._test_ends_at = now + duration_s
+        self._rises_after_test = True
         if self._model.phase_tests is not None:
             self._model.phase_tests.begin(duration_s, now)
         return self._model.least_a
@@ -373,6 +378,8 @@ class EvseOffer:
         """
         share_a = self.share_a(allocation)
         may_differ = allocation is not None and self._may_differ(share_a)
+        if self._rises_after_test:
+            return share_a, TEST_A, may_differ
         return share_a, max(STEP_A, LAG * share_a) if may_differ else STEP_A, may_differ
 
     def _may_differ(self, share_a: float) -> bool:

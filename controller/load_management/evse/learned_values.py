@@ -94,9 +94,13 @@ class LearnedPhases:
         self._tests = 0
         self._find_test()
 
+    @property
+    def _is_decided(self) -> bool:
+        """Return True if the car's steps have shown of each phase whether it is used."""
+        return self._wired == 1 or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
+
     def _find_test(self) -> None:
-        is_decided = self._wired == 1 or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
-        self.needs_test = self._tests < MOST_TESTS and not is_decided
+        self.needs_test = self._tests < MOST_TESTS and not self._is_decided
 
     def see_step(self, evidence: Sequence[float]) -> bool:
         """Take in what a step of the car shows of each phase; return True if `used` changes.
@@ -109,7 +113,7 @@ class LearnedPhases:
         ]
         before = self.used
         self.used = tuple(sum_ < UNUSED_EVIDENCE for sum_ in self._evidence)
-        self.known |= not all(self.used) or max(self._evidence) <= -UNUSED_EVIDENCE
+        self.known |= self._is_decided
         self._find_test()
         return self.used != before
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from controller.load_management.evse.evse_offer import TEST_S
@@ -174,12 +176,44 @@ def test_site_tests_phases_of_car_that_has_only_its_minimum() -> None:
     assert site.control._model.by_ref[site.station("A").ref].model.phases == (True, False, False)
 
 
+def test_learned_phases_count_as_known_once_each_is_decided() -> None:
+    # One of the other phases is not used: the car is on one phase or on two.
+    phases = LearnedPhases(3)
+    for _ in range(2):
+        phases.see_step((-4.0, 0.0, 4.0))
+    assert (phases.used, phases.known) == ((True, True, False), False)
+    for _ in range(2):
+        phases.see_step((-4.0, 4.0, 0.0))
+    assert (phases.used, phases.known) == ((True, False, False), True)
+
+
+def test_rise_after_phase_test_is_over_before_next_test() -> None:
+    # Nine cars of 8.7 A are tested by 2.7 A each, less than a rise that is worth a write on its own.
+    wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 3
+    cars = [
+        make_station(f"S{number}", car=Car(phases=(0,)), report_s=0, phases=wirings[number])
+        for number in range(9)
+    ]
+    site = SiteHarness((make_grid(80.0),), cars, lambda now: (now % 2 / 100,) * 3)
+    site.connect()
+    site.wait(500)
+    tests = [
+        (begun_at, ended_at, after_a)
+        for station in cars
+        for (begun_at, limit_a), (ended_at, after_a) in pairwise(station.leases)
+        if begun_at > 120 and limit_a == 6.0
+    ]
+    assert len(tests) >= 5
+    assert max(ended_at - begun_at for begun_at, ended_at, _ in tests) <= TEST_S + 5
+    assert min(after_a for *_, after_a in tests) > 7.0
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("limit_a", "cars"), [(25.0, 3), (40.0, 6)])
+@pytest.mark.parametrize(("limit_a", "cars"), [(25.0, 3), (40.0, 6), (80.0, 9)])
 def test_site_finds_own_phase_of_each_car_without_reports(limit_a: float, cars: int) -> None:
-    # Each phase of the site has its own one or two one-phase cars, which are booked on all phases at first:
+    # Each phase of the site has its own one-phase cars, one to three, booked on all phases at first:
     # 6.5 A for each of six, as long as none of them can be tested.
-    wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 2
+    wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 3
     stations = [
         make_station(f"S{number}", car=Car(phases=(0,)), report_s=0, phases=wirings[number])
         for number in range(cars)
@@ -187,7 +221,7 @@ def test_site_finds_own_phase_of_each_car_without_reports(limit_a: float, cars: 
     site = SiteHarness((make_grid(limit_a),), stations, lambda now: (now % 2 / 100,) * 3)
     site.connect()
     site.wait(3000)
-    assert sum(each.draw_a for each in stations) == pytest.approx(3 * (limit_a - 1.0), abs=3.0)
+    assert sum(each.draw_a for each in stations) == pytest.approx(3 * (limit_a - 1.0), rel=0.04)
     assert site.seconds_over("grid", limit_a) == 0
 
 
