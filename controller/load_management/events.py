@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -95,8 +96,8 @@ class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
 
     `has_demand`: a car needs current; `is_served`: it is offered its minimum. `drawn_w`: its draw, or the
     likely one where no report shows it (W). `priority`: within which it shares with others. `max_a`: the most
-    that it can draw on a phase (A), `most_w` the power of its car then. `left_wh` until `leaves_in_s`: its
-    departure goal, None without one.
+    that it can draw on a phase (A), `most_w` the power of its car then, `sure_w` what any car takes of it,
+    `least_w` the power at its minimum. `left_wh` until `leaves_in_s`: its departure goal, None without one.
     """
 
     has_demand: bool
@@ -105,6 +106,8 @@ class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     max_a: float
     most_w: float
+    sure_w: float = math.inf
+    least_w: float = 0.0
     left_wh: float | None = None
     leaves_in_s: float | None = None
 

@@ -573,7 +573,11 @@ class SharePlanner:
     def _explained(self, given: Allocation) -> Allocation:
         """Name the backend's limit or the calendar's where it is what makes a circuit full."""
         for circuit, why in self._whys.items():
-            if any(part.circuit == circuit and part.phase for part in given.statement.parts()):
+            own_a = self._model.site.circuit_by_id[circuit].limit_a
+            if any(
+                part.circuit == circuit and part.phase and (why.current_a or 0.0) < own_a[part.phase - 1]
+                for part in given.statement.parts()
+            ):
                 statement = Statement(code=StatementCode.UNDER, context=why, cause=given.statement)
                 given = msgspec.structs.replace(given, statement=statement)
         return given

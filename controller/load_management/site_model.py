@@ -245,6 +245,8 @@ class SiteModel:
         if isinstance(observation, TransactionSeen):
             self._plan_departure(controller, observation.running, now)
         if isinstance(observation, NeedsSeen) and not observation.is_planned:
+            if not observation.is_goal and self.energy.evses.departures.has_goal(controller.evse.ref):
+                return False  # the planned goal stays: the car names no other one
             self.energy.evses.departures.on_goal_set(controller.evse.ref)
         if self.site.unbalance_a and isinstance(observation, DrawSeen):
             controller.mark_due()  # what it draws helps other phases

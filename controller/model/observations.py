@@ -129,5 +129,10 @@ class NeedsSeen(msgspec.Struct, frozen=True):
     departs_in_s: float | None
     is_planned: bool = False
 
+    @property
+    def is_goal(self) -> bool:
+        """Return True if both are known: a departure goal."""
+        return self.energy_wh is not None and self.departs_in_s is not None
+
 
 Observation = Booted | StateSeen | TransactionSeen | DrawSeen | NeedsSeen | ProfilesTouched | BackendLimit

@@ -381,12 +381,11 @@ class StationStateTracker:
         if message is None or message.evse_id < 1:
             return []
         needs = message.charging_needs
-        parameters = needs.ac_charging_parameters
         departs_at = read_time(needs.departure_time)
         return [
             NeedsSeen(
                 message.evse_id,
-                None if parameters is None else parameters.energy_amount,
+                needs.energy_wh,
                 None if departs_at is None else departs_at - utc,
             )
         ]

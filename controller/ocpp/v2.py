@@ -105,11 +105,52 @@ class ACChargingParametersV2(_Message, frozen=True, kw_only=True):
     energy_amount: Annotated[float, msgspec.Meta(ge=0, le=MOST_WH)]
 
 
+class DCChargingParametersV2(_Message, frozen=True, kw_only=True):
+    """DC needs of a car: `energy_amount` and `ev_energy_capacity` in Wh, states of charge in percent."""
+
+    energy_amount: Annotated[float, msgspec.Meta(ge=0, le=MOST_WH)] | None = None
+    ev_energy_capacity: Annotated[float, msgspec.Meta(ge=0, le=MOST_WH)] | None = None
+    state_of_charge: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    full_soc: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = msgspec.field(
+        default=None, name="fullSoC"
+    )
+
+    @property
+    def energy_wh(self) -> float | None:
+        """Return the energy that the car asks for, or that it takes until it is full; None if unknown."""
+        if self.energy_amount is not None:
+            return self.energy_amount
+        if self.ev_energy_capacity is None or self.state_of_charge is None:
+            return None
+        full_percent = 100.0 if self.full_soc is None else self.full_soc
+        return max(0.0, full_percent - self.state_of_charge) / 100 * self.ev_energy_capacity
+
+
+class V2XChargingParametersV2(_Message, frozen=True, kw_only=True):
+    """Needs of a car that may discharge, too (2.1): what it needs until its target (Wh)."""
+
+    ev_target_energy_request: Annotated[float, msgspec.Meta(ge=-MOST_WH, le=MOST_WH)] | None = None
+
+
 class ChargingNeedsV2(_Message, frozen=True, kw_only=True):
     """Charging needs of a car, and its departure (RFC 3339)."""
 
     departure_time: str | None = None
     ac_charging_parameters: ACChargingParametersV2 | None = None
+    dc_charging_parameters: DCChargingParametersV2 | None = None
+    v2x_charging_parameters: V2XChargingParametersV2 | None = None
+
+    @property
+    def energy_wh(self) -> float | None:
+        """Return the energy that the car asks for (Wh); None if it names none."""
+        if self.ac_charging_parameters is not None:
+            return self.ac_charging_parameters.energy_amount
+        if self.dc_charging_parameters is not None:
+            return self.dc_charging_parameters.energy_wh
+        if self.v2x_charging_parameters is not None:
+            wanted_wh = self.v2x_charging_parameters.ev_target_energy_request
+            return None if wanted_wh is None else max(0.0, wanted_wh)
+        return None
 
 
 class NotifyEVChargingNeedsV2(_Message, frozen=True, kw_only=True):

@@ -77,14 +77,12 @@ class ActiveCalendar:
         return min((e.peak_w for e in self._of_circuit(circuit) if e.peak_w is not None), default=None)
 
     def reduction(self, circuit: CircuitNode) -> Statement | None:
-        """Return the entry that lowers a circuit's limit per phase; None: none does."""
-        limit_a = self.limit_a(circuit)
-        if limit_a == circuit.limit_a:
+        """Return the entry that lowers the limit of a phase of a circuit; None: none does."""
+        if self.limit_a(circuit) == circuit.limit_a:
             return None
-        name = next(e.name for e in self._of_circuit(circuit.id) if e.limit_a == min(limit_a))
-        return Statement(
-            code=StatementCode.CALENDAR_LIMIT, name=name, circuit=circuit.id, current_a=min(limit_a)
-        )
+        limits = [(e.limit_a, e.name) for e in self._of_circuit(circuit.id) if e.limit_a is not None]
+        lowest_a, name = min(limits, key=lambda each: each[0])
+        return Statement(code=StatementCode.CALENDAR_LIMIT, name=name, circuit=circuit.id, current_a=lowest_a)
 
     def priorities(self) -> dict[EvseRef, int]:
         """Return the priorities that entries set; of several the last one holds."""

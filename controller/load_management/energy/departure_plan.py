@@ -117,6 +117,10 @@ class DeparturePlan:
         self._stale |= self._planned.keys()
         self._moved |= {ref for ref, found in self._planned.items() if found is not None}
 
+    def has_goal(self, ref: EvseRef) -> bool:
+        """Return True if the goal of the running session is that of a rule."""
+        return self._planned.get(ref) is not None
+
     def on_goal_set(self, ref: EvseRef) -> None:
         """Note that a goal comes from elsewhere: the rules give this session none."""
         self._planned.pop(ref, None)

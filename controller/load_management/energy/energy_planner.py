@@ -26,7 +26,7 @@ from controller.load_management.energy.energy_records import (
 )
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import EnergyView
-from controller.load_management.energy.evse_plans import EvsePlans
+from controller.load_management.energy.evse_plans import NO_ROOMS, EvsePlans
 from controller.load_management.energy.peak_budgets import CircuitBase as CircuitBase
 from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.site_battery import SiteBattery
@@ -131,18 +131,23 @@ class EnergyPlanner:
         return self.evses.on_transaction(ref, running, self.utc(now))
 
     def update(
-        self, bases: Mapping[str, CircuitBase], uses: Mapping[EvseRef, EvseUse], now: float
+        self,
+        bases: Mapping[str, CircuitBase],
+        uses: Mapping[EvseRef, EvseUse],
+        now: float,
+        rooms_w: Mapping[str, float] = NO_ROOMS,
     ) -> dict[EvseRef, EvsePlan]:
         """Find what holds at `now`; return the plans of EVSEs.
 
-        `bases` has each of `peaks.circuits`, `uses` each of `evses.tracked`.
+        `bases` has each of `peaks.circuits`, `uses` each of `evses.tracked`; `rooms_w`: power for the cars
+        below each circuit, where it is known.
         """
         utc = self.utc(now)
         self.calendar.update(utc)
         self.peaks.update(bases, utc)
         if self._battery is not None:
             self.hidden_a = self._battery.hidden_a(now)
-        return self.evses.update(uses, utc, now)
+        return self.evses.update(uses, utc, now, rooms_w)
 
     def surplus_a(self, fed_in_a: float, now: float) -> float:
         """Return the surplus for cars of what the site feeds in (A, all phases)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
@@ -22,7 +23,6 @@ from controller.load_management.energy.energy_view import GroupView, WaitView
 from controller.load_management.energy.price_plan import (
     CHEAPER_QUARTER,
     PricePlan,
-    PriceSeries,
     Waits,
     make_series,
     parse_prices,
@@ -30,8 +30,10 @@ from controller.load_management.energy.price_plan import (
 )
 from controller.load_management.energy.tenant_groups import GuaranteedGroup
 from controller.load_management.events import EvsePlan, EvseUse
-from controller.load_management.site_tree import SiteTree
+from controller.load_management.site_tree import CircuitNode, SiteTree
 from controller.model.observations import EvseRef, NeedsSeen
+
+NO_ROOMS: Mapping[str, float] = {}
 
 
 class EvsePlans:
@@ -54,7 +56,7 @@ class EvsePlans:
 
     def replace_settings(self, site: SiteTree, settings: EnergySettings) -> None:
         """Apply other settings; energies counted so far, prices, cards and departures of files stay."""
-        self._settings = settings
+        self._site, self._settings = site, settings
         self._use.replace_groups(settings.groups, stores_sessions=settings.is_fair_by_energy)
         self._guaranteed = [GuaranteedGroup(site, group) for group in settings.groups if group.guaranteed_a]
         self.departures.replace_settings(settings)
@@ -65,7 +67,7 @@ class EvsePlans:
     def restore(self, record: QuotaStored | SessionEnergyStored | PricesStored) -> None:
         """Take over what groups and sessions had used before a restart, or the prices."""
         if isinstance(record, PricesStored):
-            self.prices.set_prices(PriceSeries(record.begins, record.prices))
+            self.prices.set_prices(make_series(list(zip(record.begins, record.prices, strict=True))))
         else:
             self._use.restore(record)
 
@@ -103,7 +105,11 @@ class EvsePlans:
         return PricesStored(series.begins, series.prices)
 
     def update(
-        self, uses: Mapping[EvseRef, EvseUse], utc: float | None, now: float
+        self,
+        uses: Mapping[EvseRef, EvseUse],
+        utc: float | None,
+        now: float,
+        rooms_w: Mapping[str, float] = NO_ROOMS,
     ) -> dict[EvseRef, EvsePlan]:
         """Return the plan of each EVSE that has one now; `uses` has each of `tracked`.
 
@@ -122,7 +128,7 @@ class EvsePlans:
         if self._settings.is_fair_by_energy:
             for ref in self._use.behind(uses):
                 parts[ref] |= {"needs_a": uses[ref].max_a, "need_why": LESS_ENERGY}
-        waits = {} if utc is None else self._waits(uses, utc)
+        waits = {} if utc is None else self._waits(uses, utc, rooms_w)
         self._waiting = tuple(waits)
         for ref, why in waits.items():
             parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": True}
@@ -130,21 +136,50 @@ class EvsePlans:
             parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": False}
         return {ref: msgspec.convert(part, EvsePlan) for ref, part in parts.items()}
 
-    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float) -> Waits:
+    @property
+    def uses_prices(self) -> bool:
+        """Return True if cars may wait for a lower price."""
+        return self._settings.has_prices and bool(self.prices.series.begins)
+
+    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float, rooms_w: Mapping[str, float]) -> Waits:
         """Return the EVSEs whose cars wait for a lower price, and why."""
         found: Waits = {}
-        if not self._settings.has_prices or not self.prices.series.begins:
+        if not self.uses_prices:
             return found
         price, most = self.prices.series.price_at(utc), self._settings.pause_above
+        goals: dict[EvseRef, tuple[float, float]] = {}
         for ref, use in uses.items():
-            if use.left_wh is None or use.leaves_in_s is None:
-                if most is not None and price is not None and price > most:
-                    found[ref] = wait_for_price(most)
-            elif use.left_wh > 0 and use.leaves_in_s > 0:
-                leaves_at = utc + use.leaves_in_s
-                if not self.prices.may_charge(ref, use.left_wh, use.most_w, leaves_at, utc):
-                    found[ref] = CHEAPER_QUARTER
+            if use.left_wh and use.leaves_in_s and use.left_wh > 0 and use.leaves_in_s > 0:
+                goals[ref] = use.left_wh, utc + use.leaves_in_s
+            elif most is not None and price is not None and price > most:
+                found[ref] = wait_for_price(most)
+        shares_w = self._shares_w(uses, goals.keys(), rooms_w)
+        for ref, (left_wh, leaves_at) in goals.items():
+            share_w = min((shares_w[c.id] for c in self._path(ref) if c.id in shares_w), default=math.inf)
+            use = uses[ref]
+            if not self.prices.may_charge(ref, left_wh, use.most_w, leaves_at, utc, share_w, use.sure_w):
+                found[ref] = CHEAPER_QUARTER
         return found
+
+    def _shares_w(
+        self, uses: Mapping[EvseRef, EvseUse], goals: Collection[EvseRef], rooms_w: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Return what each circuit has for one car with a goal (W): all others there get their minimum."""
+        left_w, numbers = dict(rooms_w), dict.fromkeys(rooms_w, 0)
+        if not goals:
+            return {}
+        for ref, use in uses.items():
+            if not use.has_demand:
+                continue
+            for circuit in self._path(ref):
+                if ref in goals:
+                    numbers[circuit.id] += 1
+                else:
+                    left_w[circuit.id] -= use.least_w
+        return {circuit: max(0.0, left_w[circuit]) / number for circuit, number in numbers.items() if number}
+
+    def _path(self, ref: EvseRef) -> tuple[CircuitNode, ...]:
+        return self._site.path(self._site.evse_by_ref[ref].circuit)
 
     def with_guarantees(self, demands: Mapping[EvseRef, Demand]) -> dict[EvseRef, Demand]:
         """Return those of the demands that have a part of their group's guaranteed current, with it."""

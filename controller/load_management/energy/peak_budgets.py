@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -177,6 +178,11 @@ class PeakBudgets:
     def _month_w(self, circuit: str, utc: float) -> float:
         """Return the highest mean of the month (W); 0 before its first whole quarter."""
         return self._months.get(circuit, {}).get(self._calendar.month(utc), 0.0)
+
+    def steady_room_w(self, circuit: str, base_w: float, utc: float | None) -> float:
+        """Return what a target leaves in every quarter hour beside a base load (W); infinite without one."""
+        target_w = self._target_w(circuit, utc)
+        return math.inf if target_w is None else target_w - base_w
 
     def has_budget(self, circuit: str) -> bool:
         """Return True if a circuit has a budget for the rest of the quarter."""

@@ -8,7 +8,11 @@ quarter hour a car that may charge goes on: only the other direction takes effec
 the car less than planned, more quarter hours are chosen; when all that are left are needed, it no longer
 waits.
 
-Prices that are not known yet count as the highest known one: the known cheap hours are used first.
+What a car takes is not known before it has charged: it may use one phase of three. So its first quarter
+hour begins early enough for the goal to be reached with that, too; what it received there is expected later.
+
+Prices that are not known count as the highest known one: the known cheap hours are used first. A price holds
+until the next one, but in a series of equal steps for one step only: a missing price is unknown.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import msgspec
 
@@ -43,22 +49,40 @@ LAST_PRICE_S = 3600.0
 RESERVE = 1.15
 """Factor on the time that the energy takes, for cars that charge slower towards the end."""
 LONGEST_PLAN_S = 8 * 86_400.0
-LEAST_PART = 0.2
+LEAST_PART = 0.1
 """Lowest part of its greatest power that a car is expected to receive."""
+PROVEN_S = 300.0
+"""Time of charging that shows what a car receives (s)."""
+EQUAL_PART = 0.8
+"""Part of the steps of a series that are equal, from which on a longer one is a gap."""
 
 
 class PriceSeries(msgspec.Struct, frozen=True):
-    """Prices of a kWh: `prices[k]` from `begins[k]` (POSIX s, rising) on, the last for an hour."""
+    """Prices of a kWh: `prices[k]` from `begins[k]` (POSIX s, rising) on, the last for an hour.
+
+    Each holds until the next one, for `longest_s` at most.
+    """
 
     begins: tuple[float, ...] = ()
     prices: tuple[float, ...] = ()
+    longest_s: float = math.inf
 
     def price_at(self, utc: float) -> float | None:
         """Return the price at a moment; None where the series has none."""
         index = bisect_right(self.begins, utc) - 1
-        if index < 0 or (index == len(self.begins) - 1 and utc >= self.begins[-1] + LAST_PRICE_S):
+        if index < 0:
+            return None
+        is_last = index == len(self.begins) - 1
+        if utc >= self.begins[index] + (LAST_PRICE_S if is_last else self.longest_s):
             return None
         return self.prices[index]
+
+
+def _longest_s(begins: Sequence[float]) -> float:
+    """Return how long a price holds: one step where nearly all are equal, otherwise until the next one."""
+    steps = Counter(after - before for before, after in pairwise(begins))
+    step_s, count = max(steps.items(), key=lambda each: each[1], default=(math.inf, 0))
+    return step_s if count >= EQUAL_PART * steps.total() else math.inf
 
 
 def make_series(pairs: Sequence[tuple[float, float]]) -> PriceSeries:
@@ -68,14 +92,18 @@ def make_series(pairs: Sequence[tuple[float, float]]) -> PriceSeries:
         raise EnergyFileError([CsvMistake(0, what, coded("leave out those of the past"))])
     ordered = sorted(pairs)
     begins = tuple(begin for begin, _ in ordered)
-    if len(set(begins)) < len(begins):
-        what = coded("two prices begin at the same time")
+    twice = next((one for one, other in pairwise(begins) if one == other), None)
+    if twice is not None:
+        what = coded(
+            "two prices begin at the same time, {begin}",
+            begin=f"{datetime.fromtimestamp(twice, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
         raise EnergyFileError([CsvMistake(0, what, coded("write each once"))])
     if not all(math.isfinite(b) and math.isfinite(p) and abs(p) <= MOST_PRICE for b, p in ordered):
         what = coded("a price or a time is not a finite number")
         remedy = coded("write a price of at most {most}", most=f"{MOST_PRICE:.0f}")
         raise EnergyFileError([CsvMistake(0, what, remedy)])
-    return PriceSeries(begins, tuple(price for _, price in ordered))
+    return PriceSeries(begins, tuple(price for _, price in ordered), _longest_s(begins))
 
 
 def parse_prices(text: str) -> PriceSeries:
@@ -86,6 +114,15 @@ def parse_prices(text: str) -> PriceSeries:
     for row in read_rows(text, COLUMNS):
         try:
             begin, price = _parse_begin(row.cells["begin"]), row.number("price")
+            if abs(price) > MOST_PRICE:
+                raise ValueMistakeError(
+                    coded(
+                        "price: {price} is not a finite number of at most {most}",
+                        price=f"{price:g}",
+                        most=f"{MOST_PRICE:.0f}",
+                    ),
+                    coded("write the price of a kWh"),
+                )
             if (other := lines.setdefault(begin, row.line)) != row.line:
                 raise ValueMistakeError(
                     coded("begin: is that of line {other}, too", other=other), coded("keep one of the two")
@@ -128,16 +165,23 @@ _POSIX_TIME = re.compile(r"\d{10}|\d{13}")
 class _Choice(msgspec.Struct):
     """Choice for one car: its quarter hours, when it was made, and for which departure.
 
-    `left_wh` was needed at the begin of that quarter hour; `part`: of its greatest power it was expected to
-    receive. `is_stale`: prices have changed since.
+    `left_wh` was needed at `began_at` (POSIX s), when this quarter hour began for it. `expected_w`: power
+    that it was expected to receive. `is_proven`: as it did before; `is_stale`: prices have changed since.
     """
 
     quarters: frozenset[int]
     made_in: int
     leaves_quarter: int
+    began_at: float
     left_wh: float
-    part: float
+    expected_w: float
+    is_proven: bool
     is_stale: bool = False
+
+    @property
+    def charges(self) -> bool:
+        """Return True if the car charges in the quarter hour in which the choice was made."""
+        return self.made_in in self.quarters
 
 
 class PricePlan:
@@ -163,23 +207,31 @@ class PricePlan:
         """Remove the choice of a car that has left."""
         self._choices.pop(ref, None)
 
-    def may_charge(self, ref: EvseRef, left_wh: float, most_w: float, leaves_at: float, utc: float) -> bool:
+    def may_charge(
+        self,
+        ref: EvseRef,
+        left_wh: float,
+        most_w: float,
+        leaves_at: float,
+        utc: float,
+        share_w: float = math.inf,
+        sure_w: float = math.inf,
+    ) -> bool:
         """Return True if a car that needs `left_wh` until `leaves_at` charges in this quarter hour.
 
-        `most_w`: the most power that it can receive (W).
+        `most_w`: the most power that it can receive, `share_w`: its part of the room for cars (W);
+        `sure_w`: what the car surely takes, before it has charged for some minutes (W).
         """
         quarter = math.floor(utc / QUARTER_S)
         leaves_quarter = math.floor(leaves_at / QUARTER_S)
         before = self._choices.get(ref)
-        is_new = before is None or before.leaves_quarter != leaves_quarter or before.made_in != quarter
-        if is_new or (before is not None and before.is_stale):
-            part = 1.0 if before is None else self._part(before, left_wh, most_w, quarter)
-            needed_s = RESERVE * left_wh * 3600 / max(1.0, part * most_w)
-            quarters = self._cheapest(quarter, leaves_at, math.ceil(needed_s / QUARTER_S))
-            if before is not None and quarter in before.quarters and quarter == before.made_in:
-                quarters |= {quarter}  # it charges in this quarter hour already
-            begin_wh = before.left_wh if before is not None and before.made_in == quarter else left_wh
-            self._choices[ref] = _Choice(quarters, quarter, leaves_quarter, begin_wh, part)
+        if (
+            before is None
+            or before.leaves_quarter != leaves_quarter
+            or before.made_in != quarter
+            or before.is_stale
+        ):
+            self._choices[ref] = self._choose(before, left_wh, most_w, leaves_at, utc, share_w, sure_w)
         return quarter in self._choices[ref].quarters
 
     def next_begin(self, ref: EvseRef, utc: float) -> float | None:
@@ -191,23 +243,81 @@ class PricePlan:
         later = [each for each in choice.quarters if each > quarter]
         return min(later) * QUARTER_S if later else None
 
-    def _part(self, before: _Choice, left_wh: float, most_w: float, quarter: int) -> float:
-        """Return the part of its power that a car receives: as in its last quarter hour of charging."""
-        if quarter != before.made_in + 1 or before.made_in not in before.quarters:
-            return before.part
-        received_w = (before.left_wh - left_wh) * 3600 / QUARTER_S
-        return min(1.0, max(LEAST_PART, received_w / max(1.0, most_w)))
+    def _choose(
+        self,
+        before: _Choice | None,
+        left_wh: float,
+        most_w: float,
+        leaves_at: float,
+        utc: float,
+        share_w: float,
+        sure_w: float,
+    ) -> _Choice:
+        """Return the choice of a car at this moment; `before`: its last one."""
+        quarter = math.floor(utc / QUARTER_S)
+        received_w = None if before is None else _received_w(before, left_wh, quarter)
+        is_proven = received_w is not None or (before is not None and before.is_proven)
+        expected_w = min(most_w, share_w)
+        if received_w is not None:
+            expected_w = received_w
+        elif before is not None and before.is_proven:
+            expected_w = before.expected_w
+        expected_w = max(1.0, LEAST_PART * most_w, min(most_w, expected_w))
+        prices = self._prices(quarter, leaves_at)
+        quarters = _cheapest(prices, _quarters(left_wh, expected_w))
+        if not is_proven and sure_w < expected_w and prices:
+            if before is not None and before.charges and before.made_in == quarter - 1:
+                quarters |= {quarter}  # to show what it receives
+            quarters |= _early_one(prices, quarters, _quarters(left_wh, sure_w))
+        began_at = utc
+        if before is not None and before.made_in == quarter and before.charges:
+            quarters |= {quarter}  # it charges in this quarter hour already
+            began_at, left_wh = before.began_at, before.left_wh
+        return _Choice(
+            quarters=quarters or frozenset({quarter}),
+            made_in=quarter,
+            leaves_quarter=math.floor(leaves_at / QUARTER_S),
+            began_at=began_at,
+            left_wh=left_wh,
+            expected_w=expected_w,
+            is_proven=is_proven,
+        )
 
-    def _cheapest(self, quarter: int, leaves_at: float, needed: int) -> frozenset[int]:
-        """Return the cheapest quarter hours from this one until the departure, of equal ones the first."""
+    def _prices(self, quarter: int, leaves_at: float) -> dict[int, float]:
+        """Return the price of each whole quarter hour from this one until the departure."""
         last = math.floor(min(leaves_at, quarter * QUARTER_S + LONGEST_PLAN_S) / QUARTER_S)
         known = {each: self._series.price_at(each * QUARTER_S) for each in range(quarter, last)}
         highest = max((price for price in known.values() if price is not None), default=0.0)
-        ordered = sorted(known, key=lambda each: (highest if known[each] is None else known[each], each))
-        chosen = frozenset(ordered[:needed])
-        if last - 1 in chosen:
-            chosen = frozenset(ordered[: needed + 1])
-        return chosen or frozenset({quarter})
+        return {each: highest if price is None else price for each, price in known.items()}
+
+
+def _received_w(before: _Choice, left_wh: float, quarter: int) -> float | None:
+    """Return the mean power in the last quarter hour of charging (W); None where it does not show that."""
+    charged_s = (before.made_in + 1) * QUARTER_S - before.began_at
+    if quarter != before.made_in + 1 or not before.charges or charged_s < PROVEN_S:
+        return None
+    return (before.left_wh - left_wh) * 3600 / charged_s
+
+
+def _quarters(energy_wh: float, power_w: float) -> int:
+    """Return the number of quarter hours that an energy takes, with a reserve."""
+    return math.ceil(RESERVE * energy_wh * 3600 / power_w / QUARTER_S)
+
+
+def _cheapest(prices: Mapping[int, float], needed: int) -> frozenset[int]:
+    """Return the cheapest quarter hours, of equal ones the first."""
+    ordered = sorted(prices, key=lambda each: (prices[each], each))
+    is_last_chosen = bool(ordered) and max(ordered) in ordered[:needed]
+    return frozenset(ordered[: needed + 1] if is_last_chosen else ordered[:needed])
+
+
+def _early_one(prices: Mapping[int, float], chosen: Collection[int], needed: int) -> frozenset[int]:
+    """Return the cheapest quarter hour that leaves time for `needed` ones; none if such a one is chosen."""
+    latest = max(min(prices), max(prices) + 1 - needed)
+    if min(chosen) <= latest:
+        return frozenset()
+    early = {each: price for each, price in prices.items() if each <= latest}
+    return frozenset({min(early, key=lambda each: (early[each], each))})
 
 
 def wait_for_price(most: float) -> Statement:

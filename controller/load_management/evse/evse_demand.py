@@ -28,6 +28,11 @@ from controller.model.observations import BackendLimit
 TESTED_A = 4.0
 """Offer beyond its minimum (A per phase) that a car gets before others more, in its turn to be tested."""
 
+SURE_CAR_A = 10.0
+"""Current that any car takes on each phase that it uses (A): that of a small on-board charger."""
+SURE_PART = 1 / 3
+"""Part of the greatest power that a car surely takes: it may use one phase of three."""
+
 
 class EvseBooking:
     """Books one EVSE on the circuits above it. Times in s, monotonic; currents in A per phase."""
@@ -328,6 +333,8 @@ class EvseDemand:
         drawn_a = model.draw.total_a
         if has_demand and model.draw.unknown(now):
             drawn_a = min(offered_a, model.draw.own_a, model.draw.shown_a[1]) * phases
+        most_w = min(evse.max_a, max(evse.min_a, model.need_a(now))) * phases * voltage_v
+        knows_phases = model.phases_known and not evse.is_dc
         left = model.goal.left(voltage_v, now)
         return EvseUse(
             has_demand=has_demand,
@@ -335,7 +342,9 @@ class EvseDemand:
             drawn_w=drawn_a * voltage_v,
             priority=self.priority,
             max_a=evse.max_a,
-            most_w=min(evse.max_a, max(evse.min_a, model.need_a(now))) * phases * voltage_v,
+            most_w=most_w,
+            sure_w=SURE_CAR_A * phases * voltage_v if knows_phases else most_w * SURE_PART,
+            least_w=evse.min_a * phases * voltage_v,
             left_wh=None if left is None else left[0],
             leaves_in_s=None if left is None else left[1],
         )

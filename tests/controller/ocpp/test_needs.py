@@ -51,6 +51,42 @@ def test_needs_are_energy_and_seconds_until_departure(
     assert seen(version, message) == [observed]
 
 
+DC_WANTED = {"evMaxCurrent": 200, "evMaxVoltage": 800}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "energy_wh"),
+    [
+        ({"energyAmount": 30_000}, 30_000.0),
+        ({"stateOfCharge": 40, "evEnergyCapacity": 60_000}, 36_000.0),
+        ({"stateOfCharge": 40, "evEnergyCapacity": 60_000, "fullSoC": 80}, 24_000.0),
+        ({"stateOfCharge": 90, "evEnergyCapacity": 60_000, "fullSoC": 80}, 0.0),
+        ({"stateOfCharge": 40}, None),
+    ],
+)
+@pytest.mark.parametrize("version", V2)
+def test_needs_of_dc_car_are_energy_or_rest_of_its_battery(
+    version: Version, wanted: dict[str, Any], energy_wh: float | None
+) -> None:
+    reported = {
+        "requestedEnergyTransfer": "DC",
+        "departureTime": "2026-03-29T13:00:00Z",
+        "dcChargingParameters": DC_WANTED | wanted,
+    }
+    message = {"evseId": 1, "chargingNeeds": reported}
+    check(version, request(version, ACTION), json.dumps(message).encode())
+    assert seen(version, message) == [NeedsSeen(1, energy_wh, 3600.0)]
+
+
+@pytest.mark.parametrize(("target_wh", "energy_wh"), [(25_000, 25_000.0), (-5_000, 0.0)])
+def test_needs_of_bidirectional_car_are_its_target(target_wh: int, energy_wh: float) -> None:
+    wanted = {"minChargePower": 1400, "maxChargePower": 11_000, "evTargetEnergyRequest": target_wh}
+    reported = {"requestedEnergyTransfer": "AC_BPT", "v2xChargingParameters": wanted}
+    message = {"evseId": 1, "chargingNeeds": reported}
+    check(Version.V21, request(Version.V21, ACTION), json.dumps(message).encode())
+    assert seen(Version.V21, message) == [NeedsSeen(1, energy_wh, None)]
+
+
 def test_departure_without_zone_is_utc_and_invalid_time_is_unknown() -> None:
     for text, departs_in_s in (("2026-03-29T12:01:00", 60.0), ("soon", None)):
         reported = {"evseId": 1, "chargingNeeds": needs(text, WANTED)}

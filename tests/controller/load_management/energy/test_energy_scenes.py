@@ -25,7 +25,7 @@ from controller.load_management.energy.week_schedule import WeekSpan
 from controller.load_management.events import MeterUpdated, QuirkSelected
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import PhaseAmps
-from controller.model.observations import EvseRef
+from controller.model.observations import EvseRef, NeedsSeen
 from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
@@ -183,6 +183,17 @@ def test_energy_scenes_calendar_limit_holds_in_span_only() -> None:
     assert max(map(max, site.flowed[-60:])) > 60.0
 
 
+@pytest.mark.parametrize(("entry_a", "reason"), [(20.0, "grid L3 full"), (12.0, "calendar")])
+def test_energy_scenes_calendar_limit_above_one_phase_of_circuit(entry_a: float, reason: str) -> None:
+    entry = CalendarEntry(name="lunch", span=WeekSpan(), circuit="grid", limit_a=entry_a)
+    grid = replace(make_grid(32.0), limit_a=(32.0, 32.0, 16.0))
+    site = SiteHarness((grid,), cars("A"), settings=settings(calendar=(entry,)), utc=NOON)
+    site.connect()
+    site.wait(300)
+    assert site.evse_view("A").offered_a == pytest.approx(min(entry_a, 16.0) - 1.0, abs=0.1)
+    assert site.evse_view("A").reason.startswith(reason)
+
+
 def test_calendar_priority_and_mode_apply_to_their_evses() -> None:
     first = frozenset({EvseRef("B", 1)})
     entries = (
@@ -334,6 +345,48 @@ def test_energy_scenes_prices_above_highest_accepted_pause_other_cars() -> None:
     assert site.evse_view("A").reason == "waits for a price of at most 0.35"
     site.wait(1500)
     assert site.evse_view("A").offered_a == 32.0
+
+
+def test_energy_scenes_prices_pause_car_whose_goal_is_reached() -> None:
+    site = make_energy_site(cars("A"), departures=(EVENING,), has_prices=True, pause_above=0.35)
+    prices = [0.10, 0.50, 0.50, 0.30]
+    site.control.energy.evses.prices.set_prices(
+        make_series([(NOON + 3600 * k, price) for k, price in enumerate(prices)])
+    )
+    site.wait(5400)
+    assert site.station("A").energy_as * 3 * V / 3600 == pytest.approx(22_000.0, rel=0.02)
+    assert site.evse_view("A").reason == "waits for a price of at most 0.35"
+    site.wait(5700)
+    assert site.evse_view("A").offered_a == 32.0
+
+
+def test_energy_scenes_two_cars_that_compete_for_cheapest_hour_reach_goals() -> None:
+    # Each needs 20 kWh by 16:00; 38 A are 26 kW for both, so 40 kWh take 1.5 h: the cheap hour is too short.
+    both = DepartureRule(
+        evses=frozenset({EvseRef("A", 1), EvseRef("B", 1)}),
+        days=frozenset(range(7)),
+        minute=16 * 60,
+        energy_wh=20_000.0,
+    )
+    site = make_energy_site(cars("A", "B"), limit_a=39.0, departures=(both,), has_prices=True)
+    site.control.energy.evses.prices.set_prices(
+        make_series([(NOON + 3600 * k, price) for k, price in enumerate([0.40, 0.39, 0.38, 0.10])])
+    )
+    site.wait(4 * 3600)
+    for name in "AB":
+        assert site.station(name).energy_as * 3 * V / 3600 >= 20_000.0
+    assert sum(map(max, site.flowed[: 2 * 3600])) * 3 * V / 3600 < 10_000.0
+
+
+def test_energy_scenes_needs_without_departure_leave_planned_goal() -> None:
+    site = make_energy_site(cars("A"), departures=(EVENING,), utc=NOON + 3 * 3600)
+    site.report("A", NeedsSeen(1, 20_000.0, None))
+    site.report("A", NeedsSeen(1, None, 1800.0))
+    left = site.control._model.by_ref[EvseRef("A", 1)].model.goal.left(V, site.now)
+    assert left is not None
+    assert left[0] == pytest.approx(12_000.0)
+    site.report("A", NeedsSeen(1, 20_000.0, 1800.0))
+    assert site.control._model.by_ref[EvseRef("A", 1)].model.goal.left(V, site.now) == (20_000.0, 1800.0)
 
 
 # -- battery ----------------------------------------------------------------------------------------------

@@ -133,3 +133,61 @@ def test_prices_are_read_from_csv() -> None:
 def test_price_plan_error_in_prices_is_named_with_line(text: str, message: str) -> None:
     with pytest.raises(EnergyFileError, match=message.replace("(", r"\(")):
         parse_prices(text)
+
+
+def test_price_plan_car_of_unknown_power_begins_in_time_for_one_phase() -> None:
+    # 6 kWh in the two cheap quarter hours before the last one, if it takes 10 kW; it takes 3.3 kW: 1.8 h.
+    plan = PricePlan()
+    plan.set_prices(make_series([(BEGIN + 900 * k, 0.1 if k in (13, 14) else 0.4) for k in range(16)]))
+    left_wh, leaves_at = 6_000.0, BEGIN + 4 * HOUR_S
+    for minute in range(240):
+        utc = BEGIN + 60 * minute
+        if left_wh > 0 and plan.may_charge(REF, left_wh, POWER_W, leaves_at, utc, sure_w=2_300.0):
+            left_wh -= POWER_W / 3 / 60
+    assert left_wh <= 0.0
+
+
+def test_price_plan_short_rest_of_quarter_does_not_show_power() -> None:
+    # It arrives a minute before the end of a cheap quarter hour: what it receives there is no measure.
+    plan = PricePlan()
+    plan.set_prices(
+        make_series([(BEGIN + 900 * k, price) for k, price in enumerate([0.1, 0.1, *[0.5] * 14])])
+    )
+    left_wh, minutes = 2_490.0, []
+    for minute in range(14, 240):
+        if left_wh > 0 and plan.may_charge(REF, left_wh, POWER_W, BEGIN + 4 * HOUR_S, BEGIN + 60 * minute):
+            minutes.append(minute)
+            left_wh -= 0.0 if minute == 14 else POWER_W / 60
+    assert minutes == list(range(14, 30))
+
+
+def test_price_plan_share_of_room_bounds_expected_power() -> None:
+    # 12 kWh at 10 kW fit into hour 2 and a part of hour 3; with 4 kW for each car they take all four hours.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.3, 0.1, 0.2))
+    leaves_at = BEGIN + 4 * HOUR_S
+    assert not plan.may_charge(REF, 12_000.0, POWER_W, leaves_at, BEGIN)
+    plan.remove(REF)
+    assert plan.may_charge(REF, 12_000.0, POWER_W, leaves_at, BEGIN, share_w=4_000.0)
+
+
+def test_price_plan_missing_price_of_regular_series_is_unknown() -> None:
+    missing = [(BEGIN + HOUR_S * hour, 0.1) for hour in range(24) if hour not in (7, 8)]
+    series = make_series(missing)
+    assert series.price_at(BEGIN + 7 * HOUR_S - 1) == 0.1
+    assert series.price_at(BEGIN + 7 * HOUR_S) is None
+    assert series.price_at(BEGIN + 9 * HOUR_S) == 0.1
+
+
+def test_price_plan_price_of_two_tariffs_holds_until_the_next() -> None:
+    day, night = 6 * HOUR_S, 22 * HOUR_S
+    series = make_series([(BEGIN + 24 * HOUR_S * k + at, at) for k in range(5) for at in (day, night)])
+    assert series.price_at(BEGIN + night - 1) == day
+    assert series.price_at(BEGIN + 24 * HOUR_S + day - 1) == night
+
+
+def test_price_plan_out_of_range_price_is_named_with_line() -> None:
+    with pytest.raises(
+        EnergyFileError, match="line 2: price: 1e\\+07 is not a finite number of at most 1000000"
+    ):
+        parse_prices("begin,price\n2026-11-27T06:00Z,1e7\n")
