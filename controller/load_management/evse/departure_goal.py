@@ -11,6 +11,7 @@ import math
 
 import msgspec
 
+from controller.model.deadlines import first_after
 from controller.model.observations import NeedsSeen
 from controller.model.statements import Statement, StatementCode
 
@@ -20,6 +21,8 @@ EASE_A = 1.5
 """A need falls only when it is so much lower: otherwise it changes with each report's rounding."""
 SHOWN_STEP_S = 600.0
 """Step of the time left in reasons (s)."""
+AFTER_S = 0.001
+"""Time (s) after a change of the need at which no rounding hides it."""
 
 
 class EnergyNeed(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +52,8 @@ class DepartureGoal:
     """Goal of one car. It stays until the session's end, over a lost link, too: it is sent only once."""
 
     def __init__(self) -> None:
+        self.changes_at = math.inf
+        """Time (s, monotonic) at which the last answer of `need` changes without a report."""
         self.clear()
 
     def clear(self) -> None:
@@ -101,16 +106,19 @@ class DepartureGoal:
 
     def need(self, voltage: float, phases: int, now: float) -> EnergyNeed:
         """Return what the rest takes on `phases` phases of `voltage` V; nothing once reached or too late."""
+        self.changes_at = math.inf
         if self._goal is None or phases == 0:
             return NO_NEED
         energy_wh, leaves_at = self._goal
-        left_wh = energy_wh - self._drawn_as * voltage / 3600
+        left_as = (energy_wh * 3600 / voltage - self._drawn_as) / phases
         left_s = leaves_at - now
-        if left_wh <= 0 or left_s <= 0:
+        if left_as <= 0 or left_s <= 0:
             return NO_NEED
-        exact_a = left_wh * 3600 / (voltage * phases * max(left_s, LEAST_LEFT_S))
+        exact_a = left_as / max(left_s, LEAST_LEFT_S)
         if not self._needs_a - EASE_A <= exact_a <= self._needs_a:
             self._needs_a = float(math.ceil(exact_a))
-        left_s = math.ceil(left_s / SHOWN_STEP_S) * SHOWN_STEP_S
-        why = Statement(code=StatementCode.LEAVES, duration_s=left_s, current_a=self._needs_a)
+        shown_s = math.ceil(left_s / SHOWN_STEP_S) * SHOWN_STEP_S
+        grows_at, shows_less_at = leaves_at - left_as / self._needs_a, leaves_at - shown_s + SHOWN_STEP_S
+        self.changes_at = first_after(now, (grows_at + AFTER_S, shows_less_at + AFTER_S))
+        why = Statement(code=StatementCode.LEAVES, duration_s=shown_s, current_a=self._needs_a)
         return EnergyNeed(self._needs_a, why)

@@ -89,8 +89,10 @@ class EvseController:
             self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
         is_step = is_step and not self.model.is_restless(now)
-        # A surplus share is followed at once, by small steps, too: each report brings the offer there.
-        if planned_with != self._planned_with(now) or self.demand.waits_for_surplus:
+        # A surplus share is followed at once, by small steps, too: each report brings the offer there. Each
+        # report also shows what is left of a departure goal.
+        follows_draw = self.demand.waits_for_surplus or self.model.goal.is_set
+        if follows_draw or planned_with != self._planned_with(now):
             self.mark_due()
         return changed or draw.defiant_a > before_a, self._step(before, since, now) if is_step else None
 

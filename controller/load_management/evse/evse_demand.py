@@ -143,6 +143,7 @@ class EvseDemand:
         self.must_obey = False
         """True if its limit was ordered, by a person or the grid operator: it is followed to the letter."""
         self.problem: LimitReason | None = None
+        self.refreshed_at = -math.inf
         self.unbalance_limited = False
         """True if the unbalance of a circuit above it is limited."""
         self._need = NO_NEED
@@ -164,6 +165,7 @@ class EvseDemand:
         backend = self.backend.limit_a is not None or self.backend.limit_w is not None
         self.must_obey = backend or self.override.limit_a is not None or self._delivery.hold_s > 0
         self.problem = self._delivery.problem(now)
+        self.refreshed_at = now
         self._demand = self.most_a = None
 
     @property

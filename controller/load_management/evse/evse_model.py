@@ -199,11 +199,9 @@ class EvseModel:
 
         Its draw is not among them: see `ConsumptionTracker.credit_changes_at`.
         """
-        if self.goal.is_set:
-            return now  # the need grows with every second that the car does not charge
         if self._idle_since is None and self.state is not EvseState.PREPARING:
-            return math.inf
-        moments: list[float] = []
+            return self.goal.changes_at
+        moments = [self.goal.changes_at]
         if self.state is EvseState.PREPARING:
             moments.append(self.state_since + AUTHORIZE_S)
         if self._idle_since is not None:

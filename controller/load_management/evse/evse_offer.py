@@ -268,7 +268,8 @@ class EvseOffer:
     def settle(self, allocation: Allocation | None, now: float) -> None:
         """Note the allocation of this pass, and find until when the next passes may leave the EVSE alone.
 
-        They may not while it has to stop, changes its phases, or has a line to log.
+        They may not while it has to stop, changes its phases, or has a line to log. What has changed since it
+        was refreshed, in an earlier slice of the pass, is left to the next one.
         """
         self.allocation = allocation
         target_a = self.update_rising(now)
@@ -281,7 +282,8 @@ class EvseOffer:
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
             self._due.add(evse.ref)
             return
-        due_at = min(self._delivery.changes_at(now), self._model.changes_at(now))
+        since = self._demand.refreshed_at
+        due_at = min(self._delivery.changes_at(since), self._model.changes_at(since))
         for test_at in (self._test_ends_at, self._tests_from(now)):
             if now < test_at < due_at:
                 due_at = test_at

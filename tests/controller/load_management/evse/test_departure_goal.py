@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 
 from controller.load_management.evse.departure_goal import NO_NEED, DepartureGoal
+from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.evse_model import EvseModel
-from controller.model.observations import EvseState, NeedsSeen, StateSeen, TransactionSeen
+from controller.load_management.evse.evse_offer import DueEvses
+from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
 
 HOUR_S = 3600.0
@@ -69,6 +75,35 @@ def test_need_that_wavers_around_whole_ampere_rises_once_and_stays() -> None:
         found.on_draw(10.2 if minute % 2 else 9.8, 60.0 * minute)
         reported.append(found.need(230.0, 1, 60.0 * minute).needs_a)
     assert reported == [10.0] + 59 * [11.0]
+
+
+def test_need_of_a_goal_is_the_same_until_it_is_due() -> None:
+    watched, due = goal(20_000, 2.1 * HOUR_S), goal(20_000, 2.1 * HOUR_S)
+    answer, changes = due.need(230.0, 3, 0.0), 0
+    for second in range(int(2.2 * HOUR_S)):
+        if (now := second + 0.5) >= due.changes_at:
+            before, answer = answer, due.need(230.0, 3, now)
+            changes += answer != before
+        assert watched.need(230.0, 3, now) == answer
+    assert answer == NO_NEED
+    assert changes > 50
+    assert due.changes_at == math.inf
+
+
+def test_car_with_a_goal_is_updated_only_when_its_need_changes() -> None:
+    due = DueEvses()
+    each = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, due)
+    each.on_observation(NeedsSeen(1, 20_000, 2.1 * HOUR_S), 0.0)
+    each.refresh(230.0, 0.0)
+    due.take(0.0)
+    each.offer.settle(None, 0.0)
+    grows_at = 2.1 * HOUR_S - 20_000 * 3600 / 230 / 3 / 14.0
+    assert not due.take(grows_at - 1.0)
+    assert due.take(grows_at + 1.0) == [EVSE.ref]
+    each.refresh(230.0, grows_at + 1.0)
+    assert each.demand.cannot_wait
+    each.on_observation(DrawSeen(1, (14.0, 14.0, 14.0)), grows_at + 2.0)  # it shows what is left
+    assert due.take(grows_at + 2.0) == [EVSE.ref]
 
 
 def test_goal_lasts_until_session_end_over_start_and_lost_link() -> None:

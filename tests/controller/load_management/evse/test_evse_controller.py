@@ -10,6 +10,7 @@ import pytest
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, FIRST_PLACE, Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.evse_model import FULL_S
 from controller.load_management.evse.evse_offer import DueEvses
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
@@ -106,8 +107,20 @@ def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
     due, evse = DueEvses(), msgspec.structs.replace(EVSE, fallback_a=0.0)
     away = EvseController(evse, LimitDelivery(evse, 120.0, itertools.count(1)), 0.0, due)
     due.take(0.0)
+    away.refresh(230.0, 0.0)
     away.offer.settle(None, 0.0)
     assert not due.take(0.0)
+
+
+def test_what_changes_between_two_slices_of_a_pass_is_due_in_the_next_one() -> None:
+    due = DueEvses()
+    probed = at(6.0, due)
+    probed.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 30.0)
+    due.take(30.0)
+    asleep_at = 30.0 + FULL_S
+    probed.refresh(230.0, asleep_at - 0.1)
+    probed.offer.settle(None, asleep_at + 0.1)
+    assert due.take(asleep_at + 0.2) == [EVSE.ref]
 
 
 def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
