@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from controller.load_management.events import MeterUpdated, SetLimit, SiteEvent, StationObserved
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
-from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
+from controller.model.observations import DrawSeen, EvseRef, EvseState, NeedsSeen, StateSeen, TransactionSeen
 from drivers.reading import MeterState, Quality, Reading
 
 SIZES = (1_000, 10_000)
@@ -27,14 +29,23 @@ BESIDE = 0.02
 """Part of a circuit's limit that flows beside the cars."""
 ONE_PHASE = 0.3
 """Part of the cars that draw on one phase."""
+WITH_GOAL = 3
+"""One car in so many has a departure goal, where there are any."""
+GOAL_WH = 20_000.0
+LEAVES_IN_S = 3 * 3600.0
 
 
 class LargeSite:
-    """Cars and meters of a site of so many EVSEs; `metered`: its circuits with a meter."""
+    """Cars and meters of a site of so many EVSEs; `metered`: its circuits with a meter.
 
-    def __init__(self, size: int) -> None:
+    `unbalance_a`: limit of the unbalance at the grid connection (A). `has_goals`: some cars have a departure
+    goal.
+    """
+
+    def __init__(self, size: int, *, unbalance_a: float | None = None, has_goals: bool = False) -> None:
         self._rng = random.Random(size)
-        self.tree = _tree(size, self._rng)
+        self._has_goals = has_goals
+        self.tree = _tree(size, unbalance_a, self._rng)
         self.metered = [each.id for each in self.tree.circuits if each.meter is not None]
         self._limits = dict.fromkeys((evse.ref for evse in self.tree.evses), 0.0)
         self._drawn: dict[EvseRef, tuple[float, float, float]] = {}
@@ -51,6 +62,8 @@ class LargeSite:
         """Let a car begin at an EVSE; yield what its station sends then."""
         yield StationObserved(evse.ref.station, TransactionSeen(1, True))
         yield StationObserved(evse.ref.station, StateSeen(1, EvseState.CHARGING))
+        if self._has_goals and len(self._drawn) % WITH_GOAL == 0:
+            yield StationObserved(evse.ref.station, NeedsSeen(1, GOAL_WH, LEAVES_IN_S))
         self._drawn[evse.ref] = (0.0, 0.0, 0.0)
         self._draw(evse)
 
@@ -99,10 +112,11 @@ class LargeSite:
         return MeterUpdated(MeterState(meter=str(node.meter), quality=Quality.GOOD, reading=reading))
 
 
-def _tree(size: int, rng: random.Random) -> SiteTree:
+def _tree(size: int, unbalance_a: float | None, rng: random.Random) -> SiteTree:
     rows = max(1, size // EVSES_PER_ROW)
     halls = max(1, rows // ROWS_PER_HALL)
-    circuits = [_circuit("grid", None, size * AMPS_PER_EVSE, metered=True)]
+    grid = _circuit("grid", None, size * AMPS_PER_EVSE, metered=True)
+    circuits = [replace(grid, unbalance_a=unbalance_a)]
     circuits += [
         _circuit(f"hall-{h}", "grid", size / halls * AMPS_PER_EVSE * rng.uniform(0.9, 1.4), metered=False)
         for h in range(halls)

@@ -33,16 +33,46 @@ PASSES = 9
 """Busy passes, and quiet ones."""
 BUSY = f"whole busy pass, {100 / REPORTING:g} % of the EVSEs changed"
 QUIET = "whole quiet pass, no EVSE changed"
+UNBALANCE_A = 20.0
+"""Limit of the unbalance at the grid connection, where it is limited (A)."""
 
 
 def bench() -> list[dict[str, object]]:
     """Return the rows of each size in ms of CPU time: medians, and the longest slice of all passes."""
     with ShortCollections():  # as in the daemon
-        return [row for size in SIZES for row in _rows(size)]
+        return [row for size in SIZES for row in (*_rows(size), *_busy_rows(size))]
+
+
+def _busy_rows(size: int) -> list[dict[str, object]]:
+    """Return the rows of busy passes over sites with a limited unbalance, or with departure goals."""
+    rows: list[dict[str, object]] = []
+    for what, site in (
+        (f"{BUSY}; unbalance limited", LargeSite(size, unbalance_a=UNBALANCE_A)),
+        (f"{BUSY}; departure goals", LargeSite(size, has_goals=True)),
+    ):
+        run = _ScaleRun(site)
+        times: list[float] = []
+        commands: list[float] = []
+        for _ in range(PASSES):
+            sent = run.sent
+            times.append(sum(run.busy_pass()))
+            commands.append(run.sent - sent)
+        rows.append(_row(what, size, times, commands))
+    return rows
+
+
+def _row(what: str, size: int, times: list[float], commands: list[float] | None) -> dict[str, object]:
+    return {
+        "what": what,
+        "evses": size,
+        "median_ms": round(statistics.median(times), 2),
+        "max_ms": round(max(times), 2),
+        **({"median_commands": round(statistics.median(commands))} if commands else {}),
+    }
 
 
 def _rows(size: int) -> list[dict[str, object]]:
-    run = _ScaleRun(size)
+    run = _ScaleRun(LargeSite(size))
     times: defaultdict[str, list[float]] = defaultdict(list)
     commands: defaultdict[str, list[float]] = defaultdict(list)
     for kind in [BUSY] * PASSES + [QUIET] * PASSES:
@@ -60,25 +90,16 @@ def _rows(size: int) -> list[dict[str, object]]:
         run.slices_ms += slices
         times[f"overload of a row of {EVSES_PER_ROW}"].append(run.timed(run.reading("row-0", over=1.1)))
         run.timed(run.reading("row-0"))
-    found: list[dict[str, object]] = [
-        {
-            "what": what,
-            "evses": size,
-            "median_ms": round(statistics.median(found), 2),
-            "max_ms": round(max(found), 2),
-            **({"median_commands": round(statistics.median(commands[what]))} if what in commands else {}),
-        }
-        for what, found in times.items()
-    ]
+    rows = [_row(what, size, found, commands.get(what)) for what, found in times.items()]
     longest = {"what": "longest slice, first pass included", "evses": size}
-    return [*found, {**longest, "max_ms": round(max(run.slices_ms), 2)}]
+    return [*rows, {**longest, "max_ms": round(max(run.slices_ms), 2)}]
 
 
 class _ScaleRun:
     """A large site with all cars charging."""
 
-    def __init__(self, size: int) -> None:
-        self._site = LargeSite(size)
+    def __init__(self, site: LargeSite) -> None:
+        self._site = site
         self._control = SiteControl(self._site.tree, SiteSettings(), 0.0)
         self.now = 0.0
         self.slices_ms: list[float] = []
@@ -88,18 +109,21 @@ class _ScaleRun:
         self.metered = self._site.metered
         collect_all()
         self._take_in(StationUp(evse.ref.station) for evse in self._site.tree.evses)
-        self._step()
+        self.busy_pass()
         for events in self._site.arrivals():
             self._take_in(events)
-            self._step()
+            self.busy_pass()
         for _ in range(SETTLING):
-            self._step()
+            self.busy_pass()
 
-    def _step(self) -> None:
+    def busy_pass(self) -> list[float]:
+        """Let some cars draw another current, and all meters show it; return the times of a pass (ms)."""
         self.report()
         self._take_in(self.reading(circuit) for circuit in self.metered)
         self.now += INTERVAL_S
-        self.slices_ms += self.timed_pass()
+        slices = self.timed_pass()
+        self.slices_ms += slices
+        return slices
 
     def _take_in(self, events: Iterable[SiteEvent]) -> None:
         for event in events:
