@@ -179,6 +179,8 @@ class ControlPass:
             yield DUE_AT_ONCE * COST_CREDIT
         scan_costs = part.site.scan_costs
         yield from scan_costs
+        if is_whole:
+            yield from model.metering.estimate(self._now)
         base, changes = self._base_of(part), model.changes
         if is_whole:
             yield from scan_costs

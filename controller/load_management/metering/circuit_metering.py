@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
 import msgspec
@@ -43,6 +43,8 @@ class SiteBase(msgspec.Struct, frozen=True):
     low: BaseByCircuit
 
 
+COST_ESTIMATE = 50
+"""Work (about us of a small computer) to estimate the base load of one circuit."""
 SUMS = 18
 """Numbers of an `OfferCredit`."""
 
@@ -368,6 +370,16 @@ class CircuitMetering:
         """Return the last currents that the circuit's meter showed, however old."""
         found = self._metered.get(circuit.id)
         return None if found is None else found.measured
+
+    def estimate(self, now: float) -> Iterator[int]:
+        """Find the base load of every circuit with a meter, so that `base` has it soon after.
+
+        Yields the cost of each step.
+        """
+        for number, (circuit, metered) in enumerate(self._metered.items(), 1):
+            metered.base(now, self._declared[circuit])
+            if number % 20 == 0:
+                yield 20 * COST_ESTIMATE
 
     def base(self, now: float, site: SiteTree | None = None) -> SiteBase:
         """Return the base load of every circuit; `site`: of this part of the site.

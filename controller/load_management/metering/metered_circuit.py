@@ -53,6 +53,8 @@ OVER_WARN_S = 10.0
 """Time (s) that a circuit is above its limit until a warning."""
 OVER_UNEXPLAINED_S = 60.0
 """Longest time (s) of a circuit above its limit without all that the EVSEs below may draw."""
+ESTIMATES_HOLD_S = 2.0
+"""Time (s) after which the base load is estimated anew without a reading: what was measured ages slowly."""
 UNPROVEN = coded(
     "no step of a car has proven it yet: until then the feed-in that it shows counts as a load; let a car "
     "charge, or check the direction of its current transformers"
@@ -119,6 +121,8 @@ class MeteredCircuit:
         self._feeds_in = False
         """True while a phase that is not proven shows feed-in."""
         self._hidden = HiddenLoad(circuit.id)
+        self._estimated: tuple[float, LoadEstimates] | None = None
+        """Time of the last estimates, and these; None after anything but time has changed them."""
         self.window = MeterWindow(MEMORY_S)
         self.steps = StepCheck(self.window)
         self.phase_steps = PhaseSteps(self.window)
@@ -191,6 +195,7 @@ class MeteredCircuit:
         return records
 
     def _set_load_limits(self) -> None:
+        self._estimated = None
         for load in self._loads:
             load.set_limits(self.circuit.limit_a, self.circuit.fuse, self.margin_a)
 
@@ -210,6 +215,7 @@ class MeteredCircuit:
 
     def explain_less(self, amps: PhaseAmps) -> None:
         """Plan with the base load that the last reading shows if the EVSEs draw so much less (A)."""
+        self._estimated = None
         for load in self._loads:
             load.explain_less(amps)
 
@@ -297,6 +303,7 @@ class MeteredCircuit:
         `draw`: of all EVSEs below together. `power_limited`: the reading breaks the circuit's `limit_w`.
         """
         self._read_at = now
+        self._estimated = None
         self.votes = []
         measured = phase_currents(state.reading, self._bounds.voltage_v) if state.reading else None
         if state.quality is Quality.GOOD and measured is not None and self._spikes.is_spike(measured, now):
@@ -475,6 +482,12 @@ class MeteredCircuit:
         return LoadEstimates(worst, worst, worst, worst, self.load.lowest(now))
 
     def _estimates(self, now: float) -> LoadEstimates:
+        """Return the base loads of a good meter, as they were found a moment ago if it was not read since."""
+        if self._estimated is None or now > self._estimated[0] + ESTIMATES_HOLD_S:
+            self._estimated = now, self._find_estimates(now)
+        return self._estimated[1]
+
+    def _find_estimates(self, now: float) -> LoadEstimates:
         """Return the base loads of a good meter, at the worst while a phase is not proven."""
         shown, before_fall_a = self.load.estimates(now), self.steps.before_fall_a
         if self._unproven is None and before_fall_a == NOWHERE:
