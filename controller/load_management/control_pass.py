@@ -11,7 +11,7 @@ counts in the next pass; what the meters and the bookings show counts in the nex
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping
-from heapq import heappop
+from heapq import heappop, heapreplace
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
@@ -352,16 +352,24 @@ class ControlPass:
         """Raise few EVSEs into the room that is left, until their renewal."""
         yield from self.whole.site.scan_costs
         ledger, changes = self._spare_room(planner), self._model.changes
-        able = yield from self._rises.find_able(ledger, self._now)
+        waiting = yield from self._rises.find_waiting(ledger, self._now)
         cost = 0
-        while able:
-            found = heappop(able)
-            controller, allocation = found.controller, found.allocation
+        while waiting:
             if changes != self._model.changes:
                 ledger, changes = self._spare_room(planner), self._model.changes
             if ledger.is_full(SPARE_A):
                 break
+            _, group = waiting[0]
+            controller, allocation = group[-1].controller, group[-1].allocation
             cost += COST_NOTED
+            if ledger.room(controller.evse, controller.model.phases) < SPARE_A:
+                heappop(waiting)  # none of them has room any more
+                continue
+            group.pop()
+            if group:
+                heapreplace(waiting, (group[-1].place, group))
+            else:
+                heappop(waiting)
             limit_a = target_a(controller, allocation, ledger, self._now)
             if limit_a is not None:
                 before = controller.delivery.offered_a(self._now)

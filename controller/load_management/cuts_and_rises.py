@@ -7,6 +7,7 @@ gets it by a cut, and renewals level the shares again.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from heapq import heapify, heappop
@@ -16,7 +17,7 @@ import msgspec
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A
+from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
@@ -50,15 +51,11 @@ LEAST_RISE_A = 1.0
 """Smallest such rise."""
 SHOWS_AFTER_S = 30.0
 """Time after the last limit of an EVSE from which another step can show the phases of its car."""
-COST_NOTED = 5
-COST_GROUP = 3
-COST_PLACE = 1
+COST_PLACE = 3
 COST_SORT = 1
-"""Work of one EVSE that was noted, of a group, and of one EVSE that is placed and sorted (about us of a small
-computer)."""
+"""Work of one EVSE that is placed, and of a group that is sorted (about us of a small computer)."""
 SEARCH_AT_ONCE = 600
-SORT_AT_ONCE = 60
-"""Work of the EVSEs that are searched in one step, and of those that are sorted in a step with others."""
+"""Work of the groups that are searched in one step."""
 
 RisePlace = tuple[int, bool, bool, float, EvseRef]
 """Place of an EVSE in the order of the rises."""
@@ -303,85 +300,101 @@ def _note_missing(found: dict[Place, float], place: Place, room_a: float) -> Non
 
 
 class Able(msgspec.Struct, frozen=True, order=True, gc=False):
-    """EVSE that can take more than its offer, at its place in the order of the rises."""
+    """EVSE with an allocation, at its place in the order of the rises."""
 
     place: RisePlace
     controller: EvseController
     allocation: Allocation
 
 
+class RiseGroup:
+    """EVSEs of a circuit that draw on the same phases, so that they have the same room."""
+
+    def __init__(self) -> None:
+        self.allocations: dict[EvseRef, tuple[EvseController, Allocation]] = {}
+        self._order: list[Able] = []
+        self._order_ends_at = -math.inf
+        """Time (s, monotonic) until which that is their order."""
+
+    def set(self, each: EvseController, allocation: Allocation) -> None:
+        """Add an EVSE, or note that its offer or its allocation is another one."""
+        self.allocations[each.evse.ref] = each, allocation
+        self._order_ends_at = -math.inf
+
+    def remove(self, ref: EvseRef) -> None:
+        """Remove an EVSE that is in the group."""
+        del self.allocations[ref]
+        self._order_ends_at = -math.inf
+
+    def in_order(self, now: float) -> list[Able]:
+        """Return the EVSEs in the order of their rises, the first one at the end.
+
+        The most important come first, then those whose phases a step may show by now, then those below their
+        share, then those whose lease would be renewed soonest.
+        """
+        if now >= self._order_ends_at:
+            self._order_ends_at = math.inf
+            self._order = []
+            for ref, (each, allocation) in self.allocations.items():
+                written_at, shows_nothing = each.delivery.written_at, each.model.phases_known
+                if not shows_nothing and now < written_at + SHOWS_AFTER_S:
+                    shows_nothing = True
+                    self._order_ends_at = min(self._order_ends_at, written_at + SHOWS_AFTER_S)
+                is_at_share = each.offer.offered_a >= allocation.limit_a
+                place = (-each.demand.priority, shows_nothing, is_at_share, written_at, ref)
+                self._order.append(Able(place, each, allocation))
+            self._order.sort(reverse=True)
+        return list(self._order)
+
+
+Waiting = tuple[RisePlace, list[Able]]
+"""EVSEs of a group in the order of their rises, the first one at the end, and its place."""
+
+
 class RisePlanner:
     """Finds the EVSEs that are raised into the room that is left."""
 
     def __init__(self) -> None:
-        self._groups: defaultdict[str, dict[Group, dict[EvseRef, Able]]] = defaultdict(dict)
-        """EVSEs that can take more than their offers: by circuit and group."""
-        self._group_of: dict[EvseRef, dict[EvseRef, Able]] = {}
-        """Group in which an EVSE is."""
-        self._noted: defaultdict[str, dict[EvseRef, tuple[EvseController, Allocation | None]]] = defaultdict(
-            dict
-        )
-        """EVSEs to place anew when their circuit is searched; on a full site few circuits are."""
+        self._groups: defaultdict[str, dict[Group, RiseGroup]] = defaultdict(dict)
+        """EVSEs with an allocation, by circuit and group."""
+        self._group_of: dict[EvseRef, Group] = {}
 
     def note(self, each: EvseController, allocation: Allocation | None) -> None:
         """Note that the offer or the allocation of an EVSE is another one than before."""
-        self._noted[each.evse.circuit][each.evse.ref] = each, allocation
+        ref, groups = each.evse.ref, self._groups[each.evse.circuit]
+        group = (each.model.phases, each.evse.steerable)
+        before = self._group_of.get(ref)
+        if before is not None and (before != group or allocation is None):
+            groups[before].remove(ref)
+            del self._group_of[ref]
+        if allocation is None:
+            return
+        if group not in groups:
+            groups[group] = RiseGroup()
+        groups[group].set(each, allocation)
+        self._group_of[ref] = group
 
-    def _place_noted(self, circuit: str) -> int:
-        """Place the EVSEs of a circuit that were noted since it was searched last; return what that costs."""
-        groups, noted = self._groups[circuit], self._noted.pop(circuit, {})
-        for ref, (each, allocation) in noted.items():
-            if (before := self._group_of.pop(ref, None)) is not None:
-                del before[ref]
-            offered_a = each.offer.offered_a
-            if allocation is None or _most_a(each, allocation) - offered_a < LEAST_RISE_A:
-                continue
-            written_at, is_at_share = each.delivery.written_at, offered_a >= allocation.limit_a
-            place = (-each.demand.priority, each.model.phases_known, is_at_share, written_at, ref)
-            group = groups.setdefault((each.model.phases, each.evse.steerable), {})
-            group[ref] = Able(place, each, allocation)
-            self._group_of[ref] = group
-        return len(noted) * COST_NOTED
+    def find_waiting(self, ledger: Headroom, now: float) -> Generator[int, None, list[Waiting]]:
+        """Return the groups that have room for a rise, as a heap; yield the cost of each step.
 
-    def find_able(self, ledger: Headroom, now: float) -> Generator[int, None, list[Able]]:
-        """Return the EVSEs that may rise with their shares, as a heap; yield the cost of each step.
-
-        The most important come first, then those whose phases a step may show, then those below their share,
-        then those whose lease would be renewed soonest. Only circuits with room are searched: on a full site
-        these are few. Most that have room now have none when it is their turn: `target_a` is asked then.
+        Only circuits with room are searched: on a full site these are few.
         """
-        able: list[Able] = []
+        found: list[Waiting] = []
         cost = 0
         for circuit in ledger.circuits_with_room(SPARE_A):
-            cost += self._place_noted(circuit)
-            for (phases, _), evses in self._groups[circuit].items():
-                if not evses:
+            for (phases, _), group in self._groups[circuit].items():
+                first, _ = next(iter(group.allocations.values()), (None, None))
+                if first is None or ledger.room(first.evse, phases) < SPARE_A:
                     continue
-                found = list(evses.values())
-                free_a = ledger.room(found[0].controller.evse, phases) - BUFFER_A
-                cost += COST_GROUP
-                if free_a < SPARE_A - BUFFER_A:
-                    continue
-                if free_a < STEP_A:
-                    found = [each for each in found if each.controller.delivery.least_rise_a(now) <= free_a]
-                able += [_placed(each, now) for each in found]
-                cost += COST_PLACE * len(evses)
+                in_order = group.in_order(now)
+                found.append((in_order[-1].place, in_order))
+                cost += COST_PLACE * len(in_order)
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
-        if cost + len(able) * COST_SORT >= SORT_AT_ONCE:
-            yield cost + len(able) * COST_SORT
-        heapify(able)
-        return able
-
-
-def _placed(able: Able, now: float) -> Able:
-    """Return an EVSE at its place by now: a step shows the phases of its car a while after the last one."""
-    priority, is_known, is_at_share, written_at, ref = able.place
-    if is_known or now >= written_at + SHOWS_AFTER_S:
-        return able
-    place = (priority, True, is_at_share, written_at, ref)
-    return Able(place, able.controller, able.allocation)
+        yield cost + len(found) * COST_SORT
+        heapify(found)
+        return found
 
 
 def target_a(
