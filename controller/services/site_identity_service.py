@@ -16,7 +16,7 @@ import trio
 
 from controller.model.effects import FromBackend, LogEntry, TimePassed, ToBackend
 from controller.model.journal import Persist, ProfilesStored
-from controller.ocpp.frames import call_result
+from controller.ocpp.frames import call_result, parse
 from controller.services.policy_service import PolicyService
 from controller.services.site_link import LinkEvent, SiteLink
 from controller.services.site_mailbox import SiteMailbox
@@ -25,6 +25,7 @@ from controller.site_identity.identity import (
     IdentityAction,
     IdentityEvent,
     SiteBackendReached,
+    SiteFrame,
     SiteIdentity,
     SiteIdentitySettings,
     SiteLimited,
@@ -98,19 +99,23 @@ class SiteIdentityService:
                 await self._handle(message)
 
     async def _on_link_event(self, event: LinkEvent) -> None:
-        if isinstance(event, FromBackend) and self._policy is not None:
-            await self._check_text(self._policy, event.text)
-        else:
+        if not isinstance(event, FromBackend):
             await self._handle(event)
+            return
+        received = SiteFrame(parse(event.text))
+        if self._policy is None:
+            await self._handle(received)
+        else:
+            await self._check_frame(self._policy, received)
 
-    async def _check_text(self, policy: SiteLinkPolicy, text: str) -> None:
-        """Hold a received text against the policy; what passes goes to the identity."""
+    async def _check_frame(self, policy: SiteLinkPolicy, received: SiteFrame) -> None:
+        """Hold a received frame against the policy; what passes goes to the identity."""
         async with self._turn:
             try:
-                await self._execute(policy.check_text(text, utc(trio.current_time())))
+                await self._execute(policy.check_frame(received, utc(trio.current_time())))
             except StoreError as error:
                 log.error("message to the site rejected, it cannot be stored reason=%s", error)
-                await self._execute(policy.reject_unstored(text))
+                await self._execute(policy.reject_unstored(received))
 
     async def _handle(self, event: IdentityEvent) -> None:
         async with self._turn:
@@ -135,7 +140,7 @@ class SiteIdentityService:
                     await self._store.persist(records)
                 case ToBackend(text=text):
                     self._link.send(text)
-                case FromBackend():
+                case SiteFrame():
                     await self._feed(action)
                 case PolicyRequest():
                     await self._change_policy(action)

@@ -15,20 +15,21 @@ from typing import Any
 import msgspec
 
 from controller.model.deadlines import earliest
-from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
+from controller.model.effects import BackendLost, BackendUp, LogEntry, TimePassed, ToBackend
 from controller.model.journal import Persist, ProfilesStored
 from controller.ocpp.frames import (
     Answer,
     Call,
     CallError,
     CallResult,
+    Frame,
     MalformedFrame,
+    UnknownMessageType,
     Version,
     call,
     call_error,
     call_result,
     malformed_answer,
-    parse,
 )
 from controller.ocpp.payloads import Int32, format_time, read_payload
 from controller.profiles.profile_messages import (
@@ -55,6 +56,12 @@ CERTIFICATE_TRIGGERS = frozenset({"SignChargingStationCertificate", "SignChargeP
 """Messages of a trigger that a service answers, too (2.x and 1.6)."""
 MOST_MESSAGES = 64
 """Messages that wait for the backend; the oldest is dropped for a newer one."""
+
+
+class SiteFrame(msgspec.Struct, frozen=True):
+    """A text of the backend, parsed."""
+
+    frame: Frame | MalformedFrame | UnknownMessageType
 
 
 class SiteMessage(msgspec.Struct, frozen=True):
@@ -100,7 +107,7 @@ class SiteLimited(msgspec.Struct, frozen=True):
         return lowest(self.limit_a, self.outside_a)
 
 
-IdentityEvent = BackendUp | BackendLost | FromBackend | TimePassed | SiteMessage | SiteReply
+IdentityEvent = BackendUp | BackendLost | SiteFrame | TimePassed | SiteMessage | SiteReply
 IdentityAction = ToBackend | Persist | SiteLimited | SiteRequest | SiteBackendReached | LogEntry
 
 
@@ -181,8 +188,8 @@ class SiteIdentity:
                 self._asked = None
                 self._reports.clear()
                 self._requeue()
-            case FromBackend(text=text):
-                actions += self._on_text(text, now, utc)
+            case SiteFrame(frame=frame):
+                actions += self._on_frame(frame, now, utc)
             case TimePassed():
                 actions += self._send_due(now)
             case SiteMessage():
@@ -236,8 +243,9 @@ class SiteIdentity:
         }
         return {"reason": "PowerUp", "chargingStation": station}
 
-    def _on_text(self, text: str, now: float, utc: float) -> list[IdentityAction]:
-        frame = parse(text)
+    def _on_frame(
+        self, frame: Frame | MalformedFrame | UnknownMessageType, now: float, utc: float
+    ) -> list[IdentityAction]:
         if isinstance(frame, Call):
             return self._on_call(frame, utc)
         if isinstance(frame, MalformedFrame):

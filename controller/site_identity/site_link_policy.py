@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.model.effects import FromBackend, LogEntry, ToBackend
+from controller.model.effects import LogEntry, ToBackend
 from controller.model.journal import Persist
-from controller.ocpp.frames import Call, CallResult, Frame, Version, call_error, parse
+from controller.ocpp.frames import (
+    Call,
+    CallResult,
+    MalformedFrame,
+    UnknownMessageType,
+    Version,
+    call_error,
+    parse,
+)
 from controller.relay.policy_check import PolicyCheck, SignedText, backend_peer
 from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.signature_format import POLICY_ACTIONS
+from controller.site_identity.identity import SiteFrame
 
 _NONE = ("", "")
 
@@ -28,7 +37,7 @@ class PolicyRequest(msgspec.Struct, frozen=True):
     decision: Decision
 
 
-LinkAction = FromBackend | ToBackend | Persist | PolicyRequest | LogEntry
+LinkAction = SiteFrame | ToBackend | Persist | PolicyRequest | LogEntry
 
 
 class SiteLinkPolicy:
@@ -42,14 +51,14 @@ class SiteLinkPolicy:
         self._received = _NONE
         """Id and action of the backend's last CALL, which is answered before the next is read."""
 
-    def check_text(self, text: str, utc: float) -> list[LinkAction]:
-        """Return the effects of a received text in order; what passes is a FromBackend or PolicyRequest.
+    def check_frame(self, received: SiteFrame, utc: float) -> list[LinkAction]:
+        """Return the effects of a received frame in order; what passes is a SiteFrame or PolicyRequest.
 
         Where a `Persist` among them fails, those of `reject_unstored` replace the ones after it.
         """
-        frame = parse(text)
-        if not isinstance(frame, Frame):
-            return [FromBackend(text)]  # the identity answers what is not a frame
+        frame = received.frame
+        if isinstance(frame, MalformedFrame | UnknownMessageType):
+            return [received]  # the identity answers it
         action = self._sent[1] if isinstance(frame, CallResult) and frame.id == self._sent[0] else None
         decision = self._policy.decide(frame, self._backend, action, utc)
         checked = self._policy.follow(decision, frame, self._backend, action)
@@ -61,11 +70,11 @@ class SiteLinkPolicy:
             self._received = (passed.id, passed.action)
             if passed.action in POLICY_ACTIONS:
                 return [*actions, PolicyRequest(passed.id, passed.action, passed.payload, decision)]
-        return actions if passed is None else [*actions, FromBackend(passed.text)]
+        return actions if passed is None else [*actions, SiteFrame(passed)]
 
-    def reject_unstored(self, text: str) -> list[LinkAction]:
-        """Return the answer to a received text whose records cannot be stored."""
-        frame = parse(text)
+    def reject_unstored(self, received: SiteFrame) -> list[LinkAction]:
+        """Return the answer to a received frame whose records cannot be stored."""
+        frame = received.frame
         if not isinstance(frame, Call):
             return []
         return [ToBackend(call_error(frame.id, "InternalError", "the store cannot be written"))]

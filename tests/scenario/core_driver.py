@@ -39,6 +39,7 @@ from controller.load_management.site_control import SiteControl
 from controller.model.effects import BackendLost, BackendUp, FromBackend, OwnCall, TimePassed, ToBackend
 from controller.model.journal import Persist, Record
 from controller.model.observations import EvseRef
+from controller.ocpp.frames import parse
 from controller.ocpp.payloads import OWN_TIME, is_accepted
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
@@ -67,6 +68,7 @@ from controller.services.relay_backends import RelayBackends
 from controller.services.relay_memory import RelayJournals
 from controller.site_identity.identity import (
     IdentityEvent,
+    SiteFrame,
     SiteIdentity,
     SiteIdentitySettings,
     SiteReply,
@@ -403,7 +405,7 @@ class CoreSite(ScenarioSite):
 
     def _open_site_link(self) -> None:
         self.csms.answer_automatically()
-        on_text = lambda text: self._on_identity_event(FromBackend(text))  # noqa: E731
+        on_text = lambda text: self._on_identity_event(SiteFrame(parse(text)))  # noqa: E731
         self.csms.accept(SITE, self.make_line(on_text, lambda: None))
         self._on_identity_event(BackendUp())
 

@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed, ToBackend
+from controller.model.effects import BackendLost, BackendUp, TimePassed, ToBackend
 from controller.model.journal import Persist, ProfilesStored
-from controller.ocpp.frames import Version
+from controller.ocpp.frames import Version, parse
 from controller.site_identity.group_profiles import MOST_GROUP_PROFILES
 from controller.site_identity.identity import (
     RETRY_S,
     IdentityEvent,
     SiteBackendReached,
+    SiteFrame,
     SiteIdentity,
     SiteIdentitySettings,
     SiteLimited,
@@ -24,6 +25,11 @@ from tests.controller.ocpp.schemas import check, request
 from tests.controller.site_identity.test_group_profiles import NOON, setting
 
 VERSIONS = pytest.mark.parametrize("version", list(Version))
+
+
+def received(text: str) -> SiteFrame:
+    """A text of the backend, as the identity gets it."""
+    return SiteFrame(parse(text))
 
 
 class IdentityHarness:
@@ -50,7 +56,7 @@ class IdentityHarness:
 
     def request(self, action: str, payload: bytes, now: float = 0.0) -> list[Any]:
         """Send a CALL of the backend and return its one answer."""
-        sent = self.handle(FromBackend(f'[2,"b","{action}",{payload.decode()}]'), now)
+        sent = self.handle(received(f'[2,"b","{action}",{payload.decode()}]'), now)
         assert len(sent) == 1
         assert sent[0][1] == "b"
         return sent[0]
@@ -60,7 +66,7 @@ class IdentityHarness:
         [boot] = self.handle(BackendUp())
         assert boot[2] == "BootNotification"
         answer = {"status": status, "interval": interval, "currentTime": "2026-01-01T00:00:00Z"}
-        return self.handle(FromBackend(msgspec.json.encode([3, boot[1], answer]).decode()))
+        return self.handle(received(msgspec.json.encode([3, boot[1], answer]).decode()))
 
 
 @VERSIONS
@@ -132,8 +138,8 @@ def test_other_calls_are_not_implemented(version: Version) -> None:
 @VERSIONS
 def test_malformed_frame_is_answered_without_effect(version: Version) -> None:
     scenario = IdentityHarness(version)
-    assert scenario.handle(FromBackend('[3,"nobody asked",{}]')) == []
-    assert [frame[0] for frame in scenario.handle(FromBackend('[2,"b"]'))] == [4]
+    assert scenario.handle(received('[3,"nobody asked",{}]')) == []
+    assert [frame[0] for frame in scenario.handle(received('[2,"b"]'))] == [4]
 
 
 NEW = pytest.mark.parametrize("version", [Version.V201, Version.V21])
@@ -149,9 +155,7 @@ def test_reports_follow_their_answer_in_turn(version: Version) -> None:
         "GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}', 61
     )
     assert answer[2] == {"status": "Accepted"}
-    [report] = scenario.handle(
-        FromBackend(f'[3,"{heartbeat[1]}",{{"currentTime":"2026-01-01T00:00:00Z"}}]'), 62
-    )
+    [report] = scenario.handle(received(f'[3,"{heartbeat[1]}",{{"currentTime":"2026-01-01T00:00:00Z"}}]'), 62)
     assert report[2] == "ReportChargingProfiles"
     assert (report[3]["requestId"], report[3]["chargingLimitSource"], report[3]["evseId"]) == (7, "CSO", 0)
     assert [profile["id"] for profile in report[3]["chargingProfile"]] == [1]

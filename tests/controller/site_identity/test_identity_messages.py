@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed
+from controller.model.effects import BackendLost, BackendUp, TimePassed
 from controller.ocpp.frames import Version
 from controller.site_identity.identity import (
     MOST_MESSAGES,
@@ -15,7 +15,7 @@ from controller.site_identity.identity import (
     SiteReply,
     SiteRequest,
 )
-from tests.controller.site_identity.test_identity import VERSIONS, IdentityHarness
+from tests.controller.site_identity.test_identity import VERSIONS, IdentityHarness, received
 
 ANSWER = '{"status":"Accepted","data":"{}"}'
 
@@ -29,7 +29,7 @@ def actions_of(frames: list[list[Any]]) -> list[str]:
 
 
 def answers(scenario: IdentityHarness, frame: list[Any], now: float = 0.0) -> list[list[Any]]:
-    return scenario.handle(FromBackend(f'[3,"{frame[1]}",{ANSWER}]'), now)
+    return scenario.handle(received(f'[3,"{frame[1]}",{ANSWER}]'), now)
 
 
 @VERSIONS
@@ -67,7 +67,7 @@ def test_identity_messages_error_counts_as_answer() -> None:
     scenario.boot("Accepted", 300)
     [first] = scenario.handle(word(1))
     scenario.handle(word(2))
-    frames = scenario.handle(FromBackend(f'[4,"{first[1]}","NotImplemented","",{{}}]'))
+    frames = scenario.handle(received(f'[4,"{first[1]}","NotImplemented","",{{}}]'))
     assert actions_of(frames) == ["2"]
 
 
@@ -88,7 +88,7 @@ def test_data_transfer_is_answered_by_sender_understands_it(version: Version) ->
     scenario = IdentityHarness(version)
     scenario.boot("Accepted", 300)
     scenario.others.clear()
-    assert scenario.handle(FromBackend('[2,"b","DataTransfer",{"vendorId":"org.example"}]')) == []
+    assert scenario.handle(received('[2,"b","DataTransfer",{"vendorId":"org.example"}]')) == []
     assert scenario.others == [SiteRequest("b", b'{"vendorId":"org.example"}')]
     [reply] = scenario.handle(SiteReply("b", ANSWER.encode()))
     assert reply[:2] == [3, "b"]

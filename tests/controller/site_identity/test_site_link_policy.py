@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 import trio
 
-from controller.model.effects import FromBackend, LogEntry, ToBackend
+from controller.model.effects import LogEntry, ToBackend
 from controller.model.journal import Persist
-from controller.ocpp.frames import Version, call_result
+from controller.ocpp.frames import Call, CallError, Version, call_result
 from controller.services.policy_service import PolicyService
 from controller.signing import payload_signatures, signature_format, signing_keys
 from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
+from controller.site_identity.identity import SiteFrame
 from controller.site_identity.site_link_policy import LinkAction, PolicyRequest, SiteLinkPolicy
 from controller.store.state_store import StateStore
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.policy_examples import NOW, OLGA, TOM, decide, describe_decision, limit, signed
+from tests.controller.site_identity.test_identity import received
 
 POLICY = {
     "id": "p",
@@ -55,7 +57,7 @@ class PolicyHarness:
     async def answers(self, action: str, payload: bytes, number: str = "1") -> Any:
         """The answer that went back at once; None: the identity is to answer."""
         text = f'[2,"{number}","{action}",{payload.decode()}]'
-        passed = [await self.follow(effect) for effect in self.guard.check_text(text, NOW)]
+        passed = [await self.follow(effect) for effect in self.guard.check_frame(received(text), NOW)]
         assert (text in passed) is not bool(self.sent)
         return json.loads(self.sent.pop()) if self.sent else None
 
@@ -71,8 +73,9 @@ class PolicyHarness:
                     effect.action, effect.payload, effect.decision
                 )
                 self.send(call_result(effect.id, answer))
-            case FromBackend(text=text):
-                return text
+            case SiteFrame(frame=frame):
+                assert isinstance(frame, Call)
+                return frame.text
         return None
 
     def send(self, text: str) -> None:
@@ -177,11 +180,13 @@ async def test_site_link_policy_refused_answer_of_backend_is_error_for_identity(
     )
     harness = PolicyHarness(tmp_path, nursery)
     harness.send('[2,"7","BootNotification",{}]')
-    [logged, passed] = harness.guard.check_text('[3,"7",{"status":"Accepted"}]', NOW)
+    [logged, passed] = harness.guard.check_frame(received('[3,"7",{"status":"Accepted"}]'), NOW)
     assert isinstance(logged, LogEntry)
-    assert isinstance(passed, FromBackend)
-    assert json.loads(passed.text)[:3] == [4, "7", "SecurityError"]
-    assert harness.guard.check_text("[3,", NOW) == [FromBackend("[3,")]  # the identity answers it
+    assert isinstance(passed, SiteFrame)
+    assert isinstance(passed.frame, CallError)
+    assert json.loads(passed.frame.text)[:3] == [4, "7", "SecurityError"]
+    malformed = received("[3,")
+    assert harness.guard.check_frame(malformed, NOW) == [malformed]  # the identity answers it
 
 
 async def test_site_message_is_signed_where_the_policy_requires_it(
@@ -208,7 +213,7 @@ async def test_site_message_is_signed_where_the_policy_requires_it(
 
 
 async def test_site_link_policy_unstored_call_is_answered_with_error(harness: PolicyHarness) -> None:
-    [refused] = harness.guard.reject_unstored('[2,"8","SetChargingProfile",{}]')
+    [refused] = harness.guard.reject_unstored(received('[2,"8","SetChargingProfile",{}]'))
     assert isinstance(refused, ToBackend)
     assert json.loads(refused.text)[:3] == [4, "8", "InternalError"]
-    assert harness.guard.reject_unstored('[3,"8",{}]') == []
+    assert harness.guard.reject_unstored(received('[3,"8",{}]')) == []
