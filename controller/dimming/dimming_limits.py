@@ -167,13 +167,11 @@ class LimitSource:
         keys: set[EvseRef | None] = set(evses)
         if not keys:
             keys = {None} if limit.watts is not None else {None, *self._limits}
+        limits = self._limits
         for key in keys:
-            kept = [each for each in self._standing(key, now) if each.begins <= now < limit.begins]
-            self._limits[key] = (*kept, replace(limit, evse=key))
-        for key in [*self._limits]:
-            standing = self._limits[key] = self._standing(key, now)
-            if not standing:
-                del self._limits[key]
+            kept = [each for each in limits.get(key, ()) if each.begins <= now < limit.begins]
+            limits[key] = (*kept, replace(limit, evse=key))
+        self._limits = {key: each for key in limits if (each := self._standing(key, now))}
 
     def set_failsafe(self, failsafe: SourceFailsafe) -> None:
         """Set the failsafe of the source."""

@@ -56,7 +56,7 @@ def open_command(event: CommandReceived, command: DimmingCommand, limit: SourceL
     """Return an accepted command, to report its effect from the begin of its limit on."""
     return OpenCommand(
         command_id=command.command_id,
-        digest=digest(event.received),
+        digest=event.digest,
         via=event.via,
         begins=limit.begins,
     )
@@ -115,7 +115,7 @@ def acknowledgement(
     """Return the unsigned acknowledgement of a command. `standing` None: it is refused."""
     message = Acknowledgement(
         context=ANSWER_CONTEXT,
-        command=digest(event.received),
+        command=event.digest,
         command_id="" if verdict.command is None else verdict.command.command_id,
         connection_point=point,
         time=moment(at.utc),
@@ -159,7 +159,7 @@ def received(event: CommandReceived) -> dict[str, Any]:
     """Return the record of a received command."""
     return {
         "via": event.via,
-        "sha256": digest(event.received),
+        "sha256": event.digest,
         "received": base64.b64encode(event.received).decode(),
     }
 
@@ -169,7 +169,7 @@ def verdict_body(
 ) -> dict[str, Any]:
     """Return the record of a verdict with the signed answer. `left_out`: refusals without a record."""
     body = {
-        "sha256": digest(event.received),
+        "sha256": event.digest,
         "commandId": None if verdict.command is None else verdict.command.command_id,
         "source": verdict.source,
         "reason": verdict.reason,

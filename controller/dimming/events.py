@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from controller.dimming import dimming_messages
 from controller.dimming.digital_inputs import Level
 from controller.dimming.dimming_limits import EffectiveLimit, LimitSourceMemory, SourceLimit
 from controller.dimming.evidence_chain import EvidenceKind
@@ -17,7 +19,7 @@ from controller.model.observations import EvseRef
 from drivers.eebus import lpc
 
 
-class CommandReceived(msgspec.Struct, frozen=True):
+class CommandReceived(msgspec.Struct, frozen=True, dict=True):
     """A command was received `via` a link. One `CommandAnswer` of `token` answers it.
 
     `is_durable`: the store of obeyed commands can be written; without it a replay could not be detected.
@@ -27,6 +29,11 @@ class CommandReceived(msgspec.Struct, frozen=True):
     via: str
     received: bytes
     is_durable: bool = True
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the command's bytes: the name of the command in records and answers."""
+        return dimming_messages.digest(self.received)
 
 
 class SourceLimited(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ the measured draw is not above the limit: what is not measured is not claimed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -25,14 +26,14 @@ APART_S = 300.0
 """Interval (s) of records of the draw under a limit."""
 
 
-class Measurement(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True, dict=True):
     """Draw at a moment (s, monotonic): of each device, and of the site from the grid (W)."""
 
     at: float
     devices_w: Mapping[EvseRef, float | None]
     grid_w: float | None
 
-    @property
+    @cached_property
     def drawn_w(self) -> float | None:
         """Draw of the devices from the grid (W); None where it is unknown."""
         known = [each for each in self.devices_w.values() if each is not None]

@@ -138,8 +138,10 @@ class ProfileArbiter:
 
     def set_dimmed(self, evses: Iterable[int]) -> None:
         """Take the EVSEs that the grid operator limits."""
-        self.absorbed.revision += 1
-        self._dimmed = frozenset(evses) or _NO_EVSES
+        dimmed = frozenset(evses) or _NO_EVSES
+        if dimmed != self._dimmed:
+            self.absorbed.revision += 1
+            self._dimmed = dimmed
 
     # -- commands -----------------------------------------------------------------------------------
 
