@@ -63,7 +63,8 @@ ALL_IT_CAN_TAKE = Statement(code=StatementCode.ALL_IT_CAN_TAKE)
 COST_DEMAND = 20
 COST_CLAIM = 5
 COST_GROUP = 1
-"""Work of one changed demand, claim, and group (about us of a small computer)."""
+COST_LEAD = 1
+"""Work of one changed demand, claim, and group, and of a claim on leads (about us of a small computer)."""
 MANY_GROUPS = 100
 """Groups of claims that are filled in a step of their own."""
 
@@ -237,7 +238,7 @@ class Allocator:
         Steps that are not taken to the end leave `allocations` incomplete; the next call makes up for it.
         Raises KeyError for an EVSE or a circuit that the site or `capacity` does not have.
         """
-        leads = PhaseLeads(self._site, joint)
+        leads = PhaseLeads(joint)
         constraints = self._constraints
         if constraints is None or not constraints.has_rows_for(joint, leads.rooms):
             constraints = self._constraints = Constraints(self._site)
@@ -260,7 +261,10 @@ class Allocator:
         yield from self._site.scan_costs
         for _ in range(ROUNDS):
             yield from self._share(constraints)
-            if not leads.rooms or not leads.tighten(constraints.shared(), constraints.shared(helping=True)):
+            if not leads.rooms:
+                break
+            yield len(self._claims) * COST_LEAD
+            if not leads.tighten(constraints.lead_loads()):
                 break
             constraints.set_leads(leads.rooms)
         else:

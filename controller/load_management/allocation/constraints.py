@@ -19,7 +19,6 @@ count no help at all, which always holds.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import permutations
@@ -32,6 +31,9 @@ from controller.model.statements import Statement, StatementCode
 
 Place = tuple[str, PhaseFlags, bool]
 """The circuit where a demand hangs, the phases that it may draw on, and whether it is steerable."""
+
+LeadLoads = Mapping[str, tuple[Sequence[int], Sequence[int]]]
+"""Tenths that load each pair's lead on a circuit: by the shares, and by what of them is drawn."""
 
 GivenPhases = tuple[PhaseAmps, tuple[int, int, int]]
 """Room of a circuit on each phase: in A, and in whole tenths."""
@@ -102,6 +104,8 @@ class Constraints:
         self._steered_of: dict[str, tuple[int, ...]] = {}
         self._loads_up: dict[Place, Loads] = {}
         self._groups: dict[tuple[Place, int], ClaimGroup] = {}
+        self._leading: list[ClaimGroup] = []
+        """Groups that may load a lead: on one phase more than on another."""
         self.pools: dict[int, Pool] = {}
         """Admitted claims by their priority."""
         self.groups_on: list[list[ClaimGroup]] = []
@@ -209,14 +213,21 @@ class Constraints:
         """Return what the minima leave of each row."""
         return [room - given for room, given in zip(self._roomy, self.given, strict=True)]
 
-    def shared(self, *, helping: bool = False) -> dict[tuple[str, PhaseFlags], int]:
-        """Return what was shared (tenths), by home circuit and phases; `helping`: what of it is drawn."""
-        found: defaultdict[tuple[str, PhaseFlags], int] = defaultdict(int)
-        for ((circuit, phases, _), _), group in self._groups.items():
-            found[circuit, phases] += sum(
-                min(claim.share, claim.drawn) if helping else claim.share for claim in group.members
-            )
-        return found
+    def lead_loads(self) -> LeadLoads:
+        """Return what loads each lead (tenths), per circuit: by the shares, and by what of them is drawn."""
+        shared, drawn = [0] * len(self.given), [0] * len(self.given)
+        for group in self._leading:
+            share = help_ = 0
+            for claim in group.members:
+                share += claim.share
+                help_ += min(claim.share, claim.drawn)
+            for row, times in group.all_loads:
+                shared[row] += times * share
+                drawn[row] += times * help_
+        return {
+            circuit: (shared[first : first + len(PAIRS)], drawn[first : first + len(PAIRS)])
+            for circuit, first in self._leads_of.items()
+        }
 
     def _row(self, statement: Statement) -> int:
         self._statements.append(statement)
@@ -235,6 +246,8 @@ class Constraints:
             pool.groups.append(group)
             for row, _ in group.all_loads:
                 self.groups_on[row].append(group)
+            if self._leads_of and leading(phases):
+                self._leading.append(group)
             self._set_loads(group)
         return group
 
@@ -362,15 +375,11 @@ ROUNDS = 4
 """Number of rounds after which the shares are near enough; each costs a pass of the allocator."""
 OPPOSITE = [PAIRS.index((low, high)) for high, low in PAIRS]
 
-Shares = Mapping[tuple[str, PhaseFlags], int]
-"""Tenths of an ampere by home circuit and phases."""
-
 
 class PhaseLeads:
     """Bound of each lead on the circuits where unbalance is limited: `rooms`, in tenths."""
 
-    def __init__(self, site: SiteTree, joint: Mapping[str, JointConstraint]) -> None:
-        self._site = site
+    def __init__(self, joint: Mapping[str, JointConstraint]) -> None:
         self._allowed = {
             circuit: [self._allowed_tenths(bound, high, low) for high, low in PAIRS]
             for circuit, bound in joint.items()
@@ -386,16 +395,16 @@ class PhaseLeads:
             (bound.unbalance_a or 0.0) - bound.base_a[high] + min(low_a[low], bound.base_a[low])
         )
 
-    def tighten(self, shares: Shares, helping: Shares) -> bool:
+    def tighten(self, loads: LeadLoads) -> bool:
         """Lower the bounds for what was shared; return True if a lead is too great."""
         too_great = False
-        helps = self._taken(helping)
-        for circuit, taken in self._taken(shares).items():
+        for circuit, (taken, helps) in loads.items():
+            rooms = self.rooms[circuit]
             for pair, allowed in enumerate(self._allowed[circuit]):
-                room = max(0, allowed + helps[circuit][OPPOSITE[pair]])
+                room = max(0, allowed + helps[OPPOSITE[pair]])
                 if taken[pair] > room:
                     too_great = True
-                    self.rooms[circuit][pair] = min(self.rooms[circuit][pair], room)
+                    rooms[pair] = min(rooms[pair], room)
         return too_great
 
     def count_no_help(self) -> None:
@@ -403,13 +412,3 @@ class PhaseLeads:
         self.rooms = {
             circuit: [max(0, allowed) for allowed in pairs] for circuit, pairs in self._allowed.items()
         }
-
-    def _taken(self, shares: Shares) -> dict[str, Counter[int]]:
-        """Return what loads each lead, per circuit."""
-        taken: dict[str, Counter[int]] = {circuit: Counter() for circuit in self._allowed}
-        for (home, phases), share in shares.items():
-            pairs = leading(phases)
-            for circuit in self._site.path(home) if pairs else ():
-                if circuit.id in taken:
-                    taken[circuit.id].update(dict.fromkeys(pairs, share))
-        return taken

@@ -244,9 +244,9 @@ class EvseDemand:
         trouble: LimitReason | None,
         now: float,
         *,
-        unbalance_a: float | None,
-        dimmed: tuple[float, LimitReason] | None,
-        is_served: bool,
+        unbalance_a: float | None = None,
+        dimmed: tuple[float, LimitReason] | None = None,
+        is_served: bool = False,
     ) -> Demand:
         """Return what it could take now: the demand of the last pass if nothing has changed.
 
@@ -254,28 +254,28 @@ class EvseDemand:
         states why EVSEs on its circuit keep to their fallback, if they must. `dimmed`: the most that the grid
         operator leaves it (A per phase), and why.
         """
+        # Where nobody asks for its help it is not found, and no report makes another demand by it.
         helping = None if unbalance_a is None else self._booking.helping(now)
         self.unbalance_limited = unbalance_a is not None
-        terms = (place, trouble, is_served, dimmed, helping)
+        terms = (place, trouble, is_served, dimmed, unbalance_a, helping)
         if self._demand is None or terms != self._terms:
             self._terms = terms
-            self._demand = self.make(
-                place, trouble, now, unbalance_a=unbalance_a, dimmed=dimmed, is_served=is_served
-            )
+            self._demand = self._make(place, trouble, now, unbalance_a, helping, dimmed, is_served=is_served)
             self.most_a = self._demand.max_a
         return self._demand
 
-    def make(
+    def _make(
         self,
         place: Place,
         trouble: LimitReason | None,
         now: float,
+        unbalance_a: float | None,
+        helping: PhaseAmps | None,
+        dimmed: tuple[float, LimitReason] | None,
         *,
-        unbalance_a: float | None = None,
-        dimmed: tuple[float, LimitReason] | None = None,
-        is_served: bool = False,
+        is_served: bool,
     ) -> Demand:
-        """Return `current`, found anew."""
+        """Return `current`, found anew; `helping`: what it helps other phases by (A), where that counts."""
         model, evse = self._model, self._model.evse
         caps: list[tuple[float, LimitReason | None]] = [(evse.max_a, ALL_IT_CAN_TAKE)]
         caps += ((model.need_a(now), None), self.limit_by_order)
@@ -295,9 +295,8 @@ class EvseDemand:
         min_a = max(min_a, min(model.start_a(now), max_a))
         phases = self.phases_to_come
         help_a = None
-        if unbalance_a is not None:  # else nobody asks for its help, and each report would be another demand
-            drawn = self._booking.helping(now)
-            help_a = min((amps for amps, flag in zip(drawn, phases, strict=True) if flag), default=0.0)
+        if helping is not None:
+            help_a = min((amps for amps, flag in zip(helping, phases, strict=True) if flag), default=0.0)
         needs_a, why = self._need.needs_a, self._need.why
         if self.plan.needs_a > needs_a:
             needs_a, why = self.plan.needs_a, self.plan.need_why

@@ -68,8 +68,8 @@ def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
 
 def test_evse_controller_demand_is_capped_by_lowest_cap() -> None:
     outlet = at(8.0)
-    assert outlet.demand.make(1.0, None, 10.0).cap == ALL_IT_CAN_TAKE
-    troubled = outlet.demand.make(1.0, STALE, 10.0)
+    assert outlet.demand.current(FIRST_PLACE, None, 10.0).cap == ALL_IT_CAN_TAKE
+    troubled = outlet.demand.current(FIRST_PLACE, STALE, 10.0)
     assert (troubled.max_a, str(troubled.cap)) == (6, "meter grid is stale: held at its fallback")
 
 
@@ -79,27 +79,28 @@ def test_evse_demand_after_another_draw_changes_only_for_unbalance(
 ) -> None:
     outlet = at(16.0)
     outlet.model.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), 10.0, 16.0)
-    before = outlet.demand.make(FIRST_PLACE, None, 10.0, unbalance_a=unbalance_a)
+    before = outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=unbalance_a)
     outlet.model.on_observation(DrawSeen(1, (14.6, 15.0, 15.0)), 11.0, 16.0)
-    after = outlet.demand.make(FIRST_PLACE, None, 11.0, unbalance_a=unbalance_a)
+    after = outlet.demand.current(FIRST_PLACE, None, 11.0, unbalance_a=unbalance_a)
     assert (after == before) is is_same
 
 
 def test_possibly_single_phase_car_starts_within_unbalance() -> None:
     outlet = at(8.0)
-    small = outlet.demand.make(1.0, None, 10.0, unbalance_a=10.0)
+    small = outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0)
     assert (small.max_a, str(small.cap)) == (10.0, "its car may draw on one phase alone")
-    assert outlet.demand.make(1.0, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
+    assert outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=4.0).max_a == EVSE.min_a
     outlet.model.on_observation(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
     for now in (20.0, 30.0):
         outlet.model.on_observation(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
-    assert outlet.demand.make(1.0, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
+    outlet.refresh(230.0, 10.0)
+    assert outlet.demand.current(FIRST_PLACE, None, 10.0, unbalance_a=10.0).max_a == EVSE.max_a
 
 
 def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
     outlet = at(8.0)
     outlet.demand.backend = BackendLimit(1, 10.0)
-    demand = outlet.demand.make(1.0, None, 10.0)
+    demand = outlet.demand.current(FIRST_PLACE, None, 10.0)
     assert (demand.max_a, str(demand.cap)) == (10.0, "its backend allows 10 A")
 
 
