@@ -473,7 +473,7 @@ class Node:
                 if not (self._transit_check.applies_to(source) and self._transit_check.applies_to(to)):
                     return self._send_answer(answer, pending)
                 return self._check_answer(answer, source, to, pending, now)
-        self.counts["unasked"] += 1
+        self.counts["unsolicited"] += 1
         return (LogEntry(logging.INFO, f"answer dropped, no request waits for it type={frame.kind.name}"),)
 
     def _check_answer(

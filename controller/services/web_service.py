@@ -50,7 +50,8 @@ class WebService:
         reloads: Reloads | None,
     ) -> None:
         self._config = config
-        self._configurations = 0
+        self._config_revision = 0
+        """Number of configurations that took the place of another one since the start."""
         self._tls: PageTls | None = None
         """Certificate of the page for new connections; None before the start, and for plain http."""
         self._routes: WebRoutes | None = None
@@ -77,7 +78,7 @@ class WebService:
     @property
     def configuration_revision(self) -> int:
         """Return a number that rises with each change of the configuration in use, and of its file."""
-        return self._configurations + self._parts.editor.file_revision
+        return self._config_revision + self._parts.editor.file_revision
 
     @property
     def access_revision(self) -> int:
@@ -100,7 +101,7 @@ class WebService:
     def set_config(self, config: Config, tls: PageTls | None) -> None:
         """Use roles, names, open status and certificate (of `load_tls`) of another configuration."""
         self._config, self._tls = config, tls
-        self._configurations += 1
+        self._config_revision += 1
         self._access.set_roles(make_roles(config.web))
         if self._routes is not None and config.web is not None:
             self._routes.set_access(_find_names(config.web), open_status=_has_open_status(config.web))

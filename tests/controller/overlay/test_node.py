@@ -213,7 +213,7 @@ def test_timed_out_request_fails_and_late_answer_is_dropped() -> None:
     assert net.received_from("CS01") == [[4, "1", "GenericError", "no answer within 5 s", UNREACHED]]
     net.send_frame("CSMS", "LC01", 3, "CS01", "CSMS", "1", {})
     assert net.received_from("CS01") == []
-    assert net.nodes["LC01"].counts["unasked"] == 1
+    assert net.nodes["LC01"].counts["unsolicited"] == 1
 
 
 def test_node_pending_requests_of_link_are_bounded() -> None:
@@ -235,7 +235,7 @@ def test_node_answer_counts_once_and_from_link() -> None:
     for _ in range(2):
         net.send_frame("CSMS", "LC01", 3, "CS01", "CSMS", "1", {})
     assert net.received_from("CS01") == [[3, "1", {}]]
-    assert net.nodes["LC01"].counts["unasked"] == 2
+    assert net.nodes["LC01"].counts["unsolicited"] == 2
 
 
 def test_node_objection_to_answer_is_logged_on_overlay_link() -> None:
@@ -245,7 +245,7 @@ def test_node_objection_to_answer_is_logged_on_overlay_link() -> None:
     for _ in range(2):
         net.send_frame("CSMS", "LC01", 5, "LC01", ["CSMS"], "1", "TypeConstraintViolation", "status", {})
     assert net.received_from("LC02")[1:] == []
-    assert net.nodes["LC01"].counts == {"objections": 1, "unasked": 1}
+    assert net.nodes["LC01"].counts == {"objections": 1, "unsolicited": 1}
     assert net.notes[0] == "objection to an answer not forwarded link=LC02 type=RESULT_ERROR id=1 from=CSMS"
 
 
