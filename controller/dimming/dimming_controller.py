@@ -72,6 +72,10 @@ class DimmingController:
         moments.append(self._outcomes.deadline)
         return min([at for at in moments if at is not None], default=None)
 
+    def needs_decisions(self, now: float) -> bool:
+        """Return True if the next `Measured` is to have the decision for each EVSE."""
+        return self._outcomes.needs_decisions(now)
+
     def eebus_source(self, source: str) -> EebusSource:
         """Return a source of kind "eebus"."""
         return self._eebus.sources[source]

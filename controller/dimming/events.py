@@ -98,7 +98,7 @@ class InputsRead(msgspec.Struct, frozen=True):
 class Measured(msgspec.Struct, frozen=True):
     """Draw of each controllable EVSE (W; None: unknown), and of the grid connection.
 
-    `decisions`: limit of each EVSE (A per phase), and its reason.
+    `decisions`: limit of each EVSE (A per phase), and its reason; needed if the controller `needs_decisions`.
     """
 
     devices_w: Mapping[EvseRef, float | None]

@@ -82,9 +82,13 @@ class OutcomeReporter:
         """Return what follows from the time that has passed."""
         return [] if self._watch is None else self._report_all(self._watch.pass_time(at.now), at)
 
+    def needs_decisions(self, now: float) -> bool:
+        """Return True if decisions are to be recorded: once for each limit, and then at intervals."""
+        return self._effective.dimmed and now - self._decided_at >= DECISIONS_APART_S
+
     def record_decisions(self, at: CommandMoments) -> list[DimmingAction]:
-        """Record the decision for each EVSE, once for each limit and then at intervals."""
-        if not (self._effective.dimmed and self._decisions) or at.now - self._decided_at < DECISIONS_APART_S:
+        """Record the decision for each EVSE where that is due."""
+        if not self._decisions or not self.needs_decisions(at.now):
             return []
         self._decided_at = at.now
         body = {str(ref): {"a": a, "why": why} for ref, (a, why) in sorted(self._decisions.items())}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from controller.load_management.circuit_supply import CircuitSupply, subtract
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
-from controller.load_management.site_view import CircuitView, EvseView, SiteView, SiteViewParts
+from controller.load_management.site_view import CircuitView, EvseDraws, EvseView, SiteView, SiteViewParts
+from controller.model.observations import EvseRef
 from controller.model.parts import cut_in_parts, finish_parts
 
 
@@ -56,6 +59,25 @@ class SiteSnapshots:
             energy=self._model.energy.view(now),
             unconfigured=tuple(each.view(now) for each in self._model.unconfigured.values()),
         )
+
+    def draws(self, refs: Iterable[EvseRef], now: float) -> EvseDraws:
+        """Return what EVSEs draw.
+
+        For all EVSEs of a site that takes a twentieth of `take`.
+        """
+        by_ref = self._model.by_ref
+        return {
+            ref: each.model.draw.drawn
+            if each.delivery.connected and not each.model.draw.unknown(now)
+            else None
+            for ref in refs
+            if (each := by_ref.get(ref)) is not None
+        }
+
+    def view_evses(self, refs: Iterable[EvseRef], now: float) -> list[EvseView]:
+        """Return the state of EVSEs alone, in the order of `refs`."""
+        by_ref = self._model.by_ref
+        return [each.view(now) for ref in refs if (each := by_ref.get(ref)) is not None]
 
     def _view_circuit(
         self, circuit: CircuitNode, base: SiteBase, left: PhaseAmps, spare: PhaseAmps, now: float

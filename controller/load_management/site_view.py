@@ -77,6 +77,10 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.statement)
 
 
+EvseDraws = dict[EvseRef, PhaseAmps | None]
+"""Draw of EVSEs on the site's phases (A); None: their stations are away, or have not reported it lately."""
+
+
 class UnconfiguredView(msgspec.Struct, frozen=True, kw_only=True):
     """State of an EVSE that the configuration does not name (A per phase).
 

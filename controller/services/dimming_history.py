@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -11,7 +11,7 @@ from controller.dimming.dimming_limits import EffectiveLimit
 from controller.dimming.dimming_messages import moment
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.events import CommandAnswer, Measured
-from controller.load_management.site_view import SiteView
+from controller.load_management.site_view import EvseDraws, EvseView
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement
 from controller.web.status_model import DimmingSpanStatus, DimmingStatus
@@ -51,17 +51,13 @@ class DimmingHistory:
         self._reading = state.reading if state.quality is Quality.GOOD else None
         return True
 
-    def measure(self, view: SiteView) -> Measured:
-        """Return the draw and the limits of the controllable EVSEs at present."""
-        devices_w = draws_w(view, self._settings.devices, self._reading, self._voltage)
+    def measure(self, draws: EvseDraws, views: Sequence[EvseView]) -> Measured:
+        """Return the draw of the controllable EVSEs at present, and the limits of those with a view."""
+        devices_w = draws_w(draws, self._reading, self._voltage)
         known = [watts for watts in devices_w.values() if watts is not None]
         self._drawn_w = sum(known) if len(known) == len(devices_w) else None
         self._grid_w = None if self._reading is None else power_w(self._reading, self._voltage)
-        decisions = {
-            each.ref: (round(each.offered_a, 2), each.reason)
-            for each in view.evses
-            if each.ref in self._settings.devices
-        }
+        decisions = {each.ref: (round(each.offered_a, 2), each.reason) for each in views}
         return Measured(devices_w, self._grid_w, decisions)
 
     def on_limit(self, effective: EffectiveLimit, utc: float) -> None:
@@ -112,18 +108,13 @@ def _rounded(watts: float | None) -> float | None:
     return None if watts is None else round(watts, 1)
 
 
-def draws_w(
-    view: SiteView, devices: Collection[EvseRef], reading: Reading | None, voltage: float
-) -> dict[EvseRef, float | None]:
-    """Return the draw of each device (W); None where it is unknown."""
+def draws_w(draws: EvseDraws, reading: Reading | None, voltage: float) -> dict[EvseRef, float | None]:
+    """Return the draw of each device (W), from that on each phase (A); None where it is unknown."""
     measured = NO_VALUES if reading is None else reading.voltage_v
     volts = [each or voltage for each in measured]
     return {
-        each.ref: sum(amps * v for amps, v in zip(each.drawn_a, volts, strict=True))
-        if each.connected and not each.draw_unknown
-        else None
-        for each in view.evses
-        if each.ref in devices
+        ref: None if drawn is None else sum(amps * v for amps, v in zip(drawn, volts, strict=True))
+        for ref, drawn in draws.items()
     }
 
 

@@ -41,9 +41,11 @@ class DimmingOutput:
         """Take the state of a meter; return True if it is that of the grid connection."""
         return self._history.on_meter_state(state, self._load_management.site.circuits[0].meter)
 
-    def measure(self) -> Measured:
-        """Return the draw and the limits of the controllable EVSEs."""
-        return self._history.measure(self._load_management.view())
+    def measure(self, *, has_decisions: bool) -> Measured:
+        """Return the draw of the controllable EVSEs, and their limits with reasons if `has_decisions`."""
+        load_management, devices = self._load_management, self._settings.devices
+        views = load_management.view_evses(devices) if has_decisions else []
+        return self._history.measure(load_management.read_draws(devices), views)
 
     def count_answer(self, answer: CommandAnswer) -> None:
         """Count the answer to a command."""

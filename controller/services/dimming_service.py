@@ -141,7 +141,8 @@ class DimmingService:
 
     def update_measurement(self) -> None:
         """Compare the draw and the limits of the site now with the limit."""
-        self.handle_event(self._output.measure())
+        has_decisions = self._controller.needs_decisions(trio.current_time())
+        self.handle_event(self._output.measure(has_decisions=has_decisions))
         self._output.update_displays()
 
     def repeat_notices(self) -> None:

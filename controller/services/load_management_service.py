@@ -24,7 +24,7 @@ from controller.load_management.events import (
 )
 from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_control import SiteControl
-from controller.load_management.site_view import SiteView, SiteViewParts
+from controller.load_management.site_view import EvseDraws, EvseView, SiteView, SiteViewParts
 from controller.model.observations import EvseRef
 from controller.services.limit_queue import LimitQueue
 from controller.services.wall_clock import find_time_of_day
@@ -72,6 +72,14 @@ class LoadManagementService:
     def view_parts(self) -> SiteViewParts:
         """Return the state of the site, read in parts."""
         return self._control.snapshots.take_parts(trio.current_time())
+
+    def read_draws(self, refs: Iterable[EvseRef]) -> EvseDraws:
+        """Return what EVSEs of the site draw."""
+        return self._control.snapshots.draws(refs, trio.current_time())
+
+    def view_evses(self, refs: Iterable[EvseRef]) -> list[EvseView]:
+        """Return the state of EVSEs of the site."""
+        return self._control.snapshots.view_evses(refs, trio.current_time())
 
     def booked_a(self, ref: EvseRef) -> float:
         """Return the most that an EVSE may draw by its limits (A per phase)."""

@@ -294,8 +294,11 @@ def test_decisions_are_recorded_per_limit_and_at_intervals() -> None:
     taken = Measured({ONE: 100.0, TWO: 0.0}, None, decisions)
     scenario.handle(taken, 0)
     assert scenario.evidence_kinds() == []  # nothing is dimmed
+    assert not scenario.controller.needs_decisions(0)
     scenario.send_command(command(1, 9000.0), "dso", at=1)
+    assert scenario.controller.needs_decisions(2)
     scenario.handle(taken, 2)
+    assert not scenario.controller.needs_decisions(2)
     first, second = {"a": 16.0, "why": "its share"}, {"a": 0.0, "why": "waits"}
     assert scenario.evidence(EvidenceKind.DECISION) == [{"devices": {"CS01/1": first, "CS02/1": second}}]
     scenario.handle(taken, 3)

@@ -22,7 +22,7 @@ from controller.load_management.metering.metered_circuit import BRIDGE_S
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import AT_ONCE, SiteControl
 from controller.load_management.site_tree import Fuse, PhaseAmps, SiteTree
-from controller.model.observations import EvseState, ProfilesTouched, StateSeen, TransactionSeen
+from controller.model.observations import EvseRef, EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 from tests.scenario.site_harness import (
@@ -726,6 +726,21 @@ def test_circuit_view_without_cars_reserves_nothing() -> None:
     site.wait(10)
     assert site.circuit_view("grid").booked_a == (0.0, 0.0, 0.0)
     assert site.circuit_view("grid").reserve_a == (12.0, 12.0, 12.0)
+
+
+def test_snapshot_of_named_evses_shows_them_as_whole_one_does() -> None:
+    site = SiteHarness((make_grid(48.0, None),), [make_station(name) for name in "ABC"])
+    site.connect("A", "B")
+    site.plug_in("A", Car(10.0))
+    site.wait(60)
+    snapshots, refs = site.control.snapshots, [EvseRef(name, 1) for name in "ACX"]
+    whole = {each.ref: each for each in snapshots.take(site.now).evses}
+    assert snapshots.view_evses(refs, site.now) == [whole[ref] for ref in refs[:2]]
+    assert snapshots.draws(refs, site.now) == {refs[0]: (10.0, 10.0, 10.0), refs[1]: None}
+    site.station("A").silent = True
+    site.wait(3600)
+    assert snapshots.take(site.now).evses[0].draw_unknown
+    assert snapshots.draws(refs[:1], site.now) == {refs[0]: None}
 
 
 def test_snapshot_is_read_again_if_site_is_replaced_between_its_parts() -> None:

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 
-from controller.load_management.site_view import EvseView, SiteView
-from controller.model.observations import EvseRef, EvseState
-from controller.model.statements import Statement, StatementCode
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
 from controller.services.dimming_history import draws_w, power_w
 from drivers.reading import Reading
 
 REF = EvseRef("CS01", 1)
-CHARGING = EvseView(
-    ref=REF,
-    connected=True,
-    state=EvseState.CHARGING,
-    offered_a=10.0,
-    drawn_a=(10.0, 0.0, 5.0),
-    statement=Statement(code=StatementCode.NO_CAR),
-)
 READING = Reading(time=0.0, voltage_v=(240.0, None, 230.0))
 
 
 @pytest.mark.parametrize(
-    ("evse", "reading", "watts"),
+    ("drawn_a", "reading", "watts"),
     [
-        (CHARGING, None, 15 * 220.0),
-        (CHARGING, READING, 10 * 240.0 + 5 * 230.0),
-        (replace(CHARGING, connected=False), READING, None),
-        (replace(CHARGING, draw_unknown=True), READING, None),
+        ((10.0, 0.0, 5.0), None, 15 * 220.0),
+        ((10.0, 0.0, 5.0), READING, 10 * 240.0 + 5 * 230.0),
+        (None, READING, None),
     ],
 )
 def test_dimming_history_device_draws_what_station_reports(
-    evse: EvseView, reading: Reading | None, watts: float | None
+    drawn_a: PhaseAmps | None, reading: Reading | None, watts: float | None
 ) -> None:
-    view = SiteView(circuits=(), evses=(evse, replace(evse, ref=EvseRef("public", 1))))
-    assert draws_w(view, {REF: "grid"}, reading, 220.0) == {REF: watts}
+    assert draws_w({REF: drawn_a}, reading, 220.0) == {REF: watts}
 
 
 @pytest.mark.parametrize(
