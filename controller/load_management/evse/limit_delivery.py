@@ -571,6 +571,8 @@ class LimitDelivery:
         `is_held`: nothing but a cut or a first lease is sent. `is_waiting`: only a cut is, as the last lease
         is not answered yet.
         """
+        if self._lease is None and self._doubt_since is not None:
+            target_a = min(target_a, ceiling_a)  # more may be a rise: it may still follow what it was sent
         cut_a = offered_a - target_a
         gains_w = 0.0
         if (offered_w := self.offered_w(now)) is not None:

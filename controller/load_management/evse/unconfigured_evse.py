@@ -115,7 +115,7 @@ class UnconfiguredEvse:
         """Return what to send so that it comes to its station's fallback."""
         if self.shares_limit or not is_ours(profile_id(self.evse.ref.evse, LimitKind.LEASE)):
             return []
-        commands = self.delivery.commands(self.evse.fallback_a, 0.0, now, idle=True)
+        commands = self.delivery.commands(self.evse.fallback_a, self.evse.fallback_a, now, idle=True)
         self._model.draw.offer(self.delivery.offered_a(now), now)
         return commands
 

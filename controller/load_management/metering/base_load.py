@@ -499,9 +499,10 @@ class BaseLoad:
                 likely = max(likely, least)
             if over or crossed:
                 # A cut that is under way is not made again: who has not obeyed yet still draws. An overload
-                # that lasts is explained by no other cut than one that was sent just now.
+                # that lasts is explained by no other cut than one that was sent just now. A silent car that
+                # is known to use other phases explains nothing here.
                 lasts = over_s >= stops_after_s + LASTING_S
-                sample = measured - (draw.in_reaction if lasts else draw.unreacted)[phase]
+                sample = max(least, measured - (draw.in_reaction if lasts else draw.unreacted)[phase])
                 overloaded |= over
             elif load.sample is None:
                 sample = most

@@ -65,6 +65,15 @@ def test_limit_delivery_new_station_gets_fallback_then_lease() -> None:
     assert send(delivery, 16, 1) == []  # unanswered, and nothing else to say
 
 
+def test_limit_delivery_returning_station_rises_into_free_room_only() -> None:
+    delivery = confirmed(9)
+    delivery.on_disconnected(20)
+    delivery.on_connected(40)
+    assert delivery.booked_a(40) == 9
+    _, lease = send(delivery, 20, 40, ceiling_a=9.0)
+    assert lease.limit_a == 9
+
+
 def test_limit_delivery_record_holds_latest_end_of_lease() -> None:
     delivery = confirmed(16)
     memory = delivery.record(50)

@@ -101,6 +101,14 @@ def test_base_load_cut_under_way_is_not_repeated() -> None:
     assert load.assumed(1) == all_phases(70)
 
 
+def test_base_load_overload_is_not_explained_by_car_on_other_phases() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 60, 0)
+    silent = credit(0, 16, unreacted=16).expecting((0.0, 16.0, 16.0), (0.0, 16.0, 16.0))
+    measured(load, 110, 1, silent)
+    assert load.assumed(1) == (110.0, 94.0, 94.0)
+
+
 def test_base_load_is_kept_per_phase() -> None:
     load = BaseLoad(LIMIT)
     load.measure((10.0, 20.0, 30.0), OfferCredit.within((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), 0)
