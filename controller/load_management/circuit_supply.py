@@ -179,7 +179,25 @@ class CircuitSupply:
             for c in site.circuits
             if peaks.has_budget(c.id)
         }
-        return AdmissionRooms(keep, start, unlasting, building_peaks)
+        sums = {
+            circuit: self._admitted_sums(site.circuit_by_id[circuit], left_a, base)
+            for circuit, left_a in room.sums().items()
+        }
+        return AdmissionRooms(keep, start, unlasting, building_peaks, sums)
+
+    def _admitted_sums(self, circuit: CircuitNode, left_a: float, base: SiteBase) -> tuple[float, float]:
+        """Return the room for minima of all phases together (A): of who charges, and of who would start.
+
+        `left_a`: the room for shares. As on a phase, who charges is kept in the margin of a power limit and
+        in what is reserved for others; a quarter hour's energy has no margin.
+        """
+        keep_a = left_a + 3 * self._reserved_a[circuit.id]
+        if self._model.energy.peaks.sum_why(circuit.id) is not None:
+            return keep_a, left_a
+        margin_a = 3 * self._model.metering.margin_a(circuit)
+        assumed_a, kept_a, begun_a = (sum(b[circuit.id]) for b in (base.assumed, base.keep, base.start))
+        start_a = left_a + assumed_a - begun_a + margin_a
+        return keep_a + assumed_a - kept_a + margin_a, min(left_a, start_a)
 
     def _building_peak(self, circuit: CircuitNode, phase: int, now: float) -> Statement | None:
         """Return the recent load in which no car starts, to whole A and minutes, so that it is steady."""

@@ -79,13 +79,15 @@ class AdmissionRooms(msgspec.Struct, frozen=True):
     `keep`: of EVSEs that charge, `start`: of EVSEs that would begin. A minimum is kept in room that no EVSE
     is raised into, and started only into room that has been free for minutes. `unlasting`: the part of the
     room of all phases together (A) in which no EVSE starts. `peaks`: the recent load of the building that
-    makes a phase (circuit, 0 to 2) too full to start in.
+    makes a phase (circuit, 0 to 2) too full to start in. `sums`: `keep` and `start` of all phases together
+    (A), where these are limited; without it, the room for shares.
     """
 
     keep: Mapping[str, PhaseAmps]
     start: Mapping[str, PhaseAmps]
     unlasting: Mapping[str, float] = {}
     peaks: Mapping[tuple[str, int], Statement] = {}
+    sums: Mapping[str, tuple[float, float]] = {}
 
 
 class Constraints:
@@ -177,6 +179,10 @@ class Constraints:
         if admission is not None:
             self._set_phases(self.keep_room, admission.keep, self._given_keep)
             self._set_phases(self.start_room, admission.start, self._given_start)
+            for circuit, (keep_a, start_a) in admission.sums.items():
+                if circuit in self._sum_of:
+                    row = self._sum_of[circuit]
+                    self.keep_room[row], self.start_room[row] = tenths_down(keep_a), tenths_down(start_a)
         for circuit, amps in (admission.unlasting if admission else {}).items():
             if circuit in self._sum_of:
                 self.start_room[self._sum_of[circuit]] -= tenths_up(amps)

@@ -448,9 +448,11 @@ def test_battery_discharge_adds_no_headroom_for_cars() -> None:
 # -- DC stations ------------------------------------------------------------------------------------------
 
 
-def dc_station(name: str, *, reserve_a: float = 0.0, car: Car | None = None) -> StationModel:
+def dc_station(
+    name: str, *, reserve_a: float = 0.0, min_a: float = 8.0, car: Car | None = None
+) -> StationModel:
     made = make_station(name, max_a=80.0, car=car)
-    made.evse = replace(made.evse, is_dc=True, reserve_a=reserve_a, fallback_a=0.0, min_a=8.0)
+    made.evse = replace(made.evse, is_dc=True, reserve_a=reserve_a, fallback_a=0.0, min_a=min_a)
     return made
 
 
@@ -473,6 +475,37 @@ def test_dc_reserve_stops_no_car_that_charges() -> None:
     site.wait(900)
     assert site.evse_view("A").offered_a >= 6.0
     assert not _stops(site, "A")
+
+
+def test_energy_scenes_car_beside_power_limit_and_reserve_charges_on() -> None:
+    # 44.2 kW are 192 A on all phases: 27 of the building and its margin of 3, 120 reserved, 10 of the car on
+    # one phase leave 32 to start in, too little for 45; the reserve keeps who charges when the car comes.
+    site = SiteHarness(
+        (make_grid(80.0, limit_w=44_160.0),),
+        [
+            make_station("A", car=None),
+            dc_station("DC", min_a=15.0, car=Car(max_a=80.0)),
+            dc_station("R", reserve_a=40.0),
+        ],
+        lambda now: (5.0, 5.0, 5.0),
+        utc=NOON,
+    )
+    site.connect()
+    site.wait(600)
+    assert site.evse_view("DC").offered_a >= 15.0
+    site.plug_in("A", Car(10.0, (0,)))
+    site.wait(900)
+    assert site.evse_view("DC").offered_a >= 15.0
+    assert not _stops(site, "DC")
+
+
+def test_energy_scenes_pulses_beside_power_limit_do_not_stop_car_each_time() -> None:
+    # 12 kW are 52 A on all phases: room for 10 A on three beside 6.4 A, none beside 15.4 A.
+    car = make_station("A", car=Car(16.0))
+    site = SiteHarness((make_grid(100.0, limit_w=12_000.0),), [car], pulsing(6.4, 15.4, 250, 40))
+    site.connect()
+    site.wait(3600)
+    assert len(_stops(site, "A")) <= 4
 
 
 def test_dc_station_gets_power_on_three_phases_from_first_limit() -> None:
