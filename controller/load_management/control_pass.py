@@ -179,7 +179,7 @@ class ControlPass:
             yield DUE_AT_ONCE * COST_CREDIT
         scan_costs = part.site.scan_costs
         yield from scan_costs
-        if is_whole:
+        if is_whole and scan_costs:
             yield from model.metering.estimate(self._now)
         base, changes = self._base_of(part), model.changes
         if is_whole:
@@ -212,15 +212,20 @@ class ControlPass:
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
 
     def _note_answers(self) -> Iterator[int]:
-        """Note the EVSEs with a new lease: a cut that was accepted has freed its room, or soon will."""
+        """Note the EVSEs with a new lease: a cut that was accepted has freed its room, or soon will.
+
+        Those to update are left out, which follows.
+        """
         answered = self._model.answered
         for number, ref in enumerate(list(answered), 1):
+            del answered[ref]
+            if ref in self._touched:
+                continue
             each = self._model.by_ref[ref]
             self._book(each)
             each.offer.offered_a = each.delivery.offered_a(self._now)
             each.offer.settle(each.offer.allocation, self._now)
             self._note_rise(each)
-            del answered[ref]
             if number % 50 == 0:
                 yield 50 * COST_ANSWER
 

@@ -173,6 +173,7 @@ class MeteredCircuit:
 
     def restore(self, stored: LoadStored) -> None:
         """Take over what was learned of the base load before a restart."""
+        self._estimated = None
         if isinstance(stored, HiddenLoadStored):
             self._hidden.restore(stored)
             return
