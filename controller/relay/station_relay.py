@@ -383,8 +383,8 @@ class StationRelay:
             and self._is_present
             and not self._own_calls_wait
             and self._drain_until == math.inf
-            and self._up.has_only_passed
             and self._down.is_quiet
+            and self._up.has_only_passed
         )
 
     # -- messages of the station ----------------------------------------------------------------------

@@ -18,19 +18,18 @@ class MeterReadiness:
     def __init__(self, meters: Iterable[str]) -> None:
         self._unread = set(meters)
         self._complete = trio.Event()
-        self._set_if_complete()
+        if not self._unread:
+            self._complete.set()
 
     def on_meter_state(self, state: MeterState) -> None:
         """Take the state of a meter after one of its polls."""
-        self._unread.discard(state.meter)
-        self._set_if_complete()
+        if state.meter in self._unread:
+            self._unread.discard(state.meter)
+            if not self._unread:
+                self._complete.set()
 
     async def wait(self) -> tuple[str, ...]:
         """Wait until all meters have had a state, at most MAX_WAIT_S; return those that have not."""
         with trio.move_on_after(MAX_WAIT_S):
             await self._complete.wait()
         return tuple(sorted(self._unread))
-
-    def _set_if_complete(self) -> None:
-        if not self._unread:
-            self._complete.set()

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import trio
@@ -113,10 +114,8 @@ class SessionLedger:
             evses[0] if len(evses) == 1 else None,
             self._is_clock_synchronised,
         )
-        this_month = month_of(time.time())
-        for back in range(MONTHS_REPEATED, -1, -1):
-            prefix = key_prefix(months_before(this_month, back), station)
-            recorder.restore(self._store.load(EndedSessionStored, prefix))
+        for month in _repeated_months(month_of(time.time())):
+            recorder.restore(self._store.load(EndedSessionStored, key_prefix(month, station)))
         recorder.restore(self._store.load(RunningSessionStored, key_prefix(station)))
         return recorder
 
@@ -250,6 +249,12 @@ class SessionLedger:
             and each.month == each.session.month
             and not each.session.clock_synchronised
         ]
+
+
+@lru_cache(maxsize=1)
+def _repeated_months(last: str) -> tuple[str, ...]:
+    """Return the months in which a session may have begun that has ended just before a restart."""
+    return tuple(months_before(last, back) for back in range(MONTHS_REPEATED, -1, -1))
 
 
 def _clock_offset() -> float:
