@@ -217,6 +217,8 @@ class PolicyCheck:
         facts = RuleKey(
             version=self._version, action=action, direction=direction, kind=kind, link=receiver.link
         )
+        if not self.enforcer.has_rule_for(facts):
+            return SignedText(text)
         return _replace_payload(text, payload, self.enforcer.sign_own(facts, payload, utc), facts)
 
     def sign_own_answer(self, receiver: PolicyPeer, action: str, frame: Frame, utc: float) -> SignedText:
@@ -239,6 +241,8 @@ class PolicyCheck:
         facts = RuleKey(
             version=self._version, action=action, direction=sender.direction, kind=kind, link=sender.link
         )
+        if not self.enforcer.has_rule_for(facts):
+            return SignedText(text)
         return _replace_payload(text, payload, self.enforcer.sign_forwarded(facts, payload, utc), facts)
 
 

@@ -136,8 +136,6 @@ class PolicyEnforcer:
         else:
             return FORWARD  # errors have no payload that can be signed
         key = RuleKey.of_message(context.version, action, context.direction, kind, context.link)
-        if not self._policy.rules.has_rule_for(key):
-            return FORWARD
         rule = self._policy.rules.verification_rule(key, utc)
         return FORWARD if rule is None else self._apply(rule, key, action, context, frame, utc)
 
@@ -205,8 +203,6 @@ class PolicyEnforcer:
         return _to_decision(_failed(rule, added))
 
     def _sign(self, key: RuleKey, payload: bytes, utc: float, *, passing: bool) -> SignedMessage:
-        if not self._policy.rules.has_rule_for(key):
-            return SignedMessage(payload)
         rule = self._policy.rules.signing_rule(key, utc, passing=passing)
         if rule is None or rule.do is not SigningAction.SIGN:
             return SignedMessage(payload)

@@ -15,13 +15,14 @@ from controller.ocpp.frames import (
     Call,
     CallResult,
     MalformedFrame,
+    Send,
     UnknownMessageType,
     Version,
     call_error,
     parse,
 )
 from controller.relay.policy_check import PolicyCheck, SignedText, backend_peer
-from controller.signing.policy_enforcer import Decision, PolicyEnforcer
+from controller.signing.policy_enforcer import FORWARD, Decision, PolicyEnforcer
 from controller.signing.signature_format import POLICY_ACTIONS
 from controller.site_identity.identity import SiteFrame
 
@@ -60,17 +61,23 @@ class SiteLinkPolicy:
         if isinstance(frame, MalformedFrame | UnknownMessageType):
             return [received]  # the identity answers it
         action = self._sent[1] if isinstance(frame, CallResult) and frame.id == self._sent[0] else None
-        decision = self._policy.decide(frame, self._backend, action, utc)
-        checked = self._policy.follow(decision, frame, self._backend, action)
-        actions: list[LinkAction] = [*checked.effects]
-        if checked.answer:
-            actions.append(ToBackend(checked.answer))
-        passed = checked.frame
-        if isinstance(passed, Call):
-            self._received = (passed.id, passed.action)
-            if passed.action in POLICY_ACTIONS:
-                return [*actions, PolicyRequest(passed.id, passed.action, passed.payload, decision)]
-        return actions if passed is None else [*actions, SiteFrame(passed)]
+        named = frame.action if isinstance(frame, Call | Send) else action
+        decision: Decision = FORWARD
+        actions: list[LinkAction] = []
+        if self._policy.ruled[self._policy.enforcer.revision, self._backend, type(frame), named]:
+            decision = self._policy.decide(frame, self._backend, action, utc)
+            checked = self._policy.follow(decision, frame, self._backend, action)
+            actions += checked.effects
+            if checked.answer:
+                actions.append(ToBackend(checked.answer))
+            if checked.frame is None:
+                return actions
+            frame = checked.frame
+        if isinstance(frame, Call):
+            self._received = (frame.id, frame.action)
+            if frame.action in POLICY_ACTIONS:
+                return [*actions, PolicyRequest(frame.id, frame.action, frame.payload, decision)]
+        return [*actions, received if frame is received.frame else SiteFrame(frame)]
 
     def reject_unstored(self, received: SiteFrame) -> list[LinkAction]:
         """Return the answer to a received frame whose records cannot be stored."""
