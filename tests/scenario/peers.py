@@ -226,12 +226,13 @@ class Station(Peer):
 
 
 class Car:
-    """A car that draws up to `max_a` on three phases at a station of OCPP 1.6, as its limit allows."""
+    """A car that draws up to `max_a` on three phases at a station, as its limit allows."""
 
     def __init__(self, max_a: float = 32.0) -> None:
         self.max_a = max_a
         self._station: Station | None = None
         self._transaction: int | None = None
+        self._events = itertools.count()
 
     @property
     def draw_a(self) -> float:
@@ -242,31 +243,67 @@ class Car:
     async def plug_in(self, station: Station) -> None:
         """Begin a transaction at the station."""
         self._station, station.car = station, self
-        await station.request("StatusNotification", station.status_payload("Charging"))
-        started = await station.request("StartTransaction", self._start_payload())
-        self._transaction = started["transactionId"]
+        if station.version is Version.V16:
+            await station.request("StatusNotification", station.status_payload("Charging"))
+            started = await station.request("StartTransaction", self._start_payload())
+            self._transaction = started["transactionId"]
+            return
+        await station.request("StatusNotification", station.status_payload("Occupied"))
+        where = {"evse": {"id": 1, "connectorId": 1}}
+        await self._send_event("Started", "Authorized", "EVConnected", **where)
+        await self._send_event("Updated", "ChargingStateChanged", "Charging")
+
+    async def report_draw(self) -> None:
+        """Let the station send the draw as meter values."""
+        assert self._station is not None
+        payload = self._station.meter_payload((self.draw_a,) * 3, self._transaction)
+        if self._station.version is not Version.V16:
+            values = {"meterValue": payload["meterValue"]}
+            await self._send_event("Updated", "MeterValuePeriodic", "Charging", **values)
+            return
+        assert await self._station.request("MeterValues", payload) == {}
+
+    async def unplug(self) -> None:
+        """End the transaction."""
+        assert self._station is not None
+        station = self._station
+        if station.version is Version.V16:
+            stamp = station.clock.utc().isoformat()
+            stopped = {"transactionId": self._transaction, "meterStop": 9, "timestamp": stamp}
+            await station.request("StopTransaction", stopped)
+        else:
+            await self._send_event("Ended", "EVCommunicationLost", "Idle")
+        await station.request("StatusNotification", station.status_payload("Available"))
+        self._station = station.car = None
+
+    async def request_energy(self, energy_wh: float, leaves_in: timedelta) -> None:
+        """Let the station report the car's needs (OCPP 2.x)."""
+        assert self._station is not None
+        departs_at = (self._station.clock.utc() + leaves_in).isoformat()
+        wanted = {"energyAmount": energy_wh, "evMinCurrent": 6, "evMaxCurrent": 32, "evMaxVoltage": 230}
+        needs = {
+            "requestedEnergyTransfer": "AC_three_phase",
+            "departureTime": departs_at,
+            "acChargingParameters": wanted,
+        }
+        await self._station.request("NotifyEVChargingNeeds", {"evseId": 1, "chargingNeeds": needs})
 
     def _start_payload(self) -> Payload:
         assert self._station is not None
         stamp = self._station.clock.utc().isoformat()
         return {"connectorId": 1, "idTag": "04A1B2C3", "meterStart": 0, "timestamp": stamp}
 
-    async def report_draw(self) -> None:
-        """Let the station send the draw as MeterValues."""
+    async def _send_event(self, kind: str, trigger: str, state: str, **more: Any) -> None:
+        """Send a TransactionEvent; only the first names the EVSE, as OCPP 2.0.1 has it (E01.FR.16)."""
         assert self._station is not None
-        payload = self._station.meter_payload((self.draw_a,) * 3, self._transaction)
-        assert await self._station.request("MeterValues", payload) == {}
-
-    async def unplug(self) -> None:
-        """End the transaction."""
-        assert self._station is not None
-        station, self._station = self._station, None
-        station.car = None
-        stamp = station.clock.utc().isoformat()
-        await station.request(
-            "StopTransaction", {"transactionId": self._transaction, "meterStop": 9, "timestamp": stamp}
-        )
-        await station.request("StatusNotification", station.status_payload("Available"))
+        event = {
+            "eventType": kind,
+            "triggerReason": trigger,
+            "seqNo": next(self._events),
+            "timestamp": self._station.clock.utc().isoformat(),
+            "transactionInfo": {"transactionId": f"{self._station.name}-{id(self)}", "chargingState": state},
+        }
+        await self._station.request("TransactionEvent", event | more)
 
 
 class CsmsLink(Peer):
@@ -313,7 +350,7 @@ class CsmsLink(Peer):
                 return {"transactionId": next(self._transactions), "idTagInfo": {"status": "Accepted"}}
             case "Heartbeat":
                 return {"currentTime": self.clock.utc().isoformat()}
-            case "DataTransfer":
+            case "DataTransfer" | "NotifyEVChargingNeeds":
                 return {"status": "Accepted"}
         return {}
 

@@ -47,6 +47,8 @@ BEFORE_STATE_S = 5.0
 IMPOSSIBLE = 1.25
 IMPOSSIBLE_A = 5.0
 """A report above this multiple of the EVSE's maximum, and by so much, cannot be true of its wiring."""
+NOISE_BELOW_A = 1.0
+"""Zero of a meter that is so much too low is noise (A); a lower report cannot be true."""
 
 
 class OfferCredit(msgspec.Struct, frozen=True, gc=False):
@@ -129,7 +131,7 @@ def is_possible(evse: EvseNode, report: PerPhase) -> bool:
     """Check that a report is finite, not negative and not far above the EVSE's maximum."""
     highest_a = max(IMPOSSIBLE * evse.max_a, evse.max_a + IMPOSSIBLE_A)
     return all(
-        amps is None or (math.isfinite(amps) and -IMPOSSIBLE_A <= amps <= highest_a) for amps in report
+        amps is None or (math.isfinite(amps) and -NOISE_BELOW_A <= amps <= highest_a) for amps in report
     )
 
 

@@ -156,6 +156,8 @@ def test_consumption_small_excess_counts_from_second_settled_report_on() -> None
         ((32.0, 32.0, 32.0), True),
         ((36.0, None, None), True),
         ((3200.0, 0.0, 0.0), False),
+        ((-0.4, 0.0, 0.0), True),
+        ((-2.0, 0.0, 0.0), False),
         ((float("inf"),) * 3, False),
     ],
 )
