@@ -206,7 +206,9 @@ class MeterFleet:
         self._nursery: trio.Nursery | None = None
         """Tasks of the pollers, while `run` runs."""
         self._tasks: dict[MeterPoller, _PollTask] = {}
-        self.pollers = [MeterPoller(each, self.take) for each in meters if each.transport != "virtual"]
+        self.pollers = [
+            MeterPoller(each, self.on_meter_state) for each in meters if each.transport != "virtual"
+        ]
         self._derived: dict[str, MeterSettings] = {}
         self._derived_states: dict[str, MeterState] = {}
         self._backup_logs: dict[str, _BackupLog] = {}
@@ -296,7 +298,9 @@ class MeterFleet:
             for each in self.pollers
             if (there := polled.get(each.settings.id)) is not None and each.has_settings(there)
         }
-        added = {name: MeterPoller(each, self.take) for name, each in polled.items() if name not in kept}
+        added = {
+            name: MeterPoller(each, self.on_meter_state) for name, each in polled.items() if name not in kept
+        }
         stopped = [each for each in self.pollers if kept.get(each.settings.id) is not each]
         tasks = [self._tasks.pop(each) for each in stopped if each in self._tasks]
         for task in tasks:
@@ -310,11 +314,11 @@ class MeterFleet:
                 self._derived_states[state.meter] = state
         for poller in added.values():
             log.info("meter configured meter=%s driver=%s", poller.settings.id, poller.settings.driver)
-            self.take(poller.state)
+            self.on_meter_state(poller.state)
             self._start(poller, [task.ended for task in tasks])
 
-    def take(self, state: MeterState) -> None:
-        """Take the state of a meter; publish it, and those of the meters that are computed from it."""
+    def on_meter_state(self, state: MeterState) -> None:
+        """Publish the state of a meter, and those of the meters that are computed from it."""
         self._publish_state(state)
         for derived in self._virtual.on_state(state, trio.current_time()):
             self._publish_state(derived)

@@ -188,8 +188,8 @@ class ControlPass:
                 self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
-            touched |= dict.fromkeys(model.due.take(self._now))
-            planner.mark([*touched, *model.turns_due.take(self._now)])
+            touched |= dict.fromkeys(model.due.take_due(self._now))
+            planner.mark([*touched, *model.turns_due.take_due(self._now)])
             yield from self._note_answers()
             yield from self._note_rises()
         else:
@@ -232,7 +232,7 @@ class ControlPass:
     def _note_rises(self) -> Iterator[int]:
         """Note the EVSEs for which a rise to their share is worth a write by now."""
         due = self._to_rise
-        due |= dict.fromkeys(self._model.rises_due.take(self._now))
+        due |= dict.fromkeys(self._model.rises_due.take_due(self._now))
         for number, ref in enumerate(list(due), 1):
             each = self._model.by_ref[ref]
             each.offer.update_rising(self._now)

@@ -24,7 +24,7 @@ class FaultNotices:
         self._jumps: dict[str, tuple[int, float]] = {}
         self._margins: dict[str, float] = {}
 
-    def take(self) -> list[SiteNotice]:
+    def take_notices(self) -> list[SiteNotice]:
         """Return the faults that began and ended since the last call."""
         notices, self._notices = self._notices, []
         return notices

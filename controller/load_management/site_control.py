@@ -137,7 +137,7 @@ class SiteControl:
 
     def take_notices(self) -> list[SiteNotice]:
         """Return the faults that began and ended since the last call, in words for people."""
-        return self._model.notices.take()
+        return self._model.notices.take_notices()
 
     def delivery_records(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, DeliveryMemory]:
         """Return what must survive a restart of those of these EVSEs that the configuration names."""

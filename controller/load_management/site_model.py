@@ -340,7 +340,7 @@ class SiteModel:
         metered = self.metering.meter_of(circuit)
         before = metered.standing(now)
         self.update_due_credits(now)
-        overloaded = self.metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
+        overloaded = self.metering.on_meter_state(event.state, now, self._slowest_s.get(circuit.id, 0.0))
         if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
         self.notices.note_circuit(metered, now)

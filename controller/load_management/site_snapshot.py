@@ -21,7 +21,7 @@ class SiteSnapshots:
         self._model = model
         self._supply = supply
 
-    def take(self, now: float) -> SiteView:
+    def take_view(self, now: float) -> SiteView:
         """Return the state of the site."""
         return finish_parts(self.take_parts(now), now)
 
@@ -63,7 +63,7 @@ class SiteSnapshots:
     def draws(self, refs: Iterable[EvseRef], now: float) -> EvseDraws:
         """Return what EVSEs draw.
 
-        For all EVSEs of a site that takes a twentieth of `take`.
+        For all EVSEs of a site that takes a twentieth of `take_view`.
         """
         by_ref = self._model.by_ref
         return {

@@ -31,7 +31,7 @@ class RegisterDraw:
         """Register (Wh) from which the next mean is counted, and its time."""
         self._step_wh = STEPS_WH[0]
 
-    def see(self, register_wh: float, at: float) -> MeanDraw | None:
+    def on_register_value(self, register_wh: float, at: float) -> MeanDraw | None:
         """Take in one register; return the mean power since an earlier one, None where none is exact."""
         self._step_wh = next(
             (step for step in STEPS_WH if step <= self._step_wh and _is_multiple(register_wh, step)),

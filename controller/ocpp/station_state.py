@@ -479,7 +479,7 @@ class StationStateTracker:
                 continue
             if evse not in self._registers:
                 _store_entry(self._registers, evse, RegisterDraw())
-            mean = self._registers[evse].see(register_wh, utc if moment is None else moment)
+            mean = self._registers[evse].on_register_value(register_wh, utc if moment is None else moment)
             draw = None if mean is None else self._draw(evse, {}, {_SUM: mean.power_w}, mean.mean_s)
             return draw, moment
         return None, None

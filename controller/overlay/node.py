@@ -441,7 +441,7 @@ class Node:
                     "neighbors report themselves alone, over links of the overlay", forged=True
                 )
             utc = self._utc_of(now)
-            hops = self._topology.take(state.link, state.peer, frame.body[-1], now, utc, is_call=is_call)
+            hops = self._topology.on_report(state.link, state.peer, frame.body[-1], now, utc, is_call=is_call)
             if not self._routes.learn(state.link, hops):
                 raise TopologyRejectedError("there are too many routes")
         except TopologyRejectedError as no:

@@ -106,7 +106,7 @@ class TopologyReceived:
         self._began: dict[str, float] = {}
         """By link, POSIX s; kept when a link is closed: no old report is accepted after it is open again."""
 
-    def take(
+    def on_report(
         self, link: str, peer: str, payload: bytes, now: float, utc: float, *, is_call: bool
     ) -> dict[str, Hop]:
         """Return the hops of a report of the neighbor `peer`. Raises TopologyRejectedError."""

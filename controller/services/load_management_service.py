@@ -67,7 +67,7 @@ class LoadManagementService:
 
     def view(self) -> SiteView:
         """Return the state of the site for people and monitoring."""
-        return self._control.snapshots.take(trio.current_time())
+        return self._control.snapshots.take_view(trio.current_time())
 
     def view_parts(self) -> SiteViewParts:
         """Return the state of the site, read in parts."""

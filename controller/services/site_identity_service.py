@@ -95,7 +95,7 @@ class SiteIdentityService:
 
     async def _send_mail(self) -> None:
         while True:
-            for message in await self._mailbox.take():
+            for message in await self._mailbox.take_messages():
                 await self._handle(message)
 
     async def _on_link_event(self, event: LinkEvent) -> None:

@@ -24,7 +24,7 @@ class SiteMailbox:
         self._messages.append(SiteMessage(action, payload))
         self._posted.set()
 
-    async def take(self) -> list[SiteMessage]:
+    async def take_messages(self) -> list[SiteMessage]:
         """Wait until there are messages, and take them all."""
         while not self._messages:
             self._posted = trio.Event()

@@ -39,7 +39,7 @@ class SiteMeters:
             nursery.start_soon(self._fleet.run)
             while True:
                 for state in self._station_meters.states(trio.current_time()):
-                    self._fleet.take(state)
+                    self._fleet.on_meter_state(state)
                 await trio.sleep(STATION_METER_S)
 
     def find_changed_models(self, config: Config) -> list[str]:

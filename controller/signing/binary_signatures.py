@@ -83,18 +83,18 @@ def verify_binary_payload(
 def _skip(reader: _Reader, field: int | str) -> None:
     match field:
         case int():
-            reader.take(reader.number(field, "big"))
+            reader.read(reader.number(field, "big"))
         case "signatures":
             reader.signatures(1, "big")
         case "text ids":
-            if reader.take(2) != _TEXT_IDS:
+            if reader.read(2) != _TEXT_IDS:
                 raise BinaryPayloadError("the format of the payload is not the one with text ids")
         case "ascii":
             # The length counts characters: with others than ASCII the end of the text is not known.
-            if not reader.take(reader.number(4, "big")).isascii():
+            if not reader.read(reader.number(4, "big")).isascii():
                 raise BinaryPayloadError("the information is not ASCII")
         case _:
-            reader.take(int(field.partition(" ")[0]))
+            reader.read(int(field.partition(" ")[0]))
 
 
 class _Reader:
@@ -104,7 +104,7 @@ class _Reader:
         self._data = data
         self.at = 0
 
-    def take(self, count: int) -> bytes:
+    def read(self, count: int) -> bytes:
         """Return the next bytes. Raises BinaryPayloadError if the payload is shorter."""
         if self.at + count > len(self._data):
             raise BinaryPayloadError("the payload ends too early")
@@ -113,21 +113,21 @@ class _Reader:
 
     def number(self, size: int, order: _ByteOrder) -> int:
         """Return the next number."""
-        return int.from_bytes(self.take(size), order)
+        return int.from_bytes(self.read(size), order)
 
     def signatures(self, count_bytes: int, order: _ByteOrder) -> list[bytes]:
         """Return the next list of signatures."""
         count = self.number(count_bytes, order)
         if count > MAX_SIGNATURES:
             raise BinaryPayloadError(f"the payload has more than {MAX_SIGNATURES} signatures")
-        return [self.take(self.number(2, order)) for _ in range(count)]
+        return [self.read(self.number(2, order)) for _ in range(count)]
 
 
 def _check(signature: bytes, text: bytes, is_known: Callable[[KeyId], bool]) -> SignatureCheck:
     reader = _Reader(signature)
     try:
-        point = reader.take(reader.number(2, "little"))
-        value = reader.take(reader.number(2, "little"))
+        point = reader.read(reader.number(2, "little"))
+        value = reader.read(reader.number(2, "little"))
     except BinaryPayloadError:
         return SignatureCheck(None, "its bytes end too early")
     curve = _CURVES.get(len(point))

@@ -256,7 +256,7 @@ class _Simulation:
 
     def _record_minute(self) -> None:
         """Record at the end of a minute what each EVSE with a car draws, and the reason."""
-        for view in self._control.snapshots.take(self._now).evses:
+        for view in self._control.snapshots.take_view(self._now).evses:
             outlet = self._evses[view.ref].outlet
             if outlet.car is not None:
                 takes_all = outlet.drawn_a >= outlet.wanted_a - TAKEN_A

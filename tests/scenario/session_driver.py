@@ -240,7 +240,7 @@ class SessionSite(ScenarioSite):
             else:
                 reading = Reading(time=now, current_a=self.meter.total_a(self.stations))
                 state = MeterState(meter=METER, quality=Quality.GOOD, reading=reading)
-            fleet.take(state)
+            fleet.on_meter_state(state)
             await trio.sleep(METER_INTERVAL_S)
 
 

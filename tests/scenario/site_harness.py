@@ -309,10 +309,10 @@ class SiteHarness:
         return sum(abs(a - b) > 0.05 for a, b in pairwise(sent))
 
     def evse_view(self, name: str) -> EvseView:
-        return next(v for v in self.control.snapshots.take(self.now).evses if v.ref.station == name)
+        return next(v for v in self.control.snapshots.take_view(self.now).evses if v.ref.station == name)
 
     def circuit_view(self, circuit: str) -> CircuitView:
-        return next(v for v in self.control.snapshots.take(self.now).circuits if v.id == circuit)
+        return next(v for v in self.control.snapshots.take_view(self.now).circuits if v.id == circuit)
 
 
 def good_state(reading: Reading) -> MeterState:

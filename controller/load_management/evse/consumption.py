@@ -308,12 +308,12 @@ class ConsumptionTracker:
         self._sure_a = tuple(amps or 0.0 for amps in self.report)
         if first_a is not None:
             self._sure_a = (first_a, *(0.0 for _ in self.report[1:]))
-        self._see_followed(before_a, now)
+        self._find_followed(before_a, now)
         self.reported_at = self.known_at = now
         self._find_moments()
         return self._settled
 
-    def _see_followed(self, before_a: float, now: float) -> None:
+    def _find_followed(self, before_a: float, now: float) -> None:
         """Find by the last report which of its offers the station follows, after one of `before_a`.
 
         It follows the oldest one that agrees with the draw, or a later one. A draw that agrees with none, and

@@ -402,7 +402,7 @@ class EvseModel:
         elif self._idle_since is None:
             self._idle_since = now
             if self.has_drawn and offered_a >= self.evse.min_a and self.draw.has_just_changed(now):
-                self._minimum.see_stop(offered_a)
+                self._minimum.on_stop(offered_a)
         self.has_drawn |= self._is_drawing
 
     def _drawn_a(self) -> float:
@@ -447,14 +447,14 @@ class EvseModel:
         settled = self.draw.add_report(seen.current_a, now, first_a, seen.total_a)
         grown = False
         if self.state is EvseState.CHARGING:
-            grown = self._phases.see(self.draw.report, seen.least_phases)
+            grown = self._phases.on_report(self.draw.report, seen.least_phases)
             self.phases = self._find_phases()
             if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
                 self.switch.on_failure()
             if settled and self._is_drawing:
-                self._minimum.see_draw(offered_a)
+                self._minimum.on_draw(offered_a)
             if settled:
-                self._need.see(self.draw.most_loaded_a, offered_a, now)
+                self._need.on_settled_draw(self.draw.most_loaded_a, offered_a, now)
         return grown
 
     def on_step_seen(self, vote: StepVote, now: float) -> bool:
@@ -462,7 +462,7 @@ class EvseModel:
         if not self.reports_no_current(now):
             return False
         self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
-        changed = self._phases.see_step(vote.evidence)
+        changed = self._phases.on_step(vote.evidence)
         self.phases = self._find_phases()
         return changed
 

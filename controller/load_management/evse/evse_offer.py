@@ -81,7 +81,7 @@ class DueEvses:
         self._due.pop(ref, None)
         self._due_at.pop(ref, None)
 
-    def take(self, now: float) -> list[EvseRef]:
+    def take_due(self, now: float) -> list[EvseRef]:
         """Return the EVSEs to update, each once."""
         while self._moments and self._moments[0] <= now:
             at = heappop(self._moments)

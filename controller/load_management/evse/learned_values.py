@@ -102,7 +102,7 @@ class LearnedPhases:
     def _find_test(self) -> None:
         self.needs_test = self._tests < MOST_TESTS and not self._is_decided
 
-    def see_step(self, evidence: Sequence[float]) -> bool:
+    def on_step(self, evidence: Sequence[float]) -> bool:
         """Take in what a step of the car shows of each phase; return True if `used` changes.
 
         For stations that report no currents. `evidence`: that a phase is not used; negative: that it is.
@@ -123,7 +123,7 @@ class LearnedPhases:
         self._find_test()
         return self._tests
 
-    def see(self, draw: Sequence[float | None], least: int = 0) -> bool:
+    def on_report(self, draw: Sequence[float | None], least: int = 0) -> bool:
         """Take in one report (A per phase) of a charging car; return True if `used` has grown by it.
 
         `least`: the report names no phases, and shows only that at least so many are used; 0: it names them.
@@ -178,11 +178,11 @@ class LearnedMinimum:
     def _update(self) -> None:
         self.least_a = max(self._min_a, min(self._needed_a, self._max_a))
 
-    def see_draw(self, offered_a: float) -> None:
+    def on_draw(self, offered_a: float) -> None:
         """Note that the car charges under a settled offer."""
         self._kept_a = offered_a if self._kept_a is None else min(self._kept_a, offered_a)
 
-    def see_stop(self, offered_a: float) -> None:
+    def on_stop(self, offered_a: float) -> None:
         """Note that the car has stopped right after its offer fell to this one."""
         if self._kept_a is not None and offered_a < self._kept_a - LOWER_A:
             self._needed_a = max(self._needed_a, min(self._kept_a, MOST_NEEDED_A))
@@ -208,7 +208,7 @@ class LearnedNeed:
         self.cap_a = None
         self._end_watch()
 
-    def see(self, draw_a: float, offered_a: float, now: float) -> None:
+    def on_settled_draw(self, draw_a: float, offered_a: float, now: float) -> None:
         """Take in one settled report of a charging car: its most loaded phase (A)."""
         if self.cap_a is not None and draw_a >= self.cap_a - NEAR_CAP_A:
             risen = max(self.cap_a * CAP_GROWTH, self.cap_a + CAP_STEP_A)

@@ -175,7 +175,7 @@ class PulsePattern:
         self._at_peak = -math.inf
         self._short_gaps: deque[float] = deque(maxlen=2)  # times at which they ended
 
-    def see(self, load_a: float, peak_a: float, now: float) -> None:
+    def on_load(self, load_a: float, peak_a: float, now: float) -> None:
         """Process one value of the load (A), which `peak` has, with the highest value there."""
         if load_a < peak_a - PULSE_A:
             return
@@ -211,7 +211,7 @@ class PulseReserve:
         """Times at which they began, and their highest loads (A)."""
         self._reserved_until = -math.inf
 
-    def see(self, load_a: float, span_a: tuple[float, float], now: float, *, is_overloaded: bool) -> None:
+    def on_load(self, load_a: float, span_a: tuple[float, float], now: float, *, is_overloaded: bool) -> None:
         """Process one value of the load (A), which `peak` and `trough` have, with the highest there.
 
         `is_overloaded`: the circuit is above its limit with it.
@@ -326,8 +326,8 @@ class _PhaseLoad:
             ),
             now,
         )
-        pulses.see(likely, peak_a, now)
-        reserve.see(likely, (reserved_a, negated_a), now, is_overloaded=is_overloaded)
+        pulses.on_load(likely, peak_a, now)
+        reserve.on_load(likely, (reserved_a, negated_a), now, is_overloaded=is_overloaded)
         self._recurring.add(likely, now)
         doubted_a = self._doubted.highest(now)
         if doubted_a is not None and most - least <= max(NOISE_A, KNOWN * (doubted_a - likely)):
@@ -486,7 +486,7 @@ class BaseLoad:
             load = self._phases[phase]
             load.least_a = least
             watch = self._watches[phase]
-            verdict = watch.see(measured, now, slowest_s)
+            verdict = watch.on_reading(measured, now, slowest_s)
             over_s = watch.over_s(now)
             stops_after_s = WAIT_S if watch.is_held else MOTOR_S
             inrush = verdict is FuseLoad.WITHSTOOD and over_s < watch.inrush_s(now)

@@ -138,7 +138,7 @@ class FuseWatch:
         """Return True if the protection carries the last reading for an hour; False where none is known."""
         return self._curve is not None and self._load < self._curve.holds
 
-    def see(self, measured_a: float, now: float, slowest_s: float = 0.0) -> FuseLoad:
+    def on_reading(self, measured_a: float, now: float, slowest_s: float = 0.0) -> FuseLoad:
         """Process one good reading: between two readings the higher current is assumed.
 
         `slowest_s`: how long the slowest station takes from its answer to its current.

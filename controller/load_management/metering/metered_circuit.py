@@ -248,7 +248,7 @@ class MeteredCircuit:
             self._hidden.clear()
             return False
         loads = self._loads
-        self._hidden.see(
+        self._hidden.on_reading(
             unproven,
             draw,
             highest_of([load.remembered() for load in loads]),
@@ -296,7 +296,7 @@ class MeteredCircuit:
         """Return True if the meter is good so far, and has to be planned with at the worst."""
         return self._still.doubted or self._sign.doubted or self.unseen.doubted
 
-    def see(
+    def on_meter_state(
         self, state: MeterState, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
     ) -> bool:
         """Take in one state of the meter; return True if the circuit has to be cut now.
@@ -331,9 +331,9 @@ class MeteredCircuit:
             return self._measure(total, draw, now, power_limited, slowest_s)
         flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
         own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
-        self.unseen.see(measured, draw, now)
+        self.unseen.on_reading(measured, draw, now)
         self.window.add_reading(own_a, now)
-        is_to_cut = self.steps.see(own_a, draw, now)
+        is_to_cut = self.steps.on_reading(own_a, draw, now)
         self.votes = self.phase_steps.judge_due(now)
         return self._measure(measured, draw, now, power_limited, slowest_s) or is_to_cut
 
@@ -346,10 +346,13 @@ class MeteredCircuit:
         if state.stations_alone:
             return state  # judged from the reports themselves
         reported_a = max(draw.low)
-        self._still.see(state.reading, state.still_s, reported_a, now)
+        self._still.on_reading(state.reading, state.still_s, reported_a, now)
         stopped = NOTHING.high if self.circuit.measures_building else draw.high
         broken = self._bounds.broken_by(state.reading, measured)
-        contradiction, sign = self._contradiction.see(state.reading), self._sign.see(measured, stopped, now)
+        contradiction, sign = (
+            self._contradiction.on_reading(state.reading),
+            self._sign.on_reading(measured, stopped, now),
+        )
         self._drop_proof(self._sign.turned_now, now)
         problem = broken or contradiction or sign
         if not problem and self._still.frozen:

@@ -119,7 +119,7 @@ class ContradictionWatch:
     def __init__(self) -> None:
         self._times = 0
 
-    def see(self, reading: Reading) -> str:
+    def on_reading(self, reading: Reading) -> str:
         """Take in one reading; return the contradiction in words once it lasts, else nothing."""
         problem = describe_contradiction(reading.power_w, reading.power_total_w)
         self._times = self._times + 1 if problem else 0
@@ -166,7 +166,7 @@ class StillWatch:
         self.frozen = False
         """True if the meter repeats itself for long while stations report current."""
 
-    def see(self, reading: Reading, still_s: float, reported_a: float, now: float) -> None:
+    def on_reading(self, reading: Reading, still_s: float, reported_a: float, now: float) -> None:
         """Take in one reading that has repeated itself under load for `still_s` (s).
 
         `reported_a`: what stations below report on their most loaded phase (A). Where the meter shows next to
@@ -205,7 +205,7 @@ class SignWatch:
         self.turned_now: list[int] = []
         """Phases (0 to 2) that turned with the last reading."""
 
-    def see(self, amps: PhaseAmps, stopped_a: PhaseAmps, now: float) -> str:
+    def on_reading(self, amps: PhaseAmps, stopped_a: PhaseAmps, now: float) -> str:
         """Take in one reading; return in words what cannot be, empty if all can.
 
         `stopped_a`: what the EVSEs below can have stopped to draw since the last reading (A per phase).

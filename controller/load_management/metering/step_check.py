@@ -100,7 +100,7 @@ class StepCheck:
         """Return the base load from before a fall that no step has confirmed (A); negative infinity: none."""
         return self._sums.before_fall_a
 
-    def see(self, shown_a: PhaseAmps, draw: OfferCredit, now: float) -> bool:
+    def on_reading(self, shown_a: PhaseAmps, draw: OfferCredit, now: float) -> bool:
         """Process one reading (A per phase) beside the draw of all EVSEs; it may complete steps.
 
         Return True if cars are to be cut: a step that they were let make did not show.
@@ -108,7 +108,7 @@ class StepCheck:
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft(), now)
-        if missing := self._sums.see(shown_a, draw, self._seen_from, now):
+        if missing := self._sums.on_reading(shown_a, draw, self._seen_from, now):
             self._suspect(missing)
         return self._sums.ends_probe
 

@@ -81,7 +81,9 @@ class SumCheck:
         self._judged_at = [-math.inf] * 3
         self._due_at = math.inf
 
-    def see(self, shown_a: PhaseAmps, draw: OfferCredit, seen_from: Sequence[float], now: float) -> list[int]:
+    def on_reading(
+        self, shown_a: PhaseAmps, draw: OfferCredit, seen_from: Sequence[float], now: float
+    ) -> list[int]:
         """Process one reading; return the phases (0 to 2) that do not follow the EVSEs, as of now.
 
         `seen_from`: begin of the last step of a station that the meter has shown on each phase.

@@ -79,7 +79,7 @@ class _Silence:
         self._shown_a = 0.0
         self._feeds_in = False
 
-    def see(self, shown_a: float, drawn_a: float, now: float) -> None:
+    def on_reading(self, shown_a: float, drawn_a: float, now: float) -> None:
         """Process one reading (A) beside the least that is drawn there (A)."""
         self._feeds_in |= shown_a < -DEAD_A
         moved = abs(shown_a - self._shown_a) > FLAT_A
@@ -112,7 +112,7 @@ class UnseenPhases:
         """Take every phase as seen."""
         self.phases, self._missing_since, self.doubted = (), None, False
 
-    def see(self, measured_a: PhaseAmps, draw: OfferCredit, now: float) -> None:
+    def on_reading(self, measured_a: PhaseAmps, draw: OfferCredit, now: float) -> None:
         """Process one reading (A per phase) beside the draw of all EVSEs below."""
         self._find_silent(measured_a, draw, now)
         if not self.phases:
@@ -145,7 +145,7 @@ class UnseenPhases:
         unseen = []
         self.doubted = False
         for phase, silence in enumerate(self._silent):
-            silence.see(measured_a[phase], draw.likely_low[phase], now)
+            silence.on_reading(measured_a[phase], draw.likely_low[phase], now)
             if abs(measured_a[phase]) > DEAD_A:
                 continue
             if phase in self.phases or now >= silence.since + SILENT_S:
@@ -195,7 +195,7 @@ class HiddenLoad:
         self.load_a = NOWHERE
         self._set_lasting(NOWHERE)
 
-    def see(
+    def on_reading(
         self, unproven: Sequence[bool], draw: OfferCredit, remembered_a: PhaseAmps, worst_a: PhaseAmps
     ) -> None:
         """Process one reading; `remembered_a` has lasted, `worst_a` is planned with without one."""

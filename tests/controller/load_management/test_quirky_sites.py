@@ -160,7 +160,7 @@ class WattControl:
         return [command.limit_w for command in self.sent if command.kind is kind][-1]
 
     def view(self, now: float) -> EvseView:
-        [view] = self._control.snapshots.take(now).evses
+        [view] = self._control.snapshots.take_view(now).evses
         return view
 
     def handle(self, event: SiteEvent, now: float) -> None:

@@ -71,7 +71,7 @@ def test_reason_in_full_phase_is_not_the_peak_of_building() -> None:
 
     stations = [make_station(name, car=Car()) for name in "ABCDEFG"]
     site = settled(SiteHarness((make_grid(41.5),), stations, building, utc=NOON), 500)
-    [waits] = [view for view in site.control.snapshots.take(site.now).evses if view.offered_a == 0]
+    [waits] = [view for view in site.control.snapshots.take_view(site.now).evses if view.offered_a == 0]
     assert waits.reason == "no room for its minimum of 6 A, grid L1 full: waiting"
 
 
@@ -104,7 +104,7 @@ def test_reason_of_rest_is_the_rest() -> None:
     seen: set[StatementCode] = set()
     for _ in range(2400):
         site.wait(1)
-        seen |= {view.statement.code for view in site.control.snapshots.take(site.now).evses}
+        seen |= {view.statement.code for view in site.control.snapshots.take_view(site.now).evses}
     assert StatementCode.RESTING in seen
 
 

@@ -371,7 +371,7 @@ def test_unconfigured_evses_are_not_reported_to_site() -> None:
     site.handle(StationObserved("A", StateSeen(7, EvseState.CHARGING)))
     site.handle(LimitAnswered(4711, True))
     site.handle(MeterUpdated(MeterState(meter="building", quality=Quality.DEAD)))
-    assert [view.ref.station for view in site.control.snapshots.take(0).evses] == ["A", "B"]
+    assert [view.ref.station for view in site.control.snapshots.take_view(0).evses] == ["A", "B"]
 
 
 def test_site_without_stations_does_nothing() -> None:
@@ -575,7 +575,7 @@ def test_station_removed_while_site_runs_frees_its_current() -> None:
     site.control.handle(LimitAnswered(token=0, accepted=True), site.now)  # of the EVSE that is gone
     site.control.handle(StationObserved("S0", StateSeen(1, EvseState.CHARGING)), site.now)
     site.wait(200)
-    assert [view.ref.station for view in site.control.snapshots.take(site.now).evses] == ["S1", "S2"]
+    assert [view.ref.station for view in site.control.snapshots.take_view(site.now).evses] == ["S1", "S2"]
     after_a = site.evse_view("S1").offered_a
     assert after_a > before_a + 4.0
     assert site.circuit_view("grid").booked_a == pytest.approx((2 * after_a,) * 3, abs=2.0)
@@ -650,7 +650,7 @@ def test_circuit_added_while_site_runs_limits_evses_that_move_to_it() -> None:
     site.replace_site(tree, SiteSettings())  # the circuit is removed
     site.wait(400)
     assert site.evse_view("S0").offered_a > 28.0
-    assert [view.id for view in site.control.snapshots.take(site.now).circuits] == ["grid"]
+    assert [view.id for view in site.control.snapshots.take_view(site.now).circuits] == ["grid"]
 
 
 def test_meter_added_while_site_runs_stops_no_car_before_its_reading() -> None:
@@ -734,12 +734,12 @@ def test_snapshot_of_named_evses_shows_them_as_whole_one_does() -> None:
     site.plug_in("A", Car(10.0))
     site.wait(60)
     snapshots, refs = site.control.snapshots, [EvseRef(name, 1) for name in "ACX"]
-    whole = {each.ref: each for each in snapshots.take(site.now).evses}
+    whole = {each.ref: each for each in snapshots.take_view(site.now).evses}
     assert snapshots.view_evses(refs, site.now) == [whole[ref] for ref in refs[:2]]
     assert snapshots.draws(refs, site.now) == {refs[0]: (10.0, 10.0, 10.0), refs[1]: None}
     site.station("A").silent = True
     site.wait(3600)
-    assert snapshots.take(site.now).evses[0].draw_unknown
+    assert snapshots.take_view(site.now).evses[0].draw_unknown
     assert snapshots.draws(refs[:1], site.now) == {refs[0]: None}
 
 
@@ -756,5 +756,5 @@ def test_snapshot_is_read_again_if_site_is_replaced_between_its_parts() -> None:
             parts.send(site.now)
         except StopIteration as ended:
             view = ended.value
-    assert view == site.control.snapshots.take(site.now)
+    assert view == site.control.snapshots.take_view(site.now)
     assert [each.ref.station for each in view.evses] == ["S1", "S2"]

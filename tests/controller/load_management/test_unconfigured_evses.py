@@ -81,11 +81,11 @@ class Site:
 
     @property
     def booked_a(self) -> float:
-        return self._control.snapshots.take(self.now).circuits[0].booked_a[0]
+        return self._control.snapshots.take_view(self.now).circuits[0].booked_a[0]
 
     @property
     def unconfigured(self) -> UnconfiguredView:
-        [view] = self._control.snapshots.take(self.now).unconfigured
+        [view] = self._control.snapshots.take_view(self.now).unconfigured
         return view
 
     @property

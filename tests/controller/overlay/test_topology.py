@@ -39,7 +39,7 @@ def payload(begins: float = UTC_S, **changes: object) -> bytes:
 def taken(
     received_from: TopologyReceived, payload: bytes, utc: float = UTC_S, link: str = "a"
 ) -> dict[str, Hop]:
-    return received_from.take(link, "LC02", payload, NOW, utc, is_call=False)
+    return received_from.on_report(link, "LC02", payload, NOW, utc, is_call=False)
 
 
 def test_is_written_as_wwcp_reads_it() -> None:

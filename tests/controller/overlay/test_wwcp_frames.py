@@ -124,7 +124,7 @@ def take(information: dict[str, Any], link: str = "a") -> set[str]:
     begins = datetime.fromisoformat("2026-08-11T00:00:00+00:00").timestamp()
     reader = TopologyReceived("LC09", lambda *_: None, lambda *_: True)
     payload = json.dumps({"networkTopologyInformation": information}).encode()
-    return set(reader.take(link, "LC01", payload, 0.0, begins + 1, is_call=False))
+    return set(reader.on_report(link, "LC01", payload, 0.0, begins + 1, is_call=False))
 
 
 def as_report(given: dict[str, Any], name: str) -> dict[str, Any]:

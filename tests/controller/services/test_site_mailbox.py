@@ -13,8 +13,8 @@ async def test_reader_gets_all_messages_in_order() -> None:
     mailbox, found = SiteMailbox(), []
 
     async def read() -> None:
-        found.append(await mailbox.take())
-        found.append(await mailbox.take())
+        found.append(await mailbox.take_messages())
+        found.append(await mailbox.take_messages())
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
@@ -30,6 +30,6 @@ async def test_mailbox_without_reader_keeps_newest_messages() -> None:
     mailbox = SiteMailbox()
     for number in range(MOST_MESSAGES + 10):
         mailbox.post("A", b"%d" % number)
-    messages = await mailbox.take()
+    messages = await mailbox.take_messages()
     assert len(messages) == MOST_MESSAGES
     assert messages[-1].payload == b"%d" % (MOST_MESSAGES + 9)

@@ -157,7 +157,7 @@ def test_station_that_rounds_down_is_reported_from_car_that_takes_no_more() -> N
 
 def test_charger_response_fuse_is_given_less_patience_with_slow_stations() -> None:
     def bears(slowest_s: float) -> FuseLoad:
-        return FuseWatch(100.0, Fuse.GG, 0.0).see(128.0, 1.0, slowest_s)  # trips after 43 s
+        return FuseWatch(100.0, Fuse.GG, 0.0).on_reading(128.0, 1.0, slowest_s)  # trips after 43 s
 
     assert bears(0.0) is bears(CUT_S - WAY_S) is FuseLoad.WITHSTOOD
     assert bears(SLOWEST_S) is FuseLoad.OVER

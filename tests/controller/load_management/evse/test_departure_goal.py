@@ -95,15 +95,15 @@ def test_car_with_a_goal_is_updated_only_when_its_need_changes() -> None:
     each = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, due)
     each.on_observation(NeedsSeen(1, 20_000, 2.1 * HOUR_S), 0.0)
     each.refresh(230.0, 0.0)
-    due.take(0.0)
+    due.take_due(0.0)
     each.offer.settle(None, 0.0)
     grows_at = 2.1 * HOUR_S - 20_000 * 3600 / 230 / 3 / 14.0
-    assert not due.take(grows_at - 1.0)
-    assert due.take(grows_at + 1.0) == [EVSE.ref]
+    assert not due.take_due(grows_at - 1.0)
+    assert due.take_due(grows_at + 1.0) == [EVSE.ref]
     each.refresh(230.0, grows_at + 1.0)
     assert each.demand.cannot_wait
     each.on_observation(DrawSeen(1, (14.0, 14.0, 14.0)), grows_at + 2.0)  # it shows what is left
-    assert due.take(grows_at + 2.0) == [EVSE.ref]
+    assert due.take_due(grows_at + 2.0) == [EVSE.ref]
 
 
 def test_goal_lasts_until_session_end_over_start_and_lost_link() -> None:

@@ -10,9 +10,9 @@ def test_awake_evses_due_at_one_moment_are_taken_together() -> None:
     due = DueEvses()
     for ref in (TWO, ONE, THREE):
         due.set_due(ref, 10.0)
-    assert due.take(9.9) == []
-    assert due.take(10.0) == [TWO, ONE, THREE]
-    assert due.take(11.0) == []
+    assert due.take_due(9.9) == []
+    assert due.take_due(10.0) == [TWO, ONE, THREE]
+    assert due.take_due(11.0) == []
 
 
 def test_awake_evses_later_moment_replaces_the_first() -> None:
@@ -20,19 +20,19 @@ def test_awake_evses_later_moment_replaces_the_first() -> None:
     due.set_due(ONE, 10.0)
     due.set_due(TWO, 10.0)
     due.set_due(ONE, 20.0)
-    assert due.take(10.0) == [TWO]
-    assert due.take(20.0) == [ONE]
+    assert due.take_due(10.0) == [TWO]
+    assert due.take_due(20.0) == [ONE]
 
 
 def test_awake_evses_moment_set_back_and_again_is_taken_once() -> None:
     due = DueEvses()
     for at in (10.0, 20.0, 10.0):
         due.set_due(ONE, at)
-    assert due.take(30.0) == [ONE]
+    assert due.take_due(30.0) == [ONE]
 
 
 def test_awake_evses_added_one_is_taken_at_once() -> None:
     due = DueEvses()
     due.set_due(TWO, 5.0)
     due.add(ONE)
-    assert due.take(0.0) == [ONE]
+    assert due.take_due(0.0) == [ONE]

@@ -107,29 +107,29 @@ def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
 def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
     due, evse = DueEvses(), msgspec.structs.replace(EVSE, fallback_a=0.0)
     away = EvseController(evse, LimitDelivery(evse, 120.0, itertools.count(1)), 0.0, due)
-    due.take(0.0)
+    due.take_due(0.0)
     away.refresh(230.0, 0.0)
     away.offer.settle(None, 0.0)
-    assert not due.take(0.0)
+    assert not due.take_due(0.0)
 
 
 def test_what_changes_between_two_slices_of_a_pass_is_due_in_the_next_one() -> None:
     due = DueEvses()
     probed = at(6.0, due)
     probed.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 30.0)
-    due.take(30.0)
+    due.take_due(30.0)
     asleep_at = 30.0 + FULL_S
     probed.refresh(230.0, asleep_at - 0.1)
     probed.offer.settle(None, asleep_at + 0.1)
-    assert due.take(asleep_at + 0.2) == [EVSE.ref]
+    assert due.take_due(asleep_at + 0.2) == [EVSE.ref]
 
 
 def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
     due = DueEvses()
     stopping = at(16.0, due)
-    due.take(20.0)
+    due.take_due(20.0)
     stopping.offer.settle(Allocation(EVSE.ref, 0.0, FULL), 20.0)
-    assert due.take(20.0) == [EVSE.ref]
+    assert due.take_due(20.0) == [EVSE.ref]
 
 
 def test_evse_controller_report_that_changes_nothing_is_not_due() -> None:
@@ -138,9 +138,9 @@ def test_evse_controller_report_that_changes_nothing_is_not_due() -> None:
     outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
     for now in (10.0, 20.0):  # the second one shows the phases of its car
         outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
-    due.take(20.0)
+    due.take_due(20.0)
     outlet.on_observation(DrawSeen(1, (14.8, 15.1, 15.0)), 30.0)
-    assert due.take(30.0) == []
+    assert due.take_due(30.0) == []
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ def test_evse_controller_report_that_changes_its_plan_is_due(draw: tuple[float, 
     outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
     for now in (10.0, 20.0):  # the second one shows the phases of its car
         outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
-    due.take(20.0)
+    due.take_due(20.0)
     for now in (30.0, 40.0):
         outlet.on_observation(DrawSeen(1, draw), now)
-    assert due.take(40.0) == [EVSE.ref]
+    assert due.take_due(40.0) == [EVSE.ref]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,6 @@ def test_evse_controller_answer_that_changes_its_plan_is_due(
     due = DueEvses()
     outlet = at(before_a, due)
     (command,) = outlet.delivery.commands(after_a, after_a, 20.0)
-    due.take(20.0)
+    due.take_due(20.0)
     assert outlet.on_answer(command.token, accepted, "", 21.0)
-    assert due.take(21.0) == [EVSE.ref] * is_due
+    assert due.take_due(21.0) == [EVSE.ref] * is_due

@@ -12,7 +12,7 @@ Report = tuple[float | None, float | None, float | None]
 def seen(*reports: Report) -> tuple[bool, ...]:
     phases = LearnedPhases(3)
     for report in reports:
-        phases.see(report)
+        phases.on_report(report)
     return phases.used
 
 
@@ -38,7 +38,7 @@ def test_phases_go_after_two_agreeing_reports_and_come_back_at_once(
 
 def test_learned_values_growth_is_reported_and_decrease_is_not() -> None:
     phases = LearnedPhases(3)
-    assert [phases.see(r) for r in [(9.0, 0.0, 0.0), (9.0, 0.0, 0.0), (9.0, 9.0, 0.0)]] == [
+    assert [phases.on_report(r) for r in [(9.0, 0.0, 0.0), (9.0, 0.0, 0.0), (9.0, 9.0, 0.0)]] == [
         False,
         False,
         True,
@@ -47,8 +47,8 @@ def test_learned_values_growth_is_reported_and_decrease_is_not() -> None:
 
 def test_another_car_may_use_all_phases() -> None:
     phases = LearnedPhases(3)
-    phases.see((16.0, 0.0, 0.0))
-    phases.see((16.0, 0.0, 0.0))
+    phases.on_report((16.0, 0.0, 0.0))
+    phases.on_report((16.0, 0.0, 0.0))
     phases.reset()
     assert phases.used == (True, True, True)
 
@@ -57,7 +57,7 @@ def need(*reports: tuple[float, float]) -> LearnedNeed:
     """A car that draws (A) under an offer (A), reported every 10 s."""
     learned = LearnedNeed(6.0, 32.0)
     for index, (draw_a, offered_a) in enumerate(reports):
-        learned.see(draw_a, offered_a, 10.0 * index)
+        learned.on_settled_draw(draw_a, offered_a, 10.0 * index)
     return learned
 
 
@@ -80,17 +80,17 @@ def test_learned_values_need_is_never_below_minimum() -> None:
 
 def test_learned_values_car_at_cap_gets_more_until_there_is_none() -> None:
     learned = need(*[(10.0, 20.0)] * 6)
-    learned.see(11.5, 12.0, 70.0)
+    learned.on_settled_draw(11.5, 12.0, 70.0)
     assert learned.cap_a == 18.0
-    learned.see(17.5, 18.0, 80.0)
+    learned.on_settled_draw(17.5, 18.0, 80.0)
     assert learned.cap_a == 27.0
-    learned.see(26.5, 27.0, 90.0)
+    learned.on_settled_draw(26.5, 27.0, 90.0)
     assert learned.cap_a is None
 
 
 def test_learned_values_car_that_is_held_below_cap_by_others_keeps_it() -> None:
     learned = need(*[(10.0, 20.0)] * 6)
-    learned.see(8.0, 8.0, 70.0)
+    learned.on_settled_draw(8.0, 8.0, 70.0)
     assert learned.cap_a == 12.0
 
 
@@ -98,7 +98,7 @@ def test_learned_phases_set_to_one_stay_until_others_follow() -> None:
     phases = LearnedPhases(3)
     phases.reset(single=True)
     assert not phases.needs_test
-    assert not phases.see_step((-4.0, 0.0, 0.0))
+    assert not phases.on_step((-4.0, 0.0, 0.0))
     assert phases.used == (True, False, False)
-    assert phases.see_step((-4.0, -4.0, -4.0)), "the station has not switched"
+    assert phases.on_step((-4.0, -4.0, -4.0)), "the station has not switched"
     assert phases.used == (True, True, True)

@@ -55,8 +55,8 @@ def test_circuit_without_meter_carries_what_childrens_meters_show() -> None:
         circuit("row-a", "hall", meter="a"),
         circuit("row-b", "hall", meter="b"),
     )
-    meters.see(state("a", 10), 1)
-    meters.see(state("b", 5), 1)
+    meters.on_meter_state(state("a", 10), 1)
+    meters.on_meter_state(state("b", 5), 1)
     assert meters.base(1).assumed == {
         "grid": flat(15),
         "hall": flat(15),
@@ -67,8 +67,8 @@ def test_circuit_without_meter_carries_what_childrens_meters_show() -> None:
 
 def test_circuit_metering_own_meter_covers_whole_circuit() -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid", meter="a"))
-    meters.see(state("g", 40), 1)
-    meters.see(state("a", 10), 1)
+    meters.on_meter_state(state("g", 40), 1)
+    meters.on_meter_state(state("a", 10), 1)
     assert meters.base(1).assumed["grid"] == flat(40)
 
 
@@ -76,12 +76,12 @@ def test_circuit_metering_own_meter_covers_whole_circuit() -> None:
 def test_metering_bridges_short_loss_with_worst_of_past(quality: Quality) -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid"))
     for now, amps in [(0.0, 50.0), (35.0, 50.0), (100.0, 20.0)]:
-        meters.see(state("g", amps, time=now), now)
+        meters.on_meter_state(state("g", amps, time=now), now)
     assert meters.base(100).assumed["grid"] == flat(20)
-    assert not meters.see(state("g", 500, quality), 101)
+    assert not meters.on_meter_state(state("g", 500, quality), 101)
     assert meters.troubles_above(100 + BRIDGE_S)["row"] is None
     assert meters.base(100 + BRIDGE_S).assumed["grid"] == flat(50)
-    meters.see(state("g", 500, quality), 101 + BRIDGE_S)
+    meters.on_meter_state(state("g", 500, quality), 101 + BRIDGE_S)
     assert meters.troubles_above(101 + BRIDGE_S)["row"] == Statement(
         code=StatementCode.METER_NOT_GOOD, name="g", quality=quality.value
     )
@@ -93,20 +93,20 @@ def test_metering_of_building_alone_adds_cars_to_circuit() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=flat(50), meter="g", measures_building=True)
     meters = CircuitMetering(SiteTree(circuits=(grid,), evses=(wired,)), SiteSettings(), 0.0)
     meters.totals.set(wired, OfferCredit.within(flat(20), flat(20), flat(20)))
-    assert not meters.see(state("g", 25), 1)
+    assert not meters.on_meter_state(state("g", 25), 1)
     assert meters.base(1).assumed["grid"] == flat(25)
-    assert meters.see(state("g", 31, time=2.0), 2)
+    assert meters.on_meter_state(state("g", 31, time=2.0), 2)
 
 
 def test_metering_states_when_circuit_is_above_limit_unexplained() -> None:
     meters = metering(circuit("grid", meter="g"))
     for now in range(int(OVER_UNEXPLAINED_S) + 2):
-        meters.see(state("g", 120, time=now), now)
+        meters.on_meter_state(state("g", 120, time=now), now)
     metered = meters.metered("grid")
     assert metered is not None
     assert (metered.over_limit, metered.overloads) == (True, 1)
     assert "without all that the stations below may draw" in str(meters.troubles_above(61.5)["grid"])
-    meters.see(state("g", 90, time=63), 63)
+    meters.on_meter_state(state("g", 90, time=63), 63)
     assert meters.troubles_above(63)["grid"] is None
 
 
@@ -121,14 +121,14 @@ def test_metering_draw_that_explains_part_of_overload_is_no_reason(
     )
     meters.totals.set(wired, OfferCredit.within(flat(0), flat(drawn_a), flat(drawn_a)))
     for now in range(int(OVER_UNEXPLAINED_S) + 2):
-        meters.see(state("g", 120, time=now), now)
+        meters.on_meter_state(state("g", 120, time=now), now)
     assert (meters.troubles_above(61.5)["grid"] is None) == is_trusted
 
 
 def test_circuit_metering_meter_without_readings_is_dead() -> None:
     meters = metering(circuit("grid", meter="g"))
     assert meters.quality(circuit("grid"), 0) is Quality.DEAD
-    meters.see(state("g", 50), 1)
+    meters.on_meter_state(state("g", 50), 1)
     assert meters.quality(circuit("grid"), 1 + SiteSettings().silence_s) is Quality.GOOD
     assert str(meters.troubles_above(2 + SiteSettings().silence_s)["grid"]) == "meter g is dead"
 
@@ -136,14 +136,14 @@ def test_circuit_metering_meter_without_readings_is_dead() -> None:
 def test_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
     meters = metering(circuit("grid", meter="g"))
     sum_only = MeterState(meter="g", quality=Quality.GOOD, reading=Reading(time=0, power_total_w=9.0))
-    assert not meters.see(sum_only, 1)
+    assert not meters.on_meter_state(sum_only, 1)
     assert str(meters.troubles_above(1)["grid"]) == ("meter g does not show the current of each phase")
 
 
 def test_circuit_metering_overload_is_reported() -> None:
     meters = metering(circuit("grid", meter="g"))
-    assert not meters.see(state("g", 100), 1)
-    assert meters.see(state("g", 100.1), 2)
+    assert not meters.on_meter_state(state("g", 100), 1)
+    assert meters.on_meter_state(state("g", 100.1), 2)
 
 
 def test_circuit_metering_covers_circuits_below_meter() -> None:
@@ -160,9 +160,9 @@ def test_old_reading_that_stands_for_lost_poll_reports_nothing_new() -> None:
     )
     drawing = OfferCredit.within(flat(20), flat(20), flat(20))
     meters.totals.set(wired, drawing)
-    meters.see(state("g", 30), 1)
+    meters.on_meter_state(state("g", 30), 1)
     meters.totals.set(wired, NOTHING)
-    meters.see(state("g", 30), 2)
+    meters.on_meter_state(state("g", 30), 2)
     assert meters.base(2).assumed["grid"] == flat(10)
 
 
@@ -173,20 +173,20 @@ def test_circuit_without_meter_counts_its_declared_load() -> None:
         CircuitNode(id="row", parent="hall", limit_a=flat(100), meter="r", base_load_a=7.0),
     ]
     meters = metering(*declared)
-    meters.see(state("g", 10), 1)
-    meters.see(state("r", 2), 1)
+    meters.on_meter_state(state("g", 10), 1)
+    meters.on_meter_state(state("r", 2), 1)
     assert meters.base(1).assumed == {"grid": flat(10), "hall": flat(22), "row": flat(2)}
-    meters.see(state("g", 10, Quality.STALE), 2)
-    meters.see(state("r", 2, Quality.STALE), 2)
+    meters.on_meter_state(state("g", 10, Quality.STALE), 2)
+    meters.on_meter_state(state("r", 2, Quality.STALE), 2)
     assert meters.base(2).assumed == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
 
 
 def test_meter_that_may_have_frozen_is_planned_with_at_worst() -> None:
     meters = metering(circuit("grid", meter="g"))
     for second, amps in enumerate([60.0] * 40 + [10.0] * 40):
-        meters.see(state("g", amps, time=second), second)
+        meters.on_meter_state(state("g", amps, time=second), second)
     assert meters.base(80).assumed["grid"] == flat(10)
-    meters.see(msgspec.structs.replace(state("g", 10, time=80), still_s=STILL_S + 1), 80)
+    meters.on_meter_state(msgspec.structs.replace(state("g", 10, time=80), still_s=STILL_S + 1), 80)
     assert meters.base(80).assumed["grid"] == flat(60)
-    meters.see(state("g", 10.1, time=81), 81)
+    meters.on_meter_state(state("g", 10.1, time=81), 81)
     assert meters.base(81).assumed["grid"] == flat(10.1)

@@ -67,30 +67,30 @@ def test_fuse_curve_remaining_time_falls(fuse: Fuse, heat: float, load: float, p
 
 def test_fuse_curve_plain_limit_is_over_with_first_reading_above() -> None:
     watch = FuseWatch(100.0, Fuse.PLAIN, 0.0)
-    assert watch.see(100.0, 1.0) is FuseLoad.WITHIN
-    assert watch.see(100.1, 2.0) is FuseLoad.OVER
+    assert watch.on_reading(100.0, 1.0) is FuseLoad.WITHIN
+    assert watch.on_reading(100.1, 2.0) is FuseLoad.OVER
 
 
 @pytest.mark.parametrize(("fuse", "borne", "cut"), [(Fuse.B, 1.12, 1.14), (Fuse.GG, 1.25, 1.35)])
 def test_fuse_curve_excess_beyond_its_long_time_current_is_cut(fuse: Fuse, borne: float, cut: float) -> None:
-    assert FuseWatch(100.0, fuse, 0.0).see(100 * cut, 1.0) is FuseLoad.OVER
+    assert FuseWatch(100.0, fuse, 0.0).on_reading(100 * cut, 1.0) is FuseLoad.OVER
     watch = FuseWatch(100.0, fuse, 0.0)
-    assert watch.see(100 * borne, 1.0) is FuseLoad.WITHSTOOD
-    assert watch.see(100 * borne, 1.0 + GRACE_S - 0.1) is FuseLoad.WITHSTOOD
-    assert watch.see(100 * borne, 1.0 + GRACE_S) is FuseLoad.OVER
-    assert watch.see(90.0, 20.0) is FuseLoad.WITHIN
-    assert watch.see(100 * borne, 21.0) is FuseLoad.WITHSTOOD
+    assert watch.on_reading(100 * borne, 1.0) is FuseLoad.WITHSTOOD
+    assert watch.on_reading(100 * borne, 1.0 + GRACE_S - 0.1) is FuseLoad.WITHSTOOD
+    assert watch.on_reading(100 * borne, 1.0 + GRACE_S) is FuseLoad.OVER
+    assert watch.on_reading(90.0, 20.0) is FuseLoad.WITHIN
+    assert watch.on_reading(100 * borne, 21.0) is FuseLoad.WITHSTOOD
 
 
 def test_between_two_readings_higher_one_is_taken_to_have_flowed() -> None:
     often, seldom = FuseWatch(100.0, Fuse.GG, 0.0), FuseWatch(100.0, Fuse.GG, 0.0)
     for watch in (often, seldom):
-        assert watch.see(127.0, 1.0) is FuseLoad.WITHSTOOD
+        assert watch.on_reading(127.0, 1.0) is FuseLoad.WITHSTOOD
     for now in range(2, 22):
-        assert often.see(50.0, now) is FuseLoad.WITHIN
-    assert seldom.see(50.0, 21.0) is FuseLoad.WITHIN
-    assert often.see(127.0, 22.0) is FuseLoad.WITHSTOOD
-    assert seldom.see(127.0, 22.0) is FuseLoad.OVER
+        assert often.on_reading(50.0, now) is FuseLoad.WITHIN
+    assert seldom.on_reading(50.0, 21.0) is FuseLoad.WITHIN
+    assert often.on_reading(127.0, 22.0) is FuseLoad.WITHSTOOD
+    assert seldom.on_reading(127.0, 22.0) is FuseLoad.OVER
 
 
 LIMIT_A = 100.0
@@ -228,14 +228,14 @@ def test_fuse_watch_slow_motor_is_remembered_for_an_hour() -> None:
     watch = FuseWatch(100.0, Fuse.GG, 0.0)
     assert watch.inrush_s(0.0) == INRUSH_S
     for now, amps in ((1.0, 90.0), (2.0, 110.0), (3.0, 90.0)):
-        watch.see(amps, now)
+        watch.on_reading(amps, now)
     assert watch.inrush_s(3.0) == INRUSH_S  # a moment of a second is waited for in any case
     for now, amps in ((10.0, 110.0), (11.0, 110.0), (12.0, 90.0)):
-        watch.see(amps, now)
+        watch.on_reading(amps, now)
     assert watch.inrush_s(12.0) == watch.inrush_s(3600.0) == MOTOR_S
     assert watch.inrush_s(12.0 + 3600.0) == INRUSH_S
     for now in range(4000, 4005):
-        watch.see(110.0, float(now))
-    watch.see(90.0, 4005.0)  # cars may have obeyed by then
+        watch.on_reading(110.0, float(now))
+    watch.on_reading(90.0, 4005.0)  # cars may have obeyed by then
     assert watch.inrush_s(4005.0) == INRUSH_S
     assert FuseWatch(100.0, Fuse.PLAIN, 0.0).inrush_s(0.0) == MOTOR_S

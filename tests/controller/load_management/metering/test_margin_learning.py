@@ -180,7 +180,7 @@ def test_site_control_jump_beyond_margin_is_counted_and_logged_hourly() -> None:
     building = Building(make_circuit(learns=False))
     for _ in range(5):
         building.jump(10.0)
-    view = building.control.snapshots.take(building.now).circuits[0]
+    view = building.control.snapshots.take_view(building.now).circuits[0]
     assert (view.margin_a, view.jumps_beyond, view.jump_a) == (2.0, 5, 10.0)
     assert building.lines == [
         "base load jumped beyond the margin circuit=grid times=1 highest=10.0A margin=2A"
@@ -195,9 +195,9 @@ def test_site_control_learned_margin_is_in_use_logged_and_stored() -> None:
     building = Building(make_circuit())
     for _ in range(RECURS):
         building.jump(8.0)
-    assert building.control.snapshots.take(building.now).circuits[0].margin_a == 25.0
+    assert building.control.snapshots.take_view(building.now).circuits[0].margin_a == 25.0
     building.run(DAY_S, 20.0)
-    view = building.control.snapshots.take(building.now).circuits[0]
+    view = building.control.snapshots.take_view(building.now).circuits[0]
     assert (view.margin_a, view.proposed_margin_a, view.learns_margin) == (8.0, 8.0, True)
     assert building.lines == ["margin learned circuit=grid margin=8A before=25A"]
     (stored,) = building.control.metering.take_records()
@@ -213,5 +213,5 @@ def test_site_control_configured_margin_proposes_learned_one() -> None:
     for _ in range(RECURS):
         building.jump(8.0)
     building.run(DAY_S, 20.0)
-    view = building.control.snapshots.take(building.now).circuits[0]
+    view = building.control.snapshots.take_view(building.now).circuits[0]
     assert (view.margin_a, view.proposed_margin_a, view.learns_margin) == (2.0, 8.0, False)

@@ -131,13 +131,13 @@ def test_phase_steps_large_site_shows_no_step() -> None:
 
 def test_learned_phases_go_after_clear_steps_and_come_back() -> None:
     phases = LearnedPhases(3)
-    assert not phases.see_step((-4.0, 4.0, 4.0))
+    assert not phases.on_step((-4.0, 4.0, 4.0))
     assert phases.needs_test
-    assert phases.see_step((-4.0, 4.0, 4.0))
+    assert phases.on_step((-4.0, 4.0, 4.0))
     assert phases.used == (True, False, False)
     assert phases.known
     assert not phases.needs_test
-    assert phases.see_step((-4.0, -4.0, 4.0))
+    assert phases.on_step((-4.0, -4.0, 4.0))
     assert phases.used == (True, True, False)
 
 
@@ -180,10 +180,10 @@ def test_learned_phases_count_as_known_once_each_is_decided() -> None:
     # One of the other phases is not used: the car is on one phase or on two.
     phases = LearnedPhases(3)
     for _ in range(2):
-        phases.see_step((-4.0, 0.0, 4.0))
+        phases.on_step((-4.0, 0.0, 4.0))
     assert (phases.used, phases.known) == ((True, True, False), False)
     for _ in range(2):
-        phases.see_step((-4.0, 4.0, 0.0))
+        phases.on_step((-4.0, 4.0, 0.0))
     assert (phases.used, phases.known) == ((True, False, False), True)
 
 
@@ -253,4 +253,4 @@ def test_site_learns_phases_of_station_without_reports() -> None:
     site.wait(1800)
     # 39 A: A leaves L2 and L3 to B alone.
     assert site.station("B").draw_a + site.station("A").draw_a == pytest.approx(23.0, abs=4.0)
-    assert site.control.snapshots.take(site.now).evses[0].offered_a > 0
+    assert site.control.snapshots.take_view(site.now).evses[0].offered_a > 0

@@ -22,7 +22,7 @@ CARS = (0.0, 30.0, 0.0)
 
 def verdicts(*amps: PhaseAmps) -> list[bool]:
     watch = SignWatch()
-    return [bool(watch.see(each, CARS, float(now))) for now, each in enumerate(amps)]
+    return [bool(watch.on_reading(each, CARS, float(now))) for now, each in enumerate(amps)]
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,19 @@ def test_plausibility_meter_recovers_with_load_or_none() -> None:
 
 def test_plausibility_text_names_phase() -> None:
     watch = SignWatch()
-    watch.see((20.0, 50.0, 20.0), ZERO, 0.0)
-    assert watch.see((20.0, -50.0, -20.0), ZERO, 1.0).startswith("L2 and L3 changed its sign under load")
+    watch.on_reading((20.0, 50.0, 20.0), ZERO, 0.0)
+    assert watch.on_reading((20.0, -50.0, -20.0), ZERO, 1.0).startswith(
+        "L2 and L3 changed its sign under load"
+    )
 
 
 def test_sign_watch_is_implausible_for_some_readings_and_doubted_then() -> None:
     watch = SignWatch()
-    watch.see((8.0, 8.0, 8.0), ZERO, 0.0)
-    found = [bool(watch.see((-8.0, 8.0, 8.0), ZERO, float(now))) for now in range(1, 10)]
+    watch.on_reading((8.0, 8.0, 8.0), ZERO, 0.0)
+    found = [bool(watch.on_reading((-8.0, 8.0, 8.0), ZERO, float(now))) for now in range(1, 10)]
     assert found == [True] * SIGN_READINGS + [False] * (9 - SIGN_READINGS)
     assert watch.doubted
-    watch.see((-8.0, 8.0, 8.0), ZERO, SIGN_DOUBT_S + 1)
+    watch.on_reading((-8.0, 8.0, 8.0), ZERO, SIGN_DOUBT_S + 1)
     assert not watch.doubted
 
 
@@ -120,7 +122,7 @@ def test_contradiction_counts_only_after_several_readings() -> None:
     watch = ContradictionWatch()
     wrong = Reading(time=0, power_w=(5000.0,) * 3, power_total_w=5000.0)
     right = Reading(time=0, power_w=(5000.0,) * 3, power_total_w=15000.0)
-    assert [bool(watch.see(each)) for each in (wrong, wrong, right, wrong, wrong, wrong)] == [
+    assert [bool(watch.on_reading(each)) for each in (wrong, wrong, right, wrong, wrong, wrong)] == [
         *[False] * 5,
         True,
     ]
@@ -131,7 +133,7 @@ def still(seconds: float, reported_a: float) -> StillWatch:
     watch = StillWatch()
     for now in range(int(seconds) + 1):
         reported = reported_a if now else 0.0
-        watch.see(Reading(time=float(now), current_a=(0.2, 0.2, 0.2)), 0.0, reported, float(now))
+        watch.on_reading(Reading(time=float(now), current_a=(0.2, 0.2, 0.2)), 0.0, reported, float(now))
     return watch
 
 
@@ -147,10 +149,14 @@ def test_still_watch_reported_end_of_current_is_no_doubt() -> None:
     watch = StillWatch()
     for now in range(100):
         reported = 16.0 if now < 5 else 0.0
-        watch.see(Reading(time=float(now), current_a=(0.0,) * 3, voltage_v=(230.0,) * 3), 0.0, reported, now)
+        watch.on_reading(
+            Reading(time=float(now), current_a=(0.0,) * 3, voltage_v=(230.0,) * 3), 0.0, reported, now
+        )
         assert not watch.doubted
     for now in range(100, 140):
-        watch.see(Reading(time=float(now), current_a=(0.0,) * 3, voltage_v=(230.0,) * 3), 0.0, 16.0, now)
+        watch.on_reading(
+            Reading(time=float(now), current_a=(0.0,) * 3, voltage_v=(230.0,) * 3), 0.0, 16.0, now
+        )
     assert watch.frozen
 
 
@@ -161,7 +167,7 @@ def test_still_watch_doubts_meter_that_repeats_itself_unusually_long() -> None:
         see.now += 1  # type: ignore[attr-defined]
         amps = float(see.now)  # type: ignore[attr-defined]
         shown = 10.0 if still_s else amps
-        watch.see(Reading(time=amps, current_a=(shown, shown, shown)), still_s, 0.0, amps)
+        watch.on_reading(Reading(time=amps, current_a=(shown, shown, shown)), still_s, 0.0, amps)
         return watch.doubted
 
     see.now = 0  # type: ignore[attr-defined]

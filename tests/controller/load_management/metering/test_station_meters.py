@@ -136,6 +136,6 @@ def test_circuit_with_station_meter_counts_declared_base_load() -> None:
             found.on_observation(station, observation, 0.0)
             control.handle(StationObserved(station, observation), 0.0)
     control.handle(MeterUpdated(state_of(found, 0.0)), 0.0)
-    view = control.snapshots.take(0.0)
+    view = control.snapshots.take_view(0.0)
     [circuit] = view.circuits
     assert (circuit.meter_quality, circuit.base_a) == (Quality.GOOD, (10.0, 10.0, 10.0))

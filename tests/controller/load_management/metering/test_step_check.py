@@ -35,7 +35,7 @@ def observe(
             at = now
         noise = 0.1 * (now % 3)
         window.add_reading(meter((10.0 + noise, 11.0 - noise, 12.0), drawn), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
         if at and now == at + 7:
             sign = 1.0 if drawn == delta else -1.0
             step = (sign * delta[0], sign * delta[1], sign * delta[2])
@@ -78,7 +78,7 @@ def test_step_check_backwards_meter_of_car_that_rises_in_steps_is_seen() -> None
             window.add_change(A, (rise_a, 0.0, 0.0), float(now))
             check.add_step(ReportedStep(ref=A, delta_a=(rise_a, 0.0, 0.0), since=now - 10.0, at=float(now)))
         window.add_reading((10.0 + 0.1 * (now % 3) - drawn_a, 11.0, 12.0), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
     assert "L1 is built in backwards" in check.problem
 
 
@@ -97,7 +97,7 @@ def test_step_check_start_that_is_cut_at_once_proves_right_meter_only(sign: int,
         if now == 332:
             check.add_step(ReportedStep(ref=A, delta_a=(14.0, 0.0, 0.0), since=322.0, at=332.0))
         window.add_reading((20.0 + 0.1 * (now % 3) + sign * drawn_a, 11.0, 12.0), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
     assert check.proven == [is_proven, False, False]
 
 
@@ -106,7 +106,7 @@ def test_step_check_one_missed_step_is_not_enough() -> None:
     check = StepCheck(window)
     for now in range(60):
         window.add_reading((10.0, 10.0 + 0.1 * (now % 2), 10.0), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
         if now == 30:
             check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0))
     assert check.problem == ""
@@ -129,7 +129,7 @@ def test_step_check_steps_beside_lost_readings_are_not_missed(
                 check.add_step(step)
         if now % interval_s == 0 and not lost_from <= now < lost_until:
             window.add_reading((10.0 + 0.1 * (now % 3) + drawn_a, 11.0, 12.0), float(now))
-            check.see(ZERO, NOTHING, float(now))
+            check.on_reading(ZERO, NOTHING, float(now))
     assert not check.has_missed(0)
 
 
@@ -146,7 +146,7 @@ def test_step_check_two_seen_steps_clear_suspicion() -> None:
     for start in (1000, 1100):
         for now in range(start, start + 40):
             window.add_reading((26.0 if now >= start + 10 else 10.0, 10.0, 10.0), float(now))
-            check.see(ZERO, NOTHING, float(now))
+            check.on_reading(ZERO, NOTHING, float(now))
             if now == start + 17:
                 check.add_step(
                     ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=start + 7.0, at=start + 17.0)
@@ -160,7 +160,7 @@ def test_step_check_busy_building_proves_nothing() -> None:
     for now in range(400):
         pulse = 14.0 if now % 20 < 10 else 0.0
         window.add_reading((10.0 + pulse, 10.0, 10.0), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
         if now % 40 == 30:
             check.add_step(ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
     assert check.problem == ""
@@ -171,7 +171,7 @@ def test_step_check_step_hidden_by_another_station_proves_nothing() -> None:
     check = StepCheck(window)
     for now in range(200):
         window.add_reading((20.0, 10.0, 10.0), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
         if now % 40 == 30:
             check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
             window.add_change(B, (-16.0, 0.0, 0.0), float(now))
@@ -185,7 +185,7 @@ def test_step_check_steps_between_missing_readings_are_not_missed() -> None:
         off = now >= 150
         if not 110 <= now < 150:  # the meter was doubted meanwhile, and its cars stopped
             window.add_reading((10.0 + 0.1 * (now % 3) - 7.0 * off,) * 3, float(now))
-            check.see(ZERO, NOTHING, float(now))
+            check.on_reading(ZERO, NOTHING, float(now))
         if now in (152, 154):
             ref = A if now == 152 else B
             check.add_step(ReportedStep(ref=ref, delta_a=(-7.0,) * 3, since=142.0, at=float(now)))
@@ -202,7 +202,7 @@ def test_step_check_one_missed_phase_does_not_suspect_meter_at_once() -> None:
     check = StepCheck(window)
     for now in range(60):
         window.add_reading((10.0, 11.0, 12.0 + 0.1 * (now % 3)), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
         if now == 30:
             step = ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0)
             check.add_step(step)
@@ -223,7 +223,7 @@ def test_step_check_own_cut_in_backwards_meter_is_no_seen_rise() -> None:
     for now in range(60):
         drawn_a = 26.0 if now < 30 else 32.0 if now < 36 else 6.0
         window.add_reading((-drawn_a, 0.0, 0.1 * (now % 3)), float(now))
-        check.see(ZERO, NOTHING, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
         if now == 35:
             check.add_step(ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=25.0, at=35.0))
             window.add_change(A, (6.0, 0.0, 0.0), 35.0)

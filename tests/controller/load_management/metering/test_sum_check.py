@@ -38,7 +38,7 @@ class Site:
             noise_a = 0.1 * (self.now % 3)
             reading = (self.shown() + noise_a, 3.0 - noise_a, 3.0)
             draw = OfferCredit.within(drawn, most, drawn)
-            if wrong := self.check.see(reading, draw, self.seen_from, self.now):
+            if wrong := self.check.on_reading(reading, draw, self.seen_from, self.now):
                 found.append(wrong)
         return found
 

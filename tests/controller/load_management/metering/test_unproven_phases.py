@@ -12,7 +12,7 @@ CHARGING = OfferCredit.within((6.0, 0.0, 0.0), (6.0, 0.0, 0.0), (6.0, 0.0, 0.0))
 def test_unseen_phase_is_named_until_it_shows_a_current() -> None:
     unseen = UnseenPhases((0,), 0.0)
     for now in (1.0, 2.0 + NAMED_S):
-        unseen.see(ZERO, CHARGING, now)
+        unseen.on_reading(ZERO, CHARGING, now)
     assert "no current has shown yet on L1" in unseen.missing_current(2.0 + NAMED_S)
-    unseen.see((6.0, 0.0, 0.0), CHARGING, 3.0 + NAMED_S)
+    unseen.on_reading((6.0, 0.0, 0.0), CHARGING, 3.0 + NAMED_S)
     assert unseen.missing_current(3.0 + NAMED_S) == ""
