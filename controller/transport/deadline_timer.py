@@ -45,6 +45,7 @@ class DeadlineTimer:
 
     async def wait_due(self) -> None:
         """Wait until the deadline is over, wherever it moves meanwhile."""
+        has_waited = False
         while (deadline := self._next()) > trio.current_time():
             # A scope with a moving deadline alone: an event to wait for takes 300 bytes a station.
             self._waits_until = deadline
@@ -53,7 +54,9 @@ class DeadlineTimer:
                     await trio.lowlevel.wait_task_rescheduled(_abort)
                 finally:
                     self._waiting = None
-        await trio.lowlevel.checkpoint()
+            has_waited = True
+        if not has_waited:
+            await trio.lowlevel.checkpoint()
 
     def _next(self) -> float:
         deadline = self._deadline()
