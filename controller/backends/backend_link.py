@@ -176,11 +176,12 @@ class BackendLink:
             opened.on_outdated()  # since it was dialled
         try:
             self._user.on_link_opened(self._pool.backend)
+            pass_message = partial(self._user.on_backend_message, self._pool.backend)
             if not self._pool.has_alternatives:  # a task less per station
-                await opened.channel.read_messages(self._pass_message)
+                await opened.channel.read_messages(pass_message)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._move_to_better, opened)
-                await opened.channel.read_messages(self._pass_message)
+                await opened.channel.read_messages(pass_message)
         except* ConnectionLostError as found:
             lost = find_connection_loss(found)
             raise
@@ -189,9 +190,6 @@ class BackendLink:
             opened.on_outdated = None
             opened.release(lost)
             await opened.channel.close(GOING_AWAY, "")
-
-    def _pass_message(self, message: str | bytes) -> None:
-        self._user.on_backend_message(self._pool.backend, message)
 
     async def _replace_connection(self, opened: OpenedLink) -> None:
         """Go on over a connection as it is configured now, and close the one before once no call is open.
