@@ -88,6 +88,11 @@ class AuthorizationCache:
 
     # -- learning -----------------------------------------------------------------------------------
 
+    @staticmethod
+    def reads_result_of(action: str) -> bool:
+        """Return True if `on_call_result` reads the result for a CALL with this action."""
+        return action in _AUTHORIZING
+
     def on_call_result(self, version: Version, action: str, payload: bytes, result: bytes) -> list[Record]:
         """Learn from the backend's result for a request of the station."""
         if action not in _AUTHORIZING:

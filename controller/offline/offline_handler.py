@@ -129,6 +129,27 @@ class OfflineHandler:
             return True
         return len(self._memory.outbox) > len(self._passing)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether the owner is attached, and nothing is queued for it or awaited from it."""
+        return (
+            self.owner.state is OwnerState.ATTACHED
+            and not self._memory.outbox
+            and self._outstanding is None
+            and self._sender.is_idle
+        )
+
+    def passes_call(self, frame: Call) -> bool:
+        """Return whether `record_call` would pass a CALL as it is, without a record. Requires `is_quiet`."""
+        return (
+            self._kind_of(frame.action, frame.payload) is not RecordKind.TRANSACTION
+            and self._memory.ids.translate_for_backend(frame.action, frame.payload) is frame.payload
+        )
+
+    def passes_result(self, action: str, number: int | None) -> bool:
+        """Return whether nothing would follow in `on_call_answer` from the owner's result for a CALL."""
+        return number is None and self.is_quiet and not self._memory.authorizations.reads_result_of(action)
+
     # -- messages of the station ----------------------------------------------------------------------
 
     def record_call(self, frame: Call, now: float) -> OfflineJournal:

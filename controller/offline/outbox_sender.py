@@ -138,6 +138,11 @@ class OutboxSender:
         )
 
     @property
+    def is_idle(self) -> bool:
+        """Return whether nothing waits for its time, or for an answer that comes late."""
+        return self._boot_due_at is None and not self._failed and not self._awaited
+
+    @property
     def is_done(self) -> bool:
         """Return whether the backend has everything that can be sent over this link."""
         head = self._outbox.head

@@ -339,6 +339,7 @@ class StationRelay:
             queue.outstanding is not None
             or now >= self._parts_deadline
             or profiles.shared_revision != profiles.absorbed.revision
+            or (self._serves_offline and self._up.needs_record(frame))
         ):
             return False
         if action in self._tracked_actions:

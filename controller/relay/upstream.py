@@ -146,11 +146,16 @@ class Upstream:
         """True if the link is up and the queue has no CALL but one of the station, outstanding."""
         sent = self.queue.outstanding
         return (
-            self._offline is None
+            (self._offline is None or self._offline.is_quiet)
             and self.owner.state is OwnerState.ATTACHED
             and not (self.queue.waiting or self.queue.has_sent_beside)
             and (sent is None or (sent.rank is Rank.PEER and sent.is_valid))
         )
+
+    def needs_record(self, frame: Call) -> bool:
+        """Return True if a CALL of the station may not be taken by `send_at_once`: it counts offline."""
+        offline = self._offline
+        return offline is not None and not (offline.is_quiet and offline.passes_call(frame))
 
     def send_at_once(self, frame: Call, now: float) -> None:
         """Take a CALL of the station as sent. Requires `has_only_passed`, and no outstanding CALL."""
@@ -170,6 +175,7 @@ class Upstream:
             or self._is_observed
             or sent.action in RESULT_ACTIONS
             or (sent.action == "Heartbeat" and now >= self._clock_due_at)
+            or (self._offline is not None and not self._offline.passes_result(sent.action, sent.number))
         ):
             return False
         self._unanswered.clear()
@@ -324,10 +330,10 @@ class Upstream:
             return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
         if sent.rank is not Rank.PEER:
             return self._on_outbox_answer(sent, frame, now)
-        is_followed = self._offline is not None or self._is_observed or sent.action in RESULT_ACTIONS
+        is_settled = self._is_observed or sent.action in RESULT_ACTIONS
         if now >= self._clock_due_at and sent.action == "Heartbeat":
-            self._clock_due_at, is_followed = now + CLOCK_S, True
-        if not (is_followed and sent.is_valid):
+            self._clock_due_at, is_settled = now + CLOCK_S, True
+        if not sent.is_valid or not (is_settled or self._offline is not None):
             return [ToStation(frame.text)]  # nothing follows from it but the answer
         effects: list[UpstreamEffect] = []
         if self._offline is not None:
@@ -335,7 +341,7 @@ class Upstream:
             effects += persist(answered.records)
             if answered.before is not None:
                 return [*effects, ServedOffline(sent.action, call_result(sent.id, answered.before))]
-        if not isinstance(frame, CallResult):
+        if not (is_settled and isinstance(frame, CallResult)):
             return [*effects, ToStation(frame.text)]
         call_frame = Call(sent.text, sent.id, sent.action, sent.payload)
         return effects + self._settle_call(call_frame, ToStation(frame.text), frame.payload)

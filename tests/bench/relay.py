@@ -26,6 +26,9 @@ from controller.chargers.quirks import LimitScope
 from controller.model.effects import BackendUp, FromBackend
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
+from controller.offline.offline_handler import make_offline_handler
+from controller.offline.offline_responder import OfflineRules
+from controller.offline.station_memory import StationMemory
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import FromStation
 from controller.relay.station_relay import StationRelay
@@ -50,6 +53,7 @@ def bench(*, quick: bool = False) -> list[Row]:
         site = _Site(Path(folder))
         return [
             *(_state_machine(size, changing=changing) for size in (300, 2000) for changing in (False, True)),
+            _state_machine(300, autonomous=True),
             *(
                 _throughput(site, stations, size, rounds, tls=tls, deflate=deflate)
                 for tls, deflate in ((False, False), (True, False), (False, True))
@@ -126,12 +130,20 @@ def _compared(found: dict[str, list[float]], digits: int) -> Row:
     return row
 
 
-def _state_machine(size: int, *, changing: bool = False) -> Row:
-    """The part of it that is decision, and not transport; `changing`: each message has another value."""
+def _state_machine(size: int, *, changing: bool = False, autonomous: bool = False) -> Row:
+    """The part of it that is decision, and not transport; `changing`: each message has another value.
+
+    `autonomous`: the station is served while its owner is away.
+    """
+    owner = OwnerSide("cpo")
+    if autonomous:
+        memory = StationMemory("CS01", ["cpo"], b"key", [])
+        offline = make_offline_handler(memory, Version.V16, OfflineRules(), lambda now: now)
+        owner = OwnerSide("cpo", offline=offline, snapshot=memory.snapshot)
     relay = StationRelay(
         "CS01",
         Version.V16,
-        OwnerSide("cpo"),
+        owner,
         StationStateTracker(Version.V16, 230),
         ProfileArbiter(Version.V16, LimitScope.STATION, make_absorbed_profiles(LimitScope.STATION)),
         30,
@@ -147,7 +159,7 @@ def _state_machine(size: int, *, changing: bool = False) -> Row:
         relay.handle(FromStation(asked), 1.0, 1.0)
         relay.handle(FromBackend(answered), 1.0, 1.0)
     spent = time.process_time() - start
-    values = "other values each" if changing else "the same values"
+    values = ("other values each" if changing else "the same values") + ", autonomous" * autonomous
     return {
         "what": f"us a round trip, the state machine alone, {size} B, {values}",
         US: round(spent / rounds * 1e6, 1),

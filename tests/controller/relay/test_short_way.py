@@ -10,10 +10,13 @@ from collections.abc import Sequence
 import pytest
 
 from controller.chargers.quirks import LimitScope
-from controller.model.effects import BackendLost, BackendUp, FromBackend, OwnCall, TimePassed
+from controller.model.effects import BackendLost, BackendUp, FromBackend, OwnCall, TimePassed, ToBackend
 from controller.model.observations import EvseRating
 from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.station_state import StationStateTracker
+from controller.offline.offline_handler import make_offline_handler
+from controller.offline.offline_responder import OfflineRules
+from controller.offline.station_memory import StationMemory
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import Action, Event, FromStation, StopRequested, ToStation
 from controller.relay.policy_check import PolicyCheck
@@ -54,20 +57,30 @@ def make_relay(
     version: Version,
     profiles: ProfileArbiter | None = None,
     rules: Sequence[VerificationRule] | None = None,
+    *,
+    is_autonomous: bool = False,
 ) -> StationRelay:
-    """Return a relay; `rules`: those of its policy, None: it has none."""
+    """Return a relay; `rules`: those of its policy, None: it has none.
+
+    `is_autonomous`: the station is served while its owner is away, else it waits for a minute.
+    """
     policy = None if rules is None else PolicyCheck(make_enforcer(rules), version, "CS01")
     tracker = StationStateTracker(version, 230, {1: EvseRating(phases=3, max_a=32.0)})
     profiles = profiles or NotingArbiter(version)
-    return kind("CS01", version, OwnerSide("cpo", grace_s=60.0), tracker, profiles, 30.0, 0.0, policy=policy)
+    owner = OwnerSide("cpo", grace_s=60.0)
+    if is_autonomous:
+        memory = StationMemory("CS01", ["cpo"], b"key", [])
+        offline = make_offline_handler(memory, version, OfflineRules(), lambda now: UTC + now)
+        owner = OwnerSide("cpo", offline=offline, snapshot=memory.snapshot)
+    return kind("CS01", version, owner, tracker, profiles, 30.0, 0.0, policy=policy)
 
 
-def meter_values(version: Version, second: int, value: str) -> str:
+def meter_values(version: Version, second: int, value: str, more: str = "") -> str:
     stamp = f"2027-01-15T08:{second // 60 % 60:02}:{second % 60:02}Z"
     evse = '"connectorId":1' if version is Version.V16 else '"evseId":1'
     number = f'"{value}"' if version is Version.V16 else value
     sample = f'{{"value":{number},"measurand":"Current.Import"}}'
-    return f'{{{evse},"meterValue":[{{"timestamp":"{stamp}","sampledValue":[{sample}]}}]}}'
+    return f'{{{evse}{more},"meterValue":[{{"timestamp":"{stamp}","sampledValue":[{sample}]}}]}}'
 
 
 def _rule(action: str, **of: object) -> VerificationRule:
@@ -84,9 +97,12 @@ class RandomTalk:
         version: Version,
         seed: int,
         rules: Sequence[VerificationRule] | None,
+        *,
+        is_autonomous: bool,
     ) -> None:
         self._profiles = NotingArbiter(version)
-        self._relay = make_relay(kind, version, self._profiles, rules)
+        self._relay = make_relay(kind, version, self._profiles, rules, is_autonomous=is_autonomous)
+        self._is_autonomous = is_autonomous
         self._version = version
         self._random = random.Random(seed)
         self._now = 0.0
@@ -106,9 +122,11 @@ class RandomTalk:
     def _do(self, event: Event) -> Step:
         actions = self._relay.handle(event, self._now, UTC + self._now)
         for action in actions:
-            frame = parse(action.text) if isinstance(action, ToStation) else None
-            if isinstance(frame, Call):
+            frame = parse(action.text) if isinstance(action, ToStation | ToBackend) else None
+            if isinstance(frame, Call) and isinstance(action, ToStation):
                 self._commands.append(frame.id)
+            elif isinstance(frame, Call) and frame.id not in self._open_calls:
+                self._open_calls.append(frame.id)  # from the outbox
         return actions, self._relay.next_deadline, self._relay.accepts_messages
 
     def _next_event(self) -> Event:
@@ -116,13 +134,13 @@ class RandomTalk:
         self._now += self._random.choice((0.0, 0.0, 0.1, 1.0, 4.0))
         if self._relay.next_deadline <= self._now:
             return TimePassed()
-        if chance < 0.45:
-            return FromStation(self._station_call())
-        if chance < 0.9 and self._open_calls:
-            return FromBackend(self._answer(self._open_calls.pop(0)))
-        if chance < 0.95 and self._commands:
+        if chance < 0.03:
+            return self._rare_event()
+        if chance < 0.3 and self._commands:
             return FromStation(f'[3,"{self._commands.pop(0)}",{{"status":"Accepted"}}]')
-        return self._rare_event()
+        if chance < 0.7 and self._open_calls:
+            return FromBackend(self._answer(self._open_calls.pop(0)))
+        return FromStation(self._station_call())
 
     def _station_call(self) -> str:
         second = int(self._now)
@@ -134,8 +152,33 @@ class RandomTalk:
             "BootNotification": '{"chargePointVendor":"V","chargePointModel":"M"}',
         }
         action = self._random.choices(list(actions), (3, 3, 6, 0.5, 0.1))[0]
+        if self._is_autonomous and self._random.random() < 0.2:
+            action, actions[action] = self._transaction_message(second)
         self._open_calls.append(f"s{next(self._ids)}")
         return f'[2,"{self._open_calls[-1]}","{action}",{actions[action]}]'
+
+    def _transaction_message(self, second: int) -> tuple[str, str]:
+        """Return a message that counts while the owner is away, or whose result shows a token's status."""
+        number = self._random.randrange(3)
+        stamp = f"2027-01-15T08:{second // 60 % 60:02}:{second % 60:02}Z"
+        token = (
+            f'"idTag":"T{number}"' if self._version is Version.V16 else f'"idToken":{{"idToken":"T{number}"}}'
+        )
+        start = f'"connectorId":1,{token},"meterStart":0,"timestamp":"{stamp}"'
+        stop = f'"transactionId":{number},"meterStop":9,"timestamp":"{stamp}"'
+        event = self._random.choice(("Started", "Updated", "Ended"))
+        info = f'"transactionInfo":{{"transactionId":"{number}"}}'
+        detail = f'"eventType":"{event}","timestamp":"{stamp}","seqNo":{second},{info}'
+        values = meter_values(self._version, second, "6.0", f',"transactionId":{number}')
+        return self._random.choice(
+            (
+                ("Authorize", f"{{{token}}}"),
+                ("StartTransaction", f"{{{start}}}"),
+                ("StopTransaction", f"{{{stop}}}"),
+                ("TransactionEvent", f"{{{detail}}}"),
+                ("MeterValues", values),
+            )
+        )
 
     def _answer(self, message_id: str) -> str:
         now = f'"currentTime":"2027-01-15T08:{int(self._now) // 60 % 60:02}:00Z"'
@@ -144,6 +187,7 @@ class RandomTalk:
                 f'[3,"{message_id}",{{{now}}}]',
                 f'[3,"{message_id}",{{"status":"Accepted","interval":60,{now}}}]',
                 f'[3,"{message_id}",{{"pad":"x"}}]',
+                f'[3,"{message_id}",{{"transactionId":1,"idTagInfo":{{"status":"Accepted"}}}}]',
                 f'[4,"{message_id}","InternalError","",{{}}]',
             )
         )
@@ -174,15 +218,20 @@ POLICIES = {
 
 @pytest.mark.parametrize("rules", POLICIES.values(), ids=POLICIES.keys())
 @pytest.mark.parametrize("version", Version)
+@pytest.mark.parametrize("is_autonomous", [False, True])
 @pytest.mark.parametrize("seed", range(12))
 def test_relay_short_way_has_the_effects_of_the_pipeline(
-    rules: Sequence[VerificationRule] | None, version: Version, seed: int, monkeypatch: pytest.MonkeyPatch
+    rules: Sequence[VerificationRule] | None,
+    version: Version,
+    is_autonomous: bool,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = []
     for kind in (StationRelay, PipelineRelay):
         numbers = itertools.count()
         monkeypatch.setattr(uuid, "uuid4", lambda numbers=numbers: f"own-{next(numbers)}")
-        talk = RandomTalk(kind, version, seed, rules)
+        talk = RandomTalk(kind, version, seed, rules, is_autonomous=is_autonomous)
         runs.append((talk.run(), talk.settled))
     (short, short_settled), (long, long_settled) = runs
     assert short == long
@@ -190,10 +239,11 @@ def test_relay_short_way_has_the_effects_of_the_pipeline(
 
 
 @pytest.mark.parametrize("policy", ["none", "without a rule"])
+@pytest.mark.parametrize("is_autonomous", [False, True])
 def test_relay_passes_a_call_and_its_answer_the_short_way(
-    policy: str, monkeypatch: pytest.MonkeyPatch
+    policy: str, is_autonomous: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    relay = make_relay(StationRelay, Version.V16, rules=POLICIES[policy])
+    relay = make_relay(StationRelay, Version.V16, rules=POLICIES[policy], is_autonomous=is_autonomous)
     relay.handle(BackendUp(), 0.0, UTC)
     relay.handle(TimePassed(), 3.0, UTC)
     relay.handle(FromStation('[2,"1","Heartbeat",{}]'), 4.0, UTC)
