@@ -109,7 +109,7 @@ def test_energy_files_without_mistakes_have_no_hint(tmp_path: Path) -> None:
         ),
         (
             "begin,price\n2026-11-30T06:00Z,1e9\n",
-            "prices.csv:1: a price or a time is not a finite number; write a price of at most 1000000",
+            "prices.csv:2: price: 1e+09 is not a finite number of at most 1000000; write the price of a kWh",
         ),
         (
             "begin,price\n2026-11-30T06:00Z,0.5 \u00fc\n".encode("latin-1"),
