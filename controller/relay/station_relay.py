@@ -340,6 +340,7 @@ class StationRelay:
             or now >= self._parts_deadline
             or profiles.shared_revision != profiles.absorbed.revision
             or (self._serves_offline and self._up.needs_record(frame))
+            or (self._local is not None and self._local.takes_call(action, frame.payload))
         ):
             return False
         if action in self._tracked_actions:
@@ -380,8 +381,7 @@ class StationRelay:
     def _find_quiet(self) -> bool:
         """Return True if nothing is under way but, perhaps, the CALL of the station that was sent last."""
         return (
-            self._local is None
-            and self._is_present
+            self._is_present
             and not self._own_calls_wait
             and self._drain_until == math.inf
             and self._down.is_quiet

@@ -6,6 +6,7 @@ import itertools
 import random
 import uuid
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import pytest
 
@@ -18,7 +19,15 @@ from controller.offline.offline_handler import make_offline_handler
 from controller.offline.offline_responder import OfflineRules
 from controller.offline.station_memory import StationMemory
 from controller.profiles.arbiter import ProfileArbiter
-from controller.relay.events import Action, Event, FromStation, StopRequested, ToStation
+from controller.relay.events import (
+    Action,
+    Event,
+    FromStation,
+    LocalAnswer,
+    LocalCall,
+    StopRequested,
+    ToStation,
+)
 from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.relay.upstream import OwnerSide
@@ -31,6 +40,18 @@ STEPS = 400
 UTC = 1.8e9
 
 Step = tuple[list[Action], float, bool]
+
+Mode = Literal["grace", "autonomous", "local"]
+
+
+class CertificateScope:
+    """The controller answers requests of certificates."""
+
+    def takes_call(self, action: str, payload: bytes) -> bool:
+        return action == "SignCertificate"
+
+    def refuse_command(self, action: str, payload: bytes) -> bytes | None:
+        return None
 
 
 class PipelineRelay(StationRelay):
@@ -57,22 +78,23 @@ def make_relay(
     version: Version,
     profiles: ProfileArbiter | None = None,
     rules: Sequence[VerificationRule] | None = None,
-    *,
-    is_autonomous: bool = False,
+    mode: Mode = "grace",
 ) -> StationRelay:
     """Return a relay; `rules`: those of its policy, None: it has none.
 
-    `is_autonomous`: the station is served while its owner is away, else it waits for a minute.
+    While its owner is away, the station waits for a minute, or is served (autonomous). With "local" some of
+    its CALLs are answered by the controller.
     """
     policy = None if rules is None else PolicyCheck(make_enforcer(rules), version, "CS01")
     tracker = StationStateTracker(version, 230, {1: EvseRating(phases=3, max_a=32.0)})
     profiles = profiles or NotingArbiter(version)
     owner = OwnerSide("cpo", grace_s=60.0)
-    if is_autonomous:
+    if mode == "autonomous":
         memory = StationMemory("CS01", ["cpo"], b"key", [])
         offline = make_offline_handler(memory, version, OfflineRules(), lambda now: UTC + now)
         owner = OwnerSide("cpo", offline=offline, snapshot=memory.snapshot)
-    return kind("CS01", version, owner, tracker, profiles, 30.0, 0.0, policy=policy)
+    local = CertificateScope() if mode == "local" else None
+    return kind("CS01", version, owner, tracker, profiles, 30.0, 0.0, policy=policy, local=local)
 
 
 def meter_values(version: Version, second: int, value: str, more: str = "") -> str:
@@ -97,18 +119,18 @@ class RandomTalk:
         version: Version,
         seed: int,
         rules: Sequence[VerificationRule] | None,
-        *,
-        is_autonomous: bool,
+        mode: Mode,
     ) -> None:
         self._profiles = NotingArbiter(version)
-        self._relay = make_relay(kind, version, self._profiles, rules, is_autonomous=is_autonomous)
-        self._is_autonomous = is_autonomous
+        self._relay = make_relay(kind, version, self._profiles, rules, mode)
+        self._mode = mode
         self._version = version
         self._random = random.Random(seed)
         self._now = 0.0
         self._ids = itertools.count()
         self._open_calls: list[str] = []
         self._commands: list[str] = []
+        self._local_calls: list[str] = []
 
     def run(self) -> list[Step]:
         """Return the effects, the deadline and the readiness after each step."""
@@ -122,6 +144,8 @@ class RandomTalk:
     def _do(self, event: Event) -> Step:
         actions = self._relay.handle(event, self._now, UTC + self._now)
         for action in actions:
+            if isinstance(action, LocalCall):
+                self._local_calls.append(action.id)
             frame = parse(action.text) if isinstance(action, ToStation | ToBackend) else None
             if isinstance(frame, Call) and isinstance(action, ToStation):
                 self._commands.append(frame.id)
@@ -136,6 +160,8 @@ class RandomTalk:
             return TimePassed()
         if chance < 0.03:
             return self._rare_event()
+        if chance < 0.2 and self._local_calls:
+            return LocalAnswer(self._local_calls.pop(0), b'{"status":"Accepted"}')
         if chance < 0.3 and self._commands:
             return FromStation(f'[3,"{self._commands.pop(0)}",{{"status":"Accepted"}}]')
         if chance < 0.7 and self._open_calls:
@@ -150,9 +176,10 @@ class RandomTalk:
             "MeterValues": meter_values(self._version, second, self._random.choice(("6.0", "16.0", "9e9"))),
             "StatusNotification": '{"connectorId":1,"status":"Charging","errorCode":"NoError"}',
             "BootNotification": '{"chargePointVendor":"V","chargePointModel":"M"}',
+            "SignCertificate": '{"csr":"x"}',
         }
-        action = self._random.choices(list(actions), (3, 3, 6, 0.5, 0.1))[0]
-        if self._is_autonomous and self._random.random() < 0.2:
+        action = self._random.choices(list(actions), (3, 3, 6, 0.5, 0.1, 0.5))[0]
+        if self._mode == "autonomous" and self._random.random() < 0.2:
             action, actions[action] = self._transaction_message(second)
         self._open_calls.append(f"s{next(self._ids)}")
         return f'[2,"{self._open_calls[-1]}","{action}",{actions[action]}]'
@@ -218,12 +245,12 @@ POLICIES = {
 
 @pytest.mark.parametrize("rules", POLICIES.values(), ids=POLICIES.keys())
 @pytest.mark.parametrize("version", Version)
-@pytest.mark.parametrize("is_autonomous", [False, True])
+@pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize("seed", range(12))
 def test_relay_short_way_has_the_effects_of_the_pipeline(
     rules: Sequence[VerificationRule] | None,
     version: Version,
-    is_autonomous: bool,
+    mode: Mode,
     seed: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -231,7 +258,7 @@ def test_relay_short_way_has_the_effects_of_the_pipeline(
     for kind in (StationRelay, PipelineRelay):
         numbers = itertools.count()
         monkeypatch.setattr(uuid, "uuid4", lambda numbers=numbers: f"own-{next(numbers)}")
-        talk = RandomTalk(kind, version, seed, rules, is_autonomous=is_autonomous)
+        talk = RandomTalk(kind, version, seed, rules, mode)
         runs.append((talk.run(), talk.settled))
     (short, short_settled), (long, long_settled) = runs
     assert short == long
@@ -239,11 +266,11 @@ def test_relay_short_way_has_the_effects_of_the_pipeline(
 
 
 @pytest.mark.parametrize("policy", ["none", "without a rule"])
-@pytest.mark.parametrize("is_autonomous", [False, True])
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_relay_passes_a_call_and_its_answer_the_short_way(
-    policy: str, is_autonomous: bool, monkeypatch: pytest.MonkeyPatch
+    policy: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    relay = make_relay(StationRelay, Version.V16, rules=POLICIES[policy], is_autonomous=is_autonomous)
+    relay = make_relay(StationRelay, Version.V16, rules=POLICIES[policy], mode=mode)
     relay.handle(BackendUp(), 0.0, UTC)
     relay.handle(TimePassed(), 3.0, UTC)
     relay.handle(FromStation('[2,"1","Heartbeat",{}]'), 4.0, UTC)
