@@ -2,7 +2,7 @@
 
 Within one reading, a connection that was closed is opened anew (`Bus`), a request that was refused is split
 (`ReadPlan`), one that was answered with "busy" is made again after a pause, and one without an answer is
-made once more at the caller's wish.
+made once more where the caller asks for it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from controller.load_management.allocation.allocator import Allocation, Allocato
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
 from controller.load_management.allocation.rotation import REST_S, STOPS_S, Rotation
-from controller.load_management.allocation.surplus import Surplus, sunlit
+from controller.load_management.allocation.surplus import Surplus, share_surplus
 from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
@@ -105,7 +105,7 @@ class SharePlanner:
         self._reserved: Evses = {}
         self._switching: Evses = {}
         self._never_pausing: Evses = {}
-        self._sunny: Evses = {}
+        self._in_surplus_mode: Evses = {}
         self._overdrawn: Evses = {}
         self._probed: Evses = {}
         self._unproven: Evses = {}
@@ -197,14 +197,14 @@ class SharePlanner:
             model.turns_due.set_due(ref, moment)
         is_over = each.model.draw.has_excess or each.delivery.late_a(now) > 0
         can_switch = each.model.switch.able or each.model.switch.single
-        is_sunny = demand is not None and each.demand.waits_for_surplus
+        uses_surplus = demand is not None and each.demand.waits_for_surplus
         for evses, belongs in (
             (self._reserved, not can_be_commanded),
             (self._probed, takes_nothing),
             (self._idle, is_idle),
-            (self._sunny, is_sunny),
+            (self._in_surplus_mode, uses_surplus),
             (self._never_pausing, demand is not None and each.delivery.never_pauses),
-            (self._stepping, demand is not None and not is_sunny and each.has_whole_steps),
+            (self._stepping, demand is not None and not uses_surplus and each.has_whole_steps),
             (self._overdrawn, can_be_commanded and is_over),
             (self._switching, can_be_commanded and can_switch),
         ):
@@ -227,7 +227,7 @@ class SharePlanner:
                 self._changed[ref] = None  # what it can take beside its share
             self._demands[ref] = demand
         if ref not in self._guaranteed:
-            self._allocator.set_demand(ref, None if ref in self._sunny else demand)
+            self._allocator.set_demand(ref, None if ref in self._in_surplus_mode else demand)
         self._to_note[ref] = None
 
     def _demand(self, each: EvseController, now: float) -> Demand:
@@ -272,7 +272,7 @@ class SharePlanner:
         yield from self._share(room, base, now)
         if self._switching:
             self._choose_phases(room, base, now)
-        if self._sunny:
+        if self._in_surplus_mode:
             yield from self._share_surplus(room, base, now)
         self._to_note |= dict.fromkeys(self._others)
         yield from self._note_shares(now)
@@ -303,7 +303,7 @@ class SharePlanner:
             placed = msgspec.structs.replace(demand, place=(demand.place[0], *place))
             if placed != demand:
                 self._demands[ref] = placed
-                if ref not in self._sunny:
+                if ref not in self._in_surplus_mode:
                     self._allocator.set_demand(ref, placed)
 
     def _set_guarantees(self) -> None:
@@ -314,14 +314,14 @@ class SharePlanner:
         )
         for ref in before.keys() | self._guaranteed.keys():
             demand = self._guaranteed.get(ref, self._demands.get(ref))
-            self._allocator.set_demand(ref, None if ref in self._sunny else demand)
+            self._allocator.set_demand(ref, None if ref in self._in_surplus_mode else demand)
 
     def _asked(self) -> list[Demand]:
-        """Return the demands of all EVSEs that do not wait for the sun."""
+        """Return the demands of all EVSEs that do not wait for surplus."""
         return [
             self._guaranteed.get(ref, demand)
             for ref, demand in self._demands.items()
-            if ref not in self._sunny
+            if ref not in self._in_surplus_mode
         ]
 
     def _share(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:
@@ -365,7 +365,9 @@ class SharePlanner:
         if now < self._showing_sought_at + SOUGHT_EVERY_S or not rotation.is_steady(now):
             return
         self._showing_sought_at = now
-        able = [ref for ref in self._unproven if ref not in self._sunny and rotation.may_show(ref, now)]
+        able = [
+            ref for ref in self._unproven if ref not in self._in_surplus_mode and rotation.may_show(ref, now)
+        ]
         for ref in heapq.nsmallest(SOUGHT_AT_ONCE, able, key=rotation.waits_since):
             if self._allocator.would_start(ref, self._unproven[ref].evse.one_phase):
                 rotation.begin_showing(ref, now)
@@ -374,7 +376,7 @@ class SharePlanner:
 
     def _choose_phases(self, room: Headroom, base: SiteBase, now: float) -> None:
         """Find whether EVSEs that can switch phases should use another number of them."""
-        switching = [each for ref, each in self._switching.items() if ref not in self._sunny]
+        switching = [each for ref, each in self._switching.items() if ref not in self._in_surplus_mode]
         if not switching:
             return
         rooms, joint = room.rooms(), self._supply.joint(self._site, base, room)
@@ -394,19 +396,19 @@ class SharePlanner:
     def _share_surplus(self, room: Headroom, base: SiteBase, now: float) -> Iterator[int]:
         """Share the feed-in that the others leave among those that charge from nothing else."""
         yield from self._note_shares(now)
-        for each in self._sunny.values():
+        for each in self._in_surplus_mode.values():
             self._shares.set(each.evse, NO_BOOKING)
         left = room.copy()
         left.book_all(self._shares)
         shared_a = self._shares.booked_a(self._site.circuits[0].id)[3] - self._unused_a(now)
         surplus_a = self._model.energy.surplus_a(self._model.metering.surplus_a(now), now) - shared_a
         rooms, joint = left.rooms(), self._supply.joint(self._site, base, left)
-        controllers = list(self._sunny.values())
-        demands = [self._guaranteed.get(ref, self._demands[ref]) for ref in self._sunny]
+        controllers = list(self._in_surplus_mode.values())
+        demands = [self._guaranteed.get(ref, self._demands[ref]) for ref in self._in_surplus_mode]
         consider_alone(
             controllers,
             demands,
-            lambda asking: sunlit(self._site, asking, rooms, joint, surplus_a),
+            lambda asking: share_surplus(self._site, asking, rooms, joint, surplus_a),
             now,
         )
         narrowing = {each.evse.ref for each in controllers if each.model.switch.narrows}
@@ -441,7 +443,7 @@ class SharePlanner:
         shared = [
             ref
             for ref in self._to_note
-            if ref in self._demands and (ref not in self._sunny or ref in self._others)
+            if ref in self._demands and (ref not in self._in_surplus_mode or ref in self._others)
         ]
         for number, ref in enumerate(shared, 1):
             del self._to_note[ref]
@@ -460,7 +462,11 @@ class SharePlanner:
 
     def _share_of(self, ref: EvseRef) -> Allocation | None:
         found = self._others.get(ref)
-        return self._allocator.allocations.get(ref) if found is None and ref not in self._sunny else found
+        return (
+            self._allocator.allocations.get(ref)
+            if found is None and ref not in self._in_surplus_mode
+            else found
+        )
 
     def _note_share(self, ref: EvseRef, now: float) -> None:
         found = self._share_of(ref)
@@ -526,7 +532,7 @@ class SharePlanner:
             if number % 200 == 0:
                 yield 200 * COST_NOTED
             each, share = self._model.by_ref[ref], rounded.get(ref) or self._share_of(ref)
-            if ref in self._sunny or share is None or each.evse.circuit in self._site.unbalance_a:
+            if ref in self._in_surplus_mode or share is None or each.evse.circuit in self._site.unbalance_a:
                 continue
             if 0 < share.limit_a < self._most_a(ref) - ROUNDED_A:
                 has_step = ref in self._stepping and each.offer.offered_a > share.limit_a + ROUNDED_A

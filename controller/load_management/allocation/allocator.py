@@ -76,9 +76,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
     `cap` states it. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
     its minimum first when there is not room for all of them, then the lower `place`. `needs_a` is what it
-    must have on average (0: nothing special), and `why` states it: inside its priority all needs come before
-    anybody's wishes.
-    `guaranteed_a` comes before all needs and wishes of every priority (0: nothing guaranteed).
+    must have on average (0: no need), and `why` states it: inside its priority all needs come before what
+    any EVSE could take beyond. `guaranteed_a` comes before both, of every priority (0: no guarantee).
     `is_served`: it charges, so its minimum is kept where another one would not start. `help_a`: the least
     that it draws, which is what it can help other phases with; None: all of its share.
     """

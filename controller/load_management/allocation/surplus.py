@@ -27,7 +27,7 @@ DWELL_S = 300.0
 NO_SURPLUS = Statement(code=StatementCode.SURPLUS_GONE, duration_s=DWELL_S)
 
 
-def sunlit(
+def share_surplus(
     site: SiteTree,
     demands: Sequence[Demand],
     capacity: Mapping[str, PhaseAmps],
@@ -70,14 +70,14 @@ class Surplus:
         began = [d for d in ready if self._keeps(d.ref, d.ref in held, now)]
         first = {d.ref for d in began}
         ordered = [structs.replace(d, rank=-1.0) if d.ref in first else d for d in ready]
-        by_surplus = sunlit(site, ordered, capacity, joint, surplus_a)
+        by_surplus = share_surplus(site, ordered, capacity, joint, surplus_a)
         for ref, allocation in by_surplus.items():
             if allocation.limit_a > 0 and self._served[ref][0]:
                 self._served[ref] = (True, now)
         promised_a = sum(d.min_a * sum(d.phases) for d in began)
         given = by_surplus
         if promised_a > surplus_a:
-            given = sunlit(site, ordered, capacity, joint, promised_a)
+            given = share_surplus(site, ordered, capacity, joint, promised_a)
         for ref, allocation in given.items():
             self._note(ref, allocation.limit_a > 0, now)
         return given | {ref: Allocation(ref, 0.0, NO_SURPLUS) for ref in waits}

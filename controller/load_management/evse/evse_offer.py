@@ -388,7 +388,7 @@ class EvseOffer:
         """Return True if its offer may differ from its share until its renewal.
 
         It may where the share is bound by the room of circuits alone: whoever needs that room gets it by a
-        cut. Limits of its own, unbalance and the sun are followed at once.
+        cut. Limits of its own, unbalance and surplus are followed at once.
         """
         demand, most_a = self._demand, self._demand.most_a
         if most_a is None or demand.must_obey or demand.waits_for_surplus:

@@ -440,7 +440,7 @@ class BaseLoad:
     """Base load of one metered circuit, with per-phase limits in A.
 
     All offers and the base load together are planned to stay `margin_a` below the limit. A reading above
-    that shows that the belief is wrong: it is corrected at once, while the margin still bridges the time
+    that shows that the estimate is too low: it is corrected at once, while the margin still bridges the time
     that cars need. `crossed`: the last reading was such a one.
     """
 

@@ -95,7 +95,7 @@ class DrawTotals:
 
 
 class CircuitMetering:
-    """Knowledge about each circuit from the site's meters.
+    """State of the site's meters, and base load of each circuit.
 
     `record_types`: types of the records that it returns and restores.
     """

@@ -122,10 +122,10 @@ def scene(limit_a: float, full_cars: int, fallback_a: float = 6.0) -> SiteHarnes
         FullCarStation(evse=structs.replace(make_station(f"F{k}").evse, fallback_a=fallback_a), car=Car(0.0))
         for k in range(full_cars)
     ]
-    hungry = [make_station(name, car=Car()) for name in "AB"]
-    for each in hungry:
+    charging = [make_station(name, car=Car()) for name in "AB"]
+    for each in charging:
         each.evse = structs.replace(each.evse, fallback_a=fallback_a)
-    site = SiteHarness((make_grid(limit_a),), [*full, *hungry])
+    site = SiteHarness((make_grid(limit_a),), [*full, *charging])
     site.connect()
     for name in [*(f"F{k}" for k in range(full_cars)), "A", "B"]:
         site.report(name, TransactionSeen(1, True))

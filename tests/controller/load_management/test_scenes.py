@@ -566,7 +566,7 @@ class Counted:
         return (self.site.station(self.name).energy_as - self._before_as) * 3 * 230 / 3.6e6
 
 
-def sunny(clouds: Callable[[float], PhaseAmps]) -> Building:
+def feeding_in(clouds: Callable[[float], PhaseAmps]) -> Building:
     """Return a building that feeds in 8 A on each phase, less what `clouds` take of it."""
 
     def load(now: float) -> PhaseAmps:
@@ -597,7 +597,7 @@ CLOUDS: dict[str, tuple[Callable[[float], PhaseAmps], int, float]] = {
 @pytest.mark.parametrize("name", CLOUDS)
 def test_scenes_short_loss_of_feed_in_stops_no_car(name: str) -> None:
     clouds, seconds, least_kwh = CLOUDS[name]
-    site = SiteHarness((make_grid(63.0),), [car("a", surplus=True)], sunny(clouds))
+    site = SiteHarness((make_grid(63.0),), [car("a", surplus=True)], feeding_in(clouds))
     site.connect()
     counted = Counted(site, "a")
     counted.wait(seconds)
@@ -609,7 +609,7 @@ def test_scenes_minutes_without_sun_stop_the_car() -> None:
     site = SiteHarness(
         (make_grid(63.0),),
         [car("a", surplus=True)],
-        sunny(lambda now: (13.0 if 1200 < now < 3000 else 0.0,) * 3),
+        feeding_in(lambda now: (13.0 if 1200 < now < 3000 else 0.0,) * 3),
     )
     site.connect()
     counted = Counted(site, "a")

@@ -129,7 +129,7 @@ async def test_another_station_s_certificate_is_refused_and_both_are_named(
     [
         ("none", "peer did not return a certificate"),
         (
-            "stranger",
+            "other-ca",
             "is not trusted: self-signed certificate in certificate chain|unable to get local issuer",
         ),
         ("expired", "its certificate is not trusted: certificate has expired"),
@@ -146,7 +146,7 @@ async def test_tls_without_valid_certificate_accepts_no_station(
 ) -> None:
     pairs: dict[str, Pair | None] = {
         "none": None,
-        "stranger": Authority(tmp_path, "strangers").issue("stranger", "CS01"),
+        "other-ca": Authority(tmp_path, "other").issue("other-ca", "CS01"),
         "expired": authority.issue("old", "CS01", good_for=-DAY),
     }
     theirs = authority.client(pairs[kind])
@@ -195,7 +195,7 @@ async def test_tls_dial_acknowledges_first_session_ticket_at_once(
 @pytest.mark.parametrize(
     ("kind", "reason", "remedy"),
     [
-        ("stranger", "its certificate is not trusted: unable to get local issuer certificate", "ca: the"),
+        ("other-ca", "its certificate is not trusted: unable to get local issuer certificate", "ca: the"),
         ("expired", "certificate has expired (clock: 20", "the gateway's clock"),
         ("wrong host", "its certificate is not trusted: Hostname mismatch", "the host in url"),
         ("plain", "wrong version number", "check url"),
@@ -210,7 +210,7 @@ async def test_tls_unverified_backend_gets_nothing_and_closes_station(
     remedy: str,
 ) -> None:
     servers = {
-        "stranger": Authority(tmp_path, "strangers").server("stranger").server(),
+        "other-ca": Authority(tmp_path, "other").server("other-ca").server(),
         "expired": authority.server("old", good_for=-DAY).server(),
         "wrong host": authority.issue("other", "x", x509.DNSName("other.example")).server(),
         "plain": None,

@@ -46,7 +46,7 @@ def test_surplus_start_keeps_minimum_then_rests_for_while() -> None:
     assert shared(surplus, 30.0, 2 * DWELL_S)[0] == 10.0
 
 
-def sunny(building: Callable[[float], PhaseAmps], *fair: Car) -> SiteHarness:
+def feeding_in(building: Callable[[float], PhaseAmps], *fair: Car) -> SiteHarness:
     stations = [make_station("SUN", car=Car(), surplus=True)]
     stations += [make_station(f"F{index}", car=car) for index, car in enumerate(fair)]
     site = SiteHarness((make_grid(100.0),), stations, building)
@@ -57,7 +57,7 @@ def sunny(building: Callable[[float], PhaseAmps], *fair: Car) -> SiteHarness:
 
 
 def test_surplus_car_takes_what_is_fed_in_and_no_more() -> None:
-    site = sunny(lambda now: (-15.0, -10.0, -11.0))
+    site = feeding_in(lambda now: (-15.0, -10.0, -11.0))
     site.wait(600)
     assert site.evse_view("SUN").offered_a == 12.0
     assert abs(sum(site.flowed[-1])) < 0.5
@@ -65,13 +65,13 @@ def test_surplus_car_takes_what_is_fed_in_and_no_more() -> None:
 
 
 def test_surplus_without_feed_in_waits() -> None:
-    site = sunny(lambda now: (5.0, 5.0, 5.0))
+    site = feeding_in(lambda now: (5.0, 5.0, 5.0))
     site.wait(600)
     assert site.station("SUN").limit_a(site.now) == 0.0
 
 
 def test_surplus_evse_of_other_modes_uses_it_first() -> None:
-    site = sunny(lambda now: (-30.0, -30.0, -30.0), Car(20.0))
+    site = feeding_in(lambda now: (-30.0, -30.0, -30.0), Car(20.0))
     site.wait(900)
     assert site.station("F0").draw_a == 20.0
     assert 7.0 <= site.evse_view("SUN").offered_a <= 10.0  # the other is left 2 A of headroom
@@ -79,7 +79,7 @@ def test_surplus_evse_of_other_modes_uses_it_first() -> None:
 
 @pytest.mark.slow
 def test_surplus_clouds_do_not_switch_car_to_and_fro() -> None:
-    site = sunny(lambda now: (-2.0, -2.0, -2.0) if now % 120 < 60 else (-12.0, -12.0, -12.0))
+    site = feeding_in(lambda now: (-2.0, -2.0, -2.0) if now % 120 < 60 else (-12.0, -12.0, -12.0))
     on = []
     for _ in range(3600):
         site.step()
@@ -89,7 +89,7 @@ def test_surplus_clouds_do_not_switch_car_to_and_fro() -> None:
 
 
 def test_surplus_gone_for_long_stops_car_once() -> None:
-    site = sunny(lambda now: (-12.0, -12.0, -12.0) if now < 900 else (2.0, 2.0, 2.0))
+    site = feeding_in(lambda now: (-12.0, -12.0, -12.0) if now < 900 else (2.0, 2.0, 2.0))
     site.wait(900 + int(DWELL_S) - 120)
     assert site.station("SUN").draw_a > 0
     site.wait(240)
@@ -97,7 +97,7 @@ def test_surplus_gone_for_long_stops_car_once() -> None:
 
 
 def test_surplus_meter_that_is_gone_shows_no_surplus() -> None:
-    site = sunny(lambda now: (-15.0 - now % 2 / 10, -15.0, -15.0))
+    site = feeding_in(lambda now: (-15.0 - now % 2 / 10, -15.0, -15.0))
     site.wait(600)
     assert site.evse_view("SUN").offered_a > 12.0
     site.meter = stale_state
