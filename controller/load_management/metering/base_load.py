@@ -6,7 +6,8 @@ are likely to draw gives a narrow interval, what they may draw a wide and sure o
 of the likely interval nearest to the last sample: a change that a transition of the EVSEs explains is no
 change of the building. With a reading that is to be cut (`fuse_curve.py`), or that is above the plan, the
 sample is the upper end of the sure interval. That is the worst case and not the likely one: it counts until
-the EVSEs' draw is known again, and then only what was the base load for sure is kept.
+the EVSEs' draw is known again, and then only what was the base load for sure is kept. Where no reports show
+that, it counts until the steps of their offers have, and for `HOLD_S` then.
 
 Four estimates are made of the samples, each for its own question:
 
@@ -253,6 +254,8 @@ class _PhaseLoad:
         """Sample by the likely draw of the EVSEs, where `sample` is the worst case."""
         self.least_a = 0.0
         """Last reading less the highest likely draw of the EVSEs."""
+        self.most_a = 0.0
+        """Last reading less the least that they are likely to draw."""
         self._fallen_at = -math.inf
         self._before_fall = (0.0, 0.0)
         """Sample and likely value before the last fall."""
@@ -260,6 +263,8 @@ class _PhaseLoad:
         self._held = RollingMax(HOLD_S)
         self._doubted = RollingMax(HOLD_S)
         """Worst cases that the EVSEs' draw has not disproved yet."""
+        self._doubted_at = -math.inf
+        """Time of the last of them (s): for a while no likely draw disproves them."""
         self._pulses = PulsePattern()
         self._reserve = PulseReserve()
         self._recurring = RecurringLoads()
@@ -329,11 +334,15 @@ class _PhaseLoad:
         pulses.on_load(likely, peak_a, now)
         reserve.on_load(likely, (reserved_a, negated_a), now, is_overloaded=is_overloaded)
         self._recurring.add(likely, now)
+        open_a = most - least
+        if now > self._doubted_at + HOLD_S:
+            open_a = min(open_a, self.most_a - self.least_a)
         doubted_a = self._doubted.highest(now)
-        if doubted_a is not None and most - least <= max(NOISE_A, KNOWN * (doubted_a - likely)):
+        if doubted_a is not None and open_a <= max(NOISE_A, KNOWN * (doubted_a - likely)):
             self._doubted.clear()
         if sample > likely:
             self._doubted.add(sample, now)
+            self._doubted_at = now
         if now >= self._first_at + STEADY_S:
             self._memory.add(-steady_a, now)
             self.rise_a = likely + lowest_a
@@ -484,7 +493,7 @@ class BaseLoad:
             # Beside what the EVSEs are likely to draw: within `low` to `high`.
             least, most = measured - draw.likely_high[phase], measured - draw.likely_low[phase]
             load = self._phases[phase]
-            load.least_a = least
+            load.least_a, load.most_a = least, most
             watch = self._watches[phase]
             verdict = watch.on_reading(measured, now, slowest_s)
             over_s = watch.over_s(now)

@@ -368,7 +368,8 @@ class MeteredCircuit:
         if not phases:
             return
         for phase in phases:
-            self.steps.proven[phase] = self.phase_steps.proven[phase] = False
+            self.steps.proven[phase] = False
+            self.phase_steps.drop_proof(phase)
         self.window.drop_readings()
         if self._unproven is None:
             self._unproven = BaseLoad(self.circuit.limit_a, self.circuit.fuse, now, self.margin_a)

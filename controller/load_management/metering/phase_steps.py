@@ -49,6 +49,8 @@ REST_S = 900.0
 """Time (s) until the next one is raised after a turn without a test: the site is too full for a step."""
 FITS = -1.0
 """Likelihood of a move that the right meter shows."""
+COMMON_PROOF = 3.0
+"""Evidence with which a step proves its phases, all moved alike, once another one has shown as much."""
 MOVED = -1.0
 """Evidence of a phase that has moved: without one the car has not followed, and the others show nothing."""
 
@@ -167,10 +169,14 @@ class PhaseSteps:
     """Steps of the EVSEs below one meter that report no currents.
 
     `proven`: the phases that have clearly followed a step since the start. `tests`: of those EVSEs.
+
+    A step that moves all phases of the site alike may be a load of the building: two of them prove a phase.
     """
 
     def __init__(self, window: MeterWindow) -> None:
         self.proven = [False, False, False]
+        self._followed = [False, False, False]
+        """Phases that have followed one step of a car as all the others did."""
         self.tests = PhaseTests()
         self._window = window
         self._steps: deque[OfferStep] = deque()
@@ -220,16 +226,21 @@ class PhaseSteps:
         if not moves:
             return None
         evidence, follows_a = _weigh(moves, step.step_a)
+        takes_all = follows_a >= abs(step.step_a) - NOISE_A
         for phase, found, move in zip(step.phases, evidence, moves, strict=True):
-            self.proven[phase] |= found <= -MOST_EVIDENCE and move.proves_meter(step.step_a, follows_a)
+            if not move.proves_meter(step.step_a, follows_a):
+                continue
+            self.proven[phase] |= found <= -MOST_EVIDENCE
+            if found <= -COMMON_PROOF and takes_all:
+                self.proven[phase] |= self._followed[phase]
+                self._followed[phase] = True
         if min(evidence) > MOVED:
             return None
-        return StepVote(
-            step.ref,
-            evidence,
-            drawn_a=step.lower_a + follows_a,
-            takes_all=follows_a >= abs(step.step_a) - NOISE_A,
-        )
+        return StepVote(step.ref, evidence, drawn_a=step.lower_a + follows_a, takes_all=takes_all)
+
+    def drop_proof(self, phase: int) -> None:
+        """Take a phase (0 to 2) as not proven from now on."""
+        self.proven[phase] = self._followed[phase] = False
 
     def clear(self) -> None:
         """Drop the steps that no reading will show."""

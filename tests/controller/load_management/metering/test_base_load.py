@@ -316,6 +316,23 @@ def test_base_load_doubt_lasts_while_draw_is_unknown() -> None:
     assert load.assumed(5) == pytest.approx(all_phases(41 - MARGIN_USED))
 
 
+@pytest.mark.parametrize("offers_a", [12.0, 24.0])
+def test_base_load_doubt_ends_when_steps_have_shown_draw(offers_a: float) -> None:
+    # Two cars without reports draw 24 A beside 10 A, then 18 A; later the steps of their offers show that.
+    load = BaseLoad((40.0, 40.0, 40.0), margin_a=1.0)
+    measured(load, 10, 0, credit(0, 0))
+    measured(load, 34, 1, credit(0, 60))
+    assert measured(load, 42, 2, credit(0, 60, unreacted=0).expecting(ZERO, all_phases(24)))
+    assert load.assumed(2) == all_phases(42)
+    for now in range(3, 60):
+        measured(load, 10 + offers_a, now, credit(0, 60).expecting(ZERO, all_phases(offers_a)))
+    for now in range(60, 60 + int(HOLD_S)):
+        measured(load, 10 + offers_a, now, credit(0, 60).expecting(*(all_phases(offers_a),) * 2))
+    assert min(load.assumed(60 + HOLD_S)) > 11
+    measured(load, 10 + offers_a, 61 + HOLD_S, credit(0, 60).expecting(*(all_phases(offers_a),) * 2))
+    assert load.assumed(61 + HOLD_S) == all_phases(10)
+
+
 def test_base_load_doubted_jump_is_not_learned() -> None:
     load = BaseLoad((40.0, 40.0, 40.0), margin_a=1.0)
     for now in range(int(STEADY_S) + 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from controller.load_management.evse.evse_offer import TEST_S
 from controller.load_management.evse.learned_values import MOST_TESTS, LearnedPhases
@@ -22,7 +23,8 @@ from controller.load_management.metering.phase_steps import (
 )
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
+from drivers.reading import MeterState, Reading
+from tests.scenario.site_harness import Car, SiteHarness, good_state, make_grid, make_station
 
 CAR = EvseRef("CAR", 1)
 OTHER = EvseRef("OTHER", 1)
@@ -223,6 +225,41 @@ def test_site_finds_own_phase_of_each_car_without_reports(limit_a: float, cars: 
     site.wait(3000)
     assert sum(each.draw_a for each in stations) == pytest.approx(3 * (limit_a - 1.0), rel=0.04)
     assert site.seconds_over("grid", limit_a) == 0
+
+
+@pytest.mark.parametrize(("limit_a", "cars"), [(25.0, 2), (40.0, 3), (63.0, 6)])
+def test_load_that_came_once_is_given_back_to_cars_without_reports(limit_a: float, cars: int) -> None:
+    # 12 A for a minute beside 5 A. Three-phase cars prove the meter by two steps, which move all phases.
+    stations = [make_station(f"S{number}", car=Car(), report_s=0) for number in range(cars)]
+    for each in stations:
+        each.evse = replace(each.evse, fallback_a=0.0)
+    site = SiteHarness(
+        (make_grid(limit_a),), stations, lambda now: ((17.0 if 700 <= now < 760 else 5.0) + now % 2 / 10,) * 3
+    )
+    site.connect()
+    site.wait(1600)
+    assert sum(each.draw_a for each in stations) == pytest.approx(limit_a - 6.0, abs=1.0)
+    assert site.seconds_over("grid", limit_a) <= 6
+
+
+@pytest.mark.parametrize("is_backwards", [True, False])
+def test_meter_that_shows_no_cars_is_not_proven_by_loads_of_all_phases(is_backwards: bool) -> None:
+    # A heat pump of 8 A on three phases, beside two cars that are tested; else the meter shows it alone.
+    def building(now: float) -> PhaseAmps:
+        amps = 12.0 if now % 190 < 70 else 4.0
+        return (amps, amps, amps)
+
+    def shown(reading: Reading) -> MeterState:
+        first, second, third = site.flowed[-1]
+        amps = (-first, -second, -third) if is_backwards else building(site.now)
+        return good_state(replace(reading, current_a=amps))
+
+    stations = [make_station(f"S{number}", car=Car(), report_s=0) for number in range(2)]
+    site = SiteHarness((make_grid(63.0),), stations, building)
+    site.meter = shown
+    site.connect()
+    site.wait(1800)
+    assert site.control.metering.meter_of(site.site.circuits[0]).phase_steps.proven == [False] * 3
 
 
 def test_phase_tests_raise_one_evse_after_the_other() -> None:
