@@ -211,6 +211,8 @@ class StationRelay:
         self._drain_until = math.inf
         self.next_deadline = self._parts_deadline = -math.inf
         """The first deadline as of the last event, and that of the parts other than the two queues."""
+        self._profiles_deadline = -math.inf
+        """That of the charging profiles alone."""
         self._own_calls_wait = False
         self._is_quiet = False
         """True as long as a CALL of the station may pass in one step, and so may its answer: as of the last
@@ -735,7 +737,7 @@ class StationRelay:
         """Send what may be sent now, and end a drain that is done."""
         profiles = self._profiles
         has_changed = profiles.shared_revision != profiles.absorbed.revision
-        if now >= self._parts_deadline or self._own_calls_wait or has_changed:
+        if has_changed or self._own_calls_wait or now >= self._profiles_deadline:
             self._share_profiles(now, utc)
             self._parts_deadline = -math.inf
         up, down = self._up, self._down
@@ -837,7 +839,8 @@ class StationRelay:
 
     def _find_parts_deadline(self) -> float:
         profiles = self._profiles.deadline
-        deadline = min(self._up.deadline, self._down.deadline, math.inf if profiles is None else profiles)
+        self._profiles_deadline = math.inf if profiles is None else profiles
+        deadline = min(self._up.deadline, self._down.deadline, self._profiles_deadline)
         return min([deadline, *(each.deadline for each in self._observers.values())])
 
     def _settle(self, code: int, reason: str, now: float, utc: float) -> None:
