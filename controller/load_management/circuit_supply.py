@@ -258,7 +258,7 @@ class CircuitSupply:
             worst_w = self._model.metering.power_w(circuit, circuit.limit_a)
             if not is_trusted:
                 held_a = sum(
-                    self._model.by_ref[evse.ref].delivery.held_a(now) * len(evse.phases)
+                    self._model.by_ref[evse.ref].delivery.standing(now).held_a * len(evse.phases)
                     for evse in self._model.site.below[circuit_id]
                 )
                 worst_w = min(worst_w, base_w + held_a * self._model.metering.highest_v(circuit))

@@ -114,11 +114,11 @@ class ControlPass:
         self._planners.clear()  # the fault may have left them incomplete
         commands: list[SetLimit] = []
         for controller in self._model.controllers:
-            target_a = min(controller.evse.fallback_a, controller.delivery.offered_a(now))
+            target_a = min(controller.evse.fallback_a, controller.delivery.standing(now).offered_a)
             try:
                 controller.mark_due()
                 commands += controller.delivery.commands(target_a, 0.0, now, urgent=True)
-                controller.model.draw.offer(controller.delivery.offered_a(now), now)
+                controller.model.draw.offer(controller.delivery.standing(now).offered_a, now)
             except Exception as error:  # noqa: BLE001 - its own state may have failed; the others are cut
                 self._model.notices.note(
                     f"pass {controller.evse.ref}",
@@ -223,7 +223,7 @@ class ControlPass:
                 continue
             each = self._model.by_ref[ref]
             self._book(each)
-            each.offer.offered_a = each.delivery.offered_a(self._now)
+            each.offer.offered_a = each.delivery.standing(self._now).offered_a
             each.offer.settle(each.offer.allocation, self._now)
             self._note_rise(each)
             if number % 50 == 0:
@@ -348,7 +348,11 @@ class ControlPass:
         """Return these EVSEs in the order of their commands: cuts first, then who has least."""
         order: dict[EvseRef, tuple[bool, float, EvseRef]] = {}
         for number, ref in enumerate(concerned, 1):
-            order[ref] = (ref not in cuts, self._model.by_ref[ref].delivery.offered_a(self._now), ref)
+            order[ref] = (
+                ref not in cuts,
+                self._model.by_ref[ref].delivery.standing(self._now).offered_a,
+                ref,
+            )
             if number % NOTED_AT_ONCE == 0:
                 yield NOTED_AT_ONCE * COST_NOTED
         return sorted(order, key=order.__getitem__)
@@ -377,7 +381,7 @@ class ControlPass:
                 heappop(waiting)
             limit_a = target_a(controller, allocation, ledger, self._now)
             if limit_a is not None:
-                before = controller.delivery.offered_a(self._now)
+                before = controller.delivery.standing(self._now).offered_a
                 self._commands += controller.offer.raise_to(limit_a, ledger, self._now)
                 self._finish(controller, allocation, before)
                 cost += COST_COMMAND
@@ -428,7 +432,7 @@ class ControlPass:
     ) -> None:
         """Add what brings one EVSE to its allocation, and book what it may take from now on."""
         now = self._now
-        before = controller.delivery.offered_a(now)
+        before = controller.delivery.standing(now).offered_a
         self._commands += controller.offer.commands_towards(
             allocation, ledger, now, urgent=urgent, to_share=to_share, cut_a=cut_a
         )

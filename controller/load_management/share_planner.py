@@ -195,7 +195,7 @@ class SharePlanner:
         moment = self._rotation.changes_at(ref, now)
         if moment < math.inf:
             model.turns_due.set_due(ref, moment)
-        is_over = each.model.draw.has_excess or each.delivery.late_a(now) > 0
+        is_over = each.model.draw.has_excess or each.delivery.standing(now).late_a > 0
         can_switch = each.model.switch.able or each.model.switch.single
         uses_surplus = demand is not None and each.demand.waits_for_surplus
         for evses, belongs in (
@@ -595,7 +595,7 @@ class SharePlanner:
         """
         order = sorted(
             self._probed.values(),
-            key=lambda c: (-c.demand.priority, c.delivery.offered_a(now) == 0, c.evse.ref),
+            key=lambda c: (-c.demand.priority, c.delivery.standing(now).offered_a == 0, c.evse.ref),
         )
         for number, each in enumerate(order, 1):
             ref, evse = each.evse.ref, each.evse
@@ -635,10 +635,10 @@ class SharePlanner:
             if any(circuit.id in short for circuit in self._site.path(each.evse.circuit))
         ]
         yield len(self._idle)
-        concerned.sort(key=lambda c: (-c.delivery.offered_a(now), c.evse.ref))
+        concerned.sort(key=lambda c: (-c.delivery.standing(now).offered_a, c.evse.ref))
         for number, each in enumerate(concerned, 1):
             evse = each.evse
-            has_it = each.delivery.offered_a(now) >= evse.fallback_a
+            has_it = each.delivery.standing(now).offered_a >= evse.fallback_a
             needed_a = evse.fallback_a if has_it else evse.fallback_a + SETTLED_A
             if left.room(evse, each.model.phases) >= needed_a - ROUNDED_A:
                 left.book(evse, each.model.phases, evse.fallback_a)

@@ -147,7 +147,7 @@ class SiteControl:
 
     def booked_a(self, ref: EvseRef, now: float) -> float:
         """Return the most that an EVSE of the site may draw by its limits (A per phase)."""
-        return self._model.by_ref[ref].delivery.booked_a(now)
+        return self._model.by_ref[ref].delivery.standing(now).booked_a
 
     def silent_evses(self, now: float) -> list[EvseRef]:
         """Return the EVSEs with a car that charges, of which no recent report shows how much it draws."""

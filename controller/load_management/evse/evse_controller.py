@@ -71,7 +71,7 @@ class EvseController:
         is_step = None not in draw.report
         if isinstance(observation, DrawSeen):
             if observation.total_a > 0:
-                observation = self.model.split_total(observation, self.delivery.booked_a(now))
+                observation = self.model.split_total(observation, self.delivery.standing(now).booked_a)
             if not is_possible(self.evse, observation.current_a):
                 self.impossible = observation
                 return False, None
@@ -80,10 +80,10 @@ class EvseController:
             is_step = is_step and not observation.mean_s
             if draw.reported_at is None:
                 self._apply_response(reports=True)  # the first one is judged by what such a station may need
-        changed = self.model.on_observation(observation, self.delivery.offered_a(now), now)
+        changed = self.model.on_observation(observation, self.delivery.standing(now).offered_a, now)
         if isinstance(observation, DrawSeen):
             self.impossible = None
-            draw.check_obedience(self.delivery.booked_a(now))
+            draw.check_obedience(self.delivery.standing(now).booked_a)
             self._learn(reported_at, now)
         elif isinstance(observation, TransactionSeen):
             self.response.reset_car()
@@ -121,7 +121,7 @@ class EvseController:
             self.mark_due()
         self.delivery.is_obeyed = draw.defiant_a == 0
         if draw.settled and self.model.state is EvseState.CHARGING:
-            self.response.on_settled_draw(self.delivery.offered_a(now), drawn_a)
+            self.response.on_settled_draw(self.delivery.standing(now).offered_a, drawn_a)
         self._apply_response(reports=True)
         self.has_unsaved_state |= self.response.learned != before
 
@@ -151,7 +151,7 @@ class EvseController:
         before = self._standing(now)
         known = self.delivery.on_answer(token, accepted, detail, now)
         if known and accepted:
-            self.response.on_limit_accepted(self.delivery.offered_a(now), now)
+            self.response.on_limit_accepted(self.delivery.standing(now).offered_a, now)
         is_special = not accepted or self.delivery.in_watts or self.model.switch.changing
         if is_special or before != self._standing(now):
             self.mark_due()
@@ -160,9 +160,7 @@ class EvseController:
     def _standing(self, now: float) -> tuple[object, ...]:
         """Return what of its delivery a pass plans with."""
         delivery = self.delivery
-        booked_a = (delivery.booked_a(now), delivery.late_a(now))
-        offered = (delivery.offered_a(now), delivery.leased_a >= self.evse.min_a)
-        return (delivery.problem(now), delivery.has_fallback, *booked_a, *offered)
+        return delivery.standing(now), delivery.has_fallback, delivery.leased_a >= self.evse.min_a
 
     def record(self, now: float) -> DeliveryMemory:
         """Return what must survive a restart, as of now."""
@@ -213,7 +211,7 @@ class EvseController:
         self.delivery.set_phases(self.demand.watt_phases)
         self.delivery.most_w = self.demand.backend.limit_w
         self.demand.refresh(voltage_v, now)
-        self.offer.offered_a = self.delivery.offered_a(now)
+        self.offer.offered_a = self.delivery.standing(now).offered_a
 
     @property
     def starting_a(self) -> float:
@@ -243,10 +241,10 @@ class EvseController:
             ref=self.evse.ref,
             connected=self.delivery.connected,
             state=self.model.state,
-            offered_a=self.delivery.offered_a(now),
+            offered_a=self.delivery.standing(now).offered_a,
             drawn_a=self.model.draw.drawn,
             statement=self.offer.statement,
-            problem=self.delivery.problem(now),
+            problem=self.delivery.standing(now).problem,
             learned=self.response.learned,
             single_phase=self.model.switch.single,
             draw_unknown=self.model.draw.unknown(now),

@@ -63,7 +63,7 @@ class EvseBooking:
 
     def most_a(self, now: float) -> float:
         """Return the most that a car may be taking now (A per phase)."""
-        return max(self._delivery.booked_a(now), self._model.draw.defiant_a)
+        return max(self._delivery.standing(now).booked_a, self._model.draw.defiant_a)
 
     def current(self, now: float) -> Booking:
         """Return the most that it may be taking now; without a car, the fallback that one takes at once."""
@@ -75,15 +75,16 @@ class EvseBooking:
 
         A cut that is not answered in time frees nothing, so that others are cut instead.
         """
-        model, booked_a, problem = self._model, self.most_a(now), self._delivery.problem(now)
+        model, standing = self._model, self._delivery.standing(now)
+        booked_a, problem = max(standing.booked_a, model.draw.defiant_a), standing.problem
         # It may draw on all phases where it is in doubt that it uses only one.
         in_doubt = self.shares_its_limit or (problem and model.switch.single)
         phases = model.evse.all_phases if in_doubt else model.phases
         if not self.may_draw(now):
             return (phases, min(booked_a, model.evse.fallback_a)), 0.0
-        if problem or model.draw.is_late or self._delivery.late_a(now):
+        if problem or model.draw.is_late or standing.late_a:
             return (phases, booked_a), 0.0
-        expected_a = max(self._delivery.offered_a(now), model.draw.defiant_a)
+        expected_a = max(standing.offered_a, model.draw.defiant_a)
         return (phases, booked_a), min(booked_a, max(0.0, booked_a - expected_a))
 
     def book(self, ledger: Headroom, now: float) -> None:
@@ -97,13 +98,13 @@ class EvseBooking:
         answered in time counts as not obeyed.
         """
         evse = self._model.evse
-        late_a = self._delivery.late_a(now) if steered and evse.steerable else 0.0
+        late_a = self._delivery.standing(now).late_a if steered and evse.steerable else 0.0
         if amps := max(self._model.draw.overdraw_a, late_a):
             ledger.book(evse, self._model.phases, amps)
 
     def book_excess(self, ledger: Headroom, now: float) -> None:
         """Book its reported draw beyond its offer, as far as it is above what is booked for it."""
-        drawn_a = self._delivery.offered_a(now) + self._model.draw.overdraw_a
+        drawn_a = self._delivery.standing(now).offered_a + self._model.draw.overdraw_a
         excess_a = drawn_a - self.current(now)[1]
         if self._model.draw.has_excess and excess_a > 0:
             ledger.book(self._model.evse, self._model.phases, excess_a)
@@ -164,7 +165,7 @@ class EvseDemand:
         self.has_fallback = pauses and model.evse.fallback_a > 0
         backend = self.backend.limit_a is not None or self.backend.limit_w is not None
         self.must_obey = backend or self.override.limit_a is not None or self._delivery.hold_s > 0
-        self.problem = self._delivery.problem(now)
+        self.problem = self._delivery.standing(now).problem
         self.refreshed_at = now
         self._demand = self.most_a = None
 
@@ -328,7 +329,7 @@ class EvseDemand:
 
         Where no report shows its draw now, it counts with its offer, or with what its car took of that.
         """
-        model, evse, offered_a = self._model, self._model.evse, self._delivery.offered_a(now)
+        model, evse, offered_a = self._model, self._model.evse, self._delivery.standing(now).offered_a
         phases = sum(model.phases)
         has_demand = model.has_demand(now)
         drawn_a = model.draw.total_a

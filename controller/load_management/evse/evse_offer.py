@@ -227,13 +227,13 @@ class EvseOffer:
         model, delivery, fallback_a = self._model, self._delivery, self._model.evse.fallback_a
         if allocation is not None and model.switch.changing:
             allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
-        offered_a = delivery.offered_a(now)
+        standing = delivery.standing(now)
+        offered_a, problem = standing.offered_a, standing.problem
         target_a, step_a, may_differ = self._terms(allocation)
         if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not to_share:
             target_a = min(cut_a, offered_a)
         target_a = self._tested_a(target_a, offered_a, now)
         booked_a = self._booking.most_a(now)
-        problem = delivery.problem(now)
         has_fallback = not delivery.hold_s and offered_a >= fallback_a
         is_needed = to_share or cut_a is not None or self._demand.must_obey or now < self._test_ends_at
         commands = delivery.commands(
@@ -258,7 +258,7 @@ class EvseOffer:
 
     def _book_offer(self, booked_a: float, ledger: Headroom, now: float) -> None:
         """Note its offer after a command, and book what of it is above `booked_a` (A per phase)."""
-        before_a, self.offered_a = self.offered_a, self._delivery.offered_a(now)
+        before_a, self.offered_a = self.offered_a, self._delivery.standing(now).offered_a
         offered_a = self.offered_a
         self._rises_after_test &= offered_a <= before_a + NOISE_A
         self._model.draw.offer(offered_a, now)

@@ -99,6 +99,22 @@ class _Lease(msgspec.Struct, frozen=True, gc=False):
     ends_at: float
 
 
+class LimitStanding(msgspec.Struct, frozen=True, gc=False):
+    """State of an EVSE's limits at a moment. Currents in A per phase.
+
+    `offered_a`: the limit that its station was sent last, or fell back to. `held_a`: the highest current that
+    the limits in the station may allow; `booked_a`: the same, where a fresh doubt counts as what was held
+    before it; `late_a`: how much above its offer it may draw as its answer is late. `problem` states why it
+    cannot be commanded, None if it can.
+    """
+
+    offered_a: float
+    held_a: float
+    booked_a: float
+    late_a: float
+    problem: Statement | None
+
+
 class DeliveryMemory(msgspec.Struct, frozen=True):
     """Record of an EVSE for a restart. Currents in A per phase, `until` in s, monotonic.
 
@@ -159,6 +175,9 @@ class LimitDelivery:
         self._booted_at = -math.inf
         self._repeated_boots = 0
         self._written_from = 0.0
+        self._standing = self._find_standing(-math.inf)
+        self._stands_from, self._stands_until = math.inf, -math.inf
+        """Times from which and until which that holds (s, monotonic)."""
 
     # Restart
 
@@ -170,11 +189,12 @@ class LimitDelivery:
             longest_s = max(longest_s, self._lease.ends_at - now)
         until = now + longest_s + CLOCK_SLACK_S if leased else self._trailing_until
         return DeliveryMemory(
-            self._floor, self._evse.fallback_a, self.held_a(now), until, tuple(self._written)
+            self._floor, self._evse.fallback_a, self.standing(now).held_a, until, tuple(self._written)
         )
 
     def restore(self, memory: DeliveryMemory) -> None:
         """Take over what was recorded before a restart. A fallback above today's does not count."""
+        self._has_changed()
         self._floor = memory.floor and memory.floor_a <= self._evse.fallback_a + NOISE_A
         self._trail = (memory.held_a, memory.until)
         self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
@@ -202,6 +222,7 @@ class LimitDelivery:
 
     def on_disconnected(self, now: float) -> None:
         """Note that the station cannot be commanded: it keeps what it has, and calls may have arrived."""
+        self._has_changed()
         self.connected = False
         self._doubt_since = None
         for pending in self._pending.values():
@@ -250,6 +271,7 @@ class LimitDelivery:
 
         Until the station has accepted these, what it had before counts.
         """
+        self._has_changed()
         before = self._evse
         if _currents(evse) != _currents(before):
             if self.connected:
@@ -275,6 +297,7 @@ class LimitDelivery:
         self._phases = phases
         if not self.in_watts:
             return
+        self._has_changed()
         replace = msgspec.structs.replace
         self._pending = {
             token: replace(pending, limit_a=self._amps(pending.limit_w))
@@ -304,8 +327,9 @@ class LimitDelivery:
     def on_profiles_touched(self, now: float) -> None:
         """Set both limits again, as something may have removed or overridden them."""
         if self._doubt_since is None:
-            self._before_doubt_a = self.held_a(now)
+            self._before_doubt_a = self.standing(now).held_a
             self._doubt_since = now
+        self._has_changed()
         self._floor = False
         self._lease = None
         self._pending.clear()  # their answers would not show whether they came before or after
@@ -316,6 +340,7 @@ class LimitDelivery:
         pending = self._pending.pop(token, None)
         if pending is None:
             return False
+        self._has_changed()
         if not accepted:
             self._may_have_taken(pending, now)
             self._refusal = detail or "no reason given"
@@ -343,6 +368,7 @@ class LimitDelivery:
         """Note the highest limit (A) that its station may follow yet; return True if that is news."""
         is_news = any(amps > most_a for amps, _ in self._following)
         if is_news:
+            self._has_changed()
             self._following = [(min(amps, most_a), until) for amps, until in self._following]
         return is_news
 
@@ -378,27 +404,48 @@ class LimitDelivery:
         `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for
         room to rise is asked in each pass.
         """
-        moments = [self._trail[1], self._sends_from, *(until for _, until in self._following)]
-        if self._doubt_since is not None:
-            moments.append(self._doubt_since + DOUBT_S)
+        moments = [self._find_change(now), self._sends_from]
         rises_from = self._rises_from
         if self.in_watts or self._trailing_until > rises_from:
             moments.append(rises_from)
         if self._lease is not None:
-            lease = self._lease
-            moments += (
-                self._renews_at(lease),
-                lease.ends_at,
-                lease.answered_at + lease.duration_s + CLOCK_SLACK_S,
-            )
-        for pending in self._pending.values():
-            moments += (pending.sent_at + LATE_S, pending.sent_at + ANSWER_S)
+            moments.append(self._renews_at(self._lease))
+        moments += [pending.sent_at + ANSWER_S for pending in self._pending.values()]
         if self._quirk.writes_per_day is not None and self._written:
             moments.append(self._written[0] + DAY_S)
         return first_after(now, moments)
 
-    def offered_a(self, now: float) -> float:
-        """Return the limit (A per phase) that the station was sent last, or fell back to."""
+    def standing(self, now: float) -> LimitStanding:
+        """Return the state of its limits now: that found before until an event, or time, changes it."""
+        if not self._stands_from <= now < self._stands_until:
+            self._standing = self._find_standing(now)
+            self._stands_from, self._stands_until = now, self._find_change(now)
+        return self._standing
+
+    def _find_standing(self, now: float) -> LimitStanding:
+        offered_a = self._offered_a(now)
+        booked_a = held_a = self._held_a(now)
+        if self._doubt_since is not None and now < self._doubt_since + DOUBT_S:
+            booked_a = min(held_a, self._before_doubt_a)
+        is_late = any(now >= pending.sent_at + LATE_S for pending in self._pending.values())
+        late_a = max(0.0, held_a - offered_a) if is_late else 0.0
+        return LimitStanding(offered_a, held_a, booked_a, late_a, self._find_problem(now))
+
+    def _find_change(self, now: float) -> float:
+        """Return when the state of its limits changes next without an event (s, monotonic); inf: never."""
+        moments = [self._trail[1], *(until for _, until in self._following)]
+        if self._doubt_since is not None:
+            moments.append(self._doubt_since + DOUBT_S)
+        if (lease := self._lease) is not None:
+            moments += (lease.ends_at, lease.answered_at + lease.duration_s + CLOCK_SLACK_S)
+        moments += [pending.sent_at + LATE_S for pending in self._pending.values()]
+        return first_after(now, moments)
+
+    def _has_changed(self) -> None:
+        """Have the state of its limits found anew, as a limit or what is known of it has changed."""
+        self._stands_until = -math.inf
+
+    def _offered_a(self, now: float) -> float:
         if self._pending:
             for pending in reversed(self._pending.values()):
                 if pending.kind is LimitKind.LEASE:
@@ -437,29 +484,14 @@ class LimitDelivery:
             found_a = trail_a
         return min(found_a, max(most_a, self._evse.fallback_a))
 
-    def held_a(self, now: float) -> float:
-        """Return the highest current (A per phase) that the limits in the station may allow."""
+    def _held_a(self, now: float) -> float:
         held_a = self._permitted_a(now)
         for amps, until in self._following:
             if now < until and amps > held_a:
                 held_a = amps
         return held_a
 
-    def booked_a(self, now: float) -> float:
-        """Return `held_a`, where a fresh doubt counts as what was held before it."""
-        if self._doubt_since is not None and now < self._doubt_since + DOUBT_S:
-            return min(self.held_a(now), self._before_doubt_a)
-        return self.held_a(now)
-
-    def late_a(self, now: float) -> float:
-        """Return how much above its offer it may draw (A per phase), as its answer is late."""
-        for pending in self._pending.values():
-            if now >= pending.sent_at + LATE_S:
-                return max(0.0, self.held_a(now) - self.offered_a(now))
-        return 0.0
-
-    def problem(self, now: float) -> Statement | None:
-        """Return why the EVSE cannot be commanded now; None if it can."""
+    def _find_problem(self, now: float) -> Statement | None:
         if not self.connected:
             return OFFLINE
         if self._refusal:
@@ -523,7 +555,7 @@ class LimitDelivery:
                 leases += 1
             else:
                 secures = False
-        offered_a = self.offered_a(now)
+        offered_a = self.standing(now).offered_a
         is_held = urgent or idle or self._worn(now)
         lease_a = None
         if leases < MOST_PENDING:
@@ -653,6 +685,7 @@ class LimitDelivery:
             self.written_at = now
         limit_w = self._watts(limit_a, self._phases if lease else self._fallback_phases)
         self._pending[token] = _Pending(kind, limit_a, limit_w, now, duration_s)
+        self._has_changed()
         return SetLimit(
             token=token,
             ref=self._evse.ref,

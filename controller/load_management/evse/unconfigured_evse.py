@@ -64,9 +64,9 @@ class UnconfiguredEvse:
         """Take in one observation of its station; a report that cannot be true is ignored."""
         if isinstance(observation, DrawSeen) and not is_possible(self.evse, observation.current_a):
             return
-        self._model.on_observation(observation, self.delivery.offered_a(now), now)
+        self._model.on_observation(observation, self.delivery.standing(now).offered_a, now)
         if isinstance(observation, DrawSeen) and not self.shares_limit:
-            self._model.draw.check_obedience(self.delivery.booked_a(now))
+            self._model.draw.check_obedience(self.delivery.standing(now).booked_a)
 
     def on_station_down(self, now: float) -> None:
         """Note that its station cannot be commanded any more: a car may come unseen."""
@@ -86,13 +86,15 @@ class UnconfiguredEvse:
         if self.shares_limit:
             is_known = not (self._model.has_demand(now) and self._model.draw.unknown(now))
             return self._siblings[0].delivery.has_fallback and is_known and self._excess_a(now) <= OVERDRAW_A
-        return self.delivery.has_fallback and self._model.draw.defiant_a <= self.delivery.booked_a(now)
+        return (
+            self.delivery.has_fallback and self._model.draw.defiant_a <= self.delivery.standing(now).booked_a
+        )
 
     def _excess_a(self, now: float) -> float:
         """Return by how much all EVSEs of the station draw more than its one limit allows (A)."""
         sibling = self._siblings[0]
         drawn_a = self._model.draw.most_loaded_a + sibling.model.draw.most_loaded_a
-        return drawn_a - sibling.delivery.booked_a(now)
+        return drawn_a - sibling.delivery.standing(now).booked_a
 
     def booked_a(self, now: float) -> float:
         """Return the most that it may draw beside what is booked for the configured EVSEs (A per phase)."""
@@ -100,7 +102,7 @@ class UnconfiguredEvse:
             return 0.0
         if self.shares_limit:
             return 0.0 if self.is_limited(now) else self.evse.max_a
-        return max(self.delivery.booked_a(now), self._model.draw.defiant_a)
+        return max(self.delivery.standing(now).booked_a, self._model.draw.defiant_a)
 
     def credit(self, now: float) -> OfferCredit:
         """Return what it draws on the site's phases now."""
@@ -116,7 +118,7 @@ class UnconfiguredEvse:
         if self.shares_limit or not is_ours(profile_id(self.evse.ref.evse, LimitKind.LEASE)):
             return []
         commands = self.delivery.commands(self.evse.fallback_a, self.evse.fallback_a, now, idle=True)
-        self._model.draw.offer(self.delivery.offered_a(now), now)
+        self._model.draw.offer(self.delivery.standing(now).offered_a, now)
         return commands
 
     def view(self, now: float) -> UnconfiguredView:

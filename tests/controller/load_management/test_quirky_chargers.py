@@ -118,7 +118,7 @@ class DeliveryHarness:
 
     def expect_within(self, booked_a: float, now: float) -> None:
         assert self.charger.limit_a(now) <= booked_a + 1e-6
-        assert self.charger.limit_a(now) <= self.delivery.held_a(now) + 1e-6
+        assert self.charger.limit_a(now) <= self.delivery.standing(now).held_a + 1e-6
 
 
 def terra() -> Charger:
@@ -212,7 +212,7 @@ def test_quirky_charger_accepts_and_keeps_every_limit(make: Any) -> None:
     scenario.run_pass(16.0, 2000)
     scenario.expect_within(16.0, 2000.5)
     assert scenario.charger.refused == []
-    assert scenario.delivery.problem(2001) is None
+    assert scenario.delivery.standing(2001).problem is None
     assert scenario.charger.limit_a(2000.5) >= 6
 
 
@@ -234,7 +234,7 @@ def test_quirky_chargers_station_without_leases_counts_with_last_limit(make: Any
     scenario.delivery.on_disconnected(10)
     for now in (11, 1000, 40 * DAY_S):
         assert scenario.charger.limit_a(now) == 16
-        assert scenario.delivery.held_a(now) == 16
+        assert scenario.delivery.standing(now).held_a == 16
 
 
 @pytest.mark.parametrize("make", CHARGERS)
@@ -257,7 +257,7 @@ def test_quirky_chargers_station_that_must_not_pause_counts_with_minimum(make: A
     scenario.run_pass(0.0, 20)
     assert 0 not in scenario.charger.limits_sent
     assert scenario.charger.limit_a(21) == pytest.approx(6, abs=0.01)
-    assert scenario.delivery.held_a(21 + REACTION_S) == 6
+    assert scenario.delivery.standing(21 + REACTION_S).held_a == 6
 
 
 def test_quirky_chargers_others_are_reported_to_pause() -> None:
@@ -281,7 +281,7 @@ def test_quirky_chargers_unused_part_of_step_is_free_for_others() -> None:
     scenario.run_pass(12.9, 0)
     assert scenario.charger.limits_sent[-1] == 10
     assert isinstance(scenario.charger.limits_sent[-1], int)
-    assert scenario.delivery.held_a(REACTION_S) == 10
+    assert scenario.delivery.standing(REACTION_S).held_a == 10
 
 
 def test_quirky_chargers_limit_below_minimum_is_pause() -> None:
@@ -316,23 +316,23 @@ def test_quirky_chargers_slow_station_is_booked_until_it_has_followed() -> None:
     for target_a, now in ((16.0, 0.0), (8.0, 50.0)):
         for command in delivery.commands(target_a, 32, now):
             delivery.on_answer(command.token, True, "", now)
-    assert delivery.held_a(79) == 16
-    assert delivery.held_a(81) == 8
+    assert delivery.standing(79).held_a == 16
+    assert delivery.standing(81).held_a == 8
 
 
 def test_quirky_chargers_quirk_applied_again_changes_nothing() -> None:
     scenario = DeliveryHarness(plain())
     scenario.run_pass(16.0, 0)
     scenario.delivery.apply_quirk(NO_QUIRK, 1)
-    assert scenario.delivery.problem(20) is None
+    assert scenario.delivery.standing(20).problem is None
 
 
 def test_another_quirk_means_all_limits_anew() -> None:
     scenario = DeliveryHarness(plain())
     scenario.run_pass(16.0, 0)
     scenario.delivery.apply_quirk(find_quirk(*terra().boot), 1)
-    assert scenario.delivery.held_a(20) == EVSE.max_a
+    assert scenario.delivery.standing(20).held_a == EVSE.max_a
     (command,) = scenario.delivery.commands(16, 32, 2)
     assert scenario.delivery.on_answer(command.token, True, "", 2)
     assert find_quirk(*terra().boot).form is LeaseForm.STEPPED
-    assert scenario.delivery.held_a(20) == 16
+    assert scenario.delivery.standing(20).held_a == 16

@@ -118,11 +118,11 @@ def test_quirky_sites_fewer_phases_that_share_it_are_booked_at_once() -> None:
     for command in delivery.commands(10, 32, 0):
         assert command.limit_w == (6 * 230 if command.kind is LimitKind.FALLBACK else 10 * 3 * 230)
         delivery.on_answer(command.token, True, "", 0)
-    assert delivery.held_a(REACTION_S) == 10
+    assert delivery.standing(REACTION_S).held_a == 10
     delivery.set_phases(1)
-    assert delivery.held_a(REACTION_S) == 30
+    assert delivery.standing(REACTION_S).held_a == 30
     delivery.set_phases(3)
-    assert delivery.held_a(REACTION_S) == 10
+    assert delivery.standing(REACTION_S).held_a == 10
 
 
 def watts_evse(**changes: Any) -> EvseNode:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 
 import pytest
 from msgspec.structs import replace
 
+from controller.chargers.quirks import Quirk
 from controller.load_management.events import SetLimit
 from controller.load_management.evse.learned_values import REACTION_S
 from controller.load_management.evse.limit_delivery import (
@@ -69,7 +71,7 @@ def test_limit_delivery_returning_station_rises_into_free_room_only() -> None:
     delivery = confirmed(9)
     delivery.on_disconnected(20)
     delivery.on_connected(40)
-    assert delivery.booked_a(40) == 9
+    assert delivery.standing(40).booked_a == 9
     _, lease = send(delivery, 20, 40, ceiling_a=9.0)
     assert lease.limit_a == 9
 
@@ -80,31 +82,31 @@ def test_limit_delivery_record_holds_latest_end_of_lease() -> None:
     assert (memory.floor, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
     successor = fresh()
     successor.restore(memory)
-    assert successor.held_a(memory.until - 1) == 16
-    assert successor.held_a(memory.until) == 6
+    assert successor.standing(memory.until - 1).held_a == 16
+    assert successor.standing(memory.until).held_a == 6
 
 
 def test_limit_delivery_reserves_maximum_until_both_answered() -> None:
     delivery = fresh()
     delivery.on_connected(0)
     floor, lease = send(delivery, 16, 0)
-    assert delivery.held_a(0) == 32
+    assert delivery.standing(0).held_a == 32
     answer(delivery, [lease], 1)
-    assert str(delivery.problem(DOUBT_S + 1)) == "has not confirmed its limits"
+    assert str(delivery.standing(DOUBT_S + 1).problem) == "has not confirmed its limits"
     answer(delivery, [floor], 2)
-    assert delivery.problem(DOUBT_S + 1) is None
-    assert delivery.held_a(1 + REACTION_S) == 16
+    assert delivery.standing(DOUBT_S + 1).problem is None
+    assert delivery.standing(1 + REACTION_S).held_a == 16
 
 
 def test_cut_is_sent_at_once_and_counts_once_followed() -> None:
     delivery = confirmed(16)
     (cut,) = send(delivery, 10, 20)
     assert (cut.kind, cut.limit_a) == (LimitKind.LEASE, 10)
-    assert delivery.offered_a(21) == 10
-    assert delivery.held_a(21) == 16
+    assert delivery.standing(21).offered_a == 10
+    assert delivery.standing(21).held_a == 16
     answer(delivery, [cut], 22)
-    assert delivery.held_a(22 + REACTION_S - 0.1) == 16
-    assert delivery.held_a(22 + REACTION_S) == 10
+    assert delivery.standing(22 + REACTION_S - 0.1).held_a == 16
+    assert delivery.standing(22 + REACTION_S).held_a == 10
 
 
 def test_limit_delivery_second_cut_does_not_wait_for_answer_to_first() -> None:
@@ -119,7 +121,7 @@ def test_limit_delivery_unanswered_calls_are_bounded_and_dropped() -> None:
     sent = [command for n in range(20) for command in send(delivery, 30 - n, 20 + n / 10)]
     assert len(sent) == MOST_PENDING
     assert send(delivery, 6, 23 + ANSWER_S) == []
-    assert str(delivery.problem(23 + ANSWER_S)) == f"refuses limits (no answer in {ANSWER_S:g} s)"
+    assert str(delivery.standing(23 + ANSWER_S).problem) == f"refuses limits (no answer in {ANSWER_S:g} s)"
 
 
 def test_delivery_rise_waits_for_step_and_for_last_rise() -> None:
@@ -196,8 +198,8 @@ def test_delivery_lease_not_above_fallback_lasts_longer(limit_a: float) -> None:
     assert lease.duration_s == LOW_LEASE_S
     answer(delivery, [lease], 21)
     assert send(delivery, limit_a, 20 + LOW_LEASE_S * RENEW_AT - 1) == []
-    assert delivery.offered_a(20 + LOW_LEASE_S - 1) == limit_a
-    assert delivery.offered_a(20 + LOW_LEASE_S) == 6
+    assert delivery.standing(20 + LOW_LEASE_S - 1).offered_a == limit_a
+    assert delivery.standing(20 + LOW_LEASE_S).offered_a == 6
 
 
 def test_delivery_long_lease_is_renewed_soon_where_it_is_not_obeyed() -> None:
@@ -220,65 +222,65 @@ def test_limit_delivery_urgent_pass_only_cuts() -> None:
 def test_limit_delivery_without_car_lease_is_not_renewed() -> None:
     delivery = confirmed(6)
     assert delivery.commands(6, 32, LEASE_S, idle=True) == []
-    assert delivery.offered_a(LEASE_S) == 6
+    assert delivery.standing(LEASE_S).offered_a == 6
 
 
 def test_limit_delivery_offline_station_keeps_lease_then_fallback() -> None:
     delivery = confirmed(16)
     delivery.on_disconnected(10)
-    assert str(delivery.problem(10)) == "offline"
-    assert delivery.held_a(LEASE_S - 1) == 16
-    assert delivery.held_a(LEASE_S + 1) == 16  # its clock may be slow
-    assert delivery.held_a(LEASE_S + CLOCK_SLACK_S) == 6
-    assert delivery.offered_a(LEASE_S) == 6
+    assert str(delivery.standing(10).problem) == "offline"
+    assert delivery.standing(LEASE_S - 1).held_a == 16
+    assert delivery.standing(LEASE_S + 1).held_a == 16  # its clock may be slow
+    assert delivery.standing(LEASE_S + CLOCK_SLACK_S).held_a == 6
+    assert delivery.standing(LEASE_S).offered_a == 6
 
 
 def test_limit_delivery_offline_call_that_was_under_way_may_have_arrived() -> None:
     delivery = confirmed(10)
     send(delivery, 20, 20)
     delivery.on_disconnected(21)
-    assert delivery.held_a(22) == 20
+    assert delivery.standing(22).held_a == 20
 
 
 def test_limit_delivery_lease_below_fallback_ends_in_fallback() -> None:
     delivery = confirmed(0)
     delivery.on_disconnected(10)
-    assert delivery.held_a(LOW_LEASE_S - 1) == 0
-    assert delivery.held_a(LOW_LEASE_S + 1) == 6
+    assert delivery.standing(LOW_LEASE_S - 1).held_a == 0
+    assert delivery.standing(LOW_LEASE_S + 1).held_a == 6
 
 
 def test_limit_delivery_unknown_station_counts_with_maximum() -> None:
-    assert fresh().held_a(0) == 32
-    assert str(fresh().problem(0)) == "offline"
+    assert fresh().standing(0).held_a == 32
+    assert str(fresh().standing(0).problem) == "offline"
 
 
 def test_limit_delivery_refused_limit_is_retried_after_pause() -> None:
     delivery = fresh()
     delivery.on_connected(0)
     answer(delivery, send(delivery, 16, 0), 1, accepted=False)
-    assert str(delivery.problem(2)) == "refuses limits (Rejected)"
-    assert delivery.held_a(2 + LEASE_S) == 32
+    assert str(delivery.standing(2).problem) == "refuses limits (Rejected)"
+    assert delivery.standing(2 + LEASE_S).held_a == 32
     assert send(delivery, 6, RETRY_S) == []
     commands = send(delivery, 6, 1 + RETRY_S)
     assert [command.kind for command in commands] == [LimitKind.FALLBACK, LimitKind.LEASE]
     answer(delivery, commands, 70)
-    assert delivery.problem(70) is None
+    assert delivery.standing(70).problem is None
 
 
 def test_limit_delivery_refused_cut_leaves_old_lease_in_force() -> None:
     delivery = confirmed(16)
     answer(delivery, send(delivery, 8, 20), 21, accepted=False)
-    assert delivery.offered_a(22) == 16
-    assert delivery.held_a(22) == 16
-    assert str(delivery.problem(22)) == "refuses limits (Rejected)"
+    assert delivery.standing(22).offered_a == 16
+    assert delivery.standing(22).held_a == 16
+    assert str(delivery.standing(22).problem) == "refuses limits (Rejected)"
 
 
 def test_foreign_command_sends_both_again_and_books_held_limit() -> None:
     delivery = confirmed(10)
     delivery.on_profiles_touched(20)
-    assert delivery.held_a(20) == 32
-    assert delivery.booked_a(20) == 10
-    assert delivery.booked_a(20 + DOUBT_S) == 32
+    assert delivery.standing(20).held_a == 32
+    assert delivery.standing(20).booked_a == 10
+    assert delivery.standing(20 + DOUBT_S).booked_a == 32
     assert [c.kind for c in send(delivery, 10, 20)] == [LimitKind.FALLBACK, LimitKind.LEASE]
 
 
@@ -286,7 +288,7 @@ def test_limit_delivery_repeated_suspicion_keeps_worst_case_time() -> None:
     delivery = confirmed(10)
     for now in range(20, 30):
         delivery.on_profiles_touched(now)
-    assert delivery.booked_a(29) == 32
+    assert delivery.standing(29).booked_a == 32
 
 
 def test_limit_delivery_overtaken_lease_that_is_taken_last_is_corrected() -> None:
@@ -295,7 +297,7 @@ def test_limit_delivery_overtaken_lease_that_is_taken_last_is_corrected() -> Non
     (rise,) = send(delivery, 20, 20)
     (cut,) = delivery.commands(8, 32, 20.5, urgent=True)
     answer(delivery, [cut], 21)
-    assert delivery.held_a(21 + REACTION_S) == 20
+    assert delivery.standing(21 + REACTION_S).held_a == 20
     answer(delivery, [rise], 22)
     (again,) = send(delivery, 8, 23)
     assert again.limit_a == 8
@@ -316,7 +318,7 @@ def test_delivery_in_loop_of_boots_writes_limits_later_each_time() -> None:
         if send(delivery, 16, now):
             written.append(now)
     assert written == [0.0, 2.0, 4.0]
-    assert delivery.held_a(59) == EVSE.max_a
+    assert delivery.standing(59).held_a == EVSE.max_a
     assert not send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s - 1)
     assert len(send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s)) == 2
 
@@ -356,12 +358,12 @@ def test_delivery_site_bound_never_delays_cut() -> None:
 def test_limit_delivery_lower_maximum_counts_once_station_follows() -> None:
     delivery = confirmed(32)
     delivery.replace_evse(replace(EVSE, max_a=16), 10)
-    assert delivery.booked_a(10) == 32
+    assert delivery.standing(10).booked_a == 32
     commands = send(delivery, 16, 10)
     assert [each.kind for each in commands] == [LimitKind.FALLBACK, LimitKind.LEASE]
-    assert delivery.booked_a(11) == 32
+    assert delivery.standing(11).booked_a == 32
     answer(delivery, commands, 12)
-    assert delivery.booked_a(12 + REACTION_S) == 16
+    assert delivery.standing(12 + REACTION_S).booked_a == 16
 
 
 def test_limit_delivery_lower_fallback_of_absent_station_is_not_assumed() -> None:
@@ -369,7 +371,7 @@ def test_limit_delivery_lower_fallback_of_absent_station_is_not_assumed() -> Non
     delivery.on_disconnected(10)
     delivery.replace_evse(replace(EVSE, fallback_a=0), 20)
     assert not delivery.has_fallback
-    assert delivery.held_a(20 + LEASE_S) == EVSE.max_a
+    assert delivery.standing(20 + LEASE_S).held_a == EVSE.max_a
     delivery.on_connected(300)
     fallback = send(delivery, 10, 300)[0]
     assert (fallback.kind, fallback.limit_a) == (LimitKind.FALLBACK, 0)
@@ -379,3 +381,39 @@ def test_limit_delivery_other_priority_writes_nothing() -> None:
     delivery = confirmed(16)
     delivery.replace_evse(replace(EVSE, priority=5, circuit="row"), 10)
     assert send(delivery, 16, 10) == []
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_limit_delivery_standing_is_that_of_its_limits_at_any_time(seed: int) -> None:
+    rng = random.Random(seed)
+    delivery, now, waiting = fresh(), 0.0, list[int]()
+    quirks = [
+        Quirk(name="none"),
+        Quirk(name="one profile", max_stack_level=0),
+        Quirk(name="W", unit="W"),
+        Quirk(name="slow", reaction_s=30.0),
+    ]
+    events = [
+        lambda: delivery.on_connected(now),
+        lambda: delivery.on_disconnected(now),
+        lambda: delivery.on_boot(now),
+        lambda: delivery.on_profiles_touched(now),
+        lambda: delivery.on_followed(rng.choice([6.0, 10.0, 32.0])),
+        lambda: delivery.set_phases(rng.choice([1, 3])),
+        lambda: delivery.apply_quirk(rng.choice(quirks), now),
+        lambda: delivery.replace_evse(replace(EVSE, max_a=rng.choice([16.0, 32.0])), now),
+        lambda: delivery.restore(replace(delivery.record(now), held_a=rng.choice([8.0, 32.0]))),
+    ]
+    delivery.on_connected(now)
+    for _ in range(400):
+        kind = rng.random()
+        if kind < 0.45:
+            sent = delivery.commands(rng.choice([0.0, 6.0, 9.5, 16.0, 32.0]), rng.uniform(0, 32), now)
+            waiting += [command.token for command in sent]
+        elif kind < 0.8 and waiting:
+            delivery.on_answer(waiting.pop(rng.randrange(len(waiting))), rng.random() < 0.8, "", now)
+        elif kind > 0.93:
+            rng.choice(events)()
+        for _ in range(3):
+            assert delivery.standing(now) == delivery._find_standing(now)
+            now += rng.choice([0.0, 0.5, 4.0, 5.0, 20.0, 70.0]) * rng.random()
