@@ -42,6 +42,12 @@ LEAST_REST_S = 30.0
 """The budget is spread over at least this time: it is not used up in a few seconds."""
 REGISTER_SLACK_WH = 2000.0
 """A register may rise by so much more than the power allows: its last digit may be as coarse as 1 kWh."""
+REGISTER_PART = 0.5
+"""Part of what the power shows that a register shows at least."""
+LACKING_WH = 20.0
+"""Energy below that part (Wh) by which a register is not the meter's, or has another ratio."""
+COMPARED_WH = 500.0
+"""Energy (Wh) after which the two are compared anew."""
 MARK_S = 10.0
 """Interval at which the energy so far is kept, for a quarter hour whose begin moves (s)."""
 
@@ -73,6 +79,10 @@ class QuarterPeak:
         self._register_wh: float | None = None
         self._offset_wh = 0.0
         """Register less `_wh`."""
+        self._compared_from = (0.0, 0.0)
+        """Register and energy (`_wh`) from which on the two are compared."""
+        self._measured_wh = 0.0
+        """What the power has shown since (Wh), without gaps."""
         self._is_whole = False
         """True if the whole quarter so far was measured without a gap."""
         self._mean_w: float | None = None
@@ -145,6 +155,7 @@ class QuarterPeak:
                     self._is_whole = memory.quarter == self._quarter
             self._begin_register_wh = register_wh - past_wh
             self._offset_wh = register_wh
+            self._compare_from(register_wh)
         self._begin_wh = -past_wh
 
     def _count(self, import_w: float, register_wh: float | None, worst_w: float, utc: float) -> None:
@@ -156,6 +167,8 @@ class QuarterPeak:
         step_w = worst_w if is_gap else max(import_w, self._power_w)
         before_wh = self._wh
         self._wh += step_w * max(0.0, step_s) / 3600
+        if not is_gap:
+            self._measured_wh += step_w * step_s / 3600
         if register_wh is not None:
             self._correct(register_wh)
         self._is_whole &= not is_gap
@@ -183,24 +196,39 @@ class QuarterPeak:
     def _correct(self, register_wh: float) -> None:
         """Take the energy from a register that has risen; another register's count begins again.
 
-        At the moment of its rise a register is exact to its last digit. One that falls, or rises by more
-        than can have flowed, is another meter's.
+        At the moment of its rise a register is exact to its last digit. One that falls, or rises by more or
+        by far less than can have flowed, is another meter's, or lacks the ratio of the current transformers.
         """
         before = self._register_wh
         self._register_wh = register_wh
         if before is None:
-            self._offset_wh = register_wh - self._wh
-            self._begin_register_wh = self._begin_wh + self._offset_wh
+            self._follow_register(register_wh)
             return
         if register_wh == before:
             return
         counted_wh = register_wh - self._offset_wh
         most_wh = self._wh + REGISTER_SLACK_WH
         if register_wh < before or counted_wh > most_wh:
-            self._offset_wh = register_wh - self._wh
-            self._begin_register_wh = self._begin_wh + self._offset_wh
+            self._follow_register(register_wh)
+            return
+        from_register_wh, from_wh = self._compared_from
+        if REGISTER_PART * self._measured_wh - (register_wh - from_register_wh) > LACKING_WH:
+            self._wh = max(self._wh, from_wh + self._measured_wh)
+            self._follow_register(register_wh)
             return
         self._wh = max(counted_wh, self._begin_wh)
+        if self._measured_wh >= COMPARED_WH:
+            self._compare_from(register_wh)
+
+    def _follow_register(self, register_wh: float) -> None:
+        """Take the energy that was counted by power as what the register shows from now on."""
+        self._offset_wh = register_wh - self._wh
+        self._begin_register_wh = self._begin_wh + self._offset_wh
+        self._compare_from(register_wh)
+
+    def _compare_from(self, register_wh: float) -> None:
+        """Compare what register and power show from now on."""
+        self._compared_from, self._measured_wh = (register_wh, self._wh), 0.0
 
     def on_clock_set(self, step_s: float, worst_w: float, utc: float) -> None:
         """Follow a step of the clock to `utc` (s); what has flowed since the quarter's begin stays known.

@@ -167,3 +167,12 @@ def test_quarter_peak_room_in_last_seconds_is_that_of_before() -> None:
     before_w = room(peak, BEGIN + 880)
     read(peak, BEGIN + 880, 15, 90_000.0)
     assert room(peak, BEGIN + 895) == before_w
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1 / 40, 0.2])
+def test_quarter_peak_ignores_register_without_transformer_ratio(ratio: float) -> None:
+    peak = QuarterPeak()
+    for second in range(600):
+        shown_wh = 500_000.0 + ratio * 20_000.0 * second / 3600
+        peak.on_reading(20_000.0, 20_000.0, round(shown_wh), 60_000.0, BEGIN + second)
+    assert peak.used_wh(60_000.0, BEGIN + 599) == pytest.approx(20_000.0 * 599 / 3600, rel=0.03)
