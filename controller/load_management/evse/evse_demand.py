@@ -28,6 +28,8 @@ from controller.model.observations import BackendLimit
 TESTED_A = 4.0
 """Offer beyond its minimum (A per phase) that a car gets before others more, in its turn to be tested."""
 
+SHOWS_S = 30.0
+"""Time (s) for which a report shows the draw under an offer that has changed since."""
 SURE_CAR_A = 10.0
 """Current that any car takes on each phase that it uses (A): that of a small on-board charger."""
 SURE_PART = 1 / 3
@@ -327,13 +329,14 @@ class EvseDemand:
     def use(self, voltage_v: float, now: float) -> EvseUse:
         """Return its use for the energy plan.
 
-        Where no report shows its draw now, it counts with its offer, or with what its car took of that.
+        Where no report shows its draw under its offer, it counts with that, or what its car took of it.
         """
         model, evse, offered_a = self._model, self._model.evse, self._delivery.standing(now).offered_a
         phases = sum(model.phases)
         has_demand = model.has_demand(now)
         drawn_a = model.draw.total_a
-        if has_demand and model.draw.unknown(now):
+        is_old = not model.draw.settled and (model.draw.reported_at or -math.inf) < now - SHOWS_S
+        if has_demand and (is_old or model.draw.unknown(now)):
             drawn_a = min(offered_a, model.draw.own_a, model.draw.shown_a[1]) * phases
         most_w = min(evse.max_a, max(evse.min_a, model.need_a(now))) * phases * voltage_v
         knows_phases = model.phases_known and not evse.is_dc

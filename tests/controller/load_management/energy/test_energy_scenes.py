@@ -262,6 +262,16 @@ def test_energy_scenes_quota_counts_draw_without_recent_report(report_s: int) ->
     assert site.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.08)
 
 
+def test_energy_scenes_quota_holds_when_pause_ends_at_midnight_between_reports() -> None:
+    # Its last report, of the pause, is up to 300 s old while 22 kW flow again: 1.8 kWh.
+    seldom = make_station("A", car=Car(), report_s=300)
+    site = make_energy_site([seldom], utc=NOON + 11 * 3600.0, groups=(group("A", quota_wh=3_000.0),))
+    site.wait(3600)
+    before = site.station("A").energy_as
+    site.wait(3600)
+    assert (site.station("A").energy_as - before) * 3 * V / 3600 == pytest.approx(3_000.0, rel=0.1)
+
+
 def test_energy_scenes_priority_class_of_card_holds_while_it_charges() -> None:
     site = make_energy_site(cars("A", "B"), limit_a=39.0, class_priorities={"vip": 9})
     site.control.energy.evses.set_cards({EvseRef("B", 1): CardInUse(frozenset({"Anna"}), "vip")})
