@@ -21,10 +21,11 @@ from controller.cli.arguments import (
 )
 from controller.config import Config
 from controller.load_management.energy.energy_csv import EnergyFileError
-from controller.load_management.energy.price_plan import PriceSeries, parse_prices
+from controller.load_management.energy.price_plan import parse_prices
 from controller.load_management.site_builder import build_site
-from controller.simulate.day_file import DayFileError, read_day
+from controller.simulate.day_file import Day, DayFileError, read_day
 from controller.simulate.day_plot import render_plot
+from controller.simulate.day_record import DayRecord
 from controller.simulate.day_summary import day_figures, render_summary
 from controller.simulate.simulation import simulate
 from controller.tomlcheck.diagnostics import FileUnreadableError, read_text
@@ -51,14 +52,14 @@ def run(options: argparse.Namespace) -> int:
     try:
         day = read_day(read_text(options.day), str(options.day), build_site(config))
         day_date = options.date or datetime.now(ZoneInfo(config.site.timezone)).date().isoformat()
-        record = simulate(config, day, day_date, _prices(config))
+        record = _simulate(config, day, day_date)
         if options.json:
             print(msgspec.json.encode(day_figures(record)).decode())
         else:
             print(render_summary(record))
         if options.plot is not None:
             options.plot.write_text(render_plot(record, f"{config.site.id}: {options.day.name}"), "utf-8")
-    except (DayFileError, EnergyFileError) as error:
+    except DayFileError as error:
         raise CommandError(str(error)) from error
     except FileUnreadableError as error:
         raise CommandError(str(error), UNREADABLE) from error
@@ -75,11 +76,18 @@ def _date(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text} is not a date; write it like 2026-11-27") from None
 
 
-def _prices(config: Config) -> PriceSeries | None:
-    """Return the prices of the configuration's file; None without one.
+def _simulate(config: Config, day: Day, date: str) -> DayRecord:
+    """Simulate a day with the prices and departures of the configuration's files.
 
-    Raises FileUnreadableError, EnergyFileError.
+    Raises CommandError, which names the file with a mistake, and FileUnreadableError.
     """
-    if config.prices is None or config.prices.file is None:
-        return None
-    return parse_prices(read_text(Path(config.prices.file)))
+    files = (None if config.prices is None else config.prices.file, config.load_management.departures)
+    prices, departures = (None if file is None else read_text(Path(file)) for file in files)
+    try:
+        series = None if prices is None else parse_prices(prices)
+    except EnergyFileError as error:
+        raise CommandError(f"{files[0]}: {error}") from error
+    try:
+        return simulate(config, day, date, series, departures)
+    except EnergyFileError as error:
+        raise CommandError(f"{files[1]}: {error}") from error

@@ -9,8 +9,8 @@ import trio
 from controller.access.permissions import Actor
 from controller.commands.site_command import SetDeparture, SetDepartures
 from controller.config import Config
-from controller.config.energy_rules import find_evses
 from controller.load_management.energy.departure_plan import CardInUse
+from controller.load_management.energy.energy_builder import find_refs
 from controller.load_management.energy.energy_records import DepartureRow, DeparturesStored
 from controller.load_management.events import StationObserved
 from controller.model.observations import EvseRef, NeedsSeen
@@ -99,8 +99,7 @@ class DepartureService:
 
     def _find_evses(self, name: str) -> list[EvseRef]:
         """Return the EVSEs that a name means; all for an empty one."""
-        names = [name] if name else [station.id for station in self._config.station]
-        return [EvseRef(*ref) for each in names for ref in find_evses(self._config, each)]
+        return find_refs(self._config, name)
 
     def _use_rows(self) -> None:
         """Use the departures that a program has set, but those of stations that are not configured."""

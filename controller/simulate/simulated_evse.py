@@ -9,7 +9,14 @@ from controller.demo.simulated_car import PAUSE_BELOW_A, Car, CarSpec
 from controller.demo.site_physics import OutletPlan, PhysicalOutlet
 from controller.load_management.events import SetLimit
 from controller.load_management.site_tree import EvseNode
-from controller.model.observations import DrawSeen, EvseState, Observation, StateSeen, TransactionSeen
+from controller.model.observations import (
+    DrawSeen,
+    EvseState,
+    Observation,
+    PerPhase,
+    StateSeen,
+    TransactionSeen,
+)
 from controller.profiles.limit_profiles import LimitKind
 from controller.simulate.day_file import Stay
 
@@ -81,4 +88,14 @@ class SimulatedEvse:
             yield StateSeen(self.evse.ref.evse, state)
         if now - self._reported_at >= REPORT_S:
             self._reported_at = now
-            yield DrawSeen(self.evse.ref.evse, self.outlet.station_phases_a())
+            yield DrawSeen(self.evse.ref.evse, self._reported_a())
+
+    def _reported_a(self) -> PerPhase:
+        """Return what its station reports (A): on its own phases, or on those of the site."""
+        own_a = self.outlet.station_phases_a()
+        if not self.evse.reports_on_grid:
+            return own_a
+        site_a: list[float | None] = [None, None, None]
+        for phase, amps in zip(self.evse.phases, own_a, strict=False):  # one-phase stations
+            site_a[phase] = amps
+        return (site_a[0], site_a[1], site_a[2])

@@ -15,6 +15,7 @@ from datetime import date as date_type
 from datetime import datetime, time
 
 from controller.config import Config
+from controller.load_management.energy.energy_builder import find_refs
 from controller.load_management.energy.price_plan import PriceSeries
 from controller.load_management.events import (
     ControlTick,
@@ -51,18 +52,25 @@ TAKEN_A = 0.5
 
 
 def simulate(
-    config: Config, day: Day, date: str = "2026-01-15", prices: PriceSeries | None = None
+    config: Config,
+    day: Day,
+    date: str = "2026-01-15",
+    prices: PriceSeries | None = None,
+    departures: str | None = None,
 ) -> DayRecord:
     """Simulate what the circuits and EVSEs of a configuration get on this day of the site's calendar.
 
     `date`: the day ("2026-11-27") whose weekday and time zone the calendar and departures see. `prices`: of
-    energy. A day has 24 hours here, also where the clock is changed.
+    energy. `departures`: text of a CSV file of departures. A day has 24 hours here, also
+    where the clock is changed. Raises EnergyFileError for departures that cannot be used.
     """
-    return _Simulation(config, day, date, prices).run()
+    return _Simulation(config, day, date, prices, departures).run()
 
 
 class _Simulation:
-    def __init__(self, config: Config, day: Day, date: str, prices: PriceSeries | None) -> None:
+    def __init__(
+        self, config: Config, day: Day, date: str, prices: PriceSeries | None, departures: str | None
+    ) -> None:
         self._site = build_site(config)
         settings = site_settings(config)
         self._voltage_v, self._tick_s = settings.voltage_v, settings.tick_s
@@ -73,6 +81,9 @@ class _Simulation:
         self._control.energy.set_clock(self._midnight_utc, 0.0)
         if prices is not None:
             self._control.energy.evses.prices.set_prices(prices)
+        if departures is not None:
+            plan = self._control.energy.evses.departures
+            plan.read_file(departures, lambda name: find_refs(config, name))
         self._evses = {evse.ref: SimulatedEvse(evse) for evse in self._site.evses}
         self._coming = deque(day.stays)
         self._leaving = deque(sorted(day.stays, key=lambda stay: stay.end_s))
@@ -155,13 +166,15 @@ class _Simulation:
             record.add(amps, minute, STEP_S)
             record.add_power(watts, minute, STEP_S)
             record.causes.add(amps, building[circuit.id], circuit.limit_a, self._now, STEP_S)
-            self._registers_wh[circuit.id] += max(0.0, watts) * STEP_S / 3600
             if circuit.meter is not None:
+                shown_a = building[circuit.id] if circuit.measures_building else amps
+                shown_w = sum(shown_a) * self._voltage_v
+                self._registers_wh[circuit.id] += max(0.0, shown_w) * STEP_S / 3600
                 reading = Reading(
                     time=self._now,
-                    current_a=amps,
+                    current_a=shown_a,
                     voltage_v=(self._voltage_v,) * 3,
-                    power_total_w=watts,
+                    power_total_w=shown_w,
                     energy_import_wh=self._registers_wh[circuit.id],
                 )
                 self._handle(

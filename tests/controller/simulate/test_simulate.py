@@ -280,3 +280,70 @@ def test_simulate_unreadable_day_is_error(
     stderr = capsys.readouterr().err
     assert str(day) in stderr
     assert words in stderr
+
+
+BUILDING_METER = ('meter = "m"', 'meter = "m"\nmeasures = "building"\nbase_load_a = 10')
+GRID_REPORTS = (
+    'id = "C"\ncircuit = "grid"\nowner = "cpo"\n',
+    'id = "C"\ncircuit = "grid"\nowner = "cpo"\n[[station.evse]]\nid = 1\n'
+    'phases = ["L2", "L3", "L1"]\nreports_on = "grid"\n',
+)
+SHARED_DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
+00:00,load,grid,20,20,20,,,
+08:00,plug,A,,,,500,3,32
+08:00,plug,C,,,,500,1,32
+12:00,unplug,A,,,,,,
+12:00,unplug,C,,,,,,
+"""
+
+
+@pytest.mark.parametrize("declared", [BUILDING_METER, GRID_REPORTS])
+def test_simulate_meter_and_reports_show_what_is_declared(declared: tuple[str, str]) -> None:
+    config, mistakes, _ = check_config(CONFIG.replace(*declared), "site.toml")
+    assert config is not None, mistakes
+    record = simulate(config, read_day(SHARED_DAY, "day.csv", build_site(config)))
+    assert record.utilisation == pytest.approx(0.97, abs=0.03)
+    assert record.circuits[0].over_s == 0.0
+
+
+FILES = '\n[prices]\nfile = "{prices}"\n'
+PRICES = "begin,price\n" + "".join(
+    f"2026-11-27T{hour:02}:00+01:00,{0.1 if hour == 10 else 0.4}\n" for hour in range(24)
+)
+
+
+def write_priced_site(folder: Path, prices: str, departures: str) -> list[str]:
+    """Write a configuration with these files and a day; return the arguments of the command."""
+    text = CONFIG.replace("tick_s = 15", f'tick_s = 15\ndepartures = "{folder / "departures.csv"}"')
+    (folder / "site.toml").write_text(text + FILES.format(prices=folder / "prices.csv"))
+    (folder / "prices.csv").write_text(prices)
+    (folder / "departures.csv").write_text(departures)
+    (folder / "day.csv").write_text(SHARED_DAY)
+    files = ["-c", str(folder / "site.toml"), "--day", str(folder / "day.csv")]
+    return ["simulate", *files, "--date", "2026-11-27"]
+
+
+def test_simulate_waits_for_price_before_departure_of_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    departures = "station,day,ready_by,energy_kwh\nA,,12:00,10\n"
+    assert main.main(write_priced_site(tmp_path, PRICES, departures)) == 0
+    assert "waits for a cheaper quarter hour before its departure" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("prices", "departures", "words"),
+    [
+        (
+            "begin,price\n",
+            "station,day,ready_by,energy_kwh\nZ,,12:00,10\n",
+            "departures.csv: line 2: station:",
+        ),
+        ("time,price\n", "station,day,ready_by,energy_kwh\n", "prices.csv: line 1: has no column begin"),
+    ],
+)
+def test_simulate_mistake_in_prices_or_departures_names_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prices: str, departures: str, words: str
+) -> None:
+    assert main.main(write_priced_site(tmp_path, prices, departures)) == 1
+    assert words in capsys.readouterr().err

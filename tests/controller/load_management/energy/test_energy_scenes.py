@@ -262,7 +262,7 @@ def test_energy_scenes_quota_counts_draw_without_recent_report(report_s: int) ->
     assert site.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.08)
 
 
-def test_energy_scenes_quota_holds_when_pause_ends_at_midnight_between_reports() -> None:
+def test_energy_scenes_quota_holds_after_midnight_between_reports() -> None:
     # Its last report, of the pause, is up to 300 s old while 22 kW flow again: 1.8 kWh.
     seldom = make_station("A", car=Car(), report_s=300)
     site = make_energy_site([seldom], utc=NOON + 11 * 3600.0, groups=(group("A", quota_wh=3_000.0),))
