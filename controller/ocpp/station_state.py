@@ -63,6 +63,8 @@ _CONNECTOR_STATES_2 = {
     "Unavailable": EvseState.UNAVAILABLE,
     "Faulted": EvseState.FAULTED,
 }
+_CONNECTOR_STATE_2 = ("Connector", "AvailabilityState")
+"""Component and variable whose events report the state of a connector."""
 _CHARGING_STATES_2 = {
     "Charging": EvseState.CHARGING,
     "EVConnected": EvseState.PREPARING,
@@ -369,12 +371,26 @@ class StationStateTracker:
         message = read_payload(v2.StatusNotificationV2, payload)
         if message is None or message.evse_id < 1:
             return []
-        state = _CONNECTOR_STATES_2.get(message.connector_status, EvseState.UNKNOWN)
+        return [self._read_connector_2(message.evse_id, message.connector_status)]
+
+    def _on_event_2(self, payload: bytes, _utc: float) -> list[Observation]:
+        """Read the states of connectors, which a station may report by events alone (2.0.1, G01)."""
+        message = read_payload(v2.NotifyEventV2, payload)
+        return [
+            self._read_connector_2(each.component.evse.id, each.actual_value)
+            for each in (message.event_data if message else ())
+            if each.component.evse is not None
+            and each.component.evse.id > 0
+            and (each.component.name, each.variable.name) == _CONNECTOR_STATE_2
+        ]
+
+    def _read_connector_2(self, evse: int, status: str) -> StateSeen:
+        state = _CONNECTOR_STATES_2.get(status, EvseState.UNKNOWN)
         if state is EvseState.PREPARING:  # Occupied is less specific than the transaction that runs there
-            state = self._charging_at.get(message.evse_id, state)
+            state = self._charging_at.get(evse, state)
         else:
-            self._charging_at.pop(message.evse_id, None)
-        return [StateSeen(message.evse_id, state)]
+            self._charging_at.pop(evse, None)
+        return StateSeen(evse, state)
 
     def _on_charging_needs_2(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_payload(v2.NotifyEVChargingNeedsV2, payload)
@@ -570,6 +586,7 @@ _READERS_2: Mapping[str, _Reader] = {
     "TransactionEvent": StationStateTracker._on_transaction_event_2,
     "MeterValues": StationStateTracker._on_meter_values_2,
     "NotifyEVChargingNeeds": StationStateTracker._on_charging_needs_2,
+    "NotifyEvent": StationStateTracker._on_event_2,
 }
 _ACTIONS_16, _ACTIONS_2 = frozenset(_READERS_16), frozenset(_READERS_2)
 

@@ -49,6 +49,33 @@ class EvseV2(_Message, frozen=True, kw_only=True):
     id: Int32
 
 
+class ComponentV2(_Message, frozen=True, kw_only=True):
+    """Component of a station."""
+
+    name: str
+    evse: EvseV2 | None = None
+
+
+class VariableV2(_Message, frozen=True, kw_only=True):
+    """Variable of a component."""
+
+    name: str
+
+
+class EventDataV2(_Message, frozen=True, kw_only=True):
+    """One event: the value that a variable has now, as text."""
+
+    component: ComponentV2
+    variable: VariableV2
+    actual_value: str = ""
+
+
+class NotifyEventV2(_Message, frozen=True, kw_only=True):
+    """Station: events of its components, in order."""
+
+    event_data: tuple[EventDataV2, ...] = ()
+
+
 class TransactionV2(_Message, frozen=True, kw_only=True):
     """A transaction and how it is going."""
 

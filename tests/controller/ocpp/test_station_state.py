@@ -187,6 +187,22 @@ def status_2(evse: int, status: str) -> StationCall:
     }
 
 
+def notify_2(
+    evse: int, value: str, component: str = "Connector", variable: str = "AvailabilityState"
+) -> StationCall:
+    where = {"name": component} | ({"evse": {"id": evse, "connectorId": 1}} if evse else {})
+    reported = {
+        "eventId": 1,
+        "timestamp": WHEN,
+        "trigger": "Delta",
+        "actualValue": value,
+        "eventNotificationType": "HardWiredNotification",
+        "component": where,
+        "variable": {"name": variable},
+    }
+    return "NotifyEvent", {"generatedAt": WHEN, "seqNo": 0, "eventData": [reported]}
+
+
 def event(kind: str, state: str | None = None, evse: int | None = None, *samples: Sample) -> StationCall:
     info = {"transactionId": "tx-1"} | ({"chargingState": state} if state else {})
     message: dict[str, Any] = {
@@ -228,6 +244,15 @@ CONVERSATIONS_2: list[tuple[str, list[StationCall], list[Observation]]] = [
     ("unavailable", [status_2(1, "Unavailable")], [StateSeen(1, EvseState.UNAVAILABLE)]),
     ("faulted", [status_2(1, "Faulted")], [StateSeen(1, EvseState.FAULTED)]),
     ("EVSE 0 is none", [status_2(0, "Faulted")], []),
+    ("available by an event", [notify_2(1, "Available")], [StateSeen(1, EvseState.AVAILABLE)]),
+    ("occupied by an event", [notify_2(1, "Occupied")], [StateSeen(1, EvseState.PREPARING)]),
+    (
+        "an event is as specific as a status",
+        [event("Started", "Charging", 1), notify_2(1, "Occupied")],
+        [CHARGING],
+    ),
+    ("an event of the whole station", [notify_2(0, "Available", "ChargingStation")], []),
+    ("an event of another variable", [notify_2(1, "true", variable="Problem")], []),
     (
         "starts on the cable, before any authorisation",
         [event("Started", "EVConnected", 1)],
