@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controller.config import Config, EvseConfig, StationConfig
+from controller.config.energy_rules import find_evses
 from controller.load_management.energy.energy_builder import build_energy_settings
 from controller.load_management.metering.station_meters import StationMeters
 from controller.load_management.sharing_settings import SiteSettings
@@ -43,6 +44,12 @@ def site_settings(config: Config) -> SiteSettings:
 def build_station_meters(config: Config, site: SiteTree) -> StationMeters:
     """Build the meters that are made of the stations' own values."""
     return StationMeters([meter.settings() for meter in config.meter], site)
+
+
+def find_refs(config: Config, name: str) -> list[EvseRef]:
+    """Return the EVSEs that a name means: of a STATION, the one of STATION/EVSE; all for an empty one."""
+    names = [name] if name else [station.id for station in config.station]
+    return [EvseRef(*ref) for each in names for ref in find_evses(config, each)]
 
 
 def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:

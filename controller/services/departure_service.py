@@ -10,9 +10,9 @@ from controller.access.permissions import Actor
 from controller.commands.site_command import SetDeparture, SetDepartures
 from controller.config import Config
 from controller.load_management.energy.departure_plan import CardInUse
-from controller.load_management.energy.energy_builder import find_refs
 from controller.load_management.energy.energy_records import DepartureRow, DeparturesStored
 from controller.load_management.events import StationObserved
+from controller.load_management.site_builder import find_refs
 from controller.model.observations import EvseRef, NeedsSeen
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.services.load_management_service import LoadManagementService

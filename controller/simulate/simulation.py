@@ -15,7 +15,6 @@ from datetime import date as date_type
 from datetime import datetime, time
 
 from controller.config import Config
-from controller.load_management.energy.energy_builder import find_refs
 from controller.load_management.energy.price_plan import PriceSeries
 from controller.load_management.events import (
     ControlTick,
@@ -26,7 +25,7 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.site_builder import build_site, site_settings
+from controller.load_management.site_builder import build_site, find_refs, site_settings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseState, StateSeen

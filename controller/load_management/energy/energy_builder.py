@@ -66,12 +66,6 @@ def build_energy_settings(config: Config) -> EnergySettings:
     )
 
 
-def find_refs(config: Config, name: str) -> list[EvseRef]:
-    """Return the EVSEs that a name means: of a STATION, the one of STATION/EVSE; all for an empty one."""
-    names = [name] if name else [station.id for station in config.station]
-    return [EvseRef(*ref) for each in names for ref in find_evses(config, each)]
-
-
 def _calendar_entry(config: Config, entry: CalendarConfig) -> CalendarEntry:
     in_group = [group.stations for group in config.group if group.id == entry.group]
     return CalendarEntry(
