@@ -95,9 +95,10 @@ class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
     """Use of one EVSE at a pass.
 
     `has_demand`: a car needs current; `is_served`: it is offered its minimum. `drawn_w`: its draw, or the
-    likely one where no report shows it (W). `priority`: within which it shares with others. `max_a`: the most
-    that it can draw on a phase (A), `most_w` the power of its car then, `sure_w` what any car takes of it,
-    `least_w` the power at its minimum. `left_wh` until `leaves_in_s`: its departure goal, None without one.
+    likely one where no report shows it (W). `priority`: within which it shares with others. `max_a`: the
+    most that it can draw on a phase (A), `most_w` the power of its car then, `sure_w` what it likely takes
+    of it at least, `small_w` what cars with small chargers take, `least_w` the power at its minimum.
+    `left_wh` until `leaves_in_s`: its departure goal, None without one.
     """
 
     has_demand: bool
@@ -107,6 +108,7 @@ class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
     max_a: float
     most_w: float
     sure_w: float = math.inf
+    small_w: tuple[float, ...] = ()
     least_w: float = 0.0
     left_wh: float | None = None
     leaves_in_s: float | None = None

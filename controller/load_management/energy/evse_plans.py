@@ -157,7 +157,8 @@ class EvsePlans:
         for ref, (left_wh, leaves_at) in goals.items():
             share_w = min((shares_w[c.id] for c in self._path(ref) if c.id in shares_w), default=math.inf)
             use = uses[ref]
-            if not self.prices.may_charge(ref, left_wh, use.most_w, leaves_at, utc, share_w, use.sure_w):
+            powers_w = (share_w, use.sure_w, use.small_w)
+            if not self.prices.may_charge(ref, left_wh, use.most_w, leaves_at, utc, *powers_w):
                 found[ref] = CHEAPER_QUARTER
         return found
 

@@ -8,8 +8,9 @@ quarter hour a car that may charge goes on: only the other direction takes effec
 the car less than planned, more quarter hours are chosen; when all that are left are needed, it no longer
 waits.
 
-What a car takes is not known before it has charged: it may use one phase of three. So its first quarter
-hour begins early enough for the goal to be reached with that, too; what it received there is expected later.
+What a car takes is not known before it has charged: it may use one phase of three, or have a small charger.
+So its first quarter hour begins early enough for the goal to be reached with one phase, and with a small
+charger where an hour is to spare. What it received there is expected later.
 
 Prices that are not known count as the highest known one: the known cheap hours are used first. A price holds
 until the next one, but in a series of equal steps for one step only: a missing price is unknown.
@@ -51,6 +52,8 @@ RESERVE = 1.15
 LONGEST_PLAN_S = 8 * 86_400.0
 LEAST_PART = 0.1
 """Lowest part of its greatest power that a car is expected to receive."""
+SPARE_QUARTERS = 4
+"""Quarter hours to spare from which on a car is taken to have a small charger, until it has charged."""
 PROVEN_S = 300.0
 """Time of charging that shows what a car receives (s)."""
 EQUAL_PART = 0.8
@@ -216,11 +219,13 @@ class PricePlan:
         utc: float,
         share_w: float = math.inf,
         sure_w: float = math.inf,
+        small_w: Sequence[float] = (),
     ) -> bool:
         """Return True if a car that needs `left_wh` until `leaves_at` charges in this quarter hour.
 
         `most_w`: the most power that it can receive, `share_w`: its part of the room for cars (W);
-        `sure_w`: what the car surely takes, before it has charged for some minutes (W).
+        `sure_w`: what the car likely takes at least, before it has charged for some minutes; `small_w`: what
+        cars with small chargers take, which is planned with where there is an hour to spare (W).
         """
         quarter = math.floor(utc / QUARTER_S)
         leaves_quarter = math.floor(leaves_at / QUARTER_S)
@@ -231,7 +236,9 @@ class PricePlan:
             or before.made_in != quarter
             or before.is_stale
         ):
-            self._choices[ref] = self._choose(before, left_wh, most_w, leaves_at, utc, share_w, sure_w)
+            self._choices[ref] = self._choose(
+                before, left_wh, most_w, leaves_at, utc, share_w, sure_w, small_w
+            )
         return quarter in self._choices[ref].quarters
 
     def next_begin(self, ref: EvseRef, utc: float) -> float | None:
@@ -252,6 +259,7 @@ class PricePlan:
         utc: float,
         share_w: float,
         sure_w: float,
+        small_w: Sequence[float],
     ) -> _Choice:
         """Return the choice of a car at this moment; `before`: its last one."""
         quarter = math.floor(utc / QUARTER_S)
@@ -268,7 +276,9 @@ class PricePlan:
         if not is_proven and sure_w < expected_w and prices:
             if before is not None and before.charges and before.made_in == quarter - 1:
                 quarters |= {quarter}  # to show what it receives
-            quarters |= _early_one(prices, quarters, _quarters(left_wh, sure_w))
+            needed = [_quarters(left_wh, watts) + SPARE_QUARTERS for watts in small_w if watts < sure_w]
+            fitting = (number for number in needed if number <= len(prices))
+            quarters |= _early_one(prices, quarters, next(fitting, _quarters(left_wh, sure_w)))
         began_at = utc
         if before is not None and before.made_in == quarter and before.charges:
             quarters |= {quarter}  # it charges in this quarter hour already

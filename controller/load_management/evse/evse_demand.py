@@ -32,6 +32,8 @@ SHOWS_S = 30.0
 """Time (s) for which a report shows the draw under an offer that has changed since."""
 SURE_CAR_A = 10.0
 """Current that any car takes on each phase that it uses (A): that of a small on-board charger."""
+SMALL_CARS_A = (10.0, 16.0)
+"""Currents of cars with a small charger, on one phase (A)."""
 SURE_PART = 1 / 3
 """Part of the greatest power that a car surely takes: it may use one phase of three."""
 
@@ -348,6 +350,7 @@ class EvseDemand:
             priority=self.priority,
             max_a=evse.max_a,
             most_w=most_w,
+            small_w=() if knows_phases or evse.is_dc else tuple(amps * voltage_v for amps in SMALL_CARS_A),
             sure_w=SURE_CAR_A * phases * voltage_v if knows_phases else most_w * SURE_PART,
             least_w=evse.min_a * phases * voltage_v,
             left_wh=None if left is None else left[0],

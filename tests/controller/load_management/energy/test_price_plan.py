@@ -191,3 +191,16 @@ def test_price_plan_out_of_range_price_is_named_with_line() -> None:
         EnergyFileError, match="line 2: price: 1e\\+07 is not a finite number of at most 1000000"
     ):
         parse_prices("begin,price\n2026-11-27T06:00Z,1e7\n")
+
+
+def test_price_plan_car_with_small_charger_begins_in_time() -> None:
+    # 10 kWh in 5 h with 3.7 kW; it may take 22 kW for all that is known: the last cheap hour is too late.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.3, 0.35, 0.4, 0.1))
+    left_wh, leaves_at = 10_000.0, BEGIN + 5 * HOUR_S
+    for minute in range(300):
+        utc = BEGIN + 60 * minute
+        asked = (left_wh, 22_000.0, leaves_at, utc)
+        if left_wh > 0 and plan.may_charge(REF, *asked, sure_w=7_400.0, small_w=(2_300.0, 3_700.0)):
+            left_wh -= 3_700.0 / 60
+    assert left_wh <= 0.0
