@@ -427,18 +427,23 @@ class LimitDelivery:
         booked_a = held_a = self._held_a(now)
         if self._doubt_since is not None and now < self._doubt_since + DOUBT_S:
             booked_a = min(held_a, self._before_doubt_a)
-        is_late = any(now >= pending.sent_at + LATE_S for pending in self._pending.values())
-        late_a = max(0.0, held_a - offered_a) if is_late else 0.0
+        late_a = 0.0
+        for pending in self._pending.values():
+            if now >= pending.sent_at + LATE_S:
+                late_a = max(0.0, held_a - offered_a)
         return LimitStanding(offered_a, held_a, booked_a, late_a, self._find_problem(now))
 
     def _find_change(self, now: float) -> float:
         """Return when the state of its limits changes next without an event (s, monotonic); inf: never."""
-        moments = [self._trail[1], *(until for _, until in self._following)]
+        moments = [self._trail[1]]
+        for _, until in self._following:
+            moments.append(until)
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
         if (lease := self._lease) is not None:
             moments += (lease.ends_at, lease.answered_at + lease.duration_s + CLOCK_SLACK_S)
-        moments += [pending.sent_at + LATE_S for pending in self._pending.values()]
+        for pending in self._pending.values():
+            moments.append(pending.sent_at + LATE_S)
         return first_after(now, moments)
 
     def _has_changed(self) -> None:
