@@ -51,6 +51,8 @@ DRAWING_A = 1.0
 """A report above this shows a car, whatever the state: some stations stay `Available`."""
 UNREPORTED_S = 300.0
 """A station whose last report of currents is older reports none: the meter above shows its car's phases."""
+MOST_PAUSES = 2
+"""Tests of its phases up to which a car is paused for one: each is a stop."""
 RESTLESS_S = 30.0
 """Where states show twice within this time (s) that current begins or ends, they show no step of the draw."""
 IDLE_A = 0.5
@@ -477,6 +479,10 @@ class EvseModel:
         """Return True if it is its turn to be offered more than its minimum, so that it can be tested."""
         tests = self.phase_tests
         return tests is not None and tests.raised == self.evse.ref and self.needs_phase_test(now)
+
+    def may_pause_for_test(self, now: float) -> bool:
+        """Return True if its car may be paused in its turn, which it is a few times at most."""
+        return self._phases.tests < MOST_PAUSES and self.is_raised_for_test(now)
 
     def on_phase_test(self) -> int:
         """Note that such a step is made; return which one it is for this car, from 1 on."""

@@ -40,6 +40,8 @@ TEST_S = 20.0
 QUICK_TESTS = 3
 LATE_TEST_S = 40.0
 """Duration of further tests: its station may be slow."""
+PAUSE_AFTER_S = 60.0
+"""Time (s) in its turn without room for a step until a car is paused instead, to show its phases."""
 TEST_AFTER_S = 40.0
 """Least time (s) between its last limit, or the begin of charging, and a test."""
 QUIET_S = 10.0
@@ -140,6 +142,8 @@ class EvseOffer:
         self._rises_due = rises_due
         self._decisions = DecisionLog()
         self._test_ends_at = -math.inf
+        self._tested_with_a = 0.0
+        """Limit of the last test (A per phase)."""
         self._rises_after_test = False
         """True from the begin of a test until its offer has risen again: a late rise hides the next test."""
         self.statement = NOT_PLANNED
@@ -284,7 +288,7 @@ class EvseOffer:
             return
         since = self._demand.refreshed_at
         due_at = min(self._delivery.changes_at(since), self._model.changes_at(since))
-        for test_at in (self._test_ends_at, self._tests_from(now)):
+        for test_at in (self._test_ends_at, self._tests_from(now), self._pauses_from(now)):
             if now < test_at < due_at:
                 due_at = test_at
         self._due.set_due(evse.ref, due_at)
@@ -350,15 +354,33 @@ class EvseOffer:
         """Return the target, lower for a while where that step shows the phases of its car."""
         lower_a = min(target_a, offered_a)
         if now < self._test_ends_at:
-            return lower_a
-        if now < self._tests_from(now) or lower_a - TEST_A < self._model.least_a:
+            return min(lower_a, self._tested_with_a)
+        if now >= self._pauses_from(now) and target_a >= self._model.least_a:
+            self._tested_with_a = 0.0
+        elif now >= self._tests_from(now) and lower_a - TEST_A >= self._model.least_a:
+            self._tested_with_a = self._model.least_a
+        else:
             return target_a
         duration_s = TEST_S if self._model.on_phase_test() <= QUICK_TESTS else LATE_TEST_S
         self._test_ends_at = now + duration_s
         self._rises_after_test = True
         if self._model.phase_tests is not None:
             self._model.phase_tests.begin(duration_s, now)
-        return self._model.least_a
+        return self._tested_with_a
+
+    def _pauses_from(self, now: float) -> float:
+        """Return when its car is paused for a test (s, monotonic); inf: it need not be, or must not.
+
+        In its turn it is offered more than its minimum. Where the circuits have no room for that, which may
+        be for want of the phases themselves, a pause and the start after it are two steps.
+        """
+        tests = self._model.phase_tests
+        if tests is None or not self._model.may_pause_for_test(now) or self._delivery.never_pauses:
+            return math.inf
+        if self._has_test_step or self.offered_a < self._model.least_a:
+            return math.inf
+        settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
+        return max(settles_at, tests.begin_at, tests.raised_at + PAUSE_AFTER_S)
 
     @property
     def _has_test_step(self) -> bool:

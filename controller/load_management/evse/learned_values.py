@@ -74,7 +74,8 @@ class LearnedPhases:
     """Phases of the station that the car draws on: `used`, one flag for each.
 
     `known`: reports have shown it; before, `used` is the worst case. `least`: so many are used for sure.
-    `needs_test`: a step of the offer is to show the phases; only a few times for each car.
+    `needs_test`: a step of the offer is to show the phases; only a few times for each car. `tests`: so many
+    were made.
     """
 
     def __init__(self, wired: int) -> None:
@@ -91,7 +92,7 @@ class LearnedPhases:
         self._evidence = [0.0] * self._wired
         if single:  # only a step that another phase clearly follows shows that its station has not switched
             self._evidence = [MOST_EVIDENCE if not used else -MOST_EVIDENCE for used in self.used]
-        self._tests = 0
+        self.tests = 0
         self._find_test()
 
     @property
@@ -100,7 +101,7 @@ class LearnedPhases:
         return self._wired == 1 or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
 
     def _find_test(self) -> None:
-        self.needs_test = self._tests < MOST_TESTS and not self._is_decided
+        self.needs_test = self.tests < MOST_TESTS and not self._is_decided
 
     def on_step(self, evidence: Sequence[float]) -> bool:
         """Take in what a step of the car shows of each phase; return True if `used` changes.
@@ -119,9 +120,9 @@ class LearnedPhases:
 
     def on_test(self) -> int:
         """Note that a test begins; return which one it is, from 1 on."""
-        self._tests += 1
+        self.tests += 1
         self._find_test()
-        return self._tests
+        return self.tests
 
     def on_report(self, draw: Sequence[float | None], least: int = 0) -> bool:
         """Take in one report (A per phase) of a charging car; return True if `used` has grown by it.

@@ -127,13 +127,14 @@ class PhaseTests:
     """Tests of the phases of cars below one meter, one at a time: two hide each other in its readings.
 
     `raised`: the EVSE that is offered more than its minimum, as its car has no step to follow otherwise;
-    None: none is. EVSEs are raised in turns of `TURN_S`.
+    None: none is. EVSEs are raised in turns of `TURN_S`; `raised_at`: begin of this one (s, monotonic).
     """
 
     def __init__(self) -> None:
         self.begin_at = -math.inf
         """Time from which the next may begin (s, monotonic)."""
         self.raised: EvseRef | None = None
+        self.raised_at = -math.inf
         self._turn_ends_at = -math.inf
         self._rests_until = -math.inf
         self._waiting: dict[EvseRef, None] = {}
@@ -157,7 +158,7 @@ class PhaseTests:
                 self._rests_until = now + REST_S
         is_resting = now < self._rests_until
         self.raised = None if is_resting else next(iter(self._waiting), None)
-        self._turn_ends_at = now + TURN_S
+        self.raised_at, self._turn_ends_at = now, now + TURN_S
         return [] if self.raised == before else [ref for ref in (before, self.raised) if ref is not None]
 
     def begin(self, duration_s: float, now: float) -> None:

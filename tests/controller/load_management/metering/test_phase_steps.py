@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
+from controller.load_management.evse.evse_model import MOST_PAUSES
 from controller.load_management.evse.evse_offer import TEST_S
 from controller.load_management.evse.learned_values import MOST_TESTS, LearnedPhases
 from controller.load_management.metering.meter_window import MOST_OTHERS, MeterWindow
@@ -225,6 +226,38 @@ def test_site_finds_own_phase_of_each_car_without_reports(limit_a: float, cars: 
     site.wait(3000)
     assert sum(each.draw_a for each in stations) == pytest.approx(3 * (limit_a - 1.0), rel=0.04)
     assert site.seconds_over("grid", limit_a) == 0
+
+
+@pytest.mark.parametrize("limit_a", [25.0, 32.0])
+def test_cars_without_room_for_step_are_paused_to_show_their_phases(limit_a: float) -> None:
+    # Six one-phase cars, two on each phase: booked on all phases, four or five of them fill the circuit.
+    wirings = [(0, 1, 2), (1, 2, 0), (2, 0, 1)] * 2
+    stations = [
+        make_station(f"S{number}", car=Car(phases=(0,)), report_s=0, phases=wirings[number])
+        for number in range(6)
+    ]
+    for each in stations:
+        each.evse = replace(each.evse, fallback_a=0.0)
+    site = SiteHarness((make_grid(limit_a),), stations, lambda now: (now % 2 / 100,) * 3)
+    site.connect()
+    site.wait(3000)
+    assert sum(each.draw_a for each in stations) == pytest.approx(3 * (limit_a - 1.0), rel=0.04)
+    pauses = [
+        sum(before > after == 0.0 for (_, before), (_, after) in pairwise(each.leases)) for each in stations
+    ]
+    assert max(pauses) <= MOST_PAUSES
+    assert site.seconds_over("grid", limit_a) == 0
+
+
+def test_load_counted_before_cars_were_known_is_given_to_them_later() -> None:
+    # Stations connect while cars draw their fallback of 6 A: that counts as base load until a step shows it.
+    stations = [make_station(f"S{number}", car=Car(), report_s=0) for number in range(11)]
+    site = SiteHarness((make_grid(80.0),), stations)
+    site.connect()
+    site.wait(3000)
+    assert sum(each.draw_a for each in stations) == pytest.approx(79.0, abs=3.2)
+    assert min(each.draw_a for each in stations) >= 6.0
+    assert site.seconds_over("grid", 80.0) == 0
 
 
 @pytest.mark.parametrize(("limit_a", "cars"), [(25.0, 2), (40.0, 3), (63.0, 6)])
