@@ -78,8 +78,8 @@ class SiteControl:
                 self._due |= is_other
                 if overloaded:
                     return self._plan_safely(now, urgent=True, within=circuit)
-            elif (flow_a := self.energy.on_meter(event.state, now)) is not None:
-                self._model.metering.set_battery(flow_a)
+            elif self.energy.on_meter(event.state, now) is not None:
+                self._model.metering.set_battery(*self.energy.battery_flow_a(now))
         if isinstance(event, SiteDimmed):
             self._model.due.add_all(self._model.by_ref)
             if self._model.dimming.dim(event, now):

@@ -133,7 +133,7 @@ class SiteModel:
         self.energy.replace_site(site, settings.energy, settings.voltage_v, now)
         self.energy.peaks.begin_anew(unknown)
         if settings.energy.battery is None:
-            self.metering.set_battery(ZERO)
+            self.metering.set_battery(ZERO, ZERO)
         self._slowest_s.clear()  # of the EVSEs below each circuit: they are noted in the next pass
         self._reactions.clear()
         self._add_controllers(now)

@@ -149,6 +149,12 @@ class EnergyPlanner:
             self.hidden_a = self._battery.hidden_a(now)
         return self.evses.update(uses, utc, now, rooms_w)
 
+    def battery_flow_a(self, now: float) -> tuple[PhaseAmps, PhaseAmps]:
+        """Return the flow of the battery (A per phase; positive: it charges), and what of it is hidden."""
+        if self._battery is None:
+            return ZERO, ZERO
+        return self._battery.flow_a(now), self._battery.hidden_a(now)
+
     def surplus_a(self, fed_in_a: float, now: float) -> float:
         """Return the surplus for cars of what the site feeds in (A, all phases)."""
         return fed_in_a if self._battery is None else self._battery.surplus_a(fed_in_a, now)

@@ -215,11 +215,14 @@ class CircuitMetering:
         """Return the circuits with meters from this one up to the grid connection."""
         return [self._metered[each.id] for each in self._site.path(circuit) if each.id in self._metered]
 
-    def set_battery(self, flow_a: PhaseAmps) -> None:
-        """Note the flow of a battery at the grid connection (A per phase; positive: it charges)."""
+    def set_battery(self, flow_a: PhaseAmps, hidden_a: PhaseAmps) -> None:
+        """Note the flow of a battery at the grid connection (A per phase; positive: it charges).
+
+        `hidden_a`: what it delivers and no car may count on: that is taken off the supply of the circuit.
+        """
         grid = self._metered.get(self._site.circuits[0].id)
         if grid is not None:
-            grid.battery_a = flow_a
+            grid.battery_a, grid.hidden_a = flow_a, hidden_a
 
     def add_step(self, evse: EvseNode, step: ReportedStep) -> None:
         """Let the meters above an EVSE look for a step that its station reported."""

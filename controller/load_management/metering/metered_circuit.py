@@ -131,6 +131,8 @@ class MeteredCircuit:
         """Votes on the phases of cars below that the last reading brought."""
         self.battery_a = ZERO
         """Flow of a battery behind the meter, by its own meter (A per phase; positive: it charges)."""
+        self.hidden_a = ZERO
+        """Part of that which no car may count on (A per phase)."""
         self.measured: PhaseAmps | None = None
         self.overloads = 0
         self.over_limit = False
@@ -494,7 +496,7 @@ class MeteredCircuit:
 
     def _find_estimates(self, now: float) -> LoadEstimates:
         """Return the base loads of a good meter, at the worst while a phase is not proven."""
-        shown, before_fall_a = self.load.estimates(now), self.steps.before_fall_a
+        shown, before_fall_a = self._beside_battery(self.load.estimates(now)), self.steps.before_fall_a
         if self._unproven is None and before_fall_a == NOWHERE:
             return shown
         assumed, keep, start = [shown.assumed, before_fall_a], [shown.keep], [shown.start, before_fall_a]
@@ -504,6 +506,22 @@ class MeteredCircuit:
             keep.append(worst_case.keep)
             start += [worst_case.start, self._hidden.load_a]
         return shown._replace(assumed=highest_of(assumed), keep=highest_of(keep), start=highest_of(start))
+
+    def _beside_battery(self, shown: LoadEstimates) -> LoadEstimates:
+        """Return the estimates with all of the feed-in that comes from a battery, and not with a part of it.
+
+        What the battery delivers is taken off the supply as a whole: without the building's own load in it
+        the feed-in would be missing twice.
+        """
+        if self.hidden_a == ZERO:
+            return shown
+        first, second, third = (
+            min(assumed_a, max(leading_a, -hidden_a)) if assumed_a <= 0 else assumed_a
+            for assumed_a, leading_a, hidden_a in zip(
+                shown.assumed, shown.leading, self.hidden_a, strict=True
+            )
+        )
+        return shown._replace(assumed=(first, second, third))
 
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:
         """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""

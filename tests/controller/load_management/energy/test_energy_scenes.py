@@ -455,6 +455,24 @@ def test_battery_discharge_adds_no_headroom_for_cars() -> None:
     assert site.seconds_over("grid", 40.0) == 0
 
 
+@pytest.mark.parametrize(("delivers_a", "building_a"), [(10.0, 5.0), (15.0, 10.0), (20.0, 5.0), (5.0, 2.0)])
+def test_battery_that_feeds_the_grid_leaves_cars_all_beside_building(
+    delivers_a: float, building_a: float
+) -> None:
+    # The car proves the meter while the battery rests; then it keeps what limit, margin and building leave.
+    site = make_energy_site(
+        cars("A"), lambda now: (building_a,) * 3, limit_a=30.0, battery=BatterySettings(meter="battery")
+    )
+    with_battery(site, lambda now: -delivers_a if 700 < now < 2000 else 0.0)
+    site.plug_in("A", None)
+    site.wait(300)
+    site.plug_in("A", Car())
+    for _ in range(20):
+        site.wait(100)
+        assert site.now <= 400 or site.evse_view("A").offered_a == pytest.approx(29.0 - building_a, abs=0.1)
+    assert site.seconds_over("grid", 30.0) == 0
+
+
 # -- DC stations ------------------------------------------------------------------------------------------
 
 
