@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 import msgspec
 
 from controller.ocpp import v2, v16
-from controller.ocpp.payloads import read_payload
+from controller.ocpp.payloads import read_payload, read_time
 
 Sample = v16.SampledValueV16 | v2.SampledValueV2
 MeterValue = v16.MeterValueV16 | v2.MeterValueV2
@@ -56,7 +57,25 @@ def read_number(value: str | float | None) -> float | None:
 
 
 def read_carrier(decoder: msgspec.json.Decoder[_Carrier], payload: bytes) -> _Carrier | None:
-    """Read a message with meter values; each of these by itself where one of them cannot be read."""
+    """Read a message with meter values, the oldest first.
+
+    Each value is read by itself where one of them cannot be read.
+    """
+    message = _read_members(decoder, payload)
+    if message is None or message.meter_value is None or len(message.meter_value) < 2:
+        return message
+    timestamps = [each.timestamp for each in message.meter_value]
+    if len(set(timestamps)) == 1:
+        return message
+    times = [read_time(each) for each in timestamps]
+    known = [each for each in times if each is not None]
+    if len(known) < len(times) or known == sorted(known):
+        return message  # without all times their order is the best that is known
+    in_order = sorted(zip(known, message.meter_value, strict=True), key=itemgetter(0))
+    return msgspec.structs.replace(message, meter_value=tuple(each for _, each in in_order))
+
+
+def _read_members(decoder: msgspec.json.Decoder[_Carrier], payload: bytes) -> _Carrier | None:
     try:
         return decoder.decode(payload)
     except _NOT_READABLE:

@@ -569,8 +569,12 @@ def test_meter_values_16_of_main_meter_count_for_only_evse() -> None:
             {"timestamp": "2026-03-29T11:59:00Z", "sampledValue": [current("6", "L1")]},
             {"timestamp": WHEN, "sampledValue": PHASES_16},
         ],
+        [
+            {"timestamp": WHEN, "sampledValue": PHASES_16},
+            {"timestamp": "2026-03-29T11:59:00Z", "sampledValue": [current("6", "L1")]},
+        ],
     ],
-    ids=["one per phase", "energy in its own", "odd element", "older element"],
+    ids=["one per phase", "energy in its own", "odd element", "older element", "newest first"],
 )
 def test_meter_values_16_in_several_elements_are_read(elements: list[Any]) -> None:
     assert Tracked(Version.V16).sends("MeterValues", connectorId=1, meterValue=elements) == SIXTEEN
