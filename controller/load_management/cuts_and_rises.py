@@ -299,7 +299,7 @@ def _note_missing(found: dict[Place, float], place: Place, room_a: float) -> Non
         found[place] = -room_a
 
 
-class Able(msgspec.Struct, frozen=True, order=True, gc=False):
+class RiseCandidate(msgspec.Struct, frozen=True, order=True, gc=False):
     """EVSE with an allocation, at its place in the order of the rises."""
 
     place: RisePlace
@@ -312,7 +312,7 @@ class RiseGroup:
 
     def __init__(self) -> None:
         self.allocations: dict[EvseRef, tuple[EvseController, Allocation]] = {}
-        self._order: list[Able] = []
+        self._order: list[RiseCandidate] = []
         self._order_ends_at = -math.inf
         """Time (s, monotonic) until which that is their order."""
 
@@ -326,7 +326,7 @@ class RiseGroup:
         del self.allocations[ref]
         self._order_ends_at = -math.inf
 
-    def in_order(self, now: float) -> list[Able]:
+    def in_order(self, now: float) -> list[RiseCandidate]:
         """Return the EVSEs in the order of their rises, the first one at the end.
 
         The most important come first, then those whose phases a step may show by now, then those below their
@@ -342,12 +342,12 @@ class RiseGroup:
                     self._order_ends_at = min(self._order_ends_at, written_at + SHOWS_AFTER_S)
                 is_at_share = each.offer.offered_a >= allocation.limit_a
                 place = (-each.demand.priority, shows_nothing, is_at_share, written_at, ref)
-                self._order.append(Able(place, each, allocation))
+                self._order.append(RiseCandidate(place, each, allocation))
             self._order.sort(reverse=True)
         return list(self._order)
 
 
-Waiting = tuple[RisePlace, list[Able]]
+Waiting = tuple[RisePlace, list[RiseCandidate]]
 """EVSEs of a group in the order of their rises, the first one at the end, and its place."""
 
 

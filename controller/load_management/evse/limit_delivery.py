@@ -400,7 +400,8 @@ class LimitDelivery:
     def changes_at(self, now: float) -> float:
         """Return when something here changes next without an event (s, monotonic); inf: never.
 
-        A method that compares another moment with `now` needs it here: an EVSE is left alone until then.
+        A method that compares another moment with `now` needs it here, or in `_find_change` where it is one of
+        the limits: an EVSE is left alone until then.
         `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for
         room to rise is asked in each pass.
         """
@@ -460,7 +461,7 @@ class LimitDelivery:
         return self._without_lease_a
 
     def offered_w(self, now: float) -> float | None:
-        """Return the same in W of all phases; None for a station that accepts A."""
+        """Return its offer in W of all phases; None for a station that accepts A."""
         if not self.in_watts:
             return None
         for pending in reversed(self._pending.values()):
