@@ -400,10 +400,9 @@ class LimitDelivery:
     def changes_at(self, now: float) -> float:
         """Return when something here changes next without an event (s, monotonic); inf: never.
 
-        A method that compares another moment with `now` needs it here, or in `_find_change` where it is one of
-        the limits: an EVSE is left alone until then.
-        `may_rise` needs it only for a limit in W, and while a higher limit is still booked: who waits for
-        room to rise is asked in each pass.
+        A method that compares another moment with `now` needs it here, or in `_find_change` where it is part
+        of the standing: an EVSE is left alone until then. `may_rise` needs it only for a limit in W, and
+        while a higher limit is still booked: who waits for room to rise is asked in each pass.
         """
         moments = [self._find_change(now), self._sends_from]
         rises_from = self._rises_from
