@@ -65,16 +65,23 @@ def tokenize_payload(payload: bytes) -> PayloadTokens:
     try:
         if not isinstance(msgspec.json.decode(payload), dict):
             raise SignedTextError("the payload is not a JSON object")
-    except UnicodeDecodeError:
-        raise SignedTextError("the payload is not UTF-8") from None
     except RecursionError:
         raise SignedTextError(f"the payload nests deeper than {MAX_DEPTH}") from None
     except msgspec.ValidationError:
         raise SignedTextError("the payload has a number out of range") from None
-    except msgspec.DecodeError:
-        raise SignedTextError("the payload is not valid JSON") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):  # of text that is not UTF-8 either, by its version
+        what = "valid JSON" if _is_utf8(payload) else "UTF-8"
+        raise SignedTextError(f"the payload is not {what}") from None
     tokens = _TOKEN.findall(payload)
     return PayloadTokens(tokens, _find_members(tokens))
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def build_signed_text(payload: PayloadTokens, context: str) -> bytes:
