@@ -6,6 +6,7 @@ and sends the limits.
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -146,3 +147,6 @@ class LoadManagementService:
             while True:
                 await self._timer.wait_due()
                 self.share_current()
+                # Tuples that take the memory of former ones count for no run of the collector: one would come
+                # by chance, and hold the loop for those of many slices.
+                gc.collect(0)
