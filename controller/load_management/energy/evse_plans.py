@@ -149,8 +149,9 @@ class EvsePlans:
         price, most = self.prices.series.price_at(utc), self._settings.pause_above
         goals: dict[EvseRef, tuple[float, float]] = {}
         for ref, use in uses.items():
-            if use.left_wh and use.leaves_in_s and use.left_wh > 0 and use.leaves_in_s > 0:
-                goals[ref] = use.left_wh, utc + use.leaves_in_s
+            left_wh, leaves_in_s = use.left_wh or 0.0, use.leaves_in_s or 0.0
+            if left_wh > 0 and leaves_in_s > 0:
+                goals[ref] = left_wh, utc + leaves_in_s
             elif most is not None and price is not None and price > most:
                 found[ref] = wait_for_price(most)
         shares_w = self._shares_w(uses, goals.keys(), rooms_w)

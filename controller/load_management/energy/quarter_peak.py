@@ -82,7 +82,7 @@ class QuarterPeak:
         self._compared_from = (0.0, 0.0)
         """Register and energy (`_wh`) from which on the two are compared."""
         self._measured_wh = 0.0
-        """What the power has shown since (Wh), without gaps."""
+        """Energy that the power readings have shown since then, without gaps (Wh)."""
         self._is_whole = False
         """True if the whole quarter so far was measured without a gap."""
         self._mean_w: float | None = None
