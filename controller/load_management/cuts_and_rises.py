@@ -402,8 +402,6 @@ def target_a(
 ) -> float | None:
     """Return the limit (A per phase) to raise an EVSE to; None: it has no room or does not rise beyond it."""
     room_a = ledger.room(controller.evse, controller.model.phases)
-    if room_a < SPARE_A:
-        return None
     offered_a = controller.offer.offered_a
     least_a = max(LEAST_RISE_A, controller.delivery.least_rise_a(now))
     if room_a - BUFFER_A < least_a:
