@@ -18,15 +18,17 @@ class MeterReadiness:
     def __init__(self, meters: Iterable[str]) -> None:
         self._unread = set(meters)
         self._complete = trio.Event()
-        if not self._unread:
-            self._complete.set()
+        self._set_if_complete()
 
     def on_meter_state(self, state: MeterState) -> None:
         """Take the state of a meter after one of its polls."""
         if state.meter in self._unread:
             self._unread.discard(state.meter)
-            if not self._unread:
-                self._complete.set()
+            self._set_if_complete()
+
+    def _set_if_complete(self) -> None:
+        if not self._unread:
+            self._complete.set()
 
     async def wait(self) -> tuple[str, ...]:
         """Wait until all meters have had a state, at most MAX_WAIT_S; return those that have not."""
