@@ -78,12 +78,14 @@ class StateSeen(msgspec.Struct, frozen=True, gc=False):
 class TransactionSeen(msgspec.Struct, frozen=True, gc=False):
     """A transaction began or ended at an EVSE: the car may be another one from now on.
 
-    `transaction`: its id, where the station gave it one itself as it began (2.x).
+    `transaction`: its id, where the station gave it one itself as it began (2.x). `inferred`: its end was not
+    reported; a state of the EVSE shows it.
     """
 
     evse: int
     running: bool
     transaction: str | None = None
+    inferred: bool = False
 
 
 class DrawSeen(msgspec.Struct, frozen=True, gc=False):

@@ -364,7 +364,7 @@ class StationStateTracker:
         if state in _TRANSACTION_IS_OVER and message.connector_id in self._running:
             # Also where its StopTransaction names another id than its start was given, or was lost.
             del self._running[message.connector_id]
-            seen.insert(0, TransactionSeen(message.connector_id, False))
+            seen.insert(0, TransactionSeen(message.connector_id, False, inferred=True))
         return seen
 
     def _on_status_2(self, payload: bytes, _utc: float) -> list[Observation]:

@@ -10,10 +10,16 @@ cannot do it, even if its station reports otherwise, and is not asked again whil
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from msgspec.structs import replace
 
-from controller.load_management.evse.consumption import ConsumptionTracker, on_site_phases
+from controller.load_management.evse.consumption import (
+    BEFORE_STATE_S,
+    PATIENCE,
+    ConsumptionTracker,
+    on_site_phases,
+)
 from controller.load_management.evse.departure_goal import DepartureGoal
 from controller.load_management.evse.learned_values import (
     LOADED_A,
@@ -33,6 +39,15 @@ WITH_CAR = frozenset({EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSP
 """A car is there and may need current now or soon."""
 CONDUCTING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""
+ENDED = frozenset({EvseState.AVAILABLE, EvseState.FINISHING})
+"""The session is over."""
+WITHOUT_CAR = ENDED | {EvseState.RESERVED, EvseState.UNAVAILABLE, EvseState.FAULTED}
+"""No car may take current."""
+RETURN_S = 60.0
+"""Without a new transaction no car charges within this time (s) after the last session was over."""
+FALSE_ENDS = 3
+FALSE_ENDS_S = 180.0
+"""So many ends within this time (s), without a new transaction, are those of one session."""
 AUTHORIZE_S = 180.0
 """Time (s) that a cable without a transaction is offered the minimum; then it gets nothing."""
 FULL_S = 60.0
@@ -125,6 +140,56 @@ class PhaseSwitch:
         self.reset()
 
 
+class FalseEnds:
+    """States without a car, weighed against what the station of an EVSE reports next.
+
+    Some stations report `Available` or `Finishing` while current flows. `are_usual`: its station has done so
+    on its present link; from then on such a state counts where its transaction was reported to end.
+    `is_ignored`: its station reports such a state now, and it does not count.
+    """
+
+    def __init__(self) -> None:
+        self.are_usual = self.is_ignored = False
+        self._ends: deque[float] = deque(maxlen=FALSE_ENDS)
+        """Times (s) of such states since a transaction was reported last."""
+        self._is_over = False
+        """True while its station reports the end of a session whose transaction did not end."""
+        self._end_is_reported = False
+
+    def weigh_state(self, state: EvseState, before: EvseState, now: float) -> EvseState:
+        """Return the state that counts after `before`: `Charging` in place of a false end.
+
+        A car that charges again without a new session never went, nor did one that goes again and again.
+        """
+        if self._is_over and state in WITH_CAR and now <= self._ends[-1] + RETURN_S:
+            self.are_usual = True
+        if state is EvseState.PREPARING:
+            self._end_is_reported = False
+        had_car = before in WITH_CAR or before is EvseState.PREPARING
+        if state not in WITHOUT_CAR or not had_car or self._end_is_reported:
+            self._is_over &= state in ENDED
+            self.is_ignored = False
+            return state
+        self._is_over = before in WITH_CAR and state in ENDED
+        self._ends.append(now)
+        if len(self._ends) == FALSE_ENDS and now <= self._ends[0] + FALSE_ENDS_S:
+            self.are_usual = True
+        self.is_ignored = self.are_usual
+        return EvseState.CHARGING if self.is_ignored else state
+
+    def on_draw(self, now: float) -> None:
+        """Note a report that current flows."""
+        if self._is_over and now > self._ends[-1] + BEFORE_STATE_S:
+            self.are_usual = True
+
+    def on_transaction(self, *, running: bool) -> None:
+        """Note that a transaction was reported to begin or to end."""
+        self._ends.clear()
+        self._is_over = False
+        self._end_is_reported = not running
+        self.is_ignored &= running
+
+
 class EvseModel:
     """Knowledge about one EVSE. `state` outlives a lost link; what was learned of the car does not.
 
@@ -141,7 +206,12 @@ class EvseModel:
         self.has_drawn = False
         self.state_since = now
         """Time of its last change of state (s, monotonic)."""
+        self._ends = FalseEnds()
         self._idle_since: float | None = None
+        self._refused_at = -math.inf
+        """Time of the last report that its car takes nothing of an offer (s)."""
+        self._shown_by: float | None = None
+        """Time by which a report is to show that of a car which is idle by its state (s)."""
         self.phase_tests: PhaseTests | None = None
         """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
         self.probed_at_s = 0.0
@@ -210,7 +280,8 @@ class EvseModel:
             steps_s = (FULL_S, START_PROBE_AT_S, START_PROBE_AT_S + START_PROBE_S)
             probe_at = self._last_probe(now)
             moments += [self._idle_since + step_s for step_s in steps_s]
-            moments += (probe_at + PROBE_S, probe_at + PROBE_EVERY_S)
+            moments += (probe_at + self._probe_s(probe_at), probe_at + PROBE_EVERY_S)
+            moments.append(self._shown_by or -math.inf)
         return first_after(now, moments)
 
     @property
@@ -276,8 +347,16 @@ class EvseModel:
             return False
         if self._is_start_helped(now):
             return False
+        if self._refused_at < self._idle_since and now < (self._shown_by or -math.inf):
+            return False
         probe_at = self._last_probe(now)
-        return now >= probe_at + PROBE_S or probe_at < self._idle_since + FIRST_PROBE_S
+        return now >= probe_at + self._probe_s(probe_at) or probe_at < self._idle_since + FIRST_PROBE_S
+
+    def _probe_s(self, probe_at: float) -> float:
+        """Return the duration (s) of a probe: where reports are seldom, until one shows what it takes."""
+        if self._refused_at >= probe_at:
+            return PROBE_S
+        return max(PROBE_S, PATIENCE * self.draw.report_interval_s)
 
     def _last_probe(self, now: float) -> float:
         """Return when a full car was to be probed last (s, monotonic)."""
@@ -340,6 +419,7 @@ class EvseModel:
     def on_station_down(self, now: float) -> None:
         """Drop the car: its station went away, and another one may come unseen."""
         self.switch.on_link_lost()
+        self._ends = FalseEnds()
         self._reset_car()
         self.draw.start(now)
 
@@ -357,14 +437,14 @@ class EvseModel:
         match observation:
             case StateSeen(state=state):
                 changed = self._on_state(state, now)
-            case TransactionSeen(running=running):
-                changed = self._on_transaction(running, now)
+            case TransactionSeen():
+                changed = self._on_transaction(observation, now)
             case DrawSeen():
                 changed = self._on_draw(observation, offered_a, now)
             case NeedsSeen():
                 self.goal.set_needs(observation, now)
                 changed = True
-        self._watch_idleness(offered_a, now)
+        self._watch_idleness(offered_a, now, is_report=isinstance(observation, DrawSeen))
         self.goal.on_draw(self._drawn_a(), now)
         return changed or before != self._sharing_state(now)
 
@@ -375,7 +455,7 @@ class EvseModel:
     def _is_drawing(self) -> bool:
         return self.draw.most_loaded_a > DRAWING_A
 
-    def _watch_idleness(self, offered_a: float, now: float) -> None:
+    def _watch_idleness(self, offered_a: float, now: float, *, is_report: bool) -> None:
         """Follow for how long the car has taken nothing; weigh the state against the last report.
 
         A car sleeps on through pauses that we order: SuspendedEVSE is then our own doing. Under an offer it
@@ -399,12 +479,16 @@ class EvseModel:
             is_idle = refuses or (was_idle and not self.draw.unknown(now))
         else:
             is_idle = False
+        if is_report and refuses:
+            self._refused_at = now
         if not is_idle:
-            self._idle_since = None
+            self._idle_since = self._shown_by = None
         elif self._idle_since is None:
             self._idle_since = now
             if self.has_drawn and offered_a >= self.evse.min_a and self.draw.has_just_changed(now):
                 self._minimum.on_stop(offered_a)
+        if self._idle_since is not None and self._shown_by is None and self.draw.report_interval_s:
+            self._shown_by = now + PATIENCE * self.draw.report_interval_s
         self.has_drawn |= self._is_drawing
 
     def _drawn_a(self) -> float:
@@ -416,7 +500,8 @@ class EvseModel:
         return sum(most_a if amps is None else amps for amps, flag in used if flag)
 
     def _on_state(self, state: EvseState, now: float) -> bool:
-        before, self.state = self.state, state
+        before = self.state
+        self.state = state = self._ends.weigh_state(state, before, now)
         if state is before:
             return False
         if {state, before} == {EvseState.CHARGING, EvseState.SUSPENDED_EV}:  # SuspendedEVSE is our own doing
@@ -433,8 +518,15 @@ class EvseModel:
             self.draw.stop(now)
         return True
 
-    def _on_transaction(self, running: bool, now: float) -> bool:
+    def _on_transaction(self, seen: TransactionSeen, now: float) -> bool:
+        running = seen.running
+        if seen.inferred and self._ends.are_usual:
+            return False  # by a state that may be wrong
         changed = running is not self.running
+        if not seen.inferred:
+            if self._ends.is_ignored and not running:
+                self.state, changed = EvseState.FINISHING, True
+            self._ends.on_transaction(running=running)
         self.running = running
         self._reset_car()
         if not running:
@@ -448,7 +540,9 @@ class EvseModel:
             first_a = seen.total_a / len(self.evse.phases) if seen.total_a else seen.current_a[0]
         settled = self.draw.add_report(seen.current_a, now, first_a, seen.total_a)
         grown = False
-        if self.state is EvseState.CHARGING:
+        if self._is_drawing:
+            self._ends.on_draw(now)
+        if self.is_charging or self._is_drawing:
             grown = self._phases.on_report(self.draw.report, seen.least_phases)
             self.phases = self._find_phases()
             if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
@@ -494,7 +588,7 @@ class EvseModel:
         return reported_at is None or now > reported_at + UNREPORTED_S
 
     def _reset_car(self) -> None:
-        self._idle_since = None
+        self._idle_since = self._shown_by = None
         self.has_drawn = False
         self.draw.shown_a = (0.0, math.inf)
         self._phases.reset(single=self.switch.single)

@@ -816,7 +816,7 @@ def test_tracker_ends_transaction_whose_stop_names_another_id(status: str) -> No
     assert tracker.on_message("StopTransaction", json.dumps(stop).encode(), UTC) == []
     state = {"connectorId": 1, "errorCode": "NoError", "status": status}
     assert tracker.on_message("StatusNotification", json.dumps(state).encode(), UTC) == [
-        TransactionSeen(1, False),
+        TransactionSeen(1, False, inferred=True),
         StateSeen(1, EvseState(status.lower())),
     ]
     assert tracker.on_message("StatusNotification", json.dumps(state).encode(), UTC) == [

@@ -74,10 +74,13 @@ def test_evse_model_learned_phases_are_sites() -> None:
     assert found.phases == (False, True, False)
 
 
-def test_phases_are_not_learned_while_no_current_is_given() -> None:
-    found = model(EvseState.SUSPENDED_EVSE)
-    charge(found, [(16.0, 0.0, 0.0)] * 2)
+@pytest.mark.parametrize("state", [EvseState.SUSPENDED_EVSE, EvseState.FAULTED])
+def test_phases_are_learned_by_reports_beside_another_state(state: EvseState) -> None:
+    found = model(state)
+    charge(found, [(0.9, 0.0, 0.0)] * 2)
     assert found.phases == (True, True, True)
+    charge(found, [(16.0, 0.0, 0.0)] * 2)
+    assert found.phases == (False, True, False)
 
 
 def test_evse_model_paused_car_needs_minimum() -> None:

@@ -1,0 +1,108 @@
+"""Stations whose state contradicts what their car does, each with the currents that were computed by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from controller.model.observations import EvseState, Observation, StateSeen, TransactionSeen
+from tests.controller.load_management.test_scenes import TOLERANCE_A, Counted, car, steady
+from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_row
+
+ENDED = (EvseState.AVAILABLE, EvseState.FINISHING)
+
+
+@dataclass
+class WrongStation(StationModel):
+    """Station that reports `wrong` whenever current flows."""
+
+    wrong: EvseState = EvseState.AVAILABLE
+
+    def next_state(self) -> EvseState:
+        return self.wrong if self.draw_a > 0 else super().next_state()
+
+
+class Stations16(SiteHarness):
+    """Stations whose state ends their transaction, as the tracker of a 1.6 station finds it."""
+
+    without_transactions = False
+    _running: frozenset[str] = frozenset()
+
+    def report(self, name: str, observation: Observation) -> None:
+        if isinstance(observation, TransactionSeen):
+            if self.without_transactions:
+                return
+            self._running = self._running | {name} if observation.running else self._running - {name}
+        is_end = isinstance(observation, StateSeen) and observation.state in ENDED
+        if is_end and name in self._running:
+            self._running -= {name}
+            super().report(name, TransactionSeen(1, False, inferred=True))
+        super().report(name, observation)
+
+
+def wrong_station(name: str, wrong: EvseState, report_s: int, circuit: str = "grid") -> WrongStation:
+    made = car(name, circuit=circuit)
+    return WrongStation(evse=made.evse, car=made.car, report_s=report_s, wrong=wrong)
+
+
+def check_charges_steadily(site: SiteHarness, share_a: float) -> None:
+    """Check that all cars draw their share for half an hour, after the first 15 min."""
+    site.wait(900)
+    counted = {ref.station: Counted(site, ref.station) for ref in site.stations}
+    written = {name: len(site.station(name).leases) for name in counted}
+    before_as = {name: site.station(name).energy_as for name in counted}
+    site.wait(1800)
+    for name in counted:
+        assert (site.station(name).energy_as - before_as[name]) / 1800 == pytest.approx(share_a, abs=0.5)
+        assert len(site.station(name).leases) - written[name] <= 20  # 40 an hour
+
+
+@pytest.mark.parametrize("report_s", [10, 60, 300, 0])
+@pytest.mark.parametrize("wrong", [EvseState.AVAILABLE, EvseState.FINISHING, EvseState.PREPARING])
+def test_car_charges_beside_state_of_an_ended_session(wrong: EvseState, report_s: int) -> None:
+    # 30 A less the margin and the building are 28.5 A for two cars.
+    stations: list[StationModel] = [wrong_station(name, wrong, report_s) for name in "ab"]
+    site = Stations16((make_grid(30.0),), stations, steady(0.5, 0.5, 0.5))
+    site.connect()
+    check_charges_steadily(site, 14.2)
+
+
+@pytest.mark.parametrize("wrong", [EvseState.AVAILABLE, EvseState.FAULTED, EvseState.UNAVAILABLE])
+@pytest.mark.parametrize("report_s", [60, 300])
+def test_car_without_transaction_charges_beside_wrong_state(wrong: EvseState, report_s: int) -> None:
+    # An unmetered row of 50 A for two cars.
+    stations: list[StationModel] = [wrong_station(name, wrong, report_s, "row") for name in "ab"]
+    site = Stations16((make_grid(400.0), make_row("row", 50.0)), stations)
+    site.without_transactions = True
+    site.connect()
+    check_charges_steadily(site, 24.5)
+
+
+@pytest.mark.parametrize("report_s", [60, 120, 300])
+def test_car_charges_beside_suspended_state_whatever_the_interval(report_s: int) -> None:
+    # The state counts until reports show that it is wrong.
+    stations: list[StationModel] = [wrong_station(name, EvseState.SUSPENDED_EV, report_s) for name in "abc"]
+    site = Stations16((make_grid(63.0),), stations, steady(6.0, 6.0, 6.0))
+    site.connect()
+    site.wait(600)
+    check_charges_steadily(site, 18.6)
+
+
+@pytest.mark.parametrize("is_reported", [True, False])
+def test_true_end_of_a_session_leaves_the_room_to_others(is_reported: bool) -> None:
+    # a's station has reported Available while current flowed. b's share rises when a's car has gone.
+    stations: list[StationModel] = [wrong_station("a", EvseState.AVAILABLE, 10), car("b")]
+    site = Stations16((make_grid(30.0),), stations)
+    site.connect()
+    site.wait(600)
+    assert site.station("b").draw_a == pytest.approx(14.5, abs=TOLERANCE_A)
+    if is_reported:
+        site.plug_in("a", None)
+    else:  # reports of no current show it
+        site.station("a").car = None
+    site.wait(300)
+    assert site.station("b").draw_a == pytest.approx(29.0, abs=TOLERANCE_A)
+    site.plug_in("a", Car())
+    site.wait(400)
+    assert site.station("a").draw_a == pytest.approx(14.5, abs=TOLERANCE_A)
