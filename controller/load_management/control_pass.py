@@ -11,15 +11,24 @@ counts in the next pass; what the meters and the bookings show counts in the nex
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping
-from heapq import heappop, heapreplace
+from heapq import heapify
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
 from controller.load_management.circuit_supply import CircuitSupply
-from controller.load_management.cuts_and_rises import SPARE_A, CutPlanner, OffShares, RisePlanner, target_a
+from controller.load_management.cuts_and_rises import (
+    SPARE_A,
+    CutPlanner,
+    OffShares,
+    place_beside_share,
+    rising_place,
+    target_a,
+)
 from controller.load_management.events import NO_PLAN, LoggedDecision, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.metering.circuit_metering import SiteBase
+from controller.load_management.room_groups import RiseCandidate, RoomGroups, Waiting, take_first
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.model.observations import EvseRef
@@ -45,7 +54,6 @@ class ControlPass:
         self._supply = supply
         self._turns = Turns(model.settings.rotation_s)
         self._cuts = CutPlanner(model)
-        self._rises = RisePlanner()
         self._base: tuple[object, SiteBase] | None = None
         """Base load, and what it was found for."""
         self._supplied: tuple[SiteBase, Headroom] | None = None
@@ -76,7 +84,10 @@ class ControlPass:
         self._off_shares = OffShares()
         self._noted_in_part: dict[EvseRef, None] = {}
         """EVSEs that were noted with shares of a part of the site since the last pass over the whole."""
-        self._rising: dict[EvseRef, None] = {}
+        self._allocated: RoomGroups[Allocation] = RoomGroups()
+        """EVSEs with an allocation."""
+        self._rising: RoomGroups[None] = RoomGroups()
+        """EVSEs that wait for room to rise to their share."""
 
     def replace_site(self) -> None:
         """Follow another tree and other settings of the model; EVSEs that are gone are dropped."""
@@ -85,7 +96,7 @@ class ControlPass:
         self._turns.rotation.set_asking((), gone, self._now)
         noted = (
             *(self._touched, self._concerned, self._noted_in_part),
-            *(self._rising, self._to_rise, self._reasoned),
+            *(self._to_rise, self._reasoned),
         )
         for refs in noted:
             for ref in gone & refs.keys():
@@ -93,12 +104,12 @@ class ControlPass:
         self._planned -= gone
         site = self._model.site
         self._bookings, self._falling, self._waiting = Bookings(site), Bookings(site), Bookings(site)
+        self._off_shares, self._allocated, self._rising = OffShares(), RoomGroups(), RoomGroups()
         for controller in self._model.controllers:
             self._book(controller)
+            self._note_rising(controller, controller.offer.allocation)
         self.whole = SitePart(self._model.site, self._model.controllers)
         self._cuts = CutPlanner(self._model)
-        self._rises = RisePlanner()
-        self._off_shares = OffShares()
         self._base = None
         self._parts.clear()
         self._planners.clear()
@@ -253,38 +264,16 @@ class ControlPass:
         Cuts are sent first. Who has least rises first, while there is not yet room for all to rise. At last
         few EVSEs are raised into the room that is left.
         """
-        by_ref, allocations = self._model.by_ref, planner.allocations
         yield from self._note_changed(part, planner)
         yield from part.site.scan_costs
-        ledger, changes = self._ledger(part), self._model.changes
-        off_shares = self._off_shares_of(part, allocations)
+        ledger = self._ledger(part)
+        off_shares = self._off_shares_of(part, planner.allocations)
         cuts = yield from self._cuts.plan_cuts(off_shares, ledger, self._falling, self._now)
-        concerned = self._find_concerned(part, planner, ledger, cuts, to_shares=to_shares)
-        if (found := len(self._rising) + len(concerned)) >= NOTED_AT_ONCE:
-            yield found * COST_NOTED
-        in_order = yield from self._order(concerned, cuts)
-        for number, ref in enumerate(in_order, 1):
-            if number % 10 == 0:
-                yield 10 * COST_COMMAND
-            if changes != self._model.changes:
-                ledger, changes = self._ledger(part), self._model.changes
-            if concerned[ref] and not self._can_rise(by_ref[ref], ledger):
-                continue  # others have taken the room since
-            self._command(
-                by_ref[ref],
-                allocations.get(ref),
-                ledger,
-                urgent=urgent,
-                to_share=to_shares,
-                cut_a=cuts.get(ref),
-            )
-            self._concerned.pop(ref, None)
-            if part is not self.whole:
-                self._model.due.add(ref)  # its share of the whole is planned next
+        yield from self._send_concerned(part, planner, ledger, cuts, urgent=urgent, to_shares=to_shares)
         if part is self.whole and not urgent:
             yield from self._raise_few(planner)
         for ref in self._reasoned:
-            if decision := by_ref[ref].offer.take_decision(self._now):
+            if decision := self._model.by_ref[ref].offer.take_decision(self._now):
                 self._decisions.append(decision)
         self._reasoned.clear()
         for each in self._model.unconfigured.values():
@@ -320,65 +309,90 @@ class ControlPass:
             if len(changed) == NOTED_AT_ONCE:
                 yield NOTED_AT_ONCE * COST_SHARE
 
-    def _find_concerned(
+    def _send_concerned(
         self,
         part: SitePart,
         planner: SharePlanner,
         ledger: Headroom,
         cuts: Mapping[EvseRef, float],
         *,
+        urgent: bool,
         to_shares: bool,
-    ) -> dict[EvseRef, bool]:
-        """Return the EVSEs of a part to which something may have to be sent now.
+    ) -> Iterator[int]:
+        """Send to the EVSEs of a part for which something may have changed, and to those that have room.
 
-        True with those that only wait for room: these may be left out if it is gone by their turn.
+        Cuts come first, then who has least.
         """
+        changes = self._model.changes
         concerned = self._concerned | dict.fromkeys(cuts) | dict.fromkeys(planner.changing_phases())
         if to_shares:
             concerned |= self._off_shares.refs
-        found = dict.fromkeys(self._in_part(concerned, part), False)
-        for ref in self._in_part(self._rising, part):
-            if ref not in found and self._can_rise(self._model.by_ref[ref], ledger):
-                found[ref] = True
-        return found
-
-    def _order(
-        self, concerned: Collection[EvseRef], cuts: Mapping[EvseRef, float]
-    ) -> Generator[int, None, list[EvseRef]]:
-        """Return these EVSEs in the order of their commands: cuts first, then who has least."""
-        order: dict[EvseRef, tuple[bool, float, EvseRef]] = {}
-        for number, ref in enumerate(concerned, 1):
-            order[ref] = (
-                ref not in cuts,
-                self._model.by_ref[ref].delivery.standing(self._now).offered_a,
-                ref,
+        concerned = self._in_part(concerned, part)
+        waiting = yield from self._rising.waiting(
+            part.site.circuit_by_id, ledger, -NOISE_A, rising_place, self._now, worth_write=True
+        )
+        waiting += yield from self._in_order(concerned, cuts)
+        heapify(waiting)
+        cost = 0
+        while waiting:
+            if changes != self._model.changes:
+                ledger, changes = self._ledger(part), self._model.changes
+            cost += COST_NOTED
+            each, only_rises = take_first(waiting, ledger, -NOISE_A)
+            if each is None:
+                continue
+            ref = each.evse.ref
+            if only_rises and (ref in concerned or not self._can_rise(each, ledger)):
+                continue
+            self._command(
+                each,
+                planner.allocations.get(ref),
+                ledger,
+                urgent=urgent,
+                to_share=to_shares,
+                cut_a=cuts.get(ref),
             )
+            self._concerned.pop(ref, None)
+            if part is not self.whole:
+                self._model.due.add(ref)  # its share of the whole is planned next
+            cost += COST_COMMAND
+            if cost >= 10 * COST_COMMAND:
+                yield cost
+                cost = 0
+
+    def _in_order(
+        self, concerned: Collection[EvseRef], cuts: Mapping[EvseRef, float]
+    ) -> Generator[int, None, list[Waiting]]:
+        """Return these EVSEs in the order of their commands: cuts first, then who has least."""
+        order: list[RiseCandidate] = []
+        for number, ref in enumerate(concerned, 1):
+            each = self._model.by_ref[ref]
+            place = (ref not in cuts, each.delivery.standing(self._now).offered_a, ref)
+            order.append(RiseCandidate(place, each))
             if number % NOTED_AT_ONCE == 0:
                 yield NOTED_AT_ONCE * COST_NOTED
-        return sorted(order, key=order.__getitem__)
+        order.sort(reverse=True)
+        return [(order[-1].place, order, False)] if order else []
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
         yield from self.whole.site.scan_costs
         ledger, changes = self._spare_room(planner), self._model.changes
-        waiting = yield from self._rises.find_waiting(ledger, self._now)
+        circuits = ledger.circuits_with_room(SPARE_A)  # on a full site these are few
+        waiting = yield from self._allocated.waiting(
+            circuits, ledger, SPARE_A, place_beside_share, self._now, worth_write=False
+        )
+        heapify(waiting)
         cost = 0
         while waiting:
             if changes != self._model.changes:
                 ledger, changes = self._spare_room(planner), self._model.changes
             if ledger.is_full(SPARE_A):
                 break
-            _, group = waiting[0]
-            controller, allocation = group[-1].controller, group[-1].allocation
             cost += COST_NOTED
-            if ledger.room(controller.evse, controller.model.phases) < SPARE_A:
-                heappop(waiting)  # none of them has room any more
+            controller, _ = take_first(waiting, ledger, SPARE_A)
+            if controller is None or (allocation := planner.allocations.get(controller.evse.ref)) is None:
                 continue
-            group.pop()
-            if group:
-                heapreplace(waiting, (group[-1].place, group))
-            else:
-                heappop(waiting)
             limit_a = target_a(controller, allocation, ledger, self._now)
             if limit_a is not None:
                 before = controller.delivery.standing(self._now).offered_a
@@ -418,7 +432,7 @@ class ControlPass:
 
     def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:
         room_a = ledger.room(controller.evse, controller.model.phases)
-        return controller.offer.is_worth_rise(room_a, self._now)
+        return self._now >= controller.offer.rises_into_at(room_a, self._now)
 
     def _command(
         self,
@@ -458,7 +472,10 @@ class ControlPass:
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note how the offer of an EVSE differs from its share, and for what room it waits to rise."""
         self._off_shares.note(controller, allocation)
-        self._rises.note(controller, allocation)
+        if allocation is None:
+            self._allocated.drop(controller.evse.ref)
+        else:
+            self._allocated.note(controller, allocation)
         self._note_rising(controller, allocation)
 
     def _note_rising(self, controller: EvseController, allocation: Allocation | None) -> None:
@@ -466,12 +483,12 @@ class ControlPass:
         ref = controller.evse.ref
         waits_for = NO_BOOKING
         if controller.offer.is_rising:
-            self._rising[ref] = None
+            self._rising.note(controller, None)
             if allocation is not None:
                 _, booked_a = self._bookings.booking_of(ref)
                 waits_for = controller.model.phases, max(0.0, allocation.limit_a - booked_a)
         elif ref in self._rising:
-            del self._rising[ref]
+            self._rising.drop(ref)
         else:
             return
         self._waiting.set(controller.evse, waits_for)
@@ -496,7 +513,8 @@ class ControlPass:
         controller.refresh(self._model.settings.voltage_v, now)
         if controller.offer.offered_a != offered_a:
             self._note_share(controller, self._planner_of(self.whole).allocations.get(controller.evse.ref))
-        self._off_shares.regroup(controller)
+        for groups in (self._off_shares.above, self._allocated, self._rising):
+            groups.regroup(controller)
         self._model.update_credit(controller, now)
         if evse.steerable:
             minimum = (demand.phases_to_come, evse.min_a) if demand.has_demand else None

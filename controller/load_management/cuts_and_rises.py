@@ -8,16 +8,14 @@ gets it by a cut, and renewals level the shares again.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from heapq import heapify, heappop
-
-import msgspec
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A
+from controller.load_management.room_groups import RisePlace, RoomGroups
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
@@ -51,14 +49,6 @@ LEAST_RISE_A = 1.0
 """Smallest such rise."""
 SHOWS_AFTER_S = 30.0
 """Time after the last limit of an EVSE from which another step can show the phases of its car."""
-COST_PLACE = 3
-COST_SORT = 1
-"""Work of one EVSE that is placed, and of a group that is sorted (about us of a small computer)."""
-SEARCH_AT_ONCE = 600
-"""Work of the groups that are searched in one step."""
-
-RisePlace = tuple[int, bool, bool, float, EvseRef]
-"""Place of an EVSE in the order of the rises."""
 
 ALL = 3
 """Column of a circuit's phases together, beside those of its phases."""
@@ -79,10 +69,6 @@ OffShare = tuple[EvseController, float]
 """EVSE whose offer differs from its share, and its share (A per phase)."""
 OffPlace = tuple[bool, float, float, EvseRef, EvseController, float, Places]
 """EVSE above its share at its place in the order of the cuts, with its share and the places that it loads."""
-Group = tuple[PhaseFlags, bool]
-"""Phases of the site on which an EVSE may draw, and whether the grid operator limits it."""
-Above = defaultdict[str, dict[Group, dict[EvseRef, OffShare]]]
-"""EVSEs above their share, by circuit and group."""
 
 
 class OffShares:
@@ -94,39 +80,22 @@ class OffShares:
     def __init__(self) -> None:
         self.refs: dict[EvseRef, None] = {}
         self.below: dict[EvseRef, OffShare] = {}
-        self.above: Above = defaultdict(dict)
-        self._group_of: dict[EvseRef, Group] = {}
-        """Group of each of these."""
+        self.above: RoomGroups[float] = RoomGroups()
 
     def note(self, each: EvseController, allocation: Allocation | None) -> None:
         """Note the offer of an EVSE and what it is allocated; None: nothing, so it gets its fallback."""
-        ref, offered_a = each.evse.ref, each.offer.offered_a
-        if (before := self._group_of.pop(ref, None)) is not None:
-            del self.above[each.evse.circuit][before][ref]
+        ref, offered_a, share_a = each.evse.ref, each.offer.offered_a, each.offer.share_a(allocation)
         self.below.pop(ref, None)
-        share_a = each.offer.share_a(allocation)
         if abs(offered_a - share_a) <= NOISE_A:
             self.refs.pop(ref, None)
-            return
-        self.refs[ref] = None
-        if allocation is None:
-            return
-        if offered_a > share_a:
-            self._set_above(each, share_a)
-        elif share_a - offered_a >= ASKED_A or offered_a < each.evse.min_a:
-            self.below[ref] = each, share_a
-
-    def regroup(self, each: EvseController) -> None:
-        """Note that an EVSE may draw on other phases than before."""
-        ref = each.evse.ref
-        before = self._group_of.get(ref)
-        if before is not None and before[0] != each.model.phases:
-            _, share_a = self.above[each.evse.circuit][before].pop(ref)
-            self._set_above(each, share_a)
-
-    def _set_above(self, each: EvseController, share_a: float) -> None:
-        group = self._group_of[each.evse.ref] = (each.model.phases, each.evse.steerable)
-        self.above[each.evse.circuit].setdefault(group, {})[each.evse.ref] = each, share_a
+        else:
+            self.refs[ref] = None
+            if allocation is not None and offered_a > share_a:
+                self.above.note(each, share_a)
+                return
+            if allocation is not None and (share_a - offered_a >= ASKED_A or offered_a < each.evse.min_a):
+                self.below[ref] = each, share_a
+        self.above.drop(ref)
 
 
 class CutPlanner:
@@ -191,7 +160,7 @@ class CutPlanner:
         return cuts
 
     def _order(
-        self, above: Above, short: Mapping[Place, float], asked: Mapping[Place, float]
+        self, above: RoomGroups[float], short: Mapping[Place, float], asked: Mapping[Place, float]
     ) -> Generator[int, None, list[OffPlace]]:
         """Return the EVSEs of which some may be cut, as a heap in the order in which they are.
 
@@ -201,13 +170,11 @@ class CutPlanner:
         order: list[OffPlace] = []
         names = {name for name, _ in (*short, *asked)}
         searched = 0
-        for circuit, groups in list(above.items()):
+        for circuit, groups in list(above.by_circuit.items()):
             if DIMMED not in names and names.isdisjoint(self._names_above(circuit)):
                 continue
-            for evses in groups.values():
-                if not evses:
-                    continue
-                found = list(evses.values())
+            for group in groups.values():
+                found = list(group.members.values())
                 places = self._places(found[0][0])
                 if not short.keys().isdisjoint(places):
                     least_a = 0.0
@@ -299,102 +266,22 @@ def _note_missing(found: dict[Place, float], place: Place, room_a: float) -> Non
         found[place] = -room_a
 
 
-class RiseCandidate(msgspec.Struct, frozen=True, order=True, gc=False):
-    """EVSE with an allocation, at its place in the order of the rises."""
-
-    place: RisePlace
-    controller: EvseController
-    allocation: Allocation
+def rising_place(each: EvseController, noted: None, now: float) -> tuple[RisePlace, float]:
+    """Return the place of an EVSE among those that rise to their shares: cuts, then who has least."""
+    return (True, each.offer.offered_a, each.evse.ref), math.inf
 
 
-class RiseGroup:
-    """EVSEs of a circuit that draw on the same phases, so that they have the same room."""
+def place_beside_share(each: EvseController, allocation: Allocation, now: float) -> tuple[RisePlace, float]:
+    """Return the place of an EVSE among those that are raised into the room that is left.
 
-    def __init__(self) -> None:
-        self.allocations: dict[EvseRef, tuple[EvseController, Allocation]] = {}
-        self._order: list[RiseCandidate] = []
-        self._order_ends_at = -math.inf
-        """Time (s, monotonic) until which that is their order."""
-
-    def set(self, each: EvseController, allocation: Allocation) -> None:
-        """Add an EVSE, or note that its offer or its allocation is another one."""
-        self.allocations[each.evse.ref] = each, allocation
-        self._order_ends_at = -math.inf
-
-    def remove(self, ref: EvseRef) -> None:
-        """Remove an EVSE that is in the group."""
-        del self.allocations[ref]
-        self._order_ends_at = -math.inf
-
-    def in_order(self, now: float) -> list[RiseCandidate]:
-        """Return the EVSEs in the order of their rises, the first one at the end.
-
-        The most important come first, then those whose phases a step may show by now, then those below their
-        share, then those whose lease would be renewed soonest.
-        """
-        if now >= self._order_ends_at:
-            self._order_ends_at = math.inf
-            self._order = []
-            for ref, (each, allocation) in self.allocations.items():
-                written_at, shows_nothing = each.delivery.written_at, each.model.phases_known
-                if not shows_nothing and now < written_at + SHOWS_AFTER_S:
-                    shows_nothing = True
-                    self._order_ends_at = min(self._order_ends_at, written_at + SHOWS_AFTER_S)
-                is_at_share = each.offer.offered_a >= allocation.limit_a
-                place = (-each.demand.priority, shows_nothing, is_at_share, written_at, ref)
-                self._order.append(RiseCandidate(place, each, allocation))
-            self._order.sort(reverse=True)
-        return list(self._order)
-
-
-Waiting = tuple[RisePlace, list[RiseCandidate]]
-"""EVSEs of a group in the order of their rises, the first one at the end, and its place."""
-
-
-class RisePlanner:
-    """Finds the EVSEs that are raised into the room that is left."""
-
-    def __init__(self) -> None:
-        self._groups: defaultdict[str, dict[Group, RiseGroup]] = defaultdict(dict)
-        """EVSEs with an allocation, by circuit and group."""
-        self._group_of: dict[EvseRef, Group] = {}
-
-    def note(self, each: EvseController, allocation: Allocation | None) -> None:
-        """Note that the offer or the allocation of an EVSE is another one than before."""
-        ref, groups = each.evse.ref, self._groups[each.evse.circuit]
-        group = (each.model.phases, each.evse.steerable)
-        before = self._group_of.get(ref)
-        if before is not None and (before != group or allocation is None):
-            groups[before].remove(ref)
-            del self._group_of[ref]
-        if allocation is None:
-            return
-        if group not in groups:
-            groups[group] = RiseGroup()
-        groups[group].set(each, allocation)
-        self._group_of[ref] = group
-
-    def find_waiting(self, ledger: Headroom, now: float) -> Generator[int, None, list[Waiting]]:
-        """Return the groups that have room for a rise, as a heap; yield the cost of each step.
-
-        Only circuits with room are searched: on a full site these are few.
-        """
-        found: list[Waiting] = []
-        cost = 0
-        for circuit in ledger.circuits_with_room(SPARE_A):
-            for (phases, _), group in self._groups[circuit].items():
-                first, _ = next(iter(group.allocations.values()), (None, None))
-                if first is None or ledger.room(first.evse, phases) < SPARE_A:
-                    continue
-                in_order = group.in_order(now)
-                found.append((in_order[-1].place, in_order))
-                cost += COST_PLACE * len(in_order)
-            if cost >= SEARCH_AT_ONCE:
-                yield cost
-                cost = 0
-        yield cost + len(found) * COST_SORT
-        heapify(found)
-        return found
+    The most important come first, then those whose phases a step may show by now, then those below their
+    share, then those whose lease would be renewed soonest.
+    """
+    written_at, shows_nothing, ends_at = each.delivery.written_at, each.model.phases_known, math.inf
+    if not shows_nothing and now < written_at + SHOWS_AFTER_S:
+        shows_nothing, ends_at = True, written_at + SHOWS_AFTER_S
+    is_at_share = each.offer.offered_a >= allocation.limit_a
+    return (-each.demand.priority, shows_nothing, is_at_share, written_at, each.evse.ref), ends_at
 
 
 def target_a(

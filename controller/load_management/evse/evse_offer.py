@@ -320,16 +320,19 @@ class EvseOffer:
         """Return what it is allocated (A per phase): without an allocation, its fallback."""
         return self._model.evse.fallback_a if allocation is None else allocation.limit_a
 
-    def is_worth_rise(self, room_a: float, now: float) -> bool:
-        """Return True if a rise into so much room (A per phase) is worth a write now."""
-        if room_a < -NOISE_A or now < self._test_ends_at or not self._delivery.may_rise(now):
-            return False
-        if room_a < self._delivery.least_rise_a(now) - NOISE_A:
-            return False
-        most_a, min_a = room_a + self._booking.most_a(now), self._model.evse.min_a
+    def rises_into_at(self, room_a: float, now: float) -> float:
+        """Return from when (s, monotonic) a rise into so much room (A per phase) is worth a write.
+
+        inf: it is not. It may be earlier once the EVSE is updated.
+        """
+        if room_a < -NOISE_A:
+            return math.inf
+        delivery, min_a, most_a = self._delivery, self._model.evse.min_a, room_a + self._booking.most_a(now)
+        rises_at = max(self._test_ends_at, delivery.rises_from, delivery.rises_at(room_a + NOISE_A))
         if self.offered_a < min_a:
-            return most_a >= min_a - NOISE_A
-        return most_a - self.offered_a >= self._delivery.least_rise_a(now, self._rise_step_a) - 2 * NOISE_A
+            return rises_at if most_a >= min_a - NOISE_A else math.inf
+        rise_a = most_a - self.offered_a + 2 * NOISE_A
+        return max(rises_at, delivery.rises_at(rise_a, self._rise_step_a))
 
     def most_beside_share_a(self, allocation: Allocation) -> float:
         """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""

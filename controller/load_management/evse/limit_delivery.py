@@ -401,11 +401,11 @@ class LimitDelivery:
         """Return when something here changes next without an event (s, monotonic); inf: never.
 
         A method that compares another moment with `now` needs it here, or in `_find_change` where it is part
-        of the standing: an EVSE is left alone until then. `may_rise` needs it only for a limit in W, and
+        of the standing: an EVSE is left alone until then. `rises_from` is needed only for a limit in W, and
         while a higher limit is still booked: who waits for room to rise is asked in each pass.
         """
         moments = [self._find_change(now), self._sends_from]
-        rises_from = self._rises_from
+        rises_from = self.rises_from
         if self.in_watts or self._trailing_until > rises_from:
             moments.append(rises_from)
         if self._lease is not None:
@@ -519,7 +519,7 @@ class LimitDelivery:
         return lease.sent_at + (RENEW_AT * lease.duration_s if self.is_obeyed else self._full_cost_s)
 
     @property
-    def _rises_from(self) -> float:
+    def rises_from(self) -> float:
         """Return when it may be raised before its renewal (s): later after a rise and after a cut."""
         raised = -math.inf if self._raised_at is None else self._raised_at + self._rise_s
         return max(raised, self._cut_at + REST_AFTER_CUT_S)
@@ -629,7 +629,7 @@ class LimitDelivery:
         if cut_a > NOISE_A:
             return target_a if due else None
         rises_a = offered_a
-        if self.may_rise(now):
+        if now >= self.rises_from:
             rises_a = max(offered_a, min(target_a, ceiling_a))
         least_a = max(NOISE_A, self.least_rise_a(now, step_a) - NOISE_A)
         gains = rises_a - offered_a >= least_a or offered_a < self._evse.min_a <= rises_a
@@ -646,10 +646,6 @@ class LimitDelivery:
         if self._lease is None:
             return 0.0
         return step_a * max(0.0, 1 - (now - self._lease.sent_at) / self._full_cost_s)
-
-    def may_rise(self, now: float) -> bool:
-        """Return True if it may be raised before its renewal: a while after its last rise or cut."""
-        return now >= self._rises_from
 
     def rises_at(self, rise_a: float, step_a: float = STEP_A) -> float:
         """Return when a rise by so much (A per phase) is worth a write (s, monotonic)."""

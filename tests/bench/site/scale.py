@@ -109,6 +109,7 @@ class _ScaleRun:
         self.metered = self._site.metered
         collect_all()
         self._take_in(StationUp(evse.ref.station) for evse in self._site.tree.evses)
+        self.timed_pass()  # that which the first event has begun: the next ones begin when they are timed
         self.busy_pass()
         for events in self._site.arrivals():
             self._take_in(events)

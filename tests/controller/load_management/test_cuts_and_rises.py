@@ -10,6 +10,7 @@ from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.cuts_and_rises import OffShares
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.load_management.room_groups import Group, RoomGroups
 from controller.load_management.site_tree import EvseNode
 from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen
 from controller.model.statements import Statement, StatementCode
@@ -23,6 +24,10 @@ def offered(amps: float) -> EvseController:
     each = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0)
     each.offer.offered_a = amps
     return each
+
+
+def members(groups: RoomGroups[float]) -> dict[Group, dict[EvseRef, tuple[EvseController, float]]]:
+    return {key: group.members for key, group in groups.by_circuit.get(EVSE.circuit, {}).items()}
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def test_off_shares_has_evse_as_it_was_noted_last(
     each = offered(offered_a)
     found.note(each, None if share_a is None else Allocation(EVSE.ref, share_a, FULL))
     assert (EVSE.ref in found.refs) is is_off
-    assert found.above["row"][ALL_PHASES] == ({EVSE.ref: (each, share_a)} if is_above else {})
+    assert members(found.above) == ({ALL_PHASES: {EVSE.ref: (each, share_a)}} if is_above else {})
     assert found.below == ({EVSE.ref: (each, share_a)} if is_below else {})
 
 
@@ -58,8 +63,5 @@ def test_off_shares_moves_evse_whose_car_uses_other_phases() -> None:
     each.model.on_observation(StateSeen(1, EvseState.CHARGING), 16.0, 0.0)
     for now in (10.0, 20.0):
         each.model.on_observation(on_one_phase, 16.0, now)
-    found.regroup(each)
-    assert found.above["row"] == {
-        ALL_PHASES: {},
-        ((True, False, False), False): {EVSE.ref: (each, 10.0)},
-    }
+    found.above.regroup(each)
+    assert members(found.above) == {((True, False, False), False): {EVSE.ref: (each, 10.0)}}

@@ -1,0 +1,147 @@
+"""Groups of EVSEs that have the same room, and the order in which they rise into it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from controller.load_management.allocation.allocator import Allocation
+from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.cuts_and_rises import rising_place
+from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.load_management.room_groups import FLUTTER_A, RoomGroup, RoomGroups, Waiting, take_first
+from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
+from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
+
+FULL = Statement(code=StatementCode.PHASE_FULL, circuit="row-a", phase=1)
+SHARE_A = 30.0
+LEASE_S = 120.0
+
+
+def node(station: str, row: str) -> EvseNode:
+    return EvseNode(ref=EvseRef(station, 1), circuit=row, phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=0)
+
+
+NODES = {name: node(name, row) for name, row in (("A", "row-a"), ("B", "row-a"), ("C", "row-b"))}
+SITE = SiteTree(
+    circuits=(
+        CircuitNode(id="grid", parent=None, limit_a=(200.0,) * 3),
+        CircuitNode(id="row-a", parent="grid", limit_a=(100.0,) * 3),
+        CircuitNode(id="row-b", parent="grid", limit_a=(100.0,) * 3),
+    ),
+    evses=tuple(NODES.values()),
+)
+
+
+def charging(name: str, amps: float, *, at: float) -> EvseController:
+    """Return an EVSE with a lease of this limit (A), sent and accepted at this time."""
+    delivery = LimitDelivery(NODES[name], LEASE_S, itertools.count(1))
+    delivery.on_connected(at)
+    each = EvseController(NODES[name], delivery, at)
+    for limit in delivery.commands(amps, amps, at):
+        delivery.on_answer(limit.token, True, "", at)
+    each.offer.offered_a = amps
+    each.offer.settle(Allocation(each.evse.ref, SHARE_A, FULL), at)
+    return each
+
+
+def ledger(room_a: float) -> Headroom:
+    return Headroom(SITE, {circuit.id: (room_a,) * 3 for circuit in SITE.circuits})
+
+
+def waiting(groups: RoomGroups[None], room: Headroom, now: float, *, worth_write: bool) -> list[Waiting]:
+    steps = groups.waiting(SITE.circuit_by_id, room, 0.0, rising_place, now, worth_write=worth_write)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: list[Waiting] = end.value
+            return found
+
+
+def test_group_rises_when_rise_of_one_is_worth_a_write() -> None:
+    group, first = RoomGroup[None](), charging("A", 10.0, at=0.0)
+    group.set(first, None)
+    room_a = 0.5
+    begin = first.offer.rises_into_at(room_a + FLUTTER_A, 20.0)
+    assert 20.0 < begin < math.inf
+    assert not group.may_rise_into(room_a, 20.0)
+    assert not group.may_rise_into(room_a, begin - 0.1)
+    assert group.may_rise_into(room_a, begin)
+
+
+@pytest.mark.parametrize("room_a", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_group_that_was_searched_answers_as_one_that_was_not(room_a: float) -> None:
+    searched = RoomGroup[None]()
+    each = charging("A", 10.0, at=0.0)
+    searched.set(each, None)
+    for now in range(1, int(LEASE_S)):
+        anew = RoomGroup[None]()
+        anew.set(each, None)
+        assert not anew.may_rise_into(room_a, now) or searched.may_rise_into(room_a, now)
+        assert searched.may_rise_into(room_a, now) or now < each.offer.rises_into_at(room_a, now)
+
+
+def test_group_is_searched_anew_for_more_room_and_another_evse() -> None:
+    group = RoomGroup[None]()
+    group.set(charging("A", 10.0, at=0.0), None)
+    assert not group.may_rise_into(0.5, 20.0)
+    assert group.may_rise_into(15.0, 20.0)
+    assert not group.may_rise_into(0.5, 20.0)
+    group.set(charging("B", 10.0, at=-LEASE_S), None)
+    assert group.may_rise_into(0.5, 20.0)
+
+
+def test_groups_with_room_come_in_the_order_of_their_first_evse() -> None:
+    groups: RoomGroups[None] = RoomGroups()
+    for name, amps in (("A", 12.0), ("B", 8.0), ("C", 10.0)):
+        groups.note(charging(name, amps, at=0.0), None)
+    room = ledger(20.0)
+    found = sorted(waiting(groups, room, 20.0, worth_write=False))
+    order = []
+    while found:
+        each, needs_room = take_first(found, room, 0.0)
+        assert each is not None
+        assert needs_room
+        order.append(each.evse.ref.station)
+    assert order == ["B", "C", "A"]
+
+
+def test_group_is_dropped_as_a_whole_once_its_room_is_gone() -> None:
+    groups: RoomGroups[None] = RoomGroups()
+    for name in NODES:
+        groups.note(charging(name, 10.0, at=0.0), None)
+    room = ledger(20.0)
+    found = sorted(waiting(groups, room, 20.0, worth_write=False))
+    room.book(NODES["A"], (True, True, True), 21.0)
+    room.book(NODES["C"], (True, True, True), -21.0)  # only row A is full
+    assert take_first(found, room, 0.0) == (None, True)
+    (last, _) = take_first(found, room, 0.0)
+    assert last is not None
+    assert last.evse.ref.station == "C"
+    assert found == []
+
+
+@pytest.mark.parametrize(("room_a", "stations"), [(-0.5, 0), (0.5, 0), (15.0, 2)])
+def test_only_groups_are_found_of_which_one_may_rise(room_a: float, stations: int) -> None:
+    groups: RoomGroups[None] = RoomGroups()
+    groups.note(charging("A", 10.0, at=0.0), None)
+    groups.note(charging("C", 10.0, at=0.0), None)
+    found = waiting(groups, ledger(room_a), 20.0, worth_write=True)
+    assert len(found) == stations
+
+
+def test_evse_that_left_its_group_is_in_none() -> None:
+    groups: RoomGroups[None] = RoomGroups()
+    each = charging("A", 10.0, at=0.0)
+    groups.note(each, None)
+    assert each.evse.ref in groups
+    groups.drop(each.evse.ref)
+    groups.drop(each.evse.ref)
+    assert each.evse.ref not in groups
+    assert groups.by_circuit == {}
+    assert waiting(groups, ledger(20.0), 20.0, worth_write=False) == []
