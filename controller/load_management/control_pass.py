@@ -47,9 +47,9 @@ NOTED_AT_ONCE = 100
 
 
 class ControlPass:
-    """Makes the passes over a site."""
+    """Makes the passes over a site. `decisions` gets the changes of limits that are to be logged."""
 
-    def __init__(self, model: SiteModel, supply: CircuitSupply) -> None:
+    def __init__(self, model: SiteModel, supply: CircuitSupply, decisions: list[LoggedDecision]) -> None:
         self._model = model
         self._supply = supply
         self._turns = Turns(model.settings.rotation_s)
@@ -72,7 +72,7 @@ class ControlPass:
         self._next_cost = 0
         """Work of the step with which the next slice begins."""
         self._commands: list[SetLimit] = []
-        self._decisions: list[LoggedDecision] = []
+        self._decisions = decisions
         self._touched: dict[EvseRef, None] = {}
         """EVSEs to update."""
         self._concerned: dict[EvseRef, None] = {}
@@ -114,11 +114,6 @@ class ControlPass:
         self._parts.clear()
         self._planners.clear()
 
-    def take_decisions(self) -> list[LoggedDecision]:
-        """Return the changes of EVSEs' limits since the last call, in words for people."""
-        decisions, self._decisions = self._decisions, []
-        return decisions
-
     def all_to_fallback(self, now: float) -> list[SetLimit]:
         """Send every station to its fallback, after a fault in a pass."""
         self._steps, self._commands = None, []
@@ -150,7 +145,7 @@ class ControlPass:
         EVSE above its share comes down to it, not only those whose room is needed. What the other pass had
         left to do is left to the next one.
         """
-        self._decisions = []  # of a pass that was not requested
+        self._decisions.clear()  # of a pass that was not requested
         self._steps, self._next_cost = self._make_steps(part, urgent=urgent, to_shares=to_shares), 0
 
     def advance(self, now: float, *, to_end: bool = False) -> list[SetLimit]:

@@ -17,7 +17,8 @@ class FaultNotices:
     """Faults that are going on: one notice when a fault begins, one when it ends, nothing while it lasts."""
 
     def __init__(self) -> None:
-        self._notices: list[SiteNotice] = []
+        self.notices: list[SiteNotice] = []
+        """Faults that began and ended, to be logged."""
         self._noticed: dict[str, str] = {}
         self._with_faults: set[str] = set()
         """Circuits with a fault that was noted, in the last reading."""
@@ -26,16 +27,16 @@ class FaultNotices:
 
     def take_notices(self) -> list[SiteNotice]:
         """Return the faults that began and ended since the last call."""
-        notices, self._notices = self._notices, []
+        notices, self.notices = self.notices, []
         return notices
 
     def note(self, key: str, text: str, end: str, *, end_is_warning: bool = False) -> None:
         """Add a notice when a fault begins, and one when it ends; nothing while it lasts."""
         if text and key not in self._noticed:
             self._noticed[key] = text
-            self._notices.append(SiteNotice(text=text, warning=True))
+            self.notices.append(SiteNotice(text=text, warning=True))
         elif not text and self._noticed.pop(key, ""):
-            self._notices.append(SiteNotice(text=end, warning=end_is_warning))
+            self.notices.append(SiteNotice(text=end, warning=end_is_warning))
 
     def drop_circuit(self, circuit: str) -> None:
         """Drop what is noted of a circuit that the site no longer has."""
@@ -103,7 +104,7 @@ class FaultNotices:
         self._margins[circuit.id] = metered.margin_a
 
     def _add_line(self, text: str) -> None:
-        self._notices.append(SiteNotice(text=text, warning=False))
+        self.notices.append(SiteNotice(text=text, warning=False))
 
     def note_impossible(self, controller: EvseController) -> None:
         """Warn once of a report that the EVSE's wiring does not allow."""

@@ -20,7 +20,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.control_pass import ControlPass
-from controller.load_management.energy.energy_planner import EnergyPlanner
 from controller.load_management.events import (
     ControlTick,
     LoggedDecision,
@@ -28,11 +27,9 @@ from controller.load_management.events import (
     SetLimit,
     SiteDimmed,
     SiteEvent,
-    SiteNotice,
     StationUp,
 )
 from controller.load_management.evse.limit_delivery import DeliveryMemory
-from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_snapshot import SiteSnapshots
@@ -55,7 +52,17 @@ class SiteControl:
     def __init__(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
         self._model = SiteModel(site, settings, now)
         self._supply = CircuitSupply(self._model)
-        self._pass = ControlPass(self._model, self._supply)
+        self.energy = self._model.energy
+        """Plan of the site's energy over hours."""
+        self.metering = self._model.metering
+        """Knowledge about each circuit from the site's meters."""
+        self.notices = self._model.notices
+        """Faults that began and ended, for the log."""
+        self.unsaved_evses = self._model.unsaved
+        """EVSEs with something new to record beside their limits: a goal, a learned value."""
+        self.decisions: list[LoggedDecision] = []
+        """Changes of EVSEs' limits to be logged; who logs them clears the list."""
+        self._pass = ControlPass(self._model, self._supply, self.decisions)
         self.snapshots = SiteSnapshots(self._model, self._supply)
         self._due = False
         self._planned_at: float | None = None
@@ -104,16 +111,6 @@ class SiteControl:
         return self._plan_safely(now, urgent=True)
 
     @property
-    def energy(self) -> EnergyPlanner:
-        """Return the plan of the site's energy over hours."""
-        return self._model.energy
-
-    @property
-    def metering(self) -> CircuitMetering:
-        """Return the knowledge about each circuit from the site's meters."""
-        return self._model.metering
-
-    @property
     def due_at(self) -> float | None:
         """Return when a ControlTick is wanted (s), because a pass was a moment ago; None: it is not."""
         if self._pass.is_running:
@@ -130,14 +127,6 @@ class SiteControl:
         return [
             limit for each in self._model.of_station[station] for limit in each.delivery.secure_fallback(now)
         ]
-
-    def take_decisions(self) -> list[LoggedDecision]:
-        """Return the changes of EVSEs' limits since the last call, in words for people."""
-        return self._pass.take_decisions()
-
-    def take_notices(self) -> list[SiteNotice]:
-        """Return the faults that began and ended since the last call, in words for people."""
-        return self._model.notices.take_notices()
 
     def delivery_records(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, DeliveryMemory]:
         """Return what must survive a restart of those of these EVSEs that the configuration names."""
@@ -157,10 +146,6 @@ class SiteControl:
             if each.delivery.connected and each.model.is_charging and each.model.draw.unknown(now)
         ]
 
-    def unsaved_evses(self) -> set[EvseRef]:
-        """Return the EVSEs with something new to record beside their limits: a goal, a learned value."""
-        return set(self._model.unsaved)
-
     def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:
         """Take over what was recorded before a restart; EVSEs that the site no longer has are ignored."""
         for ref, record in records.items():
@@ -179,7 +164,6 @@ class SiteControl:
         that leaves to the others.
         """
         part = self._pass.whole if within is None else self._pass.part_below(within.id)
-        notices = self._model.notices
         try:
             if part is not self._pass.whole and len(part.controllers) <= CUT_AT_ONCE:
                 self._due, self._planned_at = True, now
@@ -191,8 +175,10 @@ class SiteControl:
                 to_end = urgent and len(part.controllers) <= CUT_AT_ONCE
                 commands = self._pass.advance(now, to_end=to_end)
         except Exception as error:  # noqa: BLE001
-            notices.note("pass", f"control pass failed, all stations to fallback error={error!r:.80}", "")
+            self.notices.note(
+                "pass", f"control pass failed, all stations to fallback error={error!r:.80}", ""
+            )
             self._due, self._planned_at = True, now
             return self._pass.all_to_fallback(now)
-        notices.note("pass", "", "control pass works again")
+        self.notices.note("pass", "", "control pass works again")
         return commands

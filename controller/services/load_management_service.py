@@ -107,30 +107,39 @@ class LoadManagementService:
             self._control.handle(QuirkSelected(station, quirks[station]), now)
         memories = self._queue.load_memories() if added else {}
         self._control.restore({ref: memory for ref, memory in memories.items() if ref in added})
-        self._queue_limits(limits, {limit.ref for limit in limits})
+        if limits:
+            self._queue_limits(limits, set(), now)
         self.share_current()
 
     def handle_event(self, event: SiteEvent) -> None:
         """Pass an event to the site's control and queue the limits that follow."""
-        limits = self._control.handle(event, trio.current_time())
-        for decision in self._control.take_decisions():
-            log.info("%s", decision)
-        for notice in self._control.take_notices():
-            log.log(logging.WARNING if notice.warning else logging.INFO, "%s", notice.text)
-        concerned = {limit.ref for limit in limits} | self._control.unsaved_evses()
+        control, now = self._control, trio.current_time()
+        limits = control.handle(event, now)
+        # What the parts of the control leave to be logged and stored shows that there is something.
+        if control.decisions:
+            for decision in control.decisions:
+                log.info("%s", decision)
+            control.decisions.clear()
+        if control.notices.notices:
+            for notice in control.notices.take_notices():
+                log.log(logging.WARNING if notice.warning else logging.INFO, "%s", notice.text)
+        concerned = set(control.unsaved_evses)
         if isinstance(event, LimitAnswered) and (ref := self._pending.pop(event.token, None)):
             concerned.add(ref)
-        self._queue_limits(limits, concerned)
-        if records := [*self._control.energy.take_records(), *self._control.metering.take_records()]:
-            self._queue.add_records(records)
+        if limits or concerned:
+            self._queue_limits(limits, concerned, now)
+        if control.energy.records:
+            self._queue.add_records(control.energy.take_records())
+        if control.metering.unsaved:
+            self._queue.add_records(control.metering.take_records())
         self._timer.update()
 
-    def _queue_limits(self, limits: Sequence[SetLimit], concerned: set[EvseRef]) -> None:
-        """Queue limits with the records of all EVSEs that are concerned."""
-        if concerned:
-            self._queue.add(limits, self._control.delivery_records(concerned, trio.current_time()))
+    def _queue_limits(self, limits: Sequence[SetLimit], concerned: set[EvseRef], now: float) -> None:
+        """Queue limits with the records of their EVSEs, and of the others that are concerned."""
         for limit in limits:
+            concerned.add(limit.ref)
             self._pending[limit.token] = limit.ref
+        self._queue.add(limits, self._control.delivery_records(concerned, now))
 
     def share_current(self) -> None:
         """Let the site's control make a pass at the present time of day."""

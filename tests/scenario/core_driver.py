@@ -365,7 +365,7 @@ class CoreSite(ScenarioSite):
     def handle_site_event(self, event: SiteEvent) -> None:
         """Pass an event to load management and queue the limits that follow."""
         limits = self.control.handle(event, self.now)
-        refs = {limit.ref for limit in limits} | self.control.unsaved_evses()
+        refs = {limit.ref for limit in limits} | self.control.unsaved_evses
         self._delivered |= self.control.delivery_records(refs, self.now)
         for limit in limits:
             self.post(partial(self._send_limit, limit))

@@ -238,7 +238,8 @@ class SiteHarness:
         for command in commands:
             self.commands.append((self.now, command))
             self._answers.append((self.now + self.stations[command.ref].answer_s, command))
-        self.decisions += self.control.take_decisions()
+        self.decisions += self.control.decisions
+        self.control.decisions.clear()
 
     def wait(self, seconds: int) -> None:
         for _ in range(seconds):

@@ -53,9 +53,10 @@ class EnergyPlanner:
         self.has_plan = settings.has_plan
         """True if `update` may find something."""
         self.calendar = ActiveCalendar(settings)
-        self._records: list[EnergyCounted] = []
-        self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v, self._records)
-        self.evses = EvsePlans(site, settings, self.calendar, self._records)
+        self.records: list[EnergyCounted] = []
+        """Records to be stored; `take_records` takes them out."""
+        self.peaks = PeakBudgets(site, settings, self.calendar, voltage_v, self.records)
+        self.evses = EvsePlans(site, settings, self.calendar, self.records)
         self._battery = None if settings.battery is None else SiteBattery(settings.battery, voltage_v)
         self.hidden_a = ZERO
         """Current that a battery delivers at the grid connection and no car may count on (A per phase)."""
@@ -104,8 +105,8 @@ class EnergyPlanner:
 
     def take_records(self) -> list[Record]:
         """Return what has to be stored since the last call."""
-        records: list[Record] = [*self._records]
-        self._records.clear()
+        records: list[Record] = [*self.records]
+        self.records.clear()
         return records
 
     def on_reading(

@@ -112,7 +112,7 @@ class CircuitMetering:
         }
         self._by_meter = {each.circuit.meter: each for each in self._metered.values()}
         self.totals = DrawTotals(site, self._metered)
-        self._unsaved: dict[str, MeteredCircuit] = {}
+        self.unsaved: dict[str, MeteredCircuit] = {}
         """Circuits with something new of their base loads to record."""
 
     def replace_site(
@@ -149,9 +149,7 @@ class CircuitMetering:
             metered.replace_circuit(circuit, bounds, self._configured_margin_a(circuit), settings.silence_s)
             self._metered[circuit.id] = metered
         self._by_meter = {each.circuit.meter: each for each in self._metered.values()}
-        self._unsaved = {
-            name: each for name, each in self._unsaved.items() if self._metered.get(name) is each
-        }
+        self.unsaved = {name: each for name, each in self.unsaved.items() if self._metered.get(name) is each}
         if _list_places(before) != _list_places(site):
             self.totals = DrawTotals(site, self._metered)
         return unknown
@@ -175,9 +173,7 @@ class CircuitMetering:
 
     def take_records(self) -> list[Record]:
         """Return what has to be stored of the base loads since the last call."""
-        if not self._unsaved:
-            return []
-        unsaved, self._unsaved = self._unsaved, {}
+        unsaved, self.unsaved = self.unsaved, {}
         return [record for each in unsaved.values() for record in each.take_records()]
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -281,7 +277,7 @@ class CircuitMetering:
             too_much = measured is not None and self.power_w(circuit, measured) > circuit.limit_w
         is_over = metered.on_meter_state(state, draw, now, too_much, slowest_s)
         if metered.is_unsaved:
-            self._unsaved[circuit.id] = metered
+            self.unsaved[circuit.id] = metered
         return is_over
 
     def unbalanced_a(self, circuit: CircuitNode) -> float:

@@ -191,9 +191,9 @@ def test_slow_station_delay_is_learned_from_first_cut() -> None:
 def test_charger_response_survives_a_restart() -> None:
     site = slow()
     site.report("A", NeedsSeen(1, 20_000.0, 7200.0))
-    assert site.control.unsaved_evses() == {EvseRef("A", 1)}
-    site.stored |= site.control.delivery_records(site.control.unsaved_evses(), site.now)
-    assert site.control.unsaved_evses() == set()
+    assert site.control.unsaved_evses == {EvseRef("A", 1)}
+    site.stored |= site.control.delivery_records(site.control.unsaved_evses, site.now)
+    assert site.control.unsaved_evses == set()
     learned = site.evse_view("A").learned
     site.restart()
     assert site.evse_view("A").learned == learned
