@@ -134,13 +134,9 @@ class PolicyCheck:
         checked = self.follow(decision, frame, sender, action, is_repeated=is_repeated)
         passed = checked.frame
         if isinstance(passed, CallResult):
-            signed = self._sign_passing(
-                sender, action or "", passed.text, passed.payload, utc, MessageKind.RESPONSE
-            )
+            signed = self._sign_passing(sender, action or "", passed.text, passed.payload, utc, CallResult)
         elif isinstance(passed, Send):
-            signed = self._sign_passing(
-                sender, passed.action, passed.text, passed.payload, utc, MessageKind.SEND
-            )
+            signed = self._sign_passing(sender, passed.action, passed.text, passed.payload, utc, Send)
         else:
             return checked
         if signed.text is passed.text and not signed.effects:
@@ -201,7 +197,7 @@ class PolicyCheck:
         self, sender: PolicyPeer, action: str, text: str, payload: bytes, utc: float
     ) -> SignedText:
         """Sign a CALL of `sender` that leaves its queue, beside the signatures that it has."""
-        return self._sign_passing(sender, action, text, payload, utc, MessageKind.REQUEST)
+        return self._sign_passing(sender, action, text, payload, utc, Call)
 
     def sign_own(
         self,
@@ -210,22 +206,21 @@ class PolicyCheck:
         text: str,
         payload: bytes,
         utc: float,
-        kind: MessageKind = MessageKind.REQUEST,
+        frame_type: type[Frame] = Call,
     ) -> SignedText:
         """Sign a message of our own to `receiver`."""
         direction = Direction.UP if receiver.direction is Direction.DOWN else Direction.DOWN
-        facts = RuleKey(
-            version=self._version, action=action, direction=direction, kind=kind, link=receiver.link
-        )
-        if not self.enforcer.has_rule_for(facts):
+        sender = PolicyPeer(direction, receiver.link)
+        if not self.ruled[self.enforcer.revision, sender, frame_type, action]:
             return SignedText(text)
+        facts = self._facts(sender, action, frame_type)
         return _replace_payload(text, payload, self.enforcer.sign_own(facts, payload, utc), facts)
 
     def sign_own_answer(self, receiver: PolicyPeer, action: str, frame: Frame, utc: float) -> SignedText:
         """Sign an answer of our own. An error has no payload that anybody signs."""
         if not isinstance(frame, CallResult):
             return SignedText(frame.text)
-        return self.sign_own(receiver, action, frame.text, frame.payload, utc, MessageKind.RESPONSE)
+        return self.sign_own(receiver, action, frame.text, frame.payload, utc, CallResult)
 
     def _sign_passing(
         self,
@@ -234,16 +229,22 @@ class PolicyCheck:
         text: str,
         payload: bytes,
         utc: float,
-        kind: MessageKind,
+        frame_type: type[Frame],
     ) -> SignedText:
-        if action.endswith(SIGNED):
+        is_ruled = self.ruled[self.enforcer.revision, sender, frame_type, action]
+        if not is_ruled or action.endswith(SIGNED):
             return SignedText(text)
-        facts = RuleKey(
-            version=self._version, action=action, direction=sender.direction, kind=kind, link=sender.link
-        )
-        if not self.enforcer.has_rule_for(facts):
-            return SignedText(text)
+        facts = self._facts(sender, action, frame_type)
         return _replace_payload(text, payload, self.enforcer.sign_forwarded(facts, payload, utc), facts)
+
+    def _facts(self, sender: PolicyPeer, action: str, frame_type: type[Frame]) -> RuleKey:
+        return RuleKey(
+            version=self._version,
+            action=action,
+            direction=sender.direction,
+            kind=_KINDS[frame_type],
+            link=sender.link,
+        )
 
 
 def _replace_payload(text: str, payload: bytes, signed: SignedMessage, facts: RuleKey) -> SignedText:

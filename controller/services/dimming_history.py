@@ -62,13 +62,14 @@ class DimmingHistory:
 
     def on_limit(self, effective: EffectiveLimit, utc: float) -> None:
         """Take the limit that applies from now on (POSIX s)."""
+        since = moment(utc)
         if self._spans and self._spans[-1].until is None:
-            self._spans.append(replace(self._spans.pop(), until=moment(utc)))
+            self._spans.append(replace(self._spans.pop(), until=since))
         if effective.dimmed:
             total = effective.total
             limit_w = None if total is None else total.watts
             span = DimmingSpanStatus(
-                since=moment(utc),
+                since=since,
                 until=None,
                 limit_w=limit_w,
                 sources=effective.sources,

@@ -40,7 +40,7 @@ def format_end(until: float, made_at: float, zone: ZoneInfo) -> str:
 
     `until`, `made_at`: POSIX s.
     """
-    end, made = (datetime.fromtimestamp(each, zone) for each in (until, made_at))
+    end, made = datetime.fromtimestamp(until, zone), datetime.fromtimestamp(made_at, zone)
     return f"{end:%H:%M}" if end.date() == made.date() else f"{end:%Y-%m-%d %H:%M}"
 
 

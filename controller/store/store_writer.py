@@ -57,12 +57,21 @@ class StoreWriter:
             return
         batch = _Batch(records)
         try:
-            await self._entrance.send(batch)
+            self._entrance.send_nowait(batch)
+        except trio.WouldBlock:
+            await self._wait_entered(batch)
         except trio.BrokenResourceError:
             raise _stopping() from None
         await batch.done.wait()
         if batch.failure is not None:
             raise StoreError(str(batch.failure)) from batch.failure
+
+    async def _wait_entered(self, batch: _Batch) -> None:
+        """Wait until a full queue has taken the batch. Raises StoreError."""
+        try:
+            await self._entrance.send(batch)
+        except trio.BrokenResourceError:
+            raise _stopping() from None
 
     def request_commit(self) -> None:
         """Have `run` call `commit` soon, also without any records. A full queue already does so."""
