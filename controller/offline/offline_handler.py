@@ -157,22 +157,22 @@ class OfflineHandler:
         text, notes = self._translate_call(frame)
         if self._kind_of(frame.action, frame.payload) is not RecordKind.TRANSACTION:
             return OfflineJournal(text=text, records=tuple(self._release_id(frame.id)), notes=notes)
-        if self._must_queue(frame):
+        key = dedup_key(self._version, frame.action, frame.payload)
+        if self._must_queue(frame, key):
             return OfflineJournal(serve=True)
         try:
-            records = self._queue_call(frame, None, now, answered=False)
+            records = self._queue_call(frame, key, None, now, answered=False)
         except OutboxFullError:
             return OfflineJournal(text=text, notes=notes)  # only the owner itself may answer it
         number = self._memory.outbox.newest_number
         self._passing[number] = None
         return OfflineJournal(text=text, number=number, records=tuple(records), notes=notes)
 
-    def _must_queue(self, frame: Call) -> bool:
+    def _must_queue(self, frame: Call, key: str) -> bool:
         """Return whether a transaction message is answered here although the owner may be there.
 
         It is a repeated one, or waits behind others: all that are queued, or those of its transaction.
         """
-        key = dedup_key(self._version, frame.action, frame.payload)
         outbox = self._memory.outbox
         if outbox.find_duplicate(key) is not None:
             self.owner.on_event(OwnerEvent.BACKLOG_FOUND)
@@ -253,12 +253,12 @@ class OfflineHandler:
         if number is None and (waiting := self._memory.outbox.find_duplicate(key)) is not None:
             number = waiting.number
         if number is None or self._memory.outbox.get_entry(number) is None:
-            return self._queue_call(frame, transaction, now)
+            return self._queue_call(frame, key, transaction, now)
         self._passing.pop(number, None)
         return self._memory.outbox.mark_answered(number, transaction)
 
     def _queue_call(
-        self, frame: Call, transaction: int | None, now: float, *, answered: bool = True
+        self, frame: Call, key: str, transaction: int | None, now: float, *, answered: bool = True
     ) -> list[Record]:
         kind, utc = self._kind_of(frame.action, frame.payload), self._utc_of(now)
         renamed = self._release_id(frame.id)
@@ -270,6 +270,7 @@ class OfflineHandler:
             frame.id,
             utc,
             transaction,
+            key=key,
             answered=answered,
             sent=not answered and self.owner.is_up,
         )
@@ -324,7 +325,7 @@ class OfflineHandler:
         if entry is None:
             return OwnerAnswered(records=tuple(records))
         self._passing.pop(entry.number, None)
-        key = dedup_key(self._version, action, payload)
+        key = self._memory.outbox.key_of(entry)
         if good is not None and entry.kind is RecordKind.TRANSACTION:
             self._sender.on_transaction_accepted()
         if entry.answered:
@@ -419,8 +420,7 @@ class OfflineHandler:
                 calls = (OwnCall(None, str(uuid.uuid4()), *stop),)
             if not entry.answered:  # the process ended before it was: the station repeats it
                 settled = (Call("", entry.id, entry.action, entry.payload), good)
-                key = dedup_key(entry.version, entry.action, entry.payload)
-                records += self._memory.answers.add_response(key, good)
+                records += self._memory.answers.add_response(self._memory.outbox.key_of(entry), good)
         logged = tuple(LogEntry(logging.WARNING, note) for note in notes)
         return OwnerInformed(records=tuple(records), notes=logged, calls=calls, settled=settled)
 

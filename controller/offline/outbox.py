@@ -71,6 +71,9 @@ class Outbox:
         self._kinds: dict[RecordKind, dict[int, None]] = {kind: {} for kind in RecordKind}
         """The numbers of each kind, the oldest first."""
         self._numbers: dict[str, int] = {}
+        """Numbers of transaction messages, by their deduplication key."""
+        self._keys: dict[int, str] = {}
+        """Deduplication keys of transaction messages that wait, by number."""
         self._starts: dict[int, int] = {}
         """Numbers of waiting 1.6 starts, by the id that the station was given."""
         self._rejected: dict[int, OutboxEntry] = {}
@@ -143,6 +146,11 @@ class Outbox:
         number = self._numbers.get(key)
         return None if number is None else self._entries[number]
 
+    def key_of(self, entry: OutboxEntry) -> str:
+        """Return the deduplication key of an entry; of a transaction message that waits, it is kept."""
+        known = self._keys.get(entry.number)
+        return dedup_key(entry.version, entry.action, entry.payload) if known is None else known
+
     def find_id(self, message_id: str) -> OutboxEntry | None:
         """Return the message with this id that waits, or None."""
         return next((entry for entry in self._entries.values() if entry.id == message_id), None)
@@ -163,12 +171,14 @@ class Outbox:
         taken: float,
         transaction: int | None = None,
         *,
+        key: str = "",
         answered: bool = True,
         sent: bool = False,
     ) -> list[Record]:
         """Add a message; return no records if it was dropped at once.
 
-        Raises OutboxFullError, for transaction messages only.
+        `key`: the deduplication key of a transaction message, where the caller has it. Raises
+        OutboxFullError, for transaction messages only.
         """
         records = self._make_room(kind, action)
         if records is None:
@@ -185,7 +195,7 @@ class Outbox:
             answered=answered,
             sent=sent,
         )
-        self._put(entry)
+        self._put(entry, key)
         return [*records, EntryQueued(self._station, self._backend, entry)]
 
     def mark_answered(self, number: int, transaction: int | None = None) -> list[Record]:
@@ -240,20 +250,20 @@ class Outbox:
             return False
         self._kinds[entry.kind].pop(number, None)
         self.late_answers_until.pop(number, None)
-        if entry.kind is RecordKind.TRANSACTION:
-            key = dedup_key(entry.version, entry.action, entry.payload)
-            if self._numbers.get(key) == number:
-                del self._numbers[key]
+        key = self._keys.pop(number, None)
+        if key is not None and self._numbers.get(key) == number:
+            del self._numbers[key]
         if entry.transaction is not None and self._starts.get(entry.transaction) == number:
             del self._starts[entry.transaction]
         return True
 
-    def _put(self, entry: OutboxEntry) -> None:
+    def _put(self, entry: OutboxEntry, key: str = "") -> None:
         self._entries[entry.number] = entry
         self._kinds[entry.kind][entry.number] = None
         self._last = max(self._last, entry.number)
         if entry.kind is RecordKind.TRANSACTION:
-            self._numbers[dedup_key(entry.version, entry.action, entry.payload)] = entry.number
+            self._keys[entry.number] = key = key or self.key_of(entry)
+            self._numbers[key] = entry.number
         if entry.transaction is not None:
             self._starts[entry.transaction] = entry.number
         if entry.action == "StopTransaction":
@@ -265,7 +275,7 @@ class Outbox:
         number = self._starts.get(transaction) if isinstance(transaction, int) else None
         if number is not None:
             start = self._entries[number]
-            self._numbers.pop(dedup_key(start.version, start.action, start.payload), None)
+            self._numbers.pop(self.key_of(start), None)
 
     def _make_room(self, kind: RecordKind, action: str) -> list[Record] | None:
         """Return records of what was dropped; None: the new message itself is. Raises OutboxFullError."""
