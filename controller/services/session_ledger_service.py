@@ -72,10 +72,11 @@ class SessionLedger:
         self._recorders: dict[str, tuple[Version, SessionRecorder]] = {}
         self.zone = ZoneInfo(config.site.timezone)
         self.set_cards(cards)
-        for record in store.load(RunningSessionStored):
-            if record.station in self._evses and record.station not in self._recorders:
-                # Which version the station uses shows when it connects.
-                self._recorders[record.station] = Version.V16, self._restore(record.station, Version.V16)
+        self._ran_at_start = {record.station for record in store.load(RunningSessionStored)}
+        """Stations with a session that ran at the start, of other configurations too."""
+        for station in self._ran_at_start & self._evses.keys():
+            # Which version the station uses shows when it connects.
+            self._recorders[station] = Version.V16, self._restore(station, Version.V16)
 
     def replace_stations(self, config: Config) -> None:
         """Record the sessions of the stations of another configuration from now on."""
@@ -114,9 +115,11 @@ class SessionLedger:
             evses[0] if len(evses) == 1 else None,
             self._is_clock_synchronised,
         )
-        for month in _repeated_months(month_of(time.time())):
-            recorder.restore(self._store.load(EndedSessionStored, key_prefix(month, station)))
-        recorder.restore(self._store.load(RunningSessionStored, key_prefix(station)))
+        months = _repeated_months(month_of(time.time()))
+        ended = [key_prefix(month, station) for month in months]
+        recorder.restore(self._store.load(EndedSessionStored, *ended))
+        if station in self._recorders or station in self._ran_at_start:  # no other has a running one
+            recorder.restore(self._store.load(RunningSessionStored, key_prefix(station)))
         return recorder
 
     def _name_card(self, token: IdToken) -> CardReference:

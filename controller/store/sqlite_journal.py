@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from controller.store.state_journal import (
@@ -114,10 +114,15 @@ class SqliteJournal:
                 for change in changes:
                     self._apply(change)
 
-    def load(self, kind: str, prefix: str = "") -> list[JournalEntry]:
-        """Return the entries of a kind whose keys begin with `prefix`, in the order of their last Put."""
-        query = "SELECT place, kind, key, value FROM entries WHERE kind = ? AND key >= ? AND key < ?"
-        return self._entries(f"{query} ORDER BY place", (kind, prefix, prefix + _LAST))
+    def load(self, kind: str, *prefixes: str) -> list[JournalEntry]:
+        """Return the entries whose keys begin with one of `prefixes`, in the order of their last Put.
+
+        Without a prefix, all entries of the kind.
+        """
+        ranges = [(prefix, prefix + _LAST) for prefix in prefixes or ("",)]
+        within = " OR ".join(["key >= ? AND key < ?"] * len(ranges))
+        query = f"SELECT place, kind, key, value FROM entries WHERE kind = ? AND ({within}) ORDER BY place"
+        return self._entries(query, (kind, *chain.from_iterable(ranges)))
 
     def follow(self, kind: str, after: int) -> list[JournalEntry]:
         """Return the entries of a kind that anybody has put since `place` was `after`."""

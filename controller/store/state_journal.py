@@ -76,8 +76,11 @@ class Journal(Protocol):
     def commit(self, changes: Sequence[Change], token: int) -> None:
         """Make all changes durable, or none. Raises StaleTokenError for a token below the highest."""
 
-    def load(self, kind: str, prefix: str = "") -> list[JournalEntry]:
-        """Return the entries of a kind whose keys begin with `prefix`, in the order of their last Put."""
+    def load(self, kind: str, *prefixes: str) -> list[JournalEntry]:
+        """Return the entries whose keys begin with one of `prefixes`, in the order of their last Put.
+
+        Without a prefix, all entries of the kind.
+        """
 
     def follow(self, kind: str, after: int) -> list[JournalEntry]:
         """Return the entries of a kind that anybody has put since `place` was `after`."""

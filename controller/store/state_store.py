@@ -126,15 +126,15 @@ class StateStore:
             is_low=self._is_low,
         )
 
-    def load(self, record_type: type[Stored], prefix: str = "") -> list[Stored]:
-        """Return the stored records of a type whose keys begin with `prefix`, the oldest first.
+    def load(self, record_type: type[Stored], *prefixes: str) -> list[Stored]:
+        """Return the records of a type whose keys begin with one of `prefixes`, the oldest first.
 
-        Raises StoreError if the file can no longer be read.
+        Without a prefix, all records of the type. Raises StoreError if the file can no longer be read.
         """
         source, kind = self._journal or self._copy, kind_of_type(record_type)
-        entries = [] if source is None else source.load(kind, prefix)
+        entries = [] if source is None else source.load(kind, *prefixes)
         with self._kept_lock:
-            entries = self._with_kept(entries, kind, prefix)
+            entries = self._with_kept(entries, kind, prefixes or ("",))
         records = map(read_entry, entries)
         return [record for record in records if isinstance(record, record_type)]
 
@@ -147,11 +147,13 @@ class StateStore:
         """Return a number that rises with each change of records of these types since the start."""
         return sum(self._revisions[kind_of_type(each)] for each in record_types)
 
-    def _with_kept(self, entries: list[JournalEntry], kind: str, prefix: str) -> list[JournalEntry]:
+    def _with_kept(
+        self, entries: list[JournalEntry], kind: str, prefixes: tuple[str, ...]
+    ) -> list[JournalEntry]:
         """Return the entries as they will be once the kept changes are written."""
         for change in self._kept.values():
             match change:
-                case Put(kind=put, key=key, value=value) if put == kind and key.startswith(prefix):
+                case Put(kind=put, key=key, value=value) if put == kind and key.startswith(prefixes):
                     entries = [each for each in entries if each.key != key]
                     entries.append(JournalEntry(0, kind, key, value))
                 case Delete(kind=deleted, key=key) if deleted == kind:

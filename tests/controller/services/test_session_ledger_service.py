@@ -22,7 +22,7 @@ from controller.session_ledger.charging_session import (
     month_of,
     months_before,
 )
-from controller.store.state_store import StateStore
+from controller.store.state_store import StateStore, Stored
 from tests.scenario.configuration import read_valid_config
 
 MONTH_S = 30 * 86_400.0
@@ -39,10 +39,16 @@ circuit = "grid"
 
 
 class SynchronousStore(StateStore):
-    """Store that writes at once: a thread would let the virtual clock jump."""
+    """Store that writes at once: a thread would let the virtual clock jump. `reads` counts loads."""
+
+    reads = 0
 
     async def persist(self, records: Sequence[Record]) -> None:
         self.persist_now(records)
+
+    def load(self, record_type: type[Stored], *prefixes: str) -> list[Stored]:
+        self.reads += 1
+        return super().load(record_type, *prefixes)
 
 
 def ended(month: str) -> EndedSessionStored:
@@ -122,3 +128,29 @@ async def test_session_ledger_stores_energy_of_running_sessions_at_its_end(
         await ledger.run()
     (stored,) = store.load(RunningSessionStored)
     assert stored.session.energy_wh == 750
+
+
+def test_session_ledger_reads_store_once_for_station_that_connects(tmp_path: Path) -> None:
+    store = SynchronousStore(tmp_path)
+    this_month = month_of(time.time())
+    store.persist_now([ended(months_before(this_month, 1)), ended("2001-01")])
+    ledger = SessionLedger(read_valid_config(SITE), (), store, b"key", lambda: True)
+    before = store.reads
+    recorder = ledger.find_recorder("CS01", Version.V201)
+    assert store.reads == before + 1
+    event = b'{"eventType":"Ended","transactionInfo":{"transactionId":"7"},"evse":{"id":1},"seqNo":9}'
+    assert recorder.on_message("TransactionEvent", event, time.time()) == []  # it has ended before
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_session_ledger_restores_running_session_of_any_version(tmp_path: Path, is_configured: bool) -> None:
+    store = SynchronousStore(tmp_path)
+    session = ChargingSession(station="CS01", evse=1, transaction="7", started_at=1.0, updated_at=1.0)
+    store.persist_now([RunningSessionStored("CS01", 1, session)])
+    site = read_valid_config(SITE)
+    other = read_valid_config(SITE.replace("CS01", "CS02"))
+    ledger = SessionLedger(site if is_configured else other, (), store, b"key", lambda: True)
+    ledger.replace_stations(site)
+    assert ledger.find_recorder("CS01", Version.V201).running == (session,)
+    ledger.drop_station("CS01")
+    assert ledger.find_recorder("CS01", Version.V201).running == (session,)

@@ -32,8 +32,8 @@ from controller.store.state_journal import (
 )
 
 
-def values(journal: SqliteJournal, kind: str = "a", prefix: str = "") -> list[bytes]:
-    return [entry.value for entry in journal.load(kind, prefix)]
+def values(journal: SqliteJournal, kind: str = "a", *prefixes: str) -> list[bytes]:
+    return [entry.value for entry in journal.load(kind, *prefixes)]
 
 
 def damage_header(path: Path) -> None:
@@ -91,7 +91,9 @@ def test_sqlite_journal_load_with_prefix_returns_those_keys_alone(tmp_path: Path
     journal = SqliteJournal(tmp_path / FILE)
     keys = ['["CS1","x"]', '["CS10","x"]', '["CS1","\U0010fffe"]']
     journal.commit([Put("a", key, key.encode()) for key in keys], 1)
-    assert values(journal, prefix='["CS1",') == [keys[0].encode(), keys[2].encode()]
+    assert values(journal, "a", '["CS1",') == [keys[0].encode(), keys[2].encode()]
+    assert values(journal, "a", '["CS10",', '["CS1","x') == [keys[0].encode(), keys[1].encode()]
+    assert values(journal, "a", '["CS', '["CS1') == [key.encode() for key in keys]
 
 
 def test_sqlite_journal_follow_returns_what_was_put_since(tmp_path: Path) -> None:
