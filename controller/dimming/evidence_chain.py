@@ -25,7 +25,6 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.dimming_error import DimmingError
-from controller.dimming.dimming_messages import moment
 from controller.signing import curves, payload_signatures, signing_keys
 from controller.signing.hardware_keys import HardwareKeyError
 
@@ -132,8 +131,8 @@ class EvidenceChain:
         self.unsigned_reason = ""
         """Reason why the last record is not signed: its key is in a hardware module that failed."""
 
-    def add_record(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        """Add a record and return its line, with its line feed. `body` is JSON; `utc` POSIX s.
+    def add_record(self, kind: EvidenceKind, body: Mapping[str, Any], time: str) -> bytes:
+        """Add a record of a `moment` and return its line, with its line feed. `body` is JSON.
 
         The next record follows it: the line has to be written before that of the next one.
         Where a hardware key does not sign, the signature is empty: the next signed record covers this one.
@@ -144,7 +143,7 @@ class EvidenceChain:
             "kind": kind.value,
             "number": self.head.count,
             "previous": self.head.hash,
-            "time": moment(utc),
+            "time": time,
         }
         signature, self.unsigned_reason = "", ""
         try:

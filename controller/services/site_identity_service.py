@@ -102,16 +102,12 @@ class SiteIdentityService:
         if not isinstance(event, FromBackend):
             await self._handle(event)
             return
-        received = SiteFrame(parse(event.text))
-        if self._policy is None:
+        received, policy = SiteFrame(parse(event.text)), self._policy
+        if policy is None:
             await self._handle(received)
-        else:
-            await self._check_frame(self._policy, received)
-
-    async def _check_frame(self, policy: SiteLinkPolicy, received: SiteFrame) -> None:
-        """Hold a received frame against the policy; what passes goes to the identity."""
+            return
         async with self._turn:
-            try:
+            try:  # what passes goes to the identity
                 await self._execute(policy.check_frame(received, utc(trio.current_time())))
             except StoreError as error:
                 log.error("message to the site rejected, it cannot be stored reason=%s", error)

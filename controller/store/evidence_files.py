@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controller.dimming.dimming_messages import moment
 from controller.dimming.evidence_chain import (
     ChainHead,
     EvidenceChain,
@@ -130,11 +131,12 @@ class EvidenceLog:
     def prepare(self, entries: Iterable[tuple[EvidenceKind, Mapping[str, Any]]], utc: float) -> list[Record]:
         """Add entries to the chain; return what has to be persisted, in one transaction, for them."""
         records: list[Record] = []
-        current, ending = self._current_file, f"{datetime.fromtimestamp(utc, UTC):%Y-%m}.jsonl"
+        current, time = self._current_file, moment(utc)
+        month = time[: len("2026-11")]
         for kind, body in entries:
-            if current is None or not current.endswith(ending):
-                current = self._start_file(records, utc)
-            records.append(self._add_line(current, kind, body, utc))
+            if current is None or not current.endswith(f"{month}.jsonl"):
+                current = self._start_file(records, month, time)
+            records.append(self._add_line(current, kind, body, time))
         if not records:
             return []
         head = self._chain.head
@@ -143,15 +145,15 @@ class EvidenceLog:
             records.append(EvidenceLinesWritten(self._written_below))
         return records
 
-    def _start_file(self, records: list[Record], utc: float) -> str:
+    def _start_file(self, records: list[Record], month: str, time: str) -> str:
         """Start the file of a month, with the records for it; return its name."""
         before, first = self._current_file, self.head.count
-        name = f"evidence-{first:09d}-{datetime.fromtimestamp(utc, UTC):%Y-%m}.jsonl"
+        name = f"evidence-{first:09d}-{month}.jsonl"
         self._files[name] = EvidenceFileStarted(name, first)
         records.append(self._files[name])
         if before is not None:
             rotation = {"after": before, "records": first}
-            records.append(self._add_line(name, EvidenceKind.ROTATION, rotation, utc))
+            records.append(self._add_line(name, EvidenceKind.ROTATION, rotation, time))
         return name
 
     def write_files(self, below: int) -> None:
@@ -300,9 +302,9 @@ class EvidenceLog:
 
     # -- files --------------------------------------------------------------------------------------
 
-    def _add_line(self, file: str, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> EvidenceLine:
+    def _add_line(self, file: str, kind: EvidenceKind, body: Mapping[str, Any], time: str) -> EvidenceLine:
         was_unsigned = self._chain.unsigned_reason
-        number, line = self._chain.head.count, self._chain.add_record(kind, body, utc)
+        number, line = self._chain.head.count, self._chain.add_record(kind, body, time)
         if self._chain.unsigned_reason and not was_unsigned:
             log.warning(
                 "evidence record not signed number=%d reason=%s remedy=check the hardware module; the next "

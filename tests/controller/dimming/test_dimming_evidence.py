@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
 from controller.dimming.dimming_controller import DimmingController
+from controller.dimming.dimming_messages import moment
 from controller.dimming.dimming_settings import SourceSettings
 from controller.dimming.events import (
     ClockTrusted,
@@ -158,7 +159,7 @@ def test_dimming_random_events_leave_lowest_limit(
         for action in actions:
             match action:
                 case RecordEvidence(kind=kind, body=body):
-                    lines.append(chain.add_record(kind, body, NOON + now))
+                    lines.append(chain.add_record(kind, body, moment(NOON + now)))
                 case Persist(records=(memory,)):
                     saved = msgspec.json.encode(memory)
                     assert msgspec.json.decode(saved, type=type(memory)) == memory

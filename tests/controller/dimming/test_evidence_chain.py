@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.dimming.dimming_messages import moment
 from controller.dimming.evidence_audit import EvidenceAudit, audit
 from controller.dimming.evidence_chain import (
     BEGINNING,
@@ -47,7 +48,9 @@ def lines() -> tuple[bytes, ...]:
         EvidenceKind.RELEASE,
     ]
     for number, kind in enumerate(kinds):
-        line = chain.add_record(kind, {"w": 1500.5 * number, "why": "Über \u2028 limit", "n": [number]}, NOON)
+        line = chain.add_record(
+            kind, {"w": 1500.5 * number, "why": "Über \u2028 limit", "n": [number]}, moment(NOON)
+        )
         made.append(line)
     return tuple(made)
 
@@ -86,10 +89,10 @@ def test_record_is_written_in_canonical_form() -> None:
 def test_evidence_chain_record_that_cannot_be_made_leaves_no_gap() -> None:
     chain = EvidenceChain(KEY, ChainHead())
     with pytest.raises(rfc8785.CanonicalizationError):
-        chain.add_record(EvidenceKind.LIMIT, {"watts": float("inf")}, NOON)
-    first = chain.add_record(EvidenceKind.LIMIT, {}, NOON)
+        chain.add_record(EvidenceKind.LIMIT, {"watts": float("inf")}, moment(NOON))
+    first = chain.add_record(EvidenceKind.LIMIT, {}, moment(NOON))
     assert chain.head == ChainHead(1, line_hash(first[:-1]))
-    second = read_record(chain.add_record(EvidenceKind.LIMIT, {"other": True}, NOON)[:-1])
+    second = read_record(chain.add_record(EvidenceKind.LIMIT, {"other": True}, moment(NOON))[:-1])
     assert (second.number, second.previous) == (1, line_hash(first[:-1]))
 
 
@@ -174,14 +177,14 @@ def test_evidence_chain_truncated_end_is_found_with_checkpoint() -> None:
 
 def test_evidence_chain_rewritten_log_is_found_with_checkpoint() -> None:
     chain = EvidenceChain(KEY, ChainHead())
-    made = [chain.add_record(EvidenceKind.LIMIT, {}, NOON) for _ in range(9)]
+    made = [chain.add_record(EvidenceKind.LIMIT, {}, moment(NOON)) for _ in range(9)]
     assert look(b"".join(made)).good
     result = look(b"".join(made), None, lines()[CHECKPOINT_AT])
     assert found(result) == ["kept.json:1: the log has another record 6 than at 2026-11-21T12:00:00.000Z"]
 
 
 def test_line_of_another_chain_is_found() -> None:
-    other = EvidenceChain(KEY, ChainHead(2, BEGINNING)).add_record(EvidenceKind.LIMIT, {}, NOON)
+    other = EvidenceChain(KEY, ChainHead(2, BEGINNING)).add_record(EvidenceKind.LIMIT, {}, moment(NOON))
     changed = [*lines()[:2], other, *lines()[3:5]]
     assert [finding.line for finding in look(b"".join(changed)).findings] == [3, 4]
 
@@ -209,7 +212,7 @@ def test_invalid_checkpoint_is_rejected(kept: bytes, named: str) -> None:
 
 def test_evidence_chain_checkpoint_before_audited_part_is_not_searched() -> None:
     chain = EvidenceChain(KEY, ChainHead())
-    old = chain.add_record(EvidenceKind.CHECKPOINT, {}, NOON)
+    old = chain.add_record(EvidenceKind.CHECKPOINT, {}, moment(NOON))
     result = look(b"".join(lines()[2:5]), None, old, part=True)
     assert found(result) == ["kept.json:1: record 0 is older than what is looked at"]
 
@@ -251,7 +254,7 @@ def partly_signed(signed: str, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
             return sign_text(key, text)
 
         monkeypatch.setattr(curves, "sign_text", sign)
-        line = chain.add_record(EvidenceKind.READINGS, {"n": number}, NOON)
+        line = chain.add_record(EvidenceKind.READINGS, {"n": number}, moment(NOON))
         assert bool(chain.unsigned_reason) is (each != "s")
         made.append(line)
     return made
