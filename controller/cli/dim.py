@@ -22,7 +22,7 @@ from controller.cli.arguments import (
     whole_number,
 )
 from controller.dimming import dimming_messages
-from controller.dimming.dimming_command import CONTEXT, CommandMalformedError, read_command
+from controller.dimming.dimming_messages import COMMAND_CONTEXT, CommandMalformedError, read_command
 from controller.dimming.verification import LONGEST_S, KeyProofs
 from controller.ocpp.frames import Version
 from controller.signing import signature_format, signing_keys
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
         if signing_keys.select_signing_key(own, now) is None:
             raise KeyFileError(f"{options.key} has no valid key; see `local-controller keys list`")
         written = msgspec.json.encode(_command(options, now))
-        signed = KeyProofs(Keyring(), (), own).sign(written, now)
+        signed = KeyProofs(Keyring(), (), own).sign(written, COMMAND_CONTEXT, now)
         read_command(signed)
     except (KeyFileError, CommandMalformedError) as error:
         raise CommandError(str(error)) from error
@@ -127,7 +127,7 @@ def _command(options: argparse.Namespace, now: float) -> dict[str, object]:
     if options.evse:
         scope["evses"] = options.evse
     return {
-        "@context": CONTEXT,
+        "@context": COMMAND_CONTEXT,
         "commandId": secrets.token_hex(8),
         "sequence": round(now * 1000) if options.sequence is None else options.sequence,
         "issuer": {"role": options.role},

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from controller.dimming import dimming_records
-from controller.dimming.dimming_command import DimmingCommand
 from controller.dimming.dimming_limits import (
     NO_PHASES,
     EffectiveLimit,
@@ -20,6 +19,7 @@ from controller.dimming.dimming_limits import (
     SourceFailsafe,
     SourceLimit,
 )
+from controller.dimming.dimming_messages import ANSWER_CONTEXT, DimmingCommand
 from controller.dimming.dimming_records import CommandMoments, CommandStanding, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.events import CommandAnswer, CommandReceived, DimmingAction, RecordEvidence
@@ -115,7 +115,7 @@ class CommandHandler:
             )
         point = self._settings.connection_point
         body = dimming_records.acknowledgement(point, event, verdict, standing, before, at)
-        answer = self._signatures.sign(body, at.utc)
+        answer = self._signatures.sign(body, ANSWER_CONTEXT, at.utc)
         return [
             *self._record_command(event, verdict, answer, at),
             CommandAnswer(event.token, answer, standing is not None, verdict.reason),

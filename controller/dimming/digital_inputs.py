@@ -22,8 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from controller.dimming.dimming_command import lowest
-from controller.dimming.dimming_limits import SourceLimit
+from controller.dimming.dimming_limits import SourceLimit, lowest
 from drivers.coded_text import coded
 
 CHATTER_S = 300.0

@@ -18,12 +18,12 @@ Times are s on the caller's monotonic clock.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
-from controller.dimming.dimming_command import lowest
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 from drivers.coded_text import coded
@@ -32,6 +32,12 @@ PhaseWatts = tuple[float | None, float | None, float | None]
 """W on the site's L1, L2, L3; None where there is no limit."""
 
 NO_PHASES: PhaseWatts = (None, None, None)
+
+
+def lowest(*watts: float | None) -> float | None:
+    """Return the lowest of some limits (W), where None is no limit."""
+    least = min((each for each in watts if each is not None), default=math.inf)
+    return None if math.isinf(least) else least
 
 
 class SourceLimit(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.dimming_command import DimmingCommand
 from controller.dimming.dimming_limits import EffectiveLimit, LimitBound, SourceLimit
 from controller.dimming.dimming_messages import (
     ANSWER_CONTEXT,
     EFFECT_CONTEXT,
     Acknowledgement,
     CommandStatus,
+    DimmingCommand,
     Effect,
     digest,
     moment,

@@ -24,7 +24,7 @@ import msgspec
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.dimming.dimming_error import DimmingError
+from controller.dimming import DimmingError
 from controller.signing import curves, payload_signatures, signing_keys
 from controller.signing.hardware_keys import HardwareKeyError
 

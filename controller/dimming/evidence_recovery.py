@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 
-from controller.dimming.dimming_command import CommandMalformedError, read_command
+from controller.dimming.dimming_messages import CommandMalformedError, read_command
 from controller.dimming.evidence_chain import EvidenceKind, EvidenceRecord
 from controller.dimming.verification import CommandContext
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from controller.dimming import dimming_records
 from controller.dimming.dimming_limits import EffectiveLimit
+from controller.dimming.dimming_messages import EFFECT_CONTEXT
 from controller.dimming.dimming_records import CommandMoments, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.events import DimmingAction, Measured, NotifyBackends, RecordEvidence
@@ -111,15 +112,11 @@ class OutcomeReporter:
             self._open = [each for each in self._open if each not in begun]
         before = None if self._watch is None else self._watch.before
         point = self._settings.connection_point
-        return [
-            NotifyBackends(
-                each.via,
-                self._signatures.sign(
-                    dimming_records.effect(point, each, self._effective, before, outcome, at), at.utc
-                ),
-            )
-            for each in begun
-        ]
+        actions: list[DimmingAction] = []
+        for each in begun:
+            report = dimming_records.effect(point, each, self._effective, before, outcome, at)
+            actions.append(NotifyBackends(each.via, self._signatures.sign(report, EFFECT_CONTEXT, at.utc)))
+        return actions
 
 
 def _finite(watts: float | None) -> float | None:

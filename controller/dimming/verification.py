@@ -26,10 +26,14 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from controller.dimming import dimming_command
-from controller.dimming.dimming_command import CommandMalformedError, DimmingCommand, read_command
-from controller.dimming.dimming_error import DimmingError
-from controller.dimming.dimming_messages import moment
+from controller.dimming import DimmingError
+from controller.dimming.dimming_messages import (
+    COMMAND_CONTEXT,
+    CommandMalformedError,
+    DimmingCommand,
+    moment,
+    read_command,
+)
 from controller.model.observations import EvseRef
 from controller.signing import payload_signatures, signing_keys
 from controller.signing.hardware_keys import HardwareKeyError
@@ -67,8 +71,8 @@ class ProofVerifier(Protocol):
     def verify(self, received: bytes, utc: float) -> CommandProof:
         """Verify the signatures on these bytes at a moment (POSIX s)."""
 
-    def sign(self, payload: bytes, utc: float) -> bytes:
-        """Return the payload with the controller's signature, no other byte changed."""
+    def sign(self, payload: bytes, context: str, utc: float) -> bytes:
+        """Return the payload, which has this `@context`, with the controller's signature, else unchanged."""
 
 
 class KeyProofs:
@@ -85,7 +89,7 @@ class KeyProofs:
         """Verify the signatures on a command at a moment (POSIX s)."""
         try:
             examined = payload_signatures.verify_payload(
-                received, dimming_command.CONTEXT, self._keyring.__contains__
+                received, COMMAND_CONTEXT, self._keyring.__contains__
             )
         except SignedTextError as error:
             return CommandProof(signatures=1, problem=str(error))
@@ -115,12 +119,11 @@ class KeyProofs:
             off_duty=off_duty,
         )
 
-    def sign(self, payload: bytes, utc: float) -> bytes:
+    def sign(self, payload: bytes, context: str, utc: float) -> bytes:
         """Return the payload with our signature; unsigned where no key is valid, or a hardware key fails."""
         own = signing_keys.select_signing_key(self._own, utc)
         if own is None:
             return payload
-        context = msgspec.json.decode(payload)["@context"]
         try:
             return payload_signatures.add_signature(payload, own.private, context, own.known.holder or None)
         except HardwareKeyError:
@@ -129,9 +132,11 @@ class KeyProofs:
     def _roles_of(self, holder: str, present: frozenset[str]) -> frozenset[str]:
         """Return the roles of a holder, given the other signers."""
         return frozenset(
-            role.id
-            for role in self._roles
-            if holder in role.holders and len(present.intersection(role.holders)) >= role.approvals
+            [
+                role.id
+                for role in self._roles
+                if holder in role.holders and len(present.intersection(role.holders)) >= role.approvals
+            ]
         )
 
 

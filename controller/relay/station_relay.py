@@ -256,8 +256,10 @@ class StationRelay:
             passed = self.on_backend_text(event.text, now, utc)
             return [ToStation(event.text)] if passed is None else passed
         self._actions = []
-        self._on_other_event(event, now, utc)
-        if not isinstance(event, OwnCall):  # it changes the queue alone, which has a deadline of its own
+        if isinstance(event, OwnCall):  # it changes the queue alone, which has a deadline of its own
+            self._down.on_own_call(event, now)
+        else:
+            self._on_other_event(event, now, utc)
             self._parts_deadline = -math.inf
         return self._finish(now, utc)
 
@@ -296,8 +298,6 @@ class StationRelay:
 
     def _on_other_event(self, event: Event, now: float, utc: float) -> None:
         match event:
-            case OwnCall():
-                self._down.on_own_call(event, now)
             case LocalAnswer():
                 self._on_local_answer(event, utc)
             case StopRequested():

@@ -35,7 +35,7 @@ class PlainSignatures:
             off_duty="old" in good,
         )
 
-    def sign(self, payload: bytes, utc: float) -> bytes:
+    def sign(self, payload: bytes, context: str, utc: float) -> bytes:
         return signed(msgspec.json.decode(payload), "controller")
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from controller.dimming import dimming_messages
-from controller.dimming.dimming_command import MOST_BYTES, CommandMalformedError, read_command
+from controller.dimming.dimming_messages import MOST_BYTES, CommandMalformedError, read_command
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
 from tests.controller.dimming.commands import NOON, command

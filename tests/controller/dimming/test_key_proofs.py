@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.dimming.dimming_command import CONTEXT
+from controller.dimming.dimming_messages import COMMAND_CONTEXT
 from controller.dimming.verification import Issuers, KeyProofs, Reason, Situation, Verification
 from controller.signing import payload_signatures
 from controller.signing.policy_schema import SignerRole
@@ -31,7 +31,7 @@ KEYED = KeyProofs(RING, ROLES, [OwnKey(known(OURS, "lc"), OURS)])
 def signed(number: int, *keys: ec.EllipticCurvePrivateKey, role: str = "grid-operator") -> bytes:
     payload = msgspec.json.encode(command(number, role=role, ends=7200))
     for key in keys:
-        payload = payload_signatures.add_signature(payload, key, CONTEXT)
+        payload = payload_signatures.add_signature(payload, key, COMMAND_CONTEXT)
     return payload
 
 
@@ -70,7 +70,7 @@ def test_ambiguous_command_is_malformed() -> None:
 
 
 def test_signature_of_another_context_is_invalid() -> None:
-    payload = msgspec.json.encode(command(1) | {"@context": CONTEXT})
+    payload = msgspec.json.encode(command(1) | {"@context": COMMAND_CONTEXT})
     other = payload_signatures.add_signature(
         payload.replace(b"command:1", b"effect:1"), NETZ, "urn:local-controller:dim:effect:1"
     )
@@ -80,10 +80,10 @@ def test_signature_of_another_context_is_invalid() -> None:
 
 def test_key_proofs_answers_verify_with_own_public_key() -> None:
     context = "urn:local-controller:dim:effect:1"
-    told = KEYED.sign(msgspec.json.encode({"@context": context, "reached": True}), NOON)
+    told = KEYED.sign(msgspec.json.encode({"@context": context, "reached": True}), context, NOON)
     ours = payload_signatures.key_id(OURS.public_key())
     assert payload_signatures.verify_payload(told, context, lambda key: key == ours).keys == {ours}
-    assert KEYED.sign(b'{"@context":"x"}', NOON + 1000) == b'{"@context":"x"}'
+    assert KEYED.sign(b'{"@context":"x"}', "x", NOON + 1000) == b'{"@context":"x"}'
 
 
 def test_keys_and_roles_are_replaced() -> None:
