@@ -48,6 +48,9 @@ class DimmingController:
             for each in settings.sources
             if each.kind in ("signed", "ocpp")
         }
+        self._signed_sources = [
+            self._limit_sources[each.id] for each in settings.sources if each.kind == "signed"
+        ]
         self._inputs = {
             each.id: DigitalInputs(each.id, each.contacts)
             for each in settings.sources
@@ -180,10 +183,9 @@ class DimmingController:
 
     def _persist(self, at: CommandMoments) -> Persist:
         """Return the state to store; limits of kind "ocpp" are stored with their profiles."""
-        signed = [each.id for each in self._settings.sources if each.kind == "signed"]
         memory = DimmingMemory(
             saved=at.utc,
-            limits={name: self._limit_sources[name].memory(at.now, at.utc) for name in signed},
+            limits={each.source: each.memory(at.now, at.utc) for each in self._signed_sources},
             obeyed=self._commands.obeyed,
             failsafes=self._eebus.failsafes,
         )

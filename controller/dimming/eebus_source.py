@@ -74,27 +74,23 @@ class EebusSources:
     def __init__(self, settings: DimmingSettings, refusals: TokenBucket, now: float) -> None:
         self._settings = settings
         self._refusals = refusals
-        self._sources = _make_sources(settings, {}, now)
-
-    @property
-    def sources(self) -> Mapping[str, EebusSource]:
+        self.sources = _make_sources(settings, {}, now)
         """The guards by their id."""
-        return self._sources
 
     @property
     def failsafes(self) -> dict[str, lpc.Failsafe]:
         """Failsafe values to store, by the id of their guard."""
-        return {name: source.failsafe for name, source in self._sources.items()}
+        return {name: source.failsafe for name, source in self.sources.items()}
 
     def restore(self, failsafes: Mapping[str, lpc.Failsafe], now: float) -> None:
         """Start again after a restart with the stored failsafe values."""
-        self._sources = _make_sources(self._settings, failsafes, now)
+        self.sources = _make_sources(self._settings, failsafes, now)
 
     def on_tick(self, now: float) -> tuple[list[DimmingAction], bool]:
         """Process the passing of time, see `handle`."""
         actions: list[DimmingAction] = []
         changed = False
-        for source in self._sources:
+        for source in self.sources:
             more, changes = self.handle(EebusReported(source, lpc.Tick()), now)
             actions += more
             changed |= changes
@@ -111,7 +107,7 @@ class EebusSources:
             obeyed = f"refused reason={event.obstacle}" if event.obstacle else "obeyed"
             severity = logging.WARNING if event.obstacle else logging.INFO
             actions.append(LogEntry(severity, f"active limits {obeyed} source={source}"))
-        for action in self._sources[source].handle(event, now):
+        for action in self.sources[source].handle(event, now):
             match action:
                 case lpc.SaveFailsafe():
                     changed = True
@@ -119,7 +115,7 @@ class EebusSources:
                     actions.append(_log_transition(source, action))
                 case lpc.Answered():
                     answered = self._raised_answer(source, event, action)
-                    state = self._sources[source].view.state
+                    state = self.sources[source].view.state
                     actions += self._records(report, answered, state, "consume", now)
                     actions.append(EebusAction(source, answered))
         return actions, changed

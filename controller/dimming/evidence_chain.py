@@ -125,8 +125,9 @@ class EvidenceChain:
     """Writer of a chain; `head` is the end of what it has returned."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, head: ChainHead) -> None:
-        self._key = key
-        self._key_name = key_name(key.public_key())
+        public = key.public_key()
+        self._key, self._curve = key, curves.curve_of(public)
+        self._key_name = key_name(public)
         self.head = head
         self.unsigned_reason = ""
         """Reason why the last record is not signed: its key is in a hardware module that failed."""
@@ -147,7 +148,8 @@ class EvidenceChain:
         }
         signature, self.unsigned_reason = "", ""
         try:
-            signature = base64.b64encode(curves.sign_text(self._key, rfc8785.dumps(record))).decode()
+            signed = curves.sign_text(self._key, rfc8785.dumps(record), self._curve)
+            signature = base64.b64encode(signed).decode()
         except HardwareKeyError as error:
             self.unsigned_reason = str(error)
         line = rfc8785.dumps({**record, "signature": signature})

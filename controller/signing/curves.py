@@ -82,9 +82,14 @@ def _decode_cached(curve: str, point: bytes) -> ec.EllipticCurvePublicKey:
     return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve].group, point)
 
 
-def sign_text(key: ec.EllipticCurvePrivateKey, text: bytes) -> bytes:
-    """Sign a text; returns DER. Raises CurveKeyError if the key is on another curve."""
-    return key.sign(text, ec.ECDSA(curve_of(key.public_key()).hash))
+def sign_text(key: ec.EllipticCurvePrivateKey, text: bytes, curve: EllipticCurve | None = None) -> bytes:
+    """Sign a text; returns DER. `curve`: that of the key, where the caller has it.
+
+    Raises CurveKeyError if the key is on another curve than those that are used here.
+    """
+    if curve is None:
+        curve = curve_of(key.public_key())
+    return key.sign(text, ec.ECDSA(curve.hash))
 
 
 def is_valid_signature(

@@ -113,12 +113,12 @@ def add_signature(
     `name` and `timestamp` are not covered by any signature. Raises SignedTextError, CurveKeyError.
     """
     tokens = signed_text.tokenize_payload(payload)
-    curve = curves.curve_of(key.public_key())
+    public = key.public_key()
+    curve = curves.curve_of(public)
+    value = curves.sign_text(key, signed_text.build_signed_text(tokens, context), curve)
     signature = WireSignature(
-        key_id=signature_format.encode_base64(curves.encode_point(key.public_key())),
-        value=signature_format.encode_base64(
-            curves.sign_text(key, signed_text.build_signed_text(tokens, context))
-        ),
+        key_id=signature_format.encode_base64(curves.encode_point(public)),
+        value=signature_format.encode_base64(value),
         algorithm=curve.name,
         name=name,
         timestamp=timestamp,

@@ -25,6 +25,7 @@ from controller.dimming.evidence_chain import (
     read_record,
 )
 from controller.signing import curves
+from controller.signing.curves import EllipticCurve
 from controller.signing.hardware_keys import HardwareKeyError
 from tests.controller.dimming.commands import NOON
 
@@ -248,10 +249,15 @@ def partly_signed(signed: str, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     sign_text = curves.sign_text
     for number, each in enumerate(signed):
 
-        def sign(key: ec.EllipticCurvePrivateKey, text: bytes, is_signed: bool = each == "s") -> bytes:
+        def sign(
+            key: ec.EllipticCurvePrivateKey,
+            text: bytes,
+            curve: EllipticCurve,
+            is_signed: bool = each == "s",
+        ) -> bytes:
             if not is_signed:
                 raise HardwareKeyError("hardware key lc is too slow")
-            return sign_text(key, text)
+            return sign_text(key, text, curve)
 
         monkeypatch.setattr(curves, "sign_text", sign)
         line = chain.add_record(EvidenceKind.READINGS, {"n": number}, moment(NOON))
