@@ -32,7 +32,7 @@ from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
 from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, SiteTree
+from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import (
     BackendLimit,
     Booted,
@@ -345,6 +345,9 @@ class SiteModel:
             self._measure_peak(circuit, now)
         self.notices.note_circuit(metered, now)
         is_other = metered.crossed or before != metered.standing(now)
+        if overloaded:
+            since = now - metered.over_limit_s(now)
+            self._doubt_phases(circuit, metered.load.highest_rises_a, since, now)
         for vote in metered.votes:
             controller = self.by_ref[vote.ref]
             before_a = controller.booking.credit(now).likely_high
@@ -362,6 +365,19 @@ class SiteModel:
         if circuit.unbalance_a is not None and not is_other:
             is_other = self.metering.unbalanced_a(circuit) > circuit.unbalance_a + UNBALANCE_NOISE_A
         return overloaded, is_other
+
+    def _doubt_phases(self, circuit: CircuitNode, rises_a: PhaseAmps, since: float, now: float) -> None:
+        """Doubt the phases of cars that may have added some, as their circuit is above its limit.
+
+        `rises_a`: of its base load (A per phase). Stations have not reported since then (s). Reports or tests
+        show it; until then all phases are booked.
+        """
+        for evse in self.site.below[circuit.id]:
+            controller = self.by_ref[evse.ref]
+            offered_a = controller.delivery.standing(now).offered_a
+            if controller.model.doubt_phases(rises_a, offered_a, since):
+                self.update_credit(controller, now)
+                controller.mark_due()
 
     def _measure_peak(self, circuit: CircuitNode, now: float) -> None:
         """Report a good reading to the quarter-hour peak of a circuit, with the building's part of it."""

@@ -70,6 +70,8 @@ MOST_PAUSES = 2
 """Tests of its phases up to which a car is paused for one: each is a stop."""
 RESTLESS_S = 30.0
 """Where states show twice within this time (s) that current begins or ends, they show no step of the draw."""
+ADDED_PART = 0.7
+"""Part of its draw by which a phase rises at least where a car has added it."""
 IDLE_A = 0.5
 """A report below this shows that the car takes nothing."""
 SETTLE_S = 60.0
@@ -212,6 +214,8 @@ class EvseModel:
         """Time of the last report that its car takes nothing of an offer (s)."""
         self._shown_by: float | None = None
         """Time by which a report is to show that of a car which is idle by its state (s)."""
+        self._added_at: float | None = None
+        """Time from which on its car may have added phases, since these were shown last (s)."""
         self.phase_tests: PhaseTests | None = None
         """Tests of the cars below the nearest meter that shows its current; None: no meter does."""
         self.probed_at_s = 0.0
@@ -541,6 +545,7 @@ class EvseModel:
         settled = self.draw.add_report(seen.current_a, now, first_a, seen.total_a)
         grown = False
         if self._is_drawing:
+            self._added_at = None
             self._ends.on_draw(now)
         if self.is_charging or self._is_drawing:
             grown = self._phases.on_report(self.draw.report, seen.least_phases)
@@ -558,9 +563,32 @@ class EvseModel:
         if not self.reports_no_current(now):
             return False
         self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
+        self._added_at = None
         changed = self._phases.on_step(vote.evidence)
         self.phases = self._find_phases()
         return changed
+
+    def doubt_phases(self, rise_a: PhaseAmps, offered_a: float, since: float) -> bool:
+        """Doubt that its car uses some phases only; return True if the phases change by it.
+
+        `rise_a`: of the base load (A per phase), by which its circuit is above its limit since then (s).
+        Where all phases that the car did not use have risen by its draw under the offer `offered_a`, it may
+        be the car that has added them, if that comes again before a report or a step has shown its phases.
+        """
+        is_reported = self.draw.reported_at is not None and self.draw.reported_at >= since
+        if is_reported or not (self.is_charging or self._is_drawing) or self.evse.is_dc or self.switch.single:
+            return False
+        drawn_a = min(offered_a, self.draw.own_a, self.draw.shown_a[1], self.need_a(since))
+        added = [phase for phase in self.evse.phases if not self.phases[phase]]
+        least_a = max(LOADED_A, ADDED_PART * drawn_a)
+        if drawn_a < self.evse.min_a or not added or any(rise_a[phase] < least_a for phase in added):
+            return False
+        if self._added_at in (None, since):
+            self._added_at = since
+            return False
+        self._phases.doubt()
+        self.phases = self._find_phases()
+        return True
 
     def needs_phase_test(self, now: float) -> bool:
         """Return True if a step of its offer is to show in the meter above which phases its car uses."""
@@ -591,6 +619,7 @@ class EvseModel:
         self._idle_since = self._shown_by = None
         self.has_drawn = False
         self.draw.shown_a = (0.0, math.inf)
+        self._added_at = None
         self._phases.reset(single=self.switch.single)
         self.phases = self._find_phases()
         self._need.reset()

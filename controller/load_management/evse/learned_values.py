@@ -95,6 +95,14 @@ class LearnedPhases:
         self.tests = 0
         self._find_test()
 
+    def doubt(self) -> None:
+        """Count every phase again until reports or steps show it anew: the same car may have added some."""
+        self.used = (True,) * self._wired
+        self.known = self._wired == 1
+        self._seen, self._times = None, 0
+        self._evidence = [0.0] * self._wired
+        self._find_test()
+
     @property
     def _is_decided(self) -> bool:
         """Return True if the car's steps have shown of each phase whether it is used."""

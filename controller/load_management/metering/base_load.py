@@ -278,6 +278,8 @@ class _PhaseLoad:
         self._last_at = 0.0
         self.rise_a = 0.0
         """Rise within the last `JUMP_S` (A)."""
+        self.highest_rise_a = 0.0
+        """The same with the sample, which may be the worst case (A)."""
 
     def set_wait(self, wait_s: float) -> None:
         """Apply another time (s) that the load leaves no room for a minimum until a car is stopped."""
@@ -346,6 +348,7 @@ class _PhaseLoad:
         if now >= self._first_at + STEADY_S:
             self._memory.add(-steady_a, now)
             self.rise_a = likely + lowest_a
+            self.highest_rise_a = sample + lowest_a
 
     def before(self, now: float) -> tuple[float, float]:
         """Return the sample and the likely value that the next reading changes.
@@ -594,3 +597,9 @@ class BaseLoad:
         """Return the highest rise of a phase within the last `JUMP_S` (A)."""
         first, second, third = self._phases
         return max(first.rise_a, second.rise_a, third.rise_a)
+
+    @property
+    def highest_rises_a(self) -> PhaseAmps:
+        """Return the most that it may have risen by within the last `JUMP_S` (A per phase)."""
+        first, second, third = self._phases
+        return (first.highest_rise_a, second.highest_rise_a, third.highest_rise_a)
