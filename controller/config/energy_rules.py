@@ -45,6 +45,7 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
     yield from _departure_hints(config)
     yield from _contradicting_entries(config)
     yield from _limits_below_base_load(config)
+    yield from _reserves_above_limits(config)
     for index, entry in enumerate(config.calendar):
         if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
             yield Problem(
@@ -142,6 +143,31 @@ def _limits_below_base_load(config: Config) -> Iterator[Problem]:
                     base_load_a=f"{circuit.base_load_a:g}",
                 ),
                 coded("write the limit of the whole circuit, with the building"),
+            )
+
+
+def _reserves_above_limits(config: Config) -> Iterator[Problem]:
+    """Find circuits that cannot supply all that is reserved for sessions at the DC stations below them."""
+    parents = {circuit.id: circuit.parent for circuit in config.circuit}
+    reserved_a = dict.fromkeys(parents, 0.0)
+    for station in config.station:
+        for evse in station.evse:
+            for circuit_id in path_to_root(config.circuit_of(station, evse), parents):
+                reserved_a[circuit_id] += evse.reserve_a(config.site.voltage)
+    for index, circuit in enumerate(config.circuit):
+        margin_a = config.margin_a(circuit)
+        supplied_a = min(circuit.limits_a) - (0.0 if margin_a == "auto" else margin_a)
+        if reserved_a[circuit.id] > supplied_a:
+            yield Problem(
+                ("circuit", index, "limit_a"),
+                coded(
+                    "the DC stations below reserve {reserved_a} A on each phase, of {supplied_a} A: what one "
+                    "of them reserves is kept free at a time",
+                    reserved_a=f"{reserved_a[circuit.id]:.0f}",
+                    supplied_a=f"{supplied_a:g}",
+                ),
+                coded("keep it if that is meant, else lower their reserve_kw"),
+                depends_on=("circuit", index),
             )
 
 

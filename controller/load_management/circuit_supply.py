@@ -124,15 +124,43 @@ class CircuitSupply:
             if c.id in sums or c.unbalance_a is not None or steered.get(c.id) is not None
         }
 
-    def book_reserves(self, controllers: Sequence[EvseController], room: Headroom, now: float) -> None:
-        """Book room for the next sessions of DC EVSEs: cars that charge are not stopped for it."""
+    def find_reserves(self, controllers: Sequence[EvseController], room: Headroom, now: float) -> None:
+        """Find the current that is kept free for the next sessions of DC EVSEs below each circuit.
+
+        It is all that is reserved, unless a circuit cannot supply it beside those whose session is to begin:
+        they come first. Where it never can, the room for one session at a time is kept free.
+        """
         self._reserved_a.clear()
+        circuits = self._model.site.circuit_by_id
+        all_a: defaultdict[str, float] = defaultdict(float)
+        one_a: defaultdict[str, float] = defaultdict(float)
+        least_a: defaultdict[str, float] = defaultdict(float)
         for each in controllers:
-            if not each.evse.reserve_a or each.model.has_demand(now):
-                continue
-            room.book(each.evse, each.evse.all_phases, each.evse.reserve_a)
+            has_car = each.model.has_demand(now)
             for circuit in self._model.site.path(each.evse.circuit):
-                self._reserved_a[circuit.id] += each.evse.reserve_a
+                all_a[circuit.id] += each.evse.reserve_a
+                if has_car:
+                    least_a[circuit.id] += each.demand.starting_a
+                else:
+                    one_a[circuit.id] = max(one_a[circuit.id], each.evse.reserve_a)
+                    self._reserved_a[circuit.id] += each.evse.reserve_a
+        for circuit_id, reserved_a in self._reserved_a.items():
+            if all_a[circuit_id] > self._most_supplied_a(circuits[circuit_id]):
+                reserved_a = one_a[circuit_id]
+            left_a = room.least_on(circuit_id) - least_a[circuit_id]
+            self._reserved_a[circuit_id] = max(0.0, min(reserved_a, left_a))
+
+    def _most_supplied_a(self, circuit: CircuitNode) -> float:
+        """Return the most that a circuit supplies on all phases at once (A per phase)."""
+        most_a = min(circuit.limit_a)
+        if circuit.limit_w is not None:
+            most_a = min(most_a, circuit.limit_w / (3 * self._model.settings.voltage_v))
+        return most_a - self._model.metering.margin_a(circuit)
+
+    def book_reserves(self, room: Headroom) -> None:
+        """Book room for the next sessions of DC EVSEs: cars that charge are not stopped for it."""
+        for circuit, reserved_a in self._reserved_a.items():
+            room.book_on(circuit, reserved_a)
 
     def admission(self, site: SiteTree, room: Headroom, base: SiteBase, now: float) -> AdmissionRooms:
         """Return the room for minima: of cars that charge it reaches to the limit itself.

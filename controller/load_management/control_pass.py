@@ -372,7 +372,7 @@ class ControlPass:
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
         yield from self.whole.site.scan_costs
-        ledger, changes = self._spare_room(planner), self._model.changes
+        ledger, changes = self._spare_room(), self._model.changes
         circuits = ledger.circuits_with_room(SPARE_A)  # on a full site these are few
         waiting = yield from self._allocated.waiting(
             circuits, ledger, SPARE_A, place_beside_share, self._now, worth_write=False
@@ -381,7 +381,7 @@ class ControlPass:
         cost = 0
         while waiting:
             if changes != self._model.changes:
-                ledger, changes = self._spare_room(planner), self._model.changes
+                ledger, changes = self._spare_room(), self._model.changes
             if ledger.is_full(SPARE_A):
                 break
             cost += COST_NOTED
@@ -398,10 +398,10 @@ class ControlPass:
                 yield cost
                 cost = 0
 
-    def _spare_room(self, planner: SharePlanner) -> Headroom:
+    def _spare_room(self) -> Headroom:
         """Return the room that neither a rise that is to come nor a session that is to begin waits for."""
         ledger = self._ledger(self.whole)
-        planner.book_reserves(ledger, self._now)
+        self._supply.book_reserves(ledger)
         ledger.book_all(self._waiting)
         return ledger
 

@@ -264,7 +264,9 @@ class SharePlanner:
             each.booking.book_overdraw(room, now, steered=steered)
             if number % 100 == 0:
                 yield 100 * COST_OFFER
-        self.book_reserves(room, now)
+        dc = [each for each in self._dc if each.evse.ref not in self._reserved]
+        self._supply.find_reserves(dc, room, now)
+        self._supply.book_reserves(room)
         self._set_turn_energies()
         self._set_guarantees()
         self._to_note |= dict.fromkeys(self._others)
@@ -287,11 +289,6 @@ class SharePlanner:
             yield from self._deny_fallbacks(room, now)
         self._to_note |= dict.fromkeys(self._others)
         self._note_others()
-
-    def book_reserves(self, room: Headroom, now: float) -> None:
-        """Book what is kept free for sessions that are to begin at DC stations."""
-        dc = [each for each in self._dc if each.evse.ref not in self._reserved]
-        self._supply.book_reserves(dc, room, now)
 
     def _set_turn_energies(self) -> None:
         """Set the places of EVSEs that take turns by energy."""

@@ -116,6 +116,24 @@ class Headroom:
                     row[begin + phase] -= amps
                     row[begin + 3] -= amps
 
+    def book_on(self, circuit: str, amps: float) -> None:
+        """Take `amps` on each phase from one circuit alone, if it is one of the site."""
+        if circuit not in self._site.circuit_by_id:
+            return
+        self._found.clear()
+        self._rooms = None
+        begin = COLUMNS * self._site.places_up[circuit][0]
+        for phase in range(3):
+            self._row[begin + phase] -= amps
+        self._row[begin + 3] -= 3 * amps
+
+    def least_on(self, circuit: str) -> float:
+        """Return the A that are left on each phase of one circuit alone, infinite for one of another site."""
+        if circuit not in self._site.circuit_by_id:
+            return math.inf
+        begin = COLUMNS * self._site.places_up[circuit][0]
+        return min(*self._row[begin : begin + 3], self._row[begin + 3] / 3)
+
     def book_all(self, bookings: Bookings) -> None:
         """Take everything that is booked on the circuits of this site."""
         self._found.clear()

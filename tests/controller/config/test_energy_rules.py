@@ -165,3 +165,23 @@ def test_energy_rules_dc_power_is_current_at_input() -> None:
     assert evse.max_a == pytest.approx(50_000 / (3 * 230 * 0.9 * 0.95), abs=0.1)
     assert evse.max_a <= 50_000 / (3 * 230 * 0.9 * 0.95)
     assert evse.min_a >= 5_000 / (3 * 230 * 0.9 * 0.95)
+
+
+@pytest.mark.parametrize(
+    ("reserve_kw", "number", "is_named"), [(20, 3, False), (40, 1, False), (20, 4, True), (30, 3, True)]
+)
+def test_energy_rules_reserves_above_their_circuit_are_named(
+    reserve_kw: int, number: int, is_named: bool
+) -> None:
+    # 20 kW are 31.1 A on each phase, of 99 A.
+    evses = "".join(
+        f"[[station.evse]]\nid = {each}\nmax_kw = 50\nreserve_kw = {reserve_kw}\n"
+        for each in range(1, number + 1)
+    )
+    text = SITE.replace("[[station.evse]]\nid = 2\n", evses)
+    _, errors, hints = check_config(text, "site.toml")
+    assert errors == []
+    found = [f"{each.key}: {each.what}" for each in hints if "reserve" in each.what]
+    assert len(found) == is_named
+    reserved_a = reserve_kw / 0.6424 * number
+    assert all(f"reserve {reserved_a:.0f} A on each phase, of 99 A" in each for each in found)

@@ -505,6 +505,37 @@ def test_dc_reserve_stops_no_car_that_charges() -> None:
     assert not _stops(site, "A")
 
 
+@pytest.mark.parametrize(
+    ("limit_a", "limit_w", "reserve_a", "shares_a"),
+    [
+        # 4 x 30 A are more than 99 A: the reserve of one is kept free until the last car has come.
+        (100.0, None, 30.0, [69.0, 34.5, 23.0, 24.7]),
+        # The same by power: 69 kW are 100 A on three phases.
+        (400.0, 69_000.0, 30.0, [69.0, 34.5, 23.0, 24.7]),
+        # 4 x 20 A fit: all are kept free.
+        (100.0, None, 20.0, [39.0, 29.5, 26.3, 24.7]),
+        # 49 A less three minima are less than 40 A: who is there comes first.
+        (50.0, None, 40.0, [10.0, 10.0, 10.0, 12.2]),
+    ],
+)
+def test_energy_scenes_dc_reserves_above_room_block_no_session(
+    limit_a: float, limit_w: float | None, reserve_a: float, shares_a: list[float]
+) -> None:
+    names = ["D1", "D2", "D3", "D4"]
+    site = SiteHarness(
+        (make_grid(limit_a, limit_w=limit_w),),
+        [dc_station(name, reserve_a=reserve_a, min_a=10.0) for name in names],
+        utc=NOON,
+    )
+    site.connect()
+    site.wait(60)
+    for number, share_a in enumerate(shares_a, 1):
+        site.plug_in(names[number - 1], Car(max_a=80.0))
+        site.wait(600)
+        offered_a = [site.evse_view(name).offered_a for name in names[:number]]
+        assert offered_a == pytest.approx([share_a] * number, abs=0.5)
+
+
 def test_energy_scenes_car_beside_power_limit_and_reserve_charges_on() -> None:
     # 44.2 kW are 192 A on all phases: 27 of the building and its margin of 3, 120 reserved, 10 of the car on
     # one phase leave 32 to start in, too little for 45; the reserve keeps who charges when the car comes.
