@@ -85,6 +85,7 @@ class UnknownMessageType(msgspec.Struct, frozen=True):
     type: int
 
 
+_FRAME = msgspec.json.Encoder()
 _CALL = msgspec.json.Decoder(tuple[int, str, str, msgspec.Raw])
 _CALL_RESULT = msgspec.json.Decoder(tuple[int, str, msgspec.Raw])
 _ENVELOPE = msgspec.json.Decoder(list[msgspec.Raw])
@@ -214,17 +215,17 @@ def _unquote(token: str) -> str:
 
 def call(message_id: str, action: str, payload: bytes) -> str:
     """Build a CALL. `payload` is a JSON object, already encoded."""
-    return f"[2,{_quote(message_id)},{_quote(action)},{payload.decode(errors='surrogatepass')}]"
+    return _FRAME.encode((2, message_id, action, msgspec.Raw(payload))).decode(errors="surrogatepass")
 
 
 def call_result(message_id: str, payload: bytes) -> str:
     """Build a CALLRESULT. `payload` is a JSON object, already encoded."""
-    return f"[3,{_quote(message_id)},{payload.decode(errors='surrogatepass')}]"
+    return _FRAME.encode((3, message_id, msgspec.Raw(payload))).decode(errors="surrogatepass")
 
 
 def call_error(message_id: str, code: str, description: str) -> str:
     """Build a CALLERROR. OCPP allows 255 characters of description."""
-    return f"[4,{_quote(message_id)},{_quote(code)},{_quote(description[:255])},{{}}]"
+    return _FRAME.encode((4, message_id, code, description[:255], {})).decode()
 
 
 def error_frame(message_id: str, code: str, description: str) -> CallError:
@@ -248,7 +249,3 @@ def malformed_answer(version: Version, frame: MalformedFrame) -> str | None:
     if version is Version.V16:
         return None
     return call_error("-1", "RpcFrameworkError", frame.reason)
-
-
-def _quote(text: str) -> str:
-    return msgspec.json.encode(text).decode()
