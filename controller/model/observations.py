@@ -51,12 +51,14 @@ class EvseRecord(msgspec.Struct, frozen=True):
     """The state of an EVSE as it is stored.
 
     `transaction`: the id of the running one; None while it has none (1.6, until the backend answers).
+    `connector`: where it runs; None where its station has not named one (2.x).
     """
 
     evse: int
     state: EvseState
     is_running: bool = False
     transaction: int | str | None = None
+    connector: int | None = None
 
 
 class Booted(msgspec.Struct, frozen=True):

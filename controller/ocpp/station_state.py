@@ -1,8 +1,9 @@
 """Station state: states, transactions and currents of a station's EVSEs, read from its messages.
 
 Reading is lenient, member by member: a message or sample that cannot be read is skipped here and relayed
-all the same. Numbers are bounded. Only the present counts: what a station replays after an absence, what
-belongs to an ended transaction and the closing values of a transaction change no state of now.
+all the same. Numbers are bounded. Only the present counts: values that a station replays after an absence,
+what belongs to an ended transaction and the closing values of a transaction change no state of now. A
+replayed state counts where the station's timestamps show none that is newer.
 
 States and running transactions outlive the process (`take_record`, `restore`): a station does not repeat them
 when its link or the controller was down for a moment.
@@ -30,6 +31,7 @@ from controller.model.observations import (
     TransactionSeen,
 )
 from controller.ocpp import v2, v16
+from controller.ocpp.connector_states import ConnectorStates
 from controller.ocpp.energy_register import read_register
 from controller.ocpp.frames import Version
 from controller.ocpp.meter_values import (
@@ -145,6 +147,13 @@ class StationStateTracker:
         self._evses = dict(evses or {})
         self._only_evse = next(iter(self._evses)) if len(self._evses) == 1 else None
         self._clock = _StationClock()
+        self._meter_clock = _StationClock()
+        """Clock of the timestamps of meter values: the meter of a station may have one of its own."""
+        self._connectors = ConnectorStates()
+        self._state_at: dict[int, float] = {}
+        """Time of the newest state of each EVSE by the station's clock (2.x; POSIX s)."""
+        self._over_at: dict[int, float] = {}
+        """Time of the end of the last transaction of each EVSE by the station's clock (POSIX s)."""
         self._evse_of: dict[int | str, int] = {}
         self._running: dict[int, int | str | None] = {}
         """The transaction that runs at each EVSE; None: begun, and not numbered yet (1.6)."""
@@ -252,6 +261,7 @@ class StationStateTracker:
                 self._states.get(evse, EvseState.UNKNOWN),
                 is_running=evse in self._running,
                 transaction=self._running.get(evse),
+                connector=self._connectors.find_in_use(evse),
             )
             for evse in evses
         )
@@ -273,6 +283,8 @@ class StationStateTracker:
             self._running[each.evse] = each.transaction
             if each.transaction is not None:
                 self._evse_of[each.transaction] = each.evse
+            if each.connector is not None:
+                self._connectors.set_in_use(each.evse, each.connector)
             if each.state in _CAR_CHARGES or each.state is EvseState.PREPARING:
                 self._charging_at[each.evse] = each.state
             own_id = each.transaction if isinstance(each.transaction, str) else None
@@ -307,7 +319,10 @@ class StationStateTracker:
         transaction = message.transaction_id
         evse = self._evse_of.get(transaction)
         self._end_transaction(transaction)
-        is_past = self._clock.is_past(self._read_time(message.timestamp), utc)
+        moment = self._read_time(message.timestamp)
+        is_past = self._clock.is_past(moment, utc)
+        if evse is not None and moment is not None:
+            _store_entry(self._over_at, evse, moment)
         if evse is None or self._running.get(evse, transaction) != transaction:
             return []  # another transaction has begun there since
         self._running.pop(evse, None)
@@ -320,31 +335,49 @@ class StationStateTracker:
         if message is None:
             return []
         transaction, kind = message.transaction_info.transaction_id, message.event_type
-        evse = self._find_evse_2(message)
-        is_past = self._clock.is_past(self._read_time(message.timestamp), utc) or bool(message.offline)
+        evse, moment = self._find_evse_2(message), self._read_time(message.timestamp)
+        is_past = self._clock.is_past(moment, utc) or bool(message.offline)
         if evse is None or (transaction in self._ended and kind != "Started"):
             return []
-        running = self._running.get(evse)
-        if is_past and running not in (None, transaction):
+        if self._running.get(evse) not in (None, transaction) and (is_past or self._is_earlier(message)):
             if kind == "Ended":
                 self._end_transaction(transaction)
-            return []  # a replayed transaction from before the one that runs now
-        seen: list[Observation] = []
-        if kind == "Started":
-            seen.append(TransactionSeen(evse, True, transaction))
+            return []
         if kind == "Ended":
             self._end_transaction(transaction)
             self._running.pop(evse, None)
             self._charging_at.pop(evse, None)
-            return [*seen, TransactionSeen(evse, False), StateSeen(evse, EvseState.FINISHING)]
+            self._connectors.on_transaction_ended(evse)
+            self._is_newest_state(evse, moment)
+            if moment is not None:
+                _store_entry(self._over_at, evse, moment)
+            return [TransactionSeen(evse, False), StateSeen(evse, EvseState.FINISHING)]
+        seen: list[Observation] = [TransactionSeen(evse, True, transaction)] if kind == "Started" else []
         self._number_transaction(evse, transaction)
-        if is_past:
-            return seen
+        if message.evse is not None and message.evse.connector_id is not None:
+            self._connectors.set_in_use(evse, message.evse.connector_id)
         state = _CHARGING_STATES_2.get(message.transaction_info.charging_state or "")
-        if state is not None:
+        if state is not None and (self._is_newest_state(evse, moment) or not is_past):
             _store_entry(self._charging_at, evse, state)
             seen.append(StateSeen(evse, state))
+        if is_past:
+            return seen
         return seen + self._read_draw(evse, message.meter_value or (), utc, len(payload))
+
+    def _is_earlier(self, message: v2.TransactionEventV2) -> bool:
+        """Return True if an event is of a transaction from before the one that runs at its EVSE.
+
+        An end of one of which nothing came before ends no other.
+        """
+        is_known = message.transaction_info.transaction_id in self._evse_of
+        return message.event_type == "Ended" or (is_known and message.event_type != "Started")
+
+    def _is_newest_state(self, evse: int, moment: float | None) -> bool:
+        """Return True if no later state of an EVSE was reported before; take note of the moment."""
+        if moment is None or moment < self._state_at.get(evse, -math.inf):
+            return False
+        _store_entry(self._state_at, evse, moment)
+        return True
 
     def _find_evse_2(self, message: v2.TransactionEventV2) -> int | None:
         """Return the EVSE of an event: only the first event of a transaction has to name it."""
@@ -371,25 +404,32 @@ class StationStateTracker:
         message = read_payload(v2.StatusNotificationV2, payload)
         if message is None or message.evse_id < 1:
             return []
-        return [self._read_connector_2(message.evse_id, message.connector_status)]
+        where = v2.EvseV2(id=message.evse_id, connector_id=message.connector_id)
+        return [self._read_connector_2(where, message.connector_status, message.timestamp)]
 
     def _on_event_2(self, payload: bytes, _utc: float) -> list[Observation]:
         """Read the states of connectors, which a station may report by events alone (2.0.1, G01)."""
         message = read_payload(v2.NotifyEventV2, payload)
         return [
-            self._read_connector_2(each.component.evse.id, each.actual_value)
+            self._read_connector_2(each.component.evse, each.actual_value, each.timestamp)
             for each in (message.event_data if message else ())
             if each.component.evse is not None
             and each.component.evse.id > 0
             and (each.component.name, each.variable.name) == _CONNECTOR_STATE_2
         ]
 
-    def _read_connector_2(self, evse: int, status: str) -> StateSeen:
-        state = _CONNECTOR_STATES_2.get(status, EvseState.UNKNOWN)
+    def _read_connector_2(self, where: v2.EvseV2, status: str, timestamp: str | None) -> StateSeen:
+        evse = where.id
+        state = self._connectors.on_connector_state(
+            evse,
+            1 if where.connector_id is None else where.connector_id,
+            _CONNECTOR_STATES_2.get(status, EvseState.UNKNOWN),
+        )
         if state is EvseState.PREPARING:  # Occupied is less specific than the transaction that runs there
             state = self._charging_at.get(evse, state)
         else:
             self._charging_at.pop(evse, None)
+            self._is_newest_state(evse, self._read_time(timestamp))
         return StateSeen(evse, state)
 
     def _on_charging_needs_2(self, payload: bytes, utc: float) -> list[Observation]:
@@ -441,8 +481,11 @@ class StationStateTracker:
     ) -> list[Observation]:
         """Read the current of an EVSE from the newest values of a message of `size` bytes."""
         draw, moment = self._find_draw(evse, meter_value, utc, can_cache=size <= MOST_CACHED_BYTES)
-        if draw is None or self._clock.is_past(moment, utc):
+        if draw is None or self._meter_clock.is_past(moment, utc):
             return []
+        over_at = self._over_at.get(evse)
+        if over_at is not None and moment is not None and over_at - PAST_S <= moment < over_at:
+            return []  # of the last transaction: it came late
         if (last := self._draws.get(evse)) is not None:
             if last[0] == draw.current_a and 0 <= utc - last[1] < SAME_DRAW_S:
                 return []
@@ -603,10 +646,13 @@ class _StationClock:
 
     `_lead_s`: how far the station's clock is ahead of ours (s; mostly below 0 for one that is behind), by
     the newest of its timestamps. A replayed message is far behind it. A clock that was set back is behind
-    it, too, but stays behind by the same time while time passes: then its lead is adopted.
+    it, too, but stays behind by the same time while time passes: then its lead is adopted. One that stands
+    still shows nothing: a replay does not repeat one moment for so long.
     """
 
     def __init__(self) -> None:
+        self._standing: tuple[float, float] | None = None
+        """The last timestamp, and when it arrived first (POSIX s)."""
         self._lead_s: float | None = None
         self._lagging: tuple[float, float] | None = None
         """Lead of the first of the messages that lag alike, and when it arrived (POSIX s)."""
@@ -614,6 +660,10 @@ class _StationClock:
     def is_past(self, moment: float | None, utc: float) -> bool:
         """Return True if a message of this moment (POSIX s) is a replay; take note of the moment."""
         if moment is None:
+            return False
+        if self._standing is None or self._standing[0] != moment:
+            self._standing = (moment, utc)
+        elif utc - self._standing[1] >= CLOCK_STEP_S:
             return False
         lead_s = moment - utc
         if self._lead_s is None or lead_s >= self._lead_s - PAST_S:

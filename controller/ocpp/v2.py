@@ -39,14 +39,16 @@ class StatusNotificationV2(_Message, frozen=True, kw_only=True):
     """Station: a connector's state."""
 
     evse_id: Int32
+    connector_id: Int32 = 1
     connector_status: str
     timestamp: str | None = None
 
 
 class EvseV2(_Message, frozen=True, kw_only=True):
-    """An EVSE's number."""
+    """An EVSE's number, and that of one of its connectors."""
 
     id: Int32
+    connector_id: Int32 | None = None
 
 
 class ComponentV2(_Message, frozen=True, kw_only=True):
@@ -68,6 +70,7 @@ class EventDataV2(_Message, frozen=True, kw_only=True):
     component: ComponentV2
     variable: VariableV2
     actual_value: str = ""
+    timestamp: str | None = None
 
 
 class NotifyEventV2(_Message, frozen=True, kw_only=True):

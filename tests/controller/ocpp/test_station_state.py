@@ -678,7 +678,8 @@ def test_stop_16_replayed_while_next_car_charges_ends_nothing() -> None:
 def test_event_2_of_replayed_transaction_changes_nothing() -> None:
     tracked = Tracked(Version.V201)
     values = [{"timestamp": at(0), "sampledValue": [current_2(10, "L1")]}]
-    assert tracked.event_2("Started", "NEW", -0.5, offline=True) == [TransactionSeen(1, True, "NEW")]
+    started = [TransactionSeen(1, True, "NEW"), CHARGING]
+    assert tracked.event_2("Started", "NEW", -0.5, offline=True) == started
     assert tracked.event_2("Updated", "NEW", meterValue=values) == [
         CHARGING,
         DrawSeen(1, (10.0, None, None)),
