@@ -51,10 +51,15 @@ class HandledCommand(msgspec.Struct, frozen=True):
 
     @property
     def open_command(self) -> OpenCommand | None:
-        """The command whose effect is to be reported; None if it is refused."""
+        """The command, whose effect is reported from the begin of its limit on; None if it is refused."""
         if self.limit is None or self.verdict.command is None:
             return None
-        return dimming_records.open_command(self.event, self.verdict.command, self.limit)
+        return OpenCommand(
+            command_id=self.verdict.command.command_id,
+            digest=self.event.digest,
+            via=self.event.via,
+            begins=self.limit.begins,
+        )
 
 
 class CommandHandler:

@@ -52,16 +52,6 @@ class OpenCommand(msgspec.Struct, frozen=True, kw_only=True):
     begins: float
 
 
-def open_command(event: CommandReceived, command: DimmingCommand, limit: SourceLimit) -> OpenCommand:
-    """Return an accepted command, to report its effect from the begin of its limit on."""
-    return OpenCommand(
-        command_id=command.command_id,
-        digest=event.digest,
-        via=event.via,
-        begins=limit.begins,
-    )
-
-
 class CommandStanding(msgspec.Struct, frozen=True, kw_only=True):
     """State of a command that was accepted, wholly or partly, with the limit that applies."""
 

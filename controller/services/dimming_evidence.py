@@ -49,7 +49,7 @@ class DimmingEvidence:
     `key` signs the records; `public_keys` verify them. `failed` counts records that were not in their file
     at the first attempt. Raises StoreError where the store cannot be used.
 
-        evidence.persist(actions, after=send_answer)     # returns at once
+        evidence.persist(actions, utc, after=notify)     # returns at once
         await evidence.wait_stored()                     # where the caller goes on once all is durable
     """
 
@@ -96,10 +96,14 @@ class DimmingEvidence:
 
     def append(self, record: RecordEvidence, also: Record | None = None) -> None:
         """Append a record to the evidence log, in one transaction with `also`."""
-        self.persist([record] if also is None else [record, Persist((also,))])
+        self.persist([record] if also is None else [record, Persist((also,))], _utc_now())
 
-    def persist(self, actions: Sequence[DimmingAction], after: Callable[[bool], None] = _no_more) -> None:
+    def persist(
+        self, actions: Sequence[DimmingAction], utc: float, after: Callable[[bool], None] = _no_more
+    ) -> None:
         """Have `run` store the changes of an event and its evidence in one transaction, then call `after`.
+
+        `utc`: when the event happened (POSIX s).
 
         A store that cannot be written keeps nothing from being done: the records stay in memory, and `after`
         gets False. With nothing to store it is called at once.
@@ -107,7 +111,7 @@ class DimmingEvidence:
         records = [record for each in actions if isinstance(each, Persist) for record in each.records]
         entries = [(each.kind, each.body) for each in actions if isinstance(each, RecordEvidence)]
         if entries:
-            records += self._log.prepare(entries, _utc_now())
+            records += self._log.prepare(entries, utc)
         self._add(records, after)
 
     async def wait_stored(self) -> None:

@@ -75,8 +75,8 @@ class DimmingOutput:
         """Notify the backend again: its link was opened."""
         self._notifier.repeat()
 
-    def limit(self, effective: EffectiveLimit, now: float) -> None:
-        """Send the limit to load management."""
+    def limit(self, effective: EffectiveLimit, wall: float) -> None:
+        """Send the limit that applies from `wall` on (POSIX s) to load management."""
         total = effective.total
         self.mark_dimmed(effective)
         bounds = [*effective.evses.values(), *([] if total is None else [total])]
@@ -90,7 +90,7 @@ class DimmingOutput:
                 until=min((bound.until for bound in bounds if bound.until is not None), default=None),
             )
         )
-        self._history.on_limit(effective, utc(now))
+        self._history.on_limit(effective, wall)
 
     def mark_dimmed(self, effective: EffectiveLimit) -> None:
         """Mark the EVSEs that are limited: their backends are notified with that reason."""

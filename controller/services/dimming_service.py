@@ -99,7 +99,8 @@ class DimmingService:
         Who answers a partner waits for `evidence.wait_stored` first.
         """
         now = trio.current_time()
-        actions = self._controller.handle(event, now, utc(now))
+        wall = utc(now)
+        actions = self._controller.handle(event, now, wall)
         changed: DimmingChanged | None = None
         reports: list[bytes] = []
         for action in actions:
@@ -107,7 +108,7 @@ class DimmingService:
                 case DimmingChanged(effective=effective):
                     changed = action
                     self._is_dimmed = effective.dimmed
-                    self._output.limit(effective, now)
+                    self._output.limit(effective, wall)
                 case CommandAnswer():
                     self._output.count_answer(action)
                 case NotifyBackends(payload=payload):
@@ -115,9 +116,9 @@ class DimmingService:
                 case LogEntry(level=level, text=text):
                     log.log(level, "%s", text)
         if changed is None and not reports:
-            self.evidence.persist(actions)
+            self.evidence.persist(actions, wall)
         else:
-            self.evidence.persist(actions, lambda _: self._notify(changed, reports, now))
+            self.evidence.persist(actions, wall, lambda _: self._notify(changed, reports, now))
         self._timer.update()
         return actions
 

@@ -31,6 +31,7 @@ _TIME = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z"')
 _FREE_TIME = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|[+-]\d\d:\d\d)?"')
 _CUSTOM = b'"customData"'
 _DATA = b'"data"'
+_SPACE = b" \t\r\n"
 _COLON = b":"
 _LIST = b"["
 _OPENING = (b"{", _LIST)
@@ -136,6 +137,10 @@ def insert_signature(text: bytes, payload: PayloadTokens, signature: bytes) -> b
     `text` is the payload as it was tokenized. A first signature is inserted before `customData`, as WWCP
     writes it.
     """
+    member = b'"%s":[%s]' % (SIGNATURES.encode(), signature)
+    if SIGNATURES not in payload.members and CUSTOM_DATA not in payload.members:
+        at = len(text[: text.rindex(b"}")].rstrip(_SPACE))
+        return text[:at] + (b"," if payload.members else b"") + member + text[at:]
     spans = [token.span(1) for token in _TOKEN.finditer(text)]
     if SIGNATURES in payload.members:
         start, end = payload.members[SIGNATURES]
@@ -144,12 +149,8 @@ def insert_signature(text: bytes, payload: PayloadTokens, signature: bytes) -> b
         at = spans[end - 1][0]
         comma = b"" if end - 1 == start + 3 else b","
         return text[:at] + comma + signature + text[at:]
-    member = b'"%s":[%s]' % (SIGNATURES.encode(), signature)
-    if CUSTOM_DATA in payload.members:
-        at = spans[payload.members[CUSTOM_DATA][0]][0]
-        return text[:at] + member + b"," + text[at:]
-    at = spans[-2][1]
-    return text[:at] + (b"," if payload.members else b"") + member + text[at:]
+    at = spans[payload.members[CUSTOM_DATA][0]][0]
+    return text[:at] + member + b"," + text[at:]
 
 
 def _find_members(tokens: list[bytes]) -> dict[str, tuple[int, int]]:
