@@ -7,11 +7,12 @@ small machines: the handling of commands, limit sources, the effective limit, an
 from __future__ import annotations
 
 import logging
+import math
 
 from controller.dimming import dimming_records
 from controller.dimming.command_handler import CommandHandler
 from controller.dimming.digital_inputs import ChatterReport, DigitalInputs
-from controller.dimming.dimming_limits import EffectiveLimit, LimitSource, effective
+from controller.dimming.dimming_limits import EffectiveLimit, LimitSource, SourceLimit, effective
 from controller.dimming.dimming_records import CommandMoments
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.eebus_source import EebusSource, EebusSources
@@ -63,17 +64,19 @@ class DimmingController:
         self._to_restore: DimmingMemory | None = None
         """Stored state, to be restored again once the time is known."""
         self._effective = EffectiveLimit()
+        self._sources_change_at = -math.inf
+        """Time (s) of the next change of a source by itself; until then only its own events change it."""
 
     @property
     def effective(self) -> EffectiveLimit:
         """The limit that applies."""
         return self._effective
 
-    def deadline(self, now: float) -> float | None:
-        """Return when the next DimmingTick is due; None: after the next event."""
-        moments = [each.deadline(now) for each in self._sources]
-        moments.append(self._outcomes.deadline)
-        return min([at for at in moments if at is not None], default=None)
+    @property
+    def deadline(self) -> float:
+        """Time of the next DimmingTick (s, monotonic; inf: not before another event)."""
+        outcome = self._outcomes.deadline
+        return self._sources_change_at if outcome is None else min(self._sources_change_at, outcome)
 
     def needs_decisions(self, now: float) -> bool:
         """Return True if the next `Measured` is to have the decision for each EVSE."""
@@ -132,6 +135,8 @@ class DimmingController:
                 actions += self._outcomes.on_measured(event, at)
             case ClockTrusted(trusted=trusted):
                 self._set_clock_trusted(trusted, at)
+        if isinstance(event, Measured) and now < self._sources_change_at:  # it changes no source
+            return actions + self._outcomes.on_time(at) + self._outcomes.record_decisions(at)
         return actions + self._update_effective(at) + self._outcomes.record_decisions(at)
 
     # -- what comes in --------------------------------------------------------------------------------
@@ -167,7 +172,13 @@ class DimmingController:
 
     def _update_effective(self, at: CommandMoments) -> list[DimmingAction]:
         """Compute the effective limit and its outcome so far."""
-        limits = [limit for source in self._sources for limit in source.limits(at.now)]
+        limits: list[SourceLimit] = []
+        self._sources_change_at = math.inf
+        for source in self._sources:
+            limits += source.limits(at.now)
+            changes_at = source.deadline(at.now)
+            if changes_at is not None and changes_at < self._sources_change_at:
+                self._sources_change_at = changes_at
         now_holds = effective(map(self._settings.raised, limits), at.now)
         if now_holds == self._effective:
             return self._outcomes.on_time(at)

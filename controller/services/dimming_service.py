@@ -68,7 +68,7 @@ class DimmingService:
         self._output = output
         self._run_inputs = run_inputs
         self._controller = DimmingController(settings, trust.signatures, trio.current_time())
-        self._timer = DeadlineTimer(lambda: self._controller.deadline(trio.current_time()))
+        self._timer = DeadlineTimer(lambda: self._controller.deadline)
         self._is_dimmed = False
         """True while a limit applies."""
         self._restore()

@@ -85,7 +85,7 @@ def test_effect_is_measured_reported_and_recorded() -> None:
 def test_dimming_controller_missing_effect_is_reported_and_later_effect() -> None:
     scenario = DimmingHarness()
     scenario.send_command(command(1, 9000.0), "dso")
-    assert scenario.controller.deadline(0) == PATIENCE_S
+    assert scenario.controller.deadline == PATIENCE_S
     scenario.handle(DimmingTick(), PATIENCE_S)
     assert scenario.evidence_kinds() == ["failure"]
     [notices] = scenario.effects(NotifyBackends)
@@ -99,7 +99,7 @@ def test_limit_ends_by_itself_and_is_recorded() -> None:
     scenario = DimmingHarness()
     scenario.send_command(command(1, 9000.0), "dso")
     scenario.measure(8000, at=10)
-    assert scenario.controller.deadline(10) == 3600
+    assert scenario.controller.deadline == 3600
     assert DimmingChanged(scenario.controller.effective) not in scenario.handle(DimmingTick(), 3599)
     scenario.handle(DimmingTick(), 3600)
     [dimmed] = scenario.effects(DimmingChanged)
@@ -198,7 +198,7 @@ def test_command_for_later_waits() -> None:
     assert (answer["status"], answer["from"]) == ("accepted", "2026-11-21T12:10:00.000Z")
     assert not scenario.controller.effective.dimmed
     assert scenario.evidence_kinds() == ["command", "verdict"]
-    assert scenario.controller.deadline(0) == 600
+    assert scenario.controller.deadline == 600
     scenario.handle(DimmingTick(), 600)
     assert scenario.total_w == 9000
     scenario.measure(8000, at=602)
@@ -333,7 +333,7 @@ def test_contacts_dim_until_read_and_when_lost() -> None:
     scenario.handle(InputsRead("box", (False,)), 4)
     scenario.handle(InputsRead("box", (False,)), 5)
     assert not scenario.controller.effective.dimmed
-    assert scenario.controller.deadline(5) == 10
+    assert scenario.controller.deadline == 10
     scenario.handle(DimmingTick(), 10)
     assert scenario.total_w == 9000
 

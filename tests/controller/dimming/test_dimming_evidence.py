@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
 from controller.dimming.dimming_controller import DimmingController
+from controller.dimming.dimming_limits import effective as find_effective
 from controller.dimming.dimming_messages import moment
 from controller.dimming.dimming_settings import SourceSettings
 from controller.dimming.events import (
@@ -165,8 +166,10 @@ def test_dimming_random_events_leave_lowest_limit(
                     assert msgspec.json.decode(saved, type=type(memory)) == memory
                 case NotifyBackends(payload=payload) | CommandAnswer(payload=payload):
                     assert msgspec.json.decode(payload)["signatures"]
-        deadline = controller.deadline(now)
         if isinstance(event, DimmingTick):
-            assert deadline is None or deadline > now
+            assert controller.deadline > now
+        if not isinstance(event, CommandReceived):  # a refused one waits for the tick that is due
+            limits = [limit for source in controller._sources for limit in source.limits(now)]
+            assert controller.effective == find_effective(map(EVERYTHING.raised, limits), now)
     if lines:
         assert audit([("log", b"".join(lines))], [KEY.public_key()]).good

@@ -20,7 +20,7 @@ def test_eebus_guard_limit_applies_from_write_to_end() -> None:
     assert scenario.evidence_kinds() == ["command", "verdict", "limit", "readings"]
     assert scenario.total_w == 9000
     assert scenario.controller.eebus_source("box").view.state is lpc.State.LIMITED
-    assert scenario.controller.deadline(1) <= 61
+    assert scenario.controller.deadline <= 61
     scenario.handle(DimmingTick(), 61)
     assert not scenario.controller.effective.dimmed
     assert scenario.effects(EebusAction) == []
