@@ -96,6 +96,8 @@ MOST_A = 10_000.0
 """Highest current that is read (A); a higher one is an error of the station, and skipped."""
 DRAW_TOLERANCE = 1.25
 """A draw counts up to so many times the rated current of its EVSE."""
+WRONG_DRAW = 2.5
+"""A draw above so many times the rated current is an error of the station: it is passed on as it is."""
 SURE_A = 2.0
 """Smaller currents do not show how many phases carry a power (A)."""
 SURE = 1.25
@@ -125,6 +127,7 @@ _NO_EVSES: frozenset[int] = frozenset()
 _KeyT = TypeVar("_KeyT")
 _ValueT = TypeVar("_ValueT")
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
+_Measured = v16.MeterValuesV16 | v2.MeterValuesV2 | v2.TransactionEventV2
 _Reader = Callable[["StationStateTracker", bytes, float], list[Observation]]
 
 
@@ -177,6 +180,8 @@ class StationStateTracker:
         """Energy register of each EVSE of which nothing else is reported."""
         self._with_current = _NO_EVSES
         """EVSEs of which currents or powers were reported: their registers show nothing better."""
+        self._has_own_current = False
+        """True if EVSEs report currents or powers of their own: those of the main meter do not count."""
         self._charging_at: dict[int, EvseState] = {}
         """The last state of each EVSE that a transaction (2.x) or a connector (1.6) reported as charging."""
         self._readers = _READERS_16 if version is Version.V16 else _READERS_2
@@ -362,7 +367,7 @@ class StationStateTracker:
             seen.append(StateSeen(evse, state))
         if is_past:
             return seen
-        return seen + self._read_draw(evse, message.meter_value or (), utc, len(payload))
+        return seen + self._read_own_draw(evse, message, utc, len(payload))
 
     def _is_earlier(self, message: v2.TransactionEventV2) -> bool:
         """Return True if an event is of a transaction from before the one that runs at its EVSE.
@@ -453,19 +458,30 @@ class StationStateTracker:
         self._note_sampled(() if message is None else message.meter_value or ())
         if message is None:
             return []
-        evse = message.connector_id or self._only_evse
         transaction = message.transaction_id
-        if evse is None or (transaction in self._ended and transaction is not None):
+        if transaction in self._ended and transaction is not None:
             return []
-        return self._read_draw(evse, message.meter_value or (), utc, len(payload))
+        return self._read_measured(message.connector_id, message, utc, len(payload))
 
     def _on_meter_values_2(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_carrier(METER_VALUES_2, payload)
         self._note_sampled(() if message is None else message.meter_value or ())
         if message is None:
             return []
-        evse = message.evse_id or self._only_evse
-        return [] if evse is None else self._read_draw(evse, message.meter_value or (), utc, len(payload))
+        return self._read_measured(message.evse_id, message, utc, len(payload))
+
+    def _read_measured(self, number: int, message: _Measured, utc: float, size: int) -> list[Observation]:
+        """Read the current of an EVSE; those of number 0, the main meter, count for an only EVSE."""
+        if number:
+            return self._read_own_draw(number, message, utc, size)
+        if self._only_evse is None or self._has_own_current:
+            return []
+        return self._read_draw(self._only_evse, message.meter_value or (), utc, size)
+
+    def _read_own_draw(self, evse: int, message: _Measured, utc: float, size: int) -> list[Observation]:
+        draws = self._read_draw(evse, message.meter_value or (), utc, size)
+        self._has_own_current |= any(not each.mean_s for each in draws if isinstance(each, DrawSeen))
+        return draws
 
     def _note_sampled(self, meter_value: Sequence[MeterValue]) -> None:
         self.sampled_at = self._read_time(meter_value[-1].timestamp) if meter_value else None
@@ -612,7 +628,10 @@ class StationStateTracker:
             values = [amps[_SUM] if phase < count else None for phase in range(3)]
         else:
             return None
-        most = MOST_A if rating is None else rating.max_a * DRAW_TOLERANCE
+        if rating is not None and max(abs(value or 0.0) for value in values) <= rating.max_a * WRONG_DRAW:
+            most = rating.max_a * DRAW_TOLERANCE
+        else:
+            most = MOST_A
         bounded = [None if value is None else max(-most, min(most, value)) for value in values]
         return (bounded[0], bounded[1], bounded[2])
 

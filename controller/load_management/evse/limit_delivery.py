@@ -7,7 +7,8 @@ doubt* and may be taking its maximum.
 
 A lower target is sent at once where its room is needed, else with the renewal. A higher one waits for the
 last answer, for `RAMP_S` since the last rise, and for `STEP_A` to gain, unless the lease is renewed anyway.
-A station that refuses is asked again after `RETRY_S`.
+A station that refuses is asked again after `RETRY`. From its second refusal in a row on it is offered its
+fallback at most: what may be in force in spite of a refusal then ends, and its room is free for others.
 
 A station with a quirk gets what it can do: limits in its steps, and where it holds one profile only,
 a lease that contains the fallback.
@@ -48,8 +49,8 @@ NOISE_A = 0.05
 """Limits have one decimal: smaller differences are none."""
 NOISE_W = 1.0
 """Limits in W have no decimals."""
-RETRY_S = 60.0
-"""Time that a rejection counts (s)."""
+RETRY = Backoff(first_s=60.0, longest_s=300.0)
+"""Time that a rejection counts."""
 LATE_S = 10.0
 """A cut that is not answered by then may never be."""
 ANSWER_S = 60.0
@@ -170,6 +171,8 @@ class LimitDelivery:
         """Maximum that the EVSE had before, while its limits by that are not replaced in the station."""
         self._refusal = ""
         self._retry_at = 0.0
+        self._refused_leases = 0
+        """Leases in a row that were refused or not answered."""
         self._raised_at: float | None = None
         self._cut_at = -math.inf
         self._booted_at = -math.inf
@@ -206,6 +209,7 @@ class LimitDelivery:
         self.connected = True
         self._retry_at = now
         self._refusal = ""  # what failed with the last link was no refusal
+        self._refused_leases = 0
         self.on_profiles_touched(now)
 
     def on_boot(self, now: float) -> None:
@@ -344,10 +348,12 @@ class LimitDelivery:
         if not accepted:
             self._may_have_taken(pending, now)
             self._refusal = detail or "no reason given"
-            self._retry_at = now + RETRY_S
+            self._refused_leases += pending.kind is LimitKind.LEASE
+            self._retry_at = now + RETRY.wait_s(self._refused_leases)
         elif pending.kind is LimitKind.FALLBACK:
             self._floor = True
         else:
+            self._refused_leases = 0
             if (before_a := self._permitted_a(now)) > pending.limit_a:
                 following = [each for each in self._following if each[1] > now]
                 self._following = [*following, (before_a, now + self.slowest_s)]
@@ -378,8 +384,12 @@ class LimitDelivery:
         return max([self._trail[1], *(until for _, until in self._following)])
 
     def _may_have_taken(self, pending: _Pending, now: float) -> None:
-        """Count a call that was not accepted: its answer may be lost, and the limit in force."""
-        if pending.kind is LimitKind.LEASE:
+        """Count a call that was not accepted: its answer may be lost, and the limit in force.
+
+        A lease that is not above the fallback allows no more than that.
+        """
+        allows_more = not self._floor or pending.limit_a > self._evse.fallback_a + NOISE_A
+        if pending.kind is LimitKind.LEASE and allows_more:
             limit, until = self._trail
             still = limit if now < until else 0.0
             self._trail = (max(still, pending.limit_a), max(until, now + pending.duration_s))
@@ -551,6 +561,8 @@ class LimitDelivery:
         """
         if self._pending:
             self._give_up_waiting(now)
+        if self._refused_leases > 1 and self._floor:
+            target_a = min(target_a, self._evse.fallback_a)
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
         if not self.connected or now < self._sends_from:
             return []

@@ -592,8 +592,29 @@ def test_power_beyond_measure_is_skipped() -> None:
 
 
 def test_current_above_rating_is_bounded() -> None:
-    assert Tracked(Version.V16).values_16(current("1000", "L1")) == [DrawSeen(1, (40.0, None, None))]
-    assert Tracked(Version.V16).values_16(current("-1000", "L1")) == [DrawSeen(1, (-40.0, None, None))]
+    assert Tracked(Version.V16).values_16(current("63", "L1")) == [DrawSeen(1, (40.0, None, None))]
+    assert Tracked(Version.V16).values_16(current("-63", "L1")) == [DrawSeen(1, (-40.0, None, None))]
+
+
+def test_current_far_above_rating_is_left_to_be_rejected() -> None:
+    """Bounded to 40 A it would count as the draw of a car that no limit holds."""
+    [seen] = Tracked(Version.V16).values_16(current("3200", "L1"), current("16", "L2"))
+    assert seen == DrawSeen(1, (3200.0, 16.0, None))
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_main_meter_counts_until_evse_reports_own_current(version: Version) -> None:
+    tracked, key = Tracked(version), "connectorId" if version is Version.V16 else "evseId"
+    samples = PHASES_16 if version is Version.V16 else [current_2(16, phase) for phase in ("L1", "L2", "L3")]
+
+    def send(number: int, minute: float, *values: Any) -> list[Observation]:
+        element = {"timestamp": at(minute), "sampledValue": list(values)}
+        return tracked.sends("MeterValues", minute, **{key: number, "meterValue": [element]})
+
+    assert send(1, 0, ENERGY) == []
+    assert send(0, 0, *samples) == SIXTEEN
+    assert send(1, 1, *samples) == SIXTEEN
+    assert send(0, 2, *samples) == []
 
 
 def test_total_power_that_one_phase_carries_counts_in_each() -> None:

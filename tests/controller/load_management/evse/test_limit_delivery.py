@@ -22,7 +22,7 @@ from controller.load_management.evse.limit_delivery import (
     RAMP_S,
     RENEW_AT,
     REST_AFTER_CUT_S,
-    RETRY_S,
+    RETRY,
     SMALL_CUT_A,
     STEP_A,
     CutTiming,
@@ -260,11 +260,37 @@ def test_limit_delivery_refused_limit_is_retried_after_pause() -> None:
     answer(delivery, send(delivery, 16, 0), 1, accepted=False)
     assert str(delivery.standing(2).problem) == "refuses limits (Rejected)"
     assert delivery.standing(2 + LEASE_S).held_a == 32
-    assert send(delivery, 6, RETRY_S) == []
-    commands = send(delivery, 6, 1 + RETRY_S)
+    assert send(delivery, 6, RETRY.first_s) == []
+    commands = send(delivery, 6, 1 + RETRY.first_s)
     assert [command.kind for command in commands] == [LimitKind.FALLBACK, LimitKind.LEASE]
     answer(delivery, commands, 70)
     assert delivery.standing(70).problem is None
+
+
+def test_limit_delivery_refused_again_books_fallback_once_it_ended() -> None:
+    """Two leases of 16 A may be in force until 300 s after their refusals, and no longer."""
+    delivery = confirmed(16)
+    answer(delivery, send(delivery, 16, 20 + LEASE_S), 20 + LEASE_S, accepted=False)
+    refused_at = 80 + LEASE_S
+    answer(delivery, send(delivery, 16, refused_at), refused_at, accepted=False)
+    for at in range(int(refused_at), int(refused_at) + 3600):
+        for command in send(delivery, 16, at):
+            assert command.limit_a == 6
+            answer(delivery, [command], at, accepted=False)
+        assert delivery.standing(at).held_a == (16 if at < refused_at + LEASE_S else 6)
+    (lease,) = send(delivery, 16, refused_at + 3900)
+    answer(delivery, [lease], refused_at + 3900)
+    assert send(delivery, 16, refused_at + 3920)[0].limit_a == 16
+
+
+def test_limit_delivery_refusing_station_is_sent_few_limits() -> None:
+    delivery = confirmed(16)
+    sent = 0
+    for at in range(20, 3620):
+        commands = send(delivery, 16, at)
+        answer(delivery, commands, at, accepted=False)
+        sent += len(commands)
+    assert sent <= 15
 
 
 def test_limit_delivery_refused_cut_leaves_old_lease_in_force() -> None:
