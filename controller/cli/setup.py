@@ -36,6 +36,7 @@ from controller.cli.setup_dialog import (
     read_listed_stations,
 )
 from controller.model.exception_groups import leaves
+from controller.services import ServiceError
 from controller.services.control_socket import FILE, send_command
 from controller.services.first_configuration import (
     find_site_places,
@@ -43,7 +44,6 @@ from controller.services.first_configuration import (
     store_directory_of,
     write_or_replace_site,
 )
-from controller.services.service_error import ServiceError
 from controller.services.setup_mode import SetupEnd, serve_setup
 from controller.services.setup_service import SetupService
 from controller.services.station_collector import CollectorError, StationCollector

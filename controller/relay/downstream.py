@@ -29,6 +29,7 @@ from controller.ocpp.frames import (
     malformed_code,
     parse,
 )
+from controller.ocpp.trigger_messages import trigger_status
 from controller.profiles.arbiter import ProfileArbiter, ProfileDecision
 from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
 from controller.relay.events import Action, Commandable, OwnAnswered
@@ -282,15 +283,6 @@ class Downstream:
             effects.append(ReplyToBackend(origin, _own_answer(text)))
         self._quiet_until = self._states_due_at = math.inf
         return effects
-
-
-def trigger_status(version: Version, evse: int) -> bytes:
-    """Return the payload of a TriggerMessage for the state of an EVSE (2.x: of its first connector)."""
-    if version is Version.V16:
-        return msgspec.json.encode({"requestedMessage": "StatusNotification", "connectorId": evse})
-    return msgspec.json.encode(
-        {"requestedMessage": "StatusNotification", "evse": {"id": evse, "connectorId": 1}}
-    )
 
 
 def _own_answer(text: str) -> Answer:

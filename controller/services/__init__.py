@@ -1,1 +1,5 @@
 """Services: tasks, sockets, files and clocks around the pure cores. `app` composes them."""
+
+
+class ServiceError(Exception):
+    """A service cannot start, or a request to it cannot be done. Its text names the remedy."""

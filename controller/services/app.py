@@ -27,6 +27,7 @@ from controller.load_management.site_builder import build_station_meters
 from controller.load_management.site_view import SiteView
 from controller.model.expiry import DAY_S, ExpiryLevel
 from controller.model.parts import finish_parts
+from controller.services import ServiceError
 from controller.services.backend_pools import BackendPools
 from controller.services.backend_renames import rename_backends
 from controller.services.certificate_service import (
@@ -70,7 +71,6 @@ from controller.services.relay_backends import RelayBackends
 from controller.services.relay_factory import RelayFactory
 from controller.services.relay_memory import KEY_FILE, RelayJournals, open_token_key
 from controller.services.reload_service import FileChanges, ReloadService
-from controller.services.service_error import ServiceError
 from controller.services.session_factory import SessionFactory
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.session_reader import make_session_reader

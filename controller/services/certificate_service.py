@@ -29,7 +29,7 @@ from controller.pki.peer_certificates import (
     check_names,
     read_peer_certificate,
 )
-from controller.services.service_error import ServiceError
+from controller.services import ServiceError
 from controller.signing import SigningError
 from controller.signing.policy_file import read_policy
 from controller.signing.signing_keys import read_key_files

@@ -16,8 +16,8 @@ from controller.access.access_records import DONE
 from controller.access.permissions import Actor
 from controller.commands.command_statements import describe_command
 from controller.commands.site_command import COMMANDS, SiteCommand
+from controller.services import ServiceError
 from controller.services.audit_log import AuditLog
-from controller.services.service_error import ServiceError
 from drivers.coded_text import coded, text_of
 
 log = logging.getLogger("controller")

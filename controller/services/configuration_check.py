@@ -11,8 +11,8 @@ from pathlib import Path
 from controller.config.live_keys import ReloadPlan
 from controller.config.loader import check_config
 from controller.config.schema import Config
+from controller.services import ServiceError
 from controller.services.configuration import ERROR_RULES, HINT_RULES, copy_in_use
-from controller.services.service_error import ServiceError
 from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
 from controller.web.site_interface import CheckFinding
 from drivers.coded_text import coded, parts_or_text

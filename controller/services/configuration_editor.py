@@ -28,8 +28,8 @@ from controller.services.configuration_check import (
     read_present_configuration,
 )
 from controller.services.first_configuration import version_of, write_configuration_file
+from controller.site_setup import SetupError
 from controller.site_setup.setup_document import NewStation, SetupDocument, add_station
-from controller.site_setup.setup_error import SetupError
 from controller.store.state_store import StateStore
 from controller.web.site_interface import CheckFinding, ConfigurationText, ConfigurationVersion
 from drivers.coded_text import coded

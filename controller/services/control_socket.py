@@ -20,7 +20,7 @@ import trio
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
 from controller.commands.site_command import CommandFormatError, SiteCommand, convert_command
-from controller.services.service_error import ServiceError
+from controller.services import ServiceError
 
 log = logging.getLogger("controller")
 

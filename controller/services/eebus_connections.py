@@ -17,7 +17,7 @@ from cryptography import x509
 from controller.model.exception_groups import leaves
 from controller.model.peer_text import bounded_text
 from controller.model.rate_limits import AddressCounter
-from controller.services.service_error import ServiceError
+from controller.services import ServiceError
 from controller.transport.http_upgrade import (
     SWITCHING,
     CompressionOffer,

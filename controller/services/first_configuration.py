@@ -13,7 +13,7 @@ from controller.access.access_records import UserStored
 from controller.access.passwords import generate_password, hash_user_password
 from controller.access.permissions import ADMINISTRATOR
 from controller.config.schema import ListenConfig, StoreConfig, WebConfig
-from controller.services.service_error import ServiceError
+from controller.services import ServiceError
 from controller.signing.signing_keys import KeyFileError, new_private_key, write_key_file
 from controller.site_setup.setup_document import SitePlaces
 from controller.store.record_rules import changes_of, kind_of_type, read_entry

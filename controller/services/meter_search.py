@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from controller.services.service_error import ServiceError
+from controller.services import ServiceError
 from controller.site_setup.setup_questions import MeterChoice, MeterScan
 from controller.transport.transport_errors import describe_error
 from controller.web.setup_interface import MeterSearch

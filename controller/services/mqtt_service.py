@@ -37,8 +37,8 @@ from controller.publishing.mqtt_topics import (
     make_event,
     make_state_messages,
 )
+from controller.services import ServiceError
 from controller.services.command_service import CommandService
-from controller.services.service_error import ServiceError
 from controller.transport.tls import make_checked_context
 from controller.web.alarm_model import AlarmChange
 from controller.web.status_model import ControllerStatus

@@ -16,8 +16,8 @@ import trio
 
 from controller.config import Config
 from controller.model.peer_text import peer_word
+from controller.services import ServiceError
 from controller.services.replay_memory import ReplayMemory, choose_clock_trust
-from controller.services.service_error import ServiceError
 from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
 from controller.signing.policy_messages import ReceivedPolicies, ReceivedPolicy

@@ -18,8 +18,8 @@ from controller.access.permissions import Actor
 from controller.commands.site_command import ReloadConfiguration
 from controller.config.live_keys import ReloadPlan, find_booked_s, plan_reload, remove_stations
 from controller.config.schema import Config
+from controller.services import ServiceError
 from controller.services.configuration import ActiveConfiguration, check_reload, keep_copy
-from controller.services.service_error import ServiceError
 from controller.stations.removed_stations import RemovedStations
 
 log = logging.getLogger("controller")

@@ -13,8 +13,8 @@ from contextlib import suppress
 from controller.access.permissions import Actor
 from controller.commands.site_command import ResumeSigning
 from controller.config import Config
+from controller.services import ServiceError
 from controller.services.clock_state import is_synchronised
-from controller.services.service_error import ServiceError
 from controller.signing.replay_cache import NOTHING_FORGOTTEN, ReplayCache, ReplayRecord, ReplayWait, SeenText
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore

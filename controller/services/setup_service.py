@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import trio
 
 from controller.access.permissions import Actor
+from controller.services import ServiceError
 from controller.services.configuration_check import (
     PlanReload,
     find_in_configuration,
@@ -23,11 +24,9 @@ from controller.services.configuration_check import (
 from controller.services.first_configuration import ensure_signing_key, find_site_places, version_of
 from controller.services.machine_report import find_gpio_chips, find_serial_ports, find_timezone
 from controller.services.meter_search import MeterSearchService
-from controller.services.service_error import ServiceError
-from controller.site_setup import setup_questions
+from controller.site_setup import SetupError, setup_questions
 from controller.site_setup.configuration_fields import change_fields, read_field_groups
 from controller.site_setup.setup_document import KEY_DIRECTORY, SitePlaces, find_stations_url, write_document
-from controller.site_setup.setup_error import SetupError
 from controller.web.setup_interface import (
     FieldForms,
     FieldRequest,

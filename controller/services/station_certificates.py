@@ -30,8 +30,8 @@ from controller.pki.ca_folder import CaFolder, read_passphrase
 from controller.pki.certificate_ledger import IssuedCertificate, RevocationReason
 from controller.pki.certificate_messages import SignCertificateCall, StationCertificateScope
 from controller.relay.events import LocalCall
+from controller.services import ServiceError
 from controller.services.clock_state import is_synchronised
-from controller.services.service_error import ServiceError
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
 

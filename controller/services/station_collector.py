@@ -9,7 +9,7 @@ import trio
 
 from controller.config.schema import ListenConfig
 from controller.ocpp.frames import Version
-from controller.services.service_error import ServiceError
+from controller.services import ServiceError
 from controller.services.station_report import report_unknown_stations
 from controller.services.wall_clock import find_station_time
 from controller.site_setup.setup_questions import UnknownStation

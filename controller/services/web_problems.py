@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from controller.services import ServiceError
 from controller.services.access_service import LoginRejectedError
 from controller.services.command_service import CommandForbiddenError, TargetUnknownError
-from controller.services.service_error import ServiceError
 from controller.web.http_messages import ProblemError
 from drivers.coded_text import text_of
 

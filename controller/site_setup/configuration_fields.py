@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from controller.site_setup import AnswerError, SetupError
 from controller.site_setup.setup_document import SetupDocument, add_nested_table, plain_number, set_key
-from controller.site_setup.setup_error import AnswerError, SetupError
 from controller.site_setup.setup_questions import (
     PHASE_CHOICES,
     backend_names,

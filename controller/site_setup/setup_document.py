@@ -15,7 +15,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT
 
-from controller.site_setup.setup_error import SetupError
+from controller.site_setup import SetupError
 from controller.site_setup.setup_questions import (
     LOCAL,
     Answers,

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from controller.site_setup.setup_error import AnswerError
+from controller.site_setup import AnswerError
 from controller.site_setup.setup_texts import Language, has_setup_text, setup_text
 from drivers.input_modules import list_input_modules
 from drivers.meter_model import list_models

@@ -31,7 +31,7 @@ from controller.pki.certificate_profiles import Purpose
 from controller.pki.certificate_requests import RequestContent, build_request
 from controller.pki.identity_files import IdentityFolder
 from controller.pki.issuance import Applicant
-from controller.services import app
+from controller.services import ServiceError, app
 from controller.services.app import App
 from controller.services.certificate_service import (
     CertificateService,
@@ -39,7 +39,6 @@ from controller.services.certificate_service import (
     find_expiries,
     year_hints,
 )
-from controller.services.service_error import ServiceError
 from controller.stations import listener
 from tests.bounds import HANG_S
 from tests.controller.pki.examples import common_name

@@ -12,9 +12,8 @@ import trio
 
 from controller.access.permissions import LOCAL_ACTOR, Actor
 from controller.config.schema import ListenConfig
-from controller.services import meter_search
+from controller.services import ServiceError, meter_search
 from controller.services.machine_report import find_serial_ports, find_timezone
-from controller.services.service_error import ServiceError
 from controller.services.setup_service import SetupRejectedError, SetupService
 from controller.site_setup.configuration_fields import FieldChange
 from controller.site_setup.setup_document import SitePlaces, find_stations_url

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from controller.config.loader import check_config
+from controller.site_setup import AnswerError, SetupError
 from controller.site_setup.configuration_fields import (
     ConfigurationField,
     FieldChange,
     change_fields,
     read_field_groups,
 )
-from controller.site_setup.setup_error import AnswerError, SetupError
 
 ROOT = Path(__file__).parents[3]
 DEPOT = (ROOT / "etc/controller.toml").read_text()

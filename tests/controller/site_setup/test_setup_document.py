@@ -10,6 +10,7 @@ import pytest
 
 from controller.config.loader import check_config
 from controller.config.schema import LoadManagementConfig
+from controller.site_setup import SetupError
 from controller.site_setup.setup_document import (
     USUAL_FALLBACK_A,
     NewStation,
@@ -19,7 +20,6 @@ from controller.site_setup.setup_document import (
     set_key,
     write_document,
 )
-from controller.site_setup.setup_error import SetupError
 from controller.site_setup.setup_questions import SetupContext, next_section, with_defaults
 from tests.controller.site_setup.test_setup_questions import CONTEXT, HOME
 
