@@ -67,7 +67,7 @@ def deepest_a(share_a: float) -> float:
 
 OffShare = tuple[EvseController, float]
 """EVSE whose offer differs from its share, and its share (A per phase)."""
-OffPlace = tuple[bool, float, float, EvseRef, EvseController, float, Places]
+OffPlace = tuple[bool, float, bool, float, EvseRef, EvseController, float, Places]
 """EVSE above its share at its place in the order of the cuts, with its share and the places that it loads."""
 
 
@@ -118,9 +118,10 @@ class CutPlanner:
         Yields the cost of each step.
         `ledger`: the room beside all bookings; `falling`: what of these is freed by cuts that are under way.
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
-        than many by a little, to spare writes: those first that obey fastest, then those whose lease would be
-        renewed soonest. Where an EVSE is far below its share, those that are far above theirs come down to
-        it. Renewals level the shares again.
+        than many by a little, to spare writes: those first that obey fastest, then, where room is short,
+        those whose reports show what they draw, then those whose lease would be renewed soonest. Where an
+        EVSE is far below its share, those that are far above theirs come down to it. Renewals level the
+        shares again.
         """
         ledger = ledger.beside(falling)  # what cuts that are under way will free is not asked a second time
         short = self._shortage(ledger)
@@ -131,7 +132,7 @@ class CutPlanner:
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
-        order = yield from self._order(off_shares.above, short, asked)
+        order = yield from self._order(off_shares.above, short, asked, now)
         number = 0
         while order:
             *_, controller, share_a, places = heappop(order)
@@ -160,7 +161,7 @@ class CutPlanner:
         return cuts
 
     def _order(
-        self, above: RoomGroups[float], short: Mapping[Place, float], asked: Mapping[Place, float]
+        self, above: RoomGroups[float], short: Mapping[Place, float], asked: Mapping[Place, float], now: float
     ) -> Generator[int, None, list[OffPlace]]:
         """Return the EVSEs of which some may be cut, as a heap in the order in which they are.
 
@@ -176,7 +177,7 @@ class CutPlanner:
             for group in groups.values():
                 found = list(group.members.values())
                 places = self._places(found[0][0])
-                if not short.keys().isdisjoint(places):
+                if is_short := not short.keys().isdisjoint(places):
                     least_a = 0.0
                 elif not asked.keys().isdisjoint(places):
                     least_a = EXCESS_A  # how far above its share an EVSE at least is that is cut for others
@@ -185,7 +186,9 @@ class CutPlanner:
                 for controller, share_a in found:
                     if controller.offer.offered_a - share_a >= least_a:
                         # Stops are decided, others get what they free: they come first.
-                        key = (share_a > 0, controller.delivery.reaction_s, controller.delivery.written_at)
+                        delivery = controller.delivery
+                        is_silent = is_short and controller.model.draw.unknown(now)
+                        key = (share_a > 0, delivery.reaction_s, is_silent, delivery.written_at)
                         order.append((*key, controller.evse.ref, controller, share_a, places))
                 searched += len(found)
             if searched >= AT_ONCE:

@@ -159,6 +159,8 @@ class ConsumptionTracker:
         self._limits: deque[tuple[float, float]] = deque([(now, evse.max_a)], maxlen=LIMITS)
         """Offers that the station may follow yet, with the times from which on they counted, oldest first."""
         self._highest_a = self._lowest_a = self._unfollowed_a = evse.max_a
+        self._before_rise_a = math.inf
+        """Offer before a rise that its station may not have followed yet; infinite after a cut."""
         self.follows_a = math.inf
         """Highest offer that the station may follow yet by its last report; infinite: that shows none."""
         self.followed_since: float | None = None
@@ -261,6 +263,10 @@ class ConsumptionTracker:
         # What its station had the time to follow, no later change makes doubtful again.
         before_a = self._offered_a if now >= self._followed_at else self._unfollowed_a
         self._unfollowed_a = max(before_a, limit_a)
+        if limit_a < self._offered_a:
+            self._before_rise_a = math.inf
+        elif now >= self._followed_at or self._before_rise_a == math.inf:
+            self._before_rise_a = self._offered_a
         self._offered_a = limit_a
         self._limits.append((now, limit_a))
         self.was_settled = self._settled
@@ -400,7 +406,7 @@ class ConsumptionTracker:
         obeyed = self._offered_a + self.overdraw_a
         reacting = now < self._followed_at
         unfollowed_a = self._highest_a if self.is_late else self._unfollowed_a
-        before = max(unfollowed_a, self.defiant_a) if reacting else obeyed
+        before = max(min(unfollowed_a, self._before_rise_a), self.defiant_a) if reacting else obeyed
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
         unreported_a = self._highest_a

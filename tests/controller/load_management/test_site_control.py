@@ -310,6 +310,22 @@ def test_site_control_station_without_reports_is_served_steadily() -> None:
     assert site.evse_view("A").draw_unknown
 
 
+@pytest.mark.parametrize("silent", ["A", "B"])
+def test_overload_is_cut_where_reports_show_that_current_flows(silent: str) -> None:
+    # The car of the silent station draws 10 of its 22 A: to cut it to 10 A would help nothing.
+    reporting = "AB".replace(silent, "")
+    cars = {silent: Car(10.0), reporting: Car(32.0)}
+    stations = [make_station(each, car=cars[each], report_s=0 if each == silent else 10) for each in "AB"]
+    site = SiteHarness((make_grid(45.0),), stations, lambda now: (20.0 if now > 600 else 0.0,) * 3)
+    site.connect()
+    site.wait(600)
+    assert site.evse_view(silent).offered_a > 15.0
+    site.wait(10)
+    assert site.evse_view(reporting).offered_a <= 14.0
+    assert max(site.flowed[-1]) <= 45.0
+    assert site.longest_over("grid", 45.0) <= 8
+
+
 def test_station_that_reports_once_minute_is_served_without_swinging() -> None:
     site = two_rows_of_one(report_s=60)
     site.connect()

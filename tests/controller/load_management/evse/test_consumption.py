@@ -236,3 +236,12 @@ def test_unreported_phases_count_up_to_reported_maximum() -> None:
     draw = watch()
     draw.add_report((10.0, None, None), 10)
     assert credit(draw, 11) == OfferCredit.within((10, 0, 0), flat(10), (10, 0, 0))
+
+
+def test_consumption_car_may_not_have_followed_a_rise_yet() -> None:
+    draw = watch(offered_a=16)
+    draw.offer(20, 100.0)
+    draw.offer(24, 103.0)
+    assert credit(draw, 104.0).unreacted == flat(16)
+    draw.offer(10, 105.0)
+    assert credit(draw, 106.0).unreacted == flat(24)
