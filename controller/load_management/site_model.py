@@ -242,7 +242,7 @@ class SiteModel:
         if isinstance(observation, BackendLimit):
             controller.demand.backend = observation
             return True
-        if isinstance(observation, TransactionSeen):
+        if isinstance(observation, TransactionSeen) and not observation.waits:
             self._plan_departure(controller, observation.running, now)
         if isinstance(observation, NeedsSeen) and not observation.is_planned:
             if not observation.is_goal and self.energy.evses.departures.has_goal(controller.evse.ref):

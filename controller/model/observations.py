@@ -81,13 +81,15 @@ class TransactionSeen(msgspec.Struct, frozen=True, gc=False):
     """A transaction began or ended at an EVSE: the car may be another one from now on.
 
     `transaction`: its id, where the station gave it one itself as it began (2.x). `inferred`: its end was not
-    reported; a state of the EVSE shows it.
+    reported; a state of the EVSE shows it. `waits`: it began with the cable, and its car is not authorized
+    yet; once it is, the begin is observed again.
     """
 
     evse: int
     running: bool
     transaction: str | None = None
     inferred: bool = False
+    waits: bool = False
 
 
 class DrawSeen(msgspec.Struct, frozen=True, gc=False):

@@ -74,6 +74,8 @@ _CHARGING_STATES_2 = {
     "SuspendedEVSE": EvseState.SUSPENDED_EVSE,
     "Idle": EvseState.FINISHING,
 }
+_ADMITTED_BY = {"Authorized", "RemoteStart"}
+"""Reasons of an event that authorizes the car of a transaction, which may have begun with its cable."""
 _CAR_CHARGES = {EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE}
 
 _TRANSACTION_IS_OVER = {EvseState.FINISHING, EvseState.AVAILABLE}
@@ -153,6 +155,8 @@ class StationStateTracker:
         self._meter_clock = _StationClock()
         """Clock of the timestamps of meter values: the meter of a station may have one of its own."""
         self._connectors = ConnectorStates()
+        self._waiting = _NO_EVSES
+        """EVSEs whose transaction began with the cable: their cars are not authorized yet (2.x)."""
         self._state_at: dict[int, float] = {}
         """Time of the newest state of each EVSE by the station's clock (2.x; POSIX s)."""
         self._over_at: dict[int, float] = {}
@@ -352,12 +356,18 @@ class StationStateTracker:
             self._end_transaction(transaction)
             self._running.pop(evse, None)
             self._charging_at.pop(evse, None)
+            self._waiting -= {evse}
             self._connectors.on_transaction_ended(evse)
             self._is_newest_state(evse, moment)
             if moment is not None:
                 _store_entry(self._over_at, evse, moment)
             return [TransactionSeen(evse, False), StateSeen(evse, EvseState.FINISHING)]
-        seen: list[Observation] = [TransactionSeen(evse, True, transaction)] if kind == "Started" else []
+        seen: list[Observation] = []
+        if kind == "Started" or evse in self._waiting:
+            waits = _is_waiting(message, begins=kind == "Started")
+            if kind == "Started" or not waits:
+                seen.append(TransactionSeen(evse, True, transaction, waits=waits))
+            self._waiting = self._waiting | {evse} if waits else self._waiting - {evse}
         self._number_transaction(evse, transaction)
         if message.evse is not None and message.evse.connector_id is not None:
             self._connectors.set_in_use(evse, message.evse.connector_id)
@@ -695,6 +705,17 @@ class _StationClock:
             self._lead_s, self._lagging = lead_s, None
             return False
         return True
+
+
+def _is_waiting(message: v2.TransactionEventV2, *, begins: bool) -> bool:
+    """Return True if an event shows a cable, but neither an authorization nor that the car charges.
+
+    A begin without a state may be that of a car that charges.
+    """
+    if bytes(message.id_token) != b"null" or message.trigger_reason in _ADMITTED_BY:
+        return False
+    state = message.transaction_info.charging_state
+    return state == "EVConnected" or (state is None and not begins)
 
 
 def _split_power(watts: float, voltage: float, rating: EvseRating) -> float:

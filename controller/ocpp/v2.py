@@ -112,9 +112,11 @@ class MeterValueV2(_Message, frozen=True, kw_only=True):
 
 
 class TransactionEventV2(_Message, frozen=True, kw_only=True):
-    """Station: a transaction began, went on or ended. The driver's idToken is not read."""
+    """Station: a transaction began, went on or ended. Of the driver's idToken only its presence is read."""
 
     event_type: str
+    trigger_reason: str | None = None
+    id_token: msgspec.Raw = msgspec.Raw(b"null")
     timestamp: str | None = None
     offline: bool | None = None
     transaction_info: TransactionV2

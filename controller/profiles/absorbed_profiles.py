@@ -254,6 +254,9 @@ class AbsorbedProfiles:
     def on_observation(self, seen: Observation, now: float) -> None:
         """Take a start or an end of a transaction: profiles of its own end with it."""
         if isinstance(seen, TransactionSeen):
+            is_known = seen.transaction == self._transactions.get(seen.evse)
+            if seen.running and seen.transaction and is_known and self._since.get(seen.evse) is not None:
+                return
             self._transactions[seen.evse] = seen.transaction
             self._set_transaction(seen.evse, self.utc_of(now) if seen.running else None)
         elif isinstance(seen, StateSeen) and seen.state is EvseState.AVAILABLE:

@@ -523,17 +523,17 @@ class EvseModel:
         return True
 
     def _on_transaction(self, seen: TransactionSeen, now: float) -> bool:
-        running = seen.running
+        running = seen.running and not seen.waits
         if seen.inferred and self._ends.are_usual:
             return False  # by a state that may be wrong
         changed = running is not self.running
         if not seen.inferred:
-            if self._ends.is_ignored and not running:
+            if self._ends.is_ignored and not seen.running:
                 self.state, changed = EvseState.FINISHING, True
-            self._ends.on_transaction(running=running)
+            self._ends.on_transaction(running=seen.running)
         self.running = running
         self._reset_car()
-        if not running:
+        if not seen.running:
             self.draw.stop(now)
             self.goal.clear()
         return changed

@@ -179,8 +179,9 @@ def test_transaction_that_began_offline_has_its_last_state() -> None:
     assert station.event("Ended", "OLD", "Idle", at=60, offline=True) == [ENDED, FINISHING]
     where = {"id": 1, "connectorId": 1}
     started = station.event("Started", "NEW", "EVConnected", at=120, offline=True, evse=where)
-    assert started == [TransactionSeen(1, True, "NEW"), StateSeen(1, EvseState.PREPARING)]
-    assert station.event("Updated", "NEW", "Charging", at=130, values_at=130, offline=True) == [CHARGING]
+    assert started == [TransactionSeen(1, True, "NEW", waits=True), StateSeen(1, EvseState.PREPARING)]
+    charging = station.event("Updated", "NEW", "Charging", at=130, values_at=130, offline=True)
+    assert charging == [TransactionSeen(1, True, "NEW"), CHARGING]
 
 
 def test_replayed_state_is_older_than_state_of_now() -> None:
@@ -239,3 +240,36 @@ def test_meter_whose_clock_stands_still_is_read() -> None:
     for turn in range(40):
         station.now = 30.0 * turn
         assert station.send_values(-1000.0) == [DRAW]
+
+
+# -- cars that wait for their driver -----------------------------------------------------------------------
+
+WHERE = {"id": 1, "connectorId": 1}
+TOKEN = {"idToken": "A", "type": "ISO14443"}
+
+
+@pytest.mark.parametrize("admission", [{"triggerReason": "Authorized"}, {"idToken": TOKEN}])
+def test_transaction_that_begins_with_cable_waits_for_driver(admission: dict[str, Any]) -> None:
+    station = LateStation()
+    waiting = [TransactionSeen(1, True, "T", waits=True), StateSeen(1, EvseState.PREPARING)]
+    assert station.event("Started", "T", "EVConnected", evse=WHERE) == waiting
+    assert station.event("Updated", "T", "EVConnected") == [StateSeen(1, EvseState.PREPARING)]
+    assert station.event("Updated", "T", **admission) == [TransactionSeen(1, True, "T")]
+    assert station.event("Updated", "T", "Charging", **admission) == [CHARGING]
+
+
+@pytest.mark.parametrize("state", ["Charging", "SuspendedEV", "SuspendedEVSE"])
+def test_car_that_charges_without_driver_no_longer_waits(state: str) -> None:
+    station = LateStation()
+    station.event("Started", "T", "EVConnected", evse=WHERE)
+    [begun, _] = station.event("Updated", "T", state)
+    assert begun == TransactionSeen(1, True, "T")
+
+
+def test_transaction_that_begins_authorized_or_without_state_does_not_wait() -> None:
+    for transaction, more in (("T", {"idToken": TOKEN}), ("U", {"triggerReason": "RemoteStart"})):
+        station = LateStation()
+        assert station.event("Started", transaction, "EVConnected", evse=WHERE, **more)[0] == TransactionSeen(
+            1, True, transaction
+        )
+    assert LateStation().event("Started", "V", evse=WHERE) == [TransactionSeen(1, True, "V")]

@@ -256,7 +256,7 @@ CONVERSATIONS_2: list[tuple[str, list[StationCall], list[Observation]]] = [
     (
         "starts on the cable, before any authorisation",
         [event("Started", "EVConnected", 1)],
-        [TransactionSeen(1, True, "tx-1"), StateSeen(1, EvseState.PREPARING)],
+        [TransactionSeen(1, True, "tx-1", waits=True), StateSeen(1, EvseState.PREPARING)],
     ),
     (
         "started while charging",

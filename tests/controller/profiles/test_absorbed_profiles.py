@@ -376,3 +376,14 @@ def test_absorbed_profiles_limit_of_whole_station_caps_each_of_evses(version: Ve
     scenario.csms.receive(ACCEPTED)
     scenario.expect_observation(BackendLimit(1, None))
     scenario.expect_observation(BackendLimit(2, None))
+
+
+def test_begin_of_known_transaction_touches_no_profile() -> None:
+    """A station repeats it, or its car is authorized once the transaction runs: its TxProfile stays."""
+    profiles = make_absorbed_profiles(LimitScope.STATION)
+    profiles.on_observation(TransactionSeen(1, True, "T", waits=True), 10.0)
+    revision = profiles.revision
+    profiles.on_observation(TransactionSeen(1, True, "T"), 20.0)
+    assert profiles.revision == revision
+    profiles.on_observation(TransactionSeen(1, True, "U"), 30.0)
+    assert profiles.revision > revision
