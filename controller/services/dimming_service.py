@@ -119,7 +119,7 @@ class DimmingService:
             self.evidence.persist(actions, wall)
         else:
             self.evidence.persist(actions, wall, lambda _: self._notify(changed, reports, now))
-        self._timer.update()
+        self._timer.update(self._controller.deadline)
         return actions
 
     def _notify(self, changed: DimmingChanged | None, reports: Sequence[bytes], now: float) -> None:
