@@ -72,6 +72,8 @@ RESTLESS_S = 30.0
 """Where states show twice within this time (s) that current begins or ends, they show no step of the draw."""
 ADDED_PART = 0.7
 """Part of its draw by which a phase rises at least where a car has added it."""
+ADDED_AGAIN_S = 30.0
+"""Least time (s) between two such rises: a car that has added phases draws again after a pause."""
 IDLE_A = 0.5
 """A report below this shows that the car takes nothing."""
 SETTLE_S = 60.0
@@ -574,17 +576,21 @@ class EvseModel:
         `rise_a`: of the base load (A per phase), by which its circuit is above its limit since then (s).
         Where all phases that the car did not use have risen by its draw under the offer `offered_a`, it may
         be the car that has added them, if that comes again before a report or a step has shown its phases.
+        Where no reports come, tests show them.
         """
-        is_reported = self.draw.reported_at is not None and self.draw.reported_at >= since
-        if is_reported or not (self.is_charging or self._is_drawing) or self.evse.is_dc or self.switch.single:
+        reported_at = self.draw.reported_at
+        if reported_at is None or reported_at >= since or self.evse.is_dc or self.switch.single:
+            return False
+        if not (self.is_charging or self._is_drawing):
             return False
         drawn_a = min(offered_a, self.draw.own_a, self.draw.shown_a[1], self.need_a(since))
         added = [phase for phase in self.evse.phases if not self.phases[phase]]
         least_a = max(LOADED_A, ADDED_PART * drawn_a)
         if drawn_a < self.evse.min_a or not added or any(rise_a[phase] < least_a for phase in added):
             return False
-        if self._added_at in (None, since):
+        if self._added_at is None:
             self._added_at = since
+        if since < self._added_at + ADDED_AGAIN_S:
             return False
         self._phases.doubt()
         self.phases = self._find_phases()
