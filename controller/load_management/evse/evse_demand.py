@@ -113,13 +113,15 @@ class EvseBooking:
         if self._model.draw.has_excess and excess_a > 0:
             ledger.book(self._model.evse, self._model.phases, excess_a)
 
-    def ceiling_a(self, booked_a: float, ledger: Headroom, least_a: float = 0.0) -> float:
+    def ceiling_a(self, booked_a: float, offered_a: float, ledger: Headroom, least_a: float = 0.0) -> float:
         """Return the highest limit that it may rise to by now: in whole tenths, nothing below its minimum.
 
-        `least_a`: less is of no use to it if it is offered nothing yet (A per phase).
+        While its station may not have stopped it yet, what is booked for it may be missing elsewhere: that it
+        gets back only as far as it is free. `least_a`: less is of no use to it if it is offered nothing yet
+        (A per phase).
         """
-        evse = self._model.evse
-        ceiling_a = booked_a + max(0.0, ledger.room(evse, self._model.phases))
+        evse, room_a = self._model.evse, ledger.room(self._model.evse, self._model.phases)
+        ceiling_a = booked_a + (room_a if offered_a < evse.min_a else max(0.0, room_a))
         ceiling_a = math.floor(ceiling_a * 10 + 1e-6) / 10
         least_a = max(evse.min_a, least_a) if booked_a < evse.min_a else evse.min_a
         return ceiling_a if ceiling_a >= least_a else 0.0

@@ -242,13 +242,15 @@ class EvseOffer:
         is_needed = to_share or cut_a is not None or self._demand.must_obey or now < self._test_ends_at
         commands = delivery.commands(
             target_a,
-            self._booking.ceiling_a(booked_a, ledger, min(model.start_a(now), target_a)),
+            self._booking.ceiling_a(booked_a, offered_a, ledger, min(model.start_a(now), target_a)),
             now,
             urgent=urgent,
             idle=allocation is None and not problem and has_fallback,
             timing=choose_timing(is_needed=is_needed, may_wait=may_differ),
             step_a=step_a,
         )
+        if urgent and not commands and delivery.is_due(now):
+            self._due.add(model.evse.ref)  # an urgent pass renews nothing: the next one does, before the end
         self._book_offer(booked_a, ledger, now)
         self.statement = self._explain(allocation, problem, booked_a, step_a, now)
         return commands
@@ -256,7 +258,8 @@ class EvseOffer:
     def raise_to(self, target_a: float, ledger: Headroom, now: float) -> list[SetLimit]:
         """Return what to send so that it rises to a target (A per phase), which may be above its share."""
         booked_a = self._booking.most_a(now)
-        commands = self._delivery.commands(target_a, self._booking.ceiling_a(booked_a, ledger), now)
+        ceiling_a = self._booking.ceiling_a(booked_a, self.offered_a, ledger)
+        commands = self._delivery.commands(target_a, ceiling_a, now)
         self._book_offer(booked_a, ledger, now)
         return commands
 

@@ -165,7 +165,7 @@ def test_share_planner_after_changes_shares_like_a_new_one(seed: int) -> None:
             assert incremental == complete, day.now
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8))
 def test_pass_in_slices_is_never_above_limits_and_ends_alike(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
