@@ -16,7 +16,8 @@ Four estimates are made of the samples, each for its own question:
                                                      of `RESERVED_S` after pulses above the limit;
                                                      with a load that returns soon (`recurring_loads.py`)
     keep       must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
-    start      may another car start?                the highest sure value of the last `START_S`
+    start      may another car start?                the highest sure value of the last `START_S`;
+                                                     with a load that comes at regular times
     worst      what if it is not measured now?       the highest lasting sample of the last `MEMORY_S`
 """
 
@@ -392,7 +393,7 @@ class _PhaseLoad:
         keep_a, start_a, lowest_a = RollingMax.highest_of((self._keep, self._start, self._short), now)
         highest = self._highest(now)
         assumed = self._assumed(highest, now, carried_a)
-        start = max(start_a, highest)
+        start = max(start_a, highest, self._recurring.regular_a(self.likely, now))
         if start < 0:
             start = self._shared_feed_in(now)
         return assumed, min(-keep_a, highest), start, assumed if assumed > 0 else highest, -lowest_a

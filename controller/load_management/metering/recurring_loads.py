@@ -26,6 +26,9 @@ SAME = 0.12
 """A step is of a load if it differs from it by no more than the greater of these A and this part of it."""
 LONGEST_PAUSE_S = 200.0
 """Longest pause (s) in which the room of a load is kept free: cars gain little before it returns."""
+LONGEST_REGULAR_S = 604.0
+"""Longest pause (s) of a load that comes at regular times, in which no car starts in its room: each return
+would stop it."""
 PAUSE_FACTOR = 1.25
 """A load that stays off for longer than its longest pause by this factor is not expected any more."""
 PAUSES = 4
@@ -57,6 +60,14 @@ class _Load:
             return False
         longest_s = max(self.pauses)
         return longest_s <= LONGEST_PAUSE_S and now <= self.since + PAUSE_FACTOR * longest_s
+
+    def is_regular(self, now: float) -> bool:
+        """Return True if it is off, and returns some time by its pauses so far, which are much alike."""
+        if self.is_on or not self.pauses:
+            return False
+        longest_s = max(self.pauses)
+        is_alike = longest_s <= PAUSE_FACTOR * min(self.pauses)
+        return is_alike and longest_s <= LONGEST_REGULAR_S and now <= self.since + PAUSE_FACTOR * longest_s
 
 
 class RecurringLoads:
@@ -92,11 +103,21 @@ class RecurringLoads:
 
         A load that is just returning is not counted twice.
         """
-        step_a = 0.0
-        if self._level_a is not None and self._left_at is not None and now <= self._left_at + RETURNS_S:
-            step_a = load_a - self._level_a
+        step_a = self._returning_a(load_a, now)
         expected = [load for load in self._loads if load.is_expected(now) and not load.is_same(step_a)]
         return load_a + max((load.amps for load in expected), default=0.0)
+
+    def regular_a(self, load_a: float, now: float) -> float:
+        """Return the same with the greatest load that is off and comes at regular times."""
+        step_a = self._returning_a(load_a, now)
+        regular = [load for load in self._loads if load.is_regular(now) and not load.is_same(step_a)]
+        return load_a + max((load.amps for load in regular), default=0.0)
+
+    def _returning_a(self, load_a: float, now: float) -> float:
+        """Return the step (A) of a load that is just switching."""
+        if self._level_a is None or self._left_at is None or now > self._left_at + RETURNS_S:
+            return 0.0
+        return load_a - self._level_a
 
     def _add_step(self, step_a: float, at: float) -> None:
         amps, is_on = abs(step_a), step_a > 0

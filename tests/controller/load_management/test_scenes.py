@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
 
 from controller.load_management.events import SiteDimmed
 from controller.load_management.metering.base_load import RESERVED_S
+from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, Fuse, PhaseAmps
 from controller.model.observations import EvseState, NeedsSeen, StateSeen
 from controller.model.statements import Statement, StatementCode
@@ -542,6 +544,31 @@ def test_scenes_gaps_too_short_to_rise_in_are_left_unused() -> None:
     site = run_pulses(5, 25, 900)
     del site.flowed[:300]
     assert site.seconds_over("grid", 40.0) == 0
+
+
+def test_scenes_lease_is_renewed_after_urgent_pass_at_its_moment() -> None:
+    # The pulses are 6 A for two cars above the plan for 300 s: passes that cut come when a renewal is due.
+    site = run_pulses(300, 300, 3600)
+    for name in "abc":
+        for (at, limit_a), (renewed_at, _) in pairwise(site.station(name).leases):
+            assert limit_a < 6.0 or renewed_at < at + SiteSettings().lease_s
+
+
+@pytest.mark.parametrize(("on_s", "off_s", "most_stops"), [(60, 300, 3), (300, 300, 3), (300, 600, 6)])
+def test_scenes_pulses_with_long_gaps_stop_cars_seldom(on_s: int, off_s: int, most_stops: int) -> None:
+    # 11 A are free beside a pulse: who charges rises to 19 A in each gap, and who would have to stop in the
+    # next pulse does not start.
+    site = run_pulses(on_s, off_s, 300)
+    cars = [site.station(name) for name in "abc"]
+    before_as, stops = sum(each.energy_as for each in cars), 0
+    for _ in range(7200):
+        charging = [each for each in cars if each.draw_a > 0]
+        site.step()
+        stops += sum(each.draw_a == 0 for each in charging)
+    assert stops <= most_stops  # in six hours of cars; each pulse stopped two of them before
+    mean_a = (sum(each.energy_as for each in cars) - before_as) / 7200
+    gaps_a = (11.0 * on_s + 19.0 * off_s) / (on_s + off_s)
+    assert mean_a >= 0.9 * gaps_a
 
 
 class Counted:

@@ -105,3 +105,24 @@ def test_recurring_loads_few_loads_are_remembered() -> None:
             now += 1.0
     assert 500.0 in [load.amps for load in loads._loads]
     assert len(loads._loads) <= 2
+
+
+@pytest.mark.parametrize(
+    ("pauses_s", "is_regular"),
+    [([400, 400], True), ([400, 450], True), ([300, 600], False), ([950, 950], False)],
+)
+def test_recurring_loads_regular_load_is_expected_by_who_would_start(
+    pauses_s: list[int], is_regular: bool
+) -> None:
+    loads, now = RecurringLoads(), 0
+    loads.add(10.0, -10.0)
+    for pause_s in pauses_s:
+        for duration_s, load_a in ((60, 18.0), (pause_s, 10.0), (60, 18.0)):
+            for _ in range(duration_s):
+                now += 1
+                loads.add(load_a, float(now))
+    for _ in range(200):
+        now += 1
+        loads.add(10.0, float(now))
+    assert loads.regular_a(10.0, float(now)) == pytest.approx(18.0 if is_regular else 10.0, abs=0.2)
+    assert loads.expected_a(10.0, float(now)) == 10.0
