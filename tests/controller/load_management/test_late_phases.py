@@ -42,7 +42,7 @@ def test_cars_that_add_phases_overload_their_meter_twice_at_most(limit_a: float,
         each.car = Car(32.0, ALL_PHASES)
     del site.flowed[:]
     site.wait(1200)
-    assert site.seconds_over("grid", limit_a) <= 16  # the time that meter, control and stations take
+    assert site.seconds_over("grid", limit_a) <= 18  # twice what meter, control and stations take
     share_a = (limit_a - 1.5) / 3
     assert [each.draw_a for each in site.stations.values()] == pytest.approx([share_a] * 3, abs=1.0)
 
