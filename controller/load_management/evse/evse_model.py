@@ -74,6 +74,8 @@ ADDED_PART = 0.7
 """Part of its draw by which a phase rises at least where a car has added it."""
 ADDED_AGAIN_S = 30.0
 """Least time (s) between two such rises: a car that has added phases draws again after a pause."""
+SHORT_IDLE_S = 900.0
+"""A car that took nothing for less than a minute keeps its need for a minute within this time (s)."""
 IDLE_A = 0.5
 """A report below this shows that the car takes nothing."""
 SETTLE_S = 60.0
@@ -212,6 +214,8 @@ class EvseModel:
         """Time of its last change of state (s, monotonic)."""
         self._ends = FalseEnds()
         self._idle_since: float | None = None
+        self._short_idle_at = -math.inf
+        """Time at which its car last went on after it took nothing for less than a minute (s)."""
         self._refused_at = -math.inf
         """Time of the last report that its car takes nothing of an offer (s)."""
         self._shown_by: float | None = None
@@ -270,7 +274,7 @@ class EvseModel:
 
     def is_restless(self, now: float) -> bool:
         """Return True if its states change so often that they show no step of its draw."""
-        return now < self._flips[0] + RESTLESS_S
+        return now < max(self._flips[0] + RESTLESS_S, self._short_idle_at + SHORT_IDLE_S)
 
     def changes_at(self, now: float) -> float:
         """Return when its answers change next without an event (s, monotonic); inf: never.
@@ -394,12 +398,17 @@ class EvseModel:
 
     def need_a(self, now: float) -> float:
         """Return the most that its car has been seen to use (A per phase), within the EVSE's own bounds."""
-        if self._idle_since is not None:
+        if self._idle_since is not None and not self._may_go_on(now):
             did_not_start = not self.has_drawn and now >= self._idle_since + FULL_S
             return min(max(self.evse.min_a, START_A), self.evse.max_a) if did_not_start else self.least_a
         if self.unauthorized or self.unreported:
             return self.evse.min_a
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
+
+    def _may_go_on(self, now: float) -> bool:
+        """Return True if its car may go on in a moment, as it did before: each change would be two writes."""
+        since = self._idle_since
+        return since is not None and since < self._short_idle_at + SHORT_IDLE_S and now < since + FULL_S
 
     def likely_draw(self, now: float) -> tuple[PhaseAmps, PhaseAmps] | None:
         """Return the least and the most that its car draws as a rule (A on the site's phases).
@@ -488,6 +497,8 @@ class EvseModel:
         if is_report and refuses:
             self._refused_at = now
         if not is_idle:
+            if self._idle_since is not None and self.has_drawn and now < self._idle_since + FULL_S:
+                self._short_idle_at = now
             self._idle_since = self._shown_by = None
         elif self._idle_since is None:
             self._idle_since = now
@@ -623,6 +634,7 @@ class EvseModel:
 
     def _reset_car(self) -> None:
         self._idle_since = self._shown_by = None
+        self._short_idle_at = -math.inf
         self.has_drawn = False
         self.draw.shown_a = (0.0, math.inf)
         self._added_at = None
