@@ -201,9 +201,13 @@ async def wait_status(controller: App, is_reached: Callable[[DimmingStatus], boo
 
 
 def read_evidence(folder: Path) -> list[dict[str, Any]]:
-    """Return all evidence records, after an audit without findings."""
+    """Return all evidence records, after an audit without findings.
+
+    A file that has been created for its first line, which is not written yet, is left out.
+    """
     [own] = read_key_files(folder / "key.pem").values()
     files = [(path.name, path.read_bytes()) for path in evidence_files(folder / FOLDER)]
+    files = [(name, data) for name, data in files if data]
     result = audit(files, [own.private.public_key()])
     assert result.findings == ()
     return [json.loads(line) for _, data in files for line in data.splitlines()]
