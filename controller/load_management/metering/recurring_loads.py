@@ -28,7 +28,7 @@ LONGEST_PAUSE_S = 200.0
 """Longest pause (s) in which the room of a load is kept free: cars gain little before it returns."""
 LONGEST_REGULAR_S = 604.0
 """Longest pause (s) of a load that comes at regular times, in which no car starts in its room: each return
-would stop it."""
+would stop it. Ten minutes, and the time until readings show its end and its return."""
 PAUSE_FACTOR = 1.25
 """A load that stays off for longer than its longest pause by this factor is not expected any more."""
 PAUSES = 4
