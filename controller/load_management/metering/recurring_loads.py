@@ -10,6 +10,7 @@ with the same current, whatever else runs. How long its pauses last is learned f
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 LEAST_A = 4.0
 """Smallest step (A): a load of 1 kW."""
@@ -56,18 +57,20 @@ class _Load:
 
     def is_expected(self, now: float) -> bool:
         """Return True if it is off, and returns soon by its pauses so far."""
-        if self.is_on or not self.pauses:
-            return False
-        longest_s = max(self.pauses)
-        return longest_s <= LONGEST_PAUSE_S and now <= self.since + PAUSE_FACTOR * longest_s
+        return self._returns_within(LONGEST_PAUSE_S, now)
 
     def is_regular(self, now: float) -> bool:
         """Return True if it is off, and returns some time by its pauses so far, which are much alike."""
+        if not self._returns_within(LONGEST_REGULAR_S, now):
+            return False
+        return max(self.pauses) <= PAUSE_FACTOR * min(self.pauses)
+
+    def _returns_within(self, most_s: float, now: float) -> bool:
+        """Return True if it is off, its pauses were no longer than `most_s`, and this one is not by far."""
         if self.is_on or not self.pauses:
             return False
         longest_s = max(self.pauses)
-        is_alike = longest_s <= PAUSE_FACTOR * min(self.pauses)
-        return is_alike and longest_s <= LONGEST_REGULAR_S and now <= self.since + PAUSE_FACTOR * longest_s
+        return longest_s <= most_s and now <= self.since + PAUSE_FACTOR * longest_s
 
 
 class RecurringLoads:
@@ -99,25 +102,19 @@ class RecurringLoads:
             self._level_a, self._left_at = load_a, None
 
     def expected_a(self, load_a: float, now: float) -> float:
-        """Return the base load (A), now `load_a`, with the greatest load that is off and returns soon.
-
-        A load that is just returning is not counted twice.
-        """
-        step_a = self._returning_a(load_a, now)
-        expected = [load for load in self._loads if load.is_expected(now) and not load.is_same(step_a)]
-        return load_a + max((load.amps for load in expected), default=0.0)
+        """Return the base load (A), now `load_a`, with the greatest load that is off and returns soon."""
+        return self._with_greatest([load for load in self._loads if load.is_expected(now)], load_a, now)
 
     def regular_a(self, load_a: float, now: float) -> float:
         """Return the same with the greatest load that is off and comes at regular times."""
-        step_a = self._returning_a(load_a, now)
-        regular = [load for load in self._loads if load.is_regular(now) and not load.is_same(step_a)]
-        return load_a + max((load.amps for load in regular), default=0.0)
+        return self._with_greatest([load for load in self._loads if load.is_regular(now)], load_a, now)
 
-    def _returning_a(self, load_a: float, now: float) -> float:
-        """Return the step (A) of a load that is just switching."""
-        if self._level_a is None or self._left_at is None or now > self._left_at + RETURNS_S:
-            return 0.0
-        return load_a - self._level_a
+    def _with_greatest(self, loads: Sequence[_Load], load_a: float, now: float) -> float:
+        """Return the base load with the greatest of some loads. It has one that is just returning already."""
+        step_a = 0.0
+        if self._level_a is not None and self._left_at is not None and now <= self._left_at + RETURNS_S:
+            step_a = load_a - self._level_a
+        return load_a + max((load.amps for load in loads if not load.is_same(step_a)), default=0.0)
 
     def _add_step(self, step_a: float, at: float) -> None:
         amps, is_on = abs(step_a), step_a > 0
