@@ -19,7 +19,7 @@ from controller.load_management.site_tree import PhaseFlags
 from controller.model.observations import EvseRef
 
 FLUTTER_A = 0.5
-"""Whether somebody rises is found for so much more room than there is (A per phase)."""
+"""Room (A per phase) above the present one for which the result of a search for rises is kept, too."""
 COST_PLACE = 3
 COST_GROUP = 1
 """Work of one EVSE that is placed, and of a group (about us of a small computer)."""
@@ -31,7 +31,7 @@ Group = tuple[PhaseFlags, bool]
 RisePlace = tuple[float | EvseRef, ...]
 """Place of an EVSE in an order of rises."""
 Noted = TypeVar("Noted")
-"""What is noted of an EVSE."""
+"""Type of the value that is noted with each EVSE of a group: its share, its allocation, or none."""
 
 
 class RiseCandidate(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -98,7 +98,7 @@ class RoomGroup(Generic[Noted]):
 PlaceOf = Callable[[EvseController, Noted, float], tuple[RisePlace, float]]
 """Function that returns the place of an EVSE, and until when (s, monotonic) it is that."""
 Waiting = tuple[RisePlace, list[RiseCandidate], bool]
-"""EVSEs in their order, the first one at the end, and its place; True if all have the same room."""
+"""EVSEs in their order, the first one at the end, and its place; True if they only rise, as one group."""
 
 
 class RoomGroups(Generic[Noted]):
@@ -185,18 +185,18 @@ class RoomGroups(Generic[Noted]):
 def take_first(
     waiting: list[Waiting], ledger: Headroom, least_a: float
 ) -> tuple[EvseController | None, bool]:
-    """Take the first EVSE out of a heap of groups, and return it, and True if its group needs room.
+    """Take the first EVSE out of a heap of groups, and return it, and True if its group only rises.
 
     Where that group has not so much room (A per phase) any more, it is dropped as a whole: None.
     """
-    _, group, needs_room = waiting[0]
+    _, group, only_rises = waiting[0]
     each = group[-1].controller
-    if needs_room and ledger.room(each.evse, each.model.phases) < least_a:
+    if only_rises and ledger.room(each.evse, each.model.phases) < least_a:
         heappop(waiting)
-        return None, needs_room
+        return None, only_rises
     group.pop()
     if group:
-        heapreplace(waiting, (group[-1].place, group, needs_room))
+        heapreplace(waiting, (group[-1].place, group, only_rises))
     else:
         heappop(waiting)
-    return each, needs_room
+    return each, only_rises

@@ -104,9 +104,9 @@ def test_groups_with_room_come_in_the_order_of_their_first_evse() -> None:
     found = sorted(waiting(groups, room, 20.0, worth_write=False))
     order = []
     while found:
-        each, needs_room = take_first(found, room, 0.0)
+        each, only_rises = take_first(found, room, 0.0)
         assert each is not None
-        assert needs_room
+        assert only_rises
         order.append(each.evse.ref.station)
     assert order == ["B", "C", "A"]
 
