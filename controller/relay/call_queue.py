@@ -180,7 +180,7 @@ class CallQueue:
             self._peer.append(call)
             self.is_full = len(self._peer) >= self._depth
         else:
-            (self._own if call.rank is Rank.OWN else self._urgent).append(call)
+            self._queue_of(call.rank).append(call)
 
     def push_first(self, call: PendingCall) -> None:
         """Put a CALL first in its rank: it was there before."""
@@ -226,18 +226,14 @@ class CallQueue:
         if self.outstanding is not None:
             self._beside.append(_SentCall(self.outstanding, self._sent_at, self._answer_by))
         call = queue.pop(0)
-        self.waiting -= 1
-        self.is_full = len(self._peer) >= self._depth
+        self._count()
         if not call.is_valid:
             return self._send_beside(call, now)
         self.outstanding = call
         self._sent_at = now
         is_query = call.token is not None and call.token < 0
         self._answer_by = now + (min(ANSWER_WAIT_S, self._timeout_s) if is_query else self._timeout_s)
-        if self.waiting or self._beside:
-            self._set_deadline(own=own, peer=peer)
-        else:
-            self.deadline = self._answer_by
+        self._set_deadline(own=own, peer=peer)
         return call
 
     def send_at_once(self, call: PendingCall, now: float) -> None:
