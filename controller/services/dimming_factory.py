@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo
-
 from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming.dimming_settings import DimmingSettings
@@ -36,6 +34,5 @@ def make_dimming_service(
     """
     trust = DimmingTrust(config, dimming, policy_service)
     evidence = DimmingEvidence(config, dimming, trust.evidence_key(), trust.public_keys(), store)
-    timezone = ZoneInfo(config.site.timezone)
-    output = DimmingOutput(settings, config.site.voltage, load_management, profiles, notifier, timezone)
+    output = DimmingOutput(settings, config.site.voltage, load_management, profiles, notifier)
     return DimmingService(settings, trust, evidence, output, run_inputs)

@@ -41,6 +41,10 @@ class DimmingNotifier:
         self._span: DimmingSpan | None = None
         self._shown: dict[str, tuple[StationSession, DimmingSpan]] = {}
 
+    def format_local_time(self, utc: float) -> str:
+        """Format a moment in local time, with its date if it is not today."""
+        return format_end(utc, utc_now().timestamp(), self._timezone)
+
     def notify(self, span: DimmingSpan | None) -> None:
         """Notify the limit that applies from now on; None: there is none."""
         before, self._span = self._span, span
@@ -86,6 +90,6 @@ class DimmingNotifier:
                 session.call(OwnCall(UNTRACKED, str(uuid.uuid4()), off.action, off.payload))
 
     def _show(self, session: StationSession, span: DimmingSpan) -> None:
-        until = "" if span.until is None else format_end(span.until, utc_now().timestamp(), self._timezone)
+        until = "" if span.until is None else self.format_local_time(span.until)
         on = notifications.on_display(session.version, MESSAGE_ID, span, self._language, until)
         session.call(OwnCall(UNTRACKED, str(uuid.uuid4()), on.action, on.payload))

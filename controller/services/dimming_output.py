@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo
-
 from controller.dimming.dimming_limits import EffectiveLimit
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.events import CommandAnswer, Measured
@@ -13,7 +11,7 @@ from controller.services.dimming_history import DimmingHistory
 from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.load_management_service import LoadManagementService
 from controller.services.station_profiles import StationProfiles
-from controller.services.wall_clock import format_end, utc, utc_now
+from controller.services.wall_clock import utc
 from controller.web.status_model import DimmingStatus
 from drivers.reading import MeterState
 
@@ -28,14 +26,12 @@ class DimmingOutput:
         load_management: LoadManagementService,
         profiles: StationProfiles,
         notifier: DimmingNotifier,
-        timezone: ZoneInfo,
     ) -> None:
         self._settings = settings
         self._load_management = load_management
         self._profiles = profiles
         self._history = DimmingHistory(settings, voltage)
         self._notifier = notifier
-        self._timezone = timezone
 
     def status(self, effective: EffectiveLimit, records: int, unwritten: int) -> DimmingStatus:
         """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
@@ -114,4 +110,4 @@ class DimmingOutput:
         )
 
     def _format_end(self, until: float) -> str:
-        return format_end(utc(until), utc_now().timestamp(), self._timezone)
+        return self._notifier.format_local_time(utc(until))
