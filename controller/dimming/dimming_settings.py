@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from controller.dimming.digital_inputs import DigitalInputsSettings
-from controller.dimming.dimming_limits import NO_PHASES, SourceFailsafe, SourceLimit
+from controller.dimming.dimming_limits import SourceFailsafe, SourceLimit
 from controller.dimming.pmin import Counting, device_count, device_minimum_w, minimum_w
 from controller.model.observations import EvseRef
 
@@ -80,8 +80,6 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if limit.evse is not None:
             return msgspec.structs.replace(limit, watts=max(limit.watts, device_minimum_w()))
         watts = max(limit.watts, self.minimum_w)
-        if limit.phases_w == NO_PHASES:
-            return msgspec.structs.replace(limit, watts=watts)
         one, two, three = _phases_raised(limit, self.minimum_w)
         return msgspec.structs.replace(limit, watts=watts, phases_w=(one, two, three))
 

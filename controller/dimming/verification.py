@@ -132,11 +132,9 @@ class KeyProofs:
     def _roles_of(self, holder: str, present: frozenset[str]) -> frozenset[str]:
         """Return the roles of a holder, given the other signers."""
         return frozenset(
-            [
-                role.id
-                for role in self._roles
-                if holder in role.holders and len(present.intersection(role.holders)) >= role.approvals
-            ]
+            role.id
+            for role in self._roles
+            if holder in role.holders and len(present.intersection(role.holders)) >= role.approvals
         )
 
 

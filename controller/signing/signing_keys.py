@@ -89,11 +89,8 @@ class Keyring:
 
 def select_signing_key(keys: Iterable[OwnKey], utc: float) -> OwnKey | None:
     """Return the valid key that began last; None if no key is valid at `utc`."""
-    newest: OwnKey | None = None
-    for key in keys:
-        if key.known.is_valid_at(utc) and (newest is None or key.known.not_before > newest.known.not_before):
-            newest = key
-    return newest
+    valid = (key for key in keys if key.known.is_valid_at(utc))
+    return max(valid, key=lambda key: key.known.not_before, default=None)
 
 
 @lru_cache(maxsize=4096)
