@@ -24,7 +24,7 @@ from controller.load_management.cuts_and_rises import (
     rising_place,
     target_a,
 )
-from controller.load_management.events import NO_PLAN, LoggedDecision, SetLimit
+from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A
 from controller.load_management.metering.circuit_metering import SiteBase
@@ -47,9 +47,9 @@ NOTED_AT_ONCE = 100
 
 
 class ControlPass:
-    """Makes the passes over a site. `decisions` gets the changes of limits that are to be logged."""
+    """Makes the passes over a site. The model's `log` gets the changes of limits."""
 
-    def __init__(self, model: SiteModel, supply: CircuitSupply, decisions: list[LoggedDecision]) -> None:
+    def __init__(self, model: SiteModel, supply: CircuitSupply) -> None:
         self._model = model
         self._supply = supply
         self._turns = Turns(model.settings.rotation_s)
@@ -72,7 +72,6 @@ class ControlPass:
         self._next_cost = 0
         """Work of the step with which the next slice begins."""
         self._commands: list[SetLimit] = []
-        self._decisions = decisions
         self._touched: dict[EvseRef, None] = {}
         """EVSEs to update."""
         self._concerned: dict[EvseRef, None] = {}
@@ -145,7 +144,6 @@ class ControlPass:
         EVSE above its share comes down to it, not only those whose room is needed. What the other pass had
         left to do is left to the next one.
         """
-        self._decisions.clear()  # of a pass that was not requested
         self._steps, self._next_cost = self._make_steps(part, urgent=urgent, to_shares=to_shares), 0
 
     def advance(self, now: float, *, to_end: bool = False) -> list[SetLimit]:
@@ -269,7 +267,7 @@ class ControlPass:
             yield from self._raise_few(planner)
         for ref in self._reasoned:
             if decision := self._model.by_ref[ref].offer.take_decision(self._now):
-                self._decisions.append(decision)
+                self._model.log.append(decision)
         self._reasoned.clear()
         for each in self._model.unconfigured.values():
             self._commands += each.commands(self._now)
@@ -453,7 +451,7 @@ class ControlPass:
         self._reasoned.pop(controller.evse.ref, None)
         self._model.note_offer(controller, before, now)
         if decision := controller.offer.take_decision(now):
-            self._decisions.append(decision)
+            self._model.log.append(decision)
         controller.offer.settle(allocation, now)
         self._book(controller)
         self._note_share(controller, allocation)

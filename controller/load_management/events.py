@@ -184,6 +184,11 @@ class LoggedDecision(msgspec.Struct, frozen=True, gc=False):
     statement: Statement
 
     @property
+    def warning(self) -> bool:
+        """Return False: a decision is no fault."""
+        return False
+
+    @property
     def reason(self) -> str:
         """Return the reason in English."""
         return str(self.statement)
@@ -198,3 +203,10 @@ class SiteNotice(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     warning: bool
+
+    def __str__(self) -> str:
+        return self.text
+
+
+SiteLog = list[LoggedDecision | SiteNotice]
+"""What is to be logged, in its order."""

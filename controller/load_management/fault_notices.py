@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from controller.load_management.events import SiteNotice
+from controller.load_management.events import SiteLog, SiteNotice
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.metered_circuit import MeteredCircuit
 from controller.load_management.site_view import UnconfiguredView
@@ -14,29 +14,26 @@ JUMPS_QUIET_S = 3600.0
 
 
 class FaultNotices:
-    """Faults that are going on: one notice when a fault begins, one when it ends, nothing while it lasts."""
+    """Faults that are going on: one notice when a fault begins, one when it ends, nothing while it lasts.
 
-    def __init__(self) -> None:
-        self.notices: list[SiteNotice] = []
-        """Faults that began and ended, to be logged."""
+    `log` gets the notices.
+    """
+
+    def __init__(self, log: SiteLog) -> None:
+        self._log = log
         self._noticed: dict[str, str] = {}
         self._with_faults: set[str] = set()
         """Circuits with a fault that was noted, in the last reading."""
         self._jumps: dict[str, tuple[int, float]] = {}
         self._margins: dict[str, float] = {}
 
-    def take_notices(self) -> list[SiteNotice]:
-        """Return the faults that began and ended since the last call."""
-        notices, self.notices = self.notices, []
-        return notices
-
     def note(self, key: str, text: str, end: str, *, end_is_warning: bool = False) -> None:
         """Add a notice when a fault begins, and one when it ends; nothing while it lasts."""
         if text and key not in self._noticed:
             self._noticed[key] = text
-            self.notices.append(SiteNotice(text=text, warning=True))
+            self._log.append(SiteNotice(text=text, warning=True))
         elif not text and self._noticed.pop(key, ""):
-            self.notices.append(SiteNotice(text=end, warning=end_is_warning))
+            self._log.append(SiteNotice(text=end, warning=end_is_warning))
 
     def drop_circuit(self, circuit: str) -> None:
         """Drop what is noted of a circuit that the site no longer has."""
@@ -104,7 +101,7 @@ class FaultNotices:
         self._margins[circuit.id] = metered.margin_a
 
     def _add_line(self, text: str) -> None:
-        self.notices.append(SiteNotice(text=text, warning=False))
+        self._log.append(SiteNotice(text=text, warning=False))
 
     def note_impossible(self, controller: EvseController) -> None:
         """Warn once of a report that the EVSE's wiring does not allow."""

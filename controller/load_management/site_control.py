@@ -22,11 +22,11 @@ from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.control_pass import ControlPass
 from controller.load_management.events import (
     ControlTick,
-    LoggedDecision,
     MeterUpdated,
     SetLimit,
     SiteDimmed,
     SiteEvent,
+    SiteLog,
     StationUp,
 )
 from controller.load_management.evse.limit_delivery import DeliveryMemory
@@ -56,13 +56,9 @@ class SiteControl:
         """Plan of the site's energy over hours."""
         self.metering = self._model.metering
         """Knowledge about each circuit from the site's meters."""
-        self.notices = self._model.notices
-        """Faults that began and ended, for the log."""
         self.unsaved_evses = self._model.unsaved
         """EVSEs with something new to record beside their limits: a goal, a learned value."""
-        self.decisions: list[LoggedDecision] = []
-        """Changes of EVSEs' limits to be logged; who logs them clears the list."""
-        self._pass = ControlPass(self._model, self._supply, self.decisions)
+        self._pass = ControlPass(self._model, self._supply)
         self.snapshots = SiteSnapshots(self._model, self._supply)
         self._due = False
         self._planned_at: float | None = None
@@ -134,6 +130,12 @@ class SiteControl:
         self._model.unsaved.difference_update(named)
         return {ref: self._model.by_ref[ref].record(now) for ref in named}
 
+    def take_log(self) -> SiteLog:
+        """Return the faults and the changes of limits that are to be logged since the last call."""
+        lines = self._model.log.copy()
+        self._model.log.clear()
+        return lines
+
     def booked_a(self, ref: EvseRef, now: float) -> float:
         """Return the most that an EVSE of the site may draw by its limits (A per phase)."""
         return self._model.by_ref[ref].delivery.standing(now).booked_a
@@ -175,10 +177,10 @@ class SiteControl:
                 to_end = urgent and len(part.controllers) <= CUT_AT_ONCE
                 commands = self._pass.advance(now, to_end=to_end)
         except Exception as error:  # noqa: BLE001
-            self.notices.note(
+            self._model.notices.note(
                 "pass", f"control pass failed, all stations to fallback error={error!r:.80}", ""
             )
             self._due, self._planned_at = True, now
             return self._pass.all_to_fallback(now)
-        self.notices.note("pass", "", "control pass works again")
+        self._model.notices.note("pass", "", "control pass works again")
         return commands

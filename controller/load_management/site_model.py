@@ -21,6 +21,7 @@ from controller.load_management.events import (
     QuirkSelected,
     SiteDimmed,
     SiteEvent,
+    SiteLog,
     StationDown,
     StationObserved,
     StationUp,
@@ -64,7 +65,9 @@ class SiteModel:
         self.metering = CircuitMetering(site, settings, now)
         self.dimming = DimmingCap(settings.voltage_v)
         self.energy = EnergyPlanner(site, settings.energy, settings.voltage_v)
-        self.notices = FaultNotices()
+        self.log: SiteLog = []
+        """Faults and changes of limits that are to be logged."""
+        self.notices = FaultNotices(self.log)
         self.due = DueEvses()
         self.turns_due = DueEvses()
         """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""

@@ -115,14 +115,8 @@ class LoadManagementService:
         """Pass an event to the site's control and queue the limits that follow."""
         control, now = self._control, trio.current_time()
         limits = control.handle(event, now)
-        # What the parts of the control leave to be logged and stored shows that there is something.
-        if control.decisions:
-            for decision in control.decisions:
-                log.info("%s", decision)
-            control.decisions.clear()
-        if control.notices.notices:
-            for notice in control.notices.take_notices():
-                log.log(logging.WARNING if notice.warning else logging.INFO, "%s", notice.text)
+        for line in control.take_log():
+            log.log(logging.WARNING if line.warning else logging.INFO, "%s", line)
         concerned = set(control.unsaved_evses)
         if isinstance(event, LimitAnswered) and (ref := self._pending.pop(event.token, None)):
             concerned.add(ref)

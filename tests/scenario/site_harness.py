@@ -24,6 +24,7 @@ from controller.load_management.events import (
     MeterUpdated,
     SetLimit,
     SiteEvent,
+    SiteNotice,
     StationDown,
     StationObserved,
     StationUp,
@@ -168,6 +169,7 @@ class SiteHarness:
         self.flowed: list[PhaseAmps] = []
         self.row_flowed: dict[str, list[PhaseAmps]] = {circuit.id: [] for circuit in circuits}
         self.decisions: list[LoggedDecision] = []
+        self.notices: list[SiteNotice] = []
         self._answers: deque[tuple[float, SetLimit]] = deque()
 
     def station(self, name: str) -> StationModel:
@@ -238,8 +240,16 @@ class SiteHarness:
         for command in commands:
             self.commands.append((self.now, command))
             self._answers.append((self.now + self.stations[command.ref].answer_s, command))
-        self.decisions += self.control.decisions
-        self.control.decisions.clear()
+        for line in self.control.take_log():
+            if isinstance(line, LoggedDecision):
+                self.decisions.append(line)
+            else:
+                self.notices.append(line)
+
+    def take_notices(self) -> list[SiteNotice]:
+        """Return the notices since the last call."""
+        notices, self.notices = self.notices, []
+        return notices
 
     def wait(self, seconds: int) -> None:
         for _ in range(seconds):

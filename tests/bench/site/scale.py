@@ -136,7 +136,7 @@ class _ScaleRun:
         limits = self._control.handle(event, self.now)
         took_s = time.process_time() - begin
         self._obey(limits)
-        self._control.decisions.clear()
+        self._control.take_log()
         return took_s * 1e3
 
     def timed_pass(self) -> list[float]:

@@ -39,7 +39,7 @@ def test_decision_log_entry_is_returned_once() -> None:
     site.connect()
     site.wait(60)
     assert LoggedDecision(REF, 32.0, Statement(code=StatementCode.ALL_IT_CAN_TAKE)) in site.decisions
-    assert site.control.decisions == []
+    assert site.control.take_log() == []
     quiet = len(site.decisions)
     site.wait(600)
     assert len(site.decisions) == quiet

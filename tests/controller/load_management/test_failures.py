@@ -260,7 +260,7 @@ def test_failures_unknown_evse_with_car_is_booked_at_worst_case() -> None:
     site.wait(60)
     assert site.evse_view("A").offered_a == 32.0
     site.handle(StationObserved("A", StateSeen(3, EvseState.CHARGING)))
-    (notice,) = site.control.notices.take_notices()
+    (notice,) = site.take_notices()
     assert notice.warning
     assert "[[station.evse]] id = 3" in notice.text
     site.wait(30)
@@ -281,7 +281,7 @@ def test_impossible_report_affects_no_other_evse_and_warns_once() -> None:
         site.handle(StationObserved("A", DrawSeen(1, (3200.0, 0.0, 0.0))))
         site.wait(10)
     assert site.evse_view("B").offered_a == before
-    assert [notice.text.partition(":")[0] for notice in site.control.notices.take_notices()][:1] == [
+    assert [notice.text.partition(":")[0] for notice in site.take_notices()][:1] == [
         "report rejected evse=A/1 current=3.2e+03/0/0A max=32A"
     ]
 
@@ -301,7 +301,7 @@ def test_failures_failed_pass_brings_all_to_fallback_and_next_follows(
         patch.setattr(site.control._pass, "advance", fail)
         site.wait(10)
     assert site.station("A").limit_a(site.now) == 6.0
-    assert [notice.warning for notice in site.control.notices.take_notices()] == [True]
+    assert [notice.warning for notice in site.take_notices()] == [True]
     site.wait(60)
     assert site.evse_view("A").offered_a > 6.0
 
@@ -313,10 +313,10 @@ def test_failures_overload_of_building_warns_and_warns_of_end() -> None:
     site = SiteHarness((make_grid(63.0),), [make_station("A", car=Car())], building)
     site.connect()
     site.wait(150)
-    begun = site.control.notices.take_notices()
+    begun = site.take_notices()
     assert site.circuit_view("grid").over_limit_s > 30
     site.wait(100)
-    (ended,) = (each for each in site.control.notices.take_notices() if "within" in each.text)
+    (ended,) = (each for each in site.take_notices() if "within" in each.text)
     warnings = [each.text.partition(" current=")[0] for each in begun if each.warning]
     assert warnings == ["circuit above its limit circuit=grid"]
     assert ended.warning

@@ -262,7 +262,7 @@ def test_phase_that_never_shows_current_is_named_without_reports(fault: Shown, n
     site = make_site(fault, flat(20.0), cars, 63.0, 0)
     connect_cars(site, cars)
     assert site.circuit_view("grid").meter_problem.startswith(f"no current has shown yet on {names},")
-    notices = [each for each in site.control.notices.take_notices() if "shows no current" in each.text]
+    notices = [each for each in site.take_notices() if "shows no current" in each.text]
     assert [each.warning for each in notices] == [True]
     assert "circuit=grid" in notices[0].text
 

@@ -90,7 +90,7 @@ class Site:
 
     @property
     def notices(self) -> list[str]:
-        return [notice.text for notice in self._control.notices.take_notices() if notice.warning]
+        return [str(line) for line in self._control.take_log() if line.warning]
 
 
 def test_unconfigured_evse_of_station_with_several_is_held_at_fallback() -> None:

@@ -54,7 +54,7 @@ class Building:
             self.control.handle(
                 MeterUpdated(MeterState(meter="m", quality=Quality.GOOD, reading=reading)), self.now
             )
-            self.lines += [notice.text for notice in self.control.notices.take_notices()]
+            self.lines += [str(line) for line in self.control.take_log()]
 
     def jump(self, jump_a: float) -> None:
         self.run(60, 20.0)
