@@ -228,6 +228,16 @@ def call_error(message_id: str, code: str, description: str) -> str:
     return _FRAME.encode((4, message_id, code, description[:255], {})).decode()
 
 
+def call_frame(message_id: str, action: str, payload: bytes) -> Call:
+    """Build a CALL as a frame."""
+    return Call(call(message_id, action, payload), message_id, action, payload)
+
+
+def result_frame(message_id: str, payload: bytes) -> CallResult:
+    """Build a CALLRESULT as a frame."""
+    return CallResult(call_result(message_id, payload), message_id, payload)
+
+
 def error_frame(message_id: str, code: str, description: str) -> CallError:
     """Build a CALLERROR as a frame."""
     return CallError(call_error(message_id, code, description), message_id, code, description)

@@ -57,6 +57,7 @@ from controller.ocpp.frames import (
     malformed_answer,
     malformed_code,
     parse,
+    result_frame,
 )
 from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import StationStateTracker
@@ -471,7 +472,7 @@ class StationRelay:
             f"command rejected station={self._station} backend={backend} action={peer_word(frame.action)} "
             "reason='the site CA manages the certificates of this station'",
         )
-        return CallResult(call_result(frame.id, rejection), frame.id, rejection)
+        return result_frame(frame.id, rejection)
 
     def _note_boot(self, frame: Frame, now: float, utc: float) -> None:
         """Wait for the answer to a boot; any other message shows that the station did not boot anew."""

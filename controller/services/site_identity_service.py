@@ -16,7 +16,7 @@ import trio
 
 from controller.model.effects import FromBackend, LogEntry, TimePassed, ToBackend
 from controller.model.journal import Persist, ProfilesStored
-from controller.ocpp.frames import call_result, parse
+from controller.ocpp.frames import Call, CallResult, parse, result_frame
 from controller.services.policy_service import PolicyService
 from controller.services.site_link import LinkEvent, SiteLink
 from controller.services.site_mailbox import SiteMailbox
@@ -24,6 +24,7 @@ from controller.services.wall_clock import utc
 from controller.site_identity.identity import (
     IdentityAction,
     IdentityEvent,
+    OwnFrame,
     SiteBackendReached,
     SiteFrame,
     SiteIdentity,
@@ -122,11 +123,7 @@ class SiteIdentityService:
         now = trio.current_time()
         actions = self._identity.handle(event, now, utc(now))
         self._timer.update()
-        for action in actions:
-            if isinstance(action, ToBackend):
-                self._send_signed(action.text)
-            else:
-                await self._execute([action])
+        await self._execute(actions)
 
     async def _execute(self, actions: Sequence[IdentityAction | LinkAction]) -> None:
         """Execute effects in their order. Raises StoreError where one cannot be durable."""
@@ -134,6 +131,8 @@ class SiteIdentityService:
             match action:
                 case Persist(records=records):
                     await self._store.persist(records)
+                case OwnFrame(frame=frame):
+                    self._send_signed(frame)
                 case ToBackend(text=text):
                     self._link.send(text)
                 case SiteFrame():
@@ -155,18 +154,17 @@ class SiteIdentityService:
         answer = await self._policy_service.answer_policy_message(
             request.action, request.payload, request.decision
         )
-        self._send_signed(call_result(request.id, answer))
+        self._send_signed(result_frame(request.id, answer))
 
-    def _send_signed(self, text: str) -> None:
+    def _send_signed(self, frame: Call | CallResult) -> None:
         """Send a message of ours, signed where the policy requires it."""
         if self._policy is None:
-            self._link.send(text)
+            self._link.send(frame.text)
             return
-        for action in self._policy.sign_text(text, utc(trio.current_time())):
-            if isinstance(action, ToBackend):
-                self._link.send(action.text)
-            elif isinstance(action, LogEntry):
-                log.log(action.level, "%s", action.text)
+        signed = self._policy.sign_frame(frame, utc(trio.current_time()))
+        for entry in signed.effects:
+            log.log(entry.level, "%s", entry.text)
+        self._link.send(signed.text)
 
 
 def _describe(limited: SiteLimited) -> str:

@@ -26,10 +26,10 @@ from controller.ocpp.frames import (
     MalformedFrame,
     UnknownMessageType,
     Version,
-    call,
     call_error,
-    call_result,
+    call_frame,
     malformed_answer,
+    result_frame,
 )
 from controller.ocpp.payloads import Int32, format_time, read_payload
 from controller.profiles.profile_messages import (
@@ -62,6 +62,12 @@ class SiteFrame(msgspec.Struct, frozen=True):
     """A text of the backend, parsed."""
 
     frame: Frame | MalformedFrame | UnknownMessageType
+
+
+class OwnFrame(msgspec.Struct, frozen=True):
+    """Send the backend this CALL of the site, or its answer, signed where the policy requires it."""
+
+    frame: Call | CallResult
 
 
 class SiteMessage(msgspec.Struct, frozen=True):
@@ -108,7 +114,7 @@ class SiteLimited(msgspec.Struct, frozen=True):
 
 
 IdentityEvent = BackendUp | BackendLost | SiteFrame | TimePassed | SiteMessage | SiteReply
-IdentityAction = ToBackend | Persist | SiteLimited | SiteRequest | SiteBackendReached | LogEntry
+IdentityAction = OwnFrame | ToBackend | Persist | SiteLimited | SiteRequest | SiteBackendReached | LogEntry
 
 
 class SiteIdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,7 +201,7 @@ class SiteIdentity:
             case SiteMessage():
                 self._messages.append(event)
             case SiteReply():
-                actions.append(ToBackend(call_result(event.id, event.result)))
+                actions.append(OwnFrame(result_frame(event.id, event.result)))
         return actions + self._send_next(now) + self._changed_limit(now, utc)
 
     def _send_due(self, now: float) -> list[IdentityAction]:
@@ -210,7 +216,7 @@ class SiteIdentity:
         """Send a CALL; a late answer to the one before is dropped."""
         self._asked = (self._new_id(), action)
         self._send_at = now + self._interval_s
-        return [ToBackend(call(self._asked[0], action, msgspec.json.encode(payload)))]
+        return [OwnFrame(call_frame(self._asked[0], action, msgspec.json.encode(payload)))]
 
     def _send_next(self, now: float) -> list[IdentityAction]:
         """Send what waits for its turn: reports that were requested, then messages."""
@@ -297,7 +303,7 @@ class SiteIdentity:
         saved: list[IdentityAction] = []
         if stored != before:
             saved.append(Persist((record_profiles(self._settings.id, self._version, stored),)))
-        return [*saved, ToBackend(call_result(command.id, result))]
+        return [*saved, OwnFrame(result_frame(command.id, result))]
 
     def _answer_other(self, command: Call) -> bytes | None:
         action = command.action

@@ -19,7 +19,6 @@ from controller.ocpp.frames import (
     UnknownMessageType,
     Version,
     call_error,
-    parse,
 )
 from controller.relay.policy_check import PolicyCheck, SignedText, backend_peer
 from controller.signing.policy_enforcer import FORWARD, Decision, PolicyEnforcer
@@ -86,13 +85,11 @@ class SiteLinkPolicy:
             return []
         return [ToBackend(call_error(frame.id, "InternalError", "the store cannot be written"))]
 
-    def sign_text(self, text: str, utc: float) -> list[LinkAction]:
-        """Return the effects of sending a message of ours, signed if the policy requires it."""
-        frame = parse(text)
-        signed = SignedText(text)
+    def sign_frame(self, frame: Call | CallResult, utc: float) -> SignedText:
+        """Return the text of a message of ours, signed if the policy requires it."""
         if isinstance(frame, Call):
             self._sent = (frame.id, frame.action)
-            signed = self._policy.sign_own(self._backend, frame.action, text, frame.payload, utc)
-        elif isinstance(frame, CallResult) and frame.id == self._received[0]:
-            signed = self._policy.sign_own_answer(self._backend, self._received[1], frame, utc)
-        return [*signed.effects, ToBackend(signed.text)]
+            return self._policy.sign_own(self._backend, frame.action, frame.text, frame.payload, utc)
+        if frame.id == self._received[0]:
+            return self._policy.sign_own_answer(self._backend, self._received[1], frame, utc)
+        return SignedText(frame.text)

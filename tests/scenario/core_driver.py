@@ -68,6 +68,7 @@ from controller.services.relay_backends import RelayBackends
 from controller.services.relay_memory import RelayJournals
 from controller.site_identity.identity import (
     IdentityEvent,
+    OwnFrame,
     SiteFrame,
     SiteIdentity,
     SiteIdentitySettings,
@@ -412,7 +413,9 @@ class CoreSite(ScenarioSite):
     def _on_identity_event(self, event: IdentityEvent) -> None:
         assert self._identity is not None
         for action in self._identity.handle(event, self.now, self.utc):
-            if isinstance(action, ToBackend):
+            if isinstance(action, OwnFrame):
+                self.csms.links[SITE].on_text(action.frame.text)
+            elif isinstance(action, ToBackend):
                 self.csms.links[SITE].on_text(action.text)
             elif isinstance(action, SiteRequest):
                 reply = SiteReply(action.id, self._answer_data_transfer(action.payload))

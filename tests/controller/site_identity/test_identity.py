@@ -15,6 +15,7 @@ from controller.site_identity.group_profiles import MOST_GROUP_PROFILES
 from controller.site_identity.identity import (
     RETRY_S,
     IdentityEvent,
+    OwnFrame,
     SiteBackendReached,
     SiteFrame,
     SiteIdentity,
@@ -47,8 +48,15 @@ class IdentityHarness:
     def handle(self, event: IdentityEvent, now: float = 0.0) -> list[list[Any]]:
         """Pass an event; return the frames that are sent, the other effects go to `others`."""
         actions = self.identity.handle(event, now, NOON + now)
-        sent = [msgspec.json.decode(action.text) for action in actions if isinstance(action, ToBackend)]
-        self.others += [action for action in actions if not isinstance(action, ToBackend)]
+        sent = []
+        for action in actions:
+            match action:
+                case OwnFrame(frame=own):
+                    sent.append(msgspec.json.decode(own.text))
+                case ToBackend(text=text):
+                    sent.append(msgspec.json.decode(text))
+                case _:
+                    self.others.append(action)
         for frame in sent:
             if frame[0] == 2:
                 check(self.version, request(self.version, frame[2]), msgspec.json.encode(frame[3]))

@@ -11,7 +11,7 @@ import trio
 
 from controller.model.effects import LogEntry, ToBackend
 from controller.model.journal import Persist
-from controller.ocpp.frames import Call, CallError, Version, call_result
+from controller.ocpp.frames import Call, CallError, CallResult, Version, call_frame, result_frame
 from controller.services.policy_service import PolicyService
 from controller.signing import payload_signatures, signature_format, signing_keys
 from controller.signing.policy_messages import ReceivedPolicy
@@ -72,14 +72,14 @@ class PolicyHarness:
                 answer = await self.keeper.answer_policy_message(
                     effect.action, effect.payload, effect.decision
                 )
-                self.send(call_result(effect.id, answer))
+                self.send(result_frame(effect.id, answer))
             case SiteFrame(frame=frame):
                 assert isinstance(frame, Call)
                 return frame.text
         return None
 
-    def send(self, text: str) -> None:
-        self.sent += [each.text for each in self.guard.sign_text(text, NOW) if isinstance(each, ToBackend)]
+    def send(self, frame: Call | CallResult) -> None:
+        self.sent.append(self.guard.sign_frame(frame, NOW).text)
 
     async def asks(self, action: str, message: dict[str, Any], author: Any = OLGA) -> Any:
         """Return the answer to a signed change of policies."""
@@ -179,7 +179,7 @@ async def test_site_link_policy_refused_answer_of_backend_is_error_for_identity(
         '[[verify]]\nid = "answers"\nkinds = ["response"]\nrequire = "verifyAny"\ndirection = "down"\n',
     )
     harness = PolicyHarness(tmp_path, nursery)
-    harness.send('[2,"7","BootNotification",{}]')
+    harness.send(call_frame("7", "BootNotification", b"{}"))
     [logged, passed] = harness.guard.check_frame(received('[3,"7",{"status":"Accepted"}]'), NOW)
     assert isinstance(logged, LogEntry)
     assert isinstance(passed, SiteFrame)
@@ -203,12 +203,12 @@ async def test_site_message_is_signed_where_the_policy_requires_it(
         context = signature_format.context(Version.V201, Direction.UP, kind, action)
         return payload_signatures.verify_payload(compact(payload), context, lambda _: True).keys
 
-    harness.send('[2,"7","BootNotification",{}]')
+    harness.send(call_frame("7", "BootNotification", b"{}"))
     assert signers(json.loads(harness.sent.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
     _, _, answer = await harness.asks("AddUserRole", {"userRole": ROLE})
     assert signers(answer, "AddUserRole", MessageKind.RESPONSE) == {own}
     assert await harness.answers("GetVariables", b"{}") is None
-    harness.send('[3,"1",{"getVariableResult":[]}]')
+    harness.send(result_frame("1", b'{"getVariableResult":[]}'))
     assert signers(json.loads(harness.sent.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}
 
 
