@@ -5,8 +5,8 @@ its evidence are stored in one transaction, then answers and notifications are s
 its command answered, even if the store cannot be written; that is logged and counted.
 
     digital inputs ----> DimmingService ----> DimmingEvidence   state and evidence, stored
-    DimmingBackend ----/                \---> DimmingOutput     limit, notifications, what is measured
-    EebusLimits ------/
+    DimmingBackend ----/                \---> DimmingOutput     limit, what is measured
+    EebusLimits ------/               \---> DimmingNotifier   backend and displays
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class DimmingService:
         self._settings = settings
         self._trust = trust
         self._output = output
+        self._notifier = output.notifier
         self._run_inputs = run_inputs
         self._controller = DimmingController(settings, trust.signatures, trio.current_time())
         self._timer = DeadlineTimer(lambda: self._controller.deadline)
@@ -125,9 +126,9 @@ class DimmingService:
     def _notify(self, changed: DimmingChanged | None, reports: Sequence[bytes], now: float) -> None:
         """Notify others of what an event has changed at `now`: it is carried out and recorded."""
         for report in reports:
-            self._output.report_effect(report)
+            self._notifier.report_effect(report)
         if changed is not None:
-            self._output.notify(changed.effective, now)
+            self._notifier.notify(changed.effective, now)
 
     def set_devices(self, devices: ControllableEvses) -> None:
         """Limit these controllable EVSEs from now on; the minimum that is left to all follows from them."""
@@ -144,11 +145,11 @@ class DimmingService:
         """Compare the draw and the limits of the site now with the limit."""
         has_decisions = self._controller.needs_decisions(trio.current_time())
         self.handle_event(self._output.measure(has_decisions=has_decisions))
-        self._output.update_displays()
+        self._notifier.update_displays()
 
     def repeat_notices(self) -> None:
         """Notify the site's backend again: its link was opened."""
-        self._output.repeat()
+        self._notifier.repeat()
 
     def eebus_view(self, source: str) -> LpcView:
         """Return the state of the LPC machine of a source of kind "eebus"."""
@@ -172,7 +173,7 @@ class DimmingService:
 
     def _send_checkpoint(self) -> None:
         """Send a checkpoint of new records to the site's backend, as a witness of their end."""
-        self.evidence.make_checkpoint(self._output.send_checkpoint)
+        self.evidence.make_checkpoint(self._notifier.send_checkpoint)
 
     def _retire(self) -> None:
         if self._trust.is_clock_trusted():

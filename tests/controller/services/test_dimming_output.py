@@ -6,7 +6,7 @@ import pytest
 
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
-from controller.services.dimming_history import draws_w, power_w
+from controller.services.dimming_output import draws_w, power_w
 from drivers.reading import Reading
 
 REF = EvseRef("CS01", 1)
@@ -21,7 +21,7 @@ READING = Reading(time=0.0, voltage_v=(240.0, None, 230.0))
         (None, READING, None),
     ],
 )
-def test_dimming_history_device_draws_what_station_reports(
+def test_dimming_output_device_draws_what_station_reports(
     drawn_a: PhaseAmps | None, reading: Reading | None, watts: float | None
 ) -> None:
     assert draws_w({REF: drawn_a}, reading, 220.0) == {REF: watts}
@@ -38,5 +38,5 @@ def test_dimming_history_device_draws_what_station_reports(
     ],
     ids=["its total", "its phases", "currents and voltages", "a phase is missing", "nothing"],
 )
-def test_dimming_history_meter_s_power(reading: Reading, watts: float | None) -> None:
+def test_dimming_output_meter_s_power(reading: Reading, watts: float | None) -> None:
     assert power_w(reading, 220.0) == watts
