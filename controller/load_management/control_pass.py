@@ -20,7 +20,9 @@ from controller.load_management.cuts_and_rises import (
     SPARE_A,
     CutPlanner,
     OffShares,
+    RankBesideShare,
     place_beside_share,
+    rank_beside_share,
     rising_place,
     target_a,
 )
@@ -83,7 +85,7 @@ class ControlPass:
         self._off_shares = OffShares()
         self._noted_in_part: dict[EvseRef, None] = {}
         """EVSEs that were noted with shares of a part of the site since the last pass over the whole."""
-        self._allocated: RoomGroups[Allocation] = RoomGroups()
+        self._allocated: RoomGroups[RankBesideShare] = RoomGroups()
         """EVSEs with an allocation."""
         self._rising: RoomGroups[None] = RoomGroups()
         """EVSEs that wait for room to rise to their share."""
@@ -322,7 +324,7 @@ class ControlPass:
             concerned |= self._off_shares.refs
         concerned = self._in_part(concerned, part)
         waiting = yield from self._rising.waiting(
-            part.site.circuit_by_id, ledger, -NOISE_A, rising_place, self._now, worth_write=True
+            part.site.circuit_by_id, ledger, -NOISE_A, rising_place, self._now
         )
         waiting += yield from self._in_order(concerned, cuts)
         heapify(waiting)
@@ -364,17 +366,16 @@ class ControlPass:
             order.append(RiseCandidate(place, each))
             if number % NOTED_AT_ONCE == 0:
                 yield NOTED_AT_ONCE * COST_NOTED
-        order.sort(reverse=True)
-        return [(order[-1].place, order, False)] if order else []
+        order.sort()
+        return [(order[0].place, order, 0, False)] if order else []
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
         yield from self.whole.site.scan_costs
         ledger, changes = self._spare_room(), self._model.changes
-        circuits = ledger.circuits_with_room(SPARE_A)  # on a full site these are few
-        waiting = yield from self._allocated.waiting(
-            circuits, ledger, SPARE_A, place_beside_share, self._now, worth_write=False
-        )
+        if ledger.is_full(SPARE_A):
+            return
+        waiting = yield from self._allocated.in_order(place_beside_share, self._now)
         heapify(waiting)
         cost = 0
         while waiting:
@@ -468,7 +469,9 @@ class ControlPass:
         if allocation is None:
             self._allocated.drop(controller.evse.ref)
         else:
-            self._allocated.note(controller, allocation)
+            rank = rank_beside_share(controller, allocation)
+            if not self._allocated.is_noted(controller, rank):
+                self._allocated.note(controller, rank)
         self._note_rising(controller, allocation)
 
     def _note_rising(self, controller: EvseController, allocation: Allocation | None) -> None:

@@ -274,17 +274,28 @@ def rising_place(each: EvseController, noted: None, now: float) -> tuple[RisePla
     return (True, each.offer.offered_a, each.evse.ref), math.inf
 
 
-def place_beside_share(each: EvseController, allocation: Allocation, now: float) -> tuple[RisePlace, float]:
+RankBesideShare = tuple[int, bool, bool, float]
+"""What the place of an EVSE among those that are raised into the room that is left follows from: its priority
+(negated), whether its phases are known, whether it is at its share, and when its lease was sent last (s)."""
+
+
+def rank_beside_share(each: EvseController, allocation: Allocation) -> RankBesideShare:
+    """Return that of an EVSE with this allocation."""
+    is_at_share = each.offer.offered_a >= allocation.limit_a
+    return -each.demand.priority, each.model.phases_known, is_at_share, each.delivery.written_at
+
+
+def place_beside_share(each: EvseController, rank: RankBesideShare, now: float) -> tuple[RisePlace, float]:
     """Return the place of an EVSE among those that are raised into the room that is left.
 
     The most important come first, then those whose phases a step may show by now, then those below their
     share, then those whose lease would be renewed soonest.
     """
-    written_at, shows_nothing, ends_at = each.delivery.written_at, each.model.phases_known, math.inf
+    priority, shows_nothing, is_at_share, written_at = rank
+    ends_at = math.inf
     if not shows_nothing and now < written_at + SHOWS_AFTER_S:
         shows_nothing, ends_at = True, written_at + SHOWS_AFTER_S
-    is_at_share = each.offer.offered_a >= allocation.limit_a
-    return (-each.demand.priority, shows_nothing, is_at_share, written_at, each.evse.ref), ends_at
+    return (priority, shows_nothing, is_at_share, written_at, each.evse.ref), ends_at
 
 
 def target_a(

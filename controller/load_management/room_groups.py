@@ -1,6 +1,6 @@
 """EVSEs that have the same room: those of a circuit that draw on the same phases.
 
-Whether there is room for a rise is asked once for all of them. Of the groups that have room, the EVSEs are
+Whether there is room for a rise is asked once for all of them, when the first one's turn comes. EVSEs are
 raised in the order of their places until the room is gone.
 """
 
@@ -31,7 +31,7 @@ Group = tuple[PhaseFlags, bool]
 RisePlace = tuple[float | EvseRef, ...]
 """Place of an EVSE in an order of rises."""
 Noted = TypeVar("Noted")
-"""Type of the value that is noted with each EVSE of a group: its share, its allocation, or none."""
+"""Type of the value that is noted with each EVSE of a group: its share, its rank, or none."""
 
 
 class RiseCandidate(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -83,22 +83,26 @@ class RoomGroup(Generic[Noted]):
                     return True
         return now >= self._no_rise_until
 
-    def in_order(self, place_of: PlaceOf[Noted], now: float) -> list[RiseCandidate]:
-        """Return the EVSEs by their places, the first one at the end; found anew once one has changed."""
+    def in_order(self, place_of: PlaceOf[Noted], now: float) -> tuple[Waiting, int]:
+        """Return the EVSEs by their places, and the cost; the order is found anew once one has changed."""
+        cost = COST_GROUP
         if now >= self._order_ends_at:
-            self._order, self._order_ends_at = [], math.inf
+            order, self._order_ends_at = [], math.inf
             for each, noted in self.members.values():
                 place, ends_at = place_of(each, noted, now)
-                self._order.append(RiseCandidate(place, each))
+                order.append(RiseCandidate(place, each))
                 self._order_ends_at = min(self._order_ends_at, ends_at)
-            self._order.sort(reverse=True)
-        return list(self._order)
+            order.sort()
+            self._order = order
+            cost += COST_PLACE * len(order)
+        return (self._order[0].place, self._order, 0, True), cost
 
 
 PlaceOf = Callable[[EvseController, Noted, float], tuple[RisePlace, float]]
 """Function that returns the place of an EVSE, and until when (s, monotonic) it is that."""
-Waiting = tuple[RisePlace, list[RiseCandidate], bool]
-"""EVSEs in their order, the first one at the end, and its place; True if they only rise, as one group."""
+Waiting = tuple[RisePlace, list[RiseCandidate], int, bool]
+"""EVSEs in their order, how many of them were taken, and before these the place of the next one; True if
+they only rise, as one group."""
 
 
 class RoomGroups(Generic[Noted]):
@@ -111,6 +115,14 @@ class RoomGroups(Generic[Noted]):
 
     def __contains__(self, ref: object) -> bool:
         return ref in self._group_of
+
+    def is_noted(self, each: EvseController, noted: Noted) -> bool:
+        """Return True if just this is noted of an EVSE, on the phases on which it may draw now."""
+        place = self._group_of.get(each.evse.ref)
+        if place is None or place[1][0] != each.model.phases:
+            return False
+        circuit, key = place
+        return self.by_circuit[circuit][key].members[each.evse.ref][1] == noted
 
     def note(self, each: EvseController, noted: Noted) -> None:
         """Note something of an EVSE, in place of what was noted before."""
@@ -149,18 +161,11 @@ class RoomGroups(Generic[Noted]):
             self.note(each, self.by_circuit[circuit][key].members[each.evse.ref][1])
 
     def waiting(
-        self,
-        circuits: Iterable[str],
-        ledger: Headroom,
-        least_a: float,
-        place_of: PlaceOf[Noted],
-        now: float,
-        *,
-        worth_write: bool,
+        self, circuits: Iterable[str], ledger: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
     ) -> Generator[int, None, list[Waiting]]:
-        """Return the groups of these circuits that have so much room (A per phase), each in its order.
+        """Return the groups of these circuits in which a rise may be worth a write by now.
 
-        Yields the cost of each step. `worth_write`: only those where a rise may be worth a write by now.
+        Each has so much room (A per phase), and is in its order. Yields the cost of each step.
         """
         found: list[Waiting] = []
         cost = 0
@@ -168,13 +173,25 @@ class RoomGroups(Generic[Noted]):
             for group in self.by_circuit.get(circuit, {}).values():
                 room_a = group.room_a(ledger)
                 cost += COST_GROUP
-                if room_a < least_a:
-                    continue
-                cost += COST_PLACE * len(group.members)
-                if worth_write and not group.may_rise_into(room_a, now):
-                    continue
-                in_order = group.in_order(place_of, now)
-                found.append((in_order[-1].place, in_order, True))
+                if room_a >= least_a:
+                    cost += COST_PLACE * len(group.members)
+                    if group.may_rise_into(room_a, now):
+                        found.append(group.in_order(place_of, now)[0])
+            if cost >= SEARCH_AT_ONCE:
+                yield cost
+                cost = 0
+        yield cost
+        return found
+
+    def in_order(self, place_of: PlaceOf[Noted], now: float) -> Generator[int, None, list[Waiting]]:
+        """Return all groups, each in its order. Yields the cost of each step."""
+        found: list[Waiting] = []
+        cost = 0
+        for groups in list(self.by_circuit.values()):
+            for group in groups.values():
+                waiting, found_at_cost = group.in_order(place_of, now)
+                found.append(waiting)
+                cost += found_at_cost
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
@@ -189,14 +206,14 @@ def take_first(
 
     Where that group has not so much room (A per phase) any more, it is dropped as a whole: None.
     """
-    _, group, only_rises = waiting[0]
-    each = group[-1].controller
+    _, order, taken, only_rises = waiting[0]
+    each = order[taken].controller
     if only_rises and ledger.room(each.evse, each.model.phases) < least_a:
         heappop(waiting)
         return None, only_rises
-    group.pop()
-    if group:
-        heapreplace(waiting, (group[-1].place, group, only_rises))
+    taken += 1
+    if taken < len(order):
+        heapreplace(waiting, (order[taken].place, order, taken, only_rises))
     else:
         heappop(waiting)
     return each, only_rises

@@ -151,23 +151,6 @@ class Headroom:
         """Return True if the first circuit, which feeds all others, has not this much (A) on any phase."""
         return max(self._row[:3]) < least_a
 
-    def circuits_with_room(self, least_a: float) -> list[str]:
-        """Return the circuits where this much (A) is left on a phase, there and on all circuits above."""
-        left = list(self._row)
-        found: list[str] = []
-        for circuit, (place, *above) in zip(
-            self._site.circuits, self._site.places_up.values(), strict=True
-        ):  # parents first
-            begin = COLUMNS * place
-            if above:
-                parent = COLUMNS * above[0]
-                for phase in range(3):
-                    if left[parent + phase] < left[begin + phase]:
-                        left[begin + phase] = left[parent + phase]
-            if max(left[begin : begin + 3]) >= least_a:
-                found.append(circuit.id)
-        return found
-
     def short_circuits(self) -> set[str]:
         """Return the circuits where more is booked than there is room."""
         if min(self._row[-COLUMNS:]) < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Generator
 
 import pytest
 
@@ -12,7 +13,14 @@ from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.cuts_and_rises import rising_place
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
-from controller.load_management.room_groups import FLUTTER_A, RoomGroup, RoomGroups, Waiting, take_first
+from controller.load_management.room_groups import (
+    FLUTTER_A,
+    RisePlace,
+    RoomGroup,
+    RoomGroups,
+    Waiting,
+    take_first,
+)
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
@@ -53,8 +61,8 @@ def ledger(room_a: float) -> Headroom:
     return Headroom(SITE, {circuit.id: (room_a,) * 3 for circuit in SITE.circuits})
 
 
-def waiting(groups: RoomGroups[None], room: Headroom, now: float, *, worth_write: bool) -> list[Waiting]:
-    steps = groups.waiting(SITE.circuit_by_id, room, 0.0, rising_place, now, worth_write=worth_write)
+def end_of(steps: Generator[int, None, list[Waiting]]) -> list[Waiting]:
+    """Return the result of steps."""
     while True:
         try:
             next(steps)
@@ -101,7 +109,7 @@ def test_groups_with_room_come_in_the_order_of_their_first_evse() -> None:
     for name, amps in (("A", 12.0), ("B", 8.0), ("C", 10.0)):
         groups.note(charging(name, amps, at=0.0), None)
     room = ledger(20.0)
-    found = sorted(waiting(groups, room, 20.0, worth_write=False))
+    found = sorted(end_of(groups.in_order(rising_place, 20.0)))
     order = []
     while found:
         each, only_rises = take_first(found, room, 0.0)
@@ -116,7 +124,7 @@ def test_group_is_dropped_as_a_whole_once_its_room_is_gone() -> None:
     for name in NODES:
         groups.note(charging(name, 10.0, at=0.0), None)
     room = ledger(20.0)
-    found = sorted(waiting(groups, room, 20.0, worth_write=False))
+    found = sorted(end_of(groups.in_order(rising_place, 20.0)))
     room.book(NODES["A"], (True, True, True), 21.0)
     room.book(NODES["C"], (True, True, True), -21.0)  # only row A is full
     assert take_first(found, room, 0.0) == (None, True)
@@ -131,7 +139,7 @@ def test_only_groups_are_found_of_which_one_may_rise(room_a: float, stations: in
     groups: RoomGroups[None] = RoomGroups()
     groups.note(charging("A", 10.0, at=0.0), None)
     groups.note(charging("C", 10.0, at=0.0), None)
-    found = waiting(groups, ledger(room_a), 20.0, worth_write=True)
+    found = end_of(groups.waiting(SITE.circuit_by_id, ledger(room_a), 0.0, rising_place, 20.0))
     assert len(found) == stations
 
 
@@ -144,4 +152,32 @@ def test_evse_that_left_its_group_is_in_none() -> None:
     groups.drop(each.evse.ref)
     assert each.evse.ref not in groups
     assert groups.by_circuit == {}
-    assert waiting(groups, ledger(20.0), 20.0, worth_write=False) == []
+    assert end_of(groups.in_order(rising_place, 20.0)) == []
+
+
+def test_order_of_a_group_is_kept_until_an_evse_has_another_rank() -> None:
+    groups: RoomGroups[int] = RoomGroups()
+    first, second = charging("A", 10.0, at=0.0), charging("B", 10.0, at=0.0)
+    groups.note(first, 1)
+    groups.note(second, 2)
+
+    def place(each: EvseController, rank: int, now: float) -> tuple[RisePlace, float]:
+        return (rank, each.evse.ref), math.inf
+
+    [(_, before, _, _)] = end_of(groups.in_order(place, 20.0))
+    assert groups.is_noted(second, 2)
+    [(_, after, _, _)] = end_of(groups.in_order(place, 30.0))
+    assert after is before
+    assert not groups.is_noted(second, 0)
+    groups.note(second, 0)
+    [(_, after, _, _)] = end_of(groups.in_order(place, 30.0))
+    assert [each.controller for each in after] == [second, first]
+
+
+def test_what_was_noted_on_other_phases_is_not_noted() -> None:
+    groups: RoomGroups[int] = RoomGroups()
+    each = charging("A", 10.0, at=0.0)
+    assert not groups.is_noted(each, 1)
+    groups.note(each, 1)
+    each.model.phases = (True, False, False)
+    assert not groups.is_noted(each, 1)
