@@ -10,7 +10,7 @@ with the same current, whatever else runs. How long its pauses last is learned f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 
 LEAST_A = 4.0
 """Smallest step (A): a load of 1 kW."""
@@ -103,18 +103,21 @@ class RecurringLoads:
 
     def expected_a(self, load_a: float, now: float) -> float:
         """Return the base load (A), now `load_a`, with the greatest load that is off and returns soon."""
-        return self._with_greatest([load for load in self._loads if load.is_expected(now)], load_a, now)
+        return self._with_greatest(_Load.is_expected, load_a, now)
 
     def regular_a(self, load_a: float, now: float) -> float:
         """Return the same with the greatest load that is off and comes at regular times."""
-        return self._with_greatest([load for load in self._loads if load.is_regular(now)], load_a, now)
+        return self._with_greatest(_Load.is_regular, load_a, now)
 
-    def _with_greatest(self, loads: Sequence[_Load], load_a: float, now: float) -> float:
-        """Return the base load with the greatest of some loads. It has one that is just returning already."""
-        step_a = 0.0
+    def _with_greatest(self, returns: Callable[[_Load, float], bool], load_a: float, now: float) -> float:
+        """Return the base load with the greatest load that `returns`. One that is just returning is in it."""
+        greatest_a = step_a = 0.0
         if self._level_a is not None and self._left_at is not None and now <= self._left_at + RETURNS_S:
             step_a = load_a - self._level_a
-        return load_a + max((load.amps for load in loads if not load.is_same(step_a)), default=0.0)
+        for load in self._loads:
+            if load.amps > greatest_a and returns(load, now) and not load.is_same(step_a):
+                greatest_a = load.amps
+        return load_a + greatest_a
 
     def _add_step(self, step_a: float, at: float) -> None:
         amps, is_on = abs(step_a), step_a > 0
