@@ -28,7 +28,7 @@ from controller.load_management.cuts_and_rises import (
 )
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import NOISE_A
+from controller.load_management.evse.limit_delivery import NOISE_A, LimitStanding
 from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.room_groups import RiseCandidate, RoomGroups, Waiting, take_first
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
@@ -389,7 +389,7 @@ class ControlPass:
                 continue
             limit_a = target_a(controller, allocation, ledger, self._now)
             if limit_a is not None:
-                before = controller.delivery.standing(self._now).offered_a
+                before = controller.delivery.standing(self._now)
                 self._commands += controller.offer.raise_to(limit_a, ledger, self._now)
                 self._finish(controller, allocation, before)
                 cost += COST_COMMAND
@@ -440,21 +440,26 @@ class ControlPass:
     ) -> None:
         """Add what brings one EVSE to its allocation, and book what it may take from now on."""
         now = self._now
-        before = controller.delivery.standing(now).offered_a
+        before = controller.delivery.standing(now)
         self._commands += controller.offer.commands_towards(
             allocation, ledger, now, urgent=urgent, to_share=to_share, cut_a=cut_a
         )
         self._finish(controller, allocation, before)
 
-    def _finish(self, controller: EvseController, allocation: Allocation | None, before: float) -> None:
-        """Note what an EVSE is offered now, after `before` (A per phase)."""
+    def _finish(
+        self, controller: EvseController, allocation: Allocation | None, before: LimitStanding
+    ) -> None:
+        """Note what an EVSE is offered now, after `before`: one that was sent nothing is booked as it was."""
         now = self._now
         self._reasoned.pop(controller.evse.ref, None)
-        self._model.note_offer(controller, before, now)
+        is_other = controller.delivery.standing(now) is not before
+        if is_other:
+            self._model.note_offer(controller, before.offered_a, now)
         if decision := controller.offer.take_decision(now):
             self._model.log.append(decision)
         controller.offer.settle(allocation, now)
-        self._book(controller)
+        if is_other:
+            self._book(controller)
         self._note_share(controller, allocation)
 
     def _book(self, controller: EvseController) -> None:
