@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from controller.load_management.allocation.constraints import AdmissionRooms, DimmedGroup, JointConstraint
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.energy.energy_planner import CircuitBase
+from controller.load_management.events import CarRoom
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import BaseByCircuit, SiteBase
 from controller.load_management.metering.unproven_phases import StartingCars
@@ -251,25 +252,26 @@ class CircuitSupply:
             sum(each.booking.credit(now).low) for each in self._model.controllers if not each.evse.steerable
         )
 
-    def car_rooms_w(self, base: SiteBase, now: float) -> dict[str, float]:
-        """Return the power that each circuit has for the cars below it while the building stays as it is (W).
+    def car_rooms(self, base: SiteBase, now: float) -> dict[str, CarRoom]:
+        """Return the power that each circuit has for the cars below it while the building stays as it is.
 
         None is found where no car waits for a cheaper quarter hour.
         """
         energy = self._model.energy
-        if not energy.evses.uses_prices:
+        if not energy.evses.waits.are_used:
             return {}
-        found: dict[str, float] = {}
+        found: dict[str, CarRoom] = {}
         for circuit in self._model.site.circuits:
             base_a = base.assumed[circuit.id]
-            left_a = self.supply(circuit, base_a, now)
             base_w = self._model.metering.power_w(circuit, base_a)
-            room_w = self._model.metering.power_w(
-                circuit, (max(0.0, left_a[0]), max(0.0, left_a[1]), max(0.0, left_a[2]))
-            )
             limit_w = energy.calendar.limit_w(circuit)
             peak_w = energy.peaks.steady_room_w(circuit.id, base_w, energy.utc(now))
-            found[circuit.id] = min(room_w, peak_w, math.inf if limit_w is None else limit_w - base_w)
+            first, second, third = self.supply(circuit, base_a, now)
+            volts = self._model.settings.voltage_v
+            found[circuit.id] = CarRoom(
+                (first * volts, second * volts, third * volts),
+                min(peak_w, math.inf if limit_w is None else limit_w - base_w),
+            )
         return found
 
     def peak_bases(self, base: SiteBase, now: float) -> dict[str, CircuitBase]:

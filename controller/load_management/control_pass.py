@@ -529,8 +529,8 @@ class ControlPass:
             ref: self._model.by_ref[ref].demand.use(self._model.settings.voltage_v, now)
             for ref in self._model.energy.evses.tracked
         }
-        bases, rooms_w = self._supply.peak_bases(base, now), self._supply.car_rooms_w(base, now)
-        plans = self._model.energy.update(bases, uses, now, rooms_w)
+        bases, rooms = self._supply.peak_bases(base, now), self._supply.car_rooms(base, now)
+        plans = self._model.energy.update(bases, uses, now, rooms)
         for ref in self._planned | plans.keys():
             controller = self._model.by_ref[ref]
             if controller.demand.set_plan(plans.get(ref, NO_PLAN)):

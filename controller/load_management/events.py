@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from controller.chargers.quirks import Quirk
+from controller.load_management.site_tree import PhaseAmps, PhaseFlags
 from controller.model.observations import EvseRef, Observation
 from controller.model.statements import Statement
 from controller.profiles.limit_profiles import LimitKind
@@ -97,8 +98,8 @@ class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
     `has_demand`: a car needs current; `is_served`: it is offered its minimum. `drawn_w`: its draw, or the
     likely one where no report shows it (W). `priority`: within which it shares with others. `max_a`: the
     most that it can draw on a phase (A), `most_w` the power of its car then, `sure_w` what it likely takes
-    of it at least, `small_w` what cars with small chargers take, `least_w` the power at its minimum.
-    `left_wh` until `leaves_in_s`: its departure goal, None without one.
+    of it at least, `small_w` what cars with small chargers take, `least_w` the power at its minimum, on
+    `phases` of the site. `left_wh` until `leaves_in_s`: its departure goal, None without one.
     """
 
     has_demand: bool
@@ -110,8 +111,19 @@ class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
     sure_w: float = math.inf
     small_w: tuple[float, ...] = ()
     least_w: float = 0.0
+    phases: PhaseFlags = (True, True, True)
     left_wh: float | None = None
     leaves_in_s: float | None = None
+
+
+class CarRoom(msgspec.Struct, frozen=True):
+    """Power that a circuit has for the cars below it: on each phase, and on all together (W)."""
+
+    phases_w: PhaseAmps
+    sum_w: float = math.inf
+
+
+NO_ROOMS: Mapping[str, CarRoom] = {}
 
 
 class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,6 +94,10 @@ class StatementCode(enum.StrEnum):
     LESS_ENERGY = "less-energy", "has received less energy than others"
     PRICE_ABOVE = "price-above", "waits for a price of at most {price}"
     CHEAPER_QUARTER = "cheaper-quarter", "waits for a cheaper quarter hour before its departure"
+    SHOWS_PHASES = (
+        "shows-phases",
+        "shows which phases its car uses, before it waits for a cheaper quarter hour",
+    )
     QUOTA_USED = "quota-used", 'group "{name}" has used its {energy_wh} of the day'
 
     # Faults of the station and of the meters above it

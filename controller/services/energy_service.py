@@ -75,7 +75,7 @@ class EnergyService:
     async def read_files(self) -> None:
         """Read the files of prices and departures that have changed."""
         if (prices := _price_file(self._config)) is not None:
-            await self._read(prices, self._plans.read_prices)
+            await self._read(prices, self._plans.waits.read_prices)
         if self._config.load_management.departures is not None:
             await self._read(self._config.load_management.departures, self.departures.read_file)
 
@@ -98,7 +98,7 @@ class EnergyService:
     async def _on_set_prices(self, command: SetPrices, _: Actor) -> object:
         """Use other prices from now on. Raises SiteCommandError."""
         try:
-            record = self._plans.make_price_record(
+            record = self._plans.waits.make_record(
                 [(point.begin.timestamp(), point.price) for point in command.prices]
             )
         except EnergyFileError as error:

@@ -44,6 +44,7 @@ const DE = {
   "less-energy": "hat weniger Energie erhalten als andere",
   "price-above": "wartet auf einen Preis von höchstens {price}",
   "cheaper-quarter": "wartet auf eine günstigere Viertelstunde vor der Abfahrt",
+  "shows-phases": "zeigt, welche Phasen das Auto nutzt, bevor es auf eine günstigere Viertelstunde wartet",
   "quota-used": "Gruppe „{name}“ hat ihre {energy_wh} des Tages verbraucht",
   "offline": "nicht verbunden",
   "registration-pending": "verbunden, noch nicht angemeldet",

@@ -26,11 +26,11 @@ from controller.load_management.energy.energy_records import (
 )
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import EnergyView
-from controller.load_management.energy.evse_plans import NO_ROOMS, EvsePlans
+from controller.load_management.energy.evse_plans import EvsePlans
 from controller.load_management.energy.peak_budgets import CircuitBase as CircuitBase
 from controller.load_management.energy.peak_budgets import PeakBudgets
 from controller.load_management.energy.site_battery import SiteBattery
-from controller.load_management.events import EvsePlan, EvseUse
+from controller.load_management.events import NO_ROOMS, CarRoom, EvsePlan, EvseUse
 from controller.load_management.site_tree import ZERO, PhaseAmps, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef, NeedsSeen
@@ -136,11 +136,11 @@ class EnergyPlanner:
         bases: Mapping[str, CircuitBase],
         uses: Mapping[EvseRef, EvseUse],
         now: float,
-        rooms_w: Mapping[str, float] = NO_ROOMS,
+        rooms: Mapping[str, CarRoom] = NO_ROOMS,
     ) -> dict[EvseRef, EvsePlan]:
         """Find what holds at `now`; return the plans of EVSEs.
 
-        `bases` has each of `peaks.circuits`, `uses` each of `evses.tracked`; `rooms_w`: power for the cars
+        `bases` has each of `peaks.circuits`, `uses` each of `evses.tracked`; `rooms`: power for the cars
         below each circuit, where it is known.
         """
         utc = self.utc(now)
@@ -148,7 +148,7 @@ class EnergyPlanner:
         self.peaks.update(bases, utc)
         if self._battery is not None:
             self.hidden_a = self._battery.hidden_a(now)
-        return self.evses.update(uses, utc, now, rooms_w)
+        return self.evses.update(uses, utc, now, rooms)
 
     def battery_flow_a(self, now: float) -> tuple[PhaseAmps, PhaseAmps]:
         """Return the flow of the battery (A per phase; positive: it charges), and what of it is hidden."""
@@ -173,6 +173,6 @@ class EnergyPlanner:
         return structs.replace(
             view,
             peaks=self.peaks.views(utc),
-            waiting=self.evses.wait_views(utc),
+            waiting=self.evses.waits.views(utc),
             price=self.evses.prices.series.price_at(utc),
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -19,28 +18,19 @@ from controller.load_management.energy.energy_records import (
 )
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_use import LESS_ENERGY, EnergyUse
-from controller.load_management.energy.energy_view import GroupView, WaitView
-from controller.load_management.energy.price_plan import (
-    CHEAPER_QUARTER,
-    PricePlan,
-    Waits,
-    make_series,
-    parse_prices,
-    wait_for_price,
-)
+from controller.load_management.energy.energy_view import GroupView
+from controller.load_management.energy.price_waits import PriceWaits
 from controller.load_management.energy.tenant_groups import GuaranteedGroup
-from controller.load_management.events import EvsePlan, EvseUse
-from controller.load_management.site_tree import CircuitNode, SiteTree
+from controller.load_management.events import NO_ROOMS, CarRoom, EvsePlan, EvseUse
+from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef, NeedsSeen
-
-NO_ROOMS: Mapping[str, float] = {}
 
 
 class EvsePlans:
     """Plans of all EVSEs at one moment.
 
     `records`: list to which what has to be stored is added. `departures`: goals of the cars by rule;
-    `prices`: the quarter hours that cars with a departure choose.
+    `waits`: those of cars for lower prices; `prices`: the quarter hours that cars with a departure choose.
     """
 
     def __init__(
@@ -49,14 +39,15 @@ class EvsePlans:
         self._calendar = calendar
         self._use = EnergyUse((), records)
         self._classes: dict[EvseRef, str] = {}
-        self._waiting: tuple[EvseRef, ...] = ()
         self.departures = DeparturePlan(settings)
-        self.prices = PricePlan()
+        self.waits = PriceWaits(site, settings)
+        self.prices = self.waits.prices
         self.replace_settings(site, settings)
 
     def replace_settings(self, site: SiteTree, settings: EnergySettings) -> None:
         """Apply other settings; energies counted so far, prices, cards and departures of files stay."""
         self._site, self._settings = site, settings
+        self.waits.replace_settings(site, settings)
         self._use.replace_groups(settings.groups, stores_sessions=settings.is_fair_by_energy)
         self._guaranteed = [GuaranteedGroup(site, group) for group in settings.groups if group.guaranteed_a]
         self.departures.replace_settings(settings)
@@ -67,7 +58,7 @@ class EvsePlans:
     def restore(self, record: QuotaStored | SessionEnergyStored | PricesStored) -> None:
         """Take over what groups and sessions had used before a restart, or the prices."""
         if isinstance(record, PricesStored):
-            self.prices.set_prices(make_series(list(zip(record.begins, record.prices, strict=True))))
+            self.waits.restore(record)
         else:
             self._use.restore(record)
 
@@ -93,23 +84,12 @@ class EvsePlans:
         self._classes = {ref: card.priority_class for ref, card in cards.items()}
         self.departures.set_cards(cards)
 
-    def read_prices(self, text: str) -> int:
-        """Use the prices of a CSV file from now on; return their number. Raises EnergyFileError."""
-        series = parse_prices(text)
-        self.prices.set_prices(series)
-        return len(series.begins)
-
-    def make_price_record(self, pairs: Sequence[tuple[float, float]]) -> PricesStored:
-        """Return the record of prices (begin in POSIX s, price). Raises EnergyFileError."""
-        series = make_series(pairs)
-        return PricesStored(series.begins, series.prices)
-
     def update(
         self,
         uses: Mapping[EvseRef, EvseUse],
         utc: float | None,
         now: float,
-        rooms_w: Mapping[str, float] = NO_ROOMS,
+        rooms: Mapping[str, CarRoom] = NO_ROOMS,
     ) -> dict[EvseRef, EvsePlan]:
         """Return the plan of each EVSE that has one now; `uses` has each of `tracked`.
 
@@ -128,60 +108,11 @@ class EvsePlans:
         if self._settings.is_fair_by_energy:
             for ref in self._use.behind(uses):
                 parts[ref] |= {"needs_a": uses[ref].max_a, "need_why": LESS_ENERGY}
-        waits = {} if utc is None else self._waits(uses, utc, rooms_w)
-        self._waiting = tuple(waits)
-        for ref, why in waits.items():
-            parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": True}
+        for ref, wait in self.waits.update(uses, utc, rooms).items():
+            parts[ref] |= {"limit_a": wait.limit_a, "why": wait.why, "is_wait": True}
         for ref, why in self._use.exhausted(day).items():
             parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": False}
         return {ref: msgspec.convert(part, EvsePlan) for ref, part in parts.items()}
-
-    @property
-    def uses_prices(self) -> bool:
-        """Return True if cars may wait for a lower price."""
-        return self._settings.has_prices and bool(self.prices.series.begins)
-
-    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float, rooms_w: Mapping[str, float]) -> Waits:
-        """Return the EVSEs whose cars wait for a lower price, and why."""
-        found: Waits = {}
-        if not self.uses_prices:
-            return found
-        price, most = self.prices.series.price_at(utc), self._settings.pause_above
-        goals: dict[EvseRef, tuple[float, float]] = {}
-        for ref, use in uses.items():
-            left_wh, leaves_in_s = use.left_wh or 0.0, use.leaves_in_s or 0.0
-            if left_wh > 0 and leaves_in_s > 0:
-                goals[ref] = left_wh, utc + leaves_in_s
-            elif most is not None and price is not None and price > most:
-                found[ref] = wait_for_price(most)
-        shares_w = self._shares_w(uses, goals.keys(), rooms_w)
-        for ref, (left_wh, leaves_at) in goals.items():
-            share_w = min((shares_w[c.id] for c in self._path(ref) if c.id in shares_w), default=math.inf)
-            use = uses[ref]
-            powers_w = (share_w, use.sure_w, use.small_w)
-            if not self.prices.may_charge(ref, left_wh, use.most_w, leaves_at, utc, *powers_w):
-                found[ref] = CHEAPER_QUARTER
-        return found
-
-    def _shares_w(
-        self, uses: Mapping[EvseRef, EvseUse], goals: Collection[EvseRef], rooms_w: Mapping[str, float]
-    ) -> dict[str, float]:
-        """Return what each circuit has for one car with a goal (W): all others there get their minimum."""
-        left_w, numbers = dict(rooms_w), dict.fromkeys(rooms_w, 0)
-        if not goals:
-            return {}
-        for ref, use in uses.items():
-            if not use.has_demand:
-                continue
-            for circuit in self._path(ref):
-                if ref in goals:
-                    numbers[circuit.id] += 1
-                else:
-                    left_w[circuit.id] -= use.least_w
-        return {circuit: max(0.0, left_w[circuit]) / number for circuit, number in numbers.items() if number}
-
-    def _path(self, ref: EvseRef) -> tuple[CircuitNode, ...]:
-        return self._site.path(self._site.evse_by_ref[ref].circuit)
 
     def with_guarantees(self, demands: Mapping[EvseRef, Demand]) -> dict[EvseRef, Demand]:
         """Return those of the demands that have a part of their group's guaranteed current, with it."""
@@ -205,7 +136,3 @@ class EvsePlans:
             )
             for group in self._settings.groups
         )
-
-    def wait_views(self, utc: float) -> tuple[WaitView, ...]:
-        """Return the EVSEs that wait for a lower price."""
-        return tuple(WaitView(ref=ref, begins_at=self.prices.next_begin(ref, utc)) for ref in self._waiting)

@@ -10,7 +10,9 @@ waits.
 
 What a car takes is not known before it has charged: it may use one phase of three, or have a small charger.
 So its first quarter hour begins early enough for the goal to be reached with one phase, and with a small
-charger where an hour is to spare. What it received there is expected later.
+charger where an hour is to spare. Where less is to spare, it is given its minimum for some minutes first,
+to show its phases: a car on one phase then charges at once. What it received is expected later, within its
+share of the room.
 
 Prices that are not known count as the highest known one: the known cheap hours are used first. A price holds
 until the next one, but in a series of equal steps for one step only: a missing price is unknown.
@@ -36,12 +38,8 @@ from controller.load_management.energy.energy_csv import (
 )
 from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.model.observations import EvseRef
-from controller.model.statements import Statement, StatementCode
 from drivers.coded_text import coded
 
-CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
-Waits = dict[EvseRef, Statement]
-"""EVSEs whose cars wait for a lower price, and why."""
 COLUMNS = ("begin", "price")
 MOST_ROWS = 20_000
 MOST_PRICE = 1e6
@@ -56,6 +54,8 @@ SPARE_QUARTERS = 4
 """Quarter hours to spare from which on a car is taken to have a small charger, until it has charged."""
 PROVEN_S = 300.0
 """Time of charging that shows what a car receives (s)."""
+SHOWING_S = 1200.0
+"""Longest time for which a car is given its minimum until its phases are known (s)."""
 EQUAL_PART = 0.8
 """Part of the steps of a series that are equal, from which on a longer one is a gap."""
 
@@ -179,6 +179,7 @@ class _Choice(msgspec.Struct):
     left_wh: float
     expected_w: float
     is_proven: bool
+    shows_until: float = -math.inf
     is_stale: bool = False
 
     @property
@@ -227,19 +228,24 @@ class PricePlan:
         `sure_w`: what the car likely takes at least, before it has charged for some minutes; `small_w`: what
         cars with small chargers take, which is planned with where there is an hour to spare (W).
         """
-        quarter = math.floor(utc / QUARTER_S)
-        leaves_quarter = math.floor(leaves_at / QUARTER_S)
-        before = self._choices.get(ref)
-        if (
-            before is None
-            or before.leaves_quarter != leaves_quarter
-            or before.made_in != quarter
-            or before.is_stale
-        ):
+        if self.is_due(ref, leaves_at, utc, knows_phases=not small_w):
             self._choices[ref] = self._choose(
-                before, left_wh, most_w, leaves_at, utc, share_w, sure_w, small_w
+                self._choices.get(ref), left_wh, most_w, leaves_at, utc, share_w, sure_w, small_w
             )
-        return quarter in self._choices[ref].quarters
+        return math.floor(utc / QUARTER_S) in self._choices[ref].quarters
+
+    def is_due(self, ref: EvseRef, leaves_at: float, utc: float, *, knows_phases: bool) -> bool:
+        """Return True if the quarter hours of a car with this departure are to be chosen anew."""
+        choice = self._choices.get(ref)
+        if choice is None or choice.is_stale or choice.made_in != math.floor(utc / QUARTER_S):
+            return True
+        has_shown = knows_phases and self.shows_phases(ref, utc)
+        return has_shown or choice.leaves_quarter != math.floor(leaves_at / QUARTER_S)
+
+    def shows_phases(self, ref: EvseRef, utc: float) -> bool:
+        """Return True if a car is given its minimum while it waits, until its phases are known."""
+        choice = self._choices.get(ref)
+        return choice is not None and utc < choice.shows_until
 
     def next_begin(self, ref: EvseRef, utc: float) -> float | None:
         """Return when a waiting car charges next (POSIX s); None: it does not wait, or has no plan."""
@@ -267,10 +273,10 @@ class PricePlan:
         is_proven = received_w is not None or (before is not None and before.is_proven)
         expected_w = min(most_w, share_w)
         if received_w is not None:
-            expected_w = received_w
+            expected_w = min(expected_w, received_w)
         elif before is not None and before.is_proven:
-            expected_w = before.expected_w
-        expected_w = max(1.0, LEAST_PART * most_w, min(most_w, expected_w))
+            expected_w = min(expected_w, before.expected_w)
+        expected_w = max(1.0, LEAST_PART * most_w, expected_w)
         prices = self._prices(quarter, leaves_at)
         quarters = _cheapest(prices, _quarters(left_wh, expected_w))
         if not is_proven and sure_w < expected_w and prices:
@@ -279,6 +285,11 @@ class PricePlan:
             needed = [_quarters(left_wh, watts) + SPARE_QUARTERS for watts in small_w if watts < sure_w]
             fitting = (number for number in needed if number <= len(prices))
             quarters |= _early_one(prices, quarters, next(fitting, _quarters(left_wh, sure_w)))
+        shows_until = -math.inf if before is None else before.shows_until
+        begins_at = max(utc, min(quarters, default=quarter) * QUARTER_S)
+        is_late = [_is_late(utc, begins_at, leaves_at, left_wh, w) for w in small_w if w < expected_w]
+        if any(is_late) and shows_until == -math.inf:
+            shows_until = utc + SHOWING_S
         began_at = utc
         if before is not None and before.made_in == quarter and before.charges:
             quarters |= {quarter}  # it charges in this quarter hour already
@@ -291,6 +302,7 @@ class PricePlan:
             left_wh=left_wh,
             expected_w=expected_w,
             is_proven=is_proven,
+            shows_until=shows_until if small_w else min(shows_until, utc),
         )
 
     def _prices(self, quarter: int, leaves_at: float) -> dict[int, float]:
@@ -314,6 +326,14 @@ def _quarters(energy_wh: float, power_w: float) -> int:
     return math.ceil(RESERVE * energy_wh * 3600 / power_w / QUARTER_S)
 
 
+def _is_late(utc: float, begins_at: float, leaves_at: float, energy_wh: float, power_w: float) -> bool:
+    """Return True if a car that receives so much misses its goal by a begin so late, and not by one now."""
+    energy_ws = energy_wh * 3600
+    return (leaves_at - begins_at) * power_w < RESERVE * energy_ws and (
+        leaves_at - utc
+    ) * power_w >= energy_ws
+
+
 def _cheapest(prices: Mapping[int, float], needed: int) -> frozenset[int]:
     """Return the cheapest quarter hours, of equal ones the first."""
     ordered = sorted(prices, key=lambda each: (prices[each], each))
@@ -328,8 +348,3 @@ def _early_one(prices: Mapping[int, float], chosen: Collection[int], needed: int
         return frozenset()
     early = {each: price for each, price in prices.items() if each <= latest}
     return frozenset({min(early, key=lambda each: (early[each], each))})
-
-
-def wait_for_price(most: float) -> Statement:
-    """Return that a car without a departure waits for a price of at most this (per kWh)."""
-    return Statement(code=StatementCode.PRICE_ABOVE, price=most)

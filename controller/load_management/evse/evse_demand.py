@@ -355,6 +355,7 @@ class EvseDemand:
             small_w=() if knows_phases or evse.is_dc else tuple(amps * voltage_v for amps in SMALL_CARS_A),
             sure_w=SURE_CAR_A * phases * voltage_v if knows_phases else most_w * SURE_PART,
             least_w=evse.min_a * phases * voltage_v,
+            phases=model.phases,
             left_wh=None if left is None else left[0],
             leaves_in_s=None if left is None else left[1],
         )

@@ -388,6 +388,44 @@ def test_energy_scenes_two_cars_that_compete_for_cheapest_hour_reach_goals() -> 
     assert sum(map(max, site.flowed[: 2 * 3600])) * 3 * V / 3600 < 10_000.0
 
 
+@pytest.mark.parametrize(("max_a", "report_s"), [(10.0, 10), (16.0, 10), (16.0, 60), (16.0, 300)])
+def test_energy_scenes_small_car_with_little_time_to_spare_reaches_goal(max_a: float, report_s: int) -> None:
+    # It could take 4 h of 4.5; the cheap hour is the third one.
+    energy_wh = 3.4 * max_a * V
+    rule = DepartureRule(
+        evses=frozenset({EvseRef("A", 1)}), days=frozenset(range(7)), minute=990, energy_wh=energy_wh
+    )
+    car = make_station("A", car=Car(max_a, (0,)), report_s=report_s)
+    site = make_energy_site([car, *cars("B")], departures=(rule,), has_prices=True)
+    site.control.energy.evses.prices.set_prices(
+        make_series([(NOON + 3600 * k, price) for k, price in enumerate([0.3, 0.3, 0.1, 0.3, 0.4])])
+    )
+    site.wait(16_200)
+    assert site.station("A").energy_as * V / 3600 >= energy_wh
+    assert len(_stops(site, "A")) <= 2
+
+
+def test_energy_scenes_cars_that_fill_all_hours_reach_goals_with_prices() -> None:
+    # 24 A on L1: 10 kWh and 3 kWh on one phase and a third of 13.5 kWh are 17.5 of 24.8 kWh by 16:30.
+    kwh = {"A": 3.0, "B": 10.0, "C": 6.75, "D": 6.75}
+    rules = tuple(
+        DepartureRule(
+            evses=frozenset({EvseRef(name, 1)}), days=frozenset(range(7)), minute=990, energy_wh=1000 * energy
+        )
+        for name, energy in kwh.items()
+    )
+    stations = [make_station(name, car=Car(16.0, (0,) if name in "AB" else (0, 1, 2))) for name in kwh]
+    site = make_energy_site(stations, limit_a=25.0, departures=rules, has_prices=True)
+    site.control.energy.evses.prices.set_prices(
+        make_series([(NOON + 3600 * k, price) for k, price in enumerate([0.4, 0.4, 0.15, 0.0, 0.05])])
+    )
+    site.wait(16_200)
+    for station in stations:
+        assert station.car is not None
+        received_wh = station.energy_as * len(station.car.phases) * V / 3600
+        assert received_wh >= 0.99 * 1000 * kwh[station.ref.station]
+
+
 def test_energy_scenes_needs_without_departure_leave_planned_goal() -> None:
     site = make_energy_site(cars("A"), departures=(EVENING,), utc=NOON + 3 * 3600)
     site.report("A", NeedsSeen(1, 20_000.0, None))

@@ -204,3 +204,52 @@ def test_price_plan_car_with_small_charger_begins_in_time() -> None:
         if left_wh > 0 and plan.may_charge(REF, *asked, sure_w=7_400.0, small_w=(2_300.0, 3_700.0)):
             left_wh -= 3_700.0 / 60
     assert left_wh <= 0.0
+
+
+def ask(plan: PricePlan, left_wh: float, minute: float, *, phases: int | None) -> bool:
+    """Ask for a car on a three-phase station that leaves after 4.5 h; `phases` it uses, None: not known."""
+    sure_w, small_w = {
+        None: (7_360.0, (2_300.0, 3_680.0)),
+        1: (2_300.0, ()),
+        3: (6_900.0, ()),
+    }[phases]
+    most_w = 7_360.0 * (phases or 3)
+    leaves_at, utc = BEGIN + 4.5 * HOUR_S, BEGIN + 60 * minute
+    return plan.may_charge(REF, left_wh, most_w, leaves_at, utc, sure_w=sure_w, small_w=small_w)
+
+
+@pytest.mark.parametrize("phases", [1, 3])
+def test_price_plan_car_with_little_time_to_spare_shows_its_phases_first(phases: int) -> None:
+    # 12 kWh take 3.3 h with 3.7 kW on one phase: it cannot wait for hour 2. On three phases it can.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.3, 0.1, 0.3, 0.4))
+    assert not ask(plan, 12_000.0, 0, phases=None)
+    assert plan.shows_phases(REF, BEGIN)
+    left_wh, minutes = 12_000.0 - 20.0, []
+    for minute in range(1, 270):
+        if left_wh > 0 and ask(plan, left_wh, minute, phases=phases):
+            minutes.append(minute)
+            left_wh -= (3_680.0 if phases == 1 else 11_000.0) / 60
+        assert not plan.shows_phases(REF, BEGIN + 60 * minute)
+    assert left_wh <= 0.0
+    assert minutes[0] == (1 if phases == 1 else 120)
+
+
+def test_price_plan_car_shows_its_phases_for_a_while_at_most() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.3, 0.1, 0.3, 0.4))
+    shown = [minute for minute in range(240) if _waits_and_shows(plan, minute)]
+    assert shown == list(range(20))
+
+
+def _waits_and_shows(plan: PricePlan, minute: int) -> bool:
+    return not ask(plan, 12_000.0, minute, phases=None) and plan.shows_phases(REF, BEGIN + 60 * minute)
+
+
+@pytest.mark.parametrize("left_wh", [3_000.0, 18_000.0])
+def test_price_plan_car_whose_phases_decide_nothing_does_not_show_them(left_wh: float) -> None:
+    # 3 kWh leave time for an early quarter hour; 18 kWh are out of reach of a small charger.
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.3, 0.1, 0.3, 0.4))
+    assert not ask(plan, left_wh, 0, phases=None)
+    assert not plan.shows_phases(REF, BEGIN)

@@ -1,0 +1,102 @@
+"""Waits for lower prices: who waits now, what it is given meanwhile, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from controller.load_management.energy.energy_records import PricesStored
+from controller.load_management.energy.energy_settings import EnergySettings
+from controller.load_management.energy.energy_view import WaitView
+from controller.load_management.energy.goal_shares import UNBOUNDED, find_shares
+from controller.load_management.energy.price_plan import PricePlan, make_series, parse_prices
+from controller.load_management.events import CarRoom, EvseUse
+from controller.load_management.site_tree import SiteTree
+from controller.model.observations import EvseRef
+from controller.model.statements import Statement, StatementCode
+
+CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
+SHOWS_PHASES = Statement(code=StatementCode.SHOWS_PHASES)
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Reason why a car waits for a lower price, and what it is given meanwhile (A per phase)."""
+
+    why: Statement
+    limit_a: float = 0.0
+
+
+class PriceWaits:
+    """EVSEs whose cars wait for a lower price. `prices`: the quarter hours that cars with goals choose."""
+
+    def __init__(self, site: SiteTree, settings: EnergySettings) -> None:
+        self.prices = PricePlan()
+        self._waiting: tuple[EvseRef, ...] = ()
+        self.replace_settings(site, settings)
+
+    def replace_settings(self, site: SiteTree, settings: EnergySettings) -> None:
+        """Apply other settings; the prices stay."""
+        self._site, self._settings = site, settings
+
+    def restore(self, record: PricesStored) -> None:
+        """Take over the prices that were set before a restart."""
+        self.prices.set_prices(make_series(list(zip(record.begins, record.prices, strict=True))))
+
+    def read_prices(self, text: str) -> int:
+        """Use the prices of a CSV file from now on; return their number. Raises EnergyFileError."""
+        series = parse_prices(text)
+        self.prices.set_prices(series)
+        return len(series.begins)
+
+    def make_record(self, pairs: Sequence[tuple[float, float]]) -> PricesStored:
+        """Return the record of prices (begin in POSIX s, price). Raises EnergyFileError."""
+        series = make_series(pairs)
+        return PricesStored(series.begins, series.prices)
+
+    @property
+    def are_used(self) -> bool:
+        """Return True if cars may wait for a lower price."""
+        return self._settings.has_prices and bool(self.prices.series.begins)
+
+    def update(
+        self, uses: Mapping[EvseRef, EvseUse], utc: float | None, rooms: Mapping[str, CarRoom]
+    ) -> dict[EvseRef, Wait]:
+        """Find the EVSEs that wait at this moment; none while it is not known."""
+        found = {} if utc is None or not self.are_used else self._find(uses, utc, rooms)
+        self._waiting = tuple(found)
+        return found
+
+    def _find(
+        self, uses: Mapping[EvseRef, EvseUse], utc: float, rooms: Mapping[str, CarRoom]
+    ) -> dict[EvseRef, Wait]:
+        found: dict[EvseRef, Wait] = {}
+        price, most = self.prices.series.price_at(utc), self._settings.pause_above
+        needs_wh: dict[EvseRef, float] = {}
+        leaves_at: dict[EvseRef, float] = {}
+        for ref, use in uses.items():
+            left_wh, leaves_in_s = use.left_wh or 0.0, use.leaves_in_s or 0.0
+            if left_wh > 0 and leaves_in_s > 0:
+                needs_wh[ref], leaves_at[ref] = left_wh, utc + leaves_in_s
+            elif most is not None and price is not None and price > most:
+                found[ref] = Wait(Statement(code=StatementCode.PRICE_ABOVE, price=most))
+        is_due = any(
+            self.prices.is_due(ref, moment, utc, knows_phases=not uses[ref].small_w)
+            for ref, moment in leaves_at.items()
+        )
+        shares = find_shares(self._site, uses, needs_wh, rooms) if is_due else {}
+        for ref, left_wh in needs_wh.items():
+            use, share = uses[ref], shares.get(ref, UNBOUNDED)
+            small_w = tuple(min(watts, share.one_phase_w) for watts in use.small_w)
+            powers_w = (share.share_w, use.sure_w, small_w)
+            if self.prices.may_charge(ref, left_wh, use.most_w, leaves_at[ref], utc, *powers_w):
+                continue
+            if self.prices.shows_phases(ref, utc):
+                found[ref] = Wait(SHOWS_PHASES, self._site.evse_by_ref[ref].min_a)
+            else:
+                found[ref] = Wait(CHEAPER_QUARTER)
+        return found
+
+    def views(self, utc: float) -> tuple[WaitView, ...]:
+        """Return the EVSEs that wait, for people."""
+        return tuple(WaitView(ref=ref, begins_at=self.prices.next_begin(ref, utc)) for ref in self._waiting)
