@@ -141,11 +141,18 @@ class SiteControl:
         return self._model.by_ref[ref].delivery.standing(now).booked_a
 
     def silent_evses(self, now: float) -> list[EvseRef]:
-        """Return the EVSEs with a car that charges, of which no recent report shows how much it draws."""
+        """Return the EVSEs whose draw is to be reported: no recent report shows it.
+
+        Their cars charge, or have begun to take nothing of an offer by their state, which may be wrong.
+        """
         return [
             each.evse.ref
             for each in self._model.controllers
-            if each.delivery.connected and each.model.is_charging and each.model.draw.unknown(now)
+            if each.delivery.connected
+            and (
+                (each.model.is_charging and each.model.draw.unknown(now))
+                or (each.offer.offered_a >= each.evse.min_a and each.model.is_unconfirmed(now))
+            )
         ]
 
     def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:

@@ -87,7 +87,7 @@ class LoadManagementService:
         return self._control.booked_a(ref, trio.current_time())
 
     def find_silent_evses(self) -> list[EvseRef]:
-        """Return the EVSEs that charge and have not reported their draw for too long."""
+        """Return the EVSEs of which no recent report shows the draw, as `SiteControl.silent_evses` does."""
         return self._control.silent_evses(trio.current_time())
 
     def replace_site(

@@ -35,6 +35,8 @@ TRANSITION_S = 30.0
 PATIENCE = 1.5
 """Report intervals that may pass before the next report is overdue."""
 LONGEST_TRANSITION_S = 150.0
+LONGEST_INTERVAL_S = 1200.0
+"""Longest interval of reports (s): after a longer one its station has paused them."""
 FOLLOWED_S = 3.0
 """Time (s) after a station has followed its offer until the meter shows that: cars ramp, answers and meters
 are late. What a cut frees is not missed, and cut again, before."""
@@ -307,7 +309,7 @@ class ConsumptionTracker:
         that.
         """
         self._total_a = total_a
-        if self.reported_at is not None and now - self.reported_at <= 2 * LONGEST_TRANSITION_S:
+        if self.reported_at is not None and now - self.reported_at <= LONGEST_INTERVAL_S:
             self._interval_s = max(0.9 * self._interval_s, now - self.reported_at)
         before_a = self.most_loaded_a
         self.report = on_wired_phases(self._evse, report)

@@ -396,6 +396,13 @@ class EvseModel:
         """Return True if its car takes nothing of its offer, for however short a time."""
         return self._idle_since is not None
 
+    def is_unconfirmed(self, now: float) -> bool:
+        """Return True if its car has begun to take nothing by its state, which no report has shown yet."""
+        since = self._idle_since
+        if since is None or self._refused_at >= since or self.is_restless(now):
+            return False
+        return now < since + FULL_S
+
     def need_a(self, now: float) -> float:
         """Return the most that its car has been seen to use (A per phase), within the EVSE's own bounds."""
         if self._idle_since is not None and not self._may_go_on(now):

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from controller.model.observations import EvseState, Observation, StateSeen, TransactionSeen
+from controller.model.observations import (
+    DrawSeen,
+    EvseRef,
+    EvseState,
+    Observation,
+    StateSeen,
+    TransactionSeen,
+)
 from tests.controller.load_management.test_scenes import TOLERANCE_A, Counted, car, steady
 from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_row
 
@@ -79,14 +86,24 @@ def test_car_without_transaction_charges_beside_wrong_state(wrong: EvseState, re
     check_charges_steadily(site, 24.5)
 
 
-@pytest.mark.parametrize("report_s", [60, 120, 300])
+@pytest.mark.parametrize("report_s", [60, 120, 300, 600, 900])
 def test_car_charges_beside_suspended_state_whatever_the_interval(report_s: int) -> None:
     # The state counts until reports show that it is wrong.
     stations: list[StationModel] = [wrong_station(name, EvseState.SUSPENDED_EV, report_s) for name in "abc"]
     site = Stations16((make_grid(63.0),), stations, steady(6.0, 6.0, 6.0))
     site.connect()
-    site.wait(600)
+    site.wait(max(600, 3 * report_s))  # the first two reports show their interval
     check_charges_steadily(site, 18.6)
+
+
+def test_car_that_stops_by_its_state_alone_is_to_report() -> None:
+    # It is asked for a report in the first minute, as its state may be wrong.
+    site = SiteHarness((make_grid(63.0),), [wrong_station("a", EvseState.SUSPENDED_EV, 900), car("b")])
+    site.connect()
+    site.wait(70)  # with 6 A from 60 s on, when its first rest is over
+    assert site.control.silent_evses(site.now) == [EvseRef("a", 1)]
+    site.report("a", DrawSeen(1, site.station("a").drawn()))
+    assert site.control.silent_evses(site.now) == []
 
 
 @pytest.mark.parametrize("is_reported", [True, False])
