@@ -65,7 +65,6 @@ from controller.services.overlay_service import OverlayService
 from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import SigningSetupError, open_policy_service
 from controller.services.publishing_service import PublishingService
-from controller.services.readiness import MeterReadiness
 from controller.services.record_revisions import read_revisions
 from controller.services.relay_backends import RelayBackends
 from controller.services.relay_factory import RelayFactory
@@ -78,7 +77,7 @@ from controller.services.set_aside_messages import read_set_aside
 from controller.services.site_identity_service import SiteIdentityService, SiteReceivers
 from controller.services.site_link import SiteLink
 from controller.services.site_mailbox import SiteMailbox
-from controller.services.site_meters import SiteMeters
+from controller.services.site_meters import MeterReadiness, SiteMeters
 from controller.services.site_operations import SiteOperations
 from controller.services.station_admission import StationAdmission
 from controller.services.station_capabilities import StationCapabilities, StationClocks
