@@ -192,7 +192,8 @@ class EvseOffer:
             return False
         if self._delivery.in_watts or self._model.switch.is_due:
             return False
-        if self._decisions.is_waiting or now < self._test_ends_at or self._tests_from(now) <= now:
+        test_at, _ = self._next_test(now)
+        if self._decisions.is_waiting or now < self._test_ends_at or test_at <= now:
             return False
         if (self.statement is RISING) is not (offered_a < share_a - step_a):
             return False
@@ -291,9 +292,10 @@ class EvseOffer:
             return
         since = self._demand.refreshed_at
         due_at = min(self._delivery.changes_at(since), self._model.changes_at(since))
-        for test_at in (self._test_ends_at, self._tests_from(now), self._pauses_from(now)):
-            if now < test_at < due_at:
-                due_at = test_at
+        test_at, _ = self._next_test(now)
+        for moment in (self._test_ends_at, test_at):
+            if now < moment < due_at:
+                due_at = moment
         self._due.set_due(evse.ref, due_at)
 
     def update_rising(self, now: float) -> float:
@@ -361,12 +363,11 @@ class EvseOffer:
         lower_a = min(target_a, offered_a)
         if now < self._test_ends_at:
             return min(lower_a, self._tested_with_a)
-        if now >= self._pauses_from(now) and target_a >= self._model.least_a:
-            self._tested_with_a = 0.0
-        elif now >= self._tests_from(now) and lower_a - TEST_A >= self._model.least_a:
-            self._tested_with_a = self._model.least_a
-        else:
+        test_at, limit_a = self._next_test(now)
+        most_a = lower_a - TEST_A if limit_a else target_a
+        if now < test_at or most_a < self._model.least_a:
             return target_a
+        self._tested_with_a = limit_a
         duration_s = TEST_S if self._model.on_phase_test() <= QUICK_TESTS else LATE_TEST_S
         self._test_ends_at = now + duration_s
         self._rises_after_test = True
@@ -374,32 +375,30 @@ class EvseOffer:
             self._model.phase_tests.begin(duration_s, now)
         return self._tested_with_a
 
-    def _pauses_from(self, now: float) -> float:
-        """Return when its car is paused for a test (s, monotonic); inf: it need not be, or must not.
+    def _next_test(self, now: float) -> tuple[float, float]:
+        """Return when a test of its car's phases may begin (s, monotonic; inf: none does), and its limit (A).
 
-        In its turn it is offered more than its minimum. Where the circuits have no room for that, which may
-        be for want of the phases themselves, a pause and the start after it are two steps.
+        Its offer falls to the least under which its car charges on. In its turn it is offered more than that.
+        Where the circuits have no room for more, which may be for want of the phases themselves, its car is
+        paused (0 A): a pause and the start after it are two steps.
         """
-        tests = self._model.phase_tests
-        if tests is None or not self._model.may_pause_for_test(now) or self._delivery.never_pauses:
-            return math.inf
-        if self._has_test_step or self.offered_a < self._model.least_a:
-            return math.inf
-        settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
-        return max(settles_at, tests.begin_at, tests.raised_at + PAUSE_AFTER_S)
+        model, tests = self._model, self._model.phase_tests
+        if tests is None or not model.needs_phase_test(now):
+            return math.inf, 0.0
+        begin_at = max(
+            self._delivery.written_at + TEST_AFTER_S, model.state_since + TEST_AFTER_S, tests.begin_at
+        )
+        if self._has_test_step:
+            return begin_at, model.least_a
+        may_pause = model.may_pause_for_test(now) and not self._delivery.never_pauses
+        if not may_pause or self.offered_a < model.least_a:
+            return math.inf, 0.0
+        return max(begin_at, tests.raised_at + PAUSE_AFTER_S), 0.0
 
     @property
     def _has_test_step(self) -> bool:
         """Return True if its offer can fall by enough to show the phases of its car."""
         return self.offered_a - TEST_A >= self._model.least_a
-
-    def _tests_from(self, now: float) -> float:
-        """Return when a test of its car's phases may begin (s, monotonic); inf: none is needed."""
-        tests = self._model.phase_tests
-        if tests is None or not self._model.needs_phase_test(now) or not self._has_test_step:
-            return math.inf
-        settles_at = max(self._delivery.written_at, self._model.state_since) + TEST_AFTER_S
-        return max(settles_at, tests.begin_at)
 
     def _terms(self, allocation: Allocation | None) -> tuple[float, float, bool]:
         """Return its share, the smallest rise to it that is sent right after its last lease, `_may_differ`.
