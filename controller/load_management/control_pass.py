@@ -21,16 +21,19 @@ from controller.load_management.cuts_and_rises import (
     CutPlanner,
     OffShares,
     RankBesideShare,
+    RiseCandidate,
+    RoomGroups,
+    Waiting,
     place_beside_share,
     rank_beside_share,
     rising_place,
+    take_first,
     target_a,
 )
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import NOISE_A, LimitStanding
 from controller.load_management.metering.circuit_metering import SiteBase
-from controller.load_management.room_groups import RiseCandidate, RoomGroups, Waiting, take_first
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
 from controller.model.observations import EvseRef

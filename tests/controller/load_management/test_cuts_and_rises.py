@@ -7,10 +7,9 @@ import itertools
 import pytest
 
 from controller.load_management.allocation.allocator import Allocation
-from controller.load_management.cuts_and_rises import OffShares
+from controller.load_management.cuts_and_rises import Group, OffShares, RoomGroups
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.limit_delivery import LimitDelivery
-from controller.load_management.room_groups import Group, RoomGroups
 from controller.load_management.site_tree import EvseNode
 from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen
 from controller.model.statements import Statement, StatementCode

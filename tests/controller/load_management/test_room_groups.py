@@ -10,17 +10,17 @@ import pytest
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
-from controller.load_management.cuts_and_rises import rising_place
-from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import LimitDelivery
-from controller.load_management.room_groups import (
+from controller.load_management.cuts_and_rises import (
     FLUTTER_A,
     RisePlace,
     RoomGroup,
     RoomGroups,
     Waiting,
+    rising_place,
     take_first,
 )
+from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
