@@ -62,6 +62,10 @@ CLOCK_SLACK_S = 60.0
 BOOT_LOOP_S = 60.0
 """Boots that follow each other faster are a loop: limits are written later each time."""
 BOOT_BACKOFF = Backoff(first_s=5.0, longest_s=60.0)
+UP_S = 600.0
+"""A station that boots again within this time (s) is likely to do so once more."""
+USUAL_BOOTS = 2
+"""So many boots in a row are usual: of an update, or by a person."""
 MOST_PENDING = 4
 """Unanswered leases at once; a station that answers none of these needs no fifth."""
 OFFLINE = Statement(code=StatementCode.OFFLINE)
@@ -176,8 +180,8 @@ class LimitDelivery:
         self._raised_at: float | None = None
         self._cut_at = -math.inf
         self._booted_at = -math.inf
-        self._repeated_boots = 0
-        self._written_from = 0.0
+        self._repeated_boots = self._boots = 0
+        self._written_from = self._secures_from = 0.0
         self._standing = self._find_standing(-math.inf)
         self._stands_from, self._stands_until = math.inf, -math.inf
         """Times from which and until which that holds (s, monotonic)."""
@@ -215,9 +219,13 @@ class LimitDelivery:
     def on_boot(self, now: float) -> None:
         """Set both limits again after a boot; a station that boots again and again is written to less often.
 
-        Until its limits are confirmed, it counts at its maximum.
+        Until its limits are confirmed, it counts at its maximum. Its fallback is set once it stays up: until
+        then it counts at its maximum where its lease ends.
         """
         self.on_profiles_touched(now)
+        self._boots = self._boots + 1 if now < self._booted_at + UP_S else 1
+        if self._boots > USUAL_BOOTS:
+            self._secures_from = now + UP_S
         is_loop = now < self._booted_at + BOOT_LOOP_S
         self._repeated_boots = self._repeated_boots + 1 if is_loop else 0
         self._booted_at = now
@@ -363,7 +371,7 @@ class LimitDelivery:
                 pending.limit_a, pending.limit_w, pending.sent_at, now, pending.duration_s, ends_at
             )
             self._floor |= not self._stacked
-        if self._floor and self._lease is not None:
+        if self._lease is not None and (self._floor or now < self._secures_from):
             self._doubt_since = None
             self._replaced_max_a = 0.0
             self._refusal = "" if accepted else self._refusal
@@ -414,7 +422,7 @@ class LimitDelivery:
         of the standing: an EVSE is left alone until then. `rises_from` is needed only for a limit in W, and
         while a higher limit is still booked: who waits for room to rise is asked in each pass.
         """
-        moments = [self._find_change(now), self._sends_from]
+        moments = [self._find_change(now), self._sends_from, self._secures_from]
         rises_from = self.rises_from
         if self.in_watts or self._trailing_until > rises_from:
             moments.append(rises_from)
@@ -566,7 +574,7 @@ class LimitDelivery:
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
         if not self.connected or now < self._sends_from:
             return []
-        secures, leases = self._stacked and not self._floor, 0
+        secures, leases = self._stacked and not self._floor and now >= self._secures_from, 0
         for pending in self._pending.values():
             if pending.kind is LimitKind.LEASE:
                 leases += 1

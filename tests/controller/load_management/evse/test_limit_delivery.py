@@ -346,7 +346,33 @@ def test_delivery_in_loop_of_boots_writes_limits_later_each_time() -> None:
     assert written == [0.0, 2.0, 4.0]
     assert delivery.standing(59).held_a == EVSE.max_a
     assert not send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s - 1)
-    assert len(send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s)) == 2
+    assert [each.kind for each in send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s)] == [LimitKind.LEASE]
+
+
+def test_delivery_station_that_boots_often_gets_fallback_once_it_stays_up() -> None:
+    delivery = confirmed(16)
+    kinds: list[LimitKind] = []
+    for boot in range(1, 16):
+        now = 120.0 * boot
+        delivery.on_boot(now)
+        assert delivery.standing(now).held_a == EVSE.max_a
+        commands = send(delivery, 16, now)
+        kinds += [each.kind for each in commands]
+        answer(delivery, commands, now)
+        assert delivery.standing(now + 10).problem is None
+        assert delivery.standing(now + 10).held_a == 16.0
+        assert delivery.has_fallback is (boot <= 2)
+    assert kinds.count(LimitKind.LEASE) == 15
+    assert kinds.count(LimitKind.FALLBACK) == 2
+    ends_at = 1800.0 + LEASE_S
+    assert delivery.standing(ends_at + 1).held_a == EVSE.max_a  # no fallback is below its lease
+    sent: list[SetLimit] = []
+    for second in range(1, 602):
+        commands = send(delivery, 16, 1800.0 + second)
+        answer(delivery, commands, 1800.0 + second)
+        sent += commands
+    assert LimitKind.FALLBACK in [each.kind for each in sent]
+    assert delivery.has_fallback
 
 
 def test_delivery_after_single_boot_writes_limits_at_once() -> None:
