@@ -365,9 +365,31 @@ class SiteModel:
         for ref in metered.phase_steps.tests.take_turn(now):
             if ref in self.by_ref:
                 self.by_ref[ref].mark_due()
+        self._follow_quiet(circuit, now)
         if circuit.unbalance_a is not None and not is_other:
             is_other = self.metering.unbalanced_a(circuit) > circuit.unbalance_a + UNBALANCE_NOISE_A
         return overloaded, is_other
+
+    def _follow_quiet(self, circuit: CircuitNode, now: float) -> None:
+        """Have a car make a step where a circuit's meter has been quiet for long, until its readings move.
+
+        It is that of the station that reports it first.
+        """
+        metered = self.metering.meter_of(circuit)
+        quiet = metered.steps.quiet
+        if quiet.stepping is not None and quiet.has_moved:
+            if (stepping := self.by_ref.get(quiet.stepping)) is not None:
+                stepping.offer.end_step(now)
+            quiet.stepping = None
+        if now < quiet.step_from or not metered.is_good(now):
+            return
+        below = [self.by_ref[evse.ref] for evse in self.site.below[circuit.id]]
+        able = [each for each in below if each.offer.can_step(now)]
+        if able:
+            first = min(able, key=lambda each: each.model.draw.report_interval_s)
+            quiet.on_step(first.evse.ref, first.offer.begin_step(now), now)
+        else:
+            quiet.on_no_step(now)
 
     def _doubt_phases(self, circuit: CircuitNode, rises_a: PhaseAmps, since: float, now: float) -> None:
         """Doubt the phases of cars that may have added some, as their circuit is above its limit.

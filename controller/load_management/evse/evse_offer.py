@@ -44,6 +44,10 @@ PAUSE_AFTER_S = 60.0
 """Time (s) in its turn without room for a step until a car is paused instead, to show its phases."""
 TEST_AFTER_S = 40.0
 """Least time (s) between its last limit, or the begin of charging, and a test."""
+METER_STEPS_A = (3.5, 6.0)
+"""Least and largest step of an offer (A per phase) by which a meter shows that it follows the cars."""
+METER_STEP_S = 20.0
+"""Duration of such a step after the report that shows it (s)."""
 QUIET_S = 10.0
 """At most one line an EVSE in this time, unless its limit falls."""
 LAG = 0.15
@@ -374,6 +378,30 @@ class EvseOffer:
         if self._model.phase_tests is not None:
             self._model.phase_tests.begin(duration_s, now)
         return self._tested_with_a
+
+    def can_step(self, now: float) -> bool:
+        """Return True if its car can make a step that its station reports: it draws enough for that."""
+        model, draw = self._model, self._model.draw
+        if not (self._delivery.connected and model.is_charging and draw.settled) or model.switch.changing:
+            return False
+        if model.evse.is_dc or model.reports_no_current(now) or now < self._test_ends_at:
+            return False
+        return draw.most_loaded_a - METER_STEPS_A[0] >= model.least_a
+
+    def begin_step(self, now: float) -> float:
+        """Lower its offer for such a step; return its duration (s)."""
+        draw = self._model.draw
+        duration_s = METER_STEP_S + draw.report_interval_s
+        self._tested_with_a = max(self._model.least_a, draw.most_loaded_a - METER_STEPS_A[1])
+        self._test_ends_at = now + duration_s
+        self._rises_after_test = True
+        self._due.add(self._model.evse.ref)
+        return duration_s
+
+    def end_step(self, now: float) -> None:
+        """End it: the meter has shown a move."""
+        self._test_ends_at = min(self._test_ends_at, now)
+        self._due.add(self._model.evse.ref)
 
     def _next_test(self, now: float) -> tuple[float, float]:
         """Return when a test of its car's phases may begin (s, monotonic; inf: none does), and its limit (A).

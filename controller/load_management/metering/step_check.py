@@ -28,9 +28,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep
+from controller.load_management.metering.base_load import RollingMax
 from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.sum_check import MISSED, SEEN, STEP_A, SumCheck
+from controller.load_management.metering.sum_check import MISSED, QUIET_A, SEEN, STEP_A, SumCheck
 from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
 from drivers.coded_text import coded, join_and
 
 LEAD_S = 8.0
@@ -53,11 +55,87 @@ DEAD_A = 0.5
 FEWEST_READINGS = 3
 LONGEST_GAP_S = 15.0
 """A step is not looked for where readings are missing for longer (s): it may have happened then."""
+CAR_STEPS_S = (90.0, 3600.0)
+"""Least and longest time (s) of quiet readings until a car is to make a step."""
+USUAL = 2.0
+"""Multiple of the longest quiet span of late until then."""
+LATE_SPANS_S = 7200.0
+"""Time (s) for which a span counts as of late: nights are more quiet than days."""
+LIVELY_SPANS = 20
+LIVELY_S = 900.0
+"""The building moves by itself where so many spans have ended within this time (s); else the cars have."""
+STEP_PAUSE_S = 30.0
+"""Time (s) from the end of the first such step to the next; it doubles with each one."""
 
 PLACED_BEFORE = coded(
     "the meter is placed before the cars and does not measure them (then set "
     'measures = "building"), or measures another circuit'
 )
+FROZEN = coded("the meter is frozen; restart it or its gateway")
+
+
+class QuietWatch:
+    """Watch for a meter that shows no more than the flutter of its last digits.
+
+    `step_from`: time (s, monotonic) from which on a car has to make a step that the meter must show.
+    `stepping`: the EVSE that makes one; `has_moved`: the readings have moved since it began.
+    """
+
+    def __init__(self) -> None:
+        self.step_from = math.inf
+        self.stepping: EvseRef | None = None
+        self.has_moved = False
+        self._lowest: list[float] = []
+        self._highest: list[float] = []
+        self._since = self._read_at = 0.0
+        self._spans = RollingMax(LATE_SPANS_S)
+        """Durations (s) of the quiet spans that have ended."""
+        self._ends: deque[float] = deque(maxlen=LIVELY_SPANS)
+        """Times at which the last of them ended (s)."""
+        self._steps = 0
+
+    def on_reading(self, amps: PhaseAmps, now: float) -> None:
+        """Process one reading (A per phase)."""
+        has_gap, self._read_at = now > self._read_at + LONGEST_GAP_S, now
+        if self._lowest and not has_gap:
+            self._lowest = [min(pair) for pair in zip(self._lowest, amps, strict=True)]
+            self._highest = [max(pair) for pair in zip(self._highest, amps, strict=True)]
+            spans = zip(self._lowest, self._highest, strict=True)
+            if all(highest - lowest <= QUIET_A for lowest, highest in spans):
+                return
+            self._spans.add(now - self._since, now)
+            self._ends.append(now)
+        self._lowest = self._highest = [*amps]
+        self._since, self._steps = now, 0
+        self.has_moved = True
+        self.step_from = now + self._longest_s(now)
+
+    def _longest_s(self, now: float) -> float:
+        """Return for how long readings may be quiet from now on until a car is to make a step (s)."""
+        least_s, most_s = CAR_STEPS_S
+        usual_s = self._spans.highest(now)
+        if usual_s is None or len(self._ends) < LIVELY_SPANS or self._ends[0] < now - LIVELY_S:
+            return most_s
+        return min(max(least_s, USUAL * usual_s), most_s)
+
+    @property
+    def is_long(self) -> bool:
+        """Return True if the readings have been quiet for so long that a car was to make a step."""
+        return self._steps > 0
+
+    def on_step(self, ref: EvseRef, duration_s: float, now: float) -> None:
+        """Note that a car makes a step for so long (s)."""
+        self.stepping, self.has_moved = ref, False
+        self.step_from = now + duration_s + min(STEP_PAUSE_S * 2**self._steps, CAR_STEPS_S[1])
+        self._steps += 1
+
+    def on_no_step(self, now: float) -> None:
+        """Note that no car can make one now."""
+        self.step_from = now + STEP_PAUSE_S
+
+    def clear(self) -> None:
+        """Drop the readings: those that come cannot be compared with them."""
+        self._lowest, self.step_from = [], math.inf
 
 
 class _Sight(enum.Enum):
@@ -79,6 +157,7 @@ class StepCheck:
     def __init__(self, window: MeterWindow) -> None:
         self.problem: str = ""
         self.proven = [False, False, False]
+        self.quiet = QuietWatch()
         self._window = window
         self._sums = SumCheck()
         self._seen_from = [-math.inf] * 3
@@ -105,6 +184,7 @@ class StepCheck:
 
         Return True if cars are to be cut: a step that they were let make did not show.
         """
+        self.quiet.on_reading(shown_a, now)
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft(), now)
@@ -120,6 +200,7 @@ class StepCheck:
         """Drop the steps that no reading will show."""
         self._pending.clear()
         self._sums.clear()
+        self.quiet.clear()
 
     def _suspect(self, phases: Sequence[int]) -> None:
         """Suspect the meter, as these phases do not show what all stations below draw together."""
@@ -127,7 +208,7 @@ class StepCheck:
         self.problem = coded(
             "{phases} not follow what all stations below report together: {cause}",
             phases=_follow_in_words(phases),
-            cause=PLACED_BEFORE,
+            cause=FROZEN if self.quiet.is_long else PLACED_BEFORE,
         )
 
     def _judge(self, step: ReportedStep, end: float) -> None:
@@ -145,7 +226,7 @@ class StepCheck:
             if not self.proven[phase] and _is_dead(window, phase):
                 self._misses[phase] += MISSES
         if seen:
-            self._on_seen(seen, step.since - LEAD_S)
+            self._on_seen(seen, step, end)
         if missed:
             self._on_missed(step, missed, window, mirrored=judged[missed[-1]] is _Sight.MIRRORED)
 
@@ -172,14 +253,26 @@ class StepCheck:
         is_mirrored = MIRRORED[0] * size <= against <= MIRRORED[1] * along_a
         return _Sight.MIRRORED if is_mirrored else _Sight.UNCLEAR
 
-    def _on_seen(self, phases: Sequence[int], begin: float) -> None:
+    def _on_seen(self, phases: Sequence[int], step: ReportedStep, end: float) -> None:
         for phase in phases:
-            self._seen_from[phase] = begin
+            self._seen_from[phase] = self._find_begin(step, phase, end)
             self.proven[phase] = True
             self._misses[phase] = 0
         self._seen += 1
         if self._seen >= MISSES and not any(misses >= MISSES for misses in self._misses):
             self.problem = ""
+
+    def _find_begin(self, step: ReportedStep, phase: int, end: float) -> float:
+        """Return the begin of the readings that show a step: a fall of the base load, if later ones show it.
+
+        Cars are cut at such a fall, and a late report shows that as a step from before it.
+        """
+        begin, fallen_at = step.since - LEAD_S, self._sums.fallen_at[phase]
+        readings = self._window.readings(fallen_at, end)
+        if begin >= fallen_at or not readings:
+            return begin
+        along, _ = _moves([amps[phase] for amps in readings], up=step.delta_a[phase] > 0)
+        return fallen_at if along >= SEEN * abs(step.delta_a[phase]) else begin
 
     def _on_missed(
         self, step: ReportedStep, phases: Sequence[int], window: Sequence[PhaseAmps], *, mirrored: bool
@@ -193,7 +286,8 @@ class StepCheck:
         suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
         if not suspected:
             return
-        cause = _find_cause(step, suspected, window, mirrored=mirrored)
+        is_long = self.quiet.is_long
+        cause = FROZEN if is_long else _find_cause(step, suspected, window, mirrored=mirrored)
         self.problem = coded(
             "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
             phases=_follow_in_words(suspected),
@@ -255,7 +349,7 @@ def _find_cause(
         for other in others
     )
     if max(spans) <= FLAT_A:
-        return coded("the meter is frozen; restart it or its gateway")
+        return FROZEN
     if mirrored:
         return (
             coded("its current transformer of {phase} is built in backwards", phase=phases)

@@ -6,7 +6,9 @@ looked for. Their sum is not hidden: it lies between the least and the most that
 *Moves*: where the sum has risen (fallen) by `STEP_A` or more within `WINDOW_S`, the readings have moved too,
 by that or by what the building does. A phase whose readings have stayed within `MISSED` of it for all of the
 time has missed the move. `MISSES` in a row show a meter that does not see the EVSEs, or no longer does: one
-that is frozen though its last digits change, or that was connected to another circuit.
+that is frozen though its last digits change, or that was connected to another circuit. Where no phase has
+moved by `QUIET_A` meanwhile, smaller moves count, and each counts as `QUIET_MISSES`: no building hides a move
+so well.
 
 *Falls*: a meter that ceases to see the EVSEs shows a base load that is lower by their draw, as generation
 that begins in that moment would. So where a base load falls within seconds below all that it was in the last
@@ -39,8 +41,19 @@ WINDOW_S = 150.0
 """Longest time (s) within which a move is looked for: stations report each minute."""
 MISSES = 3
 """Moves in a row that are missed: the draw of a station that is slower than it has shown is another one."""
+QUIET_A = 1.0
+"""Span (A) within which the readings of all phases are quiet."""
+QUIET_S = 60.0
+"""Time (s) before a move for which they have to be: a late report shows it later than the readings."""
+QUIET_STEP_A = 3.0
+"""Smallest move of the draw that is looked for in quiet readings."""
+QUIET_MISSES = 2
+MISSES_S = 900.0
+"""Time (s) after which a miss no longer counts."""
 BEFORE_S = 60.0
 """Time (s) before a fall whose highest base load counts on."""
+FIRST_PROBE_S = 200.0
+"""Time (s) from such a fall to the first probe."""
 PROBE_S = 120.0
 """Time (s) for which the least current of a car is left of a load that is not confirmed: a step that must
 show."""
@@ -61,13 +74,14 @@ class SumCheck:
     """Check of one meter. Times in s, monotonic; currents in A per phase.
 
     `before_fall_a`: base load from before a fall that no step has confirmed; negative infinity: no such fall.
+    `fallen_at`: time of the last one on each phase, or of its last probe.
     `ends_probe`: the last reading has ended a probe that no step has answered, so cars are to be cut.
     """
 
     def __init__(self) -> None:
         self.before_fall_a = NOWHERE
         self.ends_probe = False
-        self._fallen_at = [0.0] * 3
+        self.fallen_at = [0.0] * 3
         self._probe_at = [math.inf] * 3
         """Time of the next probe; one that has begun is in the past."""
         self._samples: deque[_Sample] = deque()
@@ -78,6 +92,7 @@ class SumCheck:
         """Base loads, negated."""
         self._highest = (RollingMax(BEFORE_S), RollingMax(BEFORE_S), RollingMax(BEFORE_S))
         self._misses = [0, 0, 0]
+        self._missed_at = [-math.inf] * 3
         self._judged_at = [-math.inf] * 3
         self._due_at = math.inf
 
@@ -126,10 +141,10 @@ class SumCheck:
             if load_a == -math.inf:
                 continue
             probe_at = self._probe_at[phase]
-            if seen_from[phase] >= self._fallen_at[phase]:
+            if seen_from[phase] >= self.fallen_at[phase]:
                 self._set_before_fall(phase, -math.inf, math.inf)
-            elif now >= probe_at > self._fallen_at[phase]:
-                self._fallen_at[phase] = now
+            elif now >= probe_at > self.fallen_at[phase]:
+                self.fallen_at[phase] = now
                 self._set_before_fall(phase, load_a - LEAST_CAR_A, probe_at)
             elif now >= probe_at + PROBE_S:
                 self.ends_probe = True
@@ -146,8 +161,8 @@ class SumCheck:
             negated_a, before_a = RollingMax.highest_of(windows, now)
             if before_a > -math.inf and base_a < min(0.0, -negated_a) - STEP_A:
                 # A fall after one that no step has confirmed starts from what is not the base load.
-                self._set_before_fall(phase, max(before_a, self.before_fall_a[phase]), now + MEMORY_S)
-                self._fallen_at[phase] = now
+                self._set_before_fall(phase, max(before_a, self.before_fall_a[phase]), now + FIRST_PROBE_S)
+                self.fallen_at[phase] = now
             lowest, highest = windows
             RollingMax.add_all(((lowest, -base_a), (highest, base_a)), now)
 
@@ -162,13 +177,26 @@ class SumCheck:
         highest = max(reversed(before), key=lambda each: each.least_a[phase])
         rise_a = end.least_a[phase] - lowest.most_a[phase]
         fall_a = highest.least_a[phase] - end.most_a[phase]
-        if max(rise_a, fall_a) < STEP_A:
+        if max(rise_a, fall_a) < QUIET_STEP_A:
             return False
-        begin, move_a = (lowest, rise_a) if rise_a >= STEP_A else (highest, -fall_a)
+        begin, move_a = (lowest, rise_a) if rise_a >= fall_a else (highest, -fall_a)
+        is_quiet = self._is_quiet_since(begin.at - QUIET_S)
+        if abs(move_a) < STEP_A and not is_quiet:
+            return False
         shown = [each.shown_a[phase] for each in self._samples if each.at >= begin.at]
         if max(shown) - min(shown) < MISSED * abs(move_a):
-            self._misses[phase] += 1
+            if end.at > self._missed_at[phase] + MISSES_S:
+                self._misses[phase] = 0
+            self._missed_at[phase] = end.at
+            self._misses[phase] += QUIET_MISSES if is_quiet else 1
         elif (shown[-1] - shown[0]) / move_a >= SEEN:
             self._misses[phase] = 0
         self._judged_at[phase] = end.at
         return self._misses[phase] >= MISSES
+
+    def _is_quiet_since(self, begin: float) -> bool:
+        """Return True if no phase has moved since then (s): the stations have reported later than that."""
+        rows = [each.shown_a for each in self._samples if each.at >= begin]
+        return self._samples[0].at <= begin and all(
+            max(column) - min(column) <= QUIET_A for column in zip(*rows, strict=True)
+        )

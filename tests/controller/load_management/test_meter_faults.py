@@ -503,6 +503,38 @@ def test_proven_meter_that_ceases_to_see_cars_overloads_fuse_little(
     assert site.longest_over("grid", 1.3 * limit_a) <= 60
 
 
+def lively(now: float) -> PhaseAmps:
+    """Return the load of a building that moves by some A each half minute, and by 12 A each ten minutes."""
+    steps = (0.0, 3.0, 1.5, 4.0, 0.5, 2.5)
+    base = 8.0 + steps[int(now / 30) % len(steps)]
+    return (base, base + 1.0, base + (12.0 if now >= 1500 else 0.0))
+
+
+@pytest.mark.parametrize("report_s", [10, 30])
+def test_frozen_meter_whose_digits_change_is_found_by_step_of_one_car(report_s: int) -> None:
+    # All cars charge steadily at what the circuit leaves, and the building takes 12 A more on L3 later on.
+    cars = [Car(), Car()]
+    site = make_site(repeats_with_noise(900.0), lively, cars, 40.0, report_s, fallback_a=0.0)
+    connect_cars(site, cars, 0)
+    site.wait(1800 - round(site.now))
+    problem = site.circuit_view("grid").meter_problem
+    assert "do not follow" in problem
+    assert "frozen" in problem
+    assert site.longest_over("grid", 40.0) <= 10
+
+
+def test_right_meter_of_building_that_comes_to_rest_costs_one_car_a_moment() -> None:
+    cars = [Car(), Car()]
+    site = make_site(right, lambda now: lively(min(now, 900.0)), cars, 40.0)
+    connect_cars(site, cars, 0)
+    site.wait(1000 - round(site.now))
+    charged_as = [site.station(f"C{number}").energy_as for number in range(2)]
+    site.wait(900)
+    assert site.circuit_view("grid").meter_problem == ""
+    gained_as = sum(site.station(f"C{number}").energy_as - charged_as[number] for number in range(2))
+    assert gained_as >= 0.98 * 900 * (40.0 - MARGIN_A - 9.0)
+
+
 def repeats(seconds: int) -> Shown:
     """Return a meter behind a gateway that answers from a cache for some seconds."""
     cached: list[Reading] = []

@@ -8,7 +8,15 @@ import pytest
 
 from controller.load_management.evse.consumption import NOTHING, ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.step_check import MEMORY_S, StepCheck
+from controller.load_management.metering.step_check import (
+    CAR_STEPS_S,
+    LATE_SPANS_S,
+    LIVELY_SPANS,
+    MEMORY_S,
+    STEP_PAUSE_S,
+    QuietWatch,
+    StepCheck,
+)
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef
 
@@ -229,3 +237,58 @@ def test_step_check_own_cut_in_backwards_meter_is_no_seen_rise() -> None:
             window.add_change(A, (6.0, 0.0, 0.0), 35.0)
             window.add_change(A, (-26.0, 0.0, 0.0), 36.0)
     assert not check.proven[0]
+
+
+def quiet_after(moves_s: int, spans: int, night_s: int = 0) -> tuple[QuietWatch, float]:
+    """Return the watch of a building that has moved each `moves_s` so often, and when it has come to rest.
+
+    Before that it has rested for `night_s`, longer ago than counts.
+    """
+    watch, now = QuietWatch(), 0.0
+    for number, span_s in enumerate([night_s, *[moves_s] * spans]):
+        for _ in range(span_s):
+            now += 1.0
+            watch.on_reading((10.0 + 2.0 * (number % 2), 0.3 * (now % 2), 0.0), now)
+        if number == 0 and night_s:
+            now += LATE_SPANS_S
+    return watch, now - moves_s
+
+
+@pytest.mark.parametrize(("moves_s", "expected_s"), [(20, CAR_STEPS_S[0]), (40, CAR_STEPS_S[0]), (44, 90.0)])
+def test_quiet_watch_asks_for_step_after_twice_longest_quiet_span(moves_s: int, expected_s: float) -> None:
+    watch, since = quiet_after(moves_s, LIVELY_SPANS + 1)
+    assert watch.step_from - since == pytest.approx(expected_s, abs=3)
+
+
+def test_quiet_watch_of_building_that_hardly_moves_asks_each_hour() -> None:
+    # Cars have moved the meter a few times.
+    watch, since = quiet_after(30, LIVELY_SPANS // 2)
+    assert watch.step_from - since == pytest.approx(CAR_STEPS_S[1], abs=3)
+
+
+def test_quiet_watch_forgets_how_quiet_the_night_was() -> None:
+    watch, since = quiet_after(20, LIVELY_SPANS + 2, night_s=3000)
+    assert watch.step_from - since == pytest.approx(CAR_STEPS_S[0], abs=3)
+
+
+def test_quiet_watch_asks_less_and_less_often_while_no_step_shows() -> None:
+    watch, _ = quiet_after(20, LIVELY_SPANS + 1)
+    pauses = []
+    for _ in range(12):
+        now = watch.step_from
+        watch.on_step(A, 30.0, now)
+        pauses.append(watch.step_from - now - 30.0)
+    assert pauses[:3] == [STEP_PAUSE_S, 2 * STEP_PAUSE_S, 4 * STEP_PAUSE_S]
+    assert pauses[-1] == CAR_STEPS_S[1]
+    assert watch.is_long
+    assert not watch.has_moved
+
+
+def test_quiet_watch_step_ends_with_move_of_readings() -> None:
+    watch, _ = quiet_after(20, LIVELY_SPANS + 1)
+    now = watch.step_from
+    watch.on_step(A, 30.0, now)
+    watch.on_reading((30.0, 0.0, 0.0), now + 5.0)
+    assert watch.has_moved
+    assert not watch.is_long
+    assert watch.stepping == A
