@@ -299,6 +299,15 @@ class ConsumptionTracker:
         self._total_a = 0.0
         self._find_moments()
 
+    def drop_reports(self) -> None:
+        """Take it as not having reported: what its station reported was wrong."""
+        self.report = (None,) * len(self._evse.phases)
+        self._sure_a = (0.0,) * len(self._evse.phases)
+        self._total_a = 0.0
+        self.reported_at = None
+        self._settled = self.was_settled = self.is_late = False
+        self._find_moments()
+
     def add_report(
         self, report: PerPhase, now: float, first_a: float | None = None, total_a: float = 0.0
     ) -> bool:

@@ -70,6 +70,8 @@ class EvseController:
         planned_with = self._planned_with(now)
         is_step = None not in draw.report
         if isinstance(observation, DrawSeen):
+            if self.model.is_false_zero(observation):
+                return False, None
             if observation.total_a > 0:
                 observation = self.model.split_total(observation, self.delivery.standing(now).booked_a)
             if not is_possible(self.evse, observation.current_a):
@@ -80,7 +82,11 @@ class EvseController:
             is_step = is_step and not observation.mean_s
             if draw.reported_at is None:
                 self._apply_response(reports=True)  # the first one is judged by what such a station may need
+        had_car = self.booking.may_draw(now)
         changed = self.model.on_observation(observation, self.delivery.standing(now).offered_a, now)
+        if not had_car and not isinstance(observation, DrawSeen) and self.booking.may_draw(now):
+            # Others may have what was booked for it before: a car that comes gets no more back than is free.
+            self.delivery.on_followed(self.evse.fallback_a)
         if isinstance(observation, DrawSeen):
             self.impossible = None
             draw.check_obedience(self.delivery.standing(now).booked_a)
@@ -137,9 +143,11 @@ class EvseController:
     def offer_step_a(self, before_a: float, now: float) -> float:
         """Return the step (A per phase) that its car makes now as its lease has changed from `before_a`.
 
-        0 where its station reports currents itself, and where no car charges.
+        0 where its station reports currents itself, and where no car charges. One that has reported none of
+        a car that charges by its state may not do so.
         """
-        if not self.model.is_charging or not self.model.reports_no_current(now):
+        model = self.model
+        if not model.is_charging or not (model.reports_no_current(now) or model.has_only_zeros):
             return 0.0
         return self.delivery.leased_a - before_a
 

@@ -48,6 +48,8 @@ RETURN_S = 60.0
 FALSE_ENDS = 3
 FALSE_ENDS_S = 180.0
 """So many ends within this time (s), without a new transaction, are those of one session."""
+FALSE_ZEROS = 2
+"""So many steps of its offer in the meter above show that a car draws whose station reports no current."""
 AUTHORIZE_S = 180.0
 """Time (s) that a cable without a transaction is offered the minimum; then it gets nothing."""
 FULL_S = 60.0
@@ -196,6 +198,28 @@ class FalseEnds:
         self.is_ignored &= running
 
 
+class FalseZeros:
+    """Reports of no current, weighed against the steps of the offer that the meter above shows.
+
+    Some stations report 0 A whatever their cars draw. `are_usual`: its station does so; its reports of no
+    current then count as none, until it reports some.
+    """
+
+    def __init__(self) -> None:
+        self.are_usual = False
+        self._steps = 0
+
+    def on_step(self, drawn_a: float) -> None:
+        """Note that the meter shows a step of this car, whose station has reported no current yet."""
+        self._steps += drawn_a > DRAWING_A
+        self.are_usual = self._steps >= FALSE_ZEROS
+
+    def on_draw(self) -> None:
+        """Note a report that current flows."""
+        self.are_usual = False
+        self._steps = 0
+
+
 class EvseModel:
     """Knowledge about one EVSE. `state` outlives a lost link; what was learned of the car does not.
 
@@ -213,6 +237,7 @@ class EvseModel:
         self.state_since = now
         """Time of its last change of state (s, monotonic)."""
         self._ends = FalseEnds()
+        self._zeros = FalseZeros()
         self._idle_since: float | None = None
         self._short_idle_at = -math.inf
         """Time at which its car last went on after it took nothing for less than a minute (s)."""
@@ -442,6 +467,7 @@ class EvseModel:
         """Drop the car: its station went away, and another one may come unseen."""
         self.switch.on_link_lost()
         self._ends = FalseEnds()
+        self._zeros = FalseZeros()
         self._reset_car()
         self.draw.start(now)
 
@@ -567,6 +593,7 @@ class EvseModel:
         if self._is_drawing:
             self._added_at = None
             self._ends.on_draw(now)
+            self._zeros.on_draw()
         if self.is_charging or self._is_drawing:
             grown = self._phases.on_report(self.draw.report, seen.least_phases)
             self.phases = self._find_phases()
@@ -581,12 +608,32 @@ class EvseModel:
     def on_step_seen(self, vote: StepVote, now: float) -> bool:
         """Take in what a step shows of the car's phases and draw; return True if the phases change."""
         if not self.reports_no_current(now):
-            return False
+            if not self.has_only_zeros:
+                return False
+            self._zeros.on_step(vote.drawn_a)
+            if not self._zeros.are_usual:
+                return False
+            self.draw.drop_reports()
+            self._need.reset()
+            self._idle_since = self._shown_by = None
         self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
         self._added_at = None
         changed = self._phases.on_step(vote.evidence)
         self.phases = self._find_phases()
         return changed
+
+    @property
+    def has_only_zeros(self) -> bool:
+        """Return True if its station has reported that its car takes nothing, and never a draw."""
+        return self._refused_at > -math.inf and not self.has_drawn
+
+    def is_false_zero(self, seen: DrawSeen) -> bool:
+        """Return True if a report shows no current where its station reports none whatever flows."""
+        return (
+            self._zeros.are_usual
+            and self.is_charging
+            and max(amps or 0.0 for amps in seen.current_a) < IDLE_A
+        )
 
     def doubt_phases(self, rise_a: PhaseAmps, offered_a: float, since: float) -> bool:
         """Doubt that its car uses some phases only; return True if the phases change by it.
@@ -641,6 +688,7 @@ class EvseModel:
 
     def _reset_car(self) -> None:
         self._idle_since = self._shown_by = None
+        self._refused_at = -math.inf
         self._short_idle_at = -math.inf
         self.has_drawn = False
         self.draw.shown_a = (0.0, math.inf)

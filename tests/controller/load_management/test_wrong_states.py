@@ -106,6 +106,86 @@ def test_car_that_stops_by_its_state_alone_is_to_report() -> None:
     assert site.control.silent_evses(site.now) == []
 
 
+@pytest.mark.parametrize("answer_s", [1.0, 3.0])
+@pytest.mark.parametrize("gap_s", [4, 8, 15])
+@pytest.mark.parametrize(("limit_a", "cars"), [(40.0, 2), (50.0, 3), (63.0, 4)])
+def test_car_that_is_back_after_seconds_gets_only_free_room(
+    limit_a: float, cars: int, gap_s: int, answer_s: float
+) -> None:
+    # Others have its room by then: what it was offered before is not booked for it any more.
+    stations = [car(f"c{number}", circuit="row") for number in range(cars)]
+    for each in stations:
+        each.report_s, each.answer_s = 60, answer_s
+    site = SiteHarness((make_grid(400.0), make_row("row", limit_a)), stations)
+    site.connect()
+    site.wait(900)
+    before = site.seconds_over("row", limit_a)  # slow answers at the start
+    for _ in range(3):
+        site.report("c0", StateSeen(1, EvseState.AVAILABLE))
+        site.wait(gap_s)
+        site.report("c0", StateSeen(1, EvseState.CHARGING))
+        site.wait(200)
+    assert site.seconds_over("row", limit_a) == before
+
+
+@dataclass
+class ZeroStation(StationModel):
+    """Station that reports 0 A whatever flows."""
+
+    def read_meter(self, _now: float) -> list[Observation]:
+        return [DrawSeen(1, (0.0, 0.0, 0.0))]
+
+
+@pytest.mark.parametrize(
+    ("limit_a", "report_s", "others", "share_a"),
+    [(40.0, 10, 1, 19.2), (40.0, 60, 2, 11.3), (63.0, 300, 3, 14.2)],
+)
+def test_car_charges_beside_reports_of_no_current(
+    limit_a: float, report_s: int, others: int, share_a: float
+) -> None:
+    # The meter shows that it follows its offer: its reports count as missing. The building takes the rest.
+    base_a = limit_a - 1.0 - share_a * (others + 1)
+    stations = [car(f"c{number}") for number in range(others + 1)]
+    stations[0] = ZeroStation(evse=stations[0].evse, car=stations[0].car)
+    for each in stations:
+        each.report_s = report_s
+    site = SiteHarness((make_grid(limit_a),), stations, steady(base_a, base_a, base_a))
+    site.connect()
+    site.wait(300)
+    check_charges_steadily(site, share_a)
+    assert site.longest_over("grid", limit_a) <= 10
+
+
+class IdleCar(Car):
+    """Car that takes nothing."""
+
+    def draw_a(self, _limit_a: float) -> float:
+        return 0.0
+
+
+class ChargingByState(StationModel):
+    """Station whose state is Charging as long as a car is there."""
+
+    def next_state(self) -> EvseState:
+        return EvseState.AVAILABLE if self.car is None else EvseState.CHARGING
+
+
+@pytest.mark.parametrize("report_s", [10, 60])
+def test_car_that_takes_nothing_while_charging_leaves_room(report_s: int) -> None:
+    # Loads of the building that come and go do not count as its draw: the others have 27 A each beside 8 A.
+    stations = [ChargingByState(evse=car("a").evse, car=IdleCar()), car("b"), car("c")]
+    for each in stations:
+        each.report_s = report_s
+    site = SiteHarness((make_grid(63.0),), stations, lambda now: (4.0 if now % 400 < 150 else 8.0,) * 3)
+    site.connect()
+    site.wait(1200)
+    before_as = {name: site.station(name).energy_as for name in "abc"}
+    site.wait(2400)
+    assert site.station("a").energy_as == 0.0
+    for name in "bc":
+        assert (site.station(name).energy_as - before_as[name]) / 2400 >= 25.5
+
+
 @pytest.mark.parametrize("is_reported", [True, False])
 def test_true_end_of_a_session_leaves_the_room_to_others(is_reported: bool) -> None:
     # a's station has reported Available while current flowed. b's share rises when a's car has gone.
