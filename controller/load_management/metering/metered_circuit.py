@@ -274,9 +274,11 @@ class MeteredCircuit:
         """Return the load (A) that a current transformer built in backwards would show as these A."""
         if self.circuit.measures_building:
             return abs(amps - draw.low[phase]) + draw.low[phase]
-        if amps >= 0 or not self._bounds.has_generation or self.steps.has_missed(phase):
+        feeds_in = self._bounds.has_generation or self.battery_a[phase] < 0
+        if amps >= 0 or not feeds_in or self.steps.has_missed(phase):
             return abs(amps)
-        room_a = self.circuit.limit_a[phase] - self.margin_a - LEAST_CAR_A  # for the car that proves it
+        # For the car that proves it, beside what is taken off the supply as a battery delivers it.
+        room_a = self.circuit.limit_a[phase] - self.margin_a - LEAST_CAR_A - self.hidden_a[phase]
         return min(-amps, max(0.0, room_a) + draw.low[phase])
 
     @property

@@ -33,6 +33,7 @@ from tests.scenario.site_harness import (
     Car,
     SiteHarness,
     StationModel,
+    good_state,
     make_grid,
     make_station,
     stale_state,
@@ -509,6 +510,37 @@ def test_battery_that_feeds_the_grid_leaves_cars_all_beside_building(
         site.wait(100)
         assert site.now <= 400 or site.evse_view("A").offered_a == pytest.approx(29.0 - building_a, abs=0.1)
     assert site.seconds_over("grid", 30.0) == 0
+
+
+@pytest.mark.parametrize(("limit_a", "building_a"), [(32.0, 2.0), (32.0, 5.0), (40.0, 10.0)])
+def test_car_proves_meter_while_battery_feeds_in(limit_a: float, building_a: float) -> None:
+    # The battery delivers 25 A all the time: its feed-in leaves the minimum of the car that proves the meter.
+    site = make_energy_site(
+        cars("A"), lambda now: (building_a,) * 3, limit_a=limit_a, battery=BatterySettings(meter="battery")
+    )
+    with_battery(site, lambda now: -25.0)
+    site.plug_in("A", None)
+    site.wait(300)
+    site.plug_in("A", Car())
+    site.wait(120)
+    assert site.evse_view("A").offered_a == pytest.approx(limit_a - 1.0 - building_a, abs=0.1)
+    assert site.seconds_over("grid", limit_a) == 0
+
+
+def test_car_beside_battery_shows_that_meter_does_not_see_it() -> None:
+    site = make_energy_site(cars("A"), lambda now: (5.0,) * 3, 40.0, battery=BatterySettings(meter="battery"))
+    site.meter = lambda reading: good_state(
+        replace(
+            reading, current_a=tuple((amps or 0.0) - site.station("A").draw_a for amps in reading.current_a)
+        )
+    )
+    with_battery(site, lambda now: -25.0)
+    site.plug_in("A", None)
+    site.wait(300)
+    site.plug_in("A", Car())
+    site.wait(900)
+    assert "do not follow station A/1" in str(site.circuit_view("grid").meter_problem)
+    assert site.evse_view("A").offered_a <= 6.0
 
 
 # -- DC stations ------------------------------------------------------------------------------------------
