@@ -93,9 +93,12 @@ class RoomGroup(Generic[Noted]):
 
     def __init__(self) -> None:
         self.members: dict[EvseRef, tuple[EvseController, Noted]] = {}
+        self._placed: dict[EvseRef, RiseCandidate] = {}
+        """Those whose places are known."""
         self._order: list[RiseCandidate] = []
-        self._order_ends_at = -math.inf
-        """Time (s, monotonic) until which that is their order."""
+        """All of them by their places; empty: to be found anew."""
+        self._places_end_at = math.inf
+        """Time (s, monotonic) until which these are their places."""
         self._no_rise_until = -math.inf
         """Time (s, monotonic) until which none of them rises into less room than `_searched_a`."""
         self._searched_a = 0.0
@@ -103,12 +106,18 @@ class RoomGroup(Generic[Noted]):
     def set(self, each: EvseController, noted: Noted) -> None:
         """Add an EVSE, or note something else of it."""
         self.members[each.evse.ref] = each, noted
-        self._order_ends_at = self._no_rise_until = -math.inf
+        self._forget(each.evse.ref)
 
     def remove(self, ref: EvseRef) -> None:
         """Remove an EVSE that is in the group."""
-        self._order_ends_at = self._no_rise_until = -math.inf
         del self.members[ref]
+        self._forget(ref)
+
+    def _forget(self, ref: EvseRef) -> None:
+        """Find anew what followed from an EVSE."""
+        self._placed.pop(ref, None)
+        self._order = []
+        self._no_rise_until = -math.inf
 
     def room_a(self, ledger: Headroom) -> float:
         """Return the room (A per phase) that each of them has."""
@@ -131,17 +140,18 @@ class RoomGroup(Generic[Noted]):
         return now >= self._no_rise_until
 
     def in_order(self, place_of: PlaceOf[Noted], now: float) -> tuple[Waiting, int]:
-        """Return the EVSEs by their places, and the cost; the order is found anew once one has changed."""
+        """Return the EVSEs by their places, and the cost; only those that have changed are placed anew."""
+        if now >= self._places_end_at:
+            self._placed, self._order, self._places_end_at = {}, [], math.inf
         cost = COST_GROUP
-        if now >= self._order_ends_at:
-            order, self._order_ends_at = [], math.inf
-            for each, noted in self.members.values():
+        if not self._order:
+            for ref in self.members.keys() - self._placed.keys():
+                each, noted = self.members[ref]
                 place, ends_at = place_of(each, noted, now)
-                order.append(RiseCandidate(place, each))
-                self._order_ends_at = min(self._order_ends_at, ends_at)
-            order.sort()
-            self._order = order
-            cost += COST_PLACE * len(order)
+                self._placed[ref] = RiseCandidate(place, each)
+                self._places_end_at = min(self._places_end_at, ends_at)
+                cost += COST_PLACE
+            self._order = sorted(self._placed.values())
         return (self._order[0].place, self._order, 0, True), cost
 
 
