@@ -310,7 +310,7 @@ class _PhaseLoad:
         proven = min(0.0, most)
         least = max(least, proven)
         sure = max(proven, min(surest, sample))
-        self._remember(likely, sure, over_s, now)
+        lasting_a, start_a = self._lasting(likely, sure, over_s, now)
         if self.sample is None or self.likely is None:
             self._first_at = now
         elif is_worst_case or self._was_worst_case:
@@ -323,8 +323,10 @@ class _PhaseLoad:
         pulses, reserve = self._pulses, self._reserve
         if stop:
             self._keep.clear()
-        peak_a, reserved_a, negated_a, _, steady_a, lowest_a = RollingMax.add_all(
+        _, _, peak_a, reserved_a, negated_a, _, steady_a, lowest_a = RollingMax.add_all(
             (
+                (self._held, lasting_a),
+                (self._start, start_a),
                 (pulses.peak, likely),
                 (reserve.peak, likely),
                 (reserve.trough, -likely),
@@ -343,13 +345,15 @@ class _PhaseLoad:
         doubted_a = self._doubted.highest(now)
         if doubted_a is not None and open_a <= max(NOISE_A, KNOWN * (doubted_a - likely)):
             self._doubted.clear()
+        further = []
         if sample > likely:
-            self._doubted.add(sample, now)
+            further.append((self._doubted, sample))
             self._doubted_at = now
         if now >= self._first_at + STEADY_S:
-            self._memory.add(-steady_a, now)
+            further.append((self._memory, -steady_a))
             self.rise_a = likely + lowest_a
             self.highest_rise_a = sample + lowest_a
+        RollingMax.add_all(further, now)
 
     def before(self, now: float) -> tuple[float, float]:
         """Return the sample and the likely value that the next reading changes.
@@ -361,8 +365,8 @@ class _PhaseLoad:
             return self._before_fall
         return self.sample or 0.0, self.likely or 0.0
 
-    def _remember(self, likely: float, sure: float, over_s: float, now: float) -> None:
-        """Add what of the likely and the sure value has lasted since the last reading.
+    def _lasting(self, likely: float, sure: float, over_s: float, now: float) -> tuple[float, float]:
+        """Return what of the likely and the sure value has lasted since the last reading (A).
 
         A motor takes its inrush for a moment. An overload that lasts is none: its highest value counts. A
         meter that is read less often than `INRUSH_S` shows no moment.
@@ -372,8 +376,7 @@ class _PhaseLoad:
             chosen = max if over_s > 0 else min
             lasting_a, lasting_sure_a = chosen(likely, self.likely), chosen(sure, self._sure_a)
         # A moment without feed-in counts: a cloud takes away what is shared of it.
-        start_a = max(lasting_sure_a, min(0.0, sure))
-        RollingMax.add_all(((self._held, lasting_a), (self._start, start_a)), now)
+        return lasting_a, max(lasting_sure_a, min(0.0, sure))
 
     def raise_least(self, amps: float) -> None:
         """Take the least that it is by the last reading to be so much higher (A)."""
