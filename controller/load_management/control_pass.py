@@ -86,6 +86,8 @@ class ControlPass:
         self._to_rise: dict[EvseRef, None] = {}
         """EVSEs for which a rise to their share is worth a write by now, not noted yet."""
         self._off_shares = OffShares()
+        self._to_test: dict[EvseRef, None] = {}
+        """EVSEs whose cars may be tested by now, if no other one below their meter is tested first."""
         self._noted_in_part: dict[EvseRef, None] = {}
         """EVSEs that were noted with shares of a part of the site since the last pass over the whole."""
         self._allocated: RoomGroups[RankBesideShare] = RoomGroups()
@@ -100,7 +102,7 @@ class ControlPass:
         self._turns.rotation.set_asking((), gone, self._now)
         noted = (
             *(self._touched, self._concerned, self._noted_in_part),
-            *(self._to_rise, self._reasoned),
+            *(self._to_rise, self._to_test, self._reasoned),
         )
         for refs in noted:
             for ref in gone & refs.keys():
@@ -198,6 +200,7 @@ class ControlPass:
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
             touched |= dict.fromkeys(model.due.take_due(self._now))
+            yield from self._note_tests()
             planner.mark([*touched, *model.turns_due.take_due(self._now)])
             yield from self._note_answers()
             yield from self._note_rises()
@@ -237,6 +240,15 @@ class ControlPass:
             self._note_rise(each)
             if number % 50 == 0:
                 yield 50 * COST_ANSWER
+
+    def _note_tests(self) -> Iterator[int]:
+        """Note the EVSEs whose cars may be tested by now; the last test may have shown more of their draw."""
+        due = self._model.tests_due.take_due(self._now)
+        self._to_test |= dict.fromkeys(due)
+        for number, ref in enumerate(due, 1):
+            self._model.update_credit(self._model.by_ref[ref], self._now)
+            if number % 100 == 0:
+                yield 100 * COST_CREDIT
 
     def _note_rises(self) -> Iterator[int]:
         """Note the EVSEs for which a rise to their share is worth a write by now."""
@@ -329,7 +341,8 @@ class ControlPass:
         waiting = yield from self._rising.waiting(
             part.site.circuit_by_id, ledger, -NOISE_A, rising_place, self._now
         )
-        waiting += yield from self._in_order(concerned, cuts)
+        tested = self._to_test if part is self.whole else {}
+        waiting += yield from self._in_order(concerned | tested, cuts)
         heapify(waiting)
         cost = 0
         while waiting:
@@ -341,6 +354,9 @@ class ControlPass:
                 continue
             ref = each.evse.ref
             if only_rises and (ref in concerned or not self._can_rise(each, ledger)):
+                continue
+            self._to_test.pop(ref, None)
+            if not only_rises and ref not in concerned and not each.offer.await_test(self._now):
                 continue
             self._command(
                 each,

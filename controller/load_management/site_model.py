@@ -73,6 +73,8 @@ class SiteModel:
         """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""
         self.rises_due = DueEvses()
         """EVSEs for which a rise to their share is worth a write from some moment on."""
+        self.tests_due = DueEvses()
+        """EVSEs of which one at each meter is tested next, and nothing else of them changes."""
         self.answered: dict[EvseRef, None] = {}
         """EVSEs with a limit that was answered since the last pass: their next moments are others."""
         self.unsaved: set[EvseRef] = set()
@@ -102,7 +104,9 @@ class SiteModel:
             controller = known.get(evse.ref)
             if controller is None:
                 number = next(self._numbers)
-                controller = _make_controller(evse, number, self.settings, (self.due, self.rises_due), now)
+                controller = _make_controller(
+                    evse, number, self.settings, (self.due, self.rises_due, self.tests_due), now
+                )
                 self._by_number[number], self._number_of[evse.ref] = controller, number
                 controller.model.phase_tests = self.metering.phase_tests_of(evse)
                 controller.model.spread_probes(number)
@@ -169,6 +173,7 @@ class SiteModel:
         self.due.remove(ref)
         self.turns_due.remove(ref)
         self.rises_due.remove(ref)
+        self.tests_due.remove(ref)
         self.answered.pop(ref, None)
         self.unsaved.discard(ref)
         self.dimming.set_minimum(ref, None)
@@ -484,7 +489,7 @@ class SiteModel:
 
 
 def _make_controller(
-    evse: EvseNode, number: int, settings: SiteSettings, due: tuple[DueEvses, DueEvses], now: float
+    evse: EvseNode, number: int, settings: SiteSettings, due: tuple[DueEvses, DueEvses, DueEvses], now: float
 ) -> EvseController:
     """Return the controller of an EVSE; the tokens of its limits identify it by its number."""
     tokens = itertools.count(number, EVSE_NUMBERS)

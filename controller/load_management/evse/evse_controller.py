@@ -34,6 +34,7 @@ class EvseController:
         now: float,
         due: DueEvses | None = None,
         rises_due: DueEvses | None = None,
+        tests_due: DueEvses | None = None,
     ) -> None:
         self.evse = evse
         self._due = DueEvses() if due is None else due
@@ -42,8 +43,15 @@ class EvseController:
         self.response = ChargerResponse()
         self.booking = EvseBooking(self.model, delivery)
         self.demand = EvseDemand(self.model, delivery, self.booking)
-        rises_due = DueEvses() if rises_due is None else rises_due
-        self.offer = EvseOffer(self.model, delivery, self.booking, self.demand, self._due, rises_due)
+        self.offer = EvseOffer(
+            self.model,
+            delivery,
+            self.booking,
+            self.demand,
+            self._due,
+            DueEvses() if rises_due is None else rises_due,
+            DueEvses() if tests_due is None else tests_due,
+        )
         self.has_unsaved_state = False
         """True if `record` has something new beside the limits."""
         self.impossible: DrawSeen | None = None

@@ -73,8 +73,13 @@ class DueEvses:
         self._due |= dict.fromkeys(refs)
 
     def set_due(self, ref: EvseRef, at: float) -> None:
-        """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one."""
-        if self._due_at.get(ref) != at:
+        """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one.
+
+        inf: no pass does.
+        """
+        if at == math.inf:
+            self._due_at.pop(ref, None)
+        elif self._due_at.get(ref) != at:
             self._due_at[ref] = at
             if at in self._at:
                 self._at[at].append(ref)
@@ -137,6 +142,7 @@ class EvseOffer:
         demand: EvseDemand,
         due: DueEvses,
         rises_due: DueEvses,
+        tests_due: DueEvses,
     ) -> None:
         self._model = model
         self._delivery = delivery
@@ -144,6 +150,7 @@ class EvseOffer:
         self._demand = demand
         self._due = due
         self._rises_due = rises_due
+        self._tests_due = tests_due
         self._decisions = DecisionLog()
         self._test_ends_at = -math.inf
         self._tested_with_a = 0.0
@@ -285,10 +292,8 @@ class EvseOffer:
         """
         self.allocation = allocation
         target_a = self.update_rising(now)
-        evse, tests = self._model.evse, self._model.phase_tests
-        if tests is not None:
-            is_needed = self._model.needs_phase_test(now)
-            tests.set_needed(evse.ref, is_needed=is_needed, has_step=is_needed and self._has_test_step)
+        self.await_test(now)
+        evse = self._model.evse
         # A station that is away cannot be stopped: its connection marks it for the next pass.
         is_stopping = self._delivery.connected and target_a < evse.min_a <= self.offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
@@ -296,11 +301,23 @@ class EvseOffer:
             return
         since = self._demand.refreshed_at
         due_at = min(self._delivery.changes_at(since), self._model.changes_at(since))
-        test_at, _ = self._next_test(now)
-        for moment in (self._test_ends_at, test_at):
-            if now < moment < due_at:
-                due_at = moment
+        if now < self._test_ends_at < due_at:
+            due_at = self._test_ends_at
         self._due.set_due(evse.ref, due_at)
+
+    def await_test(self, now: float) -> bool:
+        """Have it asked again when a test of its car's phases may begin; return True if one may by now."""
+        tests = self._model.phase_tests
+        if tests is None:
+            return False
+        is_needed = self._model.needs_phase_test(now)
+        has_step = is_needed and self._has_test_step
+        tests.set_needed(self._model.evse.ref, is_needed=is_needed, has_step=has_step)
+        test_at = self._next_test(now)[0] if is_needed else math.inf
+        if now >= test_at:
+            return True
+        self._tests_due.set_due(self._model.evse.ref, test_at)
+        return False
 
     def update_rising(self, now: float) -> float:
         """Find whether it waits for room to rise to its share, or else when a rise will be worth a write.

@@ -136,3 +136,16 @@ def test_spared_writes_other_full_phase_is_named_unasked(monkeypatch: pytest.Mon
     assert [site.evse_view(name).statement.phase for name in NAMES] == [2] * len(NAMES)
     assert {each.ref.station for each in site.decisions[logged:]} == set(NAMES)
     assert (len(asked), leases(site) - before) == (0, 0)
+
+
+def test_spared_writes_cars_that_wait_for_tests_of_others_are_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"S{number}" for number in range(12)]
+    site = SiteHarness((make_grid(200.0),), [make_station(name, car=Car(), report_s=0) for name in names])
+    site.connect()
+    site.wait(100)
+    asked, before = count_asked(monkeypatch), leases(site)
+    site.wait(220)  # a test each 40 s
+    assert leases(site) - before >= len(names)
+    assert len(asked) <= 2 * (leases(site) - before)
