@@ -30,6 +30,8 @@ LONGEST_PAUSE_S = 200.0
 LONGEST_REGULAR_S = 604.0
 """Longest pause (s) of a load that comes at regular times, in which no car starts in its room: each return
 would stop it. Ten minutes, and the time until readings show its end and its return."""
+SHORTEST_PAUSE_S = 10.0
+"""A load that is off for less (s) was on all the time: cars that follow a cut seem to take a part of it."""
 PAUSE_FACTOR = 1.25
 """A load that stays off for longer than its longest pause by this factor is not expected any more."""
 PAUSES = 4
@@ -128,7 +130,7 @@ class RecurringLoads:
             if is_on:
                 self._remember(_Load(amps, at))
             return
-        if is_on:
+        if is_on and at >= load.since + SHORTEST_PAUSE_S:
             load.pauses.append(at - load.since)
             load.amps = (load.amps + amps) / 2
         load.is_on, load.since = is_on, at

@@ -126,3 +126,14 @@ def test_recurring_loads_regular_load_is_expected_by_who_would_start(
         loads.add(10.0, float(now))
     assert loads.regular_a(10.0, float(now)) == pytest.approx(18.0 if is_regular else 10.0, abs=0.2)
     assert loads.expected_a(10.0, float(now)) == 10.0
+
+
+def test_recurring_loads_load_that_seems_off_for_moments_stays_regular() -> None:
+    # Cars follow the cut at its return: for 3 s they seem to take a part of it.
+    loads, now = RecurringLoads(), 0
+    loads.add(10.0, -10.0)
+    for duration_s, load_a in (*((5, 18.0), (3, 11.0), (52, 18.0), (400, 10.0)) * 3, (60, 18.0), (200, 10.0)):
+        for _ in range(duration_s):
+            now += 1
+            loads.add(load_a, float(now))
+    assert loads.regular_a(10.0, float(now)) == pytest.approx(18.0, abs=0.5)
