@@ -370,31 +370,29 @@ class SiteModel:
         for ref in metered.phase_steps.tests.take_turn(now):
             if ref in self.by_ref:
                 self.by_ref[ref].mark_due()
-        self._follow_quiet(circuit, now)
+        self._follow_car_steps(circuit, now)
         if circuit.unbalance_a is not None and not is_other:
             is_other = self.metering.unbalanced_a(circuit) > circuit.unbalance_a + UNBALANCE_NOISE_A
         return overloaded, is_other
 
-    def _follow_quiet(self, circuit: CircuitNode, now: float) -> None:
-        """Have a car make a step where a circuit's meter has been quiet for long, until its readings move.
-
-        It is that of the station that reports it first.
-        """
+    def _follow_car_steps(self, circuit: CircuitNode, now: float) -> None:
+        """Have a car make a step where nothing else shows whether a circuit's meter is right."""
         metered = self.metering.meter_of(circuit)
-        quiet = metered.steps.quiet
-        if quiet.stepping is not None and quiet.has_moved:
-            if (stepping := self.by_ref.get(quiet.stepping)) is not None:
+        check, car_steps = metered.steps, metered.steps.car_steps
+        if check.has_answered and car_steps.stepping is not None:
+            if (stepping := self.by_ref.get(car_steps.stepping)) is not None:
                 stepping.offer.end_step(now)
-            quiet.stepping = None
-        if now < quiet.step_from or not metered.is_good(now):
+            car_steps.stepping = None
+        least_a = check.needed_step_a(now)
+        if least_a == math.inf or not metered.is_good(now):
             return
         below = [self.by_ref[evse.ref] for evse in self.site.below[circuit.id]]
-        able = [each for each in below if each.offer.can_step(now)]
+        able = [each for each in below if each.offer.possible_step_a(now) >= least_a]
         if able:
-            first = min(able, key=lambda each: each.model.draw.report_interval_s)
-            quiet.on_step(first.evse.ref, first.offer.begin_step(now), now)
+            best = min(able, key=lambda each: each.offer.step_order(now))
+            car_steps.begin(best.evse.ref, best.offer.begin_step(now), now)
         else:
-            quiet.on_no_step(now)
+            car_steps.put_off(now)
 
     def _doubt_phases(self, circuit: CircuitNode, rises_a: PhaseAmps, since: float, now: float) -> None:
         """Doubt the phases of cars that may have added some, as their circuit is above its limit.

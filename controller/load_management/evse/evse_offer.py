@@ -44,8 +44,8 @@ PAUSE_AFTER_S = 60.0
 """Time (s) in its turn without room for a step until a car is paused instead, to show its phases."""
 TEST_AFTER_S = 40.0
 """Least time (s) between its last limit, or the begin of charging, and a test."""
-METER_STEPS_A = (3.5, 6.0)
-"""Least and largest step of an offer (A per phase) by which a meter shows that it follows the cars."""
+METER_STEP_A = 6.0
+"""Largest step of an offer (A per phase) by which a meter shows that it follows the cars."""
 METER_STEP_S = 20.0
 """Duration of such a step after the report that shows it (s)."""
 QUIET_S = 10.0
@@ -396,20 +396,27 @@ class EvseOffer:
             self._model.phase_tests.begin(duration_s, now)
         return self._tested_with_a
 
-    def can_step(self, now: float) -> bool:
-        """Return True if its car can make a step that its station reports: it draws enough for that."""
+    def possible_step_a(self, now: float) -> float:
+        """Return by how much its car can come down for a step that its station reports (A per phase)."""
         model, draw = self._model, self._model.draw
         if not (self._delivery.connected and model.is_charging and draw.settled) or model.switch.changing:
-            return False
+            return 0.0
         if model.evse.is_dc or model.reports_no_current(now) or now < self._test_ends_at:
-            return False
-        return draw.most_loaded_a - METER_STEPS_A[0] >= model.least_a
+            return 0.0
+        return min(METER_STEP_A, draw.most_loaded_a - model.least_a)
+
+    def step_order(self, now: float) -> tuple[float, float, float]:
+        """Return its place among those that can make a step: large ones first, those reported soon first.
+
+        The car that has made the last one may not have followed it: it comes last among equals.
+        """
+        return -self.possible_step_a(now), self._test_ends_at, self._model.draw.report_interval_s
 
     def begin_step(self, now: float) -> float:
         """Lower its offer for such a step; return its duration (s)."""
         draw = self._model.draw
         duration_s = METER_STEP_S + draw.report_interval_s
-        self._tested_with_a = max(self._model.least_a, draw.most_loaded_a - METER_STEPS_A[1])
+        self._tested_with_a = draw.most_loaded_a - self.possible_step_a(now)
         self._test_ends_at = now + duration_s
         self._rises_after_test = True
         self._due.add(self._model.evse.ref)

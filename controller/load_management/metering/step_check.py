@@ -30,7 +30,15 @@ from collections.abc import Sequence
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep
 from controller.load_management.metering.base_load import RollingMax
 from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.sum_check import MISSED, QUIET_A, SEEN, STEP_A, SumCheck
+from controller.load_management.metering.sum_check import (
+    MISSED,
+    QUIET_A,
+    QUIET_STEP_A,
+    SEEN,
+    STEP_A,
+    SumCheck,
+    moves,
+)
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.coded_text import coded, join_and
@@ -64,6 +72,8 @@ LATE_SPANS_S = 7200.0
 LIVELY_SPANS = 20
 LIVELY_S = 900.0
 """The building moves by itself where so many spans have ended within this time (s); else the cars have."""
+OFFER_ERROR_A = 0.5
+"""Tolerance (A) with which a car follows its offer."""
 STEP_PAUSE_S = 30.0
 """Time (s) from the end of the first such step to the next; it doubles with each one."""
 
@@ -71,28 +81,25 @@ PLACED_BEFORE = coded(
     "the meter is placed before the cars and does not measure them (then set "
     'measures = "building"), or measures another circuit'
 )
+WRONG_RATIO = coded("check the ratio of its current transformers, and what the stations measure")
 FROZEN = coded("the meter is frozen; restart it or its gateway")
 
 
 class QuietWatch:
     """Watch for a meter that shows no more than the flutter of its last digits.
 
-    `step_from`: time (s, monotonic) from which on a car has to make a step that the meter must show.
-    `stepping`: the EVSE that makes one; `has_moved`: the readings have moved since it began.
+    `moved_at`: time (s, monotonic) of the last reading that was more than that.
     """
 
     def __init__(self) -> None:
-        self.step_from = math.inf
-        self.stepping: EvseRef | None = None
-        self.has_moved = False
+        self.moved_at = self._read_at = 0.0
+        self._due_from = math.inf
         self._lowest: list[float] = []
         self._highest: list[float] = []
-        self._since = self._read_at = 0.0
         self._spans = RollingMax(LATE_SPANS_S)
         """Durations (s) of the quiet spans that have ended."""
         self._ends: deque[float] = deque(maxlen=LIVELY_SPANS)
         """Times at which the last of them ended (s)."""
-        self._steps = 0
 
     def on_reading(self, amps: PhaseAmps, now: float) -> None:
         """Process one reading (A per phase)."""
@@ -103,12 +110,11 @@ class QuietWatch:
             spans = zip(self._lowest, self._highest, strict=True)
             if all(highest - lowest <= QUIET_A for lowest, highest in spans):
                 return
-            self._spans.add(now - self._since, now)
+            self._spans.add(now - self.moved_at, now)
             self._ends.append(now)
         self._lowest = self._highest = [*amps]
-        self._since, self._steps = now, 0
-        self.has_moved = True
-        self.step_from = now + self._longest_s(now)
+        self.moved_at = now
+        self._due_from = now + self._longest_s(now)
 
     def _longest_s(self, now: float) -> float:
         """Return for how long readings may be quiet from now on until a car is to make a step (s)."""
@@ -118,24 +124,42 @@ class QuietWatch:
             return most_s
         return min(max(least_s, USUAL * usual_s), most_s)
 
-    @property
-    def is_long(self) -> bool:
-        """Return True if the readings have been quiet for so long that a car was to make a step."""
-        return self._steps > 0
-
-    def on_step(self, ref: EvseRef, duration_s: float, now: float) -> None:
-        """Note that a car makes a step for so long (s)."""
-        self.stepping, self.has_moved = ref, False
-        self.step_from = now + duration_s + min(STEP_PAUSE_S * 2**self._steps, CAR_STEPS_S[1])
-        self._steps += 1
-
-    def on_no_step(self, now: float) -> None:
-        """Note that no car can make one now."""
-        self.step_from = now + STEP_PAUSE_S
+    def is_long(self, now: float) -> bool:
+        """Return True if the readings have been quiet for so long that a car is to make a step."""
+        return now >= self._due_from
 
     def clear(self) -> None:
         """Drop the readings: those that come cannot be compared with them."""
-        self._lowest, self.step_from = [], math.inf
+        self._lowest, self._due_from = [], math.inf
+
+
+class CarSteps:
+    """Steps that cars below a meter make to check it, one at a time. Times in s, monotonic.
+
+    `stepping`: the EVSE whose car makes one, since `begun_at`; None: none does.
+    """
+
+    def __init__(self) -> None:
+        self.stepping: EvseRef | None = None
+        self.begun_at = -math.inf
+        self._next_at = -math.inf
+        self._count = 0
+
+    def begin(self, ref: EvseRef, duration_s: float, now: float) -> None:
+        """Note that a car makes a step for so long (s): the pause until the next one doubles."""
+        self.stepping, self.begun_at = ref, now
+        self._next_at = now + duration_s + min(STEP_PAUSE_S * 2**self._count, CAR_STEPS_S[1])
+        self._count += 1
+
+    def put_off(self, now: float) -> None:
+        """Note that no car can make one now."""
+        self._next_at = now + STEP_PAUSE_S
+
+    def may_begin(self, now: float, *, is_needed: bool) -> bool:
+        """Return True if a car is to make one now. While none is needed, the pauses are as at first."""
+        if not is_needed:
+            self._count = 0
+        return is_needed and now >= self._next_at
 
 
 class _Sight(enum.Enum):
@@ -157,7 +181,8 @@ class StepCheck:
     def __init__(self, window: MeterWindow) -> None:
         self.problem: str = ""
         self.proven = [False, False, False]
-        self.quiet = QuietWatch()
+        self.car_steps = CarSteps()
+        self._quiet = QuietWatch()
         self._window = window
         self._sums = SumCheck()
         self._seen_from = [-math.inf] * 3
@@ -184,13 +209,29 @@ class StepCheck:
 
         Return True if cars are to be cut: a step that they were let make did not show.
         """
-        self.quiet.on_reading(shown_a, now)
+        self._quiet.on_reading(shown_a, now)
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft(), now)
         if missing := self._sums.on_reading(shown_a, draw, self._seen_from, now):
-            self._suspect(missing)
+            self._suspect(missing, now)
+        self._check_ratios()
         return self._sums.ends_probe
+
+    def needed_step_a(self, now: float) -> float:
+        """Return the least step (A) that a car is to make now, as nothing else shows it; infinity: none."""
+        least_a = math.inf
+        if self._quiet.is_long(now):
+            least_a = QUIET_STEP_A + OFFER_ERROR_A
+        elif self._sums.doubts_ratio:
+            least_a = STEP_A + OFFER_ERROR_A
+        return least_a if self.car_steps.may_begin(now, is_needed=least_a < math.inf) else math.inf
+
+    @property
+    def has_answered(self) -> bool:
+        """Return True if a car makes a step, and its begin has shown what it is made for."""
+        has_moved = self._quiet.moved_at > self.car_steps.begun_at
+        return self.car_steps.stepping is not None and has_moved and not self._sums.doubts_ratio
 
     def has_missed(self, phase: int) -> bool:
         """Return True if the last step that was judged on a phase was missed."""
@@ -200,16 +241,28 @@ class StepCheck:
         """Drop the steps that no reading will show."""
         self._pending.clear()
         self._sums.clear()
-        self.quiet.clear()
+        self._quiet.clear()
 
-    def _suspect(self, phases: Sequence[int]) -> None:
+    def _suspect(self, phases: Sequence[int], now: float) -> None:
         """Suspect the meter, as these phases do not show what all stations below draw together."""
         self._seen = 0
         self.problem = coded(
             "{phases} not follow what all stations below report together: {cause}",
             phases=_follow_in_words(phases),
-            cause=FROZEN if self.quiet.is_long else PLACED_BEFORE,
+            cause=FROZEN if self._quiet.is_long(now) else PLACED_BEFORE,
         )
+
+    def _check_ratios(self) -> None:
+        """Suspect the meter where a phase shows too small a part of each step."""
+        phases = [phase for phase, ratios in enumerate(self._sums.ratios) if ratios.are_small]
+        if phases and not self.problem:
+            self._seen = 0
+            self.problem = coded(
+                "{phases} not show more than {percent} % of the steps that stations report: {cause}",
+                phases=_follow_in_words(phases),
+                percent=f"{100 * max(max(self._sums.ratios[phase].small) for phase in phases):.0f}",
+                cause=WRONG_RATIO,
+            )
 
     def _judge(self, step: ReportedStep, end: float) -> None:
         """Judge a step by the readings until `end` (s), the first one after `SEEN_S`: some may be missing."""
@@ -228,13 +281,14 @@ class StepCheck:
         if seen:
             self._on_seen(seen, step, end)
         if missed:
-            self._on_missed(step, missed, window, mirrored=judged[missed[-1]] is _Sight.MIRRORED)
+            is_mirrored = judged[missed[-1]] is _Sight.MIRRORED
+            self._on_missed(step, missed, window, is_mirrored=is_mirrored, is_quiet=self._quiet.is_long(end))
 
     def _judge_phase(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps], end: float) -> _Sight:
         """Return whether these readings show a step on one phase, beside the other moves of the cars."""
         begin, delta = step.since - LEAD_S, step.delta_a[phase]
         size, opposite = abs(delta), 1 if delta > 0 else 0
-        along, against = _moves([amps[phase] for amps in window], up=delta > 0)
+        along, against = moves([amps[phase] for amps in window], up=delta > 0)
         own_a = self._window.moves_of(step.ref, phase, begin, end)
         others_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
         if max(own_a[opposite], others_a[opposite]) >= MISSED * size:
@@ -259,7 +313,8 @@ class StepCheck:
             self.proven[phase] = True
             self._misses[phase] = 0
         self._seen += 1
-        if self._seen >= MISSES and not any(misses >= MISSES for misses in self._misses):
+        are_small = any(ratios.are_small for ratios in self._sums.ratios)
+        if self._seen >= MISSES and not are_small and max(self._misses) < MISSES:
             self.problem = ""
 
     def _find_begin(self, step: ReportedStep, phase: int, end: float) -> float:
@@ -271,11 +326,17 @@ class StepCheck:
         readings = self._window.readings(fallen_at, end)
         if begin >= fallen_at or not readings:
             return begin
-        along, _ = _moves([amps[phase] for amps in readings], up=step.delta_a[phase] > 0)
+        along, _ = moves([amps[phase] for amps in readings], up=step.delta_a[phase] > 0)
         return fallen_at if along >= SEEN * abs(step.delta_a[phase]) else begin
 
     def _on_missed(
-        self, step: ReportedStep, phases: Sequence[int], window: Sequence[PhaseAmps], *, mirrored: bool
+        self,
+        step: ReportedStep,
+        phases: Sequence[int],
+        window: Sequence[PhaseAmps],
+        *,
+        is_mirrored: bool,
+        is_quiet: bool,
     ) -> None:
         self._seen = 0
         # A car that charged before the first reading has not stepped, though its first report looks so.
@@ -286,8 +347,7 @@ class StepCheck:
         suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
         if not suspected:
             return
-        is_long = self.quiet.is_long
-        cause = FROZEN if is_long else _find_cause(step, suspected, window, mirrored=mirrored)
+        cause = FROZEN if is_quiet else _find_cause(step, suspected, window, mirrored=is_mirrored)
         self.problem = coded(
             "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
             phases=_follow_in_words(suspected),
@@ -314,16 +374,6 @@ def list_phases(phases: Sequence[int]) -> str:
     return join_and([f"L{phase + 1}" for phase in phases])
 
 
-def _moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
-    """Return the largest move along and against a direction, each from an earlier to a later value."""
-    lowest = highest = values[0]
-    rise = fall = 0.0
-    for value in values:
-        rise, fall = max(rise, value - lowest), max(fall, highest - value)
-        lowest, highest = min(lowest, value), max(highest, value)
-    return (rise, fall) if up else (fall, rise)
-
-
 def _find_cause(
     step: ReportedStep, missed: Sequence[int], window: Sequence[PhaseAmps], *, mirrored: bool
 ) -> str:
@@ -338,13 +388,13 @@ def _find_cause(
         other
         for other in others
         if abs(step.delta_a[other]) < MISSED * size
-        if _moves(columns[other], up=step.delta_a[phase] > 0)[0] >= SEEN * size
+        if moves(columns[other], up=step.delta_a[phase] > 0)[0] >= SEEN * size
     ]
     others_show_load = any(
         max(map(abs, columns[other])) > DEAD_A
         and (
             abs(step.delta_a[other]) < STEP_A
-            or _moves(columns[other], up=step.delta_a[other] > 0)[0] >= SEEN * abs(step.delta_a[other])
+            or moves(columns[other], up=step.delta_a[other] > 0)[0] >= SEEN * abs(step.delta_a[other])
         )
         for other in others
     )

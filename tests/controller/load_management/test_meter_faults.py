@@ -535,6 +535,36 @@ def test_right_meter_of_building_that_comes_to_rest_costs_one_car_a_moment() -> 
     assert gained_as >= 0.98 * 900 * (40.0 - MARGIN_A - 9.0)
 
 
+def with_ratio(part: float) -> Shown:
+    """Return a meter whose current transformers have another ratio than configured: it shows a part."""
+
+    def shown(site: SiteHarness, reading: Reading) -> Reading:
+        first, second, third = (part * (amps or 0.0) for amps in reading.current_a)
+        return replace(reading, current_a=(first, second, third))
+
+    return shown
+
+
+@pytest.mark.parametrize("part", [0.5, 0.6, 0.75])
+@pytest.mark.parametrize("report_s", [10, 30])
+def test_wrong_ratio_of_current_transformers_is_named_after_few_steps(part: float, report_s: int) -> None:
+    # The cars charge steadily from the second minute on: they make the steps that show the ratio.
+    cars = [Car(), Car(), Car()]
+    site = make_site(with_ratio(part), flat(8.0), cars, 50.0, report_s, fallback_a=0.0)
+    connect_cars(site, cars, 1000, 60)
+    assert site.circuit_view("grid").meter_problem
+    assert site.longest_over("grid", 50.0) <= 300
+    assert max(max(amps) for amps in site.row_flowed["grid"][-200:]) <= 50.0
+
+
+@pytest.mark.parametrize("part", [0.65, 0.75])
+def test_wrong_ratio_of_current_transformers_is_named(part: float) -> None:
+    cars = [Car(), Car(), Car()]
+    site = make_site(with_ratio(part), flat(8.0), cars, 50.0, fallback_a=0.0)
+    connect_cars(site, cars, 1000, 60)
+    assert "check the ratio of its current transformers" in site.circuit_view("grid").meter_problem
+
+
 def repeats(seconds: int) -> Shown:
     """Return a meter behind a gateway that answers from a cache for some seconds."""
     cached: list[Reading] = []

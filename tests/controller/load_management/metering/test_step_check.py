@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from controller.load_management.metering.step_check import (
     LIVELY_SPANS,
     MEMORY_S,
     STEP_PAUSE_S,
+    CarSteps,
     QuietWatch,
     StepCheck,
 )
@@ -254,41 +256,56 @@ def quiet_after(moves_s: int, spans: int, night_s: int = 0) -> tuple[QuietWatch,
     return watch, now - moves_s
 
 
-@pytest.mark.parametrize(("moves_s", "expected_s"), [(20, CAR_STEPS_S[0]), (40, CAR_STEPS_S[0]), (44, 90.0)])
-def test_quiet_watch_asks_for_step_after_twice_longest_quiet_span(moves_s: int, expected_s: float) -> None:
+@pytest.mark.parametrize(("moves_s", "longest_s"), [(20, CAR_STEPS_S[0]), (42, CAR_STEPS_S[0]), (44, 88.0)])
+def test_quiet_watch_is_long_after_twice_longest_quiet_span(moves_s: int, longest_s: float) -> None:
     watch, since = quiet_after(moves_s, LIVELY_SPANS + 1)
-    assert watch.step_from - since == pytest.approx(expected_s, abs=3)
+    assert not watch.is_long(since + longest_s - 3)
+    assert watch.is_long(since + longest_s + 4)
 
 
-def test_quiet_watch_of_building_that_hardly_moves_asks_each_hour() -> None:
+def test_quiet_watch_of_building_that_hardly_moves_is_long_after_an_hour() -> None:
     # Cars have moved the meter a few times.
     watch, since = quiet_after(30, LIVELY_SPANS // 2)
-    assert watch.step_from - since == pytest.approx(CAR_STEPS_S[1], abs=3)
+    assert not watch.is_long(since + CAR_STEPS_S[1] - 3)
+    assert watch.is_long(since + CAR_STEPS_S[1] + 3)
 
 
 def test_quiet_watch_forgets_how_quiet_the_night_was() -> None:
     watch, since = quiet_after(20, LIVELY_SPANS + 2, night_s=3000)
-    assert watch.step_from - since == pytest.approx(CAR_STEPS_S[0], abs=3)
+    assert watch.is_long(since + CAR_STEPS_S[0] + 3)
 
 
-def test_quiet_watch_asks_less_and_less_often_while_no_step_shows() -> None:
-    watch, _ = quiet_after(20, LIVELY_SPANS + 1)
-    pauses = []
+def test_quiet_watch_takes_missing_readings_for_no_quiet_span() -> None:
+    watch, since = quiet_after(20, LIVELY_SPANS + 1)
+    watch.on_reading((10.0, 0.0, 0.0), since + 2000.0)
+    assert watch.moved_at == since + 2000.0
+    assert not watch.is_long(since + 2000.0)
+
+
+def test_car_steps_come_less_and_less_often_while_they_are_needed() -> None:
+    steps, now, pauses = CarSteps(), 0.0, []
     for _ in range(12):
-        now = watch.step_from
-        watch.on_step(A, 30.0, now)
-        pauses.append(watch.step_from - now - 30.0)
+        steps.begin(A, 30.0, now)
+        begun_at = now
+        while not steps.may_begin(now, is_needed=True):
+            now += 1.0
+        pauses.append(now - begun_at - 30.0)
     assert pauses[:3] == [STEP_PAUSE_S, 2 * STEP_PAUSE_S, 4 * STEP_PAUSE_S]
     assert pauses[-1] == CAR_STEPS_S[1]
-    assert watch.is_long
-    assert not watch.has_moved
+    assert not steps.may_begin(now, is_needed=False)
+    steps.begin(A, 30.0, now)
+    assert steps.may_begin(now + 30.0 + STEP_PAUSE_S, is_needed=True)
 
 
-def test_quiet_watch_step_ends_with_move_of_readings() -> None:
-    watch, _ = quiet_after(20, LIVELY_SPANS + 1)
-    now = watch.step_from
-    watch.on_step(A, 30.0, now)
-    watch.on_reading((30.0, 0.0, 0.0), now + 5.0)
-    assert watch.has_moved
-    assert not watch.is_long
-    assert watch.stepping == A
+def test_step_check_asks_for_step_of_quiet_meter_until_it_moves() -> None:
+    check = StepCheck(MeterWindow(MEMORY_S))
+    now = 0.0
+    while check.needed_step_a(now) == math.inf:
+        now += 1.0
+        check.on_reading((10.0, 10.0, 10.0), NOTHING, now)
+    assert now == pytest.approx(CAR_STEPS_S[1], abs=3)
+    check.car_steps.begin(A, 30.0, now)
+    assert not check.has_answered
+    assert check.needed_step_a(now + 1.0) == math.inf
+    check.on_reading((4.0, 4.0, 4.0), NOTHING, now + 5.0)
+    assert check.has_answered
