@@ -218,6 +218,8 @@ class ControlPass:
         yield from planner.update(self._now)
         yield from scan_costs
         if changes != model.changes:
+            if is_whole and scan_costs:
+                yield from model.metering.estimate(self._now)
             base = self._base_of(part)
         room = self._supplies_of(part, base)
         yield from planner.share(room, base, self._now)
