@@ -94,7 +94,7 @@ class RoomGroup(Generic[Noted]):
     def __init__(self) -> None:
         self.members: dict[EvseRef, tuple[EvseController, Noted]] = {}
         self._placed: dict[EvseRef, RiseCandidate] = {}
-        """Those whose places are known."""
+        """Members whose places are known, each with its place."""
         self._order: list[RiseCandidate] = []
         """All of them by their places; empty: to be found anew."""
         self._places_end_at = math.inf
@@ -491,8 +491,8 @@ def rising_place(each: EvseController, noted: None, now: float) -> tuple[RisePla
 
 
 RankBesideShare = tuple[int, bool, bool, float]
-"""What the place of an EVSE among those that are raised into the room that is left follows from: its priority
-(negated), whether its phases are known, whether it is at its share, and when its lease was sent last (s)."""
+"""Properties that order the EVSEs that are raised into the room that is left: the priority
+(negated), whether the phases are known, whether the share is reached, and the time of the last lease (s)."""
 
 
 def rank_beside_share(each: EvseController, allocation: Allocation) -> RankBesideShare:

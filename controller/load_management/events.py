@@ -221,4 +221,4 @@ class SiteNotice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SiteLog = list[LoggedDecision | SiteNotice]
-"""What is to be logged, in its order."""
+"""Changes of limits and fault notices to be logged, in their order."""

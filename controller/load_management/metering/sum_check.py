@@ -190,10 +190,9 @@ class SumCheck:
         least_1, least_2, least_3, *most_a = RollingMax.add_all(zip(self._drawn, drawn, strict=True), now)
         most_1, most_2, most_3 = most_a
         samples.append(_Sample(now, shown_a, (-least_1, -least_2, -least_3), (most_1, most_2, most_3)))
-        for ratios, shown, negated, most in zip(
-            self.ratios, shown_a, (least_1, least_2, least_3), most_a, strict=True
-        ):
-            ratios.on_sample(shown, -negated, most, now)
+        drawn_a = zip(samples[-1].least_a, samples[-1].most_a, strict=True)
+        for ratios, shown, (least, most) in zip(self.ratios, shown_a, drawn_a, strict=True):
+            ratios.on_sample(shown, least, most, now)
         while samples[0].at < now - WINDOW_S:
             samples.popleft()
         self._follow_falls(seen_from, now)
