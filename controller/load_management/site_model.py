@@ -262,7 +262,7 @@ class SiteModel:
         changed, step = controller.on_observation(observation, now)
         if controller.has_unsaved_state:
             self.unsaved.add(controller.evse.ref)
-        if model.is_charging and not was_charging and model.reports_no_current(now):
+        if model.is_charging and not was_charging and model.shows_by_meter(now):
             self.metering.add_start(controller.evse, now)
         self.notices.note_impossible(controller)
         self.update_credit(controller, now)

@@ -354,6 +354,8 @@ class ConsumptionTracker:
             self.own_a = drawn_a if takes_less else math.inf
         elif waited_s >= self._reaction_s:
             self.is_late = True
+        if drawn_a > self.shown_a[1] + OVERDRAW_A:
+            self.shown_a = (0.0, math.inf)  # the report is right
 
     def _follow(self, place: int) -> None:
         """Drop the offers before this one: the station follows it, or a later one."""

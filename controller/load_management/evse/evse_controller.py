@@ -155,7 +155,7 @@ class EvseController:
         a car that charges by its state may not do so.
         """
         model = self.model
-        if not model.is_charging or not (model.reports_no_current(now) or model.has_only_zeros):
+        if not model.is_charging or not model.shows_by_meter(now):
             return 0.0
         return self.delivery.leased_a - before_a
 

@@ -48,6 +48,9 @@ RETURN_S = 60.0
 FALSE_ENDS = 3
 FALSE_ENDS_S = 180.0
 """So many ends within this time (s), without a new transaction, are those of one session."""
+ZERO_TESTS = 2
+MOST_ZERO_TESTS = 6
+"""Steps that are made to show whether a car draws: without one that shows it, and with one."""
 FALSE_ZEROS = 2
 """So many steps of its offer in the meter above show that a car draws whose station reports no current."""
 AUTHORIZE_S = 180.0
@@ -208,6 +211,13 @@ class FalseZeros:
     def __init__(self) -> None:
         self.are_usual = False
         self._steps = 0
+        self.tests = 0
+        """Steps that were made for this car to show whether it draws."""
+
+    @property
+    def needs_test(self) -> bool:
+        """Return True if a step of the offer is to show whether the car draws: of few, unless one has."""
+        return not self.are_usual and self.tests < (MOST_ZERO_TESTS if self._steps else ZERO_TESTS)
 
     def on_step(self, drawn_a: float) -> None:
         """Note that the meter shows a step of this car, whose station has reported no current yet."""
@@ -243,6 +253,8 @@ class EvseModel:
         """Time at which its car last went on after it took nothing for less than a minute (s)."""
         self._refused_at = -math.inf
         """Time of the last report that its car takes nothing of an offer (s)."""
+        self._charges_idle = False
+        """True if such a report came while its state was Charging, and none of a draw since."""
         self._shown_by: float | None = None
         """Time by which a report is to show that of a car which is idle by its state (s)."""
         self._added_at: float | None = None
@@ -380,7 +392,7 @@ class EvseModel:
         """Return True if its car takes nothing of its offer, and is not being probed just now."""
         if self._idle_since is None or now < self._idle_since + FULL_S:
             return False
-        if self._is_start_helped(now):
+        if self._is_start_helped(now) or self.is_raised_for_test(now):
             return False
         if self._refused_at < self._idle_since and now < (self._shown_by or -math.inf):
             return False
@@ -522,13 +534,16 @@ class EvseModel:
         elif self.state is EvseState.SUSPENDED_EVSE or (self.state is EvseState.PREPARING and self.running):
             is_idle = self._idle_since is not None or refuses
         elif self.state is EvseState.CHARGING:
-            # An offer of 0 A is ours and shows nothing new, nor does the next one before its report.
-            was_idle = self._idle_since is not None and self._idle_since >= self.state_since
+            # An offer of 0 A is ours and shows nothing new, nor does the next one before its report. A
+            # station that reports Charging whenever it offers current shows no start by it.
+            since = self._idle_since
+            was_idle = since is not None and (since >= self.state_since or self._charges_idle)
             is_idle = refuses or (was_idle and not self.draw.unknown(now))
         else:
             is_idle = False
         if is_report and refuses:
             self._refused_at = now
+            self._charges_idle |= self.is_charging
         if not is_idle:
             if self._idle_since is not None and self.has_drawn and now < self._idle_since + FULL_S:
                 self._short_idle_at = now
@@ -539,7 +554,8 @@ class EvseModel:
                 self._minimum.on_stop(offered_a)
         if self._idle_since is not None and self._shown_by is None and self.draw.report_interval_s:
             self._shown_by = now + PATIENCE * self.draw.report_interval_s
-        self.has_drawn |= self._is_drawing
+        if self._is_drawing:
+            self.has_drawn, self._charges_idle = True, False
 
     def _drawn_a(self) -> float:
         """Return the last report of the phases in use together; a missing one counts as the highest."""
@@ -662,11 +678,21 @@ class EvseModel:
         return True
 
     def needs_phase_test(self, now: float) -> bool:
-        """Return True if a step of its offer is to show in the meter above which phases its car uses."""
-        is_able = self.phase_tests is not None and self.state is EvseState.CHARGING
-        if not is_able or not self._phases.needs_test:
+        """Return True if a step of its offer is to show in the meter above which phases its car uses.
+
+        Where its station reports no current of a car that charges by its state, it shows whether that is so.
+        """
+        if self.phase_tests is None or self.evse.is_dc or self.switch.single:
             return False
-        return self.reports_no_current(now) and not self.evse.is_dc and not self.switch.single
+        if self._are_zeros_doubted:
+            idle_s = 0.0 if self._idle_since is None else now - self._idle_since
+            return self._zeros.needs_test and idle_s >= START_PROBE_AT_S + START_PROBE_S
+        return self.is_charging and self._phases.needs_test and self.reports_no_current(now)
+
+    @property
+    def _are_zeros_doubted(self) -> bool:
+        """Return True if its state has been Charging while its reports have shown no current."""
+        return self._charges_idle and self.has_only_zeros and not self._zeros.are_usual
 
     def is_raised_for_test(self, now: float) -> bool:
         """Return True if it is its turn to be offered more than its minimum, so that it can be tested."""
@@ -675,11 +701,19 @@ class EvseModel:
 
     def may_pause_for_test(self, now: float) -> bool:
         """Return True if its car may be paused in its turn, which it is a few times at most."""
-        return self._phases.tests < MOST_PAUSES and self.is_raised_for_test(now)
+        tests = self._zeros.tests if self._are_zeros_doubted else self._phases.tests
+        return tests < MOST_PAUSES and self.is_raised_for_test(now)
 
     def on_phase_test(self) -> int:
         """Note that such a step is made; return which one it is for this car, from 1 on."""
+        if self._are_zeros_doubted:
+            self._zeros.tests += 1
+            return self._zeros.tests
         return self._phases.on_test()
+
+    def shows_by_meter(self, now: float) -> bool:
+        """Return True if only the meter above can show what its car draws: its station has reported none."""
+        return self.reports_no_current(now) or self.has_only_zeros
 
     def reports_no_current(self, now: float) -> bool:
         """Return True if its station has not reported the current of each phase for minutes."""
@@ -690,7 +724,8 @@ class EvseModel:
         self._idle_since = self._shown_by = None
         self._refused_at = -math.inf
         self._short_idle_at = -math.inf
-        self.has_drawn = False
+        self.has_drawn = self._charges_idle = False
+        self._zeros.tests = 0
         self.draw.shown_a = (0.0, math.inf)
         self._added_at = None
         self._phases.reset(single=self.switch.single)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from msgspec import structs
@@ -194,3 +195,51 @@ def test_full_car_without_room_is_paused_and_probed() -> None:
     assert shares[0] == 0.0
     assert shares.count(0.0) > 0.9 * len(shares)
     assert sum(share >= 6.0 for share in shares) >= PROBE_S / 3
+
+
+class ContactorStation(StationModel):
+    """Station whose state is Charging whenever it offers its car current."""
+
+    def next_state(self) -> EvseState:
+        if self.car is None:
+            return EvseState.AVAILABLE
+        is_offered = bool(self._limits) and self._limits[0][0] >= self.evse.min_a
+        return EvseState.CHARGING if is_offered else EvseState.SUSPENDED_EVSE
+
+
+class FullCar(Car):
+    """Car that takes current as long as `is_hungry`."""
+
+    is_hungry = True
+
+    def draw_a(self, limit_a: float) -> float:
+        return super().draw_a(limit_a) if self.is_hungry else 0.0
+
+
+@pytest.mark.parametrize("has_drawn", [False, True])
+@pytest.mark.parametrize("report_s", [10, 60, 300])
+def test_full_car_is_not_started_again_by_the_state_of_its_station(report_s: int, has_drawn: bool) -> None:
+    # Each probe makes it Charging for a moment. The others have 19.5 A each beside the building.
+    full = FullCar(32.0)
+    full.is_hungry = has_drawn
+    stations = [make_station(name, car=Car(32.0), report_s=report_s) for name in "abc"]
+    stations[0] = ContactorStation(evse=stations[0].evse, car=full, report_s=report_s)
+    site = SiteHarness((make_grid(55.0),), stations, lambda now: (15.0, 15.0, 15.0))
+    site.connect()
+    site.wait(600)
+    full.is_hungry = False
+    site.wait(1200)
+    before_as = {name: site.station(name).energy_as for name in "bc"}
+    sent = [len(site.station(name).leases) for name in "abc"]
+    site.wait(7200)
+    limits = [limit_a for _, limit_a in site.station("a").leases[sent[0] - 1 :]]
+    starts = sum(then < 6.0 <= now for then, now in pairwise(limits))
+    assert starts <= 2  # a probe each hour
+    assert all(
+        len(site.station(name).leases) - before <= 80 for name, before in zip("abc", sent, strict=True)
+    )
+    for name in "bc":
+        assert (site.station(name).energy_as - before_as[name]) / 7200 >= 18.4
+    full.is_hungry = True
+    site.wait(3700)
+    assert site.station("a").draw_a == pytest.approx(13.0, abs=0.5)

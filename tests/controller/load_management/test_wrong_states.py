@@ -156,6 +156,24 @@ def test_car_charges_beside_reports_of_no_current(
     assert site.longest_over("grid", limit_a) <= 10
 
 
+@pytest.mark.parametrize("used", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    ("wrong", "others", "report_s", "share_a"), [(2, 0, 10, 19.5), (2, 1, 60, 13.0), (4, 0, 10, 9.4)]
+)
+def test_cars_charge_beside_reports_of_no_current_of_several_stations(
+    used: tuple[int, ...], wrong: int, others: int, report_s: int, share_a: float
+) -> None:
+    # They would start and stop together, so that each hides what the meter shows of the others.
+    stations = [car(f"c{number}", report_s=report_s) for number in range(wrong + others)]
+    for place in range(wrong):
+        stations[place] = ZeroStation(evse=stations[place].evse, car=Car(32.0, used), report_s=report_s)
+    site = SiteHarness((make_grid(40.0),), stations)
+    site.connect()
+    site.wait(300 * wrong)  # they are tested one by one
+    check_charges_steadily(site, share_a)
+    assert site.seconds_over("grid", 40.0) == 0
+
+
 class IdleCar(Car):
     """Car that takes nothing."""
 

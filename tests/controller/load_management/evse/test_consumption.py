@@ -245,3 +245,11 @@ def test_consumption_car_may_not_have_followed_a_rise_yet() -> None:
     assert credit(draw, 104.0).unreacted == flat(16)
     draw.offer(10, 105.0)
     assert credit(draw, 106.0).unreacted == flat(24)
+
+
+def test_report_of_more_than_a_step_has_shown_is_right() -> None:
+    # The step was mixed with others: the car draws 16 A, not 7.
+    draw = watch()
+    draw.shown_a = (7.0, 7.0)
+    draw.add_report(three(16), 10)
+    assert draw.likely_a(10 + LONGEST_TRANSITION_S) == (16.0, 16.0)
