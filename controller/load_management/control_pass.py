@@ -10,6 +10,7 @@ counts in the next pass; what the meters and the bookings show counts in the nex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Generator, Iterator, Mapping
 from heapq import heapify
 
@@ -32,7 +33,7 @@ from controller.load_management.cuts_and_rises import (
 )
 from controller.load_management.events import NO_PLAN, SetLimit
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import NOISE_A, LimitStanding
+from controller.load_management.evse.limit_delivery import LimitStanding
 from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.share_planner import SharePlanner, SitePart, Turns, make_part
 from controller.load_management.site_model import DUE_AT_ONCE, SiteModel
@@ -340,9 +341,7 @@ class ControlPass:
         if to_shares:
             concerned |= self._off_shares.refs
         concerned = self._in_part(concerned, part)
-        waiting = yield from self._rising.waiting(
-            part.site.circuit_by_id, ledger, -NOISE_A, rising_place, self._now
-        )
+        waiting = yield from self._rising.waiting(part.site.circuit_by_id, ledger, rising_place, self._now)
         tested = self._to_test if part is self.whole else {}
         waiting += yield from self._in_order(concerned | tested, cuts)
         heapify(waiting)
@@ -351,7 +350,7 @@ class ControlPass:
             if changes != self._model.changes:
                 ledger, changes = self._ledger(part), self._model.changes
             cost += COST_NOTED
-            each, only_rises = take_first(waiting, ledger, -NOISE_A)
+            each, only_rises = take_first(waiting, ledger)
             if each is None:
                 continue
             ref = each.evse.ref
@@ -388,7 +387,7 @@ class ControlPass:
             if number % NOTED_AT_ONCE == 0:
                 yield NOTED_AT_ONCE * COST_NOTED
         order.sort()
-        return [(order[0].place, order, 0, False)] if order else []
+        return [(order[0].place, order, 0, -math.inf)] if order else []
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""
@@ -396,7 +395,7 @@ class ControlPass:
         ledger, changes = self._spare_room(), self._model.changes
         if ledger.is_full(SPARE_A):
             return
-        waiting = yield from self._allocated.in_order(place_beside_share, self._now)
+        waiting = yield from self._allocated.in_order(place_beside_share, ledger, SPARE_A, self._now)
         heapify(waiting)
         cost = 0
         while waiting:
@@ -405,7 +404,7 @@ class ControlPass:
             if ledger.is_full(SPARE_A):
                 break
             cost += COST_NOTED
-            controller, _ = take_first(waiting, ledger, SPARE_A)
+            controller, _ = take_first(waiting, ledger)
             if controller is None or (allocation := planner.allocations.get(controller.evse.ref)) is None:
                 continue
             limit_a = target_a(controller, allocation, ledger, self._now)
@@ -447,7 +446,7 @@ class ControlPass:
 
     def _can_rise(self, controller: EvseController, ledger: Headroom) -> bool:
         room_a = ledger.room(controller.evse, controller.model.phases)
-        return self._now >= controller.offer.rises_into_at(room_a, self._now)
+        return room_a >= controller.offer.least_room_a(self._now, self._now)
 
     def _command(
         self,

@@ -65,8 +65,9 @@ Place = tuple[str, int]
 Places = dict[Place, int]
 """Places that an EVSE loads, each with how many times its current."""
 
-FLUTTER_A = 0.5
-"""Room (A per phase) above the present one for which the result of a search for rises is kept, too."""
+SEARCHED_FOR_S = 15.0
+"""Time (s) for which the least room of a rise is found. It gets less with time: EVSEs are asked that do not
+rise yet."""
 COST_PLACE = 3
 COST_GROUP = 1
 """Work of one EVSE that is placed, and of a group (about us of a small computer)."""
@@ -99,9 +100,10 @@ class RoomGroup(Generic[Noted]):
         """All of them by their places; empty: to be found anew."""
         self._places_end_at = math.inf
         """Time (s, monotonic) until which these are their places."""
-        self._no_rise_until = -math.inf
-        """Time (s, monotonic) until which none of them rises into less room than `_searched_a`."""
-        self._searched_a = 0.0
+        self._least_rooms: dict[EvseRef, float] = {}
+        """Least room (A per phase) into which a rise of each member may be worth a write."""
+        self._least_rooms_until = -math.inf
+        """Time (s, monotonic) until which it is not less."""
 
     def set(self, each: EvseController, noted: Noted) -> None:
         """Add an EVSE, or note something else of it."""
@@ -116,30 +118,33 @@ class RoomGroup(Generic[Noted]):
     def _forget(self, ref: EvseRef) -> None:
         """Find anew what followed from an EVSE."""
         self._placed.pop(ref, None)
+        self._least_rooms.pop(ref, None)
         self._order = []
-        self._no_rise_until = -math.inf
 
     def room_a(self, ledger: Headroom) -> float:
         """Return the room (A per phase) that each of them has."""
         each, _ = next(iter(self.members.values()))
         return ledger.room(each.evse, each.model.phases)
 
-    def may_rise_into(self, room_a: float, now: float) -> bool:
-        """Return True if a rise of one of them into this room may be worth a write by now.
+    def least_room_a(self, now: float) -> tuple[float, int]:
+        """Return the least room (A per phase) into which a rise of one may be worth a write, and the cost.
 
-        It is found anew once one has changed. The room of a circuit flutters: it is found for a little more.
+        It gets less with time: it is found for some seconds, and then only for those that have changed.
         """
-        if now >= self._no_rise_until or room_a > self._searched_a:
-            self._searched_a = room_a + FLUTTER_A
-            self._no_rise_until = math.inf
-            for each, _ in self.members.values():
-                rises_at = each.offer.rises_into_at(self._searched_a, now)
-                self._no_rise_until = min(self._no_rise_until, rises_at)
-                if now >= self._no_rise_until:
-                    return True
-        return now >= self._no_rise_until
+        if now > self._least_rooms_until:
+            self._least_rooms, self._least_rooms_until = {}, now + SEARCHED_FOR_S
+        cost = COST_GROUP
+        for ref in self.members.keys() - self._least_rooms.keys():
+            each, _ = self.members[ref]
+            self._least_rooms[ref] = each.offer.least_room_a(now, self._least_rooms_until)
+            cost += COST_PLACE
+        return min(self._least_rooms.values()), cost
 
-    def in_order(self, place_of: PlaceOf[Noted], now: float) -> tuple[Waiting, int]:
+    def rising_into(self, room_a: float, order: Sequence[RiseCandidate]) -> list[RiseCandidate]:
+        """Return those of which a rise into this room (A per phase) may be worth a write, in this order."""
+        return [each for each in order if self._least_rooms[each.controller.evse.ref] <= room_a]
+
+    def in_order(self, place_of: PlaceOf[Noted], now: float) -> tuple[list[RiseCandidate], int]:
         """Return the EVSEs by their places, and the cost; only those that have changed are placed anew."""
         if now >= self._places_end_at:
             self._placed, self._order, self._places_end_at = {}, [], math.inf
@@ -152,14 +157,15 @@ class RoomGroup(Generic[Noted]):
                 self._places_end_at = min(self._places_end_at, ends_at)
                 cost += COST_PLACE
             self._order = sorted(self._placed.values())
-        return (self._order[0].place, self._order, 0, True), cost
+        return self._order, cost
 
 
 PlaceOf = Callable[[EvseController, Noted, float], tuple[RisePlace, float]]
 """Function that returns the place of an EVSE, and until when (s, monotonic) it is that."""
-Waiting = tuple[RisePlace, list[RiseCandidate], int, bool]
-"""EVSEs in their order, how many of them were taken, and before these the place of the next one; True if
-they only rise, as one group."""
+Waiting = tuple[RisePlace, list[RiseCandidate], int, float]
+"""EVSEs in their order, how many of them were taken, and before these the place of the next one. At last the
+least room (A per phase) into which one of them rises, as a group; negative infinity: the room does not
+matter."""
 
 
 class RoomGroups(Generic[Noted]):
@@ -218,37 +224,49 @@ class RoomGroups(Generic[Noted]):
             self.note(each, self.by_circuit[circuit][key].members[each.evse.ref][1])
 
     def waiting(
-        self, circuits: Iterable[str], ledger: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
+        self, circuits: Iterable[str], ledger: Headroom, place_of: PlaceOf[Noted], now: float
     ) -> Generator[int, None, list[Waiting]]:
-        """Return the groups of these circuits in which a rise may be worth a write by now.
+        """Return the EVSEs of these circuits of which a rise may be worth a write by now.
 
-        Each has so much room (A per phase), and is in its order. Yields the cost of each step.
+        Each group is in its order. Yields the cost of each step.
         """
         found: list[Waiting] = []
         cost = 0
         for circuit in circuits:
             for group in self.by_circuit.get(circuit, {}).values():
                 room_a = group.room_a(ledger)
-                cost += COST_GROUP
+                if room_a < -NOISE_A:
+                    cost += COST_GROUP
+                    continue
+                least_a, found_at_cost = group.least_room_a(now)
+                cost += found_at_cost
                 if room_a >= least_a:
-                    cost += COST_PLACE * len(group.members)
-                    if group.may_rise_into(room_a, now):
-                        found.append(group.in_order(place_of, now)[0])
+                    order, found_at_cost = group.in_order(place_of, now)
+                    cost += found_at_cost
+                    rising = group.rising_into(room_a, order)
+                    found.append((rising[0].place, rising, 0, least_a))
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
         yield cost
         return found
 
-    def in_order(self, place_of: PlaceOf[Noted], now: float) -> Generator[int, None, list[Waiting]]:
-        """Return all groups, each in its order. Yields the cost of each step."""
+    def in_order(
+        self, place_of: PlaceOf[Noted], ledger: Headroom, least_a: float, now: float
+    ) -> Generator[int, None, list[Waiting]]:
+        """Return all groups with so much room (A per phase), each in its order.
+
+        Yields the cost of each step.
+        """
         found: list[Waiting] = []
         cost = 0
         for groups in list(self.by_circuit.values()):
             for group in groups.values():
-                waiting, found_at_cost = group.in_order(place_of, now)
-                found.append(waiting)
-                cost += found_at_cost
+                cost += COST_GROUP
+                if group.room_a(ledger) >= least_a:
+                    order, found_at_cost = group.in_order(place_of, now)
+                    cost += found_at_cost
+                    found.append((order[0].place, order, 0, least_a))
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
@@ -256,21 +274,20 @@ class RoomGroups(Generic[Noted]):
         return found
 
 
-def take_first(
-    waiting: list[Waiting], ledger: Headroom, least_a: float
-) -> tuple[EvseController | None, bool]:
+def take_first(waiting: list[Waiting], ledger: Headroom) -> tuple[EvseController | None, bool]:
     """Take the first EVSE out of a heap of groups, and return it, and True if its group only rises.
 
-    Where that group has not so much room (A per phase) any more, it is dropped as a whole: None.
+    Where that group has less room by now than the least into which one of it rises, it is dropped: None.
     """
-    _, order, taken, only_rises = waiting[0]
+    _, order, taken, least_a = waiting[0]
     each = order[taken].controller
+    only_rises = least_a > -math.inf
     if only_rises and ledger.room(each.evse, each.model.phases) < least_a:
         heappop(waiting)
         return None, only_rises
     taken += 1
     if taken < len(order):
-        heapreplace(waiting, (order[taken].place, order, taken, only_rises))
+        heapreplace(waiting, (order[taken].place, order, taken, least_a))
     else:
         heappop(waiting)
     return each, only_rises

@@ -346,19 +346,19 @@ class EvseOffer:
         """Return what it is allocated (A per phase): without an allocation, its fallback."""
         return self._model.evse.fallback_a if allocation is None else allocation.limit_a
 
-    def rises_into_at(self, room_a: float, now: float) -> float:
-        """Return from when (s, monotonic) a rise into so much room (A per phase) is worth a write.
+    def least_room_a(self, now: float, at: float) -> float:
+        """Return the least room (A per phase) into which a rise is worth a write at a moment (s, monotonic).
 
-        inf: it is not. It may be earlier once the EVSE is updated.
+        inf: none is. It may be less once the EVSE is updated.
         """
-        if room_a < -NOISE_A:
+        delivery, min_a = self._delivery, self._model.evse.min_a
+        if at < self._test_ends_at or at < delivery.rises_from:
             return math.inf
-        delivery, min_a, most_a = self._delivery, self._model.evse.min_a, room_a + self._booking.most_a(now)
-        rises_at = max(self._test_ends_at, delivery.rises_from, delivery.rises_at(room_a + NOISE_A))
+        least_a, booked_a = delivery.least_rise_a(at), self._booking.most_a(now)
         if self.offered_a < min_a:
-            return rises_at if most_a >= min_a - NOISE_A else math.inf
-        rise_a = most_a - self.offered_a + 2 * NOISE_A
-        return max(rises_at, delivery.rises_at(rise_a, self._rise_step_a))
+            return max(least_a, min_a - booked_a) - NOISE_A
+        rise_a = delivery.least_rise_a(at, self._rise_step_a)
+        return max(least_a, self.offered_a + rise_a - booked_a - NOISE_A) - NOISE_A
 
     def most_beside_share_a(self, allocation: Allocation) -> float:
         """Return the most that it can take (A per phase) while nobody else takes the room; 0: its share."""

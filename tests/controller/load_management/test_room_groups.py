@@ -11,7 +11,7 @@ import pytest
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.cuts_and_rises import (
-    FLUTTER_A,
+    SEARCHED_FOR_S,
     RisePlace,
     RoomGroup,
     RoomGroups,
@@ -71,37 +71,35 @@ def end_of(steps: Generator[int, None, list[Waiting]]) -> list[Waiting]:
             return found
 
 
-def test_group_rises_when_rise_of_one_is_worth_a_write() -> None:
-    group, first = RoomGroup[None](), charging("A", 10.0, at=0.0)
-    group.set(first, None)
-    room_a = 0.5
-    begin = first.offer.rises_into_at(room_a + FLUTTER_A, 20.0)
-    assert 20.0 < begin < math.inf
-    assert not group.may_rise_into(room_a, 20.0)
-    assert not group.may_rise_into(room_a, begin - 0.1)
-    assert group.may_rise_into(room_a, begin)
+@pytest.mark.parametrize("after_s", [0.0, SEARCHED_FOR_S / 2, SEARCHED_FOR_S])
+@pytest.mark.parametrize("begin", [1.0, 20.0, 60.0, LEASE_S])
+def test_least_room_of_a_group_is_none_above_that_of_its_evses(begin: float, after_s: float) -> None:
+    group = RoomGroup[None]()
+    stations = [charging("A", 10.0, at=0.0), charging("B", 10.0, at=-LEASE_S / 2)]
+    for each in stations:
+        group.set(each, None)
+    group.least_room_a(begin)
+    now = begin + after_s
+    least_a, _ = group.least_room_a(now)
+    exact_a = [each.offer.least_room_a(now, now) for each in stations]
+    assert least_a <= min(exact_a)
+    order, _ = group.in_order(rising_place, now)
+    for room_a in (0.0, 0.5, 1.0, 2.0, 5.0):
+        rising = {each.controller.evse.ref for each in group.rising_into(room_a, order)}
+        assert rising >= {
+            each.evse.ref for each, least_a in zip(stations, exact_a, strict=True) if least_a <= room_a
+        }
 
 
-@pytest.mark.parametrize("room_a", [0.0, 0.5, 1.0, 2.0, 5.0])
-def test_group_that_was_searched_answers_as_one_that_was_not(room_a: float) -> None:
-    searched = RoomGroup[None]()
-    each = charging("A", 10.0, at=0.0)
-    searched.set(each, None)
-    for now in range(1, int(LEASE_S)):
-        anew = RoomGroup[None]()
-        anew.set(each, None)
-        assert not anew.may_rise_into(room_a, now) or searched.may_rise_into(room_a, now)
-        assert searched.may_rise_into(room_a, now) or now < each.offer.rises_into_at(room_a, now)
-
-
-def test_group_is_searched_anew_for_more_room_and_another_evse() -> None:
+def test_least_room_of_a_group_falls_with_time_and_follows_its_evses() -> None:
     group = RoomGroup[None]()
     group.set(charging("A", 10.0, at=0.0), None)
-    assert not group.may_rise_into(0.5, 20.0)
-    assert group.may_rise_into(15.0, 20.0)
-    assert not group.may_rise_into(0.5, 20.0)
+    early_a, _ = group.least_room_a(20.0)
+    assert 0.5 < early_a < 15.0
+    late_a, _ = group.least_room_a(40.0)
+    assert late_a < early_a
     group.set(charging("B", 10.0, at=-LEASE_S), None)
-    assert group.may_rise_into(0.5, 20.0)
+    assert group.least_room_a(40.0)[0] < late_a
 
 
 def test_groups_with_room_come_in_the_order_of_their_first_evse() -> None:
@@ -109,10 +107,10 @@ def test_groups_with_room_come_in_the_order_of_their_first_evse() -> None:
     for name, amps in (("A", 12.0), ("B", 8.0), ("C", 10.0)):
         groups.note(charging(name, amps, at=0.0), None)
     room = ledger(20.0)
-    found = sorted(end_of(groups.in_order(rising_place, 20.0)))
+    found = sorted(end_of(groups.in_order(rising_place, ledger(20.0), 0.0, 20.0)))
     order = []
     while found:
-        each, only_rises = take_first(found, room, 0.0)
+        each, only_rises = take_first(found, room)
         assert each is not None
         assert only_rises
         order.append(each.evse.ref.station)
@@ -124,11 +122,11 @@ def test_group_is_dropped_as_a_whole_once_its_room_is_gone() -> None:
     for name in NODES:
         groups.note(charging(name, 10.0, at=0.0), None)
     room = ledger(20.0)
-    found = sorted(end_of(groups.in_order(rising_place, 20.0)))
+    found = sorted(end_of(groups.in_order(rising_place, ledger(20.0), 0.0, 20.0)))
     room.book(NODES["A"], (True, True, True), 21.0)
     room.book(NODES["C"], (True, True, True), -21.0)  # only row A is full
-    assert take_first(found, room, 0.0) == (None, True)
-    (last, _) = take_first(found, room, 0.0)
+    assert take_first(found, room) == (None, True)
+    (last, _) = take_first(found, room)
     assert last is not None
     assert last.evse.ref.station == "C"
     assert found == []
@@ -139,7 +137,7 @@ def test_only_groups_are_found_of_which_one_may_rise(room_a: float, stations: in
     groups: RoomGroups[None] = RoomGroups()
     groups.note(charging("A", 10.0, at=0.0), None)
     groups.note(charging("C", 10.0, at=0.0), None)
-    found = end_of(groups.waiting(SITE.circuit_by_id, ledger(room_a), 0.0, rising_place, 20.0))
+    found = end_of(groups.waiting(SITE.circuit_by_id, ledger(room_a), rising_place, 20.0))
     assert len(found) == stations
 
 
@@ -152,7 +150,7 @@ def test_evse_that_left_its_group_is_in_none() -> None:
     groups.drop(each.evse.ref)
     assert each.evse.ref not in groups
     assert groups.by_circuit == {}
-    assert end_of(groups.in_order(rising_place, 20.0)) == []
+    assert end_of(groups.in_order(rising_place, ledger(20.0), 0.0, 20.0)) == []
 
 
 def test_order_of_a_group_is_kept_until_an_evse_has_another_rank() -> None:
@@ -164,13 +162,13 @@ def test_order_of_a_group_is_kept_until_an_evse_has_another_rank() -> None:
     def place(each: EvseController, rank: int, now: float) -> tuple[RisePlace, float]:
         return (rank, each.evse.ref), math.inf
 
-    [(_, before, _, _)] = end_of(groups.in_order(place, 20.0))
+    [(_, before, _, _)] = end_of(groups.in_order(place, ledger(20.0), 0.0, 20.0))
     assert groups.is_noted(second, 2)
-    [(_, after, _, _)] = end_of(groups.in_order(place, 30.0))
+    [(_, after, _, _)] = end_of(groups.in_order(place, ledger(20.0), 0.0, 30.0))
     assert after is before
     assert not groups.is_noted(second, 0)
     groups.note(second, 0)
-    [(_, after, _, _)] = end_of(groups.in_order(place, 30.0))
+    [(_, after, _, _)] = end_of(groups.in_order(place, ledger(20.0), 0.0, 30.0))
     assert [each.controller for each in after] == [second, first]
 
 
