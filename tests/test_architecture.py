@@ -147,6 +147,28 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """The packages of `controller`, and `drivers` below all; imports run downwards only."""
 
+SERVICES = (
+    "machine",
+    "configuration",
+    "access",
+    "certificates",
+    "backends",
+    "session_ledger",
+    "load_management",
+    "signing",
+    "site_identity",
+    "overlay",
+    "stations",
+    "dimming",
+    "eebus",
+    "status",
+    "publishing",
+    "setup",
+    "web",
+)
+"""The packages of `controller/services`, from the lowest: each imports those below it. None imports `app` or
+`setup_mode`, which compose them."""
+
 STILL_IMPORTED: dict[str, set[str]] = {}
 """Imports against the rule that are still to be cut. An entry that is no longer needed is a finding."""
 
@@ -236,6 +258,8 @@ def _broken_rules(path: str, package: str | None, name: str) -> Iterator[str]:
     if root not in ("controller", "drivers") or package is None:
         return
     other = _package(name)
+    if other == package == "services":
+        yield from _broken_service_rules(path, name)
     if other is None or other == package:
         return
     if other not in MAY_IMPORT:
@@ -244,6 +268,17 @@ def _broken_rules(path: str, package: str | None, name: str) -> Iterator[str]:
         yield f"{package} may not import {other}"
     if package == "demo" and path not in COMPOSES_THE_DEMO and other != "drivers":
         yield "simulated peers are independent of the controller"
+
+
+def _broken_service_rules(path: str, name: str) -> Iterator[str]:
+    importing, _, module = path.removeprefix("controller/services/").partition("/")
+    imported = name.split(".")[2]
+    if not module or imported == "ServiceError":
+        return
+    if importing not in SERVICES:
+        yield f"package services/{importing} is not in the table"
+    elif imported not in SERVICES[: SERVICES.index(importing) + 1]:
+        yield f"services/{importing} may not import services.{imported}"
 
 
 def _package(name: str) -> str | None:
@@ -413,9 +448,9 @@ def _imported_modules(text: str) -> set[str]:
 
 MAY_BLOCK_FOR_DISK = {
     "controller/cli/": "a process without an event loop",
-    "controller/services/backend_renames.py": "at the start",
-    "controller/services/replay_memory.py": "at the start",
-    "controller/services/transaction_handover.py": "at the start",
+    "controller/services/backends/backend_renames.py": "at the start",
+    "controller/services/signing/replay_memory.py": "at the start",
+    "controller/services/backends/transaction_handover.py": "at the start",
     "controller/store/evidence_files.py": "what is found when the log is opened",
     "controller/store/eebus_store.py": "the identity at the start, and partners that a person pairs",
     "controller/store/state_store.py": "its definition",
@@ -508,6 +543,13 @@ BAD = [
     ),
     ("controller/load_management/site_tree.py", "import controller.relay", "may not import relay"),
     ("controller/services/app.py", "from trio_websocket import serve_websocket", "alone"),
+    (
+        "controller/services/dimming/x.py",
+        "from controller.services.eebus.y import Z",
+        "services/dimming may not",
+    ),
+    ("controller/services/web/x.py", "from controller.services import app", "may not import services.app"),
+    ("controller/services/cellar/x.py", "from controller.services.web import y", "is not in the table"),
     ("controller/transport/poller.py", "import trio_websocket", "alone"),
     ("controller/demo/simulated_station.py", "from websockets.frames import Frame", "alone"),
     ("controller/relay/call_queue.py", "def f():\n    import wsproto.events", "alone"),

@@ -20,7 +20,11 @@ import msgspec
 from controller.config import Config
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import StoreConfig
-from controller.services.configuration import ActiveConfiguration, load_configuration, open_configuration
+from controller.services.configuration.configuration import (
+    ActiveConfiguration,
+    load_configuration,
+    open_configuration,
+)
 from controller.store.store_lock import StoreLockedError, hold_store
 from controller.tomlcheck.diagnostics import (
     Diagnostic,

@@ -30,7 +30,7 @@ from controller.config import Config
 from controller.config.loader import InvalidConfigError
 from controller.load_management.energy.calendar_text import describe_calendar
 from controller.load_management.energy.energy_builder import build_energy_settings
-from controller.services.configuration import load_configuration
+from controller.services.configuration.configuration import load_configuration
 from controller.tomlcheck.diagnostics import FileUnreadableError, read_text, render_diagnostics
 from controller.tomlcheck.positions import locate_lines
 

@@ -11,9 +11,13 @@ from controller.cli.arguments import PrintedDiagnostic
 from controller.config import Config, StationConfig
 from controller.model.expiry import Expiry, ExpiryLevel
 from controller.model.journal import BootStored
-from controller.services.certificate_service import due_expiries, find_located_expiries, year_hints
-from controller.services.configuration import plan_since_last_use
-from controller.services.connection_settings import unusable_certificates
+from controller.services.backends.connection_settings import unusable_certificates
+from controller.services.certificates.certificate_service import (
+    due_expiries,
+    find_located_expiries,
+    year_hints,
+)
+from controller.services.configuration.configuration import plan_since_last_use
 from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.state_journal import StoreError
 from controller.store.store_transfer import open_store_file

@@ -46,9 +46,9 @@ from controller.cli.site_files import find_site_files
 from controller.cli.status import NoStatusError, fetch, fetch_locally, local_page
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import Config, StoreConfig
-from controller.services.certificate_service import find_expiries
-from controller.services.clock_state import is_synchronised
-from controller.services.configuration import load_configuration
+from controller.services.certificates.certificate_service import find_expiries
+from controller.services.configuration.configuration import load_configuration
+from controller.services.machine.clock_state import is_synchronised
 from controller.tomlcheck.diagnostics import FileUnreadableError
 from controller.web.status_model import ControllerStatus
 

@@ -22,7 +22,7 @@ from controller.cli.arguments import (
     read_configuration,
     whole_number,
 )
-from controller.services.control_socket import ControlError, send_command
+from controller.services.machine.control_socket import ControlError, send_command
 from controller.web.status_model import EebusLimitStatus, EebusStatus
 
 

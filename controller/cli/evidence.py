@@ -30,7 +30,7 @@ from controller.cli.key_arguments import read_bytes, read_public_key
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
 from controller.dimming.evidence_export import is_in_span, select_records
-from controller.services.evidence_reader import describe_audit
+from controller.services.dimming.evidence_reader import describe_audit
 from controller.store.evidence_files import evidence_files
 
 LONGEST_SHOWN = 100

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import NoReturn, Protocol, cast
 
 from controller.cli.arguments import UNREADABLE, CommandError, Subcommands
-from controller.services.journal_log import with_priorities
+from controller.services.machine.journal_log import with_priorities
 from controller.tomlcheck.diagnostics import nearest_name, remedy_for_file_error
 
 SUBCOMMANDS = {

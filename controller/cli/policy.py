@@ -31,7 +31,7 @@ from controller.cli.arguments import (
 )
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
-from controller.services.control_socket import ControlError, send_command
+from controller.services.machine.control_socket import ControlError, send_command
 from controller.signing.policy_enforcer import (
     Decision,
     DropDecision,

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_store_directory
-from controller.services.control_socket import ControlError, send_command
+from controller.services.machine.control_socket import ControlError, send_command
 
 
 def add_parser(commands: Subcommands) -> None:

@@ -37,7 +37,7 @@ from controller.cli.site_archive import (
 )
 from controller.cli.site_files import read_store_directory
 from controller.config.loader import InvalidConfigError
-from controller.services.configuration import load_configuration
+from controller.services.configuration.configuration import load_configuration
 from controller.store.evidence_files import FOLDER
 from controller.store.sqlite_journal import FILE, SqliteJournal
 from controller.store.state_journal import Put

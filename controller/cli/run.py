@@ -21,12 +21,12 @@ from controller.cli.arguments import (
 from controller.config.schema import ListenConfig, WebConfig
 from controller.model.exception_groups import leaves
 from controller.services import app
-from controller.services.configuration import ActiveConfiguration, find_copy, keep_copy
-from controller.services.garbage_collection import ShortCollections, collect_all
-from controller.services.journal_log import start_logging
-from controller.services.reload_service import ReloadRejectedError
+from controller.services.configuration.configuration import ActiveConfiguration, find_copy, keep_copy
+from controller.services.configuration.reload_service import ReloadRejectedError
+from controller.services.machine.garbage_collection import ShortCollections, collect_all
+from controller.services.machine.journal_log import start_logging
+from controller.services.machine.systemd import notify_ready, notify_reloading
 from controller.services.setup_mode import SetupEnd, serve_setup
-from controller.services.systemd import notify_ready, notify_reloading
 
 log = logging.getLogger("controller")
 

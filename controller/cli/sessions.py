@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_used_configuration
-from controller.services.control_socket import ControlError, send_command
+from controller.services.machine.control_socket import ControlError, send_command
 from controller.session_ledger.charging_session import ChargingSession, months_before
 from controller.session_ledger.session_export import (
     SessionRow,

@@ -37,16 +37,16 @@ from controller.cli.setup_dialog import (
 )
 from controller.model.exception_groups import leaves
 from controller.services import ServiceError
-from controller.services.control_socket import FILE, send_command
-from controller.services.first_configuration import (
+from controller.services.configuration.first_configuration import (
     find_site_places,
     has_users,
     store_directory_of,
     write_or_replace_site,
 )
+from controller.services.machine.control_socket import FILE, send_command
+from controller.services.setup.setup_service import SetupService
+from controller.services.setup.station_collector import CollectorError, StationCollector
 from controller.services.setup_mode import SetupEnd, serve_setup
-from controller.services.setup_service import SetupService
-from controller.services.station_collector import CollectorError, StationCollector
 from controller.site_setup.setup_texts import Language
 from controller.web.setup_interface import (
     SetupProgress,

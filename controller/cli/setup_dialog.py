@@ -14,8 +14,8 @@ import trio
 from msgspec.structs import replace
 
 from controller.cli.arguments import START, UNREADABLE, CommandError
-from controller.services.control_socket import ControlError, send_command
-from controller.services.setup_service import SetupService
+from controller.services.machine.control_socket import ControlError, send_command
+from controller.services.setup.setup_service import SetupService
 from controller.site_setup.setup_document import SitePlaces, find_stations_url
 from controller.site_setup.setup_questions import SetupQuestion, UnknownStation
 from controller.site_setup.setup_texts import Language

@@ -26,7 +26,7 @@ from controller.cli.arguments import (
     whole_number,
 )
 from controller.cli.tables import make_console
-from controller.services.control_socket import ControlError, send_command
+from controller.services.machine.control_socket import ControlError, send_command
 from controller.session_ledger.session_export import SessionRow
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus, EvseStatus

@@ -32,7 +32,7 @@ from controller.cli.arguments import (
     read_used_configuration,
 )
 from controller.config.schema import WebConfig
-from controller.services.control_socket import ControlError, send_command
+from controller.services.machine.control_socket import ControlError, send_command
 from controller.transport.tls import make_client_context
 from controller.transport.transport_errors import describe_error
 from controller.web import terminal

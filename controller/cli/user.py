@@ -22,7 +22,7 @@ from controller.access.passwords import check_password, generate_password, hash_
 from controller.access.permissions import ADMINISTRATOR, BUILT_IN_ROLES, AccessError
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, number, read_configuration
 from controller.config.schema import Config
-from controller.services.control_socket import FILE, ControlError, send_command
+from controller.services.machine.control_socket import FILE, ControlError, send_command
 from controller.store.record_rules import changes_of, kind_of_type, read_entry
 from controller.store.sqlite_journal import FILE as STORE_FILE
 from controller.store.sqlite_journal import SqliteJournal

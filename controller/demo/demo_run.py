@@ -24,7 +24,7 @@ from controller.demo.demo_report import DemoReport, EvidenceReport, site_report
 from controller.demo.demo_world import DemoWorld
 from controller.dimming.evidence_audit import audit
 from controller.services import app
-from controller.services.configuration import load_configuration
+from controller.services.configuration.configuration import load_configuration
 from controller.signing.signing_keys import new_private_key, read_key_files
 from controller.store.evidence_files import FOLDER, evidence_files
 

@@ -28,76 +28,74 @@ from controller.load_management.site_view import SiteView
 from controller.model.expiry import DAY_S, ExpiryLevel
 from controller.model.parts import finish_parts
 from controller.services import ServiceError
-from controller.services.backend_pools import BackendPools
-from controller.services.backend_renames import rename_backends
-from controller.services.certificate_service import (
-    due_expiries,
-    find_expiries,
-    make_server_check,
-)
-from controller.services.configuration import ActiveConfiguration
-from controller.services.connection_settings import (
+from controller.services.backends.backend_pools import BackendPools
+from controller.services.backends.backend_renames import rename_backends
+from controller.services.backends.connection_settings import (
     evse_names,
     make_listen_settings,
     make_station_check,
     open_credentials,
     read_station_secrets,
 )
-from controller.services.dimming_backend import DimmingBackend
-from controller.services.dimming_factory import make_dimming_service
-from controller.services.dimming_notifier import DimmingNotifier
-from controller.services.dimming_service import DimmingService
-from controller.services.eebus_identity import load_identity
-from controller.services.eebus_limits import EebusLimits
-from controller.services.eebus_partners import EebusPartners
-from controller.services.eebus_service import EebusService
-from controller.services.energy_service import EnergyService
-from controller.services.journal_log import set_log_level
-from controller.services.link_status import LinkStatusReader
-from controller.services.load_management_service import LoadManagementService
-from controller.services.local_csms_service import (
+from controller.services.backends.local_csms_service import (
     LocalCsmsService,
     load_cards_or_report,
 )
-from controller.services.message_reader import make_message_reader
-from controller.services.meter_values_service import MeterValuesService, meter_values_modes
-from controller.services.overlay_service import OverlayService
-from controller.services.own_certificates import OwnCertificateService
-from controller.services.policy_service import SigningSetupError, open_policy_service
-from controller.services.publishing_service import PublishingService
-from controller.services.record_revisions import read_revisions
-from controller.services.relay_backends import RelayBackends
-from controller.services.relay_factory import RelayFactory
-from controller.services.relay_memory import KEY_FILE, RelayJournals, open_token_key
-from controller.services.reload_service import FileChanges, ReloadService
-from controller.services.session_factory import SessionFactory
-from controller.services.session_ledger_service import SessionLedger
-from controller.services.session_reader import make_session_reader
-from controller.services.set_aside_messages import read_set_aside
-from controller.services.site_identity_service import SiteIdentityService, SiteReceivers
-from controller.services.site_link import SiteLink
-from controller.services.site_mailbox import SiteMailbox
-from controller.services.site_meters import MeterReadiness, SiteMeters
-from controller.services.site_operations import SiteOperations
-from controller.services.station_admission import StationAdmission
-from controller.services.station_capabilities import StationCapabilities, StationClocks
-from controller.services.station_certificates import open_station_certificates
-from controller.services.station_connections import StationConnections
-from controller.services.station_limits import LimitEncoder, StationLimits
-from controller.services.station_profiles import StationProfiles
-from controller.services.station_report import StationReport
-from controller.services.station_service import StationService
-from controller.services.station_sessions import STOP_WAIT_S, StationSessions
-from controller.services.station_states import StationStates
-from controller.services.status_reader import StatusReader
-from controller.services.status_sampler import sample_status
-from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
-from controller.services.time_service import make_time_service
-from controller.services.transaction_handover import hand_over_transactions
-from controller.services.trust_evidence import TrustEvidence
-from controller.services.wall_clock import find_station_time, utc
-from controller.services.web_adapters import SiteReaders
-from controller.services.web_service import WebService
+from controller.services.backends.transaction_handover import hand_over_transactions
+from controller.services.certificates.certificate_service import (
+    due_expiries,
+    find_expiries,
+    make_server_check,
+)
+from controller.services.certificates.own_certificates import OwnCertificateService
+from controller.services.certificates.station_certificates import open_station_certificates
+from controller.services.configuration.configuration import ActiveConfiguration
+from controller.services.configuration.reload_service import FileChanges, ReloadService
+from controller.services.dimming.dimming_backend import DimmingBackend
+from controller.services.dimming.dimming_factory import make_dimming_service
+from controller.services.dimming.dimming_notifier import DimmingNotifier
+from controller.services.dimming.dimming_service import DimmingService
+from controller.services.eebus.eebus_identity import load_identity
+from controller.services.eebus.eebus_limits import EebusLimits
+from controller.services.eebus.eebus_partners import EebusPartners
+from controller.services.eebus.eebus_service import EebusService
+from controller.services.load_management.energy_service import EnergyService
+from controller.services.load_management.load_management_service import LoadManagementService
+from controller.services.load_management.meter_values_service import MeterValuesService, meter_values_modes
+from controller.services.load_management.site_meters import MeterReadiness, SiteMeters
+from controller.services.machine.journal_log import set_log_level
+from controller.services.machine.systemd import notify, notify_ready, select_listeners, take_listening_sockets
+from controller.services.machine.time_service import make_time_service
+from controller.services.machine.wall_clock import find_station_time, utc
+from controller.services.overlay.overlay_service import OverlayService
+from controller.services.publishing.publishing_service import PublishingService
+from controller.services.session_ledger.session_ledger_service import SessionLedger
+from controller.services.session_ledger.session_reader import make_session_reader
+from controller.services.signing.policy_service import SigningSetupError, open_policy_service
+from controller.services.signing.trust_evidence import TrustEvidence
+from controller.services.site_identity.site_identity_service import SiteIdentityService, SiteReceivers
+from controller.services.site_identity.site_link import SiteLink
+from controller.services.site_identity.site_mailbox import SiteMailbox
+from controller.services.stations.relay_backends import RelayBackends
+from controller.services.stations.relay_factory import RelayFactory
+from controller.services.stations.relay_memory import KEY_FILE, RelayJournals, open_token_key
+from controller.services.stations.session_factory import SessionFactory
+from controller.services.stations.station_admission import StationAdmission
+from controller.services.stations.station_capabilities import StationCapabilities, StationClocks
+from controller.services.stations.station_connections import StationConnections
+from controller.services.stations.station_limits import LimitEncoder, StationLimits
+from controller.services.stations.station_profiles import StationProfiles
+from controller.services.stations.station_report import StationReport
+from controller.services.stations.station_service import StationService
+from controller.services.stations.station_sessions import STOP_WAIT_S, StationSessions
+from controller.services.stations.station_states import StationStates
+from controller.services.status.link_status import LinkStatusReader
+from controller.services.status.status_reader import StatusReader, sample_status
+from controller.services.web.message_reader import make_message_reader
+from controller.services.web.record_readers import read_revisions, read_set_aside
+from controller.services.web.site_operations import SiteOperations
+from controller.services.web.web_adapters import SiteReaders
+from controller.services.web.web_service import WebService
 from controller.session_ledger.session_export import make_rows
 from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.site_identity.identity import SiteIdentitySettings, SiteLimited

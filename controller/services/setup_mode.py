@@ -18,17 +18,17 @@ import trio
 
 from controller.access.permissions import Actor
 from controller.model.exception_groups import leaves
-from controller.services.first_configuration import (
+from controller.services.configuration.first_configuration import (
     find_site_places,
     has_users,
     store_directory_of,
     write_site,
 )
-from controller.services.journal_log import start_logging
-from controller.services.setup_service import SetupService
-from controller.services.station_collector import CollectorError, StationCollector
-from controller.services.systemd import notify, notify_ready
-from controller.services.web_setup import WebSetup
+from controller.services.machine.journal_log import start_logging
+from controller.services.machine.systemd import notify, notify_ready
+from controller.services.setup.setup_service import SetupService
+from controller.services.setup.station_collector import CollectorError, StationCollector
+from controller.services.web.web_setup import WebSetup
 from controller.web.setup_routes import SetupRoutes
 from controller.web.web_server import WebServerError, WebSettings, serve_web
 

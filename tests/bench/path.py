@@ -45,7 +45,7 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.load_management.metering.step_check import LEAD_S, SEEN_S
 from controller.services import app
-from controller.services.configuration import load_configuration
+from controller.services.configuration.configuration import load_configuration
 from drivers.meter_model import load_model
 from drivers.modbus.pymodbus_frames import ReadRequest
 from drivers.simulated import SimulatedMeter, serve_tcp

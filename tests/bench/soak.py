@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import trio
 
-from controller.services.control_socket import ControlError, send_command
+from controller.services.machine.control_socket import ControlError, send_command
 from drivers.meter_model import load_model
 from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.interop.programs import free_port

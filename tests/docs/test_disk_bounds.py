@@ -13,8 +13,8 @@ from controller.offline.response_cache import MOST_RESPONSES
 from controller.offline.station_snapshot import MOST_CONNECTORS
 from controller.offline.transaction_id_map import MOST_PAST
 from controller.profiles.absorbed_profiles import MOST_ABSORBED, MOST_FORWARDED
-from controller.services.audit_log import MOST_ENTRIES
-from controller.services.configuration_editor import MOST_VERSIONS
+from controller.services.access.audit_log import MOST_ENTRIES
+from controller.services.web.configuration_editor import MOST_VERSIONS
 from controller.session_ledger.session_recorder import MOST_BEGUN_A_DAY, MOST_RUNNING
 from controller.signing.policy_messages import MAX_RECEIVED
 from controller.signing.replay_cache import CAPACITY

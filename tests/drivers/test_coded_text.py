@@ -61,8 +61,8 @@ METERING = sorted(
         PRODUCT / "dimming/digital_inputs.py",
         PRODUCT / "dimming/dimming_limits.py",
         PRODUCT / "dimming/eebus_source.py",
-        PRODUCT / "services/chrony_state.py",
-        PRODUCT / "services/command_service.py",
+        PRODUCT / "services/machine/chrony_state.py",
+        PRODUCT / "services/access/command_service.py",
     }
 )
 FAULTS = {

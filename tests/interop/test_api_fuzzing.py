@@ -14,7 +14,7 @@ import trio
 from controller.access.access_records import TokenStored
 from controller.access.passwords import hash_secret
 from controller.services import app
-from controller.services.configuration import open_configuration
+from controller.services.configuration.configuration import open_configuration
 from controller.store.state_store import StateStore
 from controller.web import web_routes
 

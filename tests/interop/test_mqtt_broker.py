@@ -329,7 +329,7 @@ async def test_mqtt_broker_with_revoked_certificate_is_left(
         return objections[0] if objections else None
 
     monkeypatch.setattr("controller.services.app.make_server_check", lambda config: find_objection)
-    monkeypatch.setattr("controller.services.mqtt_service.CERTIFICATE_CHECK_S", 0.1)
+    monkeypatch.setattr("controller.services.publishing.mqtt_service.CERTIFICATE_CHECK_S", 0.1)
     settings = MqttConfig(
         host="localhost", port=port, tls=True, ca=str(tmp_path / "broker.pem"), interval_s=1.0
     )

@@ -17,7 +17,7 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
 from tests.controller.cli.command_line import COMMAND
-from tests.controller.services.test_setup_service import serve_meter
+from tests.controller.services.setup.test_setup_service import serve_meter
 from tests.interop.programs import PATIENCE_S
 from tests.interop.test_page_browser import CHROMIUM
 

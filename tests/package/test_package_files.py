@@ -14,7 +14,7 @@ import pytest
 
 from controller.config.manual_page import render_manual_page
 from controller.config.schema import ListenConfig, WebConfig
-from controller.services.clock_state import STATE_FILE
+from controller.services.machine.clock_state import STATE_FILE
 
 ROOT = Path(__file__).parents[2]
 GENERATOR = ROOT / "systemd" / "local-controller-generator"

@@ -62,10 +62,10 @@ from controller.relay.events import (
 )
 from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
-from controller.services.dimming_trust import DimmingTrust
-from controller.services.policy_service import open_policy_service
-from controller.services.relay_backends import RelayBackends
-from controller.services.relay_memory import RelayJournals
+from controller.services.dimming.dimming_trust import DimmingTrust
+from controller.services.signing.policy_service import open_policy_service
+from controller.services.stations.relay_backends import RelayBackends
+from controller.services.stations.relay_memory import RelayJournals
 from controller.site_identity.identity import (
     IdentityEvent,
     OwnFrame,

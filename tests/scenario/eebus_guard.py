@@ -22,7 +22,7 @@ from wsproto.events import BytesMessage
 
 from controller.config import Config
 from controller.services.app import App
-from controller.services.control_socket import send_command
+from controller.services.machine.control_socket import send_command
 from controller.signing.signing_keys import new_private_key
 from drivers.eebus.certificates import make_identity, ski_of
 from tests.bounds import HANG_S

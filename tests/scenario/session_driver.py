@@ -23,7 +23,7 @@ import trio
 from controller.backends.pool import BackendPool, EndpointAnswer, LinkRequest
 from controller.config import Config
 from controller.services import app
-from controller.services.connection_settings import EndpointFactory, Endpoints
+from controller.services.backends.connection_settings import EndpointFactory, Endpoints
 from controller.stations.admission import Admission, Rejection
 from controller.stations.listener import StationHost
 from controller.transport.channel import VirtualChannel
@@ -257,10 +257,12 @@ async def run_session_site(spec: SiteSpec, folder: Path) -> AsyncIterator[Sessio
         async with trio.open_nursery() as nursery:
             site = SessionSite(spec, folder, nursery)
             read_meter: Callable[[MeterFleet], Awaitable[None]] = lambda fleet: site.read_meter(fleet)  # noqa: E731
-            patch.setattr("controller.services.station_connections.serve_stations", site.serve_stations)
-            patch.setattr("controller.services.backend_pools.make_pools", site.make_pools)
+            patch.setattr(
+                "controller.services.stations.station_connections.serve_stations", site.serve_stations
+            )
+            patch.setattr("controller.services.backends.backend_pools.make_pools", site.make_pools)
             patch.setattr(EndpointFactory, "make_endpoints", lambda _, config: site.make_endpoints(config))
-            patch.setattr("controller.services.wall_clock.datetime", _VirtualWall)
+            patch.setattr("controller.services.machine.wall_clock.datetime", _VirtualWall)
             patch.setattr("drivers.meter_service.MeterFleet.run", read_meter)
             patch.setattr(trio.to_thread, "run_sync", partial(_run_inline))
             await site.start()

@@ -23,8 +23,8 @@ from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.events import LimitAnswered, SetLimit, SiteEvent, StationUp
 from controller.load_management.site_tree import SiteTree
-from controller.services.garbage_collection import ShortCollections, collect_all
-from controller.services.load_management_service import LoadManagementService
+from controller.services.load_management.load_management_service import LoadManagementService
+from controller.services.machine.garbage_collection import ShortCollections, collect_all
 from controller.store.state_store import StateStore
 from tests.bench.site.large_site import INTERVAL_S, SIZES, LargeSite
 

@@ -25,7 +25,7 @@ from controller.load_management.events import (
 )
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
-from controller.services.garbage_collection import ShortCollections, collect_all
+from controller.services.machine.garbage_collection import ShortCollections, collect_all
 from tests.bench.site.large_site import EVSES_PER_ROW, INTERVAL_S, REPORTING, SIZES, LargeSite
 
 SETTLING = 40

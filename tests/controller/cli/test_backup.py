@@ -13,7 +13,7 @@ from controller.cli.main import main
 from controller.cli.site_archive import MANIFEST
 from controller.cli.site_files import find_site_files
 from controller.model.journal import BootStored
-from controller.services.relay_memory import KEY_BYTES, KEY_FILE, open_token_key
+from controller.services.stations.relay_memory import KEY_BYTES, KEY_FILE, open_token_key
 from controller.store.credential_records import CredentialStored
 from controller.store.evidence_records import EvidenceHead
 from controller.store.record_rules import RULES

@@ -9,7 +9,7 @@ import pytest
 
 from controller.cli.arguments import configuration_error
 from controller.model.journal import BootStored
-from controller.services.configuration import ActiveConfiguration, keep_copy, load_configuration
+from controller.services.configuration.configuration import ActiveConfiguration, keep_copy, load_configuration
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
 from tests.controller.cli.command_line import NETWORK_CONFIG, run_command, write_config

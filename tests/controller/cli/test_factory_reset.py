@@ -11,7 +11,7 @@ import trio
 from controller.cli.main import main
 from controller.model.journal import BootStored
 from controller.services import app
-from controller.services.configuration import keep_copy, open_configuration
+from controller.services.configuration.configuration import keep_copy, open_configuration
 from controller.store.state_store import StateStore
 from controller.store.store_lock import hold_store
 from tests.scenario.daemon_peers import BOOT, START, connect_station, stop_transaction

@@ -16,7 +16,7 @@ from tests.controller.cli.command_line import CONFIG, NETWORK_CONFIG, write_conf
 from tests.controller.cli.test_commission import SITE, SimulatedSite, signed_report
 from tests.controller.cli.test_meter import MODEL, served_meter
 from tests.controller.cli.test_policy import AT, POLICY
-from tests.controller.services.test_relay_memory import queued
+from tests.controller.services.stations.test_relay_memory import queued
 from tests.controller.signing.policy_examples import OLGA, limit, signed
 from tests.controller.web.examples import STATUS
 

@@ -21,8 +21,8 @@ from controller.cli import main, status
 from controller.cli.status import MOST_ALARMS, NoStatusError, PageAddress, address, fetch, render
 from controller.commands.site_command import SiteCommand
 from controller.config.schema import WebConfig
-from controller.services.configuration import LAST_VALID, keep_copy, open_configuration
-from controller.services.control_socket import serve_commands
+from controller.services.configuration.configuration import LAST_VALID, keep_copy, open_configuration
+from controller.services.machine.control_socket import serve_commands
 from controller.web import terminal
 from controller.web.alarm_model import AlarmBook, find_conditions
 from controller.web.status_model import (

@@ -10,7 +10,7 @@ from controller.cli.main import main
 from controller.model.journal import BootStored
 from controller.offline.journal_records import EntrySetAside, OutboxRequest
 from controller.store.state_store import StateStore
-from tests.controller.services.test_relay_memory import queued
+from tests.controller.services.stations.test_relay_memory import queued
 
 CONFIG = """
 [site]

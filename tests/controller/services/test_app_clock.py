@@ -28,7 +28,7 @@ class Wall(datetime):
 async def test_app_clock_step_keeps_limits_and_stations(
     jump: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS01") as first:

@@ -11,7 +11,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from controller.services import dimming_evidence, dimming_service, dimming_trust
+from controller.services.dimming import dimming_evidence, dimming_service, dimming_trust
 from controller.store.evidence_files import EvidenceLog
 from controller.store.sqlite_journal import SqliteJournal
 from controller.store.state_journal import Change, StoreError

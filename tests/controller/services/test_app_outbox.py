@@ -21,8 +21,8 @@ from controller.pki.issuance import Applicant
 from controller.services import app
 from controller.store.state_store import StateStore
 from tests.bounds import HANG_S
-from tests.controller.services.test_certificate_service import issue_identity, write_site
-from tests.controller.services.test_set_aside_messages import queued
+from tests.controller.services.certificates.test_certificate_service import issue_identity, write_site
+from tests.controller.services.web.test_record_readers import queued
 
 
 class Visitor:

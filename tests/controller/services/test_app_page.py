@@ -18,7 +18,7 @@ from controller.commands.site_command import AddUser, PauseEvse
 from controller.config import Config
 from controller.config.schema import WebConfig
 from controller.services.app import App
-from controller.services.web_adapters import SiteData
+from controller.services.web.web_adapters import SiteData
 from controller.session_ledger.charging_session import SessionsExpired
 from controller.web.status_model import ControllerStatus, read_status
 from controller.web.web_server import WebServerError

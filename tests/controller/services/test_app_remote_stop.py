@@ -17,8 +17,8 @@ from controller.pki.certificate_profiles import Purpose
 from controller.pki.issuance import Applicant
 from controller.services import app
 from controller.store.state_store import StateStore
+from tests.controller.services.certificates.test_certificate_service import issue_identity, write_site
 from tests.controller.services.test_app_outbox import Visitor
-from tests.controller.services.test_certificate_service import issue_identity, write_site
 from tests.scenario.daemon_peers import (
     BOOT,
     START,

@@ -15,7 +15,7 @@ from trio_websocket import WebSocketConnection
 from controller.access.access_records import AuditStored
 from controller.cli.main import main
 from controller.ocpp.frames import Version
-from controller.services import policy_service as gatekeeper
+from controller.services.signing import policy_service as gatekeeper
 from controller.signing import signature_format
 from controller.signing.payload_signatures import KeyId, verify_payload
 from controller.signing.replay_cache import ReplayRecord

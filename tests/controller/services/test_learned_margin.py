@@ -13,7 +13,7 @@ from controller.config.loader import check_config
 from controller.load_management.events import MeterUpdated
 from controller.load_management.metering.margin_learning import DAY_S, RECURS, MarginStored
 from controller.model.journal import Record
-from controller.services.load_management_service import LoadManagementService
+from controller.services.load_management.load_management_service import LoadManagementService
 from controller.store.state_store import StateStore
 from drivers.reading import MeterState, Quality, Reading
 

@@ -11,7 +11,7 @@ import trio
 from trio_websocket import WebSocketConnection
 
 from controller.cli.main import main
-from controller.services import reload_service
+from controller.services.configuration import reload_service
 from controller.stations.session import RENEWED
 from tests.bounds import HANG_S
 from tests.controller.services.test_station_adoption import command, running

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from controller.config.schema import OverlayConfig
+from tests.controller.services.overlay.test_overlay_service import receive_message
 from tests.controller.services.test_app import running
-from tests.controller.services.test_overlay_service import receive_message
 from tests.scenario.dimmed_daemon import configure, make_command
 from tests.scenario.link_harness import serve_csms
 

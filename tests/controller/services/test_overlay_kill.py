@@ -10,8 +10,8 @@ from typing import Any
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from tests.controller.services.overlay.test_overlay_service import configuration, configured, station
 from tests.controller.services.test_app import running
-from tests.controller.services.test_overlay_service import configuration, configured, station
 from tests.interop.programs import free_port
 from tests.scenario.controller_process import ControllerProcess
 from tests.scenario.link_harness import serve_csms

@@ -30,9 +30,9 @@ from tests.controller.overlay.recording_player import (
     read_recording,
     without_alias,
 )
+from tests.controller.services.overlay.test_overlay_service import configured, station
 from tests.controller.services.test_app import running
 from tests.controller.services.test_app_clock import Wall
-from tests.controller.services.test_overlay_service import configured, station
 from tests.scenario.link_harness import serve_csms
 
 FOLDER = Path(__file__).parent.parent / "overlay" / "recordings"
@@ -190,7 +190,7 @@ async def daemons(
 async def test_daemons_pass_recorded_frames_as_wwcp_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ours: tuple[str, ...], verifies: bool
 ) -> None:
-    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(seconds=UTC_S - time.time()))
     recording = read_recording(FOLDER / f"{name}.jsonl")
     policy = policy_of(tmp_path, recording) if verifies else ""

@@ -13,10 +13,10 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
+from tests.controller.services.overlay.test_overlay_service import MODE, configured, receive_message, station
 from tests.controller.services.test_app import running
 from tests.controller.services.test_app_clock import Wall
 from tests.controller.services.test_overlay_kill import End
-from tests.controller.services.test_overlay_service import MODE, configured, receive_message, station
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.policy_examples import OLGA, TOM, signed
 from tests.scenario.link_harness import serve_csms
@@ -101,7 +101,7 @@ async def test_overlay_forged_or_replayed_command_is_refused(tmp_path: Path) -> 
 async def test_overlay_signatures_no_clock_makes_old_command_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     good, unseen = a_good_one(), a_good_one(14.0)
     async with serve_csms() as backend, chain(tmp_path, backend.port):

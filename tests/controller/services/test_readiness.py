@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from controller.services.site_meters import MAX_WAIT_S, MeterReadiness
+from controller.services.load_management.site_meters import MAX_WAIT_S, MeterReadiness
 from drivers.reading import MeterState, Quality
 
 

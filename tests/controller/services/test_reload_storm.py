@@ -11,7 +11,7 @@ import trio
 from trio_websocket import ConnectionClosed
 
 from controller.services.app import App
-from controller.services.reload_service import ReloadRejectedError
+from controller.services.configuration.reload_service import ReloadRejectedError
 from drivers.meter_model import load_model
 from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.controller.services.test_station_adoption import running

@@ -21,16 +21,17 @@ from controller.pki.ca_folder import CaFolder
 from controller.pki.certificate_ledger import RevocationReason
 from controller.pki.certificate_profiles import Purpose
 from controller.pki.issuance import Applicant
-from controller.services import app, webhook_service
-from controller.services.certificate_service import make_server_check
-from controller.services.webhook_service import WebhookService
+from controller.services import app
+from controller.services.certificates.certificate_service import make_server_check
+from controller.services.publishing import webhook_service
+from controller.services.publishing.webhook_service import WebhookService
 from controller.web.status_model import MeterStatus
 from drivers.errors import Cause
 from drivers.modbus import tcp_bus
 from drivers.reading import Quality
 from tests.bounds import HANG_S
-from tests.controller.services.test_certificate_service import issue_identity, write_site
-from tests.controller.services.test_webhook_service import BEGAN, receiving, until_received
+from tests.controller.services.certificates.test_certificate_service import issue_identity, write_site
+from tests.controller.services.publishing.test_webhook_service import BEGAN, receiving, until_received
 from tests.drivers.modbus.test_modbus_tls import secured_meter
 
 METER = """

@@ -16,10 +16,10 @@ from trio_websocket import HandshakeError
 
 from controller.services import app
 from controller.services.app import App
-from controller.services.configuration import open_configuration
-from controller.services.control_socket import ControlError, send_command
-from controller.services.relay_memory import RelayJournals
-from controller.services.reload_service import ReloadRejectedError
+from controller.services.configuration.configuration import open_configuration
+from controller.services.configuration.reload_service import ReloadRejectedError
+from controller.services.machine.control_socket import ControlError, send_command
+from controller.services.stations.relay_memory import RelayJournals
 from controller.signing.signing_keys import new_private_key
 from controller.store.state_journal import StoreError
 from tests.scenario.daemon_peers import BOOT, START, connect_station, meter_values, stop_transaction

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from controller.services import reload_service
 from controller.services.app import App
+from controller.services.configuration import reload_service
 from controller.stations.session import REMOVED
 from tests.bounds import HANG_S
 from tests.controller.services.test_station_adoption import command, is_rejected, running

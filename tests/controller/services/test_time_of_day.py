@@ -12,8 +12,8 @@ import trio
 
 from controller.config.loader import check_config
 from controller.model.plausible_time import EARLIEST
-from controller.services.load_management_service import LoadManagementService
-from controller.services.wall_clock import find_station_time
+from controller.services.load_management.load_management_service import LoadManagementService
+from controller.services.machine.wall_clock import find_station_time
 from controller.store.sqlite_journal import state_files
 from controller.store.state_store import StateStore
 
@@ -56,7 +56,7 @@ async def test_clock_that_is_not_set_holds_all_entries_of_calendar(
 ) -> None:
     config, errors, _ = check_config(SITE, "site.toml")
     assert config is not None, errors
-    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
+    monkeypatch.setattr("controller.services.machine.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "shown", datetime(1970, 1, 1, 0, 5))
     service = LoadManagementService(config, StateStore(tmp_path), {})
     grid = service.site.circuits[0]

@@ -12,7 +12,7 @@ import trio
 from controller.model.effects import LogEntry, ToBackend
 from controller.model.journal import Persist
 from controller.ocpp.frames import Call, CallError, CallResult, Version, call_frame, result_frame
-from controller.services.policy_service import PolicyService
+from controller.services.signing.policy_service import PolicyService
 from controller.signing import payload_signatures, signature_format, signing_keys
 from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.signature_format import Direction, MessageKind

@@ -1,0 +1,1 @@
+"""The configuration as services use it: files beside it, rules of the machine, check, first one, reload."""

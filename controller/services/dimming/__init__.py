@@ -1,0 +1,1 @@
+"""Dimming: commands of the grid operator, their output, evidence and notifications."""

@@ -1,0 +1,1 @@
+"""EEBUS: connections, discovery, partners and limits of the node."""

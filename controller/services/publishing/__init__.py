@@ -1,0 +1,1 @@
+"""Publishing of the status: alarms, history, MQTT and webhooks."""

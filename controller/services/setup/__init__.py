@@ -1,0 +1,1 @@
+"""Setup of a site: what the machine has, search of meters, stations that connect."""

@@ -1,0 +1,1 @@
+"""Signatures: the policy with its keys, memory against replays, evidence about trust."""

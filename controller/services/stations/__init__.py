@@ -1,0 +1,1 @@
+"""Stations: admission, connections, sessions, relays, profiles, limits and commands."""

@@ -1,0 +1,1 @@
+"""The page and the REST API: adapters around the other services."""
