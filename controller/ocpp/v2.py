@@ -224,6 +224,8 @@ class ChargingProfileV2(_Message, frozen=True, kw_only=True):
     valid_from: str | None = None
     valid_to: str | None = None
     transaction_id: str | None = None
+    dyn_update_interval: Int32 | None = None
+    dyn_update_time: str | None = None
     charging_schedule: tuple[ChargingScheduleV2, ...]
 
 
@@ -248,10 +250,19 @@ class RequestStartTransactionV2(_Message, frozen=True, kw_only=True):
     charging_profile: ChargingProfileV2 | None = None
 
 
+class ScheduleUpdateV2(_Message, frozen=True, kw_only=True):
+    """New limits of the one period of a profile of the kind Dynamic (2.1)."""
+
+    limit: Limit | None = None
+    limit_l2: Limit | None = msgspec.field(default=None, name="limit_L2")
+    limit_l3: Limit | None = msgspec.field(default=None, name="limit_L3")
+
+
 class UpdateDynamicScheduleV2(_Message, frozen=True, kw_only=True):
-    """Backend: a new limit for a profile of the kind Dynamic (2.1)."""
+    """Backend: an update of a profile of the kind Dynamic (2.1)."""
 
     charging_profile_id: Int32
+    schedule_update: ScheduleUpdateV2 = ScheduleUpdateV2()
 
 
 class ClearingCriteriaV2(_Message, frozen=True, kw_only=True):

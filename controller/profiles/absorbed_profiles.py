@@ -245,6 +245,10 @@ class AbsorbedProfiles:
         self._mark_changed()
         return bool(cleared)
 
+    def find(self, number: int) -> tuple[BackendProfile | None, BackendProfile | None]:
+        """Return the absorbed and the forwarded profile with this id."""
+        return self._absorbed.get(number), self._forwarded.get(number)
+
     def matching(self, criteria: ClearingCriteria) -> list[BackendProfile]:
         """Return the absorbed profiles that match."""
         return [each for each in self._absorbed.values() if criteria.matches(each)]

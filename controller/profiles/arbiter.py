@@ -162,7 +162,7 @@ class ProfileArbiter:
                 case "GetChargingProfiles":
                     return self._decide_report(frame)
                 case "UpdateDynamicSchedule":
-                    return self._decide_update(frame)
+                    return self._decide_update(frame, now, origin)
                 case "ChangeConfiguration" | "SetVariables":
                     return self._decide_settings(frame)
         except messages.UnreadableCommandError as error:
@@ -346,7 +346,7 @@ class ProfileArbiter:
         if frame.action in messages.REMOTE_STARTS:
             return ProfileDecision(call=frame)
         try:
-            forwards = messages.to_backend_profile(command)
+            forwards = self._read(command, now)
         except ProfileError:
             # It can be read: whether it is accepted is up to the station.
             return ProfileDecision(call=frame, supersedes=command)
@@ -365,7 +365,7 @@ class ProfileArbiter:
         if starts and _is_signed(frame.payload):
             return _error(frame, "NotSupported", "its profile is for load management: send it unsigned")
         try:
-            added = messages.to_backend_profile(command)
+            added = self._read(command, now)
             self._absorbed.check(added)
             if command.purpose == "TxProfile" and not starts:
                 self._absorbed.check_transaction(added)
@@ -373,6 +373,16 @@ class ProfileArbiter:
             return self._reject(frame, error.code, str(error))
         if starts:  # its profile stays here, and holds if the station starts
             return ProfileDecision(call=_rewrite(frame, {"chargingProfile": None}), absorbs=added)
+        return self._hold(frame, added, now, origin)
+
+    def _read(self, command: ProfileCommand, now: float) -> BackendProfile:
+        """Turn a command's profile into arithmetic. Raises ProfileError."""
+        if self._version is Version.V21:
+            command = messages.set_dynamic(command, self._absorbed.utc_of(now))
+        return messages.to_backend_profile(command)
+
+    def _hold(self, frame: Call, added: BackendProfile, now: float, origin: str) -> ProfileDecision:
+        """Absorb a profile, and answer once the limits in the station obey it."""
         evses = [added.profile.evse] if added.profile.evse else list(self._absorbed.evses)
         if any(map(self._absorbed.refuses_limits, evses)):
             return self._reject(frame, "UnsupportedRequest", "the station refuses limits")
@@ -383,12 +393,26 @@ class ProfileArbiter:
         self._unconfirmed.append(waiting)
         return ProfileDecision()
 
-    def _decide_update(self, frame: Call) -> ProfileDecision:
-        number = messages.read_updated_profile_id(self._version, frame.payload)
+    def _decide_update(self, frame: Call, now: float, origin: str) -> ProfileDecision:
+        command = messages.read_update(self._version, frame.payload)
+        number, utc = command.charging_profile_id, self._absorbed.utc_of(now)
         if is_ours(number):
             reason = f"chargingProfileId {number} is reserved for load management"
             return self._reject(frame, "InvalidProfile", reason)
-        return ProfileDecision(call=frame)
+        absorbed, forwarded = self._absorbed.find(number)
+        if absorbed is not None:
+            try:
+                updated = messages.update_profile(absorbed, command.schedule_update, utc)
+            except ProfileError as error:
+                return self._reject(frame, error.code, str(error))
+            return self._hold(frame, updated, now, origin)
+        if forwarded is None:
+            return ProfileDecision(call=frame)
+        try:
+            updated = messages.update_profile(forwarded, command.schedule_update, utc)
+        except ProfileError:
+            return ProfileDecision(call=frame)  # whether it is accepted is up to the station
+        return ProfileDecision(call=frame, forwards=updated)
 
     def _reject(self, frame: Call, code: str, reason: str) -> ProfileDecision:
         answer = call_result(frame.id, messages.rejected(self._version, code, reason))
@@ -426,7 +450,10 @@ class ProfileArbiter:
                 refused = check_settings(version, inner.action, inner.payload)
                 return None if refused is None else f"{', '.join(refused.names)} governs the site's limits"
             case "UpdateDynamicSchedule":
-                number = messages.read_updated_profile_id(version, inner.payload)
+                number = messages.read_update(version, inner.payload).charging_profile_id
+                absorbed, _ = self._absorbed.find(number)
+                if absorbed is not None:
+                    return "its profile is with the site's load management: send it without this signature"
                 return "the profile is load management's" if is_ours(number) else None
         if not self._is_of_version(inner.action):
             return None

@@ -64,6 +64,9 @@ _PURPOSES_OF: dict[Version, frozenset[str]] = {
     Version.V201: _PURPOSES_201,
     Version.V21: _PURPOSES_201 | {"PriorityCharging", "LocalGeneration"},
 }
+DYNAMIC = "Dynamic"
+"""Kind of a profile whose one limit the backend updates (2.1 Part 2, K28)."""
+_KINDS = ("Absolute", "Recurring", "Relative", DYNAMIC)
 _EVERY_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
 
 _Profile = v16.ChargingProfileV16 | v2.ChargingProfileV2
@@ -224,9 +227,11 @@ def read_clearing(version: Version, payload: bytes) -> ClearingCriteria:
     )
 
 
-def read_updated_profile_id(version: Version, payload: bytes) -> int:
-    """Read the profile's id of an UpdateDynamicSchedule (2.1). Raises UnreadableCommandError."""
-    return read_command(version, v2.UpdateDynamicScheduleV2, payload).charging_profile_id
+def read_update(version: Version, payload: bytes) -> v2.UpdateDynamicScheduleV2:
+    """Read an UpdateDynamicSchedule (2.1). Raises UnreadableCommandError."""
+    command = read_command(version, v2.UpdateDynamicScheduleV2, payload)
+    _check_ranges((name, limit, 0, math.inf) for name, limit in _limits_of(command.schedule_update))
+    return command
 
 
 def read_signed_payload(payload: bytes) -> bytes:
@@ -259,7 +264,7 @@ _READ = (
     v2.ClearChargingProfileV2,
 )
 _NAMES = {name.lower(): name for kind in _READ for name in _json_names(kind)}
-_NAMES |= {"scheduleupdate": "scheduleUpdate", "setvariabledata": "setVariableData"}
+_NAMES |= {"setvariabledata": "setVariableData"}
 
 
 def check_names(value: object) -> None:
@@ -372,6 +377,46 @@ def to_backend_profile(command: ProfileCommand) -> BackendProfile:
     )
 
 
+def set_dynamic(command: ProfileCommand, utc: float) -> ProfileCommand:
+    """Return a command whose profile, if it is Dynamic, was updated at `utc`: its duration begins then.
+
+    Raises ProfileError for one that the station would have to ask for updates of (2.1 Part 2, K28).
+    """
+    content = command.content
+    if content.charging_profile_kind != DYNAMIC or not isinstance(content, v2.ChargingProfileV2):
+        return command
+    if content.dyn_update_interval:
+        reason = "dynUpdateInterval is not supported: send updates by UpdateDynamicSchedule"
+        raise ProfileError("UnsupportedParam", reason)
+    time = format_time(utc)
+    return ProfileCommand(
+        evse=command.evse,
+        content=msgspec.structs.replace(content, dyn_update_time=time),
+        raw=msgspec.json.encode(msgspec.json.decode(command.raw) | {"dynUpdateTime": time}),
+    )
+
+
+def update_profile(profile: BackendProfile, update: v2.ScheduleUpdateV2, utc: float) -> BackendProfile:
+    """Return a Dynamic profile with the limits of an update, which replace all of its period.
+
+    Raises ProfileError where the profile is of another kind, or where the update has no limit.
+    """
+    content = msgspec.json.decode(profile.raw)
+    if content["chargingProfileKind"] != DYNAMIC:
+        number = profile.profile.id
+        raise ProfileError("InvalidProfile", f"profile {number} is not {DYNAMIC}: replace it as a whole")
+    limits = dict(_limits_of(update))
+    if update.limit is None:
+        raise ProfileError("UnsupportedParam", "an update without a limit is not supported")
+    schedule = content["chargingSchedule"][0]
+    [period] = schedule["chargingSchedulePeriod"]
+    kept = {name: value for name, value in period.items() if name not in limits}
+    given = {name: value for name, value in limits.items() if value is not None}
+    schedule["chargingSchedulePeriod"] = [kept | given]
+    content["dynUpdateTime"] = format_time(utc)
+    return read_stored_profile(Version.V21, profile.profile.evse, msgspec.json.encode(content))
+
+
 def _schedules(content: _Profile) -> tuple[_Schedule, ...]:
     if isinstance(content, v16.ChargingProfileV16):
         return (content.charging_schedule,)
@@ -419,11 +464,20 @@ def _check_numbers(evse: int, content: _Profile) -> None:
                 ("numberPhases", period.number_phases, 0, PHASES),
             ]
             if isinstance(period, v2.ChargingSchedulePeriodV2):
-                numbers += [
-                    ("limit_L2", period.limit_l2, 0, math.inf),
-                    ("limit_L3", period.limit_l3, 0, math.inf),
-                    ("phaseToUse", period.phase_to_use, 0, PHASES),
-                ]
+                numbers += [(name, limit, 0, math.inf) for name, limit in _limits_of(period)[1:]]
+                numbers.append(("phaseToUse", period.phase_to_use, 0, PHASES))
+    _check_ranges(numbers)
+
+
+def _limits_of(
+    period: v2.ChargingSchedulePeriodV2 | v2.ScheduleUpdateV2,
+) -> tuple[tuple[str, float | None], ...]:
+    """Return the limits of a period with their names."""
+    return ("limit", period.limit), ("limit_L2", period.limit_l2), ("limit_L3", period.limit_l3)
+
+
+def _check_ranges(numbers: Iterable[tuple[str, float | None, int, float]]) -> None:
+    """Raise UnreadableCommandError for a number that is not between its least and its most value."""
     for name, value, least, most in numbers:
         if value is not None and not least <= value <= most:
             bound = f"below {least}" if value < least else f"above {most:g}"
@@ -432,8 +486,15 @@ def _check_numbers(evse: int, content: _Profile) -> None:
 
 def _schedule(content: _Profile, schedule: _Schedule) -> LimitSchedule:
     kind = content.charging_profile_kind
-    if kind not in ("Absolute", "Recurring", "Relative"):
+    if kind not in _KINDS:
         raise ProfileError("UnsupportedParam", f"chargingProfileKind {kind} is not supported")
+    start_time = schedule.start_schedule
+    if kind == DYNAMIC:
+        if isinstance(content, v16.ChargingProfileV16) or content.dyn_update_time is None:
+            raise ProfileError("UnsupportedParam", f"chargingProfileKind {DYNAMIC} is one of OCPP 2.1")
+        if len(_schedules(content)) > 1 or len(schedule.charging_schedule_period) > 1:
+            raise ProfileError("InvalidSchedule", f"a {DYNAMIC} profile has one schedule of one period")
+        start_time = content.dyn_update_time
     if schedule.charging_rate_unit not in ("A", "W"):
         raise ProfileError(
             "UnsupportedRateUnit", f"chargingRateUnit {schedule.charging_rate_unit} is unknown"
@@ -449,9 +510,9 @@ def _schedule(content: _Profile, schedule: _Schedule) -> LimitSchedule:
     if descent := next((each for each in pairwise(starts) if each[0] >= each[1]), None):
         reason = f"startPeriod {descent[1]} comes after {descent[0]}: the periods of a schedule ascend"
         raise ProfileError("InvalidSchedule", reason)
-    relative = kind == "Relative" or schedule.start_schedule is None
+    relative = kind == "Relative" or start_time is None
     return LimitSchedule(
-        start=None if relative else _moment(schedule.start_schedule, 0.0),
+        start=None if relative else _moment(start_time, 0.0),
         periods=periods,
         duration_s=math.inf if schedule.duration is None else schedule.duration,
         watts=schedule.charging_rate_unit == "W",
@@ -461,7 +522,9 @@ def _schedule(content: _Profile, schedule: _Schedule) -> LimitSchedule:
 def _period(period: v16.ChargingSchedulePeriodV16 | v2.ChargingSchedulePeriodV2) -> LimitPeriod:
     limits: list[float | None] = [period.limit]
     if isinstance(period, v2.ChargingSchedulePeriodV2):
-        limits += [period.limit_l2, period.limit_l3]  # the arithmetic has one limit a phase: 2.1's lowest
+        limits = [
+            limit for _, limit in _limits_of(period)
+        ]  # one limit a phase is calculated with: the lowest
     given = [limit for limit in limits if limit is not None]
     if not given:
         raise ProfileError("UnsupportedParam", "a period without a limit is not supported")

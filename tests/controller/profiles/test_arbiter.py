@@ -114,7 +114,7 @@ def test_arbiter_purpose_decides_if_profile_passes(
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"chargingProfileKind": "Dynamic"}, "chargingProfileKind Dynamic"),
+    ({"chargingProfileKind": "Sometimes"}, "chargingProfileKind Sometimes is not supported"),
     ({"chargingProfileKind": "Recurring"}, "needs a recurrencyKind"),
     ({"evse": 1}, "not for EVSE 1"),
     ({"validTo": "soon"}, "soon is no time"),
@@ -134,6 +134,16 @@ def test_arbiter_profile_that_no_station_takes_is_rejected_with_reason(
     assert decision.call is None
     assert word in decision.reason
     check(version, "SetChargingProfileResponse", json.dumps(json.loads(decision.answer)[2]).encode())
+
+
+@pytest.mark.parametrize("version", [Version.V16, Version.V201])
+def test_arbiter_dynamic_profile_is_one_of_later_version(version: Version) -> None:
+    scenario = RelayHarness(version)
+    scenario.make_commandable()
+    named = limit_purpose(version, LimitScope.STATION)
+    scenario.csms.send(brings(version, named, chargingProfileKind="Dynamic"))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log("chargingProfileKind Dynamic is one of OCPP 2.1")
 
 
 OUT_OF_RANGE = [
