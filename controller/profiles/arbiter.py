@@ -346,7 +346,7 @@ class ProfileArbiter:
         if frame.action in messages.REMOTE_STARTS:
             return ProfileDecision(call=frame)
         try:
-            forwards = self._read(command, now)
+            forwards = messages.accept_profile(self._version, command, self._absorbed.utc_of(now))
         except ProfileError:
             # It can be read: whether it is accepted is up to the station.
             return ProfileDecision(call=frame, supersedes=command)
@@ -365,7 +365,7 @@ class ProfileArbiter:
         if starts and _is_signed(frame.payload):
             return _error(frame, "NotSupported", "its profile is for load management: send it unsigned")
         try:
-            added = self._read(command, now)
+            added = messages.accept_profile(self._version, command, self._absorbed.utc_of(now))
             self._absorbed.check(added)
             if command.purpose == "TxProfile" and not starts:
                 self._absorbed.check_transaction(added)
@@ -374,12 +374,6 @@ class ProfileArbiter:
         if starts:  # its profile stays here, and holds if the station starts
             return ProfileDecision(call=_rewrite(frame, {"chargingProfile": None}), absorbs=added)
         return self._hold(frame, added, now, origin)
-
-    def _read(self, command: ProfileCommand, now: float) -> BackendProfile:
-        """Turn a command's profile into arithmetic. Raises ProfileError."""
-        if self._version is Version.V21:
-            command = messages.set_dynamic(command, self._absorbed.utc_of(now))
-        return messages.to_backend_profile(command)
 
     def _hold(self, frame: Call, added: BackendProfile, now: float, origin: str) -> ProfileDecision:
         """Absorb a profile, and answer once the limits in the station obey it."""

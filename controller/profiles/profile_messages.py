@@ -296,11 +296,10 @@ def _has_profile(payload: bytes) -> bool:
 # -- profiles -------------------------------------------------------------------------------------------
 
 
-def read_profile(version: Version, action: str, payload: bytes) -> BackendProfile:
-    """Read the profile of a command that has one. Raises ProfileError."""
-    command = read_profile_command(version, action, payload)
-    if command is None:
-        raise ProfileError("InvalidProfile", "there is no profile")
+def accept_profile(version: Version, command: ProfileCommand, utc: float) -> BackendProfile:
+    """Turn a command's profile into arithmetic at `utc`. Raises ProfileError for what no station takes."""
+    if version is Version.V21:
+        command = _set_dynamic(command, utc)
     return to_backend_profile(command)
 
 
@@ -377,7 +376,7 @@ def to_backend_profile(command: ProfileCommand) -> BackendProfile:
     )
 
 
-def set_dynamic(command: ProfileCommand, utc: float) -> ProfileCommand:
+def _set_dynamic(command: ProfileCommand, utc: float) -> ProfileCommand:
     """Return a command whose profile, if it is Dynamic, was updated at `utc`: its duration begins then.
 
     Raises ProfileError for one that the station would have to ask for updates of (2.1 Part 2, K28).

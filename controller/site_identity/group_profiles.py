@@ -95,7 +95,9 @@ class GroupProfiles:
         """
         match action:
             case "SetChargingProfile":
-                return self._set(payload)
+                return self._set(payload, utc)
+            case "UpdateDynamicSchedule" if self._version is Version.V21:
+                return self._update(payload, utc)
             case "ClearChargingProfile":
                 return self._clear(payload)
             case "GetCompositeSchedule":
@@ -103,16 +105,30 @@ class GroupProfiles:
             case _:
                 return None
 
-    def _set(self, payload: bytes) -> bytes:
+    def _set(self, payload: bytes, utc: float) -> bytes:
+        command = messages.read_profile_command(self._version, "SetChargingProfile", payload)
         try:
-            added = messages.read_profile(self._version, "SetChargingProfile", payload)
+            if command is None:
+                raise ProfileError("InvalidProfile", "there is no profile")
+            added = messages.accept_profile(self._version, command, utc)
             self._check(added)
-        except messages.UnreadableCommandError:
-            raise
         except ProfileError as error:
             return messages.rejected(self._version, error.code, str(error))
         self._profiles = {n: each for n, each in self._profiles.items() if not is_replaced(each, added)}
         self._profiles[added.profile.id] = added
+        self.revision += 1
+        return messages.ACCEPTED
+
+    def _update(self, payload: bytes, utc: float) -> bytes:
+        update = messages.read_update(self._version, payload)
+        number = update.charging_profile_id
+        try:
+            if number not in self._profiles:
+                raise ProfileError("InvalidProfile", f"there is no profile {number}")
+            updated = messages.update_profile(self._profiles[number], update.schedule_update, utc)
+        except ProfileError as error:
+            return messages.rejected(self._version, error.code, str(error))
+        self._profiles[number] = updated
         self.revision += 1
         return messages.ACCEPTED
 

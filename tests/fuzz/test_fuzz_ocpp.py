@@ -13,7 +13,7 @@ from controller.ocpp.frames import Version, parse
 from controller.ocpp.station_state import StationStateTracker
 from controller.overlay import overlay_frames
 from controller.profiles import profile_messages, schedule
-from controller.profiles.profile_messages import ProfileError, read_profile, read_profile_command
+from controller.profiles.profile_messages import ProfileError, accept_profile, read_profile_command
 from controller.profiles.schedule import ScheduleContext, composite
 from controller.session_ledger import session_recorder
 from controller.session_ledger.charging_session import NO_CARD
@@ -85,8 +85,9 @@ def feed_station(version: Version, data: bytes) -> None:
 def feed_profile(version: Version, data: bytes) -> None:
     """Each profile that can be read can be evaluated in bounded time."""
     with suppress(ProfileError):
-        read_profile_command(version, "SetChargingProfile", data)
-        profile = read_profile(version, "SetChargingProfile", data)
+        command = read_profile_command(version, "SetChargingProfile", data)
+        assert command is not None
+        profile = accept_profile(version, command, UTC)
         context = ScheduleContext(evse=1, phases=3, voltage=230.0, since=UTC)
         began = time.thread_time()
         for moment in (UTC, 0.0, 4e9):

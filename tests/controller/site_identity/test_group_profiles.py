@@ -150,3 +150,27 @@ def test_group_profiles_stack_level_above_highest_is_rejected(version: Version) 
     assert ask(site, version, "SetChargingProfile", high)["status"] == "Accepted"
     higher = setting(version, number=2, level=HIGHEST_STACK_LEVEL + 1)
     assert ask(site, version, "SetChargingProfile", higher)["status"] == "Rejected"
+
+
+def test_group_profiles_dynamic_limit_follows_updates() -> None:
+    site, version = a_site(Version.V21), Version.V21
+    dynamic = setting(version, duration=600).replace(b'"Absolute"', b'"Dynamic"')
+    assert ask(site, version, "SetChargingProfile", dynamic)["status"] == "Accepted"
+    update = b'{"chargingProfileId":1,"scheduleUpdate":{"limit":30}}'
+    later = NOON + 500
+    assert site.answer("UpdateDynamicSchedule", update, later) == b'{"status":"Accepted"}'
+    assert (site.limit_a(later), site.next_change(later)) == (30.0, later + 600)
+    restored = a_site(version)
+    restored.restore(site.stored)
+    assert (restored.limit_a(later + 599), restored.limit_a(later + 600)) == (30.0, None)
+
+
+def test_group_profiles_update_without_dynamic_profile_is_rejected() -> None:
+    site, version = a_site(Version.V21), Version.V21
+    ask(site, version, "SetChargingProfile", setting(version))
+    for number, words in ((1, "profile 1 is not Dynamic"), (2, "there is no profile 2")):
+        update = b'{"chargingProfileId":%d,"scheduleUpdate":{"limit":30}}' % number
+        answer = ask(site, version, "UpdateDynamicSchedule", update)
+        assert (answer["status"], words in answer["statusInfo"]["additionalInfo"]) == ("Rejected", True)
+    assert site.limit_a(NOON) == 40.0
+    assert a_site(Version.V201).answer("UpdateDynamicSchedule", update, NOON) is None
