@@ -6,7 +6,7 @@ of the messages' appendix. Everything else passes as bytes.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -201,6 +201,8 @@ class ChargingSchedulePeriodV2(_Message, frozen=True, kw_only=True):
     limit_l3: Limit | None = msgspec.field(default=None, name="limit_L3")
     number_phases: Int32 | None = None
     phase_to_use: Int32 | None = None
+    operation_mode: str | None = None
+    setpoint: Limit | None = None
 
 
 class ChargingScheduleV2(_Message, frozen=True, kw_only=True):
@@ -210,6 +212,8 @@ class ChargingScheduleV2(_Message, frozen=True, kw_only=True):
     start_schedule: str | None = None
     duration: Int32 | None = None
     charging_rate_unit: str
+    use_local_time: bool | None = None
+    limit_at_soc: dict[str, Any] | None = msgspec.field(default=None, name="limitAtSoC")
     charging_schedule_period: tuple[ChargingSchedulePeriodV2, ...]
 
 
@@ -224,6 +228,7 @@ class ChargingProfileV2(_Message, frozen=True, kw_only=True):
     valid_from: str | None = None
     valid_to: str | None = None
     transaction_id: str | None = None
+    max_offline_duration: Int32 | None = None
     dyn_update_interval: Int32 | None = None
     dyn_update_time: str | None = None
     charging_schedule: tuple[ChargingScheduleV2, ...]
@@ -256,6 +261,7 @@ class ScheduleUpdateV2(_Message, frozen=True, kw_only=True):
     limit: Limit | None = None
     limit_l2: Limit | None = msgspec.field(default=None, name="limit_L2")
     limit_l3: Limit | None = msgspec.field(default=None, name="limit_L3")
+    setpoint: Limit | None = None
 
 
 class UpdateDynamicScheduleV2(_Message, frozen=True, kw_only=True):

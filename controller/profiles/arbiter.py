@@ -365,6 +365,7 @@ class ProfileArbiter:
         if starts and _is_signed(frame.payload):
             return _error(frame, "NotSupported", "its profile is for load management: send it unsigned")
         try:
+            messages.check_followed(command)
             added = messages.accept_profile(self._version, command, self._absorbed.utc_of(now))
             self._absorbed.check(added)
             if command.purpose == "TxProfile" and not starts:

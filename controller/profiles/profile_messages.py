@@ -298,9 +298,44 @@ def _has_profile(payload: bytes) -> bool:
 
 def accept_profile(version: Version, command: ProfileCommand, utc: float) -> BackendProfile:
     """Turn a command's profile into arithmetic at `utc`. Raises ProfileError for what no station takes."""
-    if version is Version.V21:
-        command = _set_dynamic(command, utc)
+    content = command.content
+    is_dynamic = content.charging_profile_kind == DYNAMIC and version is Version.V21
+    if is_dynamic and isinstance(content, v2.ChargingProfileV2):  # its duration begins with each update
+        time = format_time(utc)
+        command = ProfileCommand(
+            evse=command.evse,
+            content=msgspec.structs.replace(content, dyn_update_time=time),
+            raw=msgspec.json.encode(msgspec.json.decode(command.raw) | {"dynUpdateTime": time}),
+        )
     return to_backend_profile(command)
+
+
+def check_followed(command: ProfileCommand) -> None:
+    """Raise ProfileError for a profile that the controller would not follow as its station does (2.1).
+
+    A profile that is absorbed never reaches the station.
+    """
+    content = command.content
+    if not isinstance(content, v2.ChargingProfileV2):
+        return
+    if content.dyn_update_interval:
+        raise _unfollowed("dynUpdateInterval", "send updates by UpdateDynamicSchedule")
+    if content.max_offline_duration is not None:
+        raise _unfollowed("maxOfflineDuration", "use a duration or validTo, or clear the profile")
+    for schedule in content.charging_schedule:
+        if schedule.use_local_time:
+            raise _unfollowed("useLocalTime", "send times with their offset")
+        if schedule.limit_at_soc is not None:
+            raise _unfollowed("limitAtSoC", "send another profile when its state of charge is reached")
+        for period in schedule.charging_schedule_period:
+            if period.operation_mode not in (None, "ChargingOnly"):
+                raise _unfollowed(f"operationMode {period.operation_mode}", "send a limit for ChargingOnly")
+            if period.setpoint is not None:
+                raise _unfollowed("setpoint", "send a limit")
+
+
+def _unfollowed(member: str, remedy: str) -> ProfileError:
+    return ProfileError("UnsupportedParam", f"{member[:50]} is not supported: {remedy}")
 
 
 def read_stored_profile(version: Version, evse: int, raw: bytes) -> BackendProfile:
@@ -376,35 +411,18 @@ def to_backend_profile(command: ProfileCommand) -> BackendProfile:
     )
 
 
-def _set_dynamic(command: ProfileCommand, utc: float) -> ProfileCommand:
-    """Return a command whose profile, if it is Dynamic, was updated at `utc`: its duration begins then.
-
-    Raises ProfileError for one that the station would have to ask for updates of (2.1 Part 2, K28).
-    """
-    content = command.content
-    if content.charging_profile_kind != DYNAMIC or not isinstance(content, v2.ChargingProfileV2):
-        return command
-    if content.dyn_update_interval:
-        reason = "dynUpdateInterval is not supported: send updates by UpdateDynamicSchedule"
-        raise ProfileError("UnsupportedParam", reason)
-    time = format_time(utc)
-    return ProfileCommand(
-        evse=command.evse,
-        content=msgspec.structs.replace(content, dyn_update_time=time),
-        raw=msgspec.json.encode(msgspec.json.decode(command.raw) | {"dynUpdateTime": time}),
-    )
-
-
 def update_profile(profile: BackendProfile, update: v2.ScheduleUpdateV2, utc: float) -> BackendProfile:
     """Return a Dynamic profile with the limits of an update, which replace all of its period.
 
-    Raises ProfileError where the profile is of another kind, or where the update has no limit.
+    Raises ProfileError where the profile is of another kind, or where the update has no limit or a setpoint.
     """
     content = msgspec.json.decode(profile.raw)
     if content["chargingProfileKind"] != DYNAMIC:
         number = profile.profile.id
         raise ProfileError("InvalidProfile", f"profile {number} is not {DYNAMIC}: replace it as a whole")
     limits = dict(_limits_of(update))
+    if update.setpoint is not None:
+        raise _unfollowed("setpoint", "send a limit")
     if update.limit is None:
         raise ProfileError("UnsupportedParam", "an update without a limit is not supported")
     schedule = content["chargingSchedule"][0]

@@ -146,6 +146,37 @@ def test_arbiter_dynamic_profile_is_one_of_later_version(version: Version) -> No
     scenario.expect_log("chargingProfileKind Dynamic is one of OCPP 2.1")
 
 
+UNFOLLOWED: list[tuple[str, dict[str, Any], str]] = [
+    ("profile", {"maxOfflineDuration": 600}, "maxOfflineDuration is not supported"),
+    ("schedule", {"useLocalTime": True}, "useLocalTime is not supported: send times with their offset"),
+    ("schedule", {"limitAtSoC": {"soc": 80, "limit": 6}}, "limitAtSoC is not supported"),
+    ("period", {"operationMode": "Idle"}, "operationMode Idle is not supported"),
+    ("period", {"setpoint": 9.0}, "setpoint is not supported: send a limit"),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "member", "word"), UNFOLLOWED, ids=[each[2].split()[0] for each in UNFOLLOWED]
+)
+def test_arbiter_profile_that_only_a_station_follows_is_not_absorbed(
+    place: str, member: dict[str, Any], word: str
+) -> None:
+    def with_member(named: str) -> str:
+        frame = json.loads(brings(Version.V21, named))
+        profile = frame[3]["chargingProfile"]
+        [schedule] = profile["chargingSchedule"]
+        [period] = schedule["chargingSchedulePeriod"]
+        {"profile": profile, "schedule": schedule, "period": period}[place].update(member)
+        return call("b", frame[2], json.dumps(frame[3]))
+
+    scenario = RelayHarness(Version.V21)
+    scenario.make_commandable()
+    scenario.csms.send(with_member("ChargingStationMaxProfile"))
+    scenario.csms.receive_rejection("b")
+    scenario.expect_log(word)
+    scenario.forward_down(with_member("TxDefaultProfile"))
+
+
 OUT_OF_RANGE = [
     ('"stackLevel": 3', '"stackLevel": -1'),
     ('"limit": 10.0', '"limit": -1.0'),

@@ -98,9 +98,10 @@ def test_updated_limit_is_stored_and_restored(scenario: RelayHarness) -> None:
             "one schedule of one period",
         ),
         (update_call(number=8, limit=9.0), "profile 8 is not Dynamic"),
-        (update_call(setpoint=9.0), "an update without a limit"),
+        (update_call(), "an update without a limit"),
+        (update_call(limit=9.0, setpoint=8.0), "setpoint is not supported: send a limit"),
     ],
-    ids=["asked for by the station", "two periods", "another kind", "without a limit"],
+    ids=["asked for by the station", "two periods", "another kind", "without a limit", "with a setpoint"],
 )
 def test_what_cannot_be_updated_is_rejected_with_the_reason(
     scenario: RelayHarness, text: str, word: str
