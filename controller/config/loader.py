@@ -256,7 +256,7 @@ _VALUE_REMEDIES: dict[str, str] = {
     "meter.ct_ratio": coded("write primary divided by secondary current: 200/5 A is 40"),
     "site.voltage": coded("write the voltage between line and neutral, e.g. 230 (V)"),
 }
-"""Remedies for keys whose type says too little about what is to be written there."""
+"""Remedies for keys whose type does not state what is to be written there."""
 
 
 class InvalidConfigError(ConfigError):
