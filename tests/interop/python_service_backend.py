@@ -18,6 +18,9 @@ from ocpp.routing import on
 VERSIONS = {"ocpp1.6": v16, "ocpp2.0.1": v201, "ocpp2.1": v21}
 PLACE = "ftp://files.example/CS01?token=a%20b"
 SIGNATURE = "c2ln" * 40
+LIMIT = {"start_period": 0, "limit": 20.0}
+UPDATED_A = 4.0
+"""Less than any car takes: the station is limited to 0 A."""
 
 
 def report(**event: object) -> None:
@@ -48,6 +51,12 @@ def commands_16():
 
 def commands_2(call):
     yield call.TriggerMessage(requested_message="Heartbeat")
+    if call is v21.call:
+        schedule = {"id": 1, "charging_rate_unit": "A", "charging_schedule_period": [LIMIT]}
+        profile = {"id": 5, "stack_level": 0, "charging_profile_purpose": "ChargingStationMaxProfile"}
+        profile |= {"charging_profile_kind": "Dynamic", "charging_schedule": [schedule]}
+        yield call.SetChargingProfile(evse_id=0, charging_profile=profile)
+        yield call.UpdateDynamicSchedule(charging_profile_id=5, schedule_update={"limit": UPDATED_A})
     yield call.GetLog(log={"remoteLocation": PLACE}, log_type="DiagnosticsLog", request_id=7)
     firmware = {"location": PLACE, "retrieveDateTime": now(), "signature": SIGNATURE}
     yield call.UpdateFirmware(request_id=8, firmware=firmware)

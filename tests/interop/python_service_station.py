@@ -28,6 +28,7 @@ class Station(MESSAGES.ChargePoint):
 
     @on("SetChargingProfile")
     def on_profile(self, **payload):
+        report(limited=payload)
         return call_result.SetChargingProfile(status="Accepted")
 
     @on("TriggerMessage")

@@ -32,13 +32,19 @@ ASKED = {
         ("SignedUpdateFirmware", "Accepted"),
         ("Reset", "Accepted"),
     ],
-    "ocpp2": [
+    "ocpp2.0.1": [
         ("TriggerMessage", "Accepted"),
         ("GetLog", "Accepted"),
         ("UpdateFirmware", "Accepted"),
         ("Reset", "Accepted"),
     ],
 }
+ASKED["ocpp2.1"] = [
+    ("TriggerMessage", "Accepted"),
+    ("SetChargingProfile", "Accepted"),
+    ("UpdateDynamicSchedule", "Accepted"),
+    *ASKED["ocpp2.0.1"][1:],
+]
 
 _LOG = [("LogStatusNotification", "Uploading", 7), ("LogStatusNotification", "Uploaded", 7)]
 _STEPS = ("Downloading", "Downloaded", "Installing", "Installed")
@@ -75,7 +81,7 @@ async def test_ocpp_service_backend_looks_after_station(version: str, tmp_path: 
 
     assert backend.reports("complaint") == []
     assert [(event["asked"], event["answer"]) for event in backend.events if "asked" in event] == ASKED[
-        family
+        version
     ]
     # Each command's reports come in order; those of two commands may overlap, as the station has it.
     assert steps_of_each(
@@ -86,6 +92,9 @@ async def test_ocpp_service_backend_looks_after_station(version: str, tmp_path: 
     assert [event["reported"] for event in backend.events if "reported" in event].count("Heartbeat") == 1
     assert backend.reports("reported").count("BootNotification") == 2  # after the Reset, too
     check_payloads(station.events)
+    if version == "ocpp2.1":
+        [schedule] = station.reports("limited")[-1]["charging_profile"]["charging_schedule"]
+        assert schedule["charging_schedule_period"][0]["limit"] == 0.0  # the update allows 4 A
 
 
 def steps_of_each(reports: Iterable[Report]) -> dict[str, list[Report]]:

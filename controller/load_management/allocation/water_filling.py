@@ -6,8 +6,8 @@ those two (the *bends*) and when a group freezes. Between two bends each conduct
 and a heap holds the ends. An end in the heap may be too early (claims stopped rising since it was pushed)
 and is then pushed again at its right place; it is never too late, because every speeding up pushes anew.
 
-The sweep works on groups, not on claims: a `Pool` keeps how many claims of each group begin and end to rise at each
-level, so that a claim costs time only when it changes or when the level of its group does.
+The sweep works on groups, not on claims: a `Pool` keeps how many claims of each group begin and end to rise
+at each level, so that a claim costs time only when it changes or when the level of its group does.
 """
 
 from __future__ import annotations
