@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
-from controller.load_management.metering.base_load import NOISE_A, BaseLoad, LoadEstimates
+from controller.load_management.metering.base_load import FEED_IN_SHARED, NOISE_A, BaseLoad, LoadEstimates
 from controller.load_management.metering.margin_learning import MarginLearning, MarginStored
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.phase_steps import PhaseSteps, StepVote
@@ -277,9 +277,11 @@ class MeteredCircuit:
         feeds_in = self._bounds.has_generation or self.battery_a[phase] < 0
         if amps >= 0 or not feeds_in or self.steps.has_missed(phase):
             return abs(amps)
-        # For the car that proves it, beside what is taken off the supply as a battery delivers it.
+        # For the car that proves it, beside what is taken off the supply as a battery delivers it: that may
+        # leave less than this car needs, as it is missing in the supply and in the load.
         room_a = self.circuit.limit_a[phase] - self.margin_a - LEAST_CAR_A - self.hidden_a[phase]
-        return min(-amps, max(0.0, room_a) + draw.low[phase])
+        least_a = max(amps, -self.hidden_a[phase])
+        return min(-amps, max(least_a, room_a) + draw.low[phase])
 
     @property
     def reading(self) -> Reading | None:
@@ -503,7 +505,7 @@ class MeteredCircuit:
             return shown
         assumed, keep, start = [shown.assumed, before_fall_a], [shown.keep], [shown.start, before_fall_a]
         if self._unproven is not None:
-            worst_case = self._unproven.estimates(now)
+            worst_case = self._beside_battery(self._unproven.estimates(now))
             assumed += [worst_case.assumed, self._hidden.load_a]
             keep.append(worst_case.keep)
             start += [worst_case.start, self._hidden.load_a]
@@ -517,14 +519,20 @@ class MeteredCircuit:
         """
         if self.hidden_a == ZERO:
             return shown
-        first, second, third = (
-            min(assumed_a, max(leading_a, -hidden_a)) if assumed_a <= 0 else assumed_a
-            for assumed_a, leading_a, hidden_a in zip(
-                shown.assumed, shown.leading, self.hidden_a, strict=True
-            )
-        )
-        return shown._replace(assumed=(first, second, third))
+        assumed = _with_feed_in(shown.assumed, shown.leading, self.hidden_a)
+        first, second, third = shown.start
+        lasting = (first / FEED_IN_SHARED, second / FEED_IN_SHARED, third / FEED_IN_SHARED)
+        return shown._replace(assumed=assumed, start=_with_feed_in(shown.start, lasting, self.hidden_a))
 
     def start_peak(self, phase: int, now: float) -> tuple[float, float]:
         """Return when a phase (0 to 2) carried the load that another car has to expect, and that load (A)."""
         return max((load.start_peak(phase, now) for load in self._loads), key=lambda peak: peak[1])
+
+
+def _with_feed_in(load_a: PhaseAmps, fed_in_a: PhaseAmps, most_a: PhaseAmps) -> PhaseAmps:
+    """Return a load (A per phase); where it is a feed-in, with all of `fed_in_a`, up to `most_a`."""
+    first, second, third = (
+        min(amps, max(fed_a, -hidden_a)) if amps <= 0 else amps
+        for amps, fed_a, hidden_a in zip(load_a, fed_in_a, most_a, strict=True)
+    )
+    return (first, second, third)
