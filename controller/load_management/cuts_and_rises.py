@@ -326,7 +326,8 @@ class OffShares:
             if allocation is not None and offered_a > share_a:
                 self.above.note(each, share_a)
                 return
-            if allocation is not None and (share_a - offered_a >= ASKED_A or offered_a < each.evse.min_a):
+            needs_start = offered_a < max(each.evse.min_a, each.demand.start_a)
+            if allocation is not None and (share_a - offered_a >= ASKED_A or needs_start):
                 self.below[ref] = each, share_a
         self.above.drop(ref)
 
@@ -467,9 +468,10 @@ class CutPlanner:
         for number, (controller, share_a) in enumerate(below, 1):
             if number % AT_ONCE == 0:
                 yield AT_ONCE * COST_SEARCH
-            offered_a, min_a = controller.offer.offered_a, controller.evse.min_a
+            offered_a = controller.offer.offered_a
+            min_a = max(controller.evse.min_a, controller.demand.start_a)
             if starts := offered_a < min_a <= share_a:
-                rise_a = max(min_a, controller.model.start_a(now)) - offered_a
+                rise_a = min_a - offered_a
             else:
                 rise_a = share_a - offered_a
                 is_recent = now < controller.delivery.written_at + ASKS_AFTER_S

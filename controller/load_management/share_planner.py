@@ -42,6 +42,8 @@ SOUGHT_EVERY_S = 10.0
 """Time (s) between two searches for a waiting car that may go first to show its phases."""
 SOUGHT_AT_ONCE = 100
 """Longest waiting cars that are looked at in such a search."""
+LEFTOVER_REST_S = 1800.0
+"""Least time (s) until a car that takes nothing is offered again what no other takes: such room flutters."""
 COST_UPDATE = 30
 COST_OFFER = 6
 COST_NOTED = 8
@@ -117,6 +119,8 @@ class SharePlanner:
         self._raised: dict[EvseRef, None] = {}
         """EVSEs that got more than their share of the last pass, from what others could not use."""
         self._idle: Evses = {}
+        self._withdrawn_at: dict[EvseRef, float] = {}
+        """Times at which cars that take nothing were last offered nothing any more (s, monotonic)."""
         self._fixed: dict[EvseRef, Allocation] = {}
         self._others: dict[EvseRef, Allocation] = {}
         """Results of the last pass that are not the allocator's."""
@@ -588,7 +592,8 @@ class SharePlanner:
     def _offer_leftover(self, left: Headroom, now: float) -> Iterator[int]:
         """Offer cars that take nothing the minimum from what no other car takes, so that they may start.
 
-        A car that did not start at its minimum is offered more. `left`: what the others' shares leave.
+        Some do not start with their minimum: they are offered more. `left`: what the others' shares leave. As
+        that flutters with the building, it is offered again after a rest only.
         """
         order = sorted(
             self._probed.values(),
@@ -607,7 +612,11 @@ class SharePlanner:
             free_a = min(each.starting_a, most_a, left.room(evse, each.model.phases))
             free_a = math.floor(free_a * 10 + ROUNDED_A) / 10
             self._rotation.set_served(ref, False, now, rests=False)  # nothing was taken from its car
-            if free_a < evse.min_a:
+            has_some = each.delivery.standing(now).offered_a >= evse.min_a
+            if has_some and free_a < evse.min_a:
+                self._withdrawn_at[ref] = now
+            waits = not has_some and now < self._withdrawn_at.get(ref, -math.inf) + LEFTOVER_REST_S
+            if waits or free_a < evse.min_a:
                 self._others[ref] = Allocation(ref, 0.0, TAKES_NOTHING)
             else:
                 left.book(evse, each.model.phases, free_a)

@@ -231,8 +231,8 @@ class EvseController:
 
     @property
     def starting_a(self) -> float:
-        """Return the offer to start a car with: more than the minimum if it has never drawn."""
-        return self.evse.min_a if self.model.has_drawn else max(self.evse.min_a, START_A)
+        """Return the offer to start a car with: some do not start with the minimum."""
+        return max(self.evse.min_a, START_A)
 
     @property
     def has_whole_steps(self) -> bool:

@@ -157,6 +157,8 @@ class EvseDemand:
         self._demand: Demand | None = None
         self.most_a: float | None = None
         """Most that it could take by its last demand (A per phase); None without one."""
+        self.start_a = model.evse.min_a
+        """Least offer (A per phase) that its car could use by its last demand."""
         self._terms: tuple[object, ...] = ()
 
     def refresh(self, voltage_v: float, now: float) -> None:
@@ -299,7 +301,8 @@ class EvseDemand:
             max_a = max(max_a, min_a)
         if dimmed is not None and dimmed[0] < max_a:
             max_a, cap = dimmed
-        min_a = max(min_a, min(model.start_a(now), max_a))
+        self.start_a = min(model.start_a(now), max_a)
+        min_a = max(min_a, self.start_a)
         phases = self.phases_to_come
         help_a = None
         if helping is not None:

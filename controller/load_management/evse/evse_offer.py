@@ -33,6 +33,8 @@ from controller.model.observations import EvseRef
 from controller.model.statements import StatementCode
 
 PHASE_FULL = StatementCode.PHASE_FULL
+LEAST_STEP_A = 0.1
+"""Smallest rise (A per phase) that is sent at once where its car does not start with less."""
 TEST_A = 1.5
 """Least step of an offer (A per phase) that shows the phases of a car whose station reports no currents."""
 TEST_S = 20.0
@@ -459,6 +461,8 @@ class EvseOffer:
         """
         share_a = self.share_a(allocation)
         may_differ = allocation is not None and self._may_differ(share_a)
+        if self.offered_a < self._demand.start_a <= share_a:
+            return share_a, LEAST_STEP_A, may_differ
         if self._rises_after_test:
             return share_a, TEST_A, may_differ
         return share_a, max(STEP_A, LAG * share_a) if may_differ else STEP_A, may_differ

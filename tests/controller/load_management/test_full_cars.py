@@ -243,3 +243,55 @@ def test_full_car_is_not_started_again_by_the_state_of_its_station(report_s: int
     full.is_hungry = True
     site.wait(3700)
     assert site.station("a").draw_a == pytest.approx(13.0, abs=0.5)
+
+
+class StubbornCar(FullCar):
+    """Car that starts with 10 A or more only, and charges on with less."""
+
+    _charges = False
+
+    def draw_a(self, limit_a: float) -> float:
+        found = super().draw_a(limit_a)
+        self._charges = found > 0 and (self._charges or limit_a >= 10.0)
+        return found if self._charges else 0.0
+
+
+def test_others_come_down_by_little_for_a_car_that_does_not_start() -> None:
+    # Beside the building and 16 A of the other car 9.4 A are free: the car starts with 10.
+    stations = [make_station("a", car=Car(16.0)), make_station("b", car=StubbornCar(32.0))]
+    site = SiteHarness((make_grid(35.0),), stations, lambda now: (8.6, 8.6, 8.6))
+    site.connect()
+    site.wait(600)
+    assert [each.draw_a for each in stations] == pytest.approx([12.7, 12.7], abs=0.35)
+
+
+def test_car_that_wakes_starts_with_what_nobody_takes() -> None:
+    # Nobody else wants the room: a car that has charged is offered 10 A again, and not its minimum.
+    sleeper = StubbornCar(16.0)
+    station = FullCarStation(evse=make_station("a").evse, car=sleeper, report_s=60)
+    site = SiteHarness((make_grid(63.0),), [station, make_station("b", car=Car(16.0))])
+    site.connect()
+    site.wait(300)
+    assert station.draw_a == 16.0
+    sleeper.is_hungry = False
+    site.wait(600)
+    sleeper.is_hungry = True
+    site.wait(180)
+    assert station.draw_a == 16.0
+
+
+def test_full_car_is_not_switched_with_the_loads_of_the_building() -> None:
+    # What nobody takes comes and goes each 10 min with a load of 18 A.
+    full = FullCar(32.0)
+    stations = [make_station("a", car=Car(16.0)), ContactorStation(make_station("b").evse, car=full)]
+    for each in stations:
+        each.evse = structs.replace(each.evse, fallback_a=0.0)
+    site = SiteHarness((make_grid(40.0),), stations, lambda now: (22.0 if now % 600 < 120 else 4.0,) * 3)
+    site.connect()
+    site.wait(600)
+    full.is_hungry = False
+    site.wait(600)
+    sent = len(stations[1].leases)
+    site.wait(7200)
+    limits = [limit_a for _, limit_a in stations[1].leases[sent - 1 :]]
+    assert sum(then < 6.0 <= now for then, now in pairwise(limits)) <= 6
