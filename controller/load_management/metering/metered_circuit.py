@@ -255,6 +255,7 @@ class MeteredCircuit:
             draw,
             highest_of([load.remembered() for load in loads]),
             highest_of([load.worst() for load in loads]),
+            now,
         )
         first, second, third = (
             self._as_load(a, phase, draw) if flag else a

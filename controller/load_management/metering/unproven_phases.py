@@ -186,6 +186,8 @@ class HiddenLoad:
         self.load_a = NOWHERE
         self.is_unsaved = False
         self._circuit = circuit
+        self._drew_at = [-math.inf] * 3
+        """Time at which cars last drew on each phase (s, monotonic)."""
         self._lasting_a = NOWHERE
         """Highest lasting load since cars may draw there."""
         self._stored_a = ZERO
@@ -196,13 +198,24 @@ class HiddenLoad:
         self._set_lasting(NOWHERE)
 
     def on_reading(
-        self, unproven: Sequence[bool], draw: OfferCredit, remembered_a: PhaseAmps, worst_a: PhaseAmps
+        self,
+        unproven: Sequence[bool],
+        draw: OfferCredit,
+        remembered_a: PhaseAmps,
+        worst_a: PhaseAmps,
+        now: float,
     ) -> None:
-        """Process one reading; `remembered_a` has lasted, `worst_a` is planned with without one."""
+        """Process one reading; `remembered_a` has lasted, `worst_a` is planned with without one.
+
+        A car that follows another offer draws for sure, and may only seem to draw before and after that.
+        """
         may_draw = [flag and most_a > MAY_DRAW_A for flag, most_a in zip(unproven, draw.high, strict=True)]
+        for phase in range(3):
+            if max(draw.likely_low[phase], draw.unreacted[phase]) > MAY_DRAW_A:
+                self._drew_at[phase] = now
         draws = [
-            flag and max(likely_a, unreacted_a) > MAY_DRAW_A
-            for flag, likely_a, unreacted_a in zip(unproven, draw.likely_low, draw.unreacted, strict=True)
+            flag and is_able and now <= drew_at + PAUSE_S
+            for flag, is_able, drew_at in zip(unproven, may_draw, self._drew_at, strict=True)
         ]
         lasting_a = highest_of([self._lasting_a, remembered_a])
         self._set_lasting(_only_on(lasting_a, may_draw))
