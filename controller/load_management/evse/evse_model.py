@@ -396,8 +396,13 @@ class EvseModel:
             return False
         if self._refused_at < self._idle_since and now < (self._shown_by or -math.inf):
             return False
+        return not self._is_probed(now)
+
+    def _is_probed(self, now: float) -> bool:
+        """Return True if it is the time of the hour to offer its idle car current as to any other."""
         probe_at = self._last_probe(now)
-        return now >= probe_at + self._probe_s(probe_at) or probe_at < self._idle_since + FIRST_PROBE_S
+        is_first = self._idle_since is not None and probe_at < self._idle_since + FIRST_PROBE_S
+        return not is_first and now < probe_at + self._probe_s(probe_at)
 
     def _probe_s(self, probe_at: float) -> float:
         """Return the duration (s) of a probe: where reports are seldom, until one shows what it takes."""
@@ -414,7 +419,9 @@ class EvseModel:
         needs_more = not self.has_drawn or self.least_a > self.evse.min_a
         if not needs_more or self._idle_since is None:
             return False
-        return START_PROBE_AT_S <= now - self._idle_since < START_PROBE_AT_S + START_PROBE_S
+        if START_PROBE_AT_S <= now - self._idle_since < START_PROBE_AT_S + START_PROBE_S:
+            return True
+        return now >= self._idle_since + FULL_S and self._is_probed(now)
 
     @property
     def least_a(self) -> float:

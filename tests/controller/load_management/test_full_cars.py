@@ -137,7 +137,7 @@ def scene(limit_a: float, full_cars: int, fallback_a: float = 6.0) -> SiteHarnes
 @pytest.mark.parametrize(("limit_a", "full_cars"), [(41.0, 8), (33.0, 12), (63.0, 5)])
 def test_probes_of_full_cars_take_little_from_two_that_charge(limit_a: float, full_cars: int) -> None:
     # In each hour each full car is offered 10 A for a minute, as it never drew, one after the other.
-    # A cut goes up to 3 A below the share.
+    # A cut goes up to 5 A below the share, until the two have levelled theirs.
     site = scene(limit_a, full_cars, 0.0)
     site.wait(600)
     before_as = [site.station(name).energy_as for name in "AB"]
@@ -147,7 +147,7 @@ def test_probes_of_full_cars_take_little_from_two_that_charge(limit_a: float, fu
         lowest_a = min(lowest_a, sum(site.station(name).draw_a for name in "AB"))
     taken_as = sum(site.station(name).energy_as for name in "AB") - sum(before_as)
     probe_a = START_A + 3.0
-    assert lowest_a >= limit_a - 1.0 - probe_a
+    assert lowest_a >= limit_a - 1.0 - START_A - 5.0
     assert taken_as >= 5400 * (limit_a - 1.0) - full_cars * 1.5 * PROBE_S * probe_a
 
 
@@ -295,3 +295,22 @@ def test_full_car_is_not_switched_with_the_loads_of_the_building() -> None:
     site.wait(7200)
     limits = [limit_a for _, limit_a in stations[1].leases[sent - 1 :]]
     assert sum(then < 6.0 <= now for then, now in pairwise(limits)) <= 6
+
+
+def test_car_that_found_no_room_to_start_is_helped_again_each_hour() -> None:
+    # It starts with 10 A, and beside four others there are only 6 A for it, until one has left.
+    stations = [
+        make_station("a"),
+        *(make_station(name, car=Car()) for name in "bcdef"),
+    ]
+    for each in stations:
+        each.evse = structs.replace(each.evse, fallback_a=0.0)
+    site = SiteHarness((make_grid(39.0),), stations)
+    site.connect()
+    site.wait(300)
+    site.plug_in("a", StubbornCar(32.0))
+    site.wait(900)
+    assert stations[0].draw_a == 0.0
+    site.plug_in("f", None)
+    site.wait(3600)
+    assert stations[0].draw_a > 6.0
