@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
@@ -42,8 +42,9 @@ SOUGHT_EVERY_S = 10.0
 """Time (s) between two searches for a waiting car that may go first to show its phases."""
 SOUGHT_AT_ONCE = 100
 """Longest waiting cars that are looked at in such a search."""
-LEFTOVER_REST_S = 1800.0
-"""Least time (s) until a car that takes nothing is offered again what no other takes: such room flutters."""
+LEFTOVERS = 4
+LEFTOVERS_S = 3600.0
+"""A car that takes nothing is offered what no other takes so often within this time (s): it flutters."""
 COST_UPDATE = 30
 COST_OFFER = 6
 COST_NOTED = 8
@@ -119,7 +120,7 @@ class SharePlanner:
         self._raised: dict[EvseRef, None] = {}
         """EVSEs that got more than their share of the last pass, from what others could not use."""
         self._idle: Evses = {}
-        self._withdrawn_at: dict[EvseRef, float] = {}
+        self._withdrawn_at: dict[EvseRef, deque[float]] = {}
         """Times at which cars that take nothing were last offered nothing any more (s, monotonic)."""
         self._fixed: dict[EvseRef, Allocation] = {}
         self._others: dict[EvseRef, Allocation] = {}
@@ -593,7 +594,7 @@ class SharePlanner:
         """Offer cars that take nothing the minimum from what no other car takes, so that they may start.
 
         Some do not start with their minimum: they are offered more. `left`: what the others' shares leave. As
-        that flutters with the building, it is offered again after a rest only.
+        that flutters with the building, it is offered a few times an hour only.
         """
         order = sorted(
             self._probed.values(),
@@ -609,14 +610,16 @@ class SharePlanner:
                 self._troubles[evse.circuit] and evse.fallback_a,
             ]
             most_a = min(cap for cap in caps if isinstance(cap, float))
-            free_a = min(each.starting_a, most_a, left.room(evse, each.model.phases))
+            room_a = left.room(evse, each.model.phases)
+            free_a = min(each.starting_a(room_a), most_a, room_a)
             free_a = math.floor(free_a * 10 + ROUNDED_A) / 10
             self._rotation.set_served(ref, False, now, rests=False)  # nothing was taken from its car
             has_some = each.delivery.standing(now).offered_a >= evse.min_a
+            withdrawn = self._withdrawn_at.setdefault(ref, deque(maxlen=LEFTOVERS))
             if has_some and free_a < evse.min_a:
-                self._withdrawn_at[ref] = now
-            waits = not has_some and now < self._withdrawn_at.get(ref, -math.inf) + LEFTOVER_REST_S
-            if waits or free_a < evse.min_a:
+                withdrawn.append(now)
+            rests = len(withdrawn) == LEFTOVERS and now < withdrawn[0] + LEFTOVERS_S
+            if free_a < evse.min_a or (rests and not has_some):
                 self._others[ref] = Allocation(ref, 0.0, TAKES_NOTHING)
             else:
                 left.book(evse, each.model.phases, free_a)

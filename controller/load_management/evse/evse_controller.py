@@ -17,6 +17,8 @@ from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, TransactionSeen
 
+PLENTY_A = 40.0
+"""Room that nobody takes (A per phase) of which a sleeping car is offered more than its minimum."""
 SEEN_CHANGE_A = 1.0
 """Smallest change of a reported draw that is looked for in the meters above."""
 
@@ -229,10 +231,15 @@ class EvseController:
         self.demand.refresh(voltage_v, now)
         self.offer.offered_a = self.delivery.standing(now).offered_a
 
-    @property
-    def starting_a(self) -> float:
-        """Return the offer to start a car with: some do not start with the minimum."""
-        return max(self.evse.min_a, START_A)
+    def starting_a(self, room_a: float) -> float:
+        """Return the offer to start a car with, of so much room that nobody takes (A per phase).
+
+        It is more than the minimum if the car has never drawn, and where there is plenty: some do not start
+        with that.
+        """
+        has_it = self.offer.offered_a >= START_A
+        is_plenty = room_a >= START_A if has_it else room_a >= PLENTY_A
+        return max(self.evse.min_a, START_A) if is_plenty or not self.model.has_drawn else self.evse.min_a
 
     @property
     def has_whole_steps(self) -> bool:

@@ -64,6 +64,8 @@ BOOT_LOOP_S = 60.0
 BOOT_BACKOFF = Backoff(first_s=5.0, longest_s=60.0)
 UP_S = 600.0
 """A station that boots again within this time (s) is likely to do so once more."""
+REPORTED_S = 10.0
+"""Time (s) after the begin of a link within which a station that has booted reports that."""
 USUAL_BOOTS = 2
 """So many boots in a row are usual: of an update, or by a person."""
 MOST_PENDING = 4
@@ -179,7 +181,7 @@ class LimitDelivery:
         """Leases in a row that were refused or not answered."""
         self._raised_at: float | None = None
         self._cut_at = -math.inf
-        self._booted_at = -math.inf
+        self._booted_at = self._connected_at = -math.inf
         self._repeated_boots = self._boots = 0
         self._written_from = self._secures_from = 0.0
         self._standing = self._find_standing(-math.inf)
@@ -211,7 +213,7 @@ class LimitDelivery:
     def on_connected(self, now: float) -> None:
         """Note that the station can be commanded; what is in it is unknown."""
         self.connected = True
-        self._retry_at = now
+        self._connected_at = self._retry_at = now
         self._refusal = ""  # what failed with the last link was no refusal
         self._refused_leases = 0
         self.on_profiles_touched(now)
@@ -220,9 +222,12 @@ class LimitDelivery:
         """Set both limits again after a boot; a station that boots again and again is written to less often.
 
         Until its limits are confirmed, it counts at its maximum. Its fallback is set once it stays up: until
-        then it counts at its maximum where its lease ends.
+        then it counts at its maximum where its lease ends. What it was sent over a link that it reports the
+        boot on came after the boot.
         """
-        self.on_profiles_touched(now)
+        is_sent = self._boots >= USUAL_BOOTS and now <= self._connected_at + REPORTED_S
+        if not is_sent:
+            self.on_profiles_touched(now)
         self._boots = self._boots + 1 if now < self._booted_at + UP_S else 1
         if self._boots > USUAL_BOOTS:
             self._secures_from = now + UP_S

@@ -281,12 +281,12 @@ def test_car_that_wakes_starts_with_what_nobody_takes() -> None:
 
 
 def test_full_car_is_not_switched_with_the_loads_of_the_building() -> None:
-    # What nobody takes comes and goes each 10 min with a load of 18 A.
+    # What nobody takes comes and goes each 5 min with a load of 18 A.
     full = FullCar(32.0)
     stations = [make_station("a", car=Car(16.0)), ContactorStation(make_station("b").evse, car=full)]
     for each in stations:
         each.evse = structs.replace(each.evse, fallback_a=0.0)
-    site = SiteHarness((make_grid(40.0),), stations, lambda now: (22.0 if now % 600 < 120 else 4.0,) * 3)
+    site = SiteHarness((make_grid(40.0),), stations, lambda now: (22.0 if now % 300 < 60 else 4.0,) * 3)
     site.connect()
     site.wait(600)
     full.is_hungry = False
@@ -294,7 +294,7 @@ def test_full_car_is_not_switched_with_the_loads_of_the_building() -> None:
     sent = len(stations[1].leases)
     site.wait(7200)
     limits = [limit_a for _, limit_a in stations[1].leases[sent - 1 :]]
-    assert sum(then < 6.0 <= now for then, now in pairwise(limits)) <= 6
+    assert sum(then < 6.0 <= now for then, now in pairwise(limits)) <= 10  # 24 else
 
 
 def test_car_that_found_no_room_to_start_is_helped_again_each_hour() -> None:

@@ -349,6 +349,27 @@ def test_delivery_in_loop_of_boots_writes_limits_later_each_time() -> None:
     assert [each.kind for each in send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s)] == [LimitKind.LEASE]
 
 
+def test_delivery_station_that_boots_often_is_written_to_once_a_link() -> None:
+    # It reports each boot over the new link on which it was sent its limits already.
+    delivery = confirmed(16)
+    written: list[int] = []
+    for boot in range(1, 11):
+        now = 120.0 * boot
+        delivery.on_disconnected(now - 5)
+        delivery.on_connected(now)
+        leases = 0
+        for at, boots in ((now, False), (now + 1, True)):
+            if boots:
+                delivery.on_boot(at)
+            commands = send(delivery, 16, at)
+            answer(delivery, commands, at)
+            leases += sum(each.kind is LimitKind.LEASE for each in commands)
+        written.append(leases)
+    assert written == [2, 2, *[1] * 8]
+    delivery.on_boot(1300.0)  # without a new link
+    assert send(delivery, 16, 1300.0)
+
+
 def test_delivery_station_that_boots_often_gets_fallback_once_it_stays_up() -> None:
     delivery = confirmed(16)
     kinds: list[LimitKind] = []
