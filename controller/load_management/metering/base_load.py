@@ -464,6 +464,8 @@ class BaseLoad:
         self, limit_a: PhaseAmps, fuse: Fuse = Fuse.PLAIN, now: float = 0.0, margin_a: float = 0.0
     ) -> None:
         self.crossed = False
+        self.may_feed_in = False
+        """True once something may feed in below the circuit: generation, a battery, or a reading of it."""
         self._watches = watches(limit_a, fuse, now)
         self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
         self.set_limits(limit_a, fuse, margin_a)
@@ -494,11 +496,18 @@ class BaseLoad:
         """
         overloaded = self.crossed = False
         late_a = RollingMax.add_all(zip(self._late_draw, draw.high, strict=True), now)
+        # Where nothing can feed in, no load is below zero: a silent car has stopped on all of its phases.
+        is_less = not self.may_feed_in and any(
+            measured < likely_a - NOISE_A
+            for measured, likely_a in zip(measured_a, draw.likely_low, strict=True)
+        )
         for phase, measured in enumerate(measured_a):
             low = measured - draw.high[phase]
             high = measured - draw.low[phase]
             # Beside what the EVSEs are likely to draw: within `low` to `high`.
             least, most = measured - draw.likely_high[phase], measured - draw.likely_low[phase]
+            if is_less:
+                most = high
             load = self._phases[phase]
             load.least_a, load.most_a = least, most
             watch = self._watches[phase]

@@ -227,6 +227,7 @@ class MeteredCircuit:
     ) -> bool:
         """Add a good reading to the base load and to its jumps; return True if the circuit is to be cut."""
         self._follow_limit(amps, draw, now)
+        self.load.may_feed_in |= self._bounds.has_generation or min(*amps, *self.battery_a) < -NOISE_A
         is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
         is_over |= self._measure_unproven(amps, draw, now, power_limited, slowest_s)
         if not self.steps.problem:

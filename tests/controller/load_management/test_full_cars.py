@@ -314,3 +314,23 @@ def test_car_that_found_no_room_to_start_is_helped_again_each_hour() -> None:
     site.plug_in("f", None)
     site.wait(3600)
     assert stations[0].draw_a > 6.0
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_silent_car_finds_its_room_when_it_goes_on(others: int) -> None:
+    # Its state is Charging all the time. Without generation the meter shows that it has stopped.
+    silent = FullCar(16.0)
+    stations = [make_station(f"b{number}", car=Car(32.0)) for number in range(others)]
+    stations.append(ContactorStation(evse=make_station("a").evse, car=silent, report_s=0))
+    for each in stations:
+        each.evse = structs.replace(each.evse, fallback_a=0.0)
+    site = SiteHarness((make_grid(35.0),), stations, lambda now: (3.0, 6.5, 7.5))
+    site.connect()
+    site.wait(900)
+    before = site.seconds_over("grid", 35.0)
+    for _ in range(2):
+        silent.is_hungry = False
+        site.wait(1200)
+        silent.is_hungry = True
+        site.wait(300)
+    assert site.seconds_over("grid", 35.0) == before
