@@ -14,8 +14,11 @@ from msgspec import structs
 
 from controller.load_management.allocation.allocator import Allocation, Demand
 from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.evse_model import SETTLE_S
 from controller.model.observations import EvseRef
 
+SURPLUS_SETTLE_S = 150.0
+"""Time (s) for which another number of phases is wanted in surplus mode: each change is a stop."""
 RETURN_A = 1.0
 """Current above the minimum that must fit on all phases, so that a small rise does not end it."""
 ROUNDED_A = 0.5
@@ -26,11 +29,16 @@ Share = Callable[[list[Demand]], Shares]
 
 
 def consider(
-    controllers: Sequence[EvseController], demands: Sequence[Demand], given: Shares, share: Share, now: float
+    controllers: Sequence[EvseController],
+    demands: Sequence[Demand],
+    given: Shares,
+    share: Share,
+    now: float,
+    settle_s: float = SETTLE_S,
 ) -> None:
     """Set for every EVSE whether another number of phases is wanted, with the shares of these demands.
 
-    `share` makes a trial; it is called only where an EVSE may change.
+    `share` makes a trial; it is called only where an EVSE may change. `settle_s`: so long one is wanted.
     """
     asking = {demand.ref: demand for demand in demands}
     able = [each for each in controllers if each.evse.ref in asking and each.model.switch.may_change(now)]
@@ -45,15 +53,19 @@ def consider(
     ]
     wanted = _narrowing(narrow, join, asking, given, share) | _widening(widen, asking, given, share)
     for controller in controllers:
-        controller.model.switch.set_wanted(controller.evse.ref in wanted, now)
+        controller.model.switch.set_wanted(controller.evse.ref in wanted, now, settle_s)
 
 
 def consider_alone(
     controllers: Sequence[EvseController], demands: Sequence[Demand], share: Share, now: float
 ) -> None:
-    """Do the same where the shares do not show what would be: those that began may be kept charging."""
+    """Do the same where the shares do not show what would be: those that began may be kept charging.
+
+    They wait for surplus: a cloud, and a gap between two, is over before another number of phases is wanted.
+    """
     able = any(controller.model.switch.may_change(now) for controller in controllers)
-    consider(controllers, demands, share(list(demands)) if able else {}, share, now)
+    given = share(list(demands)) if able else {}
+    consider(controllers, demands, given, share, now, SURPLUS_SETTLE_S)
 
 
 def _unserved(controller: EvseController, given: Shares, now: float) -> bool:

@@ -118,13 +118,13 @@ class PhaseSwitch:
             return False
         return self._changed_at is None or now >= self._changed_at + DWELL_S
 
-    def set_wanted(self, wanted: bool, now: float) -> None:
-        """Set whether the other number of phases is better now."""
+    def set_wanted(self, wanted: bool, now: float, settle_s: float = SETTLE_S) -> None:
+        """Set whether the other number of phases is better now; it is decided after `settle_s`."""
         if not wanted:
             self._wanted_since = None
         elif self._wanted_since is None:
             self._wanted_since = now
-        elif now >= self._wanted_since + SETTLE_S and self.may_change(now):
+        elif now >= self._wanted_since + settle_s and self.may_change(now):
             self.to_single = not self.single
             self.changing = True
             self._wanted_since = None

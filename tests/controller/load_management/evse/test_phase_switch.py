@@ -232,3 +232,14 @@ def test_two_cars_switch_to_one_phase_so_that_both_charge() -> None:
     site.wait(900)
     assert [each.draw_a for each in cars] == [9.0, 9.0]
     assert [sum(amps > 0 for amps in each.drawn()) for each in cars] == [1, 1]
+
+
+def test_cloud_of_a_minute_and_a_half_switches_no_phases() -> None:
+    # Each 10 min 2.6 A of sun on each phase are left of 18: one phase would do, for 90 s.
+    station = make_station("A", car=Car(16.0), surplus=True, phase_switching=True)
+    sun_a = (-18.0, -18.0, -18.0), (-2.6, -2.6, -2.6)
+    site = SiteHarness((make_grid(63.0),), [station], lambda now: sun_a[now % 600 < 90])
+    site.connect()
+    site.wait(3600)
+    assert not any(is_single for _, is_single in station.one_phase)
+    assert sum(then < 6.0 <= now for (_, then), (_, now) in pairwise(station.leases)) <= 1
