@@ -383,16 +383,21 @@ class SiteModel:
             if (stepping := self.by_ref.get(car_steps.stepping)) is not None:
                 stepping.offer.end_step(now)
             car_steps.stepping = None
-        least_a = check.needed_step_a(now)
-        if least_a == math.inf or not metered.is_good(now):
+        needed = check.needed_step(circuit.limit_a, now)
+        if needed is None or not metered.is_good(now):
             return
         below = [self.by_ref[evse.ref] for evse in self.site.below[circuit.id]]
-        able = [each for each in below if each.offer.possible_step_a(now) >= least_a]
+        able = [
+            each
+            for each in below
+            if each.offer.possible_step_a(needed.phases, now) >= needed.least_a
+            and each.model.draw.report_interval_s <= needed.report_s
+        ]
         if able:
             best = min(able, key=lambda each: each.offer.step_order(now))
-            car_steps.begin(best.evse.ref, best.offer.begin_step(now), now)
+            car_steps.begin(best.evse.ref, best.offer.begin_step(needed.most_a, now), needed, now)
         else:
-            car_steps.put_off(now)
+            needed.pauses.put_off(now)
 
     def _doubt_phases(self, circuit: CircuitNode, rises_a: PhaseAmps, since: float, now: float) -> None:
         """Doubt the phases of cars that may have added some, as their circuit is above its limit.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
 from controller.load_management.allocation.allocator import Allocation
@@ -398,27 +398,31 @@ class EvseOffer:
             self._model.phase_tests.begin(duration_s, now)
         return self._tested_with_a
 
-    def possible_step_a(self, now: float) -> float:
-        """Return by how much its car can come down for a step that its station reports (A per phase)."""
+    def possible_step_a(self, phases: Sequence[int], now: float) -> float:
+        """Return by how much its car can come down for a step that its station reports (A per phase).
+
+        It is a step on one of these phases (0 to 2) at least.
+        """
         model, draw = self._model, self._model.draw
         if not (self._delivery.connected and model.is_charging and draw.settled) or model.switch.changing:
             return 0.0
         if model.evse.is_dc or model.reports_no_current(now) or now < self._test_ends_at:
             return 0.0
-        return min(METER_STEP_A, draw.most_loaded_a - model.least_a)
+        drawn_a = max(draw.surely_drawn[phase] for phase in phases)
+        return min(METER_STEP_A, draw.most_loaded_a - model.least_a) if drawn_a >= model.least_a else 0.0
 
     def step_order(self, now: float) -> tuple[float, float, float]:
         """Return its place among those that can make a step: large ones first, those reported soon first.
 
         The car that has made the last one may not have followed it: it comes last among equals.
         """
-        return -self.possible_step_a(now), self._test_ends_at, self._model.draw.report_interval_s
+        return -self.possible_step_a((0, 1, 2), now), self._test_ends_at, self._model.draw.report_interval_s
 
-    def begin_step(self, now: float) -> float:
-        """Lower its offer for such a step; return its duration (s)."""
+    def begin_step(self, most_a: float, now: float) -> float:
+        """Lower its offer for such a step of at most so much (A per phase); return its duration (s)."""
         draw = self._model.draw
         duration_s = METER_STEP_S + draw.report_interval_s
-        self._tested_with_a = draw.most_loaded_a - self.possible_step_a(now)
+        self._tested_with_a = draw.most_loaded_a - min(most_a, self.possible_step_a((0, 1, 2), now))
         self._test_ends_at = now + duration_s
         self._rises_after_test = True
         self._due.add(self._model.evse.ref)

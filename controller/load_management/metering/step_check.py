@@ -27,9 +27,12 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+import msgspec
+
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep
 from controller.load_management.metering.base_load import RollingMax
 from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.metering.ratio_check import moves
 from controller.load_management.metering.sum_check import (
     MISSED,
     QUIET_A,
@@ -37,9 +40,8 @@ from controller.load_management.metering.sum_check import (
     SEEN,
     STEP_A,
     SumCheck,
-    moves,
 )
-from controller.load_management.site_tree import PhaseAmps
+from controller.load_management.site_tree import NOWHERE, PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.coded_text import coded, join_and
 
@@ -74,8 +76,16 @@ LIVELY_S = 900.0
 """The building moves by itself where so many spans have ended within this time (s); else the cars have."""
 OFFER_ERROR_A = 0.5
 """Tolerance (A) with which a car follows its offer."""
+LARGEST_STEPS_A = (4.0, 6.0)
+"""Largest step (A per phase) that is made for a ratio beside a busy building, and for one that is doubted."""
+LONGEST_REPORT_S = 60.0
+"""Longest interval of reports (s) that show a step of a car in time."""
+STEP_PART = 0.06
+"""Part of the limit by which a car steps for a ratio if it can: others change a little meanwhile."""
 STEP_PAUSE_S = 30.0
-"""Time (s) from the end of the first such step to the next; it doubles with each one."""
+"""Time (s) from the end of the first such step to the next."""
+RATIO_PAUSE_S = 60.0
+"""The same for steps that are to show a ratio."""
 
 PLACED_BEFORE = coded(
     "the meter is placed before the cars and does not measure them (then set "
@@ -133,6 +143,49 @@ class QuietWatch:
         self._lowest, self._due_from = [], math.inf
 
 
+class NeededStep(msgspec.Struct, frozen=True, gc=False):
+    """Step of a car that is to show whether a meter is right, as nothing else does.
+
+    It is at least `least_a` and at most `most_a` (A per phase) on one of the `phases` (0 to 2). Its station
+    reports at least each `report_s` (s).
+    """
+
+    least_a: float
+    most_a: float
+    phases: Sequence[int]
+    report_s: float
+    pauses: StepPauses
+
+
+class StepPauses:
+    """Pauses between the steps that cars make for one purpose: each is twice as long as the last.
+
+    `first_s`: the first one (s).
+    """
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+        self._next_at = -math.inf
+        self._count = 0
+
+    def have_ended(self, now: float) -> bool:
+        """Return True if the next step may begin (s, monotonic)."""
+        return now >= self._next_at
+
+    def begin(self, duration_s: float, now: float) -> None:
+        """Note that a step of so long (s) begins."""
+        self._next_at = now + duration_s + min(self._first_s * 2**self._count, CAR_STEPS_S[1])
+        self._count += 1
+
+    def put_off(self, now: float) -> None:
+        """Note that no car can make one now."""
+        self._next_at = now + STEP_PAUSE_S
+
+    def reset(self) -> None:
+        """Have the next pause be as short as the first one."""
+        self._count = 0
+
+
 class CarSteps:
     """Steps that cars below a meter make to check it, one at a time. Times in s, monotonic.
 
@@ -142,24 +195,22 @@ class CarSteps:
     def __init__(self) -> None:
         self.stepping: EvseRef | None = None
         self.begun_at = -math.inf
-        self._next_at = -math.inf
-        self._count = 0
+        self.for_quiet = StepPauses(STEP_PAUSE_S)
+        """Of steps that are to move the readings."""
+        self.for_fall = StepPauses(STEP_PAUSE_S)
+        """Of steps that are to show that the meter still sees the cars, after a fall of the base load."""
+        self.for_ratio = StepPauses(RATIO_PAUSE_S)
+        """Of steps that are to show a ratio."""
+        self._pauses = self.for_quiet
 
-    def begin(self, ref: EvseRef, duration_s: float, now: float) -> None:
-        """Note that a car makes a step for so long (s): the pause until the next one doubles."""
-        self.stepping, self.begun_at = ref, now
-        self._next_at = now + duration_s + min(STEP_PAUSE_S * 2**self._count, CAR_STEPS_S[1])
-        self._count += 1
+    def begin(self, ref: EvseRef, duration_s: float, needed: NeededStep, now: float) -> None:
+        """Note that a car makes a step for so long (s)."""
+        self.stepping, self.begun_at, self._pauses = ref, now, needed.pauses
+        needed.pauses.begin(duration_s, now)
 
-    def put_off(self, now: float) -> None:
-        """Note that no car can make one now."""
-        self._next_at = now + STEP_PAUSE_S
-
-    def may_begin(self, now: float, *, is_needed: bool) -> bool:
-        """Return True if a car is to make one now. While none is needed, the pauses are as at first."""
-        if not is_needed:
-            self._count = 0
-        return is_needed and now >= self._next_at
+    def is_for(self, pauses: StepPauses) -> bool:
+        """Return True if a car makes a step for this purpose."""
+        return self.stepping is not None and self._pauses is pauses
 
 
 class _Sight(enum.Enum):
@@ -195,6 +246,7 @@ class StepCheck:
 
     def add_step(self, step: ReportedStep) -> None:
         """Look for a reported step in the readings, once they are there."""
+        self._sums.ratios.add_step(step.delta_a)
         is_large = any(abs(delta) >= STEP_A for delta in step.delta_a)
         if is_large and step.at - step.since <= LONGEST_WINDOW_S:
             self._pending.append(step)
@@ -218,20 +270,37 @@ class StepCheck:
         self._check_ratios()
         return self._sums.ends_probe
 
-    def needed_step_a(self, now: float) -> float:
-        """Return the least step (A) that a car is to make now, as nothing else shows it; infinity: none."""
-        least_a = math.inf
-        if self._quiet.is_long(now):
-            least_a = QUIET_STEP_A + OFFER_ERROR_A
-        elif self._sums.doubts_ratio:
-            least_a = STEP_A + OFFER_ERROR_A
-        return least_a if self.car_steps.may_begin(now, is_needed=least_a < math.inf) else math.inf
+    def needed_step(self, limit_a: PhaseAmps, now: float) -> NeededStep | None:
+        """Return the step that a car is to make now; None: none. `limit_a`: of the circuit (A per phase)."""
+        steps = self.car_steps
+        if not self._quiet.is_long(now):
+            steps.for_quiet.reset()
+        elif steps.for_quiet.have_ended(now):
+            return NeededStep(QUIET_STEP_A + OFFER_ERROR_A, math.inf, (0, 1, 2), math.inf, steps.for_quiet)
+        fallen = [phase for phase, load_a in enumerate(self.before_fall_a) if load_a > -math.inf]
+        if not fallen:
+            steps.for_fall.reset()
+        elif steps.for_fall.have_ended(now):
+            return NeededStep(STEP_A + OFFER_ERROR_A, math.inf, fallen, LONGEST_REPORT_S, steps.for_fall)
+        ratios = self._sums.ratios
+        if ratios.is_doubted:
+            steps.for_ratio.reset()
+        if not steps.for_ratio.have_ended(now) or not (phases := ratios.open_phases(limit_a)):
+            return None
+        least_a = ratios.needed_move_a(phases) + OFFER_ERROR_A
+        if least_a > LARGEST_STEPS_A[ratios.is_doubted]:
+            return None
+        most_a = max(least_a, STEP_PART * max(limit_a))
+        return NeededStep(least_a, most_a, phases, LONGEST_REPORT_S, steps.for_ratio)
 
     @property
     def has_answered(self) -> bool:
         """Return True if a car makes a step, and its begin has shown what it is made for."""
-        has_moved = self._quiet.moved_at > self.car_steps.begun_at
-        return self.car_steps.stepping is not None and has_moved and not self._sums.doubts_ratio
+        steps = self.car_steps
+        if steps.is_for(steps.for_fall):
+            return self.before_fall_a == NOWHERE
+        shown_at = self._sums.ratios.judged_at if steps.is_for(steps.for_ratio) else self._quiet.moved_at
+        return steps.stepping is not None and shown_at > steps.begun_at
 
     def has_missed(self, phase: int) -> bool:
         """Return True if the last step that was judged on a phase was missed."""
@@ -254,13 +323,13 @@ class StepCheck:
 
     def _check_ratios(self) -> None:
         """Suspect the meter where a phase shows too small a part of each step."""
-        phases = [phase for phase, ratios in enumerate(self._sums.ratios) if ratios.are_small]
-        if phases and not self.problem:
+        parts = self._sums.ratios.small_parts()
+        if parts and not self.problem:
             self._seen = 0
             self.problem = coded(
                 "{phases} not show more than {percent} % of the steps that stations report: {cause}",
-                phases=_follow_in_words(phases),
-                percent=f"{100 * max(max(self._sums.ratios[phase].small) for phase in phases):.0f}",
+                phases=_follow_in_words([*parts]),
+                percent=f"{100 * max(parts.values()):.0f}",
                 cause=WRONG_RATIO,
             )
 
@@ -313,8 +382,7 @@ class StepCheck:
             self.proven[phase] = True
             self._misses[phase] = 0
         self._seen += 1
-        are_small = any(ratios.are_small for ratios in self._sums.ratios)
-        if self._seen >= MISSES and not are_small and max(self._misses) < MISSES:
+        if self._seen >= MISSES and not self._sums.ratios.small_parts() and max(self._misses) < MISSES:
             self.problem = ""
 
     def _find_begin(self, step: ReportedStep, phase: int, end: float) -> float:

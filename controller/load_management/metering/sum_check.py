@@ -10,10 +10,6 @@ that is frozen though its last digits change, or that was connected to another c
 moved by `QUIET_A` meanwhile, smaller moves count, and each counts as `QUIET_MISSES`: no building hides a move
 so well.
 
-*Ratio*: between two moments at which the draw is known, the readings have moved by as much as the EVSEs, and
-more if the building has moved as well; hardly ever by less. A meter with another ratio of its current
-transformers than configured shows the same part of each move.
-
 *Falls*: a meter that ceases to see the EVSEs shows a base load that is lower by their draw, as generation
 that begins in that moment would. So where a base load falls within seconds below all that it was in the last
 quarter of an hour, to a feed-in, the one from before counts until a step of a car has shown that the meter
@@ -28,11 +24,10 @@ from collections import deque
 from collections.abc import Sequence
 from operator import neg
 
-import msgspec
-
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.base_load import MEMORY_S, RollingMax
 from controller.load_management.metering.meter_window import LATE_S
+from controller.load_management.metering.ratio_check import DrawSample, RatioCheck
 from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, PhaseAmps
 
 STEP_A = 5.0
@@ -56,22 +51,6 @@ MISSES_S = 900.0
 """Time (s) after which a miss no longer counts."""
 BEFORE_S = 60.0
 """Time (s) before a fall whose highest base load counts on."""
-STEADY_S = 6.0
-"""Time (s) after which the readings of a meter that takes means have followed the draw."""
-KNOWN_A = 1.0
-"""The draw is known where it lies between two values that differ by no more (A)."""
-CLEAN = 0.2
-"""Part of a move by which the readings may go the other way meanwhile, so that nothing has hidden it."""
-RATIOS = 6
-"""Moves whose parts are compared."""
-SMALL_RATIO = 0.85
-"""Part of a move that a meter with the right ratio shows at least: stations measure a little otherwise."""
-SMALL_RATIOS = 4
-"""Moves of `RATIOS` that show less than that by no chance: of a right meter one in a hundred does."""
-LATEST_RATIOS = 3
-"""Moves among which one that shows less is a reason to look for more."""
-MOST_READINGS = 300
-"""Readings of the longest move: the building changes meanwhile."""
 FIRST_PROBE_S = 450.0
 """Time (s) from such a fall to the first probe."""
 PROBE_S = 120.0
@@ -79,73 +58,6 @@ PROBE_S = 120.0
 show."""
 FALLEN_S = 8.0
 """Time (s) after a fall until a message has shown whether a car has stopped instead."""
-
-
-class _Sample(msgspec.Struct, frozen=True, gc=False):
-    """One reading (A per phase), with the least and the most that the EVSEs have drawn since `LATE_S` ago."""
-
-    at: float
-    shown_a: PhaseAmps
-    least_a: PhaseAmps
-    most_a: PhaseAmps
-
-
-class StepRatios:
-    """Parts of the moves of the EVSEs' draw that the readings of one phase have shown. Times in s, monotonic.
-
-    Each move lies between two moments at which the draw has been known and the same for `STEADY_S`.
-    """
-
-    def __init__(self) -> None:
-        self._ratios: deque[float] = deque(maxlen=RATIOS)
-        self._steady_a = 0.0
-        self._steady_since: float | None = None
-        self._before_a: float | None = None
-        """Draw at the begin of a move (A); None: it was not known for long."""
-        self._readings: list[float] = []
-
-    @property
-    def small(self) -> list[float]:
-        """Return those of the last `RATIOS` parts that a meter with the right ratio does not show."""
-        return [ratio for ratio in self._ratios if ratio <= SMALL_RATIO]
-
-    @property
-    def are_small(self) -> bool:
-        """Return True if that is no chance."""
-        return len(self.small) >= SMALL_RATIOS
-
-    @property
-    def is_doubted(self) -> bool:
-        """Return True if one of the last few was small, and more are to show whether that is chance."""
-        latest = [*self._ratios][-LATEST_RATIOS:]
-        return not self.are_small and min(latest, default=1.0) <= SMALL_RATIO
-
-    def on_sample(self, shown_a: float, least_a: float, most_a: float, now: float) -> None:
-        """Process one reading beside the least and the most that the EVSEs draw (A)."""
-        self._readings.append(shown_a)
-        if len(self._readings) > MOST_READINGS:
-            self._readings.clear()
-            self._before_a = None
-        is_steady = self._steady_since is not None and abs(least_a - self._steady_a) <= KNOWN_A
-        if most_a - least_a > KNOWN_A:
-            self._steady_since = None
-        elif not is_steady or self._steady_since is None:
-            self._steady_since, self._steady_a = now, least_a
-        elif now >= self._steady_since + STEADY_S:
-            self._end_move(least_a, shown_a)
-
-    def _end_move(self, drawn_a: float, shown_a: float) -> None:
-        """Take in what the readings have shown of a move that ends with this draw (A); the next begins."""
-        move_a = 0.0 if self._before_a is None else drawn_a - self._before_a
-        if abs(move_a) >= STEP_A:
-            along_a, against_a = moves(self._readings, up=move_a > 0)
-            if against_a <= CLEAN * abs(move_a):
-                self._ratios.append(along_a / abs(move_a))
-        self._before_a, self._readings = drawn_a, [shown_a]
-
-    def clear(self) -> None:
-        """Drop the move that has begun."""
-        self._before_a = self._steady_since = None
 
 
 class SumCheck:
@@ -162,14 +74,14 @@ class SumCheck:
         self.fallen_at = [0.0] * 3
         self._probe_at = [math.inf] * 3
         """Time of the next probe; one that has begun is in the past."""
-        self._samples: deque[_Sample] = deque()
+        self._samples: deque[DrawSample] = deque()
         self._draw: tuple[float, ...] = ()
         self._drawn = tuple(RollingMax(LATE_S) for _ in range(6))
         """Least draw of the EVSEs on each phase, negated, and then their most."""
         self._lowest = (RollingMax(MEMORY_S), RollingMax(MEMORY_S), RollingMax(MEMORY_S))
         """Base loads, negated."""
         self._highest = (RollingMax(BEFORE_S), RollingMax(BEFORE_S), RollingMax(BEFORE_S))
-        self.ratios = (StepRatios(), StepRatios(), StepRatios())
+        self.ratios = RatioCheck(self._samples)
         self._misses = [0, 0, 0]
         self._missed_at = [-math.inf] * 3
         self._judged_at = [-math.inf] * 3
@@ -189,10 +101,9 @@ class SumCheck:
         self._draw = drawn
         least_1, least_2, least_3, *most_a = RollingMax.add_all(zip(self._drawn, drawn, strict=True), now)
         most_1, most_2, most_3 = most_a
-        samples.append(_Sample(now, shown_a, (-least_1, -least_2, -least_3), (most_1, most_2, most_3)))
-        drawn_a = zip(samples[-1].least_a, samples[-1].most_a, strict=True)
-        for ratios, shown, (least, most) in zip(self.ratios, shown_a, drawn_a, strict=True):
-            ratios.on_sample(shown, least, most, now)
+        least_a = (-least_1, -least_2, -least_3)
+        samples.append(DrawSample(now, shown_a, least_a, (most_1, most_2, most_3), self.ratios.reported_a))
+        self.ratios.on_sample()
         while samples[0].at < now - WINDOW_S:
             samples.popleft()
         self._follow_falls(seen_from, now)
@@ -202,17 +113,11 @@ class SumCheck:
         self._due_at = math.inf
         return [phase for phase in range(3) if self._misses_moves(phase)]
 
-    @property
-    def doubts_ratio(self) -> bool:
-        """Return True if more moves are to show which part of them the readings of a phase show."""
-        return any(ratios.is_doubted for ratios in self.ratios)
-
     def clear(self) -> None:
         """Drop the readings: those that come cannot be compared with them."""
         self._samples.clear()
         self._draw = ()
-        for ratios in self.ratios:
-            ratios.clear()
+        self.ratios.clear()
         for window in self._drawn:
             window.clear()
         self._due_at = math.inf
@@ -289,13 +194,3 @@ class SumCheck:
         return self._samples[0].at <= begin and all(
             max(column) - min(column) <= QUIET_A for column in zip(*rows, strict=True)
         )
-
-
-def moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
-    """Return the largest move along and against a direction, each from an earlier to a later value."""
-    lowest = highest = values[0]
-    rise = fall = 0.0
-    for value in values:
-        rise, fall = max(rise, value - lowest), max(fall, highest - value)
-        lowest, highest = min(lowest, value), max(highest, value)
-    return (rise, fall) if up else (fall, rise)

@@ -35,7 +35,7 @@ def test_decision_log_line_names_evse_current_and_why() -> None:
 
 
 def test_decision_log_entry_is_returned_once() -> None:
-    site = SiteHarness((make_grid(40.0),), [make_station("A", car=Car())])
+    site = SiteHarness((make_grid(80.0),), [make_station("A", car=Car())])
     site.connect()
     site.wait(60)
     assert LoggedDecision(REF, 32.0, Statement(code=StatementCode.ALL_IT_CAN_TAKE)) in site.decisions

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
 
-from controller.load_management.evse.consumption import NOTHING, ReportedStep
+from controller.load_management.evse.consumption import NOTHING, OfferCredit, ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.step_check import (
     CAR_STEPS_S,
@@ -15,14 +14,15 @@ from controller.load_management.metering.step_check import (
     LIVELY_SPANS,
     MEMORY_S,
     STEP_PAUSE_S,
-    CarSteps,
     QuietWatch,
     StepCheck,
+    StepPauses,
 )
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef
 
 A, B = EvseRef("A", 1), EvseRef("B", 1)
+LIMIT_A = (63.0, 63.0, 63.0)
 Meter = Callable[[PhaseAmps, PhaseAmps], PhaseAmps]
 """Shown currents of a building's and the cars' true ones."""
 
@@ -283,29 +283,63 @@ def test_quiet_watch_takes_missing_readings_for_no_quiet_span() -> None:
 
 
 def test_car_steps_come_less_and_less_often_while_they_are_needed() -> None:
-    steps, now, pauses = CarSteps(), 0.0, []
+    pauses, now, lasted = StepPauses(STEP_PAUSE_S), 0.0, []
     for _ in range(12):
-        steps.begin(A, 30.0, now)
+        pauses.begin(30.0, now)
         begun_at = now
-        while not steps.may_begin(now, is_needed=True):
+        while not pauses.have_ended(now):
             now += 1.0
-        pauses.append(now - begun_at - 30.0)
-    assert pauses[:3] == [STEP_PAUSE_S, 2 * STEP_PAUSE_S, 4 * STEP_PAUSE_S]
-    assert pauses[-1] == CAR_STEPS_S[1]
-    assert not steps.may_begin(now, is_needed=False)
-    steps.begin(A, 30.0, now)
-    assert steps.may_begin(now + 30.0 + STEP_PAUSE_S, is_needed=True)
+        lasted.append(now - begun_at - 30.0)
+    assert lasted[:3] == [STEP_PAUSE_S, 2 * STEP_PAUSE_S, 4 * STEP_PAUSE_S]
+    assert lasted[-1] == CAR_STEPS_S[1]
+    pauses.reset()
+    pauses.begin(30.0, now)
+    assert pauses.have_ended(now + 30.0 + STEP_PAUSE_S)
+    assert not pauses.have_ended(now + 29.0 + STEP_PAUSE_S)
 
 
 def test_step_check_asks_for_step_of_quiet_meter_until_it_moves() -> None:
     check = StepCheck(MeterWindow(MEMORY_S))
     now = 0.0
-    while check.needed_step_a(now) == math.inf:
+    while (needed := check.needed_step(LIMIT_A, now)) is None:
         now += 1.0
         check.on_reading((10.0, 10.0, 10.0), NOTHING, now)
     assert now == pytest.approx(CAR_STEPS_S[1], abs=3)
-    check.car_steps.begin(A, 30.0, now)
+    check.car_steps.begin(A, 30.0, needed, now)
     assert not check.has_answered
-    assert check.needed_step_a(now + 1.0) == math.inf
+    assert check.needed_step(LIMIT_A, now + 1.0) is None
     check.on_reading((4.0, 4.0, 4.0), NOTHING, now + 5.0)
     assert check.has_answered
+
+
+@pytest.mark.parametrize(("limit_a", "largest_a"), [(25.0, 3.0), (100.0, 6.0)])
+def test_step_check_asks_for_step_until_ratio_is_shown(limit_a: float, largest_a: float) -> None:
+    # One car draws 16 A beside a building of 20 A; no move has shown yet which part of it the meter shows.
+    check, limits_a = StepCheck(MeterWindow(MEMORY_S)), (limit_a, limit_a, limit_a)
+
+    def read(drawn_a: float, begin: int, end: int) -> None:
+        for now in range(begin, end):
+            load_a = 0.7 * limit_a
+            check.on_reading((load_a + drawn_a - 16.0,) * 3, OfferCredit.within(*[(drawn_a,) * 3] * 3), now)
+
+    read(16.0, 0, 60)
+    needed = check.needed_step(limits_a, 59.0)
+    assert needed is not None
+    assert (needed.least_a, needed.most_a) == (pytest.approx(3.0), pytest.approx(largest_a))
+    check.car_steps.begin(A, 30.0, needed, 59.0)
+    read(16.0, 60, 65)
+    assert check.needed_step(limits_a, 64.0) is None
+    check.add_step(ReportedStep(ref=A, delta_a=(-4.0, -4.0, -4.0), since=60.0, at=64.0))
+    read(12.0, 65, 80)
+    assert check.has_answered
+    read(12.0, 80, 200)
+    assert check.needed_step(limits_a, 199.0) is None
+    assert check.problem == ""
+
+
+def test_step_check_asks_for_no_step_far_below_limit() -> None:
+    check = StepCheck(MeterWindow(MEMORY_S))
+    for now in range(100):
+        check.on_reading((30.0, 30.0, 30.0), OfferCredit.within(*[(16.0, 16.0, 16.0)] * 3), now)
+    assert check.needed_step((63.0, 63.0, 63.0), 99.0) is None
+    assert check.needed_step((40.0, 40.0, 40.0), 99.0) is not None

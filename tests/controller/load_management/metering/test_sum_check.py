@@ -14,7 +14,6 @@ from controller.load_management.metering.sum_check import (
     MISSES,
     MISSES_S,
     PROBE_S,
-    SMALL_RATIOS,
     SumCheck,
 )
 from controller.load_management.site_tree import LEAST_CAR_A
@@ -240,34 +239,3 @@ def test_probe_leaves_cars_step_for_moment_soon_and_each_quarter_of_hour() -> No
     assert counted.count(round(BUILDING_A - LEAST_CAR_A)) == 2 * PROBE_S
     assert ends.count(True) == 2
     assert counted[ends.index(True)] == round(BUILDING_A)
-
-
-@pytest.mark.parametrize(
-    ("part", "is_small"), [(0.3, True), (0.5, True), (0.7, True), (0.9, False), (2.0, False)]
-)
-def test_ratio_that_shows_part_of_each_move_is_found_in_few_moves(part: float, is_small: bool) -> None:
-    site = Site(lively_a=0.5)
-    site.shown = lambda: part * (BUILDING_A + site.drawn_a)
-    site.move(SMALL_RATIOS - 1, by_a=8.0)
-    assert not site.check.ratios[0].are_small
-    assert site.check.doubts_ratio == is_small
-    site.move(2, by_a=8.0 if SMALL_RATIOS % 2 else -8.0)
-    assert site.check.ratios[0].are_small == is_small
-    assert not site.check.doubts_ratio
-
-
-def test_ratio_of_meter_beside_busy_building_is_not_too_small() -> None:
-    # The building adds 4 A, or takes 4 A off, in each minute: the readings move by more than the cars, or
-    # against them.
-    site = Site()
-    site.shown = lambda: BUILDING_A + 4.0 * (site.now // 60 % 2) + site.drawn_a
-    site.move(40, by_a=8.0)
-    assert not site.check.ratios[0].are_small
-
-
-def test_ratio_of_draw_that_is_not_known_shows_nothing() -> None:
-    site = Site(slack_a=3.0, lively_a=0.5)
-    site.shown = lambda: 0.5 * (BUILDING_A + site.drawn_a)
-    site.move(20, by_a=8.0)
-    assert not site.check.ratios[0].are_small
-    assert not site.check.doubts_ratio
