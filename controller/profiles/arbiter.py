@@ -395,19 +395,17 @@ class ProfileArbiter:
             reason = f"chargingProfileId {number} is reserved for load management"
             return self._reject(frame, "InvalidProfile", reason)
         absorbed, forwarded = self._absorbed.find(number)
-        if absorbed is not None:
-            try:
-                updated = messages.update_profile(absorbed, command.schedule_update, utc)
-            except ProfileError as error:
-                return self._reject(frame, error.code, str(error))
-            return self._hold(frame, updated, now, origin)
-        if forwarded is None:
+        if (profile := absorbed or forwarded) is None:
             return ProfileDecision(call=frame)
         try:
-            updated = messages.update_profile(forwarded, command.schedule_update, utc)
-        except ProfileError:
-            return ProfileDecision(call=frame)  # whether it is accepted is up to the station
-        return ProfileDecision(call=frame, forwards=updated)
+            updated = messages.update_profile(profile, command.schedule_update, utc)
+        except ProfileError as error:
+            if absorbed is None:  # whether it is accepted is up to the station
+                return ProfileDecision(call=frame)
+            return self._reject(frame, error.code, str(error))
+        if absorbed is None:
+            return ProfileDecision(call=frame, forwards=updated)
+        return self._hold(frame, updated, now, origin)
 
     def _reject(self, frame: Call, code: str, reason: str) -> ProfileDecision:
         answer = call_result(frame.id, messages.rejected(self._version, code, reason))
