@@ -191,9 +191,8 @@ class ControlPass:
             yield DUE_AT_ONCE * COST_CREDIT
         scan_costs = part.site.scan_costs
         yield from scan_costs
-        if is_whole and scan_costs:
-            yield from model.metering.estimate(self._now)
-        base, changes = self._base_of(part), model.changes
+        base = yield from self._find_base(part)
+        changes = model.changes
         if is_whole:
             yield from scan_costs
             if model.energy.has_plan or self._planned:
@@ -219,9 +218,7 @@ class ControlPass:
         yield from planner.update(self._now)
         yield from scan_costs
         if changes != model.changes:
-            if is_whole and scan_costs:
-                yield from model.metering.estimate(self._now)
-            base = self._base_of(part)
+            base = yield from self._find_base(part)
         room = self._supplies_of(part, base)
         yield from planner.share(room, base, self._now)
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
@@ -423,6 +420,12 @@ class ControlPass:
         self._supply.book_reserves(ledger)
         ledger.book_all(self._waiting)
         return ledger
+
+    def _find_base(self, part: SitePart) -> Generator[int, None, SiteBase]:
+        """Return the base load of a part of the site; yields the cost of the steps of a large one."""
+        if part is self.whole and part.site.scan_costs:
+            yield from self._model.metering.estimate(self._now)
+        return self._base_of(part)
 
     def _base_of(self, part: SitePart) -> SiteBase:
         """Return the base load of a part of the site; that found before while nothing has changed."""
