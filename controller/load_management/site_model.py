@@ -379,10 +379,8 @@ class SiteModel:
         """Have a car make a step where nothing else shows whether a circuit's meter is right."""
         metered = self.metering.meter_of(circuit)
         check, car_steps = metered.steps, metered.steps.car_steps
-        if check.has_answered and car_steps.stepping is not None:
-            if (stepping := self.by_ref.get(car_steps.stepping)) is not None:
-                stepping.offer.end_step(now)
-            car_steps.stepping = None
+        if check.has_answered and (stepping := self.by_ref.get(car_steps.end())) is not None:
+            stepping.offer.end_step(now)
         needed = check.needed_step(circuit.limit_a, now)
         if needed is None or not metered.is_good(now):
             return

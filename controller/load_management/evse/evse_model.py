@@ -450,8 +450,8 @@ class EvseModel:
     def need_a(self, now: float) -> float:
         """Return the most that its car has been seen to use (A per phase), within the EVSE's own bounds."""
         if self._idle_since is not None and not self._may_go_on(now):
-            is_probed = now >= self._idle_since + FULL_S
-            return min(max(self.evse.min_a, START_A), self.evse.max_a) if is_probed else self.least_a
+            is_full = now >= self._idle_since + FULL_S
+            return min(max(self.evse.min_a, START_A), self.evse.max_a) if is_full else self.least_a
         if self.unauthorized or self.unreported:
             return self.evse.min_a
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a

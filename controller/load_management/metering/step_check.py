@@ -208,6 +208,12 @@ class CarSteps:
         self.stepping, self.begun_at, self._pauses = ref, now, needed.pauses
         needed.pauses.begin(duration_s, now)
 
+    def end(self) -> EvseRef:
+        """End the step that a car makes; return its EVSE."""
+        assert self.stepping is not None
+        ended, self.stepping = self.stepping, None
+        return ended
+
     def is_for(self, pauses: StepPauses) -> bool:
         """Return True if a car makes a step for this purpose."""
         return self.stepping is not None and self._pauses is pauses
