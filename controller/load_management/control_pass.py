@@ -91,8 +91,8 @@ class ControlPass:
         """EVSEs whose cars may be tested by now, if no other one below their meter is tested first."""
         self._noted_in_part: dict[EvseRef, None] = {}
         """EVSEs that were noted with shares of a part of the site since the last pass over the whole."""
-        self._allocated: RoomGroups[RankBesideShare] = RoomGroups()
-        """EVSEs with an allocation."""
+        self._raisable: RoomGroups[RankBesideShare] = RoomGroups()
+        """EVSEs with an allocation, but not those below a limited unbalance: these follow their shares."""
         self._rising: RoomGroups[None] = RoomGroups()
         """EVSEs that wait for room to rise to their share."""
 
@@ -111,7 +111,7 @@ class ControlPass:
         self._planned -= gone
         site = self._model.site
         self._bookings, self._falling, self._waiting = Bookings(site), Bookings(site), Bookings(site)
-        self._off_shares, self._allocated, self._rising = OffShares(), RoomGroups(), RoomGroups()
+        self._off_shares, self._raisable, self._rising = OffShares(), RoomGroups(), RoomGroups()
         for controller in self._model.controllers:
             self._book(controller)
             self._note_rising(controller, controller.offer.allocation)
@@ -201,7 +201,7 @@ class ControlPass:
             touched = self._touched
             touched |= dict.fromkeys(model.due.take_due(self._now))
             yield from self._note_tests()
-            planner.mark([*touched, *model.turns_due.take_due(self._now)])
+            planner.mark([*touched, *model.demands_due.take_due(self._now)])
             yield from self._note_answers()
             yield from self._note_rises()
         else:
@@ -392,7 +392,7 @@ class ControlPass:
         ledger, changes = self._spare_room(), self._model.changes
         if ledger.is_full(SPARE_A):
             return
-        waiting = yield from self._allocated.in_order(place_beside_share, ledger, SPARE_A, self._now)
+        waiting = yield from self._raisable.in_order(place_beside_share, ledger, SPARE_A, self._now)
         heapify(waiting)
         cost = 0
         while waiting:
@@ -494,12 +494,12 @@ class ControlPass:
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note how the offer of an EVSE differs from its share, and for what room it waits to rise."""
         self._off_shares.note(controller, allocation)
-        if allocation is None:
-            self._allocated.drop(controller.evse.ref)
+        if allocation is None or controller.demand.unbalance_limited:
+            self._raisable.drop(controller.evse.ref)
         else:
             rank = rank_beside_share(controller, allocation)
-            if not self._allocated.is_noted(controller, rank):
-                self._allocated.note(controller, rank)
+            if not self._raisable.is_noted(controller, rank):
+                self._raisable.note(controller, rank)
         self._note_rising(controller, allocation)
 
     def _note_rising(self, controller: EvseController, allocation: Allocation | None) -> None:
@@ -537,7 +537,7 @@ class ControlPass:
         controller.refresh(self._model.settings.voltage_v, now)
         if controller.offer.offered_a != offered_a:
             self._note_share(controller, self._planner_of(self.whole).allocations.get(controller.evse.ref))
-        for groups in (self._off_shares.above, self._allocated, self._rising):
+        for groups in (self._off_shares.above, self._raisable, self._rising):
             groups.regroup(controller)
         self._model.update_credit(controller, now)
         if evse.steerable:

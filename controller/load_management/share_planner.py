@@ -199,7 +199,7 @@ class SharePlanner:
                 demand = self._demand(each, now)
         moment = self._rotation.changes_at(ref, now)
         if moment < math.inf:
-            model.turns_due.set_due(ref, moment)
+            model.demands_due.set_due(ref, moment)
         is_over = each.model.draw.has_excess or each.delivery.standing(now).late_a > 0
         can_switch = each.model.switch.able or each.model.switch.single
         uses_surplus = demand is not None and each.demand.waits_for_surplus

@@ -69,8 +69,8 @@ class SiteModel:
         """Faults and changes of limits that are to be logged."""
         self.notices = FaultNotices(self.log)
         self.due = DueEvses()
-        self.turns_due = DueEvses()
-        """EVSEs whose turn or rest ends: what they ask for changes, and nothing else of them."""
+        self.demands_due = DueEvses()
+        """EVSEs of which only what they ask for changes: their turn or rest ends, they help other phases."""
         self.rises_due = DueEvses()
         """EVSEs for which a rise to their share is worth a write from some moment on."""
         self.tests_due = DueEvses()
@@ -171,7 +171,7 @@ class SiteModel:
         self.metering.totals.remove(controller.evse)
         del self._by_number[self._number_of.pop(ref)]
         self.due.remove(ref)
-        self.turns_due.remove(ref)
+        self.demands_due.remove(ref)
         self.rises_due.remove(ref)
         self.tests_due.remove(ref)
         self.answered.pop(ref, None)
@@ -256,8 +256,6 @@ class SiteModel:
             if not observation.is_goal and self.energy.evses.departures.has_goal(controller.evse.ref):
                 return False  # the planned goal stays: the car names no other one
             self.energy.evses.departures.on_goal_set(controller.evse.ref)
-        if self.site.unbalance_a and isinstance(observation, DrawSeen):
-            controller.mark_due()  # what it draws helps other phases
         model, was_charging = controller.model, controller.model.is_charging
         changed, step = controller.on_observation(observation, now)
         if controller.has_unsaved_state:
@@ -265,7 +263,7 @@ class SiteModel:
         if model.is_charging and not was_charging and model.shows_by_meter(now):
             self.metering.add_start(controller.evse, now)
         self.notices.note_impossible(controller)
-        self.update_credit(controller, now)
+        self._update_help(controller, now)
         if step is not None:
             self.metering.add_step(controller.evse, step)
         if isinstance(observation, DrawSeen):
@@ -419,13 +417,22 @@ class SiteModel:
         own_w = sum(self.metering.totals.below(circuit.id).low) * self.settings.voltage_v
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 
-    def update_credit(self, controller: EvseController, now: float) -> None:
-        """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself."""
-        self.metering.totals.set(controller.evse, controller.booking.credit(now))
+    def _update_help(self, controller: EvseController, now: float) -> None:
+        """Bring an EVSE's part of the draw totals up to date, and what it draws to help other phases."""
+        if self.update_credit(controller, now) and controller.evse.circuit in self.site.unbalance_a:
+            self.demands_due.add(controller.evse.ref)
+
+    def update_credit(self, controller: EvseController, now: float) -> bool:
+        """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself.
+
+        Returns True if it has changed.
+        """
+        is_other = self.metering.totals.set(controller.evse, controller.booking.credit(now))
         changes_at = controller.model.draw.credit_changes_at(now)
         if changes_at < math.inf and changes_at != controller.credit_due_at:
             controller.credit_due_at = changes_at
             heappush(self._credits_due, (changes_at, self._number_of[controller.evse.ref]))
+        return is_other
 
     def update_due_credits(self, now: float) -> bool:
         """Bring the draw totals up to date for EVSEs whose draw is known less or better by now.
@@ -439,9 +446,7 @@ class SiteModel:
             controller = self._by_number.get(number)
             if controller is None or controller.credit_due_at != due_at:
                 continue  # it was removed, or put off
-            self.update_credit(controller, now)
-            if self.site.unbalance_a:
-                controller.mark_due()  # what it draws helps other phases
+            self._update_help(controller, now)
         return True
 
     def note_reaction(self, controller: EvseController) -> None:

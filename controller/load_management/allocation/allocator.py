@@ -259,7 +259,7 @@ class Allocator:
             }
         yield from self._site.scan_costs
         for _ in range(ROUNDS):
-            yield from self._share(constraints)
+            yield from self._rise(constraints)
             if not leads.rooms:
                 break
             yield len(self._claims) * COST_LEAD
@@ -269,7 +269,8 @@ class Allocator:
         else:
             leads.count_no_help()
             constraints.set_leads(leads.rooms)
-            yield from self._share(constraints)
+            yield from self._rise(constraints)
+        yield from self._set_shares(constraints)
         for number, claim in enumerate(list(self._moved), 1):
             del self._moved[claim]
             self._note_allocation(self._ref_of[claim], claim, constraints)
@@ -311,11 +312,11 @@ class Allocator:
             section = self._sections[claim.section] = _Section()
         section.add(claim)
 
-    def _share(self, constraints: Constraints) -> Iterator[int]:
-        """Give minima in order, then let all rise, one priority after the other."""
+    def _rise(self, constraints: Constraints) -> Iterator[int]:
+        """Give minima in order, then let all groups rise, one priority after the other."""
         yield from self._admit(constraints)
         room, groups_on = constraints.room_to_fill(), constraints.groups_on
-        pools = [constraints.pools[priority] for priority in sorted(constraints.pools, reverse=True)]
+        pools = constraints.pools_in_order()
         guaranteed: list[Claim] = []
         for pool in pools:
             for claim in pool.early:
@@ -330,6 +331,10 @@ class Allocator:
             if len(pool.groups) >= MANY_GROUPS:
                 yield len(pool.groups) * COST_GROUP
             yield from pool.fill(room, groups_on)
+
+    def _set_shares(self, constraints: Constraints) -> Iterator[int]:
+        """Set the shares of the claims by the levels to which their groups have risen at last."""
+        for pool in constraints.pools_in_order():
             for claim in pool.early:
                 claim.group.changed[claim] = None
             cost = 0
@@ -340,14 +345,13 @@ class Allocator:
                     cost = 0
 
     def _apply_level(self, group: ClaimGroup) -> int:
-        """Set the shares of a group's claims after the sweep; return what that costs."""
+        """Set the shares of a group's claims; return what that costs."""
         level = (group.frozen_at, group.frozen_by)
         claims = group.changed if level == group.level else group.members
         for claim in claims:
             if not claim.admitted:
                 continue
-            start = claim.share if claim.rises_early else claim.minimum
-            share, bound_by = share_after(group, start, claim.maximum)
+            share, bound_by = share_after(group, claim.stands_at, claim.maximum)
             if share != claim.share or bound_by != claim.bound_by or claim.rises_early:
                 claim.share, claim.bound_by = share, bound_by
                 self._moved[claim] = None

@@ -25,7 +25,7 @@ from itertools import permutations
 
 import msgspec
 
-from controller.load_management.allocation.water_filling import Claim, ClaimGroup, Loads, Pool
+from controller.load_management.allocation.water_filling import Claim, ClaimGroup, Loads, Pool, share_after
 from controller.load_management.site_tree import ZERO, PhaseAmps, PhaseFlags, SiteTree
 from controller.model.statements import Statement, StatementCode
 
@@ -194,6 +194,7 @@ class Constraints:
         }
         self._peaks = peaks
         self.set_leads(leads)
+        self._find_tight()
         return before != self._statements
 
     def _set_phases(
@@ -208,25 +209,33 @@ class Constraints:
             room[first : first + 3] = given[1]
 
     def set_leads(self, leads: Mapping[str, Sequence[int]]) -> None:
-        """Set the rooms of the leads, and find the rows that can get full."""
+        """Set the rooms of the leads."""
         for circuit, rooms in leads.items():
             first = self._leads_of[circuit]
             for room in (self._roomy, self.keep_room, self.start_room):
                 room[first : first + len(PAIRS)] = rooms
-        self._find_tight()
+
+    def pools_in_order(self) -> list[Pool]:
+        """Return the pools of all priorities, the most important first."""
+        return [self.pools[priority] for priority in sorted(self.pools, reverse=True)]
 
     def room_to_fill(self) -> list[int]:
         """Return what the minima leave of each row."""
         return [room - given for room, given in zip(self._roomy, self.given, strict=True)]
 
     def lead_loads(self) -> LeadLoads:
-        """Return what loads each lead (tenths), per circuit: by the shares, and by what of them is drawn."""
+        """Return what loads each lead (tenths), per circuit: by the shares, and by what of them is drawn.
+
+        The shares are those that follow from the levels of the groups.
+        """
         shared, drawn = [0] * len(self.given), [0] * len(self.given)
         for group in self._leading:
             share = help_ = 0
             for claim in group.members:
-                share += claim.share
-                help_ += min(claim.share, claim.drawn)
+                if claim.admitted:
+                    taken, _ = share_after(group, claim.stands_at, claim.maximum)
+                    share += taken
+                    help_ += min(taken, claim.drawn)
             for row, times in group.all_loads:
                 shared[row] += times * share
                 drawn[row] += times * help_
@@ -309,11 +318,12 @@ class Constraints:
     def _find_tight(self) -> None:
         """Find the rows that everybody's maximum would fill; only these can bound a share.
 
-        `contested` are those of them that have not room for everybody's minimum.
+        `contested` are those of them that have not room for everybody's minimum. The leads are among both:
+        their rooms change from round to round.
         """
         rooms = map(min, self._roomy, self.keep_room, self.start_room)
-        tight: set[int] = set()
-        contested: set[int] = set()
+        tight = {first + pair for first in self._leads_of.values() for pair in range(len(PAIRS))}
+        contested = set(tight)
         for row, (room, wanted, least) in enumerate(zip(rooms, self._wanted, self._least, strict=True)):
             if wanted > room:
                 tight.add(row)

@@ -123,6 +123,11 @@ class Claim:
         return self.need > self.minimum or self.guaranteed > self.minimum
 
     @property
+    def stands_at(self) -> int:
+        """Return its share before all rise together, of one that was admitted."""
+        return self.share if self.rises_early else self.minimum
+
+    @property
     def is_by_need(self) -> bool:
         """Return True if its need above the minimum made its share."""
         return self.minimum < self.need and self.share <= self.need

@@ -60,11 +60,11 @@ class DrawTotals:
         }
         self._credits: dict[EvseRef, OfferCredit] = {}
 
-    def set(self, evse: EvseNode, credit: OfferCredit) -> None:
-        """Replace one EVSE's part of the sums."""
+    def set(self, evse: EvseNode, credit: OfferCredit) -> bool:
+        """Replace one EVSE's part of the sums; return True if it is another one."""
         before = self._credits.get(evse.ref, NOTHING)
         if credit == before:
-            return
+            return False
         self._credits[evse.ref] = credit
         paths = self._paths[evse.circuit]
         for begin, old, new in (
@@ -82,6 +82,7 @@ class DrawTotals:
                 sums[begin] += first
                 sums[begin + 1] += second
                 sums[begin + 2] += third
+        return True
 
     def remove(self, evse: EvseNode) -> None:
         """Take an EVSE out of the sums, with its circuit as it was when it was set last."""
