@@ -23,6 +23,7 @@ MOST_CAR_KWH = 200.0
 """Hardly any car has a larger battery; trucks have some 600 kWh."""
 LEAST_CAR_KWH = 1.0
 """A lower energy of a car is most likely one in megawatt hours."""
+QUARTER_MINUTES = 15
 USUAL_PRICES = (0.01, 2.0)
 """Lowest and highest price of a kWh in euros at which cars are made to wait."""
 
@@ -46,6 +47,7 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
     yield from _contradicting_entries(config)
     yield from _limits_below_base_load(config)
     yield from _reserves_above_limits(config)
+    yield from _peaks_within_quarters(config)
     for index, entry in enumerate(config.calendar):
         if entry.limit_a is not None and entry.limit_a < LEAST_CHARGING_A:
             yield Problem(
@@ -169,6 +171,25 @@ def _reserves_above_limits(config: Config) -> Iterator[Problem]:
                 coded("keep it if that is meant, else lower their reserve_kw"),
                 depends_on=("circuit", index),
             )
+
+
+def _peaks_within_quarters(config: Config) -> Iterator[Problem]:
+    """Find entries with a quarter-hour peak that begin or end within a quarter hour."""
+    for index, entry in enumerate(config.calendar):
+        for key in ("begin", "end") if entry.peak_kw is not None else ():
+            time = getattr(entry, key)
+            hours, minutes = time.split(":")
+            if int(minutes) % QUARTER_MINUTES:
+                whole = 60 * int(hours) + int(minutes) // QUARTER_MINUTES * QUARTER_MINUTES
+                whole += QUARTER_MINUTES if key == "end" else 0
+                yield Problem(
+                    ("calendar", index, key),
+                    coded("{time} is within a quarter hour, for all of which peak_kw holds", time=time),
+                    coded(
+                        'keep it if that is meant, else write "{meant}"',
+                        meant=f"{whole // 60:02}:{whole % 60:02}",
+                    ),
+                )
 
 
 def _contradicting_entries(config: Config) -> Iterator[Problem]:

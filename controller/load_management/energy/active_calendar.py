@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from controller.load_management.energy.energy_settings import CalendarEntry, EnergySettings
+from controller.load_management.energy.quarter_peak import QUARTER_S
 from controller.load_management.energy.week_schedule import local_time
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 
+MINUTE_S = 60.0
+QUARTERS_KEPT = 2
+"""Quarter hours whose peaks are kept: the one that runs, and the one that has ended."""
+
+
+class QuarterTarget(NamedTuple):
+    """Target of a quarter hour (W), and the entry that sets it; empty: the circuit's own."""
+
+    watts: float
+    entry: str
+
 
 class ActiveCalendar:
-    """Calendar at one moment. Without a time of day all entries hold: of each limit the lowest."""
+    """Calendar at one moment. Without a time of day all entries hold: of each limit the lowest.
+
+    A `peak_w` holds for each quarter hour of which its entry contains a part: their mean is what counts.
+    """
 
     def __init__(self, settings: EnergySettings) -> None:
         self._settings = settings
@@ -24,12 +40,15 @@ class ActiveCalendar:
         """Begin of that date (POSIX s)."""
         self.day = ""
         """Date of the site's clock ("2026-11-27"); empty where the time of day is unknown."""
+        self._peaks_of: dict[int, list[tuple[CalendarEntry, ...]]] = {}
+        """Entries with a `peak_w` in the minutes of quarter hours (POSIX s / 900), each combination once."""
 
     def replace_settings(self, settings: EnergySettings, utc: float | None) -> None:
         """Apply another calendar, and find what holds of it at a time of day (POSIX s)."""
         self._settings = settings
         self._minute = None
         self.entries = settings.calendar
+        self._peaks_of.clear()
         self.update(utc)
 
     def update(self, utc: float | None) -> None:
@@ -72,9 +91,33 @@ class ActiveCalendar:
             limits.append(circuit.limit_w)
         return min(limits, default=None)
 
-    def peak_w(self, circuit: str) -> float | None:
-        """Return the target of the quarter hour at a circuit (W); None where no entry sets one."""
-        return min((e.peak_w for e in self._of_circuit(circuit) if e.peak_w is not None), default=None)
+    def peak_target(self, circuit: str, own_w: float | None, utc: float | None) -> QuarterTarget | None:
+        """Return the target of the quarter hour that runs at a circuit at `utc`; None: there is none.
+
+        In minutes for which no entry sets one it is `own_w` (W). The lowest of all minutes counts.
+        """
+        found: list[QuarterTarget] = []
+        for entries in self._peaks_in(utc):
+            of_circuit = [e for e in entries if e.circuit == circuit]
+            found += [QuarterTarget(e.peak_w, e.name) for e in of_circuit if e.peak_w is not None]
+            if not of_circuit and own_w is not None:
+                found.append(QuarterTarget(own_w, ""))
+        return min(found, default=None)
+
+    def _peaks_in(self, utc: float | None) -> list[tuple[CalendarEntry, ...]]:
+        """Return the entries with a `peak_w` in the minutes of a quarter hour, each combination once."""
+        with_peak = tuple(entry for entry in self._settings.calendar if entry.peak_w is not None)
+        if utc is None or not with_peak:
+            return [with_peak]
+        quarter = math.floor(utc / QUARTER_S)
+        if quarter not in self._peaks_of:
+            while len(self._peaks_of) >= QUARTERS_KEPT:
+                del self._peaks_of[next(iter(self._peaks_of))]
+            minutes = (quarter * QUARTER_S + MINUTE_S * number for number in range(int(QUARTER_S / MINUTE_S)))
+            walls = [local_time(each, self._settings.zone) for each in minutes]
+            holding = (tuple(e for e in with_peak if e.span.is_active(wall)) for wall in walls)
+            self._peaks_of[quarter] = list(dict.fromkeys(holding))
+        return self._peaks_of[quarter]
 
     def reduction(self, circuit: CircuitNode) -> Statement | None:
         """Return the entry that lowers the limit of a phase of a circuit; None: none does."""

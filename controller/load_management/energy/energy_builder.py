@@ -26,10 +26,11 @@ def build_energy_settings(config: Config) -> EnergySettings:
         zone=ZoneInfo(config.site.timezone),
         peaks={
             circuit.id: PeakSettings(
-                target_w=1000 * circuit.peak_kw, reached_is_free=circuit.peak_reached_is_free
+                target_w=None if circuit.peak_kw is None else 1000 * circuit.peak_kw,
+                reached_is_free=circuit.peak_reached_is_free,
             )
             for circuit in config.circuit
-            if circuit.peak_kw is not None
+            if circuit.peak_kw is not None or circuit.peak_reached_is_free
         },
         calendar=tuple(_calendar_entry(config, entry) for entry in config.calendar),
         groups=tuple(

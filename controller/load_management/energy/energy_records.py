@@ -19,11 +19,15 @@ class QuarterStored(Record, frozen=True):
 
 
 class MonthPeakStored(Record, frozen=True):
-    """Highest mean power (W) of a quarter hour in a month ("2026-11") of the site's local time."""
+    """Highest mean power (W) of a quarter hour in a month ("2026-11") of the site's local time.
+
+    `entries`: the same of the quarters for which entries of the calendar set the target, by their names.
+    """
 
     circuit: str
     month: str
     peak_w: float
+    entries: tuple[tuple[str, float], ...] = ()
 
 
 class QuotaStored(Record, frozen=True):

@@ -14,11 +14,12 @@ from controller.model.observations import EvseRef
 class PeakSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Target of the mean power of each quarter hour at a metered circuit.
 
-    `reached_is_free`: the highest mean of the month so far counts as the target where it is higher, as it
-    is paid for already.
+    `target_w`: None where the calendar alone sets one. `reached_is_free`: the highest mean of the month so
+    far counts as the target where it is higher, as it is paid for already; for a target of the calendar, the
+    highest mean under the same entry.
     """
 
-    target_w: float
+    target_w: float | None = None
     reached_is_free: bool = False
 
 

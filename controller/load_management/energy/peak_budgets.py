@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from controller.load_management.energy.active_calendar import ActiveCalendar
+from controller.load_management.energy.active_calendar import ActiveCalendar, QuarterTarget
 from controller.load_management.energy.energy_records import EnergyCounted, MonthPeakStored, QuarterStored
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import PeakView
@@ -55,8 +55,11 @@ class PeakBudgets:
         self._settings = settings
         self._calendar = calendar
         self._peaks: dict[str, QuarterPeak] = {}
-        self._months: dict[str, dict[str, float]] = {}
-        """Highest mean of each circuit (W) by month, of the last few."""
+        self._months: dict[str, dict[str, dict[str, float]]] = {}
+        """Highest means (W) of each circuit by month, of the last few, in the quarters of each target.
+
+        By the entry of the calendar that set it; empty: in all quarters.
+        """
         self._stored_month = ""
         self._budgets: dict[str, _Budget] = {}
         self._sum_whys: dict[str, Statement] = {}
@@ -105,7 +108,7 @@ class PeakBudgets:
             peak.restore(QuarterMemory(quarter=record.quarter, register_wh=record.register_wh))
             self._stored_quarters[record.circuit] = record.quarter
         else:
-            self._months[record.circuit] = {record.month: record.peak_w}
+            self._months[record.circuit] = {record.month: {"": record.peak_w, **dict(record.entries)}}
             self._stored_month = max(self._stored_month, record.month)
 
     def on_reading(
@@ -125,20 +128,29 @@ class PeakBudgets:
             self._note_peak(circuit, finished_w, utc - QUARTER_S)
 
     def _note_peak(self, circuit: str, mean_w: float, utc: float) -> None:
-        """Raise the month's highest mean; a new month begins at 0."""
-        if mean_w > self._month_w(circuit, utc):
-            months = self._months.setdefault(circuit, {})
-            months[self._calendar.month(utc)] = mean_w
-            while len(months) > MONTHS_KEPT:
-                del months[next(iter(months))]
+        """Raise the month's highest means by that of a quarter hour at `utc`; a new month begins at 0."""
+        months = self._months.setdefault(circuit, {})
+        reached_w = months.setdefault(self._calendar.month(utc), {})
+        while len(months) > MONTHS_KEPT:
+            del months[next(iter(months))]
+        target = self._target(circuit, utc)
+        raised = [
+            entry
+            for entry in dict.fromkeys(("", "" if target is None else target.entry))
+            if mean_w > reached_w.get(entry, 0.0)
+        ]
+        if raised:
+            reached_w.update(dict.fromkeys(raised, mean_w))
             self._store_month(circuit, utc)
 
     def _store_month(self, circuit: str, utc: float) -> None:
-        """Store the month's highest mean, not in place of a later month: the clock may be behind."""
+        """Store the month's highest means, not in place of a later month: the clock may be behind."""
         month = self._calendar.month(utc)
-        if month >= self._stored_month and (peak_w := self._month_w(circuit, utc)):
+        reached_w = self._months.get(circuit, {}).get(month, {})
+        if month >= self._stored_month and (peak_w := reached_w.get("", 0.0)):
             self._stored_month = month
-            self._records.append(MonthPeakStored(circuit, month, peak_w))
+            entries = tuple((entry, watts) for entry, watts in reached_w.items() if entry)
+            self._records.append(MonthPeakStored(circuit, month, peak_w, entries))
 
     def on_clock_set(self, step_s: float, utc: float) -> None:
         """Follow a step of the clock to `utc`: the quarter's energy stays known, and each month's peak."""
@@ -165,19 +177,26 @@ class PeakBudgets:
             why = Statement(code=StatementCode.QUARTER_HOUR_PEAK, circuit=circuit, power_w=target_w)
             self._budgets[circuit] = _Budget(room_w, min(room_w, lasting_w), why)
 
-    def _target_w(self, circuit: str, utc: float | None) -> float | None:
-        """Return the target of the running quarter (W): by the calendar, else as set; None: no target."""
+    def _target(self, circuit: str, utc: float | None) -> QuarterTarget | None:
+        """Return the target of the running quarter: by the calendar, else as set; None: no target."""
         settings = self._settings.peaks.get(circuit)
-        target_w = self._calendar.peak_w(circuit)
-        if target_w is None and settings is not None:
-            target_w = settings.target_w
-        if target_w is not None and settings is not None and settings.reached_is_free and utc is not None:
-            target_w = max(target_w, self._month_w(circuit, utc))
-        return target_w
+        return self._calendar.peak_target(circuit, None if settings is None else settings.target_w, utc)
 
-    def _month_w(self, circuit: str, utc: float) -> float:
-        """Return the highest mean of the month (W); 0 before its first whole quarter."""
-        return self._months.get(circuit, {}).get(self._calendar.month(utc), 0.0)
+    def _target_w(self, circuit: str, utc: float | None) -> float | None:
+        """Return the target of the running quarter (W), or what is free in its place; None: no target.
+
+        What the month has reached under the circuit's own target is not free where the calendar sets one.
+        """
+        target, settings = self._target(circuit, utc), self._settings.peaks.get(circuit)
+        if target is None:
+            return None
+        if settings is None or not settings.reached_is_free or utc is None:
+            return target.watts
+        return max(target.watts, self._month_w(circuit, utc, target.entry))
+
+    def _month_w(self, circuit: str, utc: float, entry: str = "") -> float:
+        """Return the month's highest mean (W) in the quarters of an entry, or in all; 0: none has ended."""
+        return self._months.get(circuit, {}).get(self._calendar.month(utc), {}).get(entry, 0.0)
 
     def steady_room_w(self, circuit: str, base_w: float, utc: float | None) -> float:
         """Return what a target leaves in every quarter hour beside a base load (W); infinite without one."""

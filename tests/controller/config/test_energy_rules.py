@@ -158,6 +158,17 @@ def test_energy_rules_limit_kva_is_current_of_each_phase_and_power() -> None:
     assert config.circuit[0].limit_w == 55_200
 
 
+def test_calendar_peak_within_quarter_hour_is_named_with_whole_one() -> None:
+    entry = '[[calendar]]\nname = "x"\nbegin = "17:05"\nend = "19:50"\ncircuit = "grid"\npeak_kw = 20\n'
+    _, errors, hints = check_config(SITE + entry, "site.toml")
+    assert errors == []
+    found = {each.key: each.remedy for each in hints if "quarter hour" in each.what}
+    assert found == {
+        "calendar[0].begin": 'keep it if that is meant, else write "17:00"',
+        "calendar[0].end": 'keep it if that is meant, else write "20:00"',
+    }
+
+
 def test_energy_rules_dc_power_is_current_at_input() -> None:
     config, errors = checked(DC.replace("max_kw = 50", "max_kw = 50\nefficiency = 0.9\npower_factor = 0.95"))
     assert config is not None, errors

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from controller.config import Config
-from controller.load_management.energy.energy_settings import EnergySettings
+from controller.load_management.energy.energy_settings import EnergySettings, PeakSettings
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_tree import CircuitNode, EvseNode, Fuse
@@ -123,3 +123,10 @@ def test_site_builder_circuits_without_grid_connection_are_named(parent: str) ->
 def test_site_builder_evse_without_circuit_is_named() -> None:
     with pytest.raises(ValueError, match="station CS01, EVSE 1: no circuit"):
         build_site(config(station=[{"id": "CS01", "owner": "cpo"}]))
+
+
+def test_site_builder_keeps_free_peak_where_calendar_alone_sets_one() -> None:
+    circuit = {"id": "grid", "limit_a": 250, "meter": "g", "base_load_a": 9, "peak_reached_is_free": True}
+    entry = {"name": "x", "circuit": "grid", "peak_kw": 20}
+    found = site_settings(config(circuit=[circuit], calendar=[entry], station=[])).energy
+    assert found.peaks == {"grid": PeakSettings(target_w=None, reached_is_free=True)}

@@ -159,6 +159,35 @@ def test_energy_scenes_quarter_peak_changes_with_calendar() -> None:
     assert 9_000.0 <= means[3] <= 10_000.0
 
 
+@pytest.mark.parametrize(("begin", "end"), [(12 * 60 + 20, 13 * 60), (12 * 60, 12 * 60 + 20)])
+def test_calendar_peak_holds_for_quarters_that_contain_part_of_it(begin: int, end: int) -> None:
+    # The mean of 12:15 to 12:30 counts, of which the entry contains ten minutes or five.
+    entry = CalendarEntry(name="x", span=WeekSpan(begin=begin, end=end), circuit="grid", peak_w=10_000.0)
+    site = make_energy_site(cars("A", "B"), peaks=PEAK, calendar=(entry,))
+    site.wait(3 * QUARTER_S)
+    means = quarter_means_w(site)
+    assert 8_500.0 <= means[1] <= 10_000.0
+    assert means[2 if end < 13 * 60 else 0] > 16_000.0
+
+
+def test_peak_reached_by_day_is_not_free_in_entry_of_calendar() -> None:
+    # What the month has reached while the entry held is free for it: 10 kW, beside a building of 12.4 kW.
+    entry = CalendarEntry(name="evening", span=WeekSpan(begin=12 * 60 + 30), circuit="grid", peak_w=10_000.0)
+    site = make_energy_site(
+        cars("A", "B"),
+        lambda now: (18.0, 18.0, 18.0) if 2 * QUARTER_S < now < 3 * QUARTER_S else (3.0, 3.0, 3.0),
+        peaks={"grid": PeakSettings(target_w=20_000.0, reached_is_free=True)},
+        calendar=(entry,),
+    )
+    site.wait(4 * QUARTER_S)
+    means = quarter_means_w(site)
+    assert means[1] > 18_000.0
+    assert means[2] == pytest.approx(12_420.0, abs=300.0)
+    assert means[3] == pytest.approx(12_420.0, rel=0.06)
+    [peak] = site.control.energy.view(site.now).peaks
+    assert peak.month_w == pytest.approx(max(means), rel=0.01)
+
+
 def test_quarter_peak_stops_no_car_needlessly() -> None:
     site = make_energy_site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
     site.wait(QUARTER_S)
