@@ -384,7 +384,9 @@ class ControlPass:
             if number % NOTED_AT_ONCE == 0:
                 yield NOTED_AT_ONCE * COST_NOTED
         order.sort()
-        return [(order[0].place, order, 0, -math.inf)] if order else []
+        following = iter(order)
+        first = next(following, None)
+        return [] if first is None else [(first, -math.inf, following)]
 
     def _raise_few(self, planner: SharePlanner) -> Iterator[int]:
         """Raise few EVSEs into the room that is left, until their renewal."""

@@ -12,7 +12,7 @@ room is gone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from typing import Generic, TypeVar
 
@@ -140,9 +140,13 @@ class RoomGroup(Generic[Noted]):
             cost += COST_PLACE
         return min(self._least_rooms.values()), cost
 
-    def rising_into(self, room_a: float, order: Sequence[RiseCandidate]) -> list[RiseCandidate]:
-        """Return those of which a rise into this room (A per phase) may be worth a write, in this order."""
-        return [each for each in order if self._least_rooms[each.controller.evse.ref] <= room_a]
+    def rising_into(self, room_a: float, order: Iterable[RiseCandidate]) -> Iterator[RiseCandidate]:
+        """Yield those of which a rise into this room (A per phase) may be worth a write, in this order.
+
+        One that changes meanwhile may rise, too.
+        """
+        least_rooms = self._least_rooms
+        return (each for each in order if least_rooms.get(each.controller.evse.ref, room_a) <= room_a)
 
     def in_order(self, place_of: PlaceOf[Noted], now: float) -> tuple[list[RiseCandidate], int]:
         """Return the EVSEs by their places, and the cost; only those that have changed are placed anew."""
@@ -162,10 +166,9 @@ class RoomGroup(Generic[Noted]):
 
 PlaceOf = Callable[[EvseController, Noted, float], tuple[RisePlace, float]]
 """Function that returns the place of an EVSE, and until when (s, monotonic) it is that."""
-Waiting = tuple[RisePlace, list[RiseCandidate], int, float]
-"""EVSEs in their order, how many of them were taken, and before these the place of the next one. At last the
-least room (A per phase) into which one of them rises, as a group; negative infinity: the room does not
-matter."""
+Waiting = tuple[RiseCandidate, float, Iterator[RiseCandidate]]
+"""First of some EVSEs in their order, the least room (A per phase) into which one of them rises, as a group
+(negative infinity: the room does not matter), and those that follow the first."""
 
 
 class RoomGroups(Generic[Noted]):
@@ -244,7 +247,7 @@ class RoomGroups(Generic[Noted]):
                     order, found_at_cost = group.in_order(place_of, now)
                     cost += found_at_cost
                     rising = group.rising_into(room_a, order)
-                    found.append((rising[0].place, rising, 0, least_a))
+                    found.append((next(rising), least_a, rising))
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
@@ -266,7 +269,8 @@ class RoomGroups(Generic[Noted]):
                 if group.room_a(ledger) >= least_a:
                     order, found_at_cost = group.in_order(place_of, now)
                     cost += found_at_cost
-                    found.append((order[0].place, order, 0, least_a))
+                    following = iter(order)
+                    found.append((next(following), least_a, following))
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
@@ -279,17 +283,16 @@ def take_first(waiting: list[Waiting], ledger: Headroom) -> tuple[EvseController
 
     Where that group has less room by now than the least into which one of it rises, it is dropped: None.
     """
-    _, order, taken, least_a = waiting[0]
-    each = order[taken].controller
+    first, least_a, following = waiting[0]
+    each = first.controller
     only_rises = least_a > -math.inf
     if only_rises and ledger.room(each.evse, each.model.phases) < least_a:
         heappop(waiting)
         return None, only_rises
-    taken += 1
-    if taken < len(order):
-        heapreplace(waiting, (order[taken].place, order, taken, least_a))
-    else:
+    if (after := next(following, None)) is None:
         heappop(waiting)
+    else:
+        heapreplace(waiting, (after, least_a, following))
     return each, only_rises
 
 

@@ -38,6 +38,9 @@ NO_FALLBACK = Statement(code=StatementCode.NO_CAR_NO_FALLBACK)
 LEFTOVER = Statement(code=StatementCode.CAR_OFFERED_LEFTOVER)
 REMAINDER_A = 1.0
 """Most (A per phase) that an EVSE gets beyond its share from what others cannot use."""
+MANY_EVSES = 500
+KEPT_A = 0.3
+"""Rise of a share (A per phase) that waits until its EVSE is updated, on a site of so many EVSEs."""
 SOUGHT_EVERY_S = 10.0
 """Time (s) between two searches for a waiting car that may go first to show its phases."""
 SOUGHT_AT_ONCE = 100
@@ -346,7 +349,10 @@ class SharePlanner:
                 self._others[ref] = Allocation(ref, each.evse.min_a, NO_PAUSE)
                 self._allocator.set_demand(ref, None)
                 held.append(ref)
-        self._to_note |= dict.fromkeys(self._allocator.take_changed())
+        changed = self._allocator.take_changed()
+        if len(self._site.evses) >= MANY_EVSES:
+            changed = [ref for ref in changed if not self._keeps_share(ref)]
+        self._to_note |= dict.fromkeys(changed)
         for ref in held:  # they ask again in the next pass
             self._allocator.set_demand(ref, self._guaranteed.get(ref, self._demands[ref]))
 
@@ -461,6 +467,18 @@ class SharePlanner:
         nobody who charges is stopped for it.
         """
         return allocation is not None and allocation.limit_a > 0 and each.offer.offered_a >= each.evse.min_a
+
+    def _keeps_share(self, ref: EvseRef) -> bool:
+        """Return True if an EVSE keeps its share of the last pass, as it has risen by a little only.
+
+        The shares of a circuit flutter with the draw of each car on it, and no station is sent that. A share
+        that falls is noted at once, so that all shares fit into the room. One that has risen is noted when
+        its EVSE is updated, as it is for its renewal.
+        """
+        before, found = self.allocations.get(ref), self._allocator.allocations.get(ref)
+        if before is None or found is None or before.statement != found.statement:
+            return False
+        return 0 < before.limit_a <= found.limit_a <= before.limit_a + KEPT_A + ROUNDED_A
 
     def _share_of(self, ref: EvseRef) -> Allocation | None:
         found = self._others.get(ref)

@@ -159,17 +159,25 @@ def test_order_of_a_group_is_kept_until_an_evse_has_another_rank() -> None:
     groups.note(first, 1)
     groups.note(second, 2)
 
+    placed: list[EvseController] = []
+
     def place(each: EvseController, rank: int, now: float) -> tuple[RisePlace, float]:
+        placed.append(each)
         return (rank, each.evse.ref), math.inf
 
-    [(_, before, _, _)] = end_of(groups.in_order(place, ledger(20.0), 0.0, 20.0))
+    def order(now: float) -> list[EvseController]:
+        [(candidate, _, following)] = end_of(groups.in_order(place, ledger(20.0), 0.0, now))
+        return [candidate.controller, *(each.controller for each in following)]
+
+    assert order(20.0) == [first, second]
+    assert len(placed) == 2
     assert groups.is_noted(second, 2)
-    [(_, after, _, _)] = end_of(groups.in_order(place, ledger(20.0), 0.0, 30.0))
-    assert after is before
+    assert order(30.0) == [first, second]
+    assert len(placed) == 2
     assert not groups.is_noted(second, 0)
     groups.note(second, 0)
-    [(_, after, _, _)] = end_of(groups.in_order(place, ledger(20.0), 0.0, 30.0))
-    assert [each.controller for each in after] == [second, first]
+    assert order(30.0) == [second, first]
+    assert placed[2:] == [second]
 
 
 def test_what_was_noted_on_other_phases_is_not_noted() -> None:

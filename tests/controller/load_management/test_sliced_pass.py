@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from controller.load_management import control_pass, site_tree
+from controller.load_management import control_pass, share_planner, site_tree
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,
@@ -17,7 +17,7 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.share_planner import SharePlanner
+from controller.load_management.share_planner import KEPT_A, SharePlanner
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
@@ -68,6 +68,7 @@ class RandomDay:
         self.site = rows_site()
         self.control = SiteControl(self.site, SiteSettings(), 0.0)
         self.now = 0.0
+        self.building_a = BUILDING_A
         self.limit_a = {evse.ref: 0.0 for evse in self.site.evses}
         self.wanted_a = {evse.ref: 0.0 for evse in self.site.evses}
         self.slices = 0
@@ -90,7 +91,7 @@ class RandomDay:
 
     def flow_a(self, circuit: str) -> float:
         cars = sum(self.drawn_a(evse.ref) for evse in self.site.below[circuit])
-        return cars + (BUILDING_A if circuit == "grid" else 0.0)
+        return cars + (self.building_a if circuit == "grid" else 0.0)
 
     def check(self) -> None:
         for circuit in self.site.circuits:
@@ -163,6 +164,27 @@ def test_share_planner_after_changes_shares_like_a_new_one(seed: int) -> None:
             day.pass_event(ControlTick())  # turns that the first one began count in the second one
             incremental, complete = incremental_and_complete(day.control, day.now)
             assert incremental == complete, day.now
+
+
+def test_share_planner_of_large_site_keeps_share_that_rises_by_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(share_planner, "MANY_EVSES", EVSES)
+    day, kept = RandomDay(0), 0
+    for _ in range(RUN_S):
+        day.building_a = BUILDING_A - day.rng.random()
+        day.step()
+        if day.now % 15 == 0:
+            day.pass_event(ControlTick())
+            day.pass_event(ControlTick())
+            incremental, complete = incremental_and_complete(day.control, day.now)
+            assert incremental.keys() == complete.keys()
+            for ref, (share_a, reason) in incremental.items():
+                full_a, full_reason = complete[ref]
+                assert reason == full_reason
+                assert full_a - KEPT_A - 1e-6 <= share_a <= full_a
+                kept += share_a < full_a
+    assert kept > 0
 
 
 @pytest.mark.parametrize("seed", range(8))
