@@ -155,7 +155,7 @@ class PricePoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetPrices(SiteCommand, frozen=True, kw_only=True, tag="energy.prices"):
-    """Replace the prices of energy; the last one holds for an hour."""
+    """Replace the prices of energy; the last one holds for a step of equal ones, an hour at most."""
 
     permission: ClassVar[AccessPermission] = AccessPermission(Resource.STATIONS, Verb.EDIT)
     prices: Annotated[tuple[PricePoint, ...], Meta(min_length=1, max_length=2000)]

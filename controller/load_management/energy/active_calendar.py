@@ -59,7 +59,7 @@ class ActiveCalendar:
         self._minute = minute
         local = local_time(utc, self._settings.zone)
         self.day = local.date().isoformat()
-        self.day_began_at = local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        self.day_began_at = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()
         self.entries = tuple(entry for entry in self._settings.calendar if entry.span.is_active(local))
 
     def month(self, utc: float) -> str:

@@ -44,7 +44,7 @@ COLUMNS = ("begin", "price")
 MOST_ROWS = 20_000
 MOST_PRICE = 1e6
 LAST_PRICE_S = 3600.0
-"""Time that the last price of a series holds (s)."""
+"""Longest time that the last price of a series holds (s)."""
 RESERVE = 1.15
 """Factor on the time that the energy takes, for cars that charge slower towards the end."""
 LONGEST_PLAN_S = 8 * 86_400.0
@@ -61,9 +61,9 @@ EQUAL_PART = 0.8
 
 
 class PriceSeries(msgspec.Struct, frozen=True):
-    """Prices of a kWh: `prices[k]` from `begins[k]` (POSIX s, rising) on, the last for an hour.
+    """Prices of a kWh: `prices[k]` from `begins[k]` (POSIX s, rising) on.
 
-    Each holds until the next one, for `longest_s` at most.
+    Each holds until the next one, for `longest_s` at most; the last one for no more than an hour.
     """
 
     begins: tuple[float, ...] = ()
@@ -76,7 +76,7 @@ class PriceSeries(msgspec.Struct, frozen=True):
         if index < 0:
             return None
         is_last = index == len(self.begins) - 1
-        if utc >= self.begins[index] + (LAST_PRICE_S if is_last else self.longest_s):
+        if utc >= self.begins[index] + (min(LAST_PRICE_S, self.longest_s) if is_last else self.longest_s):
             return None
         return self.prices[index]
 

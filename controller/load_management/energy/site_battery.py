@@ -3,7 +3,8 @@
 What the battery delivers hides a part of the building's draw from the meter of the grid connection. It may
 end at any moment, so it is no room for cars, and cars in surplus mode are not charged from it, unless the
 site's owner allows that. While its meter is not good, the battery counts as delivering the most that it has
-delivered in the last day.
+delivered in the last day. A current without a known direction counts as delivered, unless the power of all
+phases shows the direction.
 """
 
 from __future__ import annotations
@@ -43,11 +44,15 @@ class SiteBattery:
         if state.quality is not Quality.GOOD or reading is None:
             return
         amps = []
-        for current, watts in zip(reading.current_a, reading.power_w, strict=True):
-            flow = watts / self._voltage_v if watts is not None else current
-            if flow is None:
-                total_w = reading.power_total_w or 0.0
-                flow = total_w / (3 * self._voltage_v)
+        total_w = reading.power_total_w
+        pairs = zip(reading.current_a, reading.power_w, strict=True)
+        for phase, (current, watts) in enumerate(pairs, start=1):
+            if watts is not None:
+                flow = watts / self._voltage_v
+            elif current is None or (phase in reading.direction_unknown and total_w is not None):
+                flow = (total_w or 0.0) / (3 * self._voltage_v)
+            else:
+                flow = -abs(current) if phase in reading.direction_unknown else current
             amps.append(flow)
         self._flow_a = (amps[0], amps[1], amps[2])
         self._good_at = now

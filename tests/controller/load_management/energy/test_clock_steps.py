@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from controller.load_management.energy.active_calendar import ActiveCalendar
 from controller.load_management.energy.energy_planner import CircuitBase, EnergyPlanner
 from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored, QuotaStored
 from controller.load_management.energy.energy_settings import (
@@ -235,3 +236,11 @@ def test_clock_step_moves_calendar_at_once() -> None:
     assert day.energy.calendar.limit_a(SITE.circuits[0]) == (100.0, 100.0, 100.0)
     day.set_clock(DAY_S / 2)
     assert day.energy.calendar.limit_a(SITE.circuits[0]) == (20.0, 20.0, 20.0)
+
+
+def test_day_with_two_midnights_begins_at_the_first() -> None:
+    # In Havana, on 2026-11-01, 00:00 to 01:00 occurs twice: at 04:00 and at 05:00 UTC.
+    calendar = ActiveCalendar(EnergySettings(zone=ZoneInfo("America/Havana")))
+    calendar.update(datetime(2026, 11, 1, 5, 30, tzinfo=UTC).timestamp())
+    assert calendar.day == "2026-11-01"
+    assert calendar.day_began_at == datetime(2026, 11, 1, 4, tzinfo=UTC).timestamp()

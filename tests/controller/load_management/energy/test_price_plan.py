@@ -109,6 +109,12 @@ def test_price_plan_series_has_no_price_outside_its_span() -> None:
     assert series.price_at(BEGIN + 2 * HOUR_S) is None
 
 
+def test_price_plan_last_price_holds_for_step_of_regular_series() -> None:
+    series = make_series([(BEGIN + 900.0 * number, 0.1) for number in range(4)])
+    assert series.price_at(BEGIN + 3599.0) == 0.1
+    assert series.price_at(BEGIN + 3600.0) is None
+
+
 def test_prices_are_read_from_csv() -> None:
     series = parse_prices("begin,price\n2026-11-27T06:00:00+01:00,0.25\n2026-11-27T06:00Z,-0.01\n")
     assert series.prices == (0.25, -0.01)
