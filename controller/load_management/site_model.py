@@ -346,7 +346,8 @@ class SiteModel:
         metered = self.metering.meter_of(circuit)
         before = metered.standing(now)
         self.update_due_credits(now)
-        overloaded = self.metering.on_meter_state(event.state, now, self._slowest_s.get(circuit.id, 0.0))
+        slowest_s, limit_w = self._slowest_s.get(circuit.id, 0.0), self.energy.calendar.limit_w(circuit)
+        overloaded = self.metering.on_meter_state(event.state, now, slowest_s, limit_w)
         if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
         self.notices.note_circuit(metered, now)

@@ -264,18 +264,21 @@ class CircuitMetering:
         above = self.metered_above(evse.circuit)
         return next((each for each in above if not each.circuit.measures_building), None)
 
-    def on_meter_state(self, state: MeterState, now: float, slowest_s: float = 0.0) -> bool:
+    def on_meter_state(
+        self, state: MeterState, now: float, slowest_s: float = 0.0, limit_w: float | None = None
+    ) -> bool:
         """Take in one state of a circuit's meter; return True if the circuit has to be cut now.
 
-        `slowest_s`: the longest time an EVSE below that circuit takes to obey.
+        `slowest_s`: the longest time an EVSE below that circuit takes to obey. `limit_w`: the limit of the
+        power of all phases that holds now (W); None: none.
         """
         metered = self._by_meter[state.meter]
         circuit = metered.circuit
         draw = self.totals.below(circuit.id)
         too_much = False
-        if circuit.limit_w is not None and state.reading is not None:
+        if limit_w is not None and state.reading is not None:
             measured = phase_currents(state.reading, self._settings.voltage_v)
-            too_much = measured is not None and self.power_w(circuit, measured) > circuit.limit_w
+            too_much = measured is not None and self.power_w(circuit, measured) > limit_w
         is_over = metered.on_meter_state(state, draw, now, too_much, slowest_s)
         if metered.is_unsaved:
             self.unsaved[circuit.id] = metered

@@ -309,7 +309,7 @@ class MeteredCircuit:
     ) -> bool:
         """Take in one state of the meter; return True if the circuit has to be cut now.
 
-        `draw`: of all EVSEs below together. `power_limited`: the reading breaks the circuit's `limit_w`.
+        `draw`: of all EVSEs below together. `power_limited`: the reading is above a limit in W.
         """
         self._read_at = now
         self._estimated = None

@@ -224,6 +224,17 @@ def test_energy_scenes_calendar_limit_above_one_phase_of_circuit(entry_a: float,
     assert site.evse_view("A").reason.startswith(reason)
 
 
+def test_calendar_power_limit_stops_cars_as_soon_as_own_one() -> None:
+    # 18 kW are 78 A: the building's 60 A leave the minimum of one of the two cars.
+    entry = CalendarEntry(name="contract", span=WeekSpan(), circuit="grid", limit_w=18_000.0)
+    site = make_energy_site(
+        cars("A", "B"), lambda now: (20.0,) * 3 if now > 900 else (0.0,) * 3, calendar=(entry,)
+    )
+    site.wait(920)
+    assert sum(site.flowed[-1]) == pytest.approx(78.0, abs=0.5)
+    assert max(sum(amps) * V for amps in site.flowed[908:]) <= 18_000.0
+
+
 def test_calendar_priority_and_mode_apply_to_their_evses() -> None:
     first = frozenset({EvseRef("B", 1)})
     entries = (
