@@ -14,7 +14,7 @@ from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import BaseByCircuit, SiteBase
 from controller.load_management.metering.unproven_phases import StartingCars
 from controller.load_management.site_model import SiteModel
-from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree, lower_of
 from controller.model.statements import Statement, StatementCode
 
 NOISE_A = 0.03
@@ -59,14 +59,8 @@ class CircuitSupply:
         margin_a = self._model.metering.margin_a(circuit)
         limit_a = self._model.energy.calendar.limit_a(circuit)
         is_root = circuit.id == self._model.site.circuits[0].id
-        if self._model.group_a is not None and is_root:
-            limit_a = (
-                min(limit_a[0], self._model.group_a),
-                min(limit_a[1], self._model.group_a),
-                min(limit_a[2], self._model.group_a),
-            )
         if is_root:
-            limit_a = subtract(limit_a, self._model.energy.hidden_a)
+            limit_a = subtract(lower_of(limit_a, self._model.group_a), self._model.energy.hidden_a)
         if margin_a >= NOISE_A:
             base_a = _without_noise(base_a)
         left_a = subtract(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))

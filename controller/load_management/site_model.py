@@ -33,7 +33,7 @@ from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
 from controller.load_management.metering.circuit_metering import CircuitMetering
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, PhaseAmps, SiteTree, lower_of
 from controller.model.observations import (
     BackendLimit,
     Booted,
@@ -346,8 +346,13 @@ class SiteModel:
         metered = self.metering.meter_of(circuit)
         before = metered.standing(now)
         self.update_due_credits(now)
-        slowest_s, limit_w = self._slowest_s.get(circuit.id, 0.0), self.energy.calendar.limit_w(circuit)
-        overloaded = self.metering.on_meter_state(event.state, now, slowest_s, limit_w)
+        overloaded = self.metering.on_meter_state(
+            event.state,
+            now,
+            self._slowest_s.get(circuit.id, 0.0),
+            lower_of(self.energy.calendar.limit_a(circuit), self.group_a if circuit.parent is None else None),
+            self.energy.calendar.limit_w(circuit),
+        )
         if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
         self.notices.note_circuit(metered, now)

@@ -31,6 +31,13 @@ COST_CIRCUIT = 10
 """Work of one circuit where a step of a pass goes over all of them (about us of a small computer)."""
 
 
+def lower_of(limit_a: PhaseAmps, most_a: float | None) -> PhaseAmps:
+    """Return the limit of each phase (A), or `most_a` where that is lower; None: it is not limited so."""
+    if most_a is None:
+        return limit_a
+    return (min(limit_a[0], most_a), min(limit_a[1], most_a), min(limit_a[2], most_a))
+
+
 class Fuse(enum.StrEnum):
     """Protection of a circuit; `PLAIN` must never carry more than the limit."""
 

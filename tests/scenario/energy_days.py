@@ -62,8 +62,8 @@ LOWERING = {
 """Features that may leave a group less than its guarantee."""
 REACTION_S = 16
 """The pass, the slowest answer, the slowest car, and the second cut of who is cut to its minimum first."""
-CALENDAR_REACTION_S = 30
-"""The same for a limit of the calendar, above which cars are reduced at once and stopped after a wait."""
+CALENDAR_REACTION_S = 20
+"""The same for a limit of the calendar, above which cars are stopped after some seconds."""
 CLOUD_S = 420
 """Longest time without sun for which a car in surplus mode keeps its minimum."""
 EDGES = (

@@ -8,7 +8,7 @@ from functools import cached_property
 import msgspec
 
 from controller.load_management.evse.consumption import BEFORE_STATE_S, NOTHING, OfferCredit, ReportedStep
-from controller.load_management.metering.base_load import MARGIN_USED
+from controller.load_management.metering.base_load import MARGIN_USED, NOISE_A
 from controller.load_management.metering.metered_circuit import (
     LOAD_RECORDS,
     NO_PROBLEM,
@@ -45,6 +45,8 @@ class SiteBase(msgspec.Struct, frozen=True):
 
 COST_ESTIMATE = 50
 """Work (about us of a small computer) to estimate the base load of one circuit."""
+LOWERED_S = 5.0
+"""Time above a lower limit than the circuit's own after which cars are stopped (s): motors start in less."""
 SUMS = 18
 """Numbers of an `OfferCredit`."""
 
@@ -115,6 +117,8 @@ class CircuitMetering:
         self.totals = DrawTotals(site, self._metered)
         self.unsaved: dict[str, MeteredCircuit] = {}
         """Circuits with something new of their base loads to record."""
+        self._above_since: dict[str, float] = {}
+        """Since when circuits are above a limit that is lower than their own (s)."""
 
     def replace_site(
         self, site: SiteTree, settings: SiteSettings, now: float, other_meters: Collection[str] = ()
@@ -265,24 +269,48 @@ class CircuitMetering:
         return next((each for each in above if not each.circuit.measures_building), None)
 
     def on_meter_state(
-        self, state: MeterState, now: float, slowest_s: float = 0.0, limit_w: float | None = None
+        self,
+        state: MeterState,
+        now: float,
+        slowest_s: float = 0.0,
+        limit_a: PhaseAmps | None = None,
+        limit_w: float | None = None,
     ) -> bool:
         """Take in one state of a circuit's meter; return True if the circuit has to be cut now.
 
-        `slowest_s`: the longest time an EVSE below that circuit takes to obey. `limit_w`: the limit of the
-        power of all phases that holds now (W); None: none.
+        `slowest_s`: the longest time an EVSE below that circuit takes to obey. `limit_a`, `limit_w`: limits
+        that hold now, of each phase (A) and of the power of all (W); None: the circuit's own, and none.
         """
         metered = self._by_meter[state.meter]
-        circuit = metered.circuit
-        draw = self.totals.below(circuit.id)
-        too_much = False
-        if limit_w is not None and state.reading is not None:
-            measured = phase_currents(state.reading, self._settings.voltage_v)
-            too_much = measured is not None and self.power_w(circuit, measured) > limit_w
+        draw = self.totals.below(metered.circuit.id)
+        too_much = self._is_above(metered.circuit, state, draw, limit_a, limit_w, now)
         is_over = metered.on_meter_state(state, draw, now, too_much, slowest_s)
         if metered.is_unsaved:
-            self.unsaved[circuit.id] = metered
+            self.unsaved[metered.circuit.id] = metered
         return is_over
+
+    def _is_above(
+        self,
+        circuit: CircuitNode,
+        state: MeterState,
+        draw: OfferCredit,
+        limit_a: PhaseAmps | None,
+        limit_w: float | None,
+        now: float,
+    ) -> bool:
+        """Return True if a reading is above a limit in W, or cars are above one in A for some seconds."""
+        measured = phase_currents(state.reading, self._settings.voltage_v) if state.reading else None
+        if measured is None:
+            return False
+        if limit_w is not None and self.power_w(circuit, measured) > limit_w:
+            return True
+        if limit_a is None or limit_a == circuit.limit_a or circuit.measures_building:
+            return False
+        readings = zip(measured, limit_a, draw.high, strict=True)
+        if not any(amps > most_a + NOISE_A and drawn_a > 0 for amps, most_a, drawn_a in readings):
+            self._above_since.pop(circuit.id, None)
+            return False
+        return now - self._above_since.setdefault(circuit.id, now) >= LOWERED_S
 
     def unbalanced_a(self, circuit: CircuitNode) -> float:
         """Return how far the highest phase is above the lowest by the circuit's meter (A); 0 without one."""

@@ -22,7 +22,7 @@ from controller.load_management.energy.energy_settings import (
 )
 from controller.load_management.energy.price_plan import make_series
 from controller.load_management.energy.week_schedule import WeekSpan
-from controller.load_management.events import MeterUpdated, QuirkSelected
+from controller.load_management.events import GroupLimit, MeterUpdated, QuirkSelected
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, NeedsSeen
@@ -233,6 +233,22 @@ def test_calendar_power_limit_stops_cars_as_soon_as_own_one() -> None:
     site.wait(920)
     assert sum(site.flowed[-1]) == pytest.approx(78.0, abs=0.5)
     assert max(sum(amps) * V for amps in site.flowed[908:]) <= 18_000.0
+
+
+@pytest.mark.parametrize("is_of_backend", [False, True])
+def test_limit_below_that_of_circuit_stops_cars_within_seconds(is_of_backend: bool) -> None:
+    # 40 A: the building's 32 A leave 7 A for one of the two cars.
+    entry = CalendarEntry(name="contract", span=WeekSpan(), circuit="grid", limit_a=40.0)
+    site = make_energy_site(
+        cars("A", "B"),
+        lambda now: (32.0,) * 3 if now > 900 else (0.0,) * 3,
+        calendar=() if is_of_backend else (entry,),
+    )
+    if is_of_backend:
+        site.handle(GroupLimit(40.0))
+    site.wait(1000)
+    assert max(site.flowed[-1]) == pytest.approx(39.0, abs=0.1)
+    assert site.longest_over("grid", 40.0) <= 14
 
 
 def test_calendar_priority_and_mode_apply_to_their_evses() -> None:
