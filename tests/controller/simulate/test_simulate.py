@@ -330,7 +330,9 @@ def test_simulate_waits_for_price_before_departure_of_file(
 ) -> None:
     departures = "station,day,ready_by,energy_kwh\nA,,12:00,10\n"
     assert main.main(write_priced_site(tmp_path, PRICES, departures)) == 0
-    assert "waits for a cheaper quarter hour before its departure" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "waits for a cheaper quarter hour before its departure" in out
+    assert "hours in" not in out
 
 
 @pytest.mark.parametrize(
@@ -349,3 +351,12 @@ def test_simulate_mistake_in_prices_or_departures_names_file(
 ) -> None:
     assert main.main(write_priced_site(tmp_path, prices, departures)) == 1
     assert words in capsys.readouterr().err
+
+
+def test_simulate_day_of_clock_change_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = write_priced_site(tmp_path, PRICES, "station,day,ready_by,energy_kwh\nA,,12:00,10\n")
+    site, day = tmp_path / "site.toml", tmp_path / "day.csv"
+    site.write_text(site.read_text().replace("[site]\n", '[site]\ntimezone = "Europe/Berlin"\n'))
+    day.write_text("\n".join(SHARED_DAY.splitlines()[:2]))
+    assert main.main([*arguments[:-1], "2026-03-29"]) == 0
+    assert "2026-03-29 has 23 hours in Europe/Berlin" in capsys.readouterr().out
