@@ -30,7 +30,7 @@ their last place: where there is room for all of its minima, it is admitted whol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -47,6 +47,7 @@ from controller.load_management.allocation.constraints import (
 from controller.load_management.allocation.water_filling import (
     Claim,
     ClaimGroup,
+    Loads,
     SectionKey,
     raise_early,
     share_after,
@@ -361,7 +362,7 @@ class Allocator:
         return cost
 
     def _admit(self, constraints: Constraints) -> Iterator[int]:
-        """Give minima: to whole sections where all fit, else in order, each where it fits on all conductors.
+        """Give minima: to all of a section that fit in any order, then in order where its rows are short.
 
         Who charges fits into the room to keep, who would begin into the room to start; both count all minima
         given before. What is left to rise in is the room of the plan, which kept minima may exceed.
@@ -374,33 +375,63 @@ class Allocator:
             if not section.members:
                 del self._sections[key]
                 continue
-            if _has_room(section, taken, keep, start):
-                for number, claim in enumerate(list(section.out), 1):
-                    self._set_admitted(section, claim, constraints)
-                    if number % 500 == 0:
-                        yield 500 * COST_CLAIM
+            short = _count_minima(section, taken, keep, start)
+            concerned = dict.fromkeys(group for row in short for group in constraints.groups_on[row])
+            fitting = [claim for claim in section.out if claim.group not in concerned]
+            for number, claim in enumerate(fitting, 1):
+                self._set_admitted(section, claim, constraints)
+                if number % 500 == 0:
+                    yield 500 * COST_CLAIM
+            if short:
+                yield from self._admit_in_order(section, concerned, short, taken, constraints)
+
+    def _admit_in_order(
+        self,
+        section: _Section,
+        concerned: Iterable[ClaimGroup],
+        short: Collection[int],
+        taken: dict[int, int],
+        constraints: Constraints,
+    ) -> Iterator[int]:
+        """Give minima to members of these groups of a section, in order, where they fit on the `short` rows.
+
+        `taken` counts all minima of the section on its other rows: those that are not given are taken back.
+        """
+        keep, start = constraints.keep_room, constraints.start_room
+        waiting: list[tuple[Claim, Loads]] = []
+        refused: list[Claim] = []
+        number = 0
+        for group in concerned:
+            loads = [load for load in group.contested if load[0] in short]
+            for claim in group.members:
+                if claim not in section.members:
+                    continue
+                bound_by = _bound_by(claim, loads, keep if claim.is_served else start, taken)
+                if bound_by is None:
+                    waiting.append((claim, loads))
+                else:
+                    self._set_refused(section, claim, bound_by, constraints)
+                    refused.append(claim)
+                number += 1
+                if number % 500 == 0:
+                    yield 500 * COST_CLAIM
+        # Room only gets less: who does not fit at the begin of its section does not fit later.
+        waiting.sort(key=_place_of)
+        for number, (claim, loads) in enumerate(waiting, 1):
+            if number % 500 == 0:
+                yield 500 * COST_CLAIM
+            bound_by = _bound_by(claim, loads, keep if claim.is_served else start, taken)
+            if bound_by is None:
+                for row, times in loads:
+                    taken[row] += times * claim.minimum
+                self._set_admitted(section, claim, constraints)
             else:
-                waiting = []
-                for number, claim in enumerate(section.members, 1):
-                    if number % 500 == 0:
-                        yield 500 * COST_CLAIM
-                    bound_by = _bound_by(claim, keep if claim.is_served else start, taken)
-                    if bound_by is None:
-                        waiting.append(claim)
-                    else:
-                        self._set_refused(section, claim, bound_by, constraints)
-                # Room only gets less: who does not fit at the begin of its section does not fit later.
-                waiting.sort(key=lambda each: each.place)
-                for number, claim in enumerate(waiting, 1):
-                    if number % 500 == 0:
-                        yield 500 * COST_CLAIM
-                    bound_by = _bound_by(claim, keep if claim.is_served else start, taken)
-                    if bound_by is None:
-                        for row, times in claim.group.contested:
-                            taken[row] += times * claim.minimum
-                        self._set_admitted(section, claim, constraints)
-                    else:
-                        self._set_refused(section, claim, bound_by, constraints)
+                self._set_refused(section, claim, bound_by, constraints)
+                refused.append(claim)
+        for claim in refused:
+            for row, times in claim.group.contested:
+                if row not in short:
+                    taken[row] -= times * claim.minimum
 
     def _set_admitted(self, section: _Section, claim: Claim, constraints: Constraints) -> None:
         if claim.admitted:
@@ -442,27 +473,34 @@ def _section(demand: Demand) -> SectionKey:
     return (not is_guaranteed, -demand.priority, demand.rank, *demand.place[:2])
 
 
-def _has_room(section: _Section, taken: dict[int, int], keep: list[int], start: list[int]) -> bool:
-    """Return True if the minima of all members fit in whatever order; `taken` then counts them."""
+def _count_minima(
+    section: _Section, taken: dict[int, int], keep: list[int], start: list[int]
+) -> Collection[int]:
+    """Count the minima of all members in `taken`, but on the rows without room for all; return these rows."""
     least = section.least
     rows = [row for row in taken if row in least] if len(taken) < len(least) else [*least.keys() & taken]
     some_start, some_keep = section.served < len(section.members), section.served > 0
+    short: dict[int, None] = {}
     for row in rows:
         needed = taken[row] + least[row]
         if (some_keep and needed > keep[row]) or (some_start and needed > start[row]):
-            return False
-    for row in rows:
-        taken[row] += least[row]
-    return True
+            short[row] = None
+        else:
+            taken[row] = needed
+    return short
 
 
-def _bound_by(claim: Claim, free: list[int], taken: dict[int, int]) -> int | None:
-    """Return the first conductor that has not room for the minimum of a claim; None: it fits."""
+def _bound_by(claim: Claim, loads: Loads, free: list[int], taken: dict[int, int]) -> int | None:
+    """Return the first of these conductors that has not room for the minimum of a claim; None: it fits."""
     minimum = claim.minimum
-    for row, times in claim.group.contested:
+    for row, times in loads:
         if free[row] - taken[row] < times * minimum:
             return row
     return None
+
+
+def _place_of(waiting: tuple[Claim, Loads]) -> tuple[float, tuple[str, int]]:
+    return waiting[0].place
 
 
 def _refusal(demand: Demand) -> Allocation:

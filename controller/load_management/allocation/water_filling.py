@@ -12,7 +12,6 @@ at each level, so that a claim costs time only when it changes or when the level
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 
@@ -241,8 +240,8 @@ class _Sweep:
         self, groups: set[ClaimGroup], room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]
     ) -> None:
         self._room = room
-        self._at: defaultdict[int, int] = defaultdict(int)
-        self._speed: defaultdict[int, int] = defaultdict(int)
+        self._at = [0] * len(room)
+        self._speed = [0] * len(room)
         self._ends: list[tuple[int, int]] = []
         self._groups = groups
         self._groups_on = groups_on
@@ -250,56 +249,56 @@ class _Sweep:
         """Groups that are not frozen yet."""
 
     def run(self, bends: Bends) -> Iterator[int]:
-        at, speeds, ends = self._at, self._speed, self._ends
+        ends = self._ends
         cost = 0
         for level in sorted(bends):
             # Freeze what is full before the level is reached: `end` is the last level that fits.
             while ends and ends[0][0] < level:
                 end, conductor = heappop(ends)
-                speed = speeds[conductor]
-                if speed == 0:
+                if self._speed[conductor] == 0:
                     continue
-                true_end = at[conductor] + max(0, self._room[conductor]) // speed
+                true_end = self._end_of(conductor)
                 if true_end > end:
                     heappush(ends, (true_end, conductor))
                     continue
-                change_on: dict[int, int] = {}
                 for group in self._groups_on[conductor]:
                     if group.frozen_at is not None or group not in self._groups:
                         continue
                     group.frozen_at = true_end
                     group.frozen_by = conductor
                     self._left -= 1
-                    for shared, times in group.loads:
-                        change_on[shared] = change_on.get(shared, 0) - times * group.rising
+                    self._change(group, -group.rising, true_end)
                     cost += COST_CHANGE
                     if cost >= SWEPT_AT_ONCE:
                         yield cost
                         cost = 0
-                self._bend(true_end, change_on)
             if self._left == 0:
                 break
-            change_on = {}
+            faster: set[int] = set()
             for group, change in bends[level].items():
                 if group.frozen_at is not None:
                     continue
                 group.rising += change
-                for conductor, times in group.loads:
-                    change_on[conductor] = change_on.get(conductor, 0) + times * change
+                self._change(group, change, level)
+                if change > 0:
+                    faster.update([conductor for conductor, _ in group.loads])
                 cost += COST_CHANGE
                 if cost >= SWEPT_AT_ONCE:
                     yield cost
                     cost = 0
-            self._bend(level, change_on)
+            for conductor in faster:
+                if self._speed[conductor]:
+                    heappush(ends, (self._end_of(conductor), conductor))
 
-    def _bend(self, level: int, change_on: dict[int, int]) -> None:
+    def _end_of(self, conductor: int) -> int:
+        """Return the last level at which a conductor is not above its room, at its present speed."""
+        return self._at[conductor] + max(0, self._room[conductor]) // self._speed[conductor]
+
+    def _change(self, group: ClaimGroup, change: int, level: int) -> None:
+        """Let so many more claims of a group rise from a level on."""
         at, speeds, room = self._at, self._speed, self._room
-        for conductor, change in change_on.items():
-            if not change:
-                continue
-            speed = speeds[conductor]
-            room[conductor] -= speed * (level - at[conductor])
-            at[conductor] = level
-            speeds[conductor] = speed + change
-            if change > 0:
-                heappush(self._ends, (level + max(0, room[conductor]) // (speed + change), conductor))
+        for conductor, times in group.loads:
+            if at[conductor] != level:
+                room[conductor] -= speeds[conductor] * (level - at[conductor])
+                at[conductor] = level
+            speeds[conductor] += times * change
