@@ -68,8 +68,10 @@ MEMORY_S = 900.0
 """Span of that memory (s). Its highest stands in for a meter without good readings."""
 LASTING_S = 12.0
 """Time (s) after the first stops that an overload lasts until draws that no report shows count as nothing."""
-FEED_IN_SHARED = 0.5
+FEED_IN_SHARED = 0.75
 """Part of a lasting feed-in that is shared: a cloud takes it away faster than cars obey."""
+FEED_IN_S = 60.0
+"""Time (s) that a feed-in has lasted until a part of it is shared with those who charge."""
 BUCKETS = 40
 """Parts of a window: at most two values are stored for each, however often a meter is read."""
 JUMP_S = 15.0
@@ -271,6 +273,7 @@ class _PhaseLoad:
         self._recurring = RecurringLoads()
         self._sure_a = 0.0
         self._start = RollingMax(START_S)
+        self._feed_in = RollingMax(FEED_IN_S)
         self._keep = RollingMax(WAIT_S)  # of the negated samples
         self._lowest = RollingMax(STEADY_S)  # of the negated samples
         self._short = RollingMax(JUMP_S)  # of the negated samples
@@ -323,7 +326,7 @@ class _PhaseLoad:
         pulses, reserve = self._pulses, self._reserve
         if stop:
             self._keep.clear()
-        _, _, peak_a, reserved_a, negated_a, _, steady_a, lowest_a = RollingMax.add_all(
+        _, _, peak_a, reserved_a, negated_a, _, steady_a, lowest_a, _ = RollingMax.add_all(
             (
                 (self._held, lasting_a),
                 (self._start, start_a),
@@ -333,6 +336,7 @@ class _PhaseLoad:
                 (self._keep, -sample if stop else -min(least, sample)),
                 (self._lowest, -sample),
                 (self._short, -sample),
+                (self._feed_in, start_a),
             ),
             now,
         )
@@ -389,7 +393,8 @@ class _PhaseLoad:
         """Return the members of `LoadEstimates` on this phase; 0 before the first sample.
 
         The margin carries `carried_a` of a surge that is over. Of a feed-in (a negative load) a part is
-        shared once it has lasted for `START_S`.
+        shared with those who charge once it has lasted for `FEED_IN_S`, and with those who start after
+        `START_S`; that is also the least time from the first reading.
         """
         if self.likely is None:
             return 0.0, 0.0, 0.0, 0.0, 0.0
@@ -398,7 +403,7 @@ class _PhaseLoad:
         assumed = self._assumed(highest, now, carried_a)
         start = max(start_a, highest, self._recurring.regular_a(self.likely, now))
         if start < 0:
-            start = self._shared_feed_in(now)
+            start = self._shared_feed_in(start_a, now)
         return assumed, min(-keep_a, highest), start, assumed if assumed > 0 else highest, -lowest_a
 
     def assumed(self, now: float, carried_a: float) -> float:
@@ -410,7 +415,7 @@ class _PhaseLoad:
             highest = max(highest, self._pulses.peak_a(now))
         highest = max(highest, self._recurring.expected_a(self.likely or 0.0, now))
         held = max(self.sample or 0.0, highest - carried_a)
-        return held if held >= 0 else self._shared_feed_in(now)
+        return held if held >= 0 else self._shared_feed_in(self._feed_in.highest(now) or 0.0, now)
 
     def _highest(self, now: float) -> float:
         """Return the highest load of `HOLD_S`, with what is reserved or is in doubt at the worst."""
@@ -424,8 +429,7 @@ class _PhaseLoad:
         peaks = [peak for each in (self._start, self._held) if (peak := each.peak(now)) is not None]
         return max(peaks, key=lambda peak: peak[1], default=(now, 0.0))
 
-    def _shared_feed_in(self, now: float) -> float:
-        lasting = self._start.highest(now) or 0.0
+    def _shared_feed_in(self, lasting: float, now: float) -> float:
         if lasting >= 0 or self._last_at < self._first_at + START_S:
             return 0.0
         return FEED_IN_SHARED * lasting

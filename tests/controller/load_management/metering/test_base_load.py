@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
 from controller.load_management.metering.base_load import (
+    FEED_IN_S,
     FEED_IN_SHARED,
     HOLD_S,
     MARGIN_USED,
@@ -157,6 +158,16 @@ def test_base_load_shares_part_of_feed_in_that_lasted() -> None:
     assert load.assumed(START_S + 1) == all_phases(-5 * FEED_IN_SHARED)
     measured(load, 3, START_S + 2)
     assert load.assumed(START_S + 2) == all_phases(3)
+
+
+def test_base_load_shares_feed_in_again_a_minute_after_cloud() -> None:
+    load = BaseLoad(LIMIT)
+    for now in range(600):
+        measured(load, 2 if 445 < now <= 450 else -20, float(now))
+        if now == 450 + FEED_IN_S:
+            assert load.assumed(now) == all_phases(0)
+            assert load.estimates(now).start == all_phases(2)  # another car starts after some minutes
+    assert load.assumed(599.0) == all_phases(-20 * FEED_IN_SHARED)
 
 
 def test_base_load_draw_that_is_unknown_is_no_feed_in() -> None:
