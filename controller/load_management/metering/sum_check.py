@@ -36,6 +36,8 @@ SEEN = 0.6
 """Part of it from which on the readings show it."""
 MISSED = 0.4
 """Part of it below which they do not."""
+EARLY_S = 10.0
+"""Time (s) by which the readings may be ahead: a report shows the draw from before its car has followed."""
 WINDOW_S = 150.0
 """Longest time (s) within which a move is looked for: stations report each minute."""
 MISSES = 3
@@ -177,8 +179,9 @@ class SumCheck:
         is_quiet = self._is_quiet_since(begin.at - QUIET_S)
         if abs(move_a) < STEP_A and not is_quiet:
             return False
+        around = [each.shown_a[phase] for each in self._samples if each.at >= begin.at - EARLY_S]
         shown = [each.shown_a[phase] for each in self._samples if each.at >= begin.at]
-        if max(shown) - min(shown) < MISSED * abs(move_a):
+        if max(around) - min(around) < MISSED * abs(move_a):
             if end.at > self._missed_at[phase] + MISSES_S:
                 self._misses[phase] = 0
             self._missed_at[phase] = end.at

@@ -77,6 +77,19 @@ def test_meter_that_follows_cars_is_right() -> None:
     assert site.move(20) == []
 
 
+def test_meter_that_is_ahead_of_reports_is_right() -> None:
+    # A report that was measured before its car followed a new offer is 8 s behind the readings.
+    site = Site()
+    flows_a = 0.0
+    site.shown = lambda: BUILDING_A + flows_a
+    site.wait(40)
+    for number in range(10):
+        flows_a = 6.0 if number % 2 == 0 else 0.0
+        assert site.wait(8) == []
+        site.drawn_a = flows_a
+        assert site.wait(60) == []
+
+
 def test_meter_that_holds_still_is_wrong_from_third_move_on() -> None:
     site = Site()
     site.shown = lambda: BUILDING_A
