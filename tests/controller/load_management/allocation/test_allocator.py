@@ -291,6 +291,12 @@ def test_allocator_lower_rank_gets_only_minimum() -> None:
     assert shares_of(got) == {"grid1": 0.0, "grid2": 11.9}
 
 
+def test_allocator_minimum_that_a_row_refuses_takes_no_room_above_it() -> None:
+    site, capacity = depot(grid=12, a=6)
+    wishes = [demand("a1", priority=1), demand("a2", priority=1), demand("grid1")]
+    assert shares_of(allocate(site, wishes, capacity)) == {"a1": 6.0, "a2": 0.0, "grid1": 6.0}
+
+
 def test_allocator_share_is_rounded_down_to_tenth() -> None:
     site, capacity = depot(grid=20.15)
     got = allocate(site, [demand("grid1"), demand("grid2")], capacity)
