@@ -328,6 +328,8 @@ class SiteModel:
         before_a = controller.delivery.leased_a
         known = controller.on_answer(answer.token, answer.accepted, answer.detail, now)
         self.answered[controller.evse.ref] = None
+        if answer.accepted and (commanded := controller.commanded_step(before_a, now)) is not None:
+            self.metering.add_commanded_step(controller.evse, commanded)
         if known and (step_a := controller.offer_step_a(before_a, now)):
             lower_a = min(before_a, controller.delivery.leased_a)
             self.metering.add_offer_step(controller.evse, step_a, lower_a, now)
@@ -383,21 +385,18 @@ class SiteModel:
         """Have a car make a step where nothing else shows whether a circuit's meter is right."""
         metered = self.metering.meter_of(circuit)
         check, car_steps = metered.steps, metered.steps.car_steps
-        if check.has_answered and (stepping := self.by_ref.get(car_steps.end())) is not None:
+        if check.has_answered(now) and (stepping := self.by_ref.get(car_steps.end())) is not None:
             stepping.offer.end_step(now)
-        needed = check.needed_step(circuit.limit_a, now)
+        needed = check.needed_step(circuit.limit_a, metered.held_back_a, now)
         if needed is None or not metered.is_good(now):
             return
         below = [self.by_ref[evse.ref] for evse in self.site.below[circuit.id]]
-        able = [
-            each
-            for each in below
-            if each.offer.possible_step_a(needed.phases, now) >= needed.least_a
-            and each.model.draw.report_interval_s <= needed.report_s
-        ]
+        able = [each for each in below if each.offer.possible_step_a(needed, now)]
         if able:
-            best = min(able, key=lambda each: each.offer.step_order(now))
-            car_steps.begin(best.evse.ref, best.offer.begin_step(needed.most_a, now), needed, now)
+            best = min(able, key=lambda each: each.offer.step_order(needed, now))
+            is_pause = best.offer.pauses_for(needed, now)
+            duration_s = best.offer.begin_step(needed, now)
+            car_steps.begin(best.evse.ref, duration_s, needed, now, is_pause=is_pause)
         else:
             needed.pauses.put_off(now)
 

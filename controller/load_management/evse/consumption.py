@@ -108,6 +108,20 @@ class ReportedStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at: float
 
 
+class CommandedStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Step of an EVSE's draw (A on the site's phases) by a limit that its station accepted at `at` (s).
+
+    Its car has followed `takes_s` later. `is_known`: its last report shows what it draws; else the step is
+    the most that it can be.
+    """
+
+    ref: EvseRef
+    delta_a: PhaseAmps
+    at: float
+    takes_s: float
+    is_known: bool
+
+
 def on_site_phases(evse: EvseNode, amps: Sequence[float]) -> PhaseAmps:
     """Map a station's A per phase to the phases of the site that it is wired to."""
     site = [0.0, 0.0, 0.0]
@@ -170,6 +184,8 @@ class ConsumptionTracker:
         self.is_late = False
         self.own_a = math.inf
         """Draw of a car that charges at the last settled report (A per phase), where the offer was higher."""
+        self.takes_a = 0.0
+        """The most that its car has been reported to take of an offer (A per phase); 0: unknown."""
         self._changed_at = self._begun_at = now
         self._settled = False
         self.was_settled = False
@@ -246,6 +262,10 @@ class ConsumptionTracker:
         """Return the longest recent time between two reports (s); 0 before the second one."""
         return self._interval_s
 
+    def reports_each_s(self, now: float) -> float:
+        """Return the longest recent time (s) between two reports, or since the last one."""
+        return math.inf if self.reported_at is None else max(self._interval_s, now - self.reported_at)
+
     def has_just_changed(self, now: float) -> bool:
         """Return True if its offer changed so late that the last report may be the first one under it."""
         return now <= self._changed_at + max(EPISODE_S, PATIENCE * self._interval_s) + self._reaction_s
@@ -303,7 +323,7 @@ class ConsumptionTracker:
         """Take it as not having reported: what its station reported was wrong."""
         self.report = (None,) * len(self._evse.phases)
         self._sure_a = (0.0,) * len(self._evse.phases)
-        self._total_a = 0.0
+        self._total_a = self.takes_a = 0.0
         self.reported_at = None
         self._settled = self.was_settled = self.is_late = False
         self._find_moments()
@@ -352,8 +372,13 @@ class ConsumptionTracker:
             self._follow(len(self._limits) - 1)
             takes_less = UNLOADED_A < drawn_a < self._offered_a - OVERDRAW_A
             self.own_a = drawn_a if takes_less else math.inf
+            self.takes_a = min(self.takes_a, self.own_a)
         elif waited_s >= self._reaction_s:
             self.is_late = True
+        if drawn_a > UNLOADED_A:
+            self.takes_a = max(self.takes_a, drawn_a)
+        elif self._offered_a >= self._evse.min_a:
+            self.takes_a = 0.0
         if drawn_a > self.shown_a[1] + OVERDRAW_A:
             self.shown_a = (0.0, math.inf)  # the report is right
 

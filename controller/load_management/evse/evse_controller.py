@@ -7,11 +7,22 @@ import math
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
-from controller.load_management.evse.consumption import ReportedStep, is_possible
+from controller.load_management.evse.consumption import (
+    FOLLOWED_S,
+    CommandedStep,
+    ReportedStep,
+    is_possible,
+    on_site_phases,
+)
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
 from controller.load_management.evse.evse_offer import DueEvses, EvseOffer
-from controller.load_management.evse.learned_values import REACTION_S, ChargerResponse
+from controller.load_management.evse.learned_values import (
+    OVERDRAW_A,
+    REACTION_S,
+    UNLOADED_A,
+    ChargerResponse,
+)
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
@@ -160,6 +171,37 @@ class EvseController:
         if not model.is_charging or not model.shows_by_meter(now):
             return 0.0
         return self.delivery.leased_a - before_a
+
+    def commanded_step(self, before_a: float, now: float) -> CommandedStep | None:
+        """Return the step that its car makes now as its lease has changed from `before_a`; None: none.
+
+        Its car draws as much of a limit as its reports have shown. Whether it would take more is unknown.
+        """
+        model, draw, after_a = self.model, self.model.draw, self.delivery.leased_a
+        if not self.booking.may_draw(now) or abs(after_a - before_a) < SEEN_CHANGE_A:
+            return None
+        if model.idle and after_a < before_a:
+            return None
+        drawn_a, phases = draw.takes_a, [amps > UNLOADED_A for amps in draw.surely_drawn]
+        is_known = model.is_charging
+        if model.state is EvseState.SUSPENDED_EVSE and before_a < self.evse.min_a and not model.idle:
+            is_known, phases = model.phases_known, [*model.phases]  # it goes on after a pause
+        if drawn_a < model.least_a or model.switch.changing:
+            is_known = False
+        if max(before_a, after_a) > drawn_a + OVERDRAW_A and not math.isfinite(draw.own_a):
+            is_known = False
+        if is_known:
+            first_a, last_a = (min(a, drawn_a) if a >= model.least_a else 0.0 for a in (before_a, after_a))
+            delta_a = tuple(last_a - first_a if flag else 0.0 for flag in phases)
+        else:
+            delta_a = on_site_phases(self.evse, [after_a - before_a] * len(self.evse.phases))
+        return CommandedStep(
+            ref=self.evse.ref,
+            delta_a=(delta_a[0], delta_a[1], delta_a[2]),
+            at=now,
+            takes_s=self.delivery.slowest_s + FOLLOWED_S,
+            is_known=is_known,
+        )
 
     def on_answer(self, token: int, accepted: bool, detail: str, now: float) -> bool:
         """Take in the end of one of its limits; return True if it was waited for.

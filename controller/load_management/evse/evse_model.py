@@ -733,6 +733,7 @@ class EvseModel:
         self._short_idle_at = -math.inf
         self.has_drawn = self._charges_idle = False
         self._zeros.tests = 0
+        self.draw.takes_a = 0.0
         self.draw.shown_a = (0.0, math.inf)
         self._added_at = None
         self._phases.reset(single=self.switch.single)

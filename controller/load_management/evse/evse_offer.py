@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from controller.load_management.allocation.allocator import Allocation
@@ -11,6 +11,7 @@ from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.events import LoggedDecision, SetLimit
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import EvseModel
+from controller.load_management.evse.learned_values import UNLOADED_A
 from controller.load_management.evse.limit_delivery import (
     NOISE_A,
     SMALL_CUT_A,
@@ -29,6 +30,7 @@ from controller.load_management.evse.limit_reasons import (
     explain_one_phase,
     explain_switch,
 )
+from controller.load_management.metering.step_check import LONGEST_REPORT_S, NeededStep
 from controller.model.observations import EvseRef
 from controller.model.statements import StatementCode
 
@@ -398,35 +400,63 @@ class EvseOffer:
             self._model.phase_tests.begin(duration_s, now)
         return self._tested_with_a
 
-    def possible_step_a(self, phases: Sequence[int], now: float) -> float:
-        """Return by how much its car can come down for a step that its station reports (A per phase).
+    def possible_step_a(self, needed: NeededStep, now: float) -> float:
+        """Return by how much its car can come down for such a step (A per phase); 0: it cannot make one.
 
-        It is a step on one of these phases (0 to 2) at least.
+        It may be paused where nothing less is possible and the step is worth that.
         """
         model, draw = self._model, self._model.draw
-        if not (self._delivery.connected and model.is_charging and draw.settled) or model.switch.changing:
+        if not (self._delivery.connected and model.is_charging) or model.switch.changing:
             return 0.0
-        if model.evse.is_dc or model.reports_no_current(now) or now < self._test_ends_at:
+        if model.evse.is_dc or now < self._test_ends_at or draw.reports_each_s(now) > needed.report_s:
             return 0.0
-        drawn_a = max(draw.surely_drawn[phase] for phase in phases)
-        return min(METER_STEP_A, draw.most_loaded_a - model.least_a) if drawn_a >= model.least_a else 0.0
+        is_wired = max(draw.surely_drawn[phase] for phase in needed.phases) >= UNLOADED_A
+        drawn_a = self._drawn_a(needed, now)
+        if not is_wired or drawn_a < model.least_a:
+            return 0.0
+        step_a = min(METER_STEP_A, drawn_a - model.least_a)
+        if step_a < needed.least_a and needed.may_pause and not self._delivery.never_pauses:
+            step_a = drawn_a
+        return step_a if step_a >= needed.least_a else 0.0
 
-    def step_order(self, now: float) -> tuple[float, float, float]:
+    def _drawn_a(self, needed: NeededStep, now: float) -> float:
+        """Return what its car draws now (A per phase), before such a step; 0: unknown.
+
+        Where no report has to show the step, that is what its reports have shown of its offers.
+        """
+        draw = self._model.draw
+        if draw.settled and not self._model.reports_no_current(now):
+            return draw.most_loaded_a
+        is_known = needed.is_commanded and draw.held_for(self._delivery.slowest_s, now)
+        return min(draw.takes_a, self.offered_a) if is_known else 0.0
+
+    def step_order(self, needed: NeededStep, now: float) -> tuple[bool, float, float, float]:
         """Return its place among those that can make a step: large ones first, those reported soon first.
 
-        The car that has made the last one may not have followed it: it comes last among equals.
+        A pause comes last. The car that has made the last one may not have followed it: it comes last among
+        equals.
         """
-        return -self.possible_step_a((0, 1, 2), now), self._test_ends_at, self._model.draw.report_interval_s
+        report_s = self._model.draw.report_interval_s
+        return self.pauses_for(needed, now), -self.possible_step_a(needed, now), self._test_ends_at, report_s
 
-    def begin_step(self, most_a: float, now: float) -> float:
-        """Lower its offer for such a step of at most so much (A per phase); return its duration (s)."""
-        draw = self._model.draw
-        duration_s = METER_STEP_S + draw.report_interval_s
-        self._tested_with_a = draw.most_loaded_a - min(most_a, self.possible_step_a((0, 1, 2), now))
-        self._test_ends_at = now + duration_s
+    def pauses_for(self, needed: NeededStep, now: float) -> bool:
+        """Return True if its car is paused for such a step, as nothing less is possible."""
+        return self.possible_step_a(needed, now) >= self._drawn_a(needed, now)
+
+    def begin_step(self, needed: NeededStep, now: float) -> float:
+        """Lower its offer for such a step; return the time (s) until the meter has shown it.
+
+        Where limits show it, its return is a part of it.
+        """
+        report_s = self._model.draw.report_interval_s
+        step_a = min(needed.most_a, self.possible_step_a(needed, now))
+        if needed.is_commanded:
+            report_s = max(self._delivery.slowest_s, min(report_s, LONGEST_REPORT_S))
+        self._tested_with_a = self._drawn_a(needed, now) - step_a
+        self._test_ends_at = now + METER_STEP_S + report_s
         self._rises_after_test = True
         self._due.add(self._model.evse.ref)
-        return duration_s
+        return (1 + needed.is_commanded) * (METER_STEP_S + report_s)
 
     def end_step(self, now: float) -> None:
         """End it: the meter has shown a move."""

@@ -7,7 +7,13 @@ from functools import cached_property
 
 import msgspec
 
-from controller.load_management.evse.consumption import BEFORE_STATE_S, NOTHING, OfferCredit, ReportedStep
+from controller.load_management.evse.consumption import (
+    BEFORE_STATE_S,
+    NOTHING,
+    CommandedStep,
+    OfferCredit,
+    ReportedStep,
+)
 from controller.load_management.metering.base_load import MARGIN_USED, NOISE_A
 from controller.load_management.metering.metered_circuit import (
     LOAD_RECORDS,
@@ -231,6 +237,12 @@ class CircuitMetering:
             if not each.circuit.measures_building:
                 each.window.add_step(step)
                 each.steps.add_step(step)
+
+    def add_commanded_step(self, evse: EvseNode, step: CommandedStep) -> None:
+        """Let the meters above an EVSE look for a step that its car makes by a limit."""
+        for each in self.metered_above(evse.circuit):
+            if not each.circuit.measures_building:
+                each.steps.commanded.add(step)
 
     def add_offer(self, evse: EvseNode, change_a: PhaseAmps, draw_a: PhaseAmps, now: float) -> None:
         """Note that an EVSE's draw may change by `change_a`, to `draw_a`: it may hide another one's step.

@@ -133,6 +133,8 @@ class MeteredCircuit:
         """Flow of a battery behind the meter, by its own meter (A per phase; positive: it charges)."""
         self.hidden_a = ZERO
         """Part of that which no car may count on (A per phase)."""
+        self.held_back_a = ZERO
+        """Part of the base load (A per phase) that counts only for want of a proof, by the last estimate."""
         self.measured: PhaseAmps | None = None
         self.overloads = 0
         self.over_limit = False
@@ -503,6 +505,7 @@ class MeteredCircuit:
     def _find_estimates(self, now: float) -> LoadEstimates:
         """Return the base loads of a good meter, at the worst while a phase is not proven."""
         shown, before_fall_a = self._beside_battery(self.load.estimates(now)), self.steps.before_fall_a
+        self.held_back_a = ZERO
         if self._unproven is None and before_fall_a == NOWHERE:
             return shown
         assumed, keep, start = [shown.assumed, before_fall_a], [shown.keep], [shown.start, before_fall_a]
@@ -511,7 +514,10 @@ class MeteredCircuit:
             assumed += [worst_case.assumed, self._hidden.load_a]
             keep.append(worst_case.keep)
             start += [worst_case.start, self._hidden.load_a]
-        return shown._replace(assumed=highest_of(assumed), keep=highest_of(keep), start=highest_of(start))
+        counted_a = highest_of(assumed)
+        first, second, third = (a - b for a, b in zip(counted_a, shown.assumed, strict=True))
+        self.held_back_a = (first, second, third)
+        return shown._replace(assumed=counted_a, keep=highest_of(keep), start=highest_of(start))
 
     def _beside_battery(self, shown: LoadEstimates) -> LoadEstimates:
         """Return the estimates with all of the feed-in that comes from a battery, and not with a part of it.

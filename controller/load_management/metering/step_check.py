@@ -31,6 +31,7 @@ import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep
 from controller.load_management.metering.base_load import RollingMax
+from controller.load_management.metering.commanded_steps import CommandedSteps
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.ratio_check import moves
 from controller.load_management.metering.sum_check import (
@@ -41,7 +42,7 @@ from controller.load_management.metering.sum_check import (
     STEP_A,
     SumCheck,
 )
-from controller.load_management.site_tree import NOWHERE, PhaseAmps
+from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.coded_text import coded, join_and
 
@@ -80,6 +81,10 @@ LARGEST_STEPS_A = (4.0, 6.0)
 """Largest step (A per phase) that is made for a ratio beside a busy building, and for one that is doubted."""
 LONGEST_REPORT_S = 60.0
 """Longest interval of reports (s) that show a step of a car in time."""
+HELD_BACK_A = 2.0
+"""Current (A per phase) that a meter which is not proven holds back, for which a car makes a step."""
+CAR_PAUSE_S = 900.0
+"""Time (s) from the first step for which a car is paused to the next."""
 STEP_PART = 0.06
 """Part of the limit by which a car steps for a ratio if it can: others change a little meanwhile."""
 STEP_PAUSE_S = 30.0
@@ -147,7 +152,8 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
     """Step of a car that is to show whether a meter is right, as nothing else does.
 
     It is at least `least_a` and at most `most_a` (A per phase) on one of the `phases` (0 to 2). Its station
-    reports at least each `report_s` (s).
+    reports at least each `report_s` (s). It `is_commanded` if limits that were accepted show it, with its
+    return: no report has to. It `may_pause` a car where no other step is possible.
     """
 
     least_a: float
@@ -155,16 +161,18 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
     phases: Sequence[int]
     report_s: float
     pauses: StepPauses
+    is_commanded: bool = False
+    may_pause: bool = False
 
 
 class StepPauses:
     """Pauses between the steps that cars make for one purpose: each is twice as long as the last.
 
-    `first_s`: the first one (s).
+    `first_s`: the first one; `longest_s`: the longest one (s).
     """
 
-    def __init__(self, first_s: float) -> None:
-        self._first_s = first_s
+    def __init__(self, first_s: float, longest_s: float = CAR_STEPS_S[1]) -> None:
+        self._first_s, self._longest_s = first_s, longest_s
         self._next_at = -math.inf
         self._count = 0
 
@@ -174,7 +182,7 @@ class StepPauses:
 
     def begin(self, duration_s: float, now: float) -> None:
         """Note that a step of so long (s) begins."""
-        self._next_at = now + duration_s + min(self._first_s * 2**self._count, CAR_STEPS_S[1])
+        self._next_at = now + duration_s + min(self._first_s * 2**self._count, self._longest_s)
         self._count += 1
 
     def put_off(self, now: float) -> None:
@@ -195,18 +203,28 @@ class CarSteps:
     def __init__(self) -> None:
         self.stepping: EvseRef | None = None
         self.begun_at = -math.inf
+        self.is_commanded = False
         self.for_quiet = StepPauses(STEP_PAUSE_S)
         """Of steps that are to move the readings."""
-        self.for_fall = StepPauses(STEP_PAUSE_S)
+        self.for_fall = StepPauses(STEP_PAUSE_S, CAR_PAUSE_S)
         """Of steps that are to show that the meter still sees the cars, after a fall of the base load."""
+        self.for_proof = StepPauses(STEP_PAUSE_S, CAR_PAUSE_S)
+        """Of steps that are to prove phases."""
+        self.for_pauses = StepPauses(CAR_PAUSE_S)
+        """Of steps for which a car is paused, for whatever purpose."""
         self.for_ratio = StepPauses(RATIO_PAUSE_S)
         """Of steps that are to show a ratio."""
         self._pauses = self.for_quiet
 
-    def begin(self, ref: EvseRef, duration_s: float, needed: NeededStep, now: float) -> None:
+    def begin(
+        self, ref: EvseRef, duration_s: float, needed: NeededStep, now: float, *, is_pause: bool
+    ) -> None:
         """Note that a car makes a step for so long (s)."""
         self.stepping, self.begun_at, self._pauses = ref, now, needed.pauses
+        self.is_commanded = needed.is_commanded
         needed.pauses.begin(duration_s, now)
+        if is_pause:
+            self.for_pauses.begin(duration_s, now)
 
     def end(self) -> EvseRef:
         """End the step that a car makes; return its EVSE."""
@@ -240,6 +258,7 @@ class StepCheck:
         self.proven = [False, False, False]
         self.car_steps = CarSteps()
         self._quiet = QuietWatch()
+        self.commanded = CommandedSteps(window)
         self._window = window
         self._sums = SumCheck()
         self._seen_from = [-math.inf] * 3
@@ -271,23 +290,41 @@ class StepCheck:
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         while self._pending and self._pending[0].at + SEEN_S <= now:
             self._judge(self._pending.popleft(), now)
+        for phase in self.commanded.on_reading(now):
+            self._seen_from[phase] = max(self._seen_from[phase], self.commanded.seen_from[phase])
+            self.proven[phase] = True
+            self._misses[phase] = 0
         if missing := self._sums.on_reading(shown_a, draw, self._seen_from, now):
             self._suspect(missing, now)
         self._check_ratios()
         return self._sums.ends_probe
 
-    def needed_step(self, limit_a: PhaseAmps, now: float) -> NeededStep | None:
-        """Return the step that a car is to make now; None: none. `limit_a`: of the circuit (A per phase)."""
+    def needed_step(self, limit_a: PhaseAmps, held_back_a: PhaseAmps, now: float) -> NeededStep | None:
+        """Return the step that a car is to make now; None: none.
+
+        `limit_a`: of the circuit. `held_back_a`: for want of a proof (A per phase).
+        """
         steps = self.car_steps
         if not self._quiet.is_long(now):
             steps.for_quiet.reset()
         elif steps.for_quiet.have_ended(now):
             return NeededStep(QUIET_STEP_A + OFFER_ERROR_A, math.inf, (0, 1, 2), math.inf, steps.for_quiet)
         fallen = [phase for phase, load_a in enumerate(self.before_fall_a) if load_a > -math.inf]
+        held_back = [phase for phase, amps in enumerate(held_back_a) if amps >= HELD_BACK_A]
+        unproven = [phase for phase in held_back if not self.proven[phase]]
         if not fallen:
             steps.for_fall.reset()
-        elif steps.for_fall.have_ended(now):
-            return NeededStep(STEP_A + OFFER_ERROR_A, math.inf, fallen, LONGEST_REPORT_S, steps.for_fall)
+        for phases, pauses in ((fallen, steps.for_fall), (unproven, steps.for_proof)):
+            if phases and pauses.have_ended(now):
+                return NeededStep(
+                    self.commanded.needed_move_a(phases, now),
+                    math.inf,
+                    phases,
+                    math.inf,
+                    pauses,
+                    is_commanded=True,
+                    may_pause=max(held_back_a) >= LEAST_CAR_A and steps.for_pauses.have_ended(now),
+                )
         ratios = self._sums.ratios
         if ratios.is_doubted:
             steps.for_ratio.reset()
@@ -299,12 +336,16 @@ class StepCheck:
         most_a = max(least_a, STEP_PART * max(limit_a))
         return NeededStep(least_a, most_a, phases, LONGEST_REPORT_S, steps.for_ratio)
 
-    @property
-    def has_answered(self) -> bool:
+    def has_answered(self, now: float) -> bool:
         """Return True if a car makes a step, and its begin has shown what it is made for."""
         steps = self.car_steps
+        is_commanded = steps.stepping is not None and steps.is_commanded
+        if is_commanded and self.commanded.may_return(steps.begun_at, now):
+            return True
         if steps.is_for(steps.for_fall):
             return self.before_fall_a == NOWHERE
+        if steps.is_for(steps.for_proof):
+            return all(self.proven)
         shown_at = self._sums.ratios.judged_at if steps.is_for(steps.for_ratio) else self._quiet.moved_at
         return steps.stepping is not None and shown_at > steps.begun_at
 
@@ -315,6 +356,7 @@ class StepCheck:
     def clear(self) -> None:
         """Drop the steps that no reading will show."""
         self._pending.clear()
+        self.commanded.clear()
         self._sums.clear()
         self._quiet.clear()
 

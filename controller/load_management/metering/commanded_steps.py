@@ -1,0 +1,157 @@
+"""Check of a meter against the limits that stations have accepted: cars that follow them move its readings.
+
+Reports show a step too late for the readings around it where stations report each 5 or 15 minutes. When a
+station has accepted another limit is known at once, and what its car draws is known from its last report: as
+much of the limit as it drew then. So the limits that are accepted within `takes_s` of each other are one
+*move*, which is looked for in the readings around it, phase by phase:
+
+    before    readings from `CALM_S` before the first limit, less `LEAD_S`
+    after     readings of `AFTER_S`, until the last car has followed at the latest
+    clear     both are at rest: neither spans more than `RESTLESS` of the move
+    seen      a clear move of which the readings show between `SEEN` parts
+
+A car may have become full since its last report, and a load of the building may move by as much in that
+moment. So a move that does not show is no fault, and one that does is no proof. Two that are seen in a row
+prove the phase.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from controller.load_management.evse.consumption import CommandedStep
+from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.site_tree import PhaseAmps
+
+LEAST_MOVE_A = 1.5
+"""Smallest move of a phase that is looked for."""
+CALM_S = 30.0
+"""Time (s) before a move for which the readings have to be at rest."""
+LEAST_CALM_S = 8.0
+"""Least time (s) of that after the last move: a car that has just come down rises again."""
+LEAD_S = 5.0
+"""Time (s) that a car may follow a limit before the answer of its station."""
+AFTER_S = 5.0
+SOONEST_S = 7.0
+"""Time (s) after the last limit before which no move is seen: all cars have followed as a rule."""
+RESTLESS = 0.25
+SEEN = (0.8, 1.25)
+LONGEST_MOVE_S = 120.0
+"""Time (s) after which limits that follow each other are no move: the building does not rest for so long."""
+PAIR_S = 1800.0
+"""Longest time (s) between the two moves that prove a phase."""
+FEWEST_READINGS = 2
+
+
+class _Move:
+    """Limits that were accepted one after the other, as one move. Times in s, monotonic."""
+
+    def __init__(self, step: CommandedStep, calm_from: float) -> None:
+        self.calm_from = calm_from
+        self.begun_at = self.last_at = self.ends_at = step.at
+        self.delta_a = [0.0] * 3
+        self.unknown_a = [0.0] * 3
+        """Sum of the steps that are only known at most (A per phase)."""
+        self.add(step)
+
+    def add(self, step: CommandedStep) -> None:
+        """Add a step."""
+        self.last_at = step.at
+        self.ends_at = max(self.ends_at, step.at + step.takes_s)
+        for phase, change_a in enumerate(step.delta_a):
+            if step.is_known:
+                self.delta_a[phase] += change_a
+            else:
+                self.unknown_a[phase] += abs(change_a)
+
+
+class CommandedSteps:
+    """Limits accepted below one meter. `seen_from`: begin of the last two moves that prove each phase (s).
+
+    Negative infinity: there were none.
+    """
+
+    def __init__(self, window: MeterWindow) -> None:
+        self.seen_from = [-math.inf] * 3
+        self._window = window
+        self._move: _Move | None = None
+        self._moved_until = -math.inf
+        self._seen_at = [-math.inf] * 3
+        """Begin of the last move of each phase if that was seen (s); else negative infinity."""
+
+    def add(self, step: CommandedStep) -> None:
+        """Look for a step in the readings, once they are there."""
+        if self._move is None:
+            self._move = _Move(step, max(step.at - CALM_S, self._moved_until))
+        else:
+            self._move.add(step)
+
+    def needed_move_a(self, phases: Sequence[int], now: float) -> float:
+        """Return the least move (A) that is clear on one of these phases, as they have moved of late."""
+        rows = self._window.readings(now - CALM_S, now)
+        if not rows:
+            return math.inf
+        columns = [[amps[phase] for amps in rows] for phase in phases]
+        return max(LEAST_MOVE_A, min(max(column) - min(column) for column in columns) / RESTLESS)
+
+    def on_reading(self, now: float) -> list[int]:
+        """Process the last reading of the window; return the phases (0 to 2) that it proves."""
+        move = self._move
+        if move is None or now < move.last_at + SOONEST_S:
+            return []
+        is_last = now >= move.ends_at + AFTER_S
+        phases = self._find_phases(move)
+        seen = self._find_seen(phases, move, now)
+        if len(seen) < max(1, len(phases)) and not is_last:
+            return []
+        self._move, self._moved_until = None, now
+        proven = [phase for phase in seen if self._completes_pair(phase, move)]
+        for phase in phases:
+            self._seen_at[phase] = move.begun_at if phase in seen else -math.inf
+        return proven
+
+    def may_return(self, since: float, now: float) -> bool:
+        """Return True if a move from this moment on was seen (s), and the next one can be seen by now."""
+        is_seen = max(self._seen_at) >= since and self._move is None
+        return is_seen and now >= self._moved_until + LEAST_CALM_S + LEAD_S
+
+    def _find_phases(self, move: _Move) -> list[int]:
+        """Return the phases on which it is known how far they move."""
+        return [
+            phase
+            for phase, delta_a in enumerate(move.delta_a)
+            if abs(delta_a) >= LEAST_MOVE_A and move.unknown_a[phase] <= RESTLESS * abs(delta_a)
+        ]
+
+    def _find_seen(self, phases: Sequence[int], move: _Move, now: float) -> list[int]:
+        """Return those of the phases on which the readings show a move."""
+        is_calm = move.begun_at - LEAD_S - move.calm_from >= LEAST_CALM_S
+        if not is_calm or now > move.begun_at + LONGEST_MOVE_S:
+            return []
+        before = self._window.readings(move.calm_from, move.begun_at - LEAD_S)
+        after = self._window.readings(now - AFTER_S, now)
+        if min(len(before), len(after)) < FEWEST_READINGS:
+            return []
+        return [phase for phase in phases if _shows(move.delta_a[phase], phase, before, after)]
+
+    def _completes_pair(self, phase: int, move: _Move) -> bool:
+        """Return True if a move that is seen on a phase proves that with the one before it."""
+        if move.begun_at > self._seen_at[phase] + PAIR_S:
+            return False
+        self.seen_from[phase] = self._seen_at[phase]
+        return True
+
+    def clear(self) -> None:
+        """Drop what no reading will show."""
+        self._move = None
+        self._seen_at = [-math.inf] * 3
+
+
+def _shows(delta_a: float, phase: int, before: Sequence[PhaseAmps], after: Sequence[PhaseAmps]) -> bool:
+    """Return True if readings of a phase show a clear move by so much (A)."""
+    columns = [amps[phase] for amps in before], [amps[phase] for amps in after]
+    if max(max(column) - min(column) for column in columns) > RESTLESS * abs(delta_a):
+        return False
+    mean_before_a, mean_after_a = (sum(column) / len(column) for column in columns)
+    return SEEN[0] <= (mean_after_a - mean_before_a) / delta_a <= SEEN[1]
