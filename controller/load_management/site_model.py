@@ -387,7 +387,7 @@ class SiteModel:
         check, car_steps = metered.steps, metered.steps.car_steps
         if check.has_answered(now) and (stepping := self.by_ref.get(car_steps.end())) is not None:
             stepping.offer.end_step(now)
-        needed = check.needed_step(circuit.limit_a, metered.held_back_a, now)
+        needed = check.needed_step(circuit.limit_a, now, metered.held_back_a)
         if needed is None or not metered.is_good(now):
             return
         below = [self.by_ref[evse.ref] for evse in self.site.below[circuit.id]]

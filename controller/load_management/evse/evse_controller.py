@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
 from controller.load_management.evse.consumption import (
-    FOLLOWED_S,
     CommandedStep,
     ReportedStep,
     is_possible,
@@ -30,6 +29,8 @@ from controller.model.observations import DrawSeen, EvseState, NeedsSeen, Transa
 
 PLENTY_A = 40.0
 """Room that nobody takes (A per phase) of which a sleeping car is offered more than its minimum."""
+RAMP_S = 12.0
+"""Longest time (s) as a rule from when a station follows a limit until its car and the meter have."""
 SEEN_CHANGE_A = 1.0
 """Smallest change of a reported draw that is looked for in the meters above."""
 
@@ -199,7 +200,7 @@ class EvseController:
             ref=self.evse.ref,
             delta_a=(delta_a[0], delta_a[1], delta_a[2]),
             at=now,
-            takes_s=self.delivery.slowest_s + FOLLOWED_S,
+            takes_s=self.delivery.reaction_s + RAMP_S,
             is_known=is_known,
         )
 

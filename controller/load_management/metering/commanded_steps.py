@@ -8,11 +8,12 @@ much of the limit as it drew then. So the limits that are accepted within `takes
     before    readings from `CALM_S` before the first limit, less `LEAD_S`
     after     readings of `AFTER_S`, until the last car has followed at the latest
     clear     both are at rest: neither spans more than `RESTLESS` of the move
-    seen      a clear move of which the readings show between `SEEN` parts
+    seen      a clear move of which the readings show between `SEEN` parts, and so they do on all phases on
+              which it is clear
 
 A car may have become full since its last report, and a load of the building may move by as much in that
-moment. So a move that does not show is no fault, and one that does is no proof. Two that are seen in a row
-prove the phase.
+moment. So a move that does not show is no fault, and one that does is no proof. Three that are seen in a row
+prove the phase, or two if these show on all three phases: no load on one phase looks so.
 """
 
 from __future__ import annotations
@@ -26,21 +27,24 @@ from controller.load_management.site_tree import PhaseAmps
 
 LEAST_MOVE_A = 1.5
 """Smallest move of a phase that is looked for."""
-CALM_S = 30.0
+CALM_S = 120.0
 """Time (s) before a move for which the readings have to be at rest."""
 LEAST_CALM_S = 8.0
-"""Least time (s) of that after the last move: a car that has just come down rises again."""
+"""The same after a move that was seen: a car that has just come down rises again."""
 LEAD_S = 5.0
 """Time (s) that a car may follow a limit before the answer of its station."""
 AFTER_S = 5.0
 SOONEST_S = 7.0
 """Time (s) after the last limit before which no move is seen: all cars have followed as a rule."""
 RESTLESS = 0.25
-SEEN = (0.8, 1.25)
+SEEN = (0.8, 1.2)
 LONGEST_MOVE_S = 120.0
 """Time (s) after which limits that follow each other are no move: the building does not rest for so long."""
-PAIR_S = 1800.0
-"""Longest time (s) between the two moves that prove a phase."""
+PROOF = 3
+ON_ALL_PHASES = 2
+"""Moves for which one on all three phases counts."""
+PROOF_S = 1800.0
+"""Longest time (s) between two moves that prove a phase."""
 FEWEST_READINGS = 2
 
 
@@ -67,7 +71,7 @@ class _Move:
 
 
 class CommandedSteps:
-    """Limits accepted below one meter. `seen_from`: begin of the last two moves that prove each phase (s).
+    """Limits accepted below one meter. `seen_from`: begin of the moves that have proven each phase last (s).
 
     Negative infinity: there were none.
     """
@@ -79,6 +83,10 @@ class CommandedSteps:
         self._moved_until = -math.inf
         self._seen_at = [-math.inf] * 3
         """Begin of the last move of each phase if that was seen (s); else negative infinity."""
+        self._first_at = [-math.inf] * 3
+        """Begin of the first of those that were seen in a row (s)."""
+        self._seen = [0] * 3
+        """How many were, one on all phases counted as several."""
 
     def add(self, step: CommandedStep) -> None:
         """Look for a step in the readings, once they are there."""
@@ -106,9 +114,16 @@ class CommandedSteps:
         if len(seen) < max(1, len(phases)) and not is_last:
             return []
         self._move, self._moved_until = None, now
-        proven = [phase for phase in seen if self._completes_pair(phase, move)]
+        proven = []
         for phase in phases:
+            if phase not in seen or move.begun_at > self._seen_at[phase] + PROOF_S:
+                self._seen[phase], self._first_at[phase] = 0, move.begun_at
             self._seen_at[phase] = move.begun_at if phase in seen else -math.inf
+            if phase in seen:
+                self._seen[phase] += ON_ALL_PHASES if len(seen) == 3 else 1
+                if self._seen[phase] >= PROOF:
+                    self.seen_from[phase] = self._first_at[phase]
+                    proven.append(phase)
         return proven
 
     def may_return(self, since: float, now: float) -> bool:
@@ -126,21 +141,18 @@ class CommandedSteps:
 
     def _find_seen(self, phases: Sequence[int], move: _Move, now: float) -> list[int]:
         """Return those of the phases on which the readings show a move."""
-        is_calm = move.begun_at - LEAD_S - move.calm_from >= LEAST_CALM_S
-        if not is_calm or now > move.begun_at + LONGEST_MOVE_S:
+        calm_s = move.begun_at - LEAD_S - move.calm_from
+        least_s = LEAST_CALM_S if max(self._seen_at) > -math.inf else CALM_S - LEAD_S
+        if calm_s < least_s or now > move.begun_at + LONGEST_MOVE_S:
             return []
         before = self._window.readings(move.calm_from, move.begun_at - LEAD_S)
         after = self._window.readings(now - AFTER_S, now)
         if min(len(before), len(after)) < FEWEST_READINGS:
             return []
-        return [phase for phase in phases if _shows(move.delta_a[phase], phase, before, after)]
-
-    def _completes_pair(self, phase: int, move: _Move) -> bool:
-        """Return True if a move that is seen on a phase proves that with the one before it."""
-        if move.begun_at > self._seen_at[phase] + PAIR_S:
-            return False
-        self.seen_from[phase] = self._seen_at[phase]
-        return True
+        parts = [_find_part(move.delta_a[phase], phase, before, after) for phase in phases]
+        if any(part is not None and not SEEN[0] <= part <= SEEN[1] for part in parts):
+            return []
+        return [phase for phase, part in zip(phases, parts, strict=True) if part is not None]
 
     def clear(self) -> None:
         """Drop what no reading will show."""
@@ -148,10 +160,12 @@ class CommandedSteps:
         self._seen_at = [-math.inf] * 3
 
 
-def _shows(delta_a: float, phase: int, before: Sequence[PhaseAmps], after: Sequence[PhaseAmps]) -> bool:
-    """Return True if readings of a phase show a clear move by so much (A)."""
+def _find_part(
+    delta_a: float, phase: int, before: Sequence[PhaseAmps], after: Sequence[PhaseAmps]
+) -> float | None:
+    """Return the part of a move by so much (A) that readings of a phase show; None: they are not at rest."""
     columns = [amps[phase] for amps in before], [amps[phase] for amps in after]
     if max(max(column) - min(column) for column in columns) > RESTLESS * abs(delta_a):
-        return False
+        return None
     mean_before_a, mean_after_a = (sum(column) / len(column) for column in columns)
-    return SEEN[0] <= (mean_after_a - mean_before_a) / delta_a <= SEEN[1]
+    return (mean_after_a - mean_before_a) / delta_a

@@ -33,7 +33,7 @@ from controller.load_management.evse.consumption import OfferCredit, ReportedSte
 from controller.load_management.metering.base_load import RollingMax
 from controller.load_management.metering.commanded_steps import CommandedSteps
 from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.ratio_check import moves
+from controller.load_management.metering.ratio_check import LONGEST_S, moves
 from controller.load_management.metering.sum_check import (
     MISSED,
     QUIET_A,
@@ -42,7 +42,7 @@ from controller.load_management.metering.sum_check import (
     STEP_A,
     SumCheck,
 )
-from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, PhaseAmps
+from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.coded_text import coded, join_and
 
@@ -217,9 +217,9 @@ class CarSteps:
         self._pauses = self.for_quiet
 
     def begin(
-        self, ref: EvseRef, duration_s: float, needed: NeededStep, now: float, *, is_pause: bool
+        self, ref: EvseRef, duration_s: float, needed: NeededStep, now: float, *, is_pause: bool = False
     ) -> None:
-        """Note that a car makes a step for so long (s)."""
+        """Note that a car makes a step for so long (s). `is_pause`: it is paused for that."""
         self.stepping, self.begun_at, self._pauses = ref, now, needed.pauses
         self.is_commanded = needed.is_commanded
         needed.pauses.begin(duration_s, now)
@@ -271,7 +271,8 @@ class StepCheck:
 
     def add_step(self, step: ReportedStep) -> None:
         """Look for a reported step in the readings, once they are there."""
-        self._sums.ratios.add_step(step.delta_a)
+        if step.at - step.since <= LONGEST_S:
+            self._sums.ratios.add_step(step.delta_a)
         is_large = any(abs(delta) >= STEP_A for delta in step.delta_a)
         if is_large and step.at - step.since <= LONGEST_WINDOW_S:
             self._pending.append(step)
@@ -299,7 +300,7 @@ class StepCheck:
         self._check_ratios()
         return self._sums.ends_probe
 
-    def needed_step(self, limit_a: PhaseAmps, held_back_a: PhaseAmps, now: float) -> NeededStep | None:
+    def needed_step(self, limit_a: PhaseAmps, now: float, held_back_a: PhaseAmps = ZERO) -> NeededStep | None:
         """Return the step that a car is to make now; None: none.
 
         `limit_a`: of the circuit. `held_back_a`: for want of a proof (A per phase).

@@ -9,6 +9,7 @@ import pytest
 from controller.load_management.evse.consumption import NOTHING, OfferCredit, ReportedStep
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.step_check import (
+    CAR_PAUSE_S,
     CAR_STEPS_S,
     LATE_SPANS_S,
     LIVELY_SPANS,
@@ -306,10 +307,10 @@ def test_step_check_asks_for_step_of_quiet_meter_until_it_moves() -> None:
         check.on_reading((10.0, 10.0, 10.0), NOTHING, now)
     assert now == pytest.approx(CAR_STEPS_S[1], abs=3)
     check.car_steps.begin(A, 30.0, needed, now)
-    assert not check.has_answered
+    assert not check.has_answered(now)
     assert check.needed_step(LIMIT_A, now + 1.0) is None
     check.on_reading((4.0, 4.0, 4.0), NOTHING, now + 5.0)
-    assert check.has_answered
+    assert check.has_answered(now + 5.0)
 
 
 @pytest.mark.parametrize(("limit_a", "largest_a"), [(25.0, 3.0), (100.0, 6.0)])
@@ -331,7 +332,7 @@ def test_step_check_asks_for_step_until_ratio_is_shown(limit_a: float, largest_a
     assert check.needed_step(limits_a, 64.0) is None
     check.add_step(ReportedStep(ref=A, delta_a=(-4.0, -4.0, -4.0), since=60.0, at=64.0))
     read(12.0, 65, 80)
-    assert check.has_answered
+    assert check.has_answered(79.0)
     read(12.0, 80, 200)
     assert check.needed_step(limits_a, 199.0) is None
     assert check.problem == ""
@@ -343,3 +344,49 @@ def test_step_check_asks_for_no_step_far_below_limit() -> None:
         check.on_reading((30.0, 30.0, 30.0), OfferCredit.within(*[(16.0, 16.0, 16.0)] * 3), now)
     assert check.needed_step((63.0, 63.0, 63.0), 99.0) is None
     assert check.needed_step((40.0, 40.0, 40.0), 99.0) is not None
+
+
+@pytest.mark.parametrize(("held_back_a", "may_pause"), [(3.0, False), (8.0, True)])
+def test_step_check_asks_for_step_of_phase_whose_proof_holds_current_back(
+    held_back_a: float, may_pause: bool
+) -> None:
+    # The building has moved by 0.5 A within half a minute: four times that stands out.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    for now in range(100):
+        shown = (10.0, 10.0 + 0.5 * (now % 2), 10.0)
+        window.add_reading(shown, float(now))
+        check.on_reading(shown, NOTHING, float(now))
+    assert check.needed_step(LIMIT_A, 99.0) is None
+    needed = check.needed_step(LIMIT_A, 99.0, (0.0, held_back_a, 0.0))
+    assert needed is not None
+    assert (needed.phases, needed.least_a, needed.may_pause) == ([1], 2.0, may_pause)
+    check.proven[1] = True
+    assert check.needed_step(LIMIT_A, 99.0, (0.0, held_back_a, 0.0)) is None
+
+
+def test_step_check_pauses_car_for_proof_not_twice_in_quarter_of_hour() -> None:
+    check = StepCheck(MeterWindow(MEMORY_S))
+    held_back_a = (20.0, 0.0, 0.0)
+    needed = check.needed_step(LIMIT_A, 0.0, held_back_a)
+    assert needed is not None
+    check.car_steps.begin(A, 60.0, needed, 0.0, is_pause=True)
+    paused = [
+        needed.may_pause
+        for now in range(1, 1000)
+        if (needed := check.needed_step(LIMIT_A, float(now), held_back_a)) is not None
+    ]
+    assert paused.count(False) == CAR_PAUSE_S - STEP_PAUSE_S
+    assert all(paused[paused.count(False) :])
+
+
+@pytest.mark.parametrize(("since", "is_small"), [(90.0, True), (0.0, False)])
+def test_step_check_finds_no_ratio_by_step_of_seldom_reports(since: float, is_small: bool) -> None:
+    # A car of 16 A became full minutes before the report that shows it; then 5 A of the building went off.
+    check = StepCheck(MeterWindow(MEMORY_S))
+    for now in range(200):
+        drawn_a, shown_a = (16.0, 40.0) if now < 120 else (0.0, 35.0)
+        if now == 120:
+            check.add_step(ReportedStep(ref=A, delta_a=(-16.0,) * 3, since=since, at=120.0))
+        check.on_reading((shown_a,) * 3, OfferCredit.within(*[(drawn_a,) * 3] * 3), float(now))
+    assert bool(check.problem) is is_small
