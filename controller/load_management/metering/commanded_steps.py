@@ -117,13 +117,16 @@ class CommandedSteps:
         proven = []
         for phase in phases:
             if phase not in seen or move.begun_at > self._seen_at[phase] + PROOF_S:
-                self._seen[phase], self._first_at[phase] = 0, move.begun_at
+                self._seen[phase] = 0
             self._seen_at[phase] = move.begun_at if phase in seen else -math.inf
-            if phase in seen:
-                self._seen[phase] += ON_ALL_PHASES if len(seen) == 3 else 1
-                if self._seen[phase] >= PROOF:
-                    self.seen_from[phase] = self._first_at[phase]
-                    proven.append(phase)
+            if phase not in seen:
+                continue
+            if not self._seen[phase]:
+                self._first_at[phase] = move.begun_at
+            self._seen[phase] += ON_ALL_PHASES if len(seen) == 3 else 1
+            if self._seen[phase] >= PROOF:
+                self.seen_from[phase], self._seen[phase] = self._first_at[phase], 0
+                proven.append(phase)
         return proven
 
     def may_return(self, since: float, now: float) -> bool:
@@ -157,7 +160,7 @@ class CommandedSteps:
     def clear(self) -> None:
         """Drop what no reading will show."""
         self._move = None
-        self._seen_at = [-math.inf] * 3
+        self._seen_at, self._seen = [-math.inf] * 3, [0] * 3
 
 
 def _find_part(

@@ -381,6 +381,7 @@ class MeteredCircuit:
             self.steps.proven[phase] = False
             self.phase_steps.drop_proof(phase)
         self.window.drop_readings()
+        self.steps.commanded.clear()
         if self._unproven is None:
             self._unproven = BaseLoad(self.circuit.limit_a, self.circuit.fuse, now, self.margin_a)
 

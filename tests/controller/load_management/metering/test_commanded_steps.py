@@ -86,6 +86,11 @@ def test_moves_that_are_seen_in_a_row_prove_their_phases(phases: int, moves: int
         site.wait(60)
     assert site.proven == set(range(phases))
     assert site.steps.seen_from == [begun_at] * phases + [-math.inf] * (3 - phases)
+    begun_at = site.now
+    for number in range(moves, 2 * moves):
+        site.limit((10.0, 16.0)[number % 2])
+        site.wait(60)
+    assert site.steps.seen_from[0] == begun_at
 
 
 @pytest.mark.parametrize("meter", [backwards, swapped, before_the_cars])
@@ -191,3 +196,15 @@ def test_needed_move_stands_out_of_what_one_phase_has_moved_of_late() -> None:
     site.wait(60)
     assert site.steps.needed_move_a((0, 1), site.now) == pytest.approx(4.0)
     assert site.steps.needed_move_a((2,), site.now) == LEAST_MOVE_A
+
+
+def test_moves_from_before_readings_were_dropped_prove_nothing() -> None:
+    site = Site()
+    for limit_a in (10.0, 16.0):
+        site.limit(limit_a)
+        site.wait(60)
+    site.steps.clear()
+    site.wait(120)
+    site.limit(10.0)
+    site.wait(60)
+    assert site.proven == set()
