@@ -96,10 +96,13 @@ class CommandedSteps:
             self._move.add(step)
 
     def needed_move_a(self, phases: Sequence[int], now: float) -> float:
-        """Return the least move (A) that is clear on one of these phases, as they have moved of late."""
-        rows = self._window.readings(now - CALM_S, now)
-        if not rows:
+        """Return the least move (A) that is clear on one of these phases, as they have moved of late.
+
+        inf: it is not known for how long the readings have been at rest.
+        """
+        if not self._window.reaches_back_to(now - CALM_S):
             return math.inf
+        rows = self._window.readings(now - CALM_S, now)
         columns = [[amps[phase] for amps in rows] for phase in phases]
         return max(LEAST_MOVE_A, min(max(column) - min(column) for column in columns) / RESTLESS)
 

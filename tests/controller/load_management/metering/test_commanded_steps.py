@@ -193,9 +193,12 @@ def test_car_may_return_once_its_move_was_seen_and_readings_were_at_rest() -> No
 def test_needed_move_stands_out_of_what_one_phase_has_moved_of_late() -> None:
     site = Site()
     site.building = lambda now: (8.0 + now % 2, 5.0 + 3.0 * (now % 2), 3.0)
-    site.wait(60)
+    site.wait(150)
     assert site.steps.needed_move_a((0, 1), site.now) == pytest.approx(4.0)
     assert site.steps.needed_move_a((2,), site.now) == LEAST_MOVE_A
+    site.window.drop_readings()
+    site.wait(60)
+    assert site.steps.needed_move_a((2,), site.now) == math.inf
 
 
 def test_moves_from_before_readings_were_dropped_prove_nothing() -> None:

@@ -353,16 +353,16 @@ def test_step_check_asks_for_step_of_phase_whose_proof_holds_current_back(
     # The building has moved by 0.5 A within half a minute: four times that stands out.
     window = MeterWindow(MEMORY_S)
     check = StepCheck(window)
-    for now in range(100):
+    for now in range(130):
         shown = (10.0, 10.0 + 0.5 * (now % 2), 10.0)
         window.add_reading(shown, float(now))
         check.on_reading(shown, NOTHING, float(now))
-    assert check.needed_step(LIMIT_A, 99.0) is None
-    needed = check.needed_step(LIMIT_A, 99.0, (0.0, held_back_a, 0.0))
+    assert check.needed_step(LIMIT_A, 129.0) is None
+    needed = check.needed_step(LIMIT_A, 129.0, (0.0, held_back_a, 0.0))
     assert needed is not None
     assert (needed.phases, needed.least_a, needed.may_pause) == ([1], 2.0, may_pause)
     check.proven[1] = True
-    assert check.needed_step(LIMIT_A, 99.0, (0.0, held_back_a, 0.0)) is None
+    assert check.needed_step(LIMIT_A, 129.0, (0.0, held_back_a, 0.0)) is None
 
 
 def test_step_check_pauses_car_for_proof_not_twice_in_quarter_of_hour() -> None:
