@@ -100,9 +100,9 @@ class CommandedSteps:
 
         inf: it is not known for how long the readings have been at rest.
         """
-        if not self._window.reaches_back_to(now - CALM_S):
-            return math.inf
         rows = self._window.readings(now - CALM_S, now)
+        if not rows or not self._window.reaches_back_to(now - CALM_S):
+            return math.inf
         columns = [[amps[phase] for amps in rows] for phase in phases]
         return max(LEAST_MOVE_A, min(max(column) - min(column) for column in columns) / RESTLESS)
 

@@ -196,6 +196,7 @@ def test_needed_move_stands_out_of_what_one_phase_has_moved_of_late() -> None:
     site.wait(150)
     assert site.steps.needed_move_a((0, 1), site.now) == pytest.approx(4.0)
     assert site.steps.needed_move_a((2,), site.now) == LEAST_MOVE_A
+    assert site.steps.needed_move_a((2,), site.now + 1000.0) == math.inf
     site.window.drop_readings()
     site.wait(60)
     assert site.steps.needed_move_a((2,), site.now) == math.inf
