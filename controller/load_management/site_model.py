@@ -392,6 +392,9 @@ class SiteModel:
             return
         below = [self.by_ref[evse.ref] for evse in self.site.below[circuit.id]]
         able = [each for each in below if each.offer.possible_step_a(needed, now)]
+        if not able and needed.otherwise is not None:
+            needed = needed.otherwise
+            able = [each for each in below if each.offer.possible_step_a(needed, now)]
         if able:
             best = min(able, key=lambda each: each.offer.step_order(needed, now))
             is_pause = best.offer.pauses_for(needed, now)

@@ -163,6 +163,8 @@ class NeededStep(msgspec.Struct, frozen=True, gc=False):
     pauses: StepPauses
     is_commanded: bool = False
     may_pause: bool = False
+    otherwise: NeededStep | None = None
+    """Step that is made where no car can make this one."""
 
 
 class StepPauses:
@@ -316,16 +318,23 @@ class StepCheck:
         if not fallen:
             steps.for_fall.reset()
         for phases, pauses in ((fallen, steps.for_fall), (unproven, steps.for_proof)):
-            if phases and pauses.have_ended(now):
-                return NeededStep(
-                    self.commanded.needed_move_a(phases, now),
-                    math.inf,
-                    phases,
-                    math.inf,
-                    pauses,
-                    is_commanded=True,
-                    may_pause=max(held_back_a) >= LEAST_CAR_A and steps.for_pauses.have_ended(now),
-                )
+            if not phases or not pauses.have_ended(now):
+                continue
+            commanded = NeededStep(
+                self.commanded.needed_move_a(phases, now),
+                math.inf,
+                phases,
+                math.inf,
+                pauses,
+                is_commanded=True,
+                may_pause=max(held_back_a) >= LEAST_CAR_A and steps.for_pauses.have_ended(now),
+            )
+            if phases is unproven:
+                return commanded
+            # A step that is reported in time shows a wrong meter as well as a right one.
+            return NeededStep(
+                STEP_A + OFFER_ERROR_A, math.inf, phases, LONGEST_REPORT_S, pauses, otherwise=commanded
+            )
         ratios = self._sums.ratios
         if ratios.is_doubted:
             steps.for_ratio.reset()
