@@ -338,7 +338,9 @@ class ControlPass:
         if to_shares:
             concerned |= self._off_shares.refs
         concerned = self._in_part(concerned, part)
-        waiting = yield from self._rising.waiting(part.site.circuit_by_id, ledger, rising_place, self._now)
+        waiting = yield from self._rising.find_rising(
+            part.site.circuit_by_id, ledger, rising_place, self._now
+        )
         tested = self._to_test if part is self.whole else {}
         waiting += yield from self._in_order(concerned | tested, cuts)
         heapify(waiting)
@@ -394,7 +396,7 @@ class ControlPass:
         ledger, changes = self._spare_room(), self._model.changes
         if ledger.is_full(SPARE_A):
             return
-        waiting = yield from self._raisable.in_order(place_beside_share, ledger, SPARE_A, self._now)
+        waiting = yield from self._raisable.find_with_room(ledger, SPARE_A, place_beside_share, self._now)
         heapify(waiting)
         cost = 0
         while waiting:

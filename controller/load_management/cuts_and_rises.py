@@ -89,6 +89,13 @@ class RiseCandidate(msgspec.Struct, frozen=True, order=True, gc=False):
     controller: EvseController
 
 
+PlaceOf = Callable[[EvseController, Noted, float], tuple[RisePlace, float]]
+"""Function that returns the place of an EVSE, and until when (s, monotonic) it is that."""
+Waiting = tuple[RiseCandidate, float, Iterator[RiseCandidate]]
+"""First of some EVSEs in their order, the least room (A per phase) into which one of them rises, as a group
+(negative infinity: the room does not matter), and those that follow the first."""
+
+
 class RoomGroup(Generic[Noted]):
     """EVSEs that have the same room, as they are on one circuit and draw on the same phases."""
 
@@ -140,13 +147,33 @@ class RoomGroup(Generic[Noted]):
             cost += COST_PLACE
         return min(self._least_rooms.values()), cost
 
-    def rising_into(self, room_a: float, order: Iterable[RiseCandidate]) -> Iterator[RiseCandidate]:
-        """Yield those of which a rise into this room (A per phase) may be worth a write, in this order.
+    def find_rising(
+        self, ledger: Headroom, place_of: PlaceOf[Noted], now: float
+    ) -> tuple[Waiting | None, int]:
+        """Return those of which a rise into their room may be worth a write, in their order, and the cost.
 
-        One that changes meanwhile may rise, too.
+        None: there is no such one. One that changes meanwhile may rise, too.
         """
+        room_a = self.room_a(ledger)
+        if room_a < -NOISE_A:
+            return None, COST_GROUP
+        least_a, cost = self.least_room_a(now)
+        if room_a < least_a:
+            return None, cost
+        order, found_at_cost = self.in_order(place_of, now)
         least_rooms = self._least_rooms
-        return (each for each in order if least_rooms.get(each.controller.evse.ref, room_a) <= room_a)
+        rising = (each for each in order if least_rooms.get(each.controller.evse.ref, room_a) <= room_a)
+        return (next(rising), least_a, rising), cost + found_at_cost
+
+    def find_with_room(
+        self, ledger: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
+    ) -> tuple[Waiting | None, int]:
+        """Return all of them in their order, and the cost; None where their room (A per phase) is less."""
+        if self.room_a(ledger) < least_a:
+            return None, COST_GROUP
+        order, cost = self.in_order(place_of, now)
+        following = iter(order)
+        return (next(following), least_a, following), cost
 
     def in_order(self, place_of: PlaceOf[Noted], now: float) -> tuple[list[RiseCandidate], int]:
         """Return the EVSEs by their places, and the cost; only those that have changed are placed anew."""
@@ -162,13 +189,6 @@ class RoomGroup(Generic[Noted]):
                 cost += COST_PLACE
             self._order = sorted(self._placed.values())
         return self._order, cost
-
-
-PlaceOf = Callable[[EvseController, Noted, float], tuple[RisePlace, float]]
-"""Function that returns the place of an EVSE, and until when (s, monotonic) it is that."""
-Waiting = tuple[RiseCandidate, float, Iterator[RiseCandidate]]
-"""First of some EVSEs in their order, the least room (A per phase) into which one of them rises, as a group
-(negative infinity: the room does not matter), and those that follow the first."""
 
 
 class RoomGroups(Generic[Noted]):
@@ -226,51 +246,38 @@ class RoomGroups(Generic[Noted]):
             circuit, key = place
             self.note(each, self.by_circuit[circuit][key].members[each.evse.ref][1])
 
-    def waiting(
+    def find_rising(
         self, circuits: Iterable[str], ledger: Headroom, place_of: PlaceOf[Noted], now: float
     ) -> Generator[int, None, list[Waiting]]:
         """Return the EVSEs of these circuits of which a rise may be worth a write by now.
 
         Each group is in its order. Yields the cost of each step.
         """
-        found: list[Waiting] = []
-        cost = 0
-        for circuit in circuits:
-            for group in self.by_circuit.get(circuit, {}).values():
-                room_a = group.room_a(ledger)
-                if room_a < -NOISE_A:
-                    cost += COST_GROUP
-                    continue
-                least_a, found_at_cost = group.least_room_a(now)
-                cost += found_at_cost
-                if room_a >= least_a:
-                    order, found_at_cost = group.in_order(place_of, now)
-                    cost += found_at_cost
-                    rising = group.rising_into(room_a, order)
-                    found.append((next(rising), least_a, rising))
-            if cost >= SEARCH_AT_ONCE:
-                yield cost
-                cost = 0
-        yield cost
-        return found
+        return self._find(circuits, lambda group: group.find_rising(ledger, place_of, now))
 
-    def in_order(
-        self, place_of: PlaceOf[Noted], ledger: Headroom, least_a: float, now: float
+    def find_with_room(
+        self, ledger: Headroom, least_a: float, place_of: PlaceOf[Noted], now: float
     ) -> Generator[int, None, list[Waiting]]:
         """Return all groups with so much room (A per phase), each in its order.
 
         Yields the cost of each step.
         """
+        return self._find(
+            list(self.by_circuit), lambda group: group.find_with_room(ledger, least_a, place_of, now)
+        )
+
+    def _find(
+        self, circuits: Iterable[str], find: Callable[[RoomGroup[Noted]], tuple[Waiting | None, int]]
+    ) -> Generator[int, None, list[Waiting]]:
+        """Return what is found in the groups of these circuits, each with its cost; yields that of a step."""
         found: list[Waiting] = []
         cost = 0
-        for groups in list(self.by_circuit.values()):
-            for group in groups.values():
-                cost += COST_GROUP
-                if group.room_a(ledger) >= least_a:
-                    order, found_at_cost = group.in_order(place_of, now)
-                    cost += found_at_cost
-                    following = iter(order)
-                    found.append((next(following), least_a, following))
+        for circuit in circuits:
+            for group in self.by_circuit.get(circuit, {}).values():
+                waiting, found_at_cost = find(group)
+                cost += found_at_cost
+                if waiting is not None:
+                    found.append(waiting)
             if cost >= SEARCH_AT_ONCE:
                 yield cost
                 cost = 0
@@ -329,7 +336,7 @@ class OffShares:
             if allocation is not None and offered_a > share_a:
                 self.above.note(each, share_a)
                 return
-            needs_start = offered_a < max(each.evse.min_a, each.demand.start_a)
+            needs_start = offered_a < each.demand.start_a
             if allocation is not None and (share_a - offered_a >= ASKED_A or needs_start):
                 self.below[ref] = each, share_a
         self.above.drop(ref)
@@ -472,9 +479,9 @@ class CutPlanner:
             if number % AT_ONCE == 0:
                 yield AT_ONCE * COST_SEARCH
             offered_a = controller.offer.offered_a
-            min_a = max(controller.evse.min_a, controller.demand.start_a)
-            if starts := offered_a < min_a <= share_a:
-                rise_a = min_a - offered_a
+            start_a = controller.demand.start_a
+            if starts := offered_a < start_a <= share_a:
+                rise_a = start_a - offered_a
             else:
                 rise_a = share_a - offered_a
                 is_recent = now < controller.delivery.written_at + ASKS_AFTER_S

@@ -183,6 +183,8 @@ class SharePlanner:
         if takes_share and self._is_begun(each, self.allocations.get(ref)):
             self._rotation.set_served(ref, True, now)
         takes_nothing = takes_share and each.demand.takes_nothing
+        if not each.demand.has_demand:
+            self._withdrawn_at.pop(ref, None)
         demand: Demand | None = None
         fixed: Allocation | None = None
         is_idle = False

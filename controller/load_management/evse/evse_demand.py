@@ -301,7 +301,7 @@ class EvseDemand:
             max_a = max(max_a, min_a)
         if dimmed is not None and dimmed[0] < max_a:
             max_a, cap = dimmed
-        self.start_a = min(model.start_a(now), max_a)
+        self.start_a = max(evse.min_a, min(model.start_a(now), max_a))
         min_a = max(min_a, self.start_a)
         phases = self.phases_to_come
         help_a = None
