@@ -15,7 +15,8 @@ for in the readings around it:
               the first `CONNECTING_S` a step is seen that is larger than the station's own moves that way)
 
 `MISSES` in a row make the meter suspected, as many seen steps in a row clear it again. A phase on which one
-step was seen is proven to show the cars, and as a load. While none is, a step that several phases miss at
+step was seen is proven to show the cars, and as a load; where the building has just moved as far itself,
+`SIGHTINGS` of them do. While none is, a step that several phases miss at
 once counts as often: that is the first step after an installation. So does a step on a phase that has not
 been proven and shows no current at all: no load of a building can have hidden it there.
 """
@@ -55,6 +56,8 @@ LONGEST_WINDOW_S = 150.0
 MIRRORED = (0.7, 1.4)
 """Multiples of a step by which a meter that is built in backwards moves the wrong way."""
 MISSES = 2
+SIGHTINGS = 2
+"""Steps in a row that prove a phase on which the building moves as far itself."""
 CONNECTING_S = 300.0
 """Time (s) from the first reading in which all stations connect and step: only clear steps count."""
 FLAT_A = 0.05
@@ -267,6 +270,8 @@ class StepCheck:
         """Time of the first reading in which the last step was seen (s, monotonic)."""
         self._pending: deque[ReportedStep] = deque()
         self._misses = [0, 0, 0]
+        self._sightings = [0, 0, 0]
+        """Steps that were seen on each phase since it has missed one."""
         self._seen = 0
         self._steady_from = math.inf
         """Time (s) from which the stations are taken to have connected."""
@@ -403,10 +408,11 @@ class StepCheck:
         seen = [phase for phase in phases if judged[phase] is _Sight.SEEN]
         missed = [phase for phase in phases if judged[phase] in (_Sight.MISSED, _Sight.MIRRORED)]
         for phase in missed:
+            self._sightings[phase] = 0
             if not self.proven[phase] and _is_dead(window, phase):
                 self._misses[phase] += MISSES
         if seen:
-            self._on_seen(seen, step, end)
+            self._on_seen(self._find_convincing(seen, step, end), step, end)
         if missed:
             is_mirrored = judged[missed[-1]] is _Sight.MIRRORED
             self._on_missed(step, missed, window, is_mirrored=is_mirrored, is_quiet=self._quiet.is_long(end))
@@ -433,6 +439,23 @@ class StepCheck:
         along_a = max(size, own_a[1 - opposite])
         is_mirrored = MIRRORED[0] * size <= against <= MIRRORED[1] * along_a
         return _Sight.MIRRORED if is_mirrored else _Sight.UNCLEAR
+
+    def _find_convincing(self, phases: Sequence[int], step: ReportedStep, end: float) -> list[int]:
+        """Return those of the phases that a step was seen on which are proven, or which it proves.
+
+        Where the readings have moved as far that way in the same time just before, a load of the building may
+        have moved them now: there two steps in a row prove a phase.
+        """
+        convincing = []
+        begin = step.since - LEAD_S
+        before = self._window.readings(begin - (end - begin), begin)
+        for phase in phases:
+            self._sightings[phase] += 1
+            size, is_up = abs(step.delta_a[phase]), step.delta_a[phase] > 0
+            earlier_a = moves([amps[phase] for amps in before], up=is_up)[0] if before else 0.0
+            if self.proven[phase] or earlier_a < SEEN * size or self._sightings[phase] >= SIGHTINGS:
+                convincing.append(phase)
+        return convincing
 
     def _on_seen(self, phases: Sequence[int], step: ReportedStep, end: float) -> None:
         for phase in phases:

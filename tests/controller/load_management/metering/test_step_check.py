@@ -93,6 +93,24 @@ def test_step_check_backwards_meter_of_car_that_rises_in_steps_is_seen() -> None
     assert "L1 is built in backwards" in check.problem
 
 
+@pytest.mark.parametrize(("pulse_a", "proven_by_first"), [(0.0, True), (8.0, True), (12.0, False)])
+def test_step_check_proves_by_two_steps_beside_pulses(pulse_a: float, proven_by_first: bool) -> None:
+    # The building has just moved as far as the car does: it may have moved again, and the car not at all.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    proven = {}
+    for now in range(121):
+        building_a = 10.0 + (pulse_a if now % 60 in range(10, 18) else 0.0)
+        window.add_reading((building_a + (16.0 if 40 <= now < 100 else 0.0), 11.0, 12.0), float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
+        if now in (47, 107):
+            change_a = 16.0 if now == 47 else -16.0
+            check.add_step(ReportedStep(ref=A, delta_a=(change_a, 0.0, 0.0), since=now - 10.0, at=float(now)))
+        proven[now] = check.proven[0]
+    assert proven[60] is proven_by_first
+    assert proven[120]
+
+
 @pytest.mark.parametrize(("sign", "is_proven"), [(1, True), (-1, False)])
 def test_step_check_start_that_is_cut_at_once_proves_right_meter_only(sign: int, is_proven: bool) -> None:
     # The car starts with 14 A and is cut by 8 A some seconds later, within the window of its first report. A
