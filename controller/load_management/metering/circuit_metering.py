@@ -311,12 +311,17 @@ class CircuitMetering:
         now: float,
     ) -> bool:
         """Return True if a reading is above a limit in W, or cars are above one in A for some seconds."""
-        measured = phase_currents(state.reading, self._settings.voltage_v) if state.reading else None
+        is_lowered = limit_a is not None and limit_a != circuit.limit_a and not circuit.measures_building
+        if not is_lowered:
+            self._above_since.pop(circuit.id, None)
+        if state.reading is None or (limit_w is None and not is_lowered):
+            return False
+        measured = phase_currents(state.reading, self._settings.voltage_v)
         if measured is None:
             return False
         if limit_w is not None and self.power_w(circuit, measured) > limit_w:
             return True
-        if limit_a is None or limit_a == circuit.limit_a or circuit.measures_building:
+        if limit_a is None or not is_lowered:
             return False
         readings = zip(measured, limit_a, draw.high, strict=True)
         if not any(amps > most_a + NOISE_A and drawn_a > 0 for amps, most_a, drawn_a in readings):

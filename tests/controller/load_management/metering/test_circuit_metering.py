@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
-from controller.load_management.metering.circuit_metering import CircuitMetering
+from controller.load_management.metering.circuit_metering import LOWERED_S, CircuitMetering
 from controller.load_management.metering.metered_circuit import BRIDGE_S, OVER_UNEXPLAINED_S, phase_currents
 from controller.load_management.metering.plausibility import STILL_S
 from controller.load_management.sharing_settings import SiteSettings
@@ -96,6 +96,23 @@ def test_metering_of_building_alone_adds_cars_to_circuit() -> None:
     assert not meters.on_meter_state(state("g", 25), 1)
     assert meters.base(1).assumed["grid"] == flat(25)
     assert meters.on_meter_state(state("g", 31, time=2.0), 2)
+
+
+def test_metering_time_above_lower_limit_begins_anew_with_each() -> None:
+    wired = EvseNode(ref=EvseRef("A", 1), circuit="g", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+    site = SiteTree(circuits=(circuit("g", meter="g"),), evses=(wired,))
+    meters = CircuitMetering(site, SiteSettings(), 0.0)
+    meters.totals.set(wired, OfferCredit.within(flat(16), flat(16), flat(16)))
+
+    def is_above(now: float, limit_a: float | None) -> bool:
+        lowered = None if limit_a is None else flat(limit_a)
+        return meters.on_meter_state(state("g", 40, time=now), now, limit_a=lowered)
+
+    assert [is_above(now, 30.0) for now in (1, 3, 5)] == [False, False, False]
+    assert is_above(1 + LOWERED_S, 30.0)
+    assert not is_above(60, None)
+    assert not is_above(600, 30.0)
+    assert is_above(600 + LOWERED_S, 30.0)
 
 
 def test_metering_states_when_circuit_is_above_limit_unexplained() -> None:
