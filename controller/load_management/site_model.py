@@ -47,6 +47,8 @@ from controller.model.observations import (
 )
 
 UNBALANCE_NOISE_A = 0.5
+SOUGHT_AT_ONCE = 200
+"""EVSEs among which one is looked for whose car makes a step: each search takes others of a large site."""
 DUE_AT_ONCE = 200
 """Largest number of EVSEs whose part of the draw totals is updated in one go."""
 
@@ -390,7 +392,9 @@ class SiteModel:
         needed = check.needed_step(circuit.limit_a, now, metered.held_back_a)
         if needed is None or not metered.is_good(now):
             return
-        below = [self.by_ref[evse.ref] for evse in self.site.below[circuit.id]]
+        evses = self.site.below[circuit.id]
+        first = int(now) % max(1, len(evses) - SOUGHT_AT_ONCE + 1)
+        below = [self.by_ref[evse.ref] for evse in evses[first : first + SOUGHT_AT_ONCE]]
         able = [each for each in below if each.offer.possible_step_a(needed, now)]
         if not able and needed.otherwise is not None:
             needed = needed.otherwise
