@@ -86,7 +86,7 @@ class CommandedSteps:
         self._first_at = [-math.inf] * 3
         """Begin of the first of those that were seen in a row (s)."""
         self._seen = [0] * 3
-        """How many were, one on all phases counted as several."""
+        """Number of moves of each phase that were seen in a row; one on all phases counts as several."""
 
     def add(self, step: CommandedStep) -> None:
         """Look for a step in the readings, once they are there."""
