@@ -49,7 +49,7 @@ _NATIVE_NAMES = {
 }
 """Cities and countries by the names that installers write, in lower case."""
 _UNIVERSAL = re.compile(r"(Etc/)?(UTC|UCT|Universal|Zulu|Greenwich|GMT([+-]?0)?)")
-_WRITE_ZONE = coded('write the zone of the site, e.g. timezone = "Europe/Berlin"')
+WRITE_ZONE = coded('write the zone of the site, e.g. timezone = "Europe/Berlin"')
 
 
 def find_time_zone(name: str) -> zoneinfo.ZoneInfo | None:
@@ -58,6 +58,11 @@ def find_time_zone(name: str) -> zoneinfo.ZoneInfo | None:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         return None
+
+
+def is_universal(name: str) -> bool:
+    """Return True for UTC, by any of its names."""
+    return _UNIVERSAL.fullmatch(name) is not None
 
 
 def check_time_zone(config: Config) -> Iterator[Problem]:
@@ -137,7 +142,7 @@ def _zone_hints(config: Config) -> Iterator[Problem]:
     """Find UTC beside times of day, zones with a fixed offset, and abbreviations in place of a zone."""
     zone = config.site.timezone
     by_the_clock = [name for name in ("calendar", "departure") if getattr(config, name)]
-    if by_the_clock and _UNIVERSAL.fullmatch(zone):
+    if by_the_clock and is_universal(zone):
         yield Problem(
             ("site", "timezone"),
             coded(
@@ -145,13 +150,13 @@ def _zone_hints(config: Config) -> Iterator[Problem]:
                 zone="UTC" if zone == SiteConfig(id="?").timezone else zone,
                 by_the_clock=by_the_clock[0],
             ),
-            _WRITE_ZONE,
+            WRITE_ZONE,
         )
-    elif zone.startswith("Etc/GMT") and not _UNIVERSAL.fullmatch(zone):
+    elif zone.startswith("Etc/GMT") and not is_universal(zone):
         yield Problem(
             ("site", "timezone"),
             coded("{zone} has no summer time, and its sign is reversed (Etc/GMT-1 is UTC+1)", zone=zone),
-            _WRITE_ZONE,
+            WRITE_ZONE,
         )
     elif zone in ("CET", "MET", "EET", "WET", "EST", "MST", "HST"):
         yield Problem(
@@ -160,5 +165,5 @@ def _zone_hints(config: Config) -> Iterator[Problem]:
                 "{name} is an abbreviation: the days on which its summer time begins are those of no country",
                 name=zone,
             ),
-            _WRITE_ZONE,
+            WRITE_ZONE,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -45,6 +46,8 @@ def find_energy_hints(config: Config) -> Iterator[Problem]:
     yield from _car_energy(config)
     yield from _departure_hints(config)
     yield from _contradicting_entries(config)
+    yield from _bounds_without_effect(config)
+    yield from _entries_without_effect(config)
     yield from _limits_below_base_load(config)
     yield from _reserves_above_limits(config)
     yield from _peaks_within_quarters(config)
@@ -213,6 +216,66 @@ def _contradicting_entries(config: Config) -> Iterator[Problem]:
                         coded("remove one of the two, or write other times"),
                     )
         seen.append((entry, evses))
+
+
+def _bounds_without_effect(config: Config) -> Iterator[Problem]:
+    """Find limits and peaks of the calendar at or above what the circuit always carries at most."""
+    most_w = {
+        circuit.id: min(sum(circuit.limits_a) * config.site.voltage, circuit.limit_w or math.inf)
+        for circuit in config.circuit
+    }
+    most_a = {circuit.id: max(circuit.limits_a) for circuit in config.circuit}
+    peaks = {circuit.id: circuit.peak_kw for circuit in config.circuit}
+    bounds: list[tuple[DataPath, float | None, float, str]] = []
+    for index, entry in enumerate(config.calendar):
+        if entry.circuit is None or entry.circuit not in most_w:
+            continue
+        path: DataPath = ("calendar", index)
+        bounds.append(((*path, "limit_a"), entry.limit_a, most_a[entry.circuit], "A"))
+        bounds.append(((*path, "limit_w"), entry.limit_w, most_w[entry.circuit], "W"))
+        if peaks[entry.circuit] is None:  # otherwise a high one lifts that of the circuit
+            bounds.append(((*path, "peak_kw"), entry.peak_kw, most_w[entry.circuit] / 1000, "kW"))
+    for path, bound, most, unit in bounds:
+        if bound is not None and bound >= most:
+            yield Problem(
+                path,
+                coded(
+                    "{bound} {unit} has no effect: the circuit never carries more than {most} {unit}",
+                    bound=f"{bound:g}",
+                    most=f"{most:g}",
+                    unit=unit,
+                ),
+                coded("write a lower limit, or remove it"),
+            )
+
+
+def _entries_without_effect(config: Config) -> Iterator[Problem]:
+    """Find priorities and modes of the calendar that its EVSEs have anyway."""
+    configured = {(station.id, evse.id): evse for station in config.station for evse in station.evse}
+    groups = {group.id: group.stations for group in config.group}
+    evses_of = [
+        {
+            evse
+            for name in (*entry.stations, *groups.get(entry.group or "", ()))
+            for evse in find_evses(config, name)
+        }
+        for entry in config.calendar
+    ]
+    for index, (entry, evses) in enumerate(zip(config.calendar, evses_of, strict=True)):
+        for key in ("priority", "mode"):
+            value = getattr(entry, key)
+            overrides = any(
+                getattr(other, key) is not None and evses & others
+                for other, others in zip(config.calendar, evses_of, strict=True)
+                if other is not entry
+            )
+            has_it = all(getattr(configured[evse], key) == value for evse in evses)
+            if value is not None and evses and has_it and not overrides:
+                yield Problem(
+                    ("calendar", index, key),
+                    coded("has no effect: these stations have it at all times"),
+                    coded("write another one, or remove it"),
+                )
 
 
 def _is_at_the_same_times(entry: CalendarConfig, before: CalendarConfig) -> bool:

@@ -93,6 +93,8 @@ _SCALES = {
 _BEFORE_OUTLET = {"Inlet", "Cable", "EV", "Body"}
 """Locations whose values count only where none is given for the outlet."""
 _CLOSING = "Transaction.End"
+FARTHEST_DEPARTURE_S = 7 * 86_400.0
+"""Farthest departure that a car reports (s ahead): one beyond it, or in the past, is unknown."""
 
 MOST_A = 10_000.0
 """Highest current that is read (A); a higher one is an error of the station, and skipped."""
@@ -453,13 +455,10 @@ class StationStateTracker:
             return []
         needs = message.charging_needs
         departs_at = read_time(needs.departure_time)
-        return [
-            NeedsSeen(
-                message.evse_id,
-                needs.energy_wh,
-                None if departs_at is None else departs_at - utc,
-            )
-        ]
+        departs_in_s = None if departs_at is None else departs_at - utc
+        if departs_in_s is not None and not 0 < departs_in_s <= FARTHEST_DEPARTURE_S:
+            departs_in_s = None
+        return [NeedsSeen(message.evse_id, needs.energy_wh, departs_in_s)]
 
     # -- currents -------------------------------------------------------------------------------------
 

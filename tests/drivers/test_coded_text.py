@@ -43,7 +43,7 @@ GERMAN = read_table("DE")
 RULES = sorted(
     {
         *PRODUCT.glob("config/*.py"),
-        *PRODUCT.glob("services/*_rules.py"),
+        *PRODUCT.glob("services/*/*_rules.py"),
         *PRODUCT.glob("tomlcheck/*.py"),
         DRIVERS / "virtual_meter.py",
         PRODUCT / "chargers/quirks.py",

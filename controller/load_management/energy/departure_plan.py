@@ -8,12 +8,13 @@ known or the rules change. A goal that the car itself or a person has set stays 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from controller.load_management.energy.departure_rules import (
     FindEvses,
+    check_date,
     next_departure,
     parse_departure,
     parse_departures,
@@ -83,9 +84,19 @@ class DeparturePlan:
         before, self._file_rules = self._rules, ()
         self._on_rules_set(before)
 
-    def find_mistakes(self, rows: Sequence[DepartureRow], find_evses: FindEvses) -> list[str]:
-        """Return what is wrong in departures of a program, each with its number and the remedy."""
-        return _parse_rows(rows, find_evses)[1]
+    def find_mistakes(
+        self, rows: Sequence[DepartureRow], find_evses: FindEvses, utc: float | None
+    ) -> list[str]:
+        """Return what is wrong in departures of a program, each with its number and the remedy.
+
+        Dates are compared with `utc`, where that is known.
+        """
+
+        def check(rule: DepartureRule) -> None:
+            if utc is not None:
+                check_date(rule, utc, self._zone)
+
+        return _parse_rows(rows, find_evses, check)[1]
 
     def set_rows(self, rows: Sequence[DepartureRow], find_evses: FindEvses) -> list[str]:
         """Replace the rules of programs; return why departures that cannot be used are left out."""
@@ -167,14 +178,18 @@ def _make_needs(ref: EvseRef, departure: tuple[float, float], received_wh: float
 
 
 def _parse_rows(
-    rows: Sequence[DepartureRow], find_evses: FindEvses
+    rows: Sequence[DepartureRow],
+    find_evses: FindEvses,
+    check: Callable[[DepartureRule], None] = lambda _: None,
 ) -> tuple[tuple[DepartureRule, ...], list[str]]:
-    """Return the rules of departures, and the mistakes in others."""
+    """Return the rules of departures, and the mistakes in others; `check` raises ValueMistakeError."""
     rules: list[DepartureRule] = []
     mistakes: list[str] = []
     for number, row in enumerate(rows, start=1):
         try:
-            rules.append(parse_departure(row, find_evses))
+            rule = parse_departure(row, find_evses)
+            check(rule)
+            rules.append(rule)
         except ValueMistakeError as error:
             mistakes.append(f"departure {number}: {error}")
     return tuple(rules), mistakes

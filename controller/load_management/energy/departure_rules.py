@@ -29,6 +29,10 @@ CARD_COLUMNS = ("card", "priority_class")
 """Columns that a file may have, too."""
 MOST_ROWS = 10_000
 MOST_KWH = 1000.0
+FAR_AHEAD_S = 366 * 86_400.0
+"""A departure farther ahead is most likely one of another year."""
+YEARS = range(2000, 2101)
+"""Years of a departure."""
 
 FindEvses = Callable[[str], Iterable[EvseRef]]
 """Return the EVSEs that a name means, all for an empty one; none for an unknown one."""
@@ -50,6 +54,30 @@ def next_departure(
         if leaves_at is not None and leaves_at > utc:
             found.append((leaves_at, rule.energy_wh))
     return min(found, default=None)
+
+
+def is_past(rule: DepartureRule, utc: float, zone: tzinfo) -> bool:
+    """Return True for a departure on a date that is over."""
+    return rule.date is not None and _moment(rule.date, rule.minute, zone) <= utc
+
+
+def is_far(rule: DepartureRule, utc: float, zone: tzinfo) -> bool:
+    """Return True for a departure on a date more than a year ahead."""
+    return rule.date is not None and _moment(rule.date, rule.minute, zone) > utc + FAR_AHEAD_S
+
+
+def check_date(rule: DepartureRule, utc: float, zone: tzinfo) -> None:
+    """Check that a departure on a date is still to come, within a year. Raises ValueMistakeError."""
+    if is_past(rule, utc, zone):
+        raise ValueMistakeError(
+            coded("day: {day} is past by its ready_by", day=rule.date),
+            coded("leave it out, or write a date to come or a day of the week"),
+        )
+    if is_far(rule, utc, zone):
+        raise ValueMistakeError(
+            coded("day: {day} is more than a year ahead", day=rule.date),
+            coded("write the date with its right year, or a day of the week"),
+        )
 
 
 def _moment(day: str, minute: int, zone: tzinfo) -> float:
@@ -132,9 +160,12 @@ def _parse_day(text: str) -> tuple[frozenset[int], str | None]:
     if day in DAYS:
         return frozenset({DAYS.index(day)}), None
     try:
-        return frozenset(range(7)), date.fromisoformat(day).isoformat()
+        on_date = date.fromisoformat(day)
     except ValueError:
         pass
+    else:
+        if on_date.year in YEARS:
+            return frozenset(range(7)), on_date.isoformat()
     meant = ""
     if written := _GERMAN_DATE.fullmatch(day):
         meant = f"{written[3]}-{int(written[2]):02}-{int(written[1]):02}"

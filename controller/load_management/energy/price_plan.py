@@ -80,6 +80,23 @@ class PriceSeries(msgspec.Struct, frozen=True):
             return None
         return self.prices[index]
 
+    def check_time(self, utc: float) -> None:
+        """Check that the prices are of use from now on. Raises ValueMistakeError."""
+        ends_at = self.begins[-1] + min(LAST_PRICE_S, self.longest_s) if self.begins else -math.inf
+        if ends_at <= utc:
+            raise ValueMistakeError(
+                coded("has no price from now on: cars charge as without prices"),
+                coded("write the prices of today and tomorrow"),
+            )
+        if self.begins[0] > utc + LONGEST_PLAN_S:
+            raise ValueMistakeError(
+                coded(
+                    "has no price before {begin}: until then cars charge as without prices",
+                    begin=f"{datetime.fromtimestamp(self.begins[0], UTC):%Y-%m-%dT%H:%MZ}",
+                ),
+                coded("write the prices of today and tomorrow"),
+            )
+
 
 def _longest_s(begins: Sequence[float]) -> float:
     """Return how long a price holds: one step where nearly all are equal, otherwise until the next one."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from controller.load_management.energy.energy_csv import ValueMistakeError
 from controller.load_management.energy.energy_records import PricesStored
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import WaitView
@@ -15,6 +16,7 @@ from controller.load_management.events import CarRoom, EvseUse
 from controller.load_management.site_tree import SiteTree
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
+from drivers.coded_text import coded
 
 CHEAPER_QUARTER = Statement(code=StatementCode.CHEAPER_QUARTER)
 SHOWS_PHASES = Statement(code=StatementCode.SHOWS_PHASES)
@@ -49,9 +51,18 @@ class PriceWaits:
         self.prices.set_prices(series)
         return len(series.begins)
 
-    def make_record(self, pairs: Sequence[tuple[float, float]]) -> PricesStored:
-        """Return the record of prices (begin in POSIX s, price). Raises EnergyFileError."""
+    def make_record(self, pairs: Sequence[tuple[float, float]], utc: float | None) -> PricesStored:
+        """Return the record of prices (begin in POSIX s, price) that are of use from `utc` on, if known.
+
+        Raises EnergyInputError.
+        """
+        if not self._settings.has_prices:
+            raise ValueMistakeError(
+                coded("has no effect: the configuration has no [prices]"), coded("add the table [prices]")
+            )
         series = make_series(pairs)
+        if utc is not None:
+            series.check_time(utc)
         return PricesStored(series.begins, series.prices)
 
     @property

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from controller.config.card_files import CardFileError, load_cards
-from controller.config.energy_rules import find_evses
+from controller.config.clock_rules import WRITE_ZONE, find_time_zone, is_universal
+from controller.config.energy_rules import LEAST_CAR_KWH, find_evses
 from controller.config.local_csms_rules import find_unlisted_cards, is_listed
 from controller.config.schema import CardConfig, Config
-from controller.load_management.energy.departure_rules import parse_departures
-from controller.load_management.energy.energy_csv import EnergyFileError
+from controller.load_management.energy.departure_rules import is_far, is_past, parse_departures
+from controller.load_management.energy.energy_csv import EnergyFileError, ValueMistakeError
 from controller.load_management.energy.energy_settings import DepartureRule
-from controller.load_management.energy.price_plan import LAST_PRICE_S, PriceSeries, parse_prices
+from controller.load_management.energy.price_plan import PriceSeries, parse_prices
 from controller.model.observations import EvseRef
 from controller.tomlcheck.diagnostics import NotTextError, Problem, decode_text, unknown_name
 from controller.tomlcheck.positions import DataPath
@@ -77,13 +78,10 @@ def _parse(
 
 
 def _price_hints(config: Config, series: PriceSeries) -> Iterator[Problem]:
-    last = series.begins[-1] if series.begins else 0.0
-    if last + LAST_PRICE_S <= datetime.now(UTC).timestamp():
-        yield Problem(
-            ("prices", "file"),
-            coded("has no price from now on: cars charge as without prices"),
-            coded("write the prices of today and tomorrow"),
-        )
+    try:
+        series.check_time(datetime.now(UTC).timestamp())
+    except ValueMistakeError as error:
+        yield Problem(("prices", "file"), error.what, error.remedy)
         return
     above = None if config.prices is None else config.prices.pause_above
     if above is None or not series.prices:
@@ -120,12 +118,33 @@ def _departure_hints(
             coded("{file} names {count} cards that are not listed", file=file, count=len(unlisted)),
             coded("compare them with label and token of [[card]]; case counts in labels"),
         )
-    today = datetime.now(UTC).date().isoformat()
-    if rules and all(rule.date is not None and rule.date < today for rule in rules):
+    utc, zone = datetime.now(UTC).timestamp(), find_time_zone(config.site.timezone) or UTC
+    if rules and all(is_past(rule, utc, zone) for rule in rules):
         yield Problem(
             path,
             coded("all departures of {file} are past", file=file),
             coded("write those to come, or days of the week"),
+        )
+    if far := [rule.date for rule in rules if rule.date is not None and is_far(rule, utc, zone)]:
+        yield Problem(
+            path,
+            coded("{file}: {day} is more than a year ahead", file=file, day=min(far)),
+            coded("write the date with its right year, or a day of the week"),
+        )
+    least_kwh = min((rule.energy_wh / 1000 for rule in rules), default=LEAST_CAR_KWH)
+    if least_kwh < LEAST_CAR_KWH:
+        yield Problem(
+            path,
+            coded(
+                "{file}: {energy_kwh} kWh is too little for any trip", file=file, energy_kwh=f"{least_kwh:g}"
+            ),
+            coded("did you mean {meant} (kWh)?", meant=f"{least_kwh * 1000:g}"),
+        )
+    if is_universal(config.site.timezone) and not config.departure and not config.calendar:
+        yield Problem(
+            ("site", "timezone"),
+            coded("is UTC: the times of day in {file} are not those of a clock on the wall", file=file),
+            WRITE_ZONE,
         )
     if len({*rules}) < len(rules):
         yield Problem(

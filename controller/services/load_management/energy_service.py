@@ -11,7 +11,7 @@ import trio
 from controller.access.permissions import Actor
 from controller.commands.site_command import SetPrices
 from controller.config import Config
-from controller.load_management.energy.energy_csv import EnergyFileError
+from controller.load_management.energy.energy_csv import EnergyFileError, EnergyInputError
 from controller.load_management.energy.energy_records import PricesStored
 from controller.load_management.energy.price_plan import PriceSeries
 from controller.services.access.command_service import CommandService, SiteCommandError
@@ -40,6 +40,7 @@ class EnergyService:
         commands: CommandService,
     ) -> None:
         self._config = config
+        self._load_management = load_management
         self._plans = load_management.energy.evses
         self._store = store
         self._changed_at: dict[str, float] = {}
@@ -99,10 +100,11 @@ class EnergyService:
         """Use other prices from now on. Raises SiteCommandError."""
         try:
             record = self._plans.waits.make_record(
-                [(point.begin.timestamp(), point.price) for point in command.prices]
+                [(point.begin.timestamp(), point.price) for point in command.prices],
+                self._load_management.energy.utc(trio.current_time()),
             )
-        except EnergyFileError as error:
-            raise SiteCommandError(str(error)) from error
+        except EnergyInputError as error:
+            raise SiteCommandError(f"prices: {error}") from error
         await self._store.persist([record])
         self._stored_prices = record
         self._plans.restore(record)

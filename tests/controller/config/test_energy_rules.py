@@ -196,3 +196,44 @@ def test_energy_rules_reserves_above_their_circuit_are_named(
     assert len(found) == is_named
     reserved_a = reserve_kw / 0.6424 * number
     assert all(f"reserve {reserved_a:.0f} A on each phase, of 99 A" in each for each in found)
+
+
+STATIONS = '[[calendar]]\nname = "day"\nend = "20:00"\nstations = ["CS01", "CS02"]\n'
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "hint"),
+    [
+        (
+            CALENDAR.replace("63", "100"),
+            "limit_a",
+            "100 A has no effect: the circuit never carries more than 100 A",
+        ),
+        (
+            CALENDAR.replace("limit_a = 63", "limit_w = 69000"),
+            "limit_w",
+            "69000 W has no effect: the circuit never",
+        ),
+        (STATIONS + "priority = 0", "priority", "has no effect: these stations have it at all times"),
+        (STATIONS + 'mode = "fair"', "mode", "has no effect: these stations have it at all times"),
+    ],
+)
+def test_calendar_entry_without_effect_is_a_hint(part: str, key: str, hint: str) -> None:
+    _, errors, hints = check_config(SITE + part, "site.toml")
+    assert errors == []
+    assert [each.what.startswith(hint) for each in hints if each.key == f"calendar[0].{key}"] == [True]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        CALENDAR.replace("63", "99"),
+        CALENDAR.replace("limit_a = 63", "peak_kw = 500"),  # no target by night
+        STATIONS + "priority = 1",
+        STATIONS + "priority = 0\n" + STATIONS.replace('"day"', '"all"') + "priority = 1",
+    ],
+)
+def test_calendar_entry_with_effect_has_no_hint(part: str) -> None:
+    _, errors, hints = check_config(SITE + part, "site.toml")
+    assert errors == []
+    assert [each for each in hints if "no effect" in each.what] == []

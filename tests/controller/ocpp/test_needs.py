@@ -38,7 +38,9 @@ def seen(version: Version, message: dict[str, Any]) -> list[Observation]:
     [
         (needs("2026-03-29T14:10:00Z", WANTED), NeedsSeen(2, 20_000, 7800.0)),
         (needs("2026-03-29T15:10:00+03:00", WANTED), NeedsSeen(2, 20_000, 600.0)),
-        (needs("2026-03-29T11:59:00Z"), NeedsSeen(2, None, -60.0)),
+        (needs("2026-03-29T11:59:00Z", WANTED), NeedsSeen(2, 20_000, None)),
+        (needs("2026-04-05T12:00:00Z", WANTED), NeedsSeen(2, 20_000, 7 * 86_400.0)),
+        (needs("2026-04-05T12:00:01Z", WANTED), NeedsSeen(2, 20_000, None)),
         (needs(None, WANTED), NeedsSeen(2, 20_000, None)),
         (needs(), NeedsSeen(2, None, None)),
     ],

@@ -13,6 +13,7 @@ from controller.services.configuration.energy_file_rules import find_energy_file
 SITE = """
 [site]
 id = "lc"
+timezone = "Europe/Berlin"
 [prices]
 file = "prices.csv"
 pause_above = 0.35
@@ -43,7 +44,7 @@ def hints_of(
         site, str(folder / "site.toml"), folder, hint_rules=[find_energy_file_hints]
     )
     assert config is not None, errors
-    keys = ("prices", "load_management.departures", "departure")
+    keys = ("prices", "load_management.departures", "departure", "site.timezone")
     texts = [f"{each.key}: {each.what}; {each.remedy}" for each in hints if each.key.startswith(keys)]
     return [text.replace(f"{folder}/", "") for text in texts]
 
@@ -115,6 +116,11 @@ def test_energy_files_without_mistakes_have_no_hint(tmp_path: Path) -> None:
             "begin,price\n2026-11-30T06:00Z,0.5 \u00fc\n".encode("latin-1"),
             'prices.csv:2: is not UTF-8 text at column 23, where Windows-1252 has "\u00fc"; save the '
             "file as UTF-8",
+        ),
+        (
+            "begin,price\n2126-01-30T06:00Z,0.5\n",
+            "has no price before 2126-01-30T06:00Z: until then cars charge as without prices; write the "
+            "prices of today and tomorrow",
         ),
         (
             "begin,price\n2026-01-30T06:00Z,0.5\n",
@@ -196,6 +202,20 @@ def test_prices_in_another_unit_than_the_threshold_are_a_hint(
             "all departures of departures.csv are past; write those to come, or days of the week",
         ),
         (
+            "CS01,mon,06:30,30\nCS01,2062-12-01,06:30,30",
+            "departures.csv: 2062-12-01 is more than a year ahead; write the date with its right year, or "
+            "a day of the week",
+        ),
+        (
+            "CS01,9999-12-31,24:00,30",
+            'departures.csv:2: day: "9999-12-31" is not a day; write one of mon ... sun or a date like '
+            "2026-11-27, a line for each day; empty for all",
+        ),
+        (
+            "CS01,mon,06:30,30\nCS01,tue,06:30,0.03",
+            "departures.csv: 0.03 kWh is too little for any trip; did you mean 30 (kWh)?",
+        ),
+        (
             "CS01,mon,06:30,30\nCS01,mon,06:30,30",
             "departures.csv has a departure twice; change what differs, or remove it",
         ),
@@ -214,6 +234,13 @@ def test_departures_with_mistake_are_a_hint(tmp_path: Path, row: str, expected: 
     header = DEPARTURES.partition("\n")[0]
     found = hints_of(tmp_path, departures=f"{header}\n{row}\n")
     assert found == [f"load_management.departures: {expected}"]
+
+
+def test_departures_without_time_zone_are_a_hint(tmp_path: Path) -> None:
+    assert hints_of(tmp_path, site=SITE.replace('timezone = "Europe/Berlin"\n', "")) == [
+        "site.timezone: is UTC: the times of day in departures.csv are not those of a clock on the wall; "
+        'write the zone of the site, e.g. timezone = "Europe/Berlin"'
+    ]
 
 
 def test_departures_of_the_configuration_know_the_card_file(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from controller.commands.site_command import convert_command
 from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.energy.energy_planner import EnergyPlanner
+from controller.load_management.energy.energy_records import DeparturesStored, PricesStored
 from controller.load_management.events import EvseUse, SiteEvent, StationObserved
 from controller.load_management.site_builder import build_site, site_settings
 from controller.model.journal import Record
@@ -218,8 +219,8 @@ async def test_energy_service_departure_command_sets_goal_of_car(tmp_path: Path)
 async def test_energy_service_price_command_survives_restart(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     prices = [
-        {"begin": "2026-11-27T06:00:00+01:00", "price": 0.3},
-        {"begin": "2026-11-27T06:00:00Z", "price": 0.1},
+        {"begin": "2026-11-18T13:00:00+01:00", "price": 0.3},
+        {"begin": "2026-11-18T13:00:00Z", "price": 0.1},
     ]
     await scene.execute({"command": "energy.prices", "prices": prices})
     assert scene.series == (0.3, 0.1)
@@ -329,6 +330,64 @@ async def test_energy_service_departures_command_names_each_mistake(tmp_path: Pa
     assert 'departure 3: day: "Sonntag" is not a day' in str(caught.value)
 
 
+async def test_energy_service_departures_command_names_those_without_effect(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)  # at 2026-11-18 12:06 in Berlin
+    rows = [
+        {"station": "CS01", "day": "2026-11-17", "ready_by": "06:30", "energy_kwh": 12.5},
+        {"station": "CS01", "day": "2026-11-18", "ready_by": "12:06", "energy_kwh": 12.5},
+        {"station": "CS01", "day": "2027-11-20", "ready_by": "06:30", "energy_kwh": 12.5},
+        {"station": "CS01", "day": "9999-12-31", "ready_by": "24:00", "energy_kwh": 12.5},
+        {"priority_class": "wip", "ready_by": "06:30", "energy_kwh": 12.5},
+    ]
+    with pytest.raises(SiteCommandError) as caught:
+        await scene.execute({"command": "energy.departures", "departures": rows})
+    past = "past by its ready_by; leave it out, or write a date to come or a day of the week"
+    assert str(caught.value).split("; departure") == [
+        f"departure 1: day: 2026-11-17 is {past}",
+        f" 2: day: 2026-11-18 is {past}",
+        " 3: day: 2027-11-20 is more than a year ahead; write the date with its right year, or a day of "
+        "the week",
+        ' 4: day: "9999-12-31" is not a day; write one of mon ... sun or a date like 2026-11-27, a line for '
+        "each day; empty for all",
+        ' 5: priority_class "wip" does not exist; did you mean "vip"?',
+    ]
+    assert scene.store.load(DeparturesStored) == []
+    rows = [
+        rows[1] | {"ready_by": "12:07"},
+        rows[2] | {"day": "2027-11-18"},
+        rows[4] | {"priority_class": "vip"},
+    ]
+    assert await scene.execute({"command": "energy.departures", "departures": rows}) == {"departures": 3}
+
+
+@pytest.mark.parametrize(
+    ("begin", "mistake"),
+    [
+        ("2026-11-18T10:06:00Z", "has no price from now on: cars charge as without prices"),
+        (
+            "2026-11-26T12:00:00Z",
+            "has no price before 2026-11-26T12:00Z: until then cars charge as without prices",
+        ),
+    ],
+)
+async def test_energy_service_prices_of_another_time_are_an_error(
+    tmp_path: Path, begin: str, mistake: str
+) -> None:
+    scene = Scene(tmp_path)
+    with pytest.raises(SiteCommandError) as caught:
+        await scene.execute({"command": "energy.prices", "prices": [{"begin": begin, "price": 0.3}]})
+    assert str(caught.value) == f"prices: {mistake}; write the prices of today and tomorrow"
+    assert scene.store.load(PricesStored) == []
+
+
+async def test_energy_service_prices_without_their_table_are_an_error(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, SITE.replace('[prices]\nfile = "prices.csv"', ""))
+    with pytest.raises(SiteCommandError, match=r"prices: has no effect: .* no \[prices\]; add the table"):
+        await scene.execute(
+            {"command": "energy.prices", "prices": [{"begin": "2026-11-18T12:00:00Z", "price": 0.3}]}
+        )
+
+
 async def test_energy_service_reload_changes_goal_of_running_session(tmp_path: Path) -> None:
     scene = Scene(tmp_path, SITE + BY_CARD)
     scene.begin_session(CardReference(label="Anna"), energy_wh=15_000.0)
@@ -342,7 +401,7 @@ async def test_energy_service_reload_changes_goal_of_running_session(tmp_path: P
 async def test_energy_service_reload_without_files_forgets_them(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     await scene.service.read_files()
-    prices = [{"begin": "2026-11-27T06:00:00Z", "price": 0.75}]
+    prices = [{"begin": "2026-11-18T12:00:00Z", "price": 0.75}]
     await scene.execute({"command": "energy.prices", "prices": prices})
     (tmp_path / "prices.csv").write_text(PRICES.replace("0.25", "0.5"))
     os.utime(tmp_path / "prices.csv", (1, 1))
