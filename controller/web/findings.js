@@ -662,6 +662,7 @@ const DE = {
   "passwords, cards and meter values pass in the clear": "Passwörter, Karten und Zählerwerte gehen im Klartext durchs Netz",
   "permission \"{permission}\"": "Berechtigung \"{permission}\"",
   "phases {phases} are swapped at the meter, or the station's phases are not as configured": "die Phasen {phases} sind am Zähler vertauscht, oder die Phasen der Station sind anders als eingetragen",
+  "priority_class: \"{name}\" is not configured": "priority_class: \"{name}\" ist nicht konfiguriert",
   "put a text with a comma in quotes": "einen Text mit Komma in Anführungszeichen setzen",
   "put it in quotes": "in Anführungszeichen setzen",
   "put it into a password_file, if the backend takes Basic authentication": "in eine password_file schreiben, wenn das Backend Basic-Authentifizierung annimmt",

@@ -14,6 +14,7 @@ import msgspec
 
 from controller.load_management.energy.departure_rules import (
     FindEvses,
+    check_classes,
     check_date,
     next_departure,
     parse_departure,
@@ -41,6 +42,7 @@ class DeparturePlan:
 
     def __init__(self, settings: EnergySettings) -> None:
         self._zone = settings.zone
+        self._classes = frozenset(settings.class_priorities)
         self._settings_rules: Rules = settings.departures
         self._file_rules: Rules = ()
         self._program_rules: Rules = ()
@@ -68,6 +70,7 @@ class DeparturePlan:
     def replace_settings(self, settings: EnergySettings) -> None:
         """Apply other rules of the settings."""
         before, self._settings_rules = self._rules, settings.departures
+        self._classes = frozenset(settings.class_priorities)
         self._on_rules_set(before)
         if settings.zone != self._zone:
             self._zone = settings.zone
@@ -93,6 +96,7 @@ class DeparturePlan:
         """
 
         def check(rule: DepartureRule) -> None:
+            check_classes(rule, self._classes)
             if utc is not None:
                 check_date(rule, utc, self._zone)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from controller.load_management.energy.energy_csv import (
@@ -77,6 +77,17 @@ def check_date(rule: DepartureRule, utc: float, zone: tzinfo) -> None:
         raise ValueMistakeError(
             coded("day: {day} is more than a year ahead", day=rule.date),
             coded("write the date with its right year, or a day of the week"),
+        )
+
+
+def check_classes(rule: DepartureRule, known: Collection[str]) -> None:
+    """Check that the classes of cards that a departure names are configured. Raises ValueMistakeError."""
+    for name in rule.priority_classes - {*known}:
+        raise ValueMistakeError(
+            coded('priority_class: "{name}" is not configured', name=name),
+            coded("known are {names}", names=", ".join(sorted(known)))
+            if known
+            else coded("add a {table}", table="[[priority_class]]"),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import trio
 
@@ -19,7 +18,6 @@ from controller.services.access.command_service import CommandService, SiteComma
 from controller.services.load_management.load_management_service import LoadManagementService
 from controller.services.session_ledger.session_ledger_service import SessionLedger
 from controller.store.state_store import StateStore
-from controller.tomlcheck.diagnostics import unknown_name
 from drivers.coded_text import coded
 
 log = logging.getLogger("controller")
@@ -108,16 +106,6 @@ class DepartureService:
         for mistake in self._plans.departures.set_rows(self._rows, self._find_evses):
             log.warning("departure not used reason=%s remedy=set the departures again", mistake)
 
-    def _find_unknown_classes(self, rows: Sequence[DepartureRow]) -> list[str]:
-        """Return the departures for classes of cards that are not configured, each with its number."""
-        known = {each.id for each in self._config.priority_class}
-        unknown = [
-            (number, unknown_name((), row.priority_class, known, "priority_class"))
-            for number, row in enumerate(rows, start=1)
-            if row.priority_class and row.priority_class not in known
-        ]
-        return [f"departure {number}: {problem.what}; {problem.remedy}" for number, problem in unknown]
-
     async def _on_set_departure(self, command: SetDeparture, _: Actor) -> object:
         """Set the departure goal of the car at an EVSE. Raises TargetUnknownError."""
         ref = EvseRef(command.station, command.evse)
@@ -142,7 +130,6 @@ class DepartureService:
         ]
         utc = self._load_management.energy.utc(trio.current_time())
         mistakes = self._plans.departures.find_mistakes(rows, self._find_evses, utc)
-        mistakes += self._find_unknown_classes(rows)
         if mistakes:
             raise SiteCommandError("; ".join(mistakes[:MOST_MISTAKES]))
         await self._store.persist([DeparturesStored(tuple(rows))])

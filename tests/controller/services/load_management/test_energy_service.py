@@ -349,7 +349,7 @@ async def test_energy_service_departures_command_names_those_without_effect(tmp_
         "the week",
         ' 4: day: "9999-12-31" is not a day; write one of mon ... sun or a date like 2026-11-27, a line for '
         "each day; empty for all",
-        ' 5: priority_class "wip" does not exist; did you mean "vip"?',
+        ' 5: priority_class: "wip" is not configured; known are vip',
     ]
     assert scene.store.load(DeparturesStored) == []
     rows = [
