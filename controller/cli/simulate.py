@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -57,8 +57,10 @@ def run(options: argparse.Namespace) -> int:
             print(msgspec.json.encode(day_figures(record)).decode())
         else:
             print(render_summary(record))
-            if note := _clock_change(day_date, ZoneInfo(config.site.timezone)):
-                print(note)
+            if change := record.clock.describe_change():
+                print(change)
+            if config.prices is not None and config.prices.file is not None and not record.has_prices:
+                print(f"{config.prices.file} has no price on {day_date}: cars charged as without prices")
         if options.plot is not None:
             options.plot.write_text(render_plot(record, f"{config.site.id}: {options.day.name}"), "utf-8")
     except DayFileError as error:
@@ -76,19 +78,6 @@ def _date(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a date; write it like 2026-11-27") from None
-
-
-def _clock_change(day: str, zone: ZoneInfo) -> str:
-    """Return how a day on which the clock is changed was simulated; empty for any other day."""
-    midnights = [date.fromisoformat(day) + timedelta(days=number) for number in (0, 1)]
-    begin, end = (datetime.combine(each, time(), zone).timestamp() for each in midnights)
-    hours = (end - begin) / 3600
-    if hours == 24:
-        return ""
-    return (
-        f"{day} has {hours:g} hours in {zone}: 24 hours from midnight were simulated, all times here and in "
-        "the day's file are hours since then; calendar and departures follow the clock"
-    )
 
 
 def _simulate(config: Config, day: Day, date: str) -> DayRecord:

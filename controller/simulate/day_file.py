@@ -8,8 +8,9 @@ CSV with a head line; empty lines and lines that begin with "#" are skipped. `wh
   the EVSE) with `max_a` at most (default: all that the EVSE gives).
 - `unplug`: it leaves, full or not. Without one it stays until midnight.
 
-`time` is HH:MM or HH:MM:SS; lines may stand in any order. `where` of a car is STATION/EVSE, or STATION
-alone if that has one EVSE.
+`time` is HH:MM or HH:MM:SS by the site's clock. Where an hour comes twice, so do its loads, and cars come and
+leave at the first of two times. In an hour that is left out, cars come and leave at its end. Lines may stand
+in any order. `where` of a car is STATION/EVSE, or STATION alone if that has one EVSE.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class DayFileError(SimulationError):
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):
-    """Stay of a car at an EVSE from `begin_s` to `end_s` (s since midnight): what it needs and can take."""
+    """Stay of a car at an EVSE from `begin_s` to `end_s` (s of the day): what it needs and can take."""
 
     ref: EvseRef
     begin_s: float
@@ -58,7 +59,7 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayLoad(msgspec.Struct, frozen=True):
-    """Load of a circuit beside the EVSEs: `amps[k]` from `since_s[k]` on (s since midnight)."""
+    """Load of a circuit beside the EVSEs: `amps[k]` from `since_s[k]` on (s of the day)."""
 
     since_s: tuple[float, ...]
     amps: tuple[PhaseAmps, ...]

@@ -8,15 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.observations import EvseRef
-from controller.simulate.day_file import DAY_S
+from controller.simulate.day_clock import QUARTER_S, DayClock
 from controller.simulate.overload_causes import OverloadCauses
 
 NEAR = 0.9
 """Part of its limit from which on a circuit is near it."""
-
-MINUTES = 1440
-QUARTERS = 96
-QUARTER_S = DAY_S / QUARTERS
 
 
 class SimulatedCircuit:
@@ -27,15 +23,15 @@ class SimulatedCircuit:
     hour, `targets_w` its target, None without one; `causes`: of the current above its limit.
     """
 
-    def __init__(self, circuit: CircuitNode) -> None:
+    def __init__(self, circuit: CircuitNode, clock: DayClock) -> None:
         self.circuit = circuit
         self.peak_a: PhaseAmps = (-math.inf,) * 3
         self.peak_minute = 0
         self.near_s = 0.0
         self.over_s = 0.0
-        self.minutes: list[PhaseAmps] = [ZERO] * MINUTES
-        self.quarters_w = [0.0] * QUARTERS
-        self.targets_w: list[float | None] = [None] * QUARTERS
+        self.minutes: list[PhaseAmps] = [ZERO] * clock.minutes
+        self.quarters_w = [0.0] * clock.quarters
+        self.targets_w: list[float | None] = [None] * clock.quarters
         self.causes = OverloadCauses()
         self._minute = -1
 
@@ -46,12 +42,12 @@ class SimulatedCircuit:
     @property
     def has_target(self) -> bool:
         """Return True if any quarter hour had a target."""
-        return self.targets_w != [None] * QUARTERS
+        return any(target_w is not None for target_w in self.targets_w)
 
     @property
     def peak_quarter(self) -> int:
         """Return the number of the quarter hour with the highest mean."""
-        return max(range(QUARTERS), key=self.quarters_w.__getitem__)
+        return max(range(len(self.quarters_w)), key=self.quarters_w.__getitem__)
 
     def add(self, amps: PhaseAmps, minute: int, step_s: float) -> None:
         """Add one step's currents."""
@@ -72,7 +68,7 @@ class SimulatedEvseRecord:
     phase at each minute's end, `here` the minutes with a car.
     """
 
-    def __init__(self, ref: EvseRef, max_a: float) -> None:
+    def __init__(self, ref: EvseRef, max_a: float, clock: DayClock) -> None:
         self.ref = ref
         self.max_a = max_a
         self.got_wh = 0.0
@@ -83,7 +79,7 @@ class SimulatedEvseRecord:
         self.stops = 0
         self.writes = 0
         self.reasons: Counter[str] = Counter()
-        self.minutes: list[float] = [0.0] * MINUTES
+        self.minutes: list[float] = [0.0] * clock.minutes
         self.here: set[int] = set()
 
     @property
@@ -116,21 +112,27 @@ class SimulatedEvseRecord:
 
 
 class DayRecord:
-    """Record of the whole day.
+    """Record of the whole day; minutes and quarter hours count from its begin.
 
     `charged_as` and `possible_as`: ampere seconds of all cars on all phases, and what an omniscient allocator
-    would give them; `charged_w` and `possible_w` the same as mean power of each minute.
+    would give them; `charged_w` and `possible_w` the same as mean power of each minute. `has_prices`: some
+    price of energy held on the day.
     """
 
     def __init__(
-        self, circuits: Sequence[SimulatedCircuit], evses: Mapping[EvseRef, SimulatedEvseRecord]
+        self,
+        circuits: Sequence[SimulatedCircuit],
+        evses: Mapping[EvseRef, SimulatedEvseRecord],
+        clock: DayClock,
     ) -> None:
+        self.clock = clock
+        self.has_prices = False
         self.circuits = tuple(circuits)
         self.evses = evses
         self.charged_as = 0.0
         self.possible_as = 0.0
-        self.charged_w = [0.0] * MINUTES
-        self.possible_w = [0.0] * MINUTES
+        self.charged_w = [0.0] * clock.minutes
+        self.possible_w = [0.0] * clock.minutes
 
     def add_sample(
         self, charged_a: float, possible_a: float, minute: int, step_s: float, volts: float

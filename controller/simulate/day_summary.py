@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from controller.simulate.day_clock import MINUTE_S, QUARTER_S, DayClock
 from controller.simulate.day_record import NEAR, DayRecord, SimulatedCircuit, SimulatedEvseRecord
 from controller.simulate.overload_causes import CAUSES
 
@@ -18,7 +19,7 @@ LEAST_PART = 0.005
 def render_summary(record: DayRecord) -> str:
     """Return two tables, and the figures of the whole day."""
     evses = list(record.evses.values())
-    lines = [*_circuits(record.circuits), "", *_evses(evses), "", *_figures(record, evses)]
+    lines = [*_circuits(record), "", *_evses(evses), "", *_figures(record, evses)]
     return "\n".join(lines)
 
 
@@ -71,7 +72,7 @@ def _figures(record: DayRecord, evses: Sequence[SimulatedEvseRecord]) -> Iterato
     total_as = sum(overload.values())
     parts = ", ".join(f"{cause} {overload[cause]:.0f}" for cause in CAUSES if overload[cause] >= 0.5)
     yield f"above limits: {total_as:.0f} ampere seconds" + (f" ({parts})" if parts else "")
-    yield from _quarters(record.circuits)
+    yield from _quarters(record.circuits, record.clock)
     reasons = record.reasons()
     waited = sum(reasons.values())
     if waited:
@@ -84,7 +85,7 @@ def _figures(record: DayRecord, evses: Sequence[SimulatedEvseRecord]) -> Iterato
             yield f"  {others / waited:4.0%}  other reasons"
 
 
-def _quarters(circuits: Sequence[SimulatedCircuit]) -> Iterator[str]:
+def _quarters(circuits: Sequence[SimulatedCircuit], clock: DayClock) -> Iterator[str]:
     """Yield the highest quarter hour of the grid connection and of circuits with a target."""
     for each in circuits:
         if each.circuit.parent is None or each.has_target:
@@ -93,19 +94,19 @@ def _quarters(circuits: Sequence[SimulatedCircuit]) -> Iterator[str]:
             target = "" if target_w is None else f", target {target_w / 1000:g} kW"
             yield (
                 f"highest quarter hour of {each.circuit.id}: {each.quarters_w[quarter] / 1000:.1f} kW at "
-                f"{quarter // 4:02}:{quarter % 4 * 15:02}{target}"
+                f"{clock.label(quarter * QUARTER_S)}{target}"
             )
 
 
-def _circuits(circuits: Sequence[SimulatedCircuit]) -> Iterator[str]:
-    width = max(len("circuit"), *(len(record.circuit.id) for record in circuits))
+def _circuits(day: DayRecord) -> Iterator[str]:
+    width = max(len("circuit"), *(len(record.circuit.id) for record in day.circuits))
     near = f">= {NEAR:.0%}"
     yield f"{'circuit':<{width}}  {'limit A':>11}  {'peak L1/L2/L3 A':>17}  {'at':>5}  {near:>8}  over limit"
-    for record in circuits:
+    for record in day.circuits:
         limits = record.circuit.limit_a
         limit = f"{limits[0]:g}" if len(set(limits)) == 1 else "/".join(f"{amps:g}" for amps in limits)
         peak = "/".join(f"{amps:.1f}" for amps in record.peak_a)
-        clock = f"{record.peak_minute // 60:02}:{record.peak_minute % 60:02}"
+        clock = day.clock.label(record.peak_minute * MINUTE_S)
         yield (
             f"{record.circuit.id:<{width}}  {limit:>11}  {peak:>17}  {clock:>5}  "
             f"{record.near_s / 60:4.0f} min  {record.over_s:.0f} s"

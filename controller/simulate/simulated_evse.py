@@ -38,6 +38,10 @@ class SimulatedEvse:
         self._state = EvseState.AVAILABLE
         self._reported_at = 0.0
 
+    def report_state(self) -> Observation:
+        """Return the report of the present state."""
+        return StateSeen(self.evse.ref.evse, self._state)
+
     def apply_limit(self, limit: SetLimit, now: float) -> bool:
         """Obey a limit from now on; return True if it stops a car that would go on."""
         leased = self._lease is not None and now < self._lease_until

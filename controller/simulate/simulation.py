@@ -10,9 +10,9 @@ whose load it has in advance, leaves of the target.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from datetime import date as date_type
-from datetime import datetime, time
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
 
 from controller.config import Config
 from controller.load_management.energy.price_plan import PriceSeries
@@ -28,21 +28,14 @@ from controller.load_management.events import (
 from controller.load_management.site_builder import build_site, find_refs, site_settings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import ZERO, PhaseAmps
-from controller.model.observations import EvseState, StateSeen
-from controller.simulate.day_file import DAY_S, Day
-from controller.simulate.day_record import (
-    MINUTES,
-    QUARTER_S,
-    DayRecord,
-    SimulatedCircuit,
-    SimulatedEvseRecord,
-)
+from controller.simulate.day_clock import MINUTE_S, QUARTER_S, DayClock
+from controller.simulate.day_file import Day, Stay
+from controller.simulate.day_record import DayRecord, SimulatedCircuit, SimulatedEvseRecord
 from controller.simulate.omniscient_allocator import QuarterAllowance, max_min_shares
 from controller.simulate.simulated_evse import SimulatedEvse
 from drivers.reading import MeterState, Quality, Reading
 
 STEP_S = 2.0
-MINUTE_S = DAY_S / MINUTES
 SAMPLE_S = 10.0
 """Interval at which the cars' draw is compared with what was possible."""
 
@@ -60,10 +53,12 @@ def simulate(
     """Simulate what the circuits and EVSEs of a configuration get on this day of the site's calendar.
 
     `date`: the day ("2026-11-27") whose weekday and time zone the calendar and departures see. `prices`: of
-    energy. `departures`: text of a CSV file of departures. A day has 24 hours here, also
-    where the clock is changed. Raises EnergyFileError for departures that cannot be used.
+    energy. `departures`: text of a CSV file of departures. Times of `day` are those of the site's clock, also
+    where it is changed. Raises EnergyFileError for departures that cannot be used.
     """
-    return _Simulation(config, day, date, prices, departures).run()
+    record = _Simulation(config, day, date, prices, departures).run()
+    record.has_prices = prices is not None and record.clock.has_any(prices.price_at)
+    return record
 
 
 class _Simulation:
@@ -73,19 +68,19 @@ class _Simulation:
         self._site = build_site(config)
         settings = site_settings(config)
         self._voltage_v, self._tick_s = settings.voltage_v, settings.tick_s
-        midnight = datetime.combine(date_type.fromisoformat(date), time(), settings.energy.zone)
-        self._midnight_utc = midnight.timestamp()
-        self._day = day
+        self._clock = DayClock(date, settings.energy.zone)
+        self._loads = day.loads
         self._control = SiteControl(self._site, settings, 0.0)
-        self._control.energy.set_clock(self._midnight_utc, 0.0)
+        self._control.energy.set_clock(self._clock.begin_utc, 0.0)
         if prices is not None:
             self._control.energy.evses.prices.set_prices(prices)
         if departures is not None:
             plan = self._control.energy.evses.departures
             plan.read_file(departures, lambda name: find_refs(config, name))
         self._evses = {evse.ref: SimulatedEvse(evse) for evse in self._site.evses}
-        self._coming = deque(day.stays)
-        self._leaving = deque(sorted(day.stays, key=lambda stay: stay.end_s))
+        stays = _elapsed(day.stays, self._clock)
+        self._coming = deque(stays)
+        self._leaving = deque(sorted(stays, key=lambda stay: stay.end_s))
         self._sent: list[SetLimit] = []
         self._now = 0.0
         self._ticked_at = self._sampled_at = 0.0
@@ -95,19 +90,20 @@ class _Simulation:
         self._quarter = -1
         self._paths = {c.id: [each.id for each in self._site.path(c.id)] for c in self._site.circuits}
         self._record = DayRecord(
-            [SimulatedCircuit(circuit) for circuit in self._site.circuits],
-            {evse.ref: SimulatedEvseRecord(evse.ref, evse.max_a) for evse in self._site.evses},
+            [SimulatedCircuit(circuit, self._clock) for circuit in self._site.circuits],
+            {evse.ref: SimulatedEvseRecord(evse.ref, evse.max_a, self._clock) for evse in self._site.evses},
+            self._clock,
         )
         self._circuits = {record.circuit.id: record for record in self._record.circuits}
-        for stay in day.stays:
+        for stay in stays:
             self._record.evses[stay.ref].asked_wh += stay.need_wh
 
     def run(self) -> DayRecord:
         for station in dict.fromkeys(ref.station for ref in self._evses):
             self._handle(StationUp(station))
-        for ref in self._evses:
-            self._handle(StationObserved(ref.station, StateSeen(ref.evse, EvseState.AVAILABLE)))
-        for step in range(1, int(DAY_S / STEP_S) + 1):
+        for ref, evse in self._evses.items():
+            self._handle(StationObserved(ref.station, evse.report_state()))
+        for step in range(1, int(self._clock.length_s / STEP_S) + 1):
             self._now = step * STEP_S
             self._plug_and_unplug()
             self._apply_limits()
@@ -116,7 +112,7 @@ class _Simulation:
             self._report()
             if self._now - self._ticked_at >= self._tick_s:
                 self._ticked_at = self._now
-                self._handle(ControlTick(self._midnight_utc + self._now))
+                self._handle(ControlTick(self._clock.begin_utc + self._now))
             if self._now - self._sampled_at >= SAMPLE_S:
                 self._sampled_at = self._now
                 self._compare()
@@ -157,7 +153,7 @@ class _Simulation:
 
     def _flow(self) -> None:
         building = self._building(self._now)
-        flows = self._sum_up({c: load(self._now) for c, load in self._day.loads.items()}, with_cars=True)
+        flows = self._sum_up(self._own_loads(self._now), with_cars=True)
         minute = self._minute()
         for record in self._record.circuits:
             circuit, amps = record.circuit, flows[record.circuit.id]
@@ -252,7 +248,12 @@ class _Simulation:
 
     def _building(self, now: float) -> dict[str, PhaseAmps]:
         """Return what flows through each circuit without cars (A per phase)."""
-        return self._sum_up({circuit: load(now) for circuit, load in self._day.loads.items()})
+        return self._sum_up(self._own_loads(now))
+
+    def _own_loads(self, now: float) -> dict[str, PhaseAmps]:
+        """Return what each circuit carries beside the EVSEs and the circuits below (A per phase)."""
+        wall_s = self._clock.wall_s(now)
+        return {circuit: load(wall_s) for circuit, load in self._loads.items()}
 
     def _rows_of(self, evse: SimulatedEvse, rows: Mapping[str, int], sums: Mapping[str, int]) -> list[int]:
         used = evse.outlet.used_phases
@@ -276,4 +277,13 @@ class _Simulation:
                 self._record.evses[view.ref].minute(self._minute(), outlet.drawn_a, reason)
 
     def _minute(self) -> int:
-        return min(MINUTES - 1, int((self._now - STEP_S) / MINUTE_S))
+        return min(self._clock.minutes - 1, int((self._now - STEP_S) / MINUTE_S))
+
+
+def _elapsed(stays: Sequence[Stay], clock: DayClock) -> list[Stay]:
+    """Return the stays by the time since the day's begin; those in an hour that is left out are not there."""
+    found = [
+        replace(stay, begin_s=clock.elapsed_s(stay.begin_s), end_s=clock.elapsed_s(stay.end_s))
+        for stay in stays
+    ]
+    return [stay for stay in found if stay.begin_s < stay.end_s]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import xml.etree.ElementTree as ET
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from controller.cli import main
 from controller.config.loader import check_config
+from controller.load_management.energy.price_plan import make_series
 from controller.load_management.site_builder import build_site
 from controller.model.observations import EvseRef
 from controller.simulate.day_file import read_day
 from controller.simulate.day_plot import render_plot
-from controller.simulate.day_record import MINUTES, DayRecord
+from controller.simulate.day_record import DayRecord
 from controller.simulate.day_summary import day_figures, render_summary
 from controller.simulate.omniscient_allocator import QuarterAllowance
 from controller.simulate.overload_causes import ARRIVAL, BUILDING, CONTROL, SURGE, OverloadCauses
@@ -242,7 +245,7 @@ def test_plot_is_valid_svg_with_every_name(record: DayRecord) -> None:
     assert "C/1" not in texts
     lines = list(root.iter("{http://www.w3.org/2000/svg}polyline"))
     assert len(lines) == 3 * len(record.circuits) + 1
-    assert all(2 <= len(line.attrib["points"].split()) <= MINUTES for line in lines)
+    assert all(2 <= len(line.attrib["points"].split()) <= 1440 for line in lines)
 
 
 def test_switching_evse_uses_one_phase_while_three_do_not_fit() -> None:
@@ -359,4 +362,74 @@ def test_simulate_day_of_clock_change_is_named(tmp_path: Path, capsys: pytest.Ca
     site.write_text(site.read_text().replace("[site]\n", '[site]\ntimezone = "Europe/Berlin"\n'))
     day.write_text("\n".join(SHARED_DAY.splitlines()[:2]))
     assert main.main([*arguments[:-1], "2026-03-29"]) == 0
-    assert "2026-03-29 has 23 hours in Europe/Berlin" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "2026-03-29 has 23 hours in Europe/Berlin: 02:00 to 03:00 is left out" in out
+    assert "prices.csv has no price on 2026-03-29: cars charged as without prices" in out
+
+
+CLOCK_DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
+00:00,load,grid,5,5,5,,,
+02:00,load,grid,21,21,21,,,
+03:00,load,grid,9,9,9,,,
+01:00,plug,A,,,,500,3,32
+06:00,unplug,A,,,,,,
+02:10,plug,B,,,,5,1,32
+02:50,unplug,B,,,,,,
+"""
+BY_CLOCK = """
+[[calendar]]
+name = "night"
+begin = "02:00"
+end = "03:30"
+circuit = "row <&>"
+limit_a = 13
+[prices]
+"""
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "grid_a", "row_a", "waits", "need_kwh", "b_came"),
+    [
+        # elapsed minutes: the load and the limit of 02:00 are not there, and 03:00 to 03:30 follows 02:00
+        ("2026-03-29", 23, {110: 5, 121: 9, 239: 9}, {110: 32, 140: 12, 160: 32}, (180, 240), 45, False),
+        # the load and the limit of 02:00 to 03:00 hold for both hours
+        (
+            "2026-10-25",
+            25,
+            {110: 5, 130: 21, 230: 21, 250: 9},
+            {110: 32, 230: 12, 260: 12, 280: 32},
+            (300, 360),
+            60,
+            True,
+        ),
+    ],
+)
+def test_simulate_day_of_clock_change_follows_the_wall_clock(
+    day: str,
+    hours: int,
+    grid_a: dict[int, int],
+    row_a: dict[int, int],
+    waits: tuple[int, int],
+    need_kwh: int,
+    b_came: bool,
+) -> None:
+    text = CONFIG.replace("[site]\n", '[site]\ntimezone = "Europe/Berlin"\n') + BY_CLOCK
+    config, mistakes, _ = check_config(text, "site.toml")
+    assert config is not None, mistakes
+    zone = ZoneInfo("Europe/Berlin")
+    dear = datetime.fromisoformat(day).replace(hour=4, tzinfo=zone).timestamp()
+    prices = make_series([(dear - 14_400.0, 0.2), (dear, 9.0), (dear + 3600.0, 0.2)])
+    departures = f"station,day,ready_by,energy_kwh\nA,{day},06:00,{need_kwh}\n"
+    record = simulate(config, read_day(CLOCK_DAY, "day.csv", build_site(config)), day, prices, departures)
+    grid, car = record.circuits[0], record.evses[EvseRef("A", 1)]
+    assert len(grid.minutes) == 60 * hours
+    drawn_a = {at: sum(evse.minutes[at] for evse in record.evses.values()) for at in grid_a | row_a}
+    assert {at: round(grid.minutes[at][0] - car.minutes[at]) for at in grid_a} == grid_a
+    assert {at: drawn_a[at] for at in row_a} == pytest.approx(row_a, abs=1.1)
+    assert [at for at in range(100, 60 * hours) if at in car.here and car.minutes[at] == 0] == [
+        *range(*waits)
+    ]
+    assert max(car.here) == pytest.approx(waits[1] + 59, abs=1)
+    assert bool(record.evses[EvseRef("B", 1)].here) is b_came
+    root = ET.fromstring(render_plot(record, "day"))
+    assert len([each for each in root.iter() if each.text == "24:00"]) == len(record.circuits) + 2
