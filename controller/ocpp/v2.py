@@ -271,6 +271,18 @@ class UpdateDynamicScheduleV2(_Message, frozen=True, kw_only=True):
     schedule_update: ScheduleUpdateV2 = ScheduleUpdateV2()
 
 
+class PullDynamicScheduleUpdateV2(_Message, frozen=True, kw_only=True):
+    """Station: a request for an update of a profile of the kind Dynamic (2.1)."""
+
+    charging_profile_id: Int32
+
+
+class PullDynamicScheduleUpdateResultV2(_Message, frozen=True, kw_only=True):
+    """Backend: the update; None where there is none."""
+
+    schedule_update: ScheduleUpdateV2 | None = None
+
+
 class ClearingCriteriaV2(_Message, frozen=True, kw_only=True):
     """Criteria of profiles to remove: all that are named must match."""
 

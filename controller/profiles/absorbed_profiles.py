@@ -249,6 +249,11 @@ class AbsorbedProfiles:
         """Return the absorbed and the forwarded profile with this id."""
         return self._absorbed.get(number), self._forwarded.get(number)
 
+    @property
+    def pulled(self) -> list[BackendProfile]:
+        """Return the absorbed profiles whose updates are asked for."""
+        return [each for each in self._absorbed.values() if each.pull_every_s is not None]
+
     def matching(self, criteria: ClearingCriteria) -> list[BackendProfile]:
         """Return the absorbed profiles that match."""
         return [each for each in self._absorbed.values() if criteria.matches(each)]

@@ -32,7 +32,7 @@ from controller.profiles.profile_messages import (
     ProfileCommand,
     ProfileError,
 )
-from controller.profiles.profile_reports import CHANGE_A, LimitNotices, ProfileReports
+from controller.profiles.profile_reports import CHANGE_A, LimitNotices, ProfileReports, SchedulePulls
 from controller.profiles.settings_guard import RefusedSettings, check_settings
 from controller.profiles.station_clock import StationClock
 
@@ -110,6 +110,7 @@ class ProfileArbiter:
         absorbed.set_version(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
+        self._pulls = SchedulePulls()
         self._dimmed = _NO_EVSES
         self._notice_sources: dict[int, str] = {}
         """Source of the limit that was reported to the backend."""
@@ -237,20 +238,42 @@ class ProfileArbiter:
             self.absorbed.revision += 1
         if frame.action == "BootNotification":
             self._is_registered = is_accepted(result)
+        if frame.action == messages.PULL:
+            self._on_pulled(frame.payload, result, utc)
         if frame.action == "StartTransaction":
             started = messages.read_started_transaction(frame.payload, result)
             if started is not None:
                 self._absorbed.set_transaction_id(*started)
 
+    def _on_pulled(self, payload: bytes, result: bytes, utc: float) -> None:
+        """Update a Dynamic profile as its backend has answered, to us or to the station."""
+        pulled = messages.read_pulled_update(payload, result)
+        if pulled is None:
+            return
+        number, update = pulled
+        absorbed, forwarded = self._absorbed.find(number)
+        if (profile := absorbed or forwarded) is None:
+            return
+        try:
+            updated = messages.update_profile(profile, update, utc)
+        except ProfileError:
+            return  # the limit of before holds on
+        if absorbed is None:
+            self._absorbed.record_forwarded(updated)
+        else:
+            self._absorbed.absorb(updated)
+
     # -- what follows -------------------------------------------------------------------------------
 
-    @property
-    def deadline(self) -> float | None:
-        """Time of the arbiter's next action (s, monotonic)."""
+    def find_deadline(self, *, sends_calls: bool) -> float | None:
+        """Return the time of the arbiter's next action (s, monotonic); `sends_calls`: of `own_calls`, too."""
         confirm = min((each.until for each in self._unconfirmed), default=None)
         if confirm is not None and self._confirmed_revision != self._absorbed.revision:
             confirm = -math.inf
-        return earliest(self._absorbed.deadline, self._reports.deadline, self._notices.deadline, confirm)
+        calls: tuple[float | None, ...] = ()
+        if sends_calls and self._is_registered:
+            calls = (self._notices.deadline, self._pulls.deadline)
+        return earliest(self._absorbed.deadline, self._reports.deadline, confirm, *calls)
 
     def observations(self, now: float) -> list[Observation]:
         """Return what has changed for load management."""
@@ -309,7 +332,8 @@ class ProfileArbiter:
             held_back = {evse: self._absorbed.held_back(evse, now) for evse in self._absorbed.evses}
             step = min((self._absorbed.in_unit(evse, CHANGE_A) for evse in held_back), default=CHANGE_A)
             calls += [self._notice(evse, limit) for evse, limit in self._notices.due(held_back, now, step)]
-        return calls
+        due = self._pulls.due(self._absorbed.pulled, now, self._absorbed.utc_of(now))
+        return calls + [(messages.PULL, messages.pull_request(number)) for number in due]
 
     def _notices_due(self, now: float) -> bool:
         """Return True if limits have changed since the last notices, or one has settled or ended."""
@@ -365,7 +389,7 @@ class ProfileArbiter:
         if starts and _is_signed(frame.payload):
             return _error(frame, "NotSupported", "its profile is for load management: send it unsigned")
         try:
-            messages.check_followed(command)
+            messages.check_followed(command, may_pull=True)
             added = messages.accept_profile(self._version, command, self._absorbed.utc_of(now))
             self._absorbed.check(added)
             if command.purpose == "TxProfile" and not starts:

@@ -22,7 +22,7 @@ from controller.model.effects import LogEntry
 from controller.model.journal import ProfilesStored, StoredProfile
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
-from controller.ocpp.payloads import format_time, read_payload
+from controller.ocpp.payloads import format_time, is_accepted, read_payload
 from controller.profiles.schedule import (
     DAY_S,
     PHASES,
@@ -65,6 +65,8 @@ _PURPOSES_OF: dict[Version, frozenset[str]] = {
     Version.V21: _PURPOSES_201 | {"PriorityCharging", "LocalGeneration"},
 }
 DYNAMIC = "Dynamic"
+PULL = "PullDynamicScheduleUpdate"
+"""Request of a station for the update of a Dynamic profile (2.1)."""
 """Kind of a profile whose one limit the backend updates (2.1 Part 2, K28)."""
 _KINDS = ("Absolute", "Recurring", "Relative", DYNAMIC)
 _EVERY_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
@@ -105,13 +107,15 @@ class UnreadableCommandError(ProfileError):
 class BackendProfile(msgspec.Struct, frozen=True, kw_only=True):
     """A backend's profile: as arithmetic, and `raw`, its JSON as it came.
 
-    `transaction`: the id of its transaction; None where it names none.
+    `transaction`: the id of its transaction; None where it names none. `pull_every_s`: its updates are asked
+    for so long after the last one; None: they are not.
     """
 
     profile: LimitProfile
     purpose: str
     raw: bytes
     transaction: str | None = None
+    pull_every_s: float | None = None
 
     @property
     def period_count(self) -> int:
@@ -234,6 +238,19 @@ def read_update(version: Version, payload: bytes) -> v2.UpdateDynamicScheduleV2:
     return command
 
 
+def read_pulled_update(payload: bytes, result: bytes) -> tuple[int, v2.ScheduleUpdateV2] | None:
+    """Read profile and update of a PullDynamicScheduleUpdate with its result (2.1); None: there is none."""
+    asked = read_payload(v2.PullDynamicScheduleUpdateV2, payload)
+    given = read_payload(v2.PullDynamicScheduleUpdateResultV2, result)
+    if asked is None or given is None or given.schedule_update is None or not is_accepted(result):
+        return None
+    try:
+        _check_ranges((name, limit, 0, math.inf) for name, limit in _limits_of(given.schedule_update))
+    except UnreadableCommandError:
+        return None
+    return asked.charging_profile_id, given.schedule_update
+
+
 def read_signed_payload(payload: bytes) -> bytes:
     """Return the command in a `-Signed` message. Raises UnreadableCommandError."""
     try:
@@ -310,15 +327,15 @@ def accept_profile(version: Version, command: ProfileCommand, utc: float) -> Bac
     return to_backend_profile(command)
 
 
-def check_followed(command: ProfileCommand) -> None:
+def check_followed(command: ProfileCommand, *, may_pull: bool) -> None:
     """Raise ProfileError for a profile that the controller would not follow as its station does (2.1).
 
-    A profile that is absorbed never reaches the station.
+    A profile that is absorbed never reaches the station. `may_pull`: its updates can be asked for.
     """
     content = command.content
     if not isinstance(content, v2.ChargingProfileV2):
         return
-    if content.dyn_update_interval:
+    if not may_pull and _pull_every_s(content) is not None:
         raise _unfollowed("dynUpdateInterval", "send updates by UpdateDynamicSchedule")
     if content.max_offline_duration is not None:
         raise _unfollowed("maxOfflineDuration", "use a duration or validTo, or clear the profile")
@@ -408,7 +425,15 @@ def to_backend_profile(command: ProfileCommand) -> BackendProfile:
         purpose=command.purpose,
         raw=command.raw,
         transaction=None if content.transaction_id is None else str(content.transaction_id),
+        pull_every_s=_pull_every_s(content),
     )
+
+
+def _pull_every_s(content: _Profile) -> float | None:
+    if isinstance(content, v16.ChargingProfileV16) or content.charging_profile_kind != DYNAMIC:
+        return None
+    interval_s = content.dyn_update_interval or 0
+    return float(interval_s) if interval_s > 0 else None
 
 
 def update_profile(profile: BackendProfile, update: v2.ScheduleUpdateV2, utc: float) -> BackendProfile:
@@ -647,6 +672,11 @@ def composite_schedule(
             ),
         )
     return msgspec.json.encode(answer)
+
+
+def pull_request(number: int) -> bytes:
+    """Return the payload of a PullDynamicScheduleUpdate for a profile (2.1)."""
+    return msgspec.json.encode(v2.PullDynamicScheduleUpdateV2(charging_profile_id=number))
 
 
 def limit_notice(

@@ -1,4 +1,4 @@
-"""GetChargingProfiles, NotifyChargingLimit and ClearedChargingLimit of 2.x: reports to a backend.
+"""Reports and requests to a backend in 2.x: GetChargingProfiles, charging limits, Dynamic profiles.
 
 A backend gets the profiles that it has set, absorbed or forwarded, and not the controller's. The station's
 answer and its ReportChargingProfiles are collected; the backend gets its answer and the reports when the last
@@ -7,11 +7,16 @@ is the last.
 
 A notice that a transaction is held back (K12, K13) is sent for what lasts: a change of more than `CHANGE_A`
 that stood for `SETTLE_S`, so that a limit on its way from one value to the next makes one message, not ten.
+
+A Dynamic profile with a dynUpdateInterval (2.1) that is absorbed never reaches the station. Its update is
+asked for in the station's place (PullDynamicScheduleUpdate): so long after each update, and after each
+request that brought none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -164,6 +169,34 @@ class LimitNotices:
             elif now >= notice.differs_since + SETTLE_S:
                 notice.limit, notice.differs_since = limit, None
                 due.append((evse, limit))
+        return due
+
+
+class SchedulePulls:
+    """Requests over one link for updates of absorbed Dynamic profiles.
+
+    `deadline`: time of the next one (s, monotonic), as of the last `due`.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[int, float] = {}
+        """UTC of the last request, by profile."""
+        self.deadline: float | None = None
+
+    def due(self, pulled: Iterable[BackendProfile], now: float, utc: float) -> list[int]:
+        """Return the ids of the profiles whose update is to be asked for now."""
+        asked, self._asked = self._asked, {}
+        due: list[int] = []
+        next_at = math.inf
+        for each in pulled:
+            number, every_s = each.profile.id, each.pull_every_s or 0.0
+            last = max(each.profile.schedules[0].start or 0.0, asked.get(number, 0.0))
+            if utc >= last + every_s or utc < last:  # the clock was set back
+                due.append(number)
+                last = utc
+            self._asked[number] = last
+            next_at = min(next_at, last + every_s)
+        self.deadline = now + next_at - utc if next_at < math.inf else None
         return due
 
 

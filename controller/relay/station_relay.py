@@ -695,7 +695,7 @@ class StationRelay:
             match effect:
                 case ToStation():
                     self._actions.append(effect)
-                case CallSettled(frame, result, by_owner):
+                case CallSettled(frame, result, by_owner, is_own):
                     if frame.action == "BootNotification" and not self._take_boot(frame, result, by_owner):
                         continue
                     if self._recorder is not None and frame.action == "StartTransaction":
@@ -703,7 +703,7 @@ class StationRelay:
                         self._actions += persist(started)
                     if frame.action in SETTLED_ACTIONS:
                         self._profiles.on_settled(frame, result, now)
-                    if self._observers:
+                    if self._observers and not is_own:
                         self._copy(frame, result, now, utc)
                 case ReplyToBackend(origin, answer, action):
                     if action:
@@ -839,7 +839,8 @@ class StationRelay:
                 self._up.push_own(str(uuid.uuid4()), action, payload)
 
     def _find_parts_deadline(self) -> float:
-        profiles = self._profiles.deadline
+        # While own CALLs wait for the owner, their time may have passed: they are sent when it is back.
+        profiles = self._profiles.find_deadline(sends_calls=not self._own_calls_wait)
         self._profiles_deadline = math.inf if profiles is None else profiles
         deadline = min(self._up.deadline, self._down.deadline, self._profiles_deadline)
         return min([deadline, *(each.deadline for each in self._observers.values())])

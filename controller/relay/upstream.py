@@ -24,19 +24,21 @@ from controller.ocpp.station_state import RESULT_ACTIONS, StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.owner_states import AwayMode, OwnerConnection, OwnerEvent, OwnerState
 from controller.offline.station_snapshot import StationSnapshot
+from controller.profiles.profile_messages import PULL
 from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
 from controller.relay.events import Action, ObservationMade, Redial, ToStation, UnansweredCall, persist
 
 TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 
-SETTLED_ACTIONS = RESULT_ACTIONS | {"Heartbeat"}
+_READ_RESULTS = RESULT_ACTIONS | {PULL}
+SETTLED_ACTIONS = _READ_RESULTS | {"Heartbeat"}
 """The station's CALLs whose CALLRESULT is read."""
 
 CLOCK_S = 60.0
 """The owner's time is read from the CALLRESULT of a Heartbeat so often at most."""
 
 _NOT_WAITED_FOR = 0
-"""The token of a CALL of ours to the owner: its answer is ignored."""
+"""The token of a CALL of ours to the owner: its answer is ignored, but that of PULL."""
 
 
 MOST_UNANSWERED = 3
@@ -46,12 +48,14 @@ MOST_UNANSWERED = 3
 class CallSettled(msgspec.Struct, frozen=True):
     """A CALL of the station has its first CALLRESULT, which the station gets now or when it repeats it.
 
-    `by_owner`: the owner has given it, not the offline handler.
+    `by_owner`: the owner has given it, not the offline handler. `is_own`: the CALL is ours, in the station's
+    place, and the station gets nothing.
     """
 
     frame: Call
     result: bytes
     by_owner: bool = True
+    is_own: bool = False
 
 
 class ServedOffline(msgspec.Struct, frozen=True):
@@ -173,7 +177,7 @@ class Upstream:
             sent is None
             or sent.id != frame.id
             or self._is_observed
-            or sent.action in RESULT_ACTIONS
+            or sent.action in _READ_RESULTS
             or (sent.action == "Heartbeat" and now >= self._clock_due_at)
             or (self._offline is not None and not self._offline.passes_result(sent.action, sent.number))
         ):
@@ -330,7 +334,7 @@ class Upstream:
             return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
         if sent.rank is not Rank.PEER:
             return self._on_outbox_answer(sent, frame, now)
-        is_settled = self._is_observed or sent.action in RESULT_ACTIONS
+        is_settled = self._is_observed or sent.action in _READ_RESULTS
         if now >= self._clock_due_at and sent.action == "Heartbeat":
             self._clock_due_at, is_settled = now + CLOCK_S, True
         if not sent.is_valid or not (is_settled or self._offline is not None):
@@ -347,6 +351,9 @@ class Upstream:
         return effects + self._settle_call(call_frame, ToStation(frame.text), frame.payload)
 
     def _on_outbox_answer(self, sent: PendingCall, frame: Answer, now: float) -> list[UpstreamEffect]:
+        if sent.token is not None and sent.action == PULL and isinstance(frame, CallResult):
+            own = Call(sent.text, sent.id, sent.action, sent.payload)
+            return [CallSettled(own, frame.payload, is_own=True)]
         if self._offline is None or sent.token is not None:
             return []
         done = self._offline.on_outbox_answer(frame, now)

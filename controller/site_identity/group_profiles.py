@@ -110,7 +110,7 @@ class GroupProfiles:
         try:
             if command is None:
                 raise ProfileError("InvalidProfile", "there is no profile")
-            messages.check_followed(command)
+            messages.check_followed(command, may_pull=False)
             added = messages.accept_profile(self._version, command, utc)
             self._check(added)
         except ProfileError as error:

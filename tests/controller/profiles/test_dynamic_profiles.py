@@ -11,10 +11,12 @@ from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit
 from controller.ocpp.frames import Version
 from controller.profiles.profile_messages import read_stored_profile
+from tests.controller.ocpp.schemas import check
 from tests.scenario.backend_profiles import (
     ACCEPTED,
     LEASE_S,
     WINDOW_S,
+    clear_call,
     make_commandable_relay,
     profile_call,
     set_lease,
@@ -92,7 +94,6 @@ def test_updated_limit_is_stored_and_restored(scenario: RelayHarness) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (dynamic_call(10, dynUpdateInterval=60), "send updates by UpdateDynamicSchedule"),
         (
             profile_call(Version.V21, (0, 10), (60, 8), chargingProfileKind="Dynamic"),
             "one schedule of one period",
@@ -101,7 +102,7 @@ def test_updated_limit_is_stored_and_restored(scenario: RelayHarness) -> None:
         (update_call(), "an update without a limit"),
         (update_call(limit=9.0, setpoint=8.0), "setpoint is not supported: send a limit"),
     ],
-    ids=["asked for by the station", "two periods", "another kind", "without a limit", "with a setpoint"],
+    ids=["two periods", "another kind", "without a limit", "with a setpoint"],
 )
 def test_what_cannot_be_updated_is_rejected_with_the_reason(
     scenario: RelayHarness, text: str, word: str
@@ -133,3 +134,81 @@ def test_update_of_a_forwarded_profile_passes_and_is_recorded(scenario: RelayHar
     assert recorded is not None
     [schedule] = recorded.profile.schedules
     assert [period.limit for period in schedule.periods] == [8.0]
+
+
+PULL = "PullDynamicScheduleUpdate"
+
+
+def pull_result(message_id: str, **limits: float) -> str:
+    answer = {"status": "Accepted", "scheduleUpdate": limits}
+    check(Version.V21, f"{PULL}Response", json.dumps(answer).encode())
+    return result(message_id, json.dumps(answer))
+
+
+def answer_pull(scenario: RelayHarness, **limits: float) -> None:
+    """Let the backend answer our request for the update of profile 7."""
+    asked = scenario.csms.receive_call(PULL)
+    assert json.loads(asked.payload) == {"chargingProfileId": 7}
+    scenario.csms.send(pull_result(asked.id, **limits))
+
+
+def test_updates_of_an_absorbed_profile_are_asked_for_at_its_interval(scenario: RelayHarness) -> None:
+    set_profile(scenario, dynamic_call(10, dynUpdateInterval=60), 10.0)
+    for limit in (8.0, 9.0):
+        scenario.wait(59)
+        scenario.expect_nothing()
+        scenario.wait(1)
+        answer_pull(scenario, limit=limit)
+        scenario.expect_observation(BackendLimit(1, limit))
+    scenario.wait(30)
+    set_profile(scenario, update_call(limit=7.0), 7.0)
+    scenario.wait(59)
+    scenario.expect_nothing()
+    scenario.wait(1)
+    scenario.csms.send(result(scenario.csms.receive_call(PULL).id, '{"status":"Rejected"}'))
+    scenario.wait(60)
+    answer_pull(scenario, limit=-1.0)
+    assert set_lease(scenario, 16) == 7
+    scenario.csms.send(clear_call(Version.V21, id=7))
+    scenario.csms.receive(ACCEPTED)
+    scenario.expect_observation(BackendLimit(1, None))
+    scenario.wait(300)
+    scenario.expect_nothing()
+
+
+def test_updates_are_not_asked_for_while_the_backend_is_away() -> None:
+    scenario = RelayHarness(Version.V21, grace_s=600.0)
+    scenario.make_commandable()
+    set_profile(scenario, dynamic_call(10, dynUpdateInterval=60), 10.0)
+    scenario.csms.disconnect()
+    scenario.drop_effects()
+    scenario.wait(300)
+    scenario.csms.connect()
+    answer_pull(scenario, limit=8.0)
+    scenario.expect_observation(BackendLimit(1, 8.0))
+
+
+def test_update_that_the_station_asks_for_changes_absorbed_profile(scenario: RelayHarness) -> None:
+    """The station may have a copy of the profile from before there was a controller."""
+    set_profile(scenario, dynamic_call(10), 10.0)
+    scenario.forward_up(call("s", PULL, '{"chargingProfileId":7}'))
+    scenario.csms.send(pull_result("s", limit=8.0))
+    scenario.station.receive(pull_result("s", limit=8.0))
+    scenario.expect_observation(BackendLimit(1, 8.0))
+
+
+def test_update_that_the_station_asks_for_is_recorded(scenario: RelayHarness) -> None:
+    accepted = result("b", '{"status":"Accepted"}')
+    scenario.forward_down(dynamic_call(10, named="TxDefaultProfile", evse=1, dynUpdateInterval=60))
+    scenario.station.send(accepted)
+    scenario.csms.receive(accepted)
+    for answer in (pull_result("s", limit=8.0), result("s", '{"status":"Rejected"}')):
+        scenario.forward_up(call("s", PULL, '{"chargingProfileId":7}'))
+        scenario.csms.send(answer)
+        scenario.station.receive(answer)
+    _, recorded = scenario.profiles.find(7)
+    assert recorded is not None
+    [schedule] = recorded.profile.schedules
+    assert [period.limit for period in schedule.periods] == [8.0]
+    scenario.wait(300)
+    scenario.expect_nothing()

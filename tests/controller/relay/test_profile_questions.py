@@ -356,6 +356,36 @@ def test_held_back_transaction_is_reported_once_and_at_its_end(version: Version)
     scenario.expect_nothing()
 
 
+@pytest.mark.parametrize("waits_for", ["link", "answer", "boot"])
+def test_notice_that_has_to_wait_does_not_keep_the_relay_busy(waits_for: str) -> None:
+    """`wait` raises if the relay's deadline stays in the past."""
+    scenario = RelayHarness(Version.V21, grace_s=600.0)
+    scenario.make_commandable()
+    start_transaction(scenario, Version.V21)
+    scenario.csms.receive(STARTED[Version.V21])
+    scenario.csms.send(result("s"))
+    scenario.station.receive(result("s"))
+    set_lease(scenario, 10)
+    scenario.station.send('[3,"nothing",{}]')
+    scenario.drop_effects()
+    if waits_for == "answer":
+        scenario.wait(10)
+        scenario.csms.receive_call("NotifyChargingLimit")
+        set_lease(scenario, 12)
+        scenario.station.send('[3,"nothing",{}]')
+    elif waits_for == "link":
+        scenario.csms.disconnect()
+    else:
+        scenario.station.send(call("b", "BootNotification", '{"reason":"PowerUp"}'))
+    scenario.drop_effects()
+    scenario.wait(20)
+    scenario.drop_effects()
+    if waits_for == "link":
+        scenario.csms.connect()
+        reported = scenario.csms.receive_call("NotifyChargingLimit")
+        assert json.loads(reported.payload)["chargingSchedule"][0]["chargingSchedulePeriod"][0]["limit"] == 10
+
+
 @pytest.mark.parametrize("version", V2)
 def test_dimmed_owner_is_notified_with_source_so_until_end(version: Version) -> None:
     scenario = make_commandable_relay(version)
