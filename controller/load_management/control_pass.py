@@ -199,9 +199,10 @@ class ControlPass:
                 self._apply_energy_plan(base, self._now)
             self._supplied = None  # the plan bounds what circuits supply
             touched = self._touched
-            touched |= dict.fromkeys(model.due.take_due(self._now))
+            touched |= dict.fromkeys(model.due.updates.take_due(self._now))
             yield from self._note_tests()
-            planner.mark([*touched, *model.demands_due.take_due(self._now)])
+            yield from self._note_renewals(planner)
+            planner.mark([*touched, *model.due.demands.take_due(self._now)])
             yield from self._note_answers()
             yield from self._note_rises()
         else:
@@ -243,17 +244,27 @@ class ControlPass:
 
     def _note_tests(self) -> Iterator[int]:
         """Note the EVSEs whose cars may be tested by now; the last test may have shown more of their draw."""
-        due = self._model.tests_due.take_due(self._now)
+        due = self._model.due.tests.take_due(self._now)
         self._to_test |= dict.fromkeys(due)
         for number, ref in enumerate(due, 1):
             self._model.update_credit(self._model.by_ref[ref], self._now)
             if number % 100 == 0:
                 yield 100 * COST_CREDIT
 
+    def _note_renewals(self, planner: SharePlanner) -> Iterator[int]:
+        """Note the EVSEs whose leases are renewed: they come to shares that have risen by a little, too."""
+        due = self._model.due.renewals.take_due(self._now)
+        self._concerned |= dict.fromkeys(due)
+        planner.note(due)
+        for number, ref in enumerate(due, 1):
+            self._model.update_help(self._model.by_ref[ref], self._now)
+            if number % 100 == 0:
+                yield 100 * COST_CREDIT
+
     def _note_rises(self) -> Iterator[int]:
         """Note the EVSEs for which a rise to their share is worth a write by now."""
         due = self._to_rise
-        due |= dict.fromkeys(self._model.rises_due.take_due(self._now))
+        due |= dict.fromkeys(self._model.due.rises.take_due(self._now))
         for number, ref in enumerate(list(due), 1):
             each = self._model.by_ref[ref]
             each.offer.update_rising(self._now)
@@ -368,7 +379,7 @@ class ControlPass:
             )
             self._concerned.pop(ref, None)
             if part is not self.whole:
-                self._model.due.add(ref)  # its share of the whole is planned next
+                self._model.due.updates.add(ref)  # its share of the whole is planned next
             cost += COST_COMMAND
             if cost >= 10 * COST_COMMAND:
                 yield cost

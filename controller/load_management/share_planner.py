@@ -151,6 +151,10 @@ class SharePlanner:
         """Have `update` find anew what these EVSEs ask for."""
         self._to_update |= dict.fromkeys(refs)
 
+    def note(self, refs: Iterable[EvseRef]) -> None:
+        """Have `share` note what these EVSEs get, though they ask for the same as before."""
+        self._to_note |= dict.fromkeys(refs)
+
     def update(self, now: float) -> Iterator[int]:
         """Find anew what marked EVSEs ask for, and those below a meter that is trusted no more or again.
 
@@ -204,7 +208,7 @@ class SharePlanner:
                 demand = self._demand(each, now)
         moment = self._rotation.changes_at(ref, now)
         if moment < math.inf:
-            model.demands_due.set_due(ref, moment)
+            model.due.demands.set_due(ref, moment)
         is_over = each.model.draw.has_excess or each.delivery.standing(now).late_a > 0
         can_switch = each.model.switch.able or each.model.switch.single
         uses_surplus = demand is not None and each.demand.waits_for_surplus

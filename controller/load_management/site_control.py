@@ -84,7 +84,7 @@ class SiteControl:
             elif self.energy.on_meter(event.state, now) is not None:
                 self._model.metering.set_battery(*self.energy.battery_flow_a(now))
         if isinstance(event, SiteDimmed):
-            self._model.due.add_all(self._model.by_ref)
+            self._model.due.updates.add_all(self._model.by_ref)
             if self._model.dimming.dim(event, now):
                 return self._plan_safely(now, urgent=True)
         self._due |= self._model.on_event(event, now)

@@ -26,8 +26,8 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
+from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
-from controller.load_management.evse.evse_offer import DueEvses
 from controller.load_management.evse.limit_delivery import NOISE_A, LimitDelivery
 from controller.load_management.evse.unconfigured_evse import UnconfiguredEvse
 from controller.load_management.fault_notices import FaultNotices
@@ -70,13 +70,7 @@ class SiteModel:
         self.log: SiteLog = []
         """Faults and changes of limits that are to be logged."""
         self.notices = FaultNotices(self.log)
-        self.due = DueEvses()
-        self.demands_due = DueEvses()
-        """EVSEs of which only what they ask for changes: their turn or rest ends, they help other phases."""
-        self.rises_due = DueEvses()
-        """EVSEs for which a rise to their share is worth a write from some moment on."""
-        self.tests_due = DueEvses()
-        """EVSEs of which one at each meter is tested next, and nothing else of them changes."""
+        self.due = DueQueues()
         self.answered: dict[EvseRef, None] = {}
         """EVSEs with a limit that was answered since the last pass: their next moments are others."""
         self.unsaved: set[EvseRef] = set()
@@ -106,9 +100,7 @@ class SiteModel:
             controller = known.get(evse.ref)
             if controller is None:
                 number = next(self._numbers)
-                controller = _make_controller(
-                    evse, number, self.settings, (self.due, self.rises_due, self.tests_due), now
-                )
+                controller = _make_controller(evse, number, self.settings, self.due, now)
                 self._by_number[number], self._number_of[evse.ref] = controller, number
                 controller.model.phase_tests = self.metering.phase_tests_of(evse)
                 controller.model.spread_probes(number)
@@ -173,9 +165,6 @@ class SiteModel:
         self.metering.totals.remove(controller.evse)
         del self._by_number[self._number_of.pop(ref)]
         self.due.remove(ref)
-        self.demands_due.remove(ref)
-        self.rises_due.remove(ref)
-        self.tests_due.remove(ref)
         self.answered.pop(ref, None)
         self.unsaved.discard(ref)
         self.dimming.set_minimum(ref, None)
@@ -265,7 +254,7 @@ class SiteModel:
         if model.is_charging and not was_charging and model.shows_by_meter(now):
             self.metering.add_start(controller.evse, now)
         self.notices.note_impossible(controller)
-        self._update_help(controller, now)
+        self.update_help(controller, now)
         if step is not None:
             self.metering.add_step(controller.evse, step)
         if isinstance(observation, DrawSeen):
@@ -429,10 +418,10 @@ class SiteModel:
         own_w = sum(self.metering.totals.below(circuit.id).low) * self.settings.voltage_v
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 
-    def _update_help(self, controller: EvseController, now: float) -> None:
+    def update_help(self, controller: EvseController, now: float) -> None:
         """Bring an EVSE's part of the draw totals up to date, and what it draws to help other phases."""
         if self.update_credit(controller, now) and controller.evse.circuit in self.site.unbalance_a:
-            self.demands_due.add(controller.evse.ref)
+            self.due.demands.add(controller.evse.ref)
 
     def update_credit(self, controller: EvseController, now: float) -> bool:
         """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself.
@@ -458,7 +447,7 @@ class SiteModel:
             controller = self._by_number.get(number)
             if controller is None or controller.credit_due_at != due_at:
                 continue  # it was removed, or put off
-            self._update_help(controller, now)
+            self.update_help(controller, now)
         return True
 
     def note_reaction(self, controller: EvseController) -> None:
@@ -507,12 +496,12 @@ class SiteModel:
 
 
 def _make_controller(
-    evse: EvseNode, number: int, settings: SiteSettings, due: tuple[DueEvses, DueEvses, DueEvses], now: float
+    evse: EvseNode, number: int, settings: SiteSettings, due: DueQueues, now: float
 ) -> EvseController:
     """Return the controller of an EVSE; the tokens of its limits identify it by its number."""
     tokens = itertools.count(number, EVSE_NUMBERS)
     delivery = LimitDelivery(evse, settings.lease_s, tokens, settings.writes_per_day)
-    return EvseController(evse, delivery, now, *due)
+    return EvseController(evse, delivery, now, due)
 
 
 def _fixed_wiring(evse: EvseNode) -> EvseNode:

@@ -13,9 +13,10 @@ from controller.load_management.evse.consumption import (
     is_possible,
     on_site_phases,
 )
+from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
-from controller.load_management.evse.evse_offer import DueEvses, EvseOffer
+from controller.load_management.evse.evse_offer import EvseOffer
 from controller.load_management.evse.learned_values import (
     OVERDRAW_A,
     REACTION_S,
@@ -46,26 +47,16 @@ class EvseController:
         evse: EvseNode,
         delivery: LimitDelivery,
         now: float,
-        due: DueEvses | None = None,
-        rises_due: DueEvses | None = None,
-        tests_due: DueEvses | None = None,
+        due: DueQueues | None = None,
     ) -> None:
         self.evse = evse
-        self._due = DueEvses() if due is None else due
+        self._due = DueQueues() if due is None else due
         self.model = EvseModel(evse, now)
         self.delivery = delivery
         self.response = ChargerResponse()
         self.booking = EvseBooking(self.model, delivery)
         self.demand = EvseDemand(self.model, delivery, self.booking)
-        self.offer = EvseOffer(
-            self.model,
-            delivery,
-            self.booking,
-            self.demand,
-            self._due,
-            DueEvses() if rises_due is None else rises_due,
-            DueEvses() if tests_due is None else tests_due,
-        )
+        self.offer = EvseOffer(self.model, delivery, self.booking, self.demand, self._due)
         self.has_unsaved_state = False
         """True if `record` has something new beside the limits."""
         self.impossible: DrawSeen | None = None
@@ -258,7 +249,7 @@ class EvseController:
 
     def mark_due(self) -> None:
         """Have the next pass update it: an event has changed something here."""
-        self._due.add(self.evse.ref)
+        self._due.updates.add(self.evse.ref)
 
     def refresh(self, voltage_v: float, now: float) -> None:
         """Update what depends on time: a change of phases that is due, the demand, the phases of a W limit.

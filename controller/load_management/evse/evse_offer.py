@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from heapq import heappop, heappush
 
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.events import LoggedDecision, SetLimit
+from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_demand import EvseBooking, EvseDemand
 from controller.load_management.evse.evse_model import EvseModel
 from controller.load_management.evse.learned_values import UNLOADED_A
@@ -31,7 +30,7 @@ from controller.load_management.evse.limit_reasons import (
     explain_switch,
 )
 from controller.load_management.metering.step_check import LONGEST_REPORT_S, NeededStep
-from controller.model.observations import EvseRef
+from controller.model.deadlines import first_after
 from controller.model.statements import StatementCode
 
 PHASE_FULL = StatementCode.PHASE_FULL
@@ -56,56 +55,6 @@ QUIET_S = 10.0
 """At most one line an EVSE in this time, unless its limit falls."""
 LAG = 0.15
 """Part of its share by which an EVSE may stay below it until its renewal, unless spare room raises it."""
-
-
-class DueEvses:
-    """EVSEs that a pass updates. All others are as the pass before left them."""
-
-    def __init__(self) -> None:
-        self._due: dict[EvseRef, None] = {}
-        self._due_at: dict[EvseRef, float] = {}
-        self._moments: list[float] = []
-        self._at: dict[float, list[EvseRef]] = {}
-        """EVSEs due at each moment: those of a large site often share one."""
-
-    def add(self, ref: EvseRef) -> None:
-        """Have the next pass update an EVSE."""
-        self._due[ref] = None
-
-    def add_all(self, refs: Iterable[EvseRef]) -> None:
-        """Have the next pass update several EVSEs."""
-        self._due |= dict.fromkeys(refs)
-
-    def set_due(self, ref: EvseRef, at: float) -> None:
-        """Have the first pass from this moment on (s, monotonic) update an EVSE; it replaces the last one.
-
-        inf: no pass does.
-        """
-        if at == math.inf:
-            self._due_at.pop(ref, None)
-        elif self._due_at.get(ref) != at:
-            self._due_at[ref] = at
-            if at in self._at:
-                self._at[at].append(ref)
-            else:
-                self._at[at] = [ref]
-                heappush(self._moments, at)
-
-    def remove(self, ref: EvseRef) -> None:
-        """Remove an EVSE that the site no longer has."""
-        self._due.pop(ref, None)
-        self._due_at.pop(ref, None)
-
-    def take_due(self, now: float) -> list[EvseRef]:
-        """Return the EVSEs to update, each once."""
-        while self._moments and self._moments[0] <= now:
-            at = heappop(self._moments)
-            for ref in self._at.pop(at):
-                if self._due_at.get(ref) == at:
-                    del self._due_at[ref]
-                    self._due[ref] = None
-        found, self._due = list(self._due), {}
-        return found
 
 
 class DecisionLog:
@@ -144,17 +93,13 @@ class EvseOffer:
         delivery: LimitDelivery,
         booking: EvseBooking,
         demand: EvseDemand,
-        due: DueEvses,
-        rises_due: DueEvses,
-        tests_due: DueEvses,
+        due: DueQueues,
     ) -> None:
         self._model = model
         self._delivery = delivery
         self._booking = booking
         self._demand = demand
         self._due = due
-        self._rises_due = rises_due
-        self._tests_due = tests_due
         self._decisions = DecisionLog()
         self._test_ends_at = -math.inf
         self._tested_with_a = 0.0
@@ -167,6 +112,8 @@ class EvseOffer:
         """Offer since the last pass."""
         self.is_rising = False
         """True if it was offered less than its share in the last pass, and a rise to it is worth a write."""
+        self._asked_at = -math.inf
+        """Time at which `commands_towards` was called last (s)."""
         self._rise_step_a = STEP_A
         """Smallest rise to its share that is sent right after its last lease."""
 
@@ -247,6 +194,7 @@ class EvseOffer:
         model, delivery, fallback_a = self._model, self._delivery, self._model.evse.fallback_a
         if allocation is not None and model.switch.changing:
             allocation = Allocation(model.evse.ref, 0.0, explain_switch(to_single=model.switch.to_single))
+        self._asked_at = now
         standing = delivery.standing(now)
         offered_a, problem = standing.offered_a, standing.problem
         target_a, step_a, may_differ = self._terms(allocation)
@@ -266,7 +214,8 @@ class EvseOffer:
             step_a=step_a,
         )
         if urgent and not commands and delivery.is_due(now):
-            self._due.add(model.evse.ref)  # an urgent pass renews nothing: the next one does, before the end
+            # An urgent pass renews nothing: the next one does, before the end.
+            self._due.updates.add(model.evse.ref)
         self._book_offer(booked_a, ledger, now)
         self.statement = self._explain(allocation, problem, booked_a, step_a, now)
         return commands
@@ -301,13 +250,17 @@ class EvseOffer:
         # A station that is away cannot be stopped: its connection marks it for the next pass.
         is_stopping = self._delivery.connected and target_a < evse.min_a <= self.offered_a
         if is_stopping or self._model.switch.is_due or self._decisions.is_waiting:
-            self._due.add(evse.ref)
+            self._due.updates.add(evse.ref)
             return
         since = self._demand.refreshed_at
         due_at = min(self._delivery.changes_at(since), self._model.changes_at(since))
         if now < self._test_ends_at < due_at:
             due_at = self._test_ends_at
-        self._due.set_due(evse.ref, due_at)
+        renews_at = first_after(self._asked_at, (self._delivery.renews_at,))
+        if self._delivery.hold_s:  # the next lease is shorter, as is the time for which the limit holds
+            due_at, renews_at = min(due_at, renews_at), math.inf
+        self._due.updates.set_due(evse.ref, due_at)
+        self._due.renewals.set_due(evse.ref, renews_at)
 
     def await_test(self, now: float) -> bool:
         """Have it asked again when a test of its car's phases may begin; return True if one may by now."""
@@ -320,7 +273,7 @@ class EvseOffer:
         test_at = self._next_test(now)[0] if is_needed else math.inf
         if now >= test_at:
             return True
-        self._tests_due.set_due(self._model.evse.ref, test_at)
+        self._due.tests.set_due(self._model.evse.ref, test_at)
         return False
 
     def update_rising(self, now: float) -> float:
@@ -340,7 +293,7 @@ class EvseOffer:
         starts = offered_a < evse.min_a <= target_a
         self.is_rising = starts or (target_a - offered_a > NOISE_A and now >= rises_at)
         if not self.is_rising and now < rises_at:
-            self._rises_due.set_due(evse.ref, rises_at)
+            self._due.rises.set_due(evse.ref, rises_at)
 
     def _rises_at(self, target_a: float, step_a: float) -> float:
         """Return when a rise to a target (A per phase) is worth a write (s, monotonic)."""
@@ -380,7 +333,7 @@ class EvseOffer:
         if self._decisions.is_due(decision, now):
             return decision
         if self._decisions.is_waiting:
-            self._due.add(decision.ref)
+            self._due.updates.add(decision.ref)
         return None
 
     def _tested_a(self, target_a: float, offered_a: float, now: float) -> float:
@@ -455,13 +408,13 @@ class EvseOffer:
         self._tested_with_a = self._drawn_a(needed, now) - step_a
         self._test_ends_at = now + METER_STEP_S + report_s
         self._rises_after_test = True
-        self._due.add(self._model.evse.ref)
+        self._due.updates.add(self._model.evse.ref)
         return (1 + needed.is_commanded) * (METER_STEP_S + report_s)
 
     def end_step(self, now: float) -> None:
         """End it: the meter has shown a move."""
         self._test_ends_at = min(self._test_ends_at, now)
-        self._due.add(self._model.evse.ref)
+        self._due.updates.add(self._model.evse.ref)
 
     def _next_test(self, now: float) -> tuple[float, float]:
         """Return when a test of its car's phases may begin (s, monotonic; inf: none does), and its limit (A).

@@ -425,14 +425,13 @@ class LimitDelivery:
 
         A method that compares another moment with `now` needs it here, or in `_find_change` where it is part
         of the standing: an EVSE is left alone until then. `rises_from` is needed only for a limit in W, and
-        while a higher limit is still booked: who waits for room to rise is asked in each pass.
+        while a higher limit is still booked: who waits for room to rise is asked in each pass. The renewal of
+        its lease is not among them: see `renews_at`.
         """
         moments = [self._find_change(now), self._sends_from, self._secures_from]
         rises_from = self.rises_from
         if self.in_watts or self._trailing_until > rises_from:
             moments.append(rises_from)
-        if self._lease is not None:
-            moments.append(self._renews_at(self._lease))
         moments += [pending.sent_at + ANSWER_S for pending in self._pending.values()]
         if self._quirk.writes_per_day is not None and self._written:
             moments.append(self._written[0] + DAY_S)
@@ -535,10 +534,17 @@ class LimitDelivery:
 
     def is_due(self, now: float) -> bool:
         """Return True if its lease is to be renewed now."""
-        return self._lease is not None and now >= self._renews_at(self._lease)
+        return now >= self.renews_at
 
-    def _renews_at(self, lease: _Lease) -> float:
-        """Return when a lease is renewed (s): a long one sooner where the station does not obey it."""
+    @property
+    def renews_at(self) -> float:
+        """Return when its lease is renewed (s): a long one sooner where the station does not obey it.
+
+        inf: there is none, or the next one is on its way.
+        """
+        lease = self._lease
+        if lease is None or any(each.kind is LimitKind.LEASE for each in self._pending.values()):
+            return math.inf
         return lease.sent_at + (RENEW_AT * lease.duration_s if self.is_obeyed else self._full_cost_s)
 
     @property

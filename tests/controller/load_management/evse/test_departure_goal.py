@@ -8,9 +8,9 @@ import math
 import pytest
 
 from controller.load_management.evse.departure_goal import NO_NEED, DepartureGoal
+from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.evse_model import EvseModel
-from controller.load_management.evse.evse_offer import DueEvses
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station
@@ -91,19 +91,19 @@ def test_need_of_a_goal_is_the_same_until_it_is_due() -> None:
 
 
 def test_car_with_a_goal_is_updated_only_when_its_need_changes() -> None:
-    due = DueEvses()
+    due = DueQueues()
     each = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, due)
     each.on_observation(NeedsSeen(1, 20_000, 2.1 * HOUR_S), 0.0)
     each.refresh(230.0, 0.0)
-    due.take_due(0.0)
+    due.updates.take_due(0.0)
     each.offer.settle(None, 0.0)
     grows_at = 2.1 * HOUR_S - 20_000 * 3600 / 230 / 3 / 14.0
-    assert not due.take_due(grows_at - 1.0)
-    assert due.take_due(grows_at + 1.0) == [EVSE.ref]
+    assert not due.updates.take_due(grows_at - 1.0)
+    assert due.updates.take_due(grows_at + 1.0) == [EVSE.ref]
     each.refresh(230.0, grows_at + 1.0)
     assert each.demand.cannot_wait
     each.on_observation(DrawSeen(1, (14.0, 14.0, 14.0)), grows_at + 2.0)  # it shows what is left
-    assert due.take_due(grows_at + 2.0) == [EVSE.ref]
+    assert due.updates.take_due(grows_at + 2.0) == [EVSE.ref]
 
 
 def test_goal_lasts_until_session_end_over_start_and_lost_link() -> None:

@@ -1,6 +1,6 @@
 """EVSEs that the next pass updates, after an event or from a moment on."""
 
-from controller.load_management.evse.evse_offer import DueEvses
+from controller.load_management.evse.due_evses import DueEvses
 from controller.model.observations import EvseRef
 
 ONE, TWO, THREE = (EvseRef(f"S{number}", 1) for number in range(3))

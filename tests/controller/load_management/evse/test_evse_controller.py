@@ -9,9 +9,9 @@ import pytest
 
 from controller.load_management.allocation.allocator import ALL_IT_CAN_TAKE, FIRST_PLACE, Allocation
 from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.evse.due_evses import DueQueues
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.evse.evse_model import FULL_S
-from controller.load_management.evse.evse_offer import DueEvses
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import (
@@ -30,7 +30,7 @@ STALE = Statement(code=StatementCode.METER_NOT_GOOD, name="grid", quality="stale
 FULL = Statement(code=StatementCode.PHASE_FULL, circuit="grid", phase=1)
 
 
-def at(limit_a: float, due: DueEvses | None = None) -> EvseController:
+def at(limit_a: float, due: DueQueues | None = None) -> EvseController:
     """An EVSE with a car that confirmed this lease at the time 0."""
     outlet = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0, due)
     outlet.delivery.on_connected(0.0)
@@ -105,42 +105,55 @@ def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
 
 
 def test_evse_controller_that_cannot_be_stopped_waits_for_its_station() -> None:
-    due, evse = DueEvses(), msgspec.structs.replace(EVSE, fallback_a=0.0)
+    due, evse = DueQueues(), msgspec.structs.replace(EVSE, fallback_a=0.0)
     away = EvseController(evse, LimitDelivery(evse, 120.0, itertools.count(1)), 0.0, due)
-    due.take_due(0.0)
+    due.updates.take_due(0.0)
     away.refresh(230.0, 0.0)
     away.offer.settle(None, 0.0)
-    assert not due.take_due(0.0)
+    assert not due.updates.take_due(0.0)
 
 
 def test_what_changes_between_two_slices_of_a_pass_is_due_in_the_next_one() -> None:
-    due = DueEvses()
+    due = DueQueues()
     probed = at(6.0, due)
     probed.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 30.0)
-    due.take_due(30.0)
+    due.updates.take_due(30.0)
     asleep_at = 30.0 + FULL_S
     probed.refresh(230.0, asleep_at - 0.1)
     probed.offer.settle(None, asleep_at + 0.1)
-    assert due.take_due(asleep_at + 0.2) == [EVSE.ref]
+    assert due.updates.take_due(asleep_at + 0.2) == [EVSE.ref]
+
+
+@pytest.mark.parametrize("hold_s", [0.0, 600.0])
+def test_evse_controller_is_updated_for_a_renewal_only_while_it_is_dimmed(hold_s: float) -> None:
+    due = DueQueues()
+    charging = at(16.0, due)
+    charging.delivery.hold_s = hold_s
+    charging.refresh(230.0, 20.0)
+    due.updates.take_due(20.0)
+    charging.offer.settle(Allocation(EVSE.ref, 16.0, FULL), 20.0)
+    assert (due.updates.take_due(79.0), due.renewals.take_due(79.0)) == ([], [])
+    found = due.updates.take_due(80.0), due.renewals.take_due(80.0)
+    assert found == (([EVSE.ref], []) if hold_s else ([], [EVSE.ref]))
 
 
 def test_evse_controller_that_has_to_stop_is_updated_in_the_next_pass() -> None:
-    due = DueEvses()
+    due = DueQueues()
     stopping = at(16.0, due)
-    due.take_due(20.0)
+    due.updates.take_due(20.0)
     stopping.offer.settle(Allocation(EVSE.ref, 0.0, FULL), 20.0)
-    assert due.take_due(20.0) == [EVSE.ref]
+    assert due.updates.take_due(20.0) == [EVSE.ref]
 
 
 def test_evse_controller_report_that_changes_nothing_is_not_due() -> None:
-    due = DueEvses()
+    due = DueQueues()
     outlet = at(16.0, due)
     outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
     for now in (10.0, 20.0):  # the second one shows the phases of its car
         outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
-    due.take_due(20.0)
+    due.updates.take_due(20.0)
     outlet.on_observation(DrawSeen(1, (14.8, 15.1, 15.0)), 30.0)
-    assert due.take_due(30.0) == []
+    assert due.updates.take_due(30.0) == []
 
 
 @pytest.mark.parametrize(
@@ -149,15 +162,15 @@ def test_evse_controller_report_that_changes_nothing_is_not_due() -> None:
     ids=["other phases", "above its limits", "nothing", "a little above its offer"],
 )
 def test_evse_controller_report_that_changes_its_plan_is_due(draw: tuple[float, float, float]) -> None:
-    due = DueEvses()
+    due = DueQueues()
     outlet = at(16.0, due)
     outlet.on_observation(StateSeen(1, EvseState.CHARGING), 0.0)
     for now in (10.0, 20.0):  # the second one shows the phases of its car
         outlet.on_observation(DrawSeen(1, (15.0, 15.0, 15.0)), now)
-    due.take_due(20.0)
+    due.updates.take_due(20.0)
     for now in (30.0, 40.0):
         outlet.on_observation(DrawSeen(1, draw), now)
-    assert due.take_due(40.0) == [EVSE.ref]
+    assert due.updates.take_due(40.0) == [EVSE.ref]
 
 
 @pytest.mark.parametrize(
@@ -173,9 +186,9 @@ def test_evse_controller_report_that_changes_its_plan_is_due(draw: tuple[float, 
 def test_evse_controller_answer_that_changes_its_plan_is_due(
     before_a: float, after_a: float, accepted: bool, is_due: bool
 ) -> None:
-    due = DueEvses()
+    due = DueQueues()
     outlet = at(before_a, due)
     (command,) = outlet.delivery.commands(after_a, after_a, 20.0)
-    due.take_due(20.0)
+    due.updates.take_due(20.0)
     assert outlet.on_answer(command.token, accepted, "", 21.0)
-    assert due.take_due(21.0) == [EVSE.ref] * is_due
+    assert due.updates.take_due(21.0) == [EVSE.ref] * is_due

@@ -207,9 +207,18 @@ def test_delivery_long_lease_is_renewed_soon_where_it_is_not_obeyed() -> None:
     answer(delivery, send(delivery, 0, 20), 21)
     delivery.is_obeyed = False
     assert send(delivery, 0, 20 + LEASE_S * RENEW_AT - 1) == []
-    assert delivery.changes_at(90) == 20 + LEASE_S * RENEW_AT
+    assert delivery.renews_at == 20 + LEASE_S * RENEW_AT
     (lease,) = send(delivery, 0, 20 + LEASE_S * RENEW_AT)
     assert lease.limit_a == 0
+
+
+def test_delivery_lease_with_another_on_its_way_is_not_renewed() -> None:
+    delivery = confirmed(10)
+    assert delivery.renews_at == LEASE_S * RENEW_AT
+    rise = send(delivery, 16, 60)
+    assert delivery.renews_at == math.inf
+    answer(delivery, rise, 61)
+    assert delivery.renews_at == 60 + LEASE_S * RENEW_AT
 
 
 def test_limit_delivery_urgent_pass_only_cuts() -> None:

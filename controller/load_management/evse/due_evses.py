@@ -1,0 +1,81 @@
+"""EVSEs that the next passes look at, after an event or from a moment on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from controller.model.observations import EvseRef
+
+
+class DueEvses:
+    """EVSEs that are due for one thing in the next pass, or from a moment on."""
+
+    def __init__(self) -> None:
+        self._due: dict[EvseRef, None] = {}
+        self._due_at: dict[EvseRef, float] = {}
+        self._moments: list[float] = []
+        self._at: dict[float, list[EvseRef]] = {}
+        """EVSEs due at each moment: those of a large site often share one."""
+
+    def add(self, ref: EvseRef) -> None:
+        """Have the next pass look at an EVSE."""
+        self._due[ref] = None
+
+    def add_all(self, refs: Iterable[EvseRef]) -> None:
+        """Have the next pass look at several EVSEs."""
+        self._due |= dict.fromkeys(refs)
+
+    def set_due(self, ref: EvseRef, at: float) -> None:
+        """Have the first pass from this moment on (s, monotonic) look at an EVSE; it replaces the last one.
+
+        inf: no pass does.
+        """
+        if at == math.inf:
+            self._due_at.pop(ref, None)
+        elif self._due_at.get(ref) != at:
+            self._due_at[ref] = at
+            if at in self._at:
+                self._at[at].append(ref)
+            else:
+                self._at[at] = [ref]
+                heappush(self._moments, at)
+
+    def remove(self, ref: EvseRef) -> None:
+        """Remove an EVSE that the site no longer has."""
+        self._due.pop(ref, None)
+        self._due_at.pop(ref, None)
+
+    def take_due(self, now: float) -> list[EvseRef]:
+        """Return the EVSEs to look at, each once."""
+        while self._moments and self._moments[0] <= now:
+            at = heappop(self._moments)
+            for ref in self._at.pop(at):
+                if self._due_at.get(ref) == at:
+                    del self._due_at[ref]
+                    self._due[ref] = None
+        found, self._due = list(self._due), {}
+        return found
+
+
+class DueQueues:
+    """EVSEs that are due for one thing each in the next passes. All others are as the last pass left them.
+
+    `updates`: all that events and time change of it is found anew. `demands`: only what it asks for changes,
+    as its turn or rest ends, or as it helps other phases. `renewals`: its lease is renewed, and nothing else
+    of it changes. `rises`: a rise to its share is worth a write from some moment on. `tests`: one at each
+    meter is tested next, and nothing else of it changes.
+    """
+
+    def __init__(self) -> None:
+        self.updates = DueEvses()
+        self.demands = DueEvses()
+        self.renewals = DueEvses()
+        self.rises = DueEvses()
+        self.tests = DueEvses()
+
+    def remove(self, ref: EvseRef) -> None:
+        """Remove an EVSE that the site no longer has."""
+        for due in (self.updates, self.demands, self.renewals, self.rises, self.tests):
+            due.remove(ref)
