@@ -254,6 +254,7 @@ class SharePlanner:
             unbalance_a=self._model.site.unbalance_a.get(circuit),
             dimmed=dimming.cap(each.evse, each.demand.phases_to_come) if dimming.has_caps else None,
             is_served=self._rotation.is_served(ref),
+            is_due=self._rotation.is_due(ref, now),
         )
 
     def book_excess(self, ledger: Headroom, now: float) -> None:
@@ -505,8 +506,10 @@ class SharePlanner:
             self._unproven[ref] = controller
         else:
             self._unproven.pop(ref, None)
-        is_served = self._is_begun(controller, found) or (found.limit_a > 0 and self._rotation.is_served(ref))
-        if self._rotation.set_served(ref, is_served, now):
+        is_begun = self._is_begun(controller, found)
+        is_served = is_begun or (found.limit_a > 0 and self._rotation.is_served(ref))
+        is_new = self._rotation.set_served(ref, is_served, now)
+        if self._rotation.set_admitted(ref, found.limit_a > 0 and not is_begun, now) or is_new:
             self._to_update[ref] = None
         if ref not in self._stepping and ref not in self._raised:
             self._set_allocation(ref, self._explained(found) if self._whys else found)

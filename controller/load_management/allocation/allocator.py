@@ -80,7 +80,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     must have on average (0: no need), and `why` states it: inside its priority all needs come before what
     any EVSE could take beyond. `guaranteed_a` comes before both, of every priority (0: no guarantee).
     `is_served`: it charges, so its minimum is kept where another one would not start. `help_a`: the least
-    that it draws, which is what it can help other phases with; None: all of its share.
+    that it draws, which is what it can help other phases with; None: all of its share. `is_due`: it has had a
+    share for minutes and could not begin, so that no later one is kept in room beyond that of the plan.
     """
 
     ref: EvseRef
@@ -96,6 +97,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cap: Statement = ALL_IT_CAN_TAKE
     is_served: bool = False
     help_a: float | None = None
+    is_due: bool = False
 
 
 class Allocation(msgspec.Struct, frozen=True, gc=False):
@@ -125,7 +127,7 @@ def allocate(
 class _Section:
     """EVSEs that are next to each other in the order of admission. `out`: those that are not admitted."""
 
-    __slots__ = ("_free", "least", "members", "out", "served")
+    __slots__ = ("_free", "due", "least", "members", "out", "served")
 
     def __init__(self) -> None:
         self.members: dict[Claim, None] = {}
@@ -135,6 +137,8 @@ class _Section:
         """Members whose minimum is 0: they have no room either where less than nothing is left."""
         self.least: dict[int, int] = {}
         """Minima of all members on each row."""
+        self.due: dict[int, int] = {}
+        """Number of members on each row that are due."""
 
     def add(self, claim: Claim) -> None:
         self.members[claim] = self.out[claim] = None
@@ -151,6 +155,8 @@ class _Section:
         least = self.least
         for row, times in claim.group.all_loads:
             least[row] = least.get(row, 0) + sign * times * claim.minimum
+            if claim.is_due:
+                self.due[row] = self.due.get(row, 0) + sign
         if sign < 0 and claim.minimum:
             for row, _ in claim.group.all_loads:
                 if least[row] == 0 and not self._free:
@@ -301,6 +307,7 @@ class Allocator:
             tenths_up(demand.needs_a),
             guaranteed=tenths_down(demand.guaranteed_a),
             is_served=demand.is_served,
+            is_due=demand.is_due,
             drawn=None if demand.help_a is None else tenths_down(demand.help_a),
             section=_section(demand),
             place=(demand.place[2], ref),
@@ -365,9 +372,10 @@ class Allocator:
         """Give minima: to all of a section that fit in any order, then in order where its rows are short.
 
         Who charges fits into the room to keep, who would begin into the room to start; both count all minima
-        given before. What is left to rise in is the room of the plan, which kept minima may exceed.
+        given before. What is left to rise in is the room of the plan, which kept minima may exceed: but not
+        those that come after one who is due to begin, for which they would never leave room.
         """
-        keep, start = constraints.keep_room, constraints.start_room
+        keep, start = list(constraints.keep_room), constraints.start_room
         contested = constraints.contested
         taken = dict.fromkeys(contested, 0)  # by minima, of the conductors that have not room for all of them
         for key in sorted(self._sections):
@@ -377,13 +385,28 @@ class Allocator:
                 continue
             short = _count_minima(section, taken, keep, start)
             concerned = dict.fromkeys(group for row in short for group in constraints.groups_on[row])
+            if section.due:
+                self._keep_within_plan(section, concerned, keep, constraints)
             fitting = [claim for claim in section.out if claim.group not in concerned]
             for number, claim in enumerate(fitting, 1):
                 self._set_admitted(section, claim, constraints)
                 if number % 500 == 0:
                     yield 500 * COST_CLAIM
             if short:
-                yield from self._admit_in_order(section, concerned, short, taken, constraints)
+                yield from self._admit_in_order(section, concerned, short, taken, keep, constraints)
+
+    @staticmethod
+    def _keep_within_plan(
+        section: _Section, concerned: Collection[ClaimGroup], keep: list[int], constraints: Constraints
+    ) -> None:
+        """Lower the room to keep to that of the plan on rows where members are admitted that are due."""
+        rows: Iterable[int] = section.due
+        if concerned:
+            due = (c for c in section.members if c.is_due and c.group not in concerned)
+            rows = {row for claim in due for row, _ in claim.group.contested}
+        for row in rows:
+            if section.due[row]:
+                keep[row] = min(keep[row], constraints.room[row])
 
     def _admit_in_order(
         self,
@@ -391,13 +414,14 @@ class Allocator:
         concerned: Iterable[ClaimGroup],
         short: Collection[int],
         taken: dict[int, int],
+        keep: list[int],
         constraints: Constraints,
     ) -> Iterator[int]:
         """Give minima to members of these groups of a section, in order, where they fit on the `short` rows.
 
         `taken` counts all minima of the section on its other rows: those that are not given are taken back.
         """
-        keep, start = constraints.keep_room, constraints.start_room
+        start = constraints.start_room
         waiting: list[tuple[Claim, Loads]] = []
         refused: list[Claim] = []
         number = 0
@@ -424,6 +448,8 @@ class Allocator:
             if bound_by is None:
                 for row, times in loads:
                     taken[row] += times * claim.minimum
+                    if claim.is_due:
+                        keep[row] = min(keep[row], constraints.room[row])
                 self._set_admitted(section, claim, constraints)
             else:
                 self._set_refused(section, claim, bound_by, constraints)

@@ -160,7 +160,7 @@ class Constraints:
         admission: AdmissionRooms | None,
     ) -> bool:
         """Set the room of every row; return True if a row has another statement than before."""
-        room = self._roomy = [0] * len(self._statements)
+        room = self.room = [0] * len(self._statements)
         before = list(self._statements)
         for circuit, bound in joint.items():
             if bound.steered is not None:
@@ -212,7 +212,7 @@ class Constraints:
         """Set the rooms of the leads."""
         for circuit, rooms in leads.items():
             first = self._leads_of[circuit]
-            for room in (self._roomy, self.keep_room, self.start_room):
+            for room in (self.room, self.keep_room, self.start_room):
                 room[first : first + len(PAIRS)] = rooms
 
     def pools_in_order(self) -> list[Pool]:
@@ -221,7 +221,7 @@ class Constraints:
 
     def room_to_fill(self) -> list[int]:
         """Return what the minima leave of each row."""
-        return [room - given for room, given in zip(self._roomy, self.given, strict=True)]
+        return [room - given for room, given in zip(self.room, self.given, strict=True)]
 
     def lead_loads(self) -> LeadLoads:
         """Return what loads each lead (tenths), per circuit: by the shares, and by what of them is drawn.
@@ -321,7 +321,7 @@ class Constraints:
         `contested` are those of them that have not room for everybody's minimum. The leads are among both:
         their rooms change from round to round.
         """
-        rooms = map(min, self._roomy, self.keep_room, self.start_room)
+        rooms = map(min, self.room, self.keep_room, self.start_room)
         tight = {first + pair for first in self._leads_of.values() for pair in range(len(PAIRS))}
         contested = set(tight)
         for row, (room, wanted, least) in enumerate(zip(rooms, self._wanted, self._least, strict=True)):
@@ -351,7 +351,7 @@ class Constraints:
         Where the minimum fits beside those of all that are admitted, the row is full only for who starts.
         """
         peak = self._peaks.get(row)
-        if peak is None or is_served or self._roomy[row] - self.given[row] < claim.minimum:
+        if peak is None or is_served or self.room[row] - self.given[row] < claim.minimum:
             return self._statements[row]
         return peak
 

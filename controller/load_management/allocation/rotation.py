@@ -35,6 +35,8 @@ BEGUN_S = 30.0
 """Time (s) with its minimum by which a car has begun to charge, so that its stop counts."""
 SHOW_AFTER_S = 120.0
 """Time (s) that a car waits before it may go first to show its phases."""
+DUE_S = 180.0
+"""Time (s) with a share after which a car that could not begin is due: who charges makes room for it."""
 STEADY_S = 900.0
 """Time (s) since a car was last stopped from which room is taken to be steady."""
 SHOW_S = 240.0
@@ -44,7 +46,16 @@ SHOW_S = 240.0
 class _Turn:
     """Turn of one EVSE with a car: since when it is here, and since when it charges or waits."""
 
-    __slots__ = ("came_at", "has_shown", "resting_until", "served", "since", "stopped_at", "stops")
+    __slots__ = (
+        "admitted_at",
+        "came_at",
+        "has_shown",
+        "resting_until",
+        "served",
+        "since",
+        "stopped_at",
+        "stops",
+    )
 
     def __init__(self, now: float, *, is_served: bool) -> None:
         self.came_at = now
@@ -52,6 +63,8 @@ class _Turn:
         self.since = now
         self.resting_until = now
         self.has_shown = False
+        self.admitted_at = math.inf
+        """Time from which on it has had a share and could not begin."""
         self.stopped_at = -math.inf
         self.stops: deque[float] = deque(maxlen=MOST_STOPS)
         """Times at which it lost its minimum after `BEGUN_S`, and before its turn was over."""
@@ -159,10 +172,27 @@ class Rotation:
         if turn is None:
             return math.inf
         first = math.inf
-        for moment in (turn.resting_until, turn.since + self._rotation_s, turn.came_at + NEWCOMER_S):
+        for moment in (
+            turn.resting_until,
+            turn.since + self._rotation_s,
+            turn.came_at + NEWCOMER_S,
+            turn.admitted_at + DUE_S,
+        ):
             if now < moment < first:
                 first = moment
         return first
+
+    def is_due(self, ref: EvseRef, now: float) -> bool:
+        """Return True if the EVSE has had a share for `DUE_S` and could not begin."""
+        return now >= self._turns[ref].admitted_at + DUE_S
+
+    def set_admitted(self, ref: EvseRef, admits: bool, now: float) -> bool:
+        """Note whether the EVSE has a share from now on that it has not begun; return True if that is new."""
+        turn = self._turns[ref]
+        if admits is (turn.admitted_at < math.inf):
+            return False
+        turn.admitted_at = now if admits else math.inf
+        return True
 
     def set_served(self, ref: EvseRef, is_served: bool, now: float, *, rests: bool = True) -> bool:
         """Note whether the EVSE has its minimum from now on; return True if that is new.

@@ -81,6 +81,7 @@ class Claim:
         "drawn",
         "group",
         "guaranteed",
+        "is_due",
         "is_served",
         "maximum",
         "minimum",
@@ -99,6 +100,7 @@ class Claim:
         *,
         guaranteed: int = 0,
         is_served: bool = False,
+        is_due: bool = False,
         drawn: int | None = None,
         section: SectionKey = (True, 0, 0.0, 0, 0),
         place: tuple[float, tuple[str, int]] = (0.0, ("", 0)),
@@ -106,6 +108,7 @@ class Claim:
         self.group = group
         self.drawn = maximum if drawn is None else drawn
         self.is_served = is_served
+        self.is_due = is_due
         self.minimum = minimum
         self.maximum = maximum
         self.need = max(minimum, min(need, maximum))

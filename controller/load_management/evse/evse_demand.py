@@ -256,6 +256,7 @@ class EvseDemand:
         unbalance_a: float | None = None,
         dimmed: tuple[float, LimitReason] | None = None,
         is_served: bool = False,
+        is_due: bool = False,
     ) -> Demand:
         """Return what it could take now: the demand of the last pass if nothing has changed.
 
@@ -266,10 +267,12 @@ class EvseDemand:
         # Where nobody asks for its help it is not found, and no report makes another demand by it.
         helping = None if unbalance_a is None else self._booking.helping(now)
         self.unbalance_limited = unbalance_a is not None
-        terms = (place, trouble, is_served, dimmed, unbalance_a, helping)
+        terms = (place, trouble, is_served, is_due, dimmed, unbalance_a, helping)
         if self._demand is None or terms != self._terms:
             self._terms = terms
-            self._demand = self._make(place, trouble, now, unbalance_a, helping, dimmed, is_served=is_served)
+            self._demand = self._make(
+                place, trouble, now, unbalance_a, helping, dimmed, is_served=is_served, is_due=is_due
+            )
             self.most_a = self._demand.max_a
         return self._demand
 
@@ -283,6 +286,7 @@ class EvseDemand:
         dimmed: tuple[float, LimitReason] | None,
         *,
         is_served: bool,
+        is_due: bool,
     ) -> Demand:
         """Return `current`, found anew; `helping`: what it helps other phases by (A), where that counts."""
         model, evse = self._model, self._model.evse
@@ -323,6 +327,7 @@ class EvseDemand:
             place=place,
             cap=cap,
             is_served=is_served,
+            is_due=is_due,
             help_a=help_a,
         )
 

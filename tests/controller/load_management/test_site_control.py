@@ -218,6 +218,20 @@ def test_site_control_newcomer_charges_when_turn_is_over() -> None:
     assert site.station("C").draw_a >= 6.0
 
 
+@pytest.mark.parametrize("report_s", [0, 10])
+def test_site_control_turns_change_where_margin_fits_one_more(report_s: int) -> None:
+    """23 A for six cars: three charge with 7.6 A, and the minima of four fit into the margin of 1 A."""
+    stations = [make_station(name, car=Car(16.0), report_s=report_s) for name in "ABCDEF"]
+    site = SiteHarness((make_grid(25.0),), stations, lambda now: (1.0, 1.0, 1.0))
+    site.connect()
+    site.wait(7200)
+    received = [station.energy_as / 7200 for station in stations]
+    assert sum(received) >= 0.95 * 23.0  # 0.86 before
+    assert min(received) >= 3.2  # 0.7 before
+    assert max(received) <= 4.4  # 6.5 before
+    assert site.seconds_over("grid", 25.0) == 0
+
+
 def test_site_control_one_phase_car_gives_back_phases_that_it_does_not_use() -> None:
     cars = [make_station("A", car=Car(32.0, ONE_PHASE)), make_station("B", car=Car(32.0), phases=(1, 2, 0))]
     site = SiteHarness((make_grid(40.0), make_row("a", 40.0)), cars)

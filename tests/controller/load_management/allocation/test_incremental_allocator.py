@@ -6,6 +6,7 @@ import itertools
 import random
 
 import pytest
+from msgspec import structs
 
 from controller.load_management.allocation.allocator import Allocation, Allocator, Demand, allocate
 from controller.load_management.allocation.constraints import AdmissionRooms, DimmedGroup, JointConstraint
@@ -56,6 +57,7 @@ def random_demand(rng: random.Random, ref: EvseRef) -> Demand:
         guaranteed_a=rng.choice([0.0, 0.0, 0.0, 6.0, rng.randint(0, 200) / 10]),
         is_served=rng.random() < 0.5,
         help_a=rng.choice([None, 0.0, rng.randint(0, 300) / 10]),
+        is_due=rng.random() < 0.2,
     )
 
 
@@ -122,6 +124,29 @@ def test_allocator_after_changes_shares_like_a_new_one(seed: int, *, with_joint:
         list(kept.steps(capacity, joint, admission))
         complete = allocate(site, list(demands.values()), capacity, joint, admission)
         assert plain(kept.allocations) == plain(complete), number
+
+
+@pytest.mark.parametrize("is_due", [False, True])
+def test_allocator_keeps_minimum_beyond_plan_unless_one_before_is_due(*, is_due: bool) -> None:
+    """A charges and B would begin, both in their turn; that of C is over. 12.5 A are left, 18 may be kept."""
+    circuit = CircuitNode(id="grid", parent=None, limit_a=(0.0, 0.0, 0.0))
+    evses = tuple(
+        EvseNode(
+            ref=EvseRef(name, 1), circuit="grid", phases=(0, 1, 2), min_a=6.0, max_a=32.0, fallback_a=0.0
+        )
+        for name in "ABC"
+    )
+    site = SiteTree(circuits=(circuit,), evses=evses)
+    every = (True, True, True)
+    demands = [
+        Demand(ref=evse.ref, phases=every, min_a=6.0, max_a=32.0, place=(1, turn, 0.0), is_served=served)
+        for evse, turn, served in zip(evses, (1, 3, 4), (True, False, True), strict=True)
+    ]
+    demands[1] = structs.replace(demands[1], is_due=is_due)
+    plan, keep = {"grid": (12.5, 12.5, 12.5)}, {"grid": (18.0, 18.0, 18.0)}
+    shares = allocate(site, demands, plan, admission=AdmissionRooms(keep, plan))
+    given = [shares[evse.ref].limit_a for evse in evses]
+    assert given == ([6.2, 6.2, 0.0] if is_due else [6.0, 6.0, 6.0])
 
 
 def test_allocator_reports_changed_allocations_only() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.load_management.allocation.rotation import REST_S, STOPS_S, Rotation
+from controller.load_management.allocation.rotation import DUE_S, REST_S, STOPS_S, Rotation
 from controller.model.observations import EvseRef
 
 ROTATION_S = 900.0
@@ -110,3 +110,14 @@ def test_rotation_of_part_leaves_other_turns_alone() -> None:
     turns.set_served(B, True, 10)
     turns.set_asking([A], [A], 20)
     assert turns.is_served(B)
+
+
+def test_rotation_car_with_share_that_cannot_begin_is_due() -> None:
+    turns = plugged(A)
+    assert turns.set_admitted(A, True, 300)
+    assert not turns.set_admitted(A, True, 310)
+    assert turns.changes_at(A, 300) == 300 + DUE_S
+    assert not turns.is_due(A, 300 + DUE_S - 1)
+    assert turns.is_due(A, 300 + DUE_S)
+    assert turns.set_admitted(A, False, 500)
+    assert not turns.is_due(A, 500 + DUE_S)
