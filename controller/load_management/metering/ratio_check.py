@@ -5,8 +5,8 @@ at which the draw has been known and the same for `STEADY_S` is held against the
 
     clean     the readings have moved the other way by no more than `CLEAN` of it: nothing has hidden a part
     small     a clean one that shows less than `SMALL` of the move, also with the readings from before it, as
-              a station may report late what its car has done: those of `LATE_S`, and those of `BEFORE_S` if
-              no offers have changed that explain the move
+              a station may report late what its car has done: those of `LATE_REPORT_S`, and those of
+              `EARLIEST_S` if no offers have changed that explain the move
     right     a clean one that shows about all of it
 
 The move is the smaller one of what the EVSEs are taken to draw and of what the stations have reported: cars
@@ -14,11 +14,11 @@ that draw more than their offer are taken to draw it until two reports have show
 
 More small moves than right ones by `MOVES` show another ratio; more right moves the right one. One small move
 of `SURE_MOVE_A` or more counts twice if several phases show the same part of it. A move that shows less than
-`MISSED` is missed: what that means is judged elsewhere (`step_check.py`).
+`LEAST_PART` is missed: what that means is judged elsewhere (`step_check.py`).
 
 Where cars charge steadily in a building that is at rest, no move comes by itself. So while the ratio of a
 phase is open, and a part of its limit is reached that may be more than the limit with another ratio, one car
-is to make a step that stands out of what the building has moved in the last `QUIET_S`.
+is to make a step that stands out of what the building has moved in the last `AT_REST_S`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ FOLLOWS_S = 15.0
 """Time (s) in which a car follows its offer as a rule."""
 SLOW_S = 40.0
 """Time (s) after which any car has followed its offer."""
-BEFORE_S = 60.0
-LATE_S = 30.0
+EARLIEST_S = 60.0
+LATE_REPORT_S = 30.0
 LEAST_MOVE_A = 2.5
 """Smallest move that is judged (A)."""
 CLEAN = 0.3
@@ -53,7 +53,7 @@ SMALL = 0.88
 """Part of a move that a meter with the right ratio shows at least: stations measure a little otherwise."""
 OFFERED = 0.8
 """Part of a move that changes of offers have to allow."""
-MISSED = 0.25
+LEAST_PART = 0.25
 RIGHT = (0.93, 1.15)
 """Part of a move that it shows as a rule, at least and at most: the building moves as well."""
 SURE_MOVE_A = 5.0
@@ -62,7 +62,7 @@ SAME_PART = 0.05
 ERROR_A = 0.1
 """Resolution of reports and readings (A)."""
 MOVES = 2
-QUIET_S = 30.0
+AT_REST_S = 30.0
 REACHED = 0.5
 """Part of the limit from which on a wrong ratio is dangerous: that of the largest mistake that is likely."""
 
@@ -101,11 +101,12 @@ class PhaseRatio:
     """Ratio of the current transformer of one phase (0 to 2). Times in s, monotonic.
 
     `is_small`: moves have shown that its readings are only a part. `part`: the largest part of a small move.
-    `judged_at`: time of the last move that has shown anything of it.
+    `is_doubted`: a move has shown another ratio, and one more has to. `judged_at`: time of the last move that
+    has shown anything of it.
     """
 
     def __init__(self, phase: int) -> None:
-        self.is_small = False
+        self.is_small = self.is_doubted = False
         self.part = 0.0
         self.judged_at = -math.inf
         self._phase = phase
@@ -128,15 +129,10 @@ class PhaseRatio:
         """Return True if moves have shown neither another ratio nor the right one."""
         return not self.is_small and self._score >= 0 and self._full < MOVES
 
-    @property
-    def is_doubted(self) -> bool:
-        """Return True if a move has shown another ratio, and one more has to."""
-        return not self.is_small and self._score > 0
-
     def is_at_rest(self, now: float) -> bool:
-        """Return True if the draw is known, and has been the same for `QUIET_S`."""
+        """Return True if the draw is known, and has been the same for `AT_REST_S`."""
         known, steady = self._known, self._steady
-        return known is not None and known.at == now and steady is not None and steady.at <= now - QUIET_S
+        return known is not None and known.at == now and steady is not None and steady.at <= now - AT_REST_S
 
     def on_sample(self, samples: Sequence[DrawSample]) -> float:
         """Process the last one of the samples.
@@ -145,24 +141,24 @@ class PhaseRatio:
         """
         sample = samples[-1]
         now, least_a, most_a = sample.at, sample.least_a[self._phase], sample.most_a[self._phase]
-        steady, before = self._steady, self._known
+        steady, before, width_a = self._steady, self._known, most_a - least_a
         after = _Draw(now, least_a, most_a, sample.reported_a[self._phase])
-        if after.width_a > self._width_a + ERROR_A:
+        if width_a > self._width_a + ERROR_A:
             self._offered_at = now
-        self._width_a = after.width_a
-        self._widest_a = max(self._widest_a, after.width_a)
+        self._width_a = width_a
+        self._widest_a = max(self._widest_a, width_a)
         if steady is None or not steady.is_like(least_a, most_a):
             self._steady = after
             return 0.0
         if now < steady.at + STEADY_S:
             return 0.0
-        is_same_width = before is not None and abs(after.width_a - before.width_a) <= KNOWN_A
-        if after.width_a > KNOWN_A and not is_same_width and now < steady.at + SILENT_S:
+        is_same_width = before is not None and abs(width_a - before.width_a) <= KNOWN_A
+        if width_a > KNOWN_A and not is_same_width and now < steady.at + SILENT_S:
             return 0.0
         sure_part = 0.0
         if before is not None and is_same_width and now <= before.at + LONGEST_S:
             sure_part = self._judge_move(before, after, samples)
-        self._known, self._widest_a = after, after.width_a
+        self._known, self._widest_a = after, width_a
         return sure_part
 
     def _judge_move(self, before: _Draw, after: _Draw, samples: Sequence[DrawSample]) -> float:
@@ -178,10 +174,10 @@ class PhaseRatio:
         if least_a < LEAST_MOVE_A:
             return 0.0
         all_rows = [
-            (each.at, each.shown_a[self._phase]) for each in samples if each.at >= before.at - BEFORE_S
+            (each.at, each.shown_a[self._phase]) for each in samples if each.at >= before.at - EARLIEST_S
         ]
         is_offered = self._widest_a - before.width_a >= OFFERED * most_a
-        begin = before.at - (LATE_S if is_offered else BEFORE_S)
+        begin = before.at - (LATE_REPORT_S if is_offered else EARLIEST_S)
         end = self._offered_at + SLOW_S if is_offered else after.at
         follows_until = self._offered_at + FOLLOWS_S if is_offered else after.at
         rows = [(at, amps) for at, amps in all_rows if begin <= at <= end]
@@ -191,7 +187,7 @@ class PhaseRatio:
             return 0.0
         shown_a, _ = moves([amps for _, amps in rows], up=risen_a > 0)
         if shown_a <= SMALL * least_a - ERROR_A:
-            if shown_a >= MISSED * least_a:
+            if shown_a >= LEAST_PART * least_a:
                 self.add_vote(1, after.at)
                 self.part = max(self.part, shown_a / least_a)
                 widest_a, against_a = moves([amps for _, amps in all_rows], up=risen_a > 0)
@@ -213,6 +209,7 @@ class PhaseRatio:
             self.is_small = True
         elif self._score <= 0:
             self.is_small, self.part = False, 0.0
+        self.is_doubted = not self.is_small and self._score > 0
 
     def clear(self) -> None:
         """Drop the move that has begun."""
@@ -250,7 +247,8 @@ class RatioCheck:
     @property
     def is_doubted(self) -> bool:
         """Return True if one more small move of a phase is to show that its ratio is another one."""
-        return any(ratio.is_doubted for ratio in self._phases)
+        first, second, third = self._phases
+        return first.is_doubted or second.is_doubted or third.is_doubted
 
     def small_parts(self) -> dict[int, float]:
         """Return the part of each move that the phases (0 to 2) with another ratio show at most."""
@@ -260,13 +258,13 @@ class RatioCheck:
         """Return the phases whose ratio is open, and may let more than the limit (A per phase) flow."""
         if not self._samples:
             return []
-        sample = self._samples[-1]
+        sample, is_doubted = self._samples[-1], self.is_doubted
         return [
             phase
             for phase, ratio in enumerate(self._phases)
-            if (ratio.is_open or self.is_doubted)
-            and sample.shown_a[phase] >= REACHED * limit_a[phase]
+            if sample.shown_a[phase] >= REACHED * limit_a[phase]
             and sample.least_a[phase] >= LEAST_CAR_A
+            and (is_doubted or ratio.is_open)
         ]
 
     def needed_move_a(self, phases: Sequence[int]) -> float:
@@ -279,7 +277,7 @@ class RatioCheck:
 
     def _standing_out_a(self, phase: int) -> float:
         """Return the least move (A) of which the building hides no part, as it has moved of late."""
-        begin = self._samples[-1].at - QUIET_S
+        begin = self._samples[-1].at - AT_REST_S
         shown = [each.shown_a[phase] for each in self._samples if each.at >= begin]
         return max(LEAST_MOVE_A, (max(shown) - min(shown)) / CLEAN)
 

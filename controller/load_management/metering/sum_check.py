@@ -151,16 +151,17 @@ class SumCheck:
         after = next((each for each in reversed(self._samples) if each.at <= now - FALLEN_S), None)
         if after is None:
             return
-        for phase, windows in enumerate(zip(self._lowest, self._highest, strict=True)):
-            drawn_a = min(after.least_a[phase], self._samples[-1].least_a[phase])
-            base_a = after.shown_a[phase] - drawn_a
-            negated_a, before_a = RollingMax.highest_of(windows, now)
-            if before_a > -math.inf and base_a < min(0.0, -negated_a) - STEP_A:
+        last, bases_a = self._samples[-1], [0.0, 0.0, 0.0]
+        *lowest, high_1, high_2, high_3 = RollingMax.highest_of((*self._lowest, *self._highest), now)
+        for phase, before_a in enumerate((high_1, high_2, high_3)):
+            base_a = after.shown_a[phase] - min(after.least_a[phase], last.least_a[phase])
+            bases_a[phase] = base_a
+            if before_a > -math.inf and base_a < min(0.0, -lowest[phase]) - STEP_A:
                 # A fall after one that no step has confirmed starts from what is not the base load.
                 self._set_before_fall(phase, max(before_a, self.before_fall_a[phase]), now + FIRST_PROBE_S)
                 self.fallen_at[phase] = now
-            lowest, highest = windows
-            RollingMax.add_all(((lowest, -base_a), (highest, base_a)), now)
+        windows = zip((*self._lowest, *self._highest), (*map(neg, bases_a), *bases_a), strict=True)
+        RollingMax.add_all(windows, now)
 
     def _misses_moves(self, phase: int) -> bool:
         """Return True if a phase has missed the last moves of the EVSEs, with the one that ends now."""
