@@ -91,6 +91,8 @@ class ControlPass:
         """EVSEs whose cars may be tested by now, if no other one below their meter is tested first."""
         self._noted_in_part: dict[EvseRef, None] = {}
         """EVSEs that were noted with shares of a part of the site since the last pass over the whole."""
+        self._to_rank: dict[EvseRef, None] = {}
+        """EVSEs whose rank in `_raisable` may be another, or that may not belong there any more."""
         self._raisable: RoomGroups[RankBesideShare] = RoomGroups()
         """EVSEs with an allocation, but not those below a limited unbalance: these follow their shares."""
         self._rising: RoomGroups[None] = RoomGroups()
@@ -103,7 +105,7 @@ class ControlPass:
         self._turns.rotation.set_asking((), gone, self._now)
         noted = (
             *(self._touched, self._concerned, self._noted_in_part),
-            *(self._to_rise, self._to_test, self._reasoned),
+            *(self._to_rise, self._to_test, self._reasoned, self._to_rank),
         )
         for refs in noted:
             for ref in gone & refs.keys():
@@ -114,6 +116,7 @@ class ControlPass:
         self._off_shares, self._raisable, self._rising = OffShares(), RoomGroups(), RoomGroups()
         for controller in self._model.controllers:
             self._book(controller)
+            self._to_rank[controller.evse.ref] = None
             self._note_rising(controller, controller.offer.allocation)
         self.whole = SitePart(self._model.site, self._model.controllers)
         self._cuts = CutPlanner(self._model)
@@ -407,6 +410,7 @@ class ControlPass:
         ledger, changes = self._spare_room(), self._model.changes
         if ledger.is_full(SPARE_A):
             return
+        yield from self._rank_raisable(planner)
         waiting = yield from self._raisable.find_with_room(ledger, SPARE_A, place_beside_share, self._now)
         heapify(waiting)
         cost = 0
@@ -428,6 +432,20 @@ class ControlPass:
             if cost >= 10 * COST_COMMAND:
                 yield cost
                 cost = 0
+
+    def _rank_raisable(self, planner: SharePlanner) -> Iterator[int]:
+        """Rank the EVSEs anew of which something has changed since anybody was raised."""
+        ranked, self._to_rank = self._to_rank, {}
+        for number, ref in enumerate(ranked, 1):
+            each, allocation = self._model.by_ref[ref], planner.allocations.get(ref)
+            if allocation is None or each.demand.unbalance_limited:
+                self._raisable.drop(ref)
+            else:
+                rank = rank_beside_share(each, allocation)
+                if not self._raisable.is_noted(each, rank):
+                    self._raisable.note(each, rank)
+            if number % NOTED_AT_ONCE == 0:
+                yield NOTED_AT_ONCE * COST_NOTED
 
     def _spare_room(self) -> Headroom:
         """Return the room that neither a rise that is to come nor a session that is to begin waits for."""
@@ -509,12 +527,7 @@ class ControlPass:
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note how the offer of an EVSE differs from its share, and for what room it waits to rise."""
         self._off_shares.note(controller, allocation)
-        if allocation is None or controller.demand.unbalance_limited:
-            self._raisable.drop(controller.evse.ref)
-        else:
-            rank = rank_beside_share(controller, allocation)
-            if not self._raisable.is_noted(controller, rank):
-                self._raisable.note(controller, rank)
+        self._to_rank[controller.evse.ref] = None
         self._note_rising(controller, allocation)
 
     def _note_rising(self, controller: EvseController, allocation: Allocation | None) -> None:
@@ -552,8 +565,9 @@ class ControlPass:
         controller.refresh(self._model.settings.voltage_v, now)
         if controller.offer.offered_a != offered_a:
             self._note_share(controller, self._planner_of(self.whole).allocations.get(controller.evse.ref))
-        for groups in (self._off_shares.above, self._raisable, self._rising):
+        for groups in (self._off_shares.above, self._rising):
             groups.regroup(controller)
+        self._to_rank[evse.ref] = None
         self._model.update_credit(controller, now)
         if evse.steerable:
             minimum = (demand.phases_to_come, evse.min_a) if demand.has_demand else None
