@@ -678,7 +678,7 @@ def make_day(seed: int, seconds: int = 7200) -> EnergyDay:
         wall = leaves.astimezone(BERLIN)
         leaves = leaves.replace(second=0)
         wall = leaves.astimezone(BERLIN)
-        day.leaves_at = leaves.timestamp()
+        day.leaves_at = wall.replace(fold=0).timestamp()  # the first of two such times of day
         for station in stations:
             if station.car is not None and not station.evse.surplus and chance.random() < 0.5:
                 assert isinstance(station.car, EnergyCar)
