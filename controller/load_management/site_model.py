@@ -262,9 +262,12 @@ class SiteModel:
         return changed
 
     def _plan_departure(self, controller: EvseController, running: bool, now: float) -> None:
-        """Give a session that begins the planned departure goal, unless it has one from before a restart."""
+        """Give a session that begins the planned departure goal, unless it has one already.
+
+        That is one from before a restart, or one that was set for the next car.
+        """
         needs = self.energy.on_transaction(controller.evse.ref, running, now)
-        if controller.model.goal.record() is not None:
+        if controller.model.goal.is_to_come(now):
             self.energy.evses.departures.on_goal_set(controller.evse.ref)
         elif needs is not None:
             controller.on_observation(needs, now)

@@ -69,6 +69,10 @@ class DepartureGoal:
         """Return True if the car has a goal."""
         return self._goal is not None
 
+    def is_to_come(self, now: float) -> bool:
+        """Return True if the car has a goal whose departure has not passed."""
+        return self._goal is not None and self._goal[1] > now
+
     def record(self) -> GoalMemory | None:
         """Return what must survive a restart; None without a goal."""
         if self._goal is None or self._drawn_at is None:

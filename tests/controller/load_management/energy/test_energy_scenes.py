@@ -494,6 +494,18 @@ def test_energy_scenes_needs_without_departure_leave_planned_goal() -> None:
     assert site.control._model.by_ref[EvseRef("A", 1)].model.goal.left(V, site.now) == (20_000.0, 1800.0)
 
 
+@pytest.mark.parametrize(("waited_s", "goal_wh"), [(60, 20_000.0), (3600, 12_000.0)])
+def test_energy_scenes_goal_set_for_next_car_ends_with_its_time(waited_s: int, goal_wh: float) -> None:
+    site = make_energy_site([make_station("A")], departures=(EVENING,), utc=NOON)
+    site.report("A", NeedsSeen(1, 20_000.0, 1800.0))
+    site.wait(waited_s)
+    site.plug_in("A", Car(16.0))
+    site.wait(5)
+    left = site.control._model.by_ref[EvseRef("A", 1)].model.goal.left(V, site.now)
+    assert left is not None
+    assert left[0] == pytest.approx(goal_wh, abs=100.0)
+
+
 # -- battery ----------------------------------------------------------------------------------------------
 
 
