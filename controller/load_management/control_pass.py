@@ -204,7 +204,9 @@ class ControlPass:
             touched = self._touched
             touched |= dict.fromkeys(model.due.updates.take_due(self._now))
             yield from self._note_tests()
-            yield from self._note_renewals(planner)
+            renewed = model.due.renewals.take_due(self._now)
+            self._concerned |= dict.fromkeys(renewed)
+            planner.note(renewed)  # they come to shares that have risen by a little, too
             planner.mark([*touched, *model.due.demands.take_due(self._now)])
             yield from self._note_answers()
             yield from self._note_rises()
@@ -251,16 +253,6 @@ class ControlPass:
         self._to_test |= dict.fromkeys(due)
         for number, ref in enumerate(due, 1):
             self._model.update_credit(self._model.by_ref[ref], self._now)
-            if number % 100 == 0:
-                yield 100 * COST_CREDIT
-
-    def _note_renewals(self, planner: SharePlanner) -> Iterator[int]:
-        """Note the EVSEs whose leases are renewed: they come to shares that have risen by a little, too."""
-        due = self._model.due.renewals.take_due(self._now)
-        self._concerned |= dict.fromkeys(due)
-        planner.note(due)
-        for number, ref in enumerate(due, 1):
-            self._model.update_help(self._model.by_ref[ref], self._now)
             if number % 100 == 0:
                 yield 100 * COST_CREDIT
 

@@ -254,7 +254,7 @@ class SiteModel:
         if model.is_charging and not was_charging and model.shows_by_meter(now):
             self.metering.add_start(controller.evse, now)
         self.notices.note_impossible(controller)
-        self.update_help(controller, now)
+        self._update_help(controller, now)
         if step is not None:
             self.metering.add_step(controller.evse, step)
         if isinstance(observation, DrawSeen):
@@ -421,9 +421,14 @@ class SiteModel:
         own_w = sum(self.metering.totals.below(circuit.id).low) * self.settings.voltage_v
         self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 
-    def update_help(self, controller: EvseController, now: float) -> None:
+    def _update_help(self, controller: EvseController, now: float) -> None:
         """Bring an EVSE's part of the draw totals up to date, and what it draws to help other phases."""
-        if self.update_credit(controller, now) and controller.evse.circuit in self.site.unbalance_a:
+        if self.update_credit(controller, now):
+            self._mark_help(controller)
+
+    def _mark_help(self, controller: EvseController) -> None:
+        """Have the next pass find what an EVSE draws to help other phases, where that counts."""
+        if controller.evse.circuit in self.site.unbalance_a:
             self.due.demands.add(controller.evse.ref)
 
     def update_credit(self, controller: EvseController, now: float) -> bool:
@@ -450,7 +455,8 @@ class SiteModel:
             controller = self._by_number.get(number)
             if controller is None or controller.credit_due_at != due_at:
                 continue  # it was removed, or put off
-            self.update_help(controller, now)
+            self.update_credit(controller, now)
+            self._mark_help(controller)
         return True
 
     def note_reaction(self, controller: EvseController) -> None:

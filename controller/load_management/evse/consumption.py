@@ -44,6 +44,8 @@ EPISODE_S = 60.0
 """An EVSE without reports whose offer fell within this time has had its chance to reduce."""
 CREEP_A = 0.3
 """Least excess over a settled offer that counts when two reports in a row show it."""
+UNREPORTED_S = 300.0
+"""A station whose last report of currents is older reports none: the meter above shows its car's phases."""
 BEFORE_STATE_S = 5.0
 """Longest time (s) that current flows before the state `Charging` is reported."""
 IMPOSSIBLE = 1.25
@@ -266,6 +268,15 @@ class ConsumptionTracker:
         """Return the longest recent time (s) between two reports, or since the last one."""
         return math.inf if self.reported_at is None else max(self._interval_s, now - self.reported_at)
 
+    @property
+    def _unreported_at(self) -> float:
+        """Return from when on its station reports no currents (s), without another report."""
+        return -math.inf if self.reported_at is None else self.reported_at + UNREPORTED_S
+
+    def reports_none(self, now: float) -> bool:
+        """Return True if its station has not reported the current of each phase for minutes."""
+        return now > self._unreported_at
+
     def has_just_changed(self, now: float) -> bool:
         """Return True if its offer changed so late that the last report may be the first one under it."""
         return now <= self._changed_at + max(EPISODE_S, PATIENCE * self._interval_s) + self._reaction_s
@@ -422,8 +433,8 @@ class ConsumptionTracker:
         return min(self.own_a, most_a), most_a
 
     def credit_changes_at(self, now: float) -> float:
-        """Return when `credit` changes without an event (s, monotonic); inf: never."""
-        soonest = first_after(now, (self._followed_at, self._shown_at))
+        """Return when `credit` or `reports_none` changes without an event (s, monotonic); inf: never."""
+        soonest = first_after(now, (self._followed_at, self._shown_at, self._unreported_at + 1e-3))
         if self._stopped:
             return soonest
         overdue_at = self._report_due_at + 1e-3

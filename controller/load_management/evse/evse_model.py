@@ -69,8 +69,6 @@ START_PROBE_S = 120.0
 """When others make room for that offer (s after the car did not start), and its duration."""
 DRAWING_A = 1.0
 """A report above this shows a car, whatever the state: some stations stay `Available`."""
-UNREPORTED_S = 300.0
-"""A station whose last report of currents is older reports none: the meter above shows its car's phases."""
 MOST_PAUSES = 2
 """Tests of its phases up to which a car is paused for one: each is a stop."""
 RESTLESS_S = 30.0
@@ -724,8 +722,7 @@ class EvseModel:
 
     def reports_no_current(self, now: float) -> bool:
         """Return True if its station has not reported the current of each phase for minutes."""
-        reported_at = self.draw.reported_at
-        return reported_at is None or now > reported_at + UNREPORTED_S
+        return self.draw.reports_none(now)
 
     def _reset_car(self) -> None:
         self._idle_since = self._shown_by = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from controller.load_management.evse.consumption import (
@@ -9,6 +11,7 @@ from controller.load_management.evse.consumption import (
     FOLLOWED_S,
     LONGEST_TRANSITION_S,
     TRANSITION_S,
+    UNREPORTED_S,
     ConsumptionTracker,
     OfferCredit,
     is_possible,
@@ -101,6 +104,16 @@ def test_consumption_overdue_draw_counts_as_offer_until_cut_had_chance() -> None
     assert credit(draw, 100.0 + REACTION_S - 1).unreacted == flat(16)
     assert credit(draw, 135.0).unreacted == ZERO
     assert credit(draw, 100.0 + EPISODE_S).unreacted == flat(10)
+
+
+def test_consumption_end_of_reports_is_a_moment_at_which_the_draw_changes() -> None:
+    draw = watch()
+    draw.add_report(three(15), 10)
+    unreported_at = 10 + UNREPORTED_S
+    assert draw.credit_changes_at(unreported_at - 1) == pytest.approx(unreported_at, abs=0.01)
+    assert not draw.reports_none(unreported_at)
+    assert draw.reports_none(draw.credit_changes_at(unreported_at - 1))
+    assert draw.credit_changes_at(unreported_at + 1) == math.inf
 
 
 def test_consumption_unreported_car_draws_offer_once_it_has_followed() -> None:
