@@ -30,6 +30,7 @@ from controller.load_management.events import (
     StationUp,
 )
 from controller.load_management.evse.limit_delivery import DeliveryMemory
+from controller.load_management.evse.report_requests import SELDOM_S
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_model import SiteModel
 from controller.load_management.site_snapshot import SiteSnapshots
@@ -153,6 +154,25 @@ class SiteControl:
                 (each.model.is_charging and each.model.draw.unknown(now))
                 or (each.offer.offered_a >= each.evse.min_a and each.model.is_unconfirmed(now))
             )
+        ]
+
+    def seldom_evses(self, now: float) -> list[EvseRef]:
+        """Return the EVSEs whose last report is old, and on whose car nothing else depends but its reports.
+
+        It uses fewer phases than it may, and would load the others of a circuit that no meter measures.
+        """
+        site = self._model.site
+        unmetered = {
+            circuit.id for circuit in site.circuits if not circuit.meter or circuit.measures_building
+        }
+        return [
+            each.evse.ref
+            for each in self._model.controllers
+            if each.delivery.connected
+            and each.model.is_charging
+            and sum(each.model.phases) < len(each.evse.phases)
+            and now - (each.model.draw.reported_at or now) >= SELDOM_S
+            and any(circuit.id in unmetered for circuit in site.path(each.evse.circuit))
         ]
 
     def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:

@@ -177,6 +177,7 @@ class App:
             meter_values_modes(config),
             self._registry,
             self._load_management.find_silent_evses,
+            self._load_management.find_seldom_evses,
         )
         self._policy_service = open_policy_service(config, self._store)
         self._mailbox = SiteMailbox()

@@ -13,6 +13,8 @@ from collections.abc import Collection
 from controller.model.observations import EvseRef
 
 ASK_EVERY_S = 60.0
+SELDOM_S = 60.0
+"""Age of a report (s) from which on another one is asked for where no meter shows what the car does."""
 REFUSALS = 2
 WARN_S = 300.0
 
@@ -44,11 +46,11 @@ class ReportRequests:
         self._warned = self._warned.difference(ended).union(begun)
         return begun, ended
 
-    def take_due(self, now: float) -> list[EvseRef]:
-        """Return the unreported EVSEs to ask now; they count as asked."""
+    def take_due(self, now: float, others: Collection[EvseRef] = ()) -> list[EvseRef]:
+        """Return the unreported EVSEs, and of `others`, to ask now; they count as asked."""
         due = [
             ref
-            for ref in self._unreported_since
+            for ref in dict.fromkeys((*self._unreported_since, *others))
             if now >= self._asked_at.get(ref, now - ASK_EVERY_S) + ASK_EVERY_S
             and self._refusals.get(ref.station, 0) < REFUSALS
         ]

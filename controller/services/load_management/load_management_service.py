@@ -90,6 +90,10 @@ class LoadManagementService:
         """Return the EVSEs of which no recent report shows the draw, as `SiteControl.silent_evses` does."""
         return self._control.silent_evses(trio.current_time())
 
+    def find_seldom_evses(self) -> list[EvseRef]:
+        """Return the EVSEs that are to report more often, as `SiteControl.seldom_evses` does."""
+        return self._control.seldom_evses(trio.current_time())
+
     def replace_site(
         self, config: Config, quirks: Mapping[str, Quirk], other_meters: Collection[str] = ()
     ) -> None:

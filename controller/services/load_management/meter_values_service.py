@@ -41,7 +41,8 @@ def meter_values_modes(config: Config) -> dict[str, MeterValuesMode]:
 class MeterValuesService:
     """Asks the stations in `modes` for their meter values, each by its mode.
 
-    `find_silent` returns the EVSEs that may draw and have not reported how much for too long.
+    `find_silent` returns the EVSEs that may draw and have not reported how much for too long, `find_seldom`
+    those that report, but too seldom for what depends on it.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class MeterValuesService:
         modes: dict[str, MeterValuesMode],
         registry: SessionRegistry,
         find_silent: Callable[[], Collection[EvseRef]],
+        find_seldom: Callable[[], Collection[EvseRef]],
     ) -> None:
         self._modes = modes
         self._registry = registry
         self._find_silent = find_silent
+        self._find_seldom = find_seldom
         self._requests = ReportRequests()
         self._sessions: dict[str, StationSession] = {}
 
@@ -86,7 +89,7 @@ class MeterValuesService:
             )
         for ref in ended:
             log.info("station reports again evse=%s", ref)
-        for ref in self._requests.take_due(now):
+        for ref in self._requests.take_due(now, self._find_seldom()):
             session = self._registry.find_session(ref.station)
             if session is not None and session.is_open and self._modes[ref.station] != "off":
                 nursery.start_soon(self._request, ref, session)

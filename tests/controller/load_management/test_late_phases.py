@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from controller.load_management.evse.report_requests import ReportRequests
 from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import DrawSeen
 from tests.controller.load_management.test_scenes import TOLERANCE_A, car
-from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid
+from tests.scenario.site_harness import Car, SiteHarness, StationModel, make_grid, make_row, make_station
 
 ONE_PHASE, ALL_PHASES = (0,), (0, 1, 2)
 
@@ -54,3 +56,25 @@ def test_surge_on_one_phase_leaves_the_phases_of_cars_known(surge_a: PhaseAmps) 
     site.building = lambda now: (surge_a[0] + 0.5, surge_a[1] + 0.5, 0.5)
     site.wait(60)
     assert site.station("c2").draw_a == pytest.approx(23.5, abs=TOLERANCE_A)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_car_that_adds_phases_on_unmetered_row_is_asked_for_reports(*, answers: bool) -> None:
+    """Reports come each 900 s, and by request where the station `answers`: nothing else shows the car."""
+    phases = [(0, 1, 2), (1, 2, 0)]
+    stations = [
+        make_station(f"c{place}", "row", phases=wired, car=Car(32.0, ONE_PHASE), report_s=900)
+        for place, wired in enumerate(phases)
+    ]
+    site = SiteHarness((make_grid(200.0), make_row("row", 25.0)), stations, lambda now: (1.0,) * 3)
+    site.connect()
+    requests = ReportRequests()
+    for _ in range(3600):
+        if site.now == 2005:
+            site.station("c0").car = Car(32.0, ALL_PHASES)
+        site.step()
+        due = requests.take_due(site.now, site.control.seldom_evses(site.now)) if site.now % 15 == 0 else []
+        for ref in due if answers else ():
+            site.report(ref.station, DrawSeen(1, site.stations[ref].drawn()))
+    assert site.longest_over("row", 25.0) <= (100 if answers else 700)
+    assert [each.draw_a for each in stations] == pytest.approx([12.0, 12.0], abs=1.0)

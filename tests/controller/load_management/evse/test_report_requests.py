@@ -16,6 +16,14 @@ def test_requests_ask_silent_evse_at_most_once_minute() -> None:
     assert requests.take_due(ASK_EVERY_S) == [A]
 
 
+def test_requests_ask_others_like_silent_evses() -> None:
+    requests = ReportRequests()
+    requests.set_unreported([A], 0)
+    assert requests.take_due(0, [A, B]) == [A, B]
+    assert requests.take_due(ASK_EVERY_S - 1, [B]) == []
+    assert requests.take_due(ASK_EVERY_S, [B]) == [A, B]
+
+
 def test_requests_end_after_two_refusals_until_next_connection() -> None:
     requests = ReportRequests()
     requests.set_unreported([A, B], 0)

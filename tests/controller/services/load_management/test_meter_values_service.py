@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from typing import cast
 
 import pytest
@@ -50,11 +51,16 @@ class Registry:
 
 
 async def serve(
-    clock: MockClock, station: Station, mode: MeterValuesMode, silent: list[EvseRef], seconds: float
+    clock: MockClock,
+    station: Station,
+    mode: MeterValuesMode,
+    silent: list[EvseRef],
+    seconds: float,
+    seldom: Collection[EvseRef] = (),
 ) -> None:
     clock.autojump_threshold = 0
     registry = cast(SessionRegistry, Registry(station))
-    service = MeterValuesService({"A": mode}, registry, lambda: silent)
+    service = MeterValuesService({"A": mode}, registry, lambda: silent, lambda: seldom)
     with trio.move_on_after(seconds):
         await service.run()
 
@@ -72,6 +78,16 @@ async def test_meter_values_of_silent_evse_are_requested(
     station = Station(version, {"TriggerMessage": {"status": "Accepted"}})
     await serve(autojump_clock, station, "request", [EvseRef("A", 2)], 100)
     assert station.calls == [("TriggerMessage", payload)] * 2
+
+
+async def test_meter_values_of_seldom_reports_are_requested_without_warning(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    station = Station(Version.V16, {"TriggerMessage": {"status": "Accepted"}})
+    with caplog.at_level(logging.WARNING):
+        await serve(autojump_clock, station, "request", [], WARN_S + 50, seldom=[EvseRef("A", 1)])
+    assert len(station.calls) == 6
+    assert caplog.records == []
 
 
 async def test_meter_values_refused_twice_are_requested_no_more(autojump_clock: MockClock) -> None:
