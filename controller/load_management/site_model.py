@@ -258,7 +258,7 @@ class SiteModel:
         if step is not None:
             self.metering.add_step(controller.evse, step)
         if isinstance(observation, DrawSeen):
-            self.metering.add_report(controller.evse, now)
+            self.metering.add_report(controller.evse, now, shows_limits=model.draw.has_followed)
         return changed
 
     def _plan_departure(self, controller: EvseController, running: bool, now: float) -> None:

@@ -1152,7 +1152,7 @@ const DE = {
   "{phases} do": "{phases} folgen",
   "{phases} not show more than {percent} % of the steps that stations report: {cause}": "{phases} den Schritten, die Stationen melden, nur zu höchstens {percent} %: {cause}",
   "{phases} not follow what all stations below report together: {cause}": "{phases} nicht dem, was alle Stationen darunter zusammen melden: {cause}",
-  "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}": "{phases} nicht der Station {evse}, die einen Schritt von {amps} A gemeldet hat: {cause}",
+  "{phases} not follow station {evse}, whose car made a step of {amps} A: {cause}": "{phases} nicht der Station {evse}, deren Fahrzeug einen Schritt von {amps} A gemacht hat: {cause}",
   "{phase} does": "{phase} folgt",
   "{place} is not valid TOML: {error}; `local-controller check` shows how to correct it": "{place} ist kein gültiges TOML: {error}; `local-controller check` zeigt, wie es zu berichtigen ist",
   "{port} is a port of TLS, and there is no certificate": "{port} ist ein Port für TLS, und es gibt kein Zertifikat",

@@ -99,7 +99,7 @@ NOTHING = OfferCredit.within(ZERO, ZERO, ZERO)
 
 
 class ReportedStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Step of one EVSE's reported draw by `delta_a` (A on the site's phases).
+    """Step of one EVSE's draw by `delta_a` (A on the site's phases) that a report of `reported_at` shows.
 
     It happened between `since` and `at` (s, monotonic).
     """
@@ -108,19 +108,22 @@ class ReportedStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delta_a: PhaseAmps
     since: float
     at: float
+    reported_at: float
 
 
 class CommandedStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Step of an EVSE's draw (A on the site's phases) by a limit that its station accepted at `at` (s).
 
-    Its car has followed `takes_s` later. `is_known`: its last report shows what it draws; else the step is
-    the most that it can be.
+    Its car has followed `takes_s` later as a rule, `slowest_s` later at the worst. `is_known`: its last
+    report shows what it draws; else the step is the most that it can be. Its station reports each `report_s`.
     """
 
     ref: EvseRef
     delta_a: PhaseAmps
     at: float
     takes_s: float
+    slowest_s: float
+    report_s: float
     is_known: bool
 
 
@@ -183,6 +186,9 @@ class ConsumptionTracker:
         """Highest offer that the station may follow yet by its last report; infinite: that shows none."""
         self.followed_since: float | None = None
         """Time from which on the offer counted that the last report shows first; None: it shows none."""
+        self.followed_within = (-math.inf, math.inf)
+        """Moments between which its car has followed its offers from the one to the other of the last two
+        reports (s, monotonic); unbounded where a report shows anything else."""
         self.is_late = False
         self.own_a = math.inf
         """Draw of a car that charges at the last settled report (A per phase), where the offer was higher."""
@@ -190,6 +196,10 @@ class ConsumptionTracker:
         """The most that its car has been reported to take of an offer (A per phase); 0: unknown."""
         self._changed_at = self._begun_at = now
         self._settled = False
+        self._follows = False
+        """True if the last report shows as much of the offer as its car takes."""
+        self.has_followed = False
+        """True if the one before it did, too: it has followed all offers between them."""
         self.was_settled = False
         """True if the last report shows the draw under the offer before this one."""
         self._stopped = False
@@ -322,6 +332,7 @@ class ConsumptionTracker:
     def stop(self, now: float) -> None:
         """Assume that it gives no current from now on, by its state; a later report may contradict."""
         self._stopped = True
+        self.followed_within = (-math.inf, math.inf)
         self.own_a = math.inf
         self.known_at = now
         self.defiant_a = self._excess_a = self._creep_a = 0.0
@@ -336,6 +347,7 @@ class ConsumptionTracker:
         self._sure_a = (0.0,) * len(self._evse.phases)
         self._total_a = self.takes_a = 0.0
         self.reported_at = None
+        self.followed_within = (-math.inf, math.inf)
         self._settled = self.was_settled = self.is_late = False
         self._find_moments()
 
@@ -369,10 +381,15 @@ class ConsumptionTracker:
         """
         drawn_a, waited_s = self.most_loaded_a, now - self._changed_at
         agrees = [abs(drawn_a - limit_a) <= OVERDRAW_A for _, limit_a in self._limits]
+        is_usual = not self.takes_a or abs(drawn_a - self.takes_a) <= OVERDRAW_A
         found = agrees.index(True) if True in agrees else None
         self.followed_since, self.follows_a = None, math.inf
+        self.followed_within = (-math.inf, math.inf)
         if found is not None:
             since, _ = self._limits[found]
+            has_begun = before_a > UNLOADED_A and abs(before_a - self._limits[0][1]) <= OVERDRAW_A
+            if found and has_begun and all(agrees[found:]):
+                self.followed_within = (self._limits[1][0], since + self._slowest_s)
             if abs(drawn_a - before_a) > OVERDRAW_A and now > self._begun_at + SLOWEST_S:
                 self.followed_since = since
             self._follow(found)
@@ -390,6 +407,9 @@ class ConsumptionTracker:
             self.takes_a = max(self.takes_a, drawn_a)
         elif self._offered_a >= self._evse.min_a:
             self.takes_a = 0.0
+        follows = waited_s >= self._reaction_s and (agrees[-1] or (is_usual and drawn_a < self._offered_a))
+        follows &= drawn_a > UNLOADED_A or self._offered_a < self._evse.min_a
+        self.has_followed, self._follows = self._follows and follows, follows
         if drawn_a > self.shown_a[1] + OVERDRAW_A:
             self.shown_a = (0.0, math.inf)  # the report is right
 

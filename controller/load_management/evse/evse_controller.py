@@ -126,7 +126,12 @@ class EvseController:
         delta = (after[0] - before[0], after[1] - before[1], after[2] - before[2])
         if max(map(abs, delta)) < SEEN_CHANGE_A:
             return None
-        return ReportedStep(ref=self.evse.ref, delta_a=delta, since=since, at=now)
+        # A car that has followed its offer has done so as that changed, however late the report is.
+        since, at = (
+            max(since, self.model.draw.followed_within[0]),
+            min(now, self.model.draw.followed_within[1]),
+        )
+        return ReportedStep(ref=self.evse.ref, delta_a=delta, since=since, at=at, reported_at=now)
 
     def _learn(self, reported_at: float, now: float) -> None:
         """Learn from the last report, after one of `reported_at` (s)."""
@@ -192,6 +197,8 @@ class EvseController:
             delta_a=(delta_a[0], delta_a[1], delta_a[2]),
             at=now,
             takes_s=self.delivery.reaction_s + RAMP_S,
+            slowest_s=self.delivery.slowest_s,
+            report_s=draw.reports_each_s(now),
             is_known=is_known,
         )
 

@@ -29,7 +29,7 @@ from controller.load_management.evse.limit_reasons import (
     explain_one_phase,
     explain_switch,
 )
-from controller.load_management.metering.step_check import LONGEST_REPORT_S, NeededStep
+from controller.load_management.metering.car_steps import LONGEST_REPORT_S, NeededStep
 from controller.model.deadlines import first_after
 from controller.model.statements import StatementCode
 

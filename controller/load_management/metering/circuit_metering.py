@@ -242,7 +242,7 @@ class CircuitMetering:
         """Let the meters above an EVSE look for a step that its car makes by a limit."""
         for each in self.metered_above(evse.circuit):
             if not each.circuit.measures_building:
-                each.steps.commanded.add(step)
+                each.steps.add_commanded(step)
 
     def add_offer(self, evse: EvseNode, change_a: PhaseAmps, draw_a: PhaseAmps, now: float) -> None:
         """Note that an EVSE's draw may change by `change_a`, to `draw_a`: it may hide another one's step.
@@ -253,10 +253,14 @@ class CircuitMetering:
             each.window.add_change(evse.ref, change_a, now)
             each.window.add_offer(evse.ref, draw_a, now)
 
-    def add_report(self, evse: EvseNode, now: float) -> None:
-        """Note that an EVSE has reported its draw: its earlier offers explain no change any more."""
+    def add_report(self, evse: EvseNode, now: float, *, shows_limits: bool) -> None:
+        """Note that an EVSE has reported its draw: its earlier offers explain no change any more.
+
+        `shows_limits`: its car has followed all limits since its last report.
+        """
         for each in self.metered_above(evse.circuit):
             each.window.add_report(evse.ref, now)
+            each.steps.on_report(evse.ref, shows_limits=shows_limits)
 
     def add_start(self, evse: EvseNode, now: float) -> None:
         """Let the nearest meter above an EVSE show the phases of its car, whose start was reported now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 from itertools import pairwise
@@ -94,7 +95,8 @@ class MeterWindow:
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
-        self._readings: deque[tuple[float, PhaseAmps]] = deque()
+        self._times: list[float] = []
+        self._readings: list[PhaseAmps] = []
         self._changes = _ChangeSums()
         self._reported: deque[ReportedStep] = deque()
         self._offers: dict[EvseRef, list[_Offer]] = {}
@@ -103,13 +105,15 @@ class MeterWindow:
     def add_reading(self, amps: PhaseAmps, now: float) -> None:
         """Add a reading, and drop what is too old."""
         oldest = now - self._memory_s
-        self._readings.append((now, amps))
-        while self._readings[0][0] < oldest:
-            self._readings.popleft()
+        self._times.append(now)
+        self._readings.append(amps)
+        count = bisect_left(self._times, oldest)
+        if count * 2 > len(self._times):
+            del self._times[:count], self._readings[:count]
         self._drop_steps(oldest)
 
     def _drop_steps(self, oldest: float) -> None:
-        while self._reported and self._reported[0].at < oldest:
+        while self._reported and self._reported[0].reported_at < oldest:
             self._reported.popleft()
 
     def add_change(self, ref: EvseRef, delta_a: PhaseAmps, at: float) -> None:
@@ -118,8 +122,9 @@ class MeterWindow:
 
     def add_step(self, step: ReportedStep) -> None:
         """Add a step of an EVSE's draw that its station has reported."""
-        self.add_change(step.ref, step.delta_a, step.at)
-        self._drop_steps(step.at - self._memory_s)  # a dead meter gives no readings that would drop them
+        self.add_change(step.ref, step.delta_a, step.reported_at)
+        # A dead meter gives no readings that would drop them.
+        self._drop_steps(step.reported_at - self._memory_s)
         self._reported.append(step)
 
     def add_offer(self, ref: EvseRef, draw_a: PhaseAmps, now: float) -> None:
@@ -145,6 +150,7 @@ class MeterWindow:
 
     def drop_readings(self) -> None:
         """Drop the readings: those that come cannot be compared with them."""
+        self._times.clear()
         self._readings.clear()
 
     def clear(self) -> None:
@@ -156,18 +162,22 @@ class MeterWindow:
 
     def readings(self, begin: float, end: float) -> list[PhaseAmps]:
         """Return the readings from one moment to another."""
-        return [amps for at, amps in self._readings if begin <= at <= end]
+        return self._readings[bisect_left(self._times, begin) : bisect_right(self._times, end)]
+
+    def first_after(self, moment: float) -> float:
+        """Return the time of the first reading from this moment on; infinity: there is none yet."""
+        place = bisect_left(self._times, moment)
+        return self._times[place] if place < len(self._times) else math.inf
 
     def reaches_back_to(self, moment: float) -> bool:
         """Return True if the oldest reading is from this moment or before."""
-        return bool(self._readings) and self._readings[0][0] <= moment
+        return bool(self._times) and self._times[0] <= moment
 
     def has_gap(self, longest_s: float, begin: float, end: float) -> bool:
         """Return True if readings are missing for longer, as while the meter was not good."""
-        pairs = pairwise(at for at, _ in self._readings)
-        return any(
-            later - earlier > longest_s and begin < later and earlier < end for earlier, later in pairs
-        )
+        first, last = bisect_right(self._times, begin), bisect_left(self._times, end)
+        pairs = pairwise(self._times[max(0, first - 1) : last + 1])
+        return any(later - earlier > longest_s for earlier, later in pairs)
 
     def moves_of(
         self, ref: EvseRef, phase: int, begin: float, end: float, *, others: bool = False

@@ -377,11 +377,10 @@ class MeteredCircuit:
         """Take phases as not proven from now on, until the next step of a car shows them."""
         if not phases:
             return
+        self.steps.drop_proof(phases)
         for phase in phases:
-            self.steps.proven[phase] = False
             self.phase_steps.drop_proof(phase)
         self.window.drop_readings()
-        self.steps.commanded.clear()
         if self._unproven is None:
             self._unproven = BaseLoad(self.circuit.limit_a, self.circuit.fuse, now, self.margin_a)
 

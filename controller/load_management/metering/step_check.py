@@ -6,7 +6,7 @@ follow the cars. So each step of a station's reported consumption of `STEP_A` or
 for in the readings around it:
 
     window    from `LEAD_S` before the report that precedes the step to the first reading `SEEN_S` or more
-              after the one that shows it
+              after the one that shows it; a car that has followed a limit has done so as that changed
     seen      within the window the readings of that phase rose (fell) by `SEEN` of the step
     missed    they did not rise by `MISSED` of it, and did not fall by as much, so that nothing of the
               building can have hidden the step; or they fell by about as much as the station rose, in this
@@ -14,11 +14,19 @@ for in the readings around it:
     neither   anything else: the building was too busy, or stations may have stepped the other way (after
               the first `CONNECTING_S` a step is seen that is larger than the station's own moves that way)
 
+Stations that report more seldom than each `LONGEST_WINDOW_S` show no step in time. There each limit that such
+a station accepts is a step, and one that is missed counts once the next report shows that its car has
+followed.
+
 `MISSES` in a row make the meter suspected, as many seen steps in a row clear it again. A phase on which one
-step was seen is proven to show the cars, and as a load; where the building has just moved as far itself,
-`SIGHTINGS` of them do. While none is, a step that several phases miss at
-once counts as often: that is the first step after an installation. So does a step on a phase that has not
-been proven and shows no current at all: no load of a building can have hidden it there.
+step was seen is proven to show the cars, and as a load. A building that moves by itself looks so, too. So a
+step is not seen on a phase without a proof where its readings have moved both ways, or further than all cars,
+unless they have an *edge* of its size, and none of that size the other way. Where they had moved so far just
+before, too, and had such edges, `SIGHTINGS` steps in a row prove it.
+
+While none is proven, a step that several phases miss at once counts as often: that is the first step after an
+installation. So does a step on a phase that has not been proven and shows no current at all: no load of a
+building can have hidden it there.
 """
 
 from __future__ import annotations
@@ -26,12 +34,19 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
-from controller.load_management.evse.consumption import OfferCredit, ReportedStep
+from controller.load_management.evse.consumption import CommandedStep, OfferCredit, ReportedStep
 from controller.load_management.metering.base_load import RollingMax
+from controller.load_management.metering.car_steps import (
+    CAR_STEPS_S,
+    LONGEST_REPORT_S,
+    CarSteps,
+    NeededStep,
+)
 from controller.load_management.metering.commanded_steps import CommandedSteps
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.ratio_check import LONGEST_S, moves
@@ -55,6 +70,12 @@ LONGEST_WINDOW_S = 150.0
 """Steps between reports that are further apart are not looked for."""
 MIRRORED = (0.7, 1.4)
 """Multiples of a step by which a meter that is built in backwards moves the wrong way."""
+EDGE = (0.75, 1.25)
+"""Multiples of a step that an edge of the readings is about as large as."""
+EDGES_S = 120.0
+"""Time (s) before a step without an edge of its size, so that the building makes none as a rule."""
+LEAST_SLOPE_A = 0.5
+"""Least move (A) from one reading to the next that belongs to an edge."""
 MISSES = 2
 SIGHTINGS = 2
 """Steps in a row that prove a phase on which the building moves as far itself."""
@@ -69,8 +90,6 @@ DEAD_A = 0.5
 FEWEST_READINGS = 3
 LONGEST_GAP_S = 15.0
 """A step is not looked for where readings are missing for longer (s): it may have happened then."""
-CAR_STEPS_S = (90.0, 3600.0)
-"""Least and longest time (s) of quiet readings until a car is to make a step."""
 USUAL = 2.0
 """Multiple of the longest quiet span of late until then."""
 LATE_SPANS_S = 7200.0
@@ -82,18 +101,10 @@ OFFER_ERROR_A = 0.5
 """Tolerance (A) with which a car follows its offer."""
 LARGEST_STEPS_A = (4.0, 6.0)
 """Largest step (A per phase) that is made for a ratio beside a busy building, and for one that is doubted."""
-LONGEST_REPORT_S = 60.0
-"""Longest interval of reports (s) that show a step of a car in time."""
 HELD_BACK_A = 2.0
 """Current (A per phase) that a meter which is not proven holds back, for which a car makes a step."""
-CAR_PAUSE_S = 900.0
-"""Time (s) from the first step for which a car is paused to the next."""
 STEP_PART = 0.06
 """Part of the limit by which a car steps for a ratio if it can: others change a little meanwhile."""
-STEP_PAUSE_S = 30.0
-"""Time (s) from the end of the first such step to the next."""
-RATIO_PAUSE_S = 60.0
-"""The same for steps that are to show a ratio."""
 
 PLACED_BEFORE = coded(
     "the meter is placed before the cars and does not measure them (then set "
@@ -151,97 +162,6 @@ class QuietWatch:
         self._lowest, self._due_from = [], math.inf
 
 
-class NeededStep(msgspec.Struct, frozen=True, gc=False):
-    """Step of a car that is to show whether a meter is right, as nothing else does.
-
-    It is at least `least_a` and at most `most_a` (A per phase) on one of the `phases` (0 to 2). Its station
-    reports at least each `report_s` (s). It `is_commanded` if limits that were accepted show it, with its
-    return: no report has to. It `may_pause` a car where no other step is possible.
-    """
-
-    least_a: float
-    most_a: float
-    phases: Sequence[int]
-    report_s: float
-    pauses: StepPauses
-    is_commanded: bool = False
-    may_pause: bool = False
-    otherwise: NeededStep | None = None
-    """Step that is made where no car can make this one."""
-
-
-class StepPauses:
-    """Pauses between the steps that cars make for one purpose: each is twice as long as the last.
-
-    `first_s`: the first one; `longest_s`: the longest one (s).
-    """
-
-    def __init__(self, first_s: float, longest_s: float = CAR_STEPS_S[1]) -> None:
-        self._first_s, self._longest_s = first_s, longest_s
-        self._next_at = -math.inf
-        self._count = 0
-
-    def have_ended(self, now: float) -> bool:
-        """Return True if the next step may begin (s, monotonic)."""
-        return now >= self._next_at
-
-    def begin(self, duration_s: float, now: float) -> None:
-        """Note that a step of so long (s) begins."""
-        self._next_at = now + duration_s + min(self._first_s * 2**self._count, self._longest_s)
-        self._count += 1
-
-    def put_off(self, now: float) -> None:
-        """Note that no car can make one now."""
-        self._next_at = now + STEP_PAUSE_S
-
-    def reset(self) -> None:
-        """Have the next pause be as short as the first one."""
-        self._count = 0
-
-
-class CarSteps:
-    """Steps that cars below a meter make to check it, one at a time. Times in s, monotonic.
-
-    `stepping`: the EVSE whose car makes one, since `begun_at`; None: none does.
-    """
-
-    def __init__(self) -> None:
-        self.stepping: EvseRef | None = None
-        self.begun_at = -math.inf
-        self.is_commanded = False
-        self.for_quiet = StepPauses(STEP_PAUSE_S)
-        """Of steps that are to move the readings."""
-        self.for_fall = StepPauses(STEP_PAUSE_S, CAR_PAUSE_S)
-        """Of steps that are to show that the meter still sees the cars, after a fall of the base load."""
-        self.for_proof = StepPauses(STEP_PAUSE_S, CAR_PAUSE_S)
-        """Of steps that are to prove phases."""
-        self.for_pauses = StepPauses(CAR_PAUSE_S)
-        """Of steps for which a car is paused, for whatever purpose."""
-        self.for_ratio = StepPauses(RATIO_PAUSE_S)
-        """Of steps that are to show a ratio."""
-        self._pauses = self.for_quiet
-
-    def begin(
-        self, ref: EvseRef, duration_s: float, needed: NeededStep, now: float, *, is_pause: bool = False
-    ) -> None:
-        """Note that a car makes a step for so long (s). `is_pause`: it is paused for that."""
-        self.stepping, self.begun_at, self._pauses = ref, now, needed.pauses
-        self.is_commanded = needed.is_commanded
-        needed.pauses.begin(duration_s, now)
-        if is_pause:
-            self.for_pauses.begin(duration_s, now)
-
-    def end(self) -> EvseRef:
-        """End the step that a car makes; return its EVSE."""
-        assert self.stepping is not None
-        ended, self.stepping = self.stepping, None
-        return ended
-
-    def is_for(self, pauses: StepPauses) -> bool:
-        """Return True if a car makes a step for this purpose."""
-        return self.stepping is not None and self._pauses is pauses
-
-
 class _Sight(enum.Enum):
     """Result of looking for a step on one phase."""
 
@@ -250,6 +170,26 @@ class _Sight(enum.Enum):
     MIRRORED = enum.auto()
     """The meter moved the wrong way by as much."""
     UNCLEAR = enum.auto()
+
+
+class _Judgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the readings of a window show of a step: the phases on which it was `seen`, and those `missed`.
+
+    `surprising`: those of the seen ones on which the building had not moved so just before. `begins`: from
+    when the readings show it (s). `dead`: the missed phases that carry nothing. `is_quiet`: the readings have
+    shown no more than flutter for long. `is_covered`: they were there before the step.
+    """
+
+    step: ReportedStep
+    window: Sequence[PhaseAmps]
+    seen: Sequence[int]
+    surprising: Sequence[int]
+    begins: Mapping[int, float]
+    missed: Sequence[int]
+    dead: Sequence[int]
+    is_mirrored: bool
+    is_quiet: bool
+    is_covered: bool
 
 
 class StepCheck:
@@ -269,6 +209,10 @@ class StepCheck:
         self._seen_from = [-math.inf] * 3
         """Time of the first reading in which the last step was seen (s, monotonic)."""
         self._pending: deque[ReportedStep] = deque()
+        self._unreported: deque[ReportedStep] = deque()
+        """Steps by limits that no report shows in time."""
+        self._unconfirmed: list[_Judgement] = []
+        """Of such steps: no report has shown yet that their cars have followed."""
         self._misses = [0, 0, 0]
         self._sightings = [0, 0, 0]
         """Steps that were seen on each phase since it has missed one."""
@@ -278,11 +222,39 @@ class StepCheck:
 
     def add_step(self, step: ReportedStep) -> None:
         """Look for a reported step in the readings, once they are there."""
-        if step.at - step.since <= LONGEST_S:
+        if step.reported_at - step.since <= LONGEST_S:
             self._sums.ratios.add_step(step.delta_a)
         is_large = any(abs(delta) >= STEP_A for delta in step.delta_a)
-        if is_large and step.at - step.since <= LONGEST_WINDOW_S:
+        if is_large and step.reported_at - step.since <= LONGEST_WINDOW_S:
             self._pending.append(step)
+
+    def add_commanded(self, step: CommandedStep) -> None:
+        """Look for a step by a limit that a station has accepted in the readings, once they are there.
+
+        Where no report shows it in time, it counts as a reported one does, once the next report shows that
+        its car has followed.
+        """
+        self.commanded.add(step)
+        is_large = any(abs(delta) >= STEP_A for delta in step.delta_a)
+        if is_large and step.is_known and LONGEST_WINDOW_S < step.report_s < math.inf:
+            end = step.at + step.slowest_s
+            self._unreported.append(
+                ReportedStep(ref=step.ref, delta_a=step.delta_a, since=step.at, at=end, reported_at=end)
+            )
+
+    def on_report(self, ref: EvseRef, *, shows_limits: bool) -> None:
+        """Count the steps by limits of an EVSE whose report shows that its car has followed; else drop them.
+
+        One that was seen proves nothing by itself: a smaller move would have looked so, too.
+        """
+        if not self._unconfirmed:
+            return
+        judgements = [each for each in self._unconfirmed if each.step.ref == ref]
+        self._unconfirmed = [each for each in self._unconfirmed if each.step.ref != ref]
+        for judgement in judgements if shows_limits else ():
+            for phase in judgement.seen:
+                self._misses[phase] = 0
+            self._count_missed(judgement)
 
     @property
     def before_fall_a(self) -> PhaseAmps:
@@ -296,12 +268,14 @@ class StepCheck:
         """
         self._quiet.on_reading(shown_a, now)
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
-        while self._pending and self._pending[0].at + SEEN_S <= now:
-            self._judge(self._pending.popleft(), now)
-        for phase in self.commanded.on_reading(now):
-            self._seen_from[phase] = max(self._seen_from[phase], self.commanded.seen_from[phase])
-            self.proven[phase] = True
-            self._misses[phase] = 0
+        for judgement in self._judge_due(self._pending, now):
+            self._count_seen(judgement)
+            self._count_missed(judgement)
+        self._unconfirmed += self._judge_due(self._unreported, now)
+        for phase in (proven := self.commanded.on_reading(now)):
+            self._prove(phase, self.commanded.seen_from[phase])
+        if proven:
+            self._on_seen()
         if missing := self._sums.on_reading(shown_a, draw, self._seen_from, now):
             self._suspect(missing, now)
         self._check_ratios()
@@ -325,6 +299,10 @@ class StepCheck:
         for phases, pauses in ((fallen, steps.for_fall), (unproven, steps.for_proof)):
             if not phases or not pauses.have_ended(now):
                 continue
+            may_pause = max(held_back_a) >= LEAST_CAR_A and steps.for_pauses.have_ended(now)
+            reported = NeededStep(
+                STEP_A + OFFER_ERROR_A, math.inf, phases, LONGEST_REPORT_S, pauses, may_pause=may_pause
+            )
             commanded = NeededStep(
                 self.commanded.needed_move_a(phases, now),
                 math.inf,
@@ -332,14 +310,10 @@ class StepCheck:
                 math.inf,
                 pauses,
                 is_commanded=True,
-                may_pause=max(held_back_a) >= LEAST_CAR_A and steps.for_pauses.have_ended(now),
+                may_pause=may_pause,
             )
-            if phases is unproven:
-                return commanded
-            # A step that is reported in time shows a wrong meter as well as a right one.
-            return NeededStep(
-                STEP_A + OFFER_ERROR_A, math.inf, phases, LONGEST_REPORT_S, pauses, otherwise=commanded
-            )
+            first, other = (reported, commanded) if phases is fallen else (commanded, reported)
+            return msgspec.structs.replace(first, otherwise=other)
         ratios = self._sums.ratios
         if ratios.is_doubted:
             steps.for_ratio.reset()
@@ -371,9 +345,21 @@ class StepCheck:
     def clear(self) -> None:
         """Drop the steps that no reading will show."""
         self._pending.clear()
-        self.commanded.clear()
+        self._drop_commanded()
         self._sums.clear()
         self._quiet.clear()
+
+    def drop_proof(self, phases: Sequence[int]) -> None:
+        """Take phases (0 to 2) as not proven from now on, until the next step of a car shows them."""
+        for phase in phases:
+            self.proven[phase] = False
+        self._drop_commanded()
+
+    def _drop_commanded(self) -> None:
+        """Drop the steps by limits: no reading will show them, or has shown what holds no longer."""
+        self.commanded.clear()
+        self._unreported.clear()
+        self._unconfirmed.clear()
 
     def _suspect(self, phases: Sequence[int], now: float) -> None:
         """Suspect the meter, as these phases do not show what all stations below draw together."""
@@ -396,42 +382,59 @@ class StepCheck:
                 cause=WRONG_RATIO,
             )
 
-    def _judge(self, step: ReportedStep, end: float) -> None:
-        """Judge a step by the readings until `end` (s), the first one after `SEEN_S`: some may be missing."""
-        window = self._window.readings(step.since - LEAD_S, end)
+    def _judge_due(self, steps: deque[ReportedStep], now: float) -> Iterator[_Judgement]:
+        """Judge and drop the steps that the readings show by now."""
+        while steps and (end := self._window.first_after(steps[0].at + SEEN_S)) <= now:
+            if (judgement := self._judge(steps.popleft(), end)) is not None:
+                yield judgement
+
+    def _judge(self, step: ReportedStep, end: float) -> _Judgement | None:
+        """Judge a step by the readings until `end` (s), the first one after `SEEN_S`; None: some miss."""
+        begin = step.since - LEAD_S
+        window = self._window.readings(begin, end)
         if len(window) < FEWEST_READINGS or not self._window.reaches_back_to(step.at - 1):
-            return
+            return None
         if self._window.has_gap(LONGEST_GAP_S, step.since, end):
-            return
+            return None
         phases = [phase for phase, delta in enumerate(step.delta_a) if abs(delta) >= STEP_A]
         judged = {phase: self._judge_phase(step, phase, window, end) for phase in phases}
         seen = [phase for phase in phases if judged[phase] is _Sight.SEEN]
         missed = [phase for phase in phases if judged[phase] in (_Sight.MISSED, _Sight.MIRRORED)]
-        for phase in missed:
-            self._sightings[phase] = 0
-            if not self.proven[phase] and _is_dead(window, phase):
-                self._misses[phase] += MISSES
-        if seen:
-            self._on_seen(self._find_convincing(seen, step, end), step, end)
-        if missed:
-            is_mirrored = judged[missed[-1]] is _Sight.MIRRORED
-            self._on_missed(step, missed, window, is_mirrored=is_mirrored, is_quiet=self._quiet.is_long(end))
+        return _Judgement(
+            step=step,
+            window=window,
+            seen=seen,
+            surprising=[phase for phase in seen if self._is_surprising(step, phase, window, end)],
+            begins={phase: self._find_begin(step, phase, end) for phase in seen},
+            missed=missed,
+            dead=[phase for phase in missed if _is_dead(window, phase)],
+            is_mirrored=bool(missed) and judged[missed[-1]] is _Sight.MIRRORED,
+            is_quiet=self._quiet.is_long(end),
+            # A car that charged before the first reading has not stepped, though its first report looks so.
+            is_covered=self._window.reaches_back_to(begin),
+        )
 
     def _judge_phase(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps], end: float) -> _Sight:
         """Return whether these readings show a step on one phase, beside the other moves of the cars."""
         begin, delta = step.since - LEAD_S, step.delta_a[phase]
         size, opposite = abs(delta), 1 if delta > 0 else 0
-        along, against = moves([amps[phase] for amps in window], up=delta > 0)
+        values = [amps[phase] for amps in window]
+        along, against = moves(values, up=delta > 0)
         own_a = self._window.moves_of(step.ref, phase, begin, end)
         others_a = self._window.moves_of(step.ref, phase, begin, end, others=True)
+        is_seen = along >= SEEN * size
         if max(own_a[opposite], others_a[opposite]) >= MISSED * size:
             # These moves may hide the step, or look like it in a meter built in backwards. That one would
             # show the car's own moves as no larger step.
-            is_larger = along >= max(SEEN * size, MIRRORED[1] * own_a[opposite])
-            is_clear = is_larger and others_a[opposite] < MISSED * size and end >= self._steady_from
-            return _Sight.SEEN if is_clear else _Sight.UNCLEAR
-        if along >= SEEN * size:
-            return _Sight.SEEN
+            is_larger = along >= MIRRORED[1] * own_a[opposite]
+            is_seen &= is_larger and others_a[opposite] < MISSED * size and end >= self._steady_from
+            if not is_seen:
+                return _Sight.UNCLEAR
+        if is_seen:
+            is_like_cars = along <= MIRRORED[1] * (size + others_a[1 - opposite])
+            is_one_way = against < (MIRRORED[0] if is_like_cars else MISSED) * size
+            is_sure = self.proven[phase] or is_one_way or _has_edge(values, delta)
+            return _Sight.SEEN if is_sure else _Sight.UNCLEAR
         if along >= MISSED * size:
             return _Sight.UNCLEAR
         if against < MISSED * size:
@@ -440,28 +443,36 @@ class StepCheck:
         is_mirrored = MIRRORED[0] * size <= against <= MIRRORED[1] * along_a
         return _Sight.MIRRORED if is_mirrored else _Sight.UNCLEAR
 
-    def _find_convincing(self, phases: Sequence[int], step: ReportedStep, end: float) -> list[int]:
-        """Return those of the phases that a step was seen on which are proven, or which it proves.
+    def _is_surprising(self, step: ReportedStep, phase: int, window: Sequence[PhaseAmps], end: float) -> bool:
+        """Return True if the readings of a phase had not moved so in the same time just before a step.
 
-        Where the readings have moved as far that way in the same time just before, a load of the building may
-        have moved them now: there two steps in a row prove a phase.
+        Where they had, a load of the building may have moved them now, unless they show an edge of its size.
         """
-        convincing = []
-        begin = step.since - LEAD_S
+        begin, delta = step.since - LEAD_S, step.delta_a[phase]
         before = self._window.readings(begin - (end - begin), begin)
-        for phase in phases:
-            self._sightings[phase] += 1
-            size, is_up = abs(step.delta_a[phase]), step.delta_a[phase] > 0
-            earlier_a = moves([amps[phase] for amps in before], up=is_up)[0] if before else 0.0
-            if self.proven[phase] or earlier_a < SEEN * size or self._sightings[phase] >= SIGHTINGS:
-                convincing.append(phase)
-        return convincing
+        if not before or moves([amps[phase] for amps in before], up=delta > 0)[0] < SEEN * abs(delta):
+            return True
+        long_before = [amps[phase] for amps in self._window.readings(begin - EDGES_S, begin)]
+        return _has_edge([amps[phase] for amps in window], delta) and not _find_edges(long_before, delta)
 
-    def _on_seen(self, phases: Sequence[int], step: ReportedStep, end: float) -> None:
-        for phase in phases:
-            self._seen_from[phase] = self._find_begin(step, phase, end)
-            self.proven[phase] = True
-            self._misses[phase] = 0
+    def _count_seen(self, judgement: _Judgement) -> None:
+        """Prove the phases on which a step was seen; several in a row end the suspicion."""
+        for phase in judgement.seen:
+            self._sightings[phase] += 1
+            is_surprising = phase in judgement.surprising
+            if self.proven[phase] or is_surprising or self._sightings[phase] >= SIGHTINGS:
+                self._prove(phase, judgement.begins[phase])
+        if judgement.seen:
+            self._on_seen()
+
+    def _prove(self, phase: int, since: float) -> None:
+        """Take a phase as proven, by readings since this moment (s)."""
+        self._seen_from[phase] = max(self._seen_from[phase], since)
+        self.proven[phase] = True
+        self._misses[phase] = 0
+
+    def _on_seen(self) -> None:
+        """Count what was seen since the last miss: several times in a row end the suspicion."""
         self._seen += 1
         if self._seen >= MISSES and not self._sums.ratios.small_parts() and max(self._misses) < MISSES:
             self.problem = ""
@@ -478,32 +489,51 @@ class StepCheck:
         along, _ = moves([amps[phase] for amps in readings], up=step.delta_a[phase] > 0)
         return fallen_at if along >= SEEN * abs(step.delta_a[phase]) else begin
 
-    def _on_missed(
-        self,
-        step: ReportedStep,
-        phases: Sequence[int],
-        window: Sequence[PhaseAmps],
-        *,
-        is_mirrored: bool,
-        is_quiet: bool,
-    ) -> None:
+    def _count_missed(self, judgement: _Judgement) -> None:
+        """Count the phases that have missed a step, and suspect the meter by them."""
+        step, phases = judgement.step, judgement.missed
+        if not phases:
+            return
         self._seen = 0
-        # A car that charged before the first reading has not stepped, though its first report looks so.
-        is_covered = self._window.reaches_back_to(step.since - LEAD_S)
-        is_first = len(phases) > 1 and is_covered and not any(self.proven)
+        is_first = len(phases) > 1 and judgement.is_covered and not any(self.proven)
         for phase in phases:
-            self._misses[phase] += MISSES if is_first else 1
+            self._sightings[phase] = 0
+            is_bare = not self.proven[phase] and phase in judgement.dead
+            self._misses[phase] += MISSES if is_first or is_bare else 1
         suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
         if not suspected:
             return
-        cause = FROZEN if is_quiet else _find_cause(step, suspected, window, mirrored=is_mirrored)
+        cause = FROZEN if judgement.is_quiet else _find_cause(judgement, suspected)
         self.problem = coded(
-            "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
+            "{phases} not follow station {evse}, whose car made a step of {amps} A: {cause}",
             phases=_follow_in_words(suspected),
             evse=step.ref,
             amps=f"{step.delta_a[suspected[-1]]:+.0f}",
             cause=cause,
         )
+
+
+def _has_edge(values: Sequence[float], delta_a: float) -> bool:
+    """Return True if readings (A) have an edge as large as a step (A), and none the other way."""
+    edges = _find_edges(values, delta_a)
+    return bool(edges) and min(edges) > 0
+
+
+def _find_edges(values: Sequence[float], delta_a: float) -> list[float]:
+    """Return the edges of readings (A) that are about as large as a step (A), as parts of it.
+
+    An edge is a run of moves in one direction. Negative ones go the other way.
+    """
+    edges = []
+    run = 0.0
+    for before, after in pairwise(values):
+        move = after - before if abs(after - before) >= LEAST_SLOPE_A else 0.0
+        if move * run <= 0:
+            edges.append(run)
+            run = 0.0
+        run += move
+    edges.append(run)
+    return [edge / delta_a for edge in edges if EDGE[0] <= abs(edge / delta_a) <= EDGE[1]]
 
 
 def _is_dead(window: Sequence[PhaseAmps], phase: int) -> bool:
@@ -523,10 +553,9 @@ def list_phases(phases: Sequence[int]) -> str:
     return join_and([f"L{phase + 1}" for phase in phases])
 
 
-def _find_cause(
-    step: ReportedStep, missed: Sequence[int], window: Sequence[PhaseAmps], *, mirrored: bool
-) -> str:
-    """Return the likely cause of a missed step, in words, with what to check."""
+def _find_cause(judgement: _Judgement, missed: Sequence[int]) -> str:
+    """Return the likely cause of a step that these phases have missed, in words, with what to check."""
+    step, window = judgement.step, judgement.window
     phase = missed[-1]
     size = abs(step.delta_a[phase])
     columns = [[amps[each] for amps in window] for each in range(3)]
@@ -549,7 +578,7 @@ def _find_cause(
     )
     if max(spans) <= FLAT_A:
         return FROZEN
-    if mirrored:
+    if judgement.is_mirrored:
         return (
             coded("its current transformer of {phase} is built in backwards", phase=phases)
             if is_single

@@ -223,6 +223,28 @@ def test_dead_current_transformer_is_named_by_one_phase_cars() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fault", [swapped, backwards(0), before_the_cars])
+def test_wrong_meter_above_stations_that_report_seldom_is_suspected(fault: Shown) -> None:
+    # No report shows a step in time. The limits that the stations accept do, once their reports of each
+    # 300 s show that the cars have followed.
+    cars = [Car(16.0, ONE_PHASE)] * 6
+    site = make_site(fault, flat(12.0), cars, 63.0, 300)
+    connect_cars(site, cars, 1800, 150)
+    assert site.circuit_view("grid").meter_problem.startswith("L1 ")
+    assert site.circuit_view("grid").meter_quality is Quality.IMPLAUSIBLE
+    assert site.seconds_over("grid", 63.0) == 0
+
+
+@pytest.mark.slow
+def test_right_meter_above_stations_that_report_seldom_costs_cars_nothing() -> None:
+    cars = [Car(16.0, ONE_PHASE)] * 6
+    site = make_site(right, lively, cars, 63.0, 300)
+    connect_cars(site, cars, 1800, 150)
+    assert not site.circuit_view("grid").meter_problem
+    assert sum(site.station(f"C{number}").draw_a for number in range(6)) >= 30.0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("wait_s", [RULES_S, 300])
 @pytest.mark.parametrize("report_s", [10, 60, 300, 0])
 @pytest.mark.parametrize("fault", [before_the_cars, swapped, backwards(0)])

@@ -38,7 +38,7 @@ DEAD = detailed(
 BACKWARDS = detailed(
     StatementCode.METER_IMPOSSIBLE_VALUE,
     coded(
-        "{phases} not follow station {evse}, which reported a step of {amps} A: {cause}",
+        "{phases} not follow station {evse}, whose car made a step of {amps} A: {cause}",
         phases=coded("{phases} do", phases=join_and(["L1", "L2", "L3"])),
         evse="CS001/1",
         amps="+10",

@@ -266,3 +266,38 @@ def test_report_of_more_than_a_step_has_shown_is_right() -> None:
     draw.shown_a = (7.0, 7.0)
     draw.add_report(three(16), 10)
     assert draw.likely_a(10 + LONGEST_TRANSITION_S) == (16.0, 16.0)
+
+
+def test_consumption_car_at_its_offer_has_followed_as_that_changed() -> None:
+    draw = watch()
+    draw.add_report(three(16), 60)
+    draw.offer(10, 100)
+    draw.offer(9, 105)
+    draw.add_report(three(9), 120)
+    assert draw.followed_within == (100, 100 + REACTION_S)
+    draw.add_report(three(9), 180)
+    assert draw.followed_within == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize(("before_a", "after_a"), [(16.0, 6.0), (13.0, 10.0), (0.0, 10.0)])
+def test_consumption_car_below_its_offer_may_have_moved_at_any_time(before_a: float, after_a: float) -> None:
+    draw = watch()
+    draw.add_report(three(before_a), 60)
+    draw.offer(10, 100)
+    draw.add_report(three(after_a), 120)
+    assert draw.followed_within == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("reports", "has_followed"),
+    [((16.0, 16.0), True), ((12.0, 12.0), True), ((16.0, 14.0), False), ((0.0, 16.0), False)],
+)
+def test_consumption_two_reports_of_what_car_takes_show_all_limits_between(
+    reports: tuple[float, float], has_followed: bool
+) -> None:
+    draw = watch()
+    draw.add_report(three(reports[0]), 300)
+    draw.offer(8, 400)
+    draw.offer(16, 450)
+    draw.add_report(three(reports[1]), 600)
+    assert draw.has_followed is has_followed

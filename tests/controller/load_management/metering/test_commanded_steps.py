@@ -38,6 +38,18 @@ def before_the_cars(building: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
     return building
 
 
+def commanded(ref: EvseRef, delta_a: PhaseAmps, at: float, *, is_known: bool = True) -> CommandedStep:
+    return CommandedStep(
+        ref=ref,
+        delta_a=delta_a,
+        at=at,
+        takes_s=TAKES_S,
+        slowest_s=TAKES_S,
+        report_s=300.0,
+        is_known=is_known,
+    )
+
+
 class Site:
     """A building of 8 A and a car of 16 A on L1 that follows each limit `FOLLOWS_S` later, by the second."""
 
@@ -73,7 +85,7 @@ class Site:
         before_a = self._follows[-1][1] if self._follows else self._drawn_a
         self._follows.append((self.now + FOLLOWS_S, limit_a if follows else before_a))
         delta_a = self._on_phases(limit_a - before_a)
-        self.steps.add(CommandedStep(ref=A, delta_a=delta_a, at=self.now, takes_s=TAKES_S, is_known=is_known))
+        self.steps.add(commanded(A, delta_a, self.now, is_known=is_known))
 
 
 @pytest.mark.parametrize(("phases", "moves"), [(1, 3), (2, 3), (3, 2)])
@@ -146,9 +158,7 @@ def test_limit_of_car_whose_draw_is_unknown_hides_others() -> None:
     site = Site()
     for limit_a in (10.0, 16.0) * 2:
         site.limit(limit_a)
-        site.steps.add(
-            CommandedStep(ref=B, delta_a=(6.0, 0.0, 0.0), at=site.now, takes_s=TAKES_S, is_known=False)
-        )
+        site.steps.add(commanded(B, (6.0, 0.0, 0.0), site.now, is_known=False))
         site.wait(60)
     assert site.proven == set()
 

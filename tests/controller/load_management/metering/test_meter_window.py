@@ -51,7 +51,7 @@ def test_meter_window_reported_step_counts_when_it_happened(
     since: float, at: float, expected: tuple[float, float]
 ) -> None:
     window = MeterWindow(MEMORY_S)
-    window.add_step(ReportedStep(ref=B, delta_a=(-8.0, 0.0, 0.0), since=since, at=at))
+    window.add_step(ReportedStep(ref=B, delta_a=(-8.0, 0.0, 0.0), since=since, at=at, reported_at=at))
     assert window.net_of_others(A, 0, BEFORE, AFTER) == expected
 
 
@@ -74,5 +74,5 @@ def test_meter_window_drops_old_steps_while_the_meter_is_dead() -> None:
     window = MeterWindow(MEMORY_S)
     for number in range(MOST_OTHERS * 2):
         at = number * 10.0
-        window.add_step(ReportedStep(ref=B, delta_a=(6.0, 0.0, 0.0), since=at - 10.0, at=at))
+        window.add_step(ReportedStep(ref=B, delta_a=(6.0, 0.0, 0.0), since=at - 10.0, at=at, reported_at=at))
     assert not window.is_crowded

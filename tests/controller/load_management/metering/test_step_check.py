@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.load_management.evse.consumption import NOTHING, OfferCredit, ReportedStep
-from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.step_check import (
+from controller.load_management.evse.consumption import NOTHING, CommandedStep, OfferCredit, ReportedStep
+from controller.load_management.metering.car_steps import (
     CAR_PAUSE_S,
     CAR_STEPS_S,
+    STEP_PAUSE_S,
+    StepPauses,
+)
+from controller.load_management.metering.meter_window import MeterWindow
+from controller.load_management.metering.step_check import (
     LATE_SPANS_S,
     LIVELY_SPANS,
     MEMORY_S,
-    STEP_PAUSE_S,
     QuietWatch,
     StepCheck,
-    StepPauses,
 )
 from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef
@@ -50,7 +52,9 @@ def observe(
         if at and now == at + 7:
             sign = 1.0 if drawn == delta else -1.0
             step = (sign * delta[0], sign * delta[1], sign * delta[2])
-            check.add_step(ReportedStep(ref=A, delta_a=step, since=now - 10.0, at=float(now)))
+            check.add_step(
+                ReportedStep(ref=A, delta_a=step, since=now - 10.0, at=float(now), reported_at=float(now))
+            )
     return window, check
 
 
@@ -87,7 +91,11 @@ def test_step_check_backwards_meter_of_car_that_rises_in_steps_is_seen() -> None
             rise_a = 6.0 if now == 30 else 19.0
             drawn_a += rise_a
             window.add_change(A, (rise_a, 0.0, 0.0), float(now))
-            check.add_step(ReportedStep(ref=A, delta_a=(rise_a, 0.0, 0.0), since=now - 10.0, at=float(now)))
+            check.add_step(
+                ReportedStep(
+                    ref=A, delta_a=(rise_a, 0.0, 0.0), since=now - 10.0, at=float(now), reported_at=float(now)
+                )
+            )
         window.add_reading((10.0 + 0.1 * (now % 3) - drawn_a, 11.0, 12.0), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
     assert "L1 is built in backwards" in check.problem
@@ -105,10 +113,88 @@ def test_step_check_proves_by_two_steps_beside_pulses(pulse_a: float, proven_by_
         check.on_reading(ZERO, NOTHING, float(now))
         if now in (47, 107):
             change_a = 16.0 if now == 47 else -16.0
-            check.add_step(ReportedStep(ref=A, delta_a=(change_a, 0.0, 0.0), since=now - 10.0, at=float(now)))
+            check.add_step(
+                ReportedStep(
+                    ref=A,
+                    delta_a=(change_a, 0.0, 0.0),
+                    since=now - 10.0,
+                    at=float(now),
+                    reported_at=float(now),
+                )
+            )
         proven[now] = check.proven[0]
     assert proven[60] is proven_by_first
     assert proven[120]
+
+
+@pytest.mark.parametrize(("sign", "is_proven"), [(1, True), (-1, False)])
+@pytest.mark.parametrize(("load_a", "on_s"), [(15.0, 7), (20.0, 11)])
+def test_step_check_finds_edge_of_car_among_those_of_larger_loads(
+    sign: int, is_proven: bool, load_a: float, on_s: int
+) -> None:
+    # A load of the building goes on and off all the time: only the edges of 6 A are those of the car.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    for now in range(400):
+        building_a = 12.0 + 0.1 * (now % 3) + (load_a if now % 17 < on_s else 0.0)
+        drawn_a = 6.0 if now >= 360 else 0.0
+        window.add_reading((building_a + sign * drawn_a, 11.0, 12.0), float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
+        if now == 365:
+            check.add_step(
+                ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=355.0, at=365.0, reported_at=365.0)
+            )
+    assert check.proven[0] is is_proven
+
+
+@pytest.mark.parametrize(("follows", "is_suspected"), [(True, True), (False, False)])
+def test_step_check_counts_missed_limits_that_next_report_confirms(follows: bool, is_suspected: bool) -> None:
+    # The station reports each 300 s, and the meter measures the building alone.
+    check = _with_limits(before_the_cars, follows=follows)
+    assert ("L1 does not follow station A/1" in check.problem) is is_suspected
+
+
+def test_step_check_limits_that_meter_has_shown_suspect_nothing() -> None:
+    assert not _with_limits(true_meter, follows=True).problem
+
+
+def test_step_check_drops_missed_limits_with_proof() -> None:
+    check = _with_limits(before_the_cars, follows=False, reports=False)
+    check.drop_proof((0, 1, 2))
+    check.on_report(A, shows_limits=True)
+    assert not check.problem
+
+
+def before_the_cars(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
+    return base
+
+
+def _with_limits(meter: Meter, *, follows: bool, reports: bool = True) -> StepCheck:
+    """Return a check after two limits in 150 s that a car of 16 A has got, and the next report."""
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    for now in range(300):
+        drawn_a = 10.0 if 103 <= now < 203 else 16.0
+        shown = meter((10.0 + 0.1 * (now % 3), 11.0, 12.0), (drawn_a, 0.0, 0.0))
+        window.add_reading(shown, float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
+        if now in (100, 200):
+            check.add_commanded(
+                CommandedStep(
+                    ref=A,
+                    delta_a=(-6.0 if now == 100 else 6.0, 0.0, 0.0),
+                    at=float(now),
+                    takes_s=17.0,
+                    slowest_s=30.0,
+                    report_s=300.0,
+                    is_known=True,
+                )
+            )
+    if reports:
+        check.on_report(B, shows_limits=True)
+        assert not check.problem
+        check.on_report(A, shows_limits=follows)
+    return check
 
 
 @pytest.mark.parametrize(("sign", "is_proven"), [(1, True), (-1, False)])
@@ -124,7 +210,9 @@ def test_step_check_start_that_is_cut_at_once_proves_right_meter_only(sign: int,
             drawn_a += change_a
             window.add_change(A, (change_a, 0.0, 0.0), float(now))
         if now == 332:
-            check.add_step(ReportedStep(ref=A, delta_a=(14.0, 0.0, 0.0), since=322.0, at=332.0))
+            check.add_step(
+                ReportedStep(ref=A, delta_a=(14.0, 0.0, 0.0), since=322.0, at=332.0, reported_at=332.0)
+            )
         window.add_reading((20.0 + 0.1 * (now % 3) + sign * drawn_a, 11.0, 12.0), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
     assert check.proven == [is_proven, False, False]
@@ -137,7 +225,9 @@ def test_step_check_one_missed_step_is_not_enough() -> None:
         window.add_reading((10.0, 10.0 + 0.1 * (now % 2), 10.0), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
         if now == 30:
-            check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0))
+            check.add_step(
+                ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0, reported_at=30.0)
+            )
     assert check.problem == ""
 
 
@@ -153,7 +243,9 @@ def test_step_check_steps_beside_lost_readings_are_not_missed(
         drawn_a = 18.0 if now - 5 < 58 else 0.0
         for ref, at in ((A, 61), (B, 63)):
             if now == at:
-                step = ReportedStep(ref=ref, delta_a=(-9.0, 0.0, 0.0), since=at - 10.0, at=float(at))
+                step = ReportedStep(
+                    ref=ref, delta_a=(-9.0, 0.0, 0.0), since=at - 10.0, at=float(at), reported_at=float(at)
+                )
                 window.add_step(step)
                 check.add_step(step)
         if now % interval_s == 0 and not lost_from <= now < lost_until:
@@ -178,7 +270,13 @@ def test_step_check_two_seen_steps_clear_suspicion() -> None:
             check.on_reading(ZERO, NOTHING, float(now))
             if now == start + 17:
                 check.add_step(
-                    ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=start + 7.0, at=start + 17.0)
+                    ReportedStep(
+                        ref=A,
+                        delta_a=(16.0, 0.0, 0.0),
+                        since=start + 7.0,
+                        at=start + 17.0,
+                        reported_at=start + 17.0,
+                    )
                 )
     assert check.problem == ""
 
@@ -191,7 +289,11 @@ def test_step_check_busy_building_proves_nothing() -> None:
         window.add_reading((10.0 + pulse, 10.0, 10.0), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
         if now % 40 == 30:
-            check.add_step(ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
+            check.add_step(
+                ReportedStep(
+                    ref=A, delta_a=(6.0, 0.0, 0.0), since=now - 10.0, at=float(now), reported_at=float(now)
+                )
+            )
     assert check.problem == ""
 
 
@@ -202,7 +304,11 @@ def test_step_check_step_hidden_by_another_station_proves_nothing() -> None:
         window.add_reading((20.0, 10.0, 10.0), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
         if now % 40 == 30:
-            check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
+            check.add_step(
+                ReportedStep(
+                    ref=A, delta_a=(16.0, 0.0, 0.0), since=now - 10.0, at=float(now), reported_at=float(now)
+                )
+            )
             window.add_change(B, (-16.0, 0.0, 0.0), float(now))
     assert check.problem == ""
 
@@ -217,7 +323,9 @@ def test_step_check_steps_between_missing_readings_are_not_missed() -> None:
             check.on_reading(ZERO, NOTHING, float(now))
         if now in (152, 154):
             ref = A if now == 152 else B
-            check.add_step(ReportedStep(ref=ref, delta_a=(-7.0,) * 3, since=142.0, at=float(now)))
+            check.add_step(
+                ReportedStep(ref=ref, delta_a=(-7.0,) * 3, since=142.0, at=float(now), reported_at=float(now))
+            )
     assert check.problem == ""
 
 
@@ -233,7 +341,7 @@ def test_step_check_one_missed_phase_does_not_suspect_meter_at_once() -> None:
         window.add_reading((10.0, 11.0, 12.0 + 0.1 * (now % 3)), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
         if now == 30:
-            step = ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0)
+            step = ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0, reported_at=30.0)
             check.add_step(step)
     assert check.problem == ""
     assert check.has_missed(0)
@@ -254,7 +362,9 @@ def test_step_check_own_cut_in_backwards_meter_is_no_seen_rise() -> None:
         window.add_reading((-drawn_a, 0.0, 0.1 * (now % 3)), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
         if now == 35:
-            check.add_step(ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=25.0, at=35.0))
+            check.add_step(
+                ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=25.0, at=35.0, reported_at=35.0)
+            )
             window.add_change(A, (6.0, 0.0, 0.0), 35.0)
             window.add_change(A, (-26.0, 0.0, 0.0), 36.0)
     assert not check.proven[0]
@@ -348,7 +458,7 @@ def test_step_check_asks_for_step_until_ratio_is_shown(limit_a: float, largest_a
     check.car_steps.begin(A, 30.0, needed, 59.0)
     read(16.0, 60, 65)
     assert check.needed_step(limits_a, 64.0) is None
-    check.add_step(ReportedStep(ref=A, delta_a=(-4.0, -4.0, -4.0), since=60.0, at=64.0))
+    check.add_step(ReportedStep(ref=A, delta_a=(-4.0, -4.0, -4.0), since=60.0, at=64.0, reported_at=64.0))
     read(12.0, 65, 80)
     assert check.has_answered(79.0)
     read(12.0, 80, 200)
@@ -405,6 +515,8 @@ def test_step_check_finds_no_ratio_by_step_of_seldom_reports(since: float, is_sm
     for now in range(200):
         drawn_a, shown_a = (16.0, 40.0) if now < 120 else (0.0, 35.0)
         if now == 120:
-            check.add_step(ReportedStep(ref=A, delta_a=(-16.0,) * 3, since=since, at=120.0))
+            check.add_step(
+                ReportedStep(ref=A, delta_a=(-16.0,) * 3, since=since, at=120.0, reported_at=120.0)
+            )
         check.on_reading((shown_a,) * 3, OfferCredit.within(*[(drawn_a,) * 3] * 3), float(now))
     assert bool(check.problem) is is_small
