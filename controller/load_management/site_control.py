@@ -157,9 +157,9 @@ class SiteControl:
         ]
 
     def seldom_evses(self, now: float) -> list[EvseRef]:
-        """Return the EVSEs whose last report is old, and on whose car nothing else depends but its reports.
+        """Return the EVSEs whose car could add phases that nothing but its next report would show.
 
-        It uses fewer phases than it may, and would load the others of a circuit that no meter measures.
+        The last report is old, and a circuit above has no meter that shows the car.
         """
         site = self._model.site
         unmetered = {
