@@ -30,7 +30,6 @@ from controller.load_management.evse.limit_reasons import (
     explain_switch,
 )
 from controller.load_management.metering.car_steps import LONGEST_REPORT_S, NeededStep
-from controller.model.deadlines import first_after
 from controller.model.statements import StatementCode
 
 PHASE_FULL = StatementCode.PHASE_FULL
@@ -256,7 +255,9 @@ class EvseOffer:
         due_at = min(self._delivery.changes_at(since), self._model.changes_at(since))
         if now < self._test_ends_at < due_at:
             due_at = self._test_ends_at
-        renews_at = first_after(self._asked_at, (self._delivery.renews_at,))
+        renews_at = self._delivery.renews_at
+        if renews_at <= self._asked_at:
+            renews_at = math.inf  # nothing was sent: its fallback will do, or its memory is worn
         if self._delivery.hold_s:  # the next lease is shorter, as is the time for which the limit holds
             due_at, renews_at = min(due_at, renews_at), math.inf
         self._due.updates.set_due(evse.ref, due_at)

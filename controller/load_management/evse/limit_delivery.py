@@ -543,8 +543,11 @@ class LimitDelivery:
         inf: there is none, or the next one is on its way.
         """
         lease = self._lease
-        if lease is None or any(each.kind is LimitKind.LEASE for each in self._pending.values()):
+        if lease is None:
             return math.inf
+        for pending in self._pending.values():
+            if pending.kind is LimitKind.LEASE:
+                return math.inf
         return lease.sent_at + (RENEW_AT * lease.duration_s if self.is_obeyed else self._full_cost_s)
 
     @property
