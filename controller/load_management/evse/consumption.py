@@ -407,8 +407,9 @@ class ConsumptionTracker:
             self.takes_a = max(self.takes_a, drawn_a)
         elif self._offered_a >= self._evse.min_a:
             self.takes_a = 0.0
-        follows = waited_s >= self._reaction_s and (agrees[-1] or (is_usual and drawn_a < self._offered_a))
-        follows &= drawn_a > UNLOADED_A or self._offered_a < self._evse.min_a
+        # A car that draws nothing may have become full at any time.
+        follows = drawn_a > UNLOADED_A and waited_s >= self._reaction_s
+        follows &= agrees[-1] or (is_usual and drawn_a < self._offered_a)
         self.has_followed, self._follows = self._follows and follows, follows
         if drawn_a > self.shown_a[1] + OVERDRAW_A:
             self.shown_a = (0.0, math.inf)  # the report is right

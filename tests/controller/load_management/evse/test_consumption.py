@@ -290,7 +290,13 @@ def test_consumption_car_below_its_offer_may_have_moved_at_any_time(before_a: fl
 
 @pytest.mark.parametrize(
     ("reports", "has_followed"),
-    [((16.0, 16.0), True), ((12.0, 12.0), True), ((16.0, 14.0), False), ((0.0, 16.0), False)],
+    [
+        ((16.0, 16.0), True),
+        ((12.0, 12.0), True),
+        ((16.0, 14.0), False),
+        ((0.0, 16.0), False),
+        ((16.0, 0.0), False),
+    ],
 )
 def test_consumption_two_reports_of_what_car_takes_show_all_limits_between(
     reports: tuple[float, float], has_followed: bool
