@@ -22,7 +22,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.load_management.evse.learned_values import OVERDRAW_A, REACTION_S, SLOWEST_S, UNLOADED_A
+from controller.load_management.evse.learned_values import (
+    OVERDRAW_A,
+    REACTION_S,
+    SLOWEST_S,
+    UNLOADED_A,
+    UNSHOWN_S,
+)
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
 from controller.model.deadlines import first_after
 from controller.model.observations import EvseRef
@@ -389,7 +395,8 @@ class ConsumptionTracker:
             since, _ = self._limits[found]
             has_begun = before_a > UNLOADED_A and abs(before_a - self._limits[0][1]) <= OVERDRAW_A
             if found and has_begun and all(agrees[found:]):
-                self.followed_within = (self._limits[1][0], since + self._slowest_s)
+                # Few quick reports do not show that a station always follows so soon.
+                self.followed_within = (self._limits[1][0], since + max(self._slowest_s, UNSHOWN_S))
             if abs(drawn_a - before_a) > OVERDRAW_A and now > self._begun_at + SLOWEST_S:
                 self.followed_since = since
             self._follow(found)

@@ -21,6 +21,7 @@ from controller.load_management.evse.learned_values import (
     OVERDRAW_A,
     REACTION_S,
     UNLOADED_A,
+    UNSHOWN_S,
     ChargerResponse,
 )
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
@@ -197,7 +198,7 @@ class EvseController:
             delta_a=(delta_a[0], delta_a[1], delta_a[2]),
             at=now,
             takes_s=self.delivery.reaction_s + RAMP_S,
-            slowest_s=self.delivery.slowest_s,
+            slowest_s=max(self.delivery.slowest_s, UNSHOWN_S),
             report_s=draw.reports_each_s(now),
             is_known=is_known,
         )

@@ -16,7 +16,7 @@ from controller.load_management.evse.consumption import (
     OfferCredit,
     is_possible,
 )
-from controller.load_management.evse.learned_values import REACTION_S
+from controller.load_management.evse.learned_values import REACTION_S, UNSHOWN_S
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
 from controller.model.observations import EvseRef
 from drivers.reading import PerPhase
@@ -274,7 +274,7 @@ def test_consumption_car_at_its_offer_has_followed_as_that_changed() -> None:
     draw.offer(10, 100)
     draw.offer(9, 105)
     draw.add_report(three(9), 120)
-    assert draw.followed_within == (100, 100 + REACTION_S)
+    assert draw.followed_within == (100, 100 + UNSHOWN_S)
     draw.add_report(three(9), 180)
     assert draw.followed_within == (-math.inf, math.inf)
 
