@@ -128,11 +128,10 @@ class EvseController:
         if max(map(abs, delta)) < SEEN_CHANGE_A:
             return None
         # A car that has followed its offer has done so as that changed, however late the report is.
-        since, at = (
-            max(since, self.model.draw.followed_within[0]),
-            min(now, self.model.draw.followed_within[1]),
+        begin, end = self.model.draw.followed_within
+        return ReportedStep(
+            ref=self.evse.ref, delta_a=delta, since=max(since, begin), at=min(now, end), reported_at=now
         )
-        return ReportedStep(ref=self.evse.ref, delta_a=delta, since=since, at=at, reported_at=now)
 
     def _learn(self, reported_at: float, now: float) -> None:
         """Learn from the last report, after one of `reported_at` (s)."""

@@ -173,17 +173,18 @@ class _Sight(enum.Enum):
 
 
 class _Judgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the readings of a window show of a step: the phases on which it was `seen`, and those `missed`.
+    """Result of looking for a step in the readings of a `window`: where it was `seen`, and where `missed`.
 
-    `surprising`: those of the seen ones on which the building had not moved so just before. `begins`: from
-    when the readings show it (s). `dead`: the missed phases that carry nothing. `is_quiet`: the readings have
-    shown no more than flutter for long. `is_covered`: they were there before the step.
+    `convincing`: those of the phases on which it was seen that were proven before, or on which the building
+    had not moved so just before. `begins`: from when the readings show it (s). `dead`: the missed phases that
+    carry nothing. `is_quiet`: the readings have shown no more than flutter for long. `is_covered`: they were
+    there before the step.
     """
 
     step: ReportedStep
     window: Sequence[PhaseAmps]
     seen: Sequence[int]
-    surprising: Sequence[int]
+    convincing: Sequence[int]
     begins: Mapping[int, float]
     missed: Sequence[int]
     dead: Sequence[int]
@@ -404,7 +405,9 @@ class StepCheck:
             step=step,
             window=window,
             seen=seen,
-            surprising=[phase for phase in seen if self._is_surprising(step, phase, window, end)],
+            convincing=[
+                phase for phase in seen if self.proven[phase] or self._is_surprising(step, phase, window, end)
+            ],
             begins={phase: self._find_begin(step, phase, end) for phase in seen},
             missed=missed,
             dead=[phase for phase in missed if _is_dead(window, phase)],
@@ -459,8 +462,7 @@ class StepCheck:
         """Prove the phases on which a step was seen; several in a row end the suspicion."""
         for phase in judgement.seen:
             self._sightings[phase] += 1
-            is_surprising = phase in judgement.surprising
-            if self.proven[phase] or is_surprising or self._sightings[phase] >= SIGHTINGS:
+            if phase in judgement.convincing or self._sightings[phase] >= SIGHTINGS:
                 self._prove(phase, judgement.begins[phase])
         if judgement.seen:
             self._on_seen()
