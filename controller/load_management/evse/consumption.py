@@ -170,10 +170,10 @@ class ConsumptionTracker:
     """
 
     def __init__(self, evse: EvseNode, now: float) -> None:
-        self.replace_evse(evse)
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
         self._sure_a: tuple[float, ...] = (0.0,) * len(evse.phases)
         """Least that flows on each wired phase by the last report (A): it may not show which carry it."""
+        self.replace_evse(evse)
         self._total_a = 0.0
         self._reaction_s = self._slowest_s = REACTION_S
         self.shown_a = (0.0, math.inf)
@@ -218,13 +218,14 @@ class ConsumptionTracker:
         """Find from when its station has followed its offer, and from when a report is overdue.
 
         It is likely to have followed from `_followed_at` on, for sure from `_shown_at` on; a settled report
-        shows its draw.
+        shows its draw. From `_unreported_at` on it reports no currents, without another report.
         """
         takes_s = self._slowest_s if self.is_late else self._reaction_s
         self._followed_at = self._changed_at + takes_s + FOLLOWED_S
         self._shown_at = math.inf if self._settled else self._changed_at + self._slowest_s + FOLLOWED_S
         patience_s = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
         self._report_due_at = self.known_at + patience_s + self._reaction_s - REACTION_S
+        self._unreported_at = -math.inf if self.reported_at is None else self.reported_at + UNREPORTED_S
 
     def set_reaction(self, reaction_s: float, slowest_s: float) -> None:
         """Set the time (s) that its station takes to follow, and the longest that it may take."""
@@ -235,7 +236,14 @@ class ConsumptionTracker:
         """Use other settings of the EVSE, on as many phases."""
         self._evse = evse
         self._wires = on_site_phases(evse, (1.0,) * len(evse.phases))
-        """Number of the station's phases that are wired to each of the site's."""
+        """1 for each of the site's phases that one of the station's is wired to, else 0."""
+        self._set_sure(self._sure_a)
+
+    def _set_sure(self, sure_a: tuple[float, ...]) -> None:
+        """Set the least that flows on each wired phase by the last report (A)."""
+        self._sure_a = sure_a
+        self.surely_drawn = on_site_phases(self._evse, sure_a)
+        """The same on the site's phases (A)."""
 
     @property
     def settled(self) -> bool:
@@ -254,11 +262,6 @@ class ConsumptionTracker:
     def total_a(self) -> float:
         """Return the last report of all phases together (A); where they are not shown, the most it can be."""
         return self._total_a or sum(amps or 0.0 for amps in self.report)
-
-    @property
-    def surely_drawn(self) -> PhaseAmps:
-        """Return the least that flows on the site's phases by the last report (A)."""
-        return on_site_phases(self._evse, self._sure_a)
 
     @property
     def most_loaded_a(self) -> float:
@@ -283,11 +286,6 @@ class ConsumptionTracker:
     def reports_each_s(self, now: float) -> float:
         """Return the longest recent time (s) between two reports, or since the last one."""
         return math.inf if self.reported_at is None else max(self._interval_s, now - self.reported_at)
-
-    @property
-    def _unreported_at(self) -> float:
-        """Return from when on its station reports no currents (s), without another report."""
-        return -math.inf if self.reported_at is None else self.reported_at + UNREPORTED_S
 
     def reports_none(self, now: float) -> bool:
         """Return True if its station has not reported the current of each phase for minutes."""
@@ -343,14 +341,16 @@ class ConsumptionTracker:
         self.known_at = now
         self.defiant_a = self._excess_a = self._creep_a = 0.0
         self._follow(len(self._limits) - 1)
-        self.report = self._sure_a = (0.0,) * len(self._evse.phases)
+        nothing = (0.0,) * len(self._evse.phases)
+        self.report = nothing
+        self._set_sure(nothing)
         self._total_a = 0.0
         self._find_moments()
 
     def drop_reports(self) -> None:
         """Take it as not having reported: what its station reported was wrong."""
         self.report = (None,) * len(self._evse.phases)
-        self._sure_a = (0.0,) * len(self._evse.phases)
+        self._set_sure((0.0,) * len(self._evse.phases))
         self._total_a = self.takes_a = 0.0
         self.reported_at = None
         self.followed_within = (-math.inf, math.inf)
@@ -371,9 +371,10 @@ class ConsumptionTracker:
             self._interval_s = max(0.9 * self._interval_s, now - self.reported_at)
         before_a = self.most_loaded_a
         self.report = on_wired_phases(self._evse, report)
-        self._sure_a = tuple(amps or 0.0 for amps in self.report)
-        if first_a is not None:
-            self._sure_a = (first_a, *(0.0 for _ in self.report[1:]))
+        if first_a is None:
+            self._set_sure(tuple(amps or 0.0 for amps in self.report))
+        else:
+            self._set_sure((first_a, *(0.0 for _ in self.report[1:])))
         self._find_followed(before_a, now)
         self.reported_at = self.known_at = now
         self._find_moments()
@@ -486,26 +487,30 @@ class ConsumptionTracker:
         before = max(min(unfollowed_a, self._before_rise_a), self.defiant_a) if reacting else obeyed
         if self.is_overdue(now):
             return self._overdue_credit(before, now, reacting=reacting)
-        unreported_a = self._highest_a
-        if self._settled and None in self.report:
-            unreported_a = max((amps for amps in self.report if amps is not None), default=unreported_a)
-        changing_a = max(self._highest_a, self.defiant_a)
-        low, high = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
-        unreacted, likely = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
-        for phase, amps, drawn_a in zip(self._evse.phases, self.report, self._sure_a, strict=True):
-            low[phase] += min(drawn_a, before if self.is_late else obeyed)
-            likely[phase] += min(drawn_a, obeyed if self._settled else self._lowest_a)
-            unreacted[phase] += min(drawn_a, before)
-            most_a = unreported_a if amps is None else amps
-            high[phase] += min(most_a, obeyed) if self._settled else changing_a
-        most, unreacted_a = (high[0], high[1], high[2]), (unreacted[0], unreacted[1], unreacted[2])
-        return OfferCredit(
-            (low[0], low[1], low[2]),
-            most,
-            unreacted_a,
-            unreacted_a,
-            (likely[0], likely[1], likely[2]),
-            most,
+        least_a = before if self.is_late else obeyed
+        low = self._sure_below(least_a)
+        unreacted = low if before == least_a else self._sure_below(before)
+        if self._settled:
+            likely, high = self._sure_below(obeyed), self._reported_below(obeyed)
+        else:
+            likely = self._sure_below(self._lowest_a)
+            high = self._on_all_phases(max(self._highest_a, self.defiant_a))
+        return OfferCredit(low, high, unreacted, unreacted, likely, high)
+
+    def _sure_below(self, most_a: float) -> PhaseAmps:
+        """Return what flows for sure by the last report, at most so much (A on the site's phases)."""
+        first, second, third = self.surely_drawn
+        return (min(first, most_a), min(second, most_a), min(third, most_a))
+
+    def _reported_below(self, most_a: float) -> PhaseAmps:
+        """Return the last report, at most so much (A on the site's phases).
+
+        A missing value counts as the highest of the others.
+        """
+        known = [amps for amps in self.report if amps is not None]
+        missing_a = max(known, default=self._highest_a)
+        return on_site_phases(
+            self._evse, [min(missing_a if amps is None else amps, most_a) for amps in self.report]
         )
 
     def _overdue_credit(self, before: float, now: float, *, reacting: bool) -> OfferCredit:

@@ -18,7 +18,6 @@ from controller.load_management.evse.consumption import (
     BEFORE_STATE_S,
     PATIENCE,
     ConsumptionTracker,
-    on_site_phases,
 )
 from controller.load_management.evse.departure_goal import DepartureGoal
 from controller.load_management.evse.learned_values import (
@@ -470,15 +469,14 @@ class EvseModel:
         likely_a = self.draw.likely_a(now) if self.is_charging else None
         if likely_a is None:
             return None
-        used = self._phases.used
-        least_a, most_a = (min(amps, self.need_a(now)) for amps in likely_a)
-        most = on_site_phases(self.evse, [most_a if flag else 0.0 for flag in used])
+        need_a = self.need_a(now)
+        least_a, most_a = min(likely_a[0], need_a), min(likely_a[1], need_a)
+        most = _on_phases(self.phases, most_a)
         if not self.phases_known:
-            used = (True, *(False for _ in used[1:]))
-            least_a = min(least_a, self.least_a)
-        elif self.reports_no_current(now):
+            return _on_phases(self.evse.one_phase, min(least_a, self.least_a)), most
+        if self.reports_no_current(now):
             least_a = min(least_a, max(self.least_a, self.draw.shown_a[0]))
-        return on_site_phases(self.evse, [least_a if flag else 0.0 for flag in used]), most
+        return most if least_a == most_a else _on_phases(self.phases, least_a), most
 
     def on_station_down(self, now: float) -> None:
         """Drop the car: its station went away, and another one may come unseen."""
@@ -737,3 +735,9 @@ class EvseModel:
         self.phases = self._find_phases()
         self._need.reset()
         self._minimum.reset()
+
+
+def _on_phases(phases: PhaseFlags, amps: float) -> PhaseAmps:
+    """Return so much (A) on each of these phases."""
+    first, second, third = phases
+    return (amps if first else 0.0, amps if second else 0.0, amps if third else 0.0)
