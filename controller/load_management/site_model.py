@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import defaultdict
 from collections.abc import Collection
-from heapq import heappop, heappush
 
 import msgspec
 
@@ -88,7 +86,6 @@ class SiteModel:
         self.group_a: float | None = None
         self.changes = 0
         """Number of events so far that may have changed what circuits supply or what is booked on them."""
-        self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
         self._reactions: dict[EvseRef, float] = {}
 
@@ -436,28 +433,20 @@ class SiteModel:
 
         Returns True if it has changed.
         """
-        is_other = self.metering.totals.set(controller.evse, controller.booking.credit(now))
-        changes_at = controller.model.draw.credit_changes_at(now)
-        if changes_at < math.inf and changes_at != controller.credit_due_at:
-            controller.credit_due_at = changes_at
-            heappush(self._credits_due, (changes_at, self._number_of[controller.evse.ref]))
-        return is_other
+        self.due.credits.set_due(controller.evse.ref, controller.model.draw.credit_changes_at(now))
+        return self.metering.totals.set(controller.evse, controller.booking.credit(now))
 
     def update_due_credits(self, now: float) -> bool:
         """Bring the draw totals up to date for EVSEs whose draw is known less or better by now.
 
-        At most `DUE_AT_ONCE` of them, those that are due for longest; return True if there are more.
+        At most `DUE_AT_ONCE` of them, those that are due for longest; return True if there may be more.
         """
-        for _ in range(DUE_AT_ONCE):
-            if not self._credits_due or self._credits_due[0][0] > now:
-                return False
-            due_at, number = heappop(self._credits_due)
-            controller = self._by_number.get(number)
-            if controller is None or controller.credit_due_at != due_at:
-                continue  # it was removed, or put off
+        due = self.due.credits.take_due(now, DUE_AT_ONCE)
+        for ref in due:
+            controller = self.by_ref[ref]
             self.update_credit(controller, now)
             self._mark_help(controller)
-        return True
+        return len(due) == DUE_AT_ONCE
 
     def note_reaction(self, controller: EvseController) -> None:
         """Note for the metered circuits above an EVSE how long the slowest one below them takes to obey."""

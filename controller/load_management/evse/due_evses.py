@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from itertools import islice
 
 from controller.model.observations import EvseRef
 
@@ -47,15 +48,20 @@ class DueEvses:
         self._due.pop(ref, None)
         self._due_at.pop(ref, None)
 
-    def take_due(self, now: float) -> list[EvseRef]:
-        """Return the EVSEs to look at, each once."""
+    def take_due(self, now: float, most: int | None = None) -> list[EvseRef]:
+        """Return the EVSEs to look at, each once: so many at most, the others are left to the next call."""
         while self._moments and self._moments[0] <= now:
             at = heappop(self._moments)
             for ref in self._at.pop(at):
                 if self._due_at.get(ref) == at:
                     del self._due_at[ref]
                     self._due[ref] = None
-        found, self._due = list(self._due), {}
+        if most is None or len(self._due) <= most:
+            found, self._due = list(self._due), {}
+            return found
+        found = list(islice(self._due, most))
+        for ref in found:
+            del self._due[ref]
         return found
 
 
@@ -65,7 +71,7 @@ class DueQueues:
     `updates`: all that events and time change of it is found anew. `demands`: only what it asks for changes,
     as its turn or rest ends, or as it helps other phases. `renewals`: its lease is renewed, and nothing else
     of it changes. `rises`: a rise to its share is worth a write from some moment on. `tests`: one at each
-    meter is tested next, and nothing else of it changes.
+    meter is tested next, and nothing else of it changes. `credits`: what it draws is known less or better.
     """
 
     def __init__(self) -> None:
@@ -74,8 +80,10 @@ class DueQueues:
         self.renewals = DueEvses()
         self.rises = DueEvses()
         self.tests = DueEvses()
+        self.credits = DueEvses()
 
     def remove(self, ref: EvseRef) -> None:
         """Remove an EVSE that the site no longer has."""
-        for due in (self.updates, self.demands, self.renewals, self.rises, self.tests):
+        queues = (self.updates, self.demands, self.renewals, self.rises, self.tests, self.credits)
+        for due in queues:
             due.remove(ref)

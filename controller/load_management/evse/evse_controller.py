@@ -61,8 +61,6 @@ class EvseController:
         self.has_unsaved_state = False
         """True if `record` has something new beside the limits."""
         self.impossible: DrawSeen | None = None
-        self.credit_due_at = 0.0
-        """Time at which its draw is known less or better without an event (s, monotonic)."""
         self.apply_phase_switching(None)
         self.mark_due()
 

@@ -36,3 +36,12 @@ def test_awake_evses_added_one_is_taken_at_once() -> None:
     due.set_due(TWO, 5.0)
     due.add(ONE)
     assert due.take_due(0.0) == [ONE]
+
+
+def test_awake_evses_beyond_the_most_are_left_to_the_next_call() -> None:
+    due = DueEvses()
+    for ref in (TWO, ONE, THREE):
+        due.set_due(ref, 10.0)
+    assert due.take_due(10.0, most=2) == [TWO, ONE]
+    assert due.take_due(10.0, most=2) == [THREE]
+    assert due.take_due(10.0, most=2) == []
