@@ -338,7 +338,7 @@ class Allocator:
                 pool.fill_needs(room, groups_on)
             if len(pool.groups) >= MANY_GROUPS:
                 yield len(pool.groups) * COST_GROUP
-            yield from pool.fill(room, groups_on)
+            yield from pool.fill(room, groups_on, constraints.tight)
 
     def _set_shares(self, constraints: Constraints) -> Iterator[int]:
         """Set the shares of the claims by the levels to which their groups have risen at last."""

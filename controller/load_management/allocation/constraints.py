@@ -118,7 +118,8 @@ class Constraints:
         """Minima of all admitted claims on each row."""
         self._wanted: list[int] = []
         self._least: list[int] = []
-        self._tight: set[int] = set()
+        self.tight: set[int] = set()
+        """Rows that everybody's maximum would fill."""
         self._peaks: dict[int, Statement] = {}
         """Reason why no further car starts on a row although it is not full, by the number of the row."""
         self.changed_peaks: set[int] = set()
@@ -329,8 +330,8 @@ class Constraints:
                 tight.add(row)
                 if least > room:
                     contested.add(row)
-        others = (tight ^ self._tight) | (contested ^ self.contested)
-        self._tight, self.contested = tight, contested
+        others = (tight ^ self.tight) | (contested ^ self.contested)
+        self.tight, self.contested = tight, contested
         touched: dict[ClaimGroup, None] = {}
         for row in sorted(others):
             touched |= dict.fromkeys(self.groups_on[row])
@@ -338,7 +339,7 @@ class Constraints:
             self._set_loads(group)
 
     def _set_loads(self, group: ClaimGroup) -> None:
-        group.loads = [load for load in group.all_loads if load[0] in self._tight]
+        group.loads = [load for load in group.all_loads if load[0] in self.tight]
         group.contested = [load for load in group.loads if load[0] in self.contested]
 
     def statement(self, row: int) -> Statement:

@@ -12,8 +12,8 @@ at each level, so that a claim costs time only when it changes or when the level
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import heappop, heappush
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 COST_CHANGE = 2
 """Work of a group that changes how fast conductors fill (about us of a small computer)."""
@@ -139,6 +139,9 @@ Bends = dict[int, dict[ClaimGroup, int]]
 """By level: which groups get how many rising claims more (or fewer)."""
 
 
+NO_STARTS: Mapping[int, Mapping[int, int]] = {}
+
+
 class Pool:
     """Admitted claims of one priority: they rise together."""
 
@@ -147,20 +150,29 @@ class Pool:
         self.early: dict[Claim, None] = {}
         """Those with a need or a guarantee: where they stand is found anew in each pass."""
         self._bends: Bends = {}
+        self._starts: dict[int, dict[int, int]] = {}
+        """Claims that rise from each level on, on each conductor as often as they load it."""
 
     def add(self, claim: Claim) -> None:
         """Take in a claim that has its minimum from now on."""
         if claim.rises_early:
             self.early[claim] = None
         else:
-            _bend(self._bends, claim, claim.minimum, claim.maximum, 1)
+            self._count(claim, 1)
 
     def remove(self, claim: Claim) -> None:
         """Leave out a claim that was added."""
         if claim.rises_early:
             del self.early[claim]
         else:
-            _bend(self._bends, claim, claim.minimum, claim.maximum, -1)
+            self._count(claim, -1)
+
+    def _count(self, claim: Claim, sign: int) -> None:
+        _bend(self._bends, claim, claim.minimum, claim.maximum, sign)
+        if claim.minimum < claim.maximum:
+            starts = self._starts.setdefault(claim.minimum, {})
+            for conductor, times in claim.group.all_loads:
+                starts[conductor] = starts.get(conductor, 0) + sign * times
 
     def fill_needs(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> None:
         """Raise those who need more than the share that they stand at, to their needs at most."""
@@ -168,17 +180,20 @@ class Pool:
         if needy:
             raise_early(needy, [claim.need for claim in needy], room, groups_on)
 
-    def fill(self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]) -> Iterator[int]:
+    def fill(
+        self, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]], tight: Collection[int]
+    ) -> Iterator[int]:
         """Raise all from where they stand, to their maxima at most; shares follow from the groups' levels.
 
-        Yields the cost of each step.
+        `tight`: the conductors that could get full. Yields the cost of each step.
         """
-        bends = self._bends
+        bends, starts = self._bends, self._starts
         if self.early:
             bends = {level: dict(changes) for level, changes in bends.items()}
+            starts = {}
             for claim in self.early:
                 _bend(bends, claim, claim.share, claim.maximum, 1)
-        yield from _sweep(self.groups, bends, room, groups_on)
+        yield from _sweep(self.groups, bends, room, groups_on, starts, tight)
 
 
 def raise_early(
@@ -220,16 +235,29 @@ def _bend(bends: Bends, claim: Claim, share: int, top: int, sign: int) -> None:
 
 
 def _sweep(
-    groups: Iterable[ClaimGroup], bends: Bends, room: list[int], groups_on: Sequence[Sequence[ClaimGroup]]
+    groups: Iterable[ClaimGroup],
+    bends: Bends,
+    room: list[int],
+    groups_on: Sequence[Sequence[ClaimGroup]],
+    starts: Mapping[int, Mapping[int, int]] = NO_STARTS,
+    tight: Collection[int] = (),
 ) -> Iterator[int]:
-    """Raise the level of these groups, and take what they get from `room`; yield the cost of each step."""
+    """Raise the level of these groups, and take what they get from `room`; yield the cost of each step.
+
+    `starts`: how many claims begin to rise at each level, on each conductor; empty: not known.
+    """
     rising = set()
     for group in groups:
         group.reset()
         if group.loads:
             rising.add(group)
     if rising:
-        yield from _Sweep(rising, room, groups_on).run(bends)
+        sweep, levels = _Sweep(rising, room, groups_on), sorted(bends)
+        if levels and levels[0] in starts:
+            sweep.begin(bends[levels[0]], starts[levels[0]], tight, levels[0])
+            yield len(tight) + len(groups_on)
+            del levels[0]
+        yield from sweep.run(bends, levels)
 
 
 class _Sweep:
@@ -251,10 +279,31 @@ class _Sweep:
         self._left = len(groups)
         """Groups that are not frozen yet."""
 
-    def run(self, bends: Bends) -> Iterator[int]:
+    def begin(
+        self,
+        rising: Mapping[ClaimGroup, int],
+        speeds: Mapping[int, int],
+        tight: Collection[int],
+        level: int,
+    ) -> None:
+        """Begin at the lowest level, from which on so many claims of each group rise.
+
+        That is most of all groups. The conductors fill as fast as their `speeds`: those that are not `tight`
+        never get full.
+        """
+        for group, number in rising.items():
+            group.rising = number
+        for conductor in tight:
+            if speed := speeds.get(conductor):
+                self._at[conductor], self._speed[conductor] = level, speed
+                self._ends.append((self._end_of(conductor), conductor))
+        heapify(self._ends)
+
+    def run(self, bends: Bends, levels: Iterable[int]) -> Iterator[int]:
+        """Raise the level to each of these in turn; yield the cost of each step."""
         ends = self._ends
         cost = 0
-        for level in sorted(bends):
+        for level in levels:
             # Freeze what is full before the level is reached: `end` is the last level that fits.
             while ends and ends[0][0] < level:
                 end, conductor = heappop(ends)
