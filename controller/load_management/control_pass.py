@@ -84,6 +84,8 @@ class ControlPass:
         """EVSEs that were updated or given another share and have not been sent what follows from it."""
         self._reasoned: dict[EvseRef, None] = {}
         """EVSEs with another reason for their limit, which is to be logged."""
+        self._to_book: dict[EvseRef, None] = {}
+        """EVSEs of which only what is booked for them has changed, not noted yet."""
         self._to_rise: dict[EvseRef, None] = {}
         """EVSEs for which a rise to their share is worth a write by now, not noted yet."""
         self._off_shares = OffShares()
@@ -105,7 +107,7 @@ class ControlPass:
         self._turns.rotation.set_asking((), gone, self._now)
         noted = (
             *(self._touched, self._concerned, self._noted_in_part),
-            *(self._to_rise, self._to_test, self._reasoned, self._to_rank),
+            *(self._to_book, self._to_rise, self._to_test, self._reasoned, self._to_rank),
         )
         for refs in noted:
             for ref in gone & refs.keys():
@@ -208,7 +210,7 @@ class ControlPass:
             self._concerned |= dict.fromkeys(renewed)
             planner.note(renewed)  # they come to shares that have risen by a little, too
             planner.mark([*touched, *model.due.demands.take_due(self._now)])
-            yield from self._note_answers()
+            yield from self._note_bookings()
             yield from self._note_rises()
         else:
             self._supplied = None
@@ -229,14 +231,15 @@ class ControlPass:
         yield from planner.share(room, base, self._now)
         yield from self._send(part, planner, urgent=urgent, to_shares=to_shares)
 
-    def _note_answers(self) -> Iterator[int]:
-        """Note the EVSEs with a new lease: a cut that was accepted has freed its room, or soon will.
+    def _note_bookings(self) -> Iterator[int]:
+        """Note the EVSEs with a new lease, and those whose stations have followed a cut.
 
-        Those to update are left out, which follows.
+        A cut that was accepted has freed its room, or soon will. Those to update are left out, which follows.
         """
-        answered = self._model.answered
-        for number, ref in enumerate(list(answered), 1):
-            del answered[ref]
+        due = self._to_book
+        due |= dict.fromkeys(self._model.due.bookings.take_due(self._now))
+        for number, ref in enumerate(list(due), 1):
+            del due[ref]
             if ref in self._touched:
                 continue
             each = self._model.by_ref[ref]
@@ -505,13 +508,14 @@ class ControlPass:
             self._model.note_offer(controller, before.offered_a, now)
         if decision := controller.offer.take_decision(now):
             self._model.log.append(decision)
-        controller.offer.settle(allocation, now)
         if is_other:
             self._book(controller)
+        controller.offer.settle(allocation, now)
         self._note_share(controller, allocation)
 
     def _book(self, controller: EvseController) -> None:
         """Book the most that an EVSE may be taking, and what of it will be free soon."""
+        controller.booking.booked_at = self._now
         booking, falling_a = controller.booking.current_and_falling(self._now)
         self._bookings.set(controller.evse, booking)
         self._falling.set(controller.evse, (booking[0], falling_a))

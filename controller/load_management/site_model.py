@@ -69,8 +69,6 @@ class SiteModel:
         """Faults and changes of limits that are to be logged."""
         self.notices = FaultNotices(self.log)
         self.due = DueQueues()
-        self.answered: dict[EvseRef, None] = {}
-        """EVSEs with a limit that was answered since the last pass: their next moments are others."""
         self.unsaved: set[EvseRef] = set()
         """EVSEs with something new to record beside their limits: a goal, a learned value."""
         self._numbers = itertools.count()
@@ -162,7 +160,6 @@ class SiteModel:
         self.metering.totals.remove(controller.evse)
         del self._by_number[self._number_of.pop(ref)]
         self.due.remove(ref)
-        self.answered.pop(ref, None)
         self.unsaved.discard(ref)
         self.dimming.set_minimum(ref, None)
         self._reactions.pop(ref, None)
@@ -318,7 +315,7 @@ class SiteModel:
             return False
         before_a = controller.delivery.leased_a
         known = controller.on_answer(answer.token, answer.accepted, answer.detail, now)
-        self.answered[controller.evse.ref] = None
+        self.due.bookings.add(controller.evse.ref)
         if answer.accepted and (commanded := controller.commanded_step(before_a, now)) is not None:
             self.metering.add_commanded_step(controller.evse, commanded)
         if known and (step_a := controller.offer_step_a(before_a, now)):

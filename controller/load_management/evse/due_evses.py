@@ -71,7 +71,8 @@ class DueQueues:
     `updates`: all that events and time change of it is found anew. `demands`: only what it asks for changes,
     as its turn or rest ends, or as it helps other phases. `renewals`: its lease is renewed, and nothing else
     of it changes. `rises`: a rise to its share is worth a write from some moment on. `tests`: one at each
-    meter is tested next, and nothing else of it changes. `credits`: what it draws is known less or better.
+    meter is tested next, and nothing else of it changes. `bookings`: only what is booked for it changes, as
+    its station has answered, or has followed a cut by then. `credits`: what it draws is known less or better.
     """
 
     def __init__(self) -> None:
@@ -80,10 +81,13 @@ class DueQueues:
         self.renewals = DueEvses()
         self.rises = DueEvses()
         self.tests = DueEvses()
+        self.bookings = DueEvses()
         self.credits = DueEvses()
 
     def remove(self, ref: EvseRef) -> None:
         """Remove an EVSE that the site no longer has."""
-        queues = (self.updates, self.demands, self.renewals, self.rises, self.tests, self.credits)
-        for due in queues:
+        for due in (
+            *(self.updates, self.demands, self.renewals, self.rises),
+            *(self.tests, self.bookings, self.credits),
+        ):
             due.remove(ref)

@@ -46,6 +46,8 @@ class EvseBooking:
         self._delivery = delivery
         self.shares_its_limit = False
         """True while an EVSE that the configuration does not name may draw under its limit."""
+        self.booked_at = -math.inf
+        """Time at which a pass booked it last (s)."""
 
     def may_draw(self, now: float) -> bool:
         """Return True if current is kept for it: while a station is away, a car may come unseen."""

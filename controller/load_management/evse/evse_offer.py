@@ -253,6 +253,10 @@ class EvseOffer:
             return
         since = self._demand.refreshed_at
         due_at = min(self._delivery.changes_at(since), self._model.changes_at(since))
+        books_at = self._delivery.booking_changes_at(self._booking.booked_at)
+        if self._model.switch.changing or self._demand.problem:
+            # It changes its phases once its station may take nothing; the reason names what is booked.
+            due_at, books_at = min(due_at, books_at), math.inf
         if now < self._test_ends_at < due_at:
             due_at = self._test_ends_at
         renews_at = self._delivery.renews_at
@@ -261,6 +265,7 @@ class EvseOffer:
         if self._delivery.hold_s:  # the next lease is shorter, as is the time for which the limit holds
             due_at, renews_at = min(due_at, renews_at), math.inf
         self._due.updates.set_due(evse.ref, due_at)
+        self._due.bookings.set_due(evse.ref, books_at)
         self._due.renewals.set_due(evse.ref, renews_at)
 
     def await_test(self, now: float) -> bool:

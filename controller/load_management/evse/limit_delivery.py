@@ -424,17 +424,26 @@ class LimitDelivery:
         """Return when something here changes next without an event (s, monotonic); inf: never.
 
         A method that compares another moment with `now` needs it here, or in `_find_change` where it is part
-        of the standing: an EVSE is left alone until then. `rises_from` is needed only for a limit in W, and
-        while a higher limit is still booked: who waits for room to rise is asked in each pass. The renewal of
-        its lease is not among them: see `renews_at`.
+        of the standing: an EVSE is left alone until then. `rises_from` is needed only for a limit in W: who
+        waits for room to rise is asked in each pass. What changes its booking alone is not among them, nor is
+        the renewal of its lease: see `booking_changes_at`, `renews_at`.
         """
-        moments = [self._find_change(now), self._sends_from, self._secures_from]
-        rises_from = self.rises_from
-        if self.in_watts or self._trailing_until > rises_from:
-            moments.append(rises_from)
+        moments = [*self._moments(), self._sends_from, self._secures_from]
+        if self.in_watts:
+            moments.append(self.rises_from)
         moments += [pending.sent_at + ANSWER_S for pending in self._pending.values()]
         if self._quirk.writes_per_day is not None and self._written:
             moments.append(self._written[0] + DAY_S)
+        return first_after(now, moments)
+
+    def booking_changes_at(self, now: float) -> float:
+        """Return when it changes next what is booked of an earlier limit, or what of that it may rise into.
+
+        In s, monotonic; inf: never.
+        """
+        moments, rises_from = [until for _, until in self._following], self.rises_from
+        if self._trailing_until > rises_from:
+            moments.append(rises_from)
         return first_after(now, moments)
 
     def standing(self, now: float) -> LimitStanding:
@@ -457,16 +466,18 @@ class LimitDelivery:
 
     def _find_change(self, now: float) -> float:
         """Return when the state of its limits changes next without an event (s, monotonic); inf: never."""
+        return first_after(now, [*self._moments(), *(until for _, until in self._following)])
+
+    def _moments(self) -> list[float]:
+        """Return when that changes (s, monotonic) otherwise than by a cut that its station has followed."""
         moments = [self._trail[1]]
-        for _, until in self._following:
-            moments.append(until)
         if self._doubt_since is not None:
             moments.append(self._doubt_since + DOUBT_S)
         if (lease := self._lease) is not None:
             moments += (lease.ends_at, lease.answered_at + lease.duration_s + CLOCK_SLACK_S)
         for pending in self._pending.values():
             moments.append(pending.sent_at + LATE_S)
-        return first_after(now, moments)
+        return moments
 
     def _has_changed(self) -> None:
         """Have the state of its limits found anew, as a limit or what is known of it has changed."""
