@@ -52,7 +52,8 @@ class CircuitSupply:
         dimming.set_voltage(self._model.metering.highest_v(self._model.site.circuits[0]), now)
         if not dimming.bounds_all:
             return None
-        return dimming.steered(max(0.0, self._model.metering.surplus_a(now) - self._others_draw(now)))
+        generated_a = self._model.metering.surplus_a(now, is_sure=True)
+        return dimming.steered(max(0.0, generated_a - self._others_draw(now)))
 
     def supply(self, circuit: CircuitNode, base_a: PhaseAmps, now: float) -> PhaseAmps:
         """Return what a circuit with this base load supplies to the EVSEs below it (A per phase)."""

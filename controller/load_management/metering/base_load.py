@@ -259,6 +259,8 @@ class _PhaseLoad:
         """Last reading less the highest likely draw of the EVSEs."""
         self.most_a = 0.0
         """Last reading less the least that they are likely to draw."""
+        self.drawn_a = 0.0
+        """Last reading less the likely load: what the EVSEs draw, as far as these two show."""
         self._fallen_at = -math.inf
         self._before_fall = (0.0, 0.0)
         """Sample and likely value before the last fall."""
@@ -552,6 +554,7 @@ class BaseLoad:
                 is_overloaded=is_overloaded,
                 is_worst_case=over or crossed,
             )
+            load.drawn_a = measured - (load.likely or 0.0)
         return overloaded
 
     def explain_less(self, amps: PhaseAmps) -> None:
@@ -598,6 +601,12 @@ class BaseLoad:
         """Return the lowest recent load, feed-in as a negative one (A per phase)."""
         first, second, third = self._phases
         return (first.lowest(now), second.lowest(now), third.lowest(now))
+
+    @property
+    def drawn_a(self) -> PhaseAmps:
+        """Return what the EVSEs draw by the last reading, beside the likely load (A per phase)."""
+        first, second, third = self._phases
+        return (first.drawn_a, second.drawn_a, third.drawn_a)
 
     def worst(self) -> PhaseAmps:
         """Return the load to plan with while the meter is not good (A per phase)."""

@@ -340,10 +340,11 @@ class CircuitMetering:
             return 0.0
         return max(found.measured) - min(found.measured)
 
-    def surplus_a(self, now: float) -> float:
+    def surplus_a(self, now: float, *, is_sure: bool = False) -> float:
         """Return the feed-in besides our EVSEs, all phases added up (A of active power); 0 if unknown.
 
-        Where the meter shows active power, that is what counts: reactive current is no surplus.
+        Where the meter shows active power, that is what counts: reactive current is no surplus. `is_sure`:
+        a draw that no report shows is none there, and not as likely as beside the base load.
         """
         grid = self._site.circuits[0]
         found = self._metered.get(grid.id)
@@ -352,8 +353,8 @@ class CircuitMetering:
         surplus_a = -sum(found.load.signed(now))
         active_a = self._active_a(found)
         if active_a is not None:
-            draw = self.totals.below(grid.id)
-            own_a = 0.0 if found.circuit.measures_building else sum(draw.low)
+            drawn_a = self.totals.below(grid.id).low if is_sure else found.load.drawn_a
+            own_a = 0.0 if found.circuit.measures_building else sum(drawn_a)
             surplus_a = min(surplus_a, own_a - active_a) if surplus_a > 0 else surplus_a
         return max(0.0, surplus_a)
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from itertools import groupby
 
 import pytest
+from msgspec.structs import replace
 
 from controller.load_management.allocation.surplus import DWELL_S, NO_SURPLUS, Surplus
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
+from drivers.reading import MeterState, Reading
 from tests.controller.load_management.allocation.test_allocator import demand, depot
-from tests.scenario.site_harness import Car, SiteHarness, make_grid, make_station, stale_state
+from tests.scenario.site_harness import Car, SiteHarness, good_state, make_grid, make_station, stale_state
 
 A = EvseRef("grid1", 1)
 
@@ -62,6 +64,26 @@ def test_surplus_car_takes_what_is_fed_in_and_no_more() -> None:
     assert site.evse_view("SUN").offered_a == 12.0
     assert abs(sum(site.flowed[-1])) < 0.5
     assert site.evse_view("SUN").reason == "grid exports no more"
+
+
+def with_power(reading: Reading) -> MeterState:
+    """Return the state of a meter that shows active power beside the currents."""
+    return good_state(replace(reading, power_total_w=230.0 * sum(amps or 0.0 for amps in reading.current_a)))
+
+
+@pytest.mark.parametrize("report_s", [0, 300])
+def test_surplus_of_car_that_reports_seldom_or_never_is_shared(report_s: int) -> None:
+    # What the car draws is missing in the feed-in that the meter shows: 9 A on each phase stay 9 A.
+    station = make_station("SUN", car=Car(), surplus=True, report_s=report_s)
+    site = SiteHarness(
+        (make_grid(63.0, generation_a=30.0),), [station], lambda now: (-9.0 + now % 3 / 100, -9.0, -9.0)
+    )
+    site.meter = with_power
+    site.connect()
+    site.wait(900)
+    station.energy_as = 0.0
+    site.wait(3600)
+    assert station.energy_as / 3600 >= 8.8
 
 
 def test_surplus_without_feed_in_waits() -> None:
