@@ -262,7 +262,7 @@ class CircuitSupply:
             limit_w = energy.calendar.limit_w(circuit)
             peak_w = energy.peaks.steady_room_w(circuit.id, base_w, energy.utc(now))
             first, second, third = self.supply(circuit, base_a, now)
-            volts = self._model.settings.voltage_v
+            volts = self._model.metering.voltage_v(circuit.id)
             found[circuit.id] = CarRoom(
                 (first * volts, second * volts, third * volts),
                 min(peak_w, math.inf if limit_w is None else limit_w - base_w),

@@ -558,7 +558,7 @@ class ControlPass:
         offered_a = controller.offer.offered_a
         evse, demand, dimming = controller.evse, controller.demand, self._model.dimming
         controller.delivery.hold_s = dimming.hold_s(evse, now)
-        controller.refresh(self._model.settings.voltage_v, now)
+        controller.refresh(self._model.metering.voltage_v(evse.circuit), now)
         if controller.offer.offered_a != offered_a:
             self._note_share(controller, self._planner_of(self.whole).allocations.get(controller.evse.ref))
         for groups in (self._off_shares.above, self._rising):
@@ -573,10 +573,10 @@ class ControlPass:
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""
-        uses = {
-            ref: self._model.by_ref[ref].demand.use(self._model.settings.voltage_v, now)
-            for ref in self._model.energy.evses.tracked
-        }
+        uses = {}
+        for ref in self._model.energy.evses.tracked:
+            controller = self._model.by_ref[ref]
+            uses[ref] = controller.demand.use(self._model.metering.voltage_v(controller.evse.circuit), now)
         bases, rooms = self._supply.peak_bases(base, now), self._supply.car_rooms(base, now)
         plans = self._model.energy.update(bases, uses, now, rooms)
         for ref in self._planned | plans.keys():

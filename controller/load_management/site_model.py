@@ -230,6 +230,11 @@ class SiteModel:
                     each.delivery.on_profiles_touched(now)
             return True
         controller = self.by_ref.get(EvseRef(station, observation.evse))
+        if isinstance(observation, DrawSeen) and observation.at_v:
+            nearby = self.of_station.get(station, ()) if controller is None else (controller,)
+            measured_v = self.metering.measured_v(nearby[0].evse.circuit) if nearby else None
+            if measured_v is not None:
+                observation = observation.at_voltage(measured_v)
         if controller is None:
             return self._on_unconfigured(station, observation, now)
         if isinstance(observation, BackendLimit):

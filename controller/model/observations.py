@@ -97,7 +97,8 @@ class DrawSeen(msgspec.Struct, frozen=True, gc=False):
 
     `least_phases`: the station names no phases; each may carry `current_a`, and at least so many do. 0: the
     values are those of the phases. `total_a`: of all phases, where only that is reported; else 0. `mean_s`:
-    the values are the mean of the last so many s; 0: of this moment.
+    the values are the mean of the last so many s; 0: of this moment. `at_v`: they are powers, as currents at
+    this declared voltage (V, line to neutral); 0: they are currents, or powers at a measured voltage.
     """
 
     evse: int
@@ -105,6 +106,17 @@ class DrawSeen(msgspec.Struct, frozen=True, gc=False):
     least_phases: int = 0
     total_a: float = 0.0
     mean_s: float = 0.0
+    at_v: float = 0.0
+
+    def at_voltage(self, voltage_v: float) -> DrawSeen:
+        """Return the draw with powers as currents at a measured voltage (V, line to neutral)."""
+        if not self.at_v:
+            return self
+        factor = self.at_v / voltage_v
+        first, second, third = (None if amps is None else amps * factor for amps in self.current_a)
+        return msgspec.structs.replace(
+            self, current_a=(first, second, third), total_a=self.total_a * factor, at_v=0.0
+        )
 
 
 class ProfilesTouched(msgspec.Struct, frozen=True):

@@ -86,9 +86,11 @@ _SUM = -1
 """The key of a value without a phase."""
 _CURRENT = "Current.Import"
 _POWER = "Power.Active.Import"
+_VOLTAGE = "Voltage"
 _SCALES = {
     _CURRENT: {None: 1.0, "": 1.0, "A": 1.0, "mA": 0.001},
     _POWER: {None: 1.0, "": 1.0, "W": 1.0, "kW": 1000.0},
+    _VOLTAGE: {None: 1.0, "": 1.0, "V": 1.0},
 }
 _BEFORE_OUTLET = {"Inlet", "Cable", "EV", "Body"}
 """Locations whose values count only where none is given for the outlet."""
@@ -102,6 +104,9 @@ DRAW_TOLERANCE = 1.25
 """A draw counts up to so many times the rated current of its EVSE."""
 WRONG_DRAW = 2.5
 """A draw above so many times the rated current is an error of the station: it is passed on as it is."""
+VOLTAGE_BAND = 0.2
+"""A reported voltage counts up to so far from the declared one: others are of two phases, or of direct
+current."""
 SURE_A = 2.0
 """Smaller currents do not show how many phases carry a power (A)."""
 SURE = 1.25
@@ -535,17 +540,20 @@ class StationStateTracker:
                 return known[1], self._read_time(meter_value[0].timestamp)
         amps: dict[int, float] = {}
         watts: dict[int, float] = {}
+        volts: dict[int, float] = {}
         moment: str | None = None
         for values in reversed(meter_value):
             if values.timestamp != moment and (amps or watts):
                 break
             moment = values.timestamp
-            self._add_samples(read_samples(values), amps, watts)
+            self._add_samples(read_samples(values), amps, watts, volts)
         if not (amps or watts):
             return self._find_mean_draw(evse, meter_value, utc)
         if evse not in self._with_current:
             self._with_current |= {evse}
         draw = self._draw(evse, amps, watts)
+        if draw is not None and draw.at_v and (measured_v := self._measured_v(evse, volts)) is not None:
+            draw = draw.at_voltage(measured_v)
         if samples is not None:
             _store_entry(self._samples, evse, (samples.copy(), draw))
         return draw, self._read_time(moment)
@@ -569,16 +577,21 @@ class StationStateTracker:
         return None, None
 
     def _add_samples(
-        self, samples: Sequence[Sample], amps: dict[int, float], watts: dict[int, float]
+        self,
+        samples: Sequence[Sample],
+        amps: dict[int, float],
+        watts: dict[int, float],
+        volts: dict[int, float],
     ) -> None:
         """Add values by phase; what is there already is newer. Values before the outlet count last."""
+        kinds = {_CURRENT: amps, _POWER: watts, _VOLTAGE: volts}
         before_outlet: list[tuple[dict[int, float], int, float]] = []
         for sample in samples:
             scales = _SCALES.get(sample.measurand or "")
             if scales is None or sample.context == _CLOSING:
                 continue
             phase = _PHASES.get(sample.phase.upper()) if sample.phase else _SUM
-            values = amps if sample.measurand == _CURRENT else watts
+            values = kinds[sample.measurand or ""]
             if phase is None or phase in values:
                 continue
             value = read_sample(sample, scales, MOST_A * 1000)
@@ -600,7 +613,18 @@ class StationStateTracker:
             return None
         least = self._least_phases(evse, amps, watts)
         total_a = watts[_SUM] / self._voltage if least and not amps else 0.0
-        return DrawSeen(evse, current, least, total_a, mean_s)
+        rating = self._evses.get(evse)
+        is_power = not amps or (rating is not None and rating.dc_watts_per_ampere is not None)
+        return DrawSeen(evse, current, least, total_a, mean_s, self._voltage if is_power else 0.0)
+
+    def _measured_v(self, evse: int, volts: Mapping[int, float]) -> float | None:
+        """Return the mean of the voltages that an EVSE reports (V, line to neutral); None without any."""
+        rating = self._evses.get(evse)
+        if rating is not None and rating.dc_watts_per_ampere is not None:
+            return None
+        band_v = VOLTAGE_BAND * self._voltage
+        known = [each for each in volts.values() if abs(each - self._voltage) <= band_v]
+        return sum(known) / len(known) if known else None
 
     def _least_phases(self, evse: int, amps: Mapping[int, float], watts: Mapping[int, float]) -> int:
         """Return on how many phases current flows at least, by values that name no phase; 0: they name them.

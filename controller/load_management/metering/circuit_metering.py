@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
@@ -24,13 +25,13 @@ from controller.load_management.metering.metered_circuit import (
     phase_currents,
 )
 from controller.load_management.metering.phase_steps import OfferStep, PhaseTests
-from controller.load_management.metering.plausibility import PlausibilityBounds
+from controller.load_management.metering.plausibility import VOLTAGE, PlausibilityBounds
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.journal import Record
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement
-from drivers.reading import MeterState, Quality
+from drivers.reading import MeterState, Quality, Reading
 
 BaseByCircuit = Mapping[str, PhaseAmps]
 """A per phase that flow besides our EVSEs, for every circuit."""
@@ -49,6 +50,8 @@ class SiteBase(msgspec.Struct, frozen=True):
     low: BaseByCircuit
 
 
+STEADY_V = 1.0
+"""Change (V) of a measured voltage that is followed: energies and powers need it to half a percent."""
 COST_ESTIMATE = 50
 """Work (about us of a small computer) to estimate the base load of one circuit."""
 LOWERED_S = 5.0
@@ -123,6 +126,8 @@ class CircuitMetering:
         self.totals = DrawTotals(site, self._metered)
         self.unsaved: dict[str, MeteredCircuit] = {}
         """Circuits with something new of their base loads to record."""
+        self._measured_v: dict[str, float] = {}
+        """Voltage that the meter of each circuit shows, the mean of its phases (V, line to neutral)."""
         self._above_since: dict[str, float] = {}
         """Since when circuits are above a limit that is lower than their own (s)."""
 
@@ -137,7 +142,7 @@ class CircuitMetering:
         """
         before, former = self._site, self._metered
         self._site, self._settings = site, settings
-        for name in ("_generation", "_declared", "_without_meters", "_metered_below", "covers"):
+        for name in ("_generation", "_declared", "_without_meters", "_metered_below", "_meters_up", "covers"):
             vars(self).pop(name, None)  # computed once for each site
         self._metered = {}
         unknown = set()
@@ -301,6 +306,8 @@ class CircuitMetering:
         draw = self.totals.below(metered.circuit.id)
         too_much = self._is_above(metered.circuit, state, draw, limit_a, limit_w, now)
         is_over = metered.on_meter_state(state, draw, now, too_much, slowest_s)
+        if state.reading is not None and state.quality is Quality.GOOD:
+            self._note_voltage(metered.circuit.id, state.reading)
         if metered.is_unsaved:
             self.unsaved[metered.circuit.id] = metered
         return is_over
@@ -391,6 +398,30 @@ class CircuitMetering:
                 return max(declared, first or 0.0), max(declared, second or 0.0), max(declared, third or 0.0)
         return (declared,) * 3
 
+    def _note_voltage(self, circuit: str, reading: Reading) -> None:
+        """Note the voltage of a reading, where it is about as high as declared."""
+        known = [volts for volts in reading.voltage_v if volts is not None]
+        if not known:
+            return
+        volts, declared = sum(known) / len(known), self._settings.voltage_v
+        before = self._measured_v.get(circuit, math.inf)
+        if abs(volts - declared) <= VOLTAGE * declared and abs(volts - before) >= STEADY_V:
+            self._measured_v[circuit] = volts
+
+    def measured_v(self, circuit: str) -> float | None:
+        """Return the voltage at a circuit (V, line to neutral) by the nearest meter that shows it.
+
+        It follows changes of `STEADY_V` and more. None while no meter shows one.
+        """
+        for each in self._meters_up[circuit]:
+            if (volts := self._measured_v.get(each)) is not None:
+                return volts
+        return None
+
+    def voltage_v(self, circuit: str) -> float:
+        """Return the voltage at a circuit (V, line to neutral): as measured, else as declared."""
+        return self.measured_v(circuit) or self._settings.voltage_v
+
     def quality(self, circuit: CircuitNode, now: float) -> Quality | None:
         """Return what the circuit's meter is worth now; None without a meter."""
         found = self._metered.get(circuit.id)
@@ -473,6 +504,14 @@ class CircuitMetering:
         if found is None or found.doubted or not found.is_good(now):
             return None
         return found.start_peak(phase, now)
+
+    @cached_property
+    def _meters_up(self) -> dict[str, tuple[str, ...]]:
+        """Return for every circuit those with meters from it up to the grid connection."""
+        return {
+            circuit.id: tuple(each.id for each in self._site.path(circuit.id) if each.id in self._metered)
+            for circuit in self._site.circuits
+        }
 
     @cached_property
     def _metered_below(self) -> dict[str, list[str]]:

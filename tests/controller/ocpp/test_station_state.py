@@ -78,6 +78,10 @@ def power(value: str, phase: str | None = None, unit: str | None = "W") -> Sampl
     return {**current(value, phase, unit), "measurand": "Power.Active.Import"}
 
 
+def voltage(value: str, phase: str | None = None) -> Sample:
+    return {**current(value, phase, "V"), "measurand": "Voltage"}
+
+
 @pytest.mark.parametrize(
     ("status", "state"),
     [
@@ -115,9 +119,6 @@ DRAWS_16: list[tuple[str, list[Sample], PerPhase | None]] = [
     ("a sum beside the phases", [current("20"), current("9", "L1"), current("11", "L2")], (9, 11, None)),
     ("neutral is no phase", [current("1.5", "N"), current("16", "L1")], (16, None, None)),
     ("neutral alone says nothing", [current("1.5", "N")], None),
-    ("W per phase", [power("2300", "L1"), power("4600", "L2")], (10, 20, None)),
-    ("kW per phase", [power("2.3", "L1", "kW"), power("4.6", "L2", "kW")], (10, 20, None)),
-    ("W without a unit", [power("2300", "L3", None)], (None, None, 10)),
     ("current before power", [power("9999", "L1"), current("10", "L1")], (10, None, None)),
     ("power of all phases: whose?", [power("6900")], None),
     ("zero is a value", [current("0.0", "L1"), current("0", "L2")], (0, 0, None)),
@@ -138,6 +139,46 @@ DRAWS_16: list[tuple[str, list[Sample], PerPhase | None]] = [
 @pytest.mark.parametrize(("samples", "draw"), [row[1:] for row in DRAWS_16], ids=[row[0] for row in DRAWS_16])
 def test_meter_values_of_16_become_draw(samples: list[Sample], draw: PerPhase | None) -> None:
     assert seen(Version.V16, values_16(1, *samples)) == ([] if draw is None else [DrawSeen(1, draw)])
+
+
+POWERS_16: list[tuple[str, list[Sample], PerPhase]] = [
+    ("W per phase", [power("2300", "L1"), power("4600", "L2")], (10, 20, None)),
+    ("kW per phase", [power("2.3", "L1", "kW"), power("4.6", "L2", "kW")], (10, 20, None)),
+    ("W without a unit", [power("2300", "L3", None)], (None, None, 10)),
+]
+
+
+@pytest.mark.parametrize(
+    ("samples", "draw"), [row[1:] for row in POWERS_16], ids=[row[0] for row in POWERS_16]
+)
+def test_powers_of_16_become_draw_at_nominal_voltage(samples: list[Sample], draw: PerPhase) -> None:
+    assert seen(Version.V16, values_16(1, *samples)) == [DrawSeen(1, draw, at_v=VOLTAGE)]
+
+
+VOLTAGES_16: list[tuple[str, list[Sample], DrawSeen]] = [
+    ("of each phase", [voltage("240", "L1-N"), voltage("260", "L2-N")], DrawSeen(1, (None, 9.2, None))),
+    ("without a phase", [voltage("250")], DrawSeen(1, (None, 9.2, None))),
+    ("of two phases", [voltage("433", "L1-L2")], DrawSeen(1, (None, 10, None), at_v=VOLTAGE)),
+    ("of the battery", [voltage("400")], DrawSeen(1, (None, 10, None), at_v=VOLTAGE)),
+]
+
+
+@pytest.mark.parametrize(
+    ("samples", "draw"), [row[1:] for row in VOLTAGES_16], ids=[row[0] for row in VOLTAGES_16]
+)
+def test_power_is_current_at_reported_voltage(samples: list[Sample], draw: DrawSeen) -> None:
+    [found] = seen(Version.V16, values_16(1, power("2300", "L2"), *samples))
+    assert isinstance(found, DrawSeen)
+    assert found.current_a[1] == pytest.approx(draw.current_a[1])
+    assert found.at_v == draw.at_v
+
+
+def test_draw_from_power_at_other_voltage_is_same_power() -> None:
+    draw = DrawSeen(1, (10.0, 20.0, None), least_phases=2, total_a=30.0, at_v=230.0).at_voltage(250.0)
+    assert draw.current_a == (pytest.approx(9.2), pytest.approx(18.4), None)
+    assert (draw.total_a, draw.at_v) == (pytest.approx(27.6), 0.0)
+    current = DrawSeen(1, (10.0, 20.0, None))
+    assert current.at_voltage(250.0) == current
 
 
 def test_station_state_last_of_several_meter_values_counts() -> None:

@@ -61,7 +61,7 @@ def test_unchanged_samples_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -
     tracker = StationStateTracker(Version.V16, 230.0, RATINGS)
     reads = []
 
-    def add_samples(_samples: object, amps: dict[int, float], _watts: object) -> None:
+    def add_samples(_samples: object, amps: dict[int, float], _watts: object, _volts: object) -> None:
         reads.append(None)
         amps[0] = 7.5
 
