@@ -407,7 +407,7 @@ class SiteModel:
         for evse in self.site.below[circuit.id]:
             controller = self.by_ref[evse.ref]
             offered_a = controller.delivery.standing(now).offered_a
-            if controller.model.doubt_phases(rises_a, offered_a, since):
+            if controller.model.doubt_phases(rises_a, offered_a, since, now):
                 self.update_credit(controller, now)
                 controller.mark_due()
 

@@ -31,7 +31,7 @@ from controller.load_management.evse.learned_values import (
 )
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
 from controller.model.deadlines import first_after
-from controller.model.observations import EvseRef
+from controller.model.observations import DrawSeen, EvseRef
 from drivers.reading import PerPhase
 
 LIMITS = 8
@@ -54,11 +54,26 @@ UNREPORTED_S = 300.0
 """A station whose last report of currents is older reports none: the meter above shows its car's phases."""
 BEFORE_STATE_S = 5.0
 """Longest time (s) that current flows before the state `Charging` is reported."""
+HIGH_VOLTAGE = 1.07
+"""Multiple of the declared voltage up to which a power shows no more current than the limits allow. Cars that
+draw 0.5 A above 6 A are above that."""
 IMPOSSIBLE = 1.25
 IMPOSSIBLE_A = 5.0
 """A report above this multiple of the EVSE's maximum, and by so much, cannot be true of its wiring."""
 NOISE_BELOW_A = 1.0
 """Zero of a meter that is so much too low is noise (A); a lower report cannot be true."""
+
+
+def bound_power(seen: DrawSeen, allowed_a: float) -> DrawSeen:
+    """Return a draw from powers at a voltage that nothing measures, within the limits (A per phase).
+
+    One that is above them by no more than a high voltage explains is as high as they are.
+    """
+    first, second, third = (
+        allowed_a if amps is not None and allowed_a < amps <= HIGH_VOLTAGE * allowed_a else amps
+        for amps in seen.current_a
+    )
+    return msgspec.structs.replace(seen, current_a=(first, second, third))
 
 
 class OfferCredit(msgspec.Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from controller.chargers.quirks import Quirk
 from controller.load_management.evse.consumption import (
     CommandedStep,
     ReportedStep,
+    bound_power,
     is_possible,
     on_site_phases,
 )
@@ -80,12 +81,15 @@ class EvseController:
         before_a, before, since = draw.defiant_a, draw.surely_drawn, draw.known_at
         reported_at = -math.inf if draw.reported_at is None else draw.reported_at
         planned_with = self._planned_with(now)
-        is_step = None not in draw.report
+        is_step, reported_phases = None not in draw.report, self.model.reported_phases
         if isinstance(observation, DrawSeen):
             if self.model.is_false_zero(observation):
                 return False, None
-            if observation.total_a > 0:
-                observation = self.model.split_total(observation, self.delivery.standing(now).booked_a)
+            allowed_a = self.delivery.standing(now).booked_a
+            if observation.least_phases:
+                observation = self.model.name_phases(observation, allowed_a)
+            if observation.at_v:
+                observation = bound_power(observation, allowed_a)
             if not is_possible(self.evse, observation.current_a):
                 self.impossible = observation
                 return False, None
@@ -106,6 +110,8 @@ class EvseController:
         elif isinstance(observation, TransactionSeen):
             self.response.reset_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
+        # Where the phases of a report were found meanwhile, its draw seems to change without a step.
+        is_step &= reported_phases == self.model.reported_phases
         is_step = is_step and not self.model.is_restless(now)
         # A surplus share is followed at once, by small steps, too: each report brings the offer there. Each
         # report also shows what is left of a departure goal.

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from controller.load_management.evse.consumption import (
     BEFORE_STATE_S,
+    HIGH_VOLTAGE,
     PATIENCE,
     ConsumptionTracker,
 )
@@ -76,6 +77,12 @@ ADDED_PART = 0.7
 """Part of its draw by which a phase rises at least where a car has added it."""
 ADDED_AGAIN_S = 30.0
 """Least time (s) between two such rises: a car that has added phases draws again after a pause."""
+ADDED_LASTS_S = 15.0
+"""Time (s) above the limit after such a rise from which on a car is taken to have added its phases."""
+SHOWS_SOON_S = 60.0
+"""Longest time (s) between reports of a station whose next one is waited for instead."""
+UNEXPLAINED_S = 60.0
+"""Time (s) above the limit from which on each car may have: nothing that is known explains it."""
 SHORT_IDLE_S = 900.0
 """A car that took nothing for less than a minute keeps its need for a minute within this time (s)."""
 IDLE_A = 0.5
@@ -250,6 +257,8 @@ class EvseModel:
         """Time at which its car last went on after it took nothing for less than a minute (s)."""
         self._refused_at = -math.inf
         """Time of the last report that its car takes nothing of an offer (s)."""
+        self.reported_phases: tuple[bool, ...] | None = None
+        """Station's phases that the last report was taken to be of; None: all that it names, or unknown."""
         self._charges_idle = False
         """True if such a report came while its state was Charging, and none of a draw since."""
         self._shown_by: float | None = None
@@ -363,20 +372,25 @@ class EvseModel:
             self.reports_no_current(now),
         )
 
-    def split_total(self, seen: DrawSeen, allowed_a: float) -> DrawSeen:
-        """Return the draw on each phase (A) of a report that shows that of all phases together only.
+    def name_phases(self, seen: DrawSeen, allowed_a: float) -> DrawSeen:
+        """Return the draw on each phase (A) of a report that names no phases.
 
-        On the phases that its car is known to use, else on as many as it needs under the highest limit in
-        its station, `allowed_a`: each of them may be any.
+        On the phases that its car is known to use, unless these cannot carry it under the highest limit in
+        its station, `allowed_a`: then, or while none are known, on as many as it needs, each of which may be
+        any.
         """
+        most_a = allowed_a * (HIGH_VOLTAGE if seen.at_v else 1.0) + OVERDRAW_A
+        least = max(seen.least_phases, math.ceil(seen.total_a / max(most_a, LOADED_A)))
+        least = min(least, len(self.evse.phases))
+        if self.phases_known and sum(self._phases.used) < least:
+            self._phases.doubt()
+            self.phases = self._find_phases()
         used = self._phases.used
-        if self.phases_known and sum(used):
-            amps = [seen.total_a / sum(used) if flag else 0.0 for flag in used]
-        else:
-            least = max(seen.least_phases, math.ceil(seen.total_a / max(allowed_a + OVERDRAW_A, LOADED_A)))
-            seen = replace(seen, least_phases=min(least, len(used)))
-            amps = [seen.total_a / seen.least_phases] * len(used)
+        count = sum(used) if self.phases_known else least
+        amps_a = seen.total_a / count if seen.total_a else seen.current_a[0]
+        amps = [0.0 if self.phases_known and not flag else amps_a for flag in used]
         wired = [*amps, None, None]
+        seen = replace(seen, least_phases=least)
         return replace(seen, current_a=(wired[0], wired[1], wired[2]))
 
     def may_use_one_phase(self, now: float) -> bool:
@@ -605,6 +619,8 @@ class EvseModel:
 
     def _on_draw(self, seen: DrawSeen, offered_a: float, now: float) -> bool:
         first_a = None
+        is_assigned = bool(seen.least_phases) and self.phases_known
+        self.reported_phases = self._phases.used if is_assigned else None
         if seen.least_phases and not self.phases_known and seen.least_phases < len(self.evse.phases):
             first_a = seen.total_a / len(self.evse.phases) if seen.total_a else seen.current_a[0]
         settled = self.draw.add_report(seen.current_a, now, first_a, seen.total_a)
@@ -654,27 +670,30 @@ class EvseModel:
             and max(amps or 0.0 for amps in seen.current_a) < IDLE_A
         )
 
-    def doubt_phases(self, rise_a: PhaseAmps, offered_a: float, since: float) -> bool:
+    def doubt_phases(self, rise_a: PhaseAmps, offered_a: float, since: float, now: float) -> bool:
         """Doubt that its car uses some phases only; return True if the phases change by it.
 
         `rise_a`: of the base load (A per phase), by which its circuit is above its limit since then (s).
         Where all phases that the car did not use have risen by its draw under the offer `offered_a`, it may
-        be the car that has added them, if that comes again before a report or a step has shown its phases.
-        Where no reports come, tests show them.
+        be the car that has added them, if that comes again before a report or a step has shown its phases,
+        or, where reports are seldom, if it lasts.
         """
-        reported_at = self.draw.reported_at
-        if reported_at is None or reported_at >= since or self.evse.is_dc or self.switch.single:
+        if (self.draw.reported_at or -math.inf) >= since or self.evse.is_dc or self.switch.single:
             return False
         if not (self.is_charging or self._is_drawing):
             return False
         drawn_a = min(offered_a, self.draw.own_a, self.draw.shown_a[1], self.need_a(since))
         added = [phase for phase in self.evse.phases if not self.phases[phase]]
         least_a = max(LOADED_A, ADDED_PART * drawn_a)
-        if drawn_a < self.evse.min_a or not added or any(rise_a[phase] < least_a for phase in added):
+        if drawn_a < self.evse.min_a or not added:
             return False
-        if self._added_at is None:
+        has_risen = all(rise_a[phase] >= least_a for phase in added)
+        if has_risen and self._added_at is None:
             self._added_at = since
-        if since < self._added_at + ADDED_AGAIN_S:
+        comes_again = has_risen and self._added_at is not None and since >= self._added_at + ADDED_AGAIN_S
+        lasts = since == self._added_at and now >= since + ADDED_LASTS_S
+        lasts |= now >= since + UNEXPLAINED_S
+        if not comes_again and not (lasts and self.draw.reports_each_s(now) > SHOWS_SOON_S):
             return False
         self._phases.doubt()
         self.phases = self._find_phases()

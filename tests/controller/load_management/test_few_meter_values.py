@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from controller.load_management.energy.energy_settings import EnergySettings, GroupSettings
 from controller.load_management.sharing_settings import SiteSettings
 from controller.model.observations import EvseRating, Observation
+from controller.model.statements import StatementCode
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import format_time
 from controller.ocpp.station_state import StationStateTracker
@@ -26,6 +27,7 @@ class MeteredStation(StationModel):
     """Station whose MeterValues have one value of this measurand, without a phase."""
 
     measurand: str = KINDS[0]
+    voltage_v: float = VOLTAGE
     _tracker: StationStateTracker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -35,7 +37,7 @@ class MeteredStation(StationModel):
     def read_meter(self, now: float) -> list[Observation]:
         values = {
             "Current.Import": (f"{max(self.drawn()):.1f}", "A"),
-            "Power.Active.Import": (f"{sum(self.drawn()) * VOLTAGE:.0f}", "W"),
+            "Power.Active.Import": (f"{sum(self.drawn()) * self.voltage_v:.0f}", "W"),
             "Energy.Active.Import.Register": (f"{12_345 + self.energy_wh:.0f}", "Wh"),
         }
         value, unit = values[self.measurand]
@@ -47,7 +49,7 @@ class MeteredStation(StationModel):
     @property
     def energy_wh(self) -> float:
         phases = 0 if self.car is None else len(self.car.phases)
-        return self.energy_as * phases * VOLTAGE / 3600
+        return self.energy_as * phases * self.voltage_v / 3600
 
 
 def metered(name: str, measurand: str, car: Car, report_s: int = 10, reaction_s: int = 3) -> MeteredStation:
@@ -87,6 +89,72 @@ def test_unmetered_circuit_is_shared_by_what_cars_take(measurand: str) -> None:
     assert stations[1].draw_a >= 19.5
     assert site.seconds_over("grid", 40.0) == 0
     assert max(site.limit_changes(name) for name in "ab") <= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measurand", KINDS[1:])
+@pytest.mark.parametrize("report_s", [60, 300])
+@pytest.mark.parametrize("voltage_v", [207.0, 242.0, 253.0])
+def test_powers_are_currents_at_measured_voltage(measurand: str, report_s: int, voltage_v: float) -> None:
+    # 62 A less 11 A of the building: 25.5 A each, at any voltage.
+    stations: list[StationModel] = [metered(name, measurand, Car(), report_s) for name in "ab"]
+    for each in stations:
+        assert isinstance(each, MeteredStation)
+        each.voltage_v = voltage_v
+    site = SiteHarness((make_grid(63.0),), stations, lambda now: (10.0 + now // 60 % 2,) * 3)
+    site.voltage_v = voltage_v
+    site.connect()
+    site.wait(900)
+    begin_as = [each.energy_as for each in stations]
+    site.wait(1800)
+    means_a = [(each.energy_as - before) / 1800 for each, before in zip(stations, begin_as, strict=True)]
+    assert min(means_a) >= 24.5
+    assert not [each for each in site.decisions if each.statement.code is StatementCode.DISOBEYS]
+    assert max(site.limit_changes(name) for name in "ab") <= 30
+    assert site.seconds_over("grid", 63.0) == 0
+
+
+@pytest.mark.parametrize("report_s", [10, 60])
+@pytest.mark.parametrize("voltage_v", [230.0, 235.0, 242.0])
+def test_powers_at_unknown_voltage_are_within_limits(report_s: int, voltage_v: float) -> None:
+    # Nothing measures the voltage, which is within what a grid has as a rule.
+    stations: list[StationModel] = [metered(name, KINDS[1], Car(), report_s) for name in "ab"]
+    for each in stations:
+        assert isinstance(each, MeteredStation)
+        each.voltage_v = voltage_v
+    site = SiteHarness((make_grid(63.0, None),), stations)
+    site.connect()
+    site.wait(900)
+    assert [each.draw_a for each in stations] == [31.0, 31.0]
+    assert not [each for each in site.decisions if each.statement.code is StatementCode.DISOBEYS]
+
+
+@pytest.mark.parametrize("measurand", KINDS[:2])
+def test_current_without_phase_counts_on_phases_of_car(measurand: str) -> None:
+    # The building takes 30 A on L2, which the car on L1 does not relieve: 32 A of it are left for two others.
+    stations: list[StationModel] = [
+        metered("a", measurand, Car(32.0, (0,)), report_s=300),
+        make_station("b", phases=(1,), car=Car(32.0, (0,))),
+        make_station("c", phases=(1,), car=Car(32.0, (0,))),
+    ]
+    site = SiteHarness((make_grid(63.0),), stations, lambda now: (5.0 + now % 3 / 100, 30.0, 5.0))
+    site.connect()
+    site.wait(3600)
+    assert site.longest_over("grid", 63.0) <= 5
+    assert site.circuit_view("grid").meter_problem == ""
+    assert [each.draw_a for each in stations] == [32.0, 16.0, 16.0]
+
+
+@pytest.mark.parametrize("measurand", KINDS[:2])
+def test_power_of_phases_added_late_is_taken_in(measurand: str) -> None:
+    station = metered("a", measurand, Car(32.0, (0,)), report_s=300)
+    site = SiteHarness((make_grid(40.0),), [station], lambda now: (10.0 + now % 3 / 100, 20.0, 10.0))
+    site.connect()
+    site.wait(1200)
+    station.car = Car(32.0)
+    site.wait(900)
+    assert station.draw_a == 19.0
+    assert site.evse_view("a").drawn_a == (19.0, 19.0, 19.0)
 
 
 @pytest.mark.parametrize("measurand", KINDS[1:])

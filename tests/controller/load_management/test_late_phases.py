@@ -49,6 +49,21 @@ def test_cars_that_add_phases_overload_their_meter_twice_at_most(limit_a: float,
     assert [each.draw_a for each in site.stations.values()] == pytest.approx([share_a] * 3, abs=1.0)
 
 
+@pytest.mark.parametrize("report_s", [0, 300])
+def test_car_that_adds_full_phase_overloads_it_for_seconds(report_s: int) -> None:
+    # Nobody else can come down on L2, where the building takes 20 of 40 A: the car has to, to 19 A.
+    station = make_station("c0", car=Car(32.0, ONE_PHASE), report_s=report_s)
+    site = SiteHarness((make_grid(40.0),), [station], lambda now: (10.0 + now % 3 / 100, 20.0, 10.0))
+    site.connect()
+    site.wait(1200)
+    assert station.draw_a == pytest.approx(29.0, abs=TOLERANCE_A)
+    station.car = Car(32.0, ALL_PHASES)
+    del site.flowed[:]
+    site.wait(900)
+    assert site.seconds_over("grid", 40.0) <= 20
+    assert station.draw_a == pytest.approx(19.0, abs=TOLERANCE_A)
+
+
 @pytest.mark.parametrize("surge_a", [(20.0, 0.0, 0.0), (0.0, 20.0, 0.0)])
 def test_surge_on_one_phase_leaves_the_phases_of_cars_known(surge_a: PhaseAmps) -> None:
     # A car adds all of its other phases at once. On L3 the car keeps its 23.5 A.
