@@ -215,6 +215,8 @@ class StepCheck:
         self._unconfirmed: list[_Judgement] = []
         """Of such steps: no report has shown yet that their cars have followed."""
         self._misses = [0, 0, 0]
+        self._swapped: frozenset[int] = frozenset()
+        """Phases that are suspected to be swapped: steps that are alike on all of them disprove nothing."""
         self._sightings = [0, 0, 0]
         """Steps that were seen on each phase since it has missed one."""
         self._seen = 0
@@ -253,7 +255,7 @@ class StepCheck:
         judgements = [each for each in self._unconfirmed if each.step.ref == ref]
         self._unconfirmed = [each for each in self._unconfirmed if each.step.ref != ref]
         for judgement in judgements if shows_limits else ():
-            for phase in judgement.seen:
+            for phase in judgement.seen if self._tells_phases(judgement.step.delta_a) else ():
                 self._misses[phase] = 0
             self._count_missed(judgement)
 
@@ -275,7 +277,7 @@ class StepCheck:
         self._unconfirmed += self._judge_due(self._unreported, now)
         for phase in (proven := self.commanded.on_reading(now)):
             self._prove(phase, self.commanded.seen_from[phase])
-        if proven:
+        if proven and not self._swapped:
             self._on_seen()
         if missing := self._sums.on_reading(shown_a, draw, self._seen_from, now):
             self._suspect(missing, now)
@@ -365,6 +367,8 @@ class StepCheck:
     def _suspect(self, phases: Sequence[int], now: float) -> None:
         """Suspect the meter, as these phases do not show what all stations below draw together."""
         self._seen = 0
+        if self._swapped and self.problem:
+            return  # a likelier cause is known
         self.problem = coded(
             "{phases} not follow what all stations below report together: {cause}",
             phases=_follow_in_words(phases),
@@ -460,24 +464,36 @@ class StepCheck:
 
     def _count_seen(self, judgement: _Judgement) -> None:
         """Prove the phases on which a step was seen; several in a row end the suspicion."""
+        tells_phases = self._tells_phases(judgement.step.delta_a)
         for phase in judgement.seen:
             self._sightings[phase] += 1
             if phase in judgement.convincing or self._sightings[phase] >= SIGHTINGS:
                 self._prove(phase, judgement.begins[phase])
-        if judgement.seen:
+            if tells_phases and self.proven[phase]:
+                self._misses[phase] = 0
+        if judgement.seen and tells_phases:
             self._on_seen()
+
+    def _tells_phases(self, delta_a: PhaseAmps) -> bool:
+        """Return True if a step (A per phase) would show phases that are suspected to be swapped."""
+        if not self._swapped:
+            return True
+        steps = [delta_a[phase] for phase in self._swapped]
+        return max(steps) - min(steps) >= STEP_A
 
     def _prove(self, phase: int, since: float) -> None:
         """Take a phase as proven, by readings since this moment (s)."""
         self._seen_from[phase] = max(self._seen_from[phase], since)
         self.proven[phase] = True
-        self._misses[phase] = 0
+        if phase not in self._swapped:
+            self._misses[phase] = 0
 
     def _on_seen(self) -> None:
         """Count what was seen since the last miss: several times in a row end the suspicion."""
         self._seen += 1
         if self._seen >= MISSES and not self._sums.ratios.small_parts() and max(self._misses) < MISSES:
             self.problem = ""
+            self._swapped = frozenset()
 
     def _find_begin(self, step: ReportedStep, phase: int, end: float) -> float:
         """Return the begin of the readings that show a step: a fall of the base load, if later ones show it.
@@ -505,6 +521,8 @@ class StepCheck:
         suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
         if not suspected:
             return
+        swapped = [] if judgement.is_quiet else _find_swapped(judgement, suspected)
+        self._swapped = frozenset([suspected[-1], *swapped] if swapped else [])
         cause = FROZEN if judgement.is_quiet else _find_cause(judgement, suspected)
         self.problem = coded(
             "{phases} not follow station {evse}, whose car made a step of {amps} A: {cause}",
@@ -555,21 +573,28 @@ def list_phases(phases: Sequence[int]) -> str:
     return join_and([f"L{phase + 1}" for phase in phases])
 
 
+def _find_swapped(judgement: _Judgement, missed: Sequence[int]) -> list[int]:
+    """Return the phases that have moved as the last of the missed ones should have, without their cars."""
+    step, phase = judgement.step, missed[-1]
+    size = abs(step.delta_a[phase])
+    return [
+        other
+        for other in range(3)
+        if other not in missed
+        if abs(step.delta_a[other]) < MISSED * size
+        if moves([amps[other] for amps in judgement.window], up=step.delta_a[phase] > 0)[0] >= SEEN * size
+    ]
+
+
 def _find_cause(judgement: _Judgement, missed: Sequence[int]) -> str:
     """Return the likely cause of a step that these phases have missed, in words, with what to check."""
     step, window = judgement.step, judgement.window
     phase = missed[-1]
-    size = abs(step.delta_a[phase])
     columns = [[amps[each] for amps in window] for each in range(3)]
     spans = [max(column) - min(column) for column in columns]
     others = [other for other in range(3) if other not in missed]
     phases, is_single = list_phases(missed), len(missed) == 1
-    swapped = [
-        other
-        for other in others
-        if abs(step.delta_a[other]) < MISSED * size
-        if moves(columns[other], up=step.delta_a[phase] > 0)[0] >= SEEN * size
-    ]
+    swapped = _find_swapped(judgement, missed)
     others_show_load = any(
         max(map(abs, columns[other])) > DEAD_A
         and (

@@ -363,6 +363,34 @@ def test_swapped_phases_are_named_by_one_phase_cars() -> None:
     assert site.longest_over("grid", 63.0) <= 30
 
 
+def test_swapped_phases_stay_suspected_while_cars_step_on_all_phases_alike() -> None:
+    # Of 40 A, 12 A to the building: one car draws on L1 and L2 each, and one on all phases comes and goes.
+    cars = [Car(32.0, (0,)), Car(32.0, (0,)), Car(32.0)]
+    stations = [
+        make_station(f"C{place}", phases=wired)
+        for place, wired in enumerate([(0, 1, 2), (1, 2, 0), (2, 0, 1)])
+    ]
+    site = SiteHarness((make_grid(40.0),), stations, flat(12.0))
+    site.meter = FaultyMeter(site, swapped)
+    site.connect()
+    site.wait(60)
+    connect_cars(site, cars, wait_s=60)
+    assert "L1 and L2 are swapped at the meter" in site.circuit_view("grid").meter_problem
+    for _ in range(4):
+        site.plug_in("C2", None)
+        site.wait(120)
+        site.plug_in("C2", Car(32.0))
+        site.wait(120)
+    assert "L1 and L2 are swapped at the meter" in site.circuit_view("grid").meter_problem
+    assert site.seconds_over("grid", 40.0) == 0
+    site.meter = FaultyMeter(site, right)  # the electrician has been there
+    site.plug_in("C0", None)
+    site.wait(60)
+    site.plug_in("C0", Car(32.0, (0,)))
+    site.wait(300)
+    assert site.circuit_view("grid").meter_problem == ""
+
+
 def test_swapped_phases_cost_cars_on_all_phases_nothing() -> None:
     # No step shows the fault. All phases have the same limit, and L1 is full at 62 A by whatever name:
     # 42 A beside 20 A of the building are 21 A for each of two cars.
