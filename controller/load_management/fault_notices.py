@@ -43,15 +43,22 @@ class FaultNotices:
         self._jumps.pop(circuit, None)
         self._margins.pop(circuit, None)
 
-    def note_circuit(self, metered: MeteredCircuit, now: float) -> None:
-        """Warn when a meter becomes suspected and when a circuit stays above its limit, and of the end."""
+    def note_circuit(
+        self, metered: MeteredCircuit, now: float, defiant: EvseController | None = None
+    ) -> None:
+        """Warn when a meter becomes suspected and when a circuit stays above its limit, and of the end.
+
+        `defiant`: the EVSE below that draws most above its limits by its reports, while it is above.
+        """
         circuit = metered.circuit
         suspicion, missing = metered.suspicion(now), metered.unseen.missing_current(now)
         if suspicion or missing or metered.over_limit or circuit.id in self._with_faults:
-            self._note_meter(metered, suspicion, missing)
+            self._note_meter(metered, suspicion, missing, defiant)
         self._note_jumps(metered, now)
 
-    def _note_meter(self, metered: MeteredCircuit, suspicion: str, missing: str) -> None:
+    def _note_meter(
+        self, metered: MeteredCircuit, suspicion: str, missing: str, defiant: EvseController | None
+    ) -> None:
         circuit = metered.circuit
         text = f"meter suspected meter={circuit.meter} circuit={circuit.id}: {suspicion}"
         self.note(
@@ -68,10 +75,13 @@ class FaultNotices:
         if metered.over_limit and metered.measured is not None:
             shown = "/".join(f"{amps:.0f}" for amps in metered.measured)
             limit = "/".join(f"{amps:g}" for amps in dict.fromkeys(circuit.limit_a))
-            over = (
-                f"circuit above its limit circuit={circuit.id} current={shown}A limit={limit}A: reduce the "
-                "load of the building or raise margin_a"
-            )
+            remedy = "reduce the load of the building or raise margin_a"
+            if defiant is not None:
+                remedy = (
+                    f"station {defiant.evse.ref} draws {defiant.model.draw.defiant_a:.0f} A and does not "
+                    "follow its limits; check its configuration, or switch it off"
+                )
+            over = f"circuit above its limit circuit={circuit.id} current={shown}A limit={limit}A: {remedy}"
         ended = (
             f"circuit within its limit again circuit={circuit.id} after={metered.last_overload_s:.0f}s "
             f"highest={metered.last_overload_a:.0f}A"

@@ -350,7 +350,8 @@ class SiteModel:
         )
         if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
-        self.notices.note_circuit(metered, now)
+        defiant = self._find_defiant(circuit) if metered.over_limit else None
+        self.notices.note_circuit(metered, now, defiant)
         is_other = metered.crossed or before != metered.standing(now)
         if overloaded:
             since = now - metered.over_limit_s(now)
@@ -397,6 +398,12 @@ class SiteModel:
             car_steps.begin(best.evse.ref, duration_s, needed, now, is_pause=is_pause)
         else:
             needed.pauses.put_off(now)
+
+    def _find_defiant(self, circuit: CircuitNode) -> EvseController | None:
+        """Return the EVSE below a circuit that draws most above its limits by reports; None: none does."""
+        below = (self.by_ref[evse.ref] for evse in self.site.below[circuit.id])
+        found = max(below, key=lambda each: each.model.draw.overdraw_a, default=None)
+        return found if found is not None and found.model.draw.defiant_a > 0 else None
 
     def _doubt_phases(self, circuit: CircuitNode, rises_a: PhaseAmps, since: float, now: float) -> None:
         """Doubt the phases of cars that may have added some, as their circuit is above its limit.

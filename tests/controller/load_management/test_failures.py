@@ -352,3 +352,12 @@ def test_failures_unreported_car_that_takes_its_offer_late(phases: tuple[int, ..
     unreported.car = Car(32.0, phases)
     site.wait(300)
     assert site.longest_over("grid", 63.0) == 0
+
+
+def test_failures_overload_by_station_that_ignores_limits_names_it() -> None:
+    stations = [make_station("A", car=Car(16.0), obeys=False), make_station("B", car=Car())]
+    site = SiteHarness((make_grid(20.0),), stations, lambda now: (10.0, 10.0 + now % 3 / 100, 10.0))
+    site.connect()
+    site.wait(120)
+    [text] = [each.text for each in site.take_notices() if each.text.startswith("circuit above")]
+    assert "station A/1 draws 16 A and does not follow its limits" in text
