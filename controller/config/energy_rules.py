@@ -382,7 +382,7 @@ def _peak_meter(circuit: CircuitConfig, path: DataPath) -> Iterator[Problem]:
     if circuit.meter is None:
         yield Problem(
             path,
-            coded('needs a meter: without one the mean power is unknown of "{id}"', id=circuit.id),
+            coded('needs a meter: without one the mean power of "{id}" is unknown', id=circuit.id),
             coded('name the circuit\'s meter: meter = "..."'),
         )
     elif circuit.measures == "building":

@@ -92,7 +92,7 @@ def _margins(config: Config) -> Iterator[Problem]:
             what = coded(
                 "margin_a of {margin} A leaves nothing of the limit of {limit} A",
                 margin=f"{margin_a:g}",
-                limit=f"{limit_a:g}",
+                limit=f"{round(limit_a, 1):g}",
             )
             yield Problem(path, what, remedy)
 
@@ -267,14 +267,17 @@ def _currents(config: Config) -> Iterator[Problem]:
                     coded("keep it for a DC station, else write its rated current per phase, e.g. 32"),
                 )
             elif limit_a is not None and evse.max_a > limit_a:
+                is_dc = evse.max_kw is not None
                 yield Problem(
-                    (*path, "max_a" if evse.max_kw is None else "max_kw"),
+                    (*path, "max_kw" if is_dc else "max_a"),
                     coded(
                         "{max_a} A is above the limit of its circuit, {limit_a} A",
-                        max_a=f"{evse.max_a:g}",
-                        limit_a=f"{limit_a:g}",
+                        max_a=f"{round(evse.max_a, 1):g}",
+                        limit_a=f"{round(limit_a, 1):g}",
                     ),
-                    coded("write the rated current of the station per phase, e.g. 32"),
+                    coded("write the rated power of the station in kW")
+                    if is_dc
+                    else coded("write the rated current of the station per phase, e.g. 32"),
                 )
             elif evse.max_kw is None and evse.max_a in KILOWATTS_OF_A:
                 kilowatts, phases = evse.max_a, "one phase" if evse.max_a < 11 else "three phases"

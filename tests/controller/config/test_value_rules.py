@@ -474,7 +474,7 @@ def test_value_rules_dc_station_has_no_hint_of_ac_stations() -> None:
     assert hints_of(text.replace("limit_a = 63", "limit_a = 400")) == []
     [hint] = hints_of(text)
     assert hint.startswith('station "CS01" evse[0].max_kw: ')
-    assert "A is above the limit of its circuit, 63 A" in hint
+    assert "A is above the limit of its circuit, 63 A; write the rated power of the station in kW" in hint
 
 
 def test_value_rules_label_of_two_stations_is_hint() -> None:
