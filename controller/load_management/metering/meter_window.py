@@ -77,8 +77,12 @@ class _ChangeSums:
 
     def own(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
         """Return how far an EVSE has raised and lowered a phase from one moment to another (A)."""
-        deltas = [delta[phase] for at, delta in self._own.get(ref, ()) if begin <= at <= end]
+        deltas = self.each(ref, phase, begin, end)
         return sum(each for each in deltas if each > 0), -sum(each for each in deltas if each < 0)
+
+    def each(self, ref: EvseRef, phase: int, begin: float, end: float) -> list[float]:
+        """Return each change of a phase by an EVSE (A)."""
+        return [delta[phase] for at, delta in self._own.get(ref, ()) if begin <= at <= end]
 
     def all(self, phase: int, begin: float, end: float) -> tuple[float, float]:
         """Return how far all EVSEs together have raised and lowered a phase (A)."""
@@ -191,6 +195,10 @@ class MeterWindow:
             return own_raised_a, own_lowered_a
         raised_a, lowered_a = self._changes.all(phase, begin, end)
         return max(0.0, raised_a - own_raised_a), max(0.0, lowered_a - own_lowered_a)
+
+    def changes_of(self, ref: EvseRef, phase: int, begin: float, end: float) -> list[float]:
+        """Return each change of a phase by an EVSE (A), reported or to be expected."""
+        return self._changes.each(ref, phase, begin, end)
 
     @property
     def is_crowded(self) -> bool:

@@ -16,6 +16,12 @@ More small moves than right ones by `MOVES` show another ratio; more right moves
 of `SURE_MOVE_A` or more counts twice if several phases show the same part of it. A move that shows less than
 `LEAST_PART` is missed: what that means is judged elsewhere (`step_check.py`).
 
+Beside a lively building no move is clean. There the *edges* of the readings, runs of moves in one direction,
+show the ratio: a step that a car makes between two of its reports is an edge of its size somewhere in that
+time, and with another ratio one of a part of it. The building makes edges, too, but not again and again of
+the same part of the steps. So `EQUAL_PARTS` steps that have an edge of the same part, and none of about all
+of the step, show another ratio; a step that has one of all of it, and no smaller one, takes one of them away.
+
 Where cars charge steadily in a building that is at rest, no move comes by itself. So while the ratio of a
 phase is open, and a part of its limit is reached that may be more than the limit with another ratio, one car
 is to make a step that stands out of what the building has moved in the last `AT_REST_S`.
@@ -26,6 +32,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -62,6 +69,18 @@ SAME_PART = 0.05
 ERROR_A = 0.1
 """Resolution of reports and readings (A)."""
 MOVES = 2
+LEAST_SLOPE_A = 0.5
+"""Least move (A) from one reading to the next that belongs to an edge."""
+EDGE_ERROR_A = 1.0
+EDGE_ERROR = 0.12
+"""Errors of an edge: the building moves as well. The greater one of A and part of the step counts."""
+EDGE_PARTS = (0.2, 0.88)
+"""Least and largest part of a step that an edge shows with another ratio."""
+EQUAL_PARTS = 3
+PARTS_DIFFER = 0.12
+"""Largest difference of parts of several steps that are the same."""
+STEPS_KEPT = 8
+"""Steps with edges of a part that are remembered of each phase."""
 AT_REST_S = 30.0
 REACHED = 0.5
 """Part of the limit from which on a wrong ratio is dangerous: that of the largest mistake that is likely."""
@@ -97,6 +116,44 @@ class _Draw(msgspec.Struct, frozen=True, gc=False):
         return self.most_a - self.least_a
 
 
+class StepEdges:
+    """Edges of one phase's readings while cars below made steps, as parts of these steps.
+
+    `part`: the part of each step that several have shown, by most of them; 0: none.
+    """
+
+    def __init__(self) -> None:
+        self.part = 0.0
+        self._parts: deque[Sequence[float]] = deque(maxlen=STEPS_KEPT)
+        """Parts of each step that edges have shown: at most one of them is its own."""
+
+    def add_step(self, step_a: float, edges_a: Sequence[float]) -> None:
+        """Add a step (A) with the edges (A) of the readings in its time."""
+        parts = [edge_a / step_a for edge_a in edges_a]
+        least, most = EDGE_PARTS
+        small = [part for part in parts if least < part < most]
+        error = max(EDGE_ERROR, EDGE_ERROR_A / abs(step_a))
+        is_right = any(abs(part - 1) <= error for part in parts)
+        if small and not is_right:
+            self._parts.append(small)
+            self.part = self._find_part()
+        elif is_right and not small:
+            self.drop_step()
+
+    def drop_step(self) -> None:
+        """Drop one step with edges of a part: something has shown the right ratio."""
+        if self._parts:
+            self._parts.popleft()
+            self.part = self._find_part()
+
+    def _find_part(self) -> float:
+        equal: list[float] = []
+        for least in (part for parts in self._parts for part in parts):
+            near = [[part for part in parts if 0 <= part - least <= PARTS_DIFFER] for parts in self._parts]
+            equal = max(equal, [min(each) for each in near if each], key=len)
+        return sum(equal) / len(equal) if len(equal) >= EQUAL_PARTS else 0.0
+
+
 class PhaseRatio:
     """Ratio of the current transformer of one phase (0 to 2). Times in s, monotonic.
 
@@ -109,6 +166,7 @@ class PhaseRatio:
         self.is_small = self.is_doubted = False
         self.part = 0.0
         self.judged_at = -math.inf
+        self.edges = StepEdges()
         self._phase = phase
         self._score = 0
         """Small moves less right ones, within `MOVES` on both sides."""
@@ -204,6 +262,8 @@ class PhaseRatio:
         self.judged_at = now
         if vote > 0:
             self._full = 0
+        else:
+            self.edges.drop_step()
         self._score = min(max(-MOVES, self._score + vote), MOVES)
         if self._score >= MOVES:
             self.is_small = True
@@ -230,6 +290,10 @@ class RatioCheck:
         first, second, third = self.reported_a
         self.reported_a = (first + delta_a[0], second + delta_a[1], third + delta_a[2])
 
+    def add_edges(self, phase: int, step_a: float, edges_a: Sequence[float]) -> None:
+        """Add the edges of a phase's readings (A) in the time in which a car has made a step (A)."""
+        self._phases[phase].edges.add_step(step_a, edges_a)
+
     def on_sample(self) -> None:
         """Process the last sample."""
         parts = [ratio.on_sample(self._samples) for ratio in self._phases]
@@ -252,7 +316,8 @@ class RatioCheck:
 
     def small_parts(self) -> dict[int, float]:
         """Return the part of each move that the phases (0 to 2) with another ratio show at most."""
-        return {phase: ratio.part for phase, ratio in enumerate(self._phases) if ratio.is_small}
+        parts = [max(ratio.part if ratio.is_small else 0.0, ratio.edges.part) for ratio in self._phases]
+        return {phase: part for phase, part in enumerate(parts) if part}
 
     def open_phases(self, limit_a: PhaseAmps) -> list[int]:
         """Return the phases whose ratio is open, and may let more than the limit (A per phase) flow."""
@@ -295,3 +360,17 @@ def moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
         rise, fall = max(rise, value - lowest), max(fall, highest - value)
         lowest, highest = min(lowest, value), max(highest, value)
     return (rise, fall) if up else (fall, rise)
+
+
+def find_edges(values: Sequence[float]) -> list[float]:
+    """Return the edges of readings (A), runs of moves in one direction; negative ones are falls."""
+    edges = []
+    run = 0.0
+    for before, after in pairwise(values):
+        move = after - before if abs(after - before) >= LEAST_SLOPE_A else 0.0
+        if move * run <= 0:
+            edges.append(run)
+            run = 0.0
+        run += move
+    edges.append(run)
+    return [edge for edge in edges if edge]

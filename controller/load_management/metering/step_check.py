@@ -35,7 +35,6 @@ import enum
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 
 import msgspec
 
@@ -49,7 +48,7 @@ from controller.load_management.metering.car_steps import (
 )
 from controller.load_management.metering.commanded_steps import CommandedSteps
 from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.ratio_check import LONGEST_S, moves
+from controller.load_management.metering.ratio_check import LONGEST_S, find_edges, moves
 from controller.load_management.metering.sum_check import (
     MISSED,
     QUIET_A,
@@ -74,8 +73,15 @@ EDGE = (0.75, 1.25)
 """Multiples of a step that an edge of the readings is about as large as."""
 EDGES_S = 120.0
 """Time (s) before a step without an edge of its size, so that the building makes none as a rule."""
-LEAST_SLOPE_A = 0.5
-"""Least move (A) from one reading to the next that belongs to an edge."""
+EDGE_LEAD_S = 2.0
+EDGE_LATE_S = 8.0
+LONGEST_EDGES_S = 60.0
+"""Edges from so long before a step may have begun until so long after it may have ended show it, if that is
+no longer than this (s)."""
+PIECES = (0.1, 0.8)
+"""Parts of a step that are pieces of it: they show as edges of their own."""
+OTHERS = 0.3
+"""Part of a step by which other cars may move that way: their edges look like a part of its own."""
 MISSES = 2
 SIGHTINGS = 2
 """Steps in a row that prove a phase on which the building moves as far itself."""
@@ -220,6 +226,8 @@ class StepCheck:
         self._sightings = [0, 0, 0]
         """Steps that were seen on each phase since it has missed one."""
         self._seen = 0
+        self._small_phases: Sequence[int] = ()
+        """Phases that show too small a part of each step."""
         self._steady_from = math.inf
         """Time (s) from which the stations are taken to have connected."""
 
@@ -274,6 +282,7 @@ class StepCheck:
         for judgement in self._judge_due(self._pending, now):
             self._count_seen(judgement)
             self._count_missed(judgement)
+            self._add_edges(judgement.step, now)
         self._unconfirmed += self._judge_due(self._unreported, now)
         for phase in (proven := self.commanded.on_reading(now)):
             self._prove(phase, self.commanded.seen_from[phase])
@@ -378,7 +387,8 @@ class StepCheck:
     def _check_ratios(self) -> None:
         """Suspect the meter where a phase shows too small a part of each step."""
         parts = self._sums.ratios.small_parts()
-        if parts and not self.problem:
+        phases, self._small_phases = self._small_phases, [*parts]
+        if parts and (not self.problem or phases != self._small_phases):
             self._seen = 0
             self.problem = coded(
                 "{phases} not show more than {percent} % of the steps that stations report: {cause}",
@@ -460,7 +470,7 @@ class StepCheck:
         if not before or moves([amps[phase] for amps in before], up=delta > 0)[0] < SEEN * abs(delta):
             return True
         long_before = [amps[phase] for amps in self._window.readings(begin - EDGES_S, begin)]
-        return _has_edge([amps[phase] for amps in window], delta) and not _find_edges(long_before, delta)
+        return _has_edge([amps[phase] for amps in window], delta) and not _list_like(long_before, delta)
 
     def _count_seen(self, judgement: _Judgement) -> None:
         """Prove the phases on which a step was seen; several in a row end the suspicion."""
@@ -507,6 +517,21 @@ class StepCheck:
         along, _ = moves([amps[phase] for amps in readings], up=step.delta_a[phase] > 0)
         return fallen_at if along >= SEEN * abs(step.delta_a[phase]) else begin
 
+    def _add_edges(self, step: ReportedStep, now: float) -> None:
+        """Let the edges of the readings show which part of a step, made alone and at once, they show."""
+        begin, end = step.since - EDGE_LEAD_S, step.at + EDGE_LATE_S
+        if end - begin > LONGEST_EDGES_S:
+            return
+        window = self._window.readings(begin, end)
+        for phase, delta in enumerate(step.delta_a):
+            if abs(delta) < STEP_A:
+                continue
+            others_a = self._window.moves_of(step.ref, phase, begin - LEAD_S, now, others=True)
+            own_a = self._window.changes_of(step.ref, phase, begin - LEAD_S, now)
+            is_at_once = not any(PIECES[0] < each / delta < PIECES[1] for each in own_a)
+            if is_at_once and others_a[0 if delta > 0 else 1] <= OTHERS * abs(delta):
+                self._sums.ratios.add_edges(phase, delta, find_edges([amps[phase] for amps in window]))
+
     def _count_missed(self, judgement: _Judgement) -> None:
         """Count the phases that have missed a step, and suspect the meter by them."""
         step, phases = judgement.step, judgement.missed
@@ -519,7 +544,8 @@ class StepCheck:
             is_bare = not self.proven[phase] and phase in judgement.dead
             self._misses[phase] += MISSES if is_first or is_bare else 1
         suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
-        if not suspected:
+        # With another ratio, moves of the building hide steps: that is the cause.
+        if not suspected or self._small_phases:
             return
         swapped = [] if judgement.is_quiet else _find_swapped(judgement, suspected)
         self._swapped = frozenset([suspected[-1], *swapped] if swapped else [])
@@ -535,25 +561,17 @@ class StepCheck:
 
 def _has_edge(values: Sequence[float], delta_a: float) -> bool:
     """Return True if readings (A) have an edge as large as a step (A), and none the other way."""
-    edges = _find_edges(values, delta_a)
+    edges = _list_like(values, delta_a)
     return bool(edges) and min(edges) > 0
 
 
-def _find_edges(values: Sequence[float], delta_a: float) -> list[float]:
+def _list_like(values: Sequence[float], delta_a: float) -> list[float]:
     """Return the edges of readings (A) that are about as large as a step (A), as parts of it.
 
-    An edge is a run of moves in one direction. Negative ones go the other way.
+    Negative ones go the other way.
     """
-    edges = []
-    run = 0.0
-    for before, after in pairwise(values):
-        move = after - before if abs(after - before) >= LEAST_SLOPE_A else 0.0
-        if move * run <= 0:
-            edges.append(run)
-            run = 0.0
-        run += move
-    edges.append(run)
-    return [edge / delta_a for edge in edges if EDGE[0] <= abs(edge / delta_a) <= EDGE[1]]
+    parts = (edge_a / delta_a for edge_a in find_edges(values))
+    return [part for part in parts if EDGE[0] <= abs(part) <= EDGE[1]]
 
 
 def _is_dead(window: Sequence[PhaseAmps], phase: int) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from controller.load_management.evse.consumption import OfferCredit
+from controller.load_management.metering.ratio_check import StepEdges
 from controller.load_management.metering.sum_check import SumCheck
 from controller.load_management.site_tree import PhaseAmps
 
@@ -177,3 +178,37 @@ def test_busy_building_makes_no_ratio_small() -> None:
             site.wait(rng.randint(1, 20))
             site.move(rng.choice([6.0, 11.0, 16.0]))
         assert site.small == []
+
+
+def test_step_edges_of_same_part_thrice_show_it() -> None:
+    edges = StepEdges()
+    edges.add_step(10.0, [5.1, -7.0, 14.0])
+    edges.add_step(-8.0, [-3.9, 2.0])
+    assert edges.part == 0
+    edges.add_step(16.0, [8.6, 3.3])
+    assert edges.part == pytest.approx(0.51, abs=0.02)
+
+
+def test_step_edges_of_different_parts_show_nothing() -> None:
+    edges = StepEdges()
+    for part in (0.25, 0.45, 0.65, 0.85):
+        edges.add_step(10.0, [10.0 * part])
+    assert edges.part == 0
+
+
+def test_step_edges_of_whole_step_take_away_one_of_part() -> None:
+    edges = StepEdges()
+    edges.add_step(10.0, [5.0])
+    edges.add_step(10.0, [5.0])
+    edges.add_step(10.0, [10.2])
+    edges.add_step(10.0, [5.0])
+    assert edges.part == 0
+    edges.add_step(10.0, [5.0])
+    assert edges.part == pytest.approx(0.5)
+
+
+def test_step_edges_of_whole_step_and_of_part_show_nothing() -> None:
+    edges = StepEdges()
+    for _ in range(9):
+        edges.add_step(10.0, [10.2, 5.0])
+    assert edges.part == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -520,3 +521,55 @@ def test_step_check_finds_no_ratio_by_step_of_seldom_reports(since: float, is_sm
             )
         check.on_reading((shown_a,) * 3, OfferCredit.within(*[(drawn_a,) * 3] * 3), float(now))
     assert bool(check.problem) is is_small
+
+
+def lively_site(seed: int, part: float, pieces: int = 1) -> StepCheck:
+    """A car that steps each 50 s beside loads which go on and off each half minute, and reports each 10 s.
+
+    `part`: what the meter shows. `pieces`: offers by which each step is made.
+    """
+    rng = random.Random(seed)
+    loads = [(rng.uniform(5.0, 20.0), phases) for phases in ((0,), (1,), (2,), (0, 1, 2), (0, 1, 2))]
+    switches_at = [rng.uniform(0.0, 30.0) for _ in loads]
+    is_on = [False] * len(loads)
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    drawn_a = reported_a = 16.0
+    pieces_a: dict[int, float] = {}
+    for now in range(1800):
+        if now % 50 == 20:
+            change_a = rng.choice([6.0, 9.0, 14.0]) * (1 if drawn_a < 20 else -1)
+            pieces_a = {now + 4 * number: change_a / pieces for number in range(pieces)}
+        if (piece_a := pieces_a.get(now)) is not None:
+            drawn_a += piece_a
+            window.add_change(A, (piece_a,) * 3, float(now))
+        flow_a = [drawn_a + rng.gauss(30.0, 0.2) for _ in range(3)]
+        for number, (load_a, phases) in enumerate(loads):
+            if now >= switches_at[number]:
+                is_on[number] = not is_on[number]
+                switches_at[number] = now + rng.uniform(8.0, 45.0)
+            for phase in phases if is_on[number] else ():
+                flow_a[phase] += load_a
+        first, second, third = (part * amps for amps in flow_a)
+        window.add_reading((first, second, third), float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
+        if now % 10 == 9 and drawn_a != reported_a:
+            step_a, reported_a = drawn_a - reported_a, drawn_a
+            step = ReportedStep(
+                ref=A, delta_a=(step_a,) * 3, since=now - 10.0, at=float(now), reported_at=float(now)
+            )
+            window.add_step(step)
+            check.add_step(step)
+    return check
+
+
+@pytest.mark.parametrize("part", [0.33, 0.5, 0.67, 0.75, 0.8])
+@pytest.mark.parametrize("seed", range(4))
+def test_step_check_finds_ratio_beside_lively_building(seed: int, part: float) -> None:
+    assert "check the ratio" in lively_site(seed, part).problem
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("seed", range(8))
+def test_step_check_right_meter_beside_lively_building(seed: int, pieces: int) -> None:
+    assert lively_site(seed, 1.0, pieces).problem == ""
