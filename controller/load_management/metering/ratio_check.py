@@ -19,8 +19,9 @@ of `SURE_MOVE_A` or more counts twice if several phases show the same part of it
 Beside a lively building no move is clean. There the *edges* of the readings, runs of moves in one direction,
 show the ratio: a step that a car makes between two of its reports is an edge of its size somewhere in that
 time, and with another ratio one of a part of it. The building makes edges, too, but not again and again of
-the same part of the steps. So `EQUAL_PARTS` steps that have an edge of the same part, and none of about all
-of the step, show another ratio; a step that has one of all of it, and no smaller one, takes one of them away.
+the same part of the steps. So steps that have an edge of the same part, and none of all of the step or more,
+show another ratio once they count `EQUAL_PARTS`: each counts once, and twice if several phases show the same
+part of it. A step that has an edge of all of it, and no smaller one, shows the right ratio.
 
 Where cars charge steadily in a building that is at rest, no move comes by itself. So while the ratio of a
 phase is open, and a part of its limit is reached that may be more than the limit with another ratio, one car
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -76,8 +77,13 @@ EDGE_ERROR = 0.12
 """Errors of an edge: the building moves as well. The greater one of A and part of the step counts."""
 EDGE_PARTS = (0.2, 0.88)
 """Least and largest part of a step that an edge shows with another ratio."""
-EQUAL_PARTS = 3
-PARTS_DIFFER = 0.12
+LEAST_EDGE_A = 2.5
+"""Smallest edge (A) that is taken for a part of a step: the building makes many small ones."""
+EQUAL_PARTS = 4
+SURE_PARTS = 6
+"""What steps of the same part have to count: at first, and after `RIGHT_STEPS` that have shown all."""
+RIGHT_STEPS = 2
+PARTS_DIFFER = 0.1
 """Largest difference of parts of several steps that are the same."""
 STEPS_KEPT = 8
 """Steps with edges of a part that are remembered of each phase."""
@@ -117,41 +123,40 @@ class _Draw(msgspec.Struct, frozen=True, gc=False):
 
 
 class StepEdges:
-    """Edges of one phase's readings while cars below made steps, as parts of these steps.
+    """Steps of cars below, as parts of each that edges of one phase's readings have shown since a right one.
 
-    `part`: the part of each step that several have shown, by most of them; 0: none.
+    `part`: the part that so many of them have shown that the ratio is another one; 0: none.
     """
 
     def __init__(self) -> None:
         self.part = 0.0
-        self._parts: deque[Sequence[float]] = deque(maxlen=STEPS_KEPT)
-        """Parts of each step that edges have shown: at most one of them is its own."""
+        self._steps: deque[Mapping[float, int]] = deque(maxlen=STEPS_KEPT)
+        """Parts of each step, at most one of which is its own, with what each counts."""
+        self._right = 0
 
-    def add_step(self, step_a: float, edges_a: Sequence[float]) -> None:
-        """Add a step (A) with the edges (A) of the readings in its time."""
-        parts = [edge_a / step_a for edge_a in edges_a]
-        least, most = EDGE_PARTS
-        small = [part for part in parts if least < part < most]
-        error = max(EDGE_ERROR, EDGE_ERROR_A / abs(step_a))
-        is_right = any(abs(part - 1) <= error for part in parts)
-        if small and not is_right:
-            self._parts.append(small)
-            self.part = self._find_part()
-        elif is_right and not small:
-            self.drop_step()
+    def add_step(self, parts: Mapping[float, int]) -> None:
+        """Add a step that edges have shown parts of, with what each part counts."""
+        self._steps.append(parts)
+        needed = SURE_PARTS if self._right >= RIGHT_STEPS else EQUAL_PARTS
+        found: list[tuple[float, int]] = []
+        for least in (part for step in self._steps for part in step):
+            near = [
+                [(part, count) for part, count in step.items() if 0 <= part - least <= PARTS_DIFFER]
+                for step in self._steps
+            ]
+            found = max(found, [min(each) for each in near if each], key=_count)
+        self.part = sum(part for part, _ in found) / len(found) if _count(found) >= needed else 0.0
 
-    def drop_step(self) -> None:
-        """Drop one step with edges of a part: something has shown the right ratio."""
-        if self._parts:
-            self._parts.popleft()
-            self.part = self._find_part()
+    def add_right_step(self) -> None:
+        """Note that a step has shown the right ratio: that drops those before it."""
+        self._right += 1
+        self._steps.clear()
+        self.part = 0.0
 
-    def _find_part(self) -> float:
-        equal: list[float] = []
-        for least in (part for parts in self._parts for part in parts):
-            near = [[part for part in parts if 0 <= part - least <= PARTS_DIFFER] for parts in self._parts]
-            equal = max(equal, [min(each) for each in near if each], key=len)
-        return sum(equal) / len(equal) if len(equal) >= EQUAL_PARTS else 0.0
+
+def _count(parts: Sequence[tuple[float, int]]) -> int:
+    """Return what parts of several steps count together."""
+    return sum(count for _, count in parts)
 
 
 class PhaseRatio:
@@ -263,7 +268,7 @@ class PhaseRatio:
         if vote > 0:
             self._full = 0
         else:
-            self.edges.drop_step()
+            self.edges.add_right_step()
         self._score = min(max(-MOVES, self._score + vote), MOVES)
         if self._score >= MOVES:
             self.is_small = True
@@ -290,9 +295,16 @@ class RatioCheck:
         first, second, third = self.reported_a
         self.reported_a = (first + delta_a[0], second + delta_a[1], third + delta_a[2])
 
-    def add_edges(self, phase: int, step_a: float, edges_a: Sequence[float]) -> None:
-        """Add the edges of a phase's readings (A) in the time in which a car has made a step (A)."""
-        self._phases[phase].edges.add_step(step_a, edges_a)
+    def add_edges(self, step_a: Mapping[int, float], edges_a: Mapping[int, Sequence[float]]) -> None:
+        """Add the edges of the readings (A) in the time in which one car has made a step (A per phase)."""
+        parts = {phase: _find_parts(step_a[phase], edges_a[phase]) for phase in edges_a}
+        for phase, found in parts.items():
+            if found is None:
+                self._phases[phase].edges.add_right_step()
+            elif found:
+                others = [part for other, each in parts.items() if other != phase for part in each or ()]
+                counts = {part: 1 + any(abs(part - other) <= SAME_PART for other in others) for part in found}
+                self._phases[phase].edges.add_step(counts)
 
     def on_sample(self) -> None:
         """Process the last sample."""
@@ -360,6 +372,20 @@ def moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
         rise, fall = max(rise, value - lowest), max(fall, highest - value)
         lowest, highest = min(lowest, value), max(highest, value)
     return (rise, fall) if up else (fall, rise)
+
+
+def _find_parts(step_a: float, edges_a: Sequence[float]) -> Sequence[float] | None:
+    """Return the parts of a step (A) that edges (A) show; None: one of them is the step, and none a part.
+
+    None of them may be one where another edge is the step, or hides it.
+    """
+    parts = [edge_a / step_a for edge_a in edges_a]
+    error = max(EDGE_ERROR, EDGE_ERROR_A / abs(step_a))
+    least = max(EDGE_PARTS[0], LEAST_EDGE_A / abs(step_a))
+    small = [part for part in parts if least <= part < EDGE_PARTS[1]]
+    if max(parts, default=0.0) < 1 - error:
+        return small
+    return () if small or max(parts) > 1 + error else None
 
 
 def find_edges(values: Sequence[float]) -> list[float]:

@@ -523,14 +523,20 @@ class StepCheck:
         if end - begin > LONGEST_EDGES_S:
             return
         window = self._window.readings(begin, end)
-        for phase, delta in enumerate(step.delta_a):
-            if abs(delta) < STEP_A:
-                continue
-            others_a = self._window.moves_of(step.ref, phase, begin - LEAD_S, now, others=True)
-            own_a = self._window.changes_of(step.ref, phase, begin - LEAD_S, now)
-            is_at_once = not any(PIECES[0] < each / delta < PIECES[1] for each in own_a)
-            if is_at_once and others_a[0 if delta > 0 else 1] <= OTHERS * abs(delta):
-                self._sums.ratios.add_edges(phase, delta, find_edges([amps[phase] for amps in window]))
+        steps_a = {phase: delta for phase, delta in enumerate(step.delta_a) if abs(delta) >= STEP_A}
+        edges_a = {
+            phase: find_edges([amps[phase] for amps in window])
+            for phase, delta in steps_a.items()
+            if self._is_alone(step, phase, delta, begin - LEAD_S, now)
+        }
+        self._sums.ratios.add_edges(steps_a, edges_a)
+
+    def _is_alone(self, step: ReportedStep, phase: int, delta: float, begin: float, now: float) -> bool:
+        """Return True if a car has made a step at once, and other cars hardly any that way."""
+        own_a = self._window.changes_of(step.ref, phase, begin, now)
+        others_a = self._window.moves_of(step.ref, phase, begin, now, others=True)
+        is_at_once = not any(PIECES[0] < each / delta < PIECES[1] for each in own_a)
+        return is_at_once and others_a[0 if delta > 0 else 1] <= OTHERS * abs(delta)
 
     def _count_missed(self, judgement: _Judgement) -> None:
         """Count the phases that have missed a step, and suspect the meter by them."""

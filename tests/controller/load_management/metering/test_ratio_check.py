@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.ratio_check import StepEdges
+from controller.load_management.metering.ratio_check import RatioCheck
 from controller.load_management.metering.sum_check import SumCheck
 from controller.load_management.site_tree import PhaseAmps
 
@@ -180,35 +181,64 @@ def test_busy_building_makes_no_ratio_small() -> None:
         assert site.small == []
 
 
-def test_step_edges_of_same_part_thrice_show_it() -> None:
-    edges = StepEdges()
-    edges.add_step(10.0, [5.1, -7.0, 14.0])
-    edges.add_step(-8.0, [-3.9, 2.0])
-    assert edges.part == 0
-    edges.add_step(16.0, [8.6, 3.3])
-    assert edges.part == pytest.approx(0.51, abs=0.02)
+def edges_of(check: RatioCheck, step_a: float, *edges_a: float, phases: Sequence[int] = (0,)) -> None:
+    """Add the same edges of these phases in the time of a step."""
+    check.add_edges(dict.fromkeys(phases, step_a), dict.fromkeys(phases, edges_a))
 
 
-def test_step_edges_of_different_parts_show_nothing() -> None:
-    edges = StepEdges()
-    for part in (0.25, 0.45, 0.65, 0.85):
-        edges.add_step(10.0, [10.0 * part])
-    assert edges.part == 0
+def test_edges_of_same_part_of_four_steps_show_ratio() -> None:
+    check = RatioCheck(deque())
+    edges_of(check, 10.0, 5.1, -7.0)
+    edges_of(check, -8.0, -3.9, 2.0)
+    edges_of(check, 16.0, 8.6, 3.3)
+    assert check.small_parts() == {}
+    edges_of(check, 6.0, 2.9)
+    assert check.small_parts() == {0: pytest.approx(0.5, abs=0.02)}
 
 
-def test_step_edges_of_whole_step_take_away_one_of_part() -> None:
-    edges = StepEdges()
-    edges.add_step(10.0, [5.0])
-    edges.add_step(10.0, [5.0])
-    edges.add_step(10.0, [10.2])
-    edges.add_step(10.0, [5.0])
-    assert edges.part == 0
-    edges.add_step(10.0, [5.0])
-    assert edges.part == pytest.approx(0.5)
+def test_edges_of_same_part_on_all_phases_count_twice() -> None:
+    check = RatioCheck(deque())
+    edges_of(check, 10.0, 7.5, phases=(0, 1, 2))
+    assert check.small_parts() == {}
+    edges_of(check, -6.0, -4.4, phases=(0, 1, 2))
+    assert [*check.small_parts()] == [0, 1, 2]
 
 
-def test_step_edges_of_whole_step_and_of_part_show_nothing() -> None:
-    edges = StepEdges()
+def test_edges_of_different_parts_show_nothing() -> None:
+    check = RatioCheck(deque())
+    for part in (0.27, 0.4, 0.52, 0.64, 0.76, 0.87):
+        edges_of(check, 10.0, 10.0 * part)
+    assert check.small_parts() == {}
+
+
+@pytest.mark.parametrize("edge_a", [10.2, 14.0])
+def test_edge_of_whole_step_or_more_beside_one_of_part_shows_nothing(edge_a: float) -> None:
+    check = RatioCheck(deque())
     for _ in range(9):
-        edges.add_step(10.0, [10.2, 5.0])
-    assert edges.part == 0
+        edges_of(check, 10.0, edge_a, 5.0)
+    assert check.small_parts() == {}
+
+
+def test_edge_of_whole_step_drops_steps_of_part() -> None:
+    check = RatioCheck(deque())
+    for edge_a in (5.0, 5.0, 5.0, 10.2, 5.0, 5.0, 5.0):
+        edges_of(check, 10.0, edge_a)
+    assert check.small_parts() == {}
+    edges_of(check, 10.0, 5.0)
+    assert check.small_parts() == {0: pytest.approx(0.5)}
+
+
+def test_edges_need_six_steps_of_part_after_two_right_ones() -> None:
+    check = RatioCheck(deque())
+    for edge_a in (10.0, 10.0, 5.0, 5.0, 5.0, 5.0, 5.0):
+        edges_of(check, 10.0, edge_a)
+    assert check.small_parts() == {}
+    edges_of(check, 10.0, 5.0)
+    assert check.small_parts() == {0: pytest.approx(0.5)}
+
+
+def test_small_edges_beside_small_step_are_no_parts() -> None:
+    check = RatioCheck(deque())
+    for _ in range(9):
+        edges_of(check, 5.0, 2.4)
+    assert check.small_parts() == {}
