@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import msgspec
 
@@ -79,6 +79,9 @@ EDGE_PARTS = (0.2, 0.88)
 """Least and largest part of a step that an edge shows with another ratio."""
 LEAST_EDGE_A = 2.5
 """Smallest edge (A) that is taken for a part of a step: the building makes many small ones."""
+LEAST_PIECE_A = 1.0
+PIECES_DIFFER = 0.08
+"""Smallest of two edges (A) that are a step together, and by what part of it they may differ from it."""
 EQUAL_PARTS = 4
 SURE_PARTS = 6
 """What steps of the same part have to count: at first, and after `RIGHT_STEPS` that have shown all."""
@@ -377,14 +380,17 @@ def moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
 def _find_parts(step_a: float, edges_a: Sequence[float]) -> Sequence[float] | None:
     """Return the parts of a step (A) that edges (A) show; None: one of them is the step, and none a part.
 
-    None of them may be one where another edge is the step, or hides it.
+    None of them may be one where another edge is the step, or hides it, or where two edges are the step
+    together: a car starts with a small current.
     """
     parts = [edge_a / step_a for edge_a in edges_a]
     error = max(EDGE_ERROR, EDGE_ERROR_A / abs(step_a))
     least = max(EDGE_PARTS[0], LEAST_EDGE_A / abs(step_a))
     small = [part for part in parts if least <= part < EDGE_PARTS[1]]
     if max(parts, default=0.0) < 1 - error:
-        return small
+        pieces = [part for part in parts if part >= LEAST_PIECE_A / abs(step_a)]
+        is_split = any(abs(one + other - 1) <= PIECES_DIFFER for one, other in combinations(pieces, 2))
+        return () if is_split else small
     return () if small or max(parts) > 1 + error else None
 
 

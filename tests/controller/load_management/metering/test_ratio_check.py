@@ -242,3 +242,10 @@ def test_small_edges_beside_small_step_are_no_parts() -> None:
     for _ in range(9):
         edges_of(check, 5.0, 2.4)
     assert check.small_parts() == {}
+
+
+def test_edges_that_are_step_together_show_nothing() -> None:
+    check = RatioCheck(deque())
+    for _ in range(9):
+        edges_of(check, 32.0, 6.1, 26.1, phases=(0, 1, 2))
+    assert check.small_parts() == {}
