@@ -200,6 +200,15 @@ class MeterWindow:
         """Return each change of a phase by an EVSE (A), reported or to be expected."""
         return self._changes.each(ref, phase, begin, end)
 
+    def reported_by_others(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
+        """Return how far the other EVSEs may have raised and lowered a phase by their reports (A)."""
+        moves_a = [
+            step.delta_a[phase]
+            for step in self._reported
+            if step.ref != ref and step.since <= end and step.at >= begin
+        ]
+        return sum(each for each in moves_a if each > 0), -sum(each for each in moves_a if each < 0)
+
     @property
     def is_crowded(self) -> bool:
         """Return True if so many EVSEs change their draw that the step of one cannot be seen."""

@@ -81,7 +81,9 @@ no longer than this (s)."""
 PIECES = (0.1, 0.8)
 """Parts of a step that are pieces of it: they show as edges of their own."""
 OTHERS = 0.3
-"""Part of a step by which other cars may move that way: their edges look like a part of its own."""
+AGAINST = 0.5
+"""Parts of a step by which other cars may move the same way, and have moved the other way: their edges look
+like a part of the step, or leave a part of it."""
 MISSES = 2
 SIGHTINGS = 2
 """Steps in a row that prove a phase on which the building moves as far itself."""
@@ -532,11 +534,13 @@ class StepCheck:
         self._sums.ratios.add_edges(steps_a, edges_a)
 
     def _is_alone(self, step: ReportedStep, phase: int, delta: float, begin: float, now: float) -> bool:
-        """Return True if a car has made a step at once, and other cars hardly any that way."""
+        """Return True if a car has made a step at once, and other cars have hardly moved meanwhile."""
+        size, along = abs(delta), 0 if delta > 0 else 1
         own_a = self._window.changes_of(step.ref, phase, begin, now)
         others_a = self._window.moves_of(step.ref, phase, begin, now, others=True)
+        reported_a = self._window.reported_by_others(step.ref, phase, begin, step.at + EDGE_LATE_S)
         is_at_once = not any(PIECES[0] < each / delta < PIECES[1] for each in own_a)
-        return is_at_once and others_a[0 if delta > 0 else 1] <= OTHERS * abs(delta)
+        return is_at_once and others_a[along] <= OTHERS * size and reported_a[1 - along] <= AGAINST * size
 
     def _count_missed(self, judgement: _Judgement) -> None:
         """Count the phases that have missed a step, and suspect the meter by them."""
