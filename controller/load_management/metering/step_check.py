@@ -265,7 +265,7 @@ class StepCheck:
         judgements = [each for each in self._unconfirmed if each.step.ref == ref]
         self._unconfirmed = [each for each in self._unconfirmed if each.step.ref != ref]
         for judgement in judgements if shows_limits else ():
-            for phase in judgement.seen if self._tells_phases(judgement.step.delta_a) else ():
+            for phase in judgement.seen if self._shows_swap(judgement.step.delta_a) else ():
                 self._misses[phase] = 0
             self._count_missed(judgement)
 
@@ -476,17 +476,17 @@ class StepCheck:
 
     def _count_seen(self, judgement: _Judgement) -> None:
         """Prove the phases on which a step was seen; several in a row end the suspicion."""
-        tells_phases = self._tells_phases(judgement.step.delta_a)
+        shows_swap = self._shows_swap(judgement.step.delta_a)
         for phase in judgement.seen:
             self._sightings[phase] += 1
             if phase in judgement.convincing or self._sightings[phase] >= SIGHTINGS:
                 self._prove(phase, judgement.begins[phase])
-            if tells_phases and self.proven[phase]:
+            if shows_swap and self.proven[phase]:
                 self._misses[phase] = 0
-        if judgement.seen and tells_phases:
+        if judgement.seen and shows_swap:
             self._on_seen()
 
-    def _tells_phases(self, delta_a: PhaseAmps) -> bool:
+    def _shows_swap(self, delta_a: PhaseAmps) -> bool:
         """Return True if a step (A per phase) would show phases that are suspected to be swapped."""
         if not self._swapped:
             return True
