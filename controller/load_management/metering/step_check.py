@@ -18,11 +18,13 @@ Stations that report more seldom than each `LONGEST_WINDOW_S` show no step in ti
 a station accepts is a step, and one that is missed counts once the next report shows that its car has
 followed.
 
-`MISSES` in a row make the meter suspected, as many seen steps in a row clear it again. A phase on which one
-step was seen is proven to show the cars, and as a load. A building that moves by itself looks so, too. So a
-step is not seen on a phase without a proof where its readings have moved both ways, or further than all cars,
-unless they have an *edge* of its size, and none of that size the other way. Where they had moved so far just
-before, too, and had such edges, `SIGHTINGS` steps in a row prove it.
+`MISSES` in a row make the meter suspected, as many seen steps in a row clear it again, and twice as many
+where the building has just moved as far itself: that looks like a step now and then.
+
+A phase on which one step was seen is proven to show the cars, and as a load. A building that moves by itself
+looks so, too. So a step is not seen on a phase without a proof where its readings have moved both ways, or
+further than all cars, unless they have an *edge* of its size, and none of that size the other way. Where they
+had moved so far just before, too, and had such edges, `SIGHTINGS` steps in a row prove it.
 
 While none is proven, a step that several phases miss at once counts as often: that is the first step after an
 installation. So does a step on a phase that has not been proven and shows no current at all: no load of a
@@ -183,10 +185,10 @@ class _Sight(enum.Enum):
 class _Judgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Result of looking for a step in the readings of a `window`: where it was `seen`, and where `missed`.
 
-    `convincing`: those of the phases on which it was seen that were proven before, or on which the building
-    had not moved so just before. `begins`: from when the readings show it (s). `dead`: the missed phases that
-    carry nothing. `is_quiet`: the readings have shown no more than flutter for long. `is_covered`: they were
-    there before the step.
+    `convincing`: those of the phases on which it was seen that were proven before, while the meter is not
+    suspected, or on which the building had not moved so just before. `begins`: from when the readings show it
+    (s). `dead`: the missed phases that carry nothing. `is_quiet`: the readings have shown no more than
+    flutter for long. `is_covered`: they were there before the step.
     """
 
     step: ReportedStep
@@ -228,6 +230,7 @@ class StepCheck:
         self._sightings = [0, 0, 0]
         """Steps that were seen on each phase since it has missed one."""
         self._seen = 0
+        """Steps that were seen since the last miss, convincing ones twice."""
         self._small_phases: Sequence[int] = ()
         """Phases that show too small a part of each step."""
         self._steady_from = math.inf
@@ -289,7 +292,7 @@ class StepCheck:
         for phase in (proven := self.commanded.on_reading(now)):
             self._prove(phase, self.commanded.seen_from[phase])
         if proven and not self._swapped:
-            self._on_seen()
+            self._on_seen(is_convincing=True)
         if missing := self._sums.on_reading(shown_a, draw, self._seen_from, now):
             self._suspect(missing, now)
         self._check_ratios()
@@ -422,7 +425,9 @@ class StepCheck:
             window=window,
             seen=seen,
             convincing=[
-                phase for phase in seen if self.proven[phase] or self._is_surprising(step, phase, window, end)
+                phase
+                for phase in seen
+                if (self.proven[phase] and not self.problem) or self._is_surprising(step, phase, window, end)
             ],
             begins={phase: self._find_begin(step, phase, end) for phase in seen},
             missed=missed,
@@ -484,7 +489,7 @@ class StepCheck:
             if shows_swap and self.proven[phase]:
                 self._misses[phase] = 0
         if judgement.seen and shows_swap:
-            self._on_seen()
+            self._on_seen(is_convincing=bool(judgement.convincing))
 
     def _shows_swap(self, delta_a: PhaseAmps) -> bool:
         """Return True if a step (A per phase) would show phases that are suspected to be swapped."""
@@ -500,10 +505,10 @@ class StepCheck:
         if phase not in self._swapped:
             self._misses[phase] = 0
 
-    def _on_seen(self) -> None:
+    def _on_seen(self, *, is_convincing: bool) -> None:
         """Count what was seen since the last miss: several times in a row end the suspicion."""
-        self._seen += 1
-        if self._seen >= MISSES and not self._sums.ratios.small_parts() and max(self._misses) < MISSES:
+        self._seen += 2 if is_convincing else 1
+        if self._seen >= 2 * MISSES and not self._sums.ratios.small_parts() and max(self._misses) < MISSES:
             self.problem = ""
             self._swapped = frozenset()
 
