@@ -161,10 +161,6 @@ class SiteControl:
 
         The last report is old, and a circuit above has no meter that shows the car.
         """
-        site = self._model.site
-        unmetered = {
-            circuit.id for circuit in site.circuits if not circuit.meter or circuit.measures_building
-        }
         return [
             each.evse.ref
             for each in self._model.controllers
@@ -172,7 +168,7 @@ class SiteControl:
             and each.model.is_charging
             and sum(each.model.phases) < len(each.evse.phases)
             and now - (each.model.draw.reported_at or now) >= SELDOM_S
-            and any(circuit.id in unmetered for circuit in site.path(each.evse.circuit))
+            and each.evse.circuit in self._model.site.partly_metered
         ]
 
     def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:

@@ -174,6 +174,15 @@ class SiteTree(msgspec.Struct, frozen=True, dict=True):
         return found
 
     @cached_property
+    def partly_metered(self) -> frozenset[str]:
+        """Return the circuits of which no meter shows the cars, or none does on one of those above."""
+        found: set[str] = set()
+        for circuit in self.circuits:
+            if not circuit.meter or circuit.measures_building or circuit.parent in found:
+                found.add(circuit.id)
+        return frozenset(found)
+
+    @cached_property
     def scan_costs(self) -> tuple[int, ...]:
         """Return the cost to yield before a step that goes over all circuits: none on a small site."""
         return (len(self.circuits) * COST_CIRCUIT,) if len(self.circuits) >= MANY_CIRCUITS else ()
