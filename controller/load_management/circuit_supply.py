@@ -170,7 +170,7 @@ class CircuitSupply:
         building_peaks: dict[tuple[str, int], Statement] = {}
         for circuit in site.circuits:
             margin_a = self._model.metering.margin_a(circuit)
-            kept_a = margin_a + self._reserved_a[circuit.id]
+            kept_a = margin_a + self._reserved_a.get(circuit.id, 0.0)
             left, assumed = rooms[circuit.id], base.assumed[circuit.id]
             kept, begun = base.keep[circuit.id], base.start[circuit.id]
             terms = (left, assumed, kept, begun, margin_a, kept_a)
@@ -215,7 +215,7 @@ class CircuitSupply:
         `left_a`: the room for shares. As on a phase, who charges is kept in the margin of a power limit and
         in what is reserved for others; a quarter hour's energy has no margin.
         """
-        keep_a = left_a + 3 * self._reserved_a[circuit.id]
+        keep_a = left_a + 3 * self._reserved_a.get(circuit.id, 0.0)
         if self._model.energy.peaks.sum_why(circuit.id) is not None:
             return keep_a, left_a
         margin_a = 3 * self._model.metering.margin_a(circuit)
