@@ -12,7 +12,7 @@ room is gone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from heapq import heapify, heappop, heapreplace
 from typing import Generic, TypeVar
 
@@ -377,7 +377,7 @@ class CutPlanner:
         if not short and not asked:
             return cuts
         order = yield from self._order(off_shares.above, short, asked, now)
-        number = 0
+        number, concerns_all = 0, self._concerns_all(short, asked)
         while order:
             *_, controller, share_a, places = heappop(order)
             number += 1
@@ -402,7 +402,21 @@ class CutPlanner:
                         del needed[place]
             if not short and not asked:
                 break
+            if concerns_all and not self._concerns_all(short, asked):
+                concerns_all = False
+                order = self._below(order, {name for name, _ in (*short, *asked)})
         return cuts
+
+    def _concerns_all(self, *needed: Mapping[Place, float]) -> bool:
+        """Return True if room is needed on the circuit that feeds all others, or of what is dimmed."""
+        names = (self._model.site.circuits[0].id, DIMMED)
+        return any(name in names for places in needed for name, _ in places)
+
+    def _below(self, order: list[OffPlace], names: Set[str]) -> list[OffPlace]:
+        """Return those of a heap that load these circuits, as a heap."""
+        left = [each for each in order if not names.isdisjoint(self._names_above(each[5].evse.circuit))]
+        heapify(left)
+        return left
 
     def _order(
         self, above: RoomGroups[float], short: Mapping[Place, float], asked: Mapping[Place, float], now: float
