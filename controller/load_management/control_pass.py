@@ -113,6 +113,7 @@ class ControlPass:
             for ref in gone & refs.keys():
                 del refs[ref]
         self._planned -= gone
+        self._planners.clear()
         site = self._model.site
         self._bookings, self._falling, self._waiting = Bookings(site), Bookings(site), Bookings(site)
         self._off_shares, self._raisable, self._rising = OffShares(), RoomGroups(), RoomGroups()
@@ -124,7 +125,6 @@ class ControlPass:
         self._cuts = CutPlanner(self._model)
         self._base = None
         self._parts.clear()
-        self._planners.clear()
 
     def all_to_fallback(self, now: float) -> list[SetLimit]:
         """Send every station to its fallback, after a fault in a pass."""
@@ -519,6 +519,8 @@ class ControlPass:
         booking, falling_a = controller.booking.current_and_falling(self._now)
         self._bookings.set(controller.evse, booking)
         self._falling.set(controller.evse, (booking[0], falling_a))
+        if (planner := self._planners.get(self._model.site.circuits[0].id)) is not None:
+            planner.note_booking(controller.evse, booking)
 
     def _note_share(self, controller: EvseController, allocation: Allocation | None) -> None:
         """Note how the offer of an EVSE differs from its share, and for what room it waits to rise."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from controller.load_management.allocation.allocator import Allocation, Allocator, Demand
-from controller.load_management.allocation.headroom import NO_BOOKING, Bookings, Headroom
+from controller.load_management.allocation.headroom import NO_BOOKING, Booking, Bookings, Headroom
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
 from controller.load_management.allocation.rotation import REST_S, STOPS_S, Rotation
 from controller.load_management.allocation.surplus import Surplus, share_surplus
@@ -24,7 +24,7 @@ from controller.load_management.circuit_supply import CircuitSupply
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.metering.circuit_metering import SiteBase
 from controller.load_management.site_model import SiteModel
-from controller.load_management.site_tree import SiteTree
+from controller.load_management.site_tree import EvseNode, SiteTree
 from controller.model.observations import EvseRef
 from controller.model.statements import Statement, StatementCode
 
@@ -109,6 +109,8 @@ class SharePlanner:
         """EVSEs whose result is found anew at the end of a pass."""
         self._demands: dict[EvseRef, Demand] = {}
         self._reserved: Evses = {}
+        """EVSEs that cannot be commanded: they take what is booked for them before all others."""
+        self._reserved_bookings = Bookings(part.site)
         self._switching: Evses = {}
         self._never_pausing: Evses = {}
         self._in_surplus_mode: Evses = {}
@@ -226,6 +228,7 @@ class SharePlanner:
                 evses[ref] = each
             else:
                 evses.pop(ref, None)
+        self._reserved_bookings.set(evse, NO_BOOKING if can_be_commanded else each.booking.current(now))
         needed_a = evse.fallback_a + SETTLED_A
         self._idle_needs.set(evse, (each.model.phases, needed_a) if is_idle else NO_BOOKING)
         if fixed is None:
@@ -257,6 +260,11 @@ class SharePlanner:
             is_due=self._rotation.is_due(ref, now),
         )
 
+    def note_booking(self, evse: EvseNode, booking: Booking) -> None:
+        """Note what is booked for an EVSE from now on, where it takes that before all others."""
+        if evse.ref in self._reserved:
+            self._reserved_bookings.set(evse, booking)
+
     def book_excess(self, ledger: Headroom, now: float) -> None:
         """Book what EVSEs draw beyond their offers, where everything else is booked already."""
         for each in self._overdrawn.values():
@@ -270,10 +278,7 @@ class SharePlanner:
         EVSEs that cannot be commanded take their part first, then what is drawn beyond the offers. At last
         `room` is what all leave.
         """
-        for number, each in enumerate(self._reserved.values(), 1):
-            each.booking.book(room, now)
-            if number % 100 == 0:
-                yield 100 * COST_OFFER
+        room.book_all(self._reserved_bookings)
         steered = room.steered() is not None
         for number, each in enumerate(self._overdrawn.values(), 1):
             each.booking.book_overdraw(room, now, steered=steered)

@@ -14,6 +14,7 @@ from controller.load_management.events import (
     MeterUpdated,
     SetLimit,
     SiteEvent,
+    StationDown,
     StationObserved,
     StationUp,
 )
@@ -162,6 +163,23 @@ def test_share_planner_after_changes_shares_like_a_new_one(seed: int) -> None:
         if day.now % 15 == 0:
             day.pass_event(ControlTick())
             day.pass_event(ControlTick())  # turns that the first one began count in the second one
+            incremental, complete = incremental_and_complete(day.control, day.now)
+            assert incremental == complete, day.now
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_share_planner_with_lost_stations_shares_like_a_new_one(seed: int) -> None:
+    day = RandomDay(seed)
+    lost: set[str] = set()
+    for _ in range(RUN_S):
+        day.step()
+        if day.rng.random() < 0.2:
+            station = day.rng.choice(day.site.evses).ref.station
+            day.pass_event(StationUp(station) if station in lost else StationDown(station))
+            lost ^= {station}
+        if day.now % 15 == 0:
+            day.pass_event(ControlTick())
+            day.pass_event(ControlTick())
             incremental, complete = incremental_and_complete(day.control, day.now)
             assert incremental == complete, day.now
 
