@@ -477,7 +477,7 @@ class StepCheck:
         if not before or moves([amps[phase] for amps in before], up=delta > 0)[0] < SEEN * abs(delta):
             return True
         long_before = [amps[phase] for amps in self._window.readings(begin - EDGES_S, begin)]
-        return _has_edge([amps[phase] for amps in window], delta) and not _list_like(long_before, delta)
+        return _has_edge([amps[phase] for amps in window], delta) and not _similar_edges(long_before, delta)
 
     def _count_seen(self, judgement: _Judgement) -> None:
         """Prove the phases on which a step was seen; several in a row end the suspicion."""
@@ -576,11 +576,11 @@ class StepCheck:
 
 def _has_edge(values: Sequence[float], delta_a: float) -> bool:
     """Return True if readings (A) have an edge as large as a step (A), and none the other way."""
-    edges = _list_like(values, delta_a)
+    edges = _similar_edges(values, delta_a)
     return bool(edges) and min(edges) > 0
 
 
-def _list_like(values: Sequence[float], delta_a: float) -> list[float]:
+def _similar_edges(values: Sequence[float], delta_a: float) -> list[float]:
     """Return the edges of readings (A) that are about as large as a step (A), as parts of it.
 
     Negative ones go the other way.
