@@ -287,7 +287,8 @@ class StepCheck:
         for judgement in self._judge_due(self._pending, now):
             self._count_seen(judgement)
             self._count_missed(judgement)
-            self._add_edges(judgement.step, now)
+            if judgement.is_covered:
+                self._add_edges(judgement.step, now)
         self._unconfirmed += self._judge_due(self._unreported, now)
         for phase in (proven := self.commanded.on_reading(now)):
             self._prove(phase, self.commanded.seen_from[phase])
