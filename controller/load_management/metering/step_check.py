@@ -541,12 +541,15 @@ class StepCheck:
 
     def _is_alone(self, step: ReportedStep, phase: int, delta: float, begin: float, now: float) -> bool:
         """Return True if a car has made a step at once, and other cars have hardly moved meanwhile."""
-        size, along = abs(delta), 0 if delta > 0 else 1
-        own_a = self._window.changes_of(step.ref, phase, begin, now)
-        others_a = self._window.moves_of(step.ref, phase, begin, now, others=True)
-        reported_a = self._window.reported_by_others(step.ref, phase, begin, step.at + EDGE_LATE_S)
-        is_at_once = not any(PIECES[0] < each / delta < PIECES[1] for each in own_a)
-        return is_at_once and others_a[along] <= OTHERS * size and reported_a[1 - along] <= AGAINST * size
+        window, size, along = self._window, abs(delta), 0 if delta > 0 else 1
+        if window.moves_of(step.ref, phase, begin, now, others=True)[along] > OTHERS * size:
+            return False
+        if any(
+            PIECES[0] < each / delta < PIECES[1] for each in window.changes_of(step.ref, phase, begin, now)
+        ):
+            return False
+        reported_a = window.reported_by_others(step.ref, phase, begin, step.at + EDGE_LATE_S)
+        return reported_a[1 - along] <= AGAINST * size
 
     def _count_missed(self, judgement: _Judgement) -> None:
         """Count the phases that have missed a step, and suspect the meter by them."""
