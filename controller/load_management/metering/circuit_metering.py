@@ -225,7 +225,7 @@ class CircuitMetering:
 
     def metered_above(self, circuit: str) -> list[MeteredCircuit]:
         """Return the circuits with meters from this one up to the grid connection."""
-        return [self._metered[each.id] for each in self._site.path(circuit) if each.id in self._metered]
+        return [self._metered[each] for each in self._meters_up[circuit]]
 
     def set_battery(self, flow_a: PhaseAmps, hidden_a: PhaseAmps) -> None:
         """Note the flow of a battery at the grid connection (A per phase; positive: it charges).
