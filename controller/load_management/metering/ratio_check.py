@@ -75,16 +75,17 @@ LEAST_SLOPE_A = 0.5
 EDGE_ERROR_A = 1.0
 EDGE_ERROR = 0.12
 """Errors of an edge: the building moves as well. The greater one of A and part of the step counts."""
-EDGE_PARTS = (0.2, 0.88)
-"""Least and largest part of a step that an edge shows with another ratio."""
+LEAST_EDGE_PART = 0.2
 LEAST_EDGE_A = 2.5
-"""Smallest edge (A) that is taken for a part of a step: the building makes many small ones."""
+"""Smallest edge that is taken for a part of a step, as a part of it and in A: the building makes many small
+ones."""
 LEAST_PIECE_A = 1.0
 PIECES_DIFFER = 0.08
 """Smallest of two edges (A) that are a step together, and by what part of it they may differ from it."""
 EQUAL_PARTS = 4
 SURE_PARTS = 6
-"""What steps of the same part have to count: at first, and after `RIGHT_STEPS` that have shown all."""
+"""Least count of steps of the same part that shows another ratio: at first, and after `RIGHT_STEPS` that have
+shown the right one."""
 RIGHT_STEPS = 2
 PARTS_DIFFER = 0.1
 """Largest difference of parts of several steps that are the same."""
@@ -385,8 +386,8 @@ def _find_parts(step_a: float, edges_a: Sequence[float]) -> Sequence[float] | No
     """
     parts = [edge_a / step_a for edge_a in edges_a]
     error = max(EDGE_ERROR, EDGE_ERROR_A / abs(step_a))
-    least = max(EDGE_PARTS[0], LEAST_EDGE_A / abs(step_a))
-    small = [part for part in parts if least <= part < EDGE_PARTS[1]]
+    least = max(LEAST_EDGE_PART, LEAST_EDGE_A / abs(step_a))
+    small = [part for part in parts if least <= part < SMALL]
     if max(parts, default=0.0) < 1 - error:
         pieces = [part for part in parts if part >= LEAST_PIECE_A / abs(step_a)]
         is_split = any(abs(one + other - 1) <= PIECES_DIFFER for one, other in combinations(pieces, 2))

@@ -530,14 +530,15 @@ class StepCheck:
         begin, end = step.since - EDGE_LEAD_S, step.at + EDGE_LATE_S
         if end - begin > LONGEST_EDGES_S:
             return
-        window = self._window.readings(begin, end)
-        steps_a = {phase: delta for phase, delta in enumerate(step.delta_a) if abs(delta) >= STEP_A}
-        edges_a = {
-            phase: find_edges([amps[phase] for amps in window])
-            for phase, delta in steps_a.items()
-            if self._is_alone(step, phase, delta, begin - LEAD_S, now)
+        steps_a = {
+            phase: delta
+            for phase, delta in enumerate(step.delta_a)
+            if abs(delta) >= STEP_A and self._is_alone(step, phase, delta, begin - LEAD_S, now)
         }
-        self._sums.ratios.add_edges(steps_a, edges_a)
+        if steps_a:
+            window = self._window.readings(begin, end)
+            edges_a = {phase: find_edges([amps[phase] for amps in window]) for phase in steps_a}
+            self._sums.ratios.add_edges(steps_a, edges_a)
 
     def _is_alone(self, step: ReportedStep, phase: int, delta: float, begin: float, now: float) -> bool:
         """Return True if a car has made a step at once, and other cars have hardly moved meanwhile."""

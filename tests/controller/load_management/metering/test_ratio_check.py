@@ -211,11 +211,19 @@ def test_edges_of_different_parts_show_nothing() -> None:
     assert check.small_parts() == {}
 
 
-@pytest.mark.parametrize("edge_a", [10.2, 14.0])
-def test_edge_of_whole_step_or_more_beside_one_of_part_shows_nothing(edge_a: float) -> None:
+@pytest.mark.parametrize(
+    ("step_a", "edges_a"),
+    [
+        pytest.param(10.0, (10.2, 5.0), id="whole-step-beside-part"),
+        pytest.param(10.0, (14.0, 5.0), id="more-than-step-beside-part"),
+        pytest.param(5.0, (2.4,), id="small-edge-beside-small-step"),
+        pytest.param(32.0, (6.1, 26.1), id="two-edges-that-are-the-step"),
+    ],
+)
+def test_edges_that_may_be_others_show_nothing(step_a: float, edges_a: tuple[float, ...]) -> None:
     check = RatioCheck(deque())
     for _ in range(9):
-        edges_of(check, 10.0, edge_a, 5.0)
+        edges_of(check, step_a, *edges_a, phases=(0, 1, 2))
     assert check.small_parts() == {}
 
 
@@ -235,17 +243,3 @@ def test_edges_need_six_steps_of_part_after_two_right_ones() -> None:
     assert check.small_parts() == {}
     edges_of(check, 10.0, 5.0)
     assert check.small_parts() == {0: pytest.approx(0.5)}
-
-
-def test_small_edges_beside_small_step_are_no_parts() -> None:
-    check = RatioCheck(deque())
-    for _ in range(9):
-        edges_of(check, 5.0, 2.4)
-    assert check.small_parts() == {}
-
-
-def test_edges_that_are_step_together_show_nothing() -> None:
-    check = RatioCheck(deque())
-    for _ in range(9):
-        edges_of(check, 32.0, 6.1, 26.1, phases=(0, 1, 2))
-    assert check.small_parts() == {}
