@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -120,6 +120,8 @@ class SharePlanner:
         """EVSEs that have no room for their minimum, on phases that their cars may not use."""
         self._showing_sought_at = -math.inf
         """Time at which one of them was last looked for that may go first."""
+        self._fits_surplus: set[EvseRef] = set()
+        """Those in surplus mode whose minimum on one phase the surplus has supplied, when last looked for."""
         self._stepping: Evses = {}
         """EVSEs whose stations follow whole steps only."""
         self._raised: dict[EvseRef, None] = {}
@@ -372,7 +374,8 @@ class SharePlanner:
         """Choose a waiting car to go before others, so that it shows its phases.
 
         It is booked on all phases that it may use. Where it fits if it uses only the first of its station,
-        the car that has to stop for it meanwhile is likely to charge on beside it.
+        the car that has to stop for it meanwhile is likely to charge on beside it. One that waits for surplus
+        stops nobody: it takes its minimum, if the surplus supplies that on one phase.
         """
         rotation, showing = self._rotation, self._rotation.showing
         if self._site is not self._model.site:
@@ -381,18 +384,28 @@ class SharePlanner:
             if rotation.is_showing(now) and not self._model.by_ref[showing].model.phases_known:
                 return
             rotation.showing = None
+            self._surplus.end_dwell(showing, now)
             self.mark({showing} & self._model.by_ref.keys())
-        if now < self._showing_sought_at + SOUGHT_EVERY_S or not rotation.is_steady(now):
+        if not self._seeks_showing(now):
             return
         self._showing_sought_at = now
+        is_steady = rotation.is_steady(now)
         able = [
-            ref for ref in self._unproven if ref not in self._in_surplus_mode and rotation.may_show(ref, now)
+            ref
+            for ref in self._unproven
+            if (ref in self._fits_surplus if ref in self._in_surplus_mode else is_steady)
+            and rotation.may_show(ref, now)
         ]
         for ref in heapq.nsmallest(SOUGHT_AT_ONCE, able, key=rotation.waits_since):
-            if self._allocator.would_start(ref, self._unproven[ref].evse.one_phase):
+            one_phase = self._unproven[ref].evse.one_phase
+            if ref in self._in_surplus_mode or self._allocator.would_start(ref, one_phase):
                 rotation.begin_showing(ref, now)
                 self.mark((ref,))
                 break
+
+    def _seeks_showing(self, now: float) -> bool:
+        """Return True if it is time to look for a waiting car that may go first to show its phases."""
+        return now >= self._showing_sought_at + SOUGHT_EVERY_S
 
     def _choose_phases(self, room: Headroom, base: SiteBase, now: float) -> None:
         """Find whether EVSEs that can switch phases should use another number of them."""
@@ -424,15 +437,42 @@ class SharePlanner:
         surplus_a = self._model.energy.surplus_a(self._model.metering.surplus_a(now), now) - shared_a
         rooms, joint = left.rooms(), self._supply.joint(self._site, base, left)
         controllers = list(self._in_surplus_mode.values())
-        demands = [self._guaranteed.get(ref, self._demands[ref]) for ref in self._in_surplus_mode]
-        consider_alone(
-            controllers,
-            demands,
-            lambda asking: share_surplus(self._site, asking, rooms, joint, surplus_a),
-            now,
-        )
+        demands = [self._surplus_demand(each) for each in controllers]
+
+        def share(asking: list[Demand]) -> dict[EvseRef, Allocation]:
+            return share_surplus(self._site, asking, rooms, joint, surplus_a)
+
+        consider_alone(controllers, demands, share, now)
+        if self._seeks_showing(now):
+            self._fits_surplus = self._find_fitting(demands, share, now)
         narrowing = {each.evse.ref for each in controllers if each.model.switch.narrows}
         self._others |= self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, narrowing)
+
+    def _surplus_demand(self, each: EvseController) -> Demand:
+        ref = each.evse.ref
+        demand = self._guaranteed.get(ref, self._demands[ref])
+        is_showing = ref == self._rotation.showing and not each.model.phases_known
+        return _showing_demand(each, demand) if is_showing else demand
+
+    def _find_fitting(
+        self,
+        demands: Sequence[Demand],
+        share: Callable[[list[Demand]], Mapping[EvseRef, Allocation]],
+        now: float,
+    ) -> set[EvseRef]:
+        """Return the EVSEs that wait for surplus for want of phases which their cars may not use.
+
+        That is, their minimum fits into it on one phase. Those that can switch phases are set to one instead.
+        """
+        waiting = {
+            ref
+            for ref, each in self._in_surplus_mode.items()
+            if ref in self._unproven and not each.model.switch.able and self._rotation.may_show(ref, now)
+        }
+        if not waiting:
+            return waiting
+        given = share([_showing_demand(self._unproven[d.ref], d) if d.ref in waiting else d for d in demands])
+        return {ref for ref in waiting if given[ref].limit_a > 0}
 
     def _unused_a(self, now: float) -> float:
         """Return what cars take less than their shares (A, all phases added up).
@@ -687,6 +727,11 @@ class SharePlanner:
                 self._others[evse.ref] = Allocation(evse.ref, 0.0, NO_FALLBACK)
             if number % 50 == 0:
                 yield 50 * COST_OFFER
+
+
+def _showing_demand(controller: EvseController, demand: Demand) -> Demand:
+    """Return the demand of an EVSE whose car is to show its phases: its minimum, on one of them."""
+    return msgspec.structs.replace(demand, phases=controller.evse.one_phase, max_a=demand.min_a)
 
 
 def _zero(controller: EvseController, statement: Statement) -> Allocation:

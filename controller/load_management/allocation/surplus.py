@@ -82,6 +82,12 @@ class Surplus:
             self._note(ref, allocation.limit_a > 0, now)
         return given | {ref: Allocation(ref, 0.0, NO_SURPLUS) for ref in waits}
 
+    def end_dwell(self, ref: EvseRef, now: float) -> None:
+        """Have an EVSE charge on from now on only where the surplus supplies it, without a dwell."""
+        is_served, since = self._served.get(ref, (False, now))
+        if is_served:
+            self._served[ref] = (True, min(since, now - DWELL_S))
+
     def _keeps(self, ref: EvseRef, is_held: bool, now: float) -> bool:
         return self._dwells(ref, True, now) or (is_held and self._served[ref][0])
 

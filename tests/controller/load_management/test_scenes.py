@@ -381,6 +381,17 @@ SCENES = {
         building=steady(-20.0, -20.0, -20.0),
         seconds=900,
     ),
+    "feed-in too little for three phases starts two one-phase cars": Scene(
+        # 16 A in all: 8 A each, as they have shown that they use one phase.
+        make_grid(63.0),
+        lambda: [
+            on_one_phase("a", (0, 1, 2), surplus=True),
+            on_one_phase("b", (1, 2, 0), surplus=True),
+        ],
+        {"a": 8.0, "b": 8.0},
+        building=lambda now: steady(*(-5.34 - 0.02 * (now % 3),) * 3)(now),
+        seconds=900,
+    ),
     "surplus is the sum of all phases": Scene(
         # 30 A of feed-in on L1 alone are 10 A on each of three phases.
         make_grid(63.0),

@@ -167,3 +167,12 @@ def test_by_night_no_phase_is_switched() -> None:
     site.wait(3600)
     assert not any(single for _, single in site.station("SUN").one_phase)
     assert site.station("SUN").draw_a == 0.0
+
+
+def test_surplus_for_one_phase_starts_three_phase_car_once_and_briefly() -> None:
+    # 9 A of feed-in: enough for a one-phase car. This one shows that it takes 18 A, and stops at once.
+    site = feeding_in(lambda now: (-3.0 - now % 3 / 100,) * 3)
+    site.wait(7200)
+    drawn_a = [sum(amps) + 9.0 for amps in site.flowed]
+    assert 0 < sum(amps > 6.0 for amps in drawn_a) <= 60
+    assert max(site.flowed[-3600:]) <= (0.0, 0.0, 0.0)
