@@ -284,6 +284,11 @@ class ConsumptionTracker:
         return max((amps or 0.0 for amps in self.report), default=0.0)
 
     @property
+    def may_follow_a(self) -> float:
+        """Return the highest offer that its station may follow yet (A per phase)."""
+        return self._highest_a
+
+    @property
     def overdraw_a(self) -> float:
         """Return the draw beyond the offer (A on the most loaded phase) that no limit allows."""
         return max(0.0, self.defiant_a - self._offered_a, self._creep_a)

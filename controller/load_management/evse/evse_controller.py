@@ -165,13 +165,15 @@ class EvseController:
     def offer_step_a(self, before_a: float, now: float) -> float:
         """Return the step (A per phase) that its car makes now as its lease has changed from `before_a`.
 
-        0 where its station reports currents itself, and where no car charges. One that has reported none of
-        a car that charges by its state may not do so.
+        0 where its station reports currents of phases, and where no car charges. One that has reported none of
+        a car that charges by its state may not do so. Where reports show that its car takes less than both
+        leases, it makes no step.
         """
-        model = self.model
+        model, after_a = self.model, self.delivery.leased_a
         if not model.is_charging or not model.shows_by_meter(now):
             return 0.0
-        return self.delivery.leased_a - before_a
+        most_a = math.inf if model.reports_no_current(now) else model.draw.own_a
+        return min(after_a, most_a) - min(before_a, most_a)
 
     def commanded_step(self, before_a: float, now: float) -> CommandedStep | None:
         """Return the step that its car makes now as its lease has changed from `before_a`; None: none.

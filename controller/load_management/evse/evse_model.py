@@ -259,6 +259,8 @@ class EvseModel:
         """Time of the last report that its car takes nothing of an offer (s)."""
         self.reported_phases: tuple[bool, ...] | None = None
         """Station's phases that the last report was taken to be of; None: all that it names, or unknown."""
+        self._names_no_phases = False
+        """True if the last report named no phases."""
         self._charges_idle = False
         """True if such a report came while its state was Charging, and none of a draw since."""
         self._shown_by: float | None = None
@@ -376,9 +378,11 @@ class EvseModel:
         """Return the draw on each phase (A) of a report that names no phases.
 
         On the phases that its car is known to use, unless these cannot carry it under the highest limit in
-        its station, `allowed_a`: then, or while none are known, on as many as it needs, each of which may be
-        any.
+        its station, `allowed_a`, or one that it may follow yet: then, or while none are known, on as many as
+        it needs, each of which may be any.
         """
+        if self.phases_known:
+            allowed_a = max(allowed_a, self.draw.may_follow_a)
         most_a = allowed_a * (HIGH_VOLTAGE if seen.at_v else 1.0) + OVERDRAW_A
         least = max(seen.least_phases, math.ceil(seen.total_a / max(most_a, LOADED_A)))
         least = min(least, len(self.evse.phases))
@@ -619,6 +623,7 @@ class EvseModel:
 
     def _on_draw(self, seen: DrawSeen, offered_a: float, now: float) -> bool:
         first_a = None
+        self._names_no_phases = bool(seen.least_phases)
         is_assigned = bool(seen.least_phases) and self.phases_known
         self.reported_phases = self._phases.used if is_assigned else None
         if seen.least_phases and not self.phases_known and seen.least_phases < len(self.evse.phases):
@@ -630,7 +635,9 @@ class EvseModel:
             self._ends.on_draw(now)
             self._zeros.on_draw()
         if self.is_charging or self._is_drawing:
-            grown = self._phases.on_report(self.draw.report, seen.least_phases)
+            # Under an offer that its station has not followed yet, more seems to flow than one phase carries.
+            least = seen.least_phases if settled else min(1, seen.least_phases)
+            grown = self._phases.on_report(self.draw.report, least)
             self.phases = self._find_phases()
             if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
                 self.switch.on_failure()
@@ -644,7 +651,7 @@ class EvseModel:
         """Take in what a step shows of the car's phases and draw; return True if the phases change."""
         if not self.reports_no_current(now):
             if not self.has_only_zeros:
-                return False
+                return self._names_no_phases and self._see_phases(vote)
             self._zeros.on_step(vote.drawn_a)
             if not self._zeros.are_usual:
                 return False
@@ -653,6 +660,9 @@ class EvseModel:
             self._idle_since = self._shown_by = None
         self.draw.shown_a = (vote.drawn_a, math.inf if vote.takes_all else vote.drawn_a)
         self._added_at = None
+        return self._see_phases(vote)
+
+    def _see_phases(self, vote: StepVote) -> bool:
         changed = self._phases.on_step(vote.evidence)
         self.phases = self._find_phases()
         return changed
@@ -703,13 +713,16 @@ class EvseModel:
         """Return True if a step of its offer is to show in the meter above which phases its car uses.
 
         Where its station reports no current of a car that charges by its state, it shows whether that is so.
+        Reports that name no phases show its phases only if as much flows as all of them carry.
         """
         if self.phase_tests is None or self.evse.is_dc or self.switch.single:
             return False
         if self._are_zeros_doubted:
             idle_s = 0.0 if self._idle_since is None else now - self._idle_since
             return self._zeros.needs_test and idle_s >= START_PROBE_AT_S + START_PROBE_S
-        return self.is_charging and self._phases.needs_test and self.reports_no_current(now)
+        if not (self.is_charging and self._phases.needs_test):
+            return False
+        return self.reports_no_current(now) or self._names_no_phases
 
     @property
     def _are_zeros_doubted(self) -> bool:
@@ -734,8 +747,8 @@ class EvseModel:
         return self._phases.on_test()
 
     def shows_by_meter(self, now: float) -> bool:
-        """Return True if only the meter above can show what its car draws: its station has reported none."""
-        return self.reports_no_current(now) or self.has_only_zeros
+        """Return True if only the meter above can show what its car draws, or on which phases."""
+        return self.reports_no_current(now) or self.has_only_zeros or self._names_no_phases
 
     def reports_no_current(self, now: float) -> bool:
         """Return True if its station has not reported the current of each phase for minutes."""

@@ -105,8 +105,8 @@ class LearnedPhases:
 
     @property
     def _is_decided(self) -> bool:
-        """Return True if the car's steps have shown of each phase whether it is used."""
-        return self._wired == 1 or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
+        """Return True if the car's steps have shown of each phase whether it is used, or reports of all."""
+        return self.least == self._wired or all(abs(each) >= UNUSED_EVIDENCE for each in self._evidence)
 
     def _find_test(self) -> None:
         self.needs_test = self.tests < MOST_TESTS and not self._is_decided
@@ -114,16 +114,20 @@ class LearnedPhases:
     def on_step(self, evidence: Sequence[float]) -> bool:
         """Take in what a step of the car shows of each phase; return True if `used` changes.
 
-        For stations that report no currents. `evidence`: that a phase is not used; negative: that it is.
+        For stations that report no currents, or name no phases. `evidence`: that a phase is not used;
+        negative: that it is. Fewer phases than reports have shown to be used are no result.
         """
         self._evidence = [
             min(max(-MOST_EVIDENCE, before + found), MOST_EVIDENCE)
             for before, found in zip(self._evidence, evidence, strict=True)
         ]
         before = self.used
-        self.used = tuple(sum_ < UNUSED_EVIDENCE for sum_ in self._evidence)
-        self.known |= self._is_decided
+        used = tuple(sum_ < UNUSED_EVIDENCE for sum_ in self._evidence)
         self._find_test()
+        if sum(used) < self.least:
+            return False
+        self.used = used
+        self.known |= self._is_decided
         return self.used != before
 
     def on_test(self) -> int:
@@ -143,6 +147,7 @@ class LearnedPhases:
         if least:
             self.least = max(self.least, min(least, sum(before)))
             self.known |= self.least == self._wired
+            self._find_test()
             return False
         self.used = tuple(
             used or (amps is not None and amps >= UNLOADED_A) for used, amps in zip(before, draw, strict=True)

@@ -169,3 +169,19 @@ def test_quota_counts_power_of_all_phases_once(measurand: str, phases: tuple[int
     site.connect()
     site.wait(3600)
     assert station.energy_wh == pytest.approx(3000.0, rel=0.15)
+
+
+@pytest.mark.parametrize("measurand", KINDS)
+@pytest.mark.parametrize("report_s", [10, 60])
+def test_phases_that_no_report_names_are_shown_by_meter(measurand: str, report_s: int) -> None:
+    # One-phase cars in 31 A, one on L1 and two on L2: booked on all phases, they would share 10.3 A each.
+    stations: list[StationModel] = [
+        metered(name, measurand, Car(32.0, (0,)), report_s=report_s) for name in "abc"
+    ]
+    for each in stations[1:]:
+        each.evse = replace(each.evse, phases=(1, 2, 0))
+    site = SiteHarness((make_grid(33.0),), stations, lambda now: (1.0 + now % 3 / 100,) * 3)
+    site.connect()
+    site.wait(1800)
+    assert [each.draw_a for each in stations] == pytest.approx([31.0, 15.5, 15.5], abs=0.5)
+    assert site.seconds_over("grid", 33.0) <= 5
