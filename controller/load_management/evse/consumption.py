@@ -29,7 +29,7 @@ from controller.load_management.evse.learned_values import (
     UNLOADED_A,
     UNSHOWN_S,
 )
-from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
+from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps, PhaseFlags
 from controller.model.deadlines import first_after
 from controller.model.observations import DrawSeen, EvseRef
 from drivers.reading import PerPhase
@@ -98,6 +98,12 @@ class OfferCredit(msgspec.Struct, frozen=True, gc=False):
         """Return a draw of which nothing is known but its bounds."""
         return cls(low, high, unreacted, unreacted if reacting else low, low, high)
 
+    def unreacted_on(self, phases: PhaseFlags) -> OfferCredit:
+        """Return the same for a car that has not followed a cut on these phases alone."""
+        return msgspec.structs.replace(
+            self, unreacted=_only_on(phases, self.unreacted), in_reaction=_only_on(phases, self.in_reaction)
+        )
+
     def expecting(self, likely_low: PhaseAmps, likely_high: PhaseAmps) -> OfferCredit:
         """Return the same with another likely draw, as far as that lies between `low` and `high`."""
         bounded = self._bounded(likely_low)
@@ -114,6 +120,12 @@ class OfferCredit(msgspec.Struct, frozen=True, gc=False):
             min(max(second, low_b), high_b),
             min(max(third, low_c), high_c),
         )
+
+
+def _only_on(phases: PhaseFlags, amps: PhaseAmps) -> PhaseAmps:
+    """Return the current (A) of these phases, and none of the others."""
+    first, second, third = (each if flag else 0.0 for each, flag in zip(amps, phases, strict=True))
+    return (first, second, third)
 
 
 NOTHING = OfferCredit.within(ZERO, ZERO, ZERO)

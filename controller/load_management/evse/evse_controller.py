@@ -165,8 +165,8 @@ class EvseController:
     def offer_step_a(self, before_a: float, now: float) -> float:
         """Return the step (A per phase) that its car makes now as its lease has changed from `before_a`.
 
-        0 where its station reports currents of phases, and where no car charges. One that has reported none of
-        a car that charges by its state may not do so. Where reports show that its car takes less than both
+        0 where its station reports currents of phases, and where no car charges. One that has reported none
+        of a car that charges by its state may not do so. Where reports show that its car takes less than both
         leases, it makes no step.
         """
         model, after_a = self.model, self.delivery.leased_a

@@ -55,8 +55,12 @@ class EvseBooking:
 
     def credit(self, now: float) -> OfferCredit:
         """Return what it draws on the site's phases now."""
-        credit = self._model.draw.credit(now, has_car=self.may_draw(now))
-        likely = self._model.likely_draw(now)
+        model = self._model
+        credit = model.draw.credit(now, has_car=self.may_draw(now))
+        if model.phases_known and sum(model.phases) == 1 < len(model.evse.phases):
+            # Two of three phases may be all of them, if the meter misses one.
+            credit = credit.unreacted_on(model.phases)
+        likely = model.likely_draw(now)
         return credit if likely is None else credit.expecting(*likely)
 
     def helping(self, now: float) -> PhaseAmps:

@@ -289,6 +289,15 @@ def test_phase_that_never_shows_current_is_named_without_reports(fault: Shown, n
     assert "circuit=grid" in notices[0].text
 
 
+def test_phases_that_no_car_uses_are_not_named_for_want_of_current() -> None:
+    # Three one-phase cars, all on L1: until that is known, nothing shows on L2 and L3.
+    site = make_site(right, flat(0.0), [Car(32.0, ONE_PHASE)] * 3, 63.0, 300)
+    connect_cars(site, [Car(32.0, ONE_PHASE)] * 3, 400)
+    site.take_notices()
+    site.wait(3600)
+    assert not [each.text for each in site.take_notices() if "shows" in each.text]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("report_s", [10, 60, 300, 0])
 @pytest.mark.parametrize(("wired", "begins_s", "shared_s"), [(ALL, 10, 100), (ONE_PHASE, 360, 700)])
