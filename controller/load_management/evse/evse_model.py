@@ -259,6 +259,10 @@ class EvseModel:
         """Time of the last report that its car takes nothing of an offer (s)."""
         self.reported_phases: tuple[bool, ...] | None = None
         """Station's phases that the last report was taken to be of; None: all that it names, or unknown."""
+        self._has_suspended = False
+        """True if its state has been SuspendedEV since its car came."""
+        self._draws_suspended = False
+        """True if its station has reported a draw while its state was SuspendedEV, on its present link."""
         self._names_no_phases = False
         """True if the last report named no phases."""
         self._charges_idle = False
@@ -420,8 +424,14 @@ class EvseModel:
         return not is_first and now < probe_at + self._probe_s(probe_at)
 
     def _probe_s(self, probe_at: float) -> float:
-        """Return the duration (s) of a probe: where reports are seldom, until one shows what it takes."""
-        if self._refused_at >= probe_at:
+        """Return the duration (s) of a probe: where reports are seldom, until one shows what it takes.
+
+        A station that has shown by its state that the car suspends shows its start so, too, unless it has
+        reported a draw in that state.
+        """
+        shows_start = self._has_suspended and not self._draws_suspended
+        shows_start &= self.state in (EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE)
+        if shows_start or self._refused_at >= probe_at:
             return PROBE_S
         return max(PROBE_S, PATIENCE * self.draw.report_interval_s)
 
@@ -501,6 +511,7 @@ class EvseModel:
         self.switch.on_link_lost()
         self._ends = FalseEnds()
         self._zeros = FalseZeros()
+        self._draws_suspended = False
         self._reset_car()
         self.draw.start(now)
 
@@ -594,6 +605,7 @@ class EvseModel:
         if {state, before} == {EvseState.CHARGING, EvseState.SUSPENDED_EV}:  # SuspendedEVSE is our own doing
             self._flips = (self._flips[1], now)
         self.state_since = now
+        self._has_suspended |= state is EvseState.SUSPENDED_EV
         if state is EvseState.AVAILABLE:
             self.running = False  # the car has gone, whether or not its StopTransaction reached us
             self.switch.reset()
@@ -632,6 +644,8 @@ class EvseModel:
         grown = False
         if self._is_drawing:
             self._added_at = None
+            is_suspended = self.state is EvseState.SUSPENDED_EV and now > self.state_since + BEFORE_STATE_S
+            self._draws_suspended |= is_suspended
             self._ends.on_draw(now)
             self._zeros.on_draw()
         if self.is_charging or self._is_drawing:
@@ -760,6 +774,7 @@ class EvseModel:
         self._short_idle_at = -math.inf
         self.has_drawn = self._charges_idle = False
         self._zeros.tests = 0
+        self._has_suspended = self.state is EvseState.SUSPENDED_EV
         self.draw.takes_a = 0.0
         self.draw.shown_a = (0.0, math.inf)
         self._added_at = None

@@ -292,7 +292,7 @@ def test_phase_that_never_shows_current_is_named_without_reports(fault: Shown, n
 def test_phases_that_no_car_uses_are_not_named_for_want_of_current() -> None:
     # Three one-phase cars, all on L1: until that is known, nothing shows on L2 and L3.
     site = make_site(right, flat(0.0), [Car(32.0, ONE_PHASE)] * 3, 63.0, 300)
-    connect_cars(site, [Car(32.0, ONE_PHASE)] * 3, 400)
+    connect_cars(site, [Car(32.0, ONE_PHASE)] * 3, 1200)
     site.take_notices()
     site.wait(3600)
     assert not [each.text for each in site.take_notices() if "shows" in each.text]
