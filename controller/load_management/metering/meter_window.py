@@ -18,6 +18,9 @@ LATE_S = 5.0
 SETTLED_S = 10.0
 """Time (s) after which a car has followed its offer."""
 
+GOES_ON = 0.05
+"""Part of a step by which the car has at least moved the same way in another one that leads to it, or on from
+it."""
 MOST_OTHERS = 300
 """Offers and reported steps among which the step of one EVSE is looked for: more of them hide it."""
 
@@ -44,9 +47,10 @@ class _ChangeSums:
         self._sums: list[Sums] = []
         """All changes up to each of the times; of those that were dropped `_dropped`."""
         self._dropped = NO_SUMS
-        self._own: dict[EvseRef, list[tuple[float, PhaseAmps]]] = {}
+        self._own: dict[EvseRef, list[tuple[float, PhaseAmps, bool]]] = {}
+        """Changes of each EVSE, with their times (s), and whether they are to be expected."""
 
-    def add(self, ref: EvseRef, delta_a: PhaseAmps, at: float, oldest: float) -> None:
+    def add(self, ref: EvseRef, delta_a: PhaseAmps, at: float, oldest: float, *, is_expected: bool) -> None:
         """Add a change, not before the last one; drop what is older than `oldest`."""
         self._drop(oldest)
         sums = list(self._sums[-1] if self._sums else self._dropped)
@@ -59,7 +63,7 @@ class _ChangeSums:
         self._sums.append((a, b, c, d, e, f))
         self._times.append(at)
         own = [each for each in self._own.get(ref, ()) if each[0] >= oldest]
-        self._own[ref] = [*own, (at, delta_a)]
+        self._own[ref] = [*own, (at, delta_a, is_expected)]
 
     def _drop(self, oldest: float) -> None:
         """Drop what is older, once that is half of all."""
@@ -77,12 +81,13 @@ class _ChangeSums:
 
     def own(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
         """Return how far an EVSE has raised and lowered a phase from one moment to another (A)."""
-        deltas = self.each(ref, phase, begin, end)
+        deltas = [delta[phase] for at, delta, _ in self._own.get(ref, ()) if begin <= at <= end]
         return sum(each for each in deltas if each > 0), -sum(each for each in deltas if each < 0)
 
-    def each(self, ref: EvseRef, phase: int, begin: float, end: float) -> list[float]:
-        """Return each change of a phase by an EVSE (A)."""
-        return [delta[phase] for at, delta in self._own.get(ref, ()) if begin <= at <= end]
+    def expected(self, ref: EvseRef, phase: int, begin: float, end: float) -> list[float]:
+        """Return each change of a phase by an EVSE that is to be expected (A)."""
+        own = self._own.get(ref, ())
+        return [delta[phase] for at, delta, is_expected in own if is_expected and begin <= at <= end]
 
     def all(self, phase: int, begin: float, end: float) -> tuple[float, float]:
         """Return how far all EVSEs together have raised and lowered a phase (A)."""
@@ -121,14 +126,15 @@ class MeterWindow:
             self._reported.popleft()
 
     def add_change(self, ref: EvseRef, delta_a: PhaseAmps, at: float) -> None:
-        """Add a change of an EVSE's draw, reported or to be expected: it may hide a step of another one."""
-        self._changes.add(ref, delta_a, at, at - self._memory_s)
+        """Add a change of an EVSE's draw that is to be expected: it may hide a step of another one."""
+        self._changes.add(ref, delta_a, at, at - self._memory_s, is_expected=True)
 
     def add_step(self, step: ReportedStep) -> None:
         """Add a step of an EVSE's draw that its station has reported."""
-        self.add_change(step.ref, step.delta_a, step.reported_at)
+        oldest = step.reported_at - self._memory_s
+        self._changes.add(step.ref, step.delta_a, step.reported_at, oldest, is_expected=False)
         # A dead meter gives no readings that would drop them.
-        self._drop_steps(step.reported_at - self._memory_s)
+        self._drop_steps(oldest)
         self._reported.append(step)
 
     def add_offer(self, ref: EvseRef, draw_a: PhaseAmps, now: float) -> None:
@@ -196,18 +202,43 @@ class MeterWindow:
         raised_a, lowered_a = self._changes.all(phase, begin, end)
         return max(0.0, raised_a - own_raised_a), max(0.0, lowered_a - own_lowered_a)
 
-    def changes_of(self, ref: EvseRef, phase: int, begin: float, end: float) -> list[float]:
-        """Return each change of a phase by an EVSE (A), reported or to be expected."""
-        return self._changes.each(ref, phase, begin, end)
+    def expected_of(self, ref: EvseRef, phase: int, begin: float, end: float) -> list[float]:
+        """Return each change of a phase by an EVSE that is to be expected, as its offer has changed (A)."""
+        return self._changes.expected(ref, phase, begin, end)
 
-    def reported_by_others(self, ref: EvseRef, phase: int, begin: float, end: float) -> tuple[float, float]:
-        """Return how far the other EVSEs may have raised and lowered a phase by their reports (A)."""
+    def reported_by(
+        self, ref: EvseRef, phase: int, begin: float, end: float, *, others: bool = False
+    ) -> tuple[float, float]:
+        """Return how far an EVSE may have raised and lowered a phase by its reports, each summed up (A).
+
+        `others`: how far all the other EVSEs may have.
+        """
         moves_a = [
             step.delta_a[phase]
             for step in self._reported
-            if step.ref != ref and step.since <= end and step.at >= begin
+            if (step.ref != ref) == others and step.since <= end and step.at >= begin
         ]
         return sum(each for each in moves_a if each > 0), -sum(each for each in moves_a if each < 0)
+
+    def find_whole_step(self, step: ReportedStep) -> ReportedStep | None:
+        """Return a reported step with those before it that lead to it; None: others lead on from it.
+
+        A car that takes its time shows one move in several reports.
+        """
+        phase = max(range(3), key=lambda each: abs(step.delta_a[each]))
+        size_a = step.delta_a[phase]
+        along = [
+            each for each in self._reported if each.ref == step.ref and each.delta_a[phase] / size_a > GOES_ON
+        ]
+        if any(each.since == step.at for each in along):
+            return None
+        whole = step
+        for each in reversed(along):
+            if each.at == whole.since:
+                first, second, third = each.delta_a
+                delta_a = (first + whole.delta_a[0], second + whole.delta_a[1], third + whole.delta_a[2])
+                whole = msgspec.structs.replace(whole, delta_a=delta_a, since=each.since)
+        return whole
 
     @property
     def is_crowded(self) -> bool:

@@ -16,12 +16,7 @@ More small moves than right ones by `MOVES` show another ratio; more right moves
 of `SURE_MOVE_A` or more counts twice if several phases show the same part of it. A move that shows less than
 `LEAST_PART` is missed: what that means is judged elsewhere (`step_check.py`).
 
-Beside a lively building no move is clean. There the *edges* of the readings, runs of moves in one direction,
-show the ratio: a step that a car makes between two of its reports is an edge of its size somewhere in that
-time, and with another ratio one of a part of it. The building makes edges, too, but not again and again of
-the same part of the steps. So steps that have an edge of the same part, and none of all of the step or more,
-show another ratio once they count `EQUAL_PARTS`: each counts once, and twice if several phases show the same
-part of it. A step that has an edge of all of it, and no smaller one, shows the right ratio.
+Beside a lively building no move is clean. There the edges of the readings show the ratio (`step_edges.py`).
 
 Where cars charge steadily in a building that is at rest, no move comes by itself. So while the ratio of a
 phase is open, and a part of its limit is reached that may be more than the limit with another ratio, one car
@@ -32,11 +27,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Sequence
 
 import msgspec
 
+from controller.load_management.metering.step_edges import SAME_PART, SMALL, PhaseEdges, StepEdges
 from controller.load_management.site_tree import LEAST_CAR_A, ZERO, PhaseAmps
 
 STEADY_S = 6.0
@@ -57,40 +52,15 @@ LEAST_MOVE_A = 2.5
 """Smallest move that is judged (A)."""
 CLEAN = 0.3
 """Part of a move by which the readings may go the other way, until `FOLLOWS_S` after the last offer."""
-SMALL = 0.88
-"""Part of a move that a meter with the right ratio shows at least: stations measure a little otherwise."""
 OFFERED = 0.8
 """Part of a move that changes of offers have to allow."""
 LEAST_PART = 0.25
 RIGHT = (0.93, 1.15)
 """Part of a move that it shows as a rule, at least and at most: the building moves as well."""
 SURE_MOVE_A = 5.0
-SAME_PART = 0.05
-"""Difference of the parts that phases show of the same move, by which no load of a building explains them."""
 ERROR_A = 0.1
 """Resolution of reports and readings (A)."""
 MOVES = 2
-LEAST_SLOPE_A = 0.5
-"""Least move (A) from one reading to the next that belongs to an edge."""
-EDGE_ERROR_A = 1.0
-EDGE_ERROR = 0.12
-"""Errors of an edge: the building moves as well. The greater one of A and part of the step counts."""
-LEAST_EDGE_PART = 0.2
-LEAST_EDGE_A = 2.5
-"""Smallest edge that is taken for a part of a step, as a part of it and in A: the building makes many small
-ones."""
-LEAST_PIECE_A = 1.0
-PIECES_DIFFER = 0.08
-"""Smallest of two edges (A) that are a step together, and by what part of it they may differ from it."""
-EQUAL_PARTS = 4
-SURE_PARTS = 6
-"""Least count of steps of the same part that shows another ratio: at first, and after `RIGHT_STEPS` that have
-shown the right one."""
-RIGHT_STEPS = 2
-PARTS_DIFFER = 0.1
-"""Largest difference of parts of several steps that are the same."""
-STEPS_KEPT = 8
-"""Steps with edges of a part that are remembered of each phase."""
 AT_REST_S = 30.0
 REACHED = 0.5
 """Part of the limit from which on a wrong ratio is dangerous: that of the largest mistake that is likely."""
@@ -126,43 +96,6 @@ class _Draw(msgspec.Struct, frozen=True, gc=False):
         return self.most_a - self.least_a
 
 
-class StepEdges:
-    """Steps of cars below, as parts of each that edges of one phase's readings have shown since a right one.
-
-    `part`: the part that so many of them have shown that the ratio is another one; 0: none.
-    """
-
-    def __init__(self) -> None:
-        self.part = 0.0
-        self._steps: deque[Mapping[float, int]] = deque(maxlen=STEPS_KEPT)
-        """Parts of each step, at most one of which is its own, with what each counts."""
-        self._right = 0
-
-    def add_step(self, parts: Mapping[float, int]) -> None:
-        """Add a step that edges have shown parts of, with what each part counts."""
-        self._steps.append(parts)
-        needed = SURE_PARTS if self._right >= RIGHT_STEPS else EQUAL_PARTS
-        found: list[tuple[float, int]] = []
-        for least in (part for step in self._steps for part in step):
-            near = [
-                [(part, count) for part, count in step.items() if 0 <= part - least <= PARTS_DIFFER]
-                for step in self._steps
-            ]
-            found = max(found, [min(each) for each in near if each], key=_count)
-        self.part = sum(part for part, _ in found) / len(found) if _count(found) >= needed else 0.0
-
-    def add_right_step(self) -> None:
-        """Note that a step has shown the right ratio: that drops those before it."""
-        self._right += 1
-        self._steps.clear()
-        self.part = 0.0
-
-
-def _count(parts: Sequence[tuple[float, int]]) -> int:
-    """Return what parts of several steps count together."""
-    return sum(count for _, count in parts)
-
-
 class PhaseRatio:
     """Ratio of the current transformer of one phase (0 to 2). Times in s, monotonic.
 
@@ -171,12 +104,12 @@ class PhaseRatio:
     has shown anything of it.
     """
 
-    def __init__(self, phase: int) -> None:
+    def __init__(self, phase: int, edges: PhaseEdges) -> None:
         self.is_small = self.is_doubted = False
         self.part = 0.0
         self.judged_at = -math.inf
-        self.edges = StepEdges()
         self._phase = phase
+        self._edges = edges
         self._score = 0
         """Small moves less right ones, within `MOVES` on both sides."""
         self._full = 0
@@ -272,7 +205,7 @@ class PhaseRatio:
         if vote > 0:
             self._full = 0
         else:
-            self.edges.add_right_step()
+            self._edges.add_right_move()
         self._score = min(max(-MOVES, self._score + vote), MOVES)
         if self._score >= MOVES:
             self.is_small = True
@@ -286,29 +219,20 @@ class PhaseRatio:
 
 
 class RatioCheck:
-    """Ratio of the current transformers of one meter, by the samples of its readings."""
+    """Ratio of the current transformers of one meter, by samples of its readings and by their `edges`."""
 
     def __init__(self, samples: deque[DrawSample]) -> None:
         self._samples = samples
         self.reported_a: PhaseAmps = ZERO
         """Steps that the stations have reported, added up (A per phase)."""
-        self._phases = (PhaseRatio(0), PhaseRatio(1), PhaseRatio(2))
+        self.edges = StepEdges()
+        first, second, third = self.edges.phases
+        self._phases = (PhaseRatio(0, first), PhaseRatio(1, second), PhaseRatio(2, third))
 
     def add_step(self, delta_a: PhaseAmps) -> None:
         """Add a step of a station's reported draw (A per phase)."""
         first, second, third = self.reported_a
         self.reported_a = (first + delta_a[0], second + delta_a[1], third + delta_a[2])
-
-    def add_edges(self, step_a: Mapping[int, float], edges_a: Mapping[int, Sequence[float]]) -> None:
-        """Add the edges of the readings (A) in the time in which one car has made a step (A per phase)."""
-        parts = {phase: _find_parts(step_a[phase], edges_a[phase]) for phase in edges_a}
-        for phase, found in parts.items():
-            if found is None:
-                self._phases[phase].edges.add_right_step()
-            elif found:
-                others = [part for other, each in parts.items() if other != phase for part in each or ()]
-                counts = {part: 1 + any(abs(part - other) <= SAME_PART for other in others) for part in found}
-                self._phases[phase].edges.add_step(counts)
 
     def on_sample(self) -> None:
         """Process the last sample."""
@@ -332,7 +256,10 @@ class RatioCheck:
 
     def small_parts(self) -> dict[int, float]:
         """Return the part of each move that the phases (0 to 2) with another ratio show at most."""
-        parts = [max(ratio.part if ratio.is_small else 0.0, ratio.edges.part) for ratio in self._phases]
+        parts = [
+            max(ratio.part if ratio.is_small else 0.0, edges.part)
+            for ratio, edges in zip(self._phases, self.edges.phases, strict=True)
+        ]
         return {phase: part for phase, part in enumerate(parts) if part}
 
     def open_phases(self, limit_a: PhaseAmps) -> list[int]:
@@ -376,34 +303,3 @@ def moves(values: Sequence[float], *, up: bool) -> tuple[float, float]:
         rise, fall = max(rise, value - lowest), max(fall, highest - value)
         lowest, highest = min(lowest, value), max(highest, value)
     return (rise, fall) if up else (fall, rise)
-
-
-def _find_parts(step_a: float, edges_a: Sequence[float]) -> Sequence[float] | None:
-    """Return the parts of a step (A) that edges (A) show; None: one of them is the step, and none a part.
-
-    None of them may be one where another edge is the step, or hides it, or where two edges are the step
-    together: a car starts with a small current.
-    """
-    parts = [edge_a / step_a for edge_a in edges_a]
-    error = max(EDGE_ERROR, EDGE_ERROR_A / abs(step_a))
-    least = max(LEAST_EDGE_PART, LEAST_EDGE_A / abs(step_a))
-    small = [part for part in parts if least <= part < SMALL]
-    if max(parts, default=0.0) < 1 - error:
-        pieces = [part for part in parts if part >= LEAST_PIECE_A / abs(step_a)]
-        is_split = any(abs(one + other - 1) <= PIECES_DIFFER for one, other in combinations(pieces, 2))
-        return () if is_split else small
-    return () if small or max(parts) > 1 + error else None
-
-
-def find_edges(values: Sequence[float]) -> list[float]:
-    """Return the edges of readings (A), runs of moves in one direction; negative ones are falls."""
-    edges = []
-    run = 0.0
-    for before, after in pairwise(values):
-        move = after - before if abs(after - before) >= LEAST_SLOPE_A else 0.0
-        if move * run <= 0:
-            edges.append(run)
-            run = 0.0
-        run += move
-    edges.append(run)
-    return [edge for edge in edges if edge]

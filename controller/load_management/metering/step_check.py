@@ -50,7 +50,8 @@ from controller.load_management.metering.car_steps import (
 )
 from controller.load_management.metering.commanded_steps import CommandedSteps
 from controller.load_management.metering.meter_window import MeterWindow
-from controller.load_management.metering.ratio_check import LONGEST_S, find_edges, moves
+from controller.load_management.metering.ratio_check import LONGEST_S, moves
+from controller.load_management.metering.step_edges import find_edges, find_lone_move
 from controller.load_management.metering.sum_check import (
     MISSED,
     QUIET_A,
@@ -75,17 +76,6 @@ EDGE = (0.75, 1.25)
 """Multiples of a step that an edge of the readings is about as large as."""
 EDGES_S = 120.0
 """Time (s) before a step without an edge of its size, so that the building makes none as a rule."""
-EDGE_LEAD_S = 2.0
-EDGE_LATE_S = 8.0
-LONGEST_EDGES_S = 60.0
-"""Edges from so long before a step may have begun until so long after it may have ended show it, if that is
-no longer than this (s)."""
-PIECES = (0.1, 0.8)
-"""Parts of a step that are pieces of it: they show as edges of their own."""
-OTHERS = 0.3
-AGAINST = 0.5
-"""Parts of a step by which other cars may move the same way, and have moved the other way: their edges look
-like a part of the step, or leave a part of it."""
 MISSES = 2
 SIGHTINGS = 2
 """Steps in a row that prove a phase on which the building moves as far itself."""
@@ -287,8 +277,8 @@ class StepCheck:
         for judgement in self._judge_due(self._pending, now):
             self._count_seen(judgement)
             self._count_missed(judgement)
-            if judgement.is_covered:
-                self._add_edges(judgement.step, now)
+            if (move := find_lone_move(self._window, judgement.step, now)) is not None:
+                self._sums.ratios.edges.add_move(move)
         self._unconfirmed += self._judge_due(self._unreported, now)
         for phase in (proven := self.commanded.on_reading(now)):
             self._prove(phase, self.commanded.seen_from[phase])
@@ -525,33 +515,6 @@ class StepCheck:
         along, _ = moves([amps[phase] for amps in readings], up=step.delta_a[phase] > 0)
         return fallen_at if along >= SEEN * abs(step.delta_a[phase]) else begin
 
-    def _add_edges(self, step: ReportedStep, now: float) -> None:
-        """Let the edges of the readings show which part of a step, made alone and at once, they show."""
-        begin, end = step.since - EDGE_LEAD_S, step.at + EDGE_LATE_S
-        if end - begin > LONGEST_EDGES_S:
-            return
-        steps_a = {
-            phase: delta
-            for phase, delta in enumerate(step.delta_a)
-            if abs(delta) >= STEP_A and self._is_alone(step, phase, delta, begin - LEAD_S, now)
-        }
-        if steps_a:
-            window = self._window.readings(begin, end)
-            edges_a = {phase: find_edges([amps[phase] for amps in window]) for phase in steps_a}
-            self._sums.ratios.add_edges(steps_a, edges_a)
-
-    def _is_alone(self, step: ReportedStep, phase: int, delta: float, begin: float, now: float) -> bool:
-        """Return True if a car has made a step at once, and other cars have hardly moved meanwhile."""
-        window, size, along = self._window, abs(delta), 0 if delta > 0 else 1
-        if window.moves_of(step.ref, phase, begin, now, others=True)[along] > OTHERS * size:
-            return False
-        if any(
-            PIECES[0] < each / delta < PIECES[1] for each in window.changes_of(step.ref, phase, begin, now)
-        ):
-            return False
-        reported_a = window.reported_by_others(step.ref, phase, begin, step.at + EDGE_LATE_S)
-        return reported_a[1 - along] <= AGAINST * size
-
     def _count_missed(self, judgement: _Judgement) -> None:
         """Count the phases that have missed a step, and suspect the meter by them."""
         step, phases = judgement.step, judgement.missed
@@ -590,7 +553,7 @@ def _similar_edges(values: Sequence[float], delta_a: float) -> list[float]:
 
     Negative ones go the other way.
     """
-    parts = (edge_a / delta_a for edge_a in find_edges(values))
+    parts = (edge.size_a / delta_a for edge in find_edges(values))
     return [part for part in parts if EDGE[0] <= abs(part) <= EDGE[1]]
 
 

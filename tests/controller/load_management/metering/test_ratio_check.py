@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.ratio_check import RatioCheck
 from controller.load_management.metering.sum_check import SumCheck
 from controller.load_management.site_tree import PhaseAmps
 
@@ -179,67 +177,3 @@ def test_busy_building_makes_no_ratio_small() -> None:
             site.wait(rng.randint(1, 20))
             site.move(rng.choice([6.0, 11.0, 16.0]))
         assert site.small == []
-
-
-def edges_of(check: RatioCheck, step_a: float, *edges_a: float, phases: Sequence[int] = (0,)) -> None:
-    """Add the same edges of these phases in the time of a step."""
-    check.add_edges(dict.fromkeys(phases, step_a), dict.fromkeys(phases, edges_a))
-
-
-def test_edges_of_same_part_of_four_steps_show_ratio() -> None:
-    check = RatioCheck(deque())
-    edges_of(check, 10.0, 5.1, -7.0)
-    edges_of(check, -8.0, -3.9, 2.0)
-    edges_of(check, 16.0, 8.6, 3.3)
-    assert check.small_parts() == {}
-    edges_of(check, 6.0, 2.9)
-    assert check.small_parts() == {0: pytest.approx(0.5, abs=0.02)}
-
-
-def test_edges_of_same_part_on_all_phases_count_twice() -> None:
-    check = RatioCheck(deque())
-    edges_of(check, 10.0, 7.5, phases=(0, 1, 2))
-    assert check.small_parts() == {}
-    edges_of(check, -6.0, -4.4, phases=(0, 1, 2))
-    assert [*check.small_parts()] == [0, 1, 2]
-
-
-def test_edges_of_different_parts_show_nothing() -> None:
-    check = RatioCheck(deque())
-    for part in (0.27, 0.4, 0.52, 0.64, 0.76, 0.87):
-        edges_of(check, 10.0, 10.0 * part)
-    assert check.small_parts() == {}
-
-
-@pytest.mark.parametrize(
-    ("step_a", "edges_a"),
-    [
-        pytest.param(10.0, (10.2, 5.0), id="whole-step-beside-part"),
-        pytest.param(10.0, (14.0, 5.0), id="more-than-step-beside-part"),
-        pytest.param(5.0, (2.4,), id="small-edge-beside-small-step"),
-        pytest.param(32.0, (6.1, 26.1), id="two-edges-that-are-the-step"),
-    ],
-)
-def test_edges_that_may_be_others_show_nothing(step_a: float, edges_a: tuple[float, ...]) -> None:
-    check = RatioCheck(deque())
-    for _ in range(9):
-        edges_of(check, step_a, *edges_a, phases=(0, 1, 2))
-    assert check.small_parts() == {}
-
-
-def test_edge_of_whole_step_drops_steps_of_part() -> None:
-    check = RatioCheck(deque())
-    for edge_a in (5.0, 5.0, 5.0, 10.2, 5.0, 5.0, 5.0):
-        edges_of(check, 10.0, edge_a)
-    assert check.small_parts() == {}
-    edges_of(check, 10.0, 5.0)
-    assert check.small_parts() == {0: pytest.approx(0.5)}
-
-
-def test_edges_need_six_steps_of_part_after_two_right_ones() -> None:
-    check = RatioCheck(deque())
-    for edge_a in (10.0, 10.0, 5.0, 5.0, 5.0, 5.0, 5.0):
-        edges_of(check, 10.0, edge_a)
-    assert check.small_parts() == {}
-    edges_of(check, 10.0, 5.0)
-    assert check.small_parts() == {0: pytest.approx(0.5)}

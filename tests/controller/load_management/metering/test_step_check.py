@@ -523,10 +523,10 @@ def test_step_check_finds_no_ratio_by_step_of_seldom_reports(since: float, is_sm
     assert bool(check.problem) is is_small
 
 
-def lively_site(seed: int, part: float, pieces: int = 1) -> StepCheck:
+def lively_site(seed: int, parts: PhaseAmps, pieces: int = 1) -> StepCheck:
     """A car that steps each 50 s beside loads which go on and off each half minute, and reports each 10 s.
 
-    `part`: what the meter shows. `pieces`: offers by which each step is made.
+    `parts`: what the meter shows of each phase. `pieces`: offers by which each step is made.
     """
     rng = random.Random(seed)
     loads = [(rng.uniform(5.0, 20.0), phases) for phases in ((0,), (1,), (2,), (0, 1, 2), (0, 1, 2))]
@@ -550,7 +550,7 @@ def lively_site(seed: int, part: float, pieces: int = 1) -> StepCheck:
                 switches_at[number] = now + rng.uniform(8.0, 45.0)
             for phase in phases if is_on[number] else ():
                 flow_a[phase] += load_a
-        first, second, third = (part * amps for amps in flow_a)
+        first, second, third = (part * amps for part, amps in zip(parts, flow_a, strict=True))
         window.add_reading((first, second, third), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
         if now % 10 == 9 and drawn_a != reported_a:
@@ -566,10 +566,18 @@ def lively_site(seed: int, part: float, pieces: int = 1) -> StepCheck:
 @pytest.mark.parametrize("part", [0.33, 0.5, 0.67, 0.75, 0.8])
 @pytest.mark.parametrize("seed", range(4))
 def test_step_check_finds_ratio_beside_lively_building(seed: int, part: float) -> None:
-    assert "check the ratio" in lively_site(seed, part).problem
+    assert "check the ratio" in lively_site(seed, (part, part, part)).problem
+
+
+@pytest.mark.parametrize("part", [0.5, 0.67])
+@pytest.mark.parametrize("seed", range(4))
+def test_step_check_finds_ratio_of_one_phase_beside_lively_building(seed: int, part: float) -> None:
+    problem = lively_site(seed, (1.0, part, 1.0)).problem
+    assert problem.startswith("L2 does not show more than")
+    assert "check the ratio" in problem
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize("seed", range(8))
 def test_step_check_right_meter_beside_lively_building(seed: int, pieces: int) -> None:
-    assert lively_site(seed, 1.0, pieces).problem == ""
+    assert lively_site(seed, (1.0, 1.0, 1.0), pieces).problem == ""
