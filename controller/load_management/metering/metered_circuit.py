@@ -232,7 +232,7 @@ class MeteredCircuit:
         self.load.may_feed_in |= self._bounds.has_generation or min(*amps, *self.battery_a) < -NOISE_A
         is_over = self.load.measure(amps, draw, now, cut=power_limited, slowest_s=slowest_s)
         is_over |= self._measure_unproven(amps, draw, now, power_limited, slowest_s)
-        if not self.steps.problem:
+        if not self.steps.proof.problem:
             margin_a = self.margin_a
             self.jumps.add(self.load.rise_a, margin_a, now)
             self.margin_a = self._find_margin_a()
@@ -272,14 +272,14 @@ class MeteredCircuit:
         """Return True if a feed-in of the phase is one for sure, or for all that can be checked."""
         if self.circuit.measures_building:
             return self._bounds.has_generation
-        return self.steps.proven[phase] or self.phase_steps.proven[phase]
+        return self.steps.proof.proven[phase] or self.phase_steps.proven[phase]
 
     def _as_load(self, amps: float, phase: int, draw: OfferCredit) -> float:
         """Return the load (A) that a current transformer built in backwards would show as these A."""
         if self.circuit.measures_building:
             return abs(amps - draw.low[phase]) + draw.low[phase]
         feeds_in = self._bounds.has_generation or self.battery_a[phase] < 0
-        if amps >= 0 or not feeds_in or self.steps.has_missed(phase):
+        if amps >= 0 or not feeds_in or self.steps.proof.has_missed(phase):
             return abs(amps)
         # For the car that proves it, beside what is taken off the supply as a battery delivers it: that may
         # leave less than this car needs, as it is missing in the supply and in the load.
@@ -433,8 +433,8 @@ class MeteredCircuit:
 
     def suspicion(self, now: float) -> str:
         """Return in words why a meter with plausible readings is not trusted; empty if it is."""
-        if self.steps.problem:
-            return self.steps.problem
+        if self.steps.proof.problem:
+            return self.steps.proof.problem
         since = self._unexplained_since
         if since is not None and now - since > OVER_UNEXPLAINED_S:
             return coded(

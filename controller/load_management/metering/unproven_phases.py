@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.step_check import DEAD_A, FLAT_A, list_phases
+from controller.load_management.metering.meter_proof import DEAD_A, FLAT_A, list_phases
 from controller.load_management.site_tree import LEAST_CAR_A, NOWHERE, ZERO, PhaseAmps
 from controller.model.journal import Record
 from drivers.coded_text import coded

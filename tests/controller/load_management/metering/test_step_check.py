@@ -64,7 +64,7 @@ def true_meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
 
 
 def test_step_check_meter_that_follows_is_not_suspected() -> None:
-    assert session(true_meter, times=5).problem == ""
+    assert session(true_meter, times=5).proof.problem == ""
 
 
 FAULTS: dict[str, tuple[Meter, str]] = {
@@ -78,8 +78,8 @@ FAULTS: dict[str, tuple[Meter, str]] = {
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_step_check_second_missed_step_names_cause(fault: str) -> None:
     meter, words = FAULTS[fault]
-    assert session(meter, times=1).problem.startswith("L1 does not follow station A/1")
-    assert words in session(meter, times=1).problem
+    assert session(meter, times=1).proof.problem.startswith("L1 does not follow station A/1")
+    assert words in session(meter, times=1).proof.problem
 
 
 def test_step_check_backwards_meter_of_car_that_rises_in_steps_is_seen() -> None:
@@ -99,7 +99,7 @@ def test_step_check_backwards_meter_of_car_that_rises_in_steps_is_seen() -> None
             )
         window.add_reading((10.0 + 0.1 * (now % 3) - drawn_a, 11.0, 12.0), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
-    assert "L1 is built in backwards" in check.problem
+    assert "L1 is built in backwards" in check.proof.problem
 
 
 @pytest.mark.parametrize(("pulse_a", "proven_by_first"), [(0.0, True), (8.0, True), (12.0, False)])
@@ -123,7 +123,7 @@ def test_step_check_proves_by_two_steps_beside_pulses(pulse_a: float, proven_by_
                     reported_at=float(now),
                 )
             )
-        proven[now] = check.proven[0]
+        proven[now] = check.proof.proven[0]
     assert proven[60] is proven_by_first
     assert proven[120]
 
@@ -145,25 +145,25 @@ def test_step_check_finds_edge_of_car_among_those_of_larger_loads(
             check.add_step(
                 ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=355.0, at=365.0, reported_at=365.0)
             )
-    assert check.proven[0] is is_proven
+    assert check.proof.proven[0] is is_proven
 
 
 @pytest.mark.parametrize(("follows", "is_suspected"), [(True, True), (False, False)])
 def test_step_check_counts_missed_limits_that_next_report_confirms(follows: bool, is_suspected: bool) -> None:
     # The station reports each 300 s, and the meter measures the building alone.
     check = _with_limits(before_the_cars, follows=follows)
-    assert ("L1 does not follow station A/1" in check.problem) is is_suspected
+    assert ("L1 does not follow station A/1" in check.proof.problem) is is_suspected
 
 
 def test_step_check_limits_that_meter_has_shown_suspect_nothing() -> None:
-    assert not _with_limits(true_meter, follows=True).problem
+    assert not _with_limits(true_meter, follows=True).proof.problem
 
 
 def test_step_check_drops_missed_limits_with_proof() -> None:
     check = _with_limits(before_the_cars, follows=False, reports=False)
     check.drop_proof((0, 1, 2))
     check.on_report(A, shows_limits=True)
-    assert not check.problem
+    assert not check.proof.problem
 
 
 def before_the_cars(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
@@ -193,7 +193,7 @@ def _with_limits(meter: Meter, *, follows: bool, reports: bool = True) -> StepCh
             )
     if reports:
         check.on_report(B, shows_limits=True)
-        assert not check.problem
+        assert not check.proof.problem
         check.on_report(A, shows_limits=follows)
     return check
 
@@ -216,7 +216,7 @@ def test_step_check_start_that_is_cut_at_once_proves_right_meter_only(sign: int,
             )
         window.add_reading((20.0 + 0.1 * (now % 3) + sign * drawn_a, 11.0, 12.0), float(now))
         check.on_reading(ZERO, NOTHING, float(now))
-    assert check.proven == [is_proven, False, False]
+    assert check.proof.proven == [is_proven, False, False]
 
 
 def test_step_check_one_missed_step_is_not_enough() -> None:
@@ -229,7 +229,7 @@ def test_step_check_one_missed_step_is_not_enough() -> None:
             check.add_step(
                 ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0, reported_at=30.0)
             )
-    assert check.problem == ""
+    assert check.proof.problem == ""
 
 
 @pytest.mark.parametrize("interval_s", [1, 2, 5, 10])
@@ -252,19 +252,19 @@ def test_step_check_steps_beside_lost_readings_are_not_missed(
         if now % interval_s == 0 and not lost_from <= now < lost_until:
             window.add_reading((10.0 + 0.1 * (now % 3) + drawn_a, 11.0, 12.0), float(now))
             check.on_reading(ZERO, NOTHING, float(now))
-    assert not check.has_missed(0)
+    assert not check.proof.has_missed(0)
 
 
 def test_step_check_dead_transformer_beside_phases_that_follow() -> None:
     def meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
         return (0.0, base[1] + cars[1], base[2] + cars[2])
 
-    assert "L1 is dead or not connected" in session(meter, (16.0, 16.0, 16.0)).problem
+    assert "L1 is dead or not connected" in session(meter, (16.0, 16.0, 16.0)).proof.problem
 
 
 def test_step_check_two_seen_steps_clear_suspicion() -> None:
     window, check = observe(FAULTS["backwards"][0])
-    assert check.problem
+    assert check.proof.problem
     for start in (1000, 1100):
         for now in range(start, start + 40):
             window.add_reading((26.0 if now >= start + 10 else 10.0, 10.0, 10.0), float(now))
@@ -279,7 +279,7 @@ def test_step_check_two_seen_steps_clear_suspicion() -> None:
                         reported_at=start + 17.0,
                     )
                 )
-    assert check.problem == ""
+    assert check.proof.problem == ""
 
 
 def test_step_check_busy_building_proves_nothing() -> None:
@@ -295,7 +295,7 @@ def test_step_check_busy_building_proves_nothing() -> None:
                     ref=A, delta_a=(6.0, 0.0, 0.0), since=now - 10.0, at=float(now), reported_at=float(now)
                 )
             )
-    assert check.problem == ""
+    assert check.proof.problem == ""
 
 
 def test_step_check_step_hidden_by_another_station_proves_nothing() -> None:
@@ -311,7 +311,7 @@ def test_step_check_step_hidden_by_another_station_proves_nothing() -> None:
                 )
             )
             window.add_change(B, (-16.0, 0.0, 0.0), float(now))
-    assert check.problem == ""
+    assert check.proof.problem == ""
 
 
 def test_step_check_steps_between_missing_readings_are_not_missed() -> None:
@@ -327,12 +327,12 @@ def test_step_check_steps_between_missing_readings_are_not_missed() -> None:
             check.add_step(
                 ReportedStep(ref=ref, delta_a=(-7.0,) * 3, since=142.0, at=float(now), reported_at=float(now))
             )
-    assert check.problem == ""
+    assert check.proof.problem == ""
 
 
 def test_step_check_first_step_missed_on_all_phases_suspects_meter() -> None:
     check = session(lambda base, cars: base, (16.0, 16.0, 16.0), times=1)
-    assert check.problem.startswith("L1, L2 and L3 do not follow station A/1")
+    assert check.proof.problem.startswith("L1, L2 and L3 do not follow station A/1")
 
 
 def test_step_check_one_missed_phase_does_not_suspect_meter_at_once() -> None:
@@ -344,14 +344,14 @@ def test_step_check_one_missed_phase_does_not_suspect_meter_at_once() -> None:
         if now == 30:
             step = ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0, reported_at=30.0)
             check.add_step(step)
-    assert check.problem == ""
-    assert check.has_missed(0)
-    assert not check.proven[0]
+    assert check.proof.problem == ""
+    assert check.proof.has_missed(0)
+    assert not check.proof.proven[0]
 
 
 def test_step_check_proves_phases_that_follow() -> None:
     check = session(true_meter, (16.0, 0.0, 0.0), times=1)
-    assert check.proven == [True, False, False]
+    assert check.proof.proven == [True, False, False]
 
 
 def test_step_check_own_cut_in_backwards_meter_is_no_seen_rise() -> None:
@@ -368,7 +368,7 @@ def test_step_check_own_cut_in_backwards_meter_is_no_seen_rise() -> None:
             )
             window.add_change(A, (6.0, 0.0, 0.0), 35.0)
             window.add_change(A, (-26.0, 0.0, 0.0), 36.0)
-    assert not check.proven[0]
+    assert not check.proof.proven[0]
 
 
 def quiet_after(moves_s: int, spans: int, night_s: int = 0) -> tuple[QuietWatch, float]:
@@ -464,7 +464,7 @@ def test_step_check_asks_for_step_until_ratio_is_shown(limit_a: float, largest_a
     assert check.has_answered(79.0)
     read(12.0, 80, 200)
     assert check.needed_step(limits_a, 199.0) is None
-    assert check.problem == ""
+    assert check.proof.problem == ""
 
 
 def test_step_check_asks_for_no_step_far_below_limit() -> None:
@@ -490,7 +490,7 @@ def test_step_check_asks_for_step_of_phase_whose_proof_holds_current_back(
     needed = check.needed_step(LIMIT_A, 129.0, (0.0, held_back_a, 0.0))
     assert needed is not None
     assert (needed.phases, needed.least_a, needed.may_pause) == ([1], 2.0, may_pause)
-    check.proven[1] = True
+    check.proof.proven[1] = True
     assert check.needed_step(LIMIT_A, 129.0, (0.0, held_back_a, 0.0)) is None
 
 
@@ -520,7 +520,7 @@ def test_step_check_finds_no_ratio_by_step_of_seldom_reports(since: float, is_sm
                 ReportedStep(ref=A, delta_a=(-16.0,) * 3, since=since, at=120.0, reported_at=120.0)
             )
         check.on_reading((shown_a,) * 3, OfferCredit.within(*[(drawn_a,) * 3] * 3), float(now))
-    assert bool(check.problem) is is_small
+    assert bool(check.proof.problem) is is_small
 
 
 def lively_site(seed: int, parts: PhaseAmps, pieces: int = 1) -> StepCheck:
@@ -566,13 +566,13 @@ def lively_site(seed: int, parts: PhaseAmps, pieces: int = 1) -> StepCheck:
 @pytest.mark.parametrize("part", [0.33, 0.5, 0.67, 0.75, 0.8])
 @pytest.mark.parametrize("seed", range(4))
 def test_step_check_finds_ratio_beside_lively_building(seed: int, part: float) -> None:
-    assert "check the ratio" in lively_site(seed, (part, part, part)).problem
+    assert "check the ratio" in lively_site(seed, (part, part, part)).proof.problem
 
 
 @pytest.mark.parametrize("part", [0.5, 0.67])
 @pytest.mark.parametrize("seed", range(4))
 def test_step_check_finds_ratio_of_one_phase_beside_lively_building(seed: int, part: float) -> None:
-    problem = lively_site(seed, (1.0, part, 1.0)).problem
+    problem = lively_site(seed, (1.0, part, 1.0)).proof.problem
     assert problem.startswith("L2 does not show more than")
     assert "check the ratio" in problem
 
@@ -580,4 +580,4 @@ def test_step_check_finds_ratio_of_one_phase_beside_lively_building(seed: int, p
 @pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize("seed", range(8))
 def test_step_check_right_meter_beside_lively_building(seed: int, pieces: int) -> None:
-    assert lively_site(seed, (1.0, 1.0, 1.0), pieces).problem == ""
+    assert lively_site(seed, (1.0, 1.0, 1.0), pieces).proof.problem == ""

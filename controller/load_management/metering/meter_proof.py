@@ -1,0 +1,260 @@
+"""Proof of a meter: which of its phases the cars' steps have proven, and why they make it suspected.
+
+`MISSES` steps in a row that a phase has missed make the meter suspected, as many seen ones in a row clear it
+again, and twice as many where the building has just moved as far itself: that looks like a step now and then.
+
+A phase on which one step was seen is proven to show the cars, and as a load. Where the building had moved as
+far just before, `SIGHTINGS` steps in a row prove it.
+
+While none is proven, a step that several phases miss at once counts as often: that is the first step after an
+installation. So does a step on a phase that has not been proven and shows no current at all: no load of a
+building can have hidden it there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from controller.load_management.evse.consumption import ReportedStep
+from controller.load_management.metering.ratio_check import moves
+from controller.load_management.metering.sum_check import MISSED, SEEN, STEP_A
+from controller.load_management.site_tree import PhaseAmps
+from drivers.coded_text import coded, join_and
+
+MISSES = 2
+SIGHTINGS = 2
+"""Steps in a row that prove a phase on which the building moves as far itself."""
+FLAT_A = 0.05
+"""Readings that differ by less are the same."""
+DEAD_A = 0.5
+"""A phase that never carries more has no current transformer, or a dead one."""
+
+PLACED_BEFORE = coded(
+    "the meter is placed before the cars and does not measure them (then set "
+    'measures = "building"), or measures another circuit'
+)
+WRONG_RATIO = coded("check the ratio of its current transformers, and what the stations measure")
+FROZEN = coded("the meter is frozen; restart it or its gateway")
+
+
+class StepJudgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Result of looking for a step in the readings of a `window`: where it was `seen`, and where `missed`.
+
+    `convincing`: those of the phases on which it was seen that were proven before, while the meter is not
+    suspected, or on which the building had not moved so just before. `begins`: from when the readings show it
+    (s). `dead`: the missed phases that carry nothing. `is_quiet`: the readings have shown no more than
+    flutter for long. `is_covered`: they were there before the step.
+    """
+
+    step: ReportedStep
+    window: Sequence[PhaseAmps]
+    seen: Sequence[int]
+    convincing: Sequence[int]
+    begins: Mapping[int, float]
+    missed: Sequence[int]
+    dead: Sequence[int]
+    is_mirrored: bool
+    is_quiet: bool
+    is_covered: bool
+
+
+class MeterProof:
+    """Proof of one meter. `problem` states in words why it is suspected; empty while it is not.
+
+    `proven`: the phases on which a step was seen since the start. `seen_from`: time of the first reading in
+    which the last one was seen on each (s, monotonic).
+    """
+
+    def __init__(self) -> None:
+        self.problem: str = ""
+        self.proven = [False, False, False]
+        self.seen_from = [-math.inf] * 3
+        self._misses = [0, 0, 0]
+        self._swapped: frozenset[int] = frozenset()
+        """Phases that are suspected to be swapped: steps that are alike on all of them disprove nothing."""
+        self._sightings = [0, 0, 0]
+        """Steps that were seen on each phase since it has missed one."""
+        self._seen = 0
+        """Steps that were seen since the last miss, convincing ones twice."""
+        self._small_phases: Sequence[int] = ()
+        """Phases that show too small a part of each step."""
+
+    def has_missed(self, phase: int) -> bool:
+        """Return True if the last step that was judged on a phase was missed."""
+        return self._misses[phase] > 0
+
+    def add_judgement(self, judgement: StepJudgement) -> None:
+        """Add the judgement of a step that a station has reported."""
+        shows_swap = self._shows_swap(judgement.step.delta_a)
+        for phase in judgement.seen:
+            self._sightings[phase] += 1
+            if phase in judgement.convincing or self._sightings[phase] >= SIGHTINGS:
+                self._prove(phase, judgement.begins[phase])
+            if shows_swap and self.proven[phase]:
+                self._misses[phase] = 0
+        if judgement.seen and shows_swap:
+            self._on_seen(is_convincing=bool(judgement.convincing))
+        self._count_missed(judgement)
+
+    def add_commanded(self, judgement: StepJudgement) -> None:
+        """Add the judgement of a step by a limit that a later report shows to have been made.
+
+        One that was seen proves nothing by itself: a smaller move would have looked so, too.
+        """
+        for phase in judgement.seen if self._shows_swap(judgement.step.delta_a) else ():
+            self._misses[phase] = 0
+        self._count_missed(judgement)
+
+    def add_proven(self, phases: Sequence[int], seen_from: Sequence[float]) -> None:
+        """Add phases (0 to 2) that steps by limits have proven, by readings since these moments (s)."""
+        for phase in phases:
+            self._prove(phase, seen_from[phase])
+        if phases and not self._swapped:
+            self._on_seen(is_convincing=True)
+
+    def add_missed_sum(self, phases: Sequence[int], *, is_quiet: bool) -> None:
+        """Suspect the meter, as these phases do not show what all stations below draw together.
+
+        `is_quiet`: the readings have shown no more than flutter for long.
+        """
+        self._seen = 0
+        if self._swapped and self.problem:
+            return  # a likelier cause is known
+        self.problem = coded(
+            "{phases} not follow what all stations below report together: {cause}",
+            phases=_follow_in_words(phases),
+            cause=FROZEN if is_quiet else PLACED_BEFORE,
+        )
+
+    def set_small_parts(self, parts: Mapping[int, float]) -> None:
+        """Suspect the meter where a phase shows too small a part of each step."""
+        phases, self._small_phases = self._small_phases, [*parts]
+        if parts and (not self.problem or phases != self._small_phases):
+            self._seen = 0
+            self.problem = coded(
+                "{phases} not show more than {percent} % of the steps that stations report: {cause}",
+                phases=_follow_in_words([*parts]),
+                percent=f"{100 * max(parts.values()):.0f}",
+                cause=WRONG_RATIO,
+            )
+
+    def drop_proof(self, phases: Sequence[int]) -> None:
+        """Take phases (0 to 2) as not proven from now on, until the next step of a car shows them."""
+        for phase in phases:
+            self.proven[phase] = False
+
+    def _shows_swap(self, delta_a: PhaseAmps) -> bool:
+        """Return True if a step (A per phase) would show phases that are suspected to be swapped."""
+        if not self._swapped:
+            return True
+        steps = [delta_a[phase] for phase in self._swapped]
+        return max(steps) - min(steps) >= STEP_A
+
+    def _prove(self, phase: int, since: float) -> None:
+        """Take a phase as proven, by readings since this moment (s)."""
+        self.seen_from[phase] = max(self.seen_from[phase], since)
+        self.proven[phase] = True
+        if phase not in self._swapped:
+            self._misses[phase] = 0
+
+    def _on_seen(self, *, is_convincing: bool) -> None:
+        """Count what was seen since the last miss: several times in a row end the suspicion."""
+        self._seen += 2 if is_convincing else 1
+        if self._seen >= 2 * MISSES and not self._small_phases and max(self._misses) < MISSES:
+            self.problem = ""
+            self._swapped = frozenset()
+
+    def _count_missed(self, judgement: StepJudgement) -> None:
+        """Count the phases that have missed a step, and suspect the meter by them."""
+        step, phases = judgement.step, judgement.missed
+        if not phases:
+            return
+        self._seen = 0
+        is_first = len(phases) > 1 and judgement.is_covered and not any(self.proven)
+        for phase in phases:
+            self._sightings[phase] = 0
+            is_bare = not self.proven[phase] and phase in judgement.dead
+            self._misses[phase] += MISSES if is_first or is_bare else 1
+        suspected = [phase for phase in phases if self._misses[phase] >= MISSES]
+        # With another ratio, moves of the building hide steps: that is the cause.
+        if not suspected or self._small_phases:
+            return
+        swapped = [] if judgement.is_quiet else _find_swapped(judgement, suspected)
+        self._swapped = frozenset([suspected[-1], *swapped] if swapped else [])
+        cause = FROZEN if judgement.is_quiet else _find_cause(judgement, suspected, swapped)
+        self.problem = coded(
+            "{phases} not follow station {evse}, whose car made a step of {amps} A: {cause}",
+            phases=_follow_in_words(suspected),
+            evse=step.ref,
+            amps=f"{step.delta_a[suspected[-1]]:+.0f}",
+            cause=cause,
+        )
+
+
+def _find_swapped(judgement: StepJudgement, missed: Sequence[int]) -> list[int]:
+    """Return the phases that have moved as the last of the missed ones should have, without their cars."""
+    step, phase = judgement.step, missed[-1]
+    size = abs(step.delta_a[phase])
+    return [
+        other
+        for other in range(3)
+        if other not in missed
+        if abs(step.delta_a[other]) < MISSED * size
+        if moves([amps[other] for amps in judgement.window], up=step.delta_a[phase] > 0)[0] >= SEEN * size
+    ]
+
+
+def _find_cause(judgement: StepJudgement, missed: Sequence[int], swapped: Sequence[int]) -> str:
+    """Return the likely cause of a step that these phases have missed, in words, with what to check.
+
+    `swapped`: those that have moved in their place.
+    """
+    step, window = judgement.step, judgement.window
+    phase = missed[-1]
+    columns = [[amps[each] for amps in window] for each in range(3)]
+    spans = [max(column) - min(column) for column in columns]
+    others = [other for other in range(3) if other not in missed]
+    phases, is_single = list_phases(missed), len(missed) == 1
+    others_show_load = any(
+        max(map(abs, columns[other])) > DEAD_A
+        and (
+            abs(step.delta_a[other]) < STEP_A
+            or moves(columns[other], up=step.delta_a[other] > 0)[0] >= SEEN * abs(step.delta_a[other])
+        )
+        for other in others
+    )
+    if max(spans) <= FLAT_A:
+        return FROZEN
+    if judgement.is_mirrored:
+        return (
+            coded("its current transformer of {phase} is built in backwards", phase=phases)
+            if is_single
+            else coded("its current transformers of {phases} are built in backwards", phases=phases)
+        )
+    if swapped:
+        return coded(
+            "phases {phases} are swapped at the meter, or the station's phases are not as configured",
+            phases=list_phases([phase, *swapped]),
+        )
+    if others_show_load and max(map(abs, columns[phase])) <= DEAD_A:
+        return (
+            coded("its current transformer of {phase} is dead or not connected", phase=phases)
+            if is_single
+            else coded("its current transformers of {phases} are dead or not connected", phases=phases)
+        )
+    return PLACED_BEFORE
+
+
+def _follow_in_words(phases: Sequence[int]) -> str:
+    """Return the begin of a sentence about what phases follow: `L1 does`, `L1 and L2 do`."""
+    if len(phases) > 1:
+        return coded("{phases} do", phases=list_phases(phases))
+    return coded("{phase} does", phase=list_phases(phases))
+
+
+def list_phases(phases: Sequence[int]) -> str:
+    """Return the names of phases in words: `L1, L2 and L3`."""
+    return join_and([f"L{phase + 1}" for phase in phases])
