@@ -45,7 +45,7 @@ from controller.load_management.metering.commanded_steps import CommandedSteps
 from controller.load_management.metering.meter_proof import DEAD_A, MeterProof, StepJudgement
 from controller.load_management.metering.meter_window import MeterWindow
 from controller.load_management.metering.ratio_check import LONGEST_S, moves
-from controller.load_management.metering.step_edges import find_edges, find_lone_move
+from controller.load_management.metering.step_edges import LoneMove, find_edges, find_lone_move
 from controller.load_management.metering.sum_check import (
     MISSED,
     QUIET_A,
@@ -164,8 +164,8 @@ class StepCheck:
         self._pending: deque[ReportedStep] = deque()
         self._unreported: deque[ReportedStep] = deque()
         """Steps by limits that no report shows in time."""
-        self._unconfirmed: list[StepJudgement] = []
-        """Of such steps: no report has shown yet that their cars have followed."""
+        self._unconfirmed: list[tuple[StepJudgement, LoneMove | None]] = []
+        """Of such steps, also as lone moves: no report has shown yet that their cars have followed."""
         self._steady_from = math.inf
         """Time (s) from which the stations are taken to have connected."""
 
@@ -198,10 +198,11 @@ class StepCheck:
         """
         if not self._unconfirmed:
             return
-        judgements = [each for each in self._unconfirmed if each.step.ref == ref]
-        self._unconfirmed = [each for each in self._unconfirmed if each.step.ref != ref]
-        for judgement in judgements if shows_limits else ():
+        judged = [each for each in self._unconfirmed if each[0].step.ref == ref]
+        self._unconfirmed = [each for each in self._unconfirmed if each[0].step.ref != ref]
+        for judgement, move in judged if shows_limits else ():
             self.proof.add_commanded(judgement)
+            self._add_move(move)
 
     @property
     def before_fall_a(self) -> PhaseAmps:
@@ -217,14 +218,19 @@ class StepCheck:
         self._steady_from = min(self._steady_from, now + CONNECTING_S)
         for judgement in self._judge_due(self._pending, now):
             self.proof.add_judgement(judgement)
-            if (move := find_lone_move(self._window, judgement.step, now)) is not None:
-                self._sums.ratios.edges.add_move(move)
-        self._unconfirmed += self._judge_due(self._unreported, now)
+            self._add_move(find_lone_move(self._window, judgement.step, now))
+        for judgement in self._judge_due(self._unreported, now):
+            self._unconfirmed.append((judgement, find_lone_move(self._window, judgement.step, now)))
         self.proof.add_proven(self.commanded.on_reading(now), self.commanded.seen_from)
         if missing := self._sums.on_reading(shown_a, draw, self.proof.seen_from, now):
             self.proof.add_missed_sum(missing, is_quiet=self._quiet.is_long(now))
         self.proof.set_small_parts(self._sums.ratios.small_parts())
         return self._sums.ends_probe
+
+    def _add_move(self, move: LoneMove | None) -> None:
+        """Add the edges of the readings in the time of a car's move, if others have hardly moved."""
+        if move is not None:
+            self._sums.ratios.edges.add_move(move)
 
     def needed_step(self, limit_a: PhaseAmps, now: float, held_back_a: PhaseAmps = ZERO) -> NeededStep | None:
         """Return the step that a car is to make now; None: none.

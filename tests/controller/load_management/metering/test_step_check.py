@@ -581,3 +581,31 @@ def test_step_check_finds_ratio_of_one_phase_beside_lively_building(seed: int, p
 @pytest.mark.parametrize("seed", range(8))
 def test_step_check_right_meter_beside_lively_building(seed: int, pieces: int) -> None:
     assert lively_site(seed, (1.0, 1.0, 1.0), pieces).proof.problem == ""
+
+
+@pytest.mark.parametrize(("follows", "is_found"), [(True, True), (False, False)])
+def test_step_check_finds_ratio_by_limits_that_seldom_reports_confirm(follows: bool, is_found: bool) -> None:
+    # A car follows each limit within 5 s; its station reports each 300 s. The meter shows a half of L2.
+    window = MeterWindow(MEMORY_S)
+    check = StepCheck(window)
+    drawn_a = 16.0
+    for now in range(900):
+        change_a = {20: -8.0, 170: 8.0, 320: -10.0, 470: 10.0}.get(now, 0.0)
+        drawn_a += change_a
+        window.add_reading((40.0 + drawn_a, 20.0 + drawn_a / 2, 40.0 + drawn_a), float(now))
+        check.on_reading(ZERO, NOTHING, float(now))
+        if change_a:
+            check.add_commanded(
+                CommandedStep(
+                    ref=A,
+                    delta_a=(change_a, change_a, change_a),
+                    at=float(now) - 1.0,
+                    takes_s=5.0,
+                    slowest_s=12.0,
+                    report_s=300.0,
+                    is_known=True,
+                )
+            )
+        if now % 300 == 299:
+            check.on_report(A, shows_limits=follows)
+    assert check.proof.problem.startswith("L2 does not show more than 50 %") is is_found
